@@ -1,0 +1,1 @@
+"""Chronos model families: load, predict, train. No Dagster, no cloud."""

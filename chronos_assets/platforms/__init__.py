@@ -1,0 +1,1 @@
+"""Where data lives and jobs run. Knows no model."""

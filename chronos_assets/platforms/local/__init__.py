@@ -1,0 +1,1 @@
+"""The laptop: files, subprocesses, DuckDB, a log."""

@@ -1,0 +1,1 @@
+"""Pure functions on time series: reading, frequencies, filling, quantiles, metrics. No Dagster, no cloud, no model."""
