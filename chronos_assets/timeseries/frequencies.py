@@ -1,0 +1,375 @@
+"""Frequencies of a time series and the regular grid of periods that one defines.
+
+Here belong: the names Amazon Forecast gives to frequencies, their length and season, and the arithmetic between
+timestamps and period numbers (in numpy and, with the same answers, in DuckDB SQL). Reading timestamps from text does
+not (see `timestamp_format`), nor does choosing a frequency for a file (see `inference`).
+
+A `Grid` cuts the whole time line into periods numbered by *ordinals*. Multiples need an anchor, so that "2H" means the
+same pairs of hours in every file; the anchors are (before the boundary of `Alignment` is added):
+
+========  =======================================================================================
+unit      period 0 starts
+========  =======================================================================================
+min, H    1970-01-01 00:00: "15min" and "6H" fall on round clock times, "7H" drifts through the day
+D         1970-01-01, at the boundary's hour
+W         the week that starts on Monday 1969-12-29 (the week of 1970-01-01), moved to the boundary's weekday
+M         January 1970: "3M" are the calendar quarters, "6M" the half years
+Y         1970
+========  =======================================================================================
+
+Without a boundary the periods are those of the service's "default time boundaries": midnight, Monday, the first of the
+month, the first of January.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Timestamps = NDArray[np.datetime64]
+Ordinals = NDArray[np.int64]
+
+_SECOND = 1_000_000  # in microseconds, the resolution of every timestamp of the project
+_MINUTE = 60 * _SECOND
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+_WEEK = 7 * _DAY
+
+# Monday of the week of 1970-01-01 (a Thursday), in microseconds since the epoch.
+_MONDAY = -3 * _DAY
+
+DAY_NAMES = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
+MONTH_NAMES = (
+    "JANUARY",
+    "FEBRUARY",
+    "MARCH",
+    "APRIL",
+    "MAY",
+    "JUNE",
+    "JULY",
+    "AUGUST",
+    "SEPTEMBER",
+    "OCTOBER",
+    "NOVEMBER",
+    "DECEMBER",
+)
+
+
+class Unit(StrEnum):
+    """A unit of time, by the name the service gives it."""
+
+    MINUTE = "min"
+    HOUR = "H"
+    DAY = "D"
+    WEEK = "W"
+    MONTH = "M"
+    YEAR = "Y"
+
+
+# The service's bounds of n: a multiple must not reach the next larger unit ("60min" is "H").
+MAX_MULTIPLE = {Unit.MINUTE: 59, Unit.HOUR: 23, Unit.DAY: 6, Unit.WEEK: 4, Unit.MONTH: 11, Unit.YEAR: 1}
+
+_MICROSECONDS = {Unit.MINUTE: _MINUTE, Unit.HOUR: _HOUR, Unit.DAY: _DAY, Unit.WEEK: _WEEK}
+
+# Mean lengths in the Gregorian calendar, whose cycle is 146,097 days in 400 years.
+_SECONDS = {
+    Unit.MINUTE: 60.0,
+    Unit.HOUR: 3600.0,
+    Unit.DAY: 86400.0,
+    Unit.WEEK: 604800.0,
+    Unit.MONTH: 146097 * 86400.0 / 4800,
+    Unit.YEAR: 146097 * 86400.0 / 400,
+}
+
+# Periods in one season of n = 1, as gluonts.time_feature.get_seasonality has them.
+_SEASONS = {Unit.MINUTE: 1440, Unit.HOUR: 24, Unit.DAY: 1, Unit.WEEK: 1, Unit.MONTH: 12, Unit.YEAR: 1}
+
+_ISO_8601 = {
+    Unit.MINUTE: "PT{}M",
+    Unit.HOUR: "PT{}H",
+    Unit.DAY: "P{}D",
+    Unit.WEEK: "P{}W",
+    Unit.MONTH: "P{}M",
+    Unit.YEAR: "P{}Y",
+}
+
+_WORDS = {
+    Unit.MINUTE: "minute",
+    Unit.HOUR: "hour",
+    Unit.DAY: "day",
+    Unit.WEEK: "week",
+    Unit.MONTH: "month",
+    Unit.YEAR: "year",
+}
+
+# Spellings other than the service's own: pandas' names (old and new), and small letters where they can't be mistaken.
+# A lone "m" is left out on purpose: it is a minute to some and a month to others.
+_ALIASES: dict[str, tuple[int, Unit]] = {
+    **{unit.value: (1, unit) for unit in Unit},
+    "T": (1, Unit.MINUTE),
+    "h": (1, Unit.HOUR),
+    "d": (1, Unit.DAY),
+    "w": (1, Unit.WEEK),
+    "ME": (1, Unit.MONTH),
+    "MS": (1, Unit.MONTH),
+    "Q": (3, Unit.MONTH),
+    "QE": (3, Unit.MONTH),
+    "QS": (3, Unit.MONTH),
+    "A": (1, Unit.YEAR),
+    "y": (1, Unit.YEAR),
+    "YE": (1, Unit.YEAR),
+    "YS": (1, Unit.YEAR),
+}
+
+_PATTERN = re.compile(r"([0-9]{0,6})([A-Za-z]+)")
+
+VALID_FREQUENCIES = "Y, M, W, D, H, 1min, or a multiple: 1-11M, 1-4W, 1-6D, 1-23H, 1-59min"
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """`n` units of time, within the service's bounds (1-59 min, 1-23 H, 1-6 D, 1-4 W, 1-11 M, 1 Y).
+
+    Raises ValueError when `n` is outside of them.
+    """
+
+    n: int
+    unit: Unit
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n <= MAX_MULTIPLE[self.unit]:
+            raise ValueError(
+                f"{self.n}{self.unit.value} is not a frequency of the service: a multiple of {self.unit.value} "
+                f"goes from 1 to {MAX_MULTIPLE[self.unit]}{_larger_hint(self.n, self.unit)}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Frequency:
+        """The frequency of a name such as "H", "30min" or "3M", or of pandas' names for the same (h, T, ME, MS, QS …).
+
+        Raises ValueError, saying what is valid, for anything else.
+        """
+        match = _PATTERN.fullmatch(text.strip())
+        alias = _ALIASES.get(match[2]) if match else None
+        if match is None or alias is None:
+            hint = " (write min for minutes, M for months)" if match and match[2] == "m" else ""
+            raise ValueError(f"{text!r} is not a frequency{hint}; use {VALID_FREQUENCIES}")
+        factor, unit = alias
+        return cls(factor * int(match[1] or 1), unit)
+
+    def __str__(self) -> str:
+        """The service's name: "H", "2W", "30min", and "1min" for one minute."""
+        if self.n == 1 and self.unit is not Unit.MINUTE:
+            return self.unit.value
+        return f"{self.n}{self.unit.value}"
+
+    @property
+    def iso8601(self) -> str:
+        """The ISO 8601 duration of one period: "PT30M", "PT1H", "P1M"."""
+        return _ISO_8601[self.unit].format(self.n)
+
+    @property
+    def approximate_seconds(self) -> float:
+        """Length of a period in seconds: exact up to weeks, the Gregorian mean for months and years."""
+        return self.n * _SECONDS[self.unit]
+
+    @property
+    def description(self) -> str:
+        """For people: "every hour", "every 15 minutes"."""
+        word = _WORDS[self.unit]
+        return f"every {word}" if self.n == 1 else f"every {self.n} {word}s"
+
+    @property
+    def seasonality(self) -> int:
+        """Periods in one season, by GluonTS's defaults (H 24, D 1, W 1, M 12, 3M 4, Y 1, 1min 1440).
+
+        As there, a multiple that does not divide the season falls back to 1. MASE and the seasonal naive forecast
+        use this number, so that they compare with published results.
+        """
+        season, remainder = divmod(_SEASONS[self.unit], self.n)
+        return 1 if remainder else season
+
+
+def _larger_hint(n: int, unit: Unit) -> str:
+    """The larger unit that `n` units make up, as a hint such as '; write "2H"'; empty when there is none."""
+    ladder = {
+        Unit.MINUTE: (60, Unit.HOUR),
+        Unit.HOUR: (24, Unit.DAY),
+        Unit.DAY: (7, Unit.WEEK),
+        Unit.MONTH: (12, Unit.YEAR),
+    }
+    while n > MAX_MULTIPLE[unit] and unit in ladder:
+        size, larger = ladder[unit]
+        if n % size:
+            return ""
+        n, unit = n // size, larger
+    return f'; write "{Frequency(n, unit)}"' if 1 <= n <= MAX_MULTIPLE[unit] else ""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where periods start: the service's `TimeAlignmentBoundary`. `None` is the unit's own default.
+
+    month: 1-12, for years. day_of_month: 1-31, for months and years; a month that is too short starts on its last day
+    (the service stops at 28, where the question can't arise). day_of_week: 0 = Monday … 6 = Sunday, for weeks.
+    hour: 0-23, for days and everything longer. Parts that don't apply to a grid's unit are refused by `Grid`.
+    """
+
+    month: int | None = None
+    day_of_month: int | None = None
+    day_of_week: int | None = None
+    hour: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("month", 1, 12), ("day_of_month", 1, 31), ("day_of_week", 0, 6), ("hour", 0, 23)):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} of a time alignment goes from {low} to {high}, not {value!r}")
+
+
+APPLICABLE_ALIGNMENT: dict[Unit, tuple[str, ...]] = {
+    Unit.MINUTE: (),
+    Unit.HOUR: (),
+    Unit.DAY: ("hour",),
+    Unit.WEEK: ("day_of_week", "hour"),
+    Unit.MONTH: ("day_of_month", "hour"),
+    Unit.YEAR: ("month", "day_of_month", "hour"),
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The regular grid of periods of a frequency: each instant lies in exactly one period, `[start(k), start(k + 1))`.
+
+    Timestamps are naive `datetime64[us]` in the data's own clock; ordinals are int64 and may be negative. `ordinal`
+    is monotone and `ordinal(start(k)) == k` for every k. Good for the years 1 to 9999, which is also what DuckDB and
+    Python's datetime share.
+    """
+
+    frequency: Frequency
+    alignment: Alignment = Alignment()
+
+    def __post_init__(self) -> None:
+        unit = self.frequency.unit
+        allowed = APPLICABLE_ALIGNMENT[unit]
+        for name in ("month", "day_of_month", "day_of_week", "hour"):
+            if getattr(self.alignment, name) is not None and name not in allowed:
+                listed = " and ".join(allowed) or "nothing"
+                raise ValueError(
+                    f"a time alignment by {name} does not apply to the frequency {self.frequency}; "
+                    f"for {_WORDS[unit]}s only {listed} can be set"
+                )
+
+    def ordinal(self, timestamps: Timestamps) -> Ordinals:
+        """The number of the period that holds each timestamp, in the shape of `timestamps`.
+
+        Raises ValueError for NaT.
+        """
+        micros = _microseconds(timestamps)
+        unit, n = self.frequency.unit, self.frequency.n
+        if unit in _MICROSECONDS:
+            return (micros - self._anchor) // (n * _MICROSECONDS[unit])
+        months = micros.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+        if unit is Unit.MONTH:
+            return (months - (micros < self._month_start(months))) // n
+        years = months // 12
+        return (years - (micros < self._year_start(years))) // n
+
+    def start(self, ordinals: Ordinals | int) -> Timestamps:
+        """The first instant of each period, `datetime64[us]` in the shape of `ordinals`."""
+        numbers = np.asarray(ordinals, dtype=np.int64)
+        unit, n = self.frequency.unit, self.frequency.n
+        if unit in _MICROSECONDS:
+            micros = numbers * (n * _MICROSECONDS[unit]) + self._anchor
+        elif unit is Unit.MONTH:
+            micros = self._month_start(numbers * n)
+        else:
+            micros = self._year_start(numbers * n)
+        return np.asarray(micros, dtype=np.int64).astype("datetime64[us]")
+
+    def floor(self, timestamps: Timestamps) -> Timestamps:
+        """The start of the period that holds each timestamp."""
+        return self.start(self.ordinal(timestamps))
+
+    def range(self, first: np.datetime64, count: int) -> Timestamps:
+        """The starts of `count` successive periods, from the one that holds `first`."""
+        return self.start(self.ordinal(np.asarray(first)) + np.arange(count, dtype=np.int64))
+
+    def sql_ordinal(self, expression: str) -> str:
+        """DuckDB SQL for the BIGINT ordinal of a TIMESTAMP expression; agrees with `ordinal`, and is NULL for NULL.
+
+        `expression` is SQL of the caller's own making (a quoted column name), never text from the data. It occurs
+        several times in the answer, so give it something cheap.
+        """
+        unit, n = self.frequency.unit, self.frequency.n
+        if unit in _MICROSECONDS:
+            return _sql_floor_divide(f"(epoch_us({expression}) - ({self._anchor}))", n * _MICROSECONDS[unit])
+        day, hour = self.alignment.day_of_month or 1, self.alignment.hour or 0
+        before = "FALSE"
+        if (day, hour) != (1, 0):
+            first_day = f"least({day}, day(last_day({expression})))"
+            before = (
+                f"(day({expression}) < {first_day} "
+                f"OR (day({expression}) = {first_day} AND hour({expression}) < {hour}))"
+            )
+        if unit is Unit.MONTH:
+            months = f"(12 * (year({expression}) - 1970) + month({expression}) - 1 - CAST({before} AS BIGINT))"
+            return _sql_floor_divide(months, n)
+        month = self.alignment.month or 1
+        before = f"(month({expression}) < {month} OR (month({expression}) = {month} AND {before}))"
+        return _sql_floor_divide(f"(year({expression}) - 1970 - CAST({before} AS BIGINT))", n)
+
+    def sql_start(self, expression: str) -> str:
+        """DuckDB SQL for the TIMESTAMP at which the period of a BIGINT ordinal expression starts (see `start`)."""
+        unit, n = self.frequency.unit, self.frequency.n
+        if unit in _MICROSECONDS:
+            return f"make_timestamp(CAST({expression} AS BIGINT) * {n * _MICROSECONDS[unit]} + ({self._anchor}))"
+        months = f"CAST({expression} AS INTEGER) * {n if unit is Unit.MONTH else 12 * n}"
+        if unit is Unit.YEAR:
+            months += f" + {(self.alignment.month or 1) - 1}"
+        first = f"(DATE '1970-01-01' + to_months({months}))"
+        day, hour = self.alignment.day_of_month or 1, self.alignment.hour or 0
+        shift = f" + to_days(CAST(least({day}, day(last_day({first}))) - 1 AS INTEGER))" if day > 1 else ""
+        return f"CAST({first}{shift} + to_hours({hour}) AS TIMESTAMP)"
+
+    @property
+    def _anchor(self) -> int:
+        """Start of period 0 of a unit of fixed length, in microseconds since 1970-01-01."""
+        anchor = (self.alignment.hour or 0) * _HOUR
+        if self.frequency.unit is Unit.WEEK:
+            anchor += _MONDAY + (self.alignment.day_of_week or 0) * _DAY
+        return anchor
+
+    def _month_start(self, months: Any) -> Any:
+        """Boundary within each month (counted from January 1970), in microseconds since 1970-01-01."""
+        first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+        length = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - first
+        day = np.minimum(self.alignment.day_of_month or 1, length)
+        return (first + day - 1) * _DAY + (self.alignment.hour or 0) * _HOUR
+
+    def _year_start(self, years: Any) -> Any:
+        """Boundary within each year (counted from 1970), in microseconds since 1970-01-01."""
+        return self._month_start(years * 12 + (self.alignment.month or 1) - 1)
+
+
+def _microseconds(timestamps: Timestamps) -> Any:
+    """Timestamps of any resolution as int64 microseconds since 1970-01-01."""
+    array = np.asarray(timestamps)
+    if array.dtype.kind != "M":
+        raise TypeError(f"timestamps must be numpy datetime64, not {array.dtype}")
+    if np.isnat(array).any():
+        raise ValueError("a timestamp is missing (NaT); rows without a timestamp have no place on a grid")
+    return array.astype("datetime64[us]").astype(np.int64)
+
+
+def _sql_floor_divide(dividend: str, divisor: int) -> str:
+    """Division rounded towards minus infinity, as numpy's; DuckDB's `//` rounds towards zero."""
+    if divisor == 1:
+        return f"CAST({dividend} AS BIGINT)"
+    positive_remainder = f"(({dividend} % {divisor} + {divisor}) % {divisor})"
+    return f"CAST(({dividend} - {positive_remainder}) // {divisor} AS BIGINT)"
