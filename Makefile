@@ -1,0 +1,45 @@
+# Two commands from nothing: `make run`, `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+DATA ?=
+PORT ?= 3000
+DATA_FLAG := $(if $(DATA),--data "$(DATA)")
+
+.PHONY: help install run ui test lint check bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(INSTALLED) ## make .venv and install from the lock
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11 install")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+run: install ## import, forecast, backtest and publish: the built-in sample, or DATA=<folder with params.json and train/>
+	@$(BIN)/chronos-assets run $(DATA_FLAG)
+
+ui: install ## the Dagster UI with sensors on, on the same store (PORT=3000)
+	@$(BIN)/chronos-assets ui $(DATA_FLAG) --port $(PORT)
+
+test: install ## the whole test suite, in parallel
+	$(BIN)/pytest -n 2
+
+lint: install ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: install ## load and validate the Dagster definitions
+	$(BIN)/dagster definitions validate -w workspace.yaml
+	$(BIN)/dg check defs
+
+bench: install ## every benchmark, small sizes; see benchmarks/README.md for the full ones
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and caches (never a store)
+	rm -rf .venv .mypy_cache .ruff_cache
