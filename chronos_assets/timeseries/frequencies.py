@@ -144,8 +144,8 @@ class Frequency:
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MAX_MULTIPLE[self.unit]:
             raise ValueError(
-                f"{self.n}{self.unit.value} is not a frequency of the service: a multiple of {self.unit.value} "
-                f"goes from 1 to {MAX_MULTIPLE[self.unit]}{_larger_hint(self.n, self.unit)}"
+                f"'{self.n}{self.unit.value}' is not a frequency; multiples of {self.unit.value} "
+                f"go from 1 to {MAX_MULTIPLE[self.unit]}{_larger_hint(self.n, self.unit)}"
             )
 
     @classmethod
@@ -157,8 +157,8 @@ class Frequency:
         match = _PATTERN.fullmatch(text.strip())
         alias = _ALIASES.get(match[2]) if match else None
         if match is None or alias is None:
-            hint = " (write min for minutes, M for months)" if match and match[2] == "m" else ""
-            raise ValueError(f"{text!r} is not a frequency{hint}; use {VALID_FREQUENCIES}")
+            hint = "write min for minutes, M for months; " if match and match[2] == "m" else ""
+            raise ValueError(f"{text!r} is not a frequency; {hint}use {VALID_FREQUENCIES}")
         factor, unit = alias
         return cls(factor * int(match[1] or 1), unit)
 
@@ -196,7 +196,7 @@ class Frequency:
 
 
 def _larger_hint(n: int, unit: Unit) -> str:
-    """The larger unit that `n` units make up, as a hint such as '; write "2H"'; empty when there is none."""
+    """The larger unit that `n` units make up, as a hint such as ', write "2H"'; empty when there is none."""
     ladder = {
         Unit.MINUTE: (60, Unit.HOUR),
         Unit.HOUR: (24, Unit.DAY),
@@ -208,7 +208,7 @@ def _larger_hint(n: int, unit: Unit) -> str:
         if n % size:
             return ""
         n, unit = n // size, larger
-    return f'; write "{Frequency(n, unit)}"' if 1 <= n <= MAX_MULTIPLE[unit] else ""
+    return f', write "{Frequency(n, unit)}"' if 1 <= n <= MAX_MULTIPLE[unit] else ""
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ DEFAULT_FORMAT = "yyyy-MM-dd HH:mm:ss"
 _DIRECTIVES = {"d": "%d", "D": "%j", "H": "%H", "m": "%M", "s": "%S", "S": "%f", "a": "%p", "X": "%z", "Z": "%z"}
 _LONGEST = {"y": 4, "M": 4, "d": 2, "D": 3, "E": 4, "H": 2, "h": 2, "m": 2, "s": 2, "S": 6, "a": 2, "X": 3, "Z": 3}
 
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October")
-_MONTHS += ("November", "December")
+_MONTHS: tuple[str, ...] = ("January", "February", "March", "April", "May", "June", "July", "August", "September")
+_MONTHS += ("October", "November", "December")
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 # From the coarsest letter to the finest: the last one present says how fine a pattern can tell times apart.
