@@ -232,6 +232,8 @@ class Alignment:
                 raise ValueError(f"{name} of a time alignment goes from {low} to {high}, not {value!r}")
 
 
+DEFAULT_ALIGNMENT = Alignment()
+
 APPLICABLE_ALIGNMENT: dict[Unit, tuple[str, ...]] = {
     Unit.MINUTE: (),
     Unit.HOUR: (),
@@ -252,7 +254,7 @@ class Grid:
     """
 
     frequency: Frequency
-    alignment: Alignment = Alignment()
+    alignment: Alignment = DEFAULT_ALIGNMENT
 
     def __post_init__(self) -> None:
         unit = self.frequency.unit
