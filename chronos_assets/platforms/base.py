@@ -1,0 +1,233 @@
+"""What every platform offers: the protocols `Store`, `Jobs`, `Tables`, `Notices`, and the values they exchange.
+
+Belongs here: types and rules that hold on a laptop and in the cloud alike (what a key may look like, how a job is
+named). Does not belong here: any implementation (`local/`, `aws/`), Dagster's definitions, anything about models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from chronos_assets.params import ForecastParams
+    from chronos_assets.platforms.notice import Notice
+
+MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
+MAX_JOB_NAME = 63  # what SageMaker allows for a processing job
+
+_JOB_NAME = re.compile(rf"[A-Za-z0-9](?:-*[A-Za-z0-9]){{0,{MAX_JOB_NAME - 1}}}")
+
+
+class StoreError(Exception):
+    """The store can't do what was asked; the message says what, where and how to mend it."""
+
+
+class StoreKeyError(StoreError, ValueError):
+    """A key that no object of a store may have (`..`, absolute, empty part, control character, too long)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object of a listing.
+
+    Attributes:
+        key: path below the store's root, `/` separated, no leading slash.
+        size: bytes.
+        etag: changes whenever the content does (S3: of the content; local: inode, modification time, size).
+        last_modified: aware, UTC, with whatever fraction of a second the store keeps.
+    """
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime
+
+
+def check_key(key: str) -> str:
+    """`key` itself, if an object of a store may have it.
+
+    Raises:
+        StoreKeyError: the key would leave the store's root, or the store can't hold it.
+    """
+    reason = _key_problem(key)
+    if reason:
+        raise StoreKeyError(f"store key {key!r} {reason}: use a relative path such as 'train/july.csv'")
+    return key
+
+
+def _key_problem(key: str) -> str | None:
+    if not key:
+        return "is empty"
+    if key.startswith("/"):
+        return "is absolute"
+    if any(ord(character) < 32 or ord(character) == 127 for character in key):
+        return "holds a control character"
+    parts = key.split("/")
+    if ".." in parts or "." in parts:
+        return "holds a '.' or '..' part"
+    if "" in parts:
+        return "holds an empty part"
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    if length > MAX_KEY_BYTES:
+        return f"is longer than {MAX_KEY_BYTES} bytes"
+    return None
+
+
+class Store(Protocol):
+    """A folder or a bucket prefix: everything a dataset group owns lives under its root."""
+
+    @property
+    def url(self) -> str:
+        """Root as a URL (`file:///…` or `s3://…`), without a trailing slash."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether `list` gives keys in ascending order, so that a listing can be resumed with `after`."""
+
+    def uri(self, key: str) -> str:
+        """URL of one object or folder, for people and for metadata."""
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """Every object below the folder `prefix`, recursively, streamed page by page.
+
+        `after` leaves out the keys up to and including it; on a store that isn't `ordered` that's a mere filter.
+        """
+
+    def get(self, key: str) -> bytes:
+        """Content of an object; `FileNotFoundError` if there is none."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object atomically: a reader sees the old content or the new one."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that isn't there is fine."""
+
+    def exists(self, key: str) -> bool:
+        """Whether an object has this key (a folder is no object)."""
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """An object's size, etag and time, or None if there is none."""
+
+    def local_path(self, key: str) -> Path:
+        """Path on this machine of an object or folder; `StoreError` where the store isn't on this machine."""
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A run of one workload.
+
+    Attributes:
+        workload: name of the program, `chronos_assets.workloads.<workload>`.
+        name: deterministic name of the job (see `job_name`): a retry has the same one and finds what a killed run left.
+        parameters: JSON document, of any size, that the workload reads.
+        inputs: channel -> store key of a folder that the workload reads.
+        outputs: channels: folders that the workload fills.
+    """
+
+    workload: str
+    name: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+
+
+class JobFiles(Protocol):
+    """What a platform keeps on this machine for a finished job until its outputs are published."""
+
+    def close(self, *, keep: bool = False) -> None:
+        """Let go of the staging folders; `keep` leaves the files for a person to look at."""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a workload left behind. As a context manager it removes the staging folders at the end of the block.
+
+    ```python
+    with jobs.run(context, request) as result:
+        publish_directory(target, result.outputs["forecast"])
+    ```
+
+    Attributes:
+        outputs: channel -> staging folder on this machine, theirs who called to move or read.
+        messages: documents that the workload sent with `Reporter.message`, in order.
+        seconds: wall time of the workload.
+        files: the staging folders' owner.
+    """
+
+    outputs: Mapping[str, Path]
+    messages: tuple[Mapping[str, Any], ...]
+    seconds: float
+    files: JobFiles | None = field(default=None, repr=False, compare=False)
+
+    def close(self, *, keep: bool = False) -> None:
+        """Remove the staging folders, or with `keep` leave them until the next job of the same name."""
+        if self.files is not None:
+            self.files.close(keep=keep)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # What could not be published stays to be looked at.
+        self.close(keep=error is not None)
+
+
+class Jobs(Protocol):
+    """Runs workloads."""
+
+    def run(self, context: Any, request: JobRequest) -> JobResult:
+        """Run to the end, with the workload's log in `context.log`.
+
+        Raises:
+            dagster.Failure: the workload failed; its description starts with the reason in one line.
+        """
+
+
+class Tables(Protocol):
+    """SQL tables over the store's files."""
+
+    def refresh(self, store: Store, params: ForecastParams) -> Mapping[str, int]:
+        """Bring every table up to date with the store; table -> rows."""
+
+
+class Notices(Protocol):
+    """Tells people what a run did."""
+
+    def send(self, notice: Notice) -> bool:
+        """Deliver, at most once per run and outcome; False if it had been delivered before."""
+
+
+def job_name(*parts: str) -> str:
+    """A deterministic job name from what the job is for, valid in SageMaker too.
+
+    Letters and digits of the parts joined by hyphens, then 8 hexadecimal digits that tell apart what the letters and
+    digits alone don't (`2024-01-01-10:00` and `2024-01-01 10-00`).
+    """
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    words = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-")[: MAX_JOB_NAME - 9].rstrip("-")
+    return f"{words}-{digest}" if words else digest
+
+
+def check_job_name(name: str) -> str:
+    """`name` itself, if it is one that `job_name` could have made.
+
+    Raises:
+        ValueError: it has other characters than letters, digits and inner hyphens, or is longer than 63.
+    """
+    if len(name) > MAX_JOB_NAME or not _JOB_NAME.fullmatch(name):
+        raise ValueError(
+            f"job name {name!r}: up to {MAX_JOB_NAME} letters, digits and inner hyphens; make it with job_name()"
+        )
+    return name

@@ -1,0 +1,81 @@
+"""Notices on a laptop: one JSON line each in `notices.jsonl` of the store, and the log."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from chronos_assets.platforms.base import Store
+from chronos_assets.platforms.notice import Notice, one_line, redact, render
+
+NOTICES_KEY = "notices.jsonl"
+
+logger = logging.getLogger(__name__)
+
+
+class LocalNotices:
+    """Appends to `notices.jsonl`, one line per run and outcome, and logs the text (failures as errors)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def send(self, notice: Notice) -> bool:
+        """Write the notice unless the file has one of this run with this outcome; whether it was written.
+
+        Writers take turns (`flock`) and a line is one append, so that a sensor's tick repeated after a crash, or two
+        daemons at once, tell nobody twice.
+        """
+        path = self._store.local_path(NOTICES_KEY)
+        subject, text = render(notice)
+        with path.open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            content = file.read()
+            if any(
+                line.get("run_id") == notice.run_id and line.get("outcome") == notice.outcome
+                for line in _lines(content, path)
+            ):
+                return False
+            line = json.dumps({"subject": subject, **_document(notice)}, ensure_ascii=False, allow_nan=False)
+            # A writer killed within its line must not spoil this one.
+            start = b"" if content.endswith(b"\n") or not content else b"\n"
+            file.write(start + line.encode("utf-8", "replace") + b"\n")
+            os.fsync(file.fileno())
+        logger.log(logging.ERROR if notice.outcome == "failure" else logging.INFO, "%s", text)
+        return True
+
+
+def _document(notice: Notice) -> dict[str, Any]:
+    return {
+        "outcome": notice.outcome,
+        "dataset_group": notice.group,
+        "job": notice.job,
+        "as_of": notice.as_of,
+        "model": redact(notice.model),
+        # JSON knows no infinity: an accuracy that isn't a number is null.
+        "accuracy": {name: value if abs(value) < float("inf") else None for name, value in notice.accuracy.items()},
+        "files": [redact(file) for file in notice.files],
+        "asset": notice.asset,
+        "reason": one_line(notice.reason),
+        "run_id": notice.run_id,
+        "run_url": redact(notice.run_url),
+        "time": notice.time.isoformat(),
+    }
+
+
+def _lines(content: bytes, path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line)
+        except ValueError:
+            logger.warning("%s, line %d is not JSON and is left out: a writer was killed there", path, number)
+            continue
+        if isinstance(document, dict):
+            yield document

@@ -1,0 +1,330 @@
+"""Atomic publishing on a local file system: readers see the old files or the new ones, whatever is killed when.
+
+Belongs here: swapping a folder or a file in, and never back in time for the current forecast. Does not belong here:
+what is in the files.
+
+A published folder is a symbolic link, `forecast -> .versions/forecast-<digest>`; publishing moves a complete, synced
+folder into `.versions/` and renames a new link over the old one, which POSIX makes one atomic step. Whoever reads
+several files together must open one version: `current(target)`, or a file descriptor of the folder. The version before
+is kept for readers under way, older ones are removed. What a killed publisher leaves lies in `.versions/` (or has the
+one name that the next publisher of the file uses) and goes with the next publishing. `flock` on `.versions/lock` takes
+publishers in one folder one after another; the kernel frees it when its holder dies.
+
+POSIX only (Linux, macOS).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+VERSIONS = ".versions"
+AS_OF_FILE = ".as_of"  # in a published forecast: the instant it was made for
+
+_DIGEST_LENGTH = 16
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
+_AT_FDCWD = -100
+
+
+class PublishError(Exception):
+    """Nothing was published; the message says which path is in the way and how to mend it."""
+
+
+def publish_directory(target: Path, staged: Path) -> Path:
+    """Make `target` show the files of `staged`, atomically. `staged` is used up.
+
+    A folder with the same content as the one shown changes nothing, so that repeating a run is free for readers.
+
+    Args:
+        target: path that readers use; a link that this function made, an ordinary folder (put aside as the version
+            before) or nothing yet.
+        staged: folder of plain files and folders; on the same file system it is moved, else copied.
+
+    Returns:
+        The version folder that `target` now leads to.
+
+    Raises:
+        PublishError: `staged` isn't such a folder, or `target` is something that must not be replaced.
+    """
+    version = _publish(target, staged, admit=lambda: True)
+    assert version is not None  # noqa: S101 - admit never refuses
+    return version
+
+
+def publish_forecast(target: Path, staged: Path, as_of: datetime) -> bool:
+    """`publish_directory`, but never back in time: a forecast made for a later instant is left alone.
+
+    The instant is kept in the folder itself (`.as_of`), and compared under the publishers' lock: of two runs that
+    finish at once the later as-of wins, in whatever order they come.
+
+    Args:
+        as_of: the end of the forecast's partition window; naive means UTC.
+
+    Returns:
+        Whether `target` now shows `staged`; if not, `staged` is untouched but for the added `.as_of`.
+    """
+    instant = _naive(as_of)
+    (staged / AS_OF_FILE).write_text(instant.isoformat() + "\n")
+
+    def admit() -> bool:
+        shown = published_as_of(target)
+        return shown is None or shown <= instant
+
+    return _publish(target, staged, admit=admit) is not None
+
+
+def published_as_of(target: Path) -> datetime | None:
+    """The instant (naive, UTC) that the forecast at `target` was made for; None if there is none or it is unknown."""
+    path = target / AS_OF_FILE
+    try:
+        return _naive(datetime.fromisoformat(path.read_text().strip()))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise PublishError(f"{path} holds no ISO time ({error}): remove that file and run again") from error
+
+
+def publish_file(path: Path, content: bytes | Path) -> None:
+    """Make `path` hold `content` (bytes, or those of another file), atomically and synced to disk.
+
+    Raises:
+        PublishError: `path` is a folder.
+    """
+    if path.is_dir():
+        raise PublishError(f"{path} is a folder: move it away and run again")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.parent / f".{path.name}.partial"
+    # The one name that all publishers of `path` write to: nothing piles up after kills. Its own lock tells whose it is.
+    with _locked_file(partial) as descriptor:
+        os.ftruncate(descriptor, 0)
+        if isinstance(content, bytes):
+            _write_all(descriptor, content)
+        else:
+            with content.open("rb") as source:
+                while block := source.read(1 << 20):
+                    _write_all(descriptor, block)
+        os.fsync(descriptor)
+        os.replace(partial, path)
+    _sync_folder(path.parent)
+
+
+def current(target: Path) -> Path:
+    """The version folder that `target` leads to now: open all files that belong together below it.
+
+    It stays until two later versions have been published.
+    """
+    return Path(os.path.realpath(target))
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files below `folder`; times and permissions don't count."""
+    total = hashlib.sha256()
+    for path in _files(folder):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def _publish(target: Path, staged: Path, admit: Callable[[], bool]) -> Path | None:
+    if staged.is_symlink() or not staged.is_dir():
+        raise PublishError(f"nothing to publish at {target}: {staged} is not a folder")
+    digest = folder_digest(staged)
+    _sync_tree(staged)
+    versions = target.parent / VERSIONS
+    versions.mkdir(parents=True, exist_ok=True)
+    with _locked_file(versions / "lock"):
+        _remove_leftovers(versions, target.name)
+        before = _shown_version(target)
+        if not admit():
+            return None
+        version = _store_version(versions, target.name, digest, staged, before)
+        if before != version.name:
+            before = _show(target, version) or before
+        _remove_versions(versions, target.name, shown=version.name, before=before)
+    if staged.exists():  # a copy of it was published, or the same content was there already
+        shutil.rmtree(staged)
+    return version
+
+
+def _shown_version(target: Path) -> str | None:
+    """Name of the version folder that the link `target` names, or None if `target` isn't a link."""
+    try:
+        link = os.readlink(target)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        if not target.is_dir():
+            raise PublishError(f"{target} is a file, a folder is published there: move it away and run again") from None
+        return None
+    folder, _, name = link.partition("/")
+    if folder != VERSIONS or "/" in name:
+        raise PublishError(f"{target} is a link to {link}, made by someone else: remove the link and run again")
+    return name
+
+
+def _store_version(versions: Path, name: str, digest: str, staged: Path, shown: str | None) -> Path:
+    """Move `staged` to its place below `versions`, or find the same content there."""
+    base = f"{name}-{digest[:_DIGEST_LENGTH]}"
+    version = versions / base
+    for attempt in range(1, 100):
+        if not version.exists():
+            break
+        # Whatever lies there may have been edited by hand, or be half removed: only its content says.
+        if folder_digest(version) == digest:
+            return version
+        if version.name != shown:
+            shutil.rmtree(version)
+            break
+        version = versions / f"{base}.{attempt}"
+    try:
+        os.rename(staged, version)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        incoming = versions / f"{name}.incoming"
+        shutil.copytree(staged, incoming)
+        _sync_tree(incoming)
+        os.rename(incoming, version)
+    _sync_folder(versions)
+    return version
+
+
+def _show(target: Path, version: Path) -> str | None:
+    """Point `target` at `version`; the name given to an ordinary folder that was in its place, if one was."""
+    link = version.parent / f"{target.name}.link"
+    os.symlink(f"{VERSIONS}/{version.name}", link)
+    aside = None
+    if target.is_dir() and not target.is_symlink():
+        try:
+            _exchange(link, target)
+        except OSError as error:
+            os.unlink(link)
+            raise PublishError(
+                f"{target} is an ordinary folder and can't be replaced in one step here ({error.strerror}): "
+                f"move it away, for example to {target}.old, and run again"
+            ) from error
+        aside = f"{target.name}-{'0' * _DIGEST_LENGTH}"
+        with suppress(FileNotFoundError):
+            shutil.rmtree(version.parent / aside)
+        os.rename(link, version.parent / aside)
+    else:
+        os.replace(link, target)
+    _sync_folder(target.parent)
+    return aside
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two paths in one atomic step, whatever they are.
+
+    renameat2(2) with RENAME_EXCHANGE on Linux, renamex_np(2) with RENAME_SWAP on macOS.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    paths = os.fsencode(one), os.fsencode(other)
+    try:
+        if sys.platform == "darwin":
+            failed = library.renamex_np(*paths, _EXCHANGE)
+        else:
+            failed = library.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _EXCHANGE)
+    except AttributeError as error:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
+    if failed:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(other))
+
+
+def _remove_leftovers(versions: Path, name: str) -> None:
+    """What a killed publisher of `name` left half made. Only under the lock."""
+    for leftover in (versions / f"{name}.link", versions / f"{name}.incoming"):
+        if leftover.is_symlink():
+            leftover.unlink()
+        elif leftover.is_dir():
+            shutil.rmtree(leftover)
+
+
+def _remove_versions(versions: Path, name: str, shown: str, before: str | None) -> None:
+    """All but the version shown and the one before it, which is the newest of the others where `before` can't tell."""
+    pattern = re.compile(re.escape(name) + rf"-[0-9a-f]{{{_DIGEST_LENGTH}}}(\.\d+)?")
+    with os.scandir(versions) as entries:
+        others = [entry for entry in entries if pattern.fullmatch(entry.name) and entry.name != shown]
+    others.sort(key=lambda entry: (entry.name == before, entry.stat().st_mtime_ns))
+    for entry in others[:-1]:
+        shutil.rmtree(entry.path)
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[int]:
+    """Descriptor of `path`, locked for this publisher alone; the file is made if it isn't there.
+
+    A lock holds a file, not a name: if the name was given to another file while this one waited, it tries again.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_named(descriptor, path):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    try:
+        named = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(descriptor))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Plain files below `folder`, sorted by their path; anything but files and folders is refused."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            path = Path(root, name)
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise PublishError(f"can't publish {path}: only plain files and folders")
+        found += [Path(root, name) for name in names]
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Files first, then the folders that name them, so that no name survives a power cut without its content."""
+    for path in _files(folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    for root, _, _ in os.walk(folder, topdown=False):
+        _sync_folder(Path(root))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _naive(instant: datetime) -> datetime:
+    return instant if instant.tzinfo is None else instant.astimezone(UTC).replace(tzinfo=None)

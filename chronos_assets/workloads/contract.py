@@ -1,0 +1,215 @@
+"""The contract of a workload: `python -m chronos_assets.workloads.<name>` inside the folders of a SageMaker container.
+
+Belongs here: where parameters, inputs, outputs and the failure reason lie, and how log, progress and messages get back
+to Dagster. Does not belong here: what a workload does, and how a job is started (`platforms/*/jobs.py`).
+
+The folders, below `CHRONOS_ML_ROOT` (`/opt/ml` where it isn't set, as in a container):
+
+```
+input/config/parameters.json        one JSON document
+processing/input/<channel>/         files to read
+processing/output/<channel>/        files to leave
+output/failure                      the reason in one line, if the workload failed
+```
+
+Exit status: 0 done, 1 failed with a reason in `output/failure`, 128 + n ended by signal n.
+Launched through Dagster Pipes, the workload reports through it; launched by hand, to stderr.
+SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from dagster_pipes import PipesContext
+
+ROOT_VARIABLE = "CHRONOS_ML_ROOT"
+DEFAULT_ROOT = "/opt/ml"
+LIFELINE_VARIABLE = "CHRONOS_ML_LIFELINE"  # set to "stdin": the end of standard input means that the launcher died
+PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"  # set by every launcher that speaks Dagster Pipes
+
+MAX_REASON = 1024  # what SageMaker reads of `output/failure`
+PROGRESS_SECONDS = 5.0  # an event log is read by people: one line of progress in so long
+
+
+class WorkloadError(Exception):
+    """A failure that the user can mend; the message says what, where and how, and needs no traceback."""
+
+
+class Terminated(BaseException):
+    """The launcher asked the workload to stop."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one job.
+
+    Attributes:
+        root: what a container sees as `/opt/ml`.
+    """
+
+    root: Path
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Workspace:
+        """The workspace that `CHRONOS_ML_ROOT` names."""
+        return cls(Path((os.environ if env is None else env).get(ROOT_VARIABLE) or DEFAULT_ROOT))
+
+    @property
+    def parameters_file(self) -> Path:
+        """Where the parameters are."""
+        return self.root / "input" / "config" / "parameters.json"
+
+    @property
+    def failure_file(self) -> Path:
+        """Where the reason of a failure goes."""
+        return self.root / "output" / "failure"
+
+    def input(self, channel: str) -> Path:
+        """Folder to read of an input channel.
+
+        Raises:
+            WorkloadError: the job has no such channel.
+        """
+        folder = self.root / "processing" / "input" / channel
+        if not folder.is_dir():
+            raise WorkloadError(f"input channel {channel!r} is missing: there is no folder {folder}")
+        return folder
+
+    def output(self, channel: str) -> Path:
+        """Folder to fill of an output channel, made if it isn't there."""
+        folder = self.root / "processing" / "output" / channel
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def parameters(self) -> dict[str, Any]:
+        """The JSON document that the job was given.
+
+        Raises:
+            WorkloadError: there is none, or it isn't a JSON object.
+        """
+        try:
+            document = json.loads(self.parameters_file.read_bytes())
+        except FileNotFoundError:
+            raise WorkloadError(
+                f"no parameters at {self.parameters_file}: write them there, or set {ROOT_VARIABLE} to the job's folder"
+            ) from None
+        except ValueError as error:
+            raise WorkloadError(f"{self.parameters_file} is not JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise WorkloadError(f"{self.parameters_file} holds a {type(document).__name__}, not a JSON object")
+        return document
+
+
+class Reporter:
+    """Log, progress and messages of a workload, to Dagster if it launched this, else to stderr."""
+
+    def __init__(self, pipes: PipesContext | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pipes = pipes
+        self._clock = clock
+        self._spoke: dict[str, float] = {}
+
+    def log(self, message: str) -> None:
+        """Tell a person something; shown in the run's log."""
+        if self._pipes is not None:
+            self._pipes.log.info(message)
+        else:
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Tell how far it is, as `what: done / total (percent)`; at most every few seconds, but always the end."""
+        now = self._clock()
+        if done < total and now - self._spoke.get(what, float("-inf")) < PROGRESS_SECONDS:
+            return
+        self._spoke[what] = now
+        share = f" ({100 * done / total:.0f}%)" if total else ""
+        self.log(f"{what}: {done:,} / {total:,}{share}")
+
+    def message(self, document: Mapping[str, Any]) -> None:
+        """Send a JSON document to whoever launched the job; it arrives in `JobResult.messages`.
+
+        By hand it is one line of JSON on standard output.
+        """
+        if self._pipes is not None:
+            self._pipes.report_custom_message(dict(document))
+        else:
+            sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+            sys.stdout.flush()
+
+
+def run_workload(main: Callable[[Workspace, Reporter], None]) -> NoReturn:
+    """Run `main` as this process's workload and exit with its status. The last line of every workload module."""
+    sys.exit(execute(main, Workspace.from_env()))
+
+
+def execute(main: Callable[[Workspace, Reporter], None], workspace: Workspace) -> int:
+    """Run `main`; on failure leave the reason in `output/failure` and the traceback on stderr.
+
+    Returns:
+        The exit status.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    if os.environ.get(LIFELINE_VARIABLE) == "stdin":
+        threading.Thread(target=_die_with_launcher, name="lifeline", daemon=True).start()
+    try:
+        with _reporter() as reporter:
+            main(workspace, reporter)
+    except (Terminated, KeyboardInterrupt) as stop:
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        _write_failure(workspace, f"stopped by {number.name}")
+        return 128 + number
+    except WorkloadError as error:
+        _write_failure(workspace, str(error))
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except BaseException as error:  # noqa: BLE001 - whatever it is (SystemExit too), the launcher must read why
+        traceback.print_exc()
+        _write_failure(workspace, f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+@contextmanager
+def _reporter() -> Iterator[Reporter]:
+    if PIPES_VARIABLE not in os.environ:
+        yield Reporter()
+        return
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+        yield Reporter(pipes)
+
+
+def _write_failure(workspace: Workspace, reason: str) -> None:
+    workspace.failure_file.parent.mkdir(parents=True, exist_ok=True)
+    line = " ".join(reason.split()) or "no reason given"
+    workspace.failure_file.write_text(line[:MAX_REASON], encoding="utf-8", errors="replace")
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _die_with_launcher() -> None:
+    """Wait for the end of standard input, which only comes when the launcher is gone, then end the whole job.
+
+    A workload that outlives a killed launcher would go on for hours, and write where the next one does.
+    """
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.killpg(os.getpgrp(), signal.SIGKILL)
