@@ -1,0 +1,80 @@
+"""How this package uses DuckDB: bounded connections, and names and paths that can't be mistaken for SQL.
+
+Queries themselves belong to the modules that need them. Values always go in as parameters; identifiers and paths, which
+can't, through `identifier` and `parquet_argument`.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+DEFAULT_MEMORY = "1GB"
+DEFAULT_THREADS = 2  # more threads hold more buffers, so the memory limit could not be kept
+
+
+@contextmanager
+def scratch_connection(
+    scratch: Path, *, memory_limit: str = DEFAULT_MEMORY, threads: int = DEFAULT_THREADS, database: Path | None = None
+) -> Iterator[DuckDBPyConnection]:
+    """A DuckDB connection that keeps within `memory_limit` by spilling to a folder below `scratch`, removed at the end.
+
+    `database` is a file to open for writing; in memory without one.
+    """
+    import duckdb
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".duckdb-", dir=scratch) as spill:
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory_limit,
+            "threads": threads,
+            "temp_directory": spill,
+            # No query of this package may fetch an extension or write a file outside of what it names.
+            "autoinstall_known_extensions": False,
+        }
+        connection = duckdb.connect(str(database) if database else ":memory:", config=settings)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def identifier(name: str) -> str:
+    """A name of a column or table as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def identifiers(names: tuple[str, ...] | list[str], *, table: str | None = None) -> str:
+    """Names as a comma separated list, each qualified by a table alias if one is given."""
+    prefix = f"{table}." if table else ""
+    return ", ".join(prefix + identifier(name) for name in names)
+
+
+def text_literal(text: str) -> str:
+    """A text as an SQL literal, for the few places that take no parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def parquet_argument(path: Path) -> str:
+    """A path for `read_parquet`, which would otherwise take brackets, stars and question marks for a pattern."""
+    return glob.escape(str(path))
+
+
+def first_row(connection: DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...]:
+    """The first row of a query that always has one, such as a count.
+
+    Reads the result to its end: since DuckDB 2.0 a connection with an unfinished result refuses other work.
+    """
+    return tuple(connection.execute(sql, list(parameters)).fetchall()[0])
+
+
+def column_names(connection: DuckDBPyConnection, relation: str) -> list[str]:
+    """The columns of a table or view, in order."""
+    return [row[0] for row in connection.execute(f"DESCRIBE {identifier(relation)}").fetchall()]

@@ -1,0 +1,151 @@
+"""Small datasets, forecasts and parameters for tests, in the project's own file formats."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from chronos_assets.params import Attribute, ForecastParams
+from chronos_assets.timeseries.frequencies import Frequency
+from chronos_assets.timeseries.shards import MANIFEST, Manifest, Shard, shard_name, shard_number
+
+Key = tuple[str, ...]
+
+
+def make_params(**changes: Any) -> ForecastParams:
+    """Hourly series of (timestamp, target_value, item_id), three steps ahead, p10 p50 p90; `dimensions` add columns."""
+    dimensions = tuple(changes.get("dimensions", ()))
+    frequency = Frequency.parse(changes.pop("frequency", "H"))
+    attributes = (
+        Attribute("timestamp", "timestamp"),
+        Attribute("target_value", "float"),
+        Attribute("item_id", "string"),
+        *(Attribute(name, "string") for name in dimensions),
+    )
+    defaults: dict[str, Any] = {
+        "dataset_group": "group",
+        "domain": "CUSTOM",
+        "attributes": attributes,
+        "item_column": "item_id",
+        "timestamp_column": "timestamp",
+        "target_column": "target_value",
+        "data_frequency": frequency,
+        "frequency": frequency,
+        "horizon": 3,
+        "timestamp_format": "yyyy-MM-dd HH:mm:ss",
+    }
+    return ForecastParams(**(defaults | changes))
+
+
+@dataclass(frozen=True)
+class MadeSeries:
+    """Values from `start` (a period's first instant) on; `filled` marks those that were not observed."""
+
+    key: Key
+    start: str
+    values: Sequence[float]
+    filled: Sequence[bool] | None = None
+
+
+def write_dataset(folder: Path, params: ForecastParams, series: Sequence[MadeSeries], *, shards: int = 2) -> Path:
+    """Shards and manifest, as an import with `shards` shards would leave them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["item_id", *params.dimensions]
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in names),
+            ("timestamp", pa.timestamp("us")),
+            ("target", pa.float64()),
+            ("filled", pa.bool_()),
+        ]
+    )
+    parts: dict[int, list[MadeSeries]] = {}
+    for one in sorted(series, key=lambda one: one.key):
+        parts.setdefault(shard_number(one.key, shards), []).append(one)
+    described = []
+    for number, dealt in sorted(parts.items()):
+        columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+        for one in dealt:
+            for position, name in enumerate(names):
+                columns[name] += [one.key[position]] * len(one.values)
+            columns["timestamp"] += times_of(one, params).tolist()
+            columns["target"] += [float(value) for value in one.values]
+            columns["filled"] += list(one.filled or np.isnan(np.asarray(one.values, float)).tolist())
+        path = folder / shard_name(number)
+        pq.write_table(pa.table(columns, schema=schema), path, row_group_size=64)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        described.append(Shard(path.name, len(columns["filled"]), len(dealt), path.stat().st_size, digest))
+    times = [times_of(one, params)[[0, -1]] for one in series]
+    rows = sum(shard.rows for shard in described)
+    manifest = Manifest(
+        data_version=hashlib.sha256("".join(shard.sha256 for shard in described).encode()).hexdigest(),
+        first=min(first for first, _ in times).item().isoformat(),
+        last=max(last for _, last in times).item().isoformat(),
+        frequency=str(params.frequency),
+        dimensions=params.dimensions,
+        series=len(series),
+        rows=rows,
+        observed=rows,
+        filled=0,
+        missing=0,
+        aggregated=0,
+        duplicates=0,
+        rejected={},
+        files={},
+        n_shards=shards,
+        shards=tuple(described),
+    )
+    (folder / MANIFEST).write_text(manifest.to_json())
+    return folder
+
+
+def times_of(series: MadeSeries, params: ForecastParams) -> NDArray[np.datetime64]:
+    """The timestamps of a series' values."""
+    return params.grid.range(np.datetime64(series.start, "us"), len(series.values))
+
+
+def write_forecast(
+    path: Path, params: ForecastParams, first: str, forecasts: Mapping[Key, Mapping[str, Sequence[float]]]
+) -> Path:
+    """A wide forecast: for each series, its types ("p10", …, "mean") with one value for each step from `first`."""
+    names = ["item_id", *params.dimensions]
+    types = sorted({name for values in forecasts.values() for name in values}, key=lambda name: (name != "mean", name))
+    columns: dict[str, list[Any]] = {name: [] for name in [*names, "timestamp", *types]}
+    for key in sorted(forecasts):
+        steps = len(next(iter(forecasts[key].values())))
+        for position, name in enumerate(names):
+            columns[name] += [key[position]] * steps
+        columns["timestamp"] += params.grid.range(np.datetime64(first, "us"), steps).tolist()
+        for name in types:
+            columns[name] += [float(value) for value in forecasts[key][name]]
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in names),
+            ("timestamp", pa.timestamp("us")),
+            *((name, pa.float64()) for name in types),
+        ]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns, schema=schema), path)
+    return path
+
+
+def write_last_observed(path: Path, params: ForecastParams, points: Mapping[Key, tuple[str, float]]) -> Path:
+    """The last known point of each series."""
+    names = ["item_id", *params.dimensions]
+    columns: dict[str, list[Any]] = {name: [key[place] for key in points] for place, name in enumerate(names)}
+    columns["timestamp"] = [np.datetime64(time, "us").item() for time, _ in points.values()]
+    columns["target"] = [value for _, value in points.values()]
+    schema = pa.schema(
+        [*((name, pa.string()) for name in names), ("timestamp", pa.timestamp("us")), ("target", pa.float64())]
+    )
+    pq.write_table(pa.table(columns, schema=schema), path)
+    return path
