@@ -59,7 +59,7 @@ def load_document(text: str | bytes) -> Any:
     """
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
-        return json.loads(decoded, object_pairs_hook=_Object, parse_constant=_refuse_constant)
+        return json.loads(decoded, object_pairs_hook=_Object, parse_constant=_refuse_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         lines = error.doc.splitlines()
         line = lines[error.lineno - 1].strip() if error.lineno <= len(lines) else ""
@@ -72,8 +72,14 @@ def load_document(text: str | bytes) -> Any:
     except RecursionError as error:
         problem = Problem("(file)", None, "objects are nested too deeply", "flatten them")
         raise DocumentError(problem) from error
-    except ValueError as error:  # NaN and the like, or a number of thousands of digits
+    except ValueError as error:  # from the two functions below
         raise DocumentError(Problem("(file)", None, str(error), "write a plain number")) from error
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 40:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -132,7 +138,7 @@ class Findings:
     def section(self, value: Any, path: str) -> Section | None:
         """The object at a path, for reading; None, and a problem, when it is something else."""
         if not isinstance(value, Mapping):
-            self.problem(path, value, "this must be an object", "write it between { and }")
+            self.problem(path or "(file)", value, "this must be an object", "write it between { and }")
             return None
         return Section(self, value, path)
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -66,6 +67,7 @@ class Token:
     text: str
 
 
+@lru_cache(maxsize=512)
 def parse_pattern(pattern: str) -> tuple[Token, ...]:
     """The tokens of a pattern, in order.
 
@@ -175,6 +177,7 @@ _PART = {
 }
 
 
+@lru_cache(maxsize=512)
 def to_strptime(pattern: str) -> str:
     """The strptime format of a pattern, in directives that DuckDB and Python share.
 
