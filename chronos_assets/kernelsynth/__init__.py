@@ -1,0 +1,1 @@
+"""Synthetic time series, made with numpy alone: components, named families, and training windows drawn from them."""

@@ -1,0 +1,178 @@
+"""Named families of series, each a process one meets in practice, and the mixtures a model is trained on.
+
+Here belongs how components are put together. A family is a function `(rng, n, length) -> (n, length)` floats with no
+missing values; everything random comes from `rng`, so that a seed fixes the series.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from chronos_assets.kernelsynth import counts, gaussian, noise, realism, seasons, trends
+from chronos_assets.kernelsynth.noise import Array
+
+Family = Callable[[np.random.Generator, int, int], Array]
+
+
+def _log_uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Array:
+    return np.exp(rng.uniform(np.log(low), np.log(high), (n, 1)))
+
+
+def clean_season(rng: np.random.Generator, n: int, length: int) -> Array:
+    """One season, or two, repeated exactly or nearly so: the skill of copying a cycle of any period."""
+    second = (rng.random((n, 1)) < 0.3) * rng.uniform(0.1, 1.0, (n, 1))
+    values = seasons.season(rng, n, length) + second * seasons.season(rng, n, length)
+    noise_scale = _log_uniform(rng, n, 0.002, 0.1) * (rng.random((n, 1)) < 0.7)
+    return values + noise_scale * noise.white(rng, n, length)
+
+
+def noisy_season(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Up to three seasons that drift, on a trend, in noise of any strength."""
+    drift = float(np.exp(rng.uniform(np.log(0.05), np.log(1.5))))
+    values = seasons.season(rng, n, length, drift)
+    values += (rng.random((n, 1)) < 0.5) * rng.uniform(0.1, 1.0, (n, 1)) * seasons.season(rng, n, length)
+    values += (rng.random((n, 1)) < 0.4) * _log_uniform(rng, n, 0.1, 5.0) * trends.trend(rng, n, length)
+    values += (rng.random((n, 1)) < 0.3) * _log_uniform(rng, n, 0.1, 2.0) * noise.smooth_walk(rng, n, length)
+    colour = rng.uniform(0.0, 1.0, (n, 1)) * (rng.random((n, 1)) < 0.4)
+    return values + _log_uniform(rng, n, 0.03, 2.0) * noise.coloured(rng, n, length, colour)
+
+
+def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Load, traffic and power: days within weeks, with autocorrelated noise that grows with the level."""
+    base = noise.standardised(seasons.calendar(rng, n, length))
+    level = (rng.random((n, 1)) < 0.6) * _log_uniform(rng, n, 0.05, 1.0) * noise.smooth_walk(rng, n, length)
+    colour = rng.uniform(0.0, 1.5, (n, 1))
+    shocks = _log_uniform(rng, n, 0.02, 1.2) * noise.coloured(rng, n, length, colour)
+    shocks += _log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
+    additive = base + level + shocks
+    # In the multiplicative form peaks are noisier than nights, and nothing falls below zero.
+    multiplicative = np.exp((rng.uniform(0.2, 0.8, (n, 1)) * additive).clip(-6.0, 6.0))
+    return np.where(rng.random((n, 1)) < 0.5, additive, multiplicative)
+
+
+def business(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Monthly, quarterly, weekly and yearly records: growth times season times noise, on a wandering level."""
+    period = rng.choice([12, 4, 52, 7, 6, 24, 3, 13], (n, 1), p=[0.45, 0.2, 0.1, 0.1, 0.04, 0.05, 0.03, 0.03])
+    cycles = (np.arange(length) + rng.integers(0, 365, (n, 1))) / period
+    drift = 0.3 * noise.smooth_walk(rng, n, length) * (rng.random((n, 1)) < 0.4)
+    seasonal = seasons.read_profile(seasons.profiles(rng, n), cycles) * _log_uniform(rng, n, 0.01, 0.6) * np.exp(drift)
+    seasonal *= rng.random((n, 1)) < 0.75
+    # Steps and trends are per season, so that a short window of a long series still moves.
+    walk = np.cumsum(noise.white(rng, n, length), axis=1) * _log_uniform(rng, n, 0.001, 0.05)
+    walk *= rng.random((n, 1)) < 0.7
+    growth = np.arange(length) * rng.normal(0.0, 0.1, (n, 1)) / period * (rng.random((n, 1)) < 0.6)
+    shocks = _log_uniform(rng, n, 0.005, 0.3) * noise.white(rng, n, length)
+    log_level = seasonal + walk + growth.clip(-4.0, 4.0) + shocks
+    linear = 1.0 + seasonal + walk + 0.5 * growth + shocks
+    return np.where(rng.random((n, 1)) < 0.5, np.exp(log_level.clip(-8.0, 8.0)), linear)
+
+
+def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Prices and levels: random walks, some geometric, some watched through noise, some with a season on top."""
+    values = noise.random_walk(rng, n, length)
+    geometric = np.exp((values * _log_uniform(rng, n, 0.001, 0.03)).clip(-8.0, 8.0))
+    values = np.where(rng.random((n, 1)) < 0.3, geometric, values)
+    scale = values.std(axis=1, keepdims=True)
+    seen = (rng.random((n, 1)) < 0.3) * _log_uniform(rng, n, 0.01, 0.3) * scale
+    seasonal = (rng.random((n, 1)) < 0.25) * _log_uniform(rng, n, 0.05, 1.0) * scale
+    return values + seen * noise.white(rng, n, length) + seasonal * seasons.season(rng, n, length)
+
+
+def autoregressive(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Stationary processes: autoregressions, and noise of every colour from white to nearly a random walk."""
+    coloured = noise.coloured(rng, n, length, rng.uniform(0.0, 2.2, (n, 1)))
+    return np.where(rng.random((n, 1)) < 0.5, noise.autoregression(rng, n, length), coloured)
+
+
+def trending(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Trends with noise and no season, additive or growing exponentially."""
+    values = _log_uniform(rng, n, 0.5, 20.0) * trends.trend(rng, n, length) + noise.coloured(
+        rng, n, length, rng.uniform(0.0, 2.0, (n, 1))
+    )
+    growing = trends.growth(rng, n, length) * np.exp(_log_uniform(rng, n, 0.01, 0.3) * noise.white(rng, n, length))
+    return np.where(rng.random((n, 1)) < 0.7, values, growing)
+
+
+def stepped(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Levels that hold and then jump, with or without a season and noise: settings, tariffs, regimes."""
+    rate = _log_uniform(rng, n, 2.0 / length, 20.0 / length)
+    jumps = (rng.random((n, length)) < rate) * rng.standard_normal((n, length))
+    returning = rng.random((n, 1)) < 0.3
+    last = np.maximum.accumulate(np.where(jumps != 0, np.arange(length), 0), axis=1)
+    held = np.take_along_axis(jumps, last, axis=1)
+    values = np.where(returning, held, np.cumsum(jumps, axis=1))
+    values = values + (rng.random((n, 1)) < 0.5) * _log_uniform(rng, n, 0.1, 1.0) * seasons.season(rng, n, length)
+    return values + (rng.random((n, 1)) < 0.8) * _log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
+
+
+def mixed(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Convex combinations of two or three standardised series of other families (TSMixup of the Chronos paper)."""
+    sources = [calendar, noisy_season, clean_season, random_walk, gaussian.composed, business, autoregressive]
+    weights = rng.dirichlet([1.5] * 3, n)
+    weights[:, 2] *= rng.random(n) < 0.5
+    values = np.zeros((n, length))
+    for column in range(3):
+        picked = rng.integers(len(sources), size=n)
+        part = np.empty((n, length))
+        for number, family in enumerate(sources):
+            rows = np.flatnonzero(picked == number)
+            if rows.size:
+                part[rows] = family(rng, rows.size, length)
+        values += weights[:, [column]] * noise.standardised(part)
+    return values
+
+
+FAMILIES: Mapping[str, Family] = {
+    "clean_season": clean_season,
+    "noisy_season": noisy_season,
+    "calendar": calendar,
+    "business": business,
+    "counts": counts.counts,
+    "intermittent": counts.intermittent,
+    "random_walk": random_walk,
+    "autoregressive": autoregressive,
+    "gaussian_process": gaussian.composed,
+    "trending": trending,
+    "stepped": stepped,
+    "chaotic": noise.chaotic_map,
+    "mixed": mixed,
+}
+"""Every family by name."""
+
+CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.1, "calendar": 0.1}
+"""The mixture a model starts with. Copying a cycle is learnt late, or never, when other series drown it."""
+
+REALISTIC: Mapping[str, float] = {
+    "clean_season": 0.14,
+    "noisy_season": 0.16,
+    "calendar": 0.20,
+    "business": 0.14,
+    "counts": 0.05,
+    "intermittent": 0.03,
+    "random_walk": 0.06,
+    "autoregressive": 0.03,
+    "gaussian_process": 0.05,
+    "trending": 0.03,
+    "stepped": 0.03,
+    "chaotic": 0.01,
+    "mixed": 0.07,
+}
+"""The mixture a model ends with. The weights add up to 1."""
+
+
+def draw(rng: np.random.Generator, weights: Mapping[str, float], n: int, length: int) -> Array:
+    """Return `n` series (n, length) of families drawn by `weights` (name to relative frequency), in random order.
+
+    Some rows are spoilt as real data is: outliers, level shifts, floors and caps, rounding. None has missing values.
+    """
+    names = list(weights)
+    share = np.array([weights[name] for name in names], dtype=float)
+    number_of_each = rng.multinomial(n, share / share.sum())
+    parts = [FAMILIES[name](rng, int(k), length) for name, k in zip(names, number_of_each, strict=True) if k]
+    values = np.concatenate(parts)[rng.permutation(n)]
+    spoilers = (realism.with_outliers, realism.with_level_shifts, realism.with_floor_or_cap, realism.with_rounding)
+    for spoil, chance in zip(spoilers, (0.06, 0.05, 0.05, 0.06), strict=True):
+        rows = np.flatnonzero(rng.random(n) < chance)
+        if rows.size:
+            values[rows] = spoil(rng, values[rows])
+    return values

@@ -1,0 +1,141 @@
+"""Training windows: a context and the steps that follow it, augmented, in the units a network sees.
+
+Here belongs everything between a family's series and a model's input. A window's values are a pure function of the
+seed, so that training can be resumed at any step without storing data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from chronos_assets.kernelsynth import families, realism
+from chronos_assets.kernelsynth.noise import Array
+
+TARGET_LIMIT = 20.0
+"""Targets are cut at this many standard deviations of the context, so that one jump cannot rule a batch."""
+
+SHORTEST_HISTORY = 12
+"""Least number of observed steps in a context."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of standardised windows.
+
+    Attributes:
+        context: float32 (n, context_length), NaN where missing and to the left of a short history; every row has
+            mean 0 and standard deviation 1 over what is observed.
+        target: float32 (n, horizon), in the same units, NaN where missing.
+        weight: float32 (n,), mean 1; what a row counts in the loss, from its context alone.
+    """
+
+    context: Array
+    target: Array
+    weight: Array
+
+
+def training_windows(
+    seed: tuple[int, ...],
+    weights: Mapping[str, float],
+    n: int,
+    context_length: int,
+    horizon: int,
+    *,
+    missing: bool = True,
+) -> Windows:
+    """Return `n` windows of the mixture `weights`, fixed by `seed`.
+
+    Args:
+        seed: entropy of the batch, such as (seed of the run, step).
+        weights: relative frequency of each family, by name.
+        n: number of windows.
+        context_length: steps of context; a part of the rows has a shorter history, padded with NaN on the left.
+        horizon: steps of target.
+        missing: whether some rows lose values.
+    """
+    rng = np.random.default_rng(seed)
+    values = _flipped(rng, families.draw(rng, weights, n, context_length + horizon))
+    context, target = values[:, :context_length].copy(), values[:, context_length:].copy()
+
+    shortest = min(SHORTEST_HISTORY, context_length)
+    short = np.exp(rng.uniform(np.log(shortest), np.log(context_length), n)).astype(int)
+    history = np.where(rng.random(n) < 0.3, short, context_length)
+    context[np.arange(context_length) < (context_length - history)[:, None]] = np.nan
+    if missing:
+        gappy = np.flatnonzero((rng.random(n) < 0.08) & (history >= 4 * shortest))
+        lost = realism.missing_mask(rng, gappy.size, context_length + horizon)
+        context[gappy] = np.where(lost[:, :context_length], np.nan, context[gappy])
+        target[gappy] = np.where(lost[:, context_length:], np.nan, target[gappy])
+    return standardise(context, target)
+
+
+def standardise(context: Array, target: Array) -> Windows:
+    """Scale `context` (n, c) and `target` (n, h) by the mean and deviation of each context, and weigh the rows.
+
+    A context that is constant, or lost but for a step or two, gives no scale: such rows get weight 0.
+    """
+    observed = ~np.isnan(context)
+    count = np.maximum(observed.sum(axis=1, keepdims=True), 1)
+    loc = np.where(observed, context, 0.0).sum(axis=1, keepdims=True) / count
+    centred = np.where(observed, context - loc, 0.0)
+    scale = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
+    usable = (scale > 1e-6 * (np.abs(loc) + 1e-6)) & (count > 2)
+    scale = np.where(usable, scale, 1.0)
+    standard = centred / scale
+    _, error = best_repeat(standard, observed, target.shape[1])
+    weight = np.where(usable[:, 0], 1.0 / (0.15 + np.sqrt(error)), 0.0)
+    return Windows(
+        context=np.where(observed, standard, np.nan).astype(np.float32),
+        target=((target - loc) / scale).clip(-TARGET_LIMIT, TARGET_LIMIT).astype(np.float32),
+        weight=(weight / max(weight.mean(), 1e-9)).astype(np.float32),
+    )
+
+
+def best_repeat(standard: Array, observed: Array, horizon: int) -> tuple[Array, Array]:
+    """Return, per row, the lag (n,) whose repetition fits best over `horizon` steps, and its mean squared error (n,).
+
+    `standard` (n, c) is standardised with 0 where `observed` (n, c) is false. The error of a lag is measured inside
+    the context; a lag shorter than the horizon counts with its multiples, as a seasonal naive forecast would repeat
+    it. The error, cut to [0, 1], is the scale by which relative metrics judge a forecast, known before the target is.
+    """
+    length = standard.shape[1]
+    present = observed.astype(float)
+    product = _lagged_products(standard, standard)
+    pairs = np.maximum(_lagged_products(present, present), 1.0)
+    energy = _lagged_products(standard**2, present) + _lagged_products(present, standard**2)
+    error = ((energy - 2.0 * product) / pairs).clip(0.0, None)
+    # A lag seen through few pairs says little.
+    error = np.where(pairs < max(4.0, 0.1 * length), np.inf, error)[:, : max(length // 2, 2)]
+    for lag in range(1, min(horizon, error.shape[1])):
+        # Longer lags are still untouched when a shorter one is averaged with its multiples.
+        error[:, lag] = error[:, lag : lag * -(-horizon // lag) + 1 : lag].mean(axis=1)
+    best = 1 + error[:, 1:].argmin(axis=1)
+    return best, np.take_along_axis(error, best[:, None], axis=1)[:, 0].clip(0.0, 1.0)
+
+
+def repeat_forecast(context: Array, horizon: int) -> Array:
+    """Return float32 (n, horizon): the last cycle of each row of a standardised `context`, repeated.
+
+    Missing values are taken as the mean, 0.
+    """
+    observed = ~np.isnan(context)
+    values = np.where(observed, context, 0.0)
+    lag, _ = best_repeat(values, observed, horizon)
+    position = context.shape[1] - lag[:, None] + np.arange(horizon) % lag[:, None]
+    return np.take_along_axis(values, position, axis=1).astype(np.float32)
+
+
+def _lagged_products(left: Array, right: Array) -> Array:
+    """Return sums over t of left[t] * right[t + lag] for every lag >= 0, each (n, length)."""
+    length = left.shape[1]
+    spectrum = np.conj(np.fft.rfft(left, 2 * length)) * np.fft.rfft(right, 2 * length)
+    products: Array = np.fft.irfft(spectrum, 2 * length)[:, :length]
+    return products
+
+
+def _flipped(rng: np.random.Generator, values: Array) -> Array:
+    """Turn some rows upside down, and a few back to front."""
+    values = values * np.where(rng.random((len(values), 1)) < 0.15, -1.0, 1.0)
+    back = rng.random((len(values), 1)) < 0.05
+    return np.where(back, values[:, ::-1], values)

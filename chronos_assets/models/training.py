@@ -1,0 +1,406 @@
+"""Training of a Chronos-Bolt model from nothing, on windows that are drawn as it goes.
+
+Here belong the network's shape, the loss, the schedule, checkpoints and the loop. What a window is lives in
+`chronos_assets.kernelsynth.windows`; parameters, folders and exit codes in `chronos_assets.workloads.pretrain`.
+
+The data of a step is a pure function of (seed, step): a run killed at any moment goes on from its last checkpoint as if
+nothing had happened, and gives the same weights on the same machine.
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from chronos.chronos_bolt import ChronosBoltModelForForecasting
+from torch import Tensor
+from transformers import T5Config
+
+from chronos_assets.kernelsynth import families, windows
+
+logger = logging.getLogger(__name__)
+
+QUANTILES = (0.01, *(round(0.05 * k, 2) for k in range(1, 20)), 0.99)
+"""The 21 levels of Chronos-2."""
+
+VALIDATION_SEED = 7_919_000_000
+"""Entropy of the validation windows; no training step shares it, whatever the seed of the run."""
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The network: a T5 encoder over patches of the context, and a decoder that reads it for one block of steps."""
+
+    d_model: int = 128
+    d_ff: int = 512
+    d_kv: int = 16
+    num_heads: int = 8
+    num_layers: int = 4
+    num_decoder_layers: int = 2
+    context_length: int = 1024
+    prediction_length: int = 64
+    patch_size: int = 16
+    patch_stride: int = 8
+    quantiles: tuple[float, ...] = QUANTILES
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The recipe. Learning rate: linear warm-up, constant, then linear decay to 0 over the last `decay_steps`.
+
+    Attributes:
+        seed: of the initial weights and of every window.
+        steps: optimiser steps in all.
+        decay_steps: steps of the final decay. Both may change when a run is resumed before its decay has begun: a
+            longer run is then the same as one planned so from the start.
+        warmup_steps: steps over which the learning rate rises.
+        learning_rate: peak, for both optimisers.
+        weight_decay: decoupled, of matrices only.
+        points_per_batch: windows times context length, so that short contexts come in larger batches.
+        context_lengths: lengths of context that batches are drawn from, one length per batch.
+        length_weights: relative frequency of each length.
+        curriculum_steps: steps over which the mixture of families moves from clean seasons to the realistic one.
+        ema_decay: of the average of the weights, which is what is validated and saved.
+        max_grad_norm: gradients are scaled down to this norm.
+        bfloat16: whether matrix products run in bfloat16 (weights stay float32).
+        compiled: whether the loss goes through torch.compile.
+        validate_every, checkpoint_every, log_every: in steps.
+        validation_windows: per family.
+    """
+
+    seed: int = 20261122
+    steps: int = 20_000
+    decay_steps: int = 4_000
+    warmup_steps: int = 300
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    points_per_batch: int = 32_768
+    context_lengths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    length_weights: tuple[float, ...] = (0.05, 0.2, 0.3, 0.35, 0.1)
+    curriculum_steps: int = 5_000
+    ema_decay: float = 0.999
+    max_grad_norm: float = 1.0
+    bfloat16: bool = True
+    compiled: bool = True
+    validate_every: int = 1_000
+    checkpoint_every: int = 500
+    log_every: int = 50
+    validation_windows: int = 64
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it runs: rates are per second, `remaining` is in seconds."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    windows_per_second: float
+    remaining: float
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why, in one line."""
+
+
+def build_model(shape: ModelShape, seed: int) -> ChronosBoltModelForForecasting:
+    """Return a freshly initialised model, the same for the same `shape` and `seed`.
+
+    T5 sums far distances into shared buckets, and its attention across to the decoder knows no position at all. Copying
+    a cycle needs both, so every distance gets a bucket of its own, and half of the heads start with waves over the
+    distance, through which a patch can tell how far it is from the token that ends the sequence.
+    """
+    patches = -(-shape.context_length // shape.patch_stride) + 2
+    config = T5Config(
+        d_model=shape.d_model,
+        d_ff=shape.d_ff,
+        d_kv=shape.d_kv,
+        num_heads=shape.num_heads,
+        num_layers=shape.num_layers,
+        num_decoder_layers=shape.num_decoder_layers,
+        dropout_rate=0.0,
+        vocab_size=2,
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+        feed_forward_proj="relu",
+        # Half of the buckets are of one direction, and half of those are exact.
+        relative_attention_num_buckets=4 * patches,
+        relative_attention_max_distance=2 * patches,
+        use_cache=False,
+        chronos_config={
+            "context_length": shape.context_length,
+            "prediction_length": shape.prediction_length,
+            "input_patch_size": shape.patch_size,
+            "input_patch_stride": shape.patch_stride,
+            "quantiles": list(shape.quantiles),
+            "use_reg_token": True,
+        },
+    )
+    config.architectures = [ChronosBoltModelForForecasting.__name__]
+    config.chronos_pipeline_class = "ChronosBoltPipeline"
+    torch.manual_seed(seed)
+    model = ChronosBoltModelForForecasting(config)
+    with torch.no_grad():
+        bias = model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
+        bias.copy_(torch.from_numpy(initial_position_bias(2 * patches, shape.num_heads)))
+        # The first forecasts should be near the mean of the context: from far off, the way back costs many steps.
+        for layer in (model.output_patch_embedding.output_layer, model.output_patch_embedding.residual_layer):
+            layer.weight.mul_(0.02)
+    return model
+
+
+def initial_position_bias(distances: int, heads: int) -> np.ndarray:
+    """Return the encoder's initial bias (2 * distances, heads) of attention by signed distance in patches.
+
+    Rows are T5's: distances 0, 1, ... to the left, then to the right. Half of the heads hold sines and cosines of
+    geometrically growing wavelength; the others a preference for near patches, of growing width.
+    """
+    distance = np.arange(distances, dtype=np.float32)[:, None]
+    waves = heads // 2
+    number = np.arange(waves)
+    wavelength = 6.0 * 4.0 ** (number // 2).astype(np.float32)
+    wave = 2.0 * np.sin(2 * np.pi * distance / wavelength + np.where(number % 2, np.pi / 2, 0.0))
+    near = -distance / 2.0 ** np.arange(1, heads - waves + 1, dtype=np.float32)
+    one_side = np.concatenate([wave, near.clip(-3.0, 0.0)], axis=1)
+    return np.concatenate([one_side, one_side]).astype(np.float32)
+
+
+def pinball(prediction: Tensor, target: Tensor, levels: Tensor) -> Tensor:
+    """Return twice the quantile loss (n,), averaged over levels and observed steps; NaN targets do not count.
+
+    `prediction` is (n, levels, horizon), `target` (n, horizon), `levels` (levels,).
+    """
+    observed = ~torch.isnan(target)
+    error = torch.where(observed, target, 0.0).unsqueeze(1) - prediction
+    tau = levels[None, :, None]
+    loss = 2.0 * torch.maximum(tau * error, (tau - 1.0) * error).mean(dim=1)
+    return (loss * observed).sum(dim=1) / observed.sum(dim=1).clamp(min=1)
+
+
+def learning_rate_at(step: int, plan: TrainingPlan) -> float:
+    """Return the learning rate of `step`, counted from 0."""
+    rising = (step + 1) / max(plan.warmup_steps, 1)
+    falling = (plan.steps - step) / max(plan.decay_steps, 1)
+    return plan.learning_rate * min(1.0, rising, max(falling, 0.0))
+
+
+def mixture_at(step: int, plan: TrainingPlan) -> dict[str, float]:
+    """Return the weights of the families at `step`: clean seasons first, the realistic mixture in the end."""
+    share = min(step / max(plan.curriculum_steps, 1), 1.0)
+    start, end = families.CURRICULUM_START, families.REALISTIC
+    return {name: (1 - share) * start.get(name, 0.0) + share * weight for name, weight in end.items()}
+
+
+def batch_at(step: int, plan: TrainingPlan, shape: ModelShape) -> windows.Windows:
+    """Return the windows of `step`: all of one context length, drawn from the plan's."""
+    rng = np.random.default_rng((plan.seed, step, 0))
+    share = np.array(plan.length_weights) / sum(plan.length_weights)
+    length = int(rng.choice(plan.context_lengths, p=share))
+    number = max(plan.points_per_batch // length, 1)
+    mixture = mixture_at(step, plan)
+    return windows.training_windows((plan.seed, step, 1), mixture, number, length, shape.prediction_length)
+
+
+def validation_sets(shape: ModelShape, number: int, length: int = 512) -> dict[str, windows.Windows]:
+    """Return `number` windows of every family, the same for every run."""
+    length = min(length, shape.context_length)
+    return {
+        name: windows.training_windows(
+            (VALIDATION_SEED, index), {name: 1.0}, number, length, shape.prediction_length, missing=False
+        )
+        for index, name in enumerate(families.FAMILIES)
+    }
+
+
+@torch.inference_mode()
+def validate(model: torch.nn.Module, sets: Mapping[str, windows.Windows], levels: Tensor) -> dict[str, float]:
+    """Return, by family, the weighted quantile loss relative to repeating the cycle that fits each context best.
+
+    The key `all` holds the geometric mean over families. Below 1 is better than repeating.
+    """
+    result = {}
+    for name, batch in sets.items():
+        target, weight = torch.from_numpy(batch.target), torch.from_numpy(batch.weight)
+        prediction = model(context=torch.from_numpy(batch.context)).quantile_preds
+        repeated = torch.from_numpy(windows.repeat_forecast(batch.context, batch.target.shape[1]))
+        baseline = pinball(repeated[:, None, :].expand_as(prediction), target, levels)
+        result[name] = float((weight * pinball(prediction, target, levels)).sum() / (weight * baseline).sum())
+    result["all"] = math.exp(float(np.mean(np.log(list(result.values())))))
+    return result
+
+
+def make_optimisers(model: torch.nn.Module, plan: TrainingPlan) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices inside the Transformer blocks, and AdamW for everything else."""
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and ".block." in name and "bias" not in name]
+    chosen = {id(p) for p in inner}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    muon = torch.optim.Muon(
+        inner, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    adamw = torch.optim.AdamW(rest, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    return [muon, adamw]
+
+
+def train(
+    shape: ModelShape,
+    plan: TrainingPlan,
+    checkpoints: Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> ChronosBoltModelForForecasting:
+    """Train a model and return it, holding the averaged weights.
+
+    Args:
+        shape: the network.
+        plan: the recipe.
+        checkpoints: folder for `last.pt`, written atomically; a run whose folder holds one goes on from it.
+        report: called every `log_every` steps, and with validation losses every `validate_every`.
+
+    Raises:
+        TrainingError: if the loss is not finite, or the checkpoint is of another recipe.
+    """
+    state = _State.fresh(shape, plan)
+    if checkpoints is not None and (checkpoints / "last.pt").exists():
+        state.restore(checkpoints / "last.pt", _recipe(shape, plan))
+        logger.info("resumed at step %d", state.step)
+
+    levels = torch.tensor(shape.quantiles)
+    sets = validation_sets(shape, plan.validation_windows)
+    autocast = torch.autocast("cpu", torch.bfloat16) if plan.bfloat16 else nullcontext()
+
+    def batch_loss(context: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        with autocast:
+            prediction = state.model(context=context).quantile_preds
+        return (weight * pinball(prediction.float(), target, levels)).mean()
+
+    loss_of = torch.compile(batch_loss, dynamic=False) if plan.compiled else batch_loss
+    start, began, seen = state.step, time.monotonic(), 0
+    losses: list[float] = []
+    for step, batch in _prefetched(start, plan, shape):
+        for optimiser in state.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate_at(step, plan)
+        loss = loss_of(*(torch.from_numpy(part) for part in (batch.context, batch.target, batch.weight)))
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(
+                f"loss is {losses[-1]} at step {step}: lower learning_rate, now {plan.learning_rate:g}, and resume"
+            )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), plan.max_grad_norm)
+        for optimiser in state.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+        # The average starts short, or it would remember the initial weights for long.
+        state.follow(min(plan.ema_decay, (step + 1) / (step + 10)))
+        state.step = step + 1
+        seen += len(batch.context)
+
+        last = state.step == plan.steps
+        validating = last or state.step % plan.validate_every == 0
+        if report is not None and (validating or state.step % plan.log_every == 0):
+            elapsed = time.monotonic() - began
+            report(
+                Progress(
+                    step=state.step,
+                    steps=plan.steps,
+                    loss=float(np.mean(losses)),
+                    learning_rate=learning_rate_at(step, plan),
+                    windows_per_second=seen / elapsed,
+                    remaining=elapsed / (state.step - start) * (plan.steps - state.step),
+                    validation=validate(state.average, sets, levels) if validating else {},
+                )
+            )
+            losses.clear()
+        if checkpoints is not None and (last or state.step % plan.checkpoint_every == 0):
+            state.save(checkpoints / "last.pt", _recipe(shape, plan))
+    return state.average
+
+
+def save_model(model: ChronosBoltModelForForecasting, folder: Path) -> None:
+    """Write config.json and model.safetensors into `folder`, each replaced atomically."""
+    staging = folder.with_name(folder.name + ".partial")
+    model.save_pretrained(staging, safe_serialization=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "model.safetensors"):
+        os.replace(staging / name, folder / name)
+    for left in staging.iterdir():
+        left.unlink()
+    staging.rmdir()
+
+
+def _prefetched(start: int, plan: TrainingPlan, shape: ModelShape) -> Iterator[tuple[int, windows.Windows]]:
+    """Yield (step, windows) from `start` to the end, drawing the next batch while the present one is used."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(batch_at, start, plan, shape)
+        for step in range(start, plan.steps):
+            batch = coming.result()
+            if step + 1 < plan.steps:
+                coming = pool.submit(batch_at, step + 1, plan, shape)
+            yield step, batch
+
+
+def _recipe(shape: ModelShape, plan: TrainingPlan) -> dict[str, Any]:
+    """Return what must not change between a checkpoint and the run that goes on from it."""
+    free = {"steps", "decay_steps", "learning_rate", "compiled", "log_every", "validate_every", "checkpoint_every"}
+    return {"shape": asdict(shape), "plan": {key: value for key, value in asdict(plan).items() if key not in free}}
+
+
+@dataclass
+class _State:
+    """All that a run changes, and so all that a checkpoint holds."""
+
+    model: ChronosBoltModelForForecasting
+    average: ChronosBoltModelForForecasting
+    optimisers: list[torch.optim.Optimizer]
+    step: int = 0
+
+    @classmethod
+    def fresh(cls, shape: ModelShape, plan: TrainingPlan) -> "_State":
+        model = build_model(shape, plan.seed)
+        return cls(model, build_model(shape, plan.seed), make_optimisers(model, plan))
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the average towards the model."""
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
+
+    def save(self, path: Path, recipe: dict[str, Any]) -> None:
+        """Write a checkpoint that is whole or not there: a kill leaves the one before."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            content = {
+                "step": self.step,
+                "recipe": recipe,
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            }
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+
+    def restore(self, path: Path, recipe: dict[str, Any]) -> None:
+        """Take over a checkpoint made by the same recipe."""
+        content = torch.load(path, weights_only=True)
+        then = content["recipe"]
+        changed = [key for part in recipe for key in recipe[part] if then[part].get(key) != recipe[part][key]]
+        if changed:
+            raise TrainingError(f"{path} was made with another {', '.join(changed)}: remove it to start afresh")
+        self.model.load_state_dict(content["model"])
+        self.average.load_state_dict(content["average"])
+        for optimiser, saved in zip(self.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.step = int(content["step"])

@@ -1,0 +1,217 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from chronos import BaseChronosPipeline
+
+from chronos_assets.kernelsynth import families
+from chronos_assets.models import training
+from chronos_assets.workloads import pretrain
+
+SHAPE = training.ModelShape(
+    d_model=16, d_ff=32, d_kv=4, num_heads=4, num_layers=1, num_decoder_layers=1, context_length=64, prediction_length=8
+)
+PLAN = training.TrainingPlan(
+    steps=6,
+    decay_steps=3,
+    warmup_steps=2,
+    points_per_batch=512,
+    context_lengths=(32, 64),
+    length_weights=(1.0, 1.0),
+    curriculum_steps=4,
+    bfloat16=False,
+    compiled=False,
+    validate_every=6,
+    checkpoint_every=2,
+    log_every=2,
+    validation_windows=4,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def weights_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def equal(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_the_schedule_rises_holds_and_falls_to_zero():
+    plan = training.TrainingPlan(steps=100, warmup_steps=10, decay_steps=20, learning_rate=1.0)
+    rates = [training.learning_rate_at(step, plan) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[50] == rates[80] == 1.0
+    assert rates[90] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.05)
+    assert rates[100] == 0.0
+
+
+def test_a_longer_plan_is_the_same_until_the_shorter_one_decays():
+    short = training.TrainingPlan(steps=100, decay_steps=20)
+    long = replace(short, steps=400, decay_steps=50)
+    for step in (0, 40, 80):
+        assert training.learning_rate_at(step, short) == training.learning_rate_at(step, long)
+        assert training.mixture_at(step, short) == training.mixture_at(step, long)
+
+
+def test_the_mixture_moves_from_clean_seasons_to_the_realistic_one():
+    plan = training.TrainingPlan(curriculum_steps=100)
+    first, middle, last = (training.mixture_at(step, plan) for step in (0, 50, 5000))
+    assert {name: weight for name, weight in first.items() if weight} == families.CURRICULUM_START
+    assert sum(middle.values()) == pytest.approx(1.0)
+    assert last == families.REALISTIC
+
+
+def test_batches_hold_a_fixed_number_of_points():
+    sizes = {batch.context.shape for batch in (training.batch_at(step, PLAN, SHAPE) for step in range(20))}
+    assert sizes == {(16, 32), (8, 64)}
+
+
+def test_pinball_is_twice_the_quantile_loss_over_observed_steps():
+    prediction = torch.tensor([[[1.0, 1.0, 9.0], [2.0, 2.0, 9.0]]])
+    target = torch.tensor([[3.0, 0.0, float("nan")]])
+    loss = training.pinball(prediction, target, torch.tensor([0.1, 0.5]))
+    expected = 2 * np.mean([0.1 * 2, 0.9 * 1, 0.5 * 1, 0.5 * 2])
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_pinball_of_a_target_that_is_all_missing_is_zero():
+    loss = training.pinball(torch.ones(1, 2, 3), torch.full((1, 3), float("nan")), torch.tensor([0.1, 0.5]))
+    assert loss.item() == 0.0
+
+
+def test_the_loss_of_the_model_itself_agrees():
+    model = training.build_model(SHAPE, 0)
+    batch = training.batch_at(0, PLAN, SHAPE)
+    context, target = torch.from_numpy(batch.context), torch.from_numpy(batch.target)
+    output = model(context=context, target=target.clone())
+    ours = training.pinball(output.quantile_preds, target, torch.tensor(SHAPE.quantiles))
+    assert ours.mean().item() * SHAPE.prediction_length == pytest.approx(output.loss.item(), rel=1e-3)
+
+
+def test_every_distance_between_patches_has_a_bias_of_its_own():
+    model = training.build_model(SHAPE, 0)
+    attention = model.encoder.block[0].layer[0].SelfAttention
+    patches = SHAPE.context_length // SHAPE.patch_stride + 2
+    buckets = attention._relative_position_bucket(
+        torch.arange(-patches, patches + 1),
+        num_buckets=attention.relative_attention_num_buckets,
+        max_distance=attention.relative_attention_max_distance,
+    )
+    assert len(buckets.unique()) == 2 * patches + 1
+
+
+def test_training_is_deterministic_and_lowers_the_loss():
+    reports = []
+    plan = replace(PLAN, steps=120, decay_steps=20, curriculum_steps=1000, learning_rate=5e-3, log_every=20)
+    first = training.train(SHAPE, plan, report=reports.append)
+    assert equal(weights_of(first), weights_of(training.train(SHAPE, plan)))
+    assert reports[-1].loss < 0.9 * reports[0].loss
+    assert reports[-1].step == plan.steps
+    assert reports[-1].remaining == 0.0
+    assert set(reports[-1].validation) == {*families.FAMILIES, "all"}
+
+
+def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(tmp_path):
+    whole = training.train(SHAPE, PLAN)
+    training.train(SHAPE, replace(PLAN, steps=3, decay_steps=0), tmp_path)
+    steps = []
+    resumed = training.train(SHAPE, PLAN, tmp_path, lambda progress: steps.append(progress.step))
+    assert min(steps) > 3
+    assert equal(weights_of(whole), weights_of(resumed))
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
+    training.train(SHAPE, replace(PLAN, steps=2), tmp_path)
+    with pytest.raises(training.TrainingError, match="another d_ff, seed"):
+        training.train(replace(SHAPE, d_ff=64), replace(PLAN, seed=1), tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch, tmp_path):
+    drawn = training.batch_at
+
+    def poisoned(step, plan, shape):
+        batch = drawn(step, plan, shape)
+        if step == 4:
+            batch.weight[:] = np.nan
+        return batch
+
+    monkeypatch.setattr(training, "batch_at", poisoned)
+    with pytest.raises(training.TrainingError, match="loss is nan at step 4"):
+        training.train(SHAPE, PLAN, tmp_path)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 4
+
+
+def test_a_saved_model_loads_through_the_plain_pipeline(tmp_path):
+    model = training.build_model(SHAPE, 0).eval()
+    training.save_model(model, tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+    assert not (tmp_path / "model.partial").exists()
+    pipeline = BaseChronosPipeline.from_pretrained(tmp_path / "model")
+    context = torch.randn(2, 40, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(pipeline.predict(context), model(context=context).quantile_preds)
+
+
+def document():
+    fields = {**vars(SHAPE), **vars(PLAN), "threads": 1, "steps": 60}
+    return {name: json.dumps(value) for name, value in fields.items()}
+
+
+def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, monkeypatch):
+    parameters = tmp_path / "parameters.json"
+    parameters.write_text(json.dumps(document()))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "chronos_assets.workloads.pretrain", "--parameters", str(parameters)]
+    process = subprocess.Popen(command, env={**os.environ, "CHRONOS_ML_ROOT": str(killed)}, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (killed / "checkpoints" / "last.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "model").exists()
+    assert torch.load(killed / "checkpoints" / "last.pt", weights_only=True)["step"] < 60
+
+    for root in (killed, whole):
+        monkeypatch.setenv("CHRONOS_ML_ROOT", str(root))
+        assert pretrain.main(["--parameters", str(parameters)]) == 0
+    weights = [(root / "model" / "model.safetensors").read_bytes() for root in (killed, whole)]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    "wrong, reason",
+    [
+        ({"stepz": "3"}, "unknown parameters: stepz"),
+        ({"steps": '"many"'}, "parameter steps must be a int, not 'many'"),
+        ({"bfloat16": "1"}, "parameter bfloat16 must be a bool, not 1"),
+    ],
+)
+def test_a_failure_is_one_line_and_a_non_zero_exit(tmp_path, monkeypatch, wrong, reason):
+    monkeypatch.setenv("CHRONOS_ML_ROOT", str(tmp_path))
+    given = tmp_path / "input" / "config" / "hyperparameters.json"
+    given.parent.mkdir(parents=True)
+    given.write_text(json.dumps({**document(), **wrong}))
+    assert pretrain.main([]) == 1
+    assert (tmp_path / "output" / "failure").read_text() == f"ValueError: {reason}\n"
+
+
+def test_without_parameters_the_recipe_is_that_of_the_bundled_model():
+    assert pretrain.parse_parameters({}) == (training.ModelShape(), training.TrainingPlan(), 0)
