@@ -1,0 +1,329 @@
+"""Quantile forecasts of many series with a loaded model.
+
+Here belongs everything between contexts (arrays with NaN) and quantiles: scaling, batches, horizons beyond a model's
+block, means, and naming the series that can't be forecast. Files, windows and as-of rules are in
+`workloads.forecast`; the families' own calls in `families`; arithmetic on quantiles in `quantiles`.
+
+**A series' forecast depends on nothing but the series.** Floating point results of a network depend on the shape of the
+batch and on how many threads share a matrix, so that one run over many windows would differ in the last bits from
+a run per window. Therefore each batch has the same number of rows (missing ones are zeros), each series is padded to a
+length that follows from its own length alone, and each pass runs on one thread; parallel work is whole batches side by
+side. With these, rows were seen to be independent of their place and their neighbours, bit for bit; `Forecaster` tries
+that once on the model and machine at hand, and where it fails keeps the caller's groups apart in batches of their own.
+
+**Scale.** Each context is standardised in float64 outside of the model, so that 1e12 + sin(t) keeps its sine in
+float32, and its forecasts are scaled back in float64. A context whose observations are all equal has no scale: its
+forecast is that value at every level.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chronos_assets.models.checkpoints import check_quantiles
+from chronos_assets.models.families import QuantileNetwork, T5Sampler, adapt
+from chronos_assets.models.loading import LoadedModel
+from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, sort_quantiles
+from chronos_assets.models.unrolling import PATHS, unroll
+
+Floats = NDArray[np.float64]
+
+BATCH_SIZE = 16  # on one core, more rows a pass gain nothing from contexts of 256 up, and little before
+_LARGEST = 1e290  # leaves room for what a forecast may add
+_SHORTEST_BUCKET = 16
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A series that was not forecast: its place among the contexts, and why."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class BatchForecast:
+    """Forecasts of N series.
+
+    Attributes:
+        quantiles: (N, horizon, W) at the levels asked for, ascending along the last axis; NaN for skipped series.
+        mean: (N, horizon).
+        skipped: series that could not be forecast, by index.
+        crossed: (N,) number of periods whose quantiles the model gave out of order, and which were sorted.
+        flat: (N,) whether a series' observations are all equal.
+    """
+
+    quantiles: Floats
+    mean: Floats
+    skipped: tuple[Skip, ...]
+    crossed: NDArray[np.int64]
+    flat: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A context as the model will see it, and the way back: value = unit * (shift + scale * z)."""
+
+    values: NDArray[np.float32]
+    unit: float
+    shift: float
+    scale: float
+
+    def restore(self, z: Floats) -> Floats:
+        return self.unit * (self.shift + self.scale * z)
+
+
+class Forecaster:
+    """A model made ready for one horizon and one set of levels; see the module's notes on reproducibility.
+
+    Args:
+        model: from `loading.load_model`.
+        horizon: number of periods to forecast.
+        levels: ascending quantile levels, within the model's range.
+        context_length: number of latest periods to read; the model's own at most, and if not given.
+        batch_size: rows of every pass.
+        workers: number of batches run at once; the processor's cores if not given, 1 on a GPU.
+        min_observations: series with fewer observations in their context are skipped.
+
+    Raises:
+        QuantileRangeError: a level is outside of the model's range.
+        ValueError: the horizon or another number is below 1.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        horizon: int,
+        levels: Sequence[float],
+        *,
+        context_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+        min_observations: int = 1,
+    ) -> None:
+        for name, value in (("horizon", horizon), ("context_length", context_length), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: it must be 1 or more")
+        check_quantiles(model.description, levels)
+        self.model = model
+        self.horizon = horizon
+        self.levels = tuple(levels)
+        self.context_length = min(context_length or model.description.context_length, model.description.context_length)
+        self.batch_size = batch_size
+        self.min_observations = max(1, min_observations)
+        self.workers = workers or (1 if model.device.type != "cpu" else available_cores())
+        self._network = adapt(model)
+        self._buckets = _bucket_lengths(self.context_length)
+        self.rows_independent = isinstance(self._network, T5Sampler) or self._try_rows(self._network)
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether the horizon is longer than what the model forecasts at once."""
+        return self.horizon > self.model.description.block_length
+
+    @property
+    def method(self) -> str:
+        """How the quantiles are made, in a sentence."""
+        block = self.model.description.block_length
+        if isinstance(self._network, T5Sampler):
+            made = f"quantiles of {self._samples} sample paths"
+            return f"{made}, each going on from its own values after every {block} periods" if self.unrolled else made
+        if not self.unrolled:
+            return "quantiles of the network, in one block"
+        return (
+            f"blocks of {block} periods; each next one is the mixture of forecasts from {PATHS} weighted paths through "
+            "the distribution of those before"
+        )
+
+    def forecast(
+        self,
+        contexts: Sequence[NDArray[np.floating]],
+        *,
+        seeds: Sequence[int] | None = None,
+        groups: Sequence[Hashable] | None = None,
+    ) -> BatchForecast:
+        """Forecast the periods that follow each context.
+
+        Args:
+            contexts: values of each series up to its last period, (T,); NaN or infinite where nothing was observed.
+            seeds: a seed for each series, for families that sample; its index if not given.
+            groups: label of each series; where rows are not independent, only series of one label share a batch.
+        """
+        count = len(contexts)
+        quantiles = np.full((count, self.horizon, len(self.levels)), np.nan)
+        mean = np.full((count, self.horizon), np.nan)
+        skipped: list[Skip] = []
+        scaled: dict[int, _Scaled] = {}
+        flat = np.zeros(count, dtype=bool)
+        crossed = np.zeros(count, dtype=np.int64)
+        sampling = isinstance(self._network, T5Sampler)
+        for index, context in enumerate(contexts):
+            values, reason = self._usable(np.asarray(context, dtype=np.float64))
+            if reason:
+                skipped.append(Skip(index, reason))
+                continue
+            item = _scale_only(values) if sampling else _standardise(values)
+            if item is None:
+                flat[index] = True
+                quantiles[index] = mean[index] = values[np.isfinite(values)][0]
+                continue
+            scaled[index] = item
+        batches = list(self._batches(scaled, groups))
+        with _single_threaded(), ThreadPoolExecutor(max_workers=self.workers) as pool:
+            jobs = [
+                pool.submit(self._run, [scaled[i] for i in batch], [seeds[i] if seeds else i for i in batch])
+                for batch in batches
+            ]
+            for batch, job in zip(batches, jobs, strict=True):
+                batch_quantiles, batch_mean, batch_crossed = job.result()
+                crossed[batch] = batch_crossed
+                for row, index in enumerate(batch):
+                    quantiles[index] = scaled[index].restore(batch_quantiles[row])
+                    mean[index] = scaled[index].restore(batch_mean[row])
+        for index in scaled:
+            if not (np.isfinite(quantiles[index]).all() and np.isfinite(mean[index]).all()):
+                quantiles[index], mean[index] = np.nan, np.nan
+                skipped.append(Skip(index, "the model gave values that are not finite"))
+        return BatchForecast(quantiles, mean, tuple(sorted(skipped, key=lambda skip: skip.index)), crossed, flat)
+
+    @property
+    def _samples(self) -> int:
+        """Enough sample paths for four of them to lie beyond the outermost level, from 100 to 400."""
+        outermost = min(min(level, 1 - level) for level in self.levels) if self.levels else 0.5
+        return int(np.clip(np.ceil(4 / outermost - 1e-9), 100, 400))
+
+    def _usable(self, context: Floats) -> tuple[Floats, str | None]:
+        """The part of a context that the model reads, from its first observation on; or why there is none."""
+        values = np.where(np.isfinite(context), context, np.nan)[-self.context_length :]
+        observed = np.flatnonzero(~np.isnan(values))
+        if not len(observed):
+            if np.isfinite(context).any():
+                return values, f"no observation in the last {self.context_length} periods, which is all the model reads"
+            return values, "no observation"
+        if len(observed) < self.min_observations:
+            return values, f"{len(observed)} observations, fewer than the {self.min_observations} asked for"
+        if np.abs(values[observed]).max() > _LARGEST:
+            return values, f"values beyond {_LARGEST:g}"
+        return values[observed[0] :], None
+
+    def _batches(self, scaled: dict[int, _Scaled], groups: Sequence[Hashable] | None) -> Iterator[list[int]]:
+        """Indices of the series of each pass: of one bucket, shortest first, in the order given."""
+        if isinstance(self._network, T5Sampler):
+            yield from ([index] for index in scaled)
+            return
+        together: dict[tuple[Hashable, int], list[int]] = defaultdict(list)
+        for index, item in scaled.items():
+            group = groups[index] if groups is not None and not self.rows_independent else None
+            together[group, self._bucket(len(item.values))].append(index)
+        for key in sorted(together, key=lambda key: key[1]):
+            members = together[key]
+            for start in range(0, len(members), self.batch_size):
+                yield members[start : start + self.batch_size]
+
+    def _bucket(self, length: int) -> int:
+        return next(bucket for bucket in self._buckets if bucket >= length)
+
+    def _run(self, items: Sequence[_Scaled], seeds: Sequence[int]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Scaled quantiles (n, horizon, W), means (n, horizon) and number of crossed periods (n,) of one batch."""
+        with torch.inference_mode():
+            if isinstance(self._network, T5Sampler):
+                context = items[0].values.astype(np.float64)
+                paths = self._network.paths(context, self.horizon, self._samples, seeds[0])  # (S, horizon)
+                return (
+                    np.quantile(paths, self.levels, axis=0).T[None],
+                    paths.mean(axis=0)[None],
+                    np.zeros(1, dtype=np.int64),
+                )
+            bucket = self._bucket(max(len(item.values) for item in items))
+            rows = np.zeros((self.batch_size, bucket), dtype=np.float32)
+            for row, item in enumerate(items):
+                rows[row, : bucket - len(item.values)] = np.nan
+                rows[row, bucket - len(item.values) :] = item.values
+            raw = unroll(self._network, torch.from_numpy(rows), self.horizon, self.context_length)[: len(items)]
+        ordered, crossed = sort_quantiles(raw)
+        wanted = interpolate(ordered, self._network.levels, self.levels)
+        return wanted, mean_of_quantiles(ordered, self._network.levels), crossed.sum(axis=1)
+
+    def _try_rows(self, network: QuantileNetwork) -> bool:
+        """Whether a row's bits depend on its place or its neighbours in a batch of this model on this machine."""
+        length = self._bucket(min(256, self.context_length))
+        rows = torch.from_numpy(np.random.default_rng(0).normal(size=(self.batch_size, length)).astype(np.float32))
+        with _single_threaded(), torch.inference_mode():
+            steps = min(self.horizon, network.block_length)
+            reference = network.block(rows, steps)
+            reversed_order = network.block(rows.flip(0).contiguous(), steps)
+            rows[1:] = 0.0
+            alone = network.block(rows, steps)
+        return np.array_equal(reference, reversed_order[::-1]) and np.array_equal(reference[0], alone[0])
+
+
+def forecast_batch(
+    model: LoadedModel,
+    contexts: Sequence[NDArray[np.floating]],
+    horizon: int,
+    levels: Sequence[float],
+    **options: int | None,
+) -> BatchForecast:
+    """`Forecaster(model, horizon, levels, **options).forecast(contexts)`, for callers with one batch of series."""
+    return Forecaster(model, horizon, levels, **options).forecast(contexts)  # type: ignore[arg-type]
+
+
+def available_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """One thread for each pass; what was set before is put back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _bucket_lengths(longest: int) -> list[int]:
+    """Lengths that contexts are padded to, ascending: 16, 24, 32, 48, 64, ... and the longest."""
+    lengths: list[int] = []
+    length = _SHORTEST_BUCKET
+    while length < longest:
+        lengths += [length, length + length // 2]
+        length *= 2
+    return [*(value for value in lengths if value < longest), longest]
+
+
+def _standardise(values: Floats) -> _Scaled | None:
+    """Zero mean and unit deviation, computed so that neither 1e290 nor 1e-290 overflows; None if there is no scale."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    if low == high:
+        return None
+    unit = max(abs(low), abs(high))
+    shrunk = values / unit
+    shift = float(np.nanmean(shrunk))
+    scale = float(np.sqrt(np.nanmean((shrunk - shift) ** 2)))
+    return _Scaled(((shrunk - shift) / scale).astype(np.float32), float(unit), shift, scale)
+
+
+def _scale_only(values: Floats) -> _Scaled | None:
+    """Unit mean absolute value, as T5's tokenizer has it; the zero is kept, since the tokenizer's bins surround it.
+
+    A series whose mean is above 100 deviations would fall in one or two of its bins, and is shifted to zero first.
+    """
+    item = _standardise(values)
+    if item is None:
+        return None
+    shrunk = values / item.unit
+    shift = item.shift if abs(item.shift) > 100 * item.scale else 0.0
+    scale = float(np.nanmean(np.abs(shrunk - shift)))
+    return _Scaled(((shrunk - shift) / scale).astype(np.float32), item.unit, shift, scale)

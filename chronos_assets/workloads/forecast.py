@@ -1,0 +1,674 @@
+"""Workload: quantile forecasts of every series of a dataset, as of the end of one or many time windows.
+
+    python -m chronos_assets.workloads.forecast
+
+Parameters (one JSON document; only the first four must be given):
+
+```
+windows           [{"key": "2014-11-29", "end": "2014-11-30T00:00:00"}, ...]
+frequency         "H", "15min", ...
+horizon           periods to forecast
+quantiles         [0.1, 0.5, 0.9]
+mean              true: a column with the mean
+model             "bundled", a Hub id, a folder or an s3:// prefix; the channel `model` comes first where there is one
+alignment         {"month", "day_of_month", "day_of_week", "hour"}, the grid's boundary
+filling           {"middlefill", "backfill", "middlefill_value", "backfill_value"}
+dimensions        ["store", ...], as in the dataset
+complete_periods  true: use periods that end by the window's end, not those that only start before it
+context_length, batch_size, seed, min_observations
+params_digest     copied to the manifest
+```
+
+Channels: reads `dataset` (a folder of shards) and, if given, `model`; writes to `forecast`, for each window,
+`as_of=<key>/` with
+
+- `forecast.parquet`: item_id, dimensions, timestamp, mean (if asked for), p10, p50, ...; by series, then time;
+- `last_observed.parquet`: item_id, dimensions, timestamp, target of each forecast series' last observation;
+- `skipped.parquet`: item_id, dimensions, reason of each series that could not be forecast;
+- `manifest.json`: what the forecast was made from and with.
+
+**As of.** A window's forecast is made as if the data ended with the last period that starts before the window's end (or
+ends by then, with `complete_periods`), or with the dataset's own last period if that is earlier; all series start right
+after it. A period's value counts as known at the period's start, as a train file's row does. Where the dataset's
+values come from finer data, a period may hold rows from beyond the window's end: `complete_periods` leaves it out.
+Values that filling made are made again from what was known then: a gap that the as-of cuts in two is one at the end
+of the series. A series that has no row before the as-of is left out, and counted (`not_started`).
+
+**Many windows, same bytes.** A window's files don't depend on the other windows of the run: see `models.forecasting`
+for the arithmetic. Series are read once, and all windows share batches.
+
+**Memory** is that of one chunk of series: forecasts go to files per window and shard, which are merged at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from chronos_assets.models.checkpoints import (
+    BUNDLED,
+    ModelDescription,
+    ModelError,
+    check_quantiles,
+    describe_model,
+)
+from chronos_assets.params import Filling, quantile_name
+from chronos_assets.timeseries.filling import WINDOW as FILL_WINDOW
+from chronos_assets.timeseries.filling import fill
+from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
+from chronos_assets.timeseries.shards import DatasetError, Manifest, Series, iter_series, list_shards, read_manifest
+from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+
+if TYPE_CHECKING:
+    from chronos_assets.models.forecasting import BatchForecast, Forecaster
+
+Floats = NDArray[np.float64]
+Key = tuple[str, ...]
+
+MAX_NAMED = 20  # series named in a message
+EXAMPLES = 3  # series drawn for each window
+_EXAMPLE_POINTS = 160
+_MAX_TASKS = 4096
+_VALUES_AT_ONCE = 8_000_000  # contexts and forecasts held at once: 64 MB
+_ROWS_PER_GROUP = 122_880
+_WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Window:
+    """One time window.
+
+    Attributes:
+        key: name of the partition.
+        end: the window's end, exclusive.
+        context_end: start of the last period that its forecast reads.
+        ordinal: the number of that period on the grid.
+        behind: whole periods between the dataset's last one and the last one that the window would allow.
+    """
+
+    key: str
+    end: np.datetime64
+    context_end: np.datetime64
+    ordinal: int
+    behind: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """The parameters, checked."""
+
+    windows: tuple[tuple[str, np.datetime64], ...]
+    grid: Grid
+    horizon: int
+    quantiles: tuple[float, ...]
+    mean: bool
+    model: str
+    filling: Filling
+    dimensions: tuple[str, ...]
+    complete_periods: bool
+    context_length: int | None
+    batch_size: int | None
+    seed: int
+    min_observations: int
+    params_digest: str | None
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels to forecast: those asked for, and the median, which the examples draw."""
+        return tuple(sorted({*self.quantiles, 0.5}))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Forecast columns of the files."""
+        return (*(["mean"] if self.mean else []), *(quantile_name(level) for level in self.quantiles))
+
+
+def parse_request(document: Mapping[str, Any]) -> Request:
+    """Check the parameters.
+
+    Raises:
+        WorkloadError: one is missing, unknown or impossible.
+    """
+    required = {"windows", "frequency", "horizon", "quantiles"}
+    optional = {
+        "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
+        "seed", "min_observations", "params_digest",
+    }  # fmt: skip
+    missing, unknown = sorted(required - set(document)), sorted(set(document) - required - optional)
+    if missing or unknown:
+        said = [f"{', '.join(missing)} not given"] if missing else []
+        said += [f"{', '.join(unknown)} not known (there are {', '.join(sorted(required | optional))})"] * bool(unknown)
+        raise WorkloadError(f"parameters of the forecast: {'; '.join(said)}")
+    try:
+        quantiles = tuple(sorted({float(level) for level in document["quantiles"]}))
+        for level in quantiles:
+            quantile_name(level)
+        request = Request(
+            windows=_parse_windows(document["windows"]),
+            grid=Grid(Frequency.parse(document["frequency"]), Alignment(**(document.get("alignment") or {}))),
+            horizon=_positive("horizon", document["horizon"]),
+            quantiles=quantiles,
+            mean=bool(document.get("mean", False)),
+            model=str(document.get("model") or BUNDLED),
+            filling=Filling(**(document.get("filling") or {})),
+            dimensions=tuple(document.get("dimensions") or ()),
+            complete_periods=bool(document.get("complete_periods", False)),
+            context_length=_optional("context_length", document),
+            batch_size=_optional("batch_size", document),
+            seed=int(document.get("seed") or 0),
+            min_observations=_optional("min_observations", document) or 1,
+            params_digest=document.get("params_digest"),
+        )
+    except (TypeError, ValueError) as error:
+        raise WorkloadError(f"parameters of the forecast: {error}") from error
+    if not request.columns:
+        raise WorkloadError("parameters of the forecast: neither a quantile nor the mean is asked for")
+    return request
+
+
+def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
+    """The windows with the last period that each may read.
+
+    Raises:
+        WorkloadError: a window ends before the data begin. None is forecast then, so that a range either has all of its
+            partitions or says at once which to leave out.
+    """
+    first, last = request.grid.ordinal(np.array([dataset.first_timestamp, dataset.last_timestamp])).tolist()
+    ends = np.array([end for _, end in request.windows], dtype="datetime64[us]")
+    if request.complete_periods:
+        allowed = request.grid.ordinal(ends) - 1
+    else:
+        allowed = request.grid.ordinal((ends.astype(np.int64) - 1).astype("datetime64[us]"))
+    too_early = [key for (key, _), ordinal in zip(request.windows, allowed, strict=True) if ordinal < first]
+    if too_early:
+        named = ", ".join(too_early[:3]) + (f" and {len(too_early) - 3} more" if len(too_early) > 3 else "")
+        since = request.grid.start(np.array([first + 1 if request.complete_periods else first]))[0]
+        raise WorkloadError(
+            f"no data before the end of window {named}: the dataset begins at {dataset.first}; "
+            f"choose partitions whose window ends after {since}, or add older train files"
+        )
+    ordinals = np.minimum(allowed, last)
+    return [
+        Window(key, end, context_end, int(ordinal), int(limit - ordinal))
+        for (key, end), context_end, ordinal, limit in zip(
+            request.windows, request.grid.start(ordinals), ordinals, allowed, strict=True
+        )
+    ]
+
+
+def context_as_of(series: Series, cut: int, length: int, filling: Filling) -> Floats:
+    """The last `length` values of the first `cut` periods of a series, filled from what was known then: a new array."""
+    start = max(0, cut - length)
+    observed = ~series.filled[:cut] & np.isfinite(series.target[:cut])
+    if observed[start:].all():
+        return series.target[start:cut].copy()
+    # A fill depends on the 64 observations before its gap, and on nothing earlier.
+    before = np.flatnonzero(observed[:start])
+    lowest = int(before[-FILL_WINDOW]) if len(before) >= FILL_WINDOW else 0
+    return fill(series.target[lowest:cut], observed[lowest:], filling)[start - lowest :]
+
+
+def main(workspace: Workspace, reporter: Reporter) -> None:
+    """Forecast all windows. Everything that can be refused is refused before the model is loaded."""
+    request = parse_request(workspace.parameters())
+    folder = workspace.input("dataset")
+    try:
+        dataset = read_manifest(folder)
+        if (
+            tuple(dataset.dimensions) != request.dimensions
+            or Frequency.parse(dataset.frequency) != request.grid.frequency
+        ):
+            raise WorkloadError(
+                f"the dataset has frequency {dataset.frequency} and dimensions {list(dataset.dimensions)}, "
+                f"the forecast is to have {request.grid.frequency} and {list(request.dimensions)}: "
+                "materialize target_time_series again with the current params.json"
+            )
+        windows = plan_windows(request, dataset)
+        description = _describe(workspace, request)
+        check_quantiles(description, request.quantiles)
+        scratch = workspace.root / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        try:
+            _Run(request, windows, folder, dataset, description, scratch, workspace.output("forecast"), reporter).run()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except (ModelError, DatasetError) as error:
+        raise WorkloadError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One series as of one window."""
+
+    window: int
+    key: Key
+    context: Floats
+    last_timestamp: int  # microseconds; of the last observation
+    last_value: float
+
+
+@dataclass
+class _Tally:
+    """What is known of one window while shards are read."""
+
+    series: int = 0
+    crossed: int = 0
+    flat: int = 0
+    skipped: list[tuple[Key, str]] = field(default_factory=list)
+    examples: list[tuple[Key, dict[str, Any]]] = field(default_factory=list)  # of the first few series by key
+
+
+@dataclass
+class _Run:
+    """One run over all shards and windows."""
+
+    request: Request
+    windows: Sequence[Window]
+    folder: Path
+    dataset: Manifest
+    description: ModelDescription
+    scratch: Path
+    output: Path
+    reporter: Reporter
+
+    def __post_init__(self) -> None:
+        self.tallies = [_Tally() for _ in self.windows]
+        self.started = time.monotonic()
+
+    @cached_property
+    def forecaster(self) -> Forecaster:
+        from chronos_assets.models import forecasting
+        from chronos_assets.models.loading import load_model
+
+        return forecasting.Forecaster(
+            load_model(self.description),
+            self.request.horizon,
+            self.request.levels,
+            context_length=self.request.context_length,
+            batch_size=self.request.batch_size or forecasting.BATCH_SIZE,
+            min_observations=self.request.min_observations,
+        )
+
+    def run(self) -> None:
+        forecaster = self.forecaster
+        self.reporter.log(
+            f"model {self.description.reference} ({self.description.family}) loaded in "
+            f"{time.monotonic() - self.started:.1f} s; {forecaster.method}"
+        )
+        total = self.dataset.series * len(self.windows)
+        done = 0
+        shards = list_shards(self.folder)
+        for number, shard in enumerate(shards):
+            for chunk, passed in self._chunks(shard):
+                self._forecast(number, chunk)
+                done += passed * len(self.windows)
+                self.reporter.progress(min(done, total), total, "series x windows forecast")
+        for index in range(len(self.windows)):
+            self._finish(index, len(shards))
+
+    def _chunks(self, shard: Path) -> Iterator[tuple[list[_Task], int]]:
+        """Tasks of the next series of a shard, bounded in number and size, and how many series that were."""
+        latest = max(window.ordinal for window in self.windows)
+        until = self.request.grid.start(np.array([latest + 1]))[0]
+        width = self.forecaster.context_length + self.request.horizon * (2 * len(self.request.levels) + 2)
+        limit = int(np.clip(_VALUES_AT_ONCE // width, self.forecaster.batch_size, _MAX_TASKS))
+        if not self.forecaster.rows_independent:
+            limit = 256 * len(self.windows)  # so that a chunk ends with the same series whatever the windows
+        tasks: list[_Task] = []
+        passed = 0
+        for series in iter_series(shard, self.request.dimensions, until=until):
+            tasks += self._tasks(series)
+            passed += 1
+            full = passed >= 256 if not self.forecaster.rows_independent else len(tasks) >= limit
+            if full:
+                yield tasks, passed
+                tasks, passed = [], 0
+        yield tasks, passed
+
+    def _tasks(self, series: Series) -> Iterator[_Task]:
+        """The series as of each window in which it had begun."""
+        first = int(self.request.grid.ordinal(series.timestamps[:1])[0])
+        observed = np.flatnonzero(~series.filled & np.isfinite(series.target))
+        for index, window in enumerate(self.windows):
+            cut = window.ordinal - first + 1
+            if cut <= 0:
+                continue
+            if cut > len(series.target) or series.timestamps[cut - 1] != window.context_end:
+                raise WorkloadError(
+                    f"series {' / '.join(series.key)} is not regular up to {window.context_end}: "
+                    "materialize target_time_series again"
+                )
+            known = int(np.searchsorted(observed, cut))
+            if not known:
+                self.tallies[index].skipped.append((series.key, "no observation before the as-of"))
+                continue
+            last = int(observed[known - 1])
+            yield _Task(
+                window=index,
+                key=series.key,
+                context=context_as_of(series, cut, self.forecaster.context_length, self.request.filling),
+                last_timestamp=int(series.timestamps[last].astype("datetime64[us]").astype(np.int64)),
+                last_value=float(series.target[last]),
+            )
+
+    def _forecast(self, shard: int, tasks: Sequence[_Task]) -> None:
+        """Forecast a chunk and add it to the files of its windows."""
+        if not tasks:
+            return
+        forecast = self.forecaster.forecast(
+            [task.context for task in tasks],
+            seeds=[self._seed(task) for task in tasks],
+            groups=[task.window for task in tasks],
+        )
+        reasons = {skip.index: skip.reason for skip in forecast.skipped}
+        for window in sorted({task.window for task in tasks}):
+            chosen = [place for place, task in enumerate(tasks) if task.window == window]
+            tally = self.tallies[window]
+            tally.skipped += [(tasks[place].key, reasons[place]) for place in chosen if place in reasons]
+            kept = [place for place in chosen if place not in reasons]
+            tally.series += len(kept)
+            tally.crossed += int(forecast.crossed[kept].sum())
+            tally.flat += int(forecast.flat[kept].sum())
+            self._keep_examples(tally, tasks, kept, forecast)
+            _Piece(self.scratch, window, shard, self._width).append(
+                [tasks[place] for place in kept], self._values(forecast, kept)
+            )
+
+    @property
+    def _width(self) -> int:
+        return self.request.horizon * len(self.request.columns)
+
+    def _values(self, forecast: BatchForecast, places: Sequence[int]) -> Floats:
+        """The columns of the file for some series, (n, horizon, columns)."""
+        wanted = [self.request.levels.index(level) for level in self.request.quantiles]
+        quantiles = forecast.quantiles[places][:, :, wanted]
+        return (
+            np.concatenate([forecast.mean[places][:, :, None], quantiles], axis=2) if self.request.mean else quantiles
+        )
+
+    def _seed(self, task: _Task) -> int:
+        text = json.dumps([self.request.seed, self.windows[task.window].key, *task.key])
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+    def _keep_examples(
+        self, tally: _Tally, tasks: Sequence[_Task], places: Sequence[int], forecast: BatchForecast
+    ) -> None:
+        """Keep the first few series by key, to be drawn."""
+        candidates = tally.examples
+        for place in places[:EXAMPLES]:  # a chunk is in order of its keys
+            key = tasks[place].key
+            if len(candidates) < EXAMPLES or key < candidates[-1][0]:
+                candidates.append((key, self._example(tasks[place], forecast.quantiles[place])))
+                candidates.sort(key=lambda pair: pair[0])
+                del candidates[EXAMPLES:]
+
+    def _example(self, task: _Task, quantiles: Floats) -> dict[str, Any]:
+        """A series' last values and its forecast, thinned alike so that both keep one time scale."""
+        levels, horizon = self.request.levels, self.request.horizon
+        history = task.context[-max(40, 2 * horizon) :]
+        step = -(-(len(history) + horizon) // _EXAMPLE_POINTS)
+        example = {
+            "item": " / ".join(task.key),
+            "history": _rounded(_thinned(history[::-1], step)[::-1]),
+            "median": _rounded(_thinned(quantiles[:, levels.index(0.5)], step)),
+            "low": None,
+            "high": None,
+        }
+        if len(self.request.quantiles) > 1:
+            low, high = self.request.quantiles[0], self.request.quantiles[-1]
+            example |= {
+                "low": _rounded(_thinned(quantiles[:, levels.index(low)], step)),
+                "high": _rounded(_thinned(quantiles[:, levels.index(high)], step)),
+                "band": [low, high],
+            }
+        return example
+
+    def _finish(self, index: int, shards: int) -> None:
+        """Merge a window's pieces into its files, and report it."""
+        window, tally = self.windows[index], self.tallies[index]
+        target = self.output / f"as_of={window.key}"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        pieces = [_Piece(self.scratch, index, shard, self._width) for shard in range(shards)]
+        _write_forecast(target, pieces, self.request, window)
+        tally.skipped.sort()
+        _write_skipped(target / "skipped.parquet", tally.skipped, self.request.dimensions)
+        manifest = self._manifest(window, tally)
+        (target / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        for piece in pieces:
+            piece.remove()
+        self.reporter.message(
+            {
+                "window": window.key,
+                "series": tally.series,
+                "skipped": [{"item": " / ".join(key), "reason": reason} for key, reason in tally.skipped[:MAX_NAMED]],
+                "skipped_count": len(tally.skipped),
+                "sparks": [example for _, example in tally.examples],
+                "seconds": round((time.monotonic() - self.started) / len(self.windows), 3),
+                **{
+                    name: manifest[name]
+                    for name in (
+                        "context_end",
+                        "unrolled",
+                        "method",
+                        "not_started",
+                        "periods_behind",
+                        "crossed",
+                        "flat",
+                    )
+                },
+            }
+        )
+
+    def _manifest(self, window: Window, tally: _Tally) -> dict[str, Any]:
+        """What the forecast was made from and with; nothing that differs between two runs of the same."""
+        request, forecaster = self.request, self.forecaster
+        start = request.grid.start(np.array([window.ordinal + 1, window.ordinal + request.horizon]))
+        return {
+            "as_of": window.key,
+            "window_end": _iso(window.end),
+            "context_end": _iso(window.context_end),
+            "forecast_start": _iso(start[0]),
+            "forecast_end": _iso(start[1]),
+            "frequency": str(request.grid.frequency),
+            "horizon": request.horizon,
+            "quantiles": list(request.quantiles),
+            "mean": request.mean,
+            "columns": list(request.columns),
+            "dimensions": list(request.dimensions),
+            "model": self.description.to_document(),
+            "context_length": forecaster.context_length,
+            "unrolled": forecaster.unrolled,
+            "method": forecaster.method,
+            "seed": request.seed,
+            "complete_periods": request.complete_periods,
+            "data_version": self.dataset.data_version,
+            "params_digest": request.params_digest,
+            "series": tally.series,
+            "rows": tally.series * request.horizon,
+            "not_started": self.dataset.series - tally.series - len(tally.skipped),
+            "skipped_count": len(tally.skipped),
+            "skipped_reasons": dict(sorted(Counter(reason for _, reason in tally.skipped).items())),
+            "skipped": [{"item": list(key), "reason": reason} for key, reason in tally.skipped[:1000]],
+            "periods_behind": window.behind,
+            "crossed": tally.crossed,
+            "flat": tally.flat,
+        }
+
+
+class _Piece:
+    """Forecasts of one window from one shard, in order of the series, on disk until they are merged.
+
+    Files of fixed-length records are appended to and closed again, so that any number of windows needs no open files.
+    """
+
+    def __init__(self, scratch: Path, window: int, shard: int, width: int) -> None:
+        folder = scratch / f"window-{window:05d}"
+        self.keys = folder / f"{shard:05d}.keys"
+        self.values = folder / f"{shard:05d}.values"
+        self.width = width
+        self.dtype = np.dtype([("timestamp", "<i8"), ("target", "<f8"), ("values", "<f8", (width,))])
+
+    def append(self, tasks: Sequence[_Task], values: Floats) -> None:
+        if not tasks:
+            return
+        records = np.empty(len(tasks), dtype=self.dtype)
+        records["timestamp"] = [task.last_timestamp for task in tasks]
+        records["target"] = [task.last_value for task in tasks]
+        records["values"] = values.reshape(len(tasks), self.width)
+        self.keys.parent.mkdir(parents=True, exist_ok=True)
+        with self.keys.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(task.key, ensure_ascii=False) + "\n" for task in tasks)
+        with self.values.open("ab") as file:
+            records.tofile(file)
+
+    def read(self) -> Iterator[tuple[Key, Any]]:
+        if not self.keys.exists():
+            return
+        at_once = max(1, 1_000_000 // self.dtype.itemsize)
+        with self.keys.open(encoding="utf-8") as keys, self.values.open("rb") as values:
+            while len(records := np.fromfile(values, dtype=self.dtype, count=at_once)):
+                for record in records:
+                    yield tuple(json.loads(keys.readline())), record
+
+    def remove(self) -> None:
+        self.keys.unlink(missing_ok=True)
+        self.values.unlink(missing_ok=True)
+
+
+def _write_forecast(target: Path, pieces: Sequence[_Piece], request: Request, window: Window) -> None:
+    """Merge the pieces into forecast.parquet and last_observed.parquet, both by series."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = ("item_id", *request.dimensions)
+    identity = [(name, pa.string()) for name in names]
+    schema = pa.schema(
+        [*identity, ("timestamp", pa.timestamp("us")), *((name, pa.float64()) for name in request.columns)]
+    )
+    last_schema = pa.schema([*identity, ("timestamp", pa.timestamp("us")), ("target", pa.float64())])
+    periods = request.grid.range(request.grid.start(np.array([window.ordinal + 1]))[0], request.horizon)
+    per_group = max(1, _ROWS_PER_GROUP // request.horizon)
+    merged = heapq.merge(*(piece.read() for piece in pieces), key=lambda pair: pair[0])
+    with (
+        pq.ParquetWriter(target / "forecast.parquet", schema, compression="zstd") as forecasts,
+        pq.ParquetWriter(target / "last_observed.parquet", last_schema, compression="zstd") as lasts,
+    ):
+        for keys, records in _grouped(merged, per_group):
+            values = records["values"].reshape(len(keys) * request.horizon, len(request.columns))
+            places = pa.array(np.repeat(np.arange(len(keys), dtype=np.int32), request.horizon))
+            columns = [
+                pa.DictionaryArray.from_arrays(places, pa.array(part, pa.string())).cast(pa.string())
+                for part in zip(*keys, strict=True)
+            ]
+            columns += [pa.array(np.tile(periods, len(keys)).astype("datetime64[us]"))]
+            columns += [pa.array(np.ascontiguousarray(values[:, column])) for column in range(len(request.columns))]
+            forecasts.write_table(pa.table(columns, schema=schema), row_group_size=per_group * request.horizon)
+            last = [pa.array(part, pa.string()) for part in zip(*keys, strict=True)]
+            last += [pa.array(records["timestamp"].view("datetime64[us]")), pa.array(records["target"])]
+            lasts.write_table(pa.table(last, schema=last_schema))
+
+
+def _grouped(merged: Iterator[tuple[Key, Any]], size: int) -> Iterator[tuple[list[Key], Any]]:
+    keys: list[Key] = []
+    records: list[Any] = []
+    for key, record in merged:
+        keys.append(key)
+        records.append(record)
+        if len(keys) == size:
+            yield keys, np.array(records)
+            keys, records = [], []
+    if keys:
+        yield keys, np.array(records)
+
+
+def _write_skipped(path: Path, skipped: Sequence[tuple[Key, str]], dimensions: Sequence[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.string()) for name in ("item_id", *dimensions, "reason")])
+    rows = [(*key, reason) for key, reason in skipped]
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    pq.write_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=schema), path)
+
+
+def _describe(workspace: Workspace, request: Request) -> ModelDescription:
+    """The model in the job's channel if it has one, under the name that the parameters give it; else that model."""
+    channel = workspace.root / "processing" / "input" / "model"
+    return (
+        replace(describe_model(channel), reference=request.model) if channel.is_dir() else describe_model(request.model)
+    )
+
+
+def _parse_windows(value: Any) -> tuple[tuple[str, np.datetime64], ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"windows is {value!r}: give a list of objects with key and end")
+    windows: dict[str, np.datetime64] = {}
+    for window in value:
+        if not isinstance(window, dict) or set(window) != {"key", "end"}:
+            raise ValueError(f"window {window!r} must have key and end")
+        key = str(window["key"])
+        if not _WINDOW_KEY.fullmatch(key):
+            raise ValueError(f"window key {key!r} can't be the name of a folder")
+        if key in windows:
+            raise ValueError(f"window {key} is given twice")
+        windows[key] = _timestamp(str(window["end"]))
+    return tuple(windows.items())
+
+
+def _timestamp(text: str) -> np.datetime64:
+    """An ISO time as the dataset has it: naive, or converted to UTC if it has an offset."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(moment, "us")
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} is {value!r}: it must be a whole number from 1")
+    return value
+
+
+def _optional(name: str, document: Mapping[str, Any]) -> int | None:
+    value = document.get(name)
+    return None if value is None else _positive(name, value)
+
+
+def _iso(timestamp: np.datetime64) -> str:
+    return str(timestamp.astype("datetime64[us]").astype(datetime).isoformat())
+
+
+def _thinned(values: Floats, step: int) -> Floats:
+    """Means of each `step` values, the last part as it is; NaN where all are."""
+    if step == 1:
+        return values
+    parts = [values[start : start + step] for start in range(0, len(values), step)]
+    return np.array([np.mean(part[np.isfinite(part)]) if np.isfinite(part).any() else np.nan for part in parts])
+
+
+def _rounded(values: Floats) -> list[float | None]:
+    """Six digits are enough to draw; JSON has no NaN."""
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values.tolist()]
+
+
+if __name__ == "__main__":
+    run_workload(main)
