@@ -20,7 +20,7 @@ MAX_REASON = 500
 # What must never leave in a notice, whatever an error message quotes.
 _SECRETS = (
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
+    re.compile(r"(?<=://)[^/\s:@]*:[^\s@]+(?=@)"),
     re.compile(
         r"(?i)(?:(?<=password)|(?<=passwd)|(?<=secret)|(?<=token)|(?<=api_key)|(?<=apikey)|(?<=access_key)"
         r"|(?<=credential)|(?<=signature))(?:['\"]?\s*[=:]\s*)(?:['\"][^'\"]*['\"]|[^\s,;&}]+)"

@@ -1,0 +1,389 @@
+"""SQL tables over the store's files: one DuckDB database, the local Athena.
+
+Belongs here: the database, its tables, their comments, and replacing it safely. Does not belong here: questions asked of
+it (`timeseries.query`), or making the files that it is built from.
+
+The database is built beside the published one and swapped in with one rename, so that `tables/forecast.duckdb` can be
+opened at any moment, by any number of readers, whatever is running or has been killed. No process of ours ever has the
+published file open for writing. A reader that has it open goes on reading what it opened; the next one sees the new
+tables. Whatever a client writes into it is lost with the next refresh.
+
+Item ids and dimensions are data: they pass through as values, never as text of a statement.
+
+POSIX only (Linux, macOS), as `publishing`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chronos_assets.params import ForecastParams, quantile_name
+from chronos_assets.platforms.base import Store, StoreError
+from chronos_assets.platforms.local.publishing import current
+from chronos_assets.timeseries.columns import forecast_types, quantile_columns
+from chronos_assets.timeseries.shards import MANIFEST, list_shards
+from chronos_assets.timeseries.sql import (
+    DEFAULT_MEMORY,
+    column_names,
+    first_row,
+    identifier,
+    identifiers,
+    parquet_argument,
+    scratch_connection,
+    text_literal,
+)
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+DATABASE_KEY = "tables/forecast.duckdb"
+DATASET_KEY = "dataset/target_time_series"
+
+TABLES = ("train", "forecast", "forecast_history", "accuracy", "forecast_vs_history")
+
+# Raised whenever the tables are built in another way, so that old databases are rebuilt.
+_LAYOUT = 1
+# Clients from DuckDB 1.2 on can read the file; DuckDB 2.0 would write its own format otherwise.
+_STORAGE_VERSION = "v1.2.0"
+_ATTEMPTS = 3
+
+_KEY_COMMENT = "Identifier of the item, as in the train files"
+_DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
+
+_COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "train": (
+        "The imported dataset: every series on the regular grid of the forecast frequency",
+        {
+            "timestamp": "Start of the period",
+            "target": "Aggregated, or filled, value; NULL where there is none",
+            "filled": "True where nothing was observed",
+        },
+    ),
+    "forecast": (
+        "The current forecast, wide: one column for each forecast type",
+        {"timestamp": "Start of the period"},
+    ),
+    "forecast_history": (
+        "Every forecast ever made, one for each partition",
+        {
+            "as_of": "Partition: the forecast saw data up to the end of this window only",
+            "timestamp": "Start of the period",
+        },
+    ),
+    "accuracy": (
+        "Metrics of every partition whose horizon has been observed, beside those of the seasonal naive forecast",
+        {
+            "as_of": "Partition of the forecast that was measured",
+            "level": "'all' for the whole dataset, 'item' for a series",
+            "metric": "wql, wql_pXX, wape, rmse, mase, mape (a fraction), coverage_XX",
+            "value": "NULL where undefined, such as a ratio to zero",
+            "seasonal_naive": "The same metric of the seasonal naive forecast",
+            "points": "Observed values that it was computed from",
+            "excluded": "Values of the horizon that were left out: not observed, or not usable by this metric",
+        },
+    ),
+    "forecast_vs_history": (
+        "Long: observations (type 'history') and the current forecast (type 'p10', 'p50', …, 'mean')",
+        {"timestamp": "Start of the period", "type": "'history' or the forecast type", "value": "The value"},
+    ),
+}
+
+
+class LocalTables:
+    """`Tables` in a DuckDB file of a store on this machine."""
+
+    def __init__(self, *, memory_limit: str = DEFAULT_MEMORY) -> None:
+        self._memory_limit = memory_limit
+
+    def database(self, store: Store) -> Path:
+        """Path of the database, which exists after the first refresh."""
+        return store.local_path(DATABASE_KEY)
+
+    def refresh(self, store: Store, params: ForecastParams) -> dict[str, int]:
+        """Bring the database up to date with the store's files; rows of each table, and of the view.
+
+        A database that is up to date is not touched. What does not exist yet gives empty tables with the same columns.
+
+        Raises StoreError when the store is not on this machine, or its files go on changing while they are read.
+        """
+        database = self.database(store)
+        folder = database.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_refresher(folder):
+            leftovers = folder / ".building"
+            shutil.rmtree(leftovers, ignore_errors=True)
+            for _ in range(_ATTEMPTS):
+                inputs = _Inputs.find(store, params)
+                if (rows := _rows_if_current(database, inputs.digest)) is not None:
+                    return rows
+                try:
+                    rows = _build(leftovers / database.name, inputs, params, self._memory_limit)
+                except Exception:
+                    # A newer version may have taken the place of a file under our hands; else it is a real error.
+                    shutil.rmtree(leftovers, ignore_errors=True)
+                    if _Inputs.find(store, params) == inputs:
+                        raise
+                    continue
+                _swap_in(leftovers / database.name, database)
+                shutil.rmtree(leftovers)
+                return rows
+        raise StoreError(f"{store.url}: the files changed {_ATTEMPTS} times while {database} was built; run it again")
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The files to build from, of one version each, and a digest that changes when they do."""
+
+    shards: tuple[Path, ...]
+    forecast: Path | None
+    history: tuple[tuple[str, Path], ...]
+    accuracy: tuple[tuple[str, Path], ...]
+    digest: str
+
+    @classmethod
+    def find(cls, store: Store, params: ForecastParams) -> _Inputs:
+        dataset = current(store.local_path(DATASET_KEY))
+        shards = tuple(list_shards(dataset)) if (dataset / MANIFEST).exists() else ()
+        forecast = current(store.local_path("forecast")) / "forecast.parquet"
+        history = _partition_files(store.local_path("history"), "forecast.parquet")
+        accuracy = _partition_files(store.local_path("accuracy"), "metrics.parquet")
+        files = [*shards, *([forecast] if forecast.exists() else []), *(path for _, path in (*history, *accuracy))]
+        described = [_LAYOUT, _STORAGE_VERSION, params.dimensions, params.quantiles, params.mean]
+        described += [[as_of for as_of, _ in partitions] for partitions in (history, accuracy)]
+        described += [_fingerprint(path) for path in files]
+        return cls(
+            shards=shards,
+            forecast=forecast if forecast.exists() else None,
+            history=history,
+            accuracy=accuracy,
+            digest=hashlib.sha256(json.dumps(described).encode()).hexdigest(),
+        )
+
+
+def _partition_files(folder: Path, name: str) -> tuple[tuple[str, Path], ...]:
+    """(as_of, file) of every partition folder `as_of=<key>` that holds the file, in order of the keys."""
+    found = []
+    if folder.is_dir():
+        for entry in os.scandir(folder):
+            prefix, separator, as_of = entry.name.partition("=")
+            path = current(folder / entry.name) / name
+            if prefix == "as_of" and separator and path.exists():
+                found.append((as_of, path))
+    return tuple(sorted(found))
+
+
+def _fingerprint(path: Path) -> tuple[str, int, int]:
+    """Tells versions of a file apart. Published folders are never written to again, so size and time suffice."""
+    status = path.stat()
+    return path.parent.name + "/" + path.name, status.st_size, status.st_mtime_ns
+
+
+def _rows_if_current(database: Path, digest: str) -> dict[str, int] | None:
+    """The rows of a database that was built from inputs of this digest, else None."""
+    import duckdb
+
+    if not database.exists():
+        return None
+    try:
+        with duckdb.connect(str(database), read_only=True) as connection:
+            if connection.execute("SELECT digest FROM _meta").fetchall() != [(digest,)]:
+                return None
+            return _count_rows(connection)
+    except duckdb.Error:
+        # Not ours, damaged, or locked by a client that writes: replaced by a new one either way.
+        return None
+
+
+def _count_rows(connection: DuckDBPyConnection) -> dict[str, int]:
+    return {
+        table: int(first_row(connection, f"SELECT count(*) FROM {identifier(table)}")[0])  # noqa: S608 - constants
+        for table in TABLES
+    }
+
+
+def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: str) -> dict[str, int]:
+    """Write a database at `path`; the rows of each table."""
+    path.parent.mkdir(parents=True)
+    with scratch_connection(
+        path.parent,
+        memory_limit=memory_limit,
+        database=path,
+        settings={"storage_compatibility_version": _STORAGE_VERSION},
+    ) as connection:
+        _create_train(connection, inputs.shards, params)
+        _create_forecast(connection, inputs.forecast, params)
+        _create_partitioned(connection, "forecast_history", inputs.history, _forecast_columns(params))
+        _create_partitioned(connection, "accuracy", inputs.accuracy, _accuracy_columns(params))
+        _create_view(connection)
+        _comment(connection)
+        connection.execute("CREATE TABLE _meta AS SELECT ? AS digest", [inputs.digest])
+        rows = _count_rows(connection)
+        connection.execute("CHECKPOINT")
+    return rows
+
+
+def _create_train(connection: DuckDBPyConnection, shards: tuple[Path, ...], params: ForecastParams) -> None:
+    columns = {**_key_columns(params), "timestamp": "TIMESTAMP", "target": "DOUBLE", "filled": "BOOLEAN"}
+    if not shards:
+        _create_empty(connection, "train", columns)
+        return
+    # SQL has NULL for what is missing; NaN would spoil every sum and average.
+    connection.execute(
+        "CREATE TABLE train AS SELECT * REPLACE (CASE WHEN isnan(target) THEN NULL ELSE target END AS target) "
+        "FROM read_parquet(?, hive_partitioning = false)",
+        [[parquet_argument(path) for path in shards]],
+    )
+
+
+def _create_forecast(connection: DuckDBPyConnection, path: Path | None, params: ForecastParams) -> None:
+    if path is None:
+        _create_empty(connection, "forecast", _forecast_columns(params))
+        return
+    connection.execute(
+        "CREATE TABLE forecast AS FROM read_parquet(?, hive_partitioning = false)", [parquet_argument(path)]
+    )
+
+
+def _create_partitioned(
+    connection: DuckDBPyConnection, table: str, files: tuple[tuple[str, Path], ...], columns: Mapping[str, str]
+) -> None:
+    """A table of all partitions' rows, with their partition in the column as_of.
+
+    Partitions made with other parameters may have other columns: the table has all of them.
+    """
+    import pyarrow as pa
+
+    if not files:
+        _create_empty(connection, table, {"as_of": "VARCHAR", **columns})
+        return
+    paths = [str(path) for _, path in files]
+    connection.register("partitions", pa.table({"as_of": [as_of for as_of, _ in files], "filename": paths}))
+    connection.execute(
+        "CREATE TEMP VIEW files AS FROM read_parquet("
+        f"[{', '.join(text_literal(parquet_argument(path)) for _, path in files)}], "
+        "hive_partitioning = false, union_by_name = true, filename = true)"
+    )
+    names = [name for name in column_names(connection, "files") if name != "filename"]
+    connection.execute(
+        f"CREATE TABLE {identifier(table)} AS SELECT as_of, {identifiers(_in_order(names))} "  # noqa: S608 - quoted
+        "FROM files JOIN partitions USING (filename)"
+    )
+    connection.execute("DROP VIEW files")
+    connection.unregister("partitions")
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """Columns of several forecast files in the order of one: quantiles ascending, at the end."""
+    quantiles = quantile_columns(names)
+    return [*(name for name in names if name not in quantiles), *quantiles]
+
+
+def _create_view(connection: DuckDBPyConnection) -> None:
+    """The long union of observations and the current forecast."""
+    forecast = column_names(connection, "forecast")
+    types = forecast_types(forecast)
+    train_keys = _keys(column_names(connection, "train"))
+    forecast_keys = _keys([name for name in forecast if name not in types])
+    # They differ for a while after the dimensions were changed: a series without one has NULL there.
+    keys = list(dict.fromkeys([*train_keys, *forecast_keys]))
+
+    def shown(present: list[str]) -> str:
+        return ", ".join(identifier(key) if key in present else f"NULL AS {identifier(key)}" for key in keys)
+
+    parts = [
+        f'SELECT {shown(train_keys)}, "timestamp", \'history\' AS "type", target AS "value" '  # noqa: S608 - quoted
+        "FROM train WHERE target IS NOT NULL"
+    ]
+    parts += [
+        f'SELECT {shown(forecast_keys)}, "timestamp", {text_literal(name)}, {identifier(name)} FROM forecast'  # noqa: S608
+        for name in types
+    ]
+    connection.execute(f"CREATE VIEW forecast_vs_history AS {' UNION ALL '.join(parts)}")
+
+
+def _keys(names: list[str]) -> list[str]:
+    """item_id and the dimensions among the columns of `train`, or of a forecast without its types."""
+    return [name for name in names if name not in ("timestamp", "target", "filled")]
+
+
+def _comment(connection: DuckDBPyConnection) -> None:
+    """Describe every table and column in the database itself, where clients show it."""
+    for table, (comment, columns) in _COMMENTS.items():
+        kind = "VIEW" if table == "forecast_vs_history" else "TABLE"
+        connection.execute(f"COMMENT ON {kind} {identifier(table)} IS {text_literal(comment)}")
+        for name in column_names(connection, table):
+            text = columns.get(name) or _column_comment(name)
+            connection.execute(f"COMMENT ON COLUMN {identifier(table)}.{identifier(name)} IS {text_literal(text)}")
+    connection.execute("COMMENT ON COLUMN train.item_id IS " + text_literal(_KEY_COMMENT))
+
+
+def _column_comment(name: str) -> str:
+    if name == "item_id":
+        return _KEY_COMMENT
+    if name == "mean":
+        return "Mean of the forecast distribution"
+    if quantile_columns([name]):
+        return f"Quantile: the value stays below it with a probability of {int(name[1:])} %"
+    return _DIMENSION_COMMENT
+
+
+def _key_columns(params: ForecastParams) -> dict[str, str]:
+    return {"item_id": "VARCHAR", **dict.fromkeys(params.dimensions, "VARCHAR")}
+
+
+def _forecast_columns(params: ForecastParams) -> dict[str, str]:
+    types = [*(["mean"] if params.mean else []), *(quantile_name(level) for level in params.quantiles)]
+    return {**_key_columns(params), "timestamp": "TIMESTAMP", **dict.fromkeys(types, "DOUBLE")}
+
+
+def _accuracy_columns(params: ForecastParams) -> dict[str, str]:
+    values = {
+        "metric": "VARCHAR",
+        "value": "DOUBLE",
+        "seasonal_naive": "DOUBLE",
+        "points": "BIGINT",
+        "excluded": "BIGINT",
+    }
+    return {"level": "VARCHAR", **_key_columns(params), **values}
+
+
+def _create_empty(connection: DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
+    described = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns.items())
+    connection.execute(f"CREATE TABLE {identifier(table)} ({described})")
+
+
+@contextmanager
+def _only_refresher(folder: Path) -> Iterator[None]:
+    """One refresh at a time; the kernel frees the lock of a killed one."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _swap_in(built: Path, database: Path) -> None:
+    """Publish a database file atomically, synced to disk."""
+    _sync(built)
+    # A client that opened the old file for writing may have left a log beside it, which must not be replayed on ours.
+    database.with_name(database.name + ".wal").unlink(missing_ok=True)
+    os.replace(built, database)
+    _sync(database.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
