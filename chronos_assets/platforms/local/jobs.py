@@ -188,8 +188,8 @@ class LocalJobs:
     def _environment(self, workspace: Workspace) -> dict[str, str]:
         return {
             **{name: os.environ[name] for name in PASSED if name in os.environ},
-            # The child imports what this process would, wherever that was installed.
-            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+            # The child imports what this process would, wherever that was installed; '' is the working directory.
+            "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
             **self._env,
