@@ -7,7 +7,7 @@ can't, through `identifier` and `parquet_argument`.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,24 +22,30 @@ DEFAULT_THREADS = 2  # more threads hold more buffers, so the memory limit could
 
 @contextmanager
 def scratch_connection(
-    scratch: Path, *, memory_limit: str = DEFAULT_MEMORY, threads: int = DEFAULT_THREADS, database: Path | None = None
+    scratch: Path,
+    *,
+    memory_limit: str = DEFAULT_MEMORY,
+    threads: int = DEFAULT_THREADS,
+    database: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[DuckDBPyConnection]:
     """A DuckDB connection that keeps within `memory_limit` by spilling to a folder below `scratch`, removed at the end.
 
-    `database` is a file to open for writing; in memory without one.
+    `database` is a file to open for writing; in memory without one. `settings` are further settings of DuckDB.
     """
     import duckdb
 
     scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".duckdb-", dir=scratch) as spill:
-        settings: dict[str, str | bool | int | float | list[str]] = {
+        config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit,
             "threads": threads,
             "temp_directory": spill,
             # No query of this package may fetch an extension or write a file outside of what it names.
             "autoinstall_known_extensions": False,
+            **(settings or {}),
         }
-        connection = duckdb.connect(str(database) if database else ":memory:", config=settings)
+        connection = duckdb.connect(str(database) if database else ":memory:", config=config)
         try:
             yield connection
         finally:

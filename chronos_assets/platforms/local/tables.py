@@ -1,7 +1,7 @@
 """SQL tables over the store's files: one DuckDB database, the local Athena.
 
-Belongs here: the database, its tables, their comments, and replacing it safely. Does not belong here: questions asked of
-it (`timeseries.query`), or making the files that it is built from.
+Belongs here: the database, its tables, their comments, and replacing it safely. Does not belong here: questions asked
+of it (`timeseries.query`), or making the files that it is built from.
 
 The database is built beside the published one and swapped in with one rename, so that `tables/forecast.duckdb` can be
 opened at any moment, by any number of readers, whatever is running or has been killed. No process of ours ever has the
@@ -56,7 +56,7 @@ _LAYOUT = 1
 _STORAGE_VERSION = "v1.2.0"
 _ATTEMPTS = 3
 
-_KEY_COMMENT = "Identifier of the item, as in the train files"
+_ITEM_COMMENT = "Identifier of the item, as in the train files"
 _DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
 
 _COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -266,16 +266,17 @@ def _create_partitioned(
         _create_empty(connection, table, {"as_of": "VARCHAR", **columns})
         return
     paths = [str(path) for _, path in files]
-    connection.register("partitions", pa.table({"as_of": [as_of for as_of, _ in files], "filename": paths}))
+    # No dimension can be called _file: names begin with a letter.
+    connection.register("partitions", pa.table({"as_of": [as_of for as_of, _ in files], "_file": paths}))
     connection.execute(
         "CREATE TEMP VIEW files AS FROM read_parquet("
         f"[{', '.join(text_literal(parquet_argument(path)) for _, path in files)}], "
-        "hive_partitioning = false, union_by_name = true, filename = true)"
+        "hive_partitioning = false, union_by_name = true, filename = '_file')"
     )
-    names = [name for name in column_names(connection, "files") if name != "filename"]
+    names = [name for name in column_names(connection, "files") if name != "_file"]
     connection.execute(
         f"CREATE TABLE {identifier(table)} AS SELECT as_of, {identifiers(_in_order(names))} "  # noqa: S608 - quoted
-        "FROM files JOIN partitions USING (filename)"
+        "FROM files JOIN partitions USING (_file)"
     )
     connection.execute("DROP VIEW files")
     connection.unregister("partitions")
@@ -323,12 +324,11 @@ def _comment(connection: DuckDBPyConnection) -> None:
         for name in column_names(connection, table):
             text = columns.get(name) or _column_comment(name)
             connection.execute(f"COMMENT ON COLUMN {identifier(table)}.{identifier(name)} IS {text_literal(text)}")
-    connection.execute("COMMENT ON COLUMN train.item_id IS " + text_literal(_KEY_COMMENT))
 
 
 def _column_comment(name: str) -> str:
     if name == "item_id":
-        return _KEY_COMMENT
+        return _ITEM_COMMENT
     if name == "mean":
         return "Mean of the forecast distribution"
     if quantile_columns([name]):
