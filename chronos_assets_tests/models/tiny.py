@@ -4,7 +4,9 @@ They forecast nothing sensible; they have every part that a real one has, and lo
 """
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from chronos.chronos2 import Chronos2Model
@@ -13,8 +15,7 @@ from chronos.chronos_bolt import ChronosBoltModelForForecasting
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.utils import logging
 
-LEVELS_21 = (0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
-LEVELS_9 = tuple(round(0.1 * step, 1) for step in range(1, 10))
+from chronos_assets_tests.models.tiny_levels import LEVELS_21
 
 _SHAPE = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "pad_token_id": 0}
 
@@ -84,3 +85,15 @@ def _save(model_class: type, config: object, folder: Path) -> Path:
         torch.manual_seed(7)
         model_class(config).save_pretrained(folder)
     return folder
+
+
+@cache
+def folder_of(family: str) -> Path:
+    """A checkpoint of `family`, made once a process and removed with it."""
+    folder = Path(_scratch().name) / family
+    return {"bolt": save_bolt, "chronos2": save_chronos2, "t5": save_t5}[family](folder)
+
+
+@cache
+def _scratch() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="tiny-checkpoints-")
