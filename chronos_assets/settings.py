@@ -42,6 +42,7 @@ class Settings:
         ui_url: `CHRONOS_UI_URL`, address of the Dagster UI, for the links in notices.
         owners: `CHRONOS_OWNERS`, comma separated owners shown on every asset (`team:name` or a mail address).
         key_prefix: `CHRONOS_KEY_PREFIX`, slash separated prefix of every asset key, for several groups side by side.
+        dagster_home: `DAGSTER_HOME`, folder of Dagster's own storage; empty: `.dagster` in a local store.
     """
 
     store: str = "./store"
@@ -54,6 +55,7 @@ class Settings:
     ui_url: str = "http://127.0.0.1:3000"
     owners: tuple[str, ...] = ("team:forecasting",)
     key_prefix: tuple[str, ...] = ()
+    dagster_home: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -81,14 +83,13 @@ class Settings:
             sensor_interval_seconds=max(
                 1,
                 int(
-                    _seconds(
-                        "CHRONOS_SENSOR_SECONDS", text("CHRONOS_SENSOR_SECONDS", str(cls.sensor_interval_seconds))
-                    )
+                    _seconds("CHRONOS_SENSOR_SECONDS", text("CHRONOS_SENSOR_SECONDS", str(cls.sensor_interval_seconds)))
                 ),
             ),
             ui_url=text("CHRONOS_UI_URL", cls.ui_url).rstrip("/"),
             owners=_owners("CHRONOS_OWNERS", text("CHRONOS_OWNERS", ",".join(cls.owners))),
             key_prefix=_key_prefix("CHRONOS_KEY_PREFIX", text("CHRONOS_KEY_PREFIX", "")),
+            dagster_home=text("DAGSTER_HOME", ""),
         )
 
     def partition_start_time(self) -> datetime:

@@ -1,0 +1,290 @@
+"""The `chronos-assets` command: what it reads from its arguments and prints. What it does is done elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from chronos_assets.defs.group import Group
+    from chronos_assets.defs.local_run import MainJobResult
+
+STORES = Path("stores")
+CONFIG = Path("dagster.yaml")
+
+
+class UsageError(Exception):
+    """The command can't do what was asked; the message says why and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status: 0, or 1 with the reason on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options) or 0)
+    except (UsageError, SettingsError) as error:
+        print(f"chronos-assets: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("chronos-assets: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chronos-assets", description="Published quantile forecasts from train files."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    run = commands.add_parser("run", help="import what is new, forecast it, score a backtest, publish")
+    run.add_argument("--data", type=Path, help="folder with params.json and train/; it is only read")
+    run.add_argument("--backtest-windows", type=int, default=7, metavar="N", help="as-of windows to score (default 7)")
+    run.set_defaults(command=_run)
+
+    ui = commands.add_parser("ui", help="the Dagster UI with sensors on, on the same store")
+    ui.add_argument("--data", type=Path, help="the folder that `run` was given")
+    ui.add_argument("--port", type=int, default=3000)
+    ui.set_defaults(command=_ui)
+
+    query = commands.add_parser("query", help="the current forecast of one item")
+    query.add_argument("item_id")
+    query.add_argument("--data", type=Path, help="the folder that `run` was given")
+    query.add_argument(
+        "--dimension", action="append", default=[], metavar="NAME=VALUE", help="filter by a forecast dimension"
+    )
+    query.add_argument("--start", help="first timestamp, ISO 8601")
+    query.add_argument("--end", help="last timestamp, ISO 8601")
+    query.add_argument("--format", choices=("table", "json"), default="table")
+    query.set_defaults(command=_query)
+
+    validate = commands.add_parser("validate", help="everything wrong with a params.json, at once")
+    validate.add_argument("path", type=Path)
+    validate.set_defaults(command=_validate)
+    return parser
+
+
+def settings_for(data: Path | None, env: dict[str, str] | None = None) -> Settings:
+    """The environment's settings; a data folder gets a store of its own unless `CHRONOS_STORE` names one."""
+    values = dict(os.environ) if env is None else env
+    settings = Settings.from_env(values)
+    if data is not None and not values.get("CHRONOS_STORE"):
+        folder = data.resolve()
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", folder.name).strip("-") or "data"
+        settings = replace(
+            settings, store=str(STORES / f"{slug}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}")
+        )
+    return settings
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Folder of the Dagster instance: `DAGSTER_HOME`, else inside a local store, else beside the user."""
+    if settings.dagster_home:
+        return Path(settings.dagster_home)
+    return Path(".dagster") if "://" in settings.store else Path(settings.store) / ".dagster"
+
+
+def _group(settings: Settings) -> Group:
+    from chronos_assets.defs.group import Group
+
+    return Group(settings)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from chronos_assets.definitions import group_definitions
+    from chronos_assets.defs.local_run import MainJobError, end_dead_runs, open_instance, run_main_job
+
+    if options.backtest_windows < 0:
+        raise UsageError("--backtest-windows must not be negative")
+    settings = settings_for(options.data)
+    group = _group(settings)
+    if options.data is not None:
+        copy_data(options.data, group)
+    elif not any(group.store.list("train")):
+        from chronos_assets.timeseries.sample import write_sample
+
+        print(f"{group.store.url} has no train files: writing the sample (10 electricity clients, hourly, one year)")
+        write_sample(group.store.local_path("train").parent)
+    with open_instance(dagster_home(settings), CONFIG) as instance:
+        for run_id in end_dead_runs(instance):
+            print(f"run {run_id} had died; marked as failed")
+        try:
+            result = run_main_job(group, group_definitions(group), instance, backtest_windows=options.backtest_windows)
+        except MainJobError as error:
+            raise UsageError(str(error)) from error
+    if not result.runs:
+        print("Nothing new: train files, parameters and model are those of the last run. No work was done.")
+    _print_summary(group, result, options.data)
+    return 0
+
+
+def copy_data(data: Path, group: Group) -> None:
+    """Copy `params.json` and the files of `train/` into the store, those that are new or changed.
+
+    Times are kept: of two files with the same timestamps, the newer one's rows win.
+    """
+    train = data / "train"
+    if not train.is_dir():
+        raise UsageError(f"{data} has no folder train/: put the *.csv, *.csv.gz or *.parquet files there")
+    sources = [path for path in train.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    if (data / "params.json").is_file():
+        sources.append(data / "params.json")
+    for source in sources:
+        target = group.store.local_path(source.relative_to(data).as_posix())
+        if _same_file(source, target):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.parent / f".{target.name}.partial"
+        shutil.copy2(source, partial)
+        partial.chmod(0o644)
+        partial.replace(target)
+
+
+def _same_file(source: Path, target: Path) -> bool:
+    if not target.is_file():
+        return False
+    one, other = source.stat(), target.stat()
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from chronos_assets.defs import steps
+
+    manifest = json.loads(group.store.get(f"{steps.history_key(result.window.key)}/manifest.json"))
+    folder = group.store.local_path(steps.FORECAST_KEY)
+    flag = f" DATA={data}" if data is not None else ""
+    table = Table(title="Forecast published", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_row("forecast", str(folder / "forecast.csv"))
+    table.add_row("", str(folder / "forecast.parquet"))
+    table.add_row("SQL tables", str(group.store.local_path("tables/forecast.duckdb")))
+    table.add_row("as of", f"{manifest['context_end']} (partition {result.window.key})")
+    table.add_row("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps")
+    if manifest["skipped_count"]:
+        table.add_row("not forecast", f"{manifest['skipped_count']:,}: {manifest['skipped_reasons']}")
+    table.add_row("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)")
+    for row in backtest_rows(group, result):
+        table.add_row(*row)
+    table.add_row("next", f"make ui{flag}      then open http://127.0.0.1:3000")
+    first = _first_item(folder / "forecast.parquet")
+    table.add_row("", f"chronos-assets query{f' --data {data}' if data else ''} {first}")
+    Console(width=max(100, shutil.get_terminal_size().columns), highlight=False).print(table)
+
+
+def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
+    """Mean wQL and MASE over the backtest windows beside seasonal naive, as rows of the summary."""
+    import pyarrow.parquet as pq
+
+    from chronos_assets.defs import steps
+
+    if not result.backtest:
+        return [("backtest", "none: the data is shorter than two horizons")]
+    scores: dict[str, list[tuple[float, float]]] = {"wql": [], "mase": []}
+    for window in result.backtest:
+        path = group.store.local_path(steps.accuracy_key(window.key)) / "metrics.parquet"
+        for row in pq.read_table(path, filters=[("level", "=", "all")]).to_pylist():
+            if row["metric"] in scores and row["value"] is not None and row["seasonal_naive"] is not None:
+                scores[row["metric"]].append((row["value"], row["seasonal_naive"]))
+    rows = [("backtest", f"{len(result.backtest)} as-of windows, {result.backtest[0].key} … {result.backtest[-1].key}")]
+    for name, label in (("wql", "wQL"), ("mase", "MASE")):
+        pairs = scores[name]
+        if not pairs:
+            rows.append((f"  {label}", "undefined for this data"))
+            continue
+        ours, naive = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
+        share = f"   ({ours / naive:.2f} of it)" if naive > 0 else ""
+        rows.append((f"  {label}", f"{ours:.4f}   seasonal naive {naive:.4f}{share}"))
+    return rows
+
+
+def _first_item(path: Path) -> str:
+    import shlex
+
+    import pyarrow.parquet as pq
+
+    batch = next(pq.ParquetFile(path).iter_batches(batch_size=1, columns=["item_id"]), None)
+    return shlex.quote(batch.column(0)[0].as_py()) if batch is not None and batch.num_rows else "<item_id>"
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from chronos_assets.defs.local_run import end_dead_runs, open_instance
+
+    settings = settings_for(options.data)
+    home = dagster_home(settings).resolve()
+    with open_instance(home, CONFIG) as instance:
+        end_dead_runs(instance)
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "CHRONOS_STORE": settings.store if "://" in settings.store else str(Path(settings.store).resolve()),
+        "CHRONOS_UI_URL": os.environ.get("CHRONOS_UI_URL") or f"http://127.0.0.1:{options.port}",
+    }
+    source = ["-w", "workspace.yaml"] if Path("workspace.yaml").is_file() else ["-m", "chronos_assets.definitions"]
+    program = Path(sys.executable).parent / "dagster"
+    os.execve(  # noqa: S606 - our own interpreter's dagster
+        program, [str(program), "dev", *source, "-h", "127.0.0.1", "-p", str(options.port)], environment
+    )
+
+
+def _query(options: argparse.Namespace) -> int:
+    from chronos_assets.defs import steps
+    from chronos_assets.timeseries.query import QueryError, query_forecast, render_table
+
+    group = _group(settings_for(options.data))
+    path = group.store.local_path(steps.FORECAST_KEY) / "forecast.parquet"
+    if not path.is_file():
+        raise UsageError(f"no forecast in {group.store.url} yet: run `make run` first")
+    try:
+        answer: dict[str, Any] = query_forecast(
+            path,
+            options.item_id,
+            dimensions=_dimensions(options.dimension),
+            start=options.start,
+            end=options.end,
+        )
+    except QueryError as error:
+        raise UsageError(str(error)) from error
+    print(json.dumps(answer, indent=2) if options.format == "json" else render_table(answer))
+    return 0
+
+
+def _dimensions(pairs: Sequence[str]) -> dict[str, str]:
+    named = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--dimension {pair}: write NAME=VALUE")
+        named[name] = value
+    return named
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from chronos_assets.params import ParamsError, load_params
+
+    try:
+        params = load_params(options.path.read_bytes(), source=str(options.path))
+    except OSError as error:
+        raise UsageError(f"{options.path}: {error.strerror}") from error
+    except ParamsError as error:
+        raise UsageError(str(error)) from error
+    quantiles = ", ".join(f"{level:g}" for level in params.quantiles) or "none"
+    print(f"{options.path} is valid: {params.horizon} periods of {params.frequency}, quantiles {quantiles}")
+    for note in params.notes:
+        print(f"note: {note}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""The one place where the parts are joined into Dagster definitions.
+
+`build_definitions` is what production, tests and scripts call; `defs` is what Dagster loads, from the environment.
+Nothing here touches the store, a model or a network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from chronos_assets.defs.assets.dataset import dataset_assets
+from chronos_assets.defs.assets.evaluation import evaluation_assets
+from chronos_assets.defs.assets.forecasts import forecast_assets
+from chronos_assets.defs.checks import checks
+from chronos_assets.defs.console import console_logger
+from chronos_assets.defs.group import Group
+from chronos_assets.defs.jobs import jobs
+from chronos_assets.defs.sensors import sensors
+from chronos_assets.settings import Settings
+
+
+def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.Definitions:
+    """Definitions of one dataset group.
+
+    Args:
+        settings: from the environment if not given.
+        overrides: parts of the platform to use instead of the settings' (`store`, `jobs`, `tables`, `notices`).
+    """
+    return group_definitions(Group(settings or Settings.from_env(), overrides))
+
+
+def group_definitions(group: Group) -> dg.Definitions:
+    """Definitions of `group`; several groups with different key prefixes can be merged into one code location."""
+    return dg.Definitions(
+        assets=[*dataset_assets(group), *forecast_assets(group), *evaluation_assets(group)],
+        asset_checks=checks(group),
+        jobs=jobs(group),
+        sensors=sensors(group),
+        loggers={"console": console_logger},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,41 @@
+"""Group evaluation: how good past forecasts were."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from chronos_assets.defs import metadata, steps
+from chronos_assets.defs.group import Group
+
+FORECAST_ACCURACY = """Scores of a partition's forecast against what was observed afterwards, beside seasonal naive.
+
+wQL of each quantile and their mean, WAPE, RMSE, MASE (in-sample seasonal error, GluonTS's default season), MAPE and the
+coverage of the bands. Seasonal naive is given the same data, to the same as-of. Points that were filled rather than
+observed are left out and counted.
+
+A partition can be scored once its whole horizon is observed: `new_data_sensor` asks for it then. Materializing one
+earlier fails, naming the last window that can be scored; nothing is written.
+"""
+
+
+def evaluation_assets(group: Group) -> list[dg.AssetsDefinition]:
+    """`forecast_accuracy` (partitioned)."""
+
+    @dg.asset(
+        key=group.key("forecast_accuracy"),
+        deps=[group.key("forecasts"), group.key("target_time_series")],
+        partitions_def=group.partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="evaluation",
+        description=FORECAST_ACCURACY,
+        owners=group.settings.owners,
+        kinds={"python", "parquet"},
+        metadata={"dagster/uri": f"{group.settings.store}/accuracy"},
+    )
+    def forecast_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        scored = steps.score_forecasts(group, context.log, context.partition_keys)
+        for window in scored:
+            context.add_asset_metadata(metadata.accuracy(group, window), partition_key=window.key)
+        return dg.MaterializeResult(metadata={"windows": len(scored)})
+
+    return [forecast_accuracy]

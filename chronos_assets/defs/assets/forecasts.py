@@ -1,0 +1,68 @@
+"""Group forecasts: quantile forecasts by as-of window, and the SQL tables over all of them."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from chronos_assets.defs import metadata, steps
+from chronos_assets.defs.group import Group
+
+FORECASTS = """Quantile forecasts of every series, made with the data up to the end of the partition's window.
+
+### Partition semantics: read this before backfilling
+A partition is a time window, and its end is the *as-of*. The forecast uses observations **stamped before the end of the
+window, never later**, whatever the dataset holds by now; fills are redone as of then. Partition `2014-11-26` of hourly
+data sees everything to 2014-11-26 23:00 and forecasts from 2014-11-27 00:00 on.
+
+- Backfilling a past window gives the forecast that would have been made then. It is written to `history/as_of=<key>/`
+  and **leaves a newer current forecast alone**; the newest window of a run is published to `forecast/` if nothing newer is.
+- A range runs as one process with one model load; each partition's bytes are the same as if it had run alone.
+- A window that ends before the first observation fails, naming the first that can be forecast. A window after the last
+  observation forecasts from there, as the window that holds it would.
+- Where a period is longer than a window (monthly data, daily windows), a period counts from its first instant on:
+  choose windows at least as long as the frequency if values become known only at the period's end.
+"""
+
+FORECAST_TABLES = """A DuckDB database, `tables/forecast.duckdb`, for SQL clients and notebooks.
+
+Tables `train` (the dataset), `forecast` (the current one), `forecast_history` (every as-of), `accuracy` (scores by as-of)
+and the view `forecast_vs_history` (observations and current quantiles, one row per timestamp and type). A refresh writes
+a new file and swaps it in: readers, also those with an open connection, are never locked out and never see half of it.
+"""
+
+
+def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
+    """`forecasts` (partitioned) and `forecast_tables`."""
+
+    @dg.asset(
+        key=group.key("forecasts"),
+        deps=[group.key("target_time_series")],
+        partitions_def=group.partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="forecasts",
+        description=FORECASTS,
+        owners=group.settings.owners,
+        kinds={"pytorch", "parquet"},
+        metadata={"dagster/uri": f"{group.settings.store}/history"},
+        pool=group.named("model"),
+    )
+    def forecasts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        made = steps.make_forecasts(group, context, context.partition_keys)
+        for window in made.windows:
+            context.add_asset_metadata(metadata.forecast(group, window), partition_key=window.key)
+        return dg.MaterializeResult(
+            metadata=metadata.forecast_run(group, made), data_version=dg.DataVersion(made.data_version)
+        )
+
+    @dg.asset(
+        key=group.key("forecast_tables"),
+        deps=[group.key("forecasts"), group.key("forecast_accuracy")],
+        group_name="forecasts",
+        description=FORECAST_TABLES,
+        owners=group.settings.owners,
+        kinds={"duckdb", "sql"},
+    )
+    def forecast_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata=metadata.tables(group, steps.refresh_tables(group)))
+
+    return [forecasts, forecast_tables]

@@ -1,0 +1,168 @@
+"""The main job from a terminal: the same assets, the same Dagster instance as the UI, in this process.
+
+Belongs here: opening the instance, finding out what is left to do, launching runs in order. What an asset does is in
+`defs.steps`; what the user reads is printed by `chronos_assets.cli`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from chronos_assets.defs import steps
+from chronos_assets.defs.group import Group
+from chronos_assets.defs.outcomes import notice_of
+from chronos_assets.defs.plan import Window, window_for_key
+
+PROCESS_TAG = "chronos/process"
+# Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
+LONGEST_RANGE = 31
+
+
+class MainJobError(Exception):
+    """A run of the main job failed; the message says which asset and why."""
+
+
+@dataclass(frozen=True)
+class MainJobResult:
+    """What a run of the main job did.
+
+    Attributes:
+        runs: ids of the Dagster runs launched, in order; empty when nothing was new.
+        window: the forecast window that holds the last observation.
+        backtest: windows before it whose horizon is observed, oldest first.
+    """
+
+    runs: tuple[str, ...]
+    window: Window
+    backtest: tuple[Window, ...]
+
+
+def open_instance(home: Path, config: Path | None = None) -> dg.DagsterInstance:
+    """The Dagster instance in `home`, with `config` (a dagster.yaml) copied there if it exists."""
+    home.mkdir(parents=True, exist_ok=True)
+    if config is not None and config.is_file():
+        staged = home / ".dagster.yaml.new"
+        shutil.copyfile(config, staged)
+        staged.replace(home / "dagster.yaml")
+    return dg.DagsterInstance.from_config(str(home)) if (home / "dagster.yaml").exists() else _plain_instance(home)
+
+
+def _plain_instance(home: Path) -> dg.DagsterInstance:
+    (home / "dagster.yaml").touch()
+    return dg.DagsterInstance.from_config(str(home))
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs failed whose process on this machine is gone, and free what they hold; their ids.
+
+    A terminal run has no launcher that would notice a SIGKILL: left alone it would look alive and keep its pool slot.
+    """
+    ended = []
+    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    for record in instance.get_run_records(unfinished):
+        run = record.dagster_run
+        host, _, pid = run.tags.get(PROCESS_TAG, "").partition(":")
+        if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+            instance.report_run_failed(run, f"process {pid} is gone: it was killed, or the machine restarted")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            ended.append(run.run_id)
+    return ended
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def run_main_job(
+    group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, *, backtest_windows: int = 7
+) -> MainJobResult:
+    """Import what is new, forecast the window of the last observation, score a backtest, refresh the tables.
+
+    Raises:
+        MainJobError: a run failed.
+    """
+    launcher = _Launcher(group, definitions, instance)
+    if not steps.dataset_is_current(group, instance):
+        launcher.run(["target_time_series"], [])
+    window, backtest = steps.main_windows(group, backtest_windows)
+    forecast_windows = [
+        w for w in _spanning(group, (*backtest, window)) if not steps.forecast_is_current(group, instance, w.key)
+    ]
+    for windows in _ranges(forecast_windows, group):
+        launcher.run(["forecasts"], windows)
+    accuracy_windows = [w for w in backtest if not steps.accuracy_is_current(group, instance, w.key)]
+    for windows in _ranges(accuracy_windows, group):
+        launcher.run(["forecast_accuracy"], windows)
+    if launcher.runs or not steps.latest_metadata(instance, group.key("forecast_tables")):
+        launcher.run(["forecast_tables"], [])
+    return MainJobResult(tuple(launcher.runs), window, backtest)
+
+
+def _spanning(group: Group, windows: Sequence[Window]) -> list[Window]:
+    """`windows` and, if they are few, those between them: a range without holes needs one run."""
+    keys = group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(windows[0].key, windows[-1].key))
+    if len(keys) > LONGEST_RANGE:
+        return list(windows)
+    return [window_for_key(key, group.settings.partitions) for key in keys]
+
+
+def _ranges(windows: Sequence[Window], group: Group) -> list[list[Window]]:
+    """Windows as runs of consecutive partitions: a single-run range has no holes."""
+    if not windows:
+        return []
+    keys = group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(windows[0].key, windows[-1].key))
+    position = {key: index for index, key in enumerate(keys)}
+    ranges: list[list[Window]] = [[windows[0]]]
+    for window in windows[1:]:
+        if position[window.key] == position[ranges[-1][-1].key] + 1:
+            ranges[-1].append(window)
+        else:
+            ranges.append([window])
+    return ranges
+
+
+class _Launcher:
+    def __init__(self, group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+        self._group = group
+        self._instance = instance
+        self._jobs = {
+            "refresh_forecasts": definitions.resolve_job_def(group.named("refresh_forecasts")),
+            "score_forecasts": definitions.resolve_job_def(group.named("score_forecasts")),
+        }
+        self.runs: list[str] = []
+
+    def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
+        tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+        if windows:
+            tags |= {
+                "dagster/asset_partition_range_start": windows[0].key,
+                "dagster/asset_partition_range_end": windows[-1].key,
+            }
+        job = self._jobs["score_forecasts" if "forecast_accuracy" in assets else "refresh_forecasts"]
+        result = job.execute_in_process(
+            instance=self._instance,
+            asset_selection=[self._group.key(name) for name in assets],
+            tags=tags,
+            raise_on_error=False,
+        )
+        self.runs.append(result.run_id)
+        record = self._instance.get_run_record_by_id(result.run_id)
+        if record is None:
+            raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
+        notice = notice_of(self._instance, record, self._group, steps.group_name(self._group))
+        self._group.notices.send(notice)
+        if not result.success:
+            raise MainJobError(f"{notice.asset or 'the run'}: {notice.reason}")

@@ -1,0 +1,206 @@
+"""What the UI shows of each materialization: values of the pure parts -> Dagster metadata.
+
+Tables have a fixed schema, so that an empty one still renders, and few rows, so that the event log stays small. Markdown
+stays under 1,000 characters, which the UI draws in place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from chronos_assets.defs.group import Group
+    from chronos_assets.defs.steps import Forecasts, Imported, WindowAccuracy, WindowForecast
+    from chronos_assets.params import ForecastParams
+
+TABLE_ROWS = 20
+
+Metadata = dict[str, Any]
+
+
+def dataset(group: Group, imported: Imported) -> Metadata:
+    """Of `target_time_series`."""
+    manifest = imported.manifest
+    params = imported.params
+    keys = [dg.TableColumn("item_id", "string", "item"), *_dimension_columns(params)]
+    return {
+        "dagster/row_count": manifest.rows,
+        "dagster/uri": _uri(group, "dataset/target_time_series"),
+        "dagster/column_schema": dg.TableSchema(
+            [
+                *keys,
+                dg.TableColumn("timestamp", "timestamp", f"start of the period, every {params.frequency}"),
+                dg.TableColumn("target", "double", "value of the period; NaN where nothing is known"),
+                dg.TableColumn("filled", "boolean", "true where nothing was observed"),
+            ]
+        ),
+        "series": manifest.series,
+        "first": manifest.first,
+        "last": manifest.last,
+        "frequency": manifest.frequency,
+        "observed": manifest.observed,
+        "filled": manifest.filled,
+        "duplicates_resolved": manifest.duplicates,
+        "rejected_rows": sum(manifest.rejected.values()),
+        "shards": len(manifest.shards),
+        "files": _table(
+            {"file": "string", "rows": "int"}, ({"file": k, "rows": v} for k, v in sorted(manifest.files.items()))
+        ),
+        "rejected": _table(
+            {"reason": "string", "rows": "int"},
+            ({"reason": k, "rows": v} for k, v in sorted(manifest.rejected.items())),
+        ),
+        "notes": _list_markdown([*params.notes, *manifest.notes]),
+        "data_version": manifest.data_version,
+        "train_digest": imported.train_digest,
+        "params_digest": params.digest,
+    }
+
+
+def forecast_run(group: Group, made: Forecasts) -> Metadata:
+    """Of `forecasts`, the same for every partition of the run."""
+    params = made.params
+    names = [("mean", "mean")] if params.mean else []
+    names += [(f"p{round(100 * level):02d}", f"{level:g} quantile") for level in params.quantiles]
+    return {
+        "dagster/column_schema": dg.TableSchema(
+            [
+                dg.TableColumn("item_id", "string", "item"),
+                *_dimension_columns(params),
+                dg.TableColumn("timestamp", "timestamp", f"start of the period, every {params.frequency}"),
+                *(dg.TableColumn(name, "double", text) for name, text in names),
+            ]
+        ),
+        "windows_in_run": len(made.windows),
+        "seconds_in_run": round(made.seconds, 2),
+        "data_version": made.data_version,
+        "params_digest": params.digest,
+    }
+
+
+def forecast(group: Group, window: WindowForecast) -> Metadata:
+    """Of one partition of `forecasts`."""
+    manifest, message = window.manifest, window.message
+    model = manifest["model"]
+    values: Metadata = {
+        "dagster/partition_row_count": manifest["rows"],
+        "dagster/uri": _uri(group, f"history/as_of={window.key}"),
+        "as_of": manifest["window_end"],
+        "context_end": manifest["context_end"],
+        "forecast_start": manifest["forecast_start"],
+        "forecast_end": manifest["forecast_end"],
+        "horizon": manifest["horizon"],
+        "series": manifest["series"],
+        "skipped_series": manifest["skipped_count"],
+        "not_started_series": manifest["not_started"],
+        "periods_behind": manifest["periods_behind"],
+        "crossed_quantiles": manifest["crossed"],
+        "model": model["reference"],
+        "model_digest": model["digest"],
+        "unrolled": manifest["unrolled"],
+        "method": manifest["method"],
+        "published": window.published,
+    }
+    for number, markdown in enumerate(_sparklines(message.get("sparks", ())), 1):
+        values[f"picture_{number}"] = dg.MetadataValue.md(markdown)
+    if manifest["skipped_count"]:
+        values["skipped"] = _table(
+            {"series": "string", "reason": "string"},
+            ({"series": str(row["item"]), "reason": str(row["reason"])} for row in message["skipped"]),
+        )
+    return values
+
+
+def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
+    """Of one partition of `forecast_accuracy`: every metric beside seasonal naive, the main ones as plottable numbers."""
+    overall = window.report.overall()
+    values: Metadata = {
+        "dagster/uri": _uri(group, f"accuracy/as_of={window.key}"),
+        "dagster/partition_row_count": len(overall),
+        "model": window.model,
+        "series": len(window.report.series),
+        "points": window.report.points,
+        "excluded_points": window.report.excluded,
+        "data_version": window.data_version,
+        "forecast_digest": window.forecast_digest,
+        "metrics": _table(
+            {"metric": "string", "value": "float", "seasonal_naive": "float", "points": "int", "excluded": "int"},
+            (
+                {
+                    "metric": name,
+                    "value": _rounded(comparison.value),
+                    "seasonal_naive": _rounded(comparison.seasonal_naive),
+                    "points": comparison.points,
+                    "excluded": comparison.excluded,
+                }
+                for name, comparison in overall.items()
+            ),
+            limit=100,
+        ),
+    }
+    for name, comparison in overall.items():
+        if name in {"wql", "mase", "wape", "rmse", "mape"} or name.startswith("coverage_"):
+            if comparison.value is not None:
+                values[name] = float(comparison.value)
+            if comparison.seasonal_naive is not None:
+                values[f"{name}_seasonal_naive"] = float(comparison.seasonal_naive)
+    wql = overall["wql"]
+    if wql.value is not None and wql.seasonal_naive:
+        values["wql_relative_to_seasonal_naive"] = float(wql.value / wql.seasonal_naive)
+    return values
+
+
+def tables(group: Group, rows: Mapping[str, int]) -> Metadata:
+    """Of `forecast_tables`."""
+    return {
+        "dagster/uri": _uri(group, "tables/forecast.duckdb"),
+        "dagster/row_count": sum(rows.values()),
+        "tables": _table({"table": "string", "rows": "int"}, ({"table": k, "rows": v} for k, v in rows.items())),
+        "try_it": dg.MetadataValue.md(
+            "```sql\nSELECT * FROM forecast_vs_history WHERE item_id = '…' ORDER BY timestamp, type\n```"
+        ),
+    }
+
+
+def _uri(group: Group, key: str) -> str:
+    return group.store.uri(key)
+
+
+def _dimension_columns(params: ForecastParams) -> list[dg.TableColumn]:
+    return [dg.TableColumn(name, "string", "dimension") for name in params.dimensions]
+
+
+def _table(schema: Mapping[str, str], rows: Iterable[Mapping[str, Any]], limit: int = TABLE_ROWS) -> dg.MetadataValue:
+    records = [dg.TableRecord(dict(row)) for _, row in zip(range(limit), rows, strict=False)]
+    columns = [dg.TableColumn(name, kind) for name, kind in schema.items()]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def _list_markdown(lines: Sequence[str]) -> dg.MetadataValue:
+    text = "\n".join(f"- {line}" for line in lines) or "none"
+    return dg.MetadataValue.md(text if len(text) < 1000 else text[:990] + " …")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def _sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:
+    import numpy as np
+
+    from chronos_assets.timeseries.sparkline import Outlook, sparkline_markdown
+
+    def floats(values: Sequence[float | None]) -> Any:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    pictures = []
+    for spark in sparks:
+        low, high = spark.get("low"), spark.get("high")
+        band = {} if low is None or high is None else {"low": floats(low), "high": floats(high)}
+        outlook = Outlook(history=floats(spark["history"]), median=floats(spark["median"]), **band)
+        pictures.append(sparkline_markdown(str(spark["item"]), outlook))
+    return pictures

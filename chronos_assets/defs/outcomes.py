@@ -1,0 +1,94 @@
+"""A finished run -> the notice people get. Reads Dagster's event log; decides nothing about when to send."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from chronos_assets.defs.group import Group
+from chronos_assets.platforms.notice import Notice, Outcome
+
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+ACCURACY_NAMES = ("wql", "wql_seasonal_naive", "mase", "mase_seasonal_naive")
+
+OUTCOMES: dict[dg.DagsterRunStatus, Outcome] = {
+    dg.DagsterRunStatus.SUCCESS: "success",
+    dg.DagsterRunStatus.FAILURE: "failure",
+    dg.DagsterRunStatus.CANCELED: "canceled",
+}
+
+
+def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, dataset_group: str) -> Notice:
+    """Describe a finished run: what it made on success, which asset failed and why otherwise."""
+    run = record.dagster_run
+    made = _materializations(instance, run.run_id)
+    asset, reason = ("", "") if run.status == dg.DagsterRunStatus.SUCCESS else _failure(instance, run.run_id)
+    return Notice(
+        outcome=OUTCOMES[run.status],
+        group=dataset_group,
+        run_id=run.run_id,
+        time=datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), UTC),
+        job=run.job_name,
+        run_url=f"{group.settings.ui_url}/runs/{run.run_id}",
+        as_of=_as_of(made, run),
+        model=next((text for item in made if (text := _text(item, "model"))), ""),
+        accuracy=_accuracy(made, group),
+        files=tuple(dict.fromkeys(uri for item in made if (uri := _text(item, "dagster/uri")))),
+        asset=asset,
+        reason=reason,
+    )
+
+
+def is_of_group(run: dg.DagsterRun, group: Group, job_names: frozenset[str]) -> bool:
+    """Whether a run made, or tried to make, assets of `group`."""
+    if run.asset_selection:
+        return any(key.path[: len(group.settings.key_prefix)] == _prefix(group) for key in run.asset_selection)
+    return run.job_name in job_names
+
+
+def _prefix(group: Group) -> list[str]:
+    return list(group.settings.key_prefix)
+
+
+def _materializations(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetMaterialization]:
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return [entry.asset_materialization for entry in entries if entry.asset_materialization]
+
+
+def _failure(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
+    """The step that failed first, and why: what the code said of it, else the error at the root of the chain."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        if entry.dagster_event is None:
+            continue
+        data = entry.dagster_event.step_failure_data
+        described = data.user_failure_data.description if data.user_failure_data else None
+        error = data.error_display_string.strip().splitlines() or ["the step failed"]
+        return entry.dagster_event.step_key or "", described or error[-1]
+    for kind in (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
+        for entry in instance.all_logs(run_id, of_type=kind):
+            return "", (entry.dagster_event.message if entry.dagster_event else None) or "the run ended early"
+    return "", "the run ended without saying why"
+
+
+def _as_of(made: list[dg.AssetMaterialization], run: dg.DagsterRun) -> str:
+    """Partition key, or first and last, of what the run made, or was to make."""
+    keys = sorted({item.partition for item in made if item.partition})
+    if not keys:
+        tags = run.tags
+        keys = [tags[name] for name in (*RANGE_TAGS, "dagster/partition") if name in tags]
+    return keys[0] if keys and keys[0] == keys[-1] else " … ".join(dict.fromkeys([*keys[:1], *keys[-1:]]))
+
+
+def _accuracy(made: list[dg.AssetMaterialization], group: Group) -> dict[str, float]:
+    scored = [item for item in made if item.asset_key == group.key("forecast_accuracy")]
+    latest = max(scored, key=lambda item: item.partition or "", default=None)
+    if latest is None:
+        return {}
+    values = {name: latest.metadata[name].value for name in ACCURACY_NAMES if name in latest.metadata}
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+
+
+def _text(item: dg.AssetMaterialization, name: str) -> str:
+    value = item.metadata.get(name)
+    return str(value.value) if value is not None and value.value is not None else ""
