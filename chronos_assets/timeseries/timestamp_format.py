@@ -154,12 +154,20 @@ def _check(tokens: list[Token], pattern: str) -> None:
         raise TimestampFormatError(f"{pattern!r} gives the day of the year (D) beside month or day; keep one of them")
     if "a" in present and not any(token.letter == "h" for token in tokens):
         raise TimestampFormatError(f"{pattern!r} has AM/PM (a) without a 12-hour hour; write hh")
+    if "E" in present and not have["d"]:
+        raise TimestampFormatError(f"{pattern!r} has {_PART['E']} but not {_PART['d']}")
+    if "X" in present and tokens[-1].letter not in {"X", "Z"}:
+        raise TimestampFormatError(f"{pattern!r} has its offset (X) before other parts; it must come last")
     for left, right in pairwise(tokens):
-        digits = {"y", "d", "D", "H", "h", "m", "s", "S"}
-        if left.letter in digits and right.letter in digits | {"M"} and len(left.text) == 1:
+        if len(left.text) == 1 and _is_digits(left) and _is_digits(right):
             raise TimestampFormatError(
                 f"{left.text + right.text!r} in {pattern!r} runs together; write {left.text * 2!r}"
             )
+
+
+def _is_digits(token: Token) -> bool:
+    """Whether the token stands for digits, so that its end is not seen when others follow."""
+    return token.letter in set("ydDHhmsS") or (token.letter == "M" and len(token.text) <= 2)
 
 
 _PART = {
@@ -239,8 +247,8 @@ def parse_timestamp(text: str, pattern: str, time_zone: str | None = None) -> da
     """One timestamp as a naive datetime by the rule of `sql_parse`; None when the text does not match."""
     text = text.strip()
     if has_offset(pattern):
-        # Python's %z reads Z, +01:00 and +0100, but not hours alone.
-        text = re.sub(r"([+-]\d\d)$", r"\1:00", text)
+        # Python's %z reads Z, +01:00 and +0100, but neither z nor hours alone.
+        text = re.sub(r"([+-]\d\d)$", r"\1:00", re.sub("z$", "Z", text))
     try:
         value = datetime.strptime(text, to_strptime(pattern))
         return value if value.tzinfo is None else value.astimezone(_zone(time_zone)).replace(tzinfo=None)
