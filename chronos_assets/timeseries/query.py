@@ -1,0 +1,195 @@
+"""The forecast of one item, in the shape of Amazon Forecast's QueryForecast answer, and as a table to read.
+
+Here belong questions about single series, to the Parquet file or to the DuckDB tables. Everything a caller gives is a
+parameter of the query, never text of it.
+
+https://docs.aws.amazon.com/forecast/latest/dg/API_forecastquery_QueryForecast.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.timeseries.columns import forecast_types
+from chronos_assets.timeseries.sql import (
+    column_names,
+    first_row,
+    identifier,
+    identifiers,
+    parquet_argument,
+    text_literal,
+)
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_SUGGESTIONS = 5
+# Below it, Jaro-Winkler similarities of short ids mean nothing.
+_SIMILAR = 0.6
+
+
+class QueryError(LookupError):
+    """A question without an answer; the message says why, and what there is instead."""
+
+
+def query_forecast(
+    source: Path,
+    item_id: str,
+    *,
+    dimensions: Mapping[str, str] | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> dict[str, Any]:
+    """The forecast of one series, every type of it.
+
+    source: forecast.parquet, or a DuckDB database with a table `forecast`. dimensions: values of the forecast
+    dimensions; those that only one series of the item has may be left out. start, end: both included, in the data's own
+    clock; the whole horizon without them.
+
+    Returns ``{"Forecast": {"Predictions": {"p10": [{"Timestamp": "2014-11-30T00:00:00", "Value": 1.5}, …], …}}}``, with
+    the types in the order of the exports.
+
+    Raises QueryError for an unknown item (naming close ones), an unknown dimension or value, an item of several series,
+    and a time span without a forecast. Raises ValueError for a start after the end, or one with a time zone.
+    """
+    if start is not None and end is not None and start > end:
+        raise ValueError(f"the start {start} is after the end {end}")
+    if any(moment is not None and moment.tzinfo is not None for moment in (start, end)):
+        raise ValueError("give start and end without a time zone: forecasts are in the data's own clock")
+    with _opened(source) as connection:
+        columns = column_names(connection, "forecast")
+        types = forecast_types(columns)
+        names = [name for name in columns if name not in ("item_id", "timestamp", *types)]
+        key = _find_series(connection, names, item_id, dict(dimensions or {}))
+        condition, values = _conditions({"item_id": item_id, **key})
+        for operator, moment in ((">=", start), ("<=", end)):
+            if moment is not None:
+                condition += f' AND "timestamp" {operator} ?'
+                values.append(moment)
+        rows = connection.execute(
+            f'SELECT "timestamp", {identifiers(types)} FROM forecast WHERE {condition} ORDER BY "timestamp"',  # noqa: S608
+            values,
+        ).fetchall()
+        if not rows:
+            raise _outside(connection, {"item_id": item_id, **key})
+    times = [row[0].isoformat() for row in rows]
+    return {
+        "Forecast": {
+            "Predictions": {
+                name: [{"Timestamp": time, "Value": row[place]} for time, row in zip(times, rows, strict=True)]
+                for place, name in enumerate(types, start=1)
+            }
+        }
+    }
+
+
+def render_table(answer: Mapping[str, Any]) -> str:
+    """An answer of `query_forecast` as lines of text: one row for each timestamp, one column for each type."""
+    predictions = answer["Forecast"]["Predictions"]
+    times = [point["Timestamp"] for point in next(iter(predictions.values()))]
+    columns = [["timestamp", *(time.replace("T", " ") for time in times)]]
+    columns += [[name, *(f"{point['Value']:.6g}" for point in points)] for name, points in predictions.items()]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(cells))
+        for cells in (list(zip(row, widths, strict=True)) for row in zip(*columns, strict=True))
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[DuckDBPyConnection]:
+    """A connection that has the forecast as `forecast`."""
+    import duckdb
+
+    if not source.exists():
+        raise QueryError(f"there is no forecast at {source} yet; run the job refresh_forecasts")
+    if source.suffix == ".parquet":
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"CREATE VIEW forecast AS FROM read_parquet({text_literal(parquet_argument(source))}, "
+                "hive_partitioning = false)"
+            )
+            yield connection
+    else:
+        with duckdb.connect(str(source), read_only=True) as connection:
+            yield connection
+
+
+def _find_series(
+    connection: DuckDBPyConnection, names: list[str], item_id: str, given: dict[str, str]
+) -> dict[str, str]:
+    """The value of every dimension of the one series that is meant."""
+    for name in given:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise QueryError(f"{name!r} is not a dimension of the forecast; it has {known}")
+    (rows,) = first_row(connection, "SELECT count(*) FROM forecast WHERE item_id = ?", [item_id])
+    if not rows:
+        raise _unknown_item(connection, item_id)
+    if not names:
+        return {}
+    condition, values = _conditions({"item_id": item_id, **given})
+    found = connection.execute(
+        f"SELECT DISTINCT {identifiers(names)} FROM forecast WHERE {condition} "  # noqa: S608 - quoted names
+        f"ORDER BY {identifiers(names)} LIMIT {_SUGGESTIONS + 1}",
+        values,
+    ).fetchall()
+    if len(found) == 1:
+        return dict(zip(names, found[0], strict=True))
+    if found:
+        examples = [dict(zip(names, row, strict=True)) for row in found]
+        raise QueryError(f"item {item_id!r} has several series: {_listed(examples)}; give the dimensions of one")
+    raise QueryError(f"item {item_id!r} has no series with {given}; " + _present(connection, names, item_id))
+
+
+def _present(connection: DuckDBPyConnection, names: list[str], item_id: str) -> str:
+    """Which series an item does have."""
+    rows = connection.execute(
+        f"SELECT DISTINCT {identifiers(names)} FROM forecast WHERE item_id = ? "  # noqa: S608 - quoted names
+        f"ORDER BY {identifiers(names)} LIMIT {_SUGGESTIONS + 1}",
+        [item_id],
+    ).fetchall()
+    return f"it has {_listed([dict(zip(names, row, strict=True)) for row in rows])}"
+
+
+def _listed(items: list[Any]) -> str:
+    shown = ", ".join(repr(item) for item in items[:_SUGGESTIONS])
+    return shown + (", …" if len(items) > _SUGGESTIONS else "")
+
+
+def _unknown_item(connection: DuckDBPyConnection, item_id: str) -> QueryError:
+    close = connection.execute(
+        "SELECT item_id FROM (SELECT DISTINCT item_id FROM forecast) "
+        "WHERE jaro_winkler_similarity(lower(item_id), lower($1)) > $2 OR contains(lower(item_id), lower($1)) "
+        "ORDER BY jaro_winkler_similarity(lower(item_id), lower($1)) DESC, item_id LIMIT $3",
+        [item_id, _SIMILAR, _SUGGESTIONS],
+    ).fetchall()
+    if close:
+        return QueryError(
+            f"there is no forecast of item {item_id!r}; did you mean {_listed([row[0] for row in close])}?"
+        )
+    some = connection.execute(
+        "SELECT DISTINCT item_id FROM forecast ORDER BY item_id LIMIT ?", [_SUGGESTIONS + 1]
+    ).fetchall()
+    there_are = f"there are {_listed([row[0] for row in some])}" if some else "the forecast is empty"
+    return QueryError(f"there is no forecast of item {item_id!r}; {there_are}")
+
+
+def _outside(connection: DuckDBPyConnection, key: Mapping[str, str]) -> QueryError:
+    condition, values = _conditions(key)
+    first, last = first_row(
+        connection,
+        f'SELECT min("timestamp"), max("timestamp") FROM forecast WHERE {condition}',  # noqa: S608 - quoted names
+        values,
+    )
+    return QueryError(f"item {key['item_id']!r} has no forecast in that time; it has one from {first} to {last}")
+
+
+def _conditions(key: Mapping[str, str]) -> tuple[str, list[Any]]:
+    """SQL that the columns have these values, and its parameters."""
+    return " AND ".join(f"{identifier(name)} = ?" for name in key), list(key.values())
