@@ -43,12 +43,12 @@ def scratch_connection(
             "temp_directory": spill,
             # No query of this package may fetch an extension or write a file outside of what it names.
             "autoinstall_known_extensions": False,
-            # On a terminal it would be drawn into the middle of our own messages.
-            "enable_progress_bar": False,
             **(settings or {}),
         }
         connection = duckdb.connect(str(database) if database else ":memory:", config=config)
         try:
+            # On a terminal it would be drawn into the middle of our own messages.
+            connection.execute("SET enable_progress_bar = false")
             yield connection
         finally:
             connection.close()
