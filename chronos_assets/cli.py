@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,8 @@ class UsageError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status: 0, or 1 with the reason on standard error."""
     options = _parser().parse_args(arguments)
+    # A notice's log line would repeat what the command itself prints.
+    logging.getLogger("chronos_assets").addHandler(logging.NullHandler())
     try:
         return int(options.command(options) or 0)
     except (UsageError, SettingsError) as error:
@@ -251,13 +255,20 @@ def _query(options: argparse.Namespace) -> int:
             path,
             options.item_id,
             dimensions=_dimensions(options.dimension),
-            start=options.start,
-            end=options.end,
+            start=_moment("--start", options.start),
+            end=_moment("--end", options.end),
         )
     except QueryError as error:
         raise UsageError(str(error)) from error
     print(json.dumps(answer, indent=2) if options.format == "json" else render_table(answer))
     return 0
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: write it as 2014-11-30 or 2014-11-30T12:00:00") from error
 
 
 def _dimensions(pairs: Sequence[str]) -> dict[str, str]:

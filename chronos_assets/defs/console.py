@@ -19,11 +19,16 @@ class _ShortFormatter(logging.Formatter):
 
 
 class _AssetMessages(logging.Filter):
-    """What assets log, and failures; Dagster's events (step started, output yielded, …) are in the UI."""
+    """What assets log, and errors nobody foresaw; Dagster's own events are in the UI.
+
+    A `dagster.Failure` is foreseen: its description is the whole message, and who launched the run prints it.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        meta = getattr(record, "dagster_meta", {})
-        return meta.get("dagster_event") is None or record.levelno >= logging.ERROR
+        event = getattr(record, "dagster_meta", {}).get("dagster_event")
+        if event is None:
+            return True
+        return event.is_step_failure and event.step_failure_data.user_failure_data is None
 
 
 @dg.logger(

@@ -18,7 +18,7 @@ import dagster as dg
 from chronos_assets.defs import steps
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.outcomes import notice_of
-from chronos_assets.defs.plan import Window, window_for_key
+from chronos_assets.defs.windows import Window, window_for_key
 
 PROCESS_TAG = "chronos/process"
 # Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.

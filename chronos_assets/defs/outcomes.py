@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from typing import Any
+
 import dagster as dg
 
 from chronos_assets.defs.group import Group
@@ -63,12 +65,19 @@ def _failure(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
             continue
         data = entry.dagster_event.step_failure_data
         described = data.user_failure_data.description if data.user_failure_data else None
-        error = data.error_display_string.strip().splitlines() or ["the step failed"]
-        return entry.dagster_event.step_key or "", described or error[-1]
+        return entry.dagster_event.step_key or "", described or _root_message(data.error)
     for kind in (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
         for entry in instance.all_logs(run_id, of_type=kind):
             return "", (entry.dagster_event.message if entry.dagster_event else None) or "the run ended early"
     return "", "the run ended without saying why"
+
+
+def _root_message(error: Any) -> str:
+    """First line of the error at the end of the chain of causes."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    lines = error.message.strip().splitlines() if error is not None else []
+    return lines[0] if lines else "the step failed"
 
 
 def _as_of(made: list[dg.AssetMaterialization], run: dg.DagsterRun) -> str:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.defs.group import Group
-from chronos_assets.defs.plan import Window, is_train_file, listing_digest, window_for_key, window_of
+from chronos_assets.defs.listing import is_train_file, listing_digest
+from chronos_assets.defs.windows import Window, window_for_key, window_of
 from chronos_assets.params import ForecastParams, ParamsError, load_params, to_document
 from chronos_assets.platforms.base import JobRequest, ObjectInfo, job_name
 

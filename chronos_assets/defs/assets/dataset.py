@@ -1,7 +1,5 @@
 """Group dataset: the files people drop, and the dataset made of them."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from chronos_assets.defs import metadata, steps

@@ -1,7 +1,5 @@
 """Group evaluation: how good past forecasts were."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from chronos_assets.defs import metadata, steps

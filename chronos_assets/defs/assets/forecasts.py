@@ -1,7 +1,5 @@
 """Group forecasts: quantile forecasts by as-of window, and the SQL tables over all of them."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from chronos_assets.defs import metadata, steps

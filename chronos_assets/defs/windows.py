@@ -1,0 +1,79 @@
+"""Partition windows as plain values: the keys, starts and ends of Dagster's time-window partitions, without Dagster.
+
+Belongs here: arithmetic on windows. Does not belong here: the partition definitions (`defs/partitions.py`).
+
+Times are naive, in the clock of the data, which Dagster's partitions take for UTC. Keys are those of
+`HourlyPartitionsDefinition`, `DailyPartitionsDefinition`, `WeeklyPartitionsDefinition` (weeks start on Sunday) and
+`MonthlyPartitionsDefinition`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from chronos_assets.settings import Cadence
+
+_KEY_FORMAT: dict[Cadence, str] = {
+    "hourly": "%Y-%m-%d-%H:%M",
+    "daily": "%Y-%m-%d",
+    "weekly": "%Y-%m-%d",
+    "monthly": "%Y-%m-%d",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A partition's time window, `[start, end)`; its end is the as-of of what is made for it.
+
+    Attributes:
+        start: first instant.
+        end: first instant after it.
+        key: Dagster's partition key.
+    """
+
+    start: datetime
+    end: datetime
+    key: str
+
+
+def window_of(moment: datetime, cadence: Cadence) -> Window:
+    """The window that holds `moment` (naive, or aware and then taken in UTC)."""
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    match cadence:
+        case "hourly":
+            start = midnight.replace(hour=moment.hour)
+            end = start + timedelta(hours=1)
+        case "daily":
+            start = midnight
+            end = start + timedelta(days=1)
+        case "weekly":
+            start = midnight - timedelta(days=moment.isoweekday() % 7)
+            end = start + timedelta(days=7)
+        case "monthly":
+            start = midnight.replace(day=1)
+            end = (start + timedelta(days=31)).replace(day=1)
+    return Window(start, end, start.strftime(_KEY_FORMAT[cadence]))
+
+
+def next_window(window: Window, cadence: Cadence) -> Window:
+    """The window right after `window`."""
+    return window_of(window.end, cadence)
+
+
+def window_for_key(key: str, cadence: Cadence) -> Window:
+    """The window whose partition key is `key`.
+
+    Raises:
+        ValueError: no window of this cadence has that key.
+    """
+    try:
+        window = window_of(datetime.strptime(key, _KEY_FORMAT[cadence]), cadence)
+    except ValueError:
+        window = None
+    if window is None or window.key != key:
+        example = window_of(datetime(2026, 1, 4), cadence).key
+        raise ValueError(f"{key!r} is not the key of a {cadence} partition; one is {example!r}")
+    return window
