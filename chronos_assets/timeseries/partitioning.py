@@ -1,0 +1,87 @@
+"""Rows dealt out by the hash of their series, on disk when they are many: what lets an import exceed the memory.
+
+Reading rows and making series of them belong to `importing` and `gridding`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARTITIONS = 256
+MEMORY_BYTES = 64 << 20
+
+
+class RowPartitions:
+    """Record batches with a column `hash` (uint16, `shards.key_hash`), taken in order and given back by hash range.
+
+    Until `memory_bytes` of rows have come they stay in memory, as one partition. Beyond, they go to files in `folder`,
+    each with one batch per partition, so that writing is sequential and reading a partition touches only its rows.
+    Within a partition rows keep the order in which they came.
+    """
+
+    def __init__(self, folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.rows = 0
+        self._folder = folder
+        self._limit = memory_bytes
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._files: list[Path] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take rows; all batches have the same schema."""
+        if not batch.num_rows:
+            return
+        self.rows += batch.num_rows
+        self._pending.append(batch)
+        self._pending_bytes += batch.nbytes
+        if self._pending_bytes > self._limit:
+            self._flush()
+
+    def finish(self) -> int:
+        """No more rows will come: how many partitions there are."""
+        if not self._files:
+            return 1
+        self._flush()
+        return PARTITIONS
+
+    def read(self, number: int) -> pa.Table:
+        """The rows of one partition, of those that `finish` counted."""
+        import pyarrow as pa
+
+        if not self._files:
+            return pa.Table.from_batches(self._pending)
+        batches = []
+        for path in self._files:
+            with pa.OSFile(str(path)) as source:
+                batches.append(pa.ipc.open_file(source).get_batch(number))
+        return pa.Table.from_batches(batches)
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if not self._pending:
+            return
+        table = pa.Table.from_batches(self._pending).combine_chunks()
+        self._pending, self._pending_bytes = [], 0
+        numbers = table.column("hash").to_numpy() // np.uint16((1 << 16) // PARTITIONS)
+        table = table.take(pa.array(np.argsort(numbers.astype(np.uint8), kind="stable")))
+        ends = np.cumsum(np.bincount(numbers, minlength=PARTITIONS)).tolist()
+        path = self._folder / f"rows-{len(self._files):05d}.arrow"
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=options) as writer:
+            for start, end in zip([0, *ends[:-1]], ends, strict=True):
+                part = table.slice(start, end - start).combine_chunks()
+                writer.write_batch(part.to_batches()[0] if end > start else _empty(table.schema))
+        self._files.append(path)
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
