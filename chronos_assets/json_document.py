@@ -95,6 +95,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def _join(path: str, name: str) -> str:
+    """The path of a key below another; a name that is not a plain word is quoted, and cut like a value."""
+    step = name if name.isidentifier() and len(name) <= 63 else shown(name)
+    return f"{path}.{step}" if path else step
+
+
 def nearest(value: Any, choices: Sequence[str]) -> str:
     """A suggestion of the known word nearest to `value`, or an empty text."""
     if not isinstance(value, str):
@@ -149,10 +155,11 @@ class Findings:
             path, value = pending.pop()
             children: list[tuple[str, Any]] = []
             if isinstance(value, Mapping):
-                children = [(f"{path}.{name}" if path else name, child) for name, child in value.items()]
+                children = [(_join(path, name), child) for name, child in value.items()]
                 for name in getattr(value, "duplicates", ()):
-                    key = f"{path}.{name}" if path else name
-                    self.problem(key, MISSING, "this key is given twice in one object", "keep one of them")
+                    self.problem(
+                        _join(path, name), MISSING, "this key is given twice in one object", "keep one of them"
+                    )
             elif isinstance(value, list):
                 children = [(f"{path}[{index}]", child) for index, child in enumerate(value)]
             pending += reversed(children)
@@ -172,7 +179,7 @@ class Section:
 
     def key(self, name: str) -> str:
         """The full path of a key."""
-        return f"{self.path}.{name}" if self.path else name
+        return _join(self.path, name)
 
     def has(self, name: str) -> bool:
         """Whether the key is given; it counts as known from now on."""

@@ -6,6 +6,7 @@ import re
 import zoneinfo
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast, get_args
 
 from chronos_assets.json_document import MISSING, Findings, Section, finite_number, nearest, shown
@@ -477,7 +478,7 @@ def _read_datasets(top: Section, domain: str | None) -> _Target | None:
             findings.note(f"{section.path}: {what} are accepted, but not used yet.")
     for extra in targets[1:]:
         extra.section.wrong("DatasetType", "there is more than one target", "describe one; all train files share it")
-    if not targets and None not in kinds and isinstance(top.value.get("Datasets"), list):
+    if not targets and None not in kinds and not findings.has_problem_under("Datasets"):
         findings.problem("Datasets", MISSING, f"none of them is a {TARGET}", mend)
     return targets[0] if targets else None
 
@@ -554,14 +555,20 @@ def _read_timestamp_format(section: Section) -> str | None:
 # --- Chronos
 
 
+@lru_cache(maxsize=1)
+def _time_zones() -> frozenset[str]:
+    """The IANA time zones; finding them takes a walk through the database's folders."""
+    return frozenset(zoneinfo.available_timezones())
+
+
 def _read_chronos(top: Section, domain: str | None) -> _Chronos:
     chronos = top.section("Chronos")
     if chronos is None:
         return _Chronos()
     columns = _read_columns(chronos, domain)
     time_zone = chronos.text("TimeZone")
-    if time_zone is not None and time_zone not in zoneinfo.available_timezones():
-        mend = nearest(time_zone, sorted(zoneinfo.available_timezones())) or 'write for example "Europe/Berlin"'
+    if time_zone is not None and time_zone not in _time_zones():
+        mend = nearest(time_zone, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
         chronos.wrong("TimeZone", "this is not an IANA time zone", mend)
     read = _Chronos(
         columns=columns,
