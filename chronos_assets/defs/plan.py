@@ -194,6 +194,7 @@ class _TrainCursor:
     quiet: how often in a row it was seen again.
     waiting: ticks since an import is due and none is running.
     requested: the last request, until it had its effect.
+    serial: number of requests so far: content that comes back is asked for under a new key.
     observed: content last observed.
     scan: a listing that goes on at the next tick.
     """
@@ -203,6 +204,7 @@ class _TrainCursor:
     quiet: int = 0
     waiting: int = 0
     requested: _Requested | None = None
+    serial: int = 0
     observed: str | None = None
     scan: Mapping[str, Any] | None = None
 
@@ -214,6 +216,7 @@ class _TrainCursor:
             "quiet": self.quiet,
             "waiting": self.waiting,
             "requested": self.requested and asdict(self.requested),
+            "serial": self.serial,
             "observed": self.observed,
             "scan": self.scan,
         }
@@ -230,6 +233,7 @@ class _TrainCursor:
                 quiet=int(document.get("quiet", 0)),
                 waiting=int(document.get("waiting", 0)),
                 requested=_Requested(**document["requested"]) if document.get("requested") else None,
+                serial=int(document.get("serial", 0)),
                 observed=document.get("observed"),
                 scan=document.get("scan"),
             ), note
@@ -299,14 +303,15 @@ def plan_train_files(
 
 def _whole(listing: Iterable[ObjectInfo], scan: Scan, out_of_time: Callable[[], bool]) -> bool:
     """Fold the listing into `scan`; False if time ran out before its end."""
-    start = scan.after
-    for number, info in enumerate(listing):
+    start, taken = scan.after, 0
+    for info in listing:
         if start is not None and info.key <= start:
             continue  # a listing that started at the beginning all the same
-        # At least one object a tick, or a scan would never end.
-        if number and number % DEADLINE_EVERY == 0 and out_of_time():
+        # Some objects at every tick, or a scan would never end.
+        if taken and taken % DEADLINE_EVERY == 0 and out_of_time():
             return False
         scan.add(info)
+        taken += 1
     return True
 
 
@@ -350,14 +355,16 @@ def _decide_import(
         plan = TrainPlan((), "", f"{change}: waiting until {until}")
         return _observing(plan, state, snapshot, quiet, policy)
 
-    base = imported.id if imported else "none"
+    # What it replaces is in the key for the day the cursor is lost and the serial starts again.
+    base = _digest(imported.id if imported else "")[:8]
     request = TrainRequest(
-        run_key=f"import-{subject}-{_digest(base)[:8]}-{attempts + 1}",
+        run_key=f"import-{subject}-{base}-{state.serial + 1}-{attempts + 1}",
         content=snapshot.content,
         attempt=attempts + 1,
         reason=change,
     )
-    state = replace(state, waiting=0, requested=_Requested(request.run_key, subject, request.attempt))
+    requested = _Requested(request.run_key, subject, request.attempt)
+    state = replace(state, waiting=0, requested=requested, serial=state.serial + 1)
     plan = TrainPlan((request,), "", f"{change}: import requested (attempt {request.attempt})")
     return _observing(plan, state, snapshot, policy.settle_ticks, policy)
 
@@ -391,11 +398,11 @@ def _what_changed(before: Snapshot | None, now: Snapshot, imported: Imported | N
 
 def _files(snapshot: Snapshot) -> str:
     newest = f", newest {snapshot.newest}" if snapshot.newest else ""
-    return f"{snapshot.files:,} file{'s' if snapshot.files != 1 else ''}{newest}"
+    return f"{_count(snapshot.files, 'file')}{newest}"
 
 
 def _gave_up(attempts: int, last_run: RunState | None) -> str:
-    runs = f"{attempts} run{'s' if attempts > 1 else ''}"
+    runs = _count(attempts, "run")
     if last_run is None:
         return f"{runs} of it can't be found any more"
     if last_run.status == RunStatus.SUCCEEDED:
@@ -509,16 +516,19 @@ class _DataCursor:
     """Attributes:
     pending: run key -> kind, of the requests whose end hasn't been seen.
     tries: `<kind>/<partition key>` -> runs requested for what is still due.
+    reasons: kind -> why the last run of it failed.
     """
 
     pending: Mapping[str, str] = field(default_factory=dict)
     tries: Mapping[str, _Try] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def dumps(self) -> str:
         document = {
             "version": CURSOR_VERSION,
             "pending": self.pending,
             "tries": {name: [item.stamp, item.attempts, item.rest] for name, item in self.tries.items()},
+            "reasons": self.reasons,
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -532,12 +542,14 @@ class _DataCursor:
                     str(name): _Try(str(item[0]), int(item[1]), int(item[2]))
                     for name, item in document.get("tries", {}).items()
                 },
+                reasons={str(kind): str(reason) for kind, reason in document.get("reasons", {}).items()},
             ), note
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             return cls(), _unreadable(error)
 
 
-MAX_TRIES = 512  # partitions with failed runs that the cursor remembers
+MAX_TRIES = 512  # partitions with runs without effect that the cursor remembers
+MAX_REASON = 300
 FORECASTS = "forecasts"
 ACCURACY = "forecast_accuracy"
 
@@ -577,34 +589,43 @@ def plan_new_data(
     state, note = _DataCursor.loads(cursor)
     if dataset is None:
         return DataPlan((), _DataCursor().dumps(), _join(note, "no dataset yet: it is made from the files in train/"))
-    pending = {
-        key: kind for key, kind in state.pending.items() if key in runs and runs[key].status == RunStatus.RUNNING
-    }
-    window = _target_window(dataset, cadence, first_window, end_of_windows)
-    due: list[_Due] = []
-    messages = []
-    if isinstance(window, Window):
-        seen = forecasts.get(window.key)
-        if seen is None or (seen.data_version, seen.recipe) != (dataset.data_version, recipe):
-            stamp = _digest(dataset.id, dataset.data_version, recipe)
-            due.append(_Due(FORECASTS, window, stamp, "the window that holds the last observation"))
-        else:
-            messages.append(f"the forecast of {window.key} is up to date")
-    else:
-        messages.append(window)
-    due += _due_accuracy(dataset, forecasts, accuracy, cadence, policy)
+    pending, reasons = _still_running(state, runs)
+    windows = _Windows(cadence, first_window, end_of_windows)
+    forecast_due, message = _due_forecast(dataset, forecasts, recipe, windows)
+    accuracy_due = _due_accuracy(dataset, forecasts, accuracy, windows, policy)
+    due = [*forecast_due, *accuracy_due]
     # Kept for what is still due only: that bounds the cursor, and forgets failures once they are mended.
     tries = {item.name: state.tries[item.name] for item in due if item.name in state.tries}
     tries = {name: replace(item, rest=max(0, item.rest - 1)) for name, item in tries.items()}
     requests = _requests(due, tries, pending, cadence, policy)
+    running = len(pending)
     for request, items in requests:
         pending[request.run_key] = request.kind
         for item in items:
             tries[item.name] = _Try(item.stamp, request.attempt, 2**request.attempt)
-    messages += _waiting(due, tries, pending, [request for request, _ in requests], runs, policy)
-    return DataPlan(
-        tuple(request for request, _ in requests), _DataCursor(pending, tries).dumps(), _join(note, *messages)
-    )
+    messages = [message] if message else []
+    messages += [f"requested {request.kind} of {request.reason} (attempt {request.attempt})" for request, _ in requests]
+    if running:
+        messages.append(f"waiting for the end of {_count(running, 'run')} requested before")
+    messages += _given_up(due, tries, pending, reasons, policy)
+    if not accuracy_due:
+        messages.append("every observed forecast has its scores")
+    elif not any(request.kind == ACCURACY for request, _ in requests):
+        messages.append(f"{_count(len(accuracy_due), 'partition')} without up-to-date scores")
+    plan = _DataCursor(pending, tries, reasons)
+    return DataPlan(tuple(request for request, _ in requests), plan.dumps(), _join(note, *messages))
+
+
+def _still_running(state: _DataCursor, runs: Mapping[str, RunState]) -> tuple[dict[str, str], dict[str, str]]:
+    """The requests that are being made, and why the others failed, by kind."""
+    pending, reasons = {}, dict(state.reasons)
+    for key, kind in state.pending.items():
+        run = runs.get(key)
+        if run is not None and run.status == RunStatus.RUNNING:
+            pending[key] = kind
+        elif run is not None and run.reason:
+            reasons[kind] = run.reason[:MAX_REASON]
+    return pending, reasons
 
 
 @dataclass(frozen=True)
@@ -630,31 +651,56 @@ class _Due:
         return self.attempts(tries) > 0 and tries[self.name].rest > 0
 
 
-def _target_window(
-    dataset: DatasetState, cadence: Cadence, first_window: datetime, end_of_windows: datetime
-) -> Window | str:
-    """The window to forecast, or why there is none."""
-    holding = window_of(dataset.last, cadence)
-    window = holding
-    if window.end > end_of_windows:
-        window = window_of(end_of_windows - timedelta(microseconds=1), cadence)
-        if window.end > end_of_windows:
-            window = window_of(window.start - timedelta(microseconds=1), cadence)
-    if window.start < first_window:
-        return (
+@dataclass(frozen=True)
+class _Windows:
+    """The partitions that exist: windows of `cadence` within `[start, end)`."""
+
+    cadence: Cadence
+    start: datetime
+    end: datetime
+
+    def find(self, key: str) -> Window | None:
+        """The window of a partition key; None for one that was made with another cadence or start."""
+        try:
+            window = window_for_key(key, self.cadence)
+        except ValueError:
+            return None
+        return window if self.start <= window.start and window.end <= self.end else None
+
+    def holding(self, moment: datetime) -> Window:
+        """The window that holds `moment`, or the last one if that isn't over yet."""
+        window = window_of(moment, self.cadence)
+        if window.end > self.end:
+            window = window_of(self.end, self.cadence)
+            if window.end > self.end:
+                window = window_of(window.start - timedelta(microseconds=1), self.cadence)
+        return window
+
+
+def _due_forecast(
+    dataset: DatasetState, forecasts: Mapping[str, ForecastState], recipe: str, windows: _Windows
+) -> tuple[list[_Due], str]:
+    """The forecast of the last observation's window if it isn't up to date, and what to say if nothing is due."""
+    window = windows.holding(dataset.last)
+    if window.start < windows.start:
+        return [], (
             f"the last observation, {dataset.last.isoformat(sep=' ')}, is before the first partition: "
             "set CHRONOS_PARTITION_START to an earlier day"
         )
     if window.end <= dataset.first:
-        return f"all observations are after the last partition, {window.key}: are the data's dates in the future?"
-    return window
+        return [], f"all observations are after the last partition, {window.key}: are their dates right?"
+    seen = forecasts.get(window.key)
+    if seen is not None and (seen.data_version, seen.recipe) == (dataset.data_version, recipe):
+        return [], f"the forecast of {window.key} is up to date"
+    stamp = _digest(dataset.id, dataset.data_version, recipe)
+    return [_Due(FORECASTS, window, stamp, "the window that holds the last observation")], ""
 
 
 def _due_accuracy(
     dataset: DatasetState,
     forecasts: Mapping[str, ForecastState],
     accuracy: Mapping[str, AccuracyState],
-    cadence: Cadence,
+    windows: _Windows,
     policy: DataPolicy,
 ) -> list[_Due]:
     """Forecasts whose horizon is observed and that have no scores, or old ones; newest first."""
@@ -671,8 +717,10 @@ def _due_accuracy(
             reason = "there is new data"
         else:
             continue
-        stamp = _digest(forecast.version, dataset.id, dataset.data_version)
-        due.append(_Due(ACCURACY, window_for_key(key, cadence), stamp, reason))
+        window = windows.find(key)
+        if window is not None:
+            stamp = _digest(forecast.version, dataset.id, dataset.data_version)
+            due.append(_Due(ACCURACY, window, stamp, reason))
     return due
 
 
@@ -680,15 +728,16 @@ def _requests(
     due: Sequence[_Due], tries: Mapping[str, _Try], pending: Mapping[str, str], cadence: Cadence, policy: DataPolicy
 ) -> list[tuple[DataRequest, list[_Due]]]:
     """Requests for what is due, isn't being made, didn't fail too often and doesn't rest."""
-    open_ = [i for i in due if i.attempts(tries) < policy.max_attempts and not i.rests(tries)]
+    possible = [item for item in due if item.attempts(tries) < policy.max_attempts and not item.rests(tries)]
     requests = []
+    remembered = set(tries)
     for kind, room in ((FORECASTS, 1), (ACCURACY, policy.max_ranges)):
         if kind in pending.values():
             continue  # one after another: what is being made now may be all there is to do
-        if kind == ACCURACY and len(tries) > MAX_TRIES - policy.max_ranges * policy.max_partitions:
-            continue
-        for items in _ranges([item for item in open_ if item.kind == kind], tries, cadence, policy)[:room]:
-            requests.append((_request(items, items[0].attempts(tries) + 1), items))
+        for items in _ranges([item for item in possible if item.kind == kind], tries, cadence, policy)[:room]:
+            remembered |= {item.name for item in items}
+            if len(remembered) <= MAX_TRIES:
+                requests.append((_request(items, items[0].attempts(tries) + 1), items))
     return requests
 
 
@@ -702,7 +751,7 @@ def _ranges(items: Sequence[_Due], tries: Mapping[str, _Try], cadence: Cadence, 
         if ranges:
             oldest = ranges[-1][0]
             attempts = item.attempts(tries)
-            limit = max(1, policy.max_partitions // 8**attempts)
+            limit = max(1, min(policy.max_partitions, MAX_TRIES // 4) // 8**attempts)
             beside = next_window(item.window, cadence).key == oldest.window.key
             if beside and attempts == oldest.attempts(tries) and len(ranges[-1]) < limit:
                 ranges[-1].insert(0, item)
@@ -724,36 +773,24 @@ def _request(items: Sequence[_Due], attempt: int) -> DataRequest:
     )
 
 
-def _waiting(
+def _given_up(
     due: Sequence[_Due],
     tries: Mapping[str, _Try],
     pending: Mapping[str, str],
-    requests: Sequence[DataRequest],
-    runs: Mapping[str, RunState],
+    reasons: Mapping[str, str],
     policy: DataPolicy,
 ) -> list[str]:
-    """What was requested and what is due but isn't, and why."""
-    messages = [f"requested {request.kind} of {request.reason} (attempt {request.attempt})" for request in requests]
-    running = len(pending) - len(requests)
-    if running:
-        messages.append(
-            f"{running} run{'s' if running > 1 else ''} requested before {'are' if running > 1 else 'is'} running"
-        )
+    """Which partitions won't be asked for again until what they are made from changes."""
+    messages = []
     for kind in (FORECASTS, ACCURACY):
-        gave_up = [i.window.key for i in due if i.kind == kind and i.attempts(tries) >= policy.max_attempts]
-        asked = {request.run_key for request in requests}
-        if gave_up and kind not in pending.values() and not asked:
-            reasons = [run.reason for run in runs.values() if run.status != RunStatus.RUNNING and run.reason]
-            last = f", the last with: {reasons[-1]}" if reasons else ""
+        keys = [i.window.key for i in due if i.kind == kind and i.attempts(tries) >= policy.max_attempts]
+        if keys and kind not in pending.values():
+            last = f", the last with: {reasons[kind]}" if kind in reasons else ""
+            some = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
             messages.append(
-                f"gave up on {len(gave_up)} partition{'s' if len(gave_up) > 1 else ''} of {kind} "
-                f"({', '.join(sorted(gave_up)[-3:])}) after {policy.max_attempts} runs{last}: run them by hand"
+                f"gave up on {kind} of {_count(len(keys), 'partition')} ({some}) after {policy.max_attempts} runs"
+                f"{last}; run them by hand once it is mended"
             )
-    left = sum(i.kind == ACCURACY and i.attempts(tries) < policy.max_attempts for i in due)
-    if not any(i.kind == ACCURACY for i in due):
-        messages.append("every observed forecast has its scores")
-    elif left and not requests:
-        messages.append(f"{left} partitions wait for their scores")
     return messages
 
 
@@ -778,7 +815,11 @@ def _unreadable(why: object) -> str:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _join(*parts: str) -> str:
