@@ -140,6 +140,8 @@ def describe_model(reference: str | os.PathLike[str] = BUNDLED) -> ModelDescript
             f"(chronos_config is missing or {pipeline!r} is not one of {', '.join(FAMILIES)})"
         )
     family = FAMILIES[pipeline]
+    if family == "t5" and chronos.get("model_type") != "seq2seq":
+        raise ModelError(f"model {text!r}: only encoder-decoder models sample here, not {chronos.get('model_type')!r}")
     try:
         levels = None if family == "t5" else _levels(chronos["quantiles"])
         block = (

@@ -77,41 +77,81 @@ class Chronos2Network:
 
 @dataclass(frozen=True)
 class T5Sampler:
-    """Chronos-T5: a language model over binned values, which is sampled path by path."""
+    """Chronos-T5: a language model over binned values, which is sampled path by path.
+
+    The sampling is that of `ChronosPipeline.predict` (temperature, top-k and top-p of the checkpoint, no end of
+    sequence), value for value, with two differences: each series has a random generator of its own, where transformers'
+    `generate` only knows the process's one, and beyond a block each path goes on from its own values, where the library
+    continues all from their median.
+    """
 
     pipeline: Any
     context_length: int
     block_length: int
+    device: torch.device
 
-    def paths(self, context: Floats, horizon: int, samples: int, seed: int) -> Floats:
-        """Sample paths (samples, horizon) of one series, the same for the same seed on the same machine.
-
-        Beyond a block each path goes on from its own values; the library would continue all from their median.
+    def paths(self, context: NDArray[np.float32], horizon: int, samples: int, seed: int) -> Floats:
+        """Sample paths (samples, horizon) of one series, the same for the same seed.
 
         Args:
             context: scaled observations (T,), NaN where there is none.
             horizon: number of periods.
             samples: number of paths.
-            seed: of torch's generator, which is put back afterwards.
+            seed: of this series' generator.
         """
-        history = torch.tensor(context, dtype=torch.float32)[None]
+        generator = torch.Generator(device=self.device).manual_seed(seed)
+        history = torch.from_numpy(context)[None]
         blocks: list[torch.Tensor] = []
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed)
-            while (done := sum(block.shape[-1] for block in blocks)) < horizon:
-                length = min(self.block_length, horizon - done)
-                drawn = self.pipeline.predict(history, prediction_length=length, num_samples=samples // len(history))
-                block = drawn.reshape(samples, length)
-                blocks.append(block)
-                history = torch.cat([history.expand(samples, -1), block], dim=-1)[:, -self.context_length :]
-        return torch.cat(blocks, dim=-1).double().numpy()
+        while (done := sum(block.shape[1] for block in blocks)) < horizon:
+            blocks.append(self._block(history, min(self.block_length, horizon - done), samples, generator))
+            history = torch.cat([history.expand(samples, -1), blocks[-1]], dim=1)[:, -self.context_length :]
+        return torch.cat(blocks, dim=1).double().numpy()
+
+    def _block(self, history: torch.Tensor, length: int, samples: int, generator: torch.Generator) -> torch.Tensor:
+        """Sample the next `length` values of each path, (samples, length), from one history (1, T) or one each."""
+        tokenizer, network, config = self.pipeline.tokenizer, self.pipeline.model.model, self.pipeline.model.config
+        tokens, mask, scale = tokenizer.context_input_transform(history)
+        tokens, mask = tokens.to(self.device), mask.to(self.device)
+        encoded = network.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state.expand(samples, -1, -1)
+        mask = mask.expand(samples, -1)
+        last = torch.full((samples, 1), network.config.decoder_start_token_id, device=self.device)
+        cache, drawn = None, []
+        for _ in range(length):
+            output = network(
+                encoder_outputs=(encoded,),
+                attention_mask=mask,
+                decoder_input_ids=last,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache = output.past_key_values
+            last = torch.multinomial(_probabilities(output.logits[:, -1].float(), config), 1, generator=generator)
+            drawn.append(last)
+        # The tokenizer wants (series, samples, length) and one scale for each series.
+        paths = torch.cat(drawn, dim=1).cpu().reshape(len(scale), -1, length)
+        return tokenizer.output_transform(paths, scale).reshape(samples, length)
+
+
+def _probabilities(logits: torch.Tensor, config: Any) -> torch.Tensor:
+    """What the next token is drawn from, (S, V): as `transformers.generate` filters it for the same settings."""
+    logits[:, config.eos_token_id] = -torch.inf
+    logits = logits / config.temperature
+    if config.top_k:
+        smallest = torch.topk(logits, min(config.top_k, logits.shape[-1])).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, -torch.inf)
+    if config.top_p < 1:
+        ascending, order = torch.sort(logits, descending=False)
+        removed = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - config.top_p
+        removed[:, -1:] = False
+        logits = logits.masked_fill(removed.scatter(1, order, removed), -torch.inf)
+    return logits.softmax(dim=-1)
 
 
 def adapt(model: LoadedModel) -> QuantileNetwork | T5Sampler:
     """The family's interface to a loaded model."""
     description, pipeline = model.description, model.pipeline
     if description.family == "t5":
-        return T5Sampler(pipeline, description.context_length, description.block_length)
+        return T5Sampler(pipeline, description.context_length, description.block_length, model.device)
     if not description.quantiles:
         raise TypeError(f"{description.family} without quantile levels")
     shared = (pipeline.model, description.quantiles, description.block_length)

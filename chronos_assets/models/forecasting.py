@@ -10,6 +10,7 @@ a run per window. Therefore each batch has the same number of rows (missing ones
 length that follows from its own length alone, and each pass runs on one thread; parallel work is whole batches side by
 side. With these, rows were seen to be independent of their place and their neighbours, bit for bit; `Forecaster` tries
 that once on the model and machine at hand, and where it fails keeps the caller's groups apart in batches of their own.
+T5, which samples, forecasts one series at a time with a seed of its own.
 
 **Scale.** Each context is standardised in float64 outside of the model, so that 1e12 + sin(t) keeps its sine in
 float32, and its forecasts are scaled back in float64. A context whose observations are all equal has no scale: its
@@ -91,7 +92,7 @@ class Forecaster:
         levels: ascending quantile levels, within the model's range.
         context_length: number of latest periods to read; the model's own at most, and if not given.
         batch_size: rows of every pass.
-        workers: number of batches run at once; the processor's cores if not given, 1 on a GPU.
+        workers: number of batches run at once; the process's cores if not given, 1 on a GPU.
         min_observations: series with fewer observations in their context are skipped.
 
     Raises:
@@ -236,8 +237,7 @@ class Forecaster:
         """Scaled quantiles (n, horizon, W), means (n, horizon) and number of crossed periods (n,) of one batch."""
         with torch.inference_mode():
             if isinstance(self._network, T5Sampler):
-                context = items[0].values.astype(np.float64)
-                paths = self._network.paths(context, self.horizon, self._samples, seeds[0])  # (S, horizon)
+                paths = self._network.paths(items[0].values, self.horizon, self._samples, seeds[0])  # (S, horizon)
                 return (
                     np.quantile(paths, self.levels, axis=0).T[None],
                     paths.mean(axis=0)[None],
@@ -285,12 +285,12 @@ def available_cores() -> int:
 @contextmanager
 def _single_threaded() -> Iterator[None]:
     """One thread for each pass; what was set before is put back."""
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def _bucket_lengths(longest: int) -> list[int]:

@@ -1,0 +1,249 @@
+"""Forecasts of awkward series, in awkward batches, with networks of every family."""
+
+import numpy as np
+import pytest
+import torch
+
+from chronos_assets.models.checkpoints import QuantileRangeError
+from chronos_assets.models.forecasting import Forecaster, forecast_batch
+from chronos_assets.models.loading import LoadedModel, load_model
+from chronos_assets_tests.models import tiny
+from chronos_assets_tests.models.tiny_levels import LEVELS_9, LEVELS_21
+
+FAMILIES = ("bolt", "chronos2", "t5")
+LEVELS = (0.1, 0.5, 0.75, 0.99)
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, LoadedModel]:
+    return {family: load_model(tiny.folder_of(family), device="cpu") for family in FAMILIES}
+
+
+def awkward_series() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(5)
+    wave = np.sin(np.arange(100) / 3)
+    gaps = np.where(rng.random(100) < 0.3, np.nan, wave)
+    return {
+        "wave": wave,
+        "gaps": gaps,
+        "leading gap": np.concatenate([np.full(40, np.nan), wave[:30]]),
+        "trailing gap": np.concatenate([wave, np.full(20, np.nan)]),
+        "two values": np.array([1.0, 2.0]),
+        "huge": 1e12 * (5 + wave),
+        "huge and nearly flat": 1e12 + wave,
+        "tiny": 1e-12 * wave,
+        "largest": 1e289 * wave,
+        "smallest": 1e-300 * wave,
+        "outlier": np.where(np.arange(100) == 50, 1e9, wave),
+        "counts": rng.poisson(0.2, 100).astype(float),
+        "infinities": np.where(np.arange(100) % 10 == 0, np.inf, wave),
+        "single precision": wave.astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("horizon", [5, 20])
+def test_awkward_series_have_finite_ascending_forecasts(models, family, horizon):
+    series = awkward_series()
+    forecaster = Forecaster(models[family], horizon, LEVELS, batch_size=4, workers=2)
+    forecast = forecaster.forecast(list(series.values()))
+    assert forecast.skipped == ()
+    assert forecast.quantiles.shape == (len(series), horizon, len(LEVELS))
+    assert np.isfinite(forecast.quantiles).all()
+    assert np.isfinite(forecast.mean).all()
+    assert np.all(np.diff(forecast.quantiles, axis=-1) >= 0)
+    assert not forecast.flat.any()
+    assert forecaster.unrolled == (horizon == 20)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equal_observations_are_forecast_as_they_are(models, family):
+    contexts = [np.zeros(30), np.full(5, 1e12), np.array([7.5]), np.array([np.nan, 0.1, np.nan, 0.1])]
+    forecast = forecast_batch(models[family], contexts, 20, LEVELS)
+    assert forecast.flat.all()
+    for row, value in enumerate((0.0, 1e12, 7.5, 0.1)):
+        assert np.all(forecast.quantiles[row] == value)
+        assert np.all(forecast.mean[row] == value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_series_that_cannot_be_forecast_are_named_with_the_reason(models, family):
+    old = np.concatenate([np.arange(10.0), np.full(64, np.nan)])
+    contexts = [
+        np.array([]),
+        np.arange(30.0),
+        np.full(9, np.nan),
+        old,
+        np.array([1.0, np.nan, 2.0]),
+        np.array([1, 2, 1e300, 3]),
+    ]
+    forecast = forecast_batch(models[family], contexts, 3, LEVELS, min_observations=3)
+    reasons = {skip.index: skip.reason for skip in forecast.skipped}
+    assert reasons == {
+        0: "no observation",
+        2: "no observation",
+        3: "no observation in the last 64 periods, which is all the model reads",
+        4: "2 observations, fewer than the 3 asked for",
+        5: "values beyond 1e+290",
+    }
+    assert np.isnan(forecast.quantiles[list(reasons)]).all()
+    assert np.isfinite(forecast.quantiles[1]).all()
+
+
+@pytest.mark.parametrize("family", ["bolt", "chronos2"])
+@pytest.mark.parametrize(("scale", "shift"), [(1e12, 0.0), (1e-12, 0.0), (3.0, 1e5), (1e200, 0.0)])
+def test_scale_and_shift_pass_through(models, family, scale, shift):
+    wave = np.sin(np.arange(60) / 3)
+    forecast = forecast_batch(models[family], [wave, scale * wave + shift], 30, LEVELS)
+    expected = scale * forecast.quantiles[0] + shift
+    assert forecast.quantiles[1] == pytest.approx(expected, rel=1e-3, abs=1e-4 * scale)
+
+
+def test_t5_keeps_the_zero_of_a_series_unless_it_is_far_away(models):
+    wave = np.sin(np.arange(60) / 3)
+    forecaster = Forecaster(models["t5"], 8, LEVELS)
+    plain, doubled, far = (
+        forecaster.forecast([series], seeds=[3]).quantiles[0] for series in (wave + 2, 2 * wave + 4, wave + 1e6)
+    )
+    assert doubled == pytest.approx(2 * plain, rel=1e-5)
+    assert np.ptp(far) > 0.1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("horizon", [8, 20])
+def test_a_forecast_depends_on_nothing_but_its_series(models, family, horizon):
+    series = list(awkward_series().values())
+    seeds = [1000 + index for index in range(len(series))]
+    forecaster = Forecaster(models[family], horizon, LEVELS, batch_size=4, workers=2)
+    assert forecaster.rows_independent
+    whole = forecaster.forecast(series, seeds=seeds)
+    order = np.random.default_rng(0).permutation(len(series))
+    shuffled = forecaster.forecast([series[i] for i in order], seeds=[seeds[i] for i in order])
+    assert np.array_equal(shuffled.quantiles, whole.quantiles[order])
+    assert np.array_equal(shuffled.mean, whole.mean[order])
+    alone = Forecaster(models[family], horizon, LEVELS, batch_size=4, workers=1)
+    for index in (0, 3, 7):
+        single = alone.forecast([series[index]], seeds=[seeds[index]])
+        assert np.array_equal(single.quantiles[0], whole.quantiles[index])
+
+
+def test_where_rows_are_not_independent_groups_are_kept_apart(models, monkeypatch):
+    forecaster = Forecaster(models["bolt"], 4, LEVELS, batch_size=4)
+    batches: list[int] = []
+    run = forecaster._run
+    monkeypatch.setattr(forecaster, "_run", lambda items, seeds: batches.append(len(items)) or run(items, seeds))
+    series = [np.arange(20.0) + index for index in range(6)]
+    forecaster.forecast(series, groups=["a", "b", "a", "b", "a", "a"])
+    assert sorted(batches) == [2, 4]
+    batches.clear()
+    monkeypatch.setattr(forecaster, "rows_independent", False)
+    forecaster.forecast(series, groups=["a", "b", "a", "b", "a", "b"])
+    assert sorted(batches) == [3, 3]
+
+
+def test_rows_that_depend_on_their_place_are_noticed(models, monkeypatch):
+    forecaster = Forecaster(models["bolt"], 4, LEVELS, batch_size=4)
+
+    class Leaky:
+        levels = forecaster._network.levels
+        block_length = 16
+
+        def block(self, contexts: torch.Tensor, length: int) -> np.ndarray:
+            quantiles = forecaster._network.block(contexts, length)
+            return quantiles + np.arange(len(quantiles))[:, None, None] * 1e-12
+
+    assert forecaster._try_rows(forecaster._network)
+    assert not forecaster._try_rows(Leaky())
+
+
+def test_threads_are_put_back_and_gradients_are_off(models):
+    before = torch.get_num_threads()
+    forecast_batch(models["bolt"], [np.arange(10.0)], 4, LEVELS)
+    assert torch.get_num_threads() == before
+
+
+def test_sampling_leaves_the_callers_random_numbers_alone(models):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    forecast_batch(models["t5"], [np.arange(10.0)], 4, LEVELS)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_level_outside_of_the_models_range_is_refused(tmp_path):
+    model = load_model(tiny.save_bolt(tmp_path / "narrow", levels=LEVELS_9), device="cpu")
+    with pytest.raises(QuantileRangeError, match=r"0\.1 to 0\.9"):
+        Forecaster(model, 4, (0.05, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("horizon", "options"), [(0, {}), (3, {"context_length": 0}), (3, {"batch_size": -1})], ids=str
+)
+def test_impossible_numbers_are_refused(models, horizon, options):
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        Forecaster(models["bolt"], horizon, LEVELS, **options)
+
+
+def test_only_the_latest_periods_are_read(models):
+    rng = np.random.default_rng(2)
+    recent = rng.normal(size=24)
+    early = [np.concatenate([rng.normal(size=50) * 100, recent]) for _ in range(2)]
+    forecast = forecast_batch(models["bolt"], early, 4, LEVELS, context_length=24)
+    assert np.array_equal(forecast.quantiles[0], forecast.quantiles[1])
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 5}, {"top_k": 0, "top_p": 0.6}, {"temperature": 0.5}], ids=str)
+def test_t5_is_sampled_as_the_library_does(models, monkeypatch, settings):
+    pipeline = models["t5"].pipeline
+    for name, value in settings.items():
+        monkeypatch.setattr(pipeline.model.config, name, value)
+    context = np.abs(np.sin(np.arange(30) / 3)).astype(np.float32)
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        expected = pipeline.predict(torch.tensor(context), prediction_length=8, num_samples=12)[0]
+    with torch.inference_mode():
+        paths = Forecaster(models["t5"], 8, LEVELS)._network.paths(context, 8, 12, seed=11)
+    assert np.array_equal(paths, expected.double().numpy())
+
+
+def test_the_paths_of_t5_go_on_from_their_own_values(models, monkeypatch):
+    sampler = Forecaster(models["t5"], 24, LEVELS)._network
+    histories = []
+    transform = sampler.pipeline.tokenizer.context_input_transform
+    monkeypatch.setattr(
+        sampler.pipeline.tokenizer, "context_input_transform", lambda h: histories.append(h) or transform(h)
+    )
+    with torch.inference_mode():
+        paths = sampler.paths(np.ones(30, np.float32), 24, 6, seed=1)
+    assert [tuple(history.shape) for history in histories] == [(1, 30), (6, 38), (6, 46)]
+    assert np.array_equal(histories[2][:, 30:].numpy(), paths[:, :16].astype(np.float32))
+
+
+def test_the_quantiles_of_samples_are_theirs(models):
+    """T5's quantiles are those of its own paths, and its mean is their mean."""
+    forecaster = Forecaster(models["t5"], 4, (0.01, 0.5, 0.99))
+    context = np.sin(np.arange(30) / 3) + 2
+    forecast = forecaster.forecast([context], seeds=[5])
+    scale = np.abs(context).mean()
+    paths = forecaster._network.paths((context / scale).astype(np.float32), 4, 400, 5) * scale
+    assert forecast.quantiles[0] == pytest.approx(np.quantile(paths, (0.01, 0.5, 0.99), axis=0).T)
+    assert forecast.mean[0] == pytest.approx(paths.mean(axis=0))
+    assert not np.array_equal(forecast.mean[0], forecast.quantiles[0, :, 1])
+
+
+def test_the_first_block_of_a_long_horizon_is_that_of_a_short_one(models):
+    context = [np.sin(np.arange(50) / 3)]
+    short = forecast_batch(models["bolt"], context, 16, LEVELS)
+    long = forecast_batch(models["bolt"], context, 40, LEVELS)
+    assert np.array_equal(long.quantiles[:, :16], short.quantiles)
+
+
+@pytest.mark.parametrize("family", ["bolt", "chronos2"])
+def test_the_first_block_is_the_librarys_own(models, family):
+    """Bolt and Chronos-2 standardise their context, so that doing it before changes nothing but rounding."""
+    context = np.sin(np.arange(48) / 3) * 5 + 3
+    ours = forecast_batch(models[family], [context], 16, LEVELS_21).quantiles[0]
+    inputs = torch.tensor(context, dtype=torch.float32)[None, None]
+    theirs = models[family].pipeline.predict(inputs if family == "chronos2" else inputs[0], prediction_length=16)
+    expected = np.sort(np.asarray(theirs[0]).reshape(21, 16).T, axis=-1)
+    assert ours == pytest.approx(expected, abs=1e-3 * float(np.abs(expected).max()))

@@ -1,0 +1,351 @@
+"""The forecast workload on small datasets: what it writes, what it refuses, and that windows don't see each other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chronos_assets.models import forecasting
+from chronos_assets.params import Filling
+from chronos_assets.timeseries.filling import METHODS, fill
+from chronos_assets.timeseries.shards import Series
+from chronos_assets.workloads import forecast
+from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace
+from chronos_assets_tests.models import tiny
+from chronos_assets_tests.models.tiny_levels import LEVELS_9
+from chronos_assets_tests.workloads.small_dataset import Key, write_dataset
+
+FILES = ["forecast.parquet", "last_observed.parquet", "manifest.json", "skipped.parquet"]
+
+
+class Listener(Reporter):
+    """Keeps what a workload says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[dict[str, Any]] = []
+        self.lines: list[str] = []
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+    def message(self, document: Mapping[str, Any]) -> None:
+        self.messages.append(json.loads(json.dumps(document, allow_nan=False)))
+
+
+def waves(count: int = 5, length: int = 96) -> dict[Key, tuple[str, np.ndarray]]:
+    """Hourly series from 2024-01-01, four days long."""
+    rng = np.random.default_rng(3)
+    hours = np.arange(length)
+    return {
+        (f"item-{number:02d}",): (
+            "2024-01-01T00:00:00",
+            10 + number + np.sin(hours * np.pi / 12) + rng.normal(size=length) / 5,
+        )
+        for number in range(count)
+    }
+
+
+def days(*numbers: int) -> list[dict[str, str]]:
+    return [{"key": f"2024-01-{day:02d}", "end": f"2024-01-{day + 1:02d}T00:00:00"} for day in numbers]
+
+
+def prepare(root: Path, dataset: Path, **changes: Any) -> Workspace:
+    parameters = {
+        "windows": days(2),
+        "frequency": "H",
+        "horizon": 6,
+        "quantiles": [0.1, 0.5, 0.9],
+        "mean": True,
+        "model": str(tiny.folder_of("bolt")),
+        "batch_size": 4,
+    }
+    parameters |= changes
+    (root / "input" / "config").mkdir(parents=True)
+    (root / "processing" / "input").mkdir(parents=True)
+    (root / "processing" / "input" / "dataset").symlink_to(dataset)
+    (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
+    return Workspace(root)
+
+
+def run(root: Path, dataset: Path, **changes: Any) -> tuple[Path, Listener]:
+    workspace, listener = prepare(root, dataset, **changes), Listener()
+    forecast.main(workspace, listener)
+    return workspace.output("forecast"), listener
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_window_has_its_files_in_the_agreed_shape(tmp_path):
+    dataset = write_dataset(tmp_path / "data", waves(), shards=3)
+    output, listener = run(tmp_path / "job", dataset)
+    folder = output / "as_of=2024-01-02"
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    table = pq.read_table(folder / "forecast.parquet", partitioning=None)
+    assert table.schema.names == ["item_id", "timestamp", "mean", "p10", "p50", "p90"]
+    assert [str(kind) for kind in table.schema.types] == ["string", "timestamp[us]", *["double"] * 4]
+    assert table.num_rows == 5 * 6
+    rows = table.select(["item_id", "timestamp"]).to_pylist()
+    assert rows == sorted(rows, key=lambda row: (row["item_id"], row["timestamp"]))
+    assert str(rows[0]["timestamp"]) == "2024-01-03 00:00:00"
+    assert str(rows[5]["timestamp"]) == "2024-01-03 05:00:00"
+    low, middle, high = (table[name].to_numpy() for name in ("p10", "p50", "p90"))
+    assert np.all(low <= middle)
+    assert np.all(middle <= high)
+    assert not np.array_equal(table["mean"].to_numpy(), middle)
+    last = pq.read_table(folder / "last_observed.parquet", partitioning=None).to_pylist()
+    assert [row["item_id"] for row in last] == [f"item-{number:02d}" for number in range(5)]
+    assert {str(row["timestamp"]) for row in last} == {"2024-01-02 23:00:00"}
+    assert last[2]["target"] == waves()[("item-02",)][1][47]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["as_of"] == "2024-01-02"
+    assert manifest["window_end"] == "2024-01-03T00:00:00"
+    assert manifest["context_end"] == "2024-01-02T23:00:00"
+    assert manifest["data_version"] == "version"
+    assert (manifest["series"], manifest["rows"], manifest["skipped"]) == (5, 30, [])
+    assert manifest["model"]["family"] == "bolt"
+    assert len(manifest["model"]["digest"]) == 64
+    assert not manifest["unrolled"]
+    (message,) = listener.messages
+    assert (message["window"], message["series"], message["skipped"]) == ("2024-01-02", 5, [])
+    assert len(message["sparks"]) == 3
+    assert message["sparks"][0]["item"] == "item-00"
+    assert len(message["sparks"][0]["median"]) == 6
+    assert "series x windows forecast: 5 / 5 (100%)" in listener.lines
+    assert not (tmp_path / "job" / "scratch").exists()
+
+
+@pytest.mark.parametrize("family", ["bolt", "chronos2", "t5"])
+def test_one_window_and_a_range_give_the_same_bytes(tmp_path, family):
+    series = waves(7)
+    series[("late",)] = ("2024-01-03T05:00:00", np.arange(43.0))
+    series[("flat",)] = ("2024-01-01T00:00:00", np.full(96, 3.0))
+    series[("empty",)] = ("2024-01-01T12:00:00", np.full(84, np.nan))
+    dataset = write_dataset(tmp_path / "data", series, shards=2)
+    options = {"model": str(tiny.folder_of(family)), "horizon": 20}
+    together, _ = run(tmp_path / "range", dataset, windows=days(1, 2, 3), **options)
+    alone, _ = run(tmp_path / "alone", dataset, windows=days(2), **options)
+    backwards, _ = run(tmp_path / "backwards", dataset, windows=days(3, 2), **options)
+    whole = contents(together)
+    assert len(whole) == 12
+    assert contents(alone) == {name: data for name, data in whole.items() if "2024-01-02" in name}
+    assert contents(backwards) == {name: data for name, data in whole.items() if "2024-01-01" not in name}
+
+
+def test_the_bytes_depend_on_no_chunk_and_no_fallback(tmp_path, monkeypatch):
+    dataset = write_dataset(tmp_path / "data", waves(9))
+    expected, _ = run(tmp_path / "plain", dataset, windows=days(1, 2, 3))
+    monkeypatch.setattr(forecast, "_MAX_TASKS", 5)
+    chunked, _ = run(tmp_path / "chunked", dataset, windows=days(1, 2, 3))
+    assert contents(chunked) == contents(expected)
+    monkeypatch.setattr(forecasting.Forecaster, "_try_rows", lambda *_: False)
+    apart, _ = run(tmp_path / "apart", dataset, windows=days(1, 2, 3))
+    single, _ = run(tmp_path / "single", dataset, windows=days(2))
+    assert contents(single).items() <= contents(apart).items()
+
+
+def test_what_comes_after_the_as_of_changes_no_byte(tmp_path):
+    series = waves(4)
+    series[("gappy",)] = ("2024-01-01T00:00:00", np.sin(np.arange(96.0)))
+    gap = {("gappy",): range(40, 60)}  # from inside the second day into the third
+    options = {"windows": days(2), "filling": {"middlefill": "max", "backfill": "mean"}}
+    dataset = write_dataset(tmp_path / "data", series, filled=gap)
+    expected, _ = run(tmp_path / "job", dataset, **options)
+    changed = {
+        key: (start, np.concatenate([values[:48], values[48:] * 1e6])) for key, (start, values) in series.items()
+    }
+    changed[("new",)] = ("2024-01-03T00:00:00", np.arange(24.0))
+    cut = {key: (start, values[:48]) for key, (start, values) in series.items()}
+    for name, other, holes in (("changed", changed, gap), ("cut", cut, {("gappy",): range(40, 48)})):
+        data = write_dataset(tmp_path / f"{name} data", other, filled=holes)
+        output, _ = run(tmp_path / name, data, **options)
+        for file in ("forecast.parquet", "last_observed.parquet", "skipped.parquet"):
+            path = Path("as_of=2024-01-02") / file
+            assert (output / path).read_bytes() == (expected / path).read_bytes(), (name, file)
+    forecasts = pq.read_table(expected / "as_of=2024-01-02" / "forecast.parquet", partitioning=None)
+    assert set(forecasts["item_id"].to_pylist()) == {key[0] for key in series}
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(-100, 100)), min_size=1, max_size=300),
+    st.integers(1, 300),
+    st.integers(1, 80),
+    st.sampled_from(METHODS),
+    st.sampled_from(METHODS),
+)
+@settings(max_examples=200)
+def test_a_context_is_the_end_of_the_series_filled_as_of_then(values, cut, length, middlefill, backfill):
+    target = np.array([np.nan if value is None else value for value in values])
+    cut = min(cut, len(target))
+    filling = Filling(middlefill, backfill, 5.0, 6.0)
+    timestamps = np.datetime64("2024-01-01", "us") + np.arange(len(target)) * np.timedelta64(1, "h")
+    imported = np.where(np.isnan(target), 999.0, target)  # whatever the import had filled in
+    series = Series(("a",), timestamps, imported, np.isnan(target))
+    expected = fill(target[:cut], ~np.isnan(target[:cut]), filling)[-length:]
+    assert np.array_equal(forecast.context_as_of(series, cut, length, filling), expected, equal_nan=True)
+
+
+def test_series_are_named_when_they_can_not_be_forecast(tmp_path):
+    series = waves(2)
+    series[("empty",)] = ("2024-01-01T00:00:00", np.full(96, np.nan))
+    series[("late",)] = ("2024-01-04T00:00:00", np.arange(24.0))
+    series[("short",)] = ("2024-01-02T22:00:00", np.arange(50.0))
+    output, listener = run(tmp_path / "job", write_dataset(tmp_path / "data", series), min_observations=3)
+    manifest = json.loads((output / "as_of=2024-01-02" / "manifest.json").read_text())
+    assert manifest["series"] == 2
+    assert manifest["not_started"] == 1
+    assert manifest["skipped"] == [
+        {"item": ["empty"], "reason": "no observation before the as-of"},
+        {"item": ["short"], "reason": "2 observations, fewer than the 3 asked for"},
+    ]
+    assert sum(manifest["skipped_reasons"].values()) == manifest["skipped_count"] == 2
+    rows = pq.read_table(output / "as_of=2024-01-02" / "skipped.parquet", partitioning=None).to_pylist()
+    assert [row["item_id"] for row in rows] == ["empty", "short"]
+    assert listener.messages[0]["skipped"][0] == {"item": "empty", "reason": "no observation before the as-of"}
+
+
+def test_dimensions_are_columns_and_order_the_series(tmp_path):
+    wave = np.sin(np.arange(60.0))
+    series = {key: ("2024-01-01T00:00:00", wave + number) for number, key in enumerate(
+        [("b", "x"), ("a", "é"), ("a", "z"), ("a", "")])}  # fmt: skip
+    dataset = write_dataset(tmp_path / "data", series, dimensions=["store"], shards=3)
+    output, _ = run(tmp_path / "job", dataset, dimensions=["store"], horizon=2)
+    table = pq.read_table(output / "as_of=2024-01-02" / "forecast.parquet", partitioning=None)
+    assert table.schema.names[:3] == ["item_id", "store", "timestamp"]
+    keys = list(zip(table["item_id"].to_pylist(), table["store"].to_pylist(), strict=True))[::2]
+    assert keys == [("a", ""), ("a", "z"), ("a", "é"), ("b", "x")]
+
+
+def test_a_long_horizon_says_that_it_was_unrolled(tmp_path):
+    output, listener = run(tmp_path / "job", write_dataset(tmp_path / "data", waves(2)), horizon=40)
+    manifest = json.loads((output / "as_of=2024-01-02" / "manifest.json").read_text())
+    assert manifest["unrolled"]
+    assert manifest["model"]["block_length"] == 16
+    assert "blocks of 16 periods" in manifest["method"]
+    assert listener.messages[0]["unrolled"]
+
+
+def test_months_are_forecast_on_the_calendar(tmp_path):
+    series = {("a",): ("2020-01-01T00:00:00", np.arange(48.0))}
+    dataset = write_dataset(tmp_path / "data", series, frequency="M")
+    windows = [{"key": "2023-11-15", "end": "2023-11-16T00:00:00"}]
+    output, _ = run(tmp_path / "job", dataset, frequency="M", horizon=3, windows=windows)
+    rows = pq.read_table(output / "as_of=2023-11-15" / "forecast.parquet", partitioning=None)["timestamp"].to_pylist()
+    assert [str(row)[:10] for row in rows] == ["2023-12-01", "2024-01-01", "2024-02-01"]
+    whole, _ = run(tmp_path / "whole", dataset, frequency="M", horizon=3, windows=windows, complete_periods=True)
+    rows = pq.read_table(whole / "as_of=2023-11-15" / "forecast.parquet", partitioning=None)["timestamp"].to_pylist()
+    assert [str(row)[:10] for row in rows] == ["2023-11-01", "2023-12-01", "2024-01-01"]
+
+
+def test_a_window_after_the_data_forecasts_from_their_end_and_says_how_far_behind_it_is(tmp_path):
+    output, listener = run(tmp_path / "job", write_dataset(tmp_path / "data", waves(1)), windows=days(9))
+    manifest = json.loads((output / "as_of=2024-01-09" / "manifest.json").read_text())
+    assert manifest["context_end"] == "2024-01-04T23:00:00"
+    assert manifest["periods_behind"] == listener.messages[0]["periods_behind"] == 5 * 24
+
+
+def test_a_window_before_the_data_is_refused_before_any_work_with_the_first_that_can_be_forecast(tmp_path):
+    dataset = write_dataset(tmp_path / "data", {("a",): ("2024-01-03T06:00:00", np.arange(30.0))})
+    with pytest.raises(WorkloadError, match=r"window 2024-01-01, 2024-01-02: .*ends after 2024-01-03T06:00"):
+        run(tmp_path / "job", dataset, windows=days(1, 2, 3))
+    assert contents(tmp_path / "job" / "processing") == {}
+
+
+def test_a_quantile_outside_of_the_models_range_is_refused_before_any_work(tmp_path):
+    model = tiny.save_bolt(tmp_path / "narrow", levels=LEVELS_9)
+    with pytest.raises(WorkloadError, match=r"quantile 0\.05 is outside .*0\.1 to 0\.9"):
+        run(tmp_path / "job", write_dataset(tmp_path / "data", waves(1)), quantiles=[0.05, 0.5], model=str(model))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"windows": []}, "windows is"),
+        ({"windows": [{"key": "../x", "end": "2024-01-02"}]}, "can't be the name of a folder"),
+        ({"windows": [{"key": "a"}]}, "must have key and end"),
+        ({"windows": [{"key": "a", "end": "soon"}]}, "soon"),
+        ({"windows": days(2) * 2}, "given twice"),
+        ({"horizon": 0}, "horizon is 0"),
+        ({"quantiles": [0.123]}, "0.123"),
+        ({"quantiles": [], "mean": False}, "neither a quantile nor the mean"),
+        ({"colour": "red"}, "colour not known"),
+        ({"frequency": "fortnight"}, "fortnight"),
+        ({"frequency": "D"}, "the dataset has frequency H"),
+        ({"dimensions": ["store"]}, "dimensions"),
+        ({"model": "no/such/model"}, "no such folder"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_impossible_parameters_are_refused_with_what_is_wrong(tmp_path, changes, complaint):
+    with pytest.raises(WorkloadError, match=complaint):
+        run(tmp_path / "job", write_dataset(tmp_path / "data", waves(1)), **changes)
+
+
+def test_a_mean_alone_can_be_asked_for(tmp_path):
+    output, _ = run(tmp_path / "job", write_dataset(tmp_path / "data", waves(1)), quantiles=[])
+    table = pq.read_table(output / "as_of=2024-01-02" / "forecast.parquet", partitioning=None)
+    assert table.schema.names == ["item_id", "timestamp", "mean"]
+
+
+def test_a_models_channel_is_used_under_the_name_of_the_parameters(tmp_path):
+    dataset = write_dataset(tmp_path / "data", waves(1))
+    workspace = prepare(tmp_path / "job", dataset, model="amazon/some-model")
+    (tmp_path / "job" / "processing" / "input" / "model").symlink_to(tiny.folder_of("chronos2"))
+    forecast.main(workspace, Listener())
+    manifest = json.loads((workspace.output("forecast") / "as_of=2024-01-02" / "manifest.json").read_text())
+    assert manifest["model"]["reference"] == "amazon/some-model"
+    assert manifest["model"]["family"] == "chronos2"
+
+
+def program(root: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "CHRONOS_ML_ROOT": str(root)}
+    command = [sys.executable, "-m", "chronos_assets.workloads.forecast"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_program_fails_with_one_line(tmp_path):
+    dataset = write_dataset(tmp_path / "data", waves(1))
+    prepare(tmp_path / "job", dataset, model="no/such/model")
+    process = program(tmp_path / "job")
+    process.communicate(timeout=120)
+    assert process.returncode == 1
+    reason = (tmp_path / "job" / "output" / "failure").read_text()
+    assert reason.startswith("model 'no/such/model': there is no such folder")
+    assert "\n" not in reason.strip()
+
+
+def test_a_killed_program_leaves_no_finished_window_and_runs_again_to_the_same_bytes(tmp_path):
+    dataset = write_dataset(tmp_path / "data", waves(40))
+    options: dict[str, Any] = {"windows": days(1, 2, 3), "horizon": 40}
+    expected, _ = run(tmp_path / "whole", dataset, **options)
+    workspace = prepare(tmp_path / "killed", dataset, **options)
+    scratch = tmp_path / "killed" / "scratch"
+    process = program(workspace.root)
+    deadline = time.monotonic() + 120
+    while not scratch.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert scratch.exists()
+    finished = list(workspace.output("forecast").glob("*/manifest.json"))
+    assert finished == []
+    again = program(workspace.root)
+    _, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert contents(workspace.output("forecast")) == contents(expected)
+    assert not scratch.exists()
