@@ -24,9 +24,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +52,7 @@ from chronos_assets.timeseries.frequencies import (
     Grid,
     Unit,
 )
-from chronos_assets.timeseries.timestamp_format import format_timestamps, parse_timestamp
+from chronos_assets.timeseries.timestamp_format import format_timestamps, has_offset, parse_timestamp
 
 DEFAULT_HORIZON = {Unit.MINUTE: 60, Unit.HOUR: 48, Unit.DAY: 14, Unit.WEEK: 13, Unit.MONTH: 18, Unit.YEAR: 6}
 
@@ -120,11 +122,39 @@ def _patterns() -> tuple[str, ...]:
     return (*_DATES, *full, *with_offset, *_PARTIAL_DATES)
 
 
-_PATTERNS = _patterns()
+def _shape(text: str) -> str:
+    """What a text looks like: every run of letters an "a", every run of digits a "9"."""
+    return re.sub("[0-9]+", "9", re.sub("[A-Za-z]+", "a", text.strip()))
+
+
+@lru_cache(maxsize=1)
+def _patterns_by_shape() -> dict[str, list[str]]:
+    """The patterns that could read a text of a shape: trying all of them on every text would take long."""
+    example = np.array(["2024-11-12T13:14:15.161718"], dtype="datetime64[us]")
+    index: dict[str, list[str]] = {}
+    for pattern in _patterns():
+        shape = _shape(format_timestamps(example, pattern)[0])
+        shapes = [shape]
+        if has_offset(pattern):  # of which the example shows only the Z
+            shapes += [shape[:-1] + offset for offset in ("+9:9", "-9:9", "+9", "-9")]
+        for each in shapes:
+            index.setdefault(each, []).append(pattern)
+    return index
 
 
 class InferenceError(ValueError):
-    """The sample does not say what params.json would; the message tells what to write there."""
+    """The sample does not say what params.json would; the message tells what to write there.
+
+    `candidates` are columns of which one must be chosen for `role` ("item", "target" or "timestamp"), if that was the
+    trouble; `infer` takes it under the role's name. `draft` is then a whole parameter file (a JSON value) with the
+    first of them, for the user to correct, if the rest of the sample is clear.
+    """
+
+    def __init__(self, message: str, *, role: str | None = None, candidates: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.role = role
+        self.candidates = tuple(candidates)
+        self.draft: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -223,11 +253,39 @@ def infer(
     nothing of the frequency. `timestamp`, `item` and `target` name columns that are known already. What was guessed is
     told in the notes. Raises InferenceError when the sample leaves more than one reading, or none.
     """
+    named = {"timestamp": timestamp, "item": item, "target": target}
+    try:
+        return _infer(header, rows, dataset_group, named)
+    except InferenceError as error:
+        error.draft = _draft(header, rows, dataset_group, named, error)
+        raise
+
+
+def _draft(
+    header: Sequence[str] | None,
+    rows: Sequence[Sequence[str]],
+    dataset_group: str,
+    named: Mapping[str, str | None],
+    error: InferenceError,
+) -> dict[str, Any] | None:
+    """The parameter file with the first candidate for each role that was in doubt, or None if that does not do."""
+    while error.role is not None and named[error.role] is None:
+        named = {**named, error.role: error.candidates[0]}
+        try:
+            return to_document(_infer(header, rows, dataset_group, named))
+        except InferenceError as other:
+            error = other
+    return None
+
+
+def _infer(
+    header: Sequence[str] | None, rows: Sequence[Sequence[str]], dataset_group: str, named: Mapping[str, str | None]
+) -> ForecastParams:
     columns = _columns(header, rows)
-    readings = _timestamp_readings(columns, _named(columns, timestamp, "timestamp"))
+    readings = _timestamp_readings(columns, _named(columns, named, "timestamp"))
     remaining = [column for column in columns if column is not readings[0].column and not column.is_empty]
-    wanted_target = _named(columns, target, "target")
-    item_column = _named(columns, item, "item")
+    wanted_target = _named(columns, named, "target")
+    item_column = _named(columns, named, "item")
     if item_column is None:
         item_column = _item_column([c for c in remaining if c is not wanted_target], has_header=header is not None)
     remaining = [column for column in remaining if column is not item_column]
@@ -268,8 +326,9 @@ def _value(cell: str | None) -> str | None:
     return None if text.casefold() in MISSING_MARKERS else text
 
 
-def _named(columns: Sequence[_Column], name: str | None, role: str) -> _Column | None:
-    """The column that the caller named."""
+def _named(columns: Sequence[_Column], named: Mapping[str, str | None], role: str) -> _Column | None:
+    """The column that the caller named for a role."""
+    name = named[role]
     if name is None:
         return None
     wanted = column_name(name).casefold()
@@ -314,9 +373,8 @@ def _is_number(text: str) -> bool:
 
 
 def _reads_as_time(text: str) -> bool:
-    return any(character.isdigit() for character in text) and any(
-        parse_timestamp(text, pattern) is not None for pattern in _PATTERNS if pattern not in _DIGITS_ONLY
-    )
+    patterns = _patterns_by_shape().get(_shape(text), [])
+    return any(parse_timestamp(text, pattern) is not None for pattern in patterns if pattern not in _DIGITS_ONLY)
 
 
 def _timestamp_readings(columns: Sequence[_Column], named: _Column | None) -> list[_Times]:
@@ -340,11 +398,7 @@ def _timestamp_readings(columns: Sequence[_Column], named: _Column | None) -> li
     times = [column for column in candidates if column.index in readings]
     chosen = times if len(times) == 1 else _best(times, _TIMESTAMP_NAMES)
     if len(chosen) != 1:
-        raise InferenceError(
-            f"several columns hold timestamps: {_listed(times)}; write a params.json that lists the columns in "
-            f"Datasets[0].Schema.Attributes and says which it is, "
-            f'Chronos.Columns = {{"{DOMAINS["CUSTOM"].timestamp}": "{times[0].name}"}}'
-        )
+        raise _several("the timestamp", chosen or times, "timestamp")
     return readings[chosen[0].index]
 
 
@@ -370,7 +424,8 @@ def _read_times(column: _Column, *, digits_only: bool, tolerated: float) -> list
     """
     distinct = list(dict.fromkeys(column.present))
     readings: dict[tuple[datetime | None, ...], str] = {}
-    for pattern in _PATTERNS:
+    shape = Counter(_shape(value) for value in distinct).most_common(1)[0][0]
+    for pattern in _patterns_by_shape().get(shape, []):
         if pattern in _DIGITS_ONLY and not digits_only:
             continue
         moments = _read_all(distinct, pattern, int(tolerated * len(distinct)))
@@ -420,10 +475,10 @@ def _item_column(columns: Sequence[_Column], *, has_header: bool) -> _Column | N
         if len(known) == 1:
             return known[0]
         if known:
-            raise InferenceError(_several("the item", known, "item"))
+            raise _several("the item", known, "item")
     texts = [column for column in columns if not column.is_numeric]
     if len(texts) > 1:
-        raise InferenceError(_several("the item", texts, "item"))
+        raise _several("the item", texts, "item")
     return texts[0] if texts else None
 
 
@@ -438,15 +493,18 @@ def _target_column(columns: Sequence[_Column], *, has_header: bool) -> _Column:
     if not numbers:
         raise InferenceError(f"no value to forecast: none of {_listed(columns) or 'the columns'} holds numbers")
     if len(numbers) > 1:
-        raise InferenceError(_several("the value to forecast", known or numbers, "target"))
+        raise _several("the value to forecast", known or numbers, "target")
     return numbers[0]
 
 
-def _several(what: str, columns: Sequence[_Column], role: str) -> str:
-    field_name = {"item": DOMAINS["CUSTOM"].item, "target": DOMAINS["CUSTOM"].target}[role]
-    return (
+def _several(what: str, columns: Sequence[_Column], role: str) -> InferenceError:
+    custom = DOMAINS["CUSTOM"]
+    field_name = {"item": custom.item, "timestamp": custom.timestamp, "target": custom.target}[role]
+    return InferenceError(
         f"several columns could hold {what}: {_listed(columns)}; write a params.json that lists the columns in "
-        f'Datasets[0].Schema.Attributes and says which it is, Chronos.Columns = {{"{field_name}": "{columns[0].name}"}}'
+        f'Datasets[0].Schema.Attributes and says which it is, Chronos.Columns = {{"{field_name}": "{columns[0].name}"}}',
+        role=role,
+        candidates=[column.name for column in columns],
     )
 
 

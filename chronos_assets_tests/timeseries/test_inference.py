@@ -1,0 +1,517 @@
+"""Parameters guessed from a sample of the train files."""
+
+import csv
+import datetime as dt
+import gzip
+import random
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chronos_assets.params import DOMAINS, Attribute, ForecastParams, parse_params, to_document
+from chronos_assets.timeseries.frequencies import MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
+from chronos_assets.timeseries.inference import (
+    InferenceError,
+    column_name,
+    default_horizon,
+    infer,
+    looks_like_header,
+)
+from chronos_assets.timeseries.timestamp_format import format_timestamps
+
+EVERY_FREQUENCY = [Frequency(n, unit) for unit in Unit for n in range(1, MAX_MULTIPLE[unit] + 1)]
+HOURS = [f"2024-01-{day:02d} {hour:02d}:00:00" for day in (1, 2, 3) for hour in range(24)]
+
+
+def hourly(items: Sequence[str] = ("a", "b")) -> list[list[str]]:
+    return [[moment, item, str(index % 7 + 0.5)] for item in items for index, moment in enumerate(HOURS)]
+
+
+def with_times(times: Sequence[str]) -> ForecastParams:
+    """What is inferred for one series at these times."""
+    return infer(["date", "item_id", "y"], [[time, "a", "1.5"] for time in times])
+
+
+# --- the real files
+
+
+def sample(path: Path, delimiter: str = ",") -> tuple[list[str] | None, list[list[str]]]:
+    """The first 5,000 rows of a file, as an import would look at it."""
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(newline="") as stream:
+        found = list(islice(csv.reader(stream, delimiter=delimiter), 5000))
+    return (found[0], found[1:]) if looks_like_header(found[0], found[1:]) else (None, found)
+
+
+# file: header?, domain, item, timestamp, target, dimensions, frequency, alignment, format
+REAL: dict[str, tuple[Any, ...]] = {
+    "amazon_forecast/testing-data/train/item-demand-time.csv": (
+        (False, "CUSTOM", "item_id", "timestamp", "target_value", (), "H", Alignment(), "yyyy-MM-dd HH:mm:ss")
+    ),
+    "amazon_forecast/electricityusagedata.csv": (
+        (False, "CUSTOM", "item_id", "timestamp", "target_value", (), "H", Alignment(), "yyyy-MM-dd HH:mm:ss")
+    ),
+    "amazon_forecast/sample_demand.csv": (
+        (True, "CUSTOM", "item_id", "timestamp", "target_value", (), "H", Alignment(), "yyyy-MM-dd HH:mm:ss")
+    ),
+    "amazon_forecast/related/consumer_electronics_TTS.csv": (
+        (True, "RETAIL", "item_id", "timestamp", "demand", ("store_id",), "M", Alignment(), "yyyy-MM-dd")
+    ),
+    # Rows on the 30th at nine, and on the last day of February.
+    "amazon_forecast/related/instrument_TTS.csv": (
+        True,
+        "CUSTOM",
+        "Model_ID",
+        "Timestamp",
+        "Order_Quantity",
+        (),
+        "M",
+        Alignment(day_of_month=30, hour=9),
+        "yyyy-MM-dd HH:mm:ss",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_are_understood(shared_data: Path, name: str) -> None:
+    has_header, domain, item, timestamp, target, dimensions, frequency, alignment, pattern = REAL[name]
+    header, rows = sample(shared_data / "samples" / name)
+    assert (header is not None) == has_header
+    params = infer(header, rows, dataset_group="real")
+    assert params.domain == domain
+    assert (params.item_column, params.timestamp_column, params.target_column) == (item, timestamp, target)
+    assert params.dimensions == dimensions
+    assert (str(params.frequency), params.alignment, params.timestamp_format) == (frequency, alignment, pattern)
+    assert len(params.attributes) == len(rows[0])
+    assert parse_params(to_document(params)) == params
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "reason"),
+    [
+        ("amazon_forecast/related/instrument_IM.csv", ",", "none of the columns .* holds timestamps"),
+        ("amazon_forecast/related/instrument_RTS.csv", ",", "value to forecast: Loss_Rate, Customer_Request"),
+        ("household_power/household_power_hourly.csv.gz", ",", "value to forecast: Global_active_power, .*observed"),
+        ("household_power/household_power_consumption_first27days.txt", ";", "time of day .* its own, Time"),
+    ],
+)
+def test_real_files_with_more_than_one_reading_are_refused(
+    shared_data: Path, name: str, delimiter: str, reason: str
+) -> None:
+    header, rows = sample(shared_data / "samples" / name, delimiter)
+    with pytest.raises(InferenceError, match=reason):
+        infer(header, rows)
+
+
+def test_a_file_of_one_series_needs_only_its_target_named(shared_data: Path) -> None:
+    header, rows = sample(shared_data / "samples/household_power/household_power_hourly.csv.gz")
+    params = infer(header, rows, dataset_group="household", target="Global_active_power")
+    assert params.item_column is None
+    assert params.constant_item == "household"
+    assert (params.timestamp_column, str(params.frequency), params.horizon) == ("datetime", "H", 48)
+    assert [attribute.name for attribute in params.attributes] == header
+    assert to_document(params)["Chronos"]["Columns"] == {
+        "item_id": None,
+        "timestamp": "datetime",
+        "target_value": "Global_active_power",
+    }
+    assert any(note.startswith("Not used: Global_reactive_power") for note in params.notes)
+
+
+def test_a_refusal_brings_a_draft_to_correct(shared_data: Path) -> None:
+    header, rows = sample(shared_data / "samples/household_power/household_power_hourly.csv.gz")
+    with pytest.raises(InferenceError) as refusal:
+        infer(header, rows, dataset_group="household")
+    assert refusal.value.role == "target"
+    assert refusal.value.candidates[:2] == ("Global_active_power", "Global_reactive_power")
+    assert refusal.value.draft is not None
+    assert parse_params(refusal.value.draft) == infer(
+        header, rows, dataset_group="household", target="Global_active_power"
+    )
+
+
+def test_a_draft_settles_several_doubts_and_is_left_out_where_it_can_not() -> None:
+    rows = [[row[0], row[1], "x", row[2], "5"] for row in hourly()]
+    with pytest.raises(InferenceError, match="hold the item") as refusal:
+        infer(["when", "place", "thing", "much", "more"], rows)
+    assert refusal.value.draft is not None
+    assert parse_params(refusal.value.draft).target_column == "much"
+    with pytest.raises(InferenceError, match="hold the item") as refusal:
+        infer(["when", "place", "thing", "much", "more"], rows[:1])
+    assert refusal.value.draft is None
+
+
+# --- headers
+
+
+@pytest.mark.parametrize(
+    ("first", "rest", "expected"),
+    [
+        (["timestamp", "item_id", "y"], [["2024-01-01", "a", "1"]], True),
+        (["2024-01-01", "a", "1"], [["2024-01-02", "a", "1"]], False),
+        (["a", "b"], [["c", "d"]], False),
+        (["a", "b"], [], True),
+        (["\ufefftimestamp", "y"], [["2024-01-01", "1"]], True),
+        (["timestamp", ""], [["2024-01-01", "1"]], False),
+        (["y", "Y"], [["2024-01-01", "1"]], False),
+        (["timestamp", "2024"], [["2024-01-01", "1"]], False),
+    ],
+)
+def test_a_header_is_a_row_of_names_over_values(first: list[str], rest: list[list[str]], expected: bool) -> None:
+    assert looks_like_header(first, rest) is expected
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("demand", "demand"),
+        (" Order Quantity ", "Order_Quantity"),
+        ("2nd price", "c_2nd_price"),
+        ("größe (kg)", "gr_e_kg"),
+        ("_", "c_"),
+        ("x" * 80, "x" * 63),
+    ],
+)
+def test_headers_become_names_that_the_service_takes(header: str, name: str) -> None:
+    assert column_name(header) == name
+
+
+# --- columns
+
+
+@pytest.mark.parametrize("domain", [name for name in DOMAINS if name != "INVENTORY_PLANNING"])
+def test_a_domains_own_names_make_the_domain(domain: str) -> None:
+    names = DOMAINS[domain]
+    params = infer([names.timestamp, names.item, names.target], hourly())
+    assert params.domain == domain
+    assert (params.item_column, params.timestamp_column, params.target_column) == (
+        names.item,
+        names.timestamp,
+        names.target,
+    )
+    assert "Chronos" not in to_document(params)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [["ds", "unique_id", "y"], ["Date", "SKU", "Units Sold"], ["DateTime", "client", "kWh"], ["When", "Who", "How"]],
+)
+def test_other_names_are_kept_and_mapped(header: list[str]) -> None:
+    params = infer(header, hourly())
+    names = [column_name(name) for name in header]
+    assert [attribute.name for attribute in params.attributes] == names
+    assert [params.timestamp_column, params.item_column, params.target_column] == names
+
+
+def test_columns_without_a_header_are_named_by_their_role() -> None:
+    params = infer(None, [[item, value, moment] for moment, item, value in hourly()])
+    assert params.attributes == (
+        Attribute("item_id", "string"),
+        Attribute("target_value", "float"),
+        Attribute("timestamp", "timestamp"),
+    )
+
+
+def test_item_ids_that_are_numbers_are_text() -> None:
+    params = infer(["timestamp", "item_id", "demand"], hourly(["007", "12"]))
+    assert params.attributes[1] == Attribute("item_id", "string")
+
+
+def test_numbers_without_a_header_can_not_be_told_apart() -> None:
+    with pytest.raises(InferenceError, match="value to forecast: column_2, column_3"):
+        infer(None, hourly(["7", "12"]))
+
+
+def test_a_known_name_wins_among_several_numbers() -> None:
+    rows = [[*row, "3", "4"] for row in hourly()]
+    assert infer(["timestamp", "item_id", "price", "sales", "tax"], rows).target_column == "sales"
+    assert infer(["timestamp", "item_id", "price", "unitsSold", "net_sales"], rows).target_column == "net_sales"
+    with pytest.raises(InferenceError, match="value to forecast: gross_sales, net_sales"):
+        infer(["timestamp", "item_id", "price", "gross_sales", "net_sales"], rows)
+
+
+def test_named_columns_are_taken() -> None:
+    rows = [[*row, "3", f"shop of {row[1]}"] for row in hourly()]
+    header = ["timestamp", "item_id", "sales", "Net Price", "shop"]
+    params = infer(header, rows, target="net price", item="shop", timestamp="TIMESTAMP")
+    assert (params.timestamp_column, params.item_column, params.target_column) == ("timestamp", "shop", "Net_Price")
+    with pytest.raises(InferenceError, match=r"no column price for the target; there are timestamp, .*shop"):
+        infer(header, rows, target="price")
+
+
+def test_a_target_with_text_in_it_is_refused_with_the_text() -> None:
+    rows = [[moment, item, "1,234.5", "3"] for moment, item, _ in hourly()]
+    with pytest.raises(InferenceError, match=r"demand should .* '1,234.5' is not a number"):
+        infer(["timestamp", "item_id", "demand", "price"], rows)
+
+
+def test_a_few_bad_values_do_not_hide_what_a_column_is() -> None:
+    rows = hourly()
+    rows[3][2] = "oops"
+    rows[9][0] = "yesterday"
+    rows[12][2] = ""
+    params = infer(["timestamp", "item_id", "demand"], rows)
+    assert (params.timestamp_column, params.target_column, str(params.frequency)) == ("timestamp", "demand", "H")
+
+
+@pytest.mark.parametrize("marker", ["", " ", "NA", "NaN", "null", "?", "None"])
+def test_missing_values_say_nothing(marker: str) -> None:
+    rows = hourly()
+    for row in rows[::2]:
+        row[2] = marker
+    assert infer(None, rows).target_column == "target_value"
+
+
+# --- series
+
+
+def with_extra(extra: Callable[[int, str], str]) -> list[list[str]]:
+    return [[*row, extra(index, row[1])] for index, row in enumerate(hourly(["a", "b", "c"]))]
+
+
+HEADER = ["timestamp", "item_id", "demand", "extra"]
+
+
+def test_a_column_that_tells_series_apart_is_a_dimension() -> None:
+    rows = [[*row, store] for store in ("north", "south") for row in hourly()]
+    params = infer(HEADER, rows)
+    assert params.dimensions == ("extra",)
+    assert any("extra makes a series of its own" in note for note in params.notes)
+
+
+def test_only_the_columns_that_are_needed_are_dimensions() -> None:
+    rows = [
+        [moment, item, value, store, channel, f"town of {store}"]
+        for store in ("north", "south")
+        for channel in ("web", "shop")
+        for moment, item, value in hourly()
+    ]
+    params = infer(["timestamp", "item_id", "demand", "store", "channel", "town"], rows)
+    assert len(params.dimensions) == 2
+    assert "channel" in params.dimensions
+
+
+def test_a_column_that_describes_the_item_is_not_a_dimension() -> None:
+    params = infer(HEADER, with_extra(lambda _, item: f"colour of {item}"))
+    assert params.dimensions == ()
+    assert "Not used: extra." in params.notes
+
+
+def test_repeated_timestamps_that_no_column_explains_are_refused() -> None:
+    with pytest.raises(InferenceError, match=r"50% of the rows repeat a timestamp of item_id, and extra do not tell"):
+        infer(HEADER, [[*row, "same"] for row in hourly() + hourly()])
+
+
+def test_repeated_timestamps_of_items_alone_are_added_up() -> None:
+    assert infer(["timestamp", "item_id", "demand"], hourly() + hourly()).dimensions == ()
+
+
+def test_repeated_timestamps_without_an_item_are_refused() -> None:
+    with pytest.raises(InferenceError, match="there is no item column"):
+        infer(["timestamp", "demand"], [[moment, value] for moment, _, value in hourly()])
+
+
+def test_two_text_columns_without_known_names_are_refused() -> None:
+    with pytest.raises(InferenceError, match=r"hold the item: place, thing; .*\"item_id\": \"place\""):
+        infer(["when", "place", "thing", "much"], [[row[0], row[1], "x", row[2]] for row in hourly()])
+
+
+def test_a_column_with_a_reserved_name_is_refused() -> None:
+    rows = [[*row, store] for store in ("north", "south") for row in hourly()]
+    with pytest.raises(InferenceError, match="forecast files have a column of this name"):
+        infer(["timestamp", "item_id", "demand", "level"], rows)
+    with pytest.raises(InferenceError, match=r"forecast\.csv has a column type"):
+        infer(["timestamp", "item_id", "demand", "Type"], rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([], "no rows"),
+        ([["2024-01-01", "a", "1"], ["2024-01-02", "a"]], "row 2 of the sample has 2 columns, not 3"),
+        ([["2024-01-01", "a", "x"], ["2024-01-02", "b", "y"]], "hold the item: column_2, column_3"),
+        ([["1704067200", "a", "1.5"]], "column_1 seems to count seconds since 1970"),
+        ([["a", "b", "1.5"]], "none of the columns column_1, column_2, column_3 holds timestamps"),
+        ([["2024-01-01", "a", "1"]], "no series of the sample has two different timestamps"),
+        ([["2024-01-01", "2024-01-02", "a", "1"]], "several columns could hold the timestamp: column_1, column_2"),
+        ([["2024-01-01", "a"]], "none of the columns holds numbers"),
+    ],
+)
+def test_samples_that_say_too_little_are_refused(rows: list[list[str]], reason: str) -> None:
+    with pytest.raises(InferenceError, match=reason):
+        infer(None, rows)
+
+
+def test_columns_with_the_same_name_are_refused() -> None:
+    with pytest.raises(InferenceError, match="two columns are called y"):
+        infer(["timestamp", "y", "Y"], [["2024-01-01", "1", "2"]])
+
+
+# --- timestamps
+
+
+PATTERNS = ["yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd", "yyyy/MM/dd", "dd/MM/yyyy", "MM/dd/yyyy", "M/d/yyyy", "dd.MM.yyyy"]
+PATTERNS += ["dd/MM/yyyy HH:mm", "MM/dd/yyyy HH:mm", "M/d/yyyy H:mm", "M/d/yyyy h:mm a", "yyyy-MM-dd'T'HH:mm:ss"]
+PATTERNS += ["yyyy-MM-dd HH:mm:ss.SSS", "yyyy-MM-dd'T'HH:mm:ssXXX", "dd MMM yyyy", "dd-MMM-yyyy", "M/d/yy", "dd.MM.yy"]
+PATTERNS += ["yyyyMMdd", "yyyy-M-d"]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_patterns_of_timestamps(pattern: str) -> None:
+    alignment = Alignment(hour=9) if "m" in pattern else Alignment()
+    days = Grid(Frequency.parse("D"), alignment).range(np.datetime64("2024-01-05T09"), 60)
+    params = with_times(format_timestamps(days, pattern))
+    assert params.timestamp_format == pattern
+    assert str(params.frequency) == "D"
+
+
+@pytest.mark.parametrize(("pattern", "name"), [("yyyy-MM", "M"), ("yyyy/MM", "M"), ("MMM yyyy", "M"), ("yyyy", "Y")])
+def test_patterns_without_days(pattern: str, name: str) -> None:
+    times = Grid(Frequency.parse(name)).range(np.datetime64("1990-01-01"), 30)
+    params = with_times(format_timestamps(times, pattern))
+    assert (params.timestamp_format, str(params.frequency)) == (pattern, name)
+
+
+def test_day_and_month_are_told_apart_by_regularity() -> None:
+    months = Grid(Frequency.parse("M")).range(np.datetime64("2020-01-01"), 30)
+    assert with_times(format_timestamps(months, "dd/MM/yyyy")).timestamp_format == "dd/MM/yyyy"
+    assert with_times(format_timestamps(months, "MM/dd/yyyy")).timestamp_format == "MM/dd/yyyy"
+
+
+def test_day_and_month_that_can_not_be_told_apart_are_refused() -> None:
+    with pytest.raises(InferenceError, match=r"day and month can't be told apart in date: dd/MM/yyyy or MM/dd/yyyy"):
+        with_times(["01/02/2024", "02/01/2024"])
+
+
+# --- frequency
+
+
+def observed(frequency: Frequency, alignment: Alignment = Alignment(), count: int = 60) -> ForecastParams:  # noqa: B008
+    times = Grid(frequency, alignment).range(np.datetime64("2001-03-04"), count)
+    return with_times(format_timestamps(times, "yyyy-MM-dd HH:mm:ss"))
+
+
+@pytest.mark.parametrize("frequency", EVERY_FREQUENCY, ids=str)
+def test_every_frequency_is_found(frequency: Frequency) -> None:
+    params = observed(frequency)
+    assert params.frequency == params.data_frequency == frequency
+    assert params.horizon == default_horizon(frequency)
+
+
+@pytest.mark.parametrize(
+    ("name", "alignment"),
+    [
+        ("D", Alignment(hour=9)),
+        ("W", Alignment(day_of_week=6)),
+        ("W", Alignment(day_of_week=2, hour=12)),
+        ("2W", Alignment(day_of_week=4)),
+        ("M", Alignment(day_of_month=15)),
+        ("M", Alignment(day_of_month=31)),
+        ("3M", Alignment(day_of_month=31)),
+        ("Y", Alignment(month=4)),
+        ("Y", Alignment(month=12, day_of_month=31)),
+    ],
+)
+def test_the_boundary_is_where_the_rows_lie(name: str, alignment: Alignment) -> None:
+    params = observed(Frequency.parse(name), alignment)
+    assert str(params.frequency) == name
+    # The 15 of "M" and "day_of_month=15, hour=None" mean the same periods.
+    assert params.alignment == alignment
+    assert any("TimeAlignmentBoundary" in note for note in params.notes)
+
+
+@given(
+    st.sampled_from(EVERY_FREQUENCY),
+    st.integers(2, 4),
+    st.floats(0, 0.4),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=150)
+def test_gaps_and_order_do_not_hide_the_frequency(
+    frequency: Frequency, items: int, missing: float, generator: random.Random
+) -> None:
+    times = Grid(frequency).range(np.datetime64("2001-03-04"), 80)
+    texts = format_timestamps(times, "yyyy-MM-dd HH:mm:ss")
+    rows = [[text, f"item {n}", "1"] for n in range(items) for text in texts if generator.random() >= missing]
+    generator.shuffle(rows)
+    assert infer(["timestamp", "item_id", "demand"], rows).frequency == frequency
+
+
+def test_rows_finer_than_a_minute_are_added_up_by_the_minute() -> None:
+    start = dt.datetime(2024, 1, 1)
+    params = with_times([(start + dt.timedelta(seconds=30 * n)).isoformat(" ") for n in range(100)])
+    assert str(params.frequency) == "1min"
+    assert any("every 30 seconds and are added up by the minute" in note for note in params.notes)
+
+
+def test_a_step_that_is_no_frequency_is_refused_with_the_step() -> None:
+    start = dt.datetime(2024, 1, 1)
+    with pytest.raises(InferenceError, match=r"most common step is 90 minutes, at 100% .*ForecastFrequency"):
+        with_times([(start + dt.timedelta(minutes=90 * n)).isoformat(" ") for n in range(100)])
+
+
+def test_irregular_times_are_refused() -> None:
+    generator = random.Random(0)
+    start = dt.datetime(2024, 1, 1)
+    times = sorted(start + dt.timedelta(seconds=generator.randrange(7, 10_000_000, 7)) for _ in range(200))
+    with pytest.raises(InferenceError, match="how often rows come can't be told"):
+        with_times([time.isoformat(" ") for time in times])
+
+
+def test_sparse_sales_are_daily() -> None:
+    generator = random.Random(1)
+    days = sorted(generator.sample(range(400), 100))
+    start = dt.date(2024, 1, 1)
+    assert str(with_times([str(start + dt.timedelta(days=day)) for day in days]).frequency) == "D"
+
+
+@pytest.mark.parametrize(
+    ("name", "horizon"),
+    {
+        "1min": 60,
+        "10min": 60,
+        "30min": 48,
+        "H": 48,
+        "6H": 8,
+        "D": 14,
+        "W": 13,
+        "M": 18,
+        "3M": 6,
+        "Y": 6,
+        "23H": 4,
+    }.items(),
+)
+def test_default_horizons(name: str, horizon: int) -> None:
+    assert default_horizon(Frequency.parse(name)) == horizon
+
+
+# --- any sample
+
+
+cells = st.sampled_from(["", "a", "b", "1", "2.5", "2024-01-01", "2024-01-02", "03/04/2024", "NaN", "12:30", "2024"])
+tables = st.integers(1, 4).flatmap(
+    lambda width: st.tuples(
+        st.none() | st.lists(st.sampled_from(["timestamp", "item_id", "demand", "x", "date", "type", "id"]),
+                             min_size=width, max_size=width),
+        st.lists(st.lists(cells, min_size=width, max_size=width), max_size=12),
+    )
+)  # fmt: skip
+
+
+@given(tables)
+@settings(max_examples=500)
+def test_any_sample_is_understood_or_refused_but_never_crashes(table: tuple[list[str] | None, list[list[str]]]) -> None:
+    header, rows = table
+    try:
+        params = infer(header, rows)
+    except InferenceError as refusal:
+        message = str(refusal)
+    else:
+        assert parse_params(to_document(params)) == params
+        return
+    assert message
