@@ -71,6 +71,7 @@ def write_dataset(folder: Path, params: ForecastParams, series: Sequence[MadeSer
     for one in sorted(series, key=lambda one: one.key):
         parts.setdefault(shard_number(one.key, shards), []).append(one)
     described = []
+    observed = 0
     for number, dealt in sorted(parts.items()):
         columns: dict[str, list[Any]] = {name: [] for name in schema.names}
         for one in dealt:
@@ -79,6 +80,7 @@ def write_dataset(folder: Path, params: ForecastParams, series: Sequence[MadeSer
             columns["timestamp"] += times_of(one, params).tolist()
             columns["target"] += [float(value) for value in one.values]
             columns["filled"] += list(one.filled or np.isnan(np.asarray(one.values, float)).tolist())
+        observed += columns["filled"].count(False)
         path = folder / shard_name(number)
         pq.write_table(pa.table(columns, schema=schema), path, row_group_size=64)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -93,8 +95,8 @@ def write_dataset(folder: Path, params: ForecastParams, series: Sequence[MadeSer
         dimensions=params.dimensions,
         series=len(series),
         rows=rows,
-        observed=rows,
-        filled=0,
+        observed=observed,
+        filled=rows - observed,
         missing=0,
         aggregated=0,
         duplicates=0,
