@@ -33,11 +33,12 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
 
 def group_definitions(group: Group) -> dg.Definitions:
     """Definitions of `group`; several groups with different key prefixes can be merged into one code location."""
+    group_jobs = jobs(group)
     return dg.Definitions(
         assets=[*dataset_assets(group), *forecast_assets(group), *evaluation_assets(group)],
         asset_checks=checks(group),
-        jobs=jobs(group),
-        sensors=sensors(group),
+        jobs=group_jobs,
+        sensors=sensors(group, group_jobs),
         loggers={"console": console_logger},
         executor=dg.in_process_executor,
     )

@@ -154,6 +154,7 @@ class _Launcher:
         job = self._jobs["score_forecasts" if "forecast_accuracy" in assets else "refresh_forecasts"]
         result = job.execute_in_process(
             instance=self._instance,
+            run_config={"loggers": {"console": {}}},
             asset_selection=[self._group.key(name) for name in assets],
             tags=tags,
             raise_on_error=False,

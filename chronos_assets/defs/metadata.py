@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chronos_assets.defs.group import Group
     from chronos_assets.defs.steps import Forecasts, Imported, WindowAccuracy, WindowForecast
     from chronos_assets.params import ForecastParams
+    from chronos_assets.timeseries.quality import CheckOutcome
 
 TABLE_ROWS = 20
 
@@ -126,7 +127,7 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
         "points": window.report.points,
         "excluded_points": window.report.excluded,
         "data_version": window.data_version,
-        "forecast_digest": window.forecast_digest,
+        "forecast_version": window.forecast_version,
         "metrics": _table(
             {"metric": "string", "value": "float", "seasonal_naive": "float", "points": "int", "excluded": "int"},
             (
@@ -164,6 +165,21 @@ def tables(group: Group, rows: Mapping[str, int]) -> Metadata:
             "```sql\nSELECT * FROM forecast_vs_history WHERE item_id = '…' ORDER BY timestamp, type\n```"
         ),
     }
+
+
+def failing_rows(failed: Sequence[tuple[str, CheckOutcome]]) -> dg.MetadataValue:
+    """Failing rows of check outcomes, each with its partition where there is one."""
+    rows = [
+        {**({"partition": key} if key else {}), **{name: _cell(value) for name, value in row.items()}}
+        for key, outcome in failed
+        for row in outcome.failing_rows
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["problem"]
+    return _table(dict.fromkeys(names, "string"), ({name: row.get(name, "") for name in names} for row in rows))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _uri(group: Group, key: str) -> str:

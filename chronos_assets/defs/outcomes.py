@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-
 from typing import Any
 
 import dagster as dg
@@ -21,11 +21,29 @@ OUTCOMES: dict[dg.DagsterRunStatus, Outcome] = {
 }
 
 
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run failed.
+
+    Attributes:
+        asset: the step, empty if none failed by itself.
+        reason: what people are told.
+        foreseen: the code itself refused (`dagster.Failure`): the same run would fail again.
+    """
+
+    asset: str
+    reason: str
+    foreseen: bool
+
+
+NO_FAILURE = RunFailure("", "", foreseen=False)
+
+
 def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, dataset_group: str) -> Notice:
     """Describe a finished run: what it made on success, which asset failed and why otherwise."""
     run = record.dagster_run
     made = _materializations(instance, run.run_id)
-    asset, reason = ("", "") if run.status == dg.DagsterRunStatus.SUCCESS else _failure(instance, run.run_id)
+    failure = NO_FAILURE if run.status == dg.DagsterRunStatus.SUCCESS else failure_of(instance, run.run_id)
     return Notice(
         outcome=OUTCOMES[run.status],
         group=dataset_group,
@@ -37,8 +55,8 @@ def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, 
         model=next((text for item in made if (text := _text(item, "model"))), ""),
         accuracy=_accuracy(made, group),
         files=tuple(dict.fromkeys(uri for item in made if (uri := _text(item, "dagster/uri")))),
-        asset=asset,
-        reason=reason,
+        asset=failure.asset,
+        reason=failure.reason,
     )
 
 
@@ -58,18 +76,20 @@ def _materializations(instance: dg.DagsterInstance, run_id: str) -> list[dg.Asse
     return [entry.asset_materialization for entry in entries if entry.asset_materialization]
 
 
-def _failure(instance: dg.DagsterInstance, run_id: str) -> tuple[str, str]:
+def failure_of(instance: dg.DagsterInstance, run_id: str) -> RunFailure:
     """The step that failed first, and why: what the code said of it, else the error at the root of the chain."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         if entry.dagster_event is None:
             continue
         data = entry.dagster_event.step_failure_data
         described = data.user_failure_data.description if data.user_failure_data else None
-        return entry.dagster_event.step_key or "", described or _root_message(data.error)
+        reason = described or _root_message(data.error)
+        return RunFailure(entry.dagster_event.step_key or "", reason, foreseen=data.user_failure_data is not None)
     for kind in (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
         for entry in instance.all_logs(run_id, of_type=kind):
-            return "", (entry.dagster_event.message if entry.dagster_event else None) or "the run ended early"
-    return "", "the run ended without saying why"
+            message = entry.dagster_event.message if entry.dagster_event else None
+            return RunFailure("", message or "the run ended early", foreseen=False)
+    return RunFailure("", "the run ended without saying why", foreseen=False)
 
 
 def _root_message(error: Any) -> str:

@@ -6,6 +6,7 @@ the UI shows (`defs.metadata`), how series are read, forecast or scored.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,13 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.listing import is_train_file, listing_digest
+from chronos_assets.defs.plan import AccuracyState, DatasetState, ForecastState
+from chronos_assets.defs.plan import Imported as ImportState
 from chronos_assets.defs.windows import Window, window_for_key, window_of
 from chronos_assets.params import ForecastParams, ParamsError, load_params, to_document
 from chronos_assets.platforms.base import JobRequest, ObjectInfo, job_name
@@ -166,7 +170,8 @@ def read_manifest(group: Group) -> Manifest | None:
         raise dg.Failure(str(error)) from error
 
 
-def _require_manifest(group: Group) -> Manifest:
+def require_manifest(group: Group) -> Manifest:
+    """Manifest of the dataset; `dg.Failure` if there has been no import."""
     manifest = read_manifest(group)
     if manifest is None:
         raise dg.Failure("there is no dataset yet: materialize target_time_series first")
@@ -175,15 +180,59 @@ def _require_manifest(group: Group) -> Manifest:
 
 def dataset_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
     """Whether the last import saw just the train files and parameters that are there now, and its result stands."""
-    seen = latest_metadata(instance, group.key("target_time_series"))
-    manifest = read_manifest(group)
-    return (
-        manifest is not None
-        and group.store.exists(PARAMS_KEY)
-        and seen.get("data_version") == manifest.data_version
-        and seen.get("train_digest") == listing_digest(train_files(group))
-        and seen.get("params_digest") == read_params(group).digest
+    imported = last_import(group, instance)
+    return imported is not None and (imported.content, imported.params) == (
+        listing_digest(train_files(group)),
+        params_digest(group),
     )
+
+
+def params_digest(group: Group) -> str:
+    """Digest of what `params.json` means; of its bytes while it has errors, empty while there is none."""
+    if not group.store.exists(PARAMS_KEY):
+        return ""
+    text = group.store.get(PARAMS_KEY)
+    try:
+        return load_params(text).digest
+    except ParamsError:
+        return f"invalid-{hashlib.sha256(text).hexdigest()}"
+
+
+def last_import(group: Group, instance: dg.DagsterInstance) -> ImportState | None:
+    """What the dataset that is there now was made from, by its materialization; None if that is not known."""
+    event = instance.get_latest_materialization_event(group.key("target_time_series"))
+    manifest = read_manifest(group)
+    if event is None or event.asset_materialization is None or manifest is None:
+        return None
+    seen = _values(event.asset_materialization)
+    if seen.get("data_version") != manifest.data_version:
+        return None
+    return ImportState(content=str(seen["train_digest"]), id=event.run_id, params=str(seen["params_digest"]))
+
+
+def dataset_state(group: Group, instance: dg.DagsterInstance) -> DatasetState | None:
+    """The dataset as `plan_new_data` wants to know it; None if there is none."""
+    imported = last_import(group, instance)
+    manifest = read_manifest(group)
+    if imported is None or manifest is None:
+        return None
+    first, last = _datetime(manifest.first_timestamp), _datetime(_last_instant(read_params(group), manifest))
+    return DatasetState(id=imported.id, data_version=manifest.data_version, first=first, last=last)
+
+
+def _last_instant(params: ForecastParams, manifest: Manifest) -> np.datetime64:
+    """When the last value is known: at its period's start as stamped; at its end where finer rows make it up."""
+    import numpy as np
+
+    if not _complete_periods(params):
+        return manifest.last_timestamp
+    following = params.grid.ordinal(np.array([manifest.last_timestamp])) + 1
+    return params.grid.start(following)[0] - np.timedelta64(1, "us")
+
+
+def _complete_periods(params: ForecastParams) -> bool:
+    # A period aggregated from finer rows may hold some from after the as-of: it counts once it is over.
+    return params.data_frequency != params.frequency
 
 
 # --- forecasts --------------------------------------------------------------------------------------------------------
@@ -225,8 +274,7 @@ def forecast_parameters(group: Group, params: ForecastParams, windows: Sequence[
         "batch_size": params.batch_size or BATCH_SIZE,
         "seed": params.seed,
         "min_observations": params.min_observations,
-        # A period aggregated from finer rows may hold some from after the as-of: it counts once it is over.
-        "complete_periods": params.data_frequency != params.frequency,
+        "complete_periods": _complete_periods(params),
         "params_digest": params.digest,
     }
 
@@ -236,7 +284,7 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
     from chronos_assets.platforms.local.publishing import publish_directory
 
     params = read_params(group)
-    manifest = _require_manifest(group)
+    manifest = require_manifest(group)
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     request = JobRequest(
         workload="forecast",
@@ -283,18 +331,59 @@ def publish_current(group: Group, params: ForecastParams, window: Window) -> boo
 
 
 def forecast_is_current(group: Group, instance: dg.DagsterInstance, key: str) -> bool:
-    """Whether partition `key` was forecast from today's dataset, parameters and model, and its files stand."""
+    """Whether partition `key` was forecast from today's dataset, parameters and model, and Dagster knows of it."""
+    state, manifest = forecast_states(group).get(key), read_manifest(group)
+    return (
+        state is not None
+        and manifest is not None
+        and (state.data_version, state.recipe) == (manifest.data_version, recipe(group))
+        and bool(latest_metadata(instance, group.key("forecasts"), key))
+    )
+
+
+def recipe(group: Group) -> str:
+    """Digest of what a forecast would be made with now, beside the data."""
     from chronos_assets.models.checkpoints import describe_model
 
-    seen = latest_metadata(instance, group.key("forecasts"), key)
-    manifest = read_manifest(group)
-    return (
-        manifest is not None
-        and group.store.exists(f"{history_key(key)}/forecast.parquet")
-        and seen.get("data_version") == manifest.data_version
-        and seen.get("params_digest") == read_params(group).digest
-        and seen.get("model_digest") == describe_model(group.settings.base_model).digest
-    )
+    return f"{describe_model(group.settings.base_model).digest}:{read_params(group).digest}"
+
+
+def forecast_states(group: Group) -> dict[str, ForecastState]:
+    """The forecast that each partition has, by partition key."""
+    return {
+        key: ForecastState(
+            version=version,
+            data_version=manifest["data_version"],
+            recipe=f"{manifest['model']['digest']}:{manifest['params_digest']}",
+            last_step=datetime.fromisoformat(manifest["forecast_end"]),
+        )
+        for key, version, manifest in _partitions(group, "history")
+    }
+
+
+def accuracy_states(group: Group) -> dict[str, AccuracyState]:
+    """The scores that each partition has, by partition key."""
+    return {
+        key: AccuracyState(forecast=manifest["forecast_version"], data_version=manifest["data_version"])
+        for key, _, manifest in _partitions(group, "accuracy")
+    }
+
+
+def _partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Partition key, version (name of the version folder) and manifest of each published partition."""
+    root = group.store.local_path(folder)
+    if not root.is_dir():
+        return
+    for path in sorted(root.glob("as_of=*")):
+        if path.is_symlink():
+            version = os.readlink(path)
+            yield path.name.removeprefix("as_of="), Path(version).name, _version_manifest(root / version)
+
+
+@lru_cache(maxsize=100_000)
+def _version_manifest(version: Path) -> Mapping[str, Any]:
+    # A version folder never changes, so that a sensor reads each manifest once, not at every tick.
+    return json.loads((version / "manifest.json").read_bytes())
 
 
 # --- accuracy ---------------------------------------------------------------------------------------------------------
@@ -308,7 +397,7 @@ class WindowAccuracy:
     report: AccuracyReport
     model: str
     data_version: str
-    forecast_digest: str
+    forecast_version: str
 
 
 def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowAccuracy]:
@@ -321,8 +410,8 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
     from chronos_assets.timeseries.accuracy import AccuracyError, evaluate_partition, write_metrics
 
     params = read_params(group)
-    manifest = _require_manifest(group)
-    forecasts = {key: _history_manifest(group, key) for key in keys}
+    manifest = require_manifest(group)
+    forecasts = {key: forecast_manifest(group, key) for key in keys}
     _check_scorable(group, params, manifest, forecasts)
     scored = []
     for number, (key, forecast) in enumerate(forecasts.items(), 1):
@@ -335,24 +424,34 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
                     source / "forecast.parquet",
                     current(group.store.local_path(DATASET_KEY)),
                     params,
-                    _timestamp(str(forecast["context_end"])),
+                    timestamp(str(forecast["context_end"])),
                     memory_limit=group.settings.memory_limit,
                     scratch=folder,
                 )
             except AccuracyError as error:
                 raise dg.Failure(f"partition {key}: {error}") from error
             write_metrics(report, staged / "metrics.parquet")
+            (staged / "manifest.json").write_text(
+                json.dumps({"forecast_version": source.name, "data_version": manifest.data_version}, indent=1) + "\n"
+            )
             publish_directory(group.store.local_path(accuracy_key(key)), staged)
         log.info(f"scored {key} ({number} of {len(keys)}): {report.points} points")
         scored.append(
-            WindowAccuracy(
-                key, report, str(forecast["model"]["reference"]), manifest.data_version, _forecast_digest(forecast)
-            )
+            WindowAccuracy(key, report, str(forecast["model"]["reference"]), manifest.data_version, source.name)
         )
     return scored
 
 
-def _history_manifest(group: Group, key: str) -> dict[str, Any]:
+def published_manifest(group: Group) -> dict[str, Any] | None:
+    """Manifest of the current forecast, None if none is published."""
+    try:
+        return json.loads(group.store.get(f"{FORECAST_KEY}/manifest.json"))
+    except FileNotFoundError:
+        return None
+
+
+def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
+    """Manifest of partition `key`'s forecast; `dg.Failure` if it has none."""
     try:
         return json.loads(group.store.get(f"{history_key(key)}/manifest.json"))
     except FileNotFoundError:
@@ -375,27 +474,32 @@ def _check_scorable(
 def _is_observed(params: ForecastParams, manifest: Manifest, forecast: Mapping[str, Any]) -> bool:
     from chronos_assets.timeseries.accuracy import is_observed
 
-    end = _timestamp(str(forecast["context_end"]))
+    end = timestamp(str(forecast["context_end"]))
     return is_observed(end, int(forecast["horizon"]), params.grid, manifest.last_timestamp)
-
-
-def _forecast_digest(forecast: Mapping[str, Any]) -> str:
-    return f"{forecast['data_version']}:{forecast['params_digest']}:{forecast['model']['digest']}"
 
 
 def accuracy_is_current(group: Group, instance: dg.DagsterInstance, key: str) -> bool:
     """Whether partition `key` was scored with today's dataset and the forecast that stands, and its files stand."""
-    seen = latest_metadata(instance, group.key("forecast_accuracy"), key)
+    scores, forecast = accuracy_states(group).get(key), forecast_states(group).get(key)
     manifest = read_manifest(group)
     return (
-        manifest is not None
-        and group.store.exists(f"{accuracy_key(key)}/metrics.parquet")
-        and seen.get("data_version") == manifest.data_version
-        and seen.get("forecast_digest") == _forecast_digest(_history_manifest(group, key))
+        scores is not None
+        and forecast is not None
+        and manifest is not None
+        and scores == AccuracyState(forecast.version, manifest.data_version)
+        and bool(latest_metadata(instance, group.key("forecast_accuracy"), key))
     )
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def end_of_windows(group: Group) -> datetime:
+    """End of the last partition that exists, naive."""
+    window = group.partitions.get_last_partition_window()
+    if window is None:
+        raise dg.Failure(f"there are no partitions yet: CHRONOS_PARTITION_START is {group.settings.partition_start}")
+    return window.end.replace(tzinfo=None)
 
 
 def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...]]:
@@ -406,25 +510,31 @@ def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...
     """
     import numpy as np
 
-    params = read_params(group)
-    manifest = _require_manifest(group)
-    grid = params.grid
+    params, manifest = read_params(group), require_manifest(group)
+    grid, cadence = params.grid, group.settings.partitions
+    latest = end_of_windows(group) - timedelta(microseconds=1)
+    newest = window_of(min(_datetime(_last_instant(params, manifest)), latest), cadence)
     first, last = (int(k) for k in grid.ordinal(np.array([manifest.first_timestamp, manifest.last_timestamp])))
-    newest = _window_at(group, manifest.last_timestamp)
     found: list[Window] = []
-    # The as-of that ends with period k is the window of k only if that window holds no later period.
     for k in range(last - params.horizon, first - 1, -1):
-        window = _window_at(group, grid.start(np.array([k]))[0])
-        following = _window_at(group, grid.start(np.array([k + 1]))[0])
-        if window.key != following.key and (not found or found[-1].key != window.key):
-            found.append(window)
         if len(found) == backtest:
             break
+        starts = grid.start(np.array([k, k + 1]))
+        known = starts[1] - np.timedelta64(1, "us") if _complete_periods(params) else starts[0]
+        window = window_of(_datetime(known), cadence)
+        if _last_allowed(params, window) == k and window.end <= newest.end:
+            found.append(window)
     return newest, tuple(reversed(found))
 
 
-def _window_at(group: Group, moment: np.datetime64) -> Window:
-    return window_of(moment.astype("datetime64[us]").item(), group.settings.partitions)
+def _last_allowed(params: ForecastParams, window: Window) -> int:
+    """Number of the last period that a forecast as of the window's end may read."""
+    import numpy as np
+
+    end = np.datetime64(window.end, "us")
+    if _complete_periods(params):
+        return int(params.grid.ordinal(np.array([end]))[0]) - 1
+    return int(params.grid.ordinal(np.array([end - np.timedelta64(1, "us")]))[0])
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -445,7 +555,11 @@ def latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, partition: s
     ).records
     if not records or records[0].asset_materialization is None:
         return {}
-    return {name: value.value for name, value in records[0].asset_materialization.metadata.items()}
+    return _values(records[0].asset_materialization)
+
+
+def _values(materialization: dg.AssetMaterialization) -> dict[str, Any]:
+    return {name: value.value for name, value in materialization.metadata.items()}
 
 
 @contextmanager
@@ -464,7 +578,12 @@ def _staging(group: Group) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _timestamp(text: str) -> np.datetime64:
+def timestamp(text: str) -> np.datetime64:
+    """An ISO time as the dataset's timestamps are."""
     import numpy as np
 
     return np.datetime64(text, "us")
+
+
+def _datetime(moment: np.datetime64) -> datetime:
+    return cast(datetime, moment.astype("datetime64[us]").item())

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from chronos_assets.defs import metadata, steps
+from chronos_assets.defs.checks import accuracy_check, accuracy_result
 from chronos_assets.defs.group import Group
 
 FORECAST_ACCURACY = """Scores of a partition's forecast against what was observed afterwards, beside seasonal naive.
@@ -29,11 +30,12 @@ def evaluation_assets(group: Group) -> list[dg.AssetsDefinition]:
         owners=group.settings.owners,
         kinds={"python", "parquet"},
         metadata={"dagster/uri": f"{group.settings.store}/accuracy"},
+        check_specs=[accuracy_check(group)],
     )
     def forecast_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         scored = steps.score_forecasts(group, context.log, context.partition_keys)
         for window in scored:
             context.add_asset_metadata(metadata.accuracy(group, window), partition_key=window.key)
-        return dg.MaterializeResult(metadata={"windows": len(scored)})
+        return dg.MaterializeResult(metadata={"windows_in_run": len(scored)}, check_results=[accuracy_result(scored)])
 
     return [forecast_accuracy]

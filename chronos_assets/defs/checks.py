@@ -1,0 +1,150 @@
+"""Asset checks: the questions of `timeseries.quality`, asked of what is published.
+
+A check of a partitioned asset answers for every partition of the run; in a range its failing rows name the partition,
+because Dagster stores one evaluation for the whole range.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from chronos_assets.defs import steps
+from chronos_assets.defs.group import Group
+from chronos_assets.defs.metadata import failing_rows
+from chronos_assets.timeseries.quality import (
+    CheckOutcome,
+    check_accuracy,
+    check_coverage,
+    check_dataset,
+    check_freshness,
+    check_quantiles,
+)
+
+ACCURACY_CHECK = "not_worse_than_seasonal_naive"
+
+
+def checks(group: Group) -> list[dg.AssetChecksDefinition]:
+    """Every check that can be run by itself; that of the accuracy comes with its asset (`accuracy_check`)."""
+    return [_dataset_check(group), _quantiles_check(group), _coverage_check(group), _freshness_check(group)]
+
+
+def accuracy_check(group: Group) -> dg.AssetCheckSpec:
+    """Spec of the check that `forecast_accuracy` answers while it has the scores at hand."""
+    return dg.AssetCheckSpec(
+        ACCURACY_CHECK,
+        asset=group.key("forecast_accuracy"),
+        description="The forecast's wQL is not worse than that of seasonal naive with the same data (a warning if it is).",
+    )
+
+
+def accuracy_result(scored: Sequence[steps.WindowAccuracy]) -> dg.AssetCheckResult:
+    """Answer of `accuracy_check` for all partitions of a run."""
+    return _result([(window.key, check_accuracy(window.report)) for window in scored], check_name=ACCURACY_CHECK)
+
+
+def _dataset_check(group: Group) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=group.key("target_time_series"),
+        name="whole_and_regular",
+        description="Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
+    )
+    def whole_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        return _result([("", check_dataset(_current(group, steps.DATASET_KEY), steps.read_params(group)))])
+
+    return whole_and_regular
+
+
+def _quantiles_check(group: Group) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=group.key("forecasts"),
+        name="quantiles_do_not_cross",
+        partitions_def=group.partitions,
+        description="Every value is a number, and no quantile is above the next higher one.",
+    )
+    def quantiles_do_not_cross(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        return _for_partitions(
+            context, lambda key: check_quantiles(_current(group, steps.history_key(key)) / "forecast.parquet")
+        )
+
+    return quantiles_do_not_cross
+
+
+def _coverage_check(group: Group) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=group.key("forecasts"),
+        name="every_series_is_forecast",
+        partitions_def=group.partitions,
+        description="Every series that had begun by the as-of has all steps; those left out are named with the reason.",
+    )
+    def every_series_is_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        params = steps.read_params(group)
+
+        def check(key: str) -> CheckOutcome:
+            folder = _current(group, steps.history_key(key))
+            manifest = steps.forecast_manifest(group, key)
+            return check_coverage(
+                folder / "forecast.parquet",
+                folder / "skipped.parquet",
+                _current(group, steps.DATASET_KEY),
+                params,
+                context_end=steps.timestamp(manifest["context_end"]),
+                horizon=manifest["horizon"],
+            )
+
+        return _for_partitions(context, check)
+
+    return every_series_is_forecast
+
+
+def _freshness_check(group: Group) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=group.key("forecast_tables"),
+        name="forecast_is_fresh",
+        description="The published forecast was made from the newest data, and they are no older than Chronos.MaxDataAge.",
+    )
+    def forecast_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        outcome = check_freshness(
+            steps.published_manifest(group),
+            steps.require_manifest(group),
+            steps.read_params(group),
+            now=datetime.now(UTC),
+        )
+        return _result([("", outcome)])
+
+    return forecast_is_fresh
+
+
+def _current(group: Group, key: str) -> Path:
+    from chronos_assets.platforms.local.publishing import current
+
+    return current(group.store.local_path(key))
+
+
+def _for_partitions(
+    context: dg.AssetCheckExecutionContext, check: Callable[[str], CheckOutcome]
+) -> dg.AssetCheckResult:
+    return _result([(key, check(key)) for key in context.op_execution_context.partition_keys])
+
+
+def _result(answers: Sequence[tuple[str, CheckOutcome]], check_name: str | None = None) -> dg.AssetCheckResult:
+    """One result of the outcomes of each partition (`""` for an asset without)."""
+    failed = [(key, outcome) for key, outcome in answers if not outcome.passed]
+    shown = failed or answers[-1:]
+    descriptions = [f"{key}: {outcome.description}" if key else outcome.description for key, outcome in shown[:5]]
+    errors = any(outcome.severity == "error" for _, outcome in failed)
+    metadata: dict[str, Any] = {"partitions_checked": len(answers)} if answers[0][0] else {}
+    if len(answers) == 1:
+        metadata |= dict(answers[0][1].numbers)
+    if failed:
+        metadata["failing_rows"] = failing_rows(failed)
+        metadata["what_to_do"] = dg.MetadataValue.md(failed[0][1].mend)
+    return dg.AssetCheckResult(
+        passed=not failed,
+        check_name=check_name,
+        severity=dg.AssetCheckSeverity.ERROR if errors or not failed else dg.AssetCheckSeverity.WARN,
+        description="\n".join(descriptions) + (f"\n… and {len(shown) - 5} more" if len(shown) > 5 else ""),
+        metadata=metadata,
+    )

@@ -1,0 +1,229 @@
+"""Sensors: look at the store and at runs, ask the pure plans of `defs.plan` what to do, tell Dagster."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from chronos_assets.defs import steps
+from chronos_assets.defs.group import Group
+from chronos_assets.defs.jobs import SELECTIONS
+from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
+from chronos_assets.defs.plan import (
+    DataPlan,
+    DataRequest,
+    Observed,
+    RunState,
+    RunStatus,
+    TrainPlan,
+    TrainPolicy,
+    plan_new_data,
+    plan_train_files,
+    requested_run_key,
+    requested_run_keys,
+    resume_after,
+    ticks,
+)
+
+REASON_TAG = "chronos/reason"
+# Well below the 60 seconds that Dagster gives a tick: a long listing goes on at the next one.
+TICK_SECONDS = 30.0
+NOTICES_PER_TICK = 100
+# Runs of one second may be recorded in any order: look back a little, notices are sent once per run anyway.
+OUTCOME_OVERLAP = timedelta(seconds=60)
+
+_RUN_STATUS = {
+    dg.DagsterRunStatus.SUCCESS: RunStatus.SUCCEEDED,
+    dg.DagsterRunStatus.FAILURE: RunStatus.FAILED,
+    dg.DagsterRunStatus.CANCELED: RunStatus.CANCELED,
+}
+
+TRAIN_FILES_SENSOR = """New or changed files under `train/` → an import.
+
+Waits until the folder has been quiet for `CHRONOS_SETTLE_SECONDS`, so that a batch of files makes one run. Compares what is
+listed with what the dataset was made from, so no file is lost or imported twice, whatever its modification time.
+"""
+NEW_DATA_SENSOR = """An import is done → the forecast of the window that holds the last observation, and its tables; scores of
+the windows whose horizon is observed now.
+"""
+RUN_OUTCOME_SENSOR = (
+    """Every run that ended → one notice: what was made and how accurate it is, or which asset failed and why."""
+)
+
+
+def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
+    """The three sensors of a group, running by default; `targets` are the group's jobs."""
+    return [_train_files_sensor(group, targets), _new_data_sensor(group, targets), _run_outcome_sensor(group)]
+
+
+def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
+    interval = group.settings.sensor_interval_seconds
+    policy = TrainPolicy(
+        settle_ticks=max(1, ticks(timedelta(seconds=group.settings.settle_seconds), timedelta(seconds=interval)))
+    )
+
+    @dg.sensor(
+        name=group.named("train_files_sensor"),
+        jobs=targets,
+        minimum_interval_seconds=interval,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=TRAIN_FILES_SENSOR,
+    )
+    def train_files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        # Runs first, then what they made, then the listing: see the module docstring of `defs.plan`.
+        run_key = requested_run_key(context.cursor)
+        last_run = run_state(context.instance, run_key) if run_key else None
+        imported = steps.last_import(group, context.instance)
+        params = steps.params_digest(group)
+        plan = plan_train_files(
+            group.store.list(steps.TRAIN_KEY, after=resume_after(context.cursor)),
+            context.cursor,
+            imported=imported,
+            last_run=last_run,
+            params=params,
+            policy=policy,
+            out_of_time=_deadline(TICK_SECONDS),
+            resumable=group.store.ordered,
+        )
+        return _train_result(group, plan)
+
+    return train_files_sensor
+
+
+def _train_result(group: Group, plan: TrainPlan) -> dg.SensorResult:
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=request.run_key,
+                job_name=group.named("refresh_forecasts"),
+                asset_selection=[group.key("target_time_series")],
+                tags={REASON_TAG: request.reason},
+            )
+            for request in plan.requests
+        ],
+        skip_reason=None if plan.requests else plan.message,
+        cursor=plan.cursor,
+        asset_events=[_observation(group, plan.observed)] if plan.observed else [],
+    )
+
+
+def _observation(group: Group, observed: Observed) -> dg.AssetObservation:
+    return dg.AssetObservation(
+        group.key("train_files"),
+        description=observed.message,
+        metadata={
+            "files": observed.files,
+            "bytes": observed.size,
+            "newest": observed.newest or "none",
+            "dagster/uri": group.store.uri(steps.TRAIN_KEY),
+        },
+        tags={"dagster/data_version": observed.content},
+    )
+
+
+def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=group.named("new_data_sensor"),
+        jobs=targets,
+        minimum_interval_seconds=group.settings.sensor_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=NEW_DATA_SENSOR,
+    )
+    def new_data_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        keys = requested_run_keys(context.cursor)
+        runs = {key: state for key in keys if (state := run_state(context.instance, key)) is not None}
+        dataset = steps.dataset_state(group, context.instance)
+        plan = plan_new_data(
+            dataset,
+            steps.forecast_states(group),
+            steps.accuracy_states(group),
+            context.cursor,
+            runs=runs,
+            recipe=steps.recipe(group) if dataset else "",
+            cadence=group.settings.partitions,
+            first_window=group.settings.partition_start_time().replace(tzinfo=None),
+            end_of_windows=steps.end_of_windows(group),
+        )
+        return _data_result(group, plan)
+
+    return new_data_sensor
+
+
+def _data_result(group: Group, plan: DataPlan) -> dg.SensorResult:
+    return dg.SensorResult(
+        run_requests=[_data_request(group, request) for request in plan.requests],
+        skip_reason=None if plan.requests else plan.message,
+        cursor=plan.cursor,
+    )
+
+
+def _data_request(group: Group, request: DataRequest) -> dg.RunRequest:
+    job = "refresh_forecasts" if request.kind == "forecasts" else "score_forecasts"
+    tags = {REASON_TAG: request.reason}
+    if request.first != request.last:
+        tags |= dict(zip(RANGE_TAGS, (request.first, request.last), strict=True))
+    return dg.RunRequest(
+        run_key=request.run_key,
+        job_name=group.named(job),
+        asset_selection=[group.key(request.kind), group.key("forecast_tables")],
+        partition_key=request.first if request.first == request.last else None,
+        tags=tags,
+    )
+
+
+def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
+    names = frozenset(group.named(name) for name, _, _ in SELECTIONS)
+
+    @dg.sensor(
+        name=group.named("run_outcome_sensor"),
+        minimum_interval_seconds=group.settings.sensor_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=RUN_OUTCOME_SENSOR,
+    )
+    def run_outcome_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.fromtimestamp(0, UTC)
+        # Notices are sent before the cursor moves: after a crash they are tried again, and sent once.
+        records = context.instance.get_run_records(
+            dg.RunsFilter(statuses=list(OUTCOMES), updated_after=since),
+            order_by="update_timestamp",
+            ascending=True,
+            limit=NOTICES_PER_TICK,
+        )
+        sent = [
+            record.dagster_run.run_id
+            for record in records
+            if is_of_group(record.dagster_run, group, names)
+            and group.notices.send(notice_of(context.instance, record, group, steps.group_name(group)))
+        ]
+        message = f"{len(sent)} notices sent" if sent else "no run ended since the last look"
+        full = len(records) == NOTICES_PER_TICK
+        newest = max((_utc(record.update_timestamp) for record in records), default=since)
+        # A full page may hold one second's runs only: then looking back would never get past it.
+        cursor = newest if full else max(since, newest - OUTCOME_OVERLAP)
+        return dg.SensorResult(skip_reason=message, cursor=cursor.isoformat())
+
+    return run_outcome_sensor
+
+
+def run_state(instance: dg.DagsterInstance, run_key: str) -> RunState | None:
+    """State of the run that was launched for `run_key`; None if there is none."""
+    records = instance.get_run_records(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)
+    if not records:
+        return None
+    run = records[0].dagster_run
+    status = _RUN_STATUS.get(run.status, RunStatus.RUNNING)
+    if status != RunStatus.FAILED:
+        return RunState(status)
+    failure = failure_of(instance, run.run_id)
+    return RunState(status, reason=failure.reason, retry=not failure.foreseen)
+
+
+def _deadline(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
