@@ -97,7 +97,7 @@ def sparkline_svg(outlook: Outlook, *, points: int = MAX_POINTS) -> str:
         if line:
             shapes.append(f'<path d="{line}" stroke="{colour}"/>')
     if len(values):
-        shapes += [_text(7, top)] + ([_text(_HEIGHT - 1, bottom)] if bottom < top else [])
+        shapes += [_text(7, top)] + ([] if _is_flat(bottom, top) else [_text(_HEIGHT - 1, bottom)])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="480" height="120" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'fill="none" font-family="sans-serif" font-size="7">{"".join(shapes)}</svg>'
@@ -124,11 +124,16 @@ def _bucket_means(values: Floats, size: int) -> Floats:
 
 def _rows(values: Floats, bottom: float, top: float) -> Floats:
     """Vertical positions, whole numbers, downwards; NaN stays NaN. A flat series runs through the middle."""
-    if top <= bottom:
+    if _is_flat(bottom, top):
         return np.where(np.isfinite(values), (_TOP + _BOTTOM) // 2, np.nan)
     # Halves keep the span finite for values near the largest float.
     share = (values / 2 - bottom / 2) / (top / 2 - bottom / 2)
     return np.round(_BOTTOM - share * (_BOTTOM - _TOP))
+
+
+def _is_flat(bottom: float, top: float) -> bool:
+    """Whether a range is nothing but the rounding of averages, which must not be blown up to the whole height."""
+    return top / 2 - bottom / 2 <= 1e-9 * max(abs(bottom), abs(top))
 
 
 def _path(columns: NDArray[np.int64], rows: Floats) -> str:

@@ -152,7 +152,7 @@ def test_a_mean_forecast_is_measured_too(tmp_path: Path) -> None:
     assert report.overall()["wape"].value == pytest.approx(np.abs(values[48:] - 20).sum() / values[48:].sum())
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(1, 4))
 def test_pieces_and_shards_do_not_matter(
     tmp_path_factory: pytest.TempPathFactory, count: int, shards: int, at_once: int
