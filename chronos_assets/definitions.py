@@ -6,6 +6,7 @@ Nothing here touches the store, a model or a network.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import dagster as dg
@@ -33,15 +34,19 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
 
 def group_definitions(group: Group) -> dg.Definitions:
     """Definitions of `group`; several groups with different key prefixes can be merged into one code location."""
-    group_jobs = jobs(group)
-    return dg.Definitions(
-        assets=[*dataset_assets(group), *forecast_assets(group), *evaluation_assets(group)],
-        asset_checks=checks(group),
-        jobs=group_jobs,
-        sensors=sensors(group, group_jobs),
-        loggers={"console": console_logger},
-        executor=dg.in_process_executor,
-    )
+    with warnings.catch_warnings():
+        # Single-run backfills (beta) and partitioned checks (preview) are used on purpose; the lock pins the version.
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        warnings.simplefilter("ignore", category=dg.PreviewWarning)
+        group_jobs = jobs(group)
+        return dg.Definitions(
+            assets=[*dataset_assets(group), *forecast_assets(group), *evaluation_assets(group)],
+            asset_checks=checks(group),
+            jobs=group_jobs,
+            sensors=sensors(group, group_jobs),
+            loggers={"console": console_logger},
+            executor=dg.in_process_executor,
+        )
 
 
 defs = build_definitions()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from chronos_assets.params import quantile_name
+
 if TYPE_CHECKING:
     from chronos_assets.defs.group import Group
     from chronos_assets.defs.steps import Forecasts, Imported, WindowAccuracy, WindowForecast
@@ -62,58 +64,58 @@ def dataset(group: Group, imported: Imported) -> Metadata:
     }
 
 
-def forecast_run(group: Group, made: Forecasts) -> Metadata:
-    """Of `forecasts`, the same for every partition of the run."""
-    params = made.params
-    names = [("mean", "mean")] if params.mean else []
-    names += [(f"p{round(100 * level):02d}", f"{level:g} quantile") for level in params.quantiles]
-    return {
-        "dagster/column_schema": dg.TableSchema(
-            [
-                dg.TableColumn("item_id", "string", "item"),
-                *_dimension_columns(params),
-                dg.TableColumn("timestamp", "timestamp", f"start of the period, every {params.frequency}"),
-                *(dg.TableColumn(name, "double", text) for name, text in names),
-            ]
-        ),
-        "windows_in_run": len(made.windows),
-        "seconds_in_run": round(made.seconds, 2),
-        "data_version": made.data_version,
-        "params_digest": params.digest,
-    }
-
-
-def forecast(group: Group, window: WindowForecast) -> Metadata:
-    """Of one partition of `forecasts`."""
-    manifest, message = window.manifest, window.message
+def forecast(group: Group, made: Forecasts, window: WindowForecast) -> Metadata:
+    """Of one partition of `forecasts`: pictures first, then what it is, then what it was made from."""
+    manifest, message, params = window.manifest, window.message, made.params
     model = manifest["model"]
     values: Metadata = {
+        f"picture_{number}": dg.MetadataValue.md(markdown)
+        for number, markdown in enumerate(_sparklines(message.get("sparks", ())), 1)
+    }
+    values |= {
+        "series": manifest["series"],
+        "skipped_series": manifest["skipped_count"],
+        "not_started_series": manifest["not_started"],
+        "horizon": manifest["horizon"],
         "dagster/partition_row_count": manifest["rows"],
-        "dagster/uri": _uri(group, f"history/as_of={window.key}"),
         "as_of": manifest["window_end"],
         "context_end": manifest["context_end"],
         "forecast_start": manifest["forecast_start"],
         "forecast_end": manifest["forecast_end"],
-        "horizon": manifest["horizon"],
-        "series": manifest["series"],
-        "skipped_series": manifest["skipped_count"],
-        "not_started_series": manifest["not_started"],
         "periods_behind": manifest["periods_behind"],
-        "crossed_quantiles": manifest["crossed"],
+        "published": window.published,
         "model": model["reference"],
-        "model_digest": model["digest"],
         "unrolled": manifest["unrolled"],
         "method": manifest["method"],
-        "published": window.published,
+        "crossed_quantiles": manifest["crossed"],
     }
-    for number, markdown in enumerate(_sparklines(message.get("sparks", ())), 1):
-        values[f"picture_{number}"] = dg.MetadataValue.md(markdown)
     if manifest["skipped_count"]:
         values["skipped"] = _table(
             {"series": "string", "reason": "string"},
             ({"series": str(row["item"]), "reason": str(row["reason"])} for row in message["skipped"]),
         )
-    return values
+    return values | {
+        "windows_in_run": len(made.windows),
+        "seconds_in_run": round(made.seconds, 2),
+        "dagster/uri": _uri(group, f"history/as_of={window.key}"),
+        "dagster/column_schema": _forecast_schema(params),
+        "model_digest": model["digest"],
+        "data_version": manifest["data_version"],
+        "params_digest": params.digest,
+    }
+
+
+def _forecast_schema(params: ForecastParams) -> dg.TableSchema:
+    types = [("mean", "mean, integrated over the quantiles")] if params.mean else []
+    types += [(quantile_name(level), f"{level:g} quantile") for level in params.quantiles]
+    return dg.TableSchema(
+        [
+            dg.TableColumn("item_id", "string", "item"),
+            *_dimension_columns(params),
+            dg.TableColumn("timestamp", "timestamp", f"start of the period, every {params.frequency}"),
+            *(dg.TableColumn(name, "double", text) for name, text in types),
+        ]
+    )
 
 
 def accuracy(group: Group, window: WindowAccuracy) -> Metadata:

@@ -347,7 +347,7 @@ def _decide_import(
     state = replace(state, waiting=waiting)
     if attempts and (attempts >= policy.max_attempts or (last_run is not None and not last_run.retry)):
         plan = TrainPlan((), "", f"{change}: {_gave_up(attempts, last_run)}; change a file, or run the import by hand")
-        return _observing(plan, state, snapshot, quiet, policy)
+        return _observing(plan, replace(state, waiting=0), snapshot, quiet, policy)
     # A failure may have passed by itself in a while: twice as long each time.
     rest = 2**attempts * policy.settle_ticks if attempts else 0
     if waiting <= rest or (quiet < policy.settle_ticks and waiting < policy.max_wait_ticks):

@@ -36,6 +36,6 @@ def evaluation_assets(group: Group) -> list[dg.AssetsDefinition]:
         scored = steps.score_forecasts(group, context.log, context.partition_keys)
         for window in scored:
             context.add_asset_metadata(metadata.accuracy(group, window), partition_key=window.key)
-        return dg.MaterializeResult(metadata={"windows_in_run": len(scored)}, check_results=[accuracy_result(scored)])
+        return dg.MaterializeResult(check_results=[accuracy_result(scored)])
 
     return [forecast_accuracy]

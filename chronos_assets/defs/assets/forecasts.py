@@ -47,10 +47,9 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
     def forecasts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         made = steps.make_forecasts(group, context, context.partition_keys)
         for window in made.windows:
-            context.add_asset_metadata(metadata.forecast(group, window), partition_key=window.key)
-        return dg.MaterializeResult(
-            metadata=metadata.forecast_run(group, made), data_version=dg.DataVersion(made.data_version)
-        )
+            # Metadata of the result would be copied to every partition of the run, in front of its own.
+            context.add_asset_metadata(metadata.forecast(group, made, window), partition_key=window.key)
+        return dg.MaterializeResult(data_version=dg.DataVersion(made.data_version))
 
     @dg.asset(
         key=group.key("forecast_tables"),

@@ -1,0 +1,102 @@
+"""The definitions as a whole: what there is, what they cost to load, what they may import."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from chronos_assets.definitions import build_definitions
+from chronos_assets.settings import Settings
+
+HEAVY = ("torch", "chronos", "gluonts", "sagemaker", "matplotlib", "boto3", "botocore", "transformers", "pandas")
+
+
+@pytest.fixture(scope="module")
+def repository() -> dg.RepositoryDefinition:
+    return build_definitions(Settings()).get_repository_def()
+
+
+def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    assert {
+        key.to_user_string(): (graph.get(key).group_name, graph.get(key).is_partitioned, graph.get(key).is_external)
+        for key in graph.get_all_asset_keys()
+    } == {
+        "train_files": ("dataset", False, True),
+        "target_time_series": ("dataset", False, False),
+        "forecasts": ("forecasts", True, False),
+        "forecast_tables": ("forecasts", False, False),
+        "forecast_accuracy": ("evaluation", True, False),
+    }
+    assert {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    } == {
+        "train_files": [],
+        "target_time_series": ["train_files"],
+        "forecasts": ["target_time_series"],
+        "forecast_accuracy": ["forecasts", "target_time_series"],
+        "forecast_tables": ["forecast_accuracy", "forecasts"],
+    }
+    assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
+        "refresh_forecasts",
+        "score_forecasts",
+    }
+    assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
+        "train_files_sensor": "RUNNING",
+        "new_data_sensor": "RUNNING",
+        "run_outcome_sensor": "RUNNING",
+    }
+    assert {f"{key.asset_key.to_user_string()}.{key.name}" for key in graph.asset_check_keys} == {
+        "target_time_series.whole_and_regular",
+        "forecasts.quantiles_do_not_cross",
+        "forecasts.every_series_is_forecast",
+        "forecast_accuracy.not_worse_than_seasonal_naive",
+        "forecast_tables.forecast_is_fresh",
+    }
+
+
+def test_every_asset_and_check_tells_what_it_is_and_whose(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description
+        assert node.owners
+        assert node.kinds
+    for key in graph.asset_check_keys:
+        assert graph.get(key).description
+
+
+def test_several_groups_stand_side_by_side_under_key_prefixes() -> None:
+    one, two = (build_definitions(Settings(store=f"/nowhere/{name}", key_prefix=(name,))) for name in ("eu", "us"))
+    merged = dg.Definitions.merge(one, two)
+    keys = {key.to_user_string() for key in merged.get_repository_def().asset_graph.get_all_asset_keys()}
+    assert {"eu/forecasts", "us/forecasts"} <= keys
+    assert len(keys) == 10
+
+
+@pytest.mark.parametrize("cadence", ["hourly", "daily", "weekly", "monthly"])
+def test_partitions_follow_the_settings_and_have_no_end(cadence: str) -> None:
+    settings = Settings.from_env({"CHRONOS_PARTITIONS": cadence, "CHRONOS_PARTITION_START": "2024-01-07"})
+    definition = build_definitions(settings).resolve_assets_def("forecasts").partitions_def
+    assert isinstance(definition, dg.TimeWindowPartitionsDefinition)
+    assert definition.end is None
+    first = definition.get_first_partition_key()
+    assert first is not None
+    assert first.startswith("2024-01-07" if cadence != "monthly" else "2024-02-01")
+
+
+def test_loading_the_definitions_imports_no_heavy_module_and_touches_no_store(tmp_path) -> None:
+    store = tmp_path / "store"
+    code = f"import sys; import chronos_assets.definitions; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "CHRONOS_STORE": str(store), "HOME": str(tmp_path)},
+    )
+    assert done.stdout.strip() == "[]"
+    assert "Warning" not in done.stderr
+    assert not store.exists()
