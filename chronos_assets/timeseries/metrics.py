@@ -232,7 +232,7 @@ def _ratio(numerator: Any, denominator: Any) -> Floats:
 def _divided(absolute: Floats, scale: Floats, counts: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
     """|error| / scale, zero where undefined, and where it is defined: by the rule of numpy's masked division."""
     with np.errstate(invalid="ignore"):
-        divisible = counts & (scale > 0) & (absolute * _TINY < scale)
+        divisible = counts & (absolute * _TINY < scale)
     with np.errstate(over="ignore"):
         quotient = np.divide(absolute, scale, out=np.zeros_like(absolute), where=divisible)
     usable = divisible & np.isfinite(quotient)

@@ -191,7 +191,7 @@ def _rows_if_current(database: Path, digest: str) -> dict[str, int] | None:
     """The rows of a database that was built from inputs of this digest, else None."""
     import duckdb
 
-    if not database.exists():
+    if not database.exists() or _log_of(database).exists():
         return None
     try:
         with duckdb.connect(str(database), read_only=True) as connection:
@@ -376,9 +376,14 @@ def _swap_in(built: Path, database: Path) -> None:
     """Publish a database file atomically, synced to disk."""
     _sync(built)
     # A client that opened the old file for writing may have left a log beside it, which must not be replayed on ours.
-    database.with_name(database.name + ".wal").unlink(missing_ok=True)
+    _log_of(database).unlink(missing_ok=True)
     os.replace(built, database)
     _sync(database.parent)
+
+
+def _log_of(database: Path) -> Path:
+    """DuckDB's write-ahead log of a file that someone has, or had, open for writing."""
+    return database.with_name(database.name + ".wal")
 
 
 def _sync(path: Path) -> None:
