@@ -134,14 +134,19 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
     def new_data_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         keys = requested_run_keys(context.cursor)
         runs = {key: state for key in keys if (state := run_state(context.instance, key)) is not None}
-        dataset = steps.dataset_state(group, context.instance)
+        try:
+            dataset = steps.dataset_state(group, context.instance)
+            recipe = steps.recipe(group) if dataset else ""
+        except dg.Failure as failure:
+            # Broken parameters or a missing model: runs would fail alike, and no tick can mend it.
+            return dg.SensorResult(skip_reason=failure.description, cursor=context.cursor)
         plan = plan_new_data(
             dataset,
             steps.forecast_states(group),
             steps.accuracy_states(group),
             context.cursor,
             runs=runs,
-            recipe=steps.recipe(group) if dataset else "",
+            recipe=recipe,
             cadence=group.settings.partitions,
             first_window=group.settings.partition_start_time().replace(tzinfo=None),
             end_of_windows=steps.end_of_windows(group),

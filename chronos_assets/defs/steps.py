@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,7 @@ REJECTED_KEY = "rejected"
 STAGING_KEY = ".staging"
 # A model without its own word on it is given this many series at once.
 BATCH_SIZE = 32
+PROGRESS_SECONDS = 3.0
 
 
 def history_key(key: str) -> str:
@@ -148,12 +150,31 @@ def import_dataset(group: Group, log: Any) -> Imported:
                 output=staged,
                 rejected=group.store.local_path(REJECTED_KEY),
                 memory_limit=group.settings.memory_limit,
-                progress=lambda what, share: log.info(f"{what}: {share:.0%}"),
+                progress=_throttled(log),
             )
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
         publish_directory(group.store.local_path(DATASET_KEY), staged)
+    manifest = report.manifest
+    log.info(
+        f"imported {report.rows_read:,} rows: {manifest.series:,} series from {manifest.first} to {manifest.last}, "
+        f"{manifest.observed:,} periods observed, {manifest.filled:,} filled, {manifest.duplicates:,} duplicates "
+        f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
+    )
     return Imported(report, params, listing_digest(files))
+
+
+def _throttled(log: Any) -> Callable[[str, float], None]:
+    """Progress as log lines, few enough to read."""
+    last = time.monotonic()
+
+    def progress(what: str, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            log.info(f"{what}: {share:.0%}")
+
+    return progress
 
 
 def read_manifest(group: Group) -> Manifest | None:
@@ -342,10 +363,13 @@ def forecast_is_current(group: Group, instance: dg.DagsterInstance, key: str) ->
 
 
 def recipe(group: Group) -> str:
-    """Digest of what a forecast would be made with now, beside the data."""
-    from chronos_assets.models.checkpoints import describe_model
+    """Digest of what a forecast would be made with now, beside the data; `dg.Failure` if that can't be read."""
+    from chronos_assets.models.checkpoints import ModelError, describe_model
 
-    return f"{describe_model(group.settings.base_model).digest}:{read_params(group).digest}"
+    try:
+        return f"{describe_model(group.settings.base_model).digest}:{read_params(group).digest}"
+    except ModelError as error:
+        raise dg.Failure(str(error)) from error
 
 
 def forecast_states(group: Group) -> dict[str, ForecastState]:

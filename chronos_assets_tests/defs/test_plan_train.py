@@ -4,6 +4,7 @@
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from unittest import mock
@@ -304,11 +305,12 @@ LOST_CURSORS = st.sampled_from([None, "", "{", '{"version":0}'])
 class Run:
     """An import: it lists when it starts, and publishes when it ends."""
 
-    params: str
-    status: RunStatus = RunStatus.RUNNING
+    params: str  # when requested, then when started
+    requested: str = ""  # content it was requested for
     content: str | None = None  # of the files it listed, once it started
-    content_requested: str = ""
+    status: RunStatus = RunStatus.RUNNING
     retry: bool = True
+    remembered: bool = False  # by the sensor's cursor
 
 
 class History(RuleBasedStateMachine):
@@ -330,11 +332,12 @@ class History(RuleBasedStateMachine):
         self.params = "p0"
         self.writes = 0
         self.runs: dict[str, Run] = {}
-        self.known: set[str] = set()
+        self.without_effect: Counter[tuple[str, str]] = Counter()
         self.imported = None
         self.imports = 0
         self.cursor = None
         self.launched = 0
+        self.failed_for_good = False
 
     # the store
 
@@ -390,9 +393,12 @@ class History(RuleBasedStateMachine):
             else:
                 run.status = RunStatus.CANCELED if outcome == "canceled" else RunStatus.FAILED
                 run.retry = outcome != "fails for good"
+                self.failed_for_good |= not run.retry
 
     def publish(self, run):
         run.status = RunStatus.SUCCEEDED
+        if run.requested == run.content:
+            self.without_effect[run.requested, run.params] -= 1
         self.imports += 1
         self.imported = Imported(run.content, f"import {self.imports}", run.params)
 
@@ -413,6 +419,8 @@ class History(RuleBasedStateMachine):
             self.runs = {key: run for key, run in self.runs.items() if run.status == RunStatus.RUNNING}
         elif what == "cursor":
             self.cursor = cursor
+            for run in self.runs.values():
+                run.remembered = False
         elif self.files:
             self.publish(Run(self.params, content=self.truth()))
 
@@ -449,7 +457,7 @@ class History(RuleBasedStateMachine):
         for request in plan.requests:
             # Never what is there already, never beside a run that this sensor asked for.
             assert (imported.content, imported.params) != (request.content, params) if imported else True
-            assert not (run and run.status == RunStatus.RUNNING)
+            assert not any(r.remembered for r in self.running(started=True) + self.running(started=False))
             if whole:
                 assert request.content == self.truth()
         if crash == "before launching":
@@ -457,9 +465,12 @@ class History(RuleBasedStateMachine):
         for request in plan.requests:
             if request.run_key not in self.runs:  # as Dagster does
                 self.launched += 1
-                self.runs[request.run_key] = Run(self.params, content_requested=request.content)
+                self.without_effect[request.content, self.params] += 1
+                self.runs[request.run_key] = Run(self.params, requested=request.content)
         if crash is None:
             self.cursor = plan.cursor
+            if (key := requested_run_key(plan.cursor)) in self.runs:
+                self.runs[key].remembered = True
         return plan
 
     @rule(number=st.integers(1, 4), limit=LIMITS)
@@ -525,6 +536,7 @@ class History(RuleBasedStateMachine):
             assert "all imported" in plan.message
             return True
         assert "run the import by hand" in plan.message, plan.message
+        assert self.failed_for_good or self.without_effect[truth, self.params] >= self.policy.max_attempts
         return False
 
 

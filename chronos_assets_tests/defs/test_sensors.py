@@ -1,0 +1,188 @@
+"""The sensors against a real store and instance: what they request, observe, tell and remember.
+
+What they decide is under property tests in `test_plan.py`; here is that they look at the right things.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from chronos_assets.defs.outcomes import RANGE_TAGS
+from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
+from chronos_assets_tests.models.tiny import folder_of
+
+
+class Daemon:
+    """Ticks sensors and runs what they request, as the Dagster daemon would: one run per run key."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.repository = line.definitions.get_repository_def()
+        self.cursors: dict[str, str | None] = {}
+        self.results: list[dg.ExecuteInProcessResult] = []
+
+    def tick(self, name: str) -> dg.SensorResult:
+        context = dg.build_sensor_context(
+            instance=self.line.instance, cursor=self.cursors.get(name), repository_def=self.repository
+        )
+        result = self.repository.get_sensor_def(name)(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursors[name] = result.cursor
+        for event in result.asset_events:
+            self.line.instance.report_runless_asset_event(event)
+        return result
+
+    def launch(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        assert request.run_key
+        assert not self.line.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": request.run_key}))
+        result = self.line.definitions.resolve_job_def(str(request.job_name)).execute_in_process(
+            instance=self.line.instance,
+            partition_key=request.partition_key,
+            asset_selection=list(request.asset_selection or ()),
+            tags={**request.tags, "dagster/run_key": request.run_key},
+            raise_on_error=False,
+            run_config={"loggers": {"console": {}}},
+        )
+        self.results.append(result)
+        return result
+
+    def until_request(self, name: str, ticks: int = 5) -> list[dg.RunRequest]:
+        for _ in range(ticks):
+            if requests := self.tick(name).run_requests:
+                return list(requests)
+        return []
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield make_line(
+            tmp_path / "store",
+            instance,
+            model=str(folder_of("bolt")),
+            days=4,
+            settle_seconds=15,
+            sensor_interval_seconds=15,
+        )
+
+
+def test_a_dropped_file_becomes_an_import_then_a_forecast_then_scores_and_notices(line: Line) -> None:
+    daemon = Daemon(line)
+    first = daemon.tick("train_files_sensor")
+    assert not first.run_requests
+    assert "1 file" in str(first.skip_reason)
+    (request,) = daemon.until_request("train_files_sensor")
+    assert request.asset_selection == [line.group.key("target_time_series")]
+    assert daemon.launch(request).success
+    assert not daemon.until_request("train_files_sensor")
+
+    (request,) = daemon.until_request("new_data_sensor")
+    assert request.partition_key == "2024-01-04"
+    assert request.asset_selection == [line.group.key("forecasts"), line.group.key("forecast_tables")]
+    assert daemon.launch(request).success
+    assert "up to date" in str(daemon.tick("new_data_sensor").skip_reason)
+
+    line.put("train/later.csv", "\n".join(hourly_rows(2, first=datetime(2024, 1, 5))) + "\n")
+    (request,) = daemon.until_request("train_files_sensor")
+    assert "later.csv" in request.tags["chronos/reason"]
+    assert daemon.launch(request).success
+    requests = daemon.until_request("new_data_sensor")
+    assert {_windows(request) for request in requests} == {("2024-01-06", "2024-01-06"), ("2024-01-04", "2024-01-04")}
+    assert {request.job_name for request in requests} == {"refresh_forecasts", "score_forecasts"}
+    for request in requests:
+        assert daemon.launch(request).success
+
+    daemon.tick("run_outcome_sensor")
+    daemon.tick("run_outcome_sensor")
+    notices = line.notices()
+    assert [notice["run_id"] for notice in notices] == [result.run_id for result in daemon.results]
+    assert {notice["outcome"] for notice in notices} == {"success"}
+    scored = next(notice for notice in notices if notice["job"] == "score_forecasts")
+    assert scored["dataset_group"] == "Shop"
+    assert scored["as_of"] == "2024-01-04"
+    assert {"wql", "wql_seasonal_naive"} <= set(scored["accuracy"])
+    assert any("accuracy" in file for file in scored["files"])
+    assert scored["run_url"].endswith(scored["run_id"])
+
+
+def test_train_files_gets_an_observation_with_a_data_version(line: Line) -> None:
+    daemon = Daemon(line)
+    daemon.until_request("train_files_sensor")
+    records = line.instance.fetch_observations(line.group.key("train_files"), limit=5).records
+    assert len(records) == 1
+    observation = records[0].asset_observation
+    assert observation is not None
+    assert observation.tags["dagster/data_version"]
+    assert observation.metadata["files"].value == 1
+
+
+def test_a_failed_import_is_told_once_and_not_repeated_until_a_file_changes(line: Line) -> None:
+    line.put("train/bad.csv", "2024-01-05 00:00:00,five,client_a\n")
+    daemon = Daemon(line)
+    (request,) = daemon.until_request("train_files_sensor")
+    assert not daemon.launch(request).success
+    assert not daemon.until_request("train_files_sensor", ticks=20)
+    assert "five" in str(daemon.tick("train_files_sensor").skip_reason)
+    for _ in range(3):
+        daemon.tick("run_outcome_sensor")
+    (notice,) = line.notices()
+    assert notice["outcome"] == "failure"
+    assert notice["asset"] == "target_time_series"
+    assert "five" in notice["reason"]
+    assert "\n" not in notice["reason"]
+
+    line.put("train/bad.csv", "2024-01-05 00:00:00,5,client_a\n")
+    (request,) = daemon.until_request("train_files_sensor")
+    assert daemon.launch(request).success
+
+
+def test_broken_params_are_told_by_the_run_and_do_not_break_the_sensors(line: Line) -> None:
+    line.put("params.json", "{")
+    daemon = Daemon(line)
+    (request,) = daemon.until_request("train_files_sensor")
+    assert not daemon.launch(request).success
+    daemon.tick("run_outcome_sensor")
+    assert "params.json" in line.notices()[0]["reason"]
+    assert "no dataset yet" in str(daemon.tick("new_data_sensor").skip_reason)
+
+
+def test_params_broken_after_an_import_are_a_reason_to_skip_not_an_error_each_tick(line: Line) -> None:
+    daemon = Daemon(line)
+    (request,) = daemon.until_request("train_files_sensor")
+    daemon.launch(request)
+    line.put("params.json", "{")
+    assert "params.json" in str(daemon.tick("new_data_sensor").skip_reason)
+
+
+def test_an_empty_store_is_a_reason_to_wait(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = make_line(tmp_path / "store", instance)
+        (line.root / "train" / "demand.csv").unlink()
+        (line.root / "params.json").unlink()
+        daemon = Daemon(line)
+        assert "no files in train/" in str(daemon.tick("train_files_sensor").skip_reason)
+        assert "no dataset yet" in str(daemon.tick("new_data_sensor").skip_reason)
+        assert "no run ended" in str(daemon.tick("run_outcome_sensor").skip_reason)
+
+
+def test_runs_of_other_groups_are_not_told(line: Line) -> None:
+    @dg.op
+    def other() -> None: ...
+
+    @dg.job
+    def other_job() -> None:
+        other()
+
+    assert other_job.execute_in_process(instance=line.instance).success
+    Daemon(line).tick("run_outcome_sensor")
+    assert line.notices() == []
+
+
+def _windows(request: dg.RunRequest) -> tuple[Any, Any]:
+    if request.partition_key:
+        return request.partition_key, request.partition_key
+    return request.tags[RANGE_TAGS[0]], request.tags[RANGE_TAGS[1]]
