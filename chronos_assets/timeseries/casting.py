@@ -189,18 +189,26 @@ def _sql_reason(cast: Cast, names: Sequence[str]) -> str:
 # ---------------------------------------------------------------------------------------------------- explanation
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A bad row as a whole: its text as it stands, how many columns it has, and how many it should have."""
+
+    raw: str
+    columns: int
+    expected: int
+
+
 def explain(
     reason: Reason,
     file: str,
     line: int,
     values: Mapping[str, str],
     *,
-    raw: str,
+    shape: Shape,
     schema: Schema,
     pattern: str,
-    columns: int,
 ) -> BadRow:
-    """The report of one bad row. values: its texts by schema name; raw: the row as it stands; columns: as expected."""
+    """The report of one bad row. values: its texts by schema name, all empty where the row has no columns."""
 
     def bad(column: str | None, value: str, explanation: str, mend: str) -> BadRow:
         return BadRow(file, line, column, value, reason.label, explanation, mend)
@@ -211,21 +219,21 @@ def explain(
         case Reason.WRONG_COLUMNS:
             return bad(
                 None,
-                raw,
-                f"does not have {columns} columns",
+                shape.raw,
+                f"has {shape.columns} columns instead of {shape.expected}",
                 "complete the row, or quote a value that holds the delimiter",
             )
         case Reason.MISPLACED_QUOTE:
             return bad(
                 None,
-                raw,
+                shape.raw,
                 "has a quote that does not close, or text after a closing quote",
                 "double the quotes inside a value",
             )
         case Reason.NOT_UTF8:
-            return bad(None, raw, "is not UTF-8", "save the file as UTF-8")
+            return bad(None, shape.raw, "is not UTF-8", "save the file as UTF-8")
         case Reason.TOO_LONG:
-            return bad(None, raw, "is longer than 1 MiB", "look for a missing line end")
+            return bad(None, shape.raw, "is longer than 1 MiB", "look for a missing line end")
         case Reason.EMPTY_IDENTIFIER:
             column = next(name for name in identifiers if not values[name].strip(" "))
             return bad(column, values[column], "is empty", "name the series that the row belongs to")

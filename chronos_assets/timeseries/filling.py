@@ -55,9 +55,11 @@ def fill_many(values: Floats, observed: Booleans, starts: Integers, filling: Fil
     filled = np.where(present, values, np.nan)
     middle = _constant(filling.middlefill, filling.middlefill_value, "middlefill")
     back = _constant(filling.backfill, filling.backfill_value, "backfill")
-    gaps = _Gaps.find(present, np.asarray(starts, dtype=np.int64))
-    if not len(gaps.first):
+    if present.all():
         return filled
+    if not len(starts) or starts[0] != 0:
+        raise ValueError("the first series must start at position 0")
+    gaps = _Gaps(present, np.asarray(starts, dtype=np.int64))
     per_gap = np.full(len(gaps.first), np.nan)
     for method, constant, chosen in ((filling.middlefill, middle, ~gaps.last), (filling.backfill, back, gaps.last)):
         where = np.flatnonzero(chosen & (gaps.seen > 0))
@@ -104,12 +106,6 @@ class _Gaps:
         self.seen = np.minimum(self.before - count[starts[series]], WINDOW)
         # A gap reaches the end when no observation of its series follows.
         self.last = count[ends[series]] == self.before
-
-    @classmethod
-    def find(cls, present: Booleans, starts: Integers) -> _Gaps:
-        if len(present) and (not len(starts) or starts[0] != 0):
-            raise ValueError("the first series must start at position 0")
-        return cls(present, starts)
 
 
 def _statistics(method: str, observations: Floats, before: Integers, seen: Integers) -> Floats:

@@ -169,7 +169,7 @@ class _Import:
         store = CellStore(_made(scratch / "cells"), rows.finish())
         counts = self._aggregate(rows, store)
         summary = _Summary.of(store)
-        self._check(summary)
+        self._check(summary, bad)
         n_shards = min(max(1, -(-summary.rows * _BYTES_PER_ROW // self._shard_bytes)), HASHES)
         written = self._write(store, n_shards, summary.last, output)
         reports = _with_replaced(contents, counts.duplicates)
@@ -263,11 +263,11 @@ class _Import:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _check(self, summary: _Summary) -> None:
+    def _check(self, summary: _Summary, bad: BadRows) -> None:
         """Refuse a dataset without values, and one whose grid would be absurdly larger than its data."""
         if not summary.cells:
-            reason = "no row of any file has a value" if summary.series else "every row is bad"
-            raise ImportFailure([FileProblem("train/", reason, "give the target column numbers")])
+            problem = FileProblem("train/", "no good row of any file has a value", "give the target column numbers")
+            raise ImportFailure([problem], bad.first, bad.counts)
         if summary.rows > max(_SPARSE_ROWS, _SPARSE_RATIO * summary.cells):
             reason = (
                 f"{summary.cells} observed periods would make {summary.rows} rows at the frequency "

@@ -53,8 +53,6 @@ class Flaw(Enum):
 
     QUOTE = "quote"
     TOO_LONG = "too_long"
-    ENCODING = "encoding"
-    COLUMNS = "columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +319,7 @@ def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
         places.setdefault(column.strip().casefold(), []).append(place)
     missing = [column for column in schema.required if column.casefold() not in places]
     if missing:
-        listed = ", ".join(repr(column) for column in missing)
+        listed = " or ".join(repr(column) for column in missing)
         raise FileProblem(
             name,
             f"there is no column {listed}; the file has {', '.join(repr(column) for column in columns)}",

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chronos_assets.timeseries.bad_rows import BadRows
-from chronos_assets.timeseries.casting import MISSING_WORDS, BadRow, Cast, Reason, explain, sql_rows, sql_timestamp
+from chronos_assets.timeseries.casting import (
+    MISSING_WORDS,
+    BadRow,
+    Cast,
+    Reason,
+    Shape,
+    explain,
+    sql_rows,
+    sql_timestamp,
+)
 from chronos_assets.timeseries.reading import (
     MAX_RECORD_BYTES,
     CsvLayout,
@@ -126,7 +135,7 @@ class TrainFileReader:
             count += batch.num_rows
             take(self._good(batch))
         if not count:
-            raise FileProblem(file.key, "the file has no rows", "add rows, or remove it from train/")
+            raise FileProblem(file.key, "the file has a header but no rows", "add rows, or remove it from train/")
         csv = isinstance(layout, CsvLayout)
         header = isinstance(layout, CsvLayout) and layout.header_line is not None
         rejected = self._bad.total - before
@@ -158,11 +167,9 @@ class TrainFileReader:
         }
         return Cast(**(values | changes))
 
-    def _explain(self, key: str, layout: Layout, line: int, reason: int, values: dict[str, str], raw: str) -> BadRow:
+    def _explain(self, key: str, line: int, reason: int, values: dict[str, str], shape: Shape) -> BadRow:
         pattern = self._params.timestamp_format
-        return explain(
-            Reason(reason), key, line, values, raw=raw, schema=self._schema, pattern=pattern, columns=layout.columns
-        )
+        return explain(Reason(reason), key, line, values, shape=shape, schema=self._schema, pattern=pattern)
 
     # --------------------------------------------------------------------------------------------------- CSV
 
@@ -221,8 +228,16 @@ class TrainFileReader:
         for place in np.flatnonzero(reasons).tolist():
             record = records[place]
             raw = record.raw.decode(errors="backslashreplace")
+            found_columns = len(record.fields or ())
             values = {name: table.column(f"c{number}")[place].as_py() for number, name in enumerate(layout.positions)}
-            bad.append((self._explain(key, layout, record.line, int(reasons[place]), values, raw), raw))
+            bad.append(
+                (
+                    self._explain(
+                        key, record.line, int(reasons[place]), values, Shape(raw, found_columns, layout.columns)
+                    ),
+                    raw,
+                )
+            )
         self._bad.add(bad)
 
     def _is_timestamp(self, text: str) -> bool:
@@ -247,7 +262,7 @@ class TrainFileReader:
             types = {str(row[0]): str(row[1]) for row in self._connection.execute(described).fetchall()}
             count = int(_first(self._connection, f"SELECT count(*) FROM {source}")[0])  # noqa: S608 - quoted path
         except duckdb.Error as error:
-            raise _damaged(file.key, error) from error
+            raise _damaged(file, error) from error
         layout = named_layout(file.key, list(types), self._schema)
         columns = {name: list(types)[place] for name, place in layout.positions.items()}
         _check_types(file.key, {name: types[column] for name, column in columns.items()}, self._schema)
@@ -255,7 +270,7 @@ class TrainFileReader:
         cast = self._cast(texts, **self._typed(columns, types))
         details = {f"t{place}": texts[name] for place, name in enumerate(layout.positions)}
         sql = self._rows_sql(source, cast, {"line": "file_row_number + 1", **details})
-        return layout, self._parquet_rows(file.key, layout, sql, count, advance)
+        return layout, self._parquet_rows(file, layout, sql, count, advance)
 
     def _typed(self, columns: dict[str, str], types: dict[str, str]) -> dict[str, Any]:
         """The parts of a cast that need no text, because the column has the type already."""
@@ -271,7 +286,7 @@ class TrainFileReader:
         return changes
 
     def _parquet_rows(
-        self, key: str, layout: Layout, sql: str, count: int, advance: Advance
+        self, file: TrainFile, layout: Layout, sql: str, count: int, advance: Advance
     ) -> Iterator[pa.RecordBatch]:
         import duckdb
         import pyarrow as pa
@@ -279,12 +294,12 @@ class TrainFileReader:
         read = 0
         try:
             for batch in self._connection.sql(sql).to_arrow_reader(_BATCH_ROWS):
-                self._collect_parquet(key, layout, batch)
+                self._collect_parquet(file.key, layout, batch)
                 read += batch.num_rows
                 yield batch
                 advance(read / count)
         except (duckdb.Error, pa.ArrowException) as error:
-            raise _damaged(key, error) from error
+            raise _damaged(file, error) from error
 
     def _collect_parquet(self, key: str, layout: Layout, batch: pa.RecordBatch) -> None:
         bad = []
@@ -293,7 +308,8 @@ class TrainFileReader:
             values = {name: batch.column(f"t{number}")[place].as_py() for number, name in enumerate(layout.positions)}
             raw = _csv_line(values.values())
             line = batch.column("line")[place].as_py()
-            bad.append((self._explain(key, layout, line, int(reasons[place]), values, raw), raw))
+            shape = Shape(raw, layout.columns, layout.columns)
+            bad.append((self._explain(key, line, int(reasons[place]), values, shape), raw))
         self._bad.add(bad)
 
 
@@ -344,9 +360,10 @@ def _values(record: Record, places: Sequence[int], columns: int) -> tuple[int, l
         return Reason.NOT_UTF8.value, nothing
 
 
-def _damaged(key: str, error: Exception) -> FileProblem:
+def _damaged(file: TrainFile, error: Exception) -> FileProblem:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return FileProblem(key, f"the Parquet file can't be read ({reason})", "write it again")
+    reason = reason.replace(str(file.path), file.key)
+    return FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again")
 
 
 def _check_types(key: str, types: dict[str, str], schema: Schema) -> None:

@@ -1,0 +1,112 @@
+"""The import as a person would do it on paper: row by row, with dictionaries. The reference for property tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+WINDOW = 64
+
+Row = tuple[str, datetime, float | None]
+
+
+def period(moment: datetime, frequency: str) -> datetime:
+    """The start of the period that holds a moment."""
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    match frequency:
+        case "H":
+            return moment.replace(minute=0, second=0, microsecond=0)
+        case "30min":
+            return moment.replace(minute=moment.minute // 30 * 30, second=0, microsecond=0)
+        case "D":
+            return midnight
+        case "W":
+            return midnight - timedelta(days=moment.weekday())
+        case "M":
+            return midnight.replace(day=1)
+        case _:
+            raise ValueError(frequency)
+
+
+def following(start: datetime, frequency: str) -> datetime:
+    """The start of the next period."""
+    days = {"H": 1 / 24, "30min": 1 / 48, "D": 1, "W": 7, "M": 31}[frequency]
+    return period(start + timedelta(days=days), frequency)
+
+
+def combine(values: Sequence[float], method: str) -> float:
+    """The aggregate of values in time order."""
+    return {
+        "sum": lambda: math.fsum(values),
+        "avg": lambda: math.fsum(values) / len(values),
+        "first": lambda: values[0],
+        "min": lambda: min(values),
+        "max": lambda: max(values),
+    }[method]()
+
+
+def fill(series: Sequence[float | None], middle: str, back: str, numbers: tuple[float, float]) -> list[float]:
+    """The service's filling rule, entry by entry; numbers: what "value" means in the middle and at the back."""
+    filled = []
+    for place, value in enumerate(series):
+        if value is not None:
+            filled.append(value)
+            continue
+        before = [entry for entry in series[:place] if entry is not None][-WINDOW:]
+        in_middle = any(entry is not None for entry in series[place:])
+        filled.append(_fill_one(before, middle if in_middle else back, numbers[0 if in_middle else 1]))
+    return filled
+
+
+def _fill_one(before: Sequence[float], method: str, number: float) -> float:
+    if not before or method == "nan":
+        return math.nan
+    ordered = sorted(before)
+    return {
+        "zero": 0.0,
+        "value": number,
+        "mean": math.fsum(before) / len(before),
+        "median": (ordered[(len(before) - 1) // 2] + ordered[len(before) // 2]) / 2,
+        "min": ordered[0],
+        "max": ordered[-1],
+    }[method]
+
+
+def slow_import(
+    files: Sequence[Sequence[Row]],
+    frequency: str,
+    aggregation: str,
+    middle: str,
+    back: str,
+    numbers: tuple[float, float],
+) -> dict[str, list[tuple[datetime, float, bool]]]:
+    """Series by item: (start of the period, value, filled). files: rows from the oldest file to the newest."""
+    newest = {(item, when): rank for rank, rows in enumerate(files) for item, when, _ in rows}
+    kept = [
+        (item, when, value)
+        for rank, rows in enumerate(files)
+        for item, when, value in rows
+        if newest[item, when] == rank
+    ]
+    first_rows: dict[str, datetime] = {}
+    cells: dict[str, dict[datetime, list[float]]] = {}
+    for item, when, value in sorted(kept, key=lambda row: row[1]):
+        start = period(when, frequency)
+        first_rows.setdefault(item, start)
+        found = cells.setdefault(item, {})
+        if value is not None:
+            found.setdefault(start, []).append(value)
+    last = max((start for found in cells.values() for start in found), default=None)
+    if last is None:
+        return {}
+    answer = {}
+    for item, found in cells.items():
+        start = min(found) if found else min(first_rows[item], last)
+        starts = [start]
+        while starts[-1] < last:
+            starts.append(following(starts[-1], frequency))
+        values = [combine(found[start], aggregation) if start in found else None for start in starts]
+        filled = fill(values, middle, back, numbers)
+        answer[item] = [(start, value, start not in found) for start, value in zip(starts, filled, strict=True)]
+    return answer
