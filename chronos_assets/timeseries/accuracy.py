@@ -358,7 +358,7 @@ class _Window:
             [min(series)[0], max(series)[0]],
         ).fetchnumpy()
         connection.unregister("wanted")
-        steps = self.grid.ordinal(found["timestamp"]) - self.first
+        steps = self.grid.ordinal(np.asarray(found["timestamp"])) - self.first
         for position, name in enumerate(types):
             answer[found["place"], steps, position] = np.ma.filled(found[name], np.nan)
         return answer
