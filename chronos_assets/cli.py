@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -105,9 +106,13 @@ def _group(settings: Settings) -> Group:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import dagster as dg
+
     from chronos_assets.definitions import group_definitions
     from chronos_assets.defs.local_run import MainJobError, end_dead_runs, open_instance, run_main_job
 
+    # Dagster says of parts of its own Pipes that they are in preview; that is nothing a user can act on.
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     if options.backtest_windows < 0:
         raise UsageError("--backtest-windows must not be negative")
     settings = settings_for(options.data)

@@ -98,13 +98,11 @@ def run_main_job(
     if not steps.dataset_is_current(group, instance):
         launcher.run(["target_time_series"], [])
     window, backtest = steps.main_windows(group, backtest_windows)
-    forecast_windows = [
-        w for w in _spanning(group, (*backtest, window)) if not steps.forecast_is_current(group, instance, w.key)
-    ]
-    for windows in _ranges(forecast_windows, group):
+    stale = [w for w in _spanning(group, (*backtest, window)) if not steps.forecast_is_current(group, instance, w.key)]
+    for windows in _ranges(stale, group):
         launcher.run(["forecasts"], windows)
-    accuracy_windows = [w for w in backtest if not steps.accuracy_is_current(group, instance, w.key)]
-    for windows in _ranges(accuracy_windows, group):
+    unscored = [w for w in backtest if not steps.accuracy_is_current(group, instance, w.key)]
+    for windows in _ranges(unscored, group):
         launcher.run(["forecast_accuracy"], windows)
     if launcher.runs or not steps.latest_metadata(instance, group.key("forecast_tables")):
         launcher.run(["forecast_tables"], [])

@@ -1,0 +1,163 @@
+"""The UI as its user meets it: the command starts it, a real browser looks at it, a dropped file turns a partition green."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from chronos_assets_tests.conftest import REPOSITORY
+from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
+from chronos_assets_tests.models.tiny import folder_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+
+# Without the background switches Chromium looks up its maker's hosts at every start.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+STEP_SECONDS = 150
+
+
+@dataclass
+class Ui:
+    line: Line
+    url: str
+    page: Page
+
+
+def _chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        reason = "no Chromium: install it (apt-get install chromium) to run the browser tests"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(what: str, done: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + STEP_SECONDS
+    while time.monotonic() < deadline:
+        if done():
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(1)
+    pytest.fail(f"{what} did not happen within {STEP_SECONDS} s; the end of the log:\n{log.read_text()[-3000:]}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/server_info", timeout=5) as answer:  # noqa: S310 - our own server
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """`chronos-assets ui` on a store with four days of data, and a browser."""
+    chromium = _chromium()
+    root = tmp_path_factory.mktemp("ui")
+    model = str(folder_of("bolt"))
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))},
+        "CHRONOS_STORE": str(root / "store"),
+        "CHRONOS_BASE_MODEL": model,
+        "CHRONOS_PARTITION_START": "2023-12-01",
+        "CHRONOS_SETTLE_SECONDS": "1",
+        "CHRONOS_SENSOR_SECONDS": "2",
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }
+    with dg.DagsterInstance.ephemeral() as unused:
+        line = make_line(root / "store", unused, model=model, days=4)
+    log = root / "ui.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chronos_assets.cli", "ui", "--port", str(port)],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait("the UI's start", lambda: _answers(url), process, log)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+            page = browser.new_page(viewport={"width": 1500, "height": 1200})
+            page.set_default_timeout(60_000)
+            ui = Ui(line, url, page)
+            _wait("the first forecast", lambda: _published(line, "2024-01-04"), process, log)
+            yield ui
+            browser.close()
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _published(line: Line, key: str) -> bool:
+    path = line.root / "forecast" / "manifest.json"
+    return path.exists() and f'"as_of": "{key}"' in path.read_text()
+
+
+def test_the_asset_graph_shows_the_groups(ui: Ui) -> None:
+    ui.page.goto(f"{ui.url}/asset-groups")
+    for group in ("dataset", "forecasts", "evaluation"):
+        ui.page.get_by_text(group, exact=True).first.wait_for()
+
+
+def test_a_forecast_partition_is_green_and_shows_its_pictures(ui: Ui) -> None:
+    ui.page.goto(f"{ui.url}/assets/forecasts?view=partitions&partition=2024-01-04")
+    ui.page.get_by_text("Materialized", exact=True).first.wait_for()
+    picture = ui.page.locator('img[src^="data:image/svg+xml"]').first
+    picture.wait_for()
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+def test_a_dropped_file_is_seen_imported_and_forecast_and_the_old_window_scored(ui: Ui) -> None:
+    ui.line.put("train/july.csv", "\n".join(hourly_rows(2, first=datetime(2024, 1, 5))) + "\n")
+    deadline = time.monotonic() + STEP_SECONDS
+    scores = ui.line.root / "accuracy" / "as_of=2024-01-04" / "metrics.parquet"
+    while not (_published(ui.line, "2024-01-06") and scores.exists()):
+        assert time.monotonic() < deadline, "july.csv was dropped, but no forecast as of its last day came"
+        time.sleep(1)
+    ui.page.goto(f"{ui.url}/assets/forecasts?view=partitions&partition=2024-01-06")
+    ui.page.get_by_text("Materialized", exact=True).first.wait_for()
+    ui.page.goto(f"{ui.url}/assets/forecast_accuracy?view=partitions&partition=2024-01-04")
+    ui.page.get_by_text("wql_seasonal_naive", exact=True).first.wait_for()
+
+
+def test_the_automation_page_shows_the_sensors_running(ui: Ui) -> None:
+    ui.page.goto(f"{ui.url}/automation")
+    for name in ("train_files_sensor", "new_data_sensor", "run_outcome_sensor"):
+        ui.page.get_by_text(name, exact=True).first.wait_for()
