@@ -132,7 +132,7 @@ def marginal_quantiles(conditional: Floats, scores: Sequence[float], levels: Seq
         share = np.clip((level - low) / (high - low), 0.0, 1.0)
         below = values[rows, above - 1]
         result[:, column] = below + share * (values[rows, above] - below)
-    return result
+    return np.maximum.accumulate(result, axis=-1)  # rounding may have crossed equal ones
 
 
 def _index(levels: Sequence[float], level: float) -> int | None:

@@ -247,3 +247,47 @@ def test_the_first_block_is_the_librarys_own(models, family):
     theirs = models[family].pipeline.predict(inputs if family == "chronos2" else inputs[0], prediction_length=16)
     expected = np.sort(np.asarray(theirs[0]).reshape(21, 16).T, axis=-1)
     assert ours == pytest.approx(expected, abs=1e-3 * float(np.abs(expected).max()))
+
+
+@pytest.fixture(scope="module")
+def bundled() -> LoadedModel:
+    return load_model(device="cpu")
+
+
+def band(model: LoadedModel, series: np.ndarray) -> np.ndarray:
+    """Width of the 80% band over two blocks, (128,), a multiple of that before the end of the first, median series."""
+    quantiles = forecast_batch(model, list(series), 128, (0.1, 0.5, 0.9)).quantiles
+    width = quantiles[:, :, 2] - quantiles[:, :, 0]
+    return np.median(width / width[:, 40:64].mean(axis=1, keepdims=True), axis=0)
+
+
+def test_the_bundled_models_band_goes_on_widening_on_random_walks(bundled):
+    assert bundled.description.block_length == 64
+    walks = np.random.default_rng(8).normal(size=(16, 256)).cumsum(axis=1)
+    widths = band(bundled, walks)
+    assert 1.15 < widths[104:].mean() < 1.6  # the truth is 1.49; feeding back the median gives less than 1
+    assert widths[64:].min() > 0.8
+    assert widths[96:].mean() > widths[64:96].mean()
+
+
+def test_the_bundled_models_band_does_not_explode_on_a_season(bundled):
+    hours = np.arange(256)
+    rng = np.random.default_rng(9)
+    seasons = 3 * np.sin((hours + rng.integers(0, 24, (16, 1))) * np.pi / 12) + rng.normal(size=(16, 256)) / 3
+    widths = band(bundled, seasons)
+    assert widths[104:].mean() < 1.35
+
+
+@pytest.mark.parametrize("horizon", [24, 72])
+def test_a_forecast_of_the_bundled_model_has_the_same_bits_in_any_company(bundled, horizon):
+    rng = np.random.default_rng(10)
+    series = [rng.normal(size=length).cumsum() for length in (3, 40, 200, 250, 256, 260, 700, 1500, 230, 220)]
+    forecaster = Forecaster(bundled, horizon, (0.01, 0.5, 0.99), workers=2)
+    assert forecaster.rows_independent
+    whole = forecaster.forecast(series)
+    order = rng.permutation(len(series))
+    shuffled = forecaster.forecast([series[index] for index in order])
+    assert np.array_equal(shuffled.quantiles, whole.quantiles[order])
+    single = Forecaster(bundled, horizon, (0.01, 0.5, 0.99), workers=1).forecast(series[4:5])
+    assert np.array_equal(single.quantiles[0], whole.quantiles[4])
+    assert np.array_equal(single.mean[0], whole.mean[4])
