@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import sys
 import warnings
@@ -167,29 +168,32 @@ def _same_file(source: Path, target: Path) -> bool:
 
 
 def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from chronos_assets.defs import steps
 
     manifest = json.loads(group.store.get(f"{steps.history_key(result.window.key)}/manifest.json"))
     folder = group.store.local_path(steps.FORECAST_KEY)
-    flag = f" DATA={data}" if data is not None else ""
-    table = Table(title="Forecast published", show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_row("forecast", str(folder / "forecast.csv"))
-    table.add_row("", str(folder / "forecast.parquet"))
-    table.add_row("SQL tables", str(group.store.local_path("tables/forecast.duckdb")))
-    table.add_row("as of", f"{manifest['context_end']} (partition {result.window.key})")
-    table.add_row("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps")
+    flag = f" DATA={shlex.quote(str(data))}" if data is not None else ""
+    option = f" --data {shlex.quote(str(data))}" if data is not None else ""
+    rows = [
+        ("forecast", str(folder / "forecast.csv")),
+        ("", str(folder / "forecast.parquet")),
+        ("SQL tables", str(group.store.local_path("tables/forecast.duckdb"))),
+        ("as of", f"{manifest['context_end']} (partition {result.window.key})"),
+        ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
+    ]
     if manifest["skipped_count"]:
-        table.add_row("not forecast", f"{manifest['skipped_count']:,}: {manifest['skipped_reasons']}")
-    table.add_row("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)")
-    for row in backtest_rows(group, result):
-        table.add_row(*row)
-    table.add_row("next", f"make ui{flag}      then open http://127.0.0.1:3000")
-    first = _first_item(folder / "forecast.parquet")
-    table.add_row("", f"chronos-assets query{f' --data {data}' if data else ''} {first}")
-    Console(width=max(100, shutil.get_terminal_size().columns), highlight=False).print(table)
+        reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
+        rows.append(("not forecast", reasons))
+    rows += [
+        ("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)"),
+        *backtest_rows(group, result),
+        ("what next", f"make ui{flag}, then open http://127.0.0.1:3000"),
+        ("", f"chronos-assets query{option} {_first_item(folder / 'forecast.parquet')}"),
+    ]
+    print("\nForecast published\n")
+    # Not wrapped: a path is there to be copied.
+    for label, text in rows:
+        print(f"  {label:<14} {text}")
 
 
 def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
@@ -219,8 +223,6 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
 
 
 def _first_item(path: Path) -> str:
-    import shlex
-
     import pyarrow.parquet as pq
 
     batch = next(pq.ParquetFile(path).iter_batches(batch_size=1, columns=["item_id"]), None)

@@ -48,7 +48,7 @@ _LONGEST_HORIZON_YEARS = 1000
 
 # Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
 _RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of", "level", "metric", "value"}
-_RESERVED |= {"seasonal_naive", "points", "excluded"}
+_RESERVED |= {"seasonal_naive", "points", "excluded", "reason"}
 _RESERVED_PATTERN = re.compile(r"p\d+")
 
 

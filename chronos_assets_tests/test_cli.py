@@ -1,0 +1,220 @@
+"""The `chronos-assets` command as a user types it: subprocesses, real folders, exit status and text."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from chronos_assets_tests.defs.line import PARAMS, hourly_rows
+from chronos_assets_tests.models.tiny import folder_of
+
+Result = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A user's folder: params.json and train/, three series of twelve days."""
+    folder = tmp_path / "my data"
+    (folder / "train").mkdir(parents=True)
+    (folder / "params.json").write_text(json.dumps(PARAMS))
+    (folder / "train" / "demand.csv").write_text("\n".join(hourly_rows(12)) + "\n")
+    return folder
+
+
+def _environment(tmp_path: Path, **more: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))}
+    return {**inherited, "CHRONOS_BASE_MODEL": str(folder_of("bolt")), "DAGSTER_DISABLE_TELEMETRY": "1", **more}
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "chronos_assets.cli", *arguments]
+
+
+def _run(tmp_path: Path, *arguments: str, **more: str) -> Result:
+    return subprocess.run(
+        _command(*arguments),
+        cwd=tmp_path,
+        env=_environment(tmp_path, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_run_publishes_and_tells_where_then_does_nothing_when_nothing_is_new(tmp_path: Path, data: Path) -> None:
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    first = _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "2")
+    assert first.returncode == 0, first.stderr
+    (store,) = (tmp_path / "stores").iterdir()
+    for part in ("forecast/forecast.csv", "forecast/forecast.parquet", "tables/forecast.duckdb"):
+        assert (store / part).is_file()
+        assert str(store / part) in first.stdout
+    for text in ("3 series × 24 steps", "wQL", "MASE", "seasonal naive", "make ui", "2 as-of windows"):
+        assert text in first.stdout
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+
+    again = _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "2")
+    assert again.returncode == 0
+    assert "Nothing new" in again.stdout
+    assert len((store / "notices.jsonl").read_text().splitlines()) == 4  # import, forecasts, scores, tables
+
+    table = _run(tmp_path, "query", "client_a", "--data", str(data))
+    assert table.stdout.splitlines()[0].split() == ["timestamp", "p10", "p50", "p90", "mean"]
+    answer = json.loads(_run(tmp_path, "query", "client_a", "--data", str(data), "--format", "json").stdout)
+    predictions = answer["Forecast"]["Predictions"]
+    assert set(predictions) == {"mean", "p10", "p50", "p90"}
+    assert len(predictions["p50"]) == 24
+    assert predictions["p50"][0]["Timestamp"] == "2024-01-13T00:00:00"
+    unknown = _run(tmp_path, "query", "client_z", "--data", str(data))
+    assert unknown.returncode == 1
+    assert "client_a" in unknown.stderr
+
+
+def test_a_run_killed_at_any_time_is_completed_by_the_next(tmp_path: Path, data: Path) -> None:
+    """Killed where a fresh run stands after 1, 3, 5 … seconds: the store is never half published, and the next finishes."""
+    store = tmp_path / "store"
+    reference = tmp_path / "reference"
+    done = _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "1", CHRONOS_STORE=str(reference))
+    assert done.returncode == 0, done.stderr
+    for seconds in (1.0, 3.0, 5.0, 7.0):
+        process = subprocess.Popen(
+            _command("run", "--data", str(data), "--backtest-windows", "1"),
+            cwd=tmp_path,
+            env=_environment(tmp_path, CHRONOS_STORE=str(store)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        csv = store / "forecast" / "forecast.csv"
+        if csv.exists():
+            assert csv.read_bytes() == (reference / "forecast" / "forecast.csv").read_bytes()
+        if (store / "tables" / "forecast.duckdb").exists():
+            with duckdb.connect(str(store / "tables" / "forecast.duckdb"), read_only=True) as connection:
+                assert connection.execute("SELECT count(*) FROM train").fetchall() == [(864,)]
+    done = _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "1", CHRONOS_STORE=str(store))
+    assert done.returncode == 0, done.stderr
+    for part in ("forecast/forecast.csv", "forecast/forecast.parquet"):
+        assert (store / part).read_bytes() == (reference / part).read_bytes()
+    last = sorted((reference / "history").glob("as_of=*"))[-1].name
+    assert (store / "history" / last / "forecast.parquet").read_bytes() == (
+        reference / "history" / last / "forecast.parquet"
+    ).read_bytes()
+    assert not [path for path in (store / ".jobs").iterdir() if path.is_dir()]
+
+
+def test_run_says_what_is_wrong_and_keeps_what_was_published(tmp_path: Path, data: Path) -> None:
+    assert _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "0").returncode == 0
+    (store,) = (tmp_path / "stores").iterdir()
+    before = (store / "forecast" / "forecast.csv").read_bytes()
+    (data / "train" / "late.csv").write_text("2024-01-13 00:00:00,oops,client_a\n")
+    failed = _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "0")
+    assert failed.returncode == 1
+    for text in ("target_time_series", "train/late.csv", "oops"):
+        assert text in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert (store / "forecast" / "forecast.csv").read_bytes() == before
+    notice = json.loads((store / "notices.jsonl").read_text().splitlines()[-1])
+    assert notice["outcome"] == "failure"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["run", "--data", "nowhere"], "no folder train/"),
+        (["query", "client_a"], "no forecast"),
+        (["validate", "nowhere.json"], "nowhere.json"),
+        (["run", "--backtest-windows", "-1"], "--backtest-windows"),
+    ],
+)
+def test_what_can_not_be_done_is_one_line_on_stderr(tmp_path: Path, arguments: list[str], text: str) -> None:
+    result = _run(tmp_path, *arguments)
+    assert result.returncode == 1
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_impossible_setting_names_its_variable(tmp_path: Path) -> None:
+    result = _run(tmp_path, "query", "x", CHRONOS_PARTITIONS="yearly")
+    assert result.returncode == 1
+    assert "CHRONOS_PARTITIONS='yearly'" in result.stderr
+
+
+def test_validate_tells_everything_at_once(tmp_path: Path, data: Path) -> None:
+    good = _run(tmp_path, "validate", str(data / "params.json"))
+    assert good.returncode == 0
+    assert "24 periods of H" in good.stdout
+    assert "PredictorName" in good.stdout
+    broken = json.loads(json.dumps(PARAMS))
+    broken["Predictor"]["ForecastHorizon"] = -3
+    broken["Predictor"]["FeaturizationConfig"]["ForecastFrequency"] = "fortnightly"
+    broken["Surprise"] = 1
+    (data / "params.json").write_text(json.dumps(broken))
+    bad = _run(tmp_path, "validate", str(data / "params.json"))
+    assert bad.returncode == 1
+    for text in ("ForecastHorizon", "-3", "fortnightly", "Surprise"):
+        assert text in bad.stderr
+
+
+def test_only_new_files_are_copied_and_the_newer_one_wins(tmp_path: Path, data: Path) -> None:
+    assert _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "0").returncode == 0
+    (store,) = (tmp_path / "stores").iterdir()
+    first = (store / "train" / "demand.csv").stat().st_ino
+    extra = data / "train" / "extra.csv"
+    extra.write_text("\n".join(hourly_rows(1, first=datetime(2024, 1, 13))) + "\n")
+    result = _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "0")
+    assert result.returncode == 0
+    assert (store / "train" / "demand.csv").stat().st_ino == first
+    assert "2024-01-13T23:00:00" in result.stdout
+
+
+# --- the real samples -------------------------------------------------------------------------------------------------
+
+
+def test_the_old_pipelines_own_sample_is_forecast_better_than_seasonal_naive(tmp_path: Path, shared_data: Path) -> None:
+    source = shared_data / "samples" / "amazon_forecast" / "testing-data"
+    result = _run(tmp_path, "run", "--data", str(source), CHRONOS_BASE_MODEL="bundled")
+    assert result.returncode == 0, result.stderr
+    assert "3 series × 72 steps" in result.stdout
+    assert _share(result.stdout, "wQL") <= 1.0
+
+
+def test_hourly_household_power_is_forecast_better_than_seasonal_naive(tmp_path: Path, shared_data: Path) -> None:
+    data = tmp_path / "household"
+    (data / "train").mkdir(parents=True)
+    shutil.copy(shared_data / "samples" / "household_power" / "household_power_hourly.csv.gz", data / "train")
+    (data / "params.json").write_text(json.dumps(_household_params()))
+    result = _run(tmp_path, "run", "--data", str(data), CHRONOS_BASE_MODEL="bundled")
+    assert result.returncode == 0, result.stderr
+    assert "1 series × 72 steps" in result.stdout
+    assert _share(result.stdout, "wQL") <= 1.0
+
+
+def _household_params() -> dict[str, object]:
+    names = [
+        "datetime", "Global_active_power", "Global_reactive_power", "Voltage", "Global_intensity",
+        "Sub_metering_1", "Sub_metering_2", "Sub_metering_3", "minutes_observed",
+    ]  # fmt: skip
+    params = json.loads(json.dumps(PARAMS))
+    params["Predictor"]["ForecastHorizon"] = 72
+    params["Datasets"][0]["Schema"]["Attributes"] = [
+        {"AttributeName": name, "AttributeType": "timestamp" if name == "datetime" else "float"} for name in names
+    ]
+    params["Chronos"] = {"Columns": {"timestamp": "datetime", "target_value": "Global_active_power", "item_id": None}}
+    return params
+
+
+def _share(summary: str, metric: str) -> float:
+    """The `(0.67 of it)` of a metric's line."""
+    line = next(line for line in summary.splitlines() if line.split()[:1] == [metric])
+    return float(line.rsplit("(", 1)[1].split()[0])
