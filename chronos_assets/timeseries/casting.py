@@ -10,7 +10,8 @@ A row's values:
 - **Timestamp**: by `TimestampFormat`. Where that format starts with year and month as ISO 8601 does, any ISO 8601 date or
   date and time is taken too (`T` or a space, seconds and fraction optional, `Z` or an offset). A timestamp with an
   offset becomes the clock time of `Chronos.TimeZone` (UTC without one), a timestamp without is taken as it stands, each
-  row by itself, so one file may mix them. From 1677-09-22 to 2262-04-10, the span that every consumer can represent.
+  row by itself, so one file may mix them. (In a zone that puts its clocks back, two instants then share a clock time
+  and are aggregated; on UTC they stay apart.) From 1677-09-22 to 2262-04-10, the span that every consumer can represent.
 - **Target**: a decimal number with a point, `1e3` and `+5` too. Empty, NaN, NA, N/A, null, None and \\N are a missing
   value: the row is good but observes nothing. Infinity and numbers beyond a double are refused.
 """

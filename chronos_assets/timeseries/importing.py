@@ -120,7 +120,7 @@ def import_target_time_series(
 
     Raises ImportFailure with everything that is wrong in the files.
     """
-    workers = threads or len(os.sched_getaffinity(0))
+    workers = threads or _cores()
     run = _Import(params, memory_limit, workers, shard_bytes, progress or _silent)
     output.mkdir(parents=True, exist_ok=True)
     _clear(output)
@@ -130,6 +130,11 @@ def import_target_time_series(
         except BaseException:
             _clear(output)
             raise
+
+
+def _cores() -> int:
+    """Cores that this process may use; macOS only knows how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _silent(stage: str, done: float) -> None:
@@ -167,8 +172,7 @@ class _Import:
         bad = BadRows(_made(scratch / "rejected"), quarantine=self._params.bad_rows == "quarantine")
         contents = self._read(ordered, rows, bad, scratch)
         store = CellStore(_made(scratch / "cells"), rows.finish())
-        counts = self._aggregate(rows, store)
-        summary = _Summary.of(store)
+        counts, summary = self._aggregate(rows, store)
         self._check(summary, bad)
         n_shards = min(max(1, -(-summary.rows * _BYTES_PER_ROW // self._shard_bytes)), HASHES)
         written = self._write(store, n_shards, summary.last, output)
@@ -205,8 +209,10 @@ class _Import:
 
     def _read(self, files: Sequence[TrainFile], rows: RowPartitions, bad: BadRows, scratch: Path) -> list[FileContents]:
         several = len(files) > 1
-        sizes = [max(file.path.stat().st_size, 1) for file in files]
         problems: list[FileProblem] = []
+        sizes = [_size(file, problems) for file in files]
+        if problems:
+            raise ImportFailure(problems)
         contents: list[FileContents] = []
         self._progress("read", 0.0)
         with scratch_connection(scratch, memory_limit=self._memory_limit, threads=self._threads) as connection:
@@ -229,27 +235,30 @@ class _Import:
 
     # --------------------------------------------------------------------------------------------- aggregate
 
-    def _aggregate(self, rows: RowPartitions, store: CellStore) -> CellCounts:
-        """Cells of all rows, kept in `store`, and what happened on the way."""
+    def _aggregate(self, rows: RowPartitions, store: CellStore) -> tuple[CellCounts, _Summary]:
+        """Cells of all rows, kept in `store`: what happened on the way, and what they are as a whole."""
 
-        def work(number: int) -> CellCounts:
+        def work(number: int) -> tuple[CellCounts, _Part] | None:
             table = rows.read(number)
             if not table.num_rows:
-                return CellCounts(Counter(), 0, 0)
+                return None
             cells, counts = aggregate(table, self._params.grid, self._params.aggregation)
             store.put(number, cells)
-            return counts
+            return counts, _Part.of(cells)
 
         total = CellCounts(Counter(), 0, 0)
+        parts: list[_Part] = []
         try:
-            for counts in self._each("aggregate", work, store.partitions if rows.rows else 0):
-                total += counts
+            for answer in self._each("aggregate", work, store.partitions if rows.rows else 0):
+                if answer is not None:
+                    total += answer[0]
+                    parts.append(answer[1])
         except AggregateOverflowError as error:
             place = f"series {', '.join(error.key)}"
             reason = f"the {self._params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
             mend = "look for wrong values in that period, or aggregate otherwise"
             raise ImportFailure([FileProblem(place, reason, mend)]) from error
-        return total
+        return total, _Summary.of(parts)
 
     def _each(self, stage: str, work: Callable[[int], Any], count: int) -> Iterator[Any]:
         """The answers of `work` for 0 … count - 1, in order, made by several threads."""
@@ -305,6 +314,16 @@ class _Import:
         return version.hexdigest()
 
 
+def _size(file: TrainFile, problems: list[FileProblem]) -> int:
+    """Bytes of a file, at least 1; a file that can't be opened is added to `problems`."""
+    try:
+        with file.path.open("rb") as stream:
+            return max(stream.seek(0, os.SEEK_END), 1)
+    except OSError as error:
+        problems.append(FileProblem(file.key, f"the file can't be opened ({error.strerror})", "look at the folder"))
+        return 1
+
+
 def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:
     """Add rows of the `rank`-th file from the oldest."""
     import pyarrow as pa
@@ -313,6 +332,30 @@ def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- summary
+
+
+Periods = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Series of one partition. cells: how many. firsts, lasts: (series,) periods, `NOTHING` for a last that is not.
+
+    first, last: the earliest and the latest period with a series that has it.
+    """
+
+    cells: int
+    firsts: Periods
+    lasts: Periods
+    first: tuple[int, str]
+    last: tuple[int, str]
+
+    @classmethod
+    def of(cls, cells: Cells) -> _Part:
+        lasts = cells.last
+        first, last = int(cells.first.argmin()), int(lasts.argmax())
+        ends = (int(cells.first[first]), _key(cells, first)), (int(lasts[last]), _key(cells, last))
+        return cls(len(cells.values), cells.first, lasts, *ends)
 
 
 @dataclass(frozen=True)
@@ -329,26 +372,18 @@ class _Summary:
     first_key: str
     last: int
     last_key: str
-    lasts: np.ndarray[Any, np.dtype[np.int64]] = field(repr=False)
+    lasts: Periods = field(repr=False)
 
     @classmethod
-    def of(cls, store: CellStore) -> _Summary:
-        """A summary of all partitions."""
-        firsts, lasts, cells = [], [], 0
-        first, last = (-NOTHING, ""), (NOTHING, "")
-        for part in store.of_hashes(0, HASHES):
-            ends = part.last
-            cells += len(part.values)
-            firsts.append(part.first)
-            lasts.append(ends)
-            first = min(first, (int(part.first.min()), _key(part, int(part.first.argmin()))))
-            last = max(last, (int(ends.max()), _key(part, int(ends.argmax()))))
+    def of(cls, parts: Sequence[_Part]) -> _Summary:
+        cells = sum(part.cells for part in parts)
         if not cells:
-            return cls(sum(map(len, firsts)), 0, 0, 0, "", 0, "", np.empty(0, dtype=np.int64))
-        together = np.concatenate(firsts)
-        rows = int(grid_rows(together, last[0]).sum())
-        start = min(first[0], last[0])
-        return cls(len(together), cells, rows, start, first[1], last[0], last[1], np.concatenate(lasts))
+            return cls(0, 0, 0, 0, "", 0, "", np.empty(0, dtype=np.int64))
+        first, first_key = min(part.first for part in parts)
+        last, last_key = max(part.last for part in parts)
+        firsts, lasts = (np.concatenate([getattr(part, name) for part in parts]) for name in ("firsts", "lasts"))
+        rows = int(grid_rows(firsts, last).sum())
+        return cls(len(firsts), cells, rows, min(first, last), first_key, last, last_key, lasts)
 
 
 def _key(cells: Cells, series: int) -> str:

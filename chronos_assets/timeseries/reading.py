@@ -330,7 +330,7 @@ def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
             raise FileProblem(name, f"the column {column!r} is there more than once", "keep one of them")
     known = {column.casefold(): column for column in schema.names}
     positions = {known[key]: found[0] for key, found in places.items() if key in known}
-    ignored = tuple(column for column in columns if column.strip().casefold() not in known)
+    ignored = tuple(column for column in columns if column.strip() and column.strip().casefold() not in known)
     return Layout(positions, len(columns), ignored)
 
 

@@ -128,6 +128,11 @@ class TestBadRows:
         assert failure.total == 1
         assert str(pickle.loads(pickle.dumps(failure))) == str(failure)  # noqa: S301
 
+    def test_a_file_that_is_gone_is_an_error_by_its_key(self, drop):
+        drop.put(HOURS)
+        drop.files[0].path.unlink()
+        assert str(drop.fail().files[0]).startswith("train/0.csv: the file can't be opened (No such file")
+
     def test_no_files_and_no_values_are_errors(self, drop):
         assert "there are no files" in str(drop.fail())
         assert "no good row of any file has a value" in str(drop.put("2024-01-01,,a\n").fail())

@@ -64,6 +64,24 @@ class TestGaps:
         assert "1700-01-01T00:00:00 (series old) to 2200-01-01T00:00:00 (series new)" in str(failure)
 
 
+class TestTies:
+    """Many rows of one series and instant: their order in the file decides, not a sorting algorithm."""
+
+    def tied(self, first):
+        lines = [f"2024-01-01 00:00:00,{first + number},{item}" for number in range(300) for item in "ba"]
+        return rows("2024-01-01 01:00:00,-1,b", *lines)
+
+    def test_first_is_the_first_of_the_file(self, drop):
+        drop.put(self.tied(7)).run(params_for(aggregation="first"))
+        assert drop.targets() == {"a": [7, pytest.approx(NAN, nan_ok=True)], "b": [7, -1]}
+
+    def test_all_rows_of_the_newest_file_stay_in_their_order(self, drop):
+        report = drop.put(self.tied(7)).put(self.tied(5)).put(self.tied(6)).run(params_for(aggregation="first"))
+        assert drop.targets() == {"a": [6, pytest.approx(NAN, nan_ok=True)], "b": [6, -1]}
+        assert report.manifest.duplicates == 2 * 601
+        assert [file.replaced for file in report.files] == [{"train/2.csv": 601}, {"train/2.csv": 601}, {}]
+
+
 class TestOverlap:
     def test_the_newer_file_wins_a_timestamp_and_the_count_is_told(self, drop):
         drop.put(HOURS, "new.csv", minutes=9)
