@@ -20,7 +20,6 @@ https://docs.dagster.io/guides/build/external-pipelines/dagster-pipes-details-an
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -37,6 +36,7 @@ import dagster as dg
 from dagster import PipesTempFileContextInjector, PipesTempFileMessageReader, open_pipes_session
 
 from chronos_assets.platforms.base import JobRequest, JobResult, Store, check_job_name
+from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.notice import MAX_REASON, one_line, redact
 from chronos_assets.workloads.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
 
@@ -107,23 +107,13 @@ class LocalJobs:
 
     def _lock(self, folder: Path) -> int:
         """Descriptor that holds the lock of a job's name; the child inherits it, so it also outlives this process."""
-        path = folder.parent / f"{folder.name}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        deadline = time.monotonic() + self._busy_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    os.close(descriptor)
-                    raise dg.Failure(
-                        f"job {folder.name} is already running (another run holds {path}): wait for it or cancel it"
-                    ) from None
-                time.sleep(0.05)
-            except BaseException:
-                os.close(descriptor)
-                raise
+        path = _lock_path(folder)
+        try:
+            return lock_file(path, seconds=self._busy_seconds)
+        except TimeoutError:
+            raise dg.Failure(
+                f"job {folder.name} is already running (another run holds {path}): wait for it or cancel it"
+            ) from None
 
     def _lay_out(self, folder: Path, request: JobRequest) -> Workspace:
         """Make the job's folder anew: inputs are links, so that nothing is copied."""
@@ -227,10 +217,17 @@ class _JobFolder:
 
     def close(self, *, keep: bool = False) -> None:
         """Remove the folder, unless it is to be kept, and let the next job of the name in. Once is enough."""
-        if self._unlock.alive:
-            if not keep and self._folder.exists():
+        if not self._unlock.alive:
+            return
+        if not keep:
+            if self._folder.exists():
                 shutil.rmtree(self._folder)
-            self._unlock()
+            _lock_path(self._folder).unlink(missing_ok=True)
+        self._unlock()
+
+
+def _lock_path(folder: Path) -> Path:
+    return folder.parent / f"{folder.name}.lock"
 
 
 def _failure(request: JobRequest, workspace: Workspace, status: int, tail: str) -> dg.Failure:

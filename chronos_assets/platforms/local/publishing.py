@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+from chronos_assets.platforms.local.locks import locked_file
 
 VERSIONS = ".versions"
 AS_OF_FILE = ".as_of"  # in a published forecast: the instant it was made for
@@ -105,7 +106,7 @@ def publish_file(path: Path, content: bytes | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.partial"
     # The one name that all publishers of `path` write to: nothing piles up after kills. Its own lock tells whose it is.
-    with _locked_file(partial) as descriptor:
+    with locked_file(partial) as descriptor:
         os.ftruncate(descriptor, 0)
         if isinstance(content, bytes):
             _write_all(descriptor, content)
@@ -143,7 +144,7 @@ def _publish(target: Path, staged: Path, admit: Callable[[], bool]) -> Path | No
     _sync_tree(staged)
     versions = target.parent / VERSIONS
     versions.mkdir(parents=True, exist_ok=True)
-    with _locked_file(versions / "lock"):
+    with locked_file(versions / "lock"):
         _remove_leftovers(versions, target.name)
         before = _shown_version(target)
         if not admit():
@@ -261,31 +262,6 @@ def _remove_versions(versions: Path, name: str, shown: str, before: str | None) 
     others.sort(key=lambda entry: (entry.name == before, entry.stat().st_mtime_ns))
     for entry in others[:-1]:
         shutil.rmtree(entry.path)
-
-
-@contextmanager
-def _locked_file(path: Path) -> Iterator[int]:
-    """Descriptor of `path`, locked for this publisher alone; the file is made if it isn't there.
-
-    A lock holds a file, not a name: if the name was given to another file while this one waited, it tries again.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_named(descriptor, path):
-                yield descriptor
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_named(descriptor: int, path: Path) -> bool:
-    try:
-        named = os.stat(path)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(named, os.fstat(descriptor))
 
 
 def _files(folder: Path) -> list[Path]:
