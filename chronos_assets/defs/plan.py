@@ -68,6 +68,14 @@ __all__ = [
 CURSOR_VERSION = 1
 DEADLINE_EVERY = 256  # objects between two looks at the time
 
+_MALFORMED = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+)  # of a document that is not what it should be
+
 
 class RunStatus(StrEnum):
     """What a plan needs to know of a run; one that isn't found has no state at all."""
@@ -227,6 +235,8 @@ class _TrainCursor:
         """The cursor, and what to tell people about it. One that can't be read starts afresh, which loses nothing."""
         document, note = _load(text)
         try:
+            if document.get("scan"):
+                Scan(timedelta(), document["scan"])  # raises here, not where it goes on
             return cls(
                 imported=Snapshot.from_json(document["imported"]) if document.get("imported") else None,
                 subject=document.get("subject"),
@@ -237,7 +247,7 @@ class _TrainCursor:
                 observed=document.get("observed"),
                 scan=document.get("scan"),
             ), note
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except _MALFORMED as error:
             return cls(), _unreadable(error)
 
 
@@ -281,10 +291,7 @@ def plan_train_files(
         resumable: whether the listing is in ascending order of keys, so that the next tick can go on with it.
     """
     state, note = _TrainCursor.loads(cursor)
-    try:
-        scan = Scan(policy.overlap, state.scan)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        state, note, scan = _TrainCursor(), _unreadable(error), Scan(policy.overlap)
+    scan = Scan(policy.overlap, state.scan)
     if not _whole(listing, scan, out_of_time):
         if resumable and scan.ascending:
             state = replace(state, scan=scan.to_json())
@@ -544,7 +551,7 @@ class _DataCursor:
                 },
                 reasons={str(kind): str(reason) for kind, reason in document.get("reasons", {}).items()},
             ), note
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except _MALFORMED as error:
             return cls(), _unreadable(error)
 
 
@@ -588,7 +595,8 @@ def plan_new_data(
     """
     state, note = _DataCursor.loads(cursor)
     if dataset is None:
-        return DataPlan((), _DataCursor().dumps(), _join(note, "no dataset yet: it is made from the files in train/"))
+        # Also true for the moment between an import's publishing and its materialization: forget nothing.
+        return DataPlan((), state.dumps(), _join(note, "no dataset yet: it is made from the files in train/"))
     pending, reasons = _still_running(state, runs)
     windows = _Windows(cadence, first_window, end_of_windows)
     forecast_due, message = _due_forecast(dataset, forecasts, recipe, windows)

@@ -70,6 +70,14 @@ def test_without_a_dataset_there_is_nothing_to_do():
     assert "no dataset yet" in plan.message
 
 
+def test_a_moment_without_a_dataset_forgets_no_run():
+    sensor = Sensor()
+    keys = [request.run_key for request in sensor.tick(dataset(datetime(2026, 3, 4))).requests]
+    sensor.tick(None, runs=dict.fromkeys(keys, RUNNING))
+    assert requested_run_keys(sensor.cursor) == tuple(keys)
+    assert not sensor.tick(dataset(datetime(2026, 3, 4)), runs=dict.fromkeys(keys, RUNNING)).requests
+
+
 @pytest.mark.parametrize(
     ("cadence", "key"),
     [("hourly", "2026-03-04-13:00"), ("daily", "2026-03-04"), ("weekly", "2026-03-01"), ("monthly", "2026-03-01")],
@@ -223,6 +231,7 @@ def test_data_that_comes_back_asks_under_a_new_key():
 def test_a_cursor_that_cannot_be_read_starts_afresh_and_says_so(cursor):
     sensor = Sensor()
     sensor.cursor = cursor
+    assert requested_run_keys(cursor) == ()
     plan = sensor.tick(dataset(datetime(2026, 3, 4)))
     assert len(plan.requests) == 1
     assert "cursor can't be read" in plan.message

@@ -226,11 +226,14 @@ def test_each_settled_content_is_observed_once():
         '{"version":1,"quiet":"x"}',
         '{"version":1,"scan":{"total":"1"}}',
         '{"version":1,"scan":[1,2]}',
+        '{"version":1,"scan":{"total":"1","files":1,"size":1,"high":1,"recent":{},"floor":[1,"a"]}}',
     ],
 )
 def test_a_cursor_that_cannot_be_read_starts_afresh_and_says_so(cursor):
     sensor = Sensor()
     sensor.cursor = cursor
+    assert requested_run_key(cursor) is None
+    assert resume_after(cursor) is None
     first = sensor.tick(info("a.csv"))
     assert "cursor can't be read" in first.message
     assert requested(sensor.tick(info("a.csv"))).attempt == 1
