@@ -17,6 +17,8 @@ from chronos_assets.models.loading import LoadedModel
 
 Floats = NDArray[np.float64]
 
+_MEMORY_OF_PATHS = 256 * 1024 * 1024
+
 
 class QuantileNetwork(Protocol):
     """A network that forecasts a block of periods at its own quantile levels."""
@@ -100,42 +102,58 @@ class T5Sampler:
             seed: of this series' generator.
         """
         generator = torch.Generator(device=self.device).manual_seed(seed)
-        history = torch.from_numpy(context)[None]
+        history = torch.from_numpy(context)[None, -self.context_length :]
+        at_once = self._paths_at_once(history.shape[1])
+        counts = [min(at_once, samples - done) for done in range(0, samples, at_once)]
+        return torch.cat([self._go_on(history, horizon, count, generator) for count in counts]).double().numpy()
+
+    def _paths_at_once(self, length: int) -> int:
+        """As many paths as keep the decoder's view of the context within 256 MB (large models have 100 MB a path)."""
+        config = self.pipeline.model.model.config
+        values = 2 * config.num_decoder_layers * config.num_heads * config.d_kv * (length + 1)
+        return max(1, _MEMORY_OF_PATHS // (4 * values))
+
+    def _go_on(self, history: torch.Tensor, horizon: int, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Paths (count, horizon) from one history (1, T), block after block."""
         blocks: list[torch.Tensor] = []
         while (done := sum(block.shape[1] for block in blocks)) < horizon:
-            blocks.append(self._block(history, min(self.block_length, horizon - done), samples, generator))
-            history = torch.cat([history.expand(samples, -1), blocks[-1]], dim=1)[:, -self.context_length :]
-        return torch.cat(blocks, dim=1).double().numpy()
+            blocks.append(self._block(history, min(self.block_length, horizon - done), count, generator))
+            history = torch.cat([history.expand(count, -1), blocks[-1]], dim=1)[:, -self.context_length :]
+        return torch.cat(blocks, dim=1)
 
-    def _block(self, history: torch.Tensor, length: int, samples: int, generator: torch.Generator) -> torch.Tensor:
-        """Sample the next `length` values of each path, (samples, length), from one history (1, T) or one each."""
+    def _block(self, history: torch.Tensor, length: int, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Sample the next `length` values of each path, (count, length), from one history (1, T) or one each."""
         tokenizer, network, config = self.pipeline.tokenizer, self.pipeline.model.model, self.pipeline.model.config
         tokens, mask, scale = tokenizer.context_input_transform(history)
+        rows = len(history)  # 1 until the first values are drawn: what the decoder reads is computed once, then copied
         tokens, mask = tokens.to(self.device), mask.to(self.device)
-        encoded = network.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state.expand(samples, -1, -1)
-        mask = mask.expand(samples, -1)
-        last = torch.full((samples, 1), network.config.decoder_start_token_id, device=self.device)
+        encoded = (network.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state,)
+        last = torch.full((rows, 1), network.config.decoder_start_token_id, device=self.device)
         cache, drawn = None, []
         for _ in range(length):
             output = network(
-                encoder_outputs=(encoded,),
+                encoder_outputs=encoded,
                 attention_mask=mask,
                 decoder_input_ids=last,
                 past_key_values=cache,
                 use_cache=True,
             )
-            cache = output.past_key_values
-            last = torch.multinomial(_probabilities(output.logits[:, -1].float(), config), 1, generator=generator)
+            cache, logits = output.past_key_values, output.logits[:, -1].float()
+            if rows < count:
+                rows, mask, logits = count, mask.expand(count, -1), logits.expand(count, -1)
+                encoded = (encoded[0].expand(count, -1, -1),)
+                cache.batch_repeat_interleave(count)
+            last = torch.multinomial(_probabilities(logits, config), 1, generator=generator)
             drawn.append(last)
         # The tokenizer wants (series, samples, length) and one scale for each series.
         paths = torch.cat(drawn, dim=1).cpu().reshape(len(scale), -1, length)
-        return tokenizer.output_transform(paths, scale).reshape(samples, length)
+        return tokenizer.output_transform(paths, scale).reshape(count, length)
 
 
 def _probabilities(logits: torch.Tensor, config: Any) -> torch.Tensor:
     """What the next token is drawn from, (S, V): as `transformers.generate` filters it for the same settings."""
-    logits[:, config.eos_token_id] = -torch.inf
     logits = logits / config.temperature
+    logits[:, config.eos_token_id] = -torch.inf
     if config.top_k:
         smallest = torch.topk(logits, min(config.top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < smallest, -torch.inf)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from chronos_assets.models import families
 from chronos_assets.models.checkpoints import QuantileRangeError
 from chronos_assets.models.forecasting import Forecaster, forecast_batch
 from chronos_assets.models.loading import LoadedModel, load_model
@@ -204,6 +205,19 @@ def test_t5_is_sampled_as_the_library_does(models, monkeypatch, settings):
     with torch.inference_mode():
         paths = Forecaster(models["t5"], 8, LEVELS)._network.paths(context, 8, 12, seed=11)
     assert np.array_equal(paths, expected.double().numpy())
+
+
+def test_the_paths_of_a_large_t5_are_drawn_in_portions(models, monkeypatch):
+    sampler = Forecaster(models["t5"], 12, LEVELS)._network
+    monkeypatch.setattr(families, "_MEMORY_OF_PATHS", 5 * 4 * 2 * 16 * 31)
+    sizes = []
+    go_on = type(sampler)._go_on
+    monkeypatch.setattr(type(sampler), "_go_on", lambda *given: sizes.append(given[3]) or go_on(*given))
+    with torch.inference_mode():
+        paths = sampler.paths(np.sin(np.arange(30, dtype=np.float32)), 12, 12, seed=1)
+    assert sizes == [5, 5, 2]
+    assert paths.shape == (12, 12)
+    assert not np.array_equal(paths[:5], paths[5:10])
 
 
 def test_the_paths_of_t5_go_on_from_their_own_values(models, monkeypatch):
