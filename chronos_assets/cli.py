@@ -74,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("--format", choices=("table", "json"), default="table")
     query.set_defaults(command=_query)
 
+    july = commands.add_parser("sample-july", help="the month after the built-in sample, to drop into train/")
+    july.add_argument("path", type=Path)
+    july.set_defaults(command=_sample_july)
+
     validate = commands.add_parser("validate", help="everything wrong with a params.json, at once")
     validate.add_argument("path", type=Path)
     validate.set_defaults(command=_validate)
@@ -286,6 +290,16 @@ def _dimensions(pairs: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--dimension {pair}: write NAME=VALUE")
         named[name] = value
     return named
+
+
+def _sample_july(options: argparse.Namespace) -> int:
+    from chronos_assets.timeseries.sample import write_july
+
+    if not options.path.parent.is_dir():
+        raise UsageError(f"{options.path.parent} is not a folder: give a path in the store's train/")
+    write_july(options.path)
+    print(f"{options.path} written")
+    return 0
 
 
 def _validate(options: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chronos_assets.timeseries.quality import CheckOutcome
 
 TABLE_ROWS = 20
+TITLE_LENGTH = 40
 
 Metadata = dict[str, Any]
 
@@ -210,7 +211,7 @@ def _rounded(value: float | None) -> float | None:
 def _sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:
     import numpy as np
 
-    from chronos_assets.timeseries.sparkline import Outlook, sparkline_markdown
+    from chronos_assets.timeseries.sparkline import MARKDOWN_LIMIT, Outlook, escape_markdown, sparkline_markdown
 
     def floats(values: Sequence[float | None]) -> Any:
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
@@ -220,5 +221,7 @@ def _sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:
         low, high = spark.get("low"), spark.get("high")
         band = {} if low is None or high is None else {"low": floats(low), "high": floats(high)}
         outlook = Outlook(history=floats(spark["history"]), median=floats(spark["median"]), **band)
-        pictures.append(sparkline_markdown(str(spark["item"]), outlook))
+        title = f"**{escape_markdown(str(spark['item'])[:TITLE_LENGTH])}**\n\n"
+        picture = sparkline_markdown(str(spark["item"]), outlook, limit=MARKDOWN_LIMIT - len(title))
+        pictures.append(title + picture)
     return pictures

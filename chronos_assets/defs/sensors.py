@@ -74,7 +74,7 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
     def train_files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         # Runs first, then what they made, then the listing: see the module docstring of `defs.plan`.
         run_key = requested_run_key(context.cursor)
-        last_run = run_state(context.instance, run_key) if run_key else None
+        last_run = run_state(context, run_key) if run_key else None
         imported = steps.last_import(group, context.instance)
         params = steps.params_digest(group)
         plan = plan_train_files(
@@ -133,7 +133,7 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
     )
     def new_data_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         keys = requested_run_keys(context.cursor)
-        runs = {key: state for key in keys if (state := run_state(context.instance, key)) is not None}
+        runs = {key: state for key in keys if (state := run_state(context, key)) is not None}
         try:
             dataset = steps.dataset_state(group, context.instance)
             recipe = steps.recipe(group) if dataset else ""
@@ -212,9 +212,12 @@ def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
     return run_outcome_sensor
 
 
-def run_state(instance: dg.DagsterInstance, run_key: str) -> RunState | None:
-    """State of the run that was launched for `run_key`; None if there is none."""
-    records = instance.get_run_records(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1)
+def run_state(context: dg.SensorEvaluationContext, run_key: str) -> RunState | None:
+    """State of the run that this sensor launched for `run_key`; None if there is none."""
+    instance = context.instance
+    # Two groups with the same files and parameters have the same run keys, but never the same sensor.
+    tags = {"dagster/run_key": run_key, "dagster/sensor_name": context.sensor_name}
+    records = instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
     if not records:
         return None
     run = records[0].dagster_run

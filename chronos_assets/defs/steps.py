@@ -43,8 +43,6 @@ DATASET_KEY = "dataset/target_time_series"
 FORECAST_KEY = "forecast"
 REJECTED_KEY = "rejected"
 STAGING_KEY = ".staging"
-# A model without its own word on it is given this many series at once.
-BATCH_SIZE = 32
 PROGRESS_SECONDS = 3.0
 
 
@@ -292,7 +290,7 @@ def forecast_parameters(group: Group, params: ForecastParams, windows: Sequence[
         "filling": asdict(params.filling),
         "windows": [{"key": window.key, "end": window.end.isoformat()} for window in windows],
         "context_length": params.context_length,
-        "batch_size": params.batch_size or BATCH_SIZE,
+        "batch_size": params.batch_size,
         "seed": params.seed,
         "min_observations": params.min_observations,
         "complete_periods": _complete_periods(params),
@@ -399,15 +397,17 @@ def _partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[s
     if not root.is_dir():
         return
     for path in sorted(root.glob("as_of=*")):
-        if path.is_symlink():
-            version = os.readlink(path)
-            yield path.name.removeprefix("as_of="), Path(version).name, _version_manifest(root / version)
+        # A link to a version folder, or an ordinary folder in a store that was copied by hand.
+        version = path.resolve()
+        manifest = version / "manifest.json"
+        if manifest.is_file():
+            yield path.name.removeprefix("as_of="), version.name, _manifest(manifest, manifest.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=100_000)
-def _version_manifest(version: Path) -> Mapping[str, Any]:
-    # A version folder never changes, so that a sensor reads each manifest once, not at every tick.
-    return json.loads((version / "manifest.json").read_bytes())
+def _manifest(path: Path, modified: int) -> Mapping[str, Any]:
+    # Kept while the file is the same, so that a sensor reads each manifest once, not at every tick.
+    return json.loads(path.read_bytes())
 
 
 # --- accuracy ---------------------------------------------------------------------------------------------------------

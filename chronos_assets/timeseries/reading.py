@@ -28,6 +28,8 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
+from chronos_assets.timeseries.inference import column_name
+
 MAX_RECORD_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -313,11 +315,14 @@ def csv_layout(
 
 
 def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
-    """Columns by name, without regard to case. Raises FileProblem where a needed one is missing or there twice."""
+    """Columns by name, without regard to case and to characters that no schema may hold.
+
+    Raises FileProblem where a needed one is missing or there twice.
+    """
     places: dict[str, list[int]] = {}
     for place, column in enumerate(columns):
-        places.setdefault(column.strip().casefold(), []).append(place)
-    missing = [column for column in schema.required if column.casefold() not in places]
+        places.setdefault(_folded(column), []).append(place)
+    missing = [column for column in schema.required if _folded(column) not in places]
     if missing:
         listed = " or ".join(repr(column) for column in missing)
         raise FileProblem(
@@ -326,12 +331,17 @@ def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
             "rename the file's columns, or say in params.json which they are (Schema, or Chronos.Columns)",
         )
     for column in schema.names:
-        if len(places.get(column.casefold(), ())) > 1:
+        if len(places.get(_folded(column), ())) > 1:
             raise FileProblem(name, f"the column {column!r} is there more than once", "keep one of them")
-    known = {column.casefold(): column for column in schema.names}
+    known = {_folded(column): column for column in schema.names}
     positions = {known[key]: found[0] for key, found in places.items() if key in known}
-    ignored = tuple(column for column in columns if column.strip() and column.strip().casefold() not in known)
+    ignored = tuple(column for column in columns if column.strip() and _folded(column) not in known)
     return Layout(positions, len(columns), ignored)
+
+
+def _folded(name: str) -> str:
+    """A header's name as it is compared: "Order Quantity" is the schema's `order_quantity`, which can hold no blank."""
+    return column_name(name).casefold() if name.strip() else ""
 
 
 def _first_record(stream: IO[bytes], delimiter: str) -> Record | None:
@@ -342,9 +352,9 @@ def _first_record(stream: IO[bytes], delimiter: str) -> Record | None:
 def _choose(candidates: dict[str, Record | None], schema: Schema) -> tuple[str, Record]:
     """The delimiter that fits the first record, and the record split by it."""
     records = {delimiter: record for delimiter, record in candidates.items() if record is not None}
-    needed = {column.casefold() for column in schema.required}
+    needed = {_folded(column) for column in schema.required}
     for delimiter, record in records.items():
-        if needed <= {field.decode(errors="replace").strip().casefold() for field in record.fields or []}:
+        if needed <= {_folded(field.decode(errors="replace")) for field in record.fields or []}:
             return delimiter, record
     for delimiter, record in records.items():
         if len(record.fields or []) >= len(schema.names):
@@ -355,12 +365,12 @@ def _choose(candidates: dict[str, Record | None], schema: Schema) -> tuple[str, 
 def _is_header(
     names: Sequence[str], schema: Schema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
 ) -> bool:
-    folded = {column.casefold() for column in names}
-    if {column.casefold() for column in schema.required} <= folded:
+    folded = {_folded(column) for column in names}
+    if {_folded(column) for column in schema.required} <= folded:
         return True
     when, target = schema.names.index(schema.timestamp), schema.names.index(schema.target)
     if len(names) > when and is_timestamp(names[when]):
         return False
-    if folded & {column.casefold() for column in schema.names}:
+    if folded & {_folded(column) for column in schema.names}:
         return True
     return len(names) == len(schema.names) and not is_target(names[target])

@@ -44,12 +44,13 @@ def test_each_partition_has_its_own_as_of_pictures_and_model(done: Line) -> None
         metadata = done.metadata("forecasts", key)
         assert metadata["context_end"] == f"{key}T23:00:00"
         assert metadata["series"] == 3
+        assert "client" in metadata["picture_1"].splitlines()[0]
         assert metadata["dagster/partition_row_count"] == 72
         assert metadata["published"] is (key == LAST)
         assert metadata["windows_in_run"] == 5
         assert len(metadata["model_digest"]) == 64
         for number in (1, 2, 3):
-            assert metadata[f"picture_{number}"].startswith("![")
+            assert "](data:image/svg+xml;base64," in metadata[f"picture_{number}"]
             assert len(metadata[f"picture_{number}"]) < 1000
 
 

@@ -27,7 +27,10 @@ class Daemon:
 
     def tick(self, name: str) -> dg.SensorResult:
         context = dg.build_sensor_context(
-            instance=self.line.instance, cursor=self.cursors.get(name), repository_def=self.repository
+            instance=self.line.instance,
+            cursor=self.cursors.get(name),
+            repository_def=self.repository,
+            sensor_name=name,
         )
         result = self.repository.get_sensor_def(name)(context)
         assert isinstance(result, dg.SensorResult)
@@ -37,13 +40,14 @@ class Daemon:
         return result
 
     def launch(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        name = "train_files_sensor" if str(request.run_key).startswith("import") else "new_data_sensor"
         assert request.run_key
         assert not self.line.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": request.run_key}))
         result = self.line.definitions.resolve_job_def(str(request.job_name)).execute_in_process(
             instance=self.line.instance,
             partition_key=request.partition_key,
             asset_selection=list(request.asset_selection or ()),
-            tags={**request.tags, "dagster/run_key": request.run_key},
+            tags={**request.tags, "dagster/run_key": request.run_key, "dagster/sensor_name": name},
             raise_on_error=False,
             run_config={"loggers": {"console": {}}},
         )
