@@ -1,0 +1,118 @@
+"""Who may import whom, read from the source: lazy imports and those for type checkers count too."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import chronos_assets
+
+PACKAGE = Path(chronos_assets.__file__).parent
+
+CLOUD = {"boto3", "botocore", "sagemaker", "sagemaker_core", "dagster_aws", "s3fs"}
+DAGSTER = {"dagster", "dagster_graphql", "dagster_webserver", "dagster_aws"}
+NETWORKS = {"torch", "chronos", "transformers", "safetensors", "gluonts", "peft", "accelerate"}
+
+# Part -> the other parts of the package that it may import. The most exact name of a module counts.
+OURS = {
+    "json_document": set(),
+    "settings": set(),
+    "params": {"params_reader", "json_document", "timeseries"},
+    "params_reader": {"params", "json_document", "timeseries"},
+    "timeseries": {"params"},
+    "kernelsynth": set(),
+    "models": {"kernelsynth", "timeseries"},
+    "workloads": {"timeseries", "kernelsynth", "models", "params"},
+    # The contract is all that a launcher knows of a workload: variables and folders.
+    "platforms": {"params", "timeseries", "workloads.contract"},
+    # A description of a model is read from its files, without torch.
+    "defs": {"platforms", "params", "settings", "timeseries", "models.checkpoints"},
+    "definitions": {"defs", "settings"},
+    "cli": {"definitions", "defs", "settings", "params", "timeseries", "platforms.base", "models.checkpoints"},
+}
+THEIRS = {
+    "timeseries": CLOUD | DAGSTER | NETWORKS | {"dagster_pipes"},
+    "kernelsynth": CLOUD | DAGSTER | NETWORKS | {"dagster_pipes"},
+    "models": CLOUD | DAGSTER | {"dagster_pipes"},
+    "workloads": CLOUD | DAGSTER,
+    "platforms": NETWORKS,
+    "defs": CLOUD | NETWORKS,
+    "definitions": CLOUD | NETWORKS,
+    "cli": CLOUD | NETWORKS,
+    "params": CLOUD | DAGSTER | NETWORKS,
+    "params_reader": CLOUD | DAGSTER | NETWORKS,
+}
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every module (or name in a module) that a file imports, wherever it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} is a relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def _files(part: str) -> list[Path]:
+    module = PACKAGE / f"{part}.py"
+    return [module] if module.exists() else sorted((PACKAGE / part).rglob("*.py"))
+
+
+def test_every_part_of_the_package_has_its_rule() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts - {"__init__"} == set(OURS)
+
+
+@pytest.mark.parametrize("part", OURS)
+def test_a_part_imports_only_parts_that_it_may_know(part: str) -> None:
+    allowed = {part, *OURS[part]}
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line} imports {name}"
+        for path in _files(part)
+        for line, name in _imports(path)
+        if name.startswith("chronos_assets.")
+        and not any(f"{name}.".startswith(f"chronos_assets.{other}.") for other in allowed)
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("part", THEIRS)
+def test_a_part_imports_no_library_that_it_must_not_know(part: str) -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line} imports {name}"
+        for path in _files(part)
+        for line, name in _imports(path)
+        if name.split(".")[0] in THEIRS[part]
+    ]
+    assert not found
+
+
+def test_only_the_platforms_may_know_a_cloud() -> None:
+    everywhere = [(path, name) for path in PACKAGE.rglob("*.py") for _, name in _imports(path)]
+    assert {path.relative_to(PACKAGE).parts[0] for path, name in everywhere if name.split(".")[0] in CLOUD} <= {
+        "platforms"
+    }
+
+
+def test_the_environment_is_read_where_it_is_said_to_be() -> None:
+    readers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(
+            isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    }
+    assert readers == {
+        "settings.py",
+        # The command hands it on to Dagster's server, the launcher to its children.
+        "cli.py",
+        "platforms/local/jobs.py",
+        # A program in a container finds its folders, and sets what its libraries read.
+        "workloads/contract.py",
+        "workloads/forecast.py",
+        "workloads/pretrain.py",
+        "models/checkpoints.py",
+    }
