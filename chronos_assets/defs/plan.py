@@ -25,45 +25,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from chronos_assets.defs.listing import (
-    Scan,
-    Snapshot,
-    compare,
-    describe_ignored,
-    is_train_file,
-    listing_digest,
-)
+from chronos_assets.defs.listing import Scan, Snapshot, compare, describe_ignored
 from chronos_assets.defs.windows import Window, next_window, window_for_key, window_of
 from chronos_assets.platforms.base import ObjectInfo
 from chronos_assets.settings import Cadence
-
-__all__ = [
-    "AccuracyState",
-    "DataPlan",
-    "DataPolicy",
-    "DataRequest",
-    "DatasetState",
-    "ForecastState",
-    "Imported",
-    "Observed",
-    "RunState",
-    "RunStatus",
-    "TrainPlan",
-    "TrainPolicy",
-    "TrainRequest",
-    "Window",
-    "is_train_file",
-    "listing_digest",
-    "next_window",
-    "plan_new_data",
-    "plan_train_files",
-    "requested_run_key",
-    "requested_run_keys",
-    "resume_after",
-    "ticks",
-    "window_for_key",
-    "window_of",
-]
 
 CURSOR_VERSION = 1
 DEADLINE_EVERY = 256  # objects between two looks at the time

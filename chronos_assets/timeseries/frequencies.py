@@ -1,8 +1,8 @@
 """Frequencies of a time series and the regular grid of periods that one defines.
 
 Here belong: the names Amazon Forecast gives to frequencies, their length and season, and the arithmetic between
-timestamps and period numbers (in numpy and, with the same answers, in DuckDB SQL). Reading timestamps from text does
-not (see `timestamp_format`), nor does choosing a frequency for a file (see `inference`).
+timestamps and period numbers. Reading timestamps from text does not (see `timestamp_format`), nor does choosing a
+frequency for a file (see `inference`).
 
 A `Grid` cuts the whole time line into periods numbered by *ordinals*. Multiples need an anchor, so that "2H" means the
 same pairs of hours in every file; the anchors are (before the boundary of `Alignment` is added):
@@ -89,15 +89,6 @@ _SECONDS = {
 # Periods in one season of n = 1, as gluonts.time_feature.get_seasonality has them.
 _SEASONS = {Unit.MINUTE: 1440, Unit.HOUR: 24, Unit.DAY: 1, Unit.WEEK: 1, Unit.MONTH: 12, Unit.YEAR: 1}
 
-_ISO_8601 = {
-    Unit.MINUTE: "PT{}M",
-    Unit.HOUR: "PT{}H",
-    Unit.DAY: "P{}D",
-    Unit.WEEK: "P{}W",
-    Unit.MONTH: "P{}M",
-    Unit.YEAR: "P{}Y",
-}
-
 _WORDS = {
     Unit.MINUTE: "minute",
     Unit.HOUR: "hour",
@@ -167,11 +158,6 @@ class Frequency:
         if self.n == 1 and self.unit is not Unit.MINUTE:
             return self.unit.value
         return f"{self.n}{self.unit.value}"
-
-    @property
-    def iso8601(self) -> str:
-        """The ISO 8601 duration of one period: "PT30M", "PT1H", "P1M"."""
-        return _ISO_8601[self.unit].format(self.n)
 
     @property
     def approximate_seconds(self) -> float:
@@ -302,43 +288,6 @@ class Grid:
         """The starts of `count` successive periods, from the one that holds `first`."""
         return self.start(self.ordinal(np.asarray(first)) + np.arange(count, dtype=np.int64))
 
-    def sql_ordinal(self, expression: str) -> str:
-        """DuckDB SQL for the BIGINT ordinal of a TIMESTAMP expression; agrees with `ordinal`, and is NULL for NULL.
-
-        `expression` is SQL of the caller's own making (a quoted column name), never text from the data. It occurs
-        several times in the answer, so give it something cheap.
-        """
-        unit, n = self.frequency.unit, self.frequency.n
-        if unit in _MICROSECONDS:
-            return _sql_floor_divide(f"(epoch_us({expression}) - ({self._anchor}))", n * _MICROSECONDS[unit])
-        day, hour = self.alignment.day_of_month or 1, self.alignment.hour or 0
-        before = "FALSE"
-        if (day, hour) != (1, 0):
-            first_day = f"least({day}, day(last_day({expression})))"
-            before = (
-                f"(day({expression}) < {first_day} "
-                f"OR (day({expression}) = {first_day} AND hour({expression}) < {hour}))"
-            )
-        if unit is Unit.MONTH:
-            months = f"(12 * (year({expression}) - 1970) + month({expression}) - 1 - CAST({before} AS BIGINT))"
-            return _sql_floor_divide(months, n)
-        month = self.alignment.month or 1
-        before = f"(month({expression}) < {month} OR (month({expression}) = {month} AND {before}))"
-        return _sql_floor_divide(f"(year({expression}) - 1970 - CAST({before} AS BIGINT))", n)
-
-    def sql_start(self, expression: str) -> str:
-        """DuckDB SQL for the TIMESTAMP at which the period of a BIGINT ordinal expression starts (see `start`)."""
-        unit, n = self.frequency.unit, self.frequency.n
-        if unit in _MICROSECONDS:
-            return f"make_timestamp(CAST({expression} AS BIGINT) * {n * _MICROSECONDS[unit]} + ({self._anchor}))"
-        months = f"CAST({expression} AS INTEGER) * {n if unit is Unit.MONTH else 12 * n}"
-        if unit is Unit.YEAR:
-            months += f" + {(self.alignment.month or 1) - 1}"
-        first = f"(DATE '1970-01-01' + to_months({months}))"
-        day, hour = self.alignment.day_of_month or 1, self.alignment.hour or 0
-        shift = f" + to_days(CAST(least({day}, day(last_day({first}))) - 1 AS INTEGER))" if day > 1 else ""
-        return f"CAST({first}{shift} + to_hours({hour}) AS TIMESTAMP)"
-
     @property
     def _anchor(self) -> int:
         """Start of period 0 of a unit of fixed length, in microseconds since 1970-01-01."""
@@ -367,11 +316,3 @@ def _microseconds(timestamps: Timestamps) -> Any:
     if np.isnat(array).any():
         raise ValueError("a timestamp is missing (NaT); rows without a timestamp have no place on a grid")
     return array.astype("datetime64[us]").astype(np.int64)
-
-
-def _sql_floor_divide(dividend: str, divisor: int) -> str:
-    """Division rounded towards minus infinity, as numpy's; DuckDB's `//` rounds towards zero."""
-    if divisor == 1:
-        return f"CAST({dividend} AS BIGINT)"
-    positive_remainder = f"(({dividend} % {divisor} + {divisor}) % {divisor})"
-    return f"CAST(({dividend} - {positive_remainder}) // {divisor} AS BIGINT)"

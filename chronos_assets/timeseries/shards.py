@@ -153,13 +153,6 @@ def shard_number(key: Sequence[str], n_shards: int) -> int:
     return key_hash(key) * n_shards // HASHES
 
 
-def find_shard(directory: Path, key: Sequence[str], manifest: Manifest | None = None) -> Path | None:
-    """The shard that would hold a series, None where no series falls there. It may still not have this one."""
-    manifest = manifest or read_manifest(directory)
-    name = shard_name(shard_number(key, manifest.n_shards))
-    return directory / name if any(shard.name == name for shard in manifest.shards) else None
-
-
 def iter_series(
     path: Path, dimensions: Sequence[str] = (), *, until: np.datetime64 | None = None, batch_rows: int = ROW_GROUP
 ) -> Iterator[Series]:

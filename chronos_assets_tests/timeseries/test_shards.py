@@ -14,7 +14,6 @@ from chronos_assets.timeseries.shards import (
     DatasetError,
     Manifest,
     Shard,
-    find_shard,
     iter_series,
     key_hash,
     list_shards,
@@ -136,9 +135,3 @@ class TestPlaces:
         assert len(counts) == 7
         assert (np.abs(counts - 20_000 / 7) < 200).all()
         assert (HASHES - 1) * 7 // HASHES == 6
-
-    def test_a_shard_without_series_is_not_there(self, tmp_path):
-        manifest = manifest_of()
-        keys = [(f"item {number}",) for number in range(50)]
-        found = {find_shard(tmp_path, key, manifest) for key in keys}
-        assert found == {None, tmp_path / "part-00002.parquet"}

@@ -1,14 +1,14 @@
 """Atomic publishing on a local file system: readers see the old files or the new ones, whatever is killed when.
 
-Belongs here: swapping a folder or a file in, and never back in time for the current forecast. Does not belong here:
+Belongs here: swapping a folder in, and never back in time for the current forecast. Does not belong here:
 what is in the files.
 
 A published folder is a symbolic link, `forecast -> .versions/forecast-<digest>`; publishing moves a complete, synced
 folder into `.versions/` and renames a new link over the old one, which POSIX makes one atomic step. Whoever reads
 several files together must open one version: `current(target)`, or a file descriptor of the folder. The version before
-is kept for readers under way, older ones are removed. What a killed publisher leaves lies in `.versions/` (or has the
-one name that the next publisher of the file uses) and goes with the next publishing. `flock` on `.versions/lock` takes
-publishers in one folder one after another; the kernel frees it when its holder dies.
+is kept for readers under way, older ones are removed. What a killed publisher leaves lies in `.versions/` and goes with
+the next publishing. `flock` on `.versions/lock` takes publishers in one folder one after another; the kernel frees it
+when its holder dies.
 
 POSIX only (Linux, macOS).
 """
@@ -93,30 +93,6 @@ def published_as_of(target: Path) -> datetime | None:
         return None
     except ValueError as error:
         raise PublishError(f"{path} holds no ISO time ({error}): remove that file and run again") from error
-
-
-def publish_file(path: Path, content: bytes | Path) -> None:
-    """Make `path` hold `content` (bytes, or those of another file), atomically and synced to disk.
-
-    Raises:
-        PublishError: `path` is a folder.
-    """
-    if path.is_dir():
-        raise PublishError(f"{path} is a folder: move it away and run again")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.partial"
-    # The one name that all publishers of `path` write to: nothing piles up after kills. Its own lock tells whose it is.
-    with locked_file(partial) as descriptor:
-        os.ftruncate(descriptor, 0)
-        if isinstance(content, bytes):
-            _write_all(descriptor, content)
-        else:
-            with content.open("rb") as source:
-                while block := source.read(1 << 20):
-                    _write_all(descriptor, block)
-        os.fsync(descriptor)
-        os.replace(partial, path)
-    _sync_folder(path.parent)
 
 
 def current(target: Path) -> Path:
@@ -294,12 +270,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _naive(instant: datetime) -> datetime:

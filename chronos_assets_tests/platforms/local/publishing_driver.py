@@ -24,7 +24,6 @@ from chronos_assets.platforms.local.publishing import (
     AS_OF_FILE,
     VERSIONS,
     publish_directory,
-    publish_file,
     publish_forecast,
 )
 
@@ -222,27 +221,6 @@ def scenario_forecast(folder: Path) -> dict:
     )
 
 
-def scenario_file(folder: Path) -> dict:
-    """One file."""
-    contents = {name: f"{name}\n" * 50_000 for name in ("old", "new")}
-
-    def check(place: Path) -> bool:
-        text = (place / "params.json").read_text()
-        assert text in contents.values()
-        return text == contents["new"]
-
-    def tidy(place: Path) -> None:
-        assert [path.name for path in place.iterdir()] == ["params.json"]
-
-    return every_step(
-        folder,
-        lambda place: publish_file(place / "params.json", contents["old"].encode()),
-        lambda place: publish_file(place / "params.json", contents["new"].encode()),
-        check,
-        tidy,
-    )
-
-
 def watch(target: Path, stop: Path, counts: Path) -> None:
     """Read until told to stop; a mix of versions, or a version older than one seen before, ends with an error."""
     reads, highest, versions = 0, 0, set()
@@ -327,31 +305,6 @@ def scenario_together(folder: Path) -> dict:
         return {"publishings": 120}
 
     return with_readers(folder, work)
-
-
-def scenario_files_together(folder: Path) -> dict:
-    """Writers of one file at the same time: a reader gets one of their contents, whole."""
-    size = 300_000
-    path = folder / "params.json"
-    publish_file(path, b"0" * size)
-
-    def writer(digit: int) -> None:
-        for _ in range(60):
-            publish_file(path, str(digit).encode() * size)
-
-    def reader() -> None:
-        while not (folder / "stop").exists():
-            content = path.read_bytes()
-            assert len(content) == size, f"{len(content)} bytes"
-            assert len(set(content)) == 1, "a mix"
-
-    readers = [fork(reader) for _ in range(2)]
-    writers = [fork(lambda digit=digit: writer(digit)) for digit in range(1, 4)]
-    statuses = [wait(pid) for pid in writers]
-    (folder / "stop").touch()
-    assert statuses + [wait(pid) for pid in readers] == [0] * 5
-    assert sorted(entry.name for entry in folder.iterdir()) == ["params.json", "stop"]
-    return {"publishings": 180}
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from chronos_assets.platforms.local.publishing import (
     current,
     folder_digest,
     publish_directory,
-    publish_file,
     publish_forecast,
     published_as_of,
 )
@@ -231,21 +230,6 @@ def test_an_instant_that_cannot_be_read_is_told(tmp_path, stage):
         publish_forecast(target, stage(a="2"), NOON)
 
 
-def test_a_file_is_replaced_whole_from_bytes_or_another_file(tmp_path):
-    path = tmp_path / "new folder" / "params.json"
-    publish_file(path, b"one")
-    assert path.read_bytes() == b"one"
-    source = tmp_path / "source"
-    source.write_bytes(b"x" * 3_000_000)
-    publish_file(path, source)
-    assert path.read_bytes() == source.read_bytes()
-    publish_file(path, b"short")
-    assert path.read_bytes() == b"short"
-    assert [entry.name for entry in path.parent.iterdir()] == ["params.json"]
-    with pytest.raises(PublishError, match="is a folder"):
-        publish_file(path.parent, b"x")
-
-
 @pytest.mark.parametrize(
     ("scenario", "least"),
     [
@@ -255,7 +239,6 @@ def test_a_file_is_replaced_whole_from_bytes_or_another_file(tmp_path):
         ("ordinary_folder", 60),
         ("other_file_system", 100),
         ("forecast", 70),
-        ("file", 10),
     ],
 )
 def test_killed_at_every_step_readers_see_old_or_new_and_a_rerun_completes(
@@ -282,10 +265,6 @@ def test_publishers_at_the_same_time_leave_the_latest_as_of_and_never_go_back(me
     record_property("counts", counts)
     assert counts["publishings"] == 120
     assert counts["reads"] > 100
-
-
-def test_writers_of_one_file_at_the_same_time_never_mix(memory_folder):
-    assert drive("files_together", memory_folder) == {"publishings": 180}
 
 
 def drive(scenario: str, folder: Path) -> dict[str, int]:
