@@ -15,19 +15,18 @@ POSIX only (Linux, macOS), as `publishing`.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chronos_assets.params import ForecastParams, quantile_name
 from chronos_assets.platforms.base import Store, StoreError
+from chronos_assets.platforms.local.locks import locked_file
 from chronos_assets.platforms.local.publishing import current
 from chronos_assets.timeseries.columns import forecast_types, quantile_columns
 from chronos_assets.timeseries.shards import MANIFEST, list_shards
@@ -118,7 +117,7 @@ class LocalTables:
         database = self.database(store)
         folder = database.parent
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_refresher(folder):
+        with locked_file(folder / ".lock"):  # one refresh at a time
             leftovers = folder / ".building"
             shutil.rmtree(leftovers, ignore_errors=True)
             for _ in range(_ATTEMPTS):
@@ -359,17 +358,6 @@ def _accuracy_columns(params: ForecastParams) -> dict[str, str]:
 def _create_empty(connection: DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
     described = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns.items())
     connection.execute(f"CREATE TABLE {identifier(table)} ({described})")
-
-
-@contextmanager
-def _only_refresher(folder: Path) -> Iterator[None]:
-    """One refresh at a time; the kernel frees the lock of a killed one."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _swap_in(built: Path, database: Path) -> None:
