@@ -1,6 +1,7 @@
-"""Environment variables -> one typed, frozen `Settings`. Nothing else of the package reads the environment.
+"""Environment variables -> one typed, frozen `Settings`. No other module takes a setting from the environment.
 
-(The one exception is the job contract: a workload finds its folders through `CHRONOS_ML_ROOT`, as a container would.)
+What else reads it: a workload, which finds its folders through `CHRONOS_ML_ROOT` as a container would; whatever starts
+another process, which hands it on; and the cache of downloaded models, which lies where `XDG_CACHE_HOME` says.
 """
 
 from __future__ import annotations
@@ -70,7 +71,6 @@ class Settings:
             return values.get(name, "").strip() or default
 
         partitions = _one_of("CHRONOS_PARTITIONS", text("CHRONOS_PARTITIONS", "daily"), get_args(Cadence))
-        _one_of("CHRONOS_DEPLOYMENT", text("CHRONOS_DEPLOYMENT", "local"), ("local",))
         return cls(
             store=text("CHRONOS_STORE", cls.store),
             partitions=cast(Cadence, partitions),
