@@ -57,9 +57,8 @@ def main() -> None:
         together = run("forecasts", tags=dict(zip(RANGE_TAGS, (chosen[0], chosen[-1]), strict=True)))
     alone, shared = statistics.median(singles), together / len(chosen)
     print(f"one run of {len(chosen)} partitions: {together:.1f} s, {shared:.2f} s per partition")
-    print(
-        f"one run per partition: {alone:.2f} s per partition (median of {len(singles)}, {min(singles):.2f} to {max(singles):.2f})"
-    )
+    spread = f"median of {len(singles)}, {min(singles):.2f} to {max(singles):.2f}"
+    print(f"one run per partition: {alone:.2f} s per partition ({spread})")
     print(f"ratio: {alone / shared:.1f}")
 
 

@@ -254,7 +254,7 @@ class Forecaster:
         return wanted, mean_of_quantiles(ordered, self._network.levels), crossed.sum(axis=1)
 
     def _try_rows(self, network: QuantileNetwork) -> bool:
-        """Whether a row's bits depend on its place or its neighbours in a batch of this model on this machine."""
+        """Whether a row's bits are the same at any place and beside any neighbours, in this model on this machine."""
         length = self._bucket(min(256, self.context_length))
         rows = torch.from_numpy(np.random.default_rng(0).normal(size=(self.batch_size, length)).astype(np.float32))
         with _single_threaded(), torch.inference_mode():
