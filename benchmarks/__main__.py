@@ -1,4 +1,4 @@
-"""Every benchmark at a small size, one after another: `python -m benchmarks`. README.md beside this has the full ones."""
+"""The benchmarks of speed and memory at small sizes, one after another: `python -m benchmarks`. The full ones: README.md."""
 
 from __future__ import annotations
 

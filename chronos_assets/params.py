@@ -14,7 +14,7 @@ Columns            field of the domain -> column of the schema, where a file has
                    ({"item_id": "Model_ID"}); "item_id": null says that the files hold one series and no item column
 BadRows            "fail" (default): a bad row fails the import; "quarantine": it is set aside and the import goes on
 TimeZone           IANA name; timestamps with an offset become clock times of this zone (default UTC)
-ContextLength      most recent observations that a forecast sees (default: the model's own)
+ContextLength      most recent periods that a forecast sees (default: the model's own)
 BatchSize          series per forward pass (default: chosen by the job)
 Seed               seed of everything random (default 0)
 MinObservations    series with fewer observed values are not forecast, and named (default 1)

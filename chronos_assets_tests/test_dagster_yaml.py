@@ -1,0 +1,66 @@
+"""dagster.yaml and workspace.yaml: they load, and hold what a laptop needs. Each number here was a trap without it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
+
+from chronos_assets.definitions import build_definitions
+from chronos_assets.settings import Settings
+from chronos_assets_tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    shutil.copy(REPOSITORY / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        yield instance
+
+
+def test_it_needs_no_server_and_keeps_everything_in_its_folder(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    assert instance.root_directory == str(tmp_path)
+    assert {type(part).__name__ for part in (instance.event_log_storage, instance.run_storage)} == {
+        "SqliteEventLogStorage",
+        "SqliteRunStorage",
+    }
+    assert not instance.telemetry_enabled
+    assert not instance.nux_enabled
+
+
+def test_a_cancelled_run_gives_its_slot_back_and_no_run_is_resumed(instance: dg.DagsterInstance) -> None:
+    assert instance.run_monitoring_enabled
+    assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] > 0
+    assert instance.run_monitoring_max_resume_run_attempts == 0
+    assert instance.run_monitoring_start_timeout_seconds > 0
+    assert instance.run_monitoring_cancel_timeout_seconds > 0
+
+
+def test_a_crashed_run_is_tried_once_more_and_a_failed_step_is_not(instance: dg.DagsterInstance) -> None:
+    assert instance.run_retries_enabled
+    assert instance.run_retries_max_retries == 1
+    assert instance.run_retries_retry_on_asset_or_op_failure is False
+
+
+def test_runs_queue_and_one_model_is_in_memory_at_a_time(instance: dg.DagsterInstance) -> None:
+    assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+    concurrency = instance.get_concurrency_config()
+    assert concurrency.run_queue_config is not None
+    assert concurrency.run_queue_config.max_concurrent_runs > 1
+    assert concurrency.pool_config.default_pool_limit == 1
+    assert build_definitions(Settings()).resolve_assets_def("forecasts").op.pool == "model"
+
+
+def test_ticks_are_forgotten_after_a_while(instance: dg.DagsterInstance) -> None:
+    for kind in (InstigatorType.SENSOR, InstigatorType.SCHEDULE):
+        days = instance.get_tick_retention_settings(kind)
+        assert all(number > 0 for status, number in days.items() if status.value != "STARTED")
+
+
+def test_the_workspace_loads_the_definitions() -> None:
+    (target,) = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())["load_from"]
+    assert target["python_module"]["module_name"] == "chronos_assets.definitions"

@@ -1,0 +1,132 @@
+"""The README is true: its commands, variables, options, defaults and paths are those of the code, and none is left out."""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from chronos_assets import params
+from chronos_assets.cli import _parser
+from chronos_assets.defs.local_run import run_main_job
+from chronos_assets.params import ParamsError, parse_params
+from chronos_assets.settings import Settings
+from chronos_assets.timeseries.sample import sample_params, write_sample
+from chronos_assets_tests.conftest import REPOSITORY
+from chronos_assets_tests.defs.line import PARAMS, hourly_rows, make_line
+from chronos_assets_tests.models.tiny import folder_of
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+def _section(title: str) -> str:
+    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    """Cells of the rows of a section's tables whose first cell is code."""
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _code(cell: str) -> str:
+    found = re.match(r"`([^`]*)`", cell)
+    return found[1] if found else cell
+
+
+def _subcommands() -> dict[str, argparse.ArgumentParser]:
+    (actions,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return actions.choices
+
+
+def test_every_make_target_is_told_and_there() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE))
+    assert targets == set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # type: ignore[index]
+    assert set(re.findall(r"\bmake ([a-z]+)\b(?=[ `\n])", _commands())) == targets
+
+
+def _commands() -> str:
+    """Blocks of commands, and inline code."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return "\n".join([*blocks, *re.findall(r"`[^`\n]+`", README)])
+
+
+def test_every_subcommand_is_told_and_there_with_its_options() -> None:
+    used = re.findall(r"chronos-assets ([a-z][a-z-]*)(.*)", _commands())
+    commands = _subcommands()
+    # `make run` and `make ui` call the commands of the same name.
+    assert {name for name, _ in used} | {"run", "ui"} == set(commands)
+    for name, arguments in used:
+        known = {option for action in commands[name]._actions for option in action.option_strings}
+        assert set(re.findall(r"--[a-z-]+", arguments)) <= known
+
+
+def test_the_item_that_is_asked_for_is_one_of_the_sample(tmp_path: Path) -> None:
+    write_sample(tmp_path)
+    (item,) = re.findall(r"chronos-assets query (\S+)  ", README)
+    (train,) = (tmp_path / "train").iterdir()
+    assert f",{item}\n" in train.read_text()
+    assert parse_params(sample_params()).item_column == "item_id"
+
+
+def test_every_setting_is_told_with_its_default() -> None:
+    told = {_code(name): default for name, default, _ in _rows(_section("Settings"))}
+    assert set(told) == set(re.findall(r"`((?:CHRONOS|DAGSTER)_[A-Z_]+)`", Settings.__doc__ or ""))
+    defaults = {
+        "CHRONOS_STORE": Settings.store,
+        "CHRONOS_PARTITIONS": Settings.partitions,
+        "CHRONOS_PARTITION_START": f"{Settings.partition_start} (daily)",
+        "CHRONOS_BASE_MODEL": Settings.base_model,
+        "CHRONOS_MEMORY_LIMIT": Settings.memory_limit,
+        "CHRONOS_SETTLE_SECONDS": f"{Settings.settle_seconds:g}",
+        "CHRONOS_SENSOR_SECONDS": f"{Settings.sensor_interval_seconds}",
+        "CHRONOS_UI_URL": Settings.ui_url,
+        "CHRONOS_OWNERS": ",".join(Settings.owners),
+        "CHRONOS_KEY_PREFIX": "/".join(Settings.key_prefix) or "none",
+        "DAGSTER_HOME": "<store>/.dagster",
+    }
+    assert {name: _code(default) for name, default in told.items()} == defaults
+
+
+def test_no_variable_is_left_out_or_made_up() -> None:
+    told = set(re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", README))
+    read = {
+        name
+        for path in (REPOSITORY / "chronos_assets").rglob("*.py")
+        for name in re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", path.read_text())
+        # Between a launcher and its workload: nothing for a user to set.
+        if not name.startswith("CHRONOS_ML_")
+    }
+    assert told == read
+
+
+def test_every_option_of_our_own_in_params_json_is_told() -> None:
+    told = {_code(name) for name, _, _ in _rows(_section("Your data"))} - {"Chronos."}
+    assert told == set(re.findall(r"^([A-Z][A-Za-z]+) {3,}\S", params.__doc__ or "", re.MULTILINE))
+    document = {**PARAMS, "Chronos": {name: [] for name in (*told, "Nonsense")}}
+    with pytest.raises(ParamsError) as error:
+        parse_params(document)
+    problems = [str(problem) for problem in error.value.problems]
+    assert len(problems) == len(told) + 1
+    assert [problem for problem in problems if "is unknown" in problem] == [
+        "Chronos.Nonsense = []: this key is unknown; remove it"
+    ]
+
+
+def test_the_store_has_the_paths_that_are_told_and_no_others(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = make_line(tmp_path, instance, model=str(folder_of("bolt")), days=4)
+        line.put("params.json", json.dumps({**PARAMS, "Chronos": {"BadRows": "quarantine"}}))
+        line.put("train/late.csv", "\n".join([*hourly_rows(1), "2024-01-02 00:00:00,oops,client_a"]) + "\n")
+        run_main_job(line.group, line.definitions, instance, backtest_windows=1)
+    told = re.findall(r"^(\S+)", _section("The store").split("```")[1], re.MULTILINE)
+    for path in told:
+        pattern = path.replace("<key>", "*").rstrip("/")
+        assert list(tmp_path.glob(pattern)), f"{path} is in the README, but no run writes it"
+    shown = {path.split("/")[0] for path in told}
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == shown
