@@ -266,17 +266,6 @@ class Forecaster:
         return np.array_equal(reference, reversed_order[::-1]) and np.array_equal(reference[0], alone[0])
 
 
-def forecast_batch(
-    model: LoadedModel,
-    contexts: Sequence[NDArray[np.floating]],
-    horizon: int,
-    levels: Sequence[float],
-    **options: int | None,
-) -> BatchForecast:
-    """`Forecaster(model, horizon, levels, **options).forecast(contexts)`, for callers with one batch of series."""
-    return Forecaster(model, horizon, levels, **options).forecast(contexts)  # type: ignore[arg-type]
-
-
 def available_cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -106,14 +106,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class CsvLayout(Layout):
-    """A `Layout` of a CSV file. header_line: the line of the header record, None without one.
-
-    first_line: the line on which the first record begins (empty lines may precede it).
-    """
+    """A `Layout` of a CSV file. header_line: the line of the header record, None without one."""
 
     delimiter: str = ","
     header_line: int | None = None
-    first_line: int = 1
 
 
 def is_parquet(path: Path, name: str) -> bool:
@@ -309,9 +305,9 @@ def csv_layout(
     names = [field.decode(errors="replace").strip() for field in first.fields or []]
     if not _is_header(names, schema, is_timestamp, is_target):
         positions = {column: place for place, column in enumerate(schema.names)}
-        return CsvLayout(positions, len(schema.names), (), delimiter, None, first.line)
+        return CsvLayout(positions, len(schema.names), (), delimiter, None)
     found = named_layout(name, names, schema)
-    return CsvLayout(found.positions, found.columns, found.ignored, delimiter, first.line, first.line)
+    return CsvLayout(found.positions, found.columns, found.ignored, delimiter, first.line)
 
 
 def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:

@@ -6,7 +6,7 @@ import torch
 
 from chronos_assets.models import families
 from chronos_assets.models.checkpoints import QuantileRangeError
-from chronos_assets.models.forecasting import Forecaster, forecast_batch
+from chronos_assets.models.forecasting import BatchForecast, Forecaster
 from chronos_assets.models.loading import LoadedModel, load_model
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.models.tiny_levels import LEVELS_9, LEVELS_21
@@ -18,6 +18,10 @@ LEVELS = (0.1, 0.5, 0.75, 0.99)
 @pytest.fixture(scope="module")
 def models() -> dict[str, LoadedModel]:
     return {family: load_model(tiny.folder_of(family), device="cpu") for family in FAMILIES}
+
+
+def forecast_batch(model: LoadedModel, contexts, horizon: int, levels, **options) -> BatchForecast:
+    return Forecaster(model, horizon, levels, **options).forecast(contexts)
 
 
 def awkward_series() -> dict[str, np.ndarray]:
