@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from chronos_assets.timeseries.shards import Manifest
 
 PARAMS_KEY = "params.json"
+DRAFT_KEY = "params.draft.json"
 TRAIN_KEY = "train"
 DATASET_KEY = "dataset/target_time_series"
 FORECAST_KEY = "forecast"
+TABLES_KEY = "tables/forecast.duckdb"
 REJECTED_KEY = "rejected"
 STAGING_KEY = ".staging"
 PROGRESS_SECONDS = 3.0
@@ -82,7 +84,7 @@ def read_params(group: Group) -> ForecastParams:
     """`params.json` of the store; without one it is inferred from the train files, and written for the user to keep.
 
     Raises:
-        dg.Failure: it has errors (all are named), or nothing can be inferred.
+        dg.Failure: it has errors (all are named), or it can't be inferred; `params.draft.json` then has what can.
     """
     if not group.store.exists(PARAMS_KEY):
         params = _inferred_params(group)
@@ -114,7 +116,12 @@ def _inferred_params(group: Group) -> ForecastParams:
         header, rows = sample_rows(group.store.local_path(newest.key), newest.key)
         return infer(header, rows)
     except (InferenceError, FileProblem) as error:
-        raise dg.Failure(f"there is no {PARAMS_KEY}, and none can be inferred from {newest.key}: {error}") from error
+        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {newest.key}: {error}"
+        draft = error.draft if isinstance(error, InferenceError) else None
+        if draft is not None:
+            group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2) + "\n").encode())
+            reason += f"; correct the draft {group.store.uri(DRAFT_KEY)} and save it as {PARAMS_KEY}"
+        raise dg.Failure(reason) from error
 
 
 def _no_train_files(group: Group) -> dg.Failure:

@@ -198,6 +198,18 @@ def test_without_params_they_are_inferred_and_written_for_the_user(line: Line) -
     assert written["Predictor"]["FeaturizationConfig"]["ForecastFrequency"] == "H"
 
 
+def test_where_params_can_not_be_inferred_a_draft_waits_to_be_corrected(line: Line) -> None:
+    (line.root / "params.json").unlink()
+    rows = [f"2024-01-{1 + hour // 24:02d} {hour % 24:02d}:00:00,{hour},{2 * hour}" for hour in range(96)]
+    line.put("train/demand.csv", "\n".join(["when,much,more", *rows]) + "\n")
+    reason = failure_reason(line.run(["target_time_series"]))
+    draft = line.root / "params.draft.json"
+    assert draft.as_uri() in reason
+    assert not (line.root / "params.json").exists()
+    draft.rename(line.root / "params.json")
+    assert line.run(["target_time_series"]).success
+
+
 def test_an_empty_drop_zone_is_a_clear_failure(line: Line) -> None:
     (line.root / "train" / "demand.csv").unlink()
     assert "no train files" in failure_reason(line.run(["target_time_series"]))
