@@ -178,6 +178,18 @@ def test_only_new_files_are_copied_and_the_newer_one_wins(tmp_path: Path, data: 
     assert "2024-01-13T23:00:00" in result.stdout
 
 
+def test_the_month_after_the_sample_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    written = _run(tmp_path, "sample-july", "train/july.csv")
+    assert written.returncode == 0
+    assert "train/july.csv written" in written.stdout
+    first = (tmp_path / "train" / "july.csv").read_text().split("\n", 1)[0]
+    assert first.startswith("2025-07-01 00:00:00,")
+    nowhere = _run(tmp_path, "sample-july", "elsewhere/july.csv")
+    assert nowhere.returncode == 1
+    assert "elsewhere is not a folder" in nowhere.stderr
+
+
 # --- the real samples -------------------------------------------------------------------------------------------------
 
 

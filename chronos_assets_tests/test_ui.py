@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from chronos_assets_tests.conftest import REPOSITORY
-from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
+from chronos_assets_tests.defs.line import RANGE_TAGS, Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
@@ -155,6 +156,37 @@ def test_a_dropped_file_is_seen_imported_and_forecast_and_the_old_window_scored(
     ui.page.get_by_text("Materialized", exact=True).first.wait_for()
     ui.page.goto(f"{ui.url}/assets/forecast_accuracy?view=partitions&partition=2024-01-04")
     ui.page.get_by_text("wql_seasonal_naive", exact=True).first.wait_for()
+
+
+BACKFILL = """mutation ($range: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $range) { __typename ... on PythonError { message } }
+}"""
+
+
+def test_a_range_selected_for_a_backfill_is_one_run_and_leaves_the_current_forecast(ui: Ui) -> None:
+    """What the dialog's button sends, and what comes of it."""
+    current = (ui.line.root / "forecast" / "manifest.json").read_bytes()
+    keys = ["2024-01-02", "2024-01-03"]
+    selected = {"assetSelection": [{"path": ["forecasts"]}], "partitionNames": keys}
+    answer = _graphql(ui, BACKFILL, range=selected)
+    assert answer["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", answer
+    deadline = time.monotonic() + STEP_SECONDS
+    while not all((ui.line.root / "history" / f"as_of={key}" / "forecast.parquet").exists() for key in keys):
+        assert time.monotonic() < deadline, "the backfill made no forecasts"
+        time.sleep(1)
+    ui.page.goto(f"{ui.url}/assets/forecasts?view=partitions&partition=2024-01-02")
+    ui.page.get_by_text("Materialized", exact=True).first.wait_for()
+    runs = _graphql(ui, "{ runsOrError { ... on Runs { results { tags { key value } } } } }")["runsOrError"]["results"]
+    tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
+    (backfill,) = [run for run in tags if "dagster/backfill" in run]
+    assert [backfill[tag] for tag in RANGE_TAGS] == keys
+    assert (ui.line.root / "forecast" / "manifest.json").read_bytes() == current
+
+
+def _graphql(ui: Ui, query: str, **variables: object) -> Any:
+    answer = ui.page.request.post(f"{ui.url}/graphql", data={"query": query, "variables": variables}).json()
+    assert not answer.get("errors"), answer
+    return answer["data"]
 
 
 def test_the_automation_page_shows_the_sensors_running(ui: Ui) -> None:
