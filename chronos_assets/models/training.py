@@ -81,8 +81,8 @@ class TrainingPlan:
     """
 
     seed: int = 20261122
-    steps: int = 20_000
-    decay_steps: int = 4_000
+    steps: int = 6_500
+    decay_steps: int = 2_300
     warmup_steps: int = 300
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -387,7 +387,8 @@ class _State:
     @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Move the average towards the model."""
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
+        for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(value, 1.0 - decay)
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write a checkpoint that is whole or not there: a kill leaves the one before."""
