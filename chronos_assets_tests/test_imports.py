@@ -1,12 +1,17 @@
 """Who may import whom, read from the source: lazy imports and those for type checkers count too."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 import chronos_assets
+from chronos_assets_tests.conftest import REPOSITORY
 
 PACKAGE = Path(chronos_assets.__file__).parent
 
@@ -94,6 +99,17 @@ def test_only_the_platforms_may_know_a_cloud() -> None:
     assert {path.relative_to(PACKAGE).parts[0] for path, name in everywhere if name.split(".")[0] in CLOUD} <= {
         "platforms"
     }
+
+
+def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=\[ ]", line)[0] for line in project["dependencies"]}
+    imported = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for _, name in _imports(path)}
+    libraries = imported - sys.stdlib_module_names - {"chronos_assets"}
+    distributions = packages_distributions()
+    named = {re.sub(r"[_.]", "-", distributions[name][0]).lower() for name in libraries}
+    # The server is run, not imported.
+    assert named | {"dagster-webserver"} == declared
 
 
 def test_the_environment_is_read_where_it_is_said_to_be() -> None:

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -270,19 +270,21 @@ def _file_digest(path: Path, size: int, modified_ns: int) -> str:
 
 def _from_hub(name: str) -> Path:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
+    # The Hub's own error derives from those of its HTTP library, which is another one from version to version.
+    library = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+    unreachable: tuple[type[Exception], ...] = (*library, HFValidationError, LocalEntryNotFoundError, OSError)
     try:
         folder = snapshot_download(
             name,
             allow_patterns=["config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"],
             etag_timeout=_HUB_TIMEOUT_SECONDS,
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except unreachable as error:
         raise ModelError(
             f"model {name!r} could not be fetched from the Hugging Face Hub ({_first_line(error)}): check the network "
             "and the name, or set CHRONOS_BASE_MODEL to bundled or to a folder that holds the model"

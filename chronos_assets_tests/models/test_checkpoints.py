@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 from obstore.store import MemoryStore
 
 from chronos_assets.models import checkpoints
@@ -115,6 +116,18 @@ def test_an_unreachable_hub_is_one_line_with_the_mend(monkeypatch, tmp_path):
     assert "'amazon/chronos-bolt-tiny-of-no-one'" in text
     assert "CHRONOS_BASE_MODEL" in text
     assert "bundled" in text
+
+
+def test_a_download_that_breaks_off_is_one_line_with_the_mend(monkeypatch):
+    library = HfHubHTTPError.__bases__[0]
+    assert not issubclass(library, OSError)
+
+    def breaks_off(*_, **__):
+        raise library("the peer closed the connection")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", breaks_off)
+    with pytest.raises(ModelError, match=r"the peer closed the connection.*CHRONOS_BASE_MODEL"):
+        resolve_model("amazon/chronos-bolt-tiny")
 
 
 def test_a_folder_that_looks_like_an_id_is_used_but_never_for_a_published_model(monkeypatch, tmp_path):
