@@ -53,6 +53,7 @@ def test_run_publishes_and_tells_where_then_does_nothing_when_nothing_is_new(tmp
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     first = _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "2")
     assert first.returncode == 0, first.stderr
+    assert "series x windows forecast" in first.stderr  # progress, while it runs
     (store,) = (tmp_path / "stores").iterdir()
     for part in ("forecast/forecast.csv", "forecast/forecast.parquet", "tables/forecast.duckdb"):
         assert (store / part).is_file()

@@ -76,6 +76,11 @@ def test_several_groups_stand_side_by_side_under_key_prefixes() -> None:
     assert len(keys) == 10
 
 
+def test_a_part_that_a_group_does_not_have_can_not_be_replaced() -> None:
+    with pytest.raises(TypeError, match="no part called stor:"):
+        build_definitions(Settings(), stor=object())
+
+
 @pytest.mark.parametrize("cadence", ["hourly", "daily", "weekly", "monthly"])
 def test_partitions_follow_the_settings_and_have_no_end(cadence: str) -> None:
     settings = Settings.from_env({"CHRONOS_PARTITIONS": cadence, "CHRONOS_PARTITION_START": "2024-01-07"})

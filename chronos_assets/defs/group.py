@@ -29,6 +29,11 @@ class Group:
     settings: Settings
     overrides: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.overrides) - {"store", "jobs", "tables", "notices"})
+        if unknown:
+            raise TypeError(f"a group has no part called {', '.join(unknown)}: store, jobs, tables and notices it has")
+
     @cached_property
     def store(self) -> Store:
         """Where all files of the group live."""

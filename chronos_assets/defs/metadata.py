@@ -30,7 +30,7 @@ def dataset(group: Group, imported: Imported) -> Metadata:
     """Of `target_time_series`."""
     manifest = imported.manifest
     params = imported.params
-    keys = [dg.TableColumn("item_id", "string", "item"), *_dimension_columns(params)]
+    keys = [dg.TableColumn("item_id", "string", "item"), *_dimension_columns(params.dimensions)]
     return {
         "dagster/row_count": manifest.rows,
         "dagster/uri": _uri(group, "dataset/target_time_series"),
@@ -112,7 +112,7 @@ def _forecast_schema(params: ForecastParams) -> dg.TableSchema:
     return dg.TableSchema(
         [
             dg.TableColumn("item_id", "string", "item"),
-            *_dimension_columns(params),
+            *_dimension_columns(params.dimensions),
             dg.TableColumn("timestamp", "timestamp", f"start of the period, every {params.frequency}"),
             *(dg.TableColumn(name, "double", text) for name, text in types),
         ]
@@ -124,7 +124,8 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
     overall = window.report.overall()
     values: Metadata = {
         "dagster/uri": _uri(group, f"accuracy/as_of={window.key}"),
-        "dagster/partition_row_count": len(overall),
+        "dagster/partition_row_count": len(overall) * (1 + len(window.report.series)),
+        "dagster/column_schema": _metrics_schema(window.report.dimensions),
         "model": window.model,
         "series": len(window.report.series),
         "points": window.report.points,
@@ -158,6 +159,21 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
     return values
 
 
+def _metrics_schema(dimensions: Sequence[str]) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn("level", "string", "all: the whole dataset; item: one series"),
+            dg.TableColumn("item_id", "string", "item"),
+            *_dimension_columns(dimensions),
+            dg.TableColumn("metric", "string"),
+            dg.TableColumn("value", "double", "null where undefined, such as a ratio to zero"),
+            dg.TableColumn("seasonal_naive", "double", "the same metric of the seasonal naive forecast"),
+            dg.TableColumn("points", "int", "observed values that it was computed from"),
+            dg.TableColumn("excluded", "int", "values of the horizon that were left out"),
+        ]
+    )
+
+
 def tables(group: Group, rows: Mapping[str, int]) -> Metadata:
     """Of `forecast_tables`."""
     return {
@@ -189,8 +205,8 @@ def _uri(group: Group, key: str) -> str:
     return group.store.uri(key)
 
 
-def _dimension_columns(params: ForecastParams) -> list[dg.TableColumn]:
-    return [dg.TableColumn(name, "string", "dimension") for name in params.dimensions]
+def _dimension_columns(names: Sequence[str]) -> list[dg.TableColumn]:
+    return [dg.TableColumn(name, "string", "dimension") for name in names]
 
 
 def _table(schema: Mapping[str, str], rows: Iterable[Mapping[str, Any]], limit: int = TABLE_ROWS) -> dg.MetadataValue:

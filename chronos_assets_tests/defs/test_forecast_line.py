@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.defs.metadata import TABLE_ROWS
@@ -97,6 +98,9 @@ def test_scores_stand_beside_seasonal_naive_and_plot_over_partitions(done: Line)
     assert metadata["wql_seasonal_naive"] == pytest.approx(0.0)  # the pattern repeats each day
     assert metadata["points"] == 72
     assert metadata["excluded_points"] == 0
+    file = pq.ParquetFile(done.root / "accuracy" / "as_of=2024-01-09" / "metrics.parquet")
+    assert [column.name for column in metadata["dagster/column_schema"].columns] == file.schema_arrow.names
+    assert metadata["dagster/partition_row_count"] == file.metadata.num_rows
 
 
 def test_every_check_ran_and_a_model_that_knows_nothing_is_warned_of(done: Line) -> None:
