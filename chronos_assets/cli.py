@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.platforms.base import StoreError
 from chronos_assets.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("chronos_assets").addHandler(logging.NullHandler())
     try:
         return int(options.command(options) or 0)
-    except (UsageError, SettingsError) as error:
+    except (UsageError, SettingsError, StoreError) as error:
         print(f"chronos-assets: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # No space, no permission, a file where a folder should be: the system's word and the path say it all.
+        place = error.filename2 or error.filename
+        print(f"chronos-assets: {f'{place}: ' if place else ''}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("chronos-assets: interrupted", file=sys.stderr)
@@ -98,10 +104,22 @@ def settings_for(data: Path | None, env: dict[str, str] | None = None) -> Settin
 
 
 def dagster_home(settings: Settings) -> Path:
-    """Folder of the Dagster instance: `DAGSTER_HOME`, else inside a local store, else beside the user."""
-    if settings.dagster_home:
-        return Path(settings.dagster_home)
-    return Path(".dagster") if "://" in settings.store else Path(settings.store) / ".dagster"
+    """Folder of the Dagster instance: `DAGSTER_HOME`, else inside a local store, else beside the user.
+
+    Raises:
+        UsageError: Dagster's SQLite storage would take the path for another one.
+    """
+    from chronos_assets.platforms.local.store import store_folder
+
+    store = store_folder(settings.store)
+    home = Path(settings.dagster_home).expanduser() if settings.dagster_home else (store or Path()) / ".dagster"
+    # Dagster puts the path into a URL as it is.
+    if found := re.search(r"\?|%[0-9A-Fa-f]{2}", str(home.absolute())):
+        raise UsageError(
+            f"{home.absolute()}: Dagster can't keep its database in a path with {found[0]!r}: "
+            "choose another store (CHRONOS_STORE), or set DAGSTER_HOME to a folder without it"
+        )
+    return home
 
 
 def _group(settings: Settings) -> Group:
@@ -121,6 +139,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.backtest_windows < 0:
         raise UsageError("--backtest-windows must not be negative")
     settings = settings_for(options.data)
+    home = dagster_home(settings)
     group = _group(settings)
     if options.data is not None:
         copy_data(options.data, group)
@@ -129,7 +148,7 @@ def _run(options: argparse.Namespace) -> int:
 
         print(f"{group.store.url} has no train files: writing the sample (10 electricity clients, hourly, one year)")
         write_sample(group.store.local_path("train").parent)
-    with open_instance(dagster_home(settings), CONFIG) as instance:
+    with open_instance(home, CONFIG) as instance:
         for run_id in end_dead_runs(instance):
             print(f"run {run_id} had died; marked as failed")
         try:
@@ -175,6 +194,8 @@ def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> No
     from chronos_assets.defs import steps
 
     manifest = json.loads(group.store.get(f"{steps.history_key(result.window.key)}/manifest.json"))
+    if not manifest["series"]:
+        raise UsageError(_nothing_forecast(group, manifest, result.window.key))
     folder = group.store.local_path(steps.FORECAST_KEY)
     flag = f" DATA={shlex.quote(str(data))}" if data is not None else ""
     option = f" --data {shlex.quote(str(data))}" if data is not None else ""
@@ -200,6 +221,17 @@ def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> No
         print(f"  {label:<14} {text}")
 
 
+def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
+    from chronos_assets.defs import steps
+
+    reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
+    last = steps.require_manifest(group).last
+    return (
+        f"no series could be forecast as of {key} ({reasons or 'none has begun'}); what was published before stays. "
+        f"The last observation of the train files is of {last}: is its date right?"
+    )
+
+
 def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     """Mean wQL and MASE over the backtest windows beside seasonal naive, as rows of the summary."""
     import pyarrow.parquet as pq
@@ -207,7 +239,7 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     from chronos_assets.defs import steps
 
     if not result.backtest:
-        return [("backtest", "none: the data is shorter than two horizons")]
+        return [("backtest", "none: no earlier partition has a horizon that is observed")]
     scores: dict[str, list[tuple[float, float]]] = {"wql": [], "mase": []}
     for window in result.backtest:
         path = group.store.local_path(steps.accuracy_key(window.key)) / "metrics.parquet"
@@ -235,15 +267,17 @@ def _first_item(path: Path) -> str:
 
 def _ui(options: argparse.Namespace) -> int:
     from chronos_assets.defs.local_run import end_dead_runs, open_instance
+    from chronos_assets.platforms.local.store import store_folder
 
     settings = settings_for(options.data)
     home = dagster_home(settings).resolve()
+    store = store_folder(settings.store)
     with open_instance(home, CONFIG) as instance:
         end_dead_runs(instance)
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home),
-        "CHRONOS_STORE": settings.store if "://" in settings.store else str(Path(settings.store).resolve()),
+        "CHRONOS_STORE": settings.store if store is None else str(store.resolve()),
         "CHRONOS_UI_URL": os.environ.get("CHRONOS_UI_URL") or f"http://127.0.0.1:{options.port}",
     }
     source = ["-w", "workspace.yaml"] if Path("workspace.yaml").is_file() else ["-m", "chronos_assets.definitions"]

@@ -92,8 +92,17 @@ def run_main_job(
     """Import what is new, forecast the window of the last observation, score a backtest, refresh the tables.
 
     Raises:
-        MainJobError: a run failed.
+        MainJobError: a run failed, or can't be started.
     """
+    try:
+        return _run_main_job(group, definitions, instance, backtest_windows)
+    except dg.Failure as failure:
+        raise MainJobError(str(failure.description)) from failure
+
+
+def _run_main_job(
+    group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, backtest_windows: int
+) -> MainJobResult:
     launcher = _Launcher(group, definitions, instance)
     if not steps.dataset_is_current(group, instance):
         launcher.run(["target_time_series"], [])
@@ -101,10 +110,12 @@ def run_main_job(
     stale = [w for w in _spanning(group, (*backtest, window)) if not steps.forecast_is_current(group, instance, w.key)]
     for windows in _ranges(stale, group):
         launcher.run(["forecasts"], windows)
+    if not steps.forecast_is_shown(group, window.key):
+        launcher.run(["forecasts"], [window])
     unscored = [w for w in backtest if not steps.accuracy_is_current(group, instance, w.key)]
     for windows in _ranges(unscored, group):
         launcher.run(["forecast_accuracy"], windows)
-    if launcher.runs or not steps.latest_metadata(instance, group.key("forecast_tables")):
+    if launcher.runs or not steps.tables_are_current(group, instance):
         launcher.run(["forecast_tables"], [])
     return MainJobResult(tuple(launcher.runs), window, backtest)
 

@@ -137,6 +137,7 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
         try:
             dataset = steps.dataset_state(group, context.instance)
             recipe = steps.recipe(group) if dataset else ""
+            end_of_windows = steps.end_of_windows(group)
         except dg.Failure as failure:
             # Broken parameters or a missing model: runs would fail alike, and no tick can mend it.
             return dg.SensorResult(skip_reason=failure.description, cursor=context.cursor)
@@ -149,7 +150,7 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
             recipe=recipe,
             cadence=group.settings.partitions,
             first_window=group.settings.partition_start_time().replace(tzinfo=None),
-            end_of_windows=steps.end_of_windows(group),
+            end_of_windows=end_of_windows,
         )
         return _data_result(group, plan)
 

@@ -327,7 +327,8 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
             manifests[window.key] = json.loads((staged / "manifest.json").read_bytes())
             publish_directory(group.store.local_path(history_key(window.key)), staged)
     newest = max(windows, key=lambda window: window.end)
-    published = publish_current(group, params, newest)
+    # A forecast of nothing takes the place of none.
+    published = bool(manifests[newest.key]["series"]) and publish_current(group, params, newest)
     made = tuple(
         WindowForecast(window.key, manifests[window.key], messages[window.key], published and window == newest)
         for window in windows
@@ -336,7 +337,10 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
 
 
 def publish_current(group: Group, params: ForecastParams, window: Window) -> bool:
-    """Publish `window`'s forecast from `history/` to `forecast/`, unless a later one is there; whether it was."""
+    """Publish `window`'s forecast from `history/` to `forecast/`, unless a later one is there; whether it was.
+
+    A later one gives way to that of the last observation once the data that it was made from is gone.
+    """
     from chronos_assets.platforms.local.publishing import current, publish_forecast
     from chronos_assets.timeseries.export import write_forecast_csv
 
@@ -353,7 +357,15 @@ def publish_current(group: Group, params: ForecastParams, window: Window) -> boo
             params,
             memory_limit=group.settings.memory_limit,
         )
-        return publish_forecast(group.store.local_path(FORECAST_KEY), staged, window.end)
+        shown = published_manifest(group)
+        gone = shown is not None and _is_withdrawn(group, shown) and window == main_windows(group, 0)[0]
+        withdrawn = _end(shown) if shown is not None and gone else None
+        return publish_forecast(group.store.local_path(FORECAST_KEY), staged, window.end, withdrawn=withdrawn)
+
+
+def _is_withdrawn(group: Group, forecast: Mapping[str, Any]) -> bool:
+    """Whether a forecast was made from observations later than any that there are now."""
+    return timestamp(str(forecast["context_end"])) > require_manifest(group).last_timestamp
 
 
 def forecast_is_current(group: Group, instance: dg.DagsterInstance, key: str) -> bool:
@@ -365,6 +377,24 @@ def forecast_is_current(group: Group, instance: dg.DagsterInstance, key: str) ->
         and (state.data_version, state.recipe) == (manifest.data_version, recipe(group))
         and bool(latest_metadata(instance, group.key("forecasts"), key))
     )
+
+
+def forecast_is_shown(group: Group, key: str) -> bool:
+    """Whether `forecast/` is whole and as of partition `key` or later; also where `key` has nothing to show."""
+    shown = published_manifest(group)
+    made = forecast_manifest(group, key)
+    if not made["series"]:
+        return True
+    whole = all(group.store.exists(f"{FORECAST_KEY}/{name}") for name in ("forecast.csv", "forecast.parquet"))
+    return shown is not None and whole and (_end(shown) == _end(made) or _is_later(group, shown, made))
+
+
+def _is_later(group: Group, shown: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    return _end(shown) > _end(made) and not _is_withdrawn(group, shown)
+
+
+def _end(manifest: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(manifest["window_end"])
 
 
 def recipe(group: Group) -> str:
@@ -538,6 +568,9 @@ def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...
 
     The backtest windows are the latest whose forecasts start at different periods, oldest first; fewer (or none) when
     the data is too short for the horizon.
+
+    Raises:
+        dg.Failure: there is no dataset, or the partitions end before the data or begin after it.
     """
     import numpy as np
 
@@ -545,7 +578,20 @@ def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...
     grid, cadence = params.grid, group.settings.partitions
     latest = end_of_windows(group) - timedelta(microseconds=1)
     newest = window_of(min(_datetime(_last_instant(params, manifest)), latest), cadence)
+    earliest = group.settings.partition_start_time().replace(tzinfo=None)
+    if newest.start < earliest:
+        raise dg.Failure(
+            f"the last observation, {manifest.last}, is before the first partition: set CHRONOS_PARTITION_START "
+            f"(now {group.settings.partition_start}) to a day before {manifest.first}"
+        )
+    if newest.end <= _datetime(manifest.first_timestamp):
+        raise dg.Failure(
+            f"all observations, from {manifest.first} on, are after the last partition, {newest.key}: "
+            "are their dates right?"
+        )
     first, last = (int(k) for k in grid.ordinal(np.array([manifest.first_timestamp, manifest.last_timestamp])))
+    # Data may go on for centuries after the last partition, by a wrong year: no need to walk through them.
+    last = min(last, int(grid.ordinal(np.array([np.datetime64(newest.end, "us")]))[0]) + params.horizon)
     found: list[Window] = []
     for k in range(last - params.horizon, first - 1, -1):
         if len(found) == backtest:
@@ -553,6 +599,8 @@ def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...
         starts = grid.start(np.array([k, k + 1]))
         known = starts[1] - np.timedelta64(1, "us") if _complete_periods(params) else starts[0]
         window = window_of(_datetime(known), cadence)
+        if window.start < earliest:
+            break
         if _last_allowed(params, window) == k and window.end <= newest.end:
             found.append(window)
     return newest, tuple(reversed(found))
@@ -574,6 +622,14 @@ def _last_allowed(params: ForecastParams, window: Window) -> int:
 def refresh_tables(group: Group) -> Mapping[str, int]:
     """Bring the SQL tables up to date; rows of each."""
     return group.tables.refresh(group.store, read_params(group))
+
+
+def tables_are_current(group: Group, instance: dg.DagsterInstance) -> bool:
+    """Whether the SQL tables are there, and were refreshed after whatever they show was made."""
+    keys = [group.key(n) for n in ("forecast_tables", "target_time_series", "forecasts", "forecast_accuracy")]
+    events = [instance.get_latest_materialization_event(key) for key in keys]
+    refreshed, *made = [event.timestamp if event is not None else 0.0 for event in events]
+    return refreshed > 0 and refreshed >= max(made) and group.store.exists(TABLES_KEY)
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------

@@ -54,12 +54,15 @@ def query_forecast(
     the types in the order of the exports.
 
     Raises QueryError for an unknown item (naming close ones), an unknown dimension or value, an item of several series,
-    and a time span without a forecast. Raises ValueError for a start after the end, or one with a time zone.
+    a start after the end, one with a time zone, and a time span without a forecast.
     """
     if start is not None and end is not None and start > end:
-        raise ValueError(f"the start {start} is after the end {end}")
+        raise QueryError(f"the start {start} is after the end {end}: swap them")
     if any(moment is not None and moment.tzinfo is not None for moment in (start, end)):
-        raise ValueError("give start and end without a time zone: forecasts are in the data's own clock")
+        raise QueryError("give start and end without a time zone: forecasts are in the data's own clock")
+    for text in (item_id, *(dimensions or {}).values()):
+        if not _is_unicode(text):
+            raise QueryError(f"{text!r} is not valid Unicode: no item and no dimension has such a value")
     with _opened(source) as connection:
         columns = column_names(connection, "forecast")
         types = forecast_types(columns)
@@ -85,6 +88,11 @@ def query_forecast(
             }
         }
     }
+
+
+def _is_unicode(text: str) -> bool:
+    """A byte of the command line that isn't UTF-8 becomes half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def render_table(answer: Mapping[str, Any]) -> str:

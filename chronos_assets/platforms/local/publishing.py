@@ -62,7 +62,7 @@ def publish_directory(target: Path, staged: Path) -> Path:
     return version
 
 
-def publish_forecast(target: Path, staged: Path, as_of: datetime) -> bool:
+def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: datetime | None = None) -> bool:
     """`publish_directory`, but never back in time: a forecast made for a later instant is left alone.
 
     The instant is kept in the folder itself (`.as_of`), and compared under the publishers' lock: of two runs that
@@ -70,6 +70,7 @@ def publish_forecast(target: Path, staged: Path, as_of: datetime) -> bool:
 
     Args:
         as_of: the end of the forecast's partition window; naive means UTC.
+        withdrawn: the as-of of a later forecast that has lost its data, and gives way if it is still the one shown.
 
     Returns:
         Whether `target` now shows `staged`; if not, `staged` is untouched but for the added `.as_of`.
@@ -79,7 +80,7 @@ def publish_forecast(target: Path, staged: Path, as_of: datetime) -> bool:
 
     def admit() -> bool:
         shown = published_as_of(target)
-        return shown is None or shown <= instant
+        return shown is None or shown <= instant or (withdrawn is not None and shown == _naive(withdrawn))
 
     return _publish(target, staged, admit=admit) is not None
 

@@ -44,19 +44,30 @@ def open_store(url: str | Path, **options: Any) -> ObstoreStore:
     Raises:
         StoreError: neither a folder nor `s3://`, or the path is a file.
     """
-    text = str(url)
-    scheme = urlsplit(text).scheme if "://" in text else ""
-    if scheme == "s3":
-        return _open_s3(text.rstrip("/"), options)
-    if scheme not in ("", "file"):
-        raise StoreError(f"store {text!r}: set CHRONOS_STORE to a folder or to s3://bucket/prefix")
-    root = Path(_file_url_path(text) if scheme else text).expanduser().absolute()
+    root = store_folder(url)
+    if root is None:
+        return _open_s3(str(url).rstrip("/"), options)
     if root.exists() and not root.is_dir():
         raise StoreError(f"store {root} is a file: set CHRONOS_STORE to a folder")
     from obstore.store import LocalStore
 
     root.mkdir(parents=True, exist_ok=True)
     return ObstoreStore(LocalStore(root), url=root.as_uri(), root=root)
+
+
+def store_folder(url: str | Path) -> Path | None:
+    """The folder of the store at `url`, absolute; None for `s3://`.
+
+    Raises:
+        StoreError: neither a folder nor `s3://`.
+    """
+    text = str(url)
+    scheme = urlsplit(text).scheme if "://" in text else ""
+    if scheme == "s3":
+        return None
+    if scheme not in ("", "file"):
+        raise StoreError(f"store {text!r}: set CHRONOS_STORE to a folder or to s3://bucket/prefix")
+    return Path(_file_url_path(text) if scheme else text).expanduser().absolute()
 
 
 def _open_s3(url: str, options: dict[str, Any]) -> ObstoreStore:
