@@ -75,6 +75,21 @@ class Workspace:
         return self.root / "input" / "config" / "parameters.json"
 
     @property
+    def hyperparameters_file(self) -> Path:
+        """Where a training job's parameters are."""
+        return self.root / "input" / "config" / "hyperparameters.json"
+
+    @property
+    def model(self) -> Path:
+        """Folder that a training job leaves its model in."""
+        return self.root / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder that outlives a killed training job."""
+        return self.root / "checkpoints"
+
+    @property
     def failure_file(self) -> Path:
         """Where the reason of a failure goes."""
         return self.root / "output" / "failure"
@@ -102,17 +117,35 @@ class Workspace:
         Raises:
             WorkloadError: there is none, or it isn't a JSON object.
         """
-        try:
-            document = json.loads(self.parameters_file.read_bytes())
-        except FileNotFoundError:
+        if not self.parameters_file.exists():
             raise WorkloadError(
                 f"no parameters at {self.parameters_file}: write them there, or set {ROOT_VARIABLE} to the job's folder"
-            ) from None
+            )
+        return _read_object(self.parameters_file)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """What a training job was given: `parameters` of values that may be strings of JSON; none is fine.
+
+        Raises:
+            WorkloadError: the document isn't a JSON object, or a string in it isn't JSON.
+        """
+        if not self.hyperparameters_file.exists():
+            return {}
+        document = _read_object(self.hyperparameters_file)
+        try:
+            return {key: json.loads(value) if isinstance(value, str) else value for key, value in document.items()}
         except ValueError as error:
-            raise WorkloadError(f"{self.parameters_file} is not JSON: {error}") from error
-        if not isinstance(document, dict):
-            raise WorkloadError(f"{self.parameters_file} holds a {type(document).__name__}, not a JSON object")
-        return document
+            raise WorkloadError(f"{self.hyperparameters_file}: a value is not JSON: {error}") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise WorkloadError(f"{path} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise WorkloadError(f"{path} holds a {type(document).__name__}, not a JSON object")
+    return document
 
 
 class Reporter:

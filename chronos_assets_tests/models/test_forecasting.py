@@ -296,6 +296,25 @@ def test_the_bundled_models_band_does_not_explode_on_a_season(bundled):
     assert widths[104:].mean() < 1.35
 
 
+def test_contexts_are_read_in_batches_of_one_length_and_padded_little(models, monkeypatch):
+    seen = []
+    block = families.BoltNetwork.block
+    monkeypatch.setattr(
+        families.BoltNetwork, "block", lambda self, rows, steps: seen.append(rows) or block(self, rows, steps)
+    )
+    lengths = np.random.default_rng(1).permutation(np.arange(1, 65))
+    forecaster = Forecaster(models["bolt"], 4, LEVELS, batch_size=8, workers=1)
+    seen.clear()  # what it tried first
+    forecaster.forecast([np.arange(length, dtype=float) + 1 for length in [1, *lengths[lengths > 1]]])
+    widths = [rows.shape[1] for rows in seen]
+    assert widths == sorted(widths)
+    for rows in seen:
+        read = (~torch.isnan(rows) & (rows != 0).any(dim=1, keepdim=True)).sum(dim=1)
+        assert all(
+            width <= max(16, 1.5 * length) for width, length in zip([rows.shape[1]] * 8, read, strict=True) if length
+        )
+
+
 @pytest.mark.parametrize("horizon", [24, 72])
 def test_a_forecast_of_the_bundled_model_has_the_same_bits_in_any_company(bundled, horizon):
     rng = np.random.default_rng(10)

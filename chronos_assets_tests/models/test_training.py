@@ -14,6 +14,7 @@ from chronos import BaseChronosPipeline
 from chronos_assets.kernelsynth import families
 from chronos_assets.models import training
 from chronos_assets.workloads import pretrain
+from chronos_assets.workloads.contract import Workspace, execute
 
 SHAPE = training.ModelShape(
     d_model=16, d_ff=32, d_kv=4, num_heads=4, num_layers=1, num_decoder_layers=1, context_length=64, prediction_length=8
@@ -173,11 +174,16 @@ def document():
     return {name: json.dumps(value) for name, value in fields.items()}
 
 
-def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, monkeypatch):
-    parameters = tmp_path / "parameters.json"
-    parameters.write_text(json.dumps(document()))
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    command = [sys.executable, "-m", "chronos_assets.workloads.pretrain", "--parameters", str(parameters)]
+def give(root, parameters):
+    given = Workspace(root).hyperparameters_file
+    given.parent.mkdir(parents=True)
+    given.write_text(json.dumps(parameters))
+    return root
+
+
+def test_a_killed_workload_goes_on_to_the_same_model(tmp_path):
+    killed, whole = give(tmp_path / "killed", document()), give(tmp_path / "whole", document())
+    command = [sys.executable, "-m", "chronos_assets.workloads.pretrain"]
     process = subprocess.Popen(command, env={**os.environ, "CHRONOS_ML_ROOT": str(killed)}, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (killed / "checkpoints" / "last.pt").exists():
@@ -190,8 +196,7 @@ def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, monkeypatch):
     assert torch.load(killed / "checkpoints" / "last.pt", weights_only=True)["step"] < 60
 
     for root in (killed, whole):
-        monkeypatch.setenv("CHRONOS_ML_ROOT", str(root))
-        assert pretrain.main(["--parameters", str(parameters)]) == 0
+        assert execute(pretrain.main, Workspace(root)) == 0
     weights = [(root / "model" / "model.safetensors").read_bytes() for root in (killed, whole)]
     assert weights[0] == weights[1]
 
@@ -204,13 +209,10 @@ def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, monkeypatch):
         ({"bfloat16": "1"}, "parameter bfloat16 must be a bool, not 1"),
     ],
 )
-def test_a_failure_is_one_line_and_a_non_zero_exit(tmp_path, monkeypatch, wrong, reason):
-    monkeypatch.setenv("CHRONOS_ML_ROOT", str(tmp_path))
-    given = tmp_path / "input" / "config" / "hyperparameters.json"
-    given.parent.mkdir(parents=True)
-    given.write_text(json.dumps({**document(), **wrong}))
-    assert pretrain.main([]) == 1
-    assert (tmp_path / "output" / "failure").read_text() == f"ValueError: {reason}\n"
+def test_a_failure_is_one_line_and_a_non_zero_exit(tmp_path, wrong, reason):
+    workspace = Workspace(give(tmp_path / "job", {**document(), **wrong}))
+    assert execute(pretrain.main, workspace) == 1
+    assert workspace.failure_file.read_text() == reason
 
 
 def test_without_parameters_the_recipe_is_that_of_the_bundled_model():
