@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from chronos_assets.defs import steps
 from chronos_assets.params import quantile_name
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def dataset(group: Group, imported: Imported) -> Metadata:
     keys = [dg.TableColumn("item_id", "string", "item"), *_dimension_columns(params.dimensions)]
     return {
         "dagster/row_count": manifest.rows,
-        "dagster/uri": _uri(group, "dataset/target_time_series"),
+        "dagster/uri": _uri(group, steps.DATASET_KEY),
         "dagster/column_schema": dg.TableSchema(
             [
                 *keys,
@@ -98,7 +99,7 @@ def forecast(group: Group, made: Forecasts, window: WindowForecast) -> Metadata:
     return values | {
         "windows_in_run": len(made.windows),
         "seconds_in_run": round(made.seconds, 2),
-        "dagster/uri": _uri(group, f"history/as_of={window.key}"),
+        "dagster/uri": _uri(group, steps.history_key(window.key)),
         "dagster/column_schema": _forecast_schema(params),
         "model_digest": model["digest"],
         "data_version": manifest["data_version"],
@@ -123,7 +124,7 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
     """Of one partition of `forecast_accuracy`: every metric beside seasonal naive, the main ones as plottable numbers."""
     overall = window.report.overall()
     values: Metadata = {
-        "dagster/uri": _uri(group, f"accuracy/as_of={window.key}"),
+        "dagster/uri": _uri(group, steps.accuracy_key(window.key)),
         "dagster/partition_row_count": len(overall) * (1 + len(window.report.series)),
         "dagster/column_schema": _metrics_schema(window.report.dimensions),
         "model": window.model,
@@ -177,7 +178,7 @@ def _metrics_schema(dimensions: Sequence[str]) -> dg.TableSchema:
 def tables(group: Group, rows: Mapping[str, int]) -> Metadata:
     """Of `forecast_tables`."""
     return {
-        "dagster/uri": _uri(group, "tables/forecast.duckdb"),
+        "dagster/uri": _uri(group, steps.TABLES_KEY),
         "dagster/row_count": sum(rows.values()),
         "tables": _table({"table": "string", "rows": "int"}, ({"table": k, "rows": v} for k, v in rows.items())),
         "try_it": dg.MetadataValue.md(

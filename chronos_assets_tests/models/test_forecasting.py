@@ -308,11 +308,9 @@ def test_contexts_are_read_in_batches_of_one_length_and_padded_little(models, mo
     forecaster.forecast([np.arange(length, dtype=float) + 1 for length in [1, *lengths[lengths > 1]]])
     widths = [rows.shape[1] for rows in seen]
     assert widths == sorted(widths)
-    for rows in seen:
+    for rows in seen:  # rows of zeros complete the last batch of a length
         read = (~torch.isnan(rows) & (rows != 0).any(dim=1, keepdim=True)).sum(dim=1)
-        assert all(
-            width <= max(16, 1.5 * length) for width, length in zip([rows.shape[1]] * 8, read, strict=True) if length
-        )
+        assert rows.shape[1] <= max(16, 1.5 * int(read[read > 0].min()))
 
 
 @pytest.mark.parametrize("horizon", [24, 72])

@@ -71,6 +71,17 @@ class TestDataset:
                 assert len(series.target) == 30
         assert sum(shard.series for shard in manifest.shards) == 40
 
+    def test_shards_are_about_as_large_as_asked_for(self, drop):
+        assert importing.DEFAULT_SHARD_BYTES == 64 << 20
+        values = np.random.default_rng(0).normal(size=(200, 400))
+        moments = [f"{datetime(2024, 1, 1) + timedelta(hours=step)}" for step in range(400)]
+        drop.put(rows(*(f"{moments[s]},{values[k, s]},item {k}" for k in range(200) for s in range(400))))
+        drop.run(shard_bytes=200_000)
+        sizes = [path.stat().st_size for path in list_shards(drop.output)]
+        assert len(sizes) == 4
+        assert min(sizes) > 100_000
+        assert max(sizes) < 300_000
+
     def test_columns_types_and_order_on_disk(self, drop):
         drop.put(many_rows(3, 2)).run()
         schema = pq.read_schema(list_shards(drop.output)[0])
