@@ -181,6 +181,11 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     pattern = _read_timestamp_format(top)
     target = _read_datasets(top, domain)
     perform_delete = top.boolean("PerformDelete", False)
+    if perform_delete:
+        findings.note(
+            "PerformDelete = true deletes nothing: there is no endpoint and no tuned checkpoint, and forecasts and their "
+            "history are kept."
+        )
     chronos = _read_chronos(top, domain)
     top.finish(_IGNORED_TOP)
     if body is not top:

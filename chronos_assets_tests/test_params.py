@@ -873,3 +873,10 @@ def test_any_missing_key_is_a_default_or_a_problem(paths: list[tuple[Any, ...]])
             place = place[step]
         del place[path[-1]]
     check_outcome(changed)
+
+
+def test_perform_delete_is_told_to_delete_nothing() -> None:
+    assert not any("PerformDelete" in note for note in parse_params(document(PerformDelete=False)).notes)
+    params = parse_params(document(PerformDelete=True))
+    assert params.perform_delete
+    assert any("PerformDelete" in note for note in params.notes)
