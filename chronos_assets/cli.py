@@ -202,7 +202,7 @@ def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> No
     rows = [
         ("forecast", str(folder / "forecast.csv")),
         ("", str(folder / "forecast.parquet")),
-        ("SQL tables", str(group.store.local_path("tables/forecast.duckdb"))),
+        ("SQL tables", str(group.store.local_path(steps.TABLES_KEY))),
         ("as of", f"{manifest['context_end']} (partition {result.window.key})"),
         ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
     ]

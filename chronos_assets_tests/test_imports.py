@@ -34,7 +34,11 @@ OURS = {
     # A description of a model is read from its files, without torch.
     "defs": {"platforms", "params", "settings", "timeseries", "models.checkpoints"},
     "definitions": {"defs", "settings"},
-    "cli": {"definitions", "defs", "settings", "params", "timeseries", "platforms.base", "models.checkpoints"},
+    "cli": {
+        *("definitions", "defs", "settings", "params", "timeseries", "models.checkpoints"),
+        # Its errors, and where a store on this machine lies.
+        *("platforms.base", "platforms.local.store"),
+    },
 }
 THEIRS = {
     "timeseries": CLOUD | DAGSTER | NETWORKS | {"dagster_pipes"},

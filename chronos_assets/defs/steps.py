@@ -365,7 +365,7 @@ def publish_current(group: Group, params: ForecastParams, window: Window) -> boo
 
 def _is_withdrawn(group: Group, forecast: Mapping[str, Any]) -> bool:
     """Whether a forecast was made from observations later than any that there are now."""
-    return timestamp(str(forecast["context_end"])) > require_manifest(group).last_timestamp
+    return bool(timestamp(str(forecast["context_end"])) > require_manifest(group).last_timestamp)
 
 
 def forecast_is_current(group: Group, instance: dg.DagsterInstance, key: str) -> bool:
