@@ -228,7 +228,7 @@ def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
     last = steps.require_manifest(group).last
     return (
         f"no series could be forecast as of {key} ({reasons or 'none has begun'}); what was published before stays. "
-        f"The last observation of the train files is of {last}: is its date right?"
+        f"The train files end at {last}: is that right, and are the values?"
     )
 
 

@@ -161,3 +161,12 @@ def test_a_question_that_makes_no_sense_is_told(command: Command, data: Path) ->
         status, _, errors = command("query", *arguments)
         assert status == 1
         assert text in errors
+
+
+def test_a_mean_alone_is_forecast_and_scored(command: Command, data: Path) -> None:
+    params = json.loads((data / "params.json").read_text())
+    params["Forecast"]["ForecastTypes"] = ["mean"]
+    (data / "params.json").write_text(json.dumps(params))
+    status, output, errors = _run(command, data)
+    assert status == 0, errors
+    assert "1 as-of windows" in output

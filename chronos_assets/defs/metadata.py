@@ -154,8 +154,8 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
                 values[name] = float(comparison.value)
             if comparison.seasonal_naive is not None:
                 values[f"{name}_seasonal_naive"] = float(comparison.seasonal_naive)
-    wql = overall["wql"]
-    if wql.value is not None and wql.seasonal_naive:
+    wql = overall.get("wql")  # none where the mean alone is forecast
+    if wql is not None and wql.value is not None and wql.seasonal_naive:
         values["wql_relative_to_seasonal_naive"] = float(wql.value / wql.seasonal_naive)
     return values
 
