@@ -66,6 +66,15 @@ def test_every_subcommand_is_told_and_there_with_its_options() -> None:
         assert set(re.findall(r"--[a-z-]+", arguments)) <= known
 
 
+def test_every_benchmark_is_told_and_there_with_its_options() -> None:
+    folder = REPOSITORY / "benchmarks"
+    commands = re.findall(r"`python (?:-m )?benchmarks[./](\w+)(?:\.py)?([^`]*)`", (folder / "README.md").read_text())
+    assert {name for name, _ in commands} == {path.stem for path in folder.glob("*.py")} - {"__main__"}
+    for name, arguments in commands:
+        source = (folder / f"{name}.py").read_text()
+        assert all(f'add_argument("{option}"' in source for option in re.findall(r"--[a-z-]+", arguments))
+
+
 def test_the_item_that_is_asked_for_is_one_of_the_sample(tmp_path: Path) -> None:
     write_sample(tmp_path)
     (item,) = re.findall(r"chronos-assets query (\S+)  ", README)
