@@ -610,10 +610,8 @@ def _last_allowed(params: ForecastParams, window: Window) -> int:
     """Number of the last period that a forecast as of the window's end may read."""
     import numpy as np
 
-    end = np.datetime64(window.end, "us")
-    if _complete_periods(params):
-        return int(params.grid.ordinal(np.array([end]))[0]) - 1
-    return int(params.grid.ordinal(np.array([end - np.timedelta64(1, "us")]))[0])
+    end = np.array([np.datetime64(window.end, "us")])
+    return int(params.grid.last_known(end, complete=_complete_periods(params))[0])
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

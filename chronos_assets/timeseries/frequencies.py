@@ -284,6 +284,16 @@ class Grid:
         """The start of the period that holds each timestamp."""
         return self.start(self.ordinal(timestamps))
 
+    def last_known(self, ends: NDArray[np.datetime64], *, complete: bool) -> NDArray[np.int64]:
+        """Number of the last period that is known just before each of `ends` (n,): those that started by then.
+
+        With `complete`, those that ended by then: where a period is made up of finer rows, one that has only started
+        may hold rows of later.
+        """
+        if complete:
+            return self.ordinal(ends) - 1
+        return self.ordinal(ends - np.timedelta64(1, "us"))
+
     def range(self, first: np.datetime64, count: int) -> Timestamps:
         """The starts of `count` successive periods, from the one that holds `first`."""
         return self.start(self.ordinal(np.asarray(first)) + np.arange(count, dtype=np.int64))

@@ -193,10 +193,7 @@ def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
     """
     first, last = request.grid.ordinal(np.array([dataset.first_timestamp, dataset.last_timestamp])).tolist()
     ends = np.array([end for _, end in request.windows], dtype="datetime64[us]")
-    if request.complete_periods:
-        allowed = request.grid.ordinal(ends) - 1
-    else:
-        allowed = request.grid.ordinal((ends.astype(np.int64) - 1).astype("datetime64[us]"))
+    allowed = request.grid.last_known(ends, complete=request.complete_periods)
     too_early = [key for (key, _), ordinal in zip(request.windows, allowed, strict=True) if ordinal < first]
     if too_early:
         named = ", ".join(too_early[:3]) + (f" and {len(too_early) - 3} more" if len(too_early) > 3 else "")
