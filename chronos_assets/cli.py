@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -177,10 +178,21 @@ def copy_data(data: Path, group: Group) -> None:
         if _same_file(source, target):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.parent / f".{target.name}.partial"
+        _copy_file(source, target)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy a file with its time; `target` is the old one or the whole new one, also while another run does the same."""
+    descriptor, name = tempfile.mkstemp(prefix=".copy-", suffix=".partial", dir=target.parent)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
         shutil.copy2(source, partial)
         partial.chmod(0o644)
         partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _same_file(source: Path, target: Path) -> bool:

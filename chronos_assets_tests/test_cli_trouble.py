@@ -1,14 +1,20 @@
 """The `chronos-assets` command in trouble: odd paths, wrong dates, folders that people removed by hand."""
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from dagster._utils.error import SerializableErrorInfo
 
 from chronos_assets.cli import main
+from chronos_assets.defs.outcomes import _root_message
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
 from chronos_assets_tests.models.tiny import folder_of
 
@@ -170,3 +176,33 @@ def test_a_mean_alone_is_forecast_and_scored(command: Command, data: Path) -> No
     status, output, errors = _run(command, data)
     assert status == 0, errors
     assert "1 as-of windows" in output
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(
+    tmp_path: Path, command: Command, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    status, _, errors = _run(command, data)
+    assert status == 1
+    assert "No space left on device" in errors
+    assert list((tmp_path / "store" / "train").iterdir()) == []
+
+
+def test_two_processes_may_open_a_new_instance_at_once(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from chronos_assets.defs.local_run import open_instance\n"
+        "with open_instance(Path(sys.argv[1])) as instance: instance.all_asset_keys()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "home")]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(process.communicate()[1][-500:], process.returncode) for process in started] == [("", 0)] * 3
+
+
+def test_an_interrupted_step_says_so() -> None:
+    error = SerializableErrorInfo("x\n", [], "DagsterExecutionInterruptedError")
+    outer = SerializableErrorInfo("Error occurred while executing op", [], "DagsterExecutionStepExecutionError", error)
+    assert _root_message(outer).startswith("interrupted")

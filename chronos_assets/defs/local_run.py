@@ -19,6 +19,7 @@ from chronos_assets.defs import steps
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.outcomes import notice_of
 from chronos_assets.defs.windows import Window, window_for_key
+from chronos_assets.platforms.local.locks import locked_file
 
 PROCESS_TAG = "chronos/process"
 # Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
@@ -47,16 +48,18 @@ class MainJobResult:
 def open_instance(home: Path, config: Path | None = None) -> dg.DagsterInstance:
     """The Dagster instance in `home`, with `config` (a dagster.yaml) copied there if it exists."""
     home.mkdir(parents=True, exist_ok=True)
-    if config is not None and config.is_file():
-        staged = home / ".dagster.yaml.new"
-        shutil.copyfile(config, staged)
-        staged.replace(home / "dagster.yaml")
-    return dg.DagsterInstance.from_config(str(home)) if (home / "dagster.yaml").exists() else _plain_instance(home)
-
-
-def _plain_instance(home: Path) -> dg.DagsterInstance:
-    (home / "dagster.yaml").touch()
-    return dg.DagsterInstance.from_config(str(home))
+    # Dagster makes its databases as they are first used: two processes that do so at once get in each other's way.
+    with locked_file(home / ".open.lock"):
+        if config is not None and config.is_file():
+            staged = home / ".dagster.yaml.new"
+            shutil.copyfile(config, staged)
+            staged.replace(home / "dagster.yaml")
+        (home / "dagster.yaml").touch()
+        instance = dg.DagsterInstance.from_config(str(home))
+        instance.get_run_records(limit=1)
+        instance.all_asset_keys()
+        _ = instance.schedule_storage
+    return instance
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:

@@ -14,6 +14,9 @@ from chronos_assets.platforms.notice import Notice, Outcome
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 ACCURACY_NAMES = ("wql", "wql_seasonal_naive", "mase", "mase_seasonal_naive")
 
+# A signal (Ctrl-C, a shutdown) that Dagster turned into an error of the step.
+INTERRUPTED = "DagsterExecutionInterruptedError"
+
 OUTCOMES: dict[dg.DagsterRunStatus, Outcome] = {
     dg.DagsterRunStatus.SUCCESS: "success",
     dg.DagsterRunStatus.FAILURE: "failure",
@@ -96,6 +99,8 @@ def _root_message(error: Any) -> str:
     """First line of the error at the end of the chain of causes."""
     while error is not None and error.cause is not None:
         error = error.cause
+    if error is not None and error.cls_name == INTERRUPTED:
+        return "interrupted; run it again to go on"
     lines = error.message.strip().splitlines() if error is not None else []
     return lines[0] if lines else "the step failed"
 
