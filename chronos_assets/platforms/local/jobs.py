@@ -33,10 +33,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster import PipesTempFileContextInjector, PipesTempFileMessageReader, open_pipes_session
+from dagster import PipesTempFileContextInjector, open_pipes_session
 
 from chronos_assets.platforms.base import JobRequest, JobResult, Store, check_job_name
 from chronos_assets.platforms.local.locks import lock_file
+from chronos_assets.platforms.local.messages import WholeLinesMessageReader
 from chronos_assets.platforms.notice import MAX_REASON, one_line, redact
 from chronos_assets.workloads.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
 
@@ -147,7 +148,7 @@ class LocalJobs:
         with open_pipes_session(
             context=context,
             context_injector=PipesTempFileContextInjector(),
-            message_reader=PipesTempFileMessageReader(),
+            message_reader=WholeLinesMessageReader(),
         ) as session:
             env = {**self._environment(workspace), **session.get_bootstrap_env_vars()}
             with stderr.open("wb") as errors:
