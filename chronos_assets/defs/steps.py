@@ -619,7 +619,9 @@ def _last_allowed(params: ForecastParams, window: Window) -> int:
 
 def refresh_tables(group: Group) -> Mapping[str, int]:
     """Bring the SQL tables up to date; rows of each."""
-    return group.tables.refresh(group.store, read_params(group))
+    params = read_params(group)
+    with _memory_limit_named(group):
+        return group.tables.refresh(group.store, params)
 
 
 def tables_are_current(group: Group, instance: dg.DagsterInstance) -> bool:
@@ -659,8 +661,21 @@ def _staging(group: Group) -> Iterator[Path]:
     for entry in os.scandir(root):
         if entry.stat(follow_symlinks=False).st_mtime < oldest:
             shutil.rmtree(entry.path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=root) as folder:
+    with tempfile.TemporaryDirectory(dir=root) as folder, _memory_limit_named(group):
         yield Path(folder)
+
+
+@contextmanager
+def _memory_limit_named(group: Group) -> Iterator[None]:
+    """DuckDB says how much memory it lacks, but not which setting of ours holds it back."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        limit = group.settings.memory_limit
+        reason = str(error).splitlines()[0]
+        raise dg.Failure(f"CHRONOS_MEMORY_LIMIT={limit} is too little, set it higher: {reason}") from error
 
 
 def timestamp(text: str) -> np.datetime64:

@@ -214,6 +214,13 @@ def test_where_params_can_not_be_inferred_a_draft_waits_to_be_corrected(line: Li
     assert line.run(["target_time_series"]).success
 
 
+def test_too_little_memory_names_the_setting(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = make_line(tmp_path / "store", instance, days=3, memory_limit="1MB")
+        reason = failure_reason(line.run(["target_time_series"]))
+    assert "CHRONOS_MEMORY_LIMIT=1MB is too little" in reason
+
+
 def test_an_empty_drop_zone_is_a_clear_failure(line: Line) -> None:
     (line.root / "train" / "demand.csv").unlink()
     assert "no train files" in failure_reason(line.run(["target_time_series"]))
