@@ -56,7 +56,7 @@ def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, 
         run_url=f"{group.settings.ui_url}/runs/{run.run_id}",
         as_of=_as_of(made, run),
         model=next((text for item in made if (text := _text(item, "model"))), ""),
-        accuracy=_accuracy(made, group),
+        accuracy=_accuracy(instance, made, group),
         files=tuple(dict.fromkeys(uri for item in made if (uri := _text(item, "dagster/uri")))),
         asset=failure.asset,
         reason=failure.reason,
@@ -114,12 +114,26 @@ def _as_of(made: list[dg.AssetMaterialization], run: dg.DagsterRun) -> str:
     return keys[0] if keys and keys[0] == keys[-1] else " … ".join(dict.fromkeys([*keys[:1], *keys[-1:]]))
 
 
-def _accuracy(made: list[dg.AssetMaterialization], group: Group) -> dict[str, float]:
-    scored = [item for item in made if item.asset_key == group.key("forecast_accuracy")]
-    latest = max(scored, key=lambda item: item.partition or "", default=None)
+def _accuracy(instance: dg.DagsterInstance, made: list[dg.AssetMaterialization], group: Group) -> dict[str, float]:
+    """The scores that the run computed, of its newest partition; else the newest known ones, named with their as-of.
+
+    A forecast's own scores come when its horizon is observed: until then people want to know how good the last were.
+    """
+    key = group.key("forecast_accuracy")
+    scored = [item for item in made if item.asset_key == key]
+    if scored:
+        return _scores(max(scored, key=lambda item: item.partition or ""))
+    if not any(item.asset_key == group.key("forecasts") for item in made):
+        return {}
+    known = instance.get_latest_materialization_event(key)
+    latest = known.asset_materialization if known else None
     if latest is None:
         return {}
-    values = {name: latest.metadata[name].value for name in ACCURACY_NAMES if name in latest.metadata}
+    return {f"{name} as of {latest.partition}": value for name, value in _scores(latest).items()}
+
+
+def _scores(item: dg.AssetMaterialization) -> dict[str, float]:
+    values = {name: item.metadata[name].value for name in ACCURACY_NAMES if name in item.metadata}
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 

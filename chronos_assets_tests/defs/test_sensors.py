@@ -113,6 +113,24 @@ def test_a_dropped_file_becomes_an_import_then_a_forecast_then_scores_and_notice
     assert scored["run_url"].endswith(scored["run_id"])
 
 
+def test_a_forecasts_notice_tells_the_newest_scores_known_and_of_when(line: Line) -> None:
+    assert line.run(["target_time_series"]).success
+    assert line.run(["forecasts"], "2024-01-03").success
+    daemon = Daemon(line)
+    daemon.tick("run_outcome_sensor")
+    assert [notice["accuracy"] for notice in line.notices()] == [{}, {}]
+    assert line.run(["forecast_accuracy"], "2024-01-03", job="score_forecasts").success
+    assert line.run(["forecasts"], "2024-01-04").success
+    daemon.tick("run_outcome_sensor")
+    scores, forecast = line.notices()[-2:]
+    assert set(scores["accuracy"]) == {"wql", "wql_seasonal_naive", "mase", "mase_seasonal_naive"} & set(
+        scores["accuracy"]
+    )
+    assert scores["accuracy"]["wql"] > 0
+    assert forecast["as_of"] == "2024-01-04"
+    assert forecast["accuracy"] == {f"{name} as of 2024-01-03": value for name, value in scores["accuracy"].items()}
+
+
 def test_train_files_gets_an_observation_with_a_data_version(line: Line) -> None:
     daemon = Daemon(line)
     daemon.until_request("train_files_sensor")
