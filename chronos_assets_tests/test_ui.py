@@ -18,8 +18,9 @@ import dagster as dg
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from chronos_assets.defs.outcomes import RANGE_TAGS
 from chronos_assets_tests.conftest import REPOSITORY
-from chronos_assets_tests.defs.line import RANGE_TAGS, Line, hourly_rows, make_line
+from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
@@ -138,7 +139,7 @@ def test_the_asset_graph_shows_the_groups(ui: Ui) -> None:
 
 
 def test_a_forecast_partition_is_green_and_shows_its_pictures(ui: Ui) -> None:
-    ui.page.goto(f"{ui.url}/assets/forecasts?view=partitions&partition=2024-01-04")
+    _show_partition(ui, "forecasts", "2024-01-04")
     ui.page.get_by_text("Materialized", exact=True).first.wait_for()
     picture = ui.page.locator('img[src^="data:image/svg+xml"]').first
     picture.wait_for()
@@ -152,9 +153,9 @@ def test_a_dropped_file_is_seen_imported_and_forecast_and_the_old_window_scored(
     while not (_published(ui.line, "2024-01-06") and scores.exists()):
         assert time.monotonic() < deadline, "july.csv was dropped, but no forecast as of its last day came"
         time.sleep(1)
-    ui.page.goto(f"{ui.url}/assets/forecasts?view=partitions&partition=2024-01-06")
+    _show_partition(ui, "forecasts", "2024-01-06")
     ui.page.get_by_text("Materialized", exact=True).first.wait_for()
-    ui.page.goto(f"{ui.url}/assets/forecast_accuracy?view=partitions&partition=2024-01-04")
+    _show_partition(ui, "forecast_accuracy", "2024-01-04")
     ui.page.get_by_text("wql_seasonal_naive", exact=True).first.wait_for()
 
 
@@ -174,13 +175,29 @@ def test_a_range_selected_for_a_backfill_is_one_run_and_leaves_the_current_forec
     while not all((ui.line.root / "history" / f"as_of={key}" / "forecast.parquet").exists() for key in keys):
         assert time.monotonic() < deadline, "the backfill made no forecasts"
         time.sleep(1)
-    ui.page.goto(f"{ui.url}/assets/forecasts?view=partitions&partition=2024-01-02")
+    _show_partition(ui, "forecasts", "2024-01-02")
     ui.page.get_by_text("Materialized", exact=True).first.wait_for()
     runs = _graphql(ui, "{ runsOrError { ... on Runs { results { tags { key value } } } } }")["runsOrError"]["results"]
     tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
     (backfill,) = [run for run in tags if "dagster/backfill" in run]
     assert [backfill[tag] for tag in RANGE_TAGS] == keys
     assert (ui.line.root / "forecast" / "manifest.json").read_bytes() == current
+
+
+def _show_partition(ui: Ui, asset: str, key: str) -> None:
+    """Open a partition's page once Dagster has recorded it: after its files are there, and the page may not ask again."""
+    query = (
+        "query Made($key: AssetKeyInput!, $partitions: [String!]!) { assetNodeOrError(assetKey: $key) "
+        "{ ... on AssetNode { latestMaterializationByPartition(partitions: $partitions) { runId } } } }"
+    )
+    deadline = time.monotonic() + STEP_SECONDS
+    while True:
+        node = _graphql(ui, query, key={"path": [asset]}, partitions=[key])["assetNodeOrError"]
+        if any(node["latestMaterializationByPartition"]):
+            break
+        assert time.monotonic() < deadline, f"{asset} of {key} was not recorded"
+        time.sleep(1)
+    ui.page.goto(f"{ui.url}/assets/{asset}?view=partitions&partition={key}")
 
 
 def _graphql(ui: Ui, query: str, **variables: object) -> Any:
