@@ -20,12 +20,12 @@ import dagster as dg
 
 from chronos_assets.definitions import group_definitions
 from chronos_assets.defs.group import Group
+from chronos_assets.defs.outcomes import RANGE_TAGS
 from chronos_assets.defs.windows import window_for_key
 from chronos_assets.settings import Settings
 from chronos_assets.timeseries.sample import write_sample
 
 LAST_DAY = "2025-06-30"
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import dagster as dg
 
 from chronos_assets.defs import steps
 from chronos_assets.defs.group import Group
-from chronos_assets.defs.outcomes import notice_of
+from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
 from chronos_assets.defs.windows import Window, window_for_key
 from chronos_assets.platforms.local.locks import locked_file
 
@@ -110,13 +110,11 @@ def _run_main_job(
     if not steps.dataset_is_current(group, instance):
         launcher.run(["target_time_series"], [])
     window, backtest = steps.main_windows(group, backtest_windows)
-    stale = [w for w in _spanning(group, (*backtest, window)) if not steps.forecast_is_current(group, instance, w.key)]
-    for windows in _ranges(stale, group):
+    for windows in _ranges(steps.stale_forecasts(group, instance, _spanning(group, (*backtest, window))), group):
         launcher.run(["forecasts"], windows)
     if not steps.forecast_is_shown(group, window.key):
         launcher.run(["forecasts"], [window])
-    unscored = [w for w in backtest if not steps.accuracy_is_current(group, instance, w.key)]
-    for windows in _ranges(unscored, group):
+    for windows in _ranges(steps.unscored_forecasts(group, instance, backtest), group):
         launcher.run(["forecast_accuracy"], windows)
     if launcher.runs or not steps.tables_are_current(group, instance):
         launcher.run(["forecast_tables"], [])
@@ -159,10 +157,7 @@ class _Launcher:
     def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
         tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
         if windows:
-            tags |= {
-                "dagster/asset_partition_range_start": windows[0].key,
-                "dagster/asset_partition_range_end": windows[-1].key,
-            }
+            tags |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
         job = self._jobs["score_forecasts" if "forecast_accuracy" in assets else "refresh_forecasts"]
         result = job.execute_in_process(
             instance=self._instance,

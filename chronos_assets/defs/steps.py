@@ -310,7 +310,7 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
     from chronos_assets.platforms.local.publishing import publish_directory
 
     params = read_params(group)
-    manifest = require_manifest(group)
+    require_manifest(group)
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     request = JobRequest(
         workload="forecast",
@@ -333,7 +333,8 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
         WindowForecast(window.key, manifests[window.key], messages[window.key], published and window == newest)
         for window in windows
     )
-    return Forecasts(made, manifest.data_version, params, result.seconds)
+    # What the job read, which an import may have replaced since.
+    return Forecasts(made, str(manifests[newest.key]["data_version"]), params, result.seconds)
 
 
 def publish_current(group: Group, params: ForecastParams, window: Window) -> bool:
@@ -368,15 +369,17 @@ def _is_withdrawn(group: Group, forecast: Mapping[str, Any]) -> bool:
     return bool(timestamp(str(forecast["context_end"])) > require_manifest(group).last_timestamp)
 
 
-def forecast_is_current(group: Group, instance: dg.DagsterInstance, key: str) -> bool:
-    """Whether partition `key` was forecast from today's dataset, parameters and model, and Dagster knows of it."""
-    state, manifest = forecast_states(group).get(key), read_manifest(group)
-    return (
-        state is not None
-        and manifest is not None
-        and (state.data_version, state.recipe) == (manifest.data_version, recipe(group))
-        and bool(latest_metadata(instance, group.key("forecasts"), key))
-    )
+def stale_forecasts(group: Group, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
+    """Those of `windows` not forecast from today's dataset, parameters and model, or that Dagster doesn't know of."""
+    states = forecast_states(group)
+    wanted = (require_manifest(group).data_version, recipe(group))
+    return [
+        window
+        for window in windows
+        if (state := states.get(window.key)) is None
+        or (state.data_version, state.recipe) != wanted
+        or not latest_metadata(instance, group.key("forecasts"), window.key)
+    ]
 
 
 def forecast_is_shown(group: Group, key: str) -> bool:
@@ -539,17 +542,17 @@ def _is_observed(params: ForecastParams, manifest: Manifest, forecast: Mapping[s
     return is_observed(end, int(forecast["horizon"]), params.grid, manifest.last_timestamp)
 
 
-def accuracy_is_current(group: Group, instance: dg.DagsterInstance, key: str) -> bool:
-    """Whether partition `key` was scored with today's dataset and the forecast that stands, and its files stand."""
-    scores, forecast = accuracy_states(group).get(key), forecast_states(group).get(key)
-    manifest = read_manifest(group)
-    return (
-        scores is not None
-        and forecast is not None
-        and manifest is not None
-        and scores == AccuracyState(forecast.version, manifest.data_version)
-        and bool(latest_metadata(instance, group.key("forecast_accuracy"), key))
-    )
+def unscored_forecasts(group: Group, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
+    """Those of `windows` not scored with today's dataset and the forecast that stands, or that Dagster doesn't know of."""
+    forecasts, scores = forecast_states(group), accuracy_states(group)
+    data_version = require_manifest(group).data_version
+    return [
+        window
+        for window in windows
+        if (forecast := forecasts.get(window.key)) is None
+        or scores.get(window.key) != AccuracyState(forecast.version, data_version)
+        or not latest_metadata(instance, group.key("forecast_accuracy"), window.key)
+    ]
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ import dagster as dg
 
 from chronos_assets.definitions import group_definitions
 from chronos_assets.defs.group import Group
+from chronos_assets.defs.outcomes import RANGE_TAGS
 from chronos_assets.settings import Settings
 
 FIRST = datetime(2024, 1, 1)
 ITEMS = ("client_a", "client_b", 'client, "c"')
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 PARAMS = {
     "DatasetGroup": {"DatasetGroupName": "Shop", "Domain": "CUSTOM"},
