@@ -39,12 +39,16 @@ def noisy_season(rng: np.random.Generator, n: int, length: int) -> Array:
 
 def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
     """Load, traffic and power: days within weeks, with autocorrelated noise that grows with the level."""
-    base = noise.standardised(seasons.calendar(rng, n, length))
+    drift = float(rng.choice([0.0, 0.1, 0.5]))
+    base = noise.standardised(seasons.calendar(rng, n, length, drift))
     level = (rng.random((n, 1)) < 0.6) * _log_uniform(rng, n, 0.05, 1.0) * noise.smooth_walk(rng, n, length)
-    colour = rng.uniform(0.0, 1.5, (n, 1))
-    shocks = _log_uniform(rng, n, 0.02, 1.2) * noise.coloured(rng, n, length, colour)
+    level += (rng.random((n, 1)) < 0.2) * _log_uniform(rng, n, 0.1, 3.0) * trends.trend(rng, n, length)
+    colour = rng.uniform(0.0, 2.0, (n, 1))
+    shocks = _log_uniform(rng, n, 0.02, 1.5) * noise.coloured(rng, n, length, colour)
     shocks += _log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
-    additive = base + level + shocks
+    # Sums over many customers are far more regular than one of them.
+    calm = np.where(rng.random((n, 1)) < 0.4, _log_uniform(rng, n, 0.03, 0.6), 1.0)
+    additive = base + calm * (level + shocks)
     # In the multiplicative form peaks are noisier than nights, and nothing falls below zero.
     multiplicative = np.exp((rng.uniform(0.2, 0.8, (n, 1)) * additive).clip(-6.0, 6.0))
     return np.where(rng.random((n, 1)) < 0.5, additive, multiplicative)
@@ -68,8 +72,8 @@ def business(rng: np.random.Generator, n: int, length: int) -> Array:
 
 
 def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
-    """Prices and levels: random walks, some geometric, some watched through noise, some with a season on top."""
-    values = noise.random_walk(rng, n, length)
+    """Prices and levels: random walks, some with momentum, some geometric, some watched through noise, some with a season on top."""
+    values = np.where(rng.random((n, 1)) < 0.7, noise.random_walk(rng, n, length), noise.momentum(rng, n, length))
     geometric = np.exp((values * _log_uniform(rng, n, 0.001, 0.03)).clip(-8.0, 8.0))
     values = np.where(rng.random((n, 1)) < 0.3, geometric, values)
     scale = values.std(axis=1, keepdims=True)
@@ -86,10 +90,10 @@ def autoregressive(rng: np.random.Generator, n: int, length: int) -> Array:
 
 def trending(rng: np.random.Generator, n: int, length: int) -> Array:
     """Trends with noise and no season, additive or growing exponentially."""
-    values = _log_uniform(rng, n, 0.5, 20.0) * trends.trend(rng, n, length) + noise.coloured(
+    values = _log_uniform(rng, n, 0.5, 100.0) * trends.trend(rng, n, length) + noise.coloured(
         rng, n, length, rng.uniform(0.0, 2.0, (n, 1))
     )
-    growing = trends.growth(rng, n, length) * np.exp(_log_uniform(rng, n, 0.01, 0.3) * noise.white(rng, n, length))
+    growing = trends.growth(rng, n, length) * np.exp(_log_uniform(rng, n, 0.002, 0.3) * noise.white(rng, n, length))
     return np.where(rng.random((n, 1)) < 0.7, values, growing)
 
 
@@ -143,16 +147,16 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 """The mixture a model starts with. Copying a cycle is learnt late, or never, when other series drown it."""
 
 REALISTIC: Mapping[str, float] = {
-    "clean_season": 0.14,
-    "noisy_season": 0.16,
-    "calendar": 0.20,
-    "business": 0.14,
-    "counts": 0.05,
-    "intermittent": 0.03,
-    "random_walk": 0.06,
+    "clean_season": 0.13,
+    "noisy_season": 0.11,
+    "calendar": 0.21,
+    "business": 0.18,
+    "counts": 0.04,
+    "intermittent": 0.02,
+    "random_walk": 0.08,
     "autoregressive": 0.03,
     "gaussian_process": 0.05,
-    "trending": 0.03,
+    "trending": 0.04,
     "stepped": 0.03,
     "chaotic": 0.01,
     "mixed": 0.07,

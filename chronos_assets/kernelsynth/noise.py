@@ -53,6 +53,13 @@ def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
     return np.cumsum(steps + drift, axis=1)
 
 
+def momentum(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Random walks whose steps are themselves autocorrelated: levels of prices, output and money, smooth to the eye."""
+    exponent = rng.uniform(0.3, 2.5, (n, 1))
+    steps = coloured(rng, n, length, exponent) + np.exp(rng.uniform(np.log(0.02), 0.0, (n, 1))) * white(rng, n, length)
+    return np.cumsum(steps + rng.standard_normal((n, 1)), axis=1)
+
+
 def autoregression(rng: np.random.Generator, n: int, length: int) -> Array:
     """Second-order autoregressions with random stable roots, real or complex, standardised.
 

@@ -50,7 +50,12 @@ COMMON_PERIODS = np.array(
 )
 """Periods met in practice; those of the usual calendars are repeated so that they are drawn more often."""
 
-CALENDARS = np.array([[24, 7], [24, 7], [48, 7], [96, 7], [12, 7], [7, 52], [8, 7], [24, 5], [6, 4], [4, 13], [12, 5]])
+CALENDARS = np.array(
+    [
+        *([24, 7], [24, 7], [24, 7], [48, 7], [96, 7], [96, 7], [144, 7], [12, 7], [7, 52], [7, 52], [8, 7], [24, 5]),
+        *([6, 4], [4, 13], [12, 5]),
+    ]
+)
 """Nested periods as (steps in the short cycle, short cycles in the long one): hours of days of a week, and so on."""
 
 
@@ -123,12 +128,13 @@ def season(rng: np.random.Generator, n: int, length: int, drift: float = 0.0, lo
     return values * np.exp(wanders[2] * 0.5 * drift * smooth_walk(rng, n, length))
 
 
-def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
+def calendar(rng: np.random.Generator, n: int, length: int, drift: float = 0.0) -> Array:
     """Return `n` nested seasons of shape (n, length) and about unit scale: days in weeks, weeks in years.
 
-    Some of the short cycles of every long one, like weekends, have another level and another profile.
+    Some of the short cycles of every long one, like weekends, have another level and another profile. The long cycle may
+    be longer than the series: a few days of quarter hours. `drift` is how far the amplitude wanders.
     """
-    fits = CALENDARS[CALENDARS.prod(axis=1) <= 0.6 * length]
+    fits = CALENDARS[CALENDARS[:, 0] <= 0.3 * length]
     if not len(fits):
         return season(rng, n, length)
     short, count = fits[rng.integers(len(fits), size=n)].T[:, :, None]
@@ -147,5 +153,5 @@ def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
     long_level = np.where(rng.random((n, 1)) < 0.6, day_level, read_profile(profiles(rng, n), cycles / count))
     strength = np.exp(rng.uniform(np.log(0.05), np.log(2.0), (n, 1)))
     off_level = is_off * rng.normal(-0.7, 0.7, (n, 1))
-    modulated = base * np.exp(0.4 * rng.random((n, 1)) * day_level)
+    modulated = base * np.exp(0.4 * rng.random((n, 1)) * day_level + drift * smooth_walk(rng, n, length))
     return modulated + strength * (long_level + off_level)

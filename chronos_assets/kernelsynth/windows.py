@@ -15,7 +15,10 @@ from chronos_assets.kernelsynth.noise import Array
 TARGET_LIMIT = 20.0
 """Targets are cut at this many standard deviations of the context, so that one jump cannot rule a batch."""
 
-SHORTEST_HISTORY = 12
+WEIGHT_FLOOR = 0.05
+"""Error, in deviations of the context, below which a step's weight grows no further."""
+
+SHORTEST_HISTORY = 8
 """Least number of observed steps in a context."""
 
 
@@ -27,7 +30,7 @@ class Windows:
         context: float32 (n, context_length), NaN where missing and to the left of a short history; every row has
             mean 0 and standard deviation 1 over what is observed.
         target: float32 (n, horizon), in the same units, NaN where missing.
-        weight: float32 (n,), mean 1; what a row counts in the loss, from its context alone.
+        weight: float32 (n, horizon), mean 1; what each step counts in the loss, from the row's context alone.
     """
 
     context: Array
@@ -60,7 +63,7 @@ def training_windows(
 
     shortest = min(SHORTEST_HISTORY, context_length)
     short = np.exp(rng.uniform(np.log(shortest), np.log(context_length), n)).astype(int)
-    history = np.where(rng.random(n) < 0.3, short, context_length)
+    history = np.where(rng.random(n) < 0.4, short, context_length)
     context[np.arange(context_length) < (context_length - history)[:, None]] = np.nan
     if missing:
         gappy = np.flatnonzero((rng.random(n) < 0.08) & (history >= 4 * shortest))
@@ -71,7 +74,7 @@ def training_windows(
 
 
 def standardise(context: Array, target: Array) -> Windows:
-    """Scale `context` (n, c) and `target` (n, h) by the mean and deviation of each context, and weigh the rows.
+    """Scale `context` (n, c) and `target` (n, h) by the mean and deviation of each context, and weigh the steps.
 
     A context that is constant, or lost but for a step or two, gives no scale: such rows get weight 0.
     """
@@ -83,8 +86,7 @@ def standardise(context: Array, target: Array) -> Windows:
     usable = (scale > 1e-6 * (np.abs(loc) + 1e-6)) & (count > 2)
     scale = np.where(usable, scale, 1.0)
     standard = centred / scale
-    _, error = best_repeat(standard, observed, target.shape[1])
-    weight = np.where(usable[:, 0], 1.0 / (0.15 + np.sqrt(error)), 0.0)
+    weight = np.where(usable, 1.0 / (WEIGHT_FLOOR + attainable_error(standard, observed, target.shape[1])), 0.0)
     return Windows(
         context=np.where(observed, standard, np.nan).astype(np.float32),
         target=((target - loc) / scale).clip(-TARGET_LIMIT, TARGET_LIMIT).astype(np.float32),
@@ -92,12 +94,24 @@ def standardise(context: Array, target: Array) -> Windows:
     )
 
 
-def best_repeat(standard: Array, observed: Array, horizon: int) -> tuple[Array, Array]:
-    """Return, per row, the lag (n,) whose repetition fits best over `horizon` steps, and its mean squared error (n,).
+def attainable_error(standard: Array, observed: Array, horizon: int) -> Array:
+    """Return (n, horizon): how far off the best repetition of the past is, as a root mean square, by steps ahead.
 
-    `standard` (n, c) is standardised with 0 where `observed` (n, c) is false. The error of a lag is measured inside
-    the context; a lag shorter than the horizon counts with its multiples, as a seasonal naive forecast would repeat
-    it. The error, cut to [0, 1], is the scale by which relative metrics judge a forecast, known before the target is.
+    `standard` (n, c) is standardised with 0 where `observed` (n, c) is false. `h` steps ahead, the past can be repeated at
+    any lag of at least `h`, and the one that did best inside the context counts. A clean season so has a small
+    error at every step, a random walk or a trend one that grows with the steps. Cut to [0, 1].
+    """
+    error = lag_errors(standard, observed)
+    # From the longest lag down: the best of all lags that reach as far.
+    reaching = np.minimum.accumulate(error[:, ::-1], axis=1)[:, ::-1][:, 1 : horizon + 1]
+    missing = ((0, 0), (0, horizon - reaching.shape[1]))
+    return np.sqrt(np.pad(reaching, missing, constant_values=1.0).clip(0.0, 1.0))
+
+
+def lag_errors(standard: Array, observed: Array) -> Array:
+    """Return the mean squared difference (n, max(c // 2, 2)) between a row and itself, by lag from 0; inf if unknown.
+
+    A lag seen through few pairs says little, and counts as unknown.
     """
     length = standard.shape[1]
     present = observed.astype(float)
@@ -105,13 +119,20 @@ def best_repeat(standard: Array, observed: Array, horizon: int) -> tuple[Array, 
     pairs = np.maximum(_lagged_products(present, present), 1.0)
     energy = _lagged_products(standard**2, present) + _lagged_products(present, standard**2)
     error = ((energy - 2.0 * product) / pairs).clip(0.0, None)
-    # A lag seen through few pairs says little.
-    error = np.where(pairs < max(4.0, 0.1 * length), np.inf, error)[:, : max(length // 2, 2)]
+    enough = pairs >= np.maximum(3.0, 0.25 * present.sum(axis=1, keepdims=True))
+    return np.where(enough, error, np.inf)[:, : max(length // 2, 2)]
+
+
+def best_repeat(standard: Array, observed: Array, horizon: int) -> Array:
+    """Return, per row, the lag (n,) whose repetition fits best over `horizon` steps inside the context.
+
+    A lag shorter than the horizon counts with its multiples, as a seasonal naive forecast would repeat it.
+    """
+    error = lag_errors(standard, observed)
     for lag in range(1, min(horizon, error.shape[1])):
         # Longer lags are still untouched when a shorter one is averaged with its multiples.
         error[:, lag] = error[:, lag : lag * -(-horizon // lag) + 1 : lag].mean(axis=1)
-    best = 1 + error[:, 1:].argmin(axis=1)
-    return best, np.take_along_axis(error, best[:, None], axis=1)[:, 0].clip(0.0, 1.0)
+    return 1 + error[:, 1:].argmin(axis=1)
 
 
 def repeat_forecast(context: Array, horizon: int) -> Array:
@@ -121,7 +142,7 @@ def repeat_forecast(context: Array, horizon: int) -> Array:
     """
     observed = ~np.isnan(context)
     values = np.where(observed, context, 0.0)
-    lag, _ = best_repeat(values, observed, horizon)
+    lag = best_repeat(values, observed, horizon)
     position = context.shape[1] - lag[:, None] + np.arange(horizon) % lag[:, None]
     return np.take_along_axis(values, position, axis=1).astype(np.float32)
 

@@ -188,16 +188,16 @@ def initial_position_bias(distances: int, heads: int, patch: int) -> np.ndarray:
     return np.concatenate([left, right]).astype(np.float32)
 
 
-def pinball(prediction: Tensor, target: Tensor, levels: Tensor) -> Tensor:
-    """Return twice the quantile loss (n,), averaged over levels and observed steps; NaN targets do not count.
+def pinball(prediction: Tensor, target: Tensor, levels: Tensor, weight: Tensor) -> Tensor:
+    """Return twice the quantile loss, averaged over levels and over all steps by `weight`; NaN targets count 0.
 
-    `prediction` is (n, levels, horizon), `target` (n, horizon), `levels` (levels,).
+    `prediction` is (n, levels, horizon), `target` and `weight` (n, horizon), `levels` (levels,).
     """
     observed = ~torch.isnan(target)
     error = torch.where(observed, target, 0.0).unsqueeze(1) - prediction
     tau = levels[None, :, None]
     loss = 2.0 * torch.maximum(tau * error, (tau - 1.0) * error).mean(dim=1)
-    return (loss * observed).sum(dim=1) / observed.sum(dim=1).clamp(min=1)
+    return (weight * observed * loss).sum() / (weight * observed).sum().clamp(min=1e-9)
 
 
 def learning_rate_at(step: int, plan: TrainingPlan) -> float:
@@ -246,8 +246,8 @@ def validate(model: torch.nn.Module, sets: Mapping[str, windows.Windows], levels
         target, weight = torch.from_numpy(batch.target), torch.from_numpy(batch.weight)
         prediction = model(context=torch.from_numpy(batch.context)).quantile_preds
         repeated = torch.from_numpy(windows.repeat_forecast(batch.context, batch.target.shape[1]))
-        baseline = pinball(repeated[:, None, :].expand_as(prediction), target, levels)
-        result[name] = float((weight * pinball(prediction, target, levels)).sum() / (weight * baseline).sum())
+        baseline = pinball(repeated[:, None, :].expand_as(prediction), target, levels, weight)
+        result[name] = float(pinball(prediction, target, levels, weight) / baseline)
     result["all"] = math.exp(float(np.mean(np.log(list(result.values())))))
     return result
 
@@ -293,7 +293,7 @@ def train(
     def batch_loss(context: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         with autocast:
             prediction = state.model(context=context).quantile_preds
-        return (weight * pinball(prediction.float(), target, levels)).mean()
+        return pinball(prediction.float(), target, levels, weight)
 
     loss_of = torch.compile(batch_loss, dynamic=False) if plan.compiled else batch_loss
     start, began, seen = state.step, time.monotonic(), 0

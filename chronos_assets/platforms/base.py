@@ -1,4 +1,6 @@
-"""What every platform offers: the protocols `Store`, `Jobs`, `Tables`, `Notices`, and the values they exchange.
+"""What every platform offers: the protocols `Store`, `Jobs`, `Tuning`, `Registry`, `Endpoints`, `Tables`, `Notices`.
+
+And the values that they exchange.
 
 Belongs here: types and rules that hold on a laptop and in the cloud alike (what a key may look like, how a job is
 named). Does not belong here: any implementation (`local/`, `aws/`), Dagster's definitions, anything about models.
@@ -8,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     from chronos_assets.params import ForecastParams
@@ -193,6 +195,260 @@ class Jobs(Protocol):
         Raises:
             dagster.Failure: the workload failed; its description starts with the reason in one line.
         """
+
+
+Scale = Literal["linear", "log"]
+
+
+@dataclass(frozen=True)
+class ContinuousRange:
+    """A hyperparameter that may be any number from `low` to `high`."""
+
+    low: float
+    high: float
+    scale: Scale = "linear"
+
+
+@dataclass(frozen=True)
+class IntegerRange:
+    """A hyperparameter that may be any whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    scale: Scale = "linear"
+
+
+@dataclass(frozen=True)
+class CategoricalRange:
+    """A hyperparameter that is one of `values`."""
+
+    values: tuple[str | int | float | bool, ...]
+
+
+Range = ContinuousRange | IntegerRange | CategoricalRange
+
+# What a training job prints, and where a tuner finds it: one number per line, of SageMaker's MetricDefinitions.
+LOSS_REGEX = r"'loss': ([0-9\.]+)"
+VALIDATION_REGEX = r"'validation_wql': ([0-9\.]+)"
+STEP_REGEX = r"'step': ([0-9]+)"
+
+
+@dataclass(frozen=True)
+class TuningRequest:
+    """A search for the hyperparameters whose training job has the least validation wQL.
+
+    Attributes:
+        name: deterministic, see `job_name`: a search that was killed goes on when asked for again by its name.
+        hyperparameters: of every trial, JSON values; those of `ranges` are added by the tuner.
+        ranges: hyperparameter -> what it may be.
+        inputs: channel -> store key of a folder, or path of one on this machine, that the training job reads.
+        max_jobs: trials in all. max_parallel_jobs: at once.
+        random_seed: of the search.
+        metric_regex: finds the objective in a training job's log; the job's last (or, where pruned, latest) value counts.
+    """
+
+    name: str
+    hyperparameters: Mapping[str, Any]
+    ranges: Mapping[str, Range]
+    inputs: Mapping[str, str | Path]
+    max_jobs: int = 2
+    max_parallel_jobs: int = 1
+    random_seed: int = 10
+    metric_regex: str = VALIDATION_REGEX
+
+
+TrialState = Literal["Completed", "Stopped", "Failed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training job of a search.
+
+    Attributes:
+        number: from 0, in order of their start.
+        hyperparameters: those that the search chose.
+        state: `Stopped` is one that the search gave up early (pruned).
+        objective: validation wQL; None where it never told one.
+        losses, validation: (step, value), as its log told them.
+        seconds: wall time, over all attempts.
+        reason: why it failed, or was stopped.
+        model: folder of its model (config.json, *.safetensors) on this machine, of completed trials.
+        report: what the training job left in `output/data/training.json`; empty where it didn't finish.
+    """
+
+    number: int
+    hyperparameters: Mapping[str, Any]
+    state: TrialState
+    objective: float | None
+    losses: tuple[tuple[int, float], ...]
+    validation: tuple[tuple[int, float], ...]
+    seconds: float
+    reason: str = ""
+    model: Path | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """A finished search. As a context manager it lets go of the trials' folders, unless the block failed.
+
+    Attributes:
+        trials: in order of their numbers.
+        resumed: how many of them an earlier, killed run had finished.
+    """
+
+    trials: tuple[Trial, ...]
+    resumed: int = 0
+    files: JobFiles | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def best(self) -> Trial:
+        """The completed trial with the least objective; the first of equals."""
+        done = [trial for trial in self.trials if trial.state == "Completed" and trial.objective is not None]
+        return min(done, key=lambda trial: (trial.objective, trial.number))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.files is not None:
+            self.files.close(keep=error is not None)
+
+
+class Tuning(Protocol):
+    """Searches for hyperparameters."""
+
+    def tune(self, context: Any, request: TuningRequest) -> TuningResult:
+        """Run the search to its end, with progress in `context.log`.
+
+        Raises:
+            dagster.Failure: no trial completed; its description starts with the reason of the first that failed.
+        """
+
+
+Approval = Literal["Approved", "Rejected", "PendingManualApproval"]  # SageMaker's ModelApprovalStatus
+
+
+@dataclass(frozen=True)
+class PackageVersion:
+    """A version of a model package group, as the registry holds it.
+
+    Attributes:
+        group: model package group; version: from 1, never used twice.
+        status: `Approved`, `Rejected` or `PendingManualApproval`; reason: why, in one line.
+        model: store key of the folder with the weights.
+        identity: digest of what it was made from; registering the same again gives the same version.
+        document: everything else that was registered (base_model, metrics, hyperparameters, ...), JSON values.
+        history: every status that it had, oldest first: {"at": ISO time UTC, "status", "reason", "by"}.
+    """
+
+    group: str
+    version: int
+    status: Approval
+    reason: str
+    model: str
+    identity: str
+    document: Mapping[str, Any]
+    history: tuple[Mapping[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        """`group/version`, for people."""
+        return f"{self.group}/{self.version}"
+
+
+class RegistryError(Exception):
+    """The registry can't do what was asked; the message says what, where and how to mend it."""
+
+
+class Registry(Protocol):
+    """Versions of models, with their metrics and whether they are approved. The approved one with the highest number is
+    the one in use."""
+
+    def register(
+        self, group: str, *, model: str, identity: str, document: Mapping[str, Any], status: Approval, reason: str
+    ) -> PackageVersion:
+        """A new version, or the one that is there with this identity, as it is."""
+
+    def versions(self, group: str) -> list[PackageVersion]:
+        """Every version, in order; empty for a group that isn't there."""
+
+    def set_status(
+        self, group: str, version: int, status: Approval, *, reason: str, by: str, expected: Approval | None = None
+    ) -> PackageVersion:
+        """Change a version's status; `RegistryError` if there is no such version, or its status isn't `expected`."""
+
+
+def approved_version(versions: Sequence[PackageVersion]) -> PackageVersion | None:
+    """The version in use: of those approved the one with the highest number; None without any."""
+    return max((item for item in versions if item.status == "Approved"), key=lambda item: item.version, default=None)
+
+
+@dataclass(frozen=True)
+class EndpointRequest:
+    """What to serve.
+
+    Attributes:
+        name: of the endpoint, up to 63 letters, digits and inner hyphens.
+        model: store key of the model's folder, or path of one on this machine; `bundled`, a Hub id.
+        version: what is served, as shown to people and in `GET /ping`: a package's name, or `zero-shot`.
+        identity: digest of the model and the serving parameters: what is served already is not deployed again.
+        golden: request body (JSON) that a new server must answer before the old one goes.
+        parameters: of the server (batch wait, queue length, default quantiles, ...), JSON values.
+    """
+
+    name: str
+    model: str | Path
+    version: str
+    identity: str
+    golden: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """What is served now.
+
+    Attributes:
+        url: base URL; `<url>/invocations` and `<url>/endpoints/<name>/invocations` answer.
+        healthy: whether it answers now.
+        changed: whether this call deployed it.
+        details: process, port, started, ...; JSON values for people.
+    """
+
+    name: str
+    url: str
+    version: str
+    identity: str
+    healthy: bool
+    changed: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EndpointError(Exception):
+    """A deployment or a call failed; the message says why, and that the old one still answers if there was one."""
+
+
+class Endpoints(Protocol):
+    """Serves models; what is served outlives the run that deployed it."""
+
+    def deploy(self, request: EndpointRequest, log: Any) -> EndpointState:
+        """Blue/green: the new one answers `golden` before the old one goes; on failure the old one stays.
+
+        Raises:
+            EndpointError: the new one failed.
+        """
+
+    def describe(self, name: str) -> EndpointState | None:
+        """The endpoint's state; None if it was never deployed, or was deleted."""
+
+    def invoke(self, name: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer of an endpoint to a JSON request; `EndpointError` if it has none."""
+
+    def delete(self, name: str) -> bool:
+        """Stop an endpoint that `deploy` made; False if there is none. Never touches another process."""
 
 
 class Tables(Protocol):

@@ -6,9 +6,14 @@ to Dagster. Does not belong here: what a workload does, and how a job is started
 The folders, below `CHRONOS_ML_ROOT` (`/opt/ml` where it isn't set, as in a container):
 
 ```
-input/config/parameters.json        one JSON document
+input/config/parameters.json        a processing job's parameters: one JSON document
 processing/input/<channel>/         files to read
 processing/output/<channel>/        files to leave
+input/config/hyperparameters.json   a training job's parameters: JSON values, or strings of them
+input/data/<channel>/               files that a training job reads
+model/                              what it leaves to be served: config.json, *.safetensors
+checkpoints/                        what it needs to go on after a kill
+output/data/                        what it leaves beside the model: training.json
 output/failure                      the reason in one line, if the workload failed
 ```
 
@@ -88,6 +93,16 @@ class Workspace:
     def checkpoints(self) -> Path:
         """Folder that outlives a killed training job."""
         return self.root / "checkpoints"
+
+    @property
+    def output_data(self) -> Path:
+        """Folder for what a training job leaves beside its model."""
+        return self.root / "output" / "data"
+
+    def channel(self, name: str) -> Path | None:
+        """Folder of a training job's input channel; None if the job has no such channel."""
+        folder = self.root / "input" / "data" / name
+        return folder if folder.is_dir() else None
 
     @property
     def failure_file(self) -> Path:
