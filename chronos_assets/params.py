@@ -19,6 +19,7 @@ BatchSize          series per forward pass (default: chosen by the job)
 Seed               seed of everything random (default 0)
 MinObservations    series with fewer observed values are not forecast, and named (default 1)
 MaxDataAge         seconds after which the last observation is stale (default: not checked)
+Training           when and how a model is trained on the data, see `chronos_assets.training_params`
 =================  ====================================================================================================
 """
 
@@ -28,7 +29,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from chronos_assets.json_document import (
@@ -48,6 +49,7 @@ from chronos_assets.timeseries.frequencies import (
 from chronos_assets.timeseries.timestamp_format import (
     DEFAULT_FORMAT,
 )
+from chronos_assets.training_params import TrainingParams, training_document
 
 AttributeType = Literal["string", "integer", "float", "timestamp"]
 Aggregation = Literal["sum", "avg", "first", "min", "max"]
@@ -147,6 +149,7 @@ class ForecastParams:
     seed: int = 0
     min_observations: int = 1
     max_data_age: float | None = None
+    training: TrainingParams = field(default_factory=TrainingParams)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -161,8 +164,12 @@ class ForecastParams:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the parameters in canonical form: equal for files that mean the same."""
-        text = json.dumps(to_document(self), sort_keys=True, separators=(",", ":"))
+        """SHA-256, in canonical form, of what the dataset and a forecast by a given model depend on.
+
+        Equal for files that mean the same, and for those that differ only in how models are trained.
+        """
+        document = to_document(replace(self, training=TrainingParams(), perform_delete=False))
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -288,5 +295,6 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("Seed", params.seed, 0),
         ("MinObservations", params.min_observations, 1),
         ("MaxDataAge", params.max_data_age, None),
+        ("Training", training_document(params.training), {}),
     )
     return {key: value for key, value, default in options if value != default}

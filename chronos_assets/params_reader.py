@@ -42,6 +42,7 @@ from chronos_assets.timeseries.timestamp_format import (
     parse_pattern,
     resolution,
 )
+from chronos_assets.training_params import TrainingParams, read_training
 
 _SERVICE_HORIZON_LIMIT = 500
 _LONGEST_HORIZON_YEARS = 1000
@@ -54,7 +55,7 @@ _RESERVED_PATTERN = re.compile(r"p\d+")
 
 _SERVICE_ONLY = "it steered the service and has no effect here"
 _GOVERNS_AWS = "access, encryption and tags are those of the place where this project runs"
-_MODEL = "the forecast is made by one Chronos model, chosen by CHRONOS_BASE_MODEL"
+_MODEL = "the forecast is made by a Chronos model, chosen by CHRONOS_BASE_MODEL and tuned as Chronos.Training says"
 _NAME_ONLY = "nothing here is named by it"
 _NOT_USED_YET = "such covariates are not used yet"
 
@@ -154,6 +155,7 @@ class _Chronos:
     seed: int = 0
     min_observations: int = 1
     max_data_age: float | None = None
+    training: TrainingParams = field(default_factory=TrainingParams)
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,8 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     perform_delete = top.boolean("PerformDelete", False)
     if perform_delete:
         findings.note(
-            "PerformDelete = true deletes nothing: there is no endpoint and no tuned checkpoint, and forecasts and their "
-            "history are kept."
+            "PerformDelete = true stops the endpoint and deletes the tuned checkpoints once a forecast is published; "
+            "forecasts, their history and the registry are kept."
         )
     chronos = _read_chronos(top, domain)
     top.finish(_IGNORED_TOP)
@@ -227,6 +229,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         seed=chronos.seed,
         min_observations=chronos.min_observations,
         max_data_age=chronos.max_data_age,
+        training=chronos.training,
         notes=tuple(findings.notes),
     )
 
@@ -584,6 +587,7 @@ def _read_chronos(top: Section, domain: str | None) -> _Chronos:
         seed=chronos.integer("Seed", low=0, high=2**32 - 1) or 0,
         min_observations=chronos.integer("MinObservations", low=1) or 1,
         max_data_age=chronos.positive("MaxDataAge"),
+        training=read_training(chronos),
     )
     chronos.finish({})
     return read

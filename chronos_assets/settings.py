@@ -43,6 +43,8 @@ class Settings:
         ui_url: `CHRONOS_UI_URL`, address of the Dagster UI, for the links in notices.
         owners: `CHRONOS_OWNERS`, comma separated owners shown on every asset (`team:name` or a mail address).
         key_prefix: `CHRONOS_KEY_PREFIX`, slash separated prefix of every asset key, for several groups side by side.
+        benchmark_data: `CHRONOS_BENCHMARK_DATA`, folder with the sets of the Chronos benchmark; empty: the Hub's.
+        benchmark_models: `CHRONOS_BENCHMARK_MODELS`, comma separated models to measure; empty: the base model.
         dagster_home: `DAGSTER_HOME`, folder of Dagster's own storage; empty: `.dagster` in a local store.
     """
 
@@ -56,6 +58,8 @@ class Settings:
     ui_url: str = "http://127.0.0.1:3000"
     owners: tuple[str, ...] = ("team:forecasting",)
     key_prefix: tuple[str, ...] = ()
+    benchmark_data: str = ""
+    benchmark_models: tuple[str, ...] = ()
     dagster_home: str = ""
 
     @classmethod
@@ -89,6 +93,8 @@ class Settings:
             ui_url=text("CHRONOS_UI_URL", cls.ui_url).rstrip("/"),
             owners=_owners("CHRONOS_OWNERS", text("CHRONOS_OWNERS", ",".join(cls.owners))),
             key_prefix=_key_prefix("CHRONOS_KEY_PREFIX", text("CHRONOS_KEY_PREFIX", "")),
+            benchmark_data=text("CHRONOS_BENCHMARK_DATA", ""),
+            benchmark_models=_names(text("CHRONOS_BENCHMARK_MODELS", "")),
             dagster_home=text("DAGSTER_HOME", ""),
         )
 
@@ -132,6 +138,10 @@ def _owners(name: str, value: str) -> tuple[str, ...]:
         if not re.fullmatch(r"team:[\w.-]+|[^@\s]+@[^@\s]+", owner):
             raise SettingsError(f"{name}={value!r}: {owner!r} is neither team:<name> nor a mail address")
     return owners
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
 
 
 def _key_prefix(name: str, value: str) -> tuple[str, ...]:

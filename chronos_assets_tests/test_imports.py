@@ -23,16 +23,17 @@ NETWORKS = {"torch", "chronos", "transformers", "safetensors", "gluonts", "peft"
 OURS = {
     "json_document": set(),
     "settings": set(),
-    "params": {"params_reader", "json_document", "timeseries"},
-    "params_reader": {"params", "json_document", "timeseries"},
+    "training_params": {"json_document"},
+    "params": {"params_reader", "json_document", "timeseries", "training_params"},
+    "params_reader": {"params", "json_document", "timeseries", "training_params"},
     "timeseries": {"params"},
     "kernelsynth": set(),
     "models": {"kernelsynth", "timeseries"},
     "workloads": {"timeseries", "kernelsynth", "models", "params"},
     # The contract is all that a launcher knows of a workload: variables and folders.
-    "platforms": {"params", "timeseries", "workloads.contract"},
+    "platforms": {"params", "training_params", "timeseries", "workloads.contract"},
     # A description of a model is read from its files, without torch.
-    "defs": {"platforms", "params", "settings", "timeseries", "models.checkpoints"},
+    "defs": {"platforms", "params", "training_params", "settings", "timeseries", "models.checkpoints"},
     "definitions": {"defs", "settings"},
     "cli": {
         *("definitions", "defs", "settings", "params", "timeseries", "models.checkpoints"),
@@ -49,6 +50,7 @@ THEIRS = {
     "defs": CLOUD | NETWORKS,
     "definitions": CLOUD | NETWORKS,
     "cli": CLOUD | NETWORKS,
+    "training_params": CLOUD | DAGSTER | NETWORKS,
     "params": CLOUD | DAGSTER | NETWORKS,
     "params_reader": CLOUD | DAGSTER | NETWORKS,
 }
@@ -129,7 +131,7 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "settings.py",
         # The command hands it on to Dagster's server, the launcher to its children.
         "cli.py",
-        "platforms/local/jobs.py",
+        "platforms/local/processes.py",
         # A program in a container finds its folders, and sets what its libraries read.
         "workloads/contract.py",
         "workloads/forecast.py",

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from chronos_assets.timeseries.frequencies import (
     Grid,
     Unit,
 )
+from chronos_assets.training_params import TrainingParams
+from chronos_assets_tests.test_training_params import trainings
 
 PIPELINE = Path("samples/amazon_forecast/testing-data")
 
@@ -787,6 +790,7 @@ def parameters(draw: st.DrawFn) -> ForecastParams:
         seed=draw(st.integers(0, 2**32 - 1)),
         min_observations=draw(st.integers(1, 100)),
         max_data_age=draw(st.none() | st.floats(min_value=1e-3, max_value=1e12)),
+        training=draw(trainings()),
     )
 
 
@@ -802,8 +806,12 @@ def test_a_written_file_reads_back_as_the_same_parameters(params: ForecastParams
 
 @given(parameters(), parameters())
 @settings(max_examples=100)
-def test_the_digest_tells_parameters_apart(one: ForecastParams, other: ForecastParams) -> None:
-    assert (one.digest == other.digest) == (one == other)
+def test_the_digest_tells_apart_what_a_forecast_depends_on(one: ForecastParams, other: ForecastParams) -> None:
+    def data_only(params: ForecastParams) -> ForecastParams:
+        return replace(params, training=TrainingParams(), perform_delete=False)
+
+    assert (one.digest == other.digest) == (data_only(one) == data_only(other))
+    assert one.digest == data_only(one).digest
 
 
 json_values = st.recursive(
@@ -829,7 +837,19 @@ FULL = document(
         DIMENSIONS: ["store_id"],
         "Predictor__TimeAlignmentBoundary": {"Hour": 3},
         "Predictor__DataConfig": {"AttributeConfigs": [], "AdditionalDatasets": []},
-        "Chronos": {"BadRows": "fail", "TimeZone": "UTC", "Columns": {"item_id": "item_id"}, "MaxDataAge": 3.5},
+        "Chronos": {"BadRows": "fail", "TimeZone": "UTC", "Columns": {"item_id": "item_id"}, "MaxDataAge": 3.5}
+        | {
+            "Training": {
+                "Strategy": "RETRAIN",
+                "BaseModels": ["bundled"],
+                "Hyperparameters": {"max_steps": 10},
+                "Ranges": {
+                    "learning_rate": {"Type": "Continuous", "Min": 1e-5, "Max": 1e-3, "Scale": "log"},
+                    "batch_size": {"Type": "Categorical", "Values": [8, 16]},
+                },
+                "Synthetic": {"Train": 10},
+            }
+        },
     }
 )
 
@@ -875,8 +895,8 @@ def test_any_missing_key_is_a_default_or_a_problem(paths: list[tuple[Any, ...]])
     check_outcome(changed)
 
 
-def test_perform_delete_is_told_to_delete_nothing() -> None:
+def test_perform_delete_is_told_what_it_deletes() -> None:
     assert not any("PerformDelete" in note for note in parse_params(document(PerformDelete=False)).notes)
     params = parse_params(document(PerformDelete=True))
     assert params.perform_delete
-    assert any("PerformDelete" in note for note in params.notes)
+    assert any("PerformDelete" in note and "endpoint" in note for note in params.notes)

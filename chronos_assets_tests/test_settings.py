@@ -24,6 +24,8 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("ui_url", "CHRONOS_UI_URL", "https://dagster.example/", "https://dagster.example"),
         ("owners", "CHRONOS_OWNERS", "team:a, me@example.org", ("team:a", "me@example.org")),
         ("key_prefix", "CHRONOS_KEY_PREFIX", "shop/eu", ("shop", "eu")),
+        ("benchmark_data", "CHRONOS_BENCHMARK_DATA", "/data/benchmark", "/data/benchmark"),
+        ("benchmark_models", "CHRONOS_BENCHMARK_MODELS", "bundled, a/b,,bundled", ("bundled", "a/b")),
         ("dagster_home", "DAGSTER_HOME", "/var/dagster", "/var/dagster"),
     ],
 )

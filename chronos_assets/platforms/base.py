@@ -17,9 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
+from chronos_assets.training_params import CategoricalRange, ContinuousRange, IntegerRange, Range
+
 if TYPE_CHECKING:
     from chronos_assets.params import ForecastParams
     from chronos_assets.platforms.notice import Notice
+
+__all__ = ["CategoricalRange", "ContinuousRange", "IntegerRange", "Range"]
 
 MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
 MAX_JOB_NAME = 63  # what SageMaker allows for a processing job
@@ -196,36 +200,6 @@ class Jobs(Protocol):
             dagster.Failure: the workload failed; its description starts with the reason in one line.
         """
 
-
-Scale = Literal["linear", "log"]
-
-
-@dataclass(frozen=True)
-class ContinuousRange:
-    """A hyperparameter that may be any number from `low` to `high`."""
-
-    low: float
-    high: float
-    scale: Scale = "linear"
-
-
-@dataclass(frozen=True)
-class IntegerRange:
-    """A hyperparameter that may be any whole number from `low` to `high`, both included."""
-
-    low: int
-    high: int
-    scale: Scale = "linear"
-
-
-@dataclass(frozen=True)
-class CategoricalRange:
-    """A hyperparameter that is one of `values`."""
-
-    values: tuple[str | int | float | bool, ...]
-
-
-Range = ContinuousRange | IntegerRange | CategoricalRange
 
 # What a training job prints, and where a tuner finds it: one number per line, of SageMaker's MetricDefinitions.
 LOSS_REGEX = r"'loss': ([0-9\.]+)"

@@ -1,0 +1,140 @@
+"""`Chronos.Training`: defaults, ranges of a search, and everything that can be wrong with them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chronos_assets.json_document import Findings
+from chronos_assets.training_params import (
+    HYPERPARAMETERS,
+    CategoricalRange,
+    ContinuousRange,
+    IntegerRange,
+    SyntheticParams,
+    TrainingParams,
+    read_training,
+    training_document,
+)
+
+
+def read(section: Any) -> tuple[TrainingParams, Findings]:
+    findings = Findings()
+    chronos = findings.section({"Training": section}, "Chronos")
+    assert chronos is not None
+    return read_training(chronos), findings
+
+
+@st.composite
+def ranges(draw: st.DrawFn, name: str) -> Any:
+    kind = HYPERPARAMETERS[name]
+    if kind is str or draw(st.booleans()):
+        values: Any = {str: st.sampled_from(["full", "lora"]), int: st.integers(1, 99), float: st.floats(0, 1)}[kind]
+        return CategoricalRange(tuple(draw(st.lists(values, min_size=1, max_size=3))))
+    low, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    scale = draw(st.sampled_from(["linear", "log"]))
+    return (
+        IntegerRange(low, low + width, scale) if kind is int else ContinuousRange(low / 100, low / 100 + width, scale)
+    )
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> TrainingParams:
+    """Any section that can be."""
+    searched = draw(st.lists(st.sampled_from(sorted(HYPERPARAMETERS)), unique=True, max_size=3))
+    fixed = draw(st.lists(st.sampled_from(sorted(set(HYPERPARAMETERS) - set(searched))), unique=True, max_size=3))
+    numbers: dict[type, Any] = {str: st.just("full"), int: st.integers(1, 99), float: st.floats(0, 1)}
+    return TrainingParams(
+        strategy=draw(st.sampled_from(["TRAIN", "RETRAIN", "NONE"])),
+        max_age=draw(st.floats(1e-3, 1e12)),
+        drift_factor=draw(st.floats(1, 10)),
+        drift_windows=draw(st.integers(1, 99)),
+        base_models=tuple(draw(st.lists(st.sampled_from(["bundled", "a/b", "folder"]), unique=True))),
+        synthetic_share=draw(st.floats(0, 1)),
+        validation_windows=draw(st.integers(1, 100)),
+        test_windows=draw(st.integers(1, 100)),
+        hyperparameters={name: draw(numbers[HYPERPARAMETERS[name]]) for name in fixed},
+        ranges={name: draw(ranges(name)) for name in searched},
+        max_jobs=draw(st.integers(1, 1000)),
+        max_parallel_jobs=draw(st.integers(1, 100)),
+        random_seed=draw(st.integers(0, 2**32 - 1)),
+        approval=draw(st.sampled_from(["auto", "manual"])),
+        synthetic=SyntheticParams(seed=draw(st.integers(0, 9)), length=draw(st.integers(64, 2048))),
+    )
+
+
+@given(trainings())
+def test_what_is_written_reads_back_the_same(training: TrainingParams) -> None:
+    again, findings = read(training_document(training))
+    assert not findings.problems
+    assert again == training
+    assert again.search_digest == training.search_digest
+
+
+def test_defaults_are_the_blueprint_s() -> None:
+    training, findings = read({})
+    assert not findings.problems
+    assert training == TrainingParams()
+    assert training.ranges == {"learning_rate": ContinuousRange(1e-5, 1e-4, "log")}
+    assert (training.random_seed, training.max_age, training.strategy) == (10, 604_800, "TRAIN")
+    assert training_document(training) == {}
+
+
+def test_a_fixed_learning_rate_is_not_searched_for() -> None:
+    training, findings = read({"Hyperparameters": {"learning_rate": 1e-3}})
+    assert not findings.problems
+    assert training.ranges == {}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "part"),
+    [
+        ({"Strategy": "train"}, "Chronos.Training.Strategy", 'did you mean "TRAIN"'),
+        ({"MaxAge": 0}, "Chronos.Training.MaxAge", "above 0"),
+        ({"DriftFactor": 0.5}, "Chronos.Training.DriftFactor", "1 or more"),
+        ({"BaseModels": []}, "Chronos.Training.BaseModels", "list of models"),
+        ({"BaseModels": ["a/b", "a/b"]}, "Chronos.Training.BaseModels", "twice"),
+        ({"SyntheticShare": 1.5}, "Chronos.Training.SyntheticShare", "from 0 to 1"),
+        ({"MaxJobs": 0}, "Chronos.Training.MaxJobs", "from 1 to 1000"),
+        ({"Approval": True}, "Chronos.Training.Approval", "auto, manual"),
+        ({"Maxjobs": 2}, "Chronos.Training.Maxjobs", 'did you mean "MaxJobs"'),
+        ({"Hyperparameters": {"lr": 1}}, "Chronos.Training.Hyperparameters.lr", "unknown"),
+        ({"Hyperparameters": {"max_steps": 1.5}}, "Chronos.Training.Hyperparameters.max_steps", "whole number"),
+        ({"Ranges": {"lr": {}}}, "Chronos.Training.Ranges.lr", "not a hyperparameter"),
+        (
+            {"Ranges": {"learning_rate": {"Type": "Continuous", "Min": 1, "Max": 1}}},
+            "Chronos.Training.Ranges.learning_rate.Max",
+            "not above Min",
+        ),
+        (
+            {"Ranges": {"learning_rate": {"Type": "Continuous", "Min": 0, "Max": 1, "Scale": "log"}}},
+            "Chronos.Training.Ranges.learning_rate.Min",
+            "above 0",
+        ),
+        (
+            {"Ranges": {"learning_rate": {"Type": "Integer", "Min": 1, "Max": 2}}},
+            "Chronos.Training.Ranges.learning_rate.Type",
+            '"Continuous"',
+        ),
+        (
+            {"Ranges": {"batch_size": {"Type": "Categorical", "Values": []}}},
+            "Chronos.Training.Ranges.batch_size.Values",
+            "at least one",
+        ),
+        (
+            {
+                "Hyperparameters": {"batch_size": 8},
+                "Ranges": {"batch_size": {"Type": "Categorical", "Values": [8]}},
+            },
+            "Chronos.Training.Ranges.batch_size",
+            "keep one",
+        ),
+        ({"Synthetic": {"Length": 3}}, "Chronos.Training.Synthetic.Length", "from 64"),
+        ([], "Chronos.Training", "object"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_key_and_mend(section: Any, key: str, part: str) -> None:
+    _, findings = read(section)
+    assert key in [problem.key for problem in findings.problems]
+    assert part in "\n".join(str(problem) for problem in findings.problems)
