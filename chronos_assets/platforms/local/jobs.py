@@ -9,9 +9,7 @@ and adds what a job needs:
 
 - Folder `<store>/.jobs/<name>/`, made anew for each run and locked for as long as the run, its child or the caller that
   publishes the outputs lives: what a killed run left is removed by the next run of the same name.
-- The child leads a process group of its own, which is ended as a whole when the run is cancelled; if this process is
-  killed, the child sees the end of its standard input and ends itself.
-- The child gets the variables of `PASSED` and no other: no credentials, no settings.
+- The child's process, environment and end are those of `processes.py`.
 - The reason that the workload left in `output/failure`, or the signal that killed it, with the end of its stderr,
   becomes the description of a `dagster.Failure`.
 
@@ -21,13 +19,8 @@ https://docs.dagster.io/guides/build/external-pipelines/dagster-pipes-details-an
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,24 +31,22 @@ from dagster import PipesTempFileContextInjector, open_pipes_session
 from chronos_assets.platforms.base import JobRequest, JobResult, Store, check_job_name
 from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.local.messages import WholeLinesMessageReader
-from chronos_assets.platforms.notice import MAX_REASON, one_line, redact
-from chronos_assets.workloads.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
+from chronos_assets.platforms.local.processes import (
+    LockedFolder,
+    close_lifeline,
+    echo_log,
+    end_group,
+    failure_reason,
+    kill_group,
+    lock_path,
+    log_tail,
+    start_workload,
+    workload_environment,
+)
+from chronos_assets.workloads.contract import Workspace
 
 JOBS_KEY = ".jobs"
 WORKLOADS = "chronos_assets.workloads"
-
-# How a program finds its interpreter's parts, its caches, its mirror, its threads, its language. Nothing else.
-PASSED = (
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHASHSEED", "PYTHONWARNINGS",
-    "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
-)  # fmt: skip
-
-TAIL_LINES = 20
-TAIL_BYTES = 8192
 
 
 class LocalJobs:
@@ -93,7 +84,7 @@ class LocalJobs:
         """
         folder = self._store.local_path(JOBS_KEY) / check_job_name(request.name)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        files = _JobFolder(folder, self._lock(folder))
+        files = LockedFolder(folder, self._lock(folder))
         try:
             workspace = self._lay_out(folder, request)
             context.log.info(f"job {request.name}: {self._package}.{request.workload} in {folder}")
@@ -108,7 +99,7 @@ class LocalJobs:
 
     def _lock(self, folder: Path) -> int:
         """Descriptor that holds the lock of a job's name; the child inherits it, so it also outlives this process."""
-        path = _lock_path(folder)
+        path = lock_path(folder)
         try:
             return lock_file(path, seconds=self._busy_seconds)
         except TimeoutError:
@@ -150,89 +141,28 @@ class LocalJobs:
             context_injector=PipesTempFileContextInjector(),
             message_reader=WholeLinesMessageReader(),
         ) as session:
-            env = {**self._environment(workspace), **session.get_bootstrap_env_vars()}
+            env = {**workload_environment(workspace.root, self._env), **session.get_bootstrap_env_vars()}
             with stderr.open("wb") as errors:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", f"{self._package}.{request.workload}"],
-                    cwd=workspace.root,
-                    env=env,
-                    stdin=subprocess.PIPE,  # the lifeline: never written, closed by the end of this process
-                    stderr=errors,
-                    start_new_session=True,
-                    pass_fds=(lock,),
+                process = start_workload(
+                    f"{self._package}.{request.workload}", workspace.root, env, stderr=errors, lock=lock
                 )
             try:
                 status = process.wait()
             except BaseException:
                 context.log.warning(f"job {request.name}: the run is being stopped, and its process with it")
-                self._end(process)
+                end_group(process, self._grace_seconds)
                 raise
             finally:
-                assert process.stdin is not None  # noqa: S101 - a pipe was asked for
-                process.stdin.close()
-                _echo(stderr)
+                close_lifeline(process)
+                echo_log(stderr)
         if status != 0:
-            self._kill_group(process)  # helpers that the workload may have started
-            raise _failure(request, workspace, status, _tail(stderr))
+            kill_group(process)  # helpers that the workload may have started
+            raise _failure(request, workspace, status, log_tail(stderr))
         return tuple(session.get_custom_messages())
-
-    def _environment(self, workspace: Workspace) -> dict[str, str]:
-        return {
-            **{name: os.environ[name] for name in PASSED if name in os.environ},
-            # The child imports what this process would, wherever that was installed; '' is the working directory.
-            "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
-            "PYTHONSAFEPATH": "1",
-            "PYTHONUNBUFFERED": "1",
-            **self._env,
-            ROOT_VARIABLE: str(workspace.root),
-            LIFELINE_VARIABLE: "stdin",
-        }
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """Ask the workload to stop, then stop it and whatever it started."""
-        try:
-            process.terminate()
-            process.wait(timeout=self._grace_seconds)
-        except subprocess.TimeoutExpired:
-            pass  # it had its chance
-        finally:
-            self._kill_group(process)
-            process.wait()
-
-    @staticmethod
-    def _kill_group(process: subprocess.Popen[bytes]) -> None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # all gone; macOS says EPERM of a group of zombies
-            return
-
-
-class _JobFolder:
-    """A job's folder and the lock on its name."""
-
-    def __init__(self, folder: Path, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self._folder = folder
-        # A result that nobody closed must not block the name for as long as this process lives.
-        self._unlock = weakref.finalize(self, os.close, descriptor)
-
-    def close(self, *, keep: bool = False) -> None:
-        """Remove the folder, unless it is to be kept, and let the next job of the name in. Once is enough."""
-        if not self._unlock.alive:
-            return
-        if not keep:
-            if self._folder.exists():
-                shutil.rmtree(self._folder)
-            _lock_path(self._folder).unlink(missing_ok=True)
-        self._unlock()
-
-
-def _lock_path(folder: Path) -> Path:
-    return folder.parent / f"{folder.name}.lock"
 
 
 def _failure(request: JobRequest, workspace: Workspace, status: int, tail: str) -> dg.Failure:
-    reason = _reason(workspace, status)
+    reason = failure_reason(workspace, status)
     description = f"{request.workload} job {request.name} failed: {reason}"
     if tail:
         description += f"\nLast lines of its stderr:\n{tail}"
@@ -244,34 +174,3 @@ def _failure(request: JobRequest, workspace: Workspace, status: int, tail: str) 
             "exit_status": dg.MetadataValue.int(status),
         },
     )
-
-
-def _reason(workspace: Workspace, status: int) -> str:
-    """Why it failed in one line: its own word, or the signal that it died of."""
-    if status < 0:
-        # A killed workload had no chance to write a reason; what lies there would be about something else.
-        name = signal.Signals(-status).name
-        hint = " (was it out of memory? the system's log tells)" if name == "SIGKILL" else ""
-        return f"killed by {name}{hint}"
-    try:
-        told = workspace.failure_file.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        told = ""
-    return one_line(told, MAX_REASON) or f"exit status {status} and no reason given"
-
-
-def _tail(path: Path) -> str:
-    """The last lines of a log, without secrets and terminal escapes."""
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-        text = file.read().decode("utf-8", "replace")
-    lines = [line for line in redact(text).splitlines() if line.strip()][-TAIL_LINES:]
-    return "\n".join("".join(c if c.isprintable() or c == "\t" else " " for c in line) for line in lines)
-
-
-def _echo(path: Path) -> None:
-    """Show a workload's stderr on this process's, where Dagster keeps it with the step; at most its last MiB."""
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - (1 << 20)))
-        sys.stderr.write(file.read().decode("utf-8", "replace"))
-        sys.stderr.flush()

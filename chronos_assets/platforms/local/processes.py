@@ -1,0 +1,172 @@
+"""Workloads as local processes: what they are given, how they end, why they failed.
+
+Belongs here: environment, start, end, reason and log of a workload's process, and the folder that it works in. Does not
+belong here: what the folder holds (`jobs.py`, `trials.py`), when a process is started and what becomes of its results.
+
+- The child leads a process group of its own, which is ended as a whole; if this process is killed, the child sees the
+  end of its standard input and ends itself.
+- The child gets the variables of `PASSED` and no other: no credentials, no settings.
+- A folder is locked by its name for as long as this process, its child or the caller that publishes from it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from chronos_assets.platforms.notice import MAX_REASON, one_line, redact
+from chronos_assets.workloads.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
+
+# How a program finds its interpreter's parts, its caches, its mirror, its threads, its language. Nothing else.
+PASSED = (
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHASHSEED", "PYTHONWARNINGS",
+    "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+
+TAIL_LINES = 20
+TAIL_BYTES = 8192
+
+
+class LockedFolder:
+    """A folder and the lock on its name.
+
+    Args:
+        folder: path of the folder, which may not be there yet.
+        descriptor: of the locked file `lock_path(folder)`; children that inherit it hold the lock too.
+        first: name of a file in the folder that goes before all others, so that a removal cut short is seen as one.
+    """
+
+    def __init__(self, folder: Path, descriptor: int, *, first: str | None = None) -> None:
+        self.descriptor = descriptor
+        self._folder = folder
+        self._first = first
+        # A result that nobody closed must not block the name for as long as this process lives.
+        self._unlock = weakref.finalize(self, os.close, descriptor)
+
+    def close(self, *, keep: bool = False) -> None:
+        """Remove the folder, unless it is to be kept, and let the next holder of the name in. Once is enough."""
+        if not self._unlock.alive:
+            return
+        if not keep:
+            if self._first is not None:
+                (self._folder / self._first).unlink(missing_ok=True)
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+            lock_path(self._folder).unlink(missing_ok=True)
+        self._unlock()
+
+
+def lock_path(folder: Path) -> Path:
+    """The file beside a folder that stands for its name."""
+    return folder.parent / f"{folder.name}.lock"
+
+
+def workload_environment(root: Path, extra: Mapping[str, str], *, lifeline: bool = True) -> dict[str, str]:
+    """Variables of a workload's process.
+
+    Args:
+        root: its folder, what a container sees as `/opt/ml`.
+        extra: variables beside `PASSED`.
+        lifeline: whether the end of its standard input is to end it.
+    """
+    return {
+        **{name: os.environ[name] for name in PASSED if name in os.environ},
+        # The child imports what this process would, wherever that was installed; '' is the working directory.
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        **extra,
+        ROOT_VARIABLE: str(root),
+        **({LIFELINE_VARIABLE: "stdin"} if lifeline else {}),
+    }
+
+
+def start_workload(
+    module: str, root: Path, env: Mapping[str, str], *, stderr: BinaryIO, lock: int, stdout: BinaryIO | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `python -m <module>` in its folder, as the leader of a process group.
+
+    Args:
+        env: see `workload_environment`; it names the lifeline.
+        stderr: file for its log.
+        lock: descriptor that it shall hold for as long as it lives.
+        stdout: file for its standard output; without one that of this process.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=root,
+        env=env,
+        stdin=subprocess.PIPE,  # the lifeline: never written, closed by the end of this process
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+        pass_fds=(lock,),
+    )
+
+
+def close_lifeline(process: subprocess.Popen[bytes]) -> None:
+    """Close our end of a workload's standard input; one that still runs ends."""
+    assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+    process.stdin.close()
+
+
+def end_group(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
+    """Ask a workload to stop, then stop it and whatever it started."""
+    try:
+        process.terminate()
+        process.wait(timeout=grace_seconds)
+    except subprocess.TimeoutExpired:
+        pass  # it had its chance
+    finally:
+        kill_group(process)
+        process.wait()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a workload and whatever it started; what is gone already is fine."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # all gone; macOS says EPERM of a group of zombies
+        return
+
+
+def failure_reason(workspace: Workspace, status: int) -> str:
+    """Why a workload failed in one line: its own word, or the signal that it died of."""
+    if status < 0:
+        # A killed workload had no chance to write a reason; what lies there would be about something else.
+        name = signal.Signals(-status).name
+        hint = " (was it out of memory? the system's log tells)" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}"
+    try:
+        told = workspace.failure_file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        told = ""
+    return one_line(told, MAX_REASON) or f"exit status {status} and no reason given"
+
+
+def log_tail(path: Path) -> str:
+    """The last lines of a log, without secrets and terminal escapes."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+        text = file.read().decode("utf-8", "replace")
+    lines = [line for line in redact(text).splitlines() if line.strip()][-TAIL_LINES:]
+    return "\n".join("".join(c if c.isprintable() or c == "\t" else " " for c in line) for line in lines)
+
+
+def echo_log(path: Path) -> None:
+    """Show a workload's log on this process's stderr, where Dagster keeps it with the step; at most its last MiB."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - (1 << 20)))
+        sys.stderr.write(file.read().decode("utf-8", "replace"))
+        sys.stderr.flush()
