@@ -1,7 +1,7 @@
 """Gap filling: the one home of the rule for values that nobody observed.
 
-Used by the import (many series at once, `fill_many`) and again by a forecast at its as-of (`fill`), because cutting a
-series turns a gap in its middle into a gap at its end. Regular grids and aggregation are not decided here (`gridding`).
+Used by the import (many series at once, `fill_many`) and again by a forecast at its as-of (`context_as_of`), because
+cutting a series turns a gap in its middle into a gap at its end. Regular grids and aggregation belong to `gridding`.
 
 The rule is Amazon Forecast's (developer guide, "Handling Missing Values"):
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from chronos_assets.params import Filling
+    from chronos_assets.timeseries.shards import Series
 
 WINDOW = 64
 METHODS = ("zero", "value", "nan", "median", "mean", "min", "max")
@@ -69,6 +70,18 @@ def fill_many(values: Floats, observed: Booleans, starts: Integers, filling: Fil
             per_gap[where] = _statistics(method, values[present], gaps.before[where], gaps.seen[where])
     filled[~present] = per_gap[gaps.number]
     return filled
+
+
+def context_as_of(series: Series, cut: int, length: int, filling: Filling) -> Floats:
+    """The last `length` values of the first `cut` periods of a series, filled from what was known then: a new array."""
+    start = max(0, cut - length)
+    observed = ~series.filled[:cut] & np.isfinite(series.target[:cut])
+    if observed[start:].all():
+        return series.target[start:cut].copy()
+    # A fill depends on the 64 observations before its gap, and on nothing earlier.
+    before = np.flatnonzero(observed[:start])
+    lowest = int(before[-WINDOW]) if len(before) >= WINDOW else 0
+    return fill(series.target[lowest:cut], observed[lowest:], filling)[start - lowest :]
 
 
 def _constant(method: str, value: float | None, name: str) -> float | None:

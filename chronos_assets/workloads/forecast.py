@@ -17,6 +17,7 @@ dimensions        ["store", ...], as in the dataset
 complete_periods  true: use periods that end by the window's end, not those that only start before it
 context_length, batch_size, seed, min_observations
 params_digest     copied to the manifest
+trained_until     last period that the model was trained on or chosen by, if it was trained on this dataset
 ```
 
 Channels: reads `dataset` (a folder of shards) and, if given, `model`; writes to `forecast`, for each window,
@@ -71,8 +72,7 @@ from chronos_assets.models.checkpoints import (
     describe_model,
 )
 from chronos_assets.params import Filling, quantile_name
-from chronos_assets.timeseries.filling import WINDOW as FILL_WINDOW
-from chronos_assets.timeseries.filling import fill
+from chronos_assets.timeseries.filling import context_as_of
 from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
 from chronos_assets.timeseries.shards import DatasetError, Manifest, Series, iter_series, list_shards, read_manifest
 from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
@@ -129,6 +129,7 @@ class Request:
     seed: int
     min_observations: int
     params_digest: str | None
+    trained_until: np.datetime64 | None
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -150,7 +151,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
     required = {"windows", "frequency", "horizon", "quantiles"}
     optional = {
         "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
-        "seed", "min_observations", "params_digest",
+        "seed", "min_observations", "params_digest", "trained_until",
     }  # fmt: skip
     missing, unknown = sorted(required - set(document)), sorted(set(document) - required - optional)
     if missing or unknown:
@@ -176,6 +177,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
             seed=int(document.get("seed") or 0),
             min_observations=_optional("min_observations", document) or 1,
             params_digest=document.get("params_digest"),
+            trained_until=_timestamp(until) if (until := document.get("trained_until")) else None,
         )
     except (TypeError, ValueError) as error:
         raise WorkloadError(f"parameters of the forecast: {error}") from error
@@ -209,18 +211,6 @@ def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
             request.windows, request.grid.start(ordinals), ordinals, allowed, strict=True
         )
     ]
-
-
-def context_as_of(series: Series, cut: int, length: int, filling: Filling) -> Floats:
-    """The last `length` values of the first `cut` periods of a series, filled from what was known then: a new array."""
-    start = max(0, cut - length)
-    observed = ~series.filled[:cut] & np.isfinite(series.target[:cut])
-    if observed[start:].all():
-        return series.target[start:cut].copy()
-    # A fill depends on the 64 observations before its gap, and on nothing earlier.
-    before = np.flatnonzero(observed[:start])
-    lowest = int(before[-FILL_WINDOW]) if len(before) >= FILL_WINDOW else 0
-    return fill(series.target[lowest:cut], observed[lowest:], filling)[start - lowest :]
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -492,6 +482,9 @@ class _Run:
             "columns": list(request.columns),
             "dimensions": list(request.dimensions),
             "model": self.description.to_document(),
+            "trained_until": None if request.trained_until is None else _iso(request.trained_until),
+            # Then the forecast is none that could have been made at the time, and its scores flatter the model.
+            "trained_on_later_data": request.trained_until is not None and request.trained_until > window.context_end,
             "context_length": forecaster.context_length,
             "unrolled": forecaster.unrolled,
             "method": forecaster.method,

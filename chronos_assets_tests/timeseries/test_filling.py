@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_assets.params import Filling
-from chronos_assets.timeseries.filling import METHODS, WINDOW, fill, fill_many
+from chronos_assets.timeseries.filling import METHODS, WINDOW, context_as_of, fill, fill_many
+from chronos_assets.timeseries.shards import Series
 
 NAN = float("nan")
 STATISTICS = ("mean", "median", "min", "max")
@@ -124,3 +125,22 @@ class TestManySeries:
     def test_starts_that_leave_out_the_beginning_are_refused(self):
         with pytest.raises(ValueError, match="must start at position 0"):
             fill_many(*arrays([1.0, None]), np.array([1]), filling("mean"))
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(-100, 100)), min_size=1, max_size=300),
+    st.integers(1, 300),
+    st.integers(1, 80),
+    st.sampled_from(METHODS),
+    st.sampled_from(METHODS),
+)
+@settings(max_examples=200)
+def test_a_context_is_the_end_of_the_series_filled_as_of_then(values, cut, length, middlefill, backfill):
+    target = np.array([np.nan if value is None else value for value in values])
+    cut = min(cut, len(target))
+    rule = Filling(middlefill, backfill, 5.0, 6.0)
+    timestamps = np.datetime64("2024-01-01", "us") + np.arange(len(target)) * np.timedelta64(1, "h")
+    imported = np.where(np.isnan(target), 999.0, target)  # whatever the import had filled in
+    series = Series(("a",), timestamps, imported, np.isnan(target))
+    expected = fill(target[:cut], ~np.isnan(target[:cut]), rule)[-length:]
+    assert np.array_equal(context_as_of(series, cut, length, rule), expected, equal_nan=True)

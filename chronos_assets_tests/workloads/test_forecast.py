@@ -12,13 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from chronos_assets.models import forecasting
-from chronos_assets.params import Filling
-from chronos_assets.timeseries.filling import METHODS, fill
-from chronos_assets.timeseries.shards import Series
 from chronos_assets.workloads import forecast
 from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace
 from chronos_assets_tests.models import tiny
@@ -176,25 +171,6 @@ def test_what_comes_after_the_as_of_changes_no_byte(tmp_path):
             assert (output / path).read_bytes() == (expected / path).read_bytes(), (name, file)
     forecasts = pq.read_table(expected / "as_of=2024-01-02" / "forecast.parquet", partitioning=None)
     assert set(forecasts["item_id"].to_pylist()) == {key[0] for key in series}
-
-
-@given(
-    st.lists(st.one_of(st.none(), st.floats(-100, 100)), min_size=1, max_size=300),
-    st.integers(1, 300),
-    st.integers(1, 80),
-    st.sampled_from(METHODS),
-    st.sampled_from(METHODS),
-)
-@settings(max_examples=200)
-def test_a_context_is_the_end_of_the_series_filled_as_of_then(values, cut, length, middlefill, backfill):
-    target = np.array([np.nan if value is None else value for value in values])
-    cut = min(cut, len(target))
-    filling = Filling(middlefill, backfill, 5.0, 6.0)
-    timestamps = np.datetime64("2024-01-01", "us") + np.arange(len(target)) * np.timedelta64(1, "h")
-    imported = np.where(np.isnan(target), 999.0, target)  # whatever the import had filled in
-    series = Series(("a",), timestamps, imported, np.isnan(target))
-    expected = fill(target[:cut], ~np.isnan(target[:cut]), filling)[-length:]
-    assert np.array_equal(forecast.context_as_of(series, cut, length, filling), expected, equal_nan=True)
 
 
 def test_series_are_named_when_they_can_not_be_forecast(tmp_path):
