@@ -1,6 +1,6 @@
 """Quantile forecasts of many series with a loaded model.
 
-Here belongs everything between contexts (arrays with NaN) and quantiles: scaling, batches, horizons beyond a model's
+Here belongs everything between contexts (arrays with NaN) and quantiles: batches, horizons beyond a model's
 block, means, and naming the series that can't be forecast. Files, windows and as-of rules are in
 `workloads.forecast`; the families' own calls in `families`; arithmetic on quantiles in `quantiles`.
 
@@ -12,9 +12,8 @@ side. With these, rows were seen to be independent of their place and their neig
 that once on the model and machine at hand, and where it fails keeps the caller's groups apart in batches of their own.
 T5, which samples, forecasts one series at a time with a seed of its own.
 
-**Scale.** Each context is standardised in float64 outside of the model, so that 1e12 + sin(t) keeps its sine in
-float32, and its forecasts are scaled back in float64. A context whose observations are all equal has no scale: its
-forecast is that value at every level.
+**Scale.** Each context is standardised in float64 outside of the model (`scaling`), and its forecasts are scaled back in
+float64. A context whose observations are all equal has no scale: its forecast is that value at every level.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from chronos_assets.models.checkpoints import check_quantiles
 from chronos_assets.models.families import QuantileNetwork, T5Sampler, adapt
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, sort_quantiles
+from chronos_assets.models.scaling import Scaled, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
 
 Floats = NDArray[np.float64]
@@ -68,19 +68,6 @@ class BatchForecast:
     skipped: tuple[Skip, ...]
     crossed: NDArray[np.int64]
     flat: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Scaled:
-    """A context as the model will see it, and the way back: value = unit * (shift + scale * z)."""
-
-    values: NDArray[np.float32]
-    unit: float
-    shift: float
-    scale: float
-
-    def restore(self, z: Floats) -> Floats:
-        return self.unit * (self.shift + self.scale * z)
 
 
 class Forecaster:
@@ -163,7 +150,7 @@ class Forecaster:
         quantiles = np.full((count, self.horizon, len(self.levels)), np.nan)
         mean = np.full((count, self.horizon), np.nan)
         skipped: list[Skip] = []
-        scaled: dict[int, _Scaled] = {}
+        scaled: dict[int, Scaled] = {}
         flat = np.zeros(count, dtype=bool)
         crossed = np.zeros(count, dtype=np.int64)
         sampling = isinstance(self._network, T5Sampler)
@@ -172,7 +159,7 @@ class Forecaster:
             if reason:
                 skipped.append(Skip(index, reason))
                 continue
-            item = _scale_only(values) if sampling else _standardise(values)
+            item = scale_only(values) if sampling else standardise(values)
             if item is None:
                 flat[index] = True
                 quantiles[index] = mean[index] = values[np.isfinite(values)][0]
@@ -216,7 +203,7 @@ class Forecaster:
             return values, f"values beyond {_LARGEST:g}"
         return values[observed[0] :], None
 
-    def _batches(self, scaled: dict[int, _Scaled], groups: Sequence[Hashable] | None) -> Iterator[list[int]]:
+    def _batches(self, scaled: dict[int, Scaled], groups: Sequence[Hashable] | None) -> Iterator[list[int]]:
         """Indices of the series of each pass: of one bucket, shortest first, in the order given."""
         if isinstance(self._network, T5Sampler):
             yield from ([index] for index in scaled)
@@ -233,7 +220,7 @@ class Forecaster:
     def _bucket(self, length: int) -> int:
         return next(bucket for bucket in self._buckets if bucket >= length)
 
-    def _run(self, items: Sequence[_Scaled], seeds: Sequence[int]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    def _run(self, items: Sequence[Scaled], seeds: Sequence[int]) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """Scaled quantiles (n, horizon, W), means (n, horizon) and number of crossed periods (n,) of one batch."""
         with torch.inference_mode():
             if isinstance(self._network, T5Sampler):
@@ -290,29 +277,3 @@ def _bucket_lengths(longest: int) -> list[int]:
         lengths += [length, length + length // 2]
         length *= 2
     return [*(value for value in lengths if value < longest), longest]
-
-
-def _standardise(values: Floats) -> _Scaled | None:
-    """Zero mean and unit deviation, computed so that neither 1e290 nor 1e-290 overflows; None if there is no scale."""
-    low, high = np.nanmin(values), np.nanmax(values)
-    if low == high:
-        return None
-    unit = max(abs(low), abs(high))
-    shrunk = values / unit
-    shift = float(np.nanmean(shrunk))
-    scale = float(np.sqrt(np.nanmean((shrunk - shift) ** 2)))
-    return _Scaled(((shrunk - shift) / scale).astype(np.float32), float(unit), shift, scale)
-
-
-def _scale_only(values: Floats) -> _Scaled | None:
-    """Unit mean absolute value, as T5's tokenizer has it; the zero is kept, since the tokenizer's bins surround it.
-
-    A series whose mean is above 100 deviations would fall in one or two of its bins, and is shifted to zero first.
-    """
-    item = _standardise(values)
-    if item is None:
-        return None
-    shrunk = values / item.unit
-    shift = item.shift if abs(item.shift) > 100 * item.scale else 0.0
-    scale = float(np.nanmean(np.abs(shrunk - shift)))
-    return _Scaled(((shrunk - shift) / scale).astype(np.float32), item.unit, shift, scale)
