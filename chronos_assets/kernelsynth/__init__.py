@@ -1,1 +1,5 @@
-"""Synthetic time series, made with numpy alone: components, named families, and training windows drawn from them."""
+"""Synthetic time series, made with numpy alone.
+
+Two generators: KernelSynth of the Chronos paper, drawn exactly (`sampler`, on `bank`, `expressions`, `terms`,
+`lowrank`, `harmonics`); and named families of components with training windows drawn from them (`windows`).
+"""
