@@ -97,7 +97,10 @@ def die_at(step: int) -> None:
 
         return counted
 
-    names = "open write fsync ftruncate close replace rename symlink unlink rmdir mkdir readlink stat lstat scandir"
+    names = (
+        "open write pwrite pread fsync ftruncate close replace rename link symlink unlink rmdir mkdir readlink stat "
+        "lstat scandir listdir"
+    )
     for name in names.split():
         setattr(os, name, wrapped(getattr(os, name)))
     fcntl.flock = wrapped(fcntl.flock)

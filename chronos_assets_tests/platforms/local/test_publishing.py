@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -38,16 +37,6 @@ def stage(tmp_path):
         return staged
 
     return make
-
-
-@pytest.fixture
-def memory_folder(tmp_path):
-    """A folder in memory where there is one: thousands of fsyncs on a busy disk take minutes."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
 
 
 def files(folder: Path) -> dict[str, str]:
