@@ -23,6 +23,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ from chronos_assets.models.unrolling import PATHS, unroll
 Floats = NDArray[np.float64]
 
 BATCH_SIZE = 16  # on one core, more rows a pass gain nothing from contexts of 256 up, and little before
+NOT_FINITE = "the model gave values that are not finite"  # the one reason for a skip that is the model's fault
 _LARGEST = 1e290  # leaves room for what a forecast may add
 _SHORTEST_BUCKET = 16
 
@@ -81,6 +83,8 @@ class Forecaster:
         batch_size: rows of every pass.
         workers: number of batches run at once; the process's cores if not given, 1 on a GPU.
         min_observations: series with fewer observations in their context are skipped.
+        whole_batches: whether a pass of few series is filled up to `batch_size` rows, so that a forecast's last bits
+            don't depend on how many were asked for at once; without it, to the next power of two, which is quicker.
 
     Raises:
         QuantileRangeError: a level is outside of the model's range.
@@ -97,21 +101,38 @@ class Forecaster:
         batch_size: int = BATCH_SIZE,
         workers: int | None = None,
         min_observations: int = 1,
+        whole_batches: bool = True,
     ) -> None:
-        for name, value in (("horizon", horizon), ("context_length", context_length), ("batch_size", batch_size)):
+        for name, value in (("context_length", context_length), ("batch_size", batch_size)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: it must be 1 or more")
-        check_quantiles(model.description, levels)
         self.model = model
-        self.horizon = horizon
-        self.levels = tuple(levels)
+        self._aim(horizon, levels)
         self.context_length = min(context_length or model.description.context_length, model.description.context_length)
         self.batch_size = batch_size
+        self.whole_batches = whole_batches
         self.min_observations = max(1, min_observations)
         self.workers = workers or (1 if model.device.type != "cpu" else available_cores())
         self._network = adapt(model)
         self._buckets = _bucket_lengths(self.context_length)
         self.rows_independent = isinstance(self._network, T5Sampler) or self._try_rows(self._network)
+
+    def at(self, horizon: int, levels: Sequence[float]) -> Forecaster:
+        """The same model made ready for another horizon and other levels, without trying its rows again.
+
+        Raises:
+            QuantileRangeError, ValueError: as the constructor.
+        """
+        other = copy(self)
+        other._aim(horizon, levels)
+        return other
+
+    def _aim(self, horizon: int, levels: Sequence[float]) -> None:
+        if horizon < 1:
+            raise ValueError(f"horizon is {horizon}: it must be 1 or more")
+        check_quantiles(self.model.description, levels)
+        self.horizon = horizon
+        self.levels = tuple(levels)
 
     @property
     def unrolled(self) -> bool:
@@ -180,7 +201,7 @@ class Forecaster:
         for index in scaled:
             if not (np.isfinite(quantiles[index]).all() and np.isfinite(mean[index]).all()):
                 quantiles[index], mean[index] = np.nan, np.nan
-                skipped.append(Skip(index, "the model gave values that are not finite"))
+                skipped.append(Skip(index, NOT_FINITE))
         return BatchForecast(quantiles, mean, tuple(sorted(skipped, key=lambda skip: skip.index)), crossed, flat)
 
     @property
@@ -231,7 +252,8 @@ class Forecaster:
                     np.zeros(1, dtype=np.int64),
                 )
             bucket = self._bucket(max(len(item.values) for item in items))
-            rows = np.zeros((self.batch_size, bucket), dtype=np.float32)
+            count = self.batch_size if self.whole_batches else min(self.batch_size, 1 << (len(items) - 1).bit_length())
+            rows = np.zeros((count, bucket), dtype=np.float32)
             for row, item in enumerate(items):
                 rows[row, : bucket - len(item.values)] = np.nan
                 rows[row, bucket - len(item.values) :] = item.values
