@@ -111,7 +111,10 @@ class Result:
 
     def to_json(self) -> bytes:
         """One JSON document; null stands for NaN."""
-        document = {key: None if value != value else value for key, value in asdict(self).items()}
+        document = {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in asdict(self).items()
+        }
         return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
 
     @classmethod

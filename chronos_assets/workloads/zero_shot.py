@@ -1,0 +1,193 @@
+"""Workload: scores of models on one set of the zero-shot benchmark.
+
+    python -m chronos_assets.workloads.zero_shot
+
+Parameters (one JSON document):
+
+```
+set      "m4_hourly", one of the data's
+data     folder of the benchmark, or a repository on the Hub; the channel `benchmark` comes first where there is one
+models   [{"name", "kind", "program", "reference", "version", "max_series", "max_history"}, ...]: see
+         `timeseries.benchmark_scores.Contender`
+workers  batches of a Chronos model run at once; the machine's cores if not given
+```
+
+Channels: writes to `results`, for each model, `<n>.json`: see `timeseries.benchmark_scores.Result`; n counts the models
+from 0.
+
+Belongs here: forecasting a set a chunk at a time, and adding up the errors. A series that a model can't forecast is
+forecast by seasonal naive, and counted. Which models and sets, and what their results come to, is the caller's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chronos_assets.timeseries.benchmark import LEVELS, BenchmarkError, Floats, season
+from chronos_assets.timeseries.benchmark_data import BenchmarkData, open_data
+from chronos_assets.timeseries.benchmark_models import NAIVE_PROGRAM
+from chronos_assets.timeseries.benchmark_scores import Contender, Result
+from chronos_assets.timeseries.metrics import ErrorSums, error_sums, season_error
+from chronos_assets.workloads.contenders import naive_forecasts, open_contender
+from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+
+CHUNK = 512  # windows forecast between two lines of progress
+
+
+def main(workspace: Workspace, reporter: Reporter) -> None:
+    """Measure the models on the set."""
+    parameters = workspace.parameters()
+    channel = workspace.root / "processing" / "input" / "benchmark"
+    try:
+        name, source = str(parameters["set"]), str(parameters["data"])
+        contenders = [Contender(**document) for document in parameters["models"]]
+    except (KeyError, TypeError) as error:
+        raise WorkloadError(f"{workspace.parameters_file}: parameters need set, data and models: {error!r}") from error
+    folder = workspace.output("results")
+    for number, contender in enumerate(contenders):
+        result = measure_on(
+            str(channel) if channel.is_dir() else source, name, contender, parameters.get("workers"), reporter.progress
+        )
+        _write(folder / f"{number}.json", result.to_json())
+        reporter.log(describe(result))
+
+
+def measure_on(
+    source: str,
+    name: str,
+    contender: Contender,
+    workers: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Result:
+    """`measure`, with the data's and the model's errors as ones that a user can mend.
+
+    Raises:
+        WorkloadError: the data, the set or the model can't be used.
+    """
+    from chronos_assets.models.checkpoints import ModelError
+
+    try:
+        return measure(open_data(source), name, contender, workers, progress)
+    except (BenchmarkError, ModelError) as error:
+        raise WorkloadError(str(error)) from error
+
+
+def measure(
+    data: BenchmarkData,
+    name: str,
+    contender: Contender,
+    workers: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Result:
+    """Scores of a model on a set, and of seasonal naive on the same series.
+
+    Args:
+        data: where the set is.
+        name: of the set.
+        contender: the model.
+        workers: see `contenders.open_contender`.
+        progress: told windows done, windows in all, and what it is about.
+
+    Raises:
+        BenchmarkError: the data has no such set, or it can't be read.
+        WorkloadError: the model's library isn't installed, or it could forecast nothing.
+    """
+    if name not in data.tasks:
+        raise BenchmarkError(f"there is no set {name!r}: there are {', '.join(data.tasks)}")
+    task, periods, count = data.tasks[name], season(data.frequency(name)), data.count(name)
+    sampled = contender.sampled(count)
+    forecasts = open_contender(contender, task.horizon, periods, workers)
+    naive = naive_forecasts(task.horizon, periods)
+    totals: list[tuple[ErrorSums, ErrorSums]] = []
+    seconds, fallbacks, done = 0.0, 0, 0
+    windows = _windows(data, name, sampled)
+    while chunk := list(islice(windows, CHUNK)):
+        seen = [window.history[-(contender.max_history or 0) :] for window in chunk]
+        began = time.perf_counter()
+        quantiles = forecasts(seen, [window.place for window in chunk])
+        seconds += time.perf_counter() - began
+        histories = [window.history for window in chunk]
+        baseline = naive(histories, [window.place for window in chunk])
+        missing = ~np.isfinite(quantiles).all(axis=(1, 2))
+        quantiles[missing] = baseline[missing]
+        fallbacks += int(missing.sum())
+        actual = np.array([window.actual for window in chunk])
+        scales = np.array([season_error(history, periods) for history in histories])
+        totals.append(
+            (
+                error_sums(actual, quantiles, LEVELS, season_errors=scales).total(),
+                error_sums(actual, baseline, LEVELS, season_errors=scales).total(),
+            )
+        )
+        done += len(chunk)
+        if progress is not None:
+            progress(done, len(sampled) * task.rolls, f"{name}, {contender.name}")
+    if not done or fallbacks == done:
+        raise WorkloadError(f"{contender.name} could forecast none of the {done} windows of set {name}")
+    own, baseline_scores = (_sum(part).measures() for part in zip(*totals, strict=True))
+    point = contender.program == NAIVE_PROGRAM
+    return Result(
+        model=contender.name,
+        kind=contender.kind,
+        set=name,
+        benchmark=task.benchmark,
+        wql=float(own["wql"].value),
+        mase=float(own["mase"].value),
+        naive_wql=float(baseline_scores["wql"].value),
+        naive_mase=float(baseline_scores["mase"].value),
+        coverage=None if point else float(own["coverage_80"].value),
+        series=len(sampled),
+        set_series=count,
+        fallbacks=fallbacks,
+        seconds=seconds,
+    )
+
+
+def describe(result: Result) -> str:
+    """A result in a line."""
+    rate = result.series_per_second
+    return (
+        f"{result.set}, {result.model}: wQL {result.wql:.4f}, MASE {result.mase:.3f} "
+        f"({result.relative_wql:.3f} and {result.relative_mase:.3f} of seasonal naive's), "
+        f"{result.series:,} of {result.set_series:,} series" + (f" at {rate:,.0f}/s" if rate else "")
+    )
+
+
+@dataclass(frozen=True)
+class _Window:
+    place: int
+    history: Floats
+    actual: Floats
+
+
+def _windows(data: BenchmarkData, name: str, sampled: range) -> Iterator[_Window]:
+    """The windows of the series that are forecast, in the set's order."""
+    task = data.tasks[name]
+    for place, values in enumerate(data.series(name)):
+        if place in sampled:
+            yield from (_Window(place, history, actual) for history, actual in task.windows(values))
+
+
+def _sum(parts: tuple[Any, ...]) -> ErrorSums:
+    total: ErrorSums = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: a killed run leaves no half of a result."""
+    part = path.with_suffix(".part")
+    part.write_bytes(content)
+    part.rename(path)
+
+
+if __name__ == "__main__":
+    run_workload(main)
