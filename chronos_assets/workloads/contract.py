@@ -47,6 +47,10 @@ DEFAULT_ROOT = "/opt/ml"
 LIFELINE_VARIABLE = "CHRONOS_ML_LIFELINE"  # set to "stdin": the end of standard input means that the launcher died
 PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"  # set by every launcher that speaks Dagster Pipes
 
+# What `serve` takes and gives, as a registry of models wants to know it.
+CONTENT_TYPES = ("application/json", "application/jsonlines", "text/csv")
+RESPONSE_TYPES = ("application/json", "application/jsonlines", "text/csv")
+
 MAX_REASON = 1024  # what SageMaker reads of `output/failure`
 PROGRESS_SECONDS = 5.0  # an event log is read by people: one line of progress in so long
 
@@ -141,16 +145,22 @@ class Workspace:
     def hyperparameters(self) -> dict[str, Any]:
         """What a training job was given: `parameters` of values that may be strings of JSON; none is fine.
 
+        A string that isn't JSON is itself: SageMaker passes on what it was given, `bundled` as well as `"bundled"`.
+
         Raises:
-            WorkloadError: the document isn't a JSON object, or a string in it isn't JSON.
+            WorkloadError: the document isn't a JSON object.
         """
         if not self.hyperparameters_file.exists():
             return {}
         document = _read_object(self.hyperparameters_file)
-        try:
-            return {key: json.loads(value) if isinstance(value, str) else value for key, value in document.items()}
-        except ValueError as error:
-            raise WorkloadError(f"{self.hyperparameters_file}: a value is not JSON: {error}") from error
+        return {key: _parsed(value) if isinstance(value, str) else value for key, value in document.items()}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -170,6 +180,11 @@ class Reporter:
         self._pipes = pipes
         self._clock = clock
         self._spoke: dict[str, float] = {}
+
+    @property
+    def attached(self) -> bool:
+        """Whether Dagster launched this and listens; otherwise all goes to the standard streams."""
+        return self._pipes is not None
 
     def log(self, message: str) -> None:
         """Tell a person something; shown in the run's log."""
