@@ -1,0 +1,444 @@
+"""Local searches: trials, their folders, what is given up, what a kill leaves, through real training processes."""
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import optuna
+import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from chronos_assets.platforms.base import (
+    CategoricalRange,
+    ContinuousRange,
+    IntegerRange,
+    Tuning,
+    TuningRequest,
+)
+from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.local.tuning import TUNING_KEY, LocalTuning
+from chronos_assets_tests.workloads.test_contract import gone, wait_for
+
+PACKAGE = "chronos_assets_tests.platforms.local"
+RATES = {"learning_rate": ContinuousRange(1e-6, 1e-2, "log")}
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = open_store(tmp_path / "st ore?")
+    store.put("dataset/part-0", b"shard 0")
+    return store
+
+
+@pytest.fixture
+def tuning(store) -> Tuning:
+    return LocalTuning(store, package=PACKAGE, busy_seconds=0.3, grace_seconds=5.0)
+
+
+class Log:
+    """What a run's log is told."""
+
+    def __init__(self):
+        self.lines = []
+        self.log = SimpleNamespace(info=self.lines.append, warning=self.lines.append, error=self.lines.append)
+
+    def those(self, pattern):
+        return [line for line in self.lines if re.search(pattern, line)]
+
+
+def request(max_jobs=2, ranges=RATES, name="search-1", inputs=None, more=None, **hyperparameters):
+    return TuningRequest(name, hyperparameters, ranges, inputs or {}, max_jobs=max_jobs, **(more or {}))
+
+
+def tune(tuning, asked, *, keep=False):
+    """Trials of a search, its log, how many were resumed, what `read` makes of its folder."""
+    log = Log()
+    result = tuning.tune(log, asked)
+    result.files.close(keep=keep)
+    return result, log
+
+
+def folder(store, name="search-1"):
+    return store.local_path(TUNING_KEY) / name
+
+
+def attempts(store, number):
+    """(first step, number of attempts) of a trial, as it wrote them down itself."""
+    lines = (folder(store) / f"trial-{number}" / "output" / "attempts").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def proposals(result):
+    return [dict(trial.hyperparameters) for trial in result.trials]
+
+
+def test_a_search_tells_every_trial_and_hands_out_the_best_model(tuning, store):
+    log = Log()
+    result = tuning.tune(log, request(3, inputs={"target": "dataset"}, max_steps=3))
+    assert [trial.number for trial in result.trials] == [0, 1, 2]
+    assert [trial.state for trial in result.trials] == ["Completed"] * 3
+    assert result.best.objective == min(trial.objective for trial in result.trials)
+    assert sorted(path.name for path in result.best.model.iterdir()) == ["config.json", "model.safetensors"]
+    for trial in result.trials:
+        assert [step for step, _ in trial.losses] == [1, 2, 3]
+        assert [step for step, _ in trial.validation] == [0, 1, 2, 3]
+        assert trial.objective == trial.validation[-1][1]
+        assert trial.report["steps"] == 3
+        assert 0 < trial.seconds < 60
+        root = trial.model.parent
+        given = json.loads((root / "input/config/hyperparameters.json").read_text())
+        assert given == {"max_steps": "3", "learning_rate": json.dumps(trial.hyperparameters["learning_rate"])}
+        assert set(json.loads((root / "input/config/inputdataconfig.json").read_text())) == {"target"}
+        assert json.loads((root / "input/config/resourceconfig.json").read_text())["current_host"] == "algo-1"
+        assert (root / "input/data/target/part-0").read_bytes() == b"shard 0"
+        assert "'validation_wql': 9.0" in (root / "output/stderr.log").read_text()  # standard output
+        assert not (root / "checkpoints").exists()
+    assert log.those(r"^trial 0: step 3, loss [\d.]+, validation [\d.]+, learning rate 0.0001, 7 s left$")
+    assert log.those("^trial 2 completed after")
+    with result:
+        assert folder(store).exists()
+    assert list(store.local_path(TUNING_KEY).iterdir()) == []
+
+
+def test_the_sampler_finds_a_better_rate_than_chance(tuning):
+    result, _ = tune(tuning, request(16, max_steps=1, more={"max_parallel_jobs": 2}))
+    drawn, chosen = result.trials[:5], result.trials[5:]
+    assert result.best in chosen
+    assert 10**-4.5 < result.best.hyperparameters["learning_rate"] < 10**-3.5
+    mean = sum(trial.objective for trial in chosen) / len(chosen)
+    assert mean < sum(trial.objective for trial in drawn) / len(drawn)
+
+
+def test_what_is_worse_than_the_median_is_given_up_and_says_why(tuning):
+    asked = request(6, max_steps=20, seconds_per_step=0.05)
+    result, log = tune(tuning, asked)
+    states = [trial.state for trial in result.trials]
+    assert states[:2] == ["Completed"] * 2
+    stopped = [trial for trial in result.trials if trial.state == "Stopped"]
+    assert stopped
+    for trial in stopped:
+        step, best, median = re.fullmatch(
+            r"given up at step (\d+): its best validation so far, ([\d.]+), is above ([\d.]+), the median of the "
+            r"completed trials at that step",
+            trial.reason,
+        ).groups()
+        assert float(best) > float(median)
+        assert float(best) == pytest.approx(trial.objective, rel=1e-5)
+        assert dict(trial.validation)[int(step)] == trial.objective
+        assert len(trial.losses) < 20
+        assert trial.model is None
+    assert log.those("stopped after .* given up at step")
+
+
+def test_a_trial_that_fails_does_not_stop_the_others(tuning):
+    result, log = tune(tuning, request(4, max_steps=2, failing=[0], dying=[1]))
+    assert [trial.state for trial in result.trials[:2]] == ["Failed", "Failed"]
+    assert result.trials[0].reason == "loss is nan at step 1 of trial 0; lower the learning rate"
+    assert result.trials[1].reason.startswith("killed by SIGKILL")
+    assert result.trials[0].objective is None
+    assert {trial.state for trial in result.trials[2:]} == {"Completed"}
+    assert log.those("trial 0 failed .*lower the learning rate\nLast lines of its log")
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "reason"),
+    [({"save": False}, "it left no config.json and no *.safetensors"), ({"validate": False}, "tells its validation")],
+)
+def test_a_training_job_that_leaves_nothing_has_failed(tuning, hyperparameters, reason):
+    with pytest.raises(dg.Failure, match=re.escape(reason)):
+        tuning.tune(Log(), request(1, max_steps=1, **hyperparameters))
+
+
+def test_a_search_of_which_all_fails_says_why_and_starts_afresh_when_asked_again(tuning, store):
+    asked = request(2, max_steps=1, failing=[0, 1])
+    with pytest.raises(dg.Failure) as failure:
+        tuning.tune(Log(), asked)
+    assert failure.value.description.splitlines()[0] == (
+        "search search-1 failed: loss is nan at step 1 of trial 0; lower the learning rate "
+        "(trial 0; none of 2 completed)"
+    )
+    assert failure.value.metadata["search_folder"].value == str(folder(store))
+    log = Log()
+    with pytest.raises(dg.Failure):
+        tuning.tune(log, asked)
+    assert log.those("starts afresh: every trial had failed")
+    assert log.those("trial 1 starts")
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_no_more_trials_run_at_once_than_asked_for_and_these_do(tuning, store, parallel):
+    asked = request(4, max_steps=4, seconds_per_step=0.15, more={"max_parallel_jobs": parallel})
+    # All as good as another, so that none is given up.
+    asked = TuningRequest(**{**vars(asked), "ranges": {"unused": ContinuousRange(0, 1)}})
+    tune(tuning, asked, keep=True)
+    spans = []
+    for number in range(4):
+        first, last = attempts(store, number)
+        spans.append((first["began"], last["ended"]))
+    most = max(sum(began <= moment < ended for began, ended in spans) for moment, _ in spans)
+    assert most == parallel
+
+
+def test_trials_that_share_the_machine_share_its_threads(store, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert LocalTuning(store)._environment(1) == {}
+    assert LocalTuning(store)._environment(2) == {"OMP_NUM_THREADS": "3"}
+    assert LocalTuning(store, env={"OMP_NUM_THREADS": "5"})._environment(2) == {"OMP_NUM_THREADS": "5"}
+
+
+def test_the_same_seed_searches_the_same_and_another_seed_another(tuning):
+    asked = request(7, max_steps=1)
+    first, _ = tune(tuning, asked)
+    assert proposals(tune(tuning, asked)[0]) == proposals(first)
+    other, _ = tune(tuning, request(2, max_steps=1, more={"random_seed": 11}))
+    assert proposals(other)[0] != proposals(first)[0]
+
+
+def test_ranges_hold_and_their_scale_counts(tuning):
+    ranges = {
+        "linear": ContinuousRange(1e-6, 1e-2),
+        "log": ContinuousRange(1e-6, 1e-2, "log"),
+        "warmup_steps": IntegerRange(1, 1000),
+        "warmup_log": IntegerRange(1, 1000, "log"),
+        "mode": CategoricalRange(("better", "worse")),
+    }
+    made = proposals(tune(tuning, request(6, ranges, max_steps=1, more={"max_parallel_jobs": 2}))[0])
+    below = {name: sum(trial[name] < high for trial in made) for name, high in {"linear": 1e-4, "log": 1e-4}.items()}
+    assert below["linear"] == 0
+    assert below["log"] > 0
+    assert all(isinstance(trial["warmup_steps"], int) and 1 <= trial["warmup_steps"] <= 1000 for trial in made)
+    assert sum(trial["warmup_log"] for trial in made) < sum(trial["warmup_steps"] for trial in made)
+    assert {trial["mode"] for trial in made} == {"better", "worse"}
+
+
+def test_nothing_is_tried_twice_while_there_is_something_else(tuning):
+    ranges = {"mode": CategoricalRange(("better", "worse"))}
+    made = proposals(tune(tuning, request(2, ranges, max_steps=1))[0])
+    assert sorted(trial["mode"] for trial in made) == ["better", "worse"]
+
+
+def test_another_regex_searches_for_another_number(tuning):
+    result, _ = tune(tuning, request(1, max_steps=2, more={"metric_regex": r"'loss': ([0-9\.]+)"}))
+    (trial,) = result.trials
+    assert trial.objective == trial.losses[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"max_jobs": 0}, "max_jobs is 0: give a whole number from 1"),
+        ({"max_parallel_jobs": 1.5}, "max_parallel_jobs is 1.5"),
+        ({"random_seed": "x"}, "random_seed is 'x'"),
+        ({"metric_regex": "("}, "no regular expression"),
+        ({"metric_regex": "loss"}, "has 0 groups"),
+        ({"hyperparameters": {"learning_rate": 1}}, "'learning_rate' has a fixed value and a range"),
+        ({"hyperparameters": {"x": float("nan")}}, "'x' is no JSON value"),
+        ({"ranges": {}}, "there is no range to search"),
+        ({"ranges": {"x": ContinuousRange(1.0, 1.0)}}, "range of 'x': its low end 1.0 is not below its high end 1.0"),
+        ({"ranges": {"x": ContinuousRange(0.0, 1.0, "log")}}, "its low end must be above 0, not 0.0"),
+        ({"ranges": {"x": ContinuousRange(0.0, float("inf"))}}, "not finite"),
+        ({"ranges": {"x": ContinuousRange(0.0, 1.0, "cubic")}}, "scale 'cubic'"),
+        ({"ranges": {"x": IntegerRange(0, 2.5)}}, "not whole numbers"),
+        ({"ranges": {"x": IntegerRange(0, 5, "log")}}, "above 0"),
+        ({"ranges": {"x": CategoricalRange(())}}, "it has no values"),
+        ({"ranges": {"x": CategoricalRange((1, True))}}, "True is there twice"),
+        ({"ranges": {"x": CategoricalRange((None,))}}, "None is no text"),
+        ({"inputs": {"../x": "dataset"}}, "input channel '../x'"),
+        ({"inputs": {"target": "nowhere"}}, "for input channel 'target'"),
+        ({"name": "../x"}, "job name '../x'"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_runs(tuning, store, changes, problem):
+    with pytest.raises(dg.Failure, match=re.escape(problem)):
+        tuning.tune(Log(), TuningRequest(**{**vars(request()), **changes}))
+    assert not store.local_path(TUNING_KEY).exists()
+
+
+def test_asked_for_again_a_kept_search_gives_the_same_without_training(tuning, store):
+    asked = request(3, max_steps=1, failing=[1])
+    first, _ = tune(tuning, asked, keep=True)
+    again, log = tune(tuning, asked, keep=True)
+    assert again.trials == first.trials
+    assert (first.resumed, again.resumed) == (0, 3)
+    assert not log.those("starts|goes on:? step")
+    assert len(attempts(store, 0)) == 2  # began, ended
+    longer, _ = tune(tuning, request(4, max_steps=1, failing=[1]), keep=True)
+    assert longer.trials[:3] == first.trials
+    assert len(longer.trials) == 4
+    shorter, _ = tune(tuning, request(1, max_steps=1, failing=[1]))
+    assert shorter.trials == first.trials[:1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ranges": {"learning_rate": ContinuousRange(1e-6, 1e-3, "log")}},
+        {"hyperparameters": {"max_steps": 2}},
+        {"random_seed": 11},
+        {"inputs": {"target": "other"}},
+        {"metric_regex": "'loss': ([0-9.]+)"},
+    ],
+)
+def test_another_search_of_the_same_name_starts_afresh(tuning, store, changes):
+    store.put("other/part-0", b"shard 0")
+    asked = request(1, max_steps=1, inputs={"target": "dataset"})
+    tune(tuning, asked, keep=True)
+    (folder(store) / "trial-0" / "of before").touch()
+    result, log = tune(tuning, TuningRequest(**{**vars(asked), **changes}), keep=True)
+    assert log.those(f"starts afresh: other {next(iter(changes))}")
+    assert result.resumed == 0
+    assert not (folder(store) / "trial-0" / "of before").exists()
+
+
+def test_a_search_without_its_models_starts_afresh(tuning, store):
+    tune(tuning, request(1, max_steps=1), keep=True)
+    (folder(store) / "trial-0" / "model" / "model.safetensors").unlink()
+    result, log = tune(tuning, request(1, max_steps=1), keep=True)
+    assert log.those("the model of trial 0 is gone")
+    assert result.best.model.joinpath("model.safetensors").exists()
+
+
+def test_a_search_can_be_looked_at_with_optuna(tuning, store):
+    result, _ = tune(tuning, request(3, max_steps=2, failing=[1]), keep=True)
+    path = folder(store) / "study.db"
+    copied = store.root.parent / "copy.db"
+    copied.write_bytes(path.read_bytes())
+    study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{copied}")
+    assert study.best_trial.number == result.best.number
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_a_second_run_of_the_same_name_is_refused_while_the_first_is_not_done(tuning):
+    with tuning.tune(Log(), request(1, max_steps=1)):
+        with pytest.raises(dg.Failure, match="already running"):
+            tuning.tune(Log(), request(1, max_steps=1))
+        tune(tuning, request(1, name="search-2", max_steps=1))
+
+
+def test_a_model_that_could_not_be_published_stays(tuning, store):
+    with pytest.raises(RuntimeError, match="publishing"), tuning.tune(Log(), request(1, max_steps=1)):
+        raise RuntimeError("publishing failed")
+    assert (folder(store) / "trial-0" / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_cancelled_run_ends_all_its_trials_and_can_be_gone_on_with(store, stubborn):
+    tuning = LocalTuning(store, package=PACKAGE, grace_seconds=0.5)
+    asked = request(2, max_steps=3, waiting=[0, 1], stubborn=stubborn, more={"max_parallel_jobs": 2})
+    running = [folder(store) / f"trial-{number}" / "output" / "running" for number in range(2)]
+
+    def look(*_):
+        if all(path.exists() for path in running):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise DagsterExecutionInterruptedError
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    log = Log()
+    try:
+        with pytest.raises(DagsterExecutionInterruptedError):
+            tuning.tune(log, asked)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert log.those("is being stopped")
+    assert all(gone(int(pid)) for path in running for pid in path.read_text().split())
+    assert [len(attempts(store, number)) for number in range(2)] == [1, 1]
+
+
+DRIVER = """
+import json, logging, sys
+from types import SimpleNamespace
+from chronos_assets.platforms.base import ContinuousRange, TuningRequest
+from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.local.tuning import LocalTuning
+_, root, package, jobs, parallel, low, high, hyperparameters = sys.argv
+asked = TuningRequest("search-1", json.loads(hyperparameters),
+    {"learning_rate": ContinuousRange(float(low), float(high), "log")}, {},
+    max_jobs=int(jobs), max_parallel_jobs=int(parallel))
+LocalTuning(open_store(root), package=package).tune(SimpleNamespace(log=logging.getLogger()), asked)
+"""
+
+
+def kill_when(store, sign, jobs, parallel, **hyperparameters):
+    """Run a search in a process of its own and kill that, and only that, with SIGKILL when a file appears."""
+    (rates,) = RATES.values()
+    arguments = [store.root, PACKAGE, jobs, parallel, rates.low, rates.high, json.dumps(hyperparameters)]
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return wait_for(sign)
+    finally:
+        launcher.kill()
+        launcher.wait()
+
+
+def test_a_killed_search_goes_on_where_it_was(store, tmp_path):
+    tuning = LocalTuning(store, package=PACKAGE, busy_seconds=20)
+    hyperparameters = {"max_steps": 4, "waiting": [2]}
+    root = folder(store) / "trial-2"
+    pids = kill_when(store, root / "output" / "running", 8, 1, **hyperparameters).split()
+    with (root / "output" / "stderr.log").open("a") as log:
+        log.write("{'step': 2, 'validation_wql': 0.000001")  # cut off while it was written
+    # What the trial waits for is over: it would wait for ever.
+    (folder(store) / "trial-2" / "checkpoints" / "last.json").write_text("2")
+
+    result, log = tune(tuning, request(8, **hyperparameters), keep=True)
+    assert all(gone(int(pid)) for pid in pids)
+    assert result.resumed == 2
+    assert log.those("goes on: 2 of 8 trials are finished, 1 were cut off")
+    assert [len([line for line in attempts(store, number) if "began" in line]) for number in range(4)] == [1, 1, 2, 1]
+    assert attempts(store, 2)[1]["from"] == 2
+    assert [trial.number for trial in result.trials] == list(range(8))
+    assert all(value > 0.01 for _, value in result.trials[2].validation)
+    assert result.trials[2].seconds > 0
+
+    # Without a kill the same is tried: the same hyperparameters, and objectives.
+    whole = LocalTuning(open_store(tmp_path / "another store"), package=PACKAGE)
+    undisturbed, _ = tune(whole, request(8, max_steps=4, waiting=[99]))
+    assert proposals(undisturbed) == proposals(result)
+    assert [trial.objective for trial in undisturbed.trials] == [trial.objective for trial in result.trials]
+
+
+def test_trials_that_ran_side_by_side_when_the_search_was_killed_all_go_on(store):
+    tuning = LocalTuning(store, package=PACKAGE, busy_seconds=20)
+    hyperparameters = {"max_steps": 3, "waiting": [0, 1]}
+    waited = [folder(store) / f"trial-{number}" for number in range(2)]
+    kill_when(store, waited[0] / "output" / "running", 3, 2, **hyperparameters)
+    for root in waited:
+        for part in ("checkpoints", "output"):
+            (root / part).mkdir(parents=True, exist_ok=True)
+        (root / "checkpoints" / "last.json").write_text("2")
+    result, log = tune(tuning, request(3, more={"max_parallel_jobs": 2}, **hyperparameters))
+    assert len(result.trials) == 3
+    assert {trial.state for trial in result.trials} <= {"Completed", "Stopped"}
+    assert log.those("0 of 3 trials are finished, [12] were cut off")
+
+
+def test_a_study_that_was_being_made_when_killed_is_made_anew(tuning, store):
+    half = folder(store) / "study.new"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"SQLite format 3\0 and no more")
+    (folder(store) / "trial-0").mkdir()
+    result, _ = tune(tuning, request(1, max_steps=1))
+    assert result.best.number == 0
+
+
+def test_optuna_keeps_quiet(tuning, caplog, capfd):
+    with caplog.at_level(logging.INFO):
+        tune(tuning, request(2, max_steps=1))
+    told = caplog.text + capfd.readouterr().err
+    assert "study created" not in told
+    assert "Trial 0 finished" not in told
