@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,7 +181,7 @@ def _cells_around(length: int) -> int:
     return 1 << (2 * length - 1).bit_length()
 
 
-def _bump(z: Floats) -> Floats:
+def _bump(z: NDArray[np.floating[Any]]) -> Floats:
     return np.exp(_SHAPE * (np.sqrt(np.maximum(1.0 - z * z, 0.0)) - 1.0))
 
 

@@ -4,19 +4,21 @@ Belongs here: which random numbers make which series, and how the work is shared
 (`workloads.generate`).
 
 Series number i of stream s under a seed is made from a generator of its own, `SeedSequence(seed, spawn_key=(s, i))`. So
-it doesn't depend on how many series are made, by how many processes, or in which order.
-
-To the last bit this holds if the linear algebra library runs on one thread, as workers of `iter_series` do when
-the process that calls it has `OPENBLAS_NUM_THREADS=1`: how a product is split over threads can change its rounding.
+it doesn't depend on how many series are made, by how many processes, or in which order. For the few that take a dense
+factorisation this holds to the last bit only if the linear algebra library runs on one thread
+(`OPENBLAS_NUM_THREADS=1` before numpy is loaded): how a factorisation is split over threads changes its rounding.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
+import multiprocessing.connection
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
+from threading import Thread
 
 import numpy as np
 
@@ -27,7 +29,10 @@ from chronos_assets.kernelsynth.terms import factorise
 MAX_KERNELS = 5
 """The paper's."""
 
-_CHUNK = 256  # series that a worker makes at a time: a tenth of a second's work
+Key = tuple[int, int]
+"""A series: the stream of the seed that it belongs to, and its number there, both from 0."""
+
+_CHUNK = 32  # series that a worker makes at a time: tens of milliseconds of work
 
 
 def draw_series(rng: np.random.Generator, length: int, max_kernels: int = MAX_KERNELS) -> tuple[Expression, Floats]:
@@ -49,39 +54,54 @@ def draw_values(rng: np.random.Generator, expression: Expression, length: int) -
 
 
 def iter_series(
-    count: int, *, seed: int, stream: int = 0, length: int = 1024, max_kernels: int = MAX_KERNELS, workers: int = 1
-) -> Iterator[tuple[Expression, Floats]]:
-    """Make `count` series, in order, in `workers` processes (1: in this one).
+    keys: Iterable[Key], *, seed: int, length: int, max_kernels: int = MAX_KERNELS, workers: int = 1
+) -> Generator[tuple[Expression, Floats], None, None]:
+    """Make the series that `keys` name, in their order.
 
     Args:
-        count: how many.
+        keys: stream and number of each series.
         seed: a number from 0.
-        stream: of the seed's independent streams, which one: a number from 0.
-        length: of each, at least 2.
-        max_kernels: per expression.
-        workers: processes; they are started anew, and are gone when the iterator is exhausted or closed.
+        length: of each series, at least 2.
+        max_kernels: of each expression.
+        workers: processes to make them in, 1 for this one. Memory is that of a few hundred series per worker.
+
+    Yields:
+        The expression of a series, and the series (length,). Close the iterator (`contextlib.closing`) to end the workers
+        before all series are made.
     """
-    make = partial(_chunk, seed=seed, stream=stream, length=length, max_kernels=max_kernels)
-    chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    if workers == 1 or len(chunks) == 1:
-        for chunk in chunks:
-            yield from make(chunk)
+    make = partial(_make, seed=seed, length=length, max_kernels=max_kernels)
+    if workers == 1:
+        for key in keys:
+            yield from make([key])
         return
+    waiting = iter(keys)
+    chunks = iter(lambda: list(islice(waiting, _CHUNK)), [])
     # Forking a process that has threads, as one with a linear algebra library has, can hang.
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
-        # A window of chunks ahead, so that memory doesn't grow with `count`.
-        waiting = iter(chunks)
-        ahead = [pool.submit(make, chunk) for chunk in islice(waiting, 2 * workers)]
+        ahead = deque(pool.submit(make, chunk) for chunk in islice(chunks, 2 * workers))
         while ahead:
-            yield from ahead.pop(0).result()
-            ahead.extend(pool.submit(make, chunk) for chunk in islice(waiting, 1))
+            yield from ahead.popleft().result()
+            ahead.extend(pool.submit(make, chunk) for chunk in islice(chunks, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _chunk(numbers: range, *, seed: int, stream: int, length: int, max_kernels: int) -> list[tuple[Expression, Floats]]:
+def _make(keys: Sequence[Key], *, seed: int, length: int, max_kernels: int) -> list[tuple[Expression, Floats]]:
     return [
-        draw_series(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, n))), length, max_kernels)
-        for n in numbers
+        draw_series(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)), length, max_kernels)
+        for key in keys
     ]
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work for ever; it must not when whoever would send it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_exit_after, args=(parent.sentinel,), name="parent", daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)

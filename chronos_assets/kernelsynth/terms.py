@@ -138,7 +138,7 @@ def _dense_rows(smooth: Floats, periods: Sequence[int], length: int) -> Floats:
     angles = np.outer([angular_frequency(period, length) for period in periods], steps)
     by_lag = np.exp((np.cos(angles) - 1.0).sum(axis=0))
     covariance = smooth.T @ smooth
-    covariance *= by_lag[np.abs(steps[:, None] - steps)]
+    both_ways = np.concatenate([by_lag[:0:-1], by_lag])
+    covariance *= np.lib.stride_tricks.sliding_window_view(both_ways, length)[::-1]
     covariance[steps, steps] += _JITTER * covariance.diagonal().max()
-    rows: Floats = np.linalg.cholesky(covariance).T
-    return rows
+    return np.asarray(np.linalg.cholesky(covariance).T, dtype=np.float64)

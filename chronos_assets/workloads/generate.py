@@ -1,0 +1,228 @@
+"""Workload: synthetic series for training, validation and test, drawn by KernelSynth.
+
+    python -m chronos_assets.workloads.generate
+
+Parameters (one JSON document; none must be given):
+
+```
+seed          0: another seed, other series
+length        1024: values per series
+max_kernels   5: kernels per series, at most
+sizes         {"train": 100, "validation": 100, "test": 100}: series of each split; those left out keep their default
+start         "2000-01-01T00:00:00": time of each series' first value
+workers       processes; null: as many as there are cores if there is work for them
+```
+
+Channels: writes to `synthetic`
+
+- `train.arrow`, `validation.arrow`, `test.arrow`: item_id, start, target, as GluonTS reads them (`timeseries.arrow_file`);
+- `manifest.json`: the parameters that made them, the sizes, bytes and digest of each file, and `data_version`, a digest
+  of all three.
+
+The splits are independent. The same parameters give the same bytes, whatever the number of workers, and a series
+depends on neither the sizes nor the other splits: a larger split begins with the smaller one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+# Each process works on one thread: a factorisation split over threads is rounded in another way, and gives other bytes.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.kernelsynth.expressions import Expression
+from chronos_assets.kernelsynth.sampler import MAX_KERNELS, iter_series
+from chronos_assets.timeseries.arrow_file import Entry, write_arrow
+from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+
+SPLITS = ("train", "validation", "test")
+"""In the order of the streams of random numbers that they are drawn from."""
+EXAMPLES = 6  # series of the first split that the message shows
+_EXAMPLE_POINTS = 120
+_VALUES_FOR_WORKERS = 5_000_000  # some seconds of work: below that, workers cost more than they save
+_START = "2000-01-01T00:00:00"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The parameters, checked. workers: 0 for as many as there is work for."""
+
+    seed: int = 0
+    length: int = 1024
+    max_kernels: int = MAX_KERNELS
+    sizes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 100))
+    start: str = _START
+    workers: int = 0
+
+    @property
+    def processes(self) -> int:
+        """How many processes make the series."""
+        if self.workers:
+            return self.workers
+        return (os.cpu_count() or 1) if sum(self.sizes.values()) * self.length > _VALUES_FOR_WORKERS else 1
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The parameters that the series depend on."""
+        return {name: value for name, value in asdict(self).items() if name != "workers"}
+
+
+@dataclass
+class _Progress:
+    """What is told while series are made."""
+
+    reporter: Reporter
+    total: int
+    done: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, expression: Expression, values: NDArray[np.float64]) -> None:
+        self.done += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append({"expression": str(expression), "values": _thinned(values)})
+        self.reporter.progress(self.done, self.total, "series made")
+
+
+def parse_request(document: Mapping[str, Any]) -> Request:
+    """Check the parameters.
+
+    Raises:
+        WorkloadError: one is unknown or impossible; it names the parameter, its value and what is possible.
+    """
+    known = [each.name for each in fields(Request)]
+    _refuse_unknown("parameters of generate", document, known)
+    sizes = document.get("sizes", {})
+    if not isinstance(sizes, Mapping):
+        raise WorkloadError(f'parameter sizes is {sizes!r}: write an object such as {{"train": 100}}')
+    _refuse_unknown("parameter sizes", sizes, list(SPLITS))
+    workers = document.get("workers")
+    return Request(
+        seed=_integer("seed", document.get("seed", 0), 0, 2**63 - 1),
+        # 8192 is the longest context of the models.
+        length=_integer("length", document.get("length", 1024), 2, 8192),
+        max_kernels=_integer("max_kernels", document.get("max_kernels", MAX_KERNELS), 1, 10),
+        sizes={name: _integer(f"sizes.{name}", sizes.get(name, 100), 1, 10_000_000) for name in SPLITS},
+        start=_time("start", document.get("start", _START)),
+        workers=0 if workers is None else _integer("workers", workers, 1, 256),
+    )
+
+
+def main(workspace: Workspace, reporter: Reporter) -> None:
+    """Make the three files and the manifest."""
+    request = parse_request(workspace.parameters())
+    folder = workspace.output("synthetic")
+    started = time.monotonic()
+    keys = ((stream, number) for stream, split in enumerate(SPLITS) for number in range(request.sizes[split]))
+    progress = _Progress(reporter, sum(request.sizes.values()))
+    series = iter_series(
+        keys,
+        seed=request.seed,
+        length=request.length,
+        max_kernels=request.max_kernels,
+        workers=request.processes,
+    )
+    with closing(series):
+        for split in SPLITS:
+            write_arrow(_file(folder, split), _entries(split, request, series, progress))
+    manifest = _manifest(folder, request)
+    text = json.dumps(manifest, indent=2, sort_keys=True)
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    seconds = time.monotonic() - started
+    reporter.message(
+        {
+            "synthetic": {
+                **request.sizes,
+                "length": request.length,
+                "data_version": manifest["data_version"],
+                "seconds": round(seconds, 3),
+                "series_per_second": round(progress.total / seconds, 1),
+                "workers": request.processes,
+                "examples": progress.examples,
+            }
+        }
+    )
+
+
+def _entries(
+    split: str, request: Request, series: Iterator[tuple[Expression, Any]], progress: _Progress
+) -> Iterator[Entry]:
+    start = np.datetime64(request.start, "s")
+    for number, (expression, values) in enumerate(islice(series, request.sizes[split])):
+        progress.add(expression, values)
+        yield f"{split}-{number}", start, values
+
+
+def _manifest(folder: Path, request: Request) -> dict[str, Any]:
+    files = {}
+    for split in SPLITS:
+        path = _file(folder, split)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
+    everything = hashlib.sha256("".join(f"{name} {about['sha256']}\n" for name, about in files.items()).encode())
+    return {
+        "data_version": everything.hexdigest(),
+        "files": files,
+        "parameters": request.recorded,
+        "sizes": dict(request.sizes),
+    }
+
+
+def _file(folder: Path, split: str) -> Path:
+    return folder / f"{split}.arrow"
+
+
+def _thinned(values: NDArray[np.float64]) -> list[float]:
+    """At most `_EXAMPLE_POINTS` of the values, with six digits: of each bucket the lowest and the highest, in order.
+
+    Every n-th value would draw a fast season as a slow one.
+    """
+    kept = values
+    if len(values) > _EXAMPLE_POINTS:
+        edges = np.linspace(0, len(values), _EXAMPLE_POINTS // 2 + 1).astype(int)
+        extremes = [
+            start + index
+            for start, end in pairwise(edges.tolist())
+            for index in sorted({int(values[start:end].argmin()), int(values[start:end].argmax())})
+        ]
+        kept = values[extremes]
+    return [float(f"{value:.6g}") for value in kept]
+
+
+def _refuse_unknown(what: str, document: Mapping[str, Any], known: list[str]) -> None:
+    unknown = sorted(set(document) - set(known))
+    if unknown:
+        raise WorkloadError(f"{what}: {', '.join(unknown)} not known (there are {', '.join(known)})")
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise WorkloadError(f"parameter {name} is {value!r}: write a whole number from {low} to {high}")
+    return value
+
+
+def _time(name: str, value: Any) -> str:
+    """The time as it is recorded; the parser is numpy's, which takes no time zone."""
+    try:
+        time_of = np.datetime64(value, "s") if isinstance(value, str) and value[-1:].isdigit() else None
+    except ValueError:
+        time_of = None
+    if time_of is None or np.isnat(time_of):
+        raise WorkloadError(f'parameter {name} is {value!r}: write a time without a zone, such as "{_START}"')
+    return str(time_of)
+
+
+if __name__ == "__main__":
+    run_workload(main)
