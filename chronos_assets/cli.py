@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import hashlib
 import json
 import logging
@@ -19,7 +20,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.base import StoreError
+from chronos_assets.platforms.base import RegistryError, StoreError
+from chronos_assets.platforms.notice import one_line
 from chronos_assets.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -80,6 +82,18 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("--end", help="last timestamp, ISO 8601")
     query.add_argument("--format", choices=("table", "json"), default="table")
     query.set_defaults(command=_query)
+
+    model = commands.add_parser("model", help="versions of the tuned model: list, approve, reject, roll-back")
+    model.add_argument("action", choices=("list", "approve", "reject", "roll-back"))
+    model.add_argument("version", type=int, nargs="?", help="number of the version to approve or reject")
+    model.add_argument("--reason", default="", help="for the version's history")
+    model.add_argument("--data", type=Path, help="the folder that `run` was given")
+    model.set_defaults(command=_model)
+
+    endpoint = commands.add_parser("endpoint", help="the HTTP endpoint of the version in use: status, deploy, stop")
+    endpoint.add_argument("action", choices=("status", "deploy", "stop"))
+    endpoint.add_argument("--data", type=Path, help="the folder that `run` was given")
+    endpoint.set_defaults(command=_endpoint)
 
     july = commands.add_parser("sample-july", help="the month after the built-in sample, to drop into train/")
     july.add_argument("path", type=Path)
@@ -159,6 +173,8 @@ def _run(options: argparse.Namespace) -> int:
     if not result.runs:
         print("Nothing new: train files, parameters and model are those of the last run. No work was done.")
     _print_summary(group, result, options.data)
+    if result.training_failure:
+        raise UsageError(f"the forecast is published, but the training failed: {result.training_failure}")
     return 0
 
 
@@ -224,6 +240,7 @@ def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> No
     rows += [
         ("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)"),
         *backtest_rows(group, result),
+        *training_rows(group, result),
         ("what next", f"make ui{flag}, then open http://127.0.0.1:3000"),
         ("", f"chronos-assets query{option} {_first_item(folder / 'forecast.parquet')}"),
     ]
@@ -268,6 +285,54 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
         share = f"   ({ours / naive:.2f} of it)" if naive > 0 else ""
         rows.append((f"  {label}", f"{ours:.4f}   seasonal naive {naive:.4f}{share}"))
     return rows
+
+
+def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
+    """The last search, what the gate said, the version in use and the endpoint, as rows of the summary."""
+    from chronos_assets.defs import training, versions
+
+    if result.training_failure:
+        return [("training", f"FAILED: {one_line(result.training_failure)}")]
+    name = training.package_group(group)
+    tuned, registered = training.read_tuned(group), group.registry.versions(name)
+    if tuned is None or not registered:
+        return [("training", result.training)]
+    best, newest = tuned["candidates"][tuned["best"]], registered[-1]
+    trials = [trial for candidate in tuned["candidates"] for trial in candidate["trials"]]
+    chosen = ", ".join(f"{key} {_short(value)}" for key, value in best["chosen"].items())
+    model = versions.model_in_use(group, name)
+    rows = [
+        ("trials", f"{len(trials)}; best: {chosen or 'as given'}, validation wQL {best['objective']:.4f}"),
+        ("gate", f"{newest.status}: {newest.reason}"),
+        ("version", model.label if model.key else f"{model.label}, {model.note}"),
+    ]
+    return [*rows, *_endpoint_rows(group)]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _endpoint_rows(group: Group) -> list[tuple[str, str]]:
+    from chronos_assets.defs import training
+    from chronos_assets.platforms.base import EndpointError
+
+    setup = training.read_setup(group)
+    state = group.endpoints.describe(training.endpoint_name(group))
+    if state is None:
+        return [("endpoint", "none")]
+    if not state.healthy:
+        return [("endpoint", f"{state.url} does not answer: chronos-assets endpoint deploy")]
+    request = training.golden_request(group, setup)
+    try:
+        prediction = group.endpoints.invoke(state.name, request)["predictions"][0]
+    except EndpointError as error:
+        return [("endpoint", f"{state.url} gave no answer: {error}")]
+    values = ", ".join(f"{value:.4g}" for value in prediction["mean"][:4])
+    return [
+        ("endpoint", f"{state.url}/invocations ({state.version})"),
+        ("  sample", f"{request['inputs'][0]['item_id']}: mean {values} …"),
+    ]
 
 
 def _first_item(path: Path) -> str:
@@ -319,6 +384,73 @@ def _query(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     print(json.dumps(answer, indent=2) if options.format == "json" else render_table(answer))
     return 0
+
+
+def _model(options: argparse.Namespace) -> int:
+    import dagster as dg
+
+    from chronos_assets.defs import training
+
+    if (options.version is None) == (options.action in ("approve", "reject")):
+        wanted = "needs the number of a version" if options.version is None else "takes no version"
+        raise UsageError(f"model {options.action} {wanted}: see `chronos-assets model list`")
+    group = _group(settings_for(options.data))
+    try:
+        if options.action != "list":
+            by = f"{getpass.getuser()} (command line)"
+            action = options.action.replace("-", "_")
+            training.decide_version(group, action, options.version, by=by, reason=options.reason, log=_Printer())
+        _print_versions(group)
+    except (dg.Failure, RegistryError) as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+def _print_versions(group: Group) -> None:
+    from chronos_assets.defs import training, versions
+
+    name = training.package_group(group)
+    registered = group.registry.versions(name)
+    if not registered:
+        print(f"no version of {name} is registered yet: `make run` trains one")
+        return
+    in_use = versions.version_in_use(group, name)
+    for item in registered:
+        mark = "*" if in_use is not None and item.version == in_use.version else " "
+        wql = item.document["metrics"].get("wql")
+        score = "" if wql is None else f"wQL {wql:.4f}  "
+        print(f"{mark} {item.version:>3}  {item.status:<22} {item.document['created']}  {score}{item.reason}")
+    print("* in use" if in_use is not None else "none is in use: the zero-shot base model forecasts")
+
+
+def _endpoint(options: argparse.Namespace) -> int:
+    import dagster as dg
+
+    from chronos_assets.defs import training
+
+    group = _group(settings_for(options.data))
+    try:
+        name = training.endpoint_name(group)
+        if options.action == "deploy":
+            training.deploy(group, _Printer())
+        elif options.action == "stop":
+            print(f"endpoint {name} stopped" if group.endpoints.delete(name) else f"no endpoint {name} is up")
+            return 0
+        for label, text in _endpoint_rows(group):
+            print(f"{label:<10} {text}")
+    except dg.Failure as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+class _Printer:
+    """A log for what runs outside of Dagster."""
+
+    def info(self, message: str) -> None:
+        print(message)
+
+    def warning(self, message: str) -> None:
+        print(message, file=sys.stderr)
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

@@ -14,6 +14,7 @@ import dagster as dg
 from chronos_assets.defs.assets.dataset import dataset_assets
 from chronos_assets.defs.assets.evaluation import evaluation_assets
 from chronos_assets.defs.assets.forecasts import forecast_assets
+from chronos_assets.defs.assets.training import training_assets
 from chronos_assets.defs.checks import checks
 from chronos_assets.defs.console import console_logger
 from chronos_assets.defs.group import Group
@@ -27,7 +28,7 @@ def build_definitions(settings: Settings | None = None, **overrides: Any) -> dg.
 
     Args:
         settings: from the environment if not given.
-        overrides: parts of the platform to use instead of the settings' (`store`, `jobs`, `tables`, `notices`).
+        overrides: parts of the platform to use instead of the settings' (`Group.overrides`).
     """
     return group_definitions(Group(settings or Settings.from_env(), overrides))
 
@@ -40,7 +41,12 @@ def group_definitions(group: Group) -> dg.Definitions:
         warnings.simplefilter("ignore", category=dg.PreviewWarning)
         group_jobs = jobs(group)
         return dg.Definitions(
-            assets=[*dataset_assets(group), *forecast_assets(group), *evaluation_assets(group)],
+            assets=[
+                *dataset_assets(group),
+                *training_assets(group),
+                *forecast_assets(group),
+                *evaluation_assets(group),
+            ],
             asset_checks=checks(group),
             jobs=group_jobs,
             sensors=sensors(group, group_jobs),

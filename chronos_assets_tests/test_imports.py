@@ -32,13 +32,16 @@ OURS = {
     "workloads": {"timeseries", "kernelsynth", "models", "params"},
     # The contract is all that a launcher knows of a workload: variables and folders.
     "platforms": {"params", "training_params", "timeseries", "workloads.contract"},
-    # A description of a model is read from its files, without torch.
-    "defs": {"platforms", "params", "training_params", "settings", "timeseries", "models.checkpoints"},
+    # A description of a model is read from its files, without torch; what `serve` speaks is said by the contract.
+    "defs": {
+        *("platforms", "params", "training_params", "settings", "timeseries"),
+        *("models.checkpoints", "workloads.contract"),
+    },
     "definitions": {"defs", "settings"},
     "cli": {
         *("definitions", "defs", "settings", "params", "timeseries", "models.checkpoints"),
         # Its errors, and where a store on this machine lies.
-        *("platforms.base", "platforms.local.store"),
+        *("platforms.base", "platforms.notice", "platforms.local.store"),
     },
 }
 THEIRS = {

@@ -11,9 +11,10 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs import steps
+from chronos_assets.defs import steps, training
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.metadata import failing_rows
+from chronos_assets.defs.training import Packaged
 from chronos_assets.timeseries.quality import (
     CheckOutcome,
     check_accuracy,
@@ -24,11 +25,19 @@ from chronos_assets.timeseries.quality import (
 )
 
 ACCURACY_CHECK = "not_worse_than_seasonal_naive"
+GATE_CHECK = "not_worse_than_what_is_there"
+ENDPOINT_TOLERANCE = 1e-5  # relative to the largest value of a series
 
 
 def checks(group: Group) -> list[dg.AssetChecksDefinition]:
-    """Every check that can be run by itself; that of the accuracy comes with its asset (`accuracy_check`)."""
-    return [_dataset_check(group), _quantiles_check(group), _coverage_check(group), _freshness_check(group)]
+    """Every check that can be run by itself; others come with their assets (`accuracy_check`, `gate_check`)."""
+    return [
+        _dataset_check(group),
+        _quantiles_check(group),
+        _coverage_check(group),
+        _freshness_check(group),
+        _endpoint_check(group),
+    ]
 
 
 def accuracy_check(group: Group) -> dg.AssetCheckSpec:
@@ -43,6 +52,46 @@ def accuracy_check(group: Group) -> dg.AssetCheckSpec:
 def accuracy_result(scored: Sequence[steps.WindowAccuracy]) -> dg.AssetCheckResult:
     """Answer of `accuracy_check` for all partitions of a run."""
     return _result([(window.key, check_accuracy(window.report)) for window in scored], check_name=ACCURACY_CHECK)
+
+
+def gate_check(group: Group) -> dg.AssetCheckSpec:
+    """Spec of the check that `model_package` answers with the gate's verdict."""
+    return dg.AssetCheckSpec(
+        GATE_CHECK,
+        asset=group.key("model_package"),
+        description="The candidate's wQL is not above that of base, version in use or seasonal naive (a warning if it is).",
+    )
+
+
+def gate_result(packaged: Packaged) -> dg.AssetCheckResult:
+    """Answer of `gate_check`."""
+    return dg.AssetCheckResult(
+        check_name=GATE_CHECK,
+        passed=packaged.not_worse,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=packaged.decision.reason,
+        metadata={"version": packaged.version.name, "status": packaged.version.status},
+    )
+
+
+def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=group.key("endpoint"),
+        name="answers_like_the_batch_forecast",
+        description="Asked for the series of the published forecast, the endpoint gives the same numbers (to 1e-5).",
+    )
+    def answers_like_the_batch_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        compared = training.compare_endpoint(group)
+        return dg.AssetCheckResult(
+            passed=compared.difference is None or compared.difference <= ENDPOINT_TOLERANCE,
+            description=compared.note,
+            metadata={
+                "series": compared.series,
+                **({} if compared.difference is None else {"largest_relative_difference": compared.difference}),
+            },
+        )
+
+    return answers_like_the_batch_forecast
 
 
 def _dataset_check(group: Group) -> dg.AssetChecksDefinition:

@@ -15,7 +15,9 @@ from chronos_assets.defs.partitions import forecast_partitions
 from chronos_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from chronos_assets.platforms.base import Jobs, Notices, Store, Tables
+    from chronos_assets.platforms.base import Endpoints, Jobs, Notices, Registry, Store, Tables, Tuning
+
+PARTS = ("store", "jobs", "tuning", "registry", "endpoints", "tables", "notices")
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,16 @@ class Group:
     """A dataset group.
 
     The platform's parts are opened on first use, so that loading the definitions touches neither disk nor network;
-    `overrides` replaces any of them (`store`, `jobs`, `tables`, `notices`), as tests and other platforms do.
+    `overrides` replaces any of them (`PARTS`), as tests and other platforms do.
     """
 
     settings: Settings
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.overrides) - {"store", "jobs", "tables", "notices"})
+        unknown = sorted(set(self.overrides) - set(PARTS))
         if unknown:
-            raise TypeError(f"a group has no part called {', '.join(unknown)}: store, jobs, tables and notices it has")
+            raise TypeError(f"a group has no part called {', '.join(unknown)}: it has {', '.join(PARTS)}")
 
     @cached_property
     def store(self) -> Store:
@@ -51,6 +53,33 @@ class Group:
         from chronos_assets.platforms.local.jobs import LocalJobs
 
         return LocalJobs(self.store)
+
+    @cached_property
+    def tuning(self) -> Tuning:
+        """Searches for hyperparameters."""
+        if "tuning" in self.overrides:
+            return self.overrides["tuning"]
+        from chronos_assets.platforms.local.tuning import LocalTuning
+
+        return LocalTuning(self.store)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Versions of models."""
+        if "registry" in self.overrides:
+            return self.overrides["registry"]
+        from chronos_assets.platforms.local.registry import LocalRegistry
+
+        return LocalRegistry(self.store)
+
+    @cached_property
+    def endpoints(self) -> Endpoints:
+        """Serves models."""
+        if "endpoints" in self.overrides:
+            return self.overrides["endpoints"]
+        from chronos_assets.platforms.local.endpoints import LocalEndpoints
+
+        return LocalEndpoints(self.store)
 
     @cached_property
     def tables(self) -> Tables:

@@ -1,11 +1,11 @@
-"""Jobs: named selections of assets that people and sensors launch together."""
-
-from __future__ import annotations
+"""Jobs: named selections of assets that people and sensors launch together, and what people decide about versions."""
 
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
+from chronos_assets.defs import training, training_metadata
 from chronos_assets.defs.group import Group
 
 # (name, assets, description). The selections only wait on other processes, so their steps run in the run's process: a
@@ -17,6 +17,11 @@ SELECTIONS = (
         "Import the train files, forecast the chosen partition, refresh the SQL tables.",
     ),
     (
+        "retrain",
+        ("synthetic_dataset", "tuned_checkpoints", "model_package", "endpoint"),
+        "Draw synthetic series, search for hyperparameters, gate and register the best model, serve the version in use.",
+    ),
+    (
         "score_forecasts",
         ("forecast_accuracy", "forecast_tables"),
         "Score the chosen partitions against what was observed since, refresh the SQL tables.",
@@ -24,8 +29,51 @@ SELECTIONS = (
 )
 
 
+# (name, what it does to the registry, description)
+DECISIONS = (
+    (
+        "approve_model",
+        "approve",
+        "Make a version the one in use: newer approved ones get rejected. The endpoint follows.",
+    ),
+    ("reject_model", "reject", "Reject a version; if it was in use, the approved one before it takes its place."),
+    ("roll_back_model", "roll_back", "Reject the version in use; the approved one before it takes its place."),
+)
+
+
+class Decision(dg.Config):
+    """What somebody decides about a version of the model.
+
+    Attributes:
+        version: its number; not for `roll_back_model`, which is about the version in use.
+        reason: for the version's history.
+    """
+
+    version: int = Field(default=0, description="number of the version (not for a roll-back)")
+    reason: str = Field(default="", description="why, for the version's history")
+
+
 def jobs(group: Group) -> list[Any]:
-    """`refresh_forecasts` and `score_forecasts`."""
+    """`refresh_forecasts`, `retrain`, `score_forecasts`, and a job for each decision about a version."""
+    return [*_selections(group), *(_decision(group, *decision) for decision in DECISIONS)]
+
+
+def _decision(group: Group, name: str, action: str, description: str) -> dg.JobDefinition:
+    @dg.op(name=group.named(f"{name}_op"), description=description)
+    def decide(context: dg.OpExecutionContext, config: Decision) -> None:
+        made = training.decide_version(
+            group, action, config.version or None, by=f"job {name}", reason=config.reason, log=context.log
+        )
+        context.add_output_metadata(training_metadata.decision(made))
+
+    @dg.job(name=group.named(name), description=description, executor_def=dg.in_process_executor)
+    def decision_job() -> None:
+        decide()
+
+    return decision_job
+
+
+def _selections(group: Group) -> list[Any]:
     return [
         dg.define_asset_job(
             group.named(name),

@@ -11,12 +11,14 @@ import shutil
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 
-from chronos_assets.defs import steps
+from chronos_assets.defs import steps, training
 from chronos_assets.defs.group import Group
+from chronos_assets.defs.jobs import SELECTIONS
 from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
 from chronos_assets.defs.windows import Window, window_for_key
 from chronos_assets.platforms.local.locks import locked_file
@@ -38,11 +40,15 @@ class MainJobResult:
         runs: ids of the Dagster runs launched, in order; empty when nothing was new.
         window: the forecast window that holds the last observation.
         backtest: windows before it whose horizon is observed, oldest first.
+        training: why a model was trained, or why not.
+        training_failure: why the training failed; empty if it didn't. The forecasts are made all the same.
     """
 
     runs: tuple[str, ...]
     window: Window
     backtest: tuple[Window, ...]
+    training: str
+    training_failure: str = ""
 
 
 def open_instance(home: Path, config: Path | None = None) -> dg.DagsterInstance:
@@ -92,7 +98,7 @@ def _alive(pid: int) -> bool:
 def run_main_job(
     group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, *, backtest_windows: int = 7
 ) -> MainJobResult:
-    """Import what is new, forecast the window of the last observation, score a backtest, refresh the tables.
+    """Import what is new, train a model if one is due, forecast the newest window, score a backtest, refresh the tables.
 
     Raises:
         MainJobError: a run failed, or can't be started.
@@ -109,6 +115,7 @@ def _run_main_job(
     launcher = _Launcher(group, definitions, instance)
     if not steps.dataset_is_current(group, instance):
         launcher.run(["target_time_series"], [])
+    reason, failure = _train(group, instance, launcher)
     window, backtest = steps.main_windows(group, backtest_windows)
     for windows in _ranges(steps.stale_forecasts(group, instance, _spanning(group, (*backtest, window))), group):
         launcher.run(["forecasts"], windows)
@@ -118,7 +125,33 @@ def _run_main_job(
         launcher.run(["forecast_accuracy"], windows)
     if launcher.runs or not steps.tables_are_current(group, instance):
         launcher.run(["forecast_tables"], [])
-    return MainJobResult(tuple(launcher.runs), window, backtest)
+    return MainJobResult(tuple(launcher.runs), window, backtest, reason, failure)
+
+
+def _train(group: Group, instance: dg.DagsterInstance, launcher: _Launcher) -> tuple[str, str]:
+    """Train, register and serve what is due; why (not), and why it failed if it did.
+
+    What a killed run has finished isn't made again.
+    """
+    due, reason = training.is_due(group, datetime.now(UTC).replace(tzinfo=None))
+    wanted: list[str] = []
+    if due:
+        stale = not training.synthetic_is_current(group, instance)
+        wanted += ["synthetic_dataset"] if stale else []
+        wanted += ["tuned_checkpoints"] if stale or not training.tuned_is_current(group, instance) else []
+        wanted += ["model_package"]
+    # A switched-off training line starts no server either, but one that is up follows the version in use.
+    serving = training.read_setup(group).training.strategy != "NONE" or training.is_deployed(group)
+    keeps = not steps.read_params(group).perform_delete
+    if due or (serving and keeps and not training.endpoint_is_current(group)):
+        wanted += ["endpoint"]
+    if not wanted:
+        return reason, ""
+    try:
+        launcher.run(wanted, [])
+    except MainJobError as error:
+        return reason, str(error)
+    return reason, ""
 
 
 def _spanning(group: Group, windows: Sequence[Window]) -> list[Window]:
@@ -148,17 +181,14 @@ class _Launcher:
     def __init__(self, group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
         self._group = group
         self._instance = instance
-        self._jobs = {
-            "refresh_forecasts": definitions.resolve_job_def(group.named("refresh_forecasts")),
-            "score_forecasts": definitions.resolve_job_def(group.named("score_forecasts")),
-        }
+        self._jobs = {name: definitions.resolve_job_def(group.named(name)) for name, _, _ in SELECTIONS}
         self.runs: list[str] = []
 
     def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
         tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
         if windows:
             tags |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
-        job = self._jobs["score_forecasts" if "forecast_accuracy" in assets else "refresh_forecasts"]
+        job = self._jobs[next(name for name, made, _ in SELECTIONS if set(assets) <= set(made))]
         result = job.execute_in_process(
             instance=self._instance,
             run_config={"loggers": {"console": {}}},

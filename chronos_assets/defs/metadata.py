@@ -52,10 +52,10 @@ def dataset(group: Group, imported: Imported) -> Metadata:
         "duplicates_resolved": manifest.duplicates,
         "rejected_rows": sum(manifest.rejected.values()),
         "shards": len(manifest.shards),
-        "files": _table(
+        "files": table(
             {"file": "string", "rows": "int"}, ({"file": k, "rows": v} for k, v in sorted(manifest.files.items()))
         ),
-        "rejected": _table(
+        "rejected": table(
             {"reason": "string", "rows": "int"},
             ({"reason": k, "rows": v} for k, v in sorted(manifest.rejected.items())),
         ),
@@ -72,7 +72,7 @@ def forecast(group: Group, made: Forecasts, window: WindowForecast) -> Metadata:
     model = manifest["model"]
     values: Metadata = {
         f"picture_{number}": dg.MetadataValue.md(markdown)
-        for number, markdown in enumerate(_sparklines(message.get("sparks", ())), 1)
+        for number, markdown in enumerate(sparklines(message.get("sparks", ())), 1)
     }
     values |= {
         "series": manifest["series"],
@@ -87,12 +87,14 @@ def forecast(group: Group, made: Forecasts, window: WindowForecast) -> Metadata:
         "periods_behind": manifest["periods_behind"],
         "published": window.published,
         "model": model["reference"],
+        "model_note": made.model.note or "the version in use",
+        "trained_on_later_data": manifest["trained_on_later_data"],
         "unrolled": manifest["unrolled"],
         "method": manifest["method"],
         "crossed_quantiles": manifest["crossed"],
     }
     if manifest["skipped_count"]:
-        values["skipped"] = _table(
+        values["skipped"] = table(
             {"series": "string", "reason": "string"},
             ({"series": str(row["item"]), "reason": str(row["reason"])} for row in message["skipped"]),
         )
@@ -133,13 +135,13 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
         "excluded_points": window.report.excluded,
         "data_version": window.data_version,
         "forecast_version": window.forecast_version,
-        "metrics": _table(
+        "metrics": table(
             {"metric": "string", "value": "float", "seasonal_naive": "float", "points": "int", "excluded": "int"},
             (
                 {
                     "metric": name,
-                    "value": _rounded(comparison.value),
-                    "seasonal_naive": _rounded(comparison.seasonal_naive),
+                    "value": rounded(comparison.value),
+                    "seasonal_naive": rounded(comparison.seasonal_naive),
                     "points": comparison.points,
                     "excluded": comparison.excluded,
                 }
@@ -180,7 +182,7 @@ def tables(group: Group, rows: Mapping[str, int]) -> Metadata:
     return {
         "dagster/uri": _uri(group, steps.TABLES_KEY),
         "dagster/row_count": sum(rows.values()),
-        "tables": _table({"table": "string", "rows": "int"}, ({"table": k, "rows": v} for k, v in rows.items())),
+        "tables": table({"table": "string", "rows": "int"}, ({"table": k, "rows": v} for k, v in rows.items())),
         "try_it": dg.MetadataValue.md(
             "```sql\nSELECT * FROM forecast_vs_history WHERE item_id = '…' ORDER BY timestamp, type\n```"
         ),
@@ -195,7 +197,7 @@ def failing_rows(failed: Sequence[tuple[str, CheckOutcome]]) -> dg.MetadataValue
         for row in outcome.failing_rows
     ]
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["problem"]
-    return _table(dict.fromkeys(names, "string"), ({name: row.get(name, "") for name in names} for row in rows))
+    return table(dict.fromkeys(names, "string"), ({name: row.get(name, "") for name in names} for row in rows))
 
 
 def _cell(value: Any) -> str:
@@ -210,7 +212,8 @@ def _dimension_columns(names: Sequence[str]) -> list[dg.TableColumn]:
     return [dg.TableColumn(name, "string", "dimension") for name in names]
 
 
-def _table(schema: Mapping[str, str], rows: Iterable[Mapping[str, Any]], limit: int = TABLE_ROWS) -> dg.MetadataValue:
+def table(schema: Mapping[str, str], rows: Iterable[Mapping[str, Any]], limit: int = TABLE_ROWS) -> dg.MetadataValue:
+    """A table of the columns in `schema` (name -> type), with the first `limit` of the rows."""
     records = [dg.TableRecord(dict(row)) for _, row in zip(range(limit), rows, strict=False)]
     columns = [dg.TableColumn(name, kind) for name, kind in schema.items()]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
@@ -221,11 +224,13 @@ def _list_markdown(lines: Sequence[str]) -> dg.MetadataValue:
     return dg.MetadataValue.md(text if len(text) < 1000 else text[:990] + " …")
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Six digits, or None where there is no finite number."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
-def _sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:
+def sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A picture in markdown of each {"item", "history", "median", "low", "high"}; the band may be missing."""
     import numpy as np
 
     from chronos_assets.timeseries.sparkline import MARKDOWN_LIMIT, Outlook, escape_markdown, sparkline_markdown

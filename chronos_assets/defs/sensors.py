@@ -7,9 +7,9 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs import steps
+from chronos_assets.defs import steps, training
 from chronos_assets.defs.group import Group
-from chronos_assets.defs.jobs import SELECTIONS
+from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
 from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
 from chronos_assets.defs.plan import (
     DataPlan,
@@ -26,8 +26,11 @@ from chronos_assets.defs.plan import (
     resume_after,
     ticks,
 )
+from chronos_assets.defs.policy import RetrainPlan, plan_retrain, run_keys
 
 REASON_TAG = "chronos/reason"
+TAG_LENGTH = 250
+NOTHING_TO_TRAIN = RetrainPlan(None, "no dataset to train on yet")
 # Well below the 60 seconds that Dagster gives a tick: a long listing goes on at the next one.
 TICK_SECONDS = 30.0
 NOTICES_PER_TICK = 100
@@ -46,7 +49,7 @@ Waits until the folder has been quiet for `CHRONOS_SETTLE_SECONDS`, so that a ba
 listed with what the dataset was made from, so no file is lost or imported twice, whatever its modification time.
 """
 NEW_DATA_SENSOR = """An import is done → the forecast of the window that holds the last observation, and its tables; scores of
-the windows whose horizon is observed now.
+the windows whose horizon is observed now; a training, when the policy of `Chronos.Training` asks for one.
 """
 RUN_OUTCOME_SENSOR = (
     """Every run that ended → one notice: what was made and how accurate it is, or which asset failed and why."""
@@ -137,13 +140,15 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
         try:
             dataset = steps.dataset_state(group, context.instance)
             recipe = steps.recipe(group) if dataset else ""
+            forecasts = steps.forecast_states(group) if dataset else {}
+            retrain = _plan_retrain(group, context) if dataset else NOTHING_TO_TRAIN
             end_of_windows = steps.end_of_windows(group)
         except dg.Failure as failure:
             # Broken parameters or a missing model: runs would fail alike, and no tick can mend it.
             return dg.SensorResult(skip_reason=failure.description, cursor=context.cursor)
         plan = plan_new_data(
             dataset,
-            steps.forecast_states(group),
+            forecasts,
             steps.accuracy_states(group),
             context.cursor,
             runs=runs,
@@ -152,15 +157,32 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
             first_window=group.settings.partition_start_time().replace(tzinfo=None),
             end_of_windows=end_of_windows,
         )
-        return _data_result(group, plan)
+        return _data_result(group, plan, retrain)
 
     return new_data_sensor
 
 
-def _data_result(group: Group, plan: DataPlan) -> dg.SensorResult:
+def _plan_retrain(group: Group, context: dg.SensorEvaluationContext) -> RetrainPlan:
+    identity = training.request_identity(group)
+    attempts = [run_state(context, key) for key in run_keys(identity)]
+    return plan_retrain(
+        training.is_due(group, datetime.now(UTC).replace(tzinfo=None)), attempts=attempts, search=identity
+    )
+
+
+def _data_result(group: Group, plan: DataPlan, retrain: RetrainPlan) -> dg.SensorResult:
+    requests = [_data_request(group, request) for request in plan.requests]
+    if retrain.run_key is not None:
+        requests.append(
+            dg.RunRequest(
+                run_key=retrain.run_key,
+                job_name=group.named("retrain"),
+                tags={REASON_TAG: retrain.message[:TAG_LENGTH]},
+            )
+        )
     return dg.SensorResult(
-        run_requests=[_data_request(group, request) for request in plan.requests],
-        skip_reason=None if plan.requests else plan.message,
+        run_requests=requests,
+        skip_reason=None if requests else f"{plan.message}; {retrain.message}",
         cursor=plan.cursor,
     )
 
@@ -180,7 +202,7 @@ def _data_request(group: Group, request: DataRequest) -> dg.RunRequest:
 
 
 def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
-    names = frozenset(group.named(name) for name, _, _ in SELECTIONS)
+    names = frozenset(group.named(name) for name, _, _ in (*SELECTIONS, *DECISIONS))
 
     @dg.sensor(
         name=group.named("run_outcome_sensor"),

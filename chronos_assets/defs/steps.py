@@ -26,6 +26,7 @@ from chronos_assets.defs.group import Group
 from chronos_assets.defs.listing import is_train_file, listing_digest
 from chronos_assets.defs.plan import AccuracyState, DatasetState, ForecastState
 from chronos_assets.defs.plan import Imported as ImportState
+from chronos_assets.defs.versions import ModelInUse, model_in_use
 from chronos_assets.defs.windows import Window, window_for_key, window_of
 from chronos_assets.params import ForecastParams, ParamsError, load_params, to_document
 from chronos_assets.platforms.base import JobRequest, ObjectInfo, job_name
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from chronos_assets.timeseries.accuracy import AccuracyReport
     from chronos_assets.timeseries.importing import ImportReport
-    from chronos_assets.timeseries.shards import Manifest
+    from chronos_assets.timeseries.shards import Manifest, Series
 
 PARAMS_KEY = "params.json"
 DRAFT_KEY = "params.draft.json"
@@ -146,7 +147,7 @@ def import_dataset(group: Group, log: Any) -> Imported:
     for note in params.notes:
         log.info(f"{PARAMS_KEY}: {note}")
     log.info(f"importing {len(files)} files, {sum(info.size for info in files):,} bytes")
-    with _staging(group) as folder:
+    with staging(group) as folder:
         staged = folder / "dataset"
         try:
             report = import_target_time_series(
@@ -202,6 +203,18 @@ def require_manifest(group: Group) -> Manifest:
     if manifest is None:
         raise dg.Failure("there is no dataset yet: materialize target_time_series first")
     return manifest
+
+
+def first_series(group: Group, params: ForecastParams) -> Series:
+    """The first series of the dataset, by its key's shard: an example for people and for a new endpoint."""
+    from chronos_assets.platforms.local.publishing import current
+    from chronos_assets.timeseries.shards import iter_series, list_shards
+
+    require_manifest(group)
+    for shard in list_shards(current(group.store.local_path(DATASET_KEY))):
+        for series in iter_series(shard, params.dimensions):
+            return series
+    raise dg.Failure("the dataset holds no series")
 
 
 def dataset_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
@@ -282,12 +295,14 @@ class Forecasts:
     data_version: str
     params: ForecastParams
     seconds: float
+    model: ModelInUse
 
 
-def forecast_parameters(group: Group, params: ForecastParams, windows: Sequence[Window]) -> dict[str, Any]:
+def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequence[Window]) -> dict[str, Any]:
     """The JSON document that the forecast workload reads."""
     return {
-        "model": group.settings.base_model,
+        "model": model.label,
+        "trained_until": model.trained_until,
         "frequency": str(params.frequency),
         "alignment": asdict(params.alignment),
         "horizon": params.horizon,
@@ -311,12 +326,14 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
 
     params = read_params(group)
     require_manifest(group)
+    model = model_in_use(group, params.dataset_group)
+    context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     request = JobRequest(
         workload="forecast",
         name=job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1]),
-        parameters=forecast_parameters(group, params, windows),
-        inputs={"dataset": DATASET_KEY},
+        parameters=forecast_parameters(model, params, windows),
+        inputs={"dataset": DATASET_KEY, **({"model": model.key} if model.key else {})},
         outputs=("forecast",),
     )
     with group.jobs.run(context, request) as result:
@@ -334,7 +351,7 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
         for window in windows
     )
     # What the job read, which an import may have replaced since.
-    return Forecasts(made, str(manifests[newest.key]["data_version"]), params, result.seconds)
+    return Forecasts(made, str(manifests[newest.key]["data_version"]), params, result.seconds, model)
 
 
 def publish_current(group: Group, params: ForecastParams, window: Window) -> bool:
@@ -346,7 +363,7 @@ def publish_current(group: Group, params: ForecastParams, window: Window) -> boo
     from chronos_assets.timeseries.export import write_forecast_csv
 
     source = current(group.store.local_path(history_key(window.key)))
-    with _staging(group) as folder:
+    with staging(group) as folder:
         staged = folder / "forecast"
         staged.mkdir()
         for name in ("forecast.parquet", "manifest.json"):
@@ -402,25 +419,27 @@ def _end(manifest: Mapping[str, Any]) -> datetime:
 
 def recipe(group: Group) -> str:
     """Digest of what a forecast would be made with now, beside the data; `dg.Failure` if that can't be read."""
-    from chronos_assets.models.checkpoints import ModelError, describe_model
-
-    try:
-        return f"{describe_model(group.settings.base_model).digest}:{read_params(group).digest}"
-    except ModelError as error:
-        raise dg.Failure(str(error)) from error
+    params = read_params(group)
+    return f"{model_in_use(group, params.dataset_group).digest}:{params.digest}"
 
 
 def forecast_states(group: Group) -> dict[str, ForecastState]:
-    """The forecast that each partition has, by partition key."""
+    """The forecast that each partition has, by partition key; `dg.Failure` if parameters or model can't be read."""
+    model = model_in_use(group, read_params(group).dataset_group)
     return {
         key: ForecastState(
             version=version,
             data_version=manifest["data_version"],
-            recipe=f"{manifest['model']['digest']}:{manifest['params_digest']}",
+            recipe=f"{_as_good_as(model, manifest['model']['digest'])}:{manifest['params_digest']}",
             last_step=datetime.fromisoformat(manifest["forecast_end"]),
         )
         for key, version, manifest in _partitions(group, "history")
     }
+
+
+def _as_good_as(model: ModelInUse, digest: str) -> str:
+    """`digest` of the model that made a forecast, or of the one in use now where that one can't do better."""
+    return model.digest if digest in model.stands_for else digest
 
 
 def accuracy_states(group: Group) -> dict[str, AccuracyState]:
@@ -429,6 +448,13 @@ def accuracy_states(group: Group) -> dict[str, AccuracyState]:
         key: AccuracyState(forecast=manifest["forecast_version"], data_version=manifest["data_version"])
         for key, _, manifest in _partitions(group, "accuracy")
     }
+
+
+def live_wqls(group: Group, model: str) -> Iterator[float]:
+    """wQL of each scored partition that `model` forecast without having seen later data, oldest first."""
+    for _, _, manifest in _partitions(group, "accuracy"):
+        if manifest.get("model") == model and not manifest["trained_on_later_data"] and manifest["wql"] is not None:
+            yield float(manifest["wql"])
 
 
 def _partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -480,7 +506,7 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
     scored = []
     for number, (key, forecast) in enumerate(forecasts.items(), 1):
         source = current(group.store.local_path(history_key(key)))
-        with _staging(group) as folder:
+        with staging(group) as folder:
             staged = folder / "accuracy"
             staged.mkdir()
             try:
@@ -496,7 +522,17 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
                 raise dg.Failure(f"partition {key}: {error}") from error
             write_metrics(report, staged / "metrics.parquet")
             (staged / "manifest.json").write_text(
-                json.dumps({"forecast_version": source.name, "data_version": manifest.data_version}, indent=1) + "\n"
+                json.dumps(
+                    {
+                        "forecast_version": source.name,
+                        "data_version": manifest.data_version,
+                        "model": forecast["model"]["reference"],
+                        "trained_on_later_data": forecast["trained_on_later_data"],
+                        "wql": wql.value if (wql := report.overall().get("wql")) is not None else None,
+                    },
+                    indent=1,
+                )
+                + "\n"
             )
             publish_directory(group.store.local_path(accuracy_key(key)), staged)
         log.info(f"scored {key} ({number} of {len(keys)}): {report.points} points")
@@ -512,6 +548,60 @@ def published_manifest(group: Group) -> dict[str, Any] | None:
         return json.loads(group.store.get(f"{FORECAST_KEY}/manifest.json"))
     except FileNotFoundError:
         return None
+
+
+def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The first series of the current forecast: key -> column -> values (horizon,)."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from chronos_assets.platforms.local.publishing import current
+
+    folder = current(group.store.local_path(FORECAST_KEY))
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    horizon, names = int(manifest["horizon"]), ["item_id", *manifest["dimensions"]]
+    with pq.ParquetFile(folder / "forecast.parquet") as file:
+        rows = next(file.iter_batches(batch_size=most * horizon), None)
+    if rows is None:
+        return {}
+    found = {}
+    for start in range(0, rows.num_rows, horizon):
+        part = rows.slice(start, horizon)
+        key = tuple(str(part.column(name)[0].as_py()) for name in names)
+        found[key] = {name: np.asarray(part.column(name)) for name in manifest["columns"]}
+    return found
+
+
+def contexts_of(
+    group: Group, manifest: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], Any]:
+    """What a forecast's model read of some of its series: key -> values (n,), NaN where nothing was known.
+
+    Args:
+        manifest: of the forecast.
+        keys: of series that it forecast.
+    """
+    import numpy as np
+
+    from chronos_assets.platforms.local.publishing import current
+    from chronos_assets.timeseries.filling import context_as_of
+    from chronos_assets.timeseries.shards import iter_series, list_shards, shard_number
+
+    params = read_params(group)
+    shards = list_shards(current(group.store.local_path(DATASET_KEY)))
+    until = timestamp(str(manifest["context_end"]))
+    left, found = set(keys), {}
+    for number in sorted({shard_number(key, len(shards)) for key in keys}):
+        for series in iter_series(shards[number], params.dimensions):
+            if series.key in left:
+                cut = int(np.searchsorted(series.timestamps, until, side="right"))
+                found[series.key] = context_as_of(series, cut, int(manifest["context_length"]), params.filling)
+                left.discard(series.key)
+            if not left:
+                break
+    if left:
+        raise dg.Failure(f"{len(left)} series of the published forecast are no longer in the dataset")
+    return found
 
 
 def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
@@ -653,7 +743,7 @@ def _values(materialization: dg.AssetMaterialization) -> dict[str, Any]:
 
 
 @contextmanager
-def _staging(group: Group) -> Iterator[Path]:
+def staging(group: Group) -> Iterator[Path]:
     """A folder in the store's file system for files that are not published yet; removed at the end.
 
     What a killed run left is removed by the next one, after a day in which it might still be alive.

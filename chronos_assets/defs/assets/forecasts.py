@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from chronos_assets.defs import metadata, steps
+from chronos_assets.defs import metadata, steps, training, training_metadata
 from chronos_assets.defs.group import Group
 
 FORECASTS = """Quantile forecasts of every series, made with the data up to the end of the partition's window.
@@ -17,6 +17,8 @@ data sees everything to 2014-11-26 23:00 and forecasts from 2014-11-27 00:00 on.
 - A range runs as one process with one model load; each partition's bytes are the same as if it had run alone.
 - A window that ends before the first observation fails, naming the first that can be forecast. A window after the last
   observation forecasts from there, as the window that holds it would.
+- The model is the approved version of `model_package`, the zero-shot base model while none is approved (`model_note` says
+  which). A past window may be forecast by a model that was trained on later data: `trained_on_later_data` says so.
 - Where a period is longer than a window (monthly data, daily windows), a period counts from its first instant on:
   choose windows at least as long as the frequency if values become known only at the period's end.
 """
@@ -26,6 +28,9 @@ FORECAST_TABLES = """A DuckDB database, `tables/forecast.duckdb`, for SQL client
 Tables `train` (the dataset), `forecast` (the current one), `forecast_history` (every as-of), `accuracy` (scores by as-of)
 and the view `forecast_vs_history` (observations and current quantiles, one row per timestamp and type). A refresh writes
 a new file and swaps it in: readers, also those with an open connection, are never locked out and never see half of it.
+
+With `PerformDelete` in `params.json` the endpoint is stopped and the tuned checkpoints are deleted here, once everything is
+published; forecasts, their history and the registry stay.
 """
 
 
@@ -34,7 +39,7 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
 
     @dg.asset(
         key=group.key("forecasts"),
-        deps=[group.key("target_time_series")],
+        deps=[group.key("target_time_series"), group.key("model_package")],
         partitions_def=group.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="forecasts",
@@ -60,6 +65,8 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
         kinds={"duckdb", "sql"},
     )
     def forecast_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        return dg.MaterializeResult(metadata=metadata.tables(group, steps.refresh_tables(group)))
+        made = metadata.tables(group, steps.refresh_tables(group))
+        removed = training.clean_up(group) if steps.read_params(group).perform_delete else None
+        return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
 
     return [forecasts, forecast_tables]

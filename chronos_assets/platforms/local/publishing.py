@@ -85,6 +85,30 @@ def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: 
     return _publish(target, staged, admit=admit) is not None
 
 
+def remove_directory(target: Path) -> bool:
+    """Remove what `publish_directory` published at `target`, all versions of it; whether there was anything.
+
+    The link goes first: a killed removal leaves files that nobody is shown, and the next one removes them.
+
+    Raises:
+        PublishError: `target` is no link of ours: somebody else's folder is never removed.
+    """
+    versions = target.parent / VERSIONS
+    if not versions.is_dir():
+        return False
+    with locked_file(versions / "lock"):
+        shown = _shown_version(target)
+        if target.is_symlink():
+            target.unlink()
+        elif target.exists():
+            raise PublishError(f"{target} was not published by this code: remove it by hand if it is to go")
+        _remove_leftovers(versions, target.name)
+        kept = _versions_of(versions, target.name)
+        for entry in kept:
+            shutil.rmtree(entry.path)
+    return shown is not None or bool(kept)
+
+
 def published_as_of(target: Path) -> datetime | None:
     """The instant (naive, UTC) that the forecast at `target` was made for; None if there is none or it is unknown."""
     path = target / AS_OF_FILE
@@ -233,12 +257,17 @@ def _remove_leftovers(versions: Path, name: str) -> None:
 
 def _remove_versions(versions: Path, name: str, shown: str, before: str | None) -> None:
     """All but the version shown and the one before it, which is the newest of the others where `before` can't tell."""
-    pattern = re.compile(re.escape(name) + rf"-[0-9a-f]{{{_DIGEST_LENGTH}}}(\.\d+)?")
-    with os.scandir(versions) as entries:
-        others = [entry for entry in entries if pattern.fullmatch(entry.name) and entry.name != shown]
+    others = [entry for entry in _versions_of(versions, name) if entry.name != shown]
     others.sort(key=lambda entry: (entry.name == before, entry.stat().st_mtime_ns))
     for entry in others[:-1]:
         shutil.rmtree(entry.path)
+
+
+def _versions_of(versions: Path, name: str) -> list[os.DirEntry[str]]:
+    """Every version folder of `name`."""
+    pattern = re.compile(re.escape(name) + rf"-[0-9a-f]{{{_DIGEST_LENGTH}}}(\.\d+)?")
+    with os.scandir(versions) as entries:
+        return [entry for entry in entries if pattern.fullmatch(entry.name)]
 
 
 def _files(folder: Path) -> list[Path]:

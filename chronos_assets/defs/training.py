@@ -1,0 +1,767 @@
+"""What each asset of the training line does, as functions of a `Group`: generate, search, gate and register, deploy.
+
+Belongs here: the order of things and where results go. Does not belong here: Dagster's decorators (`defs.assets`), what
+the UI shows (`defs.metadata`), when a training is due (`defs.policy`), what the jobs compute (`workloads`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.defs import steps
+from chronos_assets.defs.group import Group
+from chronos_assets.defs.policy import LiveAccuracy, NewestVersion, training_due
+from chronos_assets.defs.versions import ModelInUse, model_in_use, version_in_use
+from chronos_assets.params import quantile_name
+from chronos_assets.platforms.base import (
+    EndpointError,
+    EndpointRequest,
+    EndpointState,
+    JobRequest,
+    PackageVersion,
+    RegistryError,
+    Trial,
+    TuningRequest,
+    job_name,
+)
+from chronos_assets.training_params import TrainingParams
+
+if TYPE_CHECKING:
+    from chronos_assets.models.checkpoints import ModelDescription
+    from chronos_assets.params import ForecastParams
+    from chronos_assets.platforms.registry_actions import Change
+    from chronos_assets.timeseries.gate import GateDecision
+
+SYNTHETIC_KEY = "datasets/synthetic"
+MODELS_KEY = "models"
+TUNED_KEY = "models/tuned_checkpoints.json"
+ZERO_SHOT = "zero-shot"
+
+# Without a dataset there is nothing to be forecast, but a model can be tuned and served all the same.
+DEFAULT_HORIZON = 64
+DEFAULT_GROUP = "chronos"
+# Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
+GOLDEN_CONTEXT = 168
+
+
+# --- what is trained --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the training line works with: the parameters, or the defaults of a store that has no dataset.
+
+    Attributes:
+        params: None without a dataset.
+        data_version: of the dataset; empty without one.
+        name: of the dataset group, and so of the model package group.
+    """
+
+    params: ForecastParams | None
+    training: TrainingParams
+    data_version: str
+    name: str
+    horizon: int
+    quantiles: tuple[float, ...]
+
+    @property
+    def on_data(self) -> bool:
+        """Whether there are series of the user's own."""
+        return self.params is not None
+
+
+def read_setup(group: Group) -> Setup:
+    """The setup, from `params.json` and the dataset where they are there.
+
+    Raises:
+        dg.Failure: `params.json` has errors.
+    """
+    from chronos_assets.params import DEFAULT_QUANTILES
+
+    manifest = steps.read_manifest(group)
+    if manifest is None and not group.store.exists(steps.PARAMS_KEY):
+        return Setup(None, TrainingParams(), "", DEFAULT_GROUP, DEFAULT_HORIZON, DEFAULT_QUANTILES)
+    params = steps.read_params(group)
+    return Setup(
+        params=params if manifest is not None else None,
+        training=params.training,
+        data_version=manifest.data_version if manifest is not None else "",
+        name=params.dataset_group,
+        horizon=params.horizon,
+        quantiles=params.quantiles or DEFAULT_QUANTILES,
+    )
+
+
+def package_group(group: Group) -> str:
+    """Name of the model package group: the dataset group's."""
+    return read_setup(group).name
+
+
+def endpoint_name(group: Group) -> str:
+    """Name of the endpoint: the dataset group's, with hyphens for what an endpoint's name can't have."""
+    return "-".join([*group.settings.key_prefix, package_group(group)]).replace("_", "-").strip("-")[:63].rstrip("-")
+
+
+def why_not_trainable(group: Group) -> str:
+    """Why no model can be trained on the dataset that is there; empty if one can."""
+    import numpy as np
+
+    from chronos_assets.timeseries.holdout import HoldoutError, plan_holdout
+
+    setup, manifest = read_setup(group), steps.read_manifest(group)
+    if setup.params is None or manifest is None:
+        return ""
+    first, last = setup.params.grid.ordinal(np.array([manifest.first_timestamp, manifest.last_timestamp])).tolist()
+    try:
+        plan_holdout(
+            first,
+            last,
+            setup.horizon,
+            validation_windows=setup.training.validation_windows,
+            test_windows=setup.training.test_windows,
+            training_periods=2 * setup.horizon,
+        )
+    except HoldoutError as error:
+        return str(error)
+    return ""
+
+
+def is_due(group: Group, now: datetime) -> tuple[bool, str]:
+    """Whether the policy asks for a training, and why (not); see `defs.policy`.
+
+    Args:
+        now: naive, UTC.
+
+    Raises:
+        dg.Failure: parameters or registry can't be read.
+    """
+    setup = read_setup(group)
+    try:
+        versions = group.registry.versions(setup.name)
+        usable = version_in_use(group, setup.name)
+    except RegistryError as error:
+        raise dg.Failure(str(error)) from error
+    due, reason = training_due(
+        setup.training,
+        data_version=setup.data_version or None,
+        newest=_newest(versions),
+        usable=usable is not None,
+        live=_live_accuracy(group, usable),
+        now=now,
+    )
+    impossible = why_not_trainable(group) if due else ""
+    return (False, f"no model can be trained: {impossible}") if impossible else (due, reason)
+
+
+def request_identity(group: Group) -> str:
+    """Identity of the training that would be requested now: the same for as long as it is under way."""
+    setup = read_setup(group)
+    versions = group.registry.versions(setup.name)
+    digest = setup.params.digest if setup.params is not None else ""
+    newest = versions[-1].name if versions else ""
+    return "\0".join([setup.name, setup.data_version, digest, setup.training.search_digest, newest])
+
+
+def _newest(versions: Sequence[PackageVersion]) -> NewestVersion | None:
+    if not versions:
+        return None
+    newest = versions[-1]
+    created = datetime.fromisoformat(str(newest.document["created"])).astimezone(UTC).replace(tzinfo=None)
+    return NewestVersion(newest.name, newest.status, created, str(newest.document["data_version"]))
+
+
+def _live_accuracy(group: Group, version: PackageVersion | None) -> LiveAccuracy | None:
+    wql = version.document["metrics"].get("wql") if version is not None else None
+    if version is None or wql is None:
+        return None
+    return LiveAccuracy(version.name, float(wql), tuple(steps.live_wqls(group, version.name)))
+
+
+# --- synthetic series -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """What `synthetic_dataset` made: the manifest beside the files, what the workload told, and in how long."""
+
+    manifest: Mapping[str, Any]
+    message: Mapping[str, Any]
+    seconds: float
+
+
+def make_synthetic(group: Group, context: dg.AssetExecutionContext) -> Synthetic:
+    """Draw the three splits and publish them."""
+    from chronos_assets.platforms.local.publishing import publish_directory
+
+    request = JobRequest(
+        workload="generate",
+        name=job_name("generate", *group.settings.key_prefix),
+        parameters=synthetic_parameters(read_setup(group).training),
+        outputs=("synthetic",),
+    )
+    with group.jobs.run(context, request) as result:
+        manifest = json.loads((result.outputs["synthetic"] / "manifest.json").read_bytes())
+        publish_directory(group.store.local_path(SYNTHETIC_KEY), result.outputs["synthetic"])
+    message: Mapping[str, Any] = next((item["synthetic"] for item in result.messages if "synthetic" in item), {})
+    return Synthetic(manifest, message, result.seconds)
+
+
+def synthetic_parameters(training: TrainingParams) -> dict[str, Any]:
+    """The JSON document that the generate workload reads."""
+    synthetic = training.synthetic
+    return {
+        "seed": synthetic.seed,
+        "length": synthetic.length,
+        "max_kernels": synthetic.max_kernels,
+        "sizes": {"train": synthetic.train, "validation": synthetic.validation, "test": synthetic.test},
+    }
+
+
+def synthetic_manifest(group: Group) -> dict[str, Any] | None:
+    """Manifest of the synthetic dataset; None if there is none."""
+    return _read_json(group, f"{SYNTHETIC_KEY}/manifest.json")
+
+
+def synthetic_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
+    """Whether the synthetic series that are there are those that the parameters ask for."""
+    manifest = synthetic_manifest(group)
+    if manifest is None or not steps.latest_metadata(instance, group.key("synthetic_dataset")):
+        return False
+    wanted = synthetic_parameters(read_setup(group).training)
+    return all(manifest["parameters"].get(name) == value for name, value in wanted.items())
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `tuned_checkpoints` made: for each base model its trials; the document that the next asset reads."""
+
+    trials: Mapping[str, tuple[Trial, ...]]
+    document: Mapping[str, Any]
+    resumed: int
+
+    @property
+    def version(self) -> str:
+        """Data version: the digest of the best checkpoint."""
+        return str(self.document["candidates"][self.document["best"]]["digest"])
+
+
+def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
+    """Search for the best hyperparameters of each base model, and publish its best checkpoint.
+
+    Raises:
+        dg.Failure: a base model can't be had, the series are too short, or every trial failed.
+    """
+    setup = read_setup(group)
+    reason = why_not_trainable(group)
+    if reason:
+        raise dg.Failure(f"no model can be trained: {reason}")
+    synthetic = synthetic_manifest(group)
+    if synthetic is None:
+        raise dg.Failure("there are no synthetic series yet: materialize synthetic_dataset first")
+    search = search_identity(group)
+    trials: dict[str, tuple[Trial, ...]] = {}
+    candidates, resumed = [], 0
+    for reference, start in _starting_points(group, setup).items():
+        request = TuningRequest(
+            name=job_name("tune", *group.settings.key_prefix, setup.name, reference, search),
+            hyperparameters=training_hyperparameters(group, setup, reference),
+            ranges=setup.training.ranges,
+            inputs={**_training_inputs(setup), **({"model": start.folder} if start.reference != reference else {})},
+            max_jobs=setup.training.max_jobs,
+            max_parallel_jobs=setup.training.max_parallel_jobs,
+            random_seed=setup.training.random_seed,
+        )
+        with group.tuning.tune(context, request) as result:
+            trials[reference] = result.trials
+            resumed += result.resumed
+            candidate = _publish_candidate(group, setup, reference, start, result.best)
+            candidates.append(candidate | {"trials": [_trial_document(trial) for trial in result.trials]})
+    best = min(range(len(candidates)), key=lambda number: candidates[number]["objective"])
+    document = {
+        "search": search,
+        "data_version": setup.data_version,
+        "synthetic_version": synthetic["data_version"],
+        "best": best,
+        "candidates": candidates,
+    }
+    group.store.put(TUNED_KEY, (json.dumps(document, indent=1) + "\n").encode())
+    return Tuned(trials, document, resumed)
+
+
+def training_hyperparameters(group: Group, setup: Setup, reference: str) -> dict[str, Any]:
+    """Hyperparameters of every trial, the searched ones aside: how the user's data is to be read, and the user's own."""
+    training, params = setup.training, setup.params
+    share = training.synthetic_share if setup.on_data else 1.0
+    values: dict[str, Any] = {
+        "base_model": reference,
+        "horizon": setup.horizon,
+        "quantiles": list(setup.quantiles),
+        "mixture": {
+            name: value for name, value in (("synthetic", share), ("target", round(1 - share, 12))) if value > 0
+        },
+        "validation_windows": training.validation_windows,
+        "test_windows": training.test_windows,
+    }
+    if params is not None:
+        values |= {
+            "frequency": str(params.frequency),
+            "alignment": asdict(params.alignment),
+            "dimensions": list(params.dimensions),
+            "filling": asdict(params.filling),
+        }
+    return values | dict(training.hyperparameters)
+
+
+def _training_inputs(setup: Setup) -> dict[str, str | Path]:
+    # Synthetic series come along even at a share of 0: where there are no data of the user's, they validate.
+    return {"synthetic": SYNTHETIC_KEY, **({"target": steps.DATASET_KEY} if setup.on_data else {})}
+
+
+def _starting_points(group: Group, setup: Setup) -> dict[str, ModelDescription]:
+    """Base model -> what its training starts from: itself, or with RETRAIN the version in use that came from it."""
+    from chronos_assets.models.checkpoints import ModelError, describe_model
+
+    in_use = version_in_use(group, setup.name) if setup.training.strategy == "RETRAIN" else None
+    points = {}
+    for reference in setup.training.base_models or (group.settings.base_model,):
+        warm = in_use is not None and in_use.document.get("base_model") == reference
+        try:
+            points[reference] = describe_model(
+                group.store.local_path(in_use.model) if warm and in_use is not None else reference
+            )
+        except ModelError as error:
+            raise dg.Failure(str(error)) from error
+    return points
+
+
+def _publish_candidate(
+    group: Group, setup: Setup, reference: str, start: ModelDescription, best: Trial
+) -> dict[str, Any]:
+    """Publish the best trial's checkpoint, and only the checkpoint; what the next asset must know of it."""
+    from chronos_assets.models.checkpoints import describe_model
+    from chronos_assets.platforms.local.publishing import publish_directory
+
+    if best.model is None:  # the protocol's promise for a completed trial
+        raise dg.Failure(f"trial {best.number} of {reference} completed without a model")
+    digest = describe_model(best.model).digest
+    key = f"{MODELS_KEY}/{setup.name}-{digest[:12]}"
+    with steps.staging(group) as folder:
+        staged = folder / "model"
+        shutil.copytree(best.model, staged)
+        publish_directory(group.store.local_path(key), staged)
+    return {
+        "base_model": reference,
+        "started_from": start.digest,
+        "model": key,
+        "digest": digest,
+        "trial": best.number,
+        "objective": best.objective,
+        "chosen": dict(best.hyperparameters),
+        "report": dict(best.report),
+    }
+
+
+def tuned_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
+    """Whether the last search was the one that would be made now, its checkpoints are there, and Dagster knows of it."""
+    tuned = read_tuned(group)
+    return (
+        tuned is not None
+        and tuned["search"] == search_identity(group)
+        and all(group.store.exists(f"{item['model']}/config.json") for item in tuned["candidates"])
+        and bool(steps.latest_metadata(instance, group.key("tuned_checkpoints")))
+    )
+
+
+def _trial_document(trial: Trial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "objective": trial.objective,
+        "hyperparameters": dict(trial.hyperparameters),
+    }
+
+
+def read_tuned(group: Group) -> dict[str, Any] | None:
+    """The document of the last search; None if there is none."""
+    return _read_json(group, TUNED_KEY)
+
+
+def search_identity(group: Group) -> str:
+    """Digest of all that a search depends on: data, parameters, synthetic series, base models."""
+    setup = read_setup(group)
+    synthetic = synthetic_manifest(group) or {}
+    parts = [
+        setup.data_version,
+        setup.params.digest if setup.params is not None else "",
+        setup.training.search_digest,
+        str(synthetic.get("data_version", "")),
+        *(f"{name}={start.digest}" for name, start in _starting_points(group, setup).items()),
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+# --- gate and registry ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """What `model_package` made: the version as registered, the gate's decision, and what the evaluation told."""
+
+    version: PackageVersion
+    decision: GateDecision
+    evaluation: Mapping[str, Any]
+    seconds: float
+
+    @property
+    def not_worse(self) -> bool:
+        """Whether the candidate is not worse than any that it was held against, whoever decides."""
+        return all(row.difference is None or row.difference <= 0 for row in self.decision.rows)
+
+
+def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
+    """Hold the best candidate against base, version in use and seasonal naive, and register it with the verdict.
+
+    Raises:
+        dg.Failure: there is no candidate, or the evaluation failed.
+    """
+    from chronos_assets.timeseries.evaluation import read_evaluation
+    from chronos_assets.timeseries.gate import decide
+
+    setup, tuned = read_setup(group), read_tuned(group)
+    if tuned is None:
+        raise dg.Failure("there is no candidate yet: materialize tuned_checkpoints first")
+    candidate = tuned["candidates"][tuned["best"]]
+    in_use = version_in_use(group, setup.name)
+    request = JobRequest(
+        workload="evaluate",
+        name=job_name("evaluate", *group.settings.key_prefix, setup.name),
+        parameters=evaluation_parameters(group, setup, candidate, in_use),
+        inputs={
+            **({"dataset": steps.DATASET_KEY} if setup.on_data else {"synthetic": SYNTHETIC_KEY}),
+            "candidate": candidate["model"],
+            **({"approved": in_use.model} if in_use is not None else {}),
+        },
+        outputs=("evaluation",),
+    )
+    with group.jobs.run(context, request) as result:
+        evaluation = json.loads((result.outputs["evaluation"] / "metrics.json").read_bytes())
+        decision = decide(read_evaluation(result.outputs["evaluation"]), approval=setup.training.approval)
+    identity = hashlib.sha256(
+        "\0".join([candidate["digest"], tuned["search"], tuned["data_version"]]).encode()
+    ).hexdigest()
+    version = group.registry.register(
+        setup.name,
+        model=candidate["model"],
+        identity=identity,
+        document=package_document(group, setup, tuned, candidate, decision),
+        status=decision.status,
+        reason=decision.reason,
+    )
+    return Packaged(version, decision, evaluation, result.seconds)
+
+
+def evaluation_parameters(
+    group: Group, setup: Setup, candidate: Mapping[str, Any], in_use: PackageVersion | None
+) -> dict[str, Any]:
+    """The JSON document that the evaluate workload reads."""
+    params = setup.params
+    models = {"candidate": candidate["model"], "base": candidate["base_model"]}
+    values: dict[str, Any] = {
+        "models": models | ({"approved": in_use.name} if in_use is not None else {}),
+        "horizon": setup.horizon,
+        "quantiles": list(setup.quantiles),
+        "validation_windows": setup.training.validation_windows,
+        "test_windows": setup.training.test_windows,
+    }
+    if params is None:
+        return values
+    return values | {
+        "frequency": str(params.frequency),
+        "alignment": asdict(params.alignment),
+        "filling": asdict(params.filling),
+        "dimensions": list(params.dimensions),
+        "context_length": params.context_length,
+        "batch_size": params.batch_size,
+        "seed": params.seed,
+    }
+
+
+def package_document(
+    group: Group,
+    setup: Setup,
+    tuned: Mapping[str, Any],
+    candidate: Mapping[str, Any],
+    decision: GateDecision,
+) -> dict[str, Any]:
+    """What the registry keeps of a version beside its status; the names are those of SageMaker's model packages."""
+    from chronos_assets.workloads.contract import CONTENT_TYPES, RESPONSE_TYPES
+
+    report = candidate["report"]
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "base_model": candidate["base_model"],
+        "model_digest": candidate["digest"],
+        "started_from": candidate["started_from"],
+        "data_version": tuned["data_version"],
+        "synthetic_version": tuned["synthetic_version"],
+        "hyperparameters": report.get("hyperparameters", {}) | candidate["chosen"],
+        "validation_wql": candidate["objective"],
+        "training_cutoff": report.get("training_cutoff"),
+        "validation_end": report.get("validation_end"),
+        "metrics": {
+            name: value
+            for name, value in (
+                ("wql", decision.rows[0].wql),
+                ("mase", decision.rows[0].mase),
+                (decision.band or "coverage", decision.rows[0].coverage),
+            )
+            if value is not None
+        },
+        "gate": decision.to_document(),
+        "image": image(),
+        "content_types": list(CONTENT_TYPES),
+        "response_types": list(RESPONSE_TYPES),
+        "framework": "PYTORCH",
+        "task": "OTHER",
+        "domain": "MACHINE_LEARNING",
+    }
+
+
+def image() -> str:
+    """What serves and forecasts with a version: on a laptop this package itself, with the release of it."""
+    from importlib.metadata import version
+
+    return f"chronos-assets:{version('chronos-assets')}"
+
+
+# --- endpoint ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What `endpoint` made: its state, a sample request and the answer."""
+
+    state: EndpointState
+    model: ModelInUse
+    request: Mapping[str, Any]
+    answer: Mapping[str, Any]
+
+
+def deploy(group: Group, log: Any) -> Deployed:
+    """Serve the model in use; the old one goes when the new one has answered a request.
+
+    Raises:
+        dg.Failure: the new one failed; what was served before still is.
+    """
+    setup = read_setup(group)
+    model = model_in_use(group, setup.name)
+    golden = golden_request(group, setup)
+    base = group.settings.base_model
+    try:
+        state = group.endpoints.deploy(
+            EndpointRequest(
+                name=endpoint_name(group),
+                model=model.key or base,
+                version=model.label if model.key else f"{ZERO_SHOT} {base}",
+                identity=served_identity(model.digest, model.label),
+                golden=golden,
+                parameters={"quantile_levels": list(setup.quantiles), "prediction_length": setup.horizon},
+            ),
+            log,
+        )
+        answer = group.endpoints.invoke(state.name, golden)
+    except EndpointError as error:
+        raise dg.Failure(str(error)) from error
+    return Deployed(state, model, golden, answer)
+
+
+def golden_request(group: Group, setup: Setup) -> dict[str, Any]:
+    """A request in the endpoint's schema: the end of the dataset's first series, or a wave where there is none."""
+    import math
+
+    parameters = {"prediction_length": setup.horizon, "quantile_levels": list(setup.quantiles)}
+    if setup.params is None:
+        target = [math.sin(2 * math.pi * step / 24) for step in range(GOLDEN_CONTEXT)]
+        return {"inputs": [{"item_id": "wave", "target": target}], "parameters": parameters}
+    series = steps.first_series(group, setup.params)
+    values = [float(value) if math.isfinite(value) else None for value in series.target[-GOLDEN_CONTEXT:]]
+    return {"inputs": [{"item_id": " / ".join(series.key), "target": values}], "parameters": parameters}
+
+
+def served_identity(digest: str, label: str) -> str:
+    """Identity of a deployment: of the model's files and the name that people know it by."""
+    return hashlib.sha256(f"{digest}\0{label}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The endpoint's answer beside the published forecast.
+
+    Attributes:
+        series: how many were compared.
+        difference: the largest, relative to the largest value of the series; None if there was nothing to compare.
+        note: in words.
+    """
+
+    series: int
+    difference: float | None
+    note: str
+
+
+def compare_endpoint(group: Group, most: int = 3) -> Comparison:
+    """Ask the endpoint for the first series of the published forecast, with the context that the forecast had.
+
+    Raises:
+        dg.Failure: no endpoint answers.
+    """
+    import numpy as np
+
+    state, manifest = group.endpoints.describe(endpoint_name(group)), steps.published_manifest(group)
+    if state is None or not state.healthy:
+        raise dg.Failure(f"no endpoint {endpoint_name(group)} answers: materialize endpoint")
+    if manifest is None:
+        return Comparison(0, None, "no forecast is published yet: nothing to compare with")
+    if state.identity != served_identity(manifest["model"]["digest"], manifest["model"]["reference"]):
+        made = f"the published forecast was made by {manifest['model']['reference']}"
+        return Comparison(
+            0, None, f"{made}, the endpoint serves {state.version}: nothing to compare until the next one"
+        )
+    published = steps.published_series(group, most)
+    contexts = steps.contexts_of(group, manifest, list(published))
+    levels = {str(level): quantile_name(level) for level in manifest["quantiles"]}
+    request = {
+        "inputs": [
+            {"item_id": " / ".join(key), "target": [float(v) if np.isfinite(v) else None for v in contexts[key]]}
+            for key in published
+        ],
+        "parameters": {
+            "prediction_length": manifest["horizon"],
+            "quantile_levels": [float(level) for level in levels] or [0.5],
+        },
+    }
+    try:
+        answers = group.endpoints.invoke(state.name, request)["predictions"]
+    except EndpointError as error:
+        raise dg.Failure(str(error)) from error
+    names = levels | ({"mean": "mean"} if manifest["mean"] else {})
+    largest = 0.0
+    for answer, columns in zip(answers, published.values(), strict=True):
+        for name, column in names.items():
+            scale = max(float(np.abs(columns[column]).max()), 1e-12)
+            largest = max(largest, float(np.abs(np.array(answer[name]) - columns[column]).max()) / scale)
+    return Comparison(len(published), largest, f"{len(published)} series agree to {largest:.1e} of their scale")
+
+
+def is_deployed(group: Group) -> bool:
+    """Whether the group's endpoint was deployed, and not deleted since."""
+    return group.endpoints.describe(endpoint_name(group)) is not None
+
+
+def endpoint_is_current(group: Group) -> bool:
+    """Whether the endpoint answers with the model in use."""
+    state, model = group.endpoints.describe(endpoint_name(group)), model_in_use(group, package_group(group))
+    return state is not None and state.healthy and state.identity == served_identity(model.digest, model.label)
+
+
+# --- what people decide -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a decision changed: which version was and is in use, which were rejected, where it is served."""
+
+    change: Change
+    model: ModelInUse
+    endpoint: EndpointState | None
+
+
+def decide_version(group: Group, action: str, version: int | None, *, by: str, reason: str = "", log: Any) -> Decided:
+    """Approve, reject or roll back, and let the endpoint follow where one is up.
+
+    Args:
+        action: `approve`, `reject` or `roll_back`.
+        version: its number; none for a roll-back.
+        by, reason: for the version's history.
+
+    Raises:
+        dg.Failure: there is no such version, or its checkpoint is gone.
+    """
+    from chronos_assets.platforms.registry_actions import approve, reject, roll_back
+
+    name = package_group(group)
+    try:
+        if action == "roll_back":
+            change = roll_back(group.registry, name, by=by, reason=reason)
+        elif version is None:
+            raise dg.Failure(f"which version? Give its number: {_numbers(group, name)}")
+        elif action == "approve":
+            _check_checkpoint(group, name, version)
+            change = approve(group.registry, name, version, by=by, reason=reason)
+        else:
+            change = reject(group.registry, name, version, by=by, reason=reason)
+    except RegistryError as error:
+        raise dg.Failure(str(error)) from error
+    model = model_in_use(group, name)
+    log.info(f"in use now: {model.label}" + (f" ({model.note})" if model.note else ""))
+    state = deploy(group, log).state if is_deployed(group) else None
+    return Decided(change, model, state)
+
+
+def _check_checkpoint(group: Group, name: str, version: int) -> None:
+    chosen = next((item for item in group.registry.versions(name) if item.version == version), None)
+    if chosen is not None and not group.store.exists(f"{chosen.model}/config.json"):
+        raise dg.Failure(
+            f"the checkpoint of {chosen.name} is gone ({group.store.uri(chosen.model)}): launch the job retrain"
+        )
+
+
+def _numbers(group: Group, name: str) -> str:
+    there = [f"{item.version} ({item.status})" for item in group.registry.versions(name)]
+    return ", ".join(there) or "none is registered"
+
+
+# --- clean-up ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CleanedUp:
+    """What `PerformDelete` removed."""
+
+    endpoint: str
+    models: tuple[str, ...]
+
+
+def clean_up(group: Group) -> CleanedUp:
+    """Stop the endpoint and delete the checkpoints of the registered versions, and nothing else.
+
+    Only what this group made: the endpoint that it deployed, and the folders that its registry names below `models/`.
+    Forecasts, their history and the registry stay.
+    """
+    from chronos_assets.platforms.local.publishing import remove_directory
+
+    name, prefix = endpoint_name(group), f"{MODELS_KEY}/{package_group(group)}-"
+    stopped = group.endpoints.delete(name)
+    keys = sorted({item.model for item in group.registry.versions(package_group(group))})
+    tuned = read_tuned(group) or {"candidates": []}
+    keys += [item["model"] for item in tuned["candidates"] if item["model"] not in keys]
+    removed = tuple(key for key in keys if key.startswith(prefix) and remove_directory(group.store.local_path(key)))
+    return CleanedUp(name if stopped else "", removed)
+
+
+def _read_json(group: Group, key: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(group.store.get(key))
+    except FileNotFoundError:
+        return None

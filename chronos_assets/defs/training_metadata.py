@@ -1,0 +1,199 @@
+"""What the UI shows of the training line: trials, the gate's table, versions, the endpoint with a sample forecast.
+
+Tables have a fixed schema, so that an empty one still renders. Does not belong here: the forecast line's (`metadata`).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.defs import training
+from chronos_assets.defs.metadata import Metadata, rounded, sparklines, table
+
+if TYPE_CHECKING:
+    from chronos_assets.defs.group import Group
+    from chronos_assets.defs.training import CleanedUp, Decided, Deployed, Packaged, Synthetic, Tuned
+
+TRIAL_ROWS = 100
+
+
+def synthetic(group: Group, made: Synthetic) -> Metadata:
+    """Of `synthetic_dataset`: pictures of a few series with their kernels first."""
+    sparks = [
+        {"item": example["expression"], "history": example["values"], "median": []}
+        for example in made.message.get("examples", ())
+    ]
+    pictures = {f"picture_{number}": dg.MetadataValue.md(text) for number, text in enumerate(sparklines(sparks), 1)}
+    return pictures | {
+        "splits": table(
+            {"split": "string", "series": "int"},
+            ({"split": name, "series": size} for name, size in made.manifest["sizes"].items()),
+        ),
+        "parameters": dg.MetadataValue.json(made.manifest["parameters"]),
+        "seconds": round(made.seconds, 2),
+        "series_per_second": rounded(made.message.get("series_per_second")),
+        "dagster/uri": group.store.uri(training.SYNTHETIC_KEY),
+        "data_version": made.manifest["data_version"],
+    }
+
+
+def tuned(group: Group, made: Tuned) -> Metadata:
+    """Of `tuned_checkpoints`: every trial, the loss curves, the best one."""
+    from chronos_assets.defs.pictures import loss_curves_png
+
+    best = made.document["candidates"][made.document["best"]]
+    report = best["report"]
+    trials = [trial for of_base in made.trials.values() for trial in of_base]
+    picture = loss_curves_png(made.trials[best["base_model"]], base_validation=report.get("base_validation_wql"))
+    return {
+        "trials": table(
+            {
+                "base_model": "string",
+                "trial": "int",
+                "state": "string",
+                "hyperparameters": "string",
+                "validation_wql": "float",
+                "last_loss": "float",
+                "steps": "int",
+                "seconds": "float",
+                "best": "bool",
+                "reason": "string",
+            },
+            _trial_rows(made, best),
+            limit=TRIAL_ROWS,
+        ),
+        "loss_curves": _png("loss and validation wQL of every trial", picture),
+        "best_validation_wql": rounded(best["objective"]),
+        "base_validation_wql": rounded(report.get("base_validation_wql")),
+        "best_hyperparameters": dg.MetadataValue.json(dict(best["chosen"])),
+        "base_model": best["base_model"],
+        "trials_made": len(trials),
+        "trials_resumed": made.resumed,
+        "training_cutoff": report.get("training_cutoff") or "no series of the user's",
+        "dagster/uri": group.store.uri(best["model"]),
+        "model_digest": best["digest"],
+        "data_version": made.document["data_version"] or "none",
+        "synthetic_version": made.document["synthetic_version"],
+    }
+
+
+def _trial_rows(made: Tuned, best: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for base, trials in made.trials.items():
+        for trial in trials:
+            yield {
+                "base_model": base,
+                "trial": trial.number,
+                "state": trial.state,
+                "hyperparameters": ", ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+                                             for name, value in trial.hyperparameters.items()),
+                "validation_wql": rounded(trial.objective),
+                "last_loss": rounded(trial.losses[-1][1]) if trial.losses else None,
+                "steps": trial.losses[-1][0] if trial.losses else 0,
+                "seconds": round(trial.seconds, 1),
+                "best": base == best["base_model"] and trial.number == best["trial"],
+                "reason": trial.reason,
+            }  # fmt: skip
+
+
+def package(group: Group, made: Packaged) -> Metadata:
+    """Of `model_package`: the gate's table and verdict, the version as the registry has it."""
+    version, document = made.version, made.version.document
+    columns = {
+        "model": "string",
+        "wql": "float",
+        "mase": "float",
+        "coverage": "float",
+        "relative": "float",
+        "difference": "float",
+        "low": "float",
+        "high": "float",
+        "verdict": "string",
+    }
+    rows = (
+        {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()} for row in made.decision.rows
+    )
+    return {
+        "gate": table(columns, rows),
+        "version": version.name,
+        "status": version.status,
+        "reason": version.reason,
+        "seconds": round(made.seconds, 2),
+        "history": table(
+            {"at": "string", "status": "string", "by": "string", "reason": "string"},
+            (
+                {name: str(entry.get(name, "")) for name in ("at", "status", "by", "reason")}
+                for entry in version.history
+            ),
+        ),
+        "base_model": document["base_model"],
+        "training_cutoff": document["training_cutoff"] or "no series of the user's",
+        "registered": dg.MetadataValue.json(json.loads(json.dumps(dict(document)))),
+        "model": version.name,
+        "model_digest": document["model_digest"],
+        "dagster/uri": group.store.uri(version.model),
+        **{name: float(value) for name, value in document["metrics"].items() if isinstance(value, int | float)},
+    }
+
+
+def endpoint(group: Group, made: Deployed) -> Metadata:
+    """Of `endpoint`: a sample forecast, where it is, what it serves."""
+    state, first = made.state, made.request["inputs"][0]
+    prediction = made.answer["predictions"][0]
+    levels = sorted((name for name in prediction if name.replace(".", "", 1).isdigit()), key=float)
+    spark = {
+        "item": first["item_id"],
+        "history": first["target"],
+        "median": prediction.get("0.5", prediction["mean"]),
+        **({"low": prediction[levels[0]], "high": prediction[levels[-1]]} if len(levels) > 1 else {}),
+    }
+    body = json.dumps({"inputs": [{"target": [1, 2, 3, 4]}], "parameters": {"prediction_length": 4}})
+    return {
+        "sample_forecast": dg.MetadataValue.md(sparklines([spark])[0]),
+        "url": dg.MetadataValue.url(state.url),
+        "invocations": dg.MetadataValue.url(f"{state.url}/endpoints/{state.name}/invocations"),
+        "version": state.version,
+        "deployed": state.changed,
+        "note": made.model.note or f"serves the version in use, {made.model.label}",
+        "try_it": dg.MetadataValue.md(
+            f"```sh\ncurl -s {state.url}/invocations -H 'Content-Type: application/json' -d '{body}'\n```"
+        ),
+        "details": dg.MetadataValue.json(dict(state.details)),
+        "model_digest": made.model.digest,
+    }
+
+
+def decision(made: Decided) -> Metadata:
+    """Of a decision about a version."""
+    before, after = made.change.before, made.change.after
+    return {
+        "in_use_before": before.name if before is not None else "zero-shot base model",
+        "in_use_now": made.model.label,
+        "note": made.model.note or (after.reason if after is not None else ""),
+        "rejected": ", ".join(item.name for item in made.change.rejected) or "none",
+        "endpoint": f"{made.endpoint.url} serves {made.endpoint.version}" if made.endpoint else "no endpoint is up",
+    }
+
+
+def cleaned_up(removed: CleanedUp | None) -> Metadata:
+    """Of what `PerformDelete` removed; nothing where it isn't asked for."""
+    if removed is None:
+        return {}
+    return {
+        "endpoint_stopped": removed.endpoint or "none was up",
+        "checkpoints_deleted": ", ".join(removed.models) or "none were there",
+    }
+
+
+def _cell(value: Any, kind: str) -> Any:
+    if kind == "float":
+        return rounded(value)
+    return "" if value is None else str(value)
+
+
+def _png(alternative: str, picture: bytes) -> dg.MetadataValue:
+    return dg.MetadataValue.md(f"![{alternative}](data:image/png;base64,{base64.b64encode(picture).decode()})")
