@@ -53,12 +53,16 @@ HYPERPARAMETERS: Mapping[str, type] = {
     "weight_decay": float,
     "warmup_ratio": float,
     "max_grad_norm": float,
+    "lora_rank": int,
+    "lora_alpha": int,
     "seed": int,
+    "threads": int,
     "min_past": int,
     "drop_prob": float,
     "eval_every": int,
     "log_every": int,
     "checkpoint_every": int,
+    "max_training_series": int,
     "max_validation_series": int,
 }
 """What a user may set of the training job's hyperparameters, and the type of each."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.json_document import Findings
+from chronos_assets.params import parse_params
 from chronos_assets.training_params import (
     HYPERPARAMETERS,
     CategoricalRange,
@@ -85,6 +86,22 @@ def test_a_fixed_learning_rate_is_not_searched_for() -> None:
     training, findings = read({"Hyperparameters": {"learning_rate": 1e-3}})
     assert not findings.problems
     assert training.ranges == {}
+
+
+def test_the_hyperparameters_are_those_of_the_training_job_that_are_not_set_otherwise() -> None:
+    from dataclasses import fields
+
+    from chronos_assets.defs.training import Setup, training_hyperparameters
+    from chronos_assets.workloads.train import TrainRequest, parse_request
+    from chronos_assets_tests.defs.line import PARAMS
+
+    params = parse_params(PARAMS)
+    setup = Setup(params, TrainingParams(hyperparameters={"max_steps": 3}), "v1", "Shop", 24, (0.1, 0.5))
+    made = training_hyperparameters(setup, "bundled")
+    assert parse_request(made).max_steps == 3
+    ours = set(made) - {"max_steps"}
+    assert {field.name for field in fields(TrainRequest)} == ours | set(HYPERPARAMETERS)
+    assert not ours & set(HYPERPARAMETERS)
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
     for reference, start in _starting_points(group, setup).items():
         request = TuningRequest(
             name=job_name("tune", *group.settings.key_prefix, setup.name, reference, search),
-            hyperparameters=training_hyperparameters(group, setup, reference),
+            hyperparameters=training_hyperparameters(setup, reference),
             ranges=setup.training.ranges,
             inputs={**_training_inputs(setup), **({"model": start.folder} if start.reference != reference else {})},
             max_jobs=setup.training.max_jobs,
@@ -300,7 +300,7 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
     return Tuned(trials, document, resumed)
 
 
-def training_hyperparameters(group: Group, setup: Setup, reference: str) -> dict[str, Any]:
+def training_hyperparameters(setup: Setup, reference: str) -> dict[str, Any]:
     """Hyperparameters of every trial, the searched ones aside: how the user's data is to be read, and the user's own."""
     training, params = setup.training, setup.params
     share = training.synthetic_share if setup.on_data else 1.0
