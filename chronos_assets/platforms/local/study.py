@@ -27,6 +27,7 @@ from chronos_assets.platforms.base import CategoricalRange, IntegerRange, Range,
 
 STUDY_FILE = "study.db"
 REQUEST = "request"  # the study's attribute that tells what was searched for
+NOTES = "notes"  # a trial's attribute
 
 STARTUP_TRIALS = 5  # drawn from the ranges as they are, before the sampler knows enough
 PRUNE_AFTER = 2  # completed trials whose median is a judgement
@@ -77,11 +78,13 @@ class Study:
         """Make the file of a study that remembers what it was asked; whole or not at all."""
         made = path.with_suffix(".new")
         made.unlink(missing_ok=True)
-        storage = _storage(made)
+        storage = _storage(made, synchronous=False)
         _optuna().create_study(study_name=name, storage=storage, direction="minimize").set_user_attr(
             REQUEST, dict(request)
         )
         _let_go(storage)
+        with made.open("rb") as file:
+            os.fsync(file)
         os.replace(made, path)
 
     def close(self) -> None:
@@ -111,13 +114,13 @@ class Study:
         value: float | None = self._trial(number).value
         return value
 
-    def note(self, number: int, name: str, value: Any) -> None:
-        """Keep a JSON value about a trial that runs."""
-        self._storage.set_trial_user_attr(self._trial_id(number), name, value)
+    def note(self, number: int, **values: Any) -> None:
+        """Keep JSON values about a trial that runs, beside those kept before."""
+        self._storage.set_trial_user_attr(self._trial_id(number), NOTES, {**self.notes(number), **values})
 
-    def noted(self, number: int, name: str, default: Any) -> Any:
+    def notes(self, number: int) -> dict[str, Any]:
         """What `note` kept."""
-        return self._trial(number).user_attrs.get(name, default)
+        return dict(self._trial(number).user_attrs.get(NOTES, {}))
 
     def start(self) -> int:
         """Choose hyperparameters for one more trial, and keep it as running; its number."""
@@ -192,11 +195,17 @@ def _optuna() -> Any:
     return optuna
 
 
-def _storage(path: Path) -> Any:
+def _storage(path: Path, *, synchronous: bool = True) -> Any:
+    """Optuna's storage in a file; what is not written synchronously is lost or torn where the machine goes down."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS)
+        if not synchronous:
+            connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
     # A path may hold what means something else in a URL, so that the URL only tells the kind.
-    return _optuna().storages.RDBStorage(
-        f"sqlite:///{STUDY_FILE}", engine_kwargs={"creator": lambda: sqlite3.connect(path, timeout=_BUSY_SECONDS)}
-    )
+    return _optuna().storages.RDBStorage(f"sqlite:///{STUDY_FILE}", engine_kwargs={"creator": connect})
 
 
 def _let_go(storage: Any) -> None:

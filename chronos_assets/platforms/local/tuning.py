@@ -229,6 +229,7 @@ class _Search:
         list(job.log.read())
         state = self.study.state(number)
         assert state is not None  # noqa: S101 - all are finished
+        notes = self.study.notes(number)
         return Trial(
             number=number,
             hyperparameters=self.study.hyperparameters(number),
@@ -236,8 +237,8 @@ class _Search:
             objective=self.study.objective(number),
             losses=tuple(sorted(job.log.losses.items())),
             validation=tuple(sorted(job.log.validation.items())),
-            seconds=self.study.noted(number, "seconds", 0.0),
-            reason=self.study.noted(number, "reason", ""),
+            seconds=notes["seconds"],
+            reason=notes["reason"],
             model=job.workspace.model if state == "Completed" else None,
             report=job.report() if state == "Completed" else {},
         )
@@ -259,14 +260,14 @@ class _Attempt:
         self.job.lay_out({**search.request.hyperparameters, **chosen}, search.inputs)
         list(self.job.log.read())  # of earlier attempts; the study knows it
         self._began = time.monotonic()
-        self._study.note(number, "seconds", self._seconds_before)
-        self._study.note(number, "began", time.time())
+        self._study.note(number, seconds=self._seconds_before, began=time.time())
         search.log.info(f"trial {number} {'goes on' if self._goes_on else 'starts'}: {_shown(chosen)}")
 
     def _seconds_of_killed_attempts(self) -> float:
         """Wall time before this attempt: the last one ended at the last sign of it."""
-        before: float = self._study.noted(self._number, "seconds", 0.0)
-        began, last = self._study.noted(self._number, "began", None), self.job.last_sign()
+        notes = self._study.notes(self._number)
+        before: float = notes.get("seconds", 0.0)
+        began, last = notes.get("began"), self.job.last_sign()
         return before + (max(0.0, last - began) if began is not None and last is not None else 0.0)
 
     def read(self, grace_seconds: float, progress_seconds: float) -> None:
@@ -311,9 +312,7 @@ class _Attempt:
             if self._reason:
                 state = "Failed"
         seconds = self._seconds_before + time.monotonic() - self._began
-        self._study.note(self._number, "seconds", seconds)
-        self._study.note(self._number, "began", None)
-        self._study.note(self._number, "reason", self._reason)
+        self._study.note(self._number, seconds=seconds, began=None, reason=self._reason)
         self._study.finish(self._number, state, job.log.latest)
         told = f"trial {self._number} {state.lower()} after {seconds:.1f} s"
         if state == "Failed":
