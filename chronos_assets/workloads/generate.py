@@ -32,6 +32,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -214,14 +215,16 @@ def _integer(name: str, value: Any, low: int, high: int) -> int:
 
 
 def _time(name: str, value: Any) -> str:
-    """The time as it is recorded; the parser is numpy's, which takes no time zone."""
+    """The time as it is recorded: to the second."""
     try:
-        time_of = np.datetime64(value, "s") if isinstance(value, str) and value[-1:].isdigit() else None
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
-        time_of = None
-    if time_of is None or np.isnat(time_of):
-        raise WorkloadError(f'parameter {name} is {value!r}: write a time without a zone, such as "{_START}"')
-    return str(time_of)
+        moment = None
+    if moment is None or moment.tzinfo is not None or moment.microsecond:
+        raise WorkloadError(
+            f'parameter {name} is {value!r}: write a time in whole seconds, such as "{_START}", no zone'
+        )
+    return moment.isoformat()
 
 
 if __name__ == "__main__":
