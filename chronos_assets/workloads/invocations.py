@@ -557,6 +557,15 @@ def _parse_parameters(value: Any, schema: Schema, place: str) -> Parameters:
     return replace(defaults, **given)
 
 
+def parse_parameters(value: Any, schema: Schema) -> Parameters:
+    """Parameters that a server was given as defaults, checked as those of a request.
+
+    Raises:
+        InvocationError: one is unknown or impossible.
+    """
+    return _parse_parameters(value, schema, "")
+
+
 def _prediction_length(value: Any, schema: Schema, place: str) -> int:
     return _whole(value, schema.limits.max_prediction_length, place)
 
