@@ -64,7 +64,20 @@ def add_lora(model: LoadedModel, rank: int, alpha: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     targets = list(LORA_TARGETS[model.description.family])
-    return get_peft_model(model.pipeline.inner_model, LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets))
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets)
+    return get_peft_model(_Plain(model.pipeline.inner_model), config)
+
+
+class _Plain(torch.nn.Module):
+    """A network without transformers' ways around it: peft asks those for word embeddings, which Bolt has none of."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        """What the network says."""
+        return self.network(**inputs)
 
 
 def _tensors(model: LoadedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
