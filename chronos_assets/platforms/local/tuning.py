@@ -257,7 +257,9 @@ class _Attempt:
         chosen = self._study.hyperparameters(number)
         self._goes_on = self.job.log_file.exists()
         self._seconds_before = self._seconds_of_killed_attempts()
-        self.job.lay_out({**search.request.hyperparameters, **chosen}, search.inputs)
+        given = {**search.request.hyperparameters, **chosen}
+        self._last_step = given.get("max_steps")
+        self.job.lay_out(given, search.inputs)
         list(self.job.log.read())  # of earlier attempts; the study knows it
         self._began = time.monotonic()
         self._study.note(number, seconds=self._seconds_before, began=time.time())
@@ -276,7 +278,8 @@ class _Attempt:
             return  # judged: what it still writes changes nothing
         for step, value in self.job.log.read():
             hopeless = self._study.report(self._number, step, value)
-            if hopeless is not None:
+            # After the last step there is nothing left to save by giving up.
+            if hopeless is not None and hopeless.step != self._last_step:
                 self._reason = (
                     f"given up at step {hopeless.step}: its best validation so far, {hopeless.best:.6g}, is above "
                     f"{hopeless.median:.6g}, the median of the completed trials at that step"
