@@ -21,9 +21,9 @@ ETS_PROGRAM: Final = "auto-ets"
 THETA_PROGRAM: Final = "auto-theta"
 FRACAST_PROGRAM: Final = "fracast"
 
-STATISTICAL_SERIES = 50
-STATISTICAL_HISTORY = 1000
-PEER_SERIES = 400
+STATISTICAL_SERIES = 100
+STATISTICAL_HISTORY = 500
+PEER_SERIES = 500
 
 # Program -> its name, its kind, and the distribution of an optional extra that it comes from.
 _OPTIONAL: Final[dict[str, tuple[str, Kind, str]]] = {
