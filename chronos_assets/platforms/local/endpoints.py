@@ -1,0 +1,611 @@
+"""Endpoints as local server processes that outlive the run that deployed them.
+
+Belongs here: starting, trying, switching, finding and ending them. Does not belong here: what a server answers, and how
+it takes over a socket (`workloads/serve`, `workloads/handover`).
+
+Folder `<store>/.endpoints/<name>/`:
+
+```
+state.json     the endpoint: its port, the server in use, those being started or retired; the only truth
+d1/, d2/, …    one for each deployment: what its server sees as /opt/ml, with its log
+```
+
+**Blue/green.** A new server answers on a private port; when it has answered `/ping` and the golden request there, it takes
+over the old one's listening socket, `state.json` is replaced, and the old one finishes what it has and goes. Clients
+see one port that always answers. A server that fails before that is ended, and the old one never knew.
+
+**Killed at any moment**, a deployment leaves servers that find out by themselves: one that isn't named in `state.json`
+when its launcher is gone goes away, one that is named there retires its predecessor. What can't (stopped, hung) is
+written down in `state.json` before it matters, and ended by the next deployment or deletion.
+
+**No other process is ever touched.** A process is ours if its number, its start time and its command line, which holds
+the deployment's folder, are those written down; on Linux it is signalled through a descriptor of the process
+(`pidfd_open(2)`), opened before that is checked, so that a number used again can't be hit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from chronos_assets.platforms.base import (
+    EndpointError,
+    EndpointRequest,
+    EndpointState,
+    Store,
+    StoreKeyError,
+    check_job_name,
+)
+from chronos_assets.platforms.local.jobs import WORKLOADS
+from chronos_assets.platforms.local.locks import lock_file
+from chronos_assets.platforms.local.processes import failure_reason, lock_path, log_tail, workload_environment
+from chronos_assets.workloads.contract import Workspace
+
+ENDPOINTS_KEY = ".endpoints"
+HOST = "127.0.0.1"
+
+# Ports that no system gives to outgoing connections by itself, so that an endpoint's own is free after a restart.
+_FIRST_PORT, _PORTS, _PORTS_TRIED = 20_000, 10_000, 50
+
+_STATE, _LOG = "state.json", "server.log"
+_READY, _SERVING, _CONTROL = "ready.json", "serving.json", "control.sock"
+_TAKE_OVER = b"take over\n"
+
+_PING_SECONDS = 5.0
+_INVOKE_SECONDS = 120.0
+
+# Children of this process, so that one that has ended is seen to have: otherwise its number stays taken.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server as it is written down in the state.
+
+    Attributes:
+        folder: its deployment, `d<n>`.
+        pid: process number; started: its start time, as the system tells it.
+        identity, version: of what it serves.
+        deployed: when, ISO, UTC.
+    """
+
+    folder: str
+    pid: int
+    started: str
+    identity: str
+    version: str
+    deployed: str
+
+
+@dataclass(frozen=True)
+class _State:
+    """`state.json`."""
+
+    name: str
+    port: int | None = None
+    current: ServerProcess | None = None
+    others: tuple[ServerProcess, ...] = field(default=())
+
+    @property
+    def processes(self) -> tuple[ServerProcess, ...]:
+        return (*((self.current,) if self.current else ()), *self.others)
+
+
+class LocalEndpoints:
+    """The laptop's `Endpoints`.
+
+    Args:
+        store: a store on this machine.
+        package: package that holds the workload `serve`.
+        env: variables for the servers beside those that every workload gets.
+        start_seconds: how long a new server may take until it has answered the golden request.
+        busy_seconds: how long to wait for another deployment of the same endpoint.
+        grace_seconds: how long an old server may take to finish what it is doing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        package: str = WORKLOADS,
+        env: Mapping[str, str] | None = None,
+        start_seconds: float = 180.0,
+        busy_seconds: float = 300.0,
+        grace_seconds: float = 30.0,
+    ) -> None:
+        self._store = store
+        self._package = package
+        self._env = dict(env or {})
+        self._start_seconds = start_seconds
+        self._busy_seconds = busy_seconds
+        self._grace_seconds = grace_seconds
+
+    def deploy(self, request: EndpointRequest, log: Any) -> EndpointState:
+        """See `Endpoints.deploy`.
+
+        Raises:
+            EndpointError: the new server failed, with the end of its log; the old one, if there was one, still answers.
+        """
+        home = self._home(request.name)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(home):
+            home.mkdir(exist_ok=True)
+            state = self._tidied(home, log)
+            previous = state.current if self._answers(state) else None
+            if previous is not None and previous.identity == request.identity:
+                return self._described(state, healthy=True)
+            deployment = _Deployment(self, home, state, request, previous, log)
+            return self._described(deployment.run(), healthy=True, changed=True)
+
+    def describe(self, name: str) -> EndpointState | None:
+        """See `Endpoints.describe`."""
+        state = _read_state(self._home(name))
+        return None if state.current is None else self._described(state, healthy=self._answers(state))
+
+    def invoke(self, name: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `Endpoints.invoke`."""
+        state = _read_state(self._home(name))
+        if state.current is None or state.port is None:
+            raise EndpointError(f"there is no endpoint {name!r}: materialize the asset that deploys it")
+        try:
+            status, answer = _post(state.port, document)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise EndpointError(
+                f"endpoint {name!r} does not answer at {_url(state.port)} ({error}): deploy it again"
+            ) from error
+        if status != 200:
+            raise EndpointError(f"endpoint {name!r} answered {status}: {answer.get('message', answer)}")
+        return answer
+
+    def delete(self, name: str) -> bool:
+        """See `Endpoints.delete`."""
+        home = self._home(name)
+        if not home.is_dir():
+            return False
+        with self._locked(home):
+            state = _read_state(home)
+            for process in state.processes:
+                self._end(home, process)
+            shutil.rmtree(home)
+            lock_path(home).unlink(missing_ok=True)
+        return state.current is not None
+
+    def _home(self, name: str) -> Path:
+        try:
+            return self._store.local_path(ENDPOINTS_KEY) / check_job_name(name)
+        except ValueError:
+            raise EndpointError(f"endpoint name {name!r}: up to 63 letters, digits and inner hyphens") from None
+
+    @contextmanager
+    def _locked(self, home: Path) -> Iterator[None]:
+        try:
+            descriptor = lock_file(lock_path(home), seconds=self._busy_seconds)
+        except TimeoutError:
+            raise EndpointError(
+                f"endpoint {home.name!r} is being deployed or deleted by another run: wait for it or cancel it"
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _tidied(self, home: Path, log: Any) -> _State:
+        """The state without what an interrupted deployment left."""
+        state = _read_state(home)
+        if not state.others:
+            return state
+        if state.current is None or not self._lives(state.current):
+            # The new server died before it retired the old one, and nobody was there to see it.
+            alive = [other for other in state.others if self._answers(replace(state, current=other))]
+            state = replace(state, current=alive[0] if alive else state.current)
+        for other in state.others:
+            if other != state.current:
+                log.info(f"endpoint {state.name}: ending {other.folder}, which an interrupted deployment left")
+                self._end(home, other)
+        return _write_state(home, replace(state, others=()))
+
+    def _answers(self, state: _State) -> bool:
+        """Whether the server in use lives and answers; while it is replaced, the new one may answer in its place."""
+        if state.current is None or state.port is None or not self._lives(state.current):
+            return False
+        return _ping(state.port).get("identity") in {process.identity for process in state.processes}
+
+    def _described(self, state: _State, *, healthy: bool, changed: bool = False) -> EndpointState:
+        current, port = state.current, state.port
+        assert current is not None and port is not None  # noqa: S101, PT018 - a state without them isn't described
+        home = self._home(state.name)
+        return EndpointState(
+            name=state.name,
+            url=_url(port),
+            version=current.version,
+            identity=current.identity,
+            healthy=healthy,
+            changed=changed,
+            details={
+                "process": current.pid,
+                "port": port,
+                "deployed": current.deployed,
+                "page": f"{_url(port)}/",
+                "log": str(home / current.folder / _LOG),
+            },
+        )
+
+    def _command(self, folder: str, home: Path) -> list[str]:
+        # The folder is there for people who look at the list of processes, and for `_lives`.
+        return [sys.executable, "-m", f"{self._package}.serve", str(home / folder)]
+
+    def _lives(self, process: ServerProcess) -> bool:
+        return _start_time(process.pid) == process.started
+
+    def _end(self, home: Path, process: ServerProcess) -> None:
+        """End a server and remove its folder: it is asked to, and then made to."""
+        with _handle(process.pid) as send:
+            if self._lives(process) and str(home / process.folder) in _arguments(process.pid):
+                send(signal.SIGTERM)
+                send(signal.SIGCONT)  # one that was stopped could not hear
+                if not self._wait_for_end(process):
+                    send(signal.SIGKILL)
+                    self._wait_for_end(process)
+        shutil.rmtree(home / process.folder, ignore_errors=True)
+
+    def _wait_for_end(self, process: ServerProcess) -> bool:
+        deadline = time.monotonic() + self._grace_seconds
+        while self._lives(process):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+class _Deployment:
+    """One deployment, under the endpoint's lock."""
+
+    def __init__(
+        self,
+        endpoints: LocalEndpoints,
+        home: Path,
+        state: _State,
+        request: EndpointRequest,
+        previous: ServerProcess | None,
+        log: Any,
+    ) -> None:
+        self._endpoints = endpoints
+        self._home = home
+        self._state = state
+        self._request = request
+        self._previous = previous
+        self._log = log
+        numbers = [int(path.name[1:]) for path in home.glob("d*") if path.name[1:].isdigit()]
+        self._folder = f"d{max(numbers, default=0) + 1}"
+        self._workspace = Workspace(home / self._folder)
+        self._deadline = time.monotonic() + endpoints._start_seconds
+
+    def run(self) -> _State:
+        """The new state; on failure the old one is left."""
+        request = self._request
+        started = time.monotonic()
+        child, process = self._start()
+        try:
+            self._state = _write_state(self._home, replace(self._state, others=(process,)))
+            self._log.info(f"endpoint {request.name}: {request.version} starts as process {process.pid}")
+            self._try(self._told(child, _READY))
+            self._end_what_does_not_answer()
+            assert child.stdin is not None  # noqa: S101 - a pipe was asked for
+            with suppress(BrokenPipeError):  # it has died: the next line says of what
+                child.stdin.write(_TAKE_OVER)
+                child.stdin.flush()
+            port = self._told(child, _SERVING)
+            retired = (self._previous,) if self._previous else ()
+            self._state = _write_state(self._home, replace(self._state, port=port, current=process, others=retired))
+        except BaseException as error:
+            self._roll_back(child, process)
+            if isinstance(error, EndpointError | OSError | ValueError | http.client.HTTPException):
+                raise EndpointError(self._failure(error)) from error
+            raise
+        with suppress(BrokenPipeError):
+            child.stdin.close()  # from here on it is on its own, and retires its predecessor
+        if self._previous is not None:
+            self._retire(self._previous, child)
+        self._state = _write_state(self._home, replace(self._state, others=()))
+        self._remove_old_folders()
+        self._log.info(
+            f"endpoint {request.name}: {request.version} answers at {_url(port)} "
+            f"after {time.monotonic() - started:.1f} s"
+        )
+        return self._state
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], ServerProcess]:
+        workspace = self._workspace
+        workspace.parameters_file.parent.mkdir(parents=True)
+        workspace.failure_file.parent.mkdir(parents=True)
+        workspace.parameters_file.write_text(
+            json.dumps(self._parameters(), ensure_ascii=False, allow_nan=False, indent=1), encoding="utf-8"
+        )
+        env = workload_environment(workspace.root, self._endpoints._env, lifeline=False)
+        with (workspace.root / _LOG).open("wb") as server_log:
+            child = subprocess.Popen(
+                self._endpoints._command(self._folder, self._home),
+                cwd=workspace.root,  # where it makes its control socket, whose path must be short
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=server_log,
+                stderr=server_log,
+                start_new_session=True,
+            )
+        _children[child.pid] = child
+        process = ServerProcess(
+            self._folder,
+            child.pid,
+            _start_time(child.pid) or "",
+            self._request.identity,
+            self._request.version,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return child, process
+
+    def _parameters(self) -> dict[str, Any]:
+        request = self._request
+        return {
+            **request.parameters,
+            "endpoint": request.name,
+            "version": request.version,
+            "identity": request.identity,
+            "golden": request.golden,
+            "model": self._lay_out_model(),
+            "host": HOST,
+            "deployment": {
+                "folder": self._folder,
+                "state_file": f"../{_STATE}",
+                "previous": f"../{self._previous.folder}/{_CONTROL}" if self._previous else None,
+                "ports": self._ports(),
+            },
+        }
+
+    def _lay_out_model(self) -> str:
+        """Show the model's folder to the server where there is one; the model's name."""
+        model = self._request.model
+        folder = Path(model)
+        if isinstance(model, str) and model != "bundled":
+            with suppress(StoreKeyError):
+                inside = self._endpoints._store.local_path(model)
+                folder = inside if inside.is_dir() else folder
+        if folder.is_dir():
+            self._workspace.model.symlink_to(folder.resolve(), target_is_directory=True)
+            return model if isinstance(model, str) else folder.name
+        return str(model)
+
+    def _ports(self) -> list[int]:
+        """Ports to try: the endpoint's own, then some that follow from its name."""
+        first = int.from_bytes(hashlib.sha256(self._request.name.encode()).digest()[:4]) % _PORTS
+        others = [_FIRST_PORT + (first + step) % _PORTS for step in range(_PORTS_TRIED)]
+        return [self._state.port, *others] if self._state.port else others
+
+    def _told(self, child: subprocess.Popen[bytes], name: str) -> int:
+        """The port that the server tells in a file, once it does."""
+        path = self._workspace.root / name
+        while not path.exists():
+            if child.poll() is not None:
+                raise EndpointError(failure_reason(self._workspace, child.returncode))
+            if time.monotonic() > self._deadline:
+                raise EndpointError(f"not ready after {self._endpoints._start_seconds:.0f} s")
+            time.sleep(0.05)
+        return int(json.loads(path.read_bytes())["port"])
+
+    def _try(self, port: int) -> None:
+        """Ask the new server what it is, and the golden request."""
+        status = _ping(port)
+        if status.get("identity") != self._request.identity:
+            raise EndpointError("it does not answer GET /ping as what was deployed")
+        code, answer = _post(port, self._request.golden, seconds=max(1.0, self._deadline - time.monotonic()))
+        if code != 200:
+            raise EndpointError(f"it answered the golden request with {code}: {answer.get('message', answer)}")
+        reason = _golden_problem(answer)
+        if reason:
+            raise EndpointError(f"its answer to the golden request {reason}")
+
+    def _end_what_does_not_answer(self) -> None:
+        """A server in use that lives and doesn't answer can't hand over its port: it goes first."""
+        if self._previous is None and self._state.current is not None:
+            self._endpoints._end(self._home, self._state.current)
+
+    def _retire(self, previous: ServerProcess, child: subprocess.Popen[bytes]) -> None:
+        """Wait for the old server to go, and end it if it does not.
+
+        Raises:
+            EndpointError: the new one died before the old one went, which stays.
+        """
+        deadline = time.monotonic() + self._endpoints._grace_seconds
+        while self._endpoints._lives(previous) and time.monotonic() < deadline:
+            if child.poll() is not None:
+                self._state = _write_state(self._home, replace(self._state, current=previous, others=()))
+                raise EndpointError(self._failure(EndpointError(failure_reason(self._workspace, child.returncode))))
+            time.sleep(0.05)
+        self._endpoints._end(self._home, previous)
+
+    def _roll_back(self, child: subprocess.Popen[bytes], process: ServerProcess) -> None:
+        """End the new server, unless it is in use already; one that accepts finishes what it has."""
+        if _read_state(self._home).current == process:
+            return
+        assert child.stdin is not None  # noqa: S101 - a pipe was asked for
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+        try:
+            child.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            try:
+                child.wait(timeout=self._endpoints._grace_seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self._state = _write_state(self._home, replace(self._state, others=()))
+
+    def _failure(self, error: Exception) -> str:
+        request = self._request
+        old = (
+            f"{self._previous.version} still answers at {_url(self._state.port)}"
+            if self._previous and self._state.port
+            else "there is no older one to answer"
+        )
+        message = f"endpoint {request.name}: {request.version} was not deployed: {error}; {old}"
+        tail = log_tail(self._workspace.root / _LOG)
+        return f"{message}\nLast lines of its log:\n{tail}" if tail else message
+
+    def _remove_old_folders(self) -> None:
+        for path in self._home.glob("d*"):
+            if path.name != self._folder and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_state(home: Path) -> _State:
+    try:
+        document = json.loads((home / _STATE).read_bytes())
+        current = document["current"]
+        return _State(
+            home.name,
+            document["port"],
+            None if current is None else ServerProcess(**current),
+            tuple(ServerProcess(**other) for other in document["others"]),
+        )
+    except FileNotFoundError:
+        return _State(home.name)
+    except (ValueError, KeyError, TypeError) as error:
+        raise EndpointError(f"{home / _STATE} is not an endpoint's state ({error}): remove that file") from error
+
+
+def _write_state(home: Path, state: _State) -> _State:
+    """Replace the state at once."""
+    part = home / f"{_STATE}.part"
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(asdict(state), file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(home / _STATE)
+    return state
+
+
+def _url(port: int) -> str:
+    return f"http://{HOST}:{port}"
+
+
+def _ping(port: int) -> dict[str, Any]:
+    """What `GET /ping` tells; empty where nothing sensible answers."""
+    try:
+        status, answer = _http(port, "GET", "/ping", None, _PING_SECONDS)
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    return answer if status == 200 else {}
+
+
+def _post(port: int, document: Mapping[str, Any], seconds: float = _INVOKE_SECONDS) -> tuple[int, dict[str, Any]]:
+    return _http(port, "POST", "/invocations", json.dumps(document, allow_nan=False).encode(), seconds)
+
+
+def _http(port: int, method: str, path: str, body: bytes | None, seconds: float) -> tuple[int, dict[str, Any]]:
+    """Status and JSON object of a request, past any proxy."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json", "Connection": "close"})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        return response.status, answer if isinstance(answer, dict) else {"answer": answer}
+    finally:
+        connection.close()
+
+
+def _golden_problem(answer: Mapping[str, Any]) -> str | None:
+    """What is wrong with the answer to a golden request, if anything is."""
+    predictions = answer.get("predictions")
+    if not isinstance(predictions, list) or not predictions:
+        return "has no predictions"
+    for prediction in predictions:
+        if not isinstance(prediction, dict) or not prediction.get("mean"):
+            return "has a prediction without a mean"
+        for name, values in prediction.items():
+            if isinstance(values, list) and not all(_is_finite(value) for value in values):
+                return f"has values in {name!r} that are not finite numbers"
+    return None
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_finite(item) for item in value)
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _start_time(pid: int) -> str | None:
+    """When a process began, as the system tells it; None for one that is gone or has ended."""
+    child = _children.get(pid)
+    if child is not None and child.poll() is not None:
+        del _children[pid]
+    try:
+        # The name, in parentheses, may hold anything; after it: state is field 3, the start time field 22.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else f"{_boot()} {fields[19]}"
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self/stat").exists() else _ask_ps(pid, "lstart=")
+
+
+def _boot() -> str:
+    """What tells apart the times since the start of one machine from those since its next start."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _arguments(pid: int) -> list[str]:
+    """The command line of a process."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        told = _ask_ps(pid, "command=") or ""
+        return [told, *told.split()]
+
+
+def _ask_ps(pid: int, column: str) -> str | None:
+    """A column of `ps`, where there is no /proc; None for a process that is gone or has ended."""
+    told = subprocess.run(
+        ["ps", "-o", "stat=", "-o", column, "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    status, _, rest = told.partition(" ")
+    return None if not told or status.startswith("Z") else rest.strip()
+
+
+@contextmanager
+def _handle(pid: int) -> Iterator[Any]:
+    """A function that signals the process which has this number now, and no later one; gone is fine."""
+    if not hasattr(os, "pidfd_open"):
+
+        def send_to_number(number: int) -> None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+        yield send_to_number
+        return
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield lambda _number: None
+        return
+
+    def send(number: int) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, number)
+
+    try:
+        yield send
+    finally:
+        os.close(descriptor)
