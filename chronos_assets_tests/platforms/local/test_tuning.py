@@ -10,6 +10,7 @@ import sys
 from types import SimpleNamespace
 
 import dagster as dg
+import numpy as np
 import optuna
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -23,6 +24,7 @@ from chronos_assets.platforms.base import (
 )
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tuning import TUNING_KEY, LocalTuning
+from chronos_assets.timeseries.arrow_file import write_arrow
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
 PACKAGE = "chronos_assets_tests.platforms.local"
@@ -437,3 +439,41 @@ def test_optuna_keeps_quiet(tuning, caplog, capfd):
     told = caplog.text + capfd.readouterr().err
     assert "study created" not in told
     assert "Trial 0 finished" not in told
+
+
+def test_the_package_s_own_training_job_can_be_searched(tmp_path):
+    """Two trials of a few steps, with a model too small to learn anything."""
+    from chronos_assets_tests.models.tiny import save_bolt
+
+    store = open_store(tmp_path / "store")
+    generator = np.random.default_rng(0)
+    synthetic = store.local_path("synthetic")
+    synthetic.mkdir()
+    for split in ("train", "validation"):
+        write_arrow(
+            synthetic / f"{split}.arrow",
+            [
+                (f"{split} {number}", np.datetime64("2024-01-01T00", "s"), generator.normal(10, 1, 64))
+                for number in range(4)
+            ],
+        )
+    asked = TuningRequest(
+        "search-1",
+        {"base_model": "tiny", "max_steps": 4, "batch_size": 2, "context_length": 32, "prediction_length": 8}
+        | {"min_past": 8, "eval_every": 2, "log_every": 1, "threads": 1, "mixture": {"synthetic": 1.0}},
+        {"learning_rate": ContinuousRange(1e-4, 1e-2, "log")},
+        {"synthetic": "synthetic", "model": save_bolt(tmp_path / "tiny")},
+        max_parallel_jobs=2,
+    )
+    result, log = tune(LocalTuning(store), asked, keep=True)
+    assert [trial.state for trial in result.trials] == ["Completed"] * 2, log.lines
+    for trial in result.trials:
+        assert [step for step, _ in trial.losses] == [1, 2, 3, 4]
+        assert [step for step, _ in trial.validation] == [2, 4]
+        assert trial.report["hyperparameters"]["learning_rate"] == trial.hyperparameters["learning_rate"]
+        assert trial.objective == pytest.approx(trial.report["validation_wql"], abs=1e-6)
+        assert {path.name for path in trial.model.iterdir()} <= {
+            "config.json", "generation_config.json", "model.safetensors",
+        }  # fmt: skip
+    first, second = result.trials
+    assert first.losses != second.losses
