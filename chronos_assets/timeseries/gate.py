@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -59,11 +59,12 @@ class Evaluation:
     """Errors of several models on the same points.
 
     scores: by model, `CANDIDATE` and any of the others. scale (series, windows): sums of |actual| over the points of a
-    window, NaN where it has none.
+    window, NaN where it has none. left_out: models that should have been compared, and why they were not.
     """
 
     scores: Mapping[str, Scores]
     scale: Floats
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def windows(self) -> int:
@@ -217,6 +218,7 @@ def decide(
     undefined = any(difference.value is None for difference in differences.values())
     status: Literal["Approved", "Rejected"] = "Rejected" if failing or worse else "Approved"
     reason = _reason(evaluation, differences, failing, worse, confidence)
+    reason += "".join(f"; {TITLES[name]} not compared: {why}" for name, why in evaluation.left_out.items())
     band = next((name for name in candidate.measures if name == "coverage_80"), None) or next(
         (name for name in candidate.measures if name.startswith("coverage_")), None
     )
@@ -255,8 +257,8 @@ def _reason(
     candidate = evaluation.scores[CANDIDATE]
     over = f"over {evaluation.windows} windows of {int(np.isfinite(evaluation.scale).any(axis=1).sum())} series"
     if failing:
-        counts = ", ".join(f"{TITLES[name]} {evaluation.scores[name].failed}" for name in failing)
-        return f"the candidate could not forecast {candidate.failed} windows ({counts})"
+        counts = ", ".join(f"{TITLES[name]}: {evaluation.scores[name].failed}" for name in failing)
+        return f"windows that the candidate could not forecast: {candidate.failed} ({counts})"
     if any(difference.value is None for difference in differences.values()):
         return f"wQL is undefined {over}: no actual differs from zero"
     own = f"wQL {_number(candidate.measures['wql'])}"

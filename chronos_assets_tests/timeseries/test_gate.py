@@ -118,7 +118,7 @@ def test_a_candidate_that_fails_where_another_model_does_not_is_rejected():
     better = {"candidate": noisy(1, 0.1), "base": noisy(2, 0.5), "seasonal_naive": noisy(3, 0.9)}
     decision = decide(evaluation(**better, failed={CANDIDATE: 3, BASE: 2}))
     assert decision.status == "Rejected"
-    assert decision.reason == "the candidate could not forecast 3 windows (zero-shot base 2)"
+    assert decision.reason == "windows that the candidate could not forecast: 3 (zero-shot base: 2)"
     assert decide(evaluation(**better, failed={CANDIDATE: 2, BASE: 2})).status == "Approved"
     assert decide(evaluation(**better, failed={CANDIDATE: 1, BASE: 2})).status == "Approved"
 

@@ -1,0 +1,565 @@
+"""Workload: a candidate's errors on held-out windows, beside those of the models that it would replace.
+
+    python -m chronos_assets.workloads.evaluate
+
+Parameters (one JSON document; only the first three must be given, with the channel `dataset` the first four):
+
+```
+models              {"candidate": reference, "base": reference, "approved": reference or null}
+horizon             periods of a window
+quantiles           [0.1, 0.5, 0.9]: levels of wQL; "coverage" is that of the bands that they span
+frequency           "H", "15min", ...
+alignment, filling, dimensions, context_length, batch_size, seed    as the forecast workload has them
+validation_windows, test_windows    as the train workload has them: 2 and 2
+season              periods in a season, for MASE and seasonal naive; by default GluonTS's for the frequency
+max_series          at most so many series, chosen at random by `seed`: by default 5000, and 500 where a model samples
+```
+
+Channels: reads `dataset` (a folder of shards), or where there is none `synthetic` (with test.arrow), and, if given,
+`candidate`, `base` and `approved` (folders of models, which come before the references). Writes `metrics.json` and
+`losses.parquet` (see `timeseries.evaluation`) to `evaluation`.
+
+**What is compared.** The test windows of `timeseries.holdout`, which no training saw; of synthetic series the last
+`horizon` periods. A window counts if the series has an observation before it and one in it. Each forecast reads only
+what was known at the window's origin: filled values are filled again from what lies before. Points that were not
+observed don't count, and windows that one of the models can't forecast count for none of them.
+
+A model that gives not all of the quantiles is an error, but for the approved version: it is left out, and said so, since
+another one couldn't take its place otherwise. Models of equal weights are forecast once.
+
+**Memory** is that of one model and one chunk of windows, and some 20 numbers for each window and model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.models.checkpoints import (
+    ModelDescription,
+    ModelError,
+    QuantileRangeError,
+    check_quantiles,
+    describe_model,
+)
+from chronos_assets.params import Filling, quantile_name
+from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow
+from chronos_assets.timeseries.baselines import seasonal_naive, spread_to_quantiles
+from chronos_assets.timeseries.evaluation import Measured, write_evaluation
+from chronos_assets.timeseries.filling import context_as_of
+from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
+from chronos_assets.timeseries.gate import APPROVED, BASE, CANDIDATE, SEASONAL_NAIVE, TITLES
+from chronos_assets.timeseries.holdout import HoldoutError, periods_known, plan_holdout, window_actuals
+from chronos_assets.timeseries.metrics import ErrorSums, error_sums, season_error
+from chronos_assets.timeseries.shards import DatasetError, Series, iter_series, list_shards, read_manifest
+from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+
+if TYPE_CHECKING:
+    from chronos_assets.models.forecasting import Forecaster
+
+Floats = NDArray[np.float64]
+Key = tuple[str, ...]
+
+MODELS = (CANDIDATE, BASE, APPROVED)
+MAX_SERIES = 5000
+MAX_SAMPLED_SERIES = 500  # by T5, which takes a hundred paths of each, one series after another
+MAX_NAMED = 20  # failures named in the document
+_MAX_TASKS = 4096
+_VALUES_AT_ONCE = 4_000_000  # histories and forecasts held at once: 32 MB, and a few times that while they are summed
+
+
+@dataclass(frozen=True)
+class Request:
+    """The parameters, checked. models: name -> reference, without the approved version where there is none."""
+
+    models: Mapping[str, str]
+    horizon: int
+    quantiles: tuple[float, ...]
+    grid: Grid | None
+    season: int
+    filling: Filling
+    dimensions: tuple[str, ...]
+    context_length: int | None
+    batch_size: int | None
+    seed: int
+    validation_windows: int
+    test_windows: int
+    max_series: int | None
+
+
+def parse_request(document: Mapping[str, Any]) -> Request:
+    """Check the parameters.
+
+    Raises:
+        WorkloadError: one is missing, unknown or impossible.
+    """
+    required = {"models", "horizon", "quantiles"}
+    optional = {
+        "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
+        "validation_windows", "test_windows", "season", "max_series",
+    }  # fmt: skip
+    missing, unknown = sorted(required - set(document)), sorted(set(document) - required - optional)
+    if missing or unknown:
+        said = [f"{', '.join(missing)} not given"] if missing else []
+        said += [f"{', '.join(unknown)} not known (there are {', '.join(sorted(required | optional))})"] * bool(unknown)
+        raise WorkloadError(f"parameters of the evaluation: {'; '.join(said)}")
+    try:
+        quantiles = tuple(sorted({float(level) for level in document["quantiles"]}))
+        for level in quantiles:
+            quantile_name(level)
+        if not quantiles:
+            raise ValueError("quantiles is empty: wQL needs one at least")
+        frequency = document.get("frequency")
+        grid = (
+            None
+            if frequency is None
+            else Grid(Frequency.parse(frequency), Alignment(**(document.get("alignment") or {})))
+        )
+        return Request(
+            models=_parse_models(document["models"]),
+            horizon=_whole("horizon", document["horizon"]),
+            quantiles=quantiles,
+            grid=grid,
+            season=_option("season", document) or (grid.frequency.seasonality if grid else 1),
+            filling=Filling(**(document.get("filling") or {})),
+            dimensions=tuple(document.get("dimensions") or ()),
+            context_length=_option("context_length", document),
+            batch_size=_option("batch_size", document),
+            seed=int(document.get("seed") or 0),
+            validation_windows=_option("validation_windows", document, low=0, default=2) or 0,
+            test_windows=_option("test_windows", document, default=2) or 1,
+            max_series=_option("max_series", document),
+        )
+    except (TypeError, ValueError) as error:
+        raise WorkloadError(f"parameters of the evaluation: {error}") from error
+
+
+def main(workspace: Workspace, reporter: Reporter) -> None:
+    """Measure all models. Everything that can be refused is refused before one is loaded."""
+    request = parse_request(workspace.parameters())
+    try:
+        data = _open_data(workspace, request)
+        models, left_out = _describe(workspace, request)
+        _Run(request, data, models, left_out, reporter).run(workspace.output("evaluation"))
+    except (ModelError, DatasetError, HoldoutError, ArrowFileError) as error:
+        raise WorkloadError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Task:
+    """One window of one series.
+
+    Attributes:
+        key: item id and dimensions; window: from 0.
+        history: (n,) everything before the window, filled as of then.
+        actual: (horizon,) what was observed in it, NaN elsewhere.
+        season_error: of the observed history, what MASE divides by.
+    """
+
+    key: Key
+    window: int
+    history: Floats
+    actual: Floats
+    season_error: float
+
+
+class Data(Protocol):
+    """Held-out windows of some series."""
+
+    def eligible(self) -> Iterator[Key]:
+        """The series that have a window that counts."""
+
+    def tasks(self, chosen: set[Key]) -> Iterator[Task]:
+        """The windows of the chosen series, in the order of the files."""
+
+    def to_document(self) -> dict[str, Any]:
+        """What the windows are, JSON values."""
+
+
+class DatasetWindows:
+    """The test windows of a dataset.
+
+    Raises:
+        WorkloadError: it is not the one that the parameters describe.
+        HoldoutError: it is too short.
+    """
+
+    def __init__(self, folder: Path, request: Request) -> None:
+        self._folder, self._request = folder, request
+        if request.grid is None:
+            raise WorkloadError("parameters of the evaluation: frequency not given, which the channel dataset needs")
+        self._grid = request.grid
+        self._manifest = read_manifest(folder)
+        if (
+            tuple(self._manifest.dimensions) != request.dimensions
+            or Frequency.parse(self._manifest.frequency) != self._grid.frequency
+        ):
+            raise WorkloadError(
+                f"the dataset has frequency {self._manifest.frequency} and dimensions "
+                f"{list(self._manifest.dimensions)}, the evaluation is to have {self._grid.frequency} and "
+                f"{list(request.dimensions)}: materialize target_time_series again with the current params.json"
+            )
+        ends = np.array([self._manifest.first_timestamp, self._manifest.last_timestamp])
+        first, last = self._grid.ordinal(ends).tolist()
+        self._holdout = plan_holdout(
+            first,
+            last,
+            request.horizon,
+            validation_windows=request.validation_windows,
+            test_windows=request.test_windows,
+        )
+
+    def eligible(self) -> Iterator[Key]:
+        """See `Data.eligible`."""
+        return (series.key for series in self._series() if any(True for _ in self._windows(series)))
+
+    def tasks(self, chosen: set[Key]) -> Iterator[Task]:
+        """See `Data.tasks`."""
+        for series in self._series():
+            if series.key not in chosen:
+                continue
+            observed = np.where(series.filled | ~np.isfinite(series.target), np.nan, series.target)
+            for window, cut, actual in self._windows(series):
+                yield Task(
+                    key=series.key,
+                    window=window,
+                    history=context_as_of(series, cut, cut, self._request.filling),
+                    actual=actual,
+                    season_error=season_error(observed[:cut], self._request.season),
+                )
+
+    def to_document(self) -> dict[str, Any]:
+        """See `Data.to_document`."""
+        return {
+            "source": "dataset",
+            "data_version": self._manifest.data_version,
+            "frequency": str(self._grid.frequency),
+            "holdout": self._holdout.to_document(self._grid),
+        }
+
+    def _series(self) -> Iterator[Series]:
+        for shard in list_shards(self._folder):
+            yield from iter_series(shard, self._request.dimensions)
+
+    def _windows(self, series: Series) -> Iterator[tuple[int, int, Floats]]:
+        """Of each window that counts: its number, how many periods of the series are before it, its actuals."""
+        first, last = self._grid.ordinal(series.timestamps[[0, -1]]).tolist()
+        if last - first != len(series.timestamps) - 1:
+            raise WorkloadError(
+                f"series {' / '.join(series.key)} is not on a regular grid of {self._grid.frequency}: "
+                "materialize target_time_series again"
+            )
+        for window, origin in enumerate(self._holdout.test):
+            cut = periods_known(first, origin)
+            actual = window_actuals(series.target, series.filled, first, origin, self._request.horizon)
+            known = np.isfinite(series.target[:cut]) & ~series.filled[:cut]
+            if known.any() and np.isfinite(actual).any():
+                yield window, cut, actual
+
+
+class SyntheticWindows:
+    """The last periods of the synthetic test series."""
+
+    def __init__(self, folder: Path, request: Request) -> None:
+        self._folder, self._request = folder, request
+
+    def eligible(self) -> Iterator[Key]:
+        """See `Data.eligible`."""
+        return (task.key for task in self._all())
+
+    def tasks(self, chosen: set[Key]) -> Iterator[Task]:
+        """See `Data.tasks`."""
+        return (task for task in self._all() if task.key in chosen)
+
+    def to_document(self) -> dict[str, Any]:
+        """See `Data.to_document`."""
+        manifest = self._folder / "manifest.json"
+        try:
+            version = json.loads(manifest.read_bytes())["data_version"] if manifest.exists() else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkloadError(f"{manifest} can't be read ({error}): materialize synthetic_dataset again") from error
+        return {"source": "synthetic", "data_version": version, "frequency": None, "holdout": None}
+
+    def _all(self) -> Iterator[Task]:
+        horizon = self._request.horizon
+        for item, _, target in read_arrow(self._folder / "test.arrow"):
+            history, actual = target[:-horizon], target[-horizon:]
+            if np.isfinite(history).any() and np.isfinite(actual).any():
+                yield Task((item,), 0, history, actual, season_error(history, self._request.season))
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Forecasts of n tasks: quantiles (n, horizon, levels), mean (n, horizon), reasons: place -> why there is none."""
+
+    quantiles: Floats
+    mean: Floats
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Run:
+    """One run over all models."""
+
+    request: Request
+    data: Data
+    models: Mapping[str, ModelDescription]
+    left_out: Mapping[str, str]
+    reporter: Reporter
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+
+    def run(self, output: Path) -> None:
+        """Choose, measure, compare, tell."""
+        chosen, available = self._choose()
+        rows = [(task.key, task.window) for task in self.data.tasks(chosen)]
+        failures: dict[str, dict[int, str]] = {}
+        errors: dict[str, ErrorSums] = {}
+        details: dict[str, dict[str, Any]] = {}
+        for names, description in _by_weights(self.models):
+            what = " and ".join(TITLES[name] for name in names)
+            forecaster = self._load(description)
+            sums, failed = self._measure(chosen, partial(self._network, forecaster), what, rows)
+            for name in names:
+                errors[name], failures[name] = sums, failed
+                details[name] = {
+                    "model": replace(description, reference=self.models[name].reference).to_document(),
+                    "context_length": forecaster.context_length,
+                    "unrolled": forecaster.unrolled,
+                    "method": forecaster.method,
+                }
+        errors[SEASONAL_NAIVE], failures[SEASONAL_NAIVE] = self._measure(
+            chosen, self._naive, TITLES[SEASONAL_NAIVE], rows
+        )
+        self._finish(output, rows, errors, failures, details, len(chosen), available)
+
+    @cached_property
+    def max_series(self) -> int:
+        """At most so many series are evaluated."""
+        sampling = any(description.quantiles is None for description in self.models.values())
+        return self.request.max_series or (MAX_SAMPLED_SERIES if sampling else MAX_SERIES)
+
+    def _choose(self) -> tuple[set[Key], int]:
+        """At most `max_series` of the series, at random but the same for the same seed; and how many there are."""
+        available = 0
+
+        def ranked() -> Iterator[tuple[bytes, Key]]:
+            nonlocal available
+            for key in self.data.eligible():
+                available += 1
+                yield self._digest("series", *key), key
+
+        chosen = {key for _, key in heapq.nsmallest(self.max_series, ranked())}
+        if not chosen:
+            raise WorkloadError(
+                f"no series has an observation both before and within a test window of {self.request.horizon} periods: "
+                "add train files with newer or longer series, or ask for a shorter horizon"
+            )
+        if len(chosen) < available:
+            self.reporter.log(f"{len(chosen):,} of {available:,} series are evaluated, chosen by seed (max_series)")
+        return chosen, available
+
+    def _load(self, description: ModelDescription) -> Forecaster:
+        from chronos_assets.models import forecasting
+        from chronos_assets.models.loading import load_model
+
+        return forecasting.Forecaster(
+            load_model(description),
+            self.request.horizon,
+            self.request.quantiles,
+            context_length=self.request.context_length,
+            batch_size=self.request.batch_size or forecasting.BATCH_SIZE,
+        )
+
+    def _measure(
+        self,
+        chosen: set[Key],
+        predict: Callable[[Sequence[Task]], Predicted],
+        what: str,
+        rows: Sequence[tuple[Key, int]],
+    ) -> tuple[ErrorSums, dict[int, str]]:
+        """Error sums of every row (zero where a forecast failed), and the rows that failed, with the reason."""
+        parts: list[ErrorSums] = []
+        failed: dict[int, str] = {}
+        done = 0
+        for tasks in self._chunks(chosen):
+            predicted = predict(tasks)
+            places = list(predicted.reasons)
+            actual = np.array([task.actual for task in tasks])
+            actual[places] = np.nan
+            parts.append(
+                error_sums(
+                    actual,
+                    predicted.quantiles,
+                    self.request.quantiles,
+                    season_errors=np.array([task.season_error for task in tasks]),
+                    mean=predicted.mean,
+                )
+            )
+            failed |= {done + place: reason for place, reason in predicted.reasons.items()}
+            done += len(tasks)
+            self.reporter.progress(done, len(rows), f"windows forecast by {what}")
+        return ErrorSums.concatenate(parts), failed
+
+    def _chunks(self, chosen: set[Key]) -> Iterator[list[Task]]:
+        tasks: list[Task] = []
+        values = 0
+        for task in self.data.tasks(chosen):
+            tasks.append(task)
+            values += len(task.history) + self.request.horizon * (len(self.request.quantiles) + 2)
+            if len(tasks) == _MAX_TASKS or values >= _VALUES_AT_ONCE:
+                yield tasks
+                tasks, values = [], 0
+        if tasks:
+            yield tasks
+
+    def _network(self, forecaster: Forecaster, tasks: Sequence[Task]) -> Predicted:
+        seeds = [
+            int.from_bytes(self._digest("window", str(task.window), *task.key)[:8], "little") >> 1 for task in tasks
+        ]
+        made = forecaster.forecast(
+            [task.history for task in tasks], seeds=seeds, groups=[task.window for task in tasks]
+        )
+        return Predicted(made.quantiles, made.mean, {skip.index: skip.reason for skip in made.skipped})
+
+    def _naive(self, tasks: Sequence[Task]) -> Predicted:
+        points = np.array([seasonal_naive(task.history, self.request.season, self.request.horizon) for task in tasks])
+        return Predicted(spread_to_quantiles(points, len(self.request.quantiles)), points)
+
+    def _digest(self, *parts: str) -> bytes:
+        return hashlib.sha256(json.dumps([self.request.seed, *parts]).encode()).digest()
+
+    def _finish(
+        self,
+        output: Path,
+        rows: Sequence[tuple[Key, int]],
+        errors: Mapping[str, ErrorSums],
+        failures: Mapping[str, Mapping[int, str]],
+        details: Mapping[str, Mapping[str, Any]],
+        series: int,
+        available: int,
+    ) -> None:
+        """Keep the windows that every model forecast, in order; write, and tell."""
+        lost = {place for failed in failures.values() for place in failed}
+        kept = np.array(sorted(set(range(len(rows))) - lost, key=rows.__getitem__), dtype=np.intp)
+        names = [name for name in TITLES if name in errors]
+        measured = Measured(
+            keys=[rows[place][0] for place in kept],
+            windows=np.array([rows[place][1] for place in kept], dtype=np.int64),
+            errors={name: errors[name].take(kept) for name in names},
+            failed={name: len(failures[name]) for name in names},
+            left_out=self.left_out,
+        )
+        points = int(measured.errors[CANDIDATE].points.sum())
+        header = {
+            **self.data.to_document(),
+            "horizon": self.request.horizon,
+            "season": self.request.season,
+            "quantiles": list(self.request.quantiles),
+            "seed": self.request.seed,
+            "max_series": self.max_series,
+            "series": series,
+            "available_series": available,
+            "windows": len(kept),
+            "points": points,
+            "excluded": len(kept) * self.request.horizon - points,
+            "failed_windows": len(lost),
+            "models": {name: {**details.get(name, {}), "failures": _named(rows, failures[name])} for name in names},
+        }
+        document = write_evaluation(output, measured, header)
+        self.reporter.message({"evaluation": document, "seconds": round(time.monotonic() - self.started, 3)})
+
+
+def _named(rows: Sequence[tuple[Key, int]], failed: Mapping[int, str]) -> dict[str, Any]:
+    """Failures by reason, and the first of them by name."""
+    places = sorted(failed, key=rows.__getitem__)
+    return {
+        "reasons": dict(sorted(Counter(failed.values()).items())),
+        "first": [
+            {"item": " / ".join(rows[place][0]), "window": rows[place][1], "reason": failed[place]}
+            for place in places[:MAX_NAMED]
+        ],
+    }
+
+
+def _open_data(workspace: Workspace, request: Request) -> Data:
+    """The dataset if the job has one, else the synthetic series."""
+    inputs = workspace.root / "processing" / "input"
+    if (inputs / "dataset").is_dir():
+        return DatasetWindows(workspace.input("dataset"), request)
+    if (inputs / "synthetic").is_dir():
+        return SyntheticWindows(workspace.input("synthetic"), request)
+    raise WorkloadError(f"nothing to evaluate on: there is neither a channel dataset nor synthetic in {inputs}")
+
+
+def _describe(workspace: Workspace, request: Request) -> tuple[dict[str, ModelDescription], dict[str, str]]:
+    """The models, each from its channel if the job has one; and those left out, with the reason.
+
+    Raises:
+        WorkloadError: the candidate or the base can't be read, or gives not all of the quantiles.
+    """
+    found: dict[str, ModelDescription] = {}
+    left_out: dict[str, str] = {}
+    for name, reference in request.models.items():
+        channel = workspace.root / "processing" / "input" / name
+        try:
+            description = (
+                replace(describe_model(channel), reference=reference) if channel.is_dir() else describe_model(reference)
+            )
+            check_quantiles(description, request.quantiles)
+        except QuantileRangeError as error:
+            if name != APPROVED:
+                raise WorkloadError(f"{TITLES[name]}: {error}") from error
+            left_out[name] = str(error)
+            continue
+        except ModelError as error:
+            raise WorkloadError(f"{TITLES[name]}: {error}") from error
+        found[name] = description
+    return found, left_out
+
+
+def _by_weights(models: Mapping[str, ModelDescription]) -> Iterator[tuple[list[str], ModelDescription]]:
+    """Names of models of equal configuration and weights, with one of their descriptions."""
+    for digest in dict.fromkeys(description.digest for description in models.values()):
+        names = [name for name, description in models.items() if description.digest == digest]
+        yield names, models[names[0]]
+
+
+def _parse_models(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not set(value) <= set(MODELS):
+        raise ValueError(f"models is {value!r}: give an object of {', '.join(MODELS)}")
+    models = {name: value[name] for name in MODELS if value.get(name) is not None}
+    for name in (CANDIDATE, BASE):
+        if name not in models:
+            raise ValueError(f"models names no {name}")
+    for name, reference in models.items():
+        if not isinstance(reference, str) or not reference.strip():
+            raise ValueError(f"models.{name} is {reference!r}: it must be a reference of a model")
+    return models
+
+
+def _whole(name: str, value: Any, low: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} is {value!r}: it must be a whole number from {low}")
+    return value
+
+
+def _option(name: str, document: Mapping[str, Any], *, low: int = 1, default: int | None = None) -> int | None:
+    value = document.get(name)
+    return default if value is None else _whole(name, value, low)
+
+
+if __name__ == "__main__":
+    run_workload(main)
