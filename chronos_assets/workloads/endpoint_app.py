@@ -18,6 +18,7 @@ never a path or a header as it came, never a value, and of an unforeseen error i
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 import traceback
@@ -86,6 +87,14 @@ class Endpoint:
     started: float = field(default_factory=time.time)
     _sample: Sample | None = None
 
+    def start(self) -> None:
+        """Begin to answer, inside the event loop."""
+        self.batcher.start()
+
+    async def stop(self) -> None:
+        """Answer what waits, then end."""
+        await self.batcher.stop()
+
     def status(self) -> dict[str, Any]:
         """What `GET /ping` tells."""
         return {
@@ -126,8 +135,6 @@ class Endpoint:
     async def sample(self) -> Sample:
         """The golden request with its answer, made once."""
         if self._sample is None:
-            import json
-
             calls = parse(json.dumps(self.golden).encode(), JSON, self.schema)
             predictions = await self.answer(calls)
             self._sample = Sample(self.golden, calls[0].inputs[0], calls[0].parameters, predictions[0][0])
@@ -243,25 +250,22 @@ async def _disconnected(request: Request) -> None:
 async def _told(_request: Request, error: Exception) -> Response:
     """The answer to an error."""
     if isinstance(error, InvocationError):
-        code = {404: "ValidationError", 413: "ValidationError"}.get(error.status, "ValidationError")
-        return _problem(error.status, error.field, error.message, code)
+        return _problem(error.status, error.field, error.message)
     if isinstance(error, Overloaded):
         message = f"too many requests wait: try again in {error.retry_after} s"
         headers = {"retry-after": str(error.retry_after)}
         return _problem(503, "", message, "ServiceUnavailable", headers)
     if isinstance(error, HTTPException):
         if error.status_code == 405:
-            return _problem(405, "method", "not for this path: GET /ping, POST /invocations", "ValidationError")
+            return _problem(405, "method", "not for this path: GET /ping, POST /invocations")
         if error.status_code == 404:
-            return _problem(
-                404, "path", "unknown: there are /ping, /invocations, /endpoints/{name}/invocations", "ValidationError"
-            )
-        return _problem(error.status_code, "request", str(error.detail), "ValidationError")
+            return _problem(404, "path", "unknown: there are /ping, /invocations, /endpoints/{name}/invocations")
+        return _problem(error.status_code, "request", str(error.detail))
     return _problem(500, "", "internal error: the server's log tells where", "InternalFailure")
 
 
 def _problem(
-    status: int, place: str, message: str, code: str, headers: Mapping[str, str] | None = None
+    status: int, place: str, message: str, code: str = "ValidationError", headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     whole = f"{place}: {message}" if place else message
     return JSONResponse(

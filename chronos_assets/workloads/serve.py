@@ -35,39 +35,26 @@ import asyncio
 import json
 import logging
 import os
-import signal
-import socket
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import uvicorn
-
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
 from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.workloads.handover import (
-    Deployment,
-    Predecessor,
-    listen,
-    serve_successors,
-    wait_for_end,
-    wait_for_word,
-)
+from chronos_assets.workloads.handover import Deployment
+from chronos_assets.workloads.hosting import Hosting, host
 from chronos_assets.workloads.invocations import InvocationError, Limits, Parameters, Schema, parse_parameters
+
+if TYPE_CHECKING:
+    from chronos_assets.models.loading import LoadedModel
+    from chronos_assets.workloads.endpoint_app import Endpoint
 
 SERVING_VARIABLE = "CHRONOS_SERVING"
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
-READY = "ready.json"  # {"port": of the private listener}, once the model is loaded
-SERVING = "serving.json"  # {"port": of the endpoint}, once it accepts there
-
-_KEEP_ALIVE = 5
 
 
 @dataclass(frozen=True)
@@ -87,10 +74,7 @@ class Settings:
     context_length: int | None = None
     timeout_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
-    host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside; a laptop's endpoint is told 127.0.0.1
-    port: int = 8080
-    drain_seconds: float = _KEEP_ALIVE + 1.0
-    deployment: Deployment | None = None
+    hosting: Hosting = field(default_factory=Hosting)
 
 
 # Two seasons of something with a day, for a page that was given nothing better.
@@ -99,10 +83,11 @@ GOLDEN: Mapping[str, Any] = {
     "parameters": {"prediction_length": 24},
 }
 
-_WHOLE = ("batch_size", "queue_length", "rows", "context_length", "port")
-_SECONDS = ("batch_wait_ms", "timeout_seconds", "drain_seconds")
-_TEXT = ("endpoint", "version", "identity", "model", "host")
+_WHOLE = ("batch_size", "queue_length", "rows", "context_length")
+_TEXT = ("endpoint", "version", "identity", "model")
+_SECONDS = ("batch_wait_ms", "timeout_seconds")
 _DEFAULTS = ("prediction_length", "quantile_levels")
+_HOSTING = ("host", "port", "drain_seconds", "deployment")
 _LIMITS = tuple(limit.name for limit in fields(Limits))
 
 
@@ -115,7 +100,7 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Setti
     given = {**document, **_from_variable(env)}
     if env.get(PORT_VARIABLE):
         given["port"] = env[PORT_VARIABLE]
-    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, "golden", "deployment"}
+    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, *_HOSTING, "golden"}
     unknown = sorted(set(given) - known)
     if unknown:
         raise WorkloadError(
@@ -132,11 +117,24 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Setti
         }
         if "golden" in given:
             chosen["golden"] = _object("golden", given["golden"])
-        if "deployment" in given:
-            chosen["deployment"] = Deployment.from_document(given["deployment"])
-        return Settings(**chosen)
+        return Settings(**chosen, hosting=_hosting(given))
     except (TypeError, ValueError, KeyError) as error:
         raise WorkloadError(f"parameters of the server: {error}") from error
+
+
+def _hosting(given: Mapping[str, Any]) -> Hosting:
+    chosen: dict[str, Any] = {}
+    if "host" in given:
+        chosen["host"] = str(given["host"])
+    if "port" in given:
+        chosen["port"] = _positive("port", given["port"])
+    if "drain_seconds" in given:
+        chosen["drain_seconds"] = _seconds("drain_seconds", given["drain_seconds"])
+    if "timeout_seconds" in given:
+        chosen["finish_seconds"] = _seconds("timeout_seconds", given["timeout_seconds"])
+    if "deployment" in given:
+        chosen["deployment"] = Deployment.from_document(given["deployment"])
+    return Hosting(**chosen)
 
 
 def _from_variable(env: Mapping[str, str]) -> dict[str, Any]:
@@ -181,6 +179,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     if settings.model not in (reference, BUNDLED):
         description = replace(description, reference=settings.model)
     from chronos_assets.models.loading import load_model
+    from chronos_assets.workloads.endpoint_app import build_app
 
     try:
         model = load_model(description)
@@ -189,14 +188,15 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     reporter.log(
         f"endpoint {settings.endpoint}: {settings.version}, {description.family}, {description.parameters:,} weights"
     )
-    asyncio.run(_Process(settings, model, workspace.root).run())
+    endpoint = build_endpoint(settings, model)
+    asyncio.run(host(endpoint, build_app(endpoint), settings.hosting, workspace.root))
 
 
-def build_endpoint(settings: Settings, model: Any) -> Any:
-    """The endpoint of a loaded model; to be called inside a running event loop.
+def build_endpoint(settings: Settings, model: LoadedModel) -> Endpoint:
+    """The endpoint of a loaded model.
 
     Raises:
-        WorkloadError: the defaults or the golden request are not what the model can do.
+        WorkloadError: the defaults are not what the model can do.
     """
     from chronos_assets.workloads.batching import MicroBatcher
     from chronos_assets.workloads.endpoint_app import Endpoint
@@ -239,144 +239,6 @@ def _defaults_within(parameters: Parameters, quantile_range: tuple[float, float]
     low, high = quantile_range
     levels = tuple(level for level in parameters.quantile_levels if low - 1e-9 <= level <= high + 1e-9)
     return replace(parameters, quantile_levels=levels or ((low + high) / 2,))
-
-
-class _Server(uvicorn.Server):
-    """One listener. The process has several, so signals are its own affair."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class _Process:
-    """The listeners of this process, from its start to its end."""
-
-    def __init__(self, settings: Settings, model: Any, root: Path) -> None:
-        self._settings = settings
-        self._model = model
-        self._root = root
-        self._told_to_go = asyncio.Event()
-
-    async def run(self) -> None:
-        from chronos_assets.workloads.endpoint_app import build_app
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_go.set)
-        self._endpoint = build_endpoint(self._settings, self._model)
-        self._endpoint.batcher.start()
-        self._app = build_app(self._endpoint)
-        if self._settings.deployment is None:
-            listener: _Listener | None = await self._listen(listen(self._settings.host, (self._settings.port,)))
-            await self._told_to_go.wait()
-        else:
-            listener = await self._deploy(self._settings.deployment)
-        if listener is not None:
-            await self._drain(listener)
-        await self._endpoint.batcher.stop()
-
-    async def _deploy(self, deployment: Deployment) -> _Listener | None:
-        """Take part in a deployment, then serve; returns when told to go, with the listener to drain."""
-        trial_socket = listen(self._settings.host, (0,))
-        trial = await self._listen(trial_socket)
-        self._tell(READY, trial_socket)
-        word = self._in_thread(wait_for_word)
-        if not await self._unless_told_to_go(word) or not word.result():
-            trial.server.should_exit = True
-            await trial.task
-            return None
-        predecessor = Predecessor(deployment.previous) if deployment.previous else None
-        public = predecessor.listening_socket() if predecessor else listen(self._settings.host, deployment.ports)
-        listener = await self._listen(public)
-        loop = asyncio.get_running_loop()
-
-        def retire() -> None:
-            loop.call_soon_threadsafe(self._told_to_go.set)
-
-        serve_successors(public, retire)
-        self._tell(SERVING, public)
-        await self._unless_told_to_go(self._in_thread(wait_for_end))
-        trial.server.should_exit = True
-        if deployment.is_current():
-            if predecessor:
-                predecessor.retire()
-            await self._told_to_go.wait()
-        await trial.task
-        return listener
-
-    async def _unless_told_to_go(self, future: asyncio.Future[Any]) -> bool:
-        """Wait for a future; False where this process was told to go before."""
-        told = asyncio.create_task(self._told_to_go.wait())
-        await asyncio.wait({future, told}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        return future.done()
-
-    @staticmethod
-    def _in_thread(function: Callable[[], Any]) -> asyncio.Future[Any]:
-        """A function that waits for ever, in a thread that doesn't keep the process alive."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-
-        def settle(result: Any) -> None:
-            if not future.done():
-                future.set_result(result)
-
-        def run() -> None:
-            loop.call_soon_threadsafe(settle, function())
-
-        threading.Thread(target=run, name=function.__name__, daemon=True).start()
-        return future
-
-    async def _listen(self, listening: socket.socket) -> _Listener:
-        config = uvicorn.Config(
-            self._app,
-            lifespan="off",
-            ws="none",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=max(1, int(self._settings.timeout_seconds)),
-        )
-        server = _Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
-        if task.done():
-            task.result()
-        return _Listener(server, task, listening)
-
-    def _tell(self, name: str, listening: socket.socket) -> None:
-        """Leave a file for the launcher, whole or not at all."""
-        path = self._root / name
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({"port": listening.getsockname()[1]}), encoding="utf-8")
-        part.replace(path)
-
-    async def _drain(self, listener: _Listener) -> None:
-        """Take no new connection, answer what was asked, let clients leave."""
-        self._endpoint.draining = True
-        loop = asyncio.get_running_loop()
-        # A server that is closed resets connections that it has accepted a moment ago: it first stops to accept.
-        loop.remove_reader(listener.listening.fileno())
-        await asyncio.sleep(0.05)
-        for server in listener.server.servers:
-            server.close()
-        deadline = loop.time() + self._settings.drain_seconds
-        while listener.server.server_state.connections and loop.time() < deadline:
-            await asyncio.sleep(0.02)
-        listener.server.should_exit = True
-        await listener.task
-
-
-@dataclass(frozen=True)
-class _Listener:
-    """A socket, and the server on it."""
-
-    server: _Server
-    task: asyncio.Task[None]
-    listening: socket.socket
 
 
 def _log_to_stderr() -> None:
