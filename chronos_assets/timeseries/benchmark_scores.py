@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -57,12 +57,11 @@ class Contender:
         parts = [PROTOCOL, LEVELS, asdict(task), set_digest, self.program, self.version, self.max_series]
         return hashlib.sha256(json.dumps([*parts, self.max_history]).encode()).hexdigest()
 
-    def sampled(self, count: int) -> range:
-        """Positions of the series that are forecast, of `count`."""
+    def sampled(self, count: int) -> Collection[int]:
+        """Positions of the series that are forecast, of `count`: evenly spaced, the same every time."""
         if self.max_series is None or count <= self.max_series:
             return range(count)
-        step = -(-count // self.max_series)
-        return range(step // 2, count, step)
+        return frozenset((2 * number + 1) * count // (2 * self.max_series) for number in range(self.max_series))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ forecast by seasonal naive, and counted. Which models and sets, and what their r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -167,7 +167,7 @@ class _Window:
     actual: Floats
 
 
-def _windows(data: BenchmarkData, name: str, sampled: range) -> Iterator[_Window]:
+def _windows(data: BenchmarkData, name: str, sampled: Collection[int]) -> Iterator[_Window]:
     """The windows of the series that are forecast, in the set's order."""
     task = data.tasks[name]
     for place, values in enumerate(data.series(name)):
