@@ -72,7 +72,7 @@ def business(rng: np.random.Generator, n: int, length: int) -> Array:
 
 
 def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
-    """Prices and levels: random walks, some with momentum, some geometric, some watched through noise, some with a season on top."""
+    """Prices and levels: random walks, some with momentum, geometric, watched through noise, or with a season on top."""
     values = np.where(rng.random((n, 1)) < 0.7, noise.random_walk(rng, n, length), noise.momentum(rng, n, length))
     geometric = np.exp((values * _log_uniform(rng, n, 0.001, 0.03)).clip(-8.0, 8.0))
     values = np.where(rng.random((n, 1)) < 0.3, geometric, values)

@@ -1,6 +1,6 @@
-"""Training of a Chronos-Bolt model from nothing, on windows that are drawn as it goes.
+"""Training of a Chronos-Bolt model on windows that are drawn as it goes, on a CPU or a GPU.
 
-Here belong the network's shape, the loss, the schedule, checkpoints and the loop. What a window is lives in
+Here belong the network's shape, the loss, the schedule, the stages, checkpoints and the loop. What a window is lives in
 `chronos_assets.kernelsynth.windows`; parameters, folders and exit codes in `chronos_assets.workloads.pretrain`.
 
 The data of a step is a pure function of (seed, step): a run killed at any moment goes on from its last checkpoint as if
@@ -9,12 +9,15 @@ nothing had happened, and gives the same weights on the same machine.
 
 import logging
 import math
+import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,7 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The recipe. Learning rate: linear warm-up, constant, then linear decay to 0 over the last `decay_steps`.
+    """One stage of a recipe. Learning rate: linear warm-up, constant, then linear decay to 0 over the last `decay_steps`.
 
     Attributes:
         seed: of the initial weights and of every window.
@@ -100,9 +103,19 @@ class TrainingPlan:
     validation_windows: int = 64
 
 
+RECIPE = (
+    TrainingPlan(),
+    # From the averaged weights of the first stage, at a rate high enough to leave their hollow.
+    TrainingPlan(
+        seed=20261123, steps=12_000, decay_steps=9_000, warmup_steps=200, learning_rate=1.5e-3, curriculum_steps=0
+    ),
+)
+"""The stages of the bundled model: the skill of copying cycles first, then precision on the realistic mixture."""
+
+
 @dataclass(frozen=True)
 class Progress:
-    """What a run tells while it runs: rates are per second, `remaining` is in seconds."""
+    """What a stage tells while it runs: rates are per second, `remaining` is in seconds."""
 
     step: int
     steps: int
@@ -200,6 +213,30 @@ def pinball(prediction: Tensor, target: Tensor, levels: Tensor, weight: Tensor) 
     return (weight * observed * loss).sum() / (weight * observed).sum().clamp(min=1e-9)
 
 
+class _Relu(torch.autograd.Function):
+    """A rectifier whose way back reads its result, which the next matrix product keeps anyway.
+
+    torch.compile otherwise writes and reads a mask of booleans as well, which on CPUs costs a quarter of a step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        result = x.clamp(min=0)
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (result,) = ctx.saved_tensors
+        return gradients[0] * torch.sign(result)
+
+
+class _RectifiedLinear(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = _Relu.apply(x)
+        return result
+
+
 def learning_rate_at(step: int, plan: TrainingPlan) -> float:
     """Return the learning rate of `step`, counted from 0."""
     rising = (step + 1) / max(plan.warmup_steps, 1)
@@ -239,13 +276,19 @@ def validation_sets(shape: ModelShape, number: int, length: int = 512) -> dict[s
 def validate(model: torch.nn.Module, sets: Mapping[str, windows.Windows], levels: Tensor) -> dict[str, float]:
     """Return, by family, the weighted quantile loss relative to repeating the cycle that fits each context best.
 
-    The key `all` holds the geometric mean over families. Below 1 is better than repeating.
+    `model` is on the device of `levels`. The key `all` holds the geometric mean over families. Below 1 is better than
+    repeating.
     """
     result = {}
     for name, batch in sets.items():
-        target, weight = torch.from_numpy(batch.target), torch.from_numpy(batch.weight)
-        prediction = model(context=torch.from_numpy(batch.context)).quantile_preds
-        repeated = torch.from_numpy(windows.repeat_forecast(batch.context, batch.target.shape[1]))
+        parts = (
+            batch.context,
+            batch.target,
+            batch.weight,
+            windows.repeat_forecast(batch.context, batch.target.shape[1]),
+        )
+        context, target, weight, repeated = (torch.from_numpy(part).to(levels.device) for part in parts)
+        prediction = model(context=context).quantile_preds
         baseline = pinball(repeated[:, None, :].expand_as(prediction), target, levels, weight)
         result[name] = float(pinball(prediction, target, levels, weight) / baseline)
     result["all"] = math.exp(float(np.mean(np.log(list(result.values())))))
@@ -269,26 +312,35 @@ def train(
     plan: TrainingPlan,
     checkpoints: Path | None = None,
     report: Callable[[Progress], None] | None = None,
+    initial: ChronosBoltModelForForecasting | None = None,
+    device: str = "cpu",
+    workers: int = 0,
 ) -> ChronosBoltModelForForecasting:
-    """Train a model and return it, holding the averaged weights.
+    """Train a model for one stage and return it on the CPU, holding the averaged weights.
 
     Args:
         shape: the network.
-        plan: the recipe.
+        plan: the stage.
         checkpoints: folder for `last.pt`, written atomically; a run whose folder holds one goes on from it.
         report: called every `log_every` steps, and with validation losses every `validate_every`.
+        initial: a model of the same shape whose weights to start from, instead of random ones.
+        device: where the network is: `cpu`, `cuda`, `cuda:1`.
+        workers: processes that draw windows; 0 is a thread of this one, enough for a few steps a second.
 
     Raises:
         TrainingError: if the loss is not finite, or the checkpoint is of another recipe.
     """
-    state = _State.fresh(shape, plan)
+    state = _State.fresh(shape, plan, initial, device)
     if checkpoints is not None and (checkpoints / "last.pt").exists():
         state.restore(checkpoints / "last.pt", _recipe(shape, plan))
         logger.info("resumed at step %d", state.step)
 
-    levels = torch.tensor(shape.quantiles)
+    for module in state.model.modules():
+        if isinstance(getattr(module, "act", None), torch.nn.ReLU):
+            module.act = _RectifiedLinear()
+    levels = torch.tensor(shape.quantiles, device=device)
     sets = validation_sets(shape, plan.validation_windows)
-    autocast = torch.autocast("cpu", torch.bfloat16) if plan.bfloat16 else nullcontext()
+    autocast = torch.autocast(torch.device(device).type, torch.bfloat16) if plan.bfloat16 else nullcontext()
 
     def batch_loss(context: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         with autocast:
@@ -298,11 +350,11 @@ def train(
     loss_of = torch.compile(batch_loss, dynamic=False) if plan.compiled else batch_loss
     start, began, seen = state.step, time.monotonic(), 0
     losses: list[float] = []
-    for step, batch in _prefetched(start, plan, shape):
+    for step, batch in _prefetched(start, plan, shape, workers):
         for optimiser in state.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate_at(step, plan)
-        loss = loss_of(*(torch.from_numpy(part) for part in (batch.context, batch.target, batch.weight)))
+        loss = loss_of(*(torch.from_numpy(part).to(device) for part in (batch.context, batch.target, batch.weight)))
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise TrainingError(
@@ -336,7 +388,30 @@ def train(
             losses.clear()
         if checkpoints is not None and (last or state.step % plan.checkpoint_every == 0):
             state.save(checkpoints / "last.pt", _recipe(shape, plan))
-    return state.average
+    return state.average.cpu()
+
+
+def train_stages(
+    shape: ModelShape,
+    stages: Sequence[TrainingPlan],
+    checkpoints: Path | None = None,
+    report: Callable[[int, Progress], None] | None = None,
+    device: str = "cpu",
+    workers: int = 0,
+) -> ChronosBoltModelForForecasting:
+    """Train through `stages`, each from the averaged weights of the one before, and return the last one's model.
+
+    Checkpoints are `<number from 1>/last.pt` in `checkpoints`. The first argument of `report` is that number; other
+    arguments are those of `train`.
+    """
+    model = None
+    for number, plan in enumerate(stages, start=1):
+        folder = None if checkpoints is None else checkpoints / str(number)
+        told = None if report is None else partial(report, number)
+        model = train(shape, plan, folder, told, model, device, workers)
+    if model is None:
+        raise TrainingError("there is no stage to train")
+    return model
 
 
 def save_model(model: ChronosBoltModelForForecasting, folder: Path) -> None:
@@ -353,15 +428,23 @@ def save_model(model: ChronosBoltModelForForecasting, folder: Path) -> None:
     staging.rmdir()
 
 
-def _prefetched(start: int, plan: TrainingPlan, shape: ModelShape) -> Iterator[tuple[int, windows.Windows]]:
-    """Yield (step, windows) from `start` to the end, drawing the next batch while the present one is used."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        coming = pool.submit(batch_at, start, plan, shape)
+def _prefetched(
+    start: int, plan: TrainingPlan, shape: ModelShape, workers: int
+) -> Iterator[tuple[int, windows.Windows]]:
+    """Yield (step, windows) from `start` to the end, drawing the next batches while the present one is used."""
+    pool: Executor = (
+        # Not forked: a child of a process that runs threads or CUDA may hang.
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+        if workers
+        else ThreadPoolExecutor(max_workers=1)
+    )
+    with pool:
+        coming: deque[Future[windows.Windows]] = deque()
         for step in range(start, plan.steps):
-            batch = coming.result()
-            if step + 1 < plan.steps:
-                coming = pool.submit(batch_at, step + 1, plan, shape)
-            yield step, batch
+            ahead = min(step + 1 + 2 * workers, plan.steps - 1)
+            while step + len(coming) <= ahead:
+                coming.append(pool.submit(batch_at, step + len(coming), plan, shape))
+            yield step, coming.popleft().result()
 
 
 def _recipe(shape: ModelShape, plan: TrainingPlan) -> dict[str, Any]:
@@ -380,9 +463,15 @@ class _State:
     step: int = 0
 
     @classmethod
-    def fresh(cls, shape: ModelShape, plan: TrainingPlan) -> "_State":
-        model = build_model(shape, plan.seed)
-        return cls(model, build_model(shape, plan.seed), make_optimisers(model, plan))
+    def fresh(
+        cls, shape: ModelShape, plan: TrainingPlan, initial: ChronosBoltModelForForecasting | None, device: str
+    ) -> "_State":
+        model, average = build_model(shape, plan.seed), build_model(shape, plan.seed)
+        if initial is not None:
+            model.load_state_dict(initial.state_dict())
+            average.load_state_dict(initial.state_dict())
+        model.to(device)
+        return cls(model, average.to(device), make_optimisers(model, plan))
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
@@ -393,8 +482,8 @@ class _State:
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write a checkpoint that is whole or not there: a kill leaves the one before."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        unfinished = path.with_suffix(".partial")
+        with unfinished.open("wb") as file:
             content = {
                 "step": self.step,
                 "recipe": recipe,
@@ -405,11 +494,11 @@ class _State:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        os.replace(unfinished, path)
 
     def restore(self, path: Path, recipe: dict[str, Any]) -> None:
         """Take over a checkpoint made by the same recipe."""
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, map_location=self.model.device, weights_only=True)
         then = content["recipe"]
         changed = [key for part in recipe for key in recipe[part] if then[part].get(key) != recipe[part][key]]
         if changed:

@@ -2,13 +2,23 @@
 
     python -m chronos_assets.workloads.pretrain
 
-Reads one JSON document of parameters: the fields of `ModelShape` and `TrainingPlan` and `threads`, values as JSON or as
-strings of JSON (a SageMaker training job passes strings). The defaults are the recipe of the bundled model. Folders are
-those of a SageMaker training container, under `CHRONOS_ML_ROOT` (default /opt/ml):
+Reads one JSON document of parameters, values as JSON or as strings of JSON (a SageMaker training job passes strings).
+The defaults are the recipe of the bundled model, in stages, on a GPU where there is one.
+
+    fields of `ModelShape`      the network
+    fields of `TrainingPlan`    the same for every stage, but for `seed`: each stage adds its number, or it would see the
+                                windows of the one before again
+    stages                      how many of the recipe's stages to run; by default all
+    device                      cpu, cuda, or auto, the default
+    threads                     of the network on a CPU; 0, the default, leaves it to torch
+    workers                     processes that draw windows; by default one per core but one on a GPU, which else would
+                                wait for windows, and none on a CPU
+
+Folders are those of a SageMaker training container, under `CHRONOS_ML_ROOT` (default /opt/ml):
 
     input/config/hyperparameters.json   the parameters, if any
     model/                              config.json, model.safetensors
-    checkpoints/last.pt                 a run that finds it goes on from it
+    checkpoints/<stage>/last.pt         a run that finds them goes on from them
     output/failure                      one line, with exit code 1, when the run failed
 """
 
@@ -25,38 +35,87 @@ from chronos_assets.models import training
 from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
 
 
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """What a job was asked for.
+
+    Attributes:
+        shape: the network.
+        stages: the plans, in order.
+        device: `cpu` or `cuda`.
+        threads: of the network on a CPU; 0 leaves it to torch.
+        workers: processes that draw windows.
+    """
+
+    shape: training.ModelShape
+    stages: tuple[training.TrainingPlan, ...]
+    device: str
+    threads: int
+    workers: int
+
+
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Train, or go on training, and save the model."""
     try:
-        shape, plan, threads = parse_parameters(workspace.hyperparameters())
-        if threads:
-            torch.set_num_threads(threads)
-        model = training.train(shape, plan, workspace.checkpoints, lambda progress: log_progress(progress, reporter))
+        given = parse_parameters(workspace.hyperparameters())
+        if given.threads:
+            torch.set_num_threads(given.threads)
+        model = training.train_stages(
+            given.shape,
+            given.stages,
+            workspace.checkpoints,
+            lambda number, progress: log_progress(number, progress, reporter),
+            given.device,
+            given.workers,
+        )
     except (ValueError, training.TrainingError) as error:
         raise WorkloadError(str(error)) from error
     training.save_model(model, workspace.model)
 
 
-def parse_parameters(document: dict[str, Any]) -> tuple[training.ModelShape, training.TrainingPlan, int]:
-    """Return the shape, the plan and the number of threads (0: torch's choice) that `document` asks for.
+def parse_parameters(document: dict[str, Any]) -> Parameters:
+    """Return what `document` asks for.
 
     Raises:
-        ValueError: for a key that is no parameter, or a value of another type than the parameter's default.
+        ValueError: for a key that is no parameter, a value of another type than the parameter's default, or one that
+            cannot be had.
     """
     values = dict(document)
+    number = _checked("stages", values.pop("stages", len(training.RECIPE)), 0)
+    device = _checked("device", values.pop("device", "auto"), "")
     threads = _checked("threads", values.pop("threads", 0), 0)
+    workers = _checked("workers", values.pop("workers", -1), 0)
     shape = training.ModelShape(**_taken(values, training.ModelShape))
-    plan = training.TrainingPlan(**_taken(values, training.TrainingPlan))
+    plan = _taken(values, training.TrainingPlan)
     if values:
         raise ValueError(f"unknown parameters: {', '.join(sorted(values))}")
-    return shape, plan, threads
+    if not 1 <= number <= len(training.RECIPE):
+        raise ValueError(f"parameter stages must be 1 to {len(training.RECIPE)}, not {number}")
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"parameter device must be auto, cpu or cuda, not {device}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("parameter device is cuda, but torch finds no GPU: use auto or cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if workers < 0:
+        workers = max((os.cpu_count() or 1) - 1, 1) if device == "cuda" else 0
+    return Parameters(
+        shape=shape,
+        stages=tuple(
+            dataclasses.replace(stage, **plan | ({"seed": plan["seed"] + index} if "seed" in plan else {}))
+            for index, stage in enumerate(training.RECIPE[:number])
+        ),
+        device=device,
+        threads=threads,
+        workers=workers,
+    )
 
 
-def log_progress(progress: training.Progress, reporter: Reporter) -> None:
-    """Log one line of progress, and one of validation losses by family where there are any."""
+def log_progress(number: int, progress: training.Progress, reporter: Reporter) -> None:
+    """Log one line of progress of a stage, and one of validation losses by family where there are any."""
     reporter.log(
-        f"step {progress.step}/{progress.steps} loss {progress.loss:.4f} lr {progress.learning_rate:.2e} "
-        f"{progress.windows_per_second:.0f} windows/s, {progress.remaining:.0f} s to go"
+        f"stage {number} step {progress.step}/{progress.steps} loss {progress.loss:.4f} "
+        f"lr {progress.learning_rate:.2e} {progress.windows_per_second:.0f} windows/s, {progress.remaining:.0f} s to go"
     )
     if progress.validation:
         losses = " ".join(f"{name}={loss:.3f}" for name, loss in progress.validation.items())

@@ -71,11 +71,30 @@ def test_profiles_are_standardised_and_read_at_any_position():
 
 
 def test_a_calendar_repeats_after_its_long_cycle_alone():
-    series = seasons.calendar(np.random.default_rng(5), 100, 1000)
+    series = seasons.calendar(np.random.default_rng(5), 100, 1200)
     long_cycles = np.unique(seasons.CALENDARS.prod(axis=1))
-    long_cycles = long_cycles[long_cycles <= 600]
     exact = np.stack([np.abs(series[:, c:] - series[:, :-c]).max(axis=1) < 1e-9 for c in long_cycles])
     assert exact.any(axis=0).all()
+
+
+def test_a_calendar_may_show_a_few_short_cycles_of_a_longer_one():
+    series = seasons.calendar(np.random.default_rng(5), 300, 576)
+    long_cycles = np.unique(seasons.CALENDARS.prod(axis=1))
+    exact = np.stack([np.abs(series[:, c:] - series[:, :-c]).max(axis=1) < 1e-9 for c in long_cycles if c < 576])
+    assert 0.05 < (~exact.any(axis=0)).mean() < 0.5
+
+
+def test_drift_changes_the_amplitude_of_a_calendar():
+    series = seasons.calendar(np.random.default_rng(5), 50, 1200, drift=0.5)
+    errors = np.stack([np.abs(series[:, lag:] - series[:, :-lag]).max(axis=1) for lag in range(1, 1100)])
+    assert (errors.min(axis=0) > 1e-3).all()
+
+
+def test_momentum_makes_the_steps_of_a_walk_alike():
+    steps = np.diff(noise.momentum(np.random.default_rng(0), 200, 500), axis=1)
+    steps -= steps.mean(axis=1, keepdims=True)
+    likeness = (steps[:, 1:] * steps[:, :-1]).mean(axis=1) / (steps**2).mean(axis=1)
+    assert likeness.mean() > 0.4
 
 
 def test_a_calendar_of_a_short_series_is_still_drawn():

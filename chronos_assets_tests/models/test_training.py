@@ -86,23 +86,35 @@ def test_batches_hold_a_fixed_number_of_points():
 def test_pinball_is_twice_the_quantile_loss_over_observed_steps():
     prediction = torch.tensor([[[1.0, 1.0, 9.0], [2.0, 2.0, 9.0]]])
     target = torch.tensor([[3.0, 0.0, float("nan")]])
-    loss = training.pinball(prediction, target, torch.tensor([0.1, 0.5]))
-    expected = 2 * np.mean([0.1 * 2, 0.9 * 1, 0.5 * 1, 0.5 * 2])
-    assert loss.item() == pytest.approx(expected)
+    loss = training.pinball(prediction, target, torch.tensor([0.1, 0.5]), torch.tensor([[3.0, 1.0, 5.0]]))
+    first, second = 2 * np.mean([0.1 * 2, 0.5 * 1]), 2 * np.mean([0.9 * 1, 0.5 * 2])
+    assert loss.item() == pytest.approx((3 * first + second) / 4)
 
 
-def test_pinball_of_a_target_that_is_all_missing_is_zero():
-    loss = training.pinball(torch.ones(1, 2, 3), torch.full((1, 3), float("nan")), torch.tensor([0.1, 0.5]))
+def test_pinball_of_targets_that_are_all_missing_is_zero():
+    missing = torch.full((1, 3), float("nan"))
+    loss = training.pinball(torch.ones(1, 2, 3), missing, torch.tensor([0.1, 0.5]), torch.ones(1, 3))
     assert loss.item() == 0.0
 
 
-def test_the_loss_of_the_model_itself_agrees():
+def test_the_loss_of_the_model_itself_agrees_but_for_the_weights():
     model = training.build_model(SHAPE, 0)
     batch = training.batch_at(0, PLAN, SHAPE)
-    context, target = torch.from_numpy(batch.context), torch.from_numpy(batch.target)
+    context = torch.from_numpy(batch.context)
+    target = torch.nan_to_num(torch.from_numpy(batch.target))
     output = model(context=context, target=target.clone())
-    ours = training.pinball(output.quantile_preds, target, torch.tensor(SHAPE.quantiles))
-    assert ours.mean().item() * SHAPE.prediction_length == pytest.approx(output.loss.item(), rel=1e-3)
+    ours = training.pinball(output.quantile_preds, target, torch.tensor(SHAPE.quantiles), torch.ones_like(target))
+    assert ours.item() * SHAPE.prediction_length == pytest.approx(output.loss.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_cheap_rectifier_has_the_gradient_of_the_usual_one(compiled):
+    x = torch.tensor([-2.0, -0.0, 0.0, 0.5, 3.0], requires_grad=True)
+    rectify = torch.compile(training._RectifiedLinear()) if compiled else training._RectifiedLinear()
+    (rectify(x) * torch.arange(5.0)).sum().backward()
+    ours, x.grad = x.grad, None
+    (torch.relu(x) * torch.arange(5.0)).sum().backward()
+    assert torch.equal(ours, x.grad)
 
 
 def test_every_distance_between_patches_has_a_bias_of_its_own():
@@ -135,6 +147,34 @@ def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(tmp_path):
     resumed = training.train(SHAPE, PLAN, tmp_path, lambda progress: steps.append(progress.step))
     assert min(steps) > 3
     assert equal(weights_of(whole), weights_of(resumed))
+
+
+def test_a_stage_starts_from_the_average_of_the_one_before(tmp_path):
+    told = []
+    stages = (PLAN, replace(PLAN, seed=1, steps=4))
+    first = training.train(SHAPE, stages[0])
+    expected = training.train(SHAPE, stages[1], initial=first)
+    done = training.train_stages(SHAPE, stages, tmp_path, lambda number, progress: told.append((number, progress.step)))
+    assert equal(weights_of(done), weights_of(expected))
+    assert not equal(weights_of(done), weights_of(training.train(SHAPE, stages[1])))
+    assert told == [(1, 2), (1, 4), (1, 6), (2, 2), (2, 4)]
+
+    again = training.train_stages(SHAPE, stages, tmp_path, lambda *_: told.append("trained again"))
+    assert equal(weights_of(again), weights_of(done))
+    assert "trained again" not in told
+
+
+def test_windows_drawn_by_processes_are_those_of_the_thread():
+    assert equal(weights_of(training.train(SHAPE, PLAN, workers=2)), weights_of(training.train(SHAPE, PLAN)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_too_and_its_checkpoints_go_on_anywhere(tmp_path):
+    plan = replace(PLAN, bfloat16=True, compiled=True)
+    training.train(SHAPE, replace(plan, steps=4, decay_steps=1), tmp_path, device="cuda")
+    model = training.train(SHAPE, replace(plan, compiled=False), tmp_path, device="cpu")
+    assert model.device.type == "cpu"
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
@@ -170,7 +210,7 @@ def test_a_saved_model_loads_through_the_plain_pipeline(tmp_path):
 
 
 def document():
-    fields = {**vars(SHAPE), **vars(PLAN), "threads": 1, "steps": 60}
+    fields = {**vars(SHAPE), **vars(PLAN), "threads": 1, "steps": 30, "device": "cpu"}
     return {name: json.dumps(value) for name, value in fields.items()}
 
 
@@ -181,19 +221,20 @@ def give(root, parameters):
     return root
 
 
-def test_a_killed_workload_goes_on_to_the_same_model(tmp_path):
+@pytest.mark.parametrize("stage", ["1", "2"])
+def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, stage):
     killed, whole = give(tmp_path / "killed", document()), give(tmp_path / "whole", document())
     command = [sys.executable, "-m", "chronos_assets.workloads.pretrain"]
     process = subprocess.Popen(command, env={**os.environ, "CHRONOS_ML_ROOT": str(killed)}, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not (killed / "checkpoints" / "last.pt").exists():
+    while not (killed / "checkpoints" / stage / "last.pt").exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "model").exists()
-    assert torch.load(killed / "checkpoints" / "last.pt", weights_only=True)["step"] < 60
+    assert torch.load(killed / "checkpoints" / stage / "last.pt", weights_only=True)["step"] < 30
 
     for root in (killed, whole):
         assert execute(pretrain.main, Workspace(root)) == 0
@@ -207,6 +248,8 @@ def test_a_killed_workload_goes_on_to_the_same_model(tmp_path):
         ({"stepz": "3"}, "unknown parameters: stepz"),
         ({"steps": '"many"'}, "parameter steps must be a int, not 'many'"),
         ({"bfloat16": "1"}, "parameter bfloat16 must be a bool, not 1"),
+        ({"stages": "0"}, "parameter stages must be 1 to 2, not 0"),
+        ({"device": '"tpu"'}, "parameter device must be auto, cpu or cuda, not tpu"),
     ],
 )
 def test_a_failure_is_one_line_and_a_non_zero_exit(tmp_path, wrong, reason):
@@ -215,5 +258,28 @@ def test_a_failure_is_one_line_and_a_non_zero_exit(tmp_path, wrong, reason):
     assert workspace.failure_file.read_text() == reason
 
 
-def test_without_parameters_the_recipe_is_that_of_the_bundled_model():
-    assert pretrain.parse_parameters({}) == (training.ModelShape(), training.TrainingPlan(), 0)
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="finds no GPU"):
+        pretrain.parse_parameters({"device": "cuda"})
+
+
+def test_without_parameters_the_recipe_is_that_of_the_bundled_model(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    given = pretrain.parse_parameters({})
+    assert (given.shape, given.stages) == (training.ModelShape(), training.RECIPE)
+    assert (given.device, given.threads, given.workers) == ("cpu", 0, 0)
+
+
+def test_a_gpu_is_taken_where_there_is_one_and_fed_by_processes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    given = pretrain.parse_parameters({})
+    assert given.device == "cuda"
+    assert given.workers >= 1
+
+
+def test_parameters_are_those_of_every_stage_and_each_stage_has_a_seed_of_its_own():
+    stages = pretrain.parse_parameters({"device": "cpu", "steps": 7, "seed": 3}).stages
+    assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3), (7, 4)]
+    assert len({plan.seed for plan in training.RECIPE}) == len(training.RECIPE)
+    assert pretrain.parse_parameters({"device": "cpu", "stages": 1}).stages == training.RECIPE[:1]
