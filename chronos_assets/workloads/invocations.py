@@ -325,7 +325,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise _GivenTwice(_cut(name))
+                raise _GivenTwice(_key(name))
             seen.add(name)
     return value
 
@@ -346,6 +346,11 @@ def _shown(value: Any) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _key(name: str) -> str:
+    """A key in the place that a message names."""
+    return _cut(name) or '""'
 
 
 def _parse_lines(text: str, schema: Schema) -> Iterator[Call]:
@@ -405,7 +410,7 @@ def _parse_request(document: Any, schema: Schema, place: str) -> Call:
 def _known_keys(document: Mapping[str, Any], known: Sequence[str], place: str) -> None:
     for name in document:
         if name not in known:
-            raise InvocationError(f"{place}{_cut(name)}", f"unknown key: there are {', '.join(known)}")
+            raise InvocationError(f"{place}{_key(name)}", f"unknown key: there are {', '.join(known)}")
 
 
 def _parse_series(
@@ -438,11 +443,11 @@ def _parse_series(
     for name, values in future.items():
         if name not in past:
             raise InvocationError(
-                f"{place}past_covariates.{_cut(name)}", "required, since future_covariates has it: its past values"
+                f"{place}past_covariates.{_key(name)}", "required, since future_covariates has it: its past values"
             )
         if (values.dtype.kind == "f") != (past[name].dtype.kind == "f"):
             raise InvocationError(
-                f"{place}future_covariates.{_cut(name)}", "text here and numbers in past_covariates: make them alike"
+                f"{place}future_covariates.{_key(name)}", "text here and numbers in past_covariates: make them alike"
             )
     return SeriesInput(where, target, item_id, start, past, future)
 
@@ -518,7 +523,7 @@ def _parse_covariates(value: Any, length: int, of: str, place: str) -> dict[str,
         return {}
     if not isinstance(value, dict):
         raise InvocationError(place, f"{_shown(value)}: give an object, name of a covariate -> list of values")
-    return {name: _parse_covariate(values, length, of, f"{place}.{_cut(name)}") for name, values in value.items()}
+    return {name: _parse_covariate(values, length, of, f"{place}.{_key(name)}") for name, values in value.items()}
 
 
 def _parse_covariate(values: Any, length: int, of: str, place: str) -> NDArray[Any]:
@@ -632,7 +637,7 @@ def _from_text(query: str, attributes: str, schema: Schema) -> Parameters:
             if name in _READERS:
                 given[name] = _READERS[name](_from_word(name, value), schema, f"{place}.{name}")
             elif strict:
-                raise InvocationError(f"{place}.{_cut(name)}", f"unknown parameter: there are {', '.join(_READERS)}")
+                raise InvocationError(f"{place}.{_key(name)}", f"unknown parameter: there are {', '.join(_READERS)}")
         parameters = replace(parameters, **given)
     return parameters
 
@@ -729,7 +734,7 @@ def _csv_columns(first: Sequence[str]) -> list[str]:
     for name in columns:
         if name not in _CSV_COLUMNS or columns.count(name) > 1:
             raise InvocationError(
-                f"line 1, column {_cut(name)}", f"unknown or given twice: there are {', '.join(_CSV_COLUMNS)}"
+                f"line 1, column {_key(name)}", f"unknown or given twice: there are {', '.join(_CSV_COLUMNS)}"
             )
     return columns
 
