@@ -9,6 +9,7 @@ given a part of the series of a large set, evenly spaced, and are compared with 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import Final
@@ -70,9 +71,10 @@ def chronos_contender(reference: str, digest: str, *, ours: bool) -> Contender:
 
 def with_unique_names(contenders: Sequence[Contender]) -> list[Contender]:
     """The contenders without repetitions; those of one name told apart by the start of their digests."""
-    from dataclasses import replace
-
-    distinct = list({(item.program, item.version): item for item in reversed(contenders)}.values())[::-1]
+    first: dict[tuple[str, str], Contender] = {}
+    for item in contenders:
+        first.setdefault((item.program, item.version), item)
+    distinct = list(first.values())
     names = [item.name for item in distinct]
     return [
         item if names.count(item.name) == 1 else replace(item, name=f"{item.name} {item.version[:6]}")
