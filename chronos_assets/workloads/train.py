@@ -632,7 +632,7 @@ def _names(value: Any) -> tuple[str, ...]:
 _CHECKS: Mapping[str, Check] = {
     "base_model": _text,
     "finetune_mode": _choice(*get_args(FinetuneMode)),
-    "learning_rate": _number(0, 1e3, open_low=True),
+    "learning_rate": _number(0, math.inf, open_low=True),
     "max_steps": _whole(1),
     "batch_size": _whole(1),
     "context_length": _whole(1),
