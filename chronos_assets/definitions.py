@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from chronos_assets.defs.assets.benchmark import benchmark_assets
 from chronos_assets.defs.assets.dataset import dataset_assets
 from chronos_assets.defs.assets.evaluation import evaluation_assets
 from chronos_assets.defs.assets.forecasts import forecast_assets
@@ -46,6 +47,7 @@ def group_definitions(group: Group) -> dg.Definitions:
                 *training_assets(group),
                 *forecast_assets(group),
                 *evaluation_assets(group),
+                *benchmark_assets(group),
             ],
             asset_checks=checks(group),
             jobs=group_jobs,

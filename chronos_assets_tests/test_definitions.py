@@ -28,6 +28,11 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "forecasts": ("forecasts", True, False),
         "forecast_tables": ("forecasts", False, False),
         "forecast_accuracy": ("evaluation", True, False),
+        "zero_shot_benchmark": ("evaluation", False, False),
+        "synthetic_dataset": ("training", False, False),
+        "tuned_checkpoints": ("training", False, False),
+        "model_package": ("registry", False, False),
+        "endpoint": ("serving", False, False),
     }
     assert {
         key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
@@ -35,13 +40,22 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
     } == {
         "train_files": [],
         "target_time_series": ["train_files"],
-        "forecasts": ["target_time_series"],
+        "forecasts": ["model_package", "target_time_series"],
         "forecast_accuracy": ["forecasts", "target_time_series"],
         "forecast_tables": ["forecast_accuracy", "forecasts"],
+        "zero_shot_benchmark": [],
+        "synthetic_dataset": [],
+        "tuned_checkpoints": ["synthetic_dataset", "target_time_series"],
+        "model_package": ["target_time_series", "tuned_checkpoints"],
+        "endpoint": ["model_package"],
     }
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
         "refresh_forecasts",
+        "retrain",
         "score_forecasts",
+        "approve_model",
+        "reject_model",
+        "roll_back_model",
     }
     assert {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs} == {
         "train_files_sensor": "RUNNING",
@@ -54,6 +68,8 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "forecasts.every_series_is_forecast",
         "forecast_accuracy.not_worse_than_seasonal_naive",
         "forecast_tables.forecast_is_fresh",
+        "model_package.not_worse_than_what_is_there",
+        "endpoint.answers_like_the_batch_forecast",
     }
 
 
@@ -73,7 +89,7 @@ def test_several_groups_stand_side_by_side_under_key_prefixes() -> None:
     merged = dg.Definitions.merge(one, two)
     keys = {key.to_user_string() for key in merged.get_repository_def().asset_graph.get_all_asset_keys()}
     assert {"eu/forecasts", "us/forecasts"} <= keys
-    assert len(keys) == 10
+    assert len(keys) == 20
 
 
 def test_a_part_that_a_group_does_not_have_can_not_be_replaced() -> None:

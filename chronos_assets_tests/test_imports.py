@@ -112,7 +112,8 @@ def test_only_the_platforms_may_know_a_cloud() -> None:
 
 def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[<>=\[ ]", line)[0] for line in project["dependencies"]}
+    optional = [line for extra in ("baselines", "lora", "peers") for line in project["optional-dependencies"][extra]]
+    declared = {re.split(r"[<>=\[ ]", line)[0] for line in [*project["dependencies"], *optional]}
     imported = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for _, name in _imports(path)}
     libraries = imported - sys.stdlib_module_names - {"chronos_assets"}
     distributions = packages_distributions()
@@ -138,6 +139,8 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         # A program in a container finds its folders, and sets what its libraries read.
         "workloads/contract.py",
         "workloads/forecast.py",
+        "workloads/generate.py",
         "workloads/pretrain.py",
+        "workloads/serve.py",
         "models/checkpoints.py",
     }

@@ -28,7 +28,7 @@ def benchmark_assets(group: Group) -> list[dg.AssetsDefinition]:
         owners=group.settings.owners,
         kinds={"pytorch", "matplotlib"},
         metadata={"dagster/uri": f"{group.settings.store}/{BENCHMARK_KEY}"},
-        pool=group.named("model"),
+        pool=group.named("benchmark"),
     )
     def zero_shot_benchmark(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         made = run_benchmark(group, context)
