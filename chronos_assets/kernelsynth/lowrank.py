@@ -23,7 +23,7 @@ def smooth_rows(kernels: tuple[Smooth, ...], length: int) -> Floats:
 
     Pivoted Cholesky factorisation, which never forms the matrix: what it leaves is positive semidefinite, so that the
     largest variance left bounds the error of every entry. DotProduct factors make the product's rank exact, RBF and
-    RationalQuadratic ones make it 4 to 50. Rows are kept for the 128 products used last: 250 KB each at a length of
+    RationalQuadratic ones make it 4 to 50. Rows are kept for the 128 products used last: 250 KB each at most, at a length of
     1024.
     """
     x = grid(length)
