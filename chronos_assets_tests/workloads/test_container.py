@@ -3,11 +3,17 @@
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
+from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.workloads.__main__ import NAMES
 from chronos_assets_tests.models import tiny
@@ -19,6 +25,46 @@ def container(root, *arguments):
     environment = {**os.environ, "CHRONOS_ML_ROOT": str(root)}
     command = [sys.executable, "-W", "ignore", "-m", "chronos_assets.workloads", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+@contextmanager
+def served(root):
+    """The URL of the container's server, which has to end well when it is told to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "CHRONOS_ML_ROOT": str(root), "SAGEMAKER_BIND_TO_PORT": str(port)}
+    command = [sys.executable, "-W", "ignore", "-m", "chronos_assets.workloads", "serve"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 120
+        while not healthy(url):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield url
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def healthy(url):
+    try:
+        with urllib.request.urlopen(f"{url}/ping", timeout=5) as response:  # noqa: S310
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def post(url, body):
+    request = urllib.request.Request(  # noqa: S310
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+        return json.loads(response.read())
 
 
 def test_every_name_is_a_workload():
@@ -35,7 +81,7 @@ def test_an_unknown_name_fails_with_the_names_that_there_are(tmp_path, arguments
     assert all(name in reason for name in NAMES)
 
 
-def test_train_leaves_a_model_that_can_be_served_and_nothing_beside_it(tmp_path):
+def test_train_leaves_a_model_and_nothing_beside_it_and_serve_serves_it(tmp_path):
     root = lay_out(tmp_path, {**SMALL, "base_model": "bundled"}, synthetic=True, model=tiny.folder_of("bolt"))
     done = container(root, "train")
     assert done.returncode == 0, done.stderr
@@ -48,6 +94,14 @@ def test_train_leaves_a_model_that_can_be_served_and_nothing_beside_it(tmp_path)
     assert report["hyperparameters"]["frequency"] == "H"
     assert "'validation_wql': " in done.stderr
     assert json.loads(done.stdout)["training"] == report
+
+    context = [50.0 + 10 * (hour % 8) for hour in range(64)]
+    with served(root) as url:
+        answer = post(f"{url}/invocations", {"inputs": [{"target": context}], "parameters": {"prediction_length": 4}})
+    model = load_model(root / "model")
+    expected = Forecaster(model, 4, (0.1, 0.5, 0.9)).forecast([np.array(context)])
+    assert answer["predictions"][0]["0.5"] == pytest.approx(expected.quantiles[0, :, 1].tolist(), rel=1e-5)
+    assert {path.name for path in (root / "model").iterdir()} == {"config.json", "model.safetensors"}
 
 
 def test_a_failed_job_does_not_exit_with_0(tmp_path):
