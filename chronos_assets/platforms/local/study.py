@@ -29,7 +29,8 @@ STUDY_FILE = "study.db"
 REQUEST = "request"  # the study's attribute that tells what was searched for
 NOTES = "notes"  # a trial's attribute
 
-STARTUP_TRIALS = 5  # drawn from the ranges as they are, before the sampler knows enough
+# Trials drawn from the ranges as they are, before the sampler knows enough: so many, and more for more ranges.
+STARTUP_TRIALS, STARTUP_TRIALS_PER_RANGE = 5, 3
 PRUNE_AFTER = 2  # completed trials whose median is a judgement
 _DRAWS = 10  # for a proposal that was not tried before
 
@@ -168,7 +169,7 @@ class Study:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 sampler = optuna.samplers.TPESampler(
-                    n_startup_trials=STARTUP_TRIALS,
+                    n_startup_trials=max(STARTUP_TRIALS, STARTUP_TRIALS_PER_RANGE * len(self._distributions)),
                     seed=int.from_bytes(seed[:4]),
                     constant_liar=True,  # keeps off what other trials are trying at this moment
                 )
