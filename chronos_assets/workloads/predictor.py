@@ -4,7 +4,8 @@ Belongs here: which of the model's two ways of forecasting a call needs, what ma
 that samples. Does not belong here: queues (`batching`), requests (`invocations`).
 
 A series by itself is forecast by `models.forecasting`, as the batch job does, and its numbers are those of the batch
-job but for the last bits, which depend on the size of the pass. Chronos-T5 samples: here a series' seed is a digest of
+job: to 1e-5 of the series' deviation, since the last bits depend on how many rows a pass has, or with `whole_batches` to
+the last bit. Chronos-T5 samples: here a series' seed is a digest of
 its values, so that the same request gets the same answer whatever arrives with it. Calls that need series to be read
 together are forecast by `models.joint`, each in a pass of its own.
 """
@@ -48,9 +49,17 @@ class Predictor:
         model: any family.
         batch_size: rows of a pass of the network, at most.
         context_length: periods to read, at most.
+        whole_batches: whether every pass has as many rows as the batch job's.
     """
 
-    def __init__(self, model: LoadedModel, *, batch_size: int = 16, context_length: int | None = None) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        batch_size: int = 16,
+        context_length: int | None = None,
+        whole_batches: bool = False,
+    ) -> None:
         description = model.description
         low, high = description.quantile_range
         self.model = model
@@ -63,7 +72,7 @@ class Predictor:
             [(low + high) / 2],
             context_length=context_length,
             batch_size=batch_size,
-            whole_batches=False,
+            whole_batches=whole_batches,
         )
 
     def items(self, call: Call) -> tuple[Key, list[Item]]:

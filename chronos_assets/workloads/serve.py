@@ -15,7 +15,8 @@ prediction_length, quantile_levels
 batch_size                      series of one pass, at most; 1: no batching
 batch_wait_ms                   how long a series waits for others
 queue_length                    series that may wait; beyond, 503 with Retry-After
-rows                            rows of one pass of the network
+rows                            rows of one pass of the network, at most
+whole_batches                   true: always as many, so that the numbers are the batch job's to the last bit, slower
 context_length                  periods to read, at most
 timeout_seconds                 for an answer
 max_body_bytes, max_series, max_points, max_prediction_length, max_quantiles, max_answer_values
@@ -71,6 +72,7 @@ class Settings:
     batch_wait_ms: float = 2.0
     queue_length: int = 512
     rows: int = 16
+    whole_batches: bool = False
     context_length: int | None = None
     timeout_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
@@ -100,7 +102,7 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Setti
     given = {**document, **_from_variable(env)}
     if env.get(PORT_VARIABLE):
         given["port"] = env[PORT_VARIABLE]
-    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, *_HOSTING, "golden"}
+    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, *_HOSTING, "golden", "whole_batches"}
     unknown = sorted(set(given) - known)
     if unknown:
         raise WorkloadError(
@@ -115,6 +117,8 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Setti
             "defaults": {name: given[name] for name in _DEFAULTS if name in given},
             "limits": Limits(**{name: _positive(name, given[name]) for name in _LIMITS if name in given}),
         }
+        if "whole_batches" in given:
+            chosen["whole_batches"] = _truth("whole_batches", given["whole_batches"])
         if "golden" in given:
             chosen["golden"] = _object("golden", given["golden"])
         return Settings(**chosen, hosting=_hosting(given))
@@ -148,6 +152,12 @@ def _from_variable(env: Mapping[str, str]) -> dict[str, Any]:
 def _object(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{name} must be a JSON object")
+    return value
+
+
+def _truth(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, not {value!r}")
     return value
 
 
@@ -203,7 +213,12 @@ def build_endpoint(settings: Settings, model: LoadedModel) -> Endpoint:
     from chronos_assets.workloads.predictor import Predictor
 
     description = model.description
-    predictor = Predictor(model, batch_size=settings.rows, context_length=settings.context_length)
+    predictor = Predictor(
+        model,
+        batch_size=settings.rows,
+        context_length=settings.context_length,
+        whole_batches=settings.whole_batches,
+    )
     schema = Schema(
         f"model {settings.version}",
         description.quantile_range,
