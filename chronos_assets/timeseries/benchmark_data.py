@@ -18,11 +18,11 @@ import json
 import zipfile
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -32,6 +32,9 @@ ETT_ARCHIVE = "ETT-small.zip"
 _ETT = {"ETTh": "h", "ETTm": "15min"}
 _MAX_MEMBER = 1 << 28  # bytes of a table of the ETT archive, which has ten million
 _HUB_TIMEOUT_SECONDS = 10
+
+
+Part = TypeVar("Part")
 
 
 class BenchmarkData(Protocol):
@@ -98,7 +101,7 @@ class FolderData:
     def count(self, name: str) -> int:
         """See `BenchmarkData`."""
         if name in _ETT:
-            return sum(1 for _ in self.series(name))
+            return sum(len(header) for header in _read_ett(self._file(name), name, _column_names))
         with _lines(self._file(name)) as lines:
             return sum(1 for _ in lines)
 
@@ -106,7 +109,8 @@ class FolderData:
         """See `BenchmarkData`."""
         path = self._file(name)
         if name in _ETT:
-            yield from _read_ett(path, name)
+            for columns in _read_ett(path, name, _columns):
+                yield from columns
             return
         frequency = self.frequency(name)
         with _lines(path) as lines:
@@ -270,8 +274,8 @@ def _values(target: Any, where: str) -> Floats:
     return values
 
 
-def _read_ett(archive: Path, name: str) -> Iterator[Floats]:
-    """The columns of both transformers' tables; the members' names are looked up, never used as paths."""
+def _read_ett(archive: Path, name: str, read: Callable[[IO[bytes], str], Part]) -> Iterator[Part]:
+    """What `read` finds in both transformers' tables; the members' names are looked up, never used as paths."""
     try:
         with zipfile.ZipFile(archive) as files:
             for wanted in (f"{name}1.csv", f"{name}2.csv"):
@@ -279,14 +283,23 @@ def _read_ett(archive: Path, name: str) -> Iterator[Floats]:
                 if len(found) != 1 or found[0].file_size > _MAX_MEMBER:
                     raise BenchmarkError(f"{archive} holds no {wanted} of at most {_MAX_MEMBER >> 20} MiB, or several")
                 with files.open(found[0]) as member:
-                    yield from _columns(member, f"{archive}, {wanted}")
+                    yield read(member, f"{archive}, {wanted}")
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
         raise BenchmarkError(f"{archive} can't be read: {error}; copy it anew") from error
 
 
+def _rows(member: IO[bytes]) -> Any:
+    return csv.reader(io.TextIOWrapper(member, encoding="utf-8", newline=""))
+
+
+def _column_names(member: IO[bytes], where: str) -> list[str]:
+    """Names of a CSV table's columns but the first, which is the date."""
+    return next(_rows(member), [where])[1:]
+
+
 def _columns(member: IO[bytes], where: str) -> list[Floats]:
-    """Every column of a CSV table but the first, which is the date."""
-    rows = csv.reader(io.TextIOWrapper(member, encoding="utf-8", newline=""))
+    """Every column of a CSV table but the first."""
+    rows = _rows(member)
     header: Sequence[str] = next(rows, [])
     columns = [array("d") for _ in header[1:]]
     try:

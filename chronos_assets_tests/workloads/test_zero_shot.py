@@ -1,0 +1,180 @@
+"""The benchmark workload: published seasonal-naive rows, sampled series, fallbacks, every kind of model, its contract."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chronos_assets.timeseries.benchmark import LEVELS, BenchmarkError
+from chronos_assets.timeseries.benchmark_data import open_data
+from chronos_assets.timeseries.benchmark_models import chronos_contender, local_contenders
+from chronos_assets.timeseries.benchmark_scores import Contender, Result
+from chronos_assets.workloads import zero_shot
+from chronos_assets.workloads.contenders import Forecasts, open_contender
+from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace
+from chronos_assets.workloads.zero_shot import measure, measure_on
+from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.timeseries.benchmark_folder import noisy_season, write_set
+from chronos_assets_tests.timeseries.benchmark_sets import published_row
+
+NAIVE = local_contenders(optional=False)[0]
+
+BENCHMARK_SETS = (
+    "ETTh", "ETTm", "exchange_rate", "m4_hourly", "m4_weekly", "m4_yearly", "monash_cif_2016", "monash_fred_md",
+    "monash_hospital", "monash_m3_monthly", "monash_m3_quarterly", "monash_m3_yearly", "monash_tourism_quarterly",
+    "nn5",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BENCHMARK_SETS)
+def test_seasonal_naive_scores_as_published(shared_data: Path, name: str) -> None:
+    result = measure(open_data(str(shared_data / "benchmark")), name, NAIVE)
+    mase, wql = published_row(shared_data, name, "seasonal-naive")
+    assert result.mase == pytest.approx(mase, abs=1e-3)
+    assert result.wql == pytest.approx(wql, abs=1e-3)
+    assert (result.relative_mase, result.relative_wql, result.coverage) == (1.0, 1.0, None)
+    assert result.series == result.set_series > 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Forty monthly series of five to ten years under the name of a set, and eight yearly ones of another."""
+    write_set(tmp_path / "sets", "monash_hospital", noisy_season(20, 60) + noisy_season(20, 120, seed=1))
+    write_set(tmp_path / "sets", "monash_m3_yearly", noisy_season(8, 30, season=30), "Y")
+    return tmp_path / "sets"
+
+
+@pytest.mark.parametrize("program", ["chronos", "auto-ets", "auto-theta", "fracast"])
+def test_every_kind_of_model_is_measured(folder: Path, program: str) -> None:
+    contenders = {item.program: item for item in local_contenders()} | {
+        "chronos": chronos_contender("bundled", "0", ours=True)
+    }
+    if program not in contenders:
+        pytest.skip(f"the extra with {program} is not installed")
+    contender = replace(contenders[program], max_series=4)
+    result = measure(open_data(str(folder)), "monash_hospital", contender, workers=1)
+    assert (result.model, result.series, result.set_series, result.fallbacks) == (contender.name, 4, 40, 0)
+    assert result.relative_wql < 1.3
+    assert result.relative_mase < 1.3
+    assert result.coverage is not None
+    assert 0.4 < result.coverage < 1
+    assert result.seconds > 0
+
+
+@pytest.mark.parametrize("program", ["chronos", "auto-ets", "auto-theta", "fracast"])
+def test_quantiles_ascend_and_gaps_are_no_obstacle(program: str) -> None:
+    contenders = {item.program: item for item in local_contenders()} | {
+        "chronos": chronos_contender("bundled", "0", ours=True)
+    }
+    if program not in contenders:
+        pytest.skip(f"the extra with {program} is not installed")
+    series = np.array(noisy_season(3, 60))
+    series[0, 10:14] = np.nan
+    series[1, :20] = np.nan
+    series[2] = np.nan
+    made = open_contender(contenders[program], 60, 12, workers=1)(list(series), [0, 1, 2])
+    assert made.shape == (3, 60, len(LEVELS))
+    assert np.isfinite(made[:2]).all()
+    assert (np.diff(made[:2], axis=-1) >= 0).all()
+    assert np.isnan(made[2]).all()
+
+
+def test_scores_of_chunks_are_those_of_the_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contender = chronos_contender(str(folder_of("bolt")), "0", ours=False)
+    told: list[tuple[int, int, str]] = []
+    whole = measure(open_data(str(folder)), "monash_hospital", contender, 1, lambda *progress: told.append(progress))
+    monkeypatch.setattr(zero_shot, "CHUNK", 7)
+    parts = measure(open_data(str(folder)), "monash_hospital", contender, 1, lambda *progress: told.append(progress))
+    for name in ("wql", "mase", "naive_wql", "naive_mase", "coverage"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-9)
+    assert told[0][:2] == (40, 40)
+    assert [done for done, _, _ in told[1:]] == [7, 14, 21, 28, 35, 40]
+
+
+def test_a_sample_is_compared_with_seasonal_naive_on_the_same_series(folder: Path) -> None:
+    part = measure(open_data(str(folder)), "monash_hospital", replace(NAIVE, max_series=5))
+    whole = measure(open_data(str(folder)), "monash_hospital", NAIVE)
+    assert (part.series, part.naive_wql) == (5, part.wql)
+    assert part.wql != whole.wql
+
+
+def test_a_series_that_cannot_be_forecast_is_by_seasonal_naive_and_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def half(*_: Any) -> Forecasts:
+        def forecast(histories: Any, places: Any) -> np.ndarray:
+            seen.extend(len(history) for history in histories)
+            made = np.full((len(histories), 12, len(LEVELS)), 1e9)
+            made[np.asarray(places) % 2 == 0] = np.nan
+            return made
+
+        return forecast
+
+    monkeypatch.setattr(zero_shot, "open_contender", half)
+    contender = Contender("half", "foundation", "half", "", "1", max_history=24)
+    result = measure(open_data(str(folder)), "monash_hospital", contender)
+    assert result.fallbacks == 20
+    assert result.relative_wql > 1e4
+    assert set(seen) == {24}
+
+    monkeypatch.setattr(zero_shot, "open_contender", lambda *_: lambda h, p: np.full((len(h), 12, len(LEVELS)), np.nan))
+    with pytest.raises(WorkloadError, match="could forecast none of the 40 windows of set monash_hospital"):
+        measure(open_data(str(folder)), "monash_hospital", contender)
+
+
+def test_what_cannot_be_used_is_said_in_a_line(folder: Path) -> None:
+    with pytest.raises(BenchmarkError, match="no set 'nn5': there are monash_hospital"):
+        measure(open_data(str(folder)), "nn5", NAIVE)
+    with pytest.raises(WorkloadError, match="no such folder"):
+        measure_on(str(folder), "monash_hospital", chronos_contender("/none", "0", ours=False))
+    with pytest.raises(WorkloadError, match="no program 'oracle'"):
+        open_contender(Contender("m", "ours", "oracle", "", "1"), 1, 1)
+
+
+class _Quiet(Reporter):
+    def log(self, message: str) -> None:
+        """Say nothing."""
+
+
+def workspace(root: Path, **parameters: Any) -> Workspace:
+    made = Workspace(root)
+    made.parameters_file.parent.mkdir(parents=True)
+    made.parameters_file.write_text(json.dumps(parameters))
+    return made
+
+
+def test_the_workload_leaves_a_result_for_each_model(folder: Path, tmp_path: Path) -> None:
+    models = [asdict(NAIVE), asdict(replace(NAIVE, name="again", max_series=3))]
+    made = workspace(tmp_path / "ml", set="monash_m3_yearly", data=str(folder), models=models)
+    zero_shot.main(made, _Quiet())
+    files = sorted(made.output("results").iterdir())
+    assert [path.name for path in files] == ["0.json", "1.json"]
+    results = [Result.from_json(path.read_bytes()) for path in files]
+    assert [(result.model, result.set, result.series) for result in results] == [
+        ("Seasonal naive", "monash_m3_yearly", 8),
+        ("again", "monash_m3_yearly", 3),
+    ]
+
+
+def test_the_channel_comes_before_the_folder(folder: Path, tmp_path: Path) -> None:
+    made = workspace(tmp_path / "ml", set="monash_m3_yearly", data="/none", models=[asdict(NAIVE)])
+    with pytest.raises(WorkloadError, match="no benchmark data at /none"):
+        zero_shot.main(made, _Quiet())
+    channel = tmp_path / "ml" / "processing" / "input" / "benchmark"
+    channel.parent.mkdir(parents=True)
+    channel.symlink_to(folder)
+    zero_shot.main(made, _Quiet())
+    assert (made.output("results") / "0.json").exists()
+
+
+@pytest.mark.parametrize("parameters", [{}, {"set": "a", "data": "b", "models": [{"nonsense": 1}]}])
+def test_parameters_that_are_not_whole_are_named(tmp_path: Path, parameters: dict[str, Any]) -> None:
+    with pytest.raises(WorkloadError, match="parameters need set, data and models"):
+        zero_shot.main(workspace(tmp_path, **parameters), _Quiet())
