@@ -40,6 +40,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -177,8 +178,8 @@ class Task:
 class Data(Protocol):
     """Held-out windows of some series."""
 
-    def eligible(self) -> Iterator[Key]:
-        """The series that have a window that counts."""
+    def eligible(self) -> Iterator[tuple[Key, int]]:
+        """The series that have windows that count, and how many."""
 
     def tasks(self, chosen: set[Key]) -> Iterator[Task]:
         """The windows of the chosen series, in the order of the files."""
@@ -220,9 +221,10 @@ class DatasetWindows:
             test_windows=request.test_windows,
         )
 
-    def eligible(self) -> Iterator[Key]:
+    def eligible(self) -> Iterator[tuple[Key, int]]:
         """See `Data.eligible`."""
-        return (series.key for series in self._series() if any(True for _ in self._windows(series)))
+        counted = ((series.key, sum(1 for _ in self._windows(series))) for series in self._series())
+        return (pair for pair in counted if pair[1])
 
     def tasks(self, chosen: set[Key]) -> Iterator[Task]:
         """See `Data.tasks`."""
@@ -274,9 +276,9 @@ class SyntheticWindows:
     def __init__(self, folder: Path, request: Request) -> None:
         self._folder, self._request = folder, request
 
-    def eligible(self) -> Iterator[Key]:
+    def eligible(self) -> Iterator[tuple[Key, int]]:
         """See `Data.eligible`."""
-        return (task.key for task in self._all())
+        return ((task.key, 1) for task in self._all())
 
     def tasks(self, chosen: set[Key]) -> Iterator[Task]:
         """See `Data.tasks`."""
@@ -308,6 +310,18 @@ class Predicted:
     reasons: Mapping[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """Errors of one model on every window.
+
+    rows: series and number of each window. sums: shape (rows,), zero where a forecast failed. failed: row -> why.
+    """
+
+    rows: Sequence[tuple[Key, int]]
+    sums: ErrorSums
+    failed: Mapping[int, str]
+
+
 @dataclass
 class _Run:
     """One run over all models."""
@@ -323,27 +337,17 @@ class _Run:
 
     def run(self, output: Path) -> None:
         """Choose, measure, compare, tell."""
-        chosen, available = self._choose()
-        rows = [(task.key, task.window) for task in self.data.tasks(chosen)]
-        failures: dict[str, dict[int, str]] = {}
-        errors: dict[str, ErrorSums] = {}
+        chosen, available, total = self._choose()
+        passes: dict[str, _Pass] = {}
         details: dict[str, dict[str, Any]] = {}
         for names, description in _by_weights(self.models):
             what = " and ".join(TITLES[name] for name in names)
-            forecaster = self._load(description)
-            sums, failed = self._measure(chosen, partial(self._network, forecaster), what, rows)
+            made, method = self._measure_network(chosen, total, what, description)
             for name in names:
-                errors[name], failures[name] = sums, failed
-                details[name] = {
-                    "model": replace(description, reference=self.models[name].reference).to_document(),
-                    "context_length": forecaster.context_length,
-                    "unrolled": forecaster.unrolled,
-                    "method": forecaster.method,
-                }
-        errors[SEASONAL_NAIVE], failures[SEASONAL_NAIVE] = self._measure(
-            chosen, self._naive, TITLES[SEASONAL_NAIVE], rows
-        )
-        self._finish(output, rows, errors, failures, details, len(chosen), available)
+                passes[name] = made
+                details[name] = {"model": self.models[name].to_document(), **method}
+        passes[SEASONAL_NAIVE] = self._measure(chosen, total, TITLES[SEASONAL_NAIVE], self._naive)
+        self._finish(output, passes, details, len(chosen), available)
 
     @cached_property
     def max_series(self) -> int:
@@ -351,17 +355,18 @@ class _Run:
         sampling = any(description.quantiles is None for description in self.models.values())
         return self.request.max_series or (MAX_SAMPLED_SERIES if sampling else MAX_SERIES)
 
-    def _choose(self) -> tuple[set[Key], int]:
-        """At most `max_series` of the series, at random but the same for the same seed; and how many there are."""
+    def _choose(self) -> tuple[set[Key], int, int]:
+        """At most `max_series` of the series, at random but the same for the same seed; how many series there are, and
+        how many windows the chosen ones have."""
         available = 0
 
-        def ranked() -> Iterator[tuple[bytes, Key]]:
+        def ranked() -> Iterator[tuple[bytes, Key, int]]:
             nonlocal available
-            for key in self.data.eligible():
+            for key, windows in self.data.eligible():
                 available += 1
-                yield self._digest("series", *key), key
+                yield self._digest("series", *key), key, windows
 
-        chosen = {key for _, key in heapq.nsmallest(self.max_series, ranked())}
+        chosen = heapq.nsmallest(self.max_series, ranked())
         if not chosen:
             raise WorkloadError(
                 f"no series has an observation both before and within a test window of {self.request.horizon} periods: "
@@ -369,7 +374,11 @@ class _Run:
             )
         if len(chosen) < available:
             self.reporter.log(f"{len(chosen):,} of {available:,} series are evaluated, chosen by seed (max_series)")
-        return chosen, available
+        keys = {key for _, key, _ in chosen}
+        if len(keys) < len(chosen):
+            twice = next(key for (_, key, _), (_, other, _) in pairwise(chosen) if key == other)
+            raise WorkloadError(f"series {' / '.join(twice)} is there twice: give each its own item_id")
+        return keys, available, sum(windows for _, _, windows in chosen)
 
     def _load(self, description: ModelDescription) -> Forecaster:
         from chronos_assets.models import forecasting
@@ -383,22 +392,28 @@ class _Run:
             batch_size=self.request.batch_size or forecasting.BATCH_SIZE,
         )
 
+    def _measure_network(
+        self, chosen: set[Key], total: int, what: str, description: ModelDescription
+    ) -> tuple[_Pass, dict[str, Any]]:
+        """A model's pass, and how it forecast; the model is let go of before the next one is loaded."""
+        forecaster = self._load(description)
+        method = {
+            "context_length": forecaster.context_length,
+            "unrolled": forecaster.unrolled,
+            "method": forecaster.method,
+        }
+        return self._measure(chosen, total, what, partial(self._network, forecaster)), method
+
     def _measure(
-        self,
-        chosen: set[Key],
-        predict: Callable[[Sequence[Task]], Predicted],
-        what: str,
-        rows: Sequence[tuple[Key, int]],
-    ) -> tuple[ErrorSums, dict[int, str]]:
-        """Error sums of every row (zero where a forecast failed), and the rows that failed, with the reason."""
+        self, chosen: set[Key], total: int, what: str, predict: Callable[[Sequence[Task]], Predicted]
+    ) -> _Pass:
+        rows: list[tuple[Key, int]] = []
         parts: list[ErrorSums] = []
         failed: dict[int, str] = {}
-        done = 0
         for tasks in self._chunks(chosen):
             predicted = predict(tasks)
-            places = list(predicted.reasons)
             actual = np.array([task.actual for task in tasks])
-            actual[places] = np.nan
+            actual[list(predicted.reasons)] = np.nan
             parts.append(
                 error_sums(
                     actual,
@@ -408,10 +423,10 @@ class _Run:
                     mean=predicted.mean,
                 )
             )
-            failed |= {done + place: reason for place, reason in predicted.reasons.items()}
-            done += len(tasks)
-            self.reporter.progress(done, len(rows), f"windows forecast by {what}")
-        return ErrorSums.concatenate(parts), failed
+            failed |= {len(rows) + place: reason for place, reason in predicted.reasons.items()}
+            rows += [(task.key, task.window) for task in tasks]
+            self.reporter.progress(len(rows), total, f"windows forecast by {what}")
+        return _Pass(rows, ErrorSums.concatenate(parts), failed)
 
     def _chunks(self, chosen: set[Key]) -> Iterator[list[Task]]:
         tasks: list[Task] = []
@@ -444,22 +459,21 @@ class _Run:
     def _finish(
         self,
         output: Path,
-        rows: Sequence[tuple[Key, int]],
-        errors: Mapping[str, ErrorSums],
-        failures: Mapping[str, Mapping[int, str]],
+        passes: Mapping[str, _Pass],
         details: Mapping[str, Mapping[str, Any]],
         series: int,
         available: int,
     ) -> None:
         """Keep the windows that every model forecast, in order; write, and tell."""
-        lost = {place for failed in failures.values() for place in failed}
+        rows = passes[CANDIDATE].rows
+        lost = {place for made in passes.values() for place in made.failed}
         kept = np.array(sorted(set(range(len(rows))) - lost, key=rows.__getitem__), dtype=np.intp)
-        names = [name for name in TITLES if name in errors]
+        names = [name for name in TITLES if name in passes]
         measured = Measured(
             keys=[rows[place][0] for place in kept],
             windows=np.array([rows[place][1] for place in kept], dtype=np.int64),
-            errors={name: errors[name].take(kept) for name in names},
-            failed={name: len(failures[name]) for name in names},
+            errors={name: passes[name].sums.take(kept) for name in names},
+            failed={name: len(passes[name].failed) for name in names},
             left_out=self.left_out,
         )
         points = int(measured.errors[CANDIDATE].points.sum())
@@ -476,7 +490,9 @@ class _Run:
             "points": points,
             "excluded": len(kept) * self.request.horizon - points,
             "failed_windows": len(lost),
-            "models": {name: {**details.get(name, {}), "failures": _named(rows, failures[name])} for name in names},
+            "models": {
+                name: {**details.get(name, {}), "failures": _named(rows, passes[name].failed)} for name in names
+            },
         }
         document = write_evaluation(output, measured, header)
         self.reporter.message({"evaluation": document, "seconds": round(time.monotonic() - self.started, 3)})

@@ -410,6 +410,10 @@ def test_missing_channels_and_empty_data_are_told(tmp_path):
     with pytest.raises(WorkloadError, match=r"there is no file .*test\.arrow"):
         run(tmp_path / "synthetic job", {"synthetic": folder})
     write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))])
+    write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))] * 2)
+    with pytest.raises(WorkloadError, match="series a is there twice"):
+        run(tmp_path / "twice", {"synthetic": folder})
+    write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))])
     (folder / "manifest.json").write_text("[]")
     with pytest.raises(WorkloadError, match=r"manifest\.json can't be read"):
         run(tmp_path / "manifest job", {"synthetic": folder})
