@@ -316,8 +316,7 @@ class _Deployment:
             if isinstance(error, EndpointError | OSError | ValueError | http.client.HTTPException):
                 raise EndpointError(self._failure(error)) from error
             raise
-        with suppress(BrokenPipeError):
-            child.stdin.close()  # from here on it is on its own, and retires its predecessor
+        self._let_go(child)
         if self._previous is not None:
             self._retire(self._previous, child)
         self._state = _write_state(self._home, replace(self._state, others=()))
@@ -422,6 +421,13 @@ class _Deployment:
         if self._previous is None and self._state.current is not None:
             self._endpoints._end(self._home, self._state.current)
 
+    @staticmethod
+    def _let_go(child: subprocess.Popen[bytes]) -> None:
+        """From here on the new server is on its own: it retires its predecessor, or goes away."""
+        assert child.stdin is not None  # noqa: S101 - a pipe was asked for
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+
     def _retire(self, previous: ServerProcess, child: subprocess.Popen[bytes]) -> None:
         """Wait for the old server to go, and end it if it does not.
 
@@ -440,18 +446,14 @@ class _Deployment:
         """End the new server, unless it is in use already; one that accepts finishes what it has."""
         if _read_state(self._home).current == process:
             return
-        assert child.stdin is not None  # noqa: S101 - a pipe was asked for
-        with suppress(BrokenPipeError):
-            child.stdin.close()
-        try:
-            child.wait(timeout=5.0)
-        except subprocess.TimeoutExpired:
+        self._let_go(child)
+        if not (self._workspace.root / _SERVING).exists():
             child.terminate()
-            try:
-                child.wait(timeout=self._endpoints._grace_seconds)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        try:
+            child.wait(timeout=self._endpoints._grace_seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
         self._state = _write_state(self._home, replace(self._state, others=()))
 
     def _failure(self, error: Exception) -> str:
