@@ -12,6 +12,7 @@ SMALL = (
     ("Import: 0.5 million rows beside DuckDB's own sort", ["import_50m.py", "--series", "1000"]),
     ("Sensor tick: 10,000 objects", ["sensor_tick.py", "--objects", "10000"]),
     ("Forecast: throughput and memory", ["forecast.py"]),
+    ("KernelSynth: series per second beside the paper's procedure", ["kernelsynth.py", "--repeats", "3"]),
     ("Backfill: 14 partitions in one run beside one run each", ["backfill.py", "--partitions", "14", "--single", "2"]),
 )
 

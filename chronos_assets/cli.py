@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="import what is new, forecast it, score a backtest, publish")
     run.add_argument("--data", type=Path, help="folder with params.json and train/; it is only read")
     run.add_argument("--backtest-windows", type=int, default=7, metavar="N", help="as-of windows to score (default 7)")
+    run.add_argument("--no-training", action="store_true", help="leave the model as it is, even if a training is due")
     run.set_defaults(command=_run)
 
     ui = commands.add_parser("ui", help="the Dagster UI with sensors on, on the same store")
@@ -167,7 +168,13 @@ def _run(options: argparse.Namespace) -> int:
         for run_id in end_dead_runs(instance):
             print(f"run {run_id} had died; marked as failed")
         try:
-            result = run_main_job(group, group_definitions(group), instance, backtest_windows=options.backtest_windows)
+            result = run_main_job(
+                group,
+                group_definitions(group),
+                instance,
+                backtest_windows=options.backtest_windows,
+                train=not options.no_training,
+            )
         except MainJobError as error:
             raise UsageError(str(error)) from error
     if not result.runs:

@@ -196,7 +196,7 @@ def test_the_month_after_the_sample_is_written_where_it_is_asked_for(tmp_path: P
 
 def test_the_old_pipelines_own_sample_is_forecast_better_than_seasonal_naive(tmp_path: Path, shared_data: Path) -> None:
     source = shared_data / "samples" / "amazon_forecast" / "testing-data"
-    result = _run(tmp_path, "run", "--data", str(source), CHRONOS_BASE_MODEL="bundled")
+    result = _run(tmp_path, "run", "--data", str(source), "--no-training", CHRONOS_BASE_MODEL="bundled")
     assert result.returncode == 0, result.stderr
     assert "3 series × 72 steps" in result.stdout
     assert _share(result.stdout, "wQL") <= 1.0
@@ -207,7 +207,7 @@ def test_hourly_household_power_is_forecast_better_than_seasonal_naive(tmp_path:
     (data / "train").mkdir(parents=True)
     shutil.copy(shared_data / "samples" / "household_power" / "household_power_hourly.csv.gz", data / "train")
     (data / "params.json").write_text(json.dumps(_household_params()))
-    result = _run(tmp_path, "run", "--data", str(data), CHRONOS_BASE_MODEL="bundled")
+    result = _run(tmp_path, "run", "--data", str(data), "--no-training", CHRONOS_BASE_MODEL="bundled")
     assert result.returncode == 0, result.stderr
     assert "1 series × 72 steps" in result.stdout
     assert _share(result.stdout, "wQL") <= 1.0

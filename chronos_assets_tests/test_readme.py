@@ -11,7 +11,9 @@ import pytest
 
 from chronos_assets import params
 from chronos_assets.cli import _parser
+from chronos_assets.defs.benchmark import BENCHMARK_KEY
 from chronos_assets.defs.local_run import run_main_job
+from chronos_assets.defs.training import MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.params import ParamsError, parse_params
 from chronos_assets.settings import Settings
 from chronos_assets.timeseries.sample import sample_params, write_sample
@@ -97,6 +99,8 @@ def test_every_setting_is_told_with_its_default() -> None:
         "CHRONOS_UI_URL": Settings.ui_url,
         "CHRONOS_OWNERS": ",".join(Settings.owners),
         "CHRONOS_KEY_PREFIX": "/".join(Settings.key_prefix) or "none",
+        "CHRONOS_BENCHMARK_DATA": "the Hub",
+        "CHRONOS_BENCHMARK_MODELS": "none",
         "DAGSTER_HOME": "<store>/.dagster",
     }
     assert {name: _code(default) for name, default in told.items()} == defaults
@@ -130,10 +134,14 @@ def test_every_option_of_our_own_in_params_json_is_told() -> None:
 def test_the_store_has_the_paths_that_are_told_and_no_others(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         line = make_line(tmp_path, instance, model=str(folder_of("bolt")), days=4)
-        line.put("params.json", json.dumps({**PARAMS, "Chronos": {"BadRows": "quarantine"}}))
+        line.put("params.json", json.dumps({**PARAMS, "Chronos": {"BadRows": "quarantine", **PARAMS["Chronos"]}}))
         line.put("train/late.csv", "\n".join([*hourly_rows(1), "2024-01-02 00:00:00,oops,client_a"]) + "\n")
         run_main_job(line.group, line.definitions, instance, backtest_windows=1)
     told = re.findall(r"^(\S+)", _section("The store").split("```")[1], re.MULTILINE)
+    # Of the training line and the benchmark, which this run is spared; their own tests look for these.
+    elsewhere = [path for path in told if path.startswith((SYNTHETIC_KEY, MODELS_KEY, "packages", BENCHMARK_KEY))]
+    assert len(elsewhere) == 5
+    told = [path for path in told if path not in elsewhere]
     for path in told:
         pattern = path.replace("<key>", "*").rstrip("/")
         assert list(tmp_path.glob(pattern)), f"{path} is in the README, but no run writes it"

@@ -96,7 +96,12 @@ def _alive(pid: int) -> bool:
 
 
 def run_main_job(
-    group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, *, backtest_windows: int = 7
+    group: Group,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    *,
+    backtest_windows: int = 7,
+    train: bool = True,
 ) -> MainJobResult:
     """Import what is new, train a model if one is due, forecast the newest window, score a backtest, refresh the tables.
 
@@ -104,18 +109,18 @@ def run_main_job(
         MainJobError: a run failed, or can't be started.
     """
     try:
-        return _run_main_job(group, definitions, instance, backtest_windows)
+        return _run_main_job(group, definitions, instance, backtest_windows, train)
     except dg.Failure as failure:
         raise MainJobError(str(failure.description)) from failure
 
 
 def _run_main_job(
-    group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, backtest_windows: int
+    group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, backtest_windows: int, train: bool
 ) -> MainJobResult:
     launcher = _Launcher(group, definitions, instance)
     if not steps.dataset_is_current(group, instance):
         launcher.run(["target_time_series"], [])
-    reason, failure = _train(group, instance, launcher)
+    reason, failure = _train(group, instance, launcher) if train else ("not asked for (--no-training)", "")
     window, backtest = steps.main_windows(group, backtest_windows)
     for windows in _ranges(steps.stale_forecasts(group, instance, _spanning(group, (*backtest, window))), group):
         launcher.run(["forecasts"], windows)

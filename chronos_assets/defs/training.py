@@ -457,7 +457,10 @@ def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
     )
     with group.jobs.run(context, request) as result:
         evaluation = json.loads((result.outputs["evaluation"] / "metrics.json").read_bytes())
-        decision = decide(read_evaluation(result.outputs["evaluation"]), approval=setup.training.approval)
+        try:
+            decision = decide(read_evaluation(result.outputs["evaluation"]), approval=setup.training.approval)
+        except ValueError as error:
+            raise dg.Failure(f"the gate can't decide: {error}") from error
     identity = hashlib.sha256(
         "\0".join([candidate["digest"], tuned["search"], tuned["data_version"]]).encode()
     ).hexdigest()

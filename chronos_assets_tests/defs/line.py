@@ -42,6 +42,8 @@ PARAMS = {
         }
     ],
     "PerformDelete": False,
+    # Tests of the training line switch it on.
+    "Chronos": {"Training": {"Strategy": "NONE"}},
 }
 
 

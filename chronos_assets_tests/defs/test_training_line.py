@@ -1,0 +1,187 @@
+"""The training line through Dagster, with real jobs and a real server: search, gate, registry, endpoint, forecasts by it."""
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from chronos_assets.defs import steps, training, versions
+from chronos_assets.defs.local_run import run_main_job
+from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
+from chronos_assets_tests.models.tiny import folder_of
+
+LINE = ["synthetic_dataset", "tuned_checkpoints", "model_package", "endpoint"]
+TRAINING = {
+    "ValidationWindows": 1,
+    "TestWindows": 1,
+    "Hyperparameters": {"max_steps": 40, "batch_size": 8, "threads": 1},
+    "Ranges": {"learning_rate": {"Type": "Continuous", "Min": 1e-3, "Max": 1e-2, "Scale": "log"}},
+    "Synthetic": {"Train": 4, "Validation": 2, "Test": 2, "Length": 128},
+}
+
+
+def noisy_rows(days: int, *, seed: int = 1) -> str:
+    """A day's pattern is nowhere in these: a seasonal naive forecast is worse than the mean."""
+    rng = random.Random(seed)
+    return "".join(
+        f"{FIRST + timedelta(hours=hour):%Y-%m-%d %H:%M:%S},{100 + rng.gauss(0, 10):.3f},{item}\n"
+        for item in ("a", "b")
+        for hour in range(24 * days)
+    )
+
+
+def put_params(line: Line, **changes: Any) -> None:
+    perform_delete = changes.pop("PerformDelete", False)
+    chronos = {"Training": TRAINING | changes}
+    line.put("params.json", json.dumps(PARAMS | {"Chronos": chronos, "PerformDelete": perform_delete}))
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = make_line(tmp_path / "store", instance, model=str(folder_of("bolt")))
+        put_params(made)
+        made.put("train/demand.csv", noisy_rows(10))
+        yield made
+        made.group.endpoints.delete(training.endpoint_name(made.group))
+
+
+def decide(line: Line, job: str, **config: Any) -> dg.ExecuteInProcessResult:
+    return line.definitions.resolve_job_def(job).execute_in_process(
+        instance=line.instance,
+        run_config={"ops": {f"{job}_op": {"config": config}}, "loggers": {"console": {}}},
+        raise_on_error=False,
+    )
+
+
+def served(line: Line) -> str:
+    state = line.group.endpoints.describe(training.endpoint_name(line.group))
+    assert state is not None
+    assert state.healthy
+    return state.version
+
+
+def in_use(line: Line) -> versions.ModelInUse:
+    return versions.model_in_use(line.group, "Shop")
+
+
+def test_from_data_to_a_served_version_and_back(line: Line) -> None:
+    assert line.run(["target_time_series"]).success
+    assert training.is_due(line.group, datetime.now(UTC).replace(tzinfo=None)) == (
+        True,
+        "no version has been registered yet",
+    )
+    result = line.run(LINE, job="retrain")
+    assert result.success, failure_reason(result)
+
+    # Every trial is in the table, the best one marked, its checkpoint alone in the folder.
+    trials = line.table("tuned_checkpoints", "trials")
+    assert [row["trial"] for row in trials] == [0, 1]
+    assert all(row["steps"] == 40 and row["validation_wql"] > 0 for row in trials if row["state"] == "Completed")
+    best = min((row for row in trials if row["state"] == "Completed"), key=lambda row: row["validation_wql"])
+    assert [row["trial"] for row in trials if row["best"]] == [best["trial"]]
+    tuned = training.read_tuned(line.group)
+    assert tuned is not None
+    folder = line.root / tuned["candidates"][0]["model"]
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert line.metadata("tuned_checkpoints")["loss_curves"].startswith("![")
+
+    # The gate held it against base and seasonal naive, and approved it.
+    gate = {row["model"]: row for row in line.table("model_package", "gate")}
+    assert set(gate) == {"candidate", "base", "seasonal_naive"}
+    assert gate["candidate"]["wql"] <= min(gate["base"]["wql"], gate["seasonal_naive"]["wql"])
+    package = line.metadata("model_package")
+    assert (package["version"], package["status"]) == ("Shop/1", "Approved")
+    registered = json.loads((line.root / "packages" / "Shop" / "1.json").read_text())
+    told = json.dumps(registered)
+    for part in (tuned["data_version"], "learning_rate", "chronos-assets:", "text/csv", "PYTORCH", "training_cutoff"):
+        assert part in told
+    assert registered["document"]["training_cutoff"] == "2024-01-08T23:00:00"
+
+    # It is served, and makes the forecasts.
+    assert served(line) == "Shop/1"
+    assert "](data:image/svg+xml;base64," in line.metadata("endpoint")["sample_forecast"]
+    assert line.run(["forecasts", "forecast_tables"], "2024-01-10").success
+    forecast = line.metadata("forecasts", "2024-01-10")
+    assert (forecast["model"], forecast["trained_on_later_data"]) == ("Shop/1", False)
+    compared = training.compare_endpoint(line.group)
+    assert compared.series == 2
+    assert compared.difference is not None
+    assert compared.difference <= 1e-5
+    assert line.run(["forecasts"], "2024-01-05").success
+    assert line.metadata("forecasts", "2024-01-05")["trained_on_later_data"] is True
+
+    # The same search on the same data gives the same version.
+    again = line.run(["model_package"], job="retrain")
+    assert again.success
+    assert line.metadata("model_package")["version"] == "Shop/1"
+
+    # Data that repeat each day: seasonal naive is perfect, the new candidate worse, and so not used.
+    line.put("train/demand.csv", "\n".join(hourly_rows(10, items=("a", "b"))) + "\n")
+    assert line.run(["target_time_series"]).success
+    result = line.run(LINE, job="retrain")
+    assert result.success, failure_reason(result)
+    package = line.metadata("model_package")
+    assert (package["version"], package["status"]) == ("Shop/2", "Rejected")
+    assert "seasonal naive" in package["reason"]
+    assert {row["model"] for row in line.table("model_package", "gate")} >= {"approved"}
+    assert in_use(line).label == served(line) == "Shop/1"
+
+    # People decide: one job each.
+    refused = failure_reason(decide(line, "approve_model", version=7))
+    assert "7" in refused
+    assert "Shop" in refused
+    assert decide(line, "approve_model", version=2, reason="we know better").success
+    assert in_use(line).label == served(line) == "Shop/2"
+    assert decide(line, "approve_model", version=1).success
+    assert in_use(line).label == served(line) == "Shop/1"
+    assert decide(line, "roll_back_model").success
+    assert in_use(line).note == "zero-shot: no version is approved, Shop/2 is Rejected"
+    assert served(line).startswith("zero-shot")
+    history = line.group.registry.versions("Shop")[1].history
+    assert [entry["status"] for entry in history] == ["Rejected", "Approved", "Rejected"]
+    assert "seasonal naive" in history[0]["reason"]
+
+
+def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> None:
+    put_params(line, PerformDelete=True)
+    line.put("models/mine/config.json", "{}")
+    assert line.run(["target_time_series"]).success
+    result = line.run(LINE, job="retrain")
+    assert result.success, failure_reason(result)
+    folder = line.root / str(line.group.registry.versions("Shop")[0].model)
+    assert folder.is_dir()
+    assert line.run(["forecasts", "forecast_tables"], "2024-01-10").success
+    assert line.metadata("forecast_tables")["endpoint_stopped"] == "Shop"
+    assert line.metadata("forecast_tables")["checkpoints_deleted"] == f"models/{folder.name}"
+    assert not folder.exists()
+    assert line.group.endpoints.describe("Shop") is None
+    assert (line.root / "models" / "mine" / "config.json").exists()
+    # Forecasts, history and registry stay, and nothing asks for the forecast to be made again without the model.
+    assert (line.root / "forecast" / "forecast.csv").exists()
+    assert line.group.registry.versions("Shop")[0].status == "Approved"
+    assert "was deleted after publishing" in in_use(line).note
+    window, _ = steps.main_windows(line.group, 0)
+    assert steps.stale_forecasts(line.group, line.instance, [window]) == []
+    assert not training.is_due(line.group, datetime.now(UTC).replace(tzinfo=None))[0]
+
+
+def test_a_training_that_fails_leaves_the_forecast_and_is_told(line: Line) -> None:
+    put_params(line, Hyperparameters={"max_steps": 2, "learning_rate": 1e30}, Ranges={}, MaxJobs=1)
+    result = run_main_job(line.group, line.definitions, line.instance, backtest_windows=1)
+    assert "tuned_checkpoints" in result.training_failure
+    assert (line.root / "forecast" / "forecast.csv").exists()
+    assert [notice["outcome"] for notice in line.notices()].count("failure") == 1
+
+
+def test_series_too_short_to_hold_anything_out_are_forecast_zero_shot(line: Line) -> None:
+    line.put("train/demand.csv", noisy_rows(3))
+    result = run_main_job(line.group, line.definitions, line.instance, backtest_windows=0)
+    assert "no model can be trained" in result.training
+    assert not result.training_failure
+    assert line.metadata("forecasts", "2024-01-03")["model_note"] == "zero-shot: no version has been registered yet"
