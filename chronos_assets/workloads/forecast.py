@@ -484,7 +484,9 @@ class _Run:
             "model": self.description.to_document(),
             "trained_until": None if request.trained_until is None else _iso(request.trained_until),
             # Then the forecast is none that could have been made at the time, and its scores flatter the model.
-            "trained_on_later_data": request.trained_until is not None and request.trained_until > window.context_end,
+            "trained_on_later_data": bool(
+                request.trained_until is not None and request.trained_until > window.context_end
+            ),
             "context_length": forecaster.context_length,
             "unrolled": forecaster.unrolled,
             "method": forecaster.method,
