@@ -125,6 +125,13 @@ def test_what_is_worse_than_the_median_is_given_up_and_says_why(tuning):
     assert log.those("trial 2 stopped after .* given up at step 1")
 
 
+def test_nobody_is_given_up_after_the_last_step(tuning):
+    ranges = {"learning_rate": ContinuousRange(1e-5, 1e-4)}
+    result, _ = tune(tuning, request(3, ranges, max_steps=1, more={"random_seed": 1}))
+    assert [trial.state for trial in result.trials] == ["Completed"] * 3
+    assert result.trials[2].objective > max(trial.objective for trial in result.trials[:2])
+
+
 def test_a_trial_that_fails_does_not_stop_the_others(tuning):
     result, log = tune(tuning, request(4, max_steps=2, failing=[0], dying=[1]))
     assert [trial.state for trial in result.trials[:2]] == ["Failed", "Failed"]
