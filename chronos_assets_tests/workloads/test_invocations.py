@@ -12,7 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chronos_assets.timeseries.frequencies import Frequency
+from chronos_assets.workloads import contract
 from chronos_assets.workloads.invocations import (
+    CONTENT_TYPES,
     CSV,
     JSON,
     JSON_LINES,
@@ -254,6 +256,10 @@ def test_csv_tells_its_frequency_by_its_first_rows(first, second, frequency):
 )
 def test_content_types_that_are_read(header, kind):
     assert content_type(header) == kind
+
+
+def test_what_is_registered_of_a_model_is_what_it_speaks():
+    assert contract.CONTENT_TYPES == contract.RESPONSE_TYPES == CONTENT_TYPES
 
 
 @pytest.mark.parametrize(
