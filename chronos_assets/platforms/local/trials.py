@@ -46,7 +46,7 @@ class TrialLog:
 
     Attributes:
         losses, validation: step -> value.
-        latest: the validation value told last, after at least one step; None before.
+        loss, latest: the loss, and the validation value after at least one step, told last; None before.
         rate, eta_seconds: learning rate and seconds left, as told last, as text; "" before.
     """
 
@@ -58,6 +58,7 @@ class TrialLog:
         self._step: int | None = None
         self.losses: dict[int, float] = {}
         self.validation: dict[int, float] = {}
+        self.loss: float | None = None
         self.latest: float | None = None
         self.rate = ""
         self.eta_seconds = ""
@@ -89,7 +90,7 @@ class TrialLog:
         if (step := _STEP.search(line)) is not None:
             self._step = int(step[1])
         if (loss := _number(_LOSS, line)) is not None:
-            self.losses[self._place(self.losses)] = loss
+            self.losses[self._place(self.losses)] = self.loss = loss
         if (rate := _RATE.search(line)) is not None:
             self.rate = rate[1]
         if (eta := _ETA.search(line)) is not None:

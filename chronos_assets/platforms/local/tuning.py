@@ -261,6 +261,7 @@ class _Attempt:
         self._last_step = given.get("max_steps")
         self.job.lay_out(given, search.inputs)
         list(self.job.log.read())  # of earlier attempts; the study knows it
+        self._told_step = self.job.log.step
         self._began = time.monotonic()
         self._study.note(number, seconds=self._seconds_before, began=time.time())
         search.log.info(f"trial {number} {'goes on' if self._goes_on else 'starts'}: {_shown(chosen)}")
@@ -287,15 +288,16 @@ class _Attempt:
                 self.job.stop(grace_seconds)
                 return
         now = time.monotonic()
-        if self.job.log.step and now - self._spoke >= progress_seconds:
-            self._spoke = now
+        step = self.job.log.step
+        if step != self._told_step and now - self._spoke >= progress_seconds:
+            self._told_step, self._spoke = step, now
             self._search.log.info(f"trial {self._number}: {self._progress()}")
 
     def _progress(self) -> str:
         log = self.job.log
         facts = [f"step {log.step:,}"]
-        if log.losses:
-            facts.append(f"loss {log.losses[max(log.losses)]:.6g}")
+        if log.loss is not None:
+            facts.append(f"loss {log.loss:.6g}")
         if log.latest is not None:
             facts.append(f"validation {log.latest:.6g}")
         if log.rate:
