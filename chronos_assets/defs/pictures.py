@@ -80,7 +80,6 @@ def loss_curves_png(trials: Sequence[Trial], *, base_validation: float | None = 
         [*(_trained(best) if best else ()), *([(0, base_validation)] if base_validation is not None else [])],
     )
     if handles:
-        # The best one is drawn last, above the others, and named first.
         names = sorted(handles, key=lambda name: not name.startswith("best"))
         figure.legend(
             [handles[name] for name in names],
@@ -94,15 +93,18 @@ def loss_curves_png(trials: Sequence[Trial], *, base_validation: float | None = 
 
 
 def _lines(trials: Sequence[Trial]) -> list[_Line]:
-    """What is drawn, the best trial last and so above the others; a crowd is grey but for the best."""
+    """What is drawn, from back to front: a few trials on a broader line of the best, or the best on a crowd in grey."""
     done = [trial for trial in trials if trial.state == "Completed" and trial.objective is not None]
     best = min(done, key=lambda trial: (trial.objective, trial.number), default=None)
     others = [trial for trial in trials if trial is not best]
-    if len(others) < _NAMED:
-        lines = [_Line(trial, color, 1.4, _label(trial)) for trial, color in zip(others, _OTHERS * 2, strict=False)]
-    else:
-        lines = [_Line(trial, _CROWD, 0.9, f"the {len(others)} other trials") for trial in others]
-    return [*lines, *([_Line(best, _BEST, 2.4, f"best: {_label(best)}")] if best is not None else [])]
+    crowd = len(others) >= _NAMED
+    emphasised = [] if best is None else [_Line(best, _BEST, 2.4 if crowd else 3.2, f"best: {_label(best)}")]
+    if crowd:
+        return [*(_Line(trial, _CROWD, 0.9, f"the {len(others)} other trials") for trial in others), *emphasised]
+    return [
+        *emphasised,
+        *(_Line(trial, color, 1.3, _label(trial)) for trial, color in zip(others, _OTHERS, strict=False)),
+    ]
 
 
 def _label(trial: Trial) -> str:
@@ -136,7 +138,7 @@ def _draw(axes: Any, line: _Line, curve: Curve, marker: str | None = None) -> An
         linewidth=line.width,
         marker=marker,
         markersize=1.5 + line.width,
-        zorder=2 + line.width,
+        zorder=3,
     )
     if curve and line.trial.state != "Completed":
         axes.plot(steps[-1:], values[-1:], color=line.color, **_CROSS)
