@@ -13,13 +13,19 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from chronos_assets.timeseries.sparkline import Outlook, sparkline_svg
 from chronos_assets.workloads.invocations import Parameters, Prediction, SeriesInput
+
+Floats = NDArray[np.float64]
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _CURL_VALUES = 24
-_POINTS = 160
+
+_WIDTH, _HEIGHT, _LEFT = 720, 220, 60
+_LINE = 'fill="none" stroke-width="1.6" stroke-linecap="round" stroke-linejoin="round"'
+_PAST, _MIDDLE = f'{_LINE} stroke="#888"', f'{_LINE} stroke="#36f"'
+_BAND = 'fill="#36f" fill-opacity=".25"'
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -76,21 +82,48 @@ def render_page(status: Mapping[str, Any], sample: Sample, host: str) -> str:
 
 
 def _picture(sample: Sample) -> str:
+    """The end of the series, the level nearest to the median and the band of the outermost levels, as an SVG."""
     levels = sample.parameters.quantile_levels
     quantiles = sample.prediction.quantiles.reshape(-1, len(levels))[: sample.parameters.prediction_length]
-    order = np.argsort(levels)
-    middle = min(range(len(levels)), key=lambda place: abs(levels[place] - 0.5))
     history = np.atleast_2d(sample.series.target)[0][-4 * max(24, len(quantiles)) :]
-    band = len(levels) > 1
-    return sparkline_svg(
-        Outlook(
-            history,
-            quantiles[:, middle],
-            quantiles[:, order[0]] if band else None,
-            quantiles[:, order[-1]] if band else None,
-        ),
-        points=_POINTS,
+    middle = quantiles[:, min(range(len(levels)), key=lambda place: abs(levels[place] - 0.5))]
+    low, high = quantiles.min(axis=1), quantiles.max(axis=1)
+    seen = np.concatenate([history[np.isfinite(history)], low, high])
+    bottom, top = float(seen.min()), float(seen.max())
+    count = len(history) + len(quantiles)
+    columns = _LEFT + np.arange(count) * (_WIDTH - _LEFT - 4) / max(1, count - 1)
+    ahead = columns[len(history) :]
+
+    def rows(values: Floats) -> Floats:
+        # Halves keep the span finite for values near the largest float.
+        share = (values / 2 - bottom / 2) / ((top / 2 - bottom / 2) or 1.0)
+        return _HEIGHT - 8 - share * (_HEIGHT - 16)
+
+    joined = np.concatenate([history[-1:], middle])
+    shapes = [
+        _path(np.concatenate([ahead, ahead[::-1]]), rows(np.concatenate([high, low[::-1]])), "z", _BAND),
+        _path(columns[: len(history)], rows(history), "", _PAST),
+        _path(columns[len(history) - 1 :], rows(joined), "", _MIDDLE),
+        f'<text x="{_LEFT - 6}" y="14" text-anchor="end">{top:.4g}</text>',
+        f'<text x="{_LEFT - 6}" y="{_HEIGHT - 6}" text-anchor="end">{bottom:.4g}</text>',
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" fill="#888" font-size="11" role="img" '
+        f'aria-label="a sample forecast">{"".join(shapes)}</svg>'
     )
+
+
+def _path(columns: Floats, rows: Floats, end: str, style: str) -> str:
+    """A line through the points, with a gap where a row is NaN; a lone point is drawn as a dot."""
+    commands = []
+    pen_down = False
+    for column, row in zip(columns.tolist(), rows.tolist(), strict=True):
+        if not np.isfinite(row):
+            pen_down = False
+            continue
+        commands.append(f"{'L' if pen_down else 'M'}{column:.1f} {row:.1f}" + ("" if pen_down else "h0"))
+        pen_down = True
+    return f'<path d="{"".join(commands)}{end}" {style}/>'
 
 
 def _curl(document: Mapping[str, Any], host: str) -> str:
