@@ -15,8 +15,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 
 from chronos_assets.models.finetuning_data import Batch, FinetuningError
-from chronos_assets.models.finetuning_families import Loss, add_lora, loss_of
+from chronos_assets.models.finetuning_families import Loss, add_lora, loss_of, training_mode
 from chronos_assets.models.loading import LoadedModel
 
 FinetuneMode = Literal["full", "lora"]
@@ -143,7 +142,7 @@ def finetune(
     torch.manual_seed(_torch_seed(plan.seed, plan.max_steps))
     network = model.pipeline.inner_model
     wrapped = add_lora(model, plan.lora_rank, plan.lora_alpha) if plan.mode == "lora" else network
-    run = _Run(wrapped, loss_of(model, wrapped), batches, plan, validate, report)
+    run = _Run(model, wrapped, loss_of(model, wrapped), batches, plan, validate, report)
     started = time.monotonic()
     resumed_from = None
     if checkpoint is not None and checkpoint.exists():
@@ -207,6 +206,7 @@ class _Run:
 
     def __init__(
         self,
+        model: LoadedModel,
         network: Any,
         loss: Loss,
         batches: Callable[[int], Batch],
@@ -214,13 +214,14 @@ class _Run:
         validate: Callable[[], float],
         report: Callable[[Progress], None],
     ) -> None:
-        self.network = network
+        self.model, self.network = model, network
         self.loss, self.batches, self.plan, self.validate, self.report = loss, batches, plan, validate, report
         self.weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
         matrices = [weight for weight in self.weights.values() if weight.ndim >= 2]
         others = [weight for weight in self.weights.values() if weight.ndim < 2]
         groups = [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate)
+        used = [group for group in groups if group["params"]]
+        self.optimiser = torch.optim.AdamW(used, lr=plan.learning_rate, fused=True)
         self.state = _State()
         self.best: dict[str, torch.Tensor] = {}
 
@@ -228,7 +229,7 @@ class _Run:
         """Make the steps that are left."""
         plan, state = self.plan, self.state
         first, before = state.step, state.seconds
-        with _training(self.network):
+        with training_mode(self.model, self.network):
             while state.step < plan.max_steps:
                 rate = self._step(state.step)
                 state.step += 1
@@ -339,13 +340,3 @@ class _Run:
 def _torch_seed(seed: int, step: int) -> int:
     """Seed of torch's generator for one step: dropout."""
     return int(np.random.SeedSequence((seed, step, _DROPOUT_STREAM)).generate_state(1, np.uint64)[0] >> 1)
-
-
-@contextmanager
-def _training(network: torch.nn.Module) -> Iterator[None]:
-    """Training mode inside of the block."""
-    network.train()
-    try:
-        yield
-    finally:
-        network.eval()

@@ -14,7 +14,8 @@ Chronos-2 the network's quantile loss over as many patches as the target needs, 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,6 +49,27 @@ def loss_of(model: LoadedModel, network: torch.nn.Module) -> Loss:
     if model.description.family == "chronos2":
         return lambda batch: _chronos2_loss(model, network, batch)
     return lambda batch: _bolt_loss(model, network, batch)
+
+
+@contextmanager
+def training_mode(model: LoadedModel, network: torch.nn.Module) -> Iterator[None]:
+    """Training mode inside of the block.
+
+    T5's attention adds a learned bias, whose gradient torch's fused attention on a CPU only has a slow way to: the
+    plain one makes a step of T5 and Bolt 8% faster there.
+    """
+    inner = model.pipeline.inner_model
+    before = inner.config._attn_implementation
+    plain = model.description.family != "chronos2" and model.device.type == "cpu"
+    if plain:
+        inner.set_attn_implementation("eager")
+    network.train()
+    try:
+        yield
+    finally:
+        network.eval()
+        if plain:
+            inner.set_attn_implementation(before)
 
 
 def add_lora(model: LoadedModel, rank: int, alpha: int) -> Any:
