@@ -27,6 +27,7 @@ from chronos_assets.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from chronos_assets.defs.group import Group
     from chronos_assets.defs.local_run import MainJobResult
+    from chronos_assets.platforms.base import PackageVersion
 
 STORES = Path("stores")
 CONFIG = Path("dagster.yaml")
@@ -291,6 +292,11 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
         ours, naive = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
         share = f"   ({ours / naive:.2f} of it)" if naive > 0 else ""
         rows.append((f"  {label}", f"{ours:.4f}   seasonal naive {naive:.4f}{share}"))
+    flattered = sum(steps.forecast_manifest(group, window.key)["trained_on_later_data"] for window in result.backtest)
+    if flattered:
+        rows.append(
+            ("", f"{flattered} of these windows were forecast by a model that was trained or chosen on later data")
+        )
     return rows
 
 
@@ -310,10 +316,23 @@ def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     model = versions.model_in_use(group, name)
     rows = [
         ("trials", f"{len(trials)}; best: {chosen or 'as given'}, validation wQL {best['objective']:.4f}"),
-        ("gate", f"{newest.status}: {newest.reason}"),
+        ("gate", _gate(newest)),
         ("version", model.label if model.key else f"{model.label}, {model.note}"),
     ]
     return [*rows, *_endpoint_rows(group)]
+
+
+def _gate(version: PackageVersion) -> str:
+    """The verdict, and the wQL of everything that was held against each other."""
+    from chronos_assets.timeseries.gate import TITLES
+
+    candidate, *others = version.document["gate"]["rows"]
+    told = ", ".join(f"{TITLES[row['model']]} {_number(row['wql'])}" for row in others)
+    return f"{version.status}: test wQL {_number(candidate['wql'])}; {told}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _short(value: Any) -> str:
