@@ -87,7 +87,9 @@ class Predecessor:
         try:
             self._connection.connect(path)
         except OSError as error:
-            raise WorkloadError(f"the server in use does not answer on its control socket {path}: {error}") from error
+            raise WorkloadError(
+                f"the server in use does not answer on its control socket {path} ({error}): delete the endpoint first"
+            ) from error
 
     def listening_socket(self) -> socket.socket:
         """The old server's listening socket.
@@ -171,10 +173,14 @@ def listen(host: str, ports: tuple[int, ...]) -> socket.socket:
 
 def wait_for_word() -> bool:
     """Wait for the launcher's word on standard input: True to take over, False when the launcher is gone."""
-    return sys.stdin.buffer.readline() == TAKE_OVER
+    word = b""
+    # Not through sys.stdin: a thread that waits in there keeps a lock that the end of the process needs.
+    while len(word) < len(TAKE_OVER) and (part := os.read(sys.stdin.fileno(), len(TAKE_OVER) - len(word))):
+        word += part
+    return word == TAKE_OVER
 
 
 def wait_for_end() -> None:
     """Wait for the end of standard input."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(sys.stdin.fileno(), 4096):
         pass

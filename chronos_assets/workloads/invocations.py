@@ -1,7 +1,7 @@
 """What the endpoint speaks: requests to typed values, forecasts to answers.
 
-Belongs here: the schema, its limits, and errors that name the field and the mend. Does not belong here: HTTP (`serve`),
-which requests share a pass (`batching`), how a forecast is made (`predictor`).
+Belongs here: the schema, its limits, and errors that name the field and the mend. Does not belong here: HTTP
+(`endpoint_app`), which requests share a pass (`batching`), how a forecast is made (`predictor`).
 
 `application/json` is the schema of the Chronos endpoints of SageMaker JumpStart:
 
@@ -16,15 +16,15 @@ which requests share a pass (`batching`), how a forecast is made (`predictor`).
 - `null` is a period without an observation. A `target` of lists is one series of several dimensions; it, covariates and
   cross-learning are Chronos-2's, and refused where the model is of another family.
 - `start` wants `freq` and `freq` wants `start`; the forecast's `start` is as many periods later as `target` is long.
-- Two differences, both told in the answer's place: unknown keys and quantile levels that the model doesn't forecast are
-  refused, where JumpStart ignores the ones and clips the others.
+- Quantile levels that the model doesn't forecast are refused, where JumpStart clips them, and so are unknown keys. `mean`
+  is a mean, where the library's Chronos-2 gives the median under that name.
 - `{"inputs": [1, 2, 3]}` is one series, and answered as one.
 
 `application/jsonlines`: each line is an element of `inputs`, or a whole request; each gives one line, an element of
 `predictions` or a whole answer. `text/csv`: columns item_id, timestamp, target; only `target` must be there, and without
 a header either all three in this order or the target alone. Answers have a row for each period.
 
-Parameters of a CSV or JSON Lines request, and defaults of a JSON one, come from the query string
+Parameters of a CSV or JSON Lines request, and those that a JSON one doesn't give, come from the query string
 (`?prediction_length=24&quantile_levels=0.1,0.9`) or, since `InvokeEndpoint` has none, from the header
 `X-Amzn-SageMaker-Custom-Attributes` in the same form.
 

@@ -245,7 +245,7 @@ class LocalEndpoints:
         )
 
     def _command(self, folder: str, home: Path) -> list[str]:
-        # The folder is there for people who look at the list of processes, and for `_lives`.
+        # The folder is there for people who look at the list of processes, and for `_is_server_of`.
         return [sys.executable, "-m", f"{self._package}.serve", str(home / folder)]
 
     def _lives(self, process: ServerProcess) -> bool:
@@ -254,7 +254,7 @@ class LocalEndpoints:
     def _end(self, home: Path, process: ServerProcess) -> None:
         """End a server and remove its folder: it is asked to, and then made to."""
         with _handle(process.pid) as send:
-            if self._lives(process) and str(home / process.folder) in _arguments(process.pid):
+            if self._lives(process) and _is_server_of(process, home.name):
                 send(signal.SIGTERM)
                 send(signal.SIGCONT)  # one that was stopped could not hear
                 if not self._wait_for_end(process):
@@ -566,6 +566,12 @@ def _start_time(pid: int) -> str | None:
 def _boot() -> str:
     """What tells apart the times since the start of one machine from those since its next start."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _is_server_of(process: ServerProcess, name: str) -> bool:
+    """Whether a process' command line has its deployment's folder, by whatever path to the store."""
+    folder = f"{ENDPOINTS_KEY}/{name}/{process.folder}"
+    return any(argument.endswith(folder) for argument in _arguments(process.pid))
 
 
 def _arguments(pid: int) -> list[str]:
