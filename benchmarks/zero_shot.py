@@ -10,15 +10,19 @@ and figure.svg. Results are kept in its `.results`: run again after a kill, it g
 
 import argparse
 import os
+import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
-from chronos_assets.models.checkpoints import BUNDLED, describe_model
+from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
+from chronos_assets.timeseries.benchmark import BenchmarkError
 from chronos_assets.timeseries.benchmark_data import BenchmarkData, open_data
 from chronos_assets.timeseries.benchmark_models import chronos_contender, local_contenders, with_unique_names
 from chronos_assets.timeseries.benchmark_report import write_report
 from chronos_assets.timeseries.benchmark_scores import Contender, Result, markdown_tables, read_published
+from chronos_assets.workloads.contract import WorkloadError
 from chronos_assets.workloads.zero_shot import describe, measure
 
 BESIDE = ("chronos-bolt-tiny", "chronos-t5-tiny")
@@ -36,7 +40,7 @@ def kept_or_measured(folder: Path, data: BenchmarkData, name: str, contender: Co
     return result
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, write the files."""
     parser = argparse.ArgumentParser(description="Zero-shot scores of Chronos models, beside published ones.")
     parser.add_argument("folder", nargs="?", default=os.environ.get("CHRONOS_BENCHMARK_DATA", ""))
@@ -46,14 +50,24 @@ def main() -> None:
         "--alone", action="store_true", help="only the models and seasonal naive, no optional libraries"
     )
     parser.add_argument("--output", type=Path, default=Path("store/benchmark-accuracy"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
+    try:
+        run(options)
+    except (BenchmarkError, ModelError, WorkloadError) as error:
+        sys.exit(str(error))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure what no earlier run has, then report."""
     data = open_data(options.folder)
     chronos = [
         chronos_contender(model, describe_model(model).digest, ours=model == BUNDLED) for model in options.models
     ]
     contenders = with_unique_names([*chronos, *local_contenders(optional=not options.alone)])
     sets = options.sets or list(data.tasks)
+    if unknown := sorted(set(sets) - set(data.tasks)):
+        raise BenchmarkError(f"there is no set {', '.join(unknown)}: there are {', '.join(data.tasks)}")
     kept = options.output / ".results"
     kept.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()

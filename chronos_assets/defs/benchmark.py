@@ -116,7 +116,9 @@ def _measure_all(
     for number, (name, task) in enumerate(data.tasks.items(), 1):
         digest = data.digest(name)
         wanted = {contender.identity(task, digest): contender for contender in contenders}
-        present = {identity: result for identity in wanted if (result := _kept(group, identity)) is not None}
+        present = {
+            identity: result for identity in wanted if (result := _kept(group, identity, context.log)) is not None
+        }
         missing = {identity: wanted[identity] for identity in wanted if identity not in present}
         kept += len(present)
         if missing:
@@ -161,12 +163,16 @@ def _located(contender: Contender) -> dict[str, Any]:
     return document
 
 
-def _kept(group: Group, identity: str) -> Result | None:
+def _kept(group: Group, identity: str, log: Any) -> Result | None:
+    from chronos_assets.timeseries.benchmark import BenchmarkError
     from chronos_assets.timeseries.benchmark_scores import Result
 
     try:
         return Result.from_json(group.store.get(_kept_key(identity)))
     except FileNotFoundError:
+        return None
+    except BenchmarkError as error:
+        log.warning(f"{group.store.uri(_kept_key(identity))} is measured again: {error}")
         return None
 
 

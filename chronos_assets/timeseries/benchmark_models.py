@@ -17,7 +17,7 @@ from typing import Final
 from chronos_assets.timeseries.benchmark_scores import SEASONAL_NAIVE, Contender, Kind
 
 NAIVE_PROGRAM: Final = "seasonal-naive"
-CHRONOS_PROGRAM: Final = "chronos"
+CHECKPOINT_PROGRAM: Final = "chronos"
 ETS_PROGRAM: Final = "auto-ets"
 THETA_PROGRAM: Final = "auto-theta"
 FRACAST_PROGRAM: Final = "fracast"
@@ -66,7 +66,7 @@ def chronos_contender(reference: str, digest: str, *, ours: bool) -> Contender:
         ours: whether it was trained by this project, or tuned by this dataset group.
     """
     name = PurePath(reference).name or reference
-    return Contender(name, "ours" if ours else "foundation", CHRONOS_PROGRAM, reference, digest)
+    return Contender(name, "ours" if ours else "foundation", CHECKPOINT_PROGRAM, reference, digest)
 
 
 def with_unique_names(contenders: Sequence[Contender]) -> list[Contender]:

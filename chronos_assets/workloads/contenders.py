@@ -16,7 +16,7 @@ import numpy as np
 from chronos_assets.timeseries.baselines import seasonal_naive, spread_to_quantiles
 from chronos_assets.timeseries.benchmark import LEVELS, Floats
 from chronos_assets.timeseries.benchmark_models import (
-    CHRONOS_PROGRAM,
+    CHECKPOINT_PROGRAM,
     ETS_PROGRAM,
     FRACAST_PROGRAM,
     NAIVE_PROGRAM,
@@ -57,7 +57,7 @@ def open_contender(contender: Contender, horizon: int, season: int, workers: int
         match contender.program:
             case p if p == NAIVE_PROGRAM:
                 return naive_forecasts(horizon, season)
-            case p if p == CHRONOS_PROGRAM:
+            case p if p == CHECKPOINT_PROGRAM:
                 return _chronos(contender.reference, horizon, workers)
             case p if p in (ETS_PROGRAM, THETA_PROGRAM):
                 return _statistical(contender.program, horizon, season)

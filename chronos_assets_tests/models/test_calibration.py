@@ -1,5 +1,6 @@
 """The bundled model's uncertainty: bands that hold what they say, that don't cross, and that widen with time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,7 @@ def test_quantiles_never_cross(bundled: LoadedModel, shared_data: Path) -> None:
 
 def test_the_80_percent_band_covers_about_that_on_real_series(shared_data: Path) -> None:
     """On a few series of half of the sets; the benchmark's own table has the coverage of all."""
-    from dataclasses import replace
-
     data = open_data(str(shared_data / "benchmark"))
     contender = replace(chronos_contender("bundled", "0", ours=True), max_series=60)
     covered = {name: measure(data, name, contender, workers=1).coverage for name in SETS}
-    assert 0.74 < np.mean([share for share in covered.values() if share is not None]) < 0.88, covered
+    assert 0.72 < np.mean([share for share in covered.values() if share is not None]) < 0.9, covered

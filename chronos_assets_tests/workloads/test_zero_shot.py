@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import zero_shot as command
 from chronos_assets.timeseries.benchmark import LEVELS, BenchmarkError
 from chronos_assets.timeseries.benchmark_data import open_data
 from chronos_assets.timeseries.benchmark_models import chronos_contender, local_contenders
@@ -178,3 +179,25 @@ def test_the_channel_comes_before_the_folder(folder: Path, tmp_path: Path) -> No
 def test_parameters_that_are_not_whole_are_named(tmp_path: Path, parameters: dict[str, Any]) -> None:
     with pytest.raises(WorkloadError, match="parameters need set, data and models"):
         zero_shot.main(workspace(tmp_path, **parameters), _Quiet())
+
+
+def test_the_command_reports_and_goes_on_where_it_was(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [str(folder), "--alone", "--models", str(folder_of("bolt")), "--output", str(tmp_path / "out")]
+    command.main([*arguments, "--sets", "monash_m3_yearly"])
+    assert "monash_m3_yearly, bolt: wQL" in capsys.readouterr().out
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / ".results").iterdir()}
+    assert len(kept) == 2
+
+    command.main(arguments)
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {".results", "results.csv", "aggregate.csv", "figure.png", "figure.svg", "tables.md"}
+    tables = (tmp_path / "out" / "tables.md").read_text()
+    assert tables in capsys.readouterr().out
+    assert tables.count("\n| monash_") == 2
+    assert len(list((tmp_path / "out" / ".results").iterdir())) == 4
+    assert all(path.stat().st_mtime_ns == modified for path, modified in kept.items())
+
+    with pytest.raises(SystemExit, match="there is no set nn5"):
+        command.main([*arguments, "--sets", "nn5"])
