@@ -250,6 +250,7 @@ class _Job:
         self.reporter.log(
             f"fine-tuning {self.description.reference} ({self.description.family}, {request.finetune_mode}) for "
             f"{request.max_steps} steps on {said}; validation on {len(validation)} windows of {data.horizon} periods"
+            + ("" if self.description.quantiles else ", few since each takes 100 sampled paths")
         )
         with _Log(self.reporter, sys.stderr) as log:
             done = finetuning.finetune(
@@ -330,7 +331,7 @@ class _Job:
             "holdout": held or None,
             "training_cutoff": held.get("training_end") if trained_on_target else None,
             "validation_end": held.get("validation_end"),
-            "validation_series": len(data.validation),
+            "validated_windows": len(data.validation),
             "curve": [list(point) for point in done.curve],
             "validation": [list(point) for point in done.validation],
             "base_validation_wql": done.base_validation_wql,

@@ -153,7 +153,7 @@ def test_without_series_of_the_user_the_synthetic_ones_validate(tmp_path):
         synthetic=True,
     )
     assert (report["training_cutoff"], report["validation_end"], report["holdout"]) == (None, None, None)
-    assert report["validation_series"] == 5
+    assert report["validated_windows"] == 5
     assert report["hyperparameters"]["mixture"] == {"synthetic": 1.0}
 
 
@@ -162,14 +162,14 @@ def test_the_validation_is_capped_and_chosen_by_the_seed(tmp_path):
         run(tmp_path / f"{seed} {cap}", {**SMALL, "seed": seed, "max_validation_series": cap})
         for seed, cap in ((0, 2), (1, 2), (0, 100))
     ]
-    assert [report["validation_series"] for report in reports] == [4, 4, 8]  # windows: two of each series
+    assert [report["validated_windows"] for report in reports] == [4, 4, 8]  # windows: two of each series
     assert len({report["base_validation_wql"] for report in reports}) == 3
 
 
 def test_a_family_that_samples_validates_on_few_windows(tmp_path):
     parameters = {**SMALL, "validation_windows": 5, "max_steps": 1}
-    assert run(tmp_path / "t5", parameters, family="t5")["validation_series"] == train.SAMPLED_WINDOWS
-    assert run(tmp_path / "bolt", parameters)["validation_series"] == 20
+    assert run(tmp_path / "t5", parameters, family="t5")["validated_windows"] == train.SAMPLED_WINDOWS
+    assert run(tmp_path / "bolt", parameters)["validated_windows"] == 20
 
 
 def test_quantiles_beyond_the_model_are_left_out_of_the_validation(tmp_path):
@@ -184,7 +184,7 @@ KILLED_AT = re.compile(r"'step': (\d+), 'loss'")
 
 
 def test_a_killed_job_goes_on_to_the_same_model(tmp_path):
-    parameters = {**SMALL, "max_steps": 24, "checkpoint_every": 5, "eval_every": 8, "log_every": 1}
+    parameters = {**SMALL, "max_steps": 48, "checkpoint_every": 5, "eval_every": 16, "log_every": 1}
     roots = [lay_out(tmp_path / name, parameters, model=tiny.folder_of("bolt")) for name in ("killed", "whole")]
     command = [sys.executable, "-W", "ignore", "-m", "chronos_assets.workloads.train"]
     process = subprocess.Popen(
@@ -348,4 +348,4 @@ def test_series_of_different_starts_are_cut_at_the_same_period(tmp_path):
     assert execute(train.main, Workspace(root)) == 0
     report = json.loads((root / "output" / "data" / "training.json").read_text())
     assert report["series"] == {"target": 2}
-    assert report["validation_series"] == 5  # the late one has begun by the second validation window
+    assert report["validated_windows"] == 5  # the late one has begun by the second validation window
