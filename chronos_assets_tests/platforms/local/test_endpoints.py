@@ -22,6 +22,8 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets_tests.conftest import REPOSITORY
 
 PACKAGE = "chronos_assets_tests.platforms.local"
+# An endpoint's port follows from its name, and tests may run side by side.
+NAME = f"demand-{os.getpid()}"
 GOLDEN = {"inputs": [{"target": [1, 2, 3]}]}
 
 log = logging.getLogger(__name__)
@@ -37,11 +39,11 @@ def store(tmp_path):
 def endpoints(store):
     endpoints = LocalEndpoints(store, package=PACKAGE, start_seconds=20.0, busy_seconds=5.0, grace_seconds=10.0)
     yield endpoints
-    endpoints.delete("demand")
+    endpoints.delete(NAME)
     assert servers(store) == []
 
 
-def request(version, model="bundled", name="demand", **parameters):
+def request(version, model="bundled", name=NAME, **parameters):
     return EndpointRequest(name, model, version, f"identity of {version}", GOLDEN, parameters)
 
 
@@ -84,28 +86,28 @@ class Hammer:
 
 
 def test_a_deployment_answers_and_outlives_its_caller(endpoints, store):
-    assert endpoints.describe("demand") is None
-    assert endpoints.delete("demand") is False
+    assert endpoints.describe(NAME) is None
+    assert endpoints.delete(NAME) is False
     store.put("models/best/config.json", b"{}")
     state = endpoints.deploy(request("v1", model="models/best"), log)
     assert state.changed
     assert state.healthy
     assert state.url == f"http://127.0.0.1:{state.details['port']}"
-    answer = endpoints.invoke("demand", GOLDEN)
+    answer = endpoints.invoke(NAME, GOLDEN)
     assert (answer["version"], answer["model"]) == ("v1", ["config.json"])
     assert servers(store) == [state.details["process"]]
     assert os.getsid(state.details["process"]) == state.details["process"]
-    document = json.loads(store.get(".endpoints/demand/state.json"))
+    document = json.loads(store.get(f".endpoints/{NAME}/state.json"))
     assert document["current"]["version"] == "v1"
     again = LocalEndpoints(store, package=PACKAGE).deploy(request("v1", model="models/best"), log)
     assert not again.changed
     assert again.details["process"] == state.details["process"]
-    assert endpoints.delete("demand") is True
-    assert endpoints.describe("demand") is None
+    assert endpoints.delete(NAME) is True
+    assert endpoints.describe(NAME) is None
     assert servers(store) == []
     assert list(store.list(".endpoints")) == []
-    with pytest.raises(EndpointError, match="there is no endpoint 'demand'"):
-        endpoints.invoke("demand", GOLDEN)
+    with pytest.raises(EndpointError, match=f"there is no endpoint '{NAME}'"):
+        endpoints.invoke(NAME, GOLDEN)
 
 
 def test_clients_notice_nothing_of_a_deployment(endpoints, store):
@@ -121,7 +123,7 @@ def test_clients_notice_nothing_of_a_deployment(endpoints, store):
     assert errors == []
     assert list(seen) == ["v1", "v2", "v3", "v4"]
     assert min(seen.values()) > 10
-    assert [path.name for path in (store.root / ".endpoints/demand").glob("d*")] == ["d4"]
+    assert [path.name for path in (store.root / f".endpoints/{NAME}").glob("d*")] == ["d4"]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_a_server_that_fails_is_rolled_back_and_the_old_one_goes_on(endpoints, s
         assert "password=hunter2" not in str(caught.value)
     seen, errors = hammer.stop()
     assert (errors, list(seen)) == ([], ["v1"])
-    assert endpoints.describe("demand") == endpoints.deploy(request("v1"), log)
+    assert endpoints.describe(NAME) == endpoints.deploy(request("v1"), log)
     assert servers(store) == [old.details["process"]]
 
 
@@ -154,30 +156,30 @@ def test_a_server_that_is_never_ready_is_given_up(store):
     with pytest.raises(EndpointError, match=r"not ready after 1 s; there is no older one to answer"):
         endpoints.deploy(request("v1", fails="never ready"), log)
     assert servers(store) == []
-    assert endpoints.describe("demand") is None
+    assert endpoints.describe(NAME) is None
 
 
 def test_a_dead_server_is_seen_and_deployed_again_on_its_port(endpoints, store):
     before = endpoints.deploy(request("v1"), log)
     os.kill(before.details["process"], signal.SIGKILL)
     wait_until(lambda: servers(store) == [])
-    assert not endpoints.describe("demand").healthy
-    with pytest.raises(EndpointError, match="demand' does not answer at http"):
-        endpoints.invoke("demand", GOLDEN)
+    assert not endpoints.describe(NAME).healthy
+    with pytest.raises(EndpointError, match=f"{NAME}' does not answer at http"):
+        endpoints.invoke(NAME, GOLDEN)
     after = endpoints.deploy(request("v1"), log)
     assert after.changed
     assert after.url == before.url
-    assert endpoints.invoke("demand", GOLDEN)["version"] == "v1"
+    assert endpoints.invoke(NAME, GOLDEN)["version"] == "v1"
 
 
 def test_a_server_that_hangs_is_replaced_on_its_port(endpoints, monkeypatch, store):
     monkeypatch.setattr(endpoints_module, "_PING_SECONDS", 0.3)
     before = endpoints.deploy(request("v1"), log)
     os.kill(before.details["process"], signal.SIGSTOP)
-    assert not endpoints.describe("demand").healthy
+    assert not endpoints.describe(NAME).healthy
     after = endpoints.deploy(request("v2"), log)
     assert after.url == before.url
-    assert endpoints.invoke("demand", GOLDEN)["version"] == "v2"
+    assert endpoints.invoke(NAME, GOLDEN)["version"] == "v2"
     assert servers(store) == [after.details["process"]]
 
 
@@ -188,7 +190,7 @@ def test_a_port_that_another_program_took_is_left_to_it(endpoints, store):
     with socket.create_server(("127.0.0.1", before.details["port"])):
         after = endpoints.deploy(request("v1"), log)
         assert after.url != before.url
-        assert endpoints.invoke("demand", GOLDEN)["version"] == "v1"
+        assert endpoints.invoke(NAME, GOLDEN)["version"] == "v1"
 
 
 POINTS = ("started", "recorded", "tried", "taken over", "committed", "retired")
@@ -245,11 +247,11 @@ def test_a_deployment_killed_at_any_moment_costs_no_request_and_leaves_no_proces
             expected = f"v{number}"
         # Whoever is not in use finds out by itself.
         wait_until(lambda: len(servers(store)) == 1)
-        state = endpoints.describe("demand")
+        state = endpoints.describe(NAME)
         assert (point, state.version, state.healthy) == (point, expected, True)
-        assert endpoints.invoke("demand", GOLDEN)["version"] == expected
+        assert endpoints.invoke(NAME, GOLDEN)["version"] == expected
     last = endpoints.deploy(request("v9"), log)
-    assert endpoints.invoke("demand", GOLDEN)["version"] == "v9"
+    assert endpoints.invoke(NAME, GOLDEN)["version"] == "v9"
     assert servers(store) == [last.details["process"]]
     seen, errors = hammer.stop()
     assert errors == []
@@ -299,7 +301,7 @@ def test_a_new_server_that_dies_at_once_gives_the_port_back_to_the_old_one(endpo
     with pytest.raises(EndpointError, match=r"killed by SIGKILL.*v1 still answers"):
         endpoints.deploy(request("v2"), log)
     monkeypatch.undo()
-    state = endpoints.describe("demand")
+    state = endpoints.describe(NAME)
     assert (state.version, state.healthy) == ("v1", True)
     _, errors = hammer.stop()
     # Connections that the dead one had accepted are lost, and no other.
@@ -317,10 +319,10 @@ def test_two_deployments_at_once_take_turns(endpoints, store):
         thread.start()
     for thread in threads:
         thread.join()
-    assert {state.url for state in results.values()} == {endpoints.describe("demand").url}
+    assert {state.url for state in results.values()} == {endpoints.describe(NAME).url}
     assert len(servers(store)) == 1
     with (
-        locked_file(store.root / ".endpoints/demand.lock"),
+        locked_file(store.root / f".endpoints/{NAME}.lock"),
         pytest.raises(EndpointError, match="deployed or deleted by another run"),
     ):
         LocalEndpoints(store, package=PACKAGE, busy_seconds=0.2).deploy(request("v4"), log)
@@ -328,7 +330,7 @@ def test_two_deployments_at_once_take_turns(endpoints, store):
 
 def test_no_other_process_is_ever_touched(endpoints, store):
     endpoints.deploy(request("v1"), log)
-    home = store.root / ".endpoints/demand"
+    home = store.root / f".endpoints/{NAME}"
     bystander = subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()", str(home)], stdin=subprocess.PIPE
     )
@@ -342,7 +344,7 @@ def test_no_other_process_is_ever_touched(endpoints, store):
         ]
         (home / "state.json").write_text(json.dumps(state))
         endpoints.deploy(request("v2"), log)
-        assert endpoints.delete("demand")
+        assert endpoints.delete(NAME)
         assert bystander.poll() is None
     finally:
         bystander.communicate(b"")
@@ -366,7 +368,7 @@ def test_odd_names_are_refused(endpoints, name):
 
 
 def test_a_state_that_is_not_one_is_named(endpoints, store):
-    store.put(".endpoints/demand/state.json", b"[]")
+    store.put(f".endpoints/{NAME}/state.json", b"[]")
     with pytest.raises(EndpointError, match=r"state\.json is not an endpoint's state.*remove that file"):
-        endpoints.describe("demand")
-    store.delete(".endpoints/demand/state.json")
+        endpoints.describe(NAME)
+    store.delete(f".endpoints/{NAME}/state.json")
