@@ -150,11 +150,13 @@ class HubData:
         """See `BenchmarkData`; that of the first row's timestamps."""
         import pandas as pd
 
-        _, timestamps = next(self._rows(name), (None, None))
-        frequency = None if timestamps is None else pd.DatetimeIndex(timestamps).to_period().freqstr
-        if not frequency:
-            raise BenchmarkError(f"set {name} of {self.repository}: its first series has no regular timestamps")
-        return str(frequency)
+        _, timestamps = next(self._rows(name), (None, ()))
+        try:
+            return str(pd.DatetimeIndex(timestamps).to_period().freqstr)
+        except (ValueError, TypeError) as error:
+            raise BenchmarkError(
+                f"set {name} of {self.repository}: the timestamps of its first series have no frequency: {error}"
+            ) from error
 
     def count(self, name: str) -> int:
         """See `BenchmarkData`."""

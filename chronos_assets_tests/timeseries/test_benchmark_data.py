@@ -153,6 +153,12 @@ def test_a_snapshot_of_the_hub_is_read_from_the_cache(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="has no Parquet files of set ercot"):
         data.count("ercot")
 
+    short = pa.table({"timestamp": [[np.datetime64("2024-01-01", "ms")]], "target": [[1.0]]})
+    for name, empty in (("m5", short), ("nn5", short[:0])):
+        snapshot(tmp_path, name, [empty])
+        with pytest.raises(BenchmarkError, match=f"set {name} .* have no frequency"):
+            data.frequency(name)
+
 
 def test_a_hub_that_cannot_be_reached_says_what_to_do_instead(tmp_path: Path) -> None:
     data = HubData(cache=tmp_path / "empty")
