@@ -19,6 +19,7 @@ import sqlite3
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,19 @@ class Study:
         with made.open("rb") as file:
             os.fsync(file)
         os.replace(made, path)
+
+    @staticmethod
+    def is_in(path: Path, name: str) -> bool:
+        """Whether a file is a sound database, with a study of this name."""
+        with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
+            try:
+                sound = connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
+                found = connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (name,)).fetchone()
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                    raise
+                return False
+        return sound and found is not None
 
     def close(self) -> None:
         """Let go of the file."""

@@ -133,12 +133,14 @@ class LocalTuning:
         asked = _asked(request, inputs)
         path = folder / STUDY_FILE
         if path.exists():
-            study = Study(path, request.name, request.ranges, request.random_seed)
-            obstacle = _obstacle(study, asked, folder)
-            if obstacle is None:
-                return study
-            study.close()
-            log.info(f"search {request.name} starts afresh: {obstacle}")
+            obstacle: str | None = f"{path} is damaged"
+            if Study.is_in(path, request.name):
+                study = Study(path, request.name, request.ranges, request.random_seed)
+                obstacle = _obstacle(study, asked, folder)
+                if obstacle is None:
+                    return study
+                study.close()
+            log.warning(f"search {request.name} starts afresh: {obstacle}")
             path.unlink()
         if folder.exists():
             shutil.rmtree(folder)

@@ -366,6 +366,16 @@ def test_a_study_that_was_being_made_when_killed_is_made_anew(tuning, store):
     assert result.best.number == 0
 
 
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: b"x" * 100, lambda content: content[:20_000]])
+def test_a_search_whose_file_is_damaged_starts_afresh(tuning, store, damage):
+    tune(tuning, request(1, max_steps=1), keep=True)
+    path = folder(store) / "study.db"
+    path.write_bytes(damage(path.read_bytes()))
+    result, log = tune(tuning, request(1, max_steps=1))
+    assert log.those("starts afresh: .*study.db is damaged")
+    assert (result.resumed, result.best.number) == (0, 0)
+
+
 def test_optuna_keeps_quiet(tuning, caplog, capfd):
     with caplog.at_level(logging.INFO):
         tune(tuning, request(2, max_steps=1))
