@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
+from chronos_assets_tests.defs.test_training_line import TRAINING, noisy_rows
 from chronos_assets_tests.models.tiny import folder_of
 
 Result = subprocess.CompletedProcess[str]
@@ -77,6 +78,41 @@ def test_run_publishes_and_tells_where_then_does_nothing_when_nothing_is_new(tmp
     unknown = _run(tmp_path, "query", "client_z", "--data", str(data))
     assert unknown.returncode == 1
     assert "client_a" in unknown.stderr
+
+
+def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Path) -> None:
+    (data / "params.json").write_text(json.dumps(PARAMS | {"Chronos": {"Training": TRAINING}}))
+    (data / "train" / "demand.csv").write_text(noisy_rows(10))
+    arguments = ("--data", str(data))
+    try:
+        first = _run(tmp_path, "run", *arguments, "--backtest-windows", "1")
+        assert first.returncode == 0, first.stderr
+        rows = {line[2:16].strip(): line[17:] for line in first.stdout.splitlines() if line.startswith("  ")}
+        assert rows["trials"].startswith("2; best: learning_rate ")
+        assert rows["gate"].startswith("Approved: test wQL ")
+        assert rows["version"] == "Shop/1"
+        assert rows["model"].startswith("Shop/1 ")
+        assert rows["endpoint"].startswith("http://127.0.0.1:")
+        assert rows["sample"].startswith(("a: mean ", "b: mean "))
+
+        again = _run(tmp_path, "run", *arguments, "--backtest-windows", "1")
+        assert "Nothing new" in again.stdout, again.stdout
+        assert "Shop/1" in _run(tmp_path, "endpoint", "status", *arguments).stdout
+        listed = _run(tmp_path, "model", "list", *arguments).stdout
+        assert listed.startswith("*   1  Approved")
+        rejected = _run(tmp_path, "model", "reject", "1", "--reason", "just so", *arguments)
+        assert rejected.returncode == 0, rejected.stderr
+        assert "just so" in rejected.stdout
+        assert "zero-shot" in _run(tmp_path, "endpoint", "status", *arguments).stdout
+        for wrong, words in ((("reject",), "needs the number"), (("roll-back",), "no version of Shop is approved")):
+            refused = _run(tmp_path, "model", *wrong, *arguments)
+            assert refused.returncode == 1
+            assert words in refused.stderr
+            assert "Traceback" not in refused.stderr
+    finally:
+        stopped = _run(tmp_path, "endpoint", "stop", *arguments)
+    assert "endpoint Shop stopped" in stopped.stdout
+    assert "none" in _run(tmp_path, "endpoint", "status", *arguments).stdout
 
 
 def test_a_run_killed_at_any_time_is_completed_by_the_next(tmp_path: Path, data: Path) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -273,31 +274,37 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
     search = search_identity(group)
     trials: dict[str, tuple[Trial, ...]] = {}
     candidates, resumed = [], 0
-    for reference, start in _starting_points(group, setup).items():
-        request = TuningRequest(
-            name=job_name("tune", *group.settings.key_prefix, setup.name, reference, search),
-            hyperparameters=training_hyperparameters(setup, reference),
-            ranges=setup.training.ranges,
-            inputs={**_training_inputs(setup), **({"model": start.folder} if start.reference != reference else {})},
-            max_jobs=setup.training.max_jobs,
-            max_parallel_jobs=setup.training.max_parallel_jobs,
-            random_seed=setup.training.random_seed,
-        )
-        with group.tuning.tune(context, request) as result:
+    # A search lets go of its trials when its block ends: none does before all that came of them is written.
+    with ExitStack() as searches:
+        for reference, start in _starting_points(group, setup).items():
+            result = searches.enter_context(group.tuning.tune(context, _search(group, setup, search, reference, start)))
             trials[reference] = result.trials
             resumed += result.resumed
             candidate = _publish_candidate(group, setup, reference, start, result.best)
             candidates.append(candidate | {"trials": [_trial_document(trial) for trial in result.trials]})
-    best = min(range(len(candidates)), key=lambda number: candidates[number]["objective"])
-    document = {
-        "search": search,
-        "data_version": setup.data_version,
-        "synthetic_version": synthetic["data_version"],
-        "best": best,
-        "candidates": candidates,
-    }
-    group.store.put(TUNED_KEY, (json.dumps(document, indent=1) + "\n").encode())
+        document = {
+            "search": search,
+            "data_version": setup.data_version,
+            "synthetic_version": synthetic["data_version"],
+            "best": min(range(len(candidates)), key=lambda number: candidates[number]["objective"]),
+            "candidates": candidates,
+        }
+        group.store.put(TUNED_KEY, (json.dumps(document, indent=1) + "\n").encode())
     return Tuned(trials, document, resumed)
+
+
+def _search(group: Group, setup: Setup, search: str, reference: str, start: ModelDescription) -> TuningRequest:
+    """The request for one base model."""
+    training = setup.training
+    return TuningRequest(
+        name=job_name("tune", *group.settings.key_prefix, setup.name, reference, search),
+        hyperparameters=training_hyperparameters(setup, reference),
+        ranges=training.ranges,
+        inputs={**_training_inputs(setup), **({"model": start.folder} if start.reference != reference else {})},
+        max_jobs=training.max_jobs,
+        max_parallel_jobs=training.max_parallel_jobs,
+        random_seed=training.random_seed,
+    )
 
 
 def training_hyperparameters(setup: Setup, reference: str) -> dict[str, Any]:

@@ -53,15 +53,15 @@ def tuned(group: Group, made: Tuned) -> Metadata:
     return {
         "trials": table(
             {
-                "base_model": "string",
                 "trial": "int",
-                "state": "string",
-                "hyperparameters": "string",
+                "best": "bool",
                 "validation_wql": "float",
+                "hyperparameters": "string",
+                "state": "string",
+                "base_model": "string",
                 "last_loss": "float",
                 "steps": "int",
                 "seconds": "float",
-                "best": "bool",
                 "reason": "string",
             },
             _trial_rows(made, best),
@@ -108,11 +108,11 @@ def package(group: Group, made: Packaged) -> Metadata:
         "wql": "float",
         "mase": "float",
         "coverage": "float",
-        "relative": "float",
+        "verdict": "string",
         "difference": "float",
         "low": "float",
         "high": "float",
-        "verdict": "string",
+        "relative": "float",
     }
     rows = (
         {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()} for row in made.decision.rows

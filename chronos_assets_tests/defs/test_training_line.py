@@ -13,6 +13,7 @@ import pytest
 from chronos_assets.defs import steps, training, versions
 from chronos_assets.defs.local_run import run_main_job
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
+from chronos_assets_tests.defs.test_sensors import Daemon
 from chronos_assets_tests.models.tiny import folder_of
 
 LINE = ["synthetic_dataset", "tuned_checkpoints", "model_package", "endpoint"]
@@ -146,6 +147,46 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     history = line.group.registry.versions("Shop")[1].history
     assert [entry["status"] for entry in history] == ["Rejected", "Approved", "Rejected"]
     assert "seasonal naive" in history[0]["reason"]
+
+
+def register(line: Line, *, data_version: str, age_days: float) -> None:
+    created = datetime.now(UTC) - timedelta(days=age_days)
+    line.group.registry.register(
+        "Shop",
+        model="models/Shop-none",
+        identity=f"{data_version} {age_days}",
+        document={"created": created.isoformat(), "data_version": data_version, "metrics": {"wql": 0.1}},
+        status="Rejected",
+        reason="for the test",
+    )
+
+
+def test_the_sensor_asks_for_a_training_once_and_says_why_not(line: Line) -> None:
+    daemon = Daemon(line)
+    assert line.run(["target_time_series"]).success
+    requests = {request.job_name: request for request in daemon.tick("new_data_sensor").run_requests or ()}
+    assert set(requests) == {"refresh_forecasts", "retrain"}
+    assert requests["retrain"].tags["chronos/reason"] == "no version has been registered yet"
+
+    # The run that the daemon makes of it is on its way: nothing is asked for twice.
+    run = line.instance.create_run_for_job(
+        line.definitions.resolve_job_def("retrain"),
+        tags={"dagster/run_key": str(requests["retrain"].run_key), "dagster/sensor_name": "new_data_sensor"},
+    )
+    plan = daemon.tick("new_data_sensor")
+    assert "retrain" not in {request.job_name for request in plan.run_requests or ()}
+    line.instance.report_run_canceled(run)
+    assert "retrain" not in {request.job_name for request in daemon.tick("new_data_sensor").run_requests or ()}
+
+    manifest = steps.require_manifest(line.group)
+    register(line, data_version=manifest.data_version, age_days=30)
+    assert training.is_due(line.group, datetime.now(UTC).replace(tzinfo=None)) == (
+        False,
+        "Shop/1 (Rejected) was trained on the data that are there",
+    )
+    register(line, data_version="other", age_days=8)
+    requests = {request.job_name: request for request in daemon.tick("new_data_sensor").run_requests or ()}
+    assert "Shop/2 is 8.0 days old" in requests["retrain"].tags["chronos/reason"]
 
 
 def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> None:
