@@ -6,10 +6,10 @@ DATA ?=
 PORT ?= 3000
 DATA_FLAG := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: help install run ui test lint check bench clean
+.PHONY: help install run ui test lint check bench bench-accuracy clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 install: $(INSTALLED) ## make .venv and install from the lock
 
@@ -40,6 +40,9 @@ check: install ## load and validate the Dagster definitions
 
 bench: install ## every benchmark, small sizes; see benchmarks/README.md for the full ones
 	$(BIN)/python -m benchmarks
+
+bench-accuracy: install ## base models on the Chronos benchmark: DATA=<folder with its sets>, else from the Hub
+	$(BIN)/python -m benchmarks.zero_shot $(if $(DATA),"$(DATA)")
 
 clean: ## remove the environment and caches (never a store)
 	rm -rf .venv .mypy_cache .ruff_cache

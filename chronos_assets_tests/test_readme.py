@@ -47,9 +47,9 @@ def _subcommands() -> dict[str, argparse.ArgumentParser]:
 
 def test_every_make_target_is_told_and_there() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
     assert targets == set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # type: ignore[index]
-    assert set(re.findall(r"\bmake ([a-z]+)\b(?=[ `\n])", _commands())) == targets
+    assert set(re.findall(r"\bmake ([a-z-]+)\b(?=[ `\n])", _commands())) == targets
 
 
 def _commands() -> str:

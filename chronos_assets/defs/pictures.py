@@ -8,21 +8,16 @@ which would keep it.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chronos_assets.platforms.base import Trial
-
-PNG_LIMIT = 30_000  # bytes, of a picture in the event log
+from chronos_assets.timeseries.figures import to_small_png
 
 _SIZE = (8.0, 3.6)  # inches
-_DPIS = (110, 96, 84, 72, 60, 48)  # the sharpest that fits is taken
 _POINTS = 60  # of a curve; more are not told apart
 _NAMED = 6  # trials that the legend names
 
@@ -89,7 +84,7 @@ def loss_curves_png(trials: Sequence[Trial], *, base_validation: float | None = 
             fontsize=8,
             frameon=False,
         )
-    return _png(figure)
+    return to_small_png(figure)
 
 
 def _lines(trials: Sequence[Trial]) -> list[_Line]:
@@ -165,50 +160,3 @@ def _finish(axes: Any, title: str, curves: Iterable[Curve], shown: Curve) -> Non
     high = max([min(max(values), low + 2 * (float(np.quantile(values, 0.95)) - low)), *certain])
     room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - room, high + room)
-
-
-def _png(figure: Any) -> bytes:
-    """The figure in the highest resolution that isn't too large."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    data = b""
-    for dpi in _DPIS:
-        figure.set_dpi(dpi)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        data = indexed_png(np.asarray(canvas.buffer_rgba())[..., :3])
-        if len(data) <= PNG_LIMIT:
-            break
-    return data
-
-
-def indexed_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A picture (height, width, 3) as a PNG with a palette of up to 256 colors, a third of the size of one without.
-
-    As many levels of red, green and blue are kept as fit in the palette, 16 at most; black and white are always kept.
-    https://www.w3.org/TR/png-3/
-    """
-    height, width, _ = pixels.shape
-    for levels in (16, 12, 8, 6):  # with 6 there are no more than 216 colors
-        level = np.rint(pixels.astype(np.float64) * ((levels - 1) / 255)).astype(np.int64)
-        codes, places = np.unique((level * [levels**2, levels, 1]).sum(axis=2), return_inverse=True)
-        if len(codes) <= 256:
-            break
-    palette = np.stack([codes // levels**2, codes // levels % levels, codes % levels], axis=1)
-    colors = np.rint(palette * (255 / (levels - 1))).astype(np.uint8)
-    rows = np.zeros((height, width + 1), np.uint8)  # each begins with 0: no filter
-    rows[:, 1:] = places.reshape(height, width)
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        _chunk(kind, data)
-        for kind, data in (
-            (b"IHDR", header),
-            (b"PLTE", colors.tobytes()),
-            (b"IDAT", zlib.compress(rows.tobytes(), 9)),
-            (b"IEND", b""),
-        )
-    )
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -6,7 +6,6 @@ which would keep figures alive and look for a screen.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -16,8 +15,6 @@ from chronos_assets.timeseries.benchmark_scores import Aggregate, Kind
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-MAX_PNG_BYTES = 30_000  # what metadata of an asset may hold of a picture
 
 _INK, _MUTED, _GRID = "#1f2933", "#66727f", "#d5dbe1"
 # Told apart by the colour blind, too. A bar of one colour also keeps the picture small.
@@ -35,7 +32,6 @@ _LEGEND: Final[Mapping[Kind, str]] = {
     "local statistical": "local statistical",
 }
 _PANELS = (("relative_wql", "wQL: probabilistic forecast"), ("relative_mase", "MASE: point forecast"))
-_PALETTE = 64  # colours of a PNG: a few, and the greys at the edges of letters
 _BAR = 0.72
 _WIDTH, _ROW, _FRAME = 8.0, 0.245, 1.25  # inches: whole figure, a bar, everything but the bars
 
@@ -129,39 +125,3 @@ def _draw_note(figure: Figure, *, starred: bool) -> None:
     if starred:
         note += "   * some of the series of large sets, or fewer sets"
     figure.text(0.012, 0.15 / figure.get_figheight(), note, fontsize=7, color=_MUTED, va="center")
-
-
-def to_svg(figure: Figure) -> bytes:
-    """The figure as SVG: the same bytes for the same scores."""
-    import matplotlib
-
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "chronos-assets", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def to_png(figure: Figure, *, dots_per_inch: int = 200) -> bytes:
-    """The figure as PNG of 64 colours, 1,600 pixels wide unless told otherwise: the same bytes for the same scores."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dots_per_inch)
-    buffer.seek(0)
-    picture = io.BytesIO()
-    with Image.open(buffer) as image:
-        image.convert("RGB").quantize(_PALETTE, dither=Image.Dither.NONE).save(picture, format="png", optimize=True)
-    return picture.getvalue()
-
-
-def to_small_png(figure: Figure, limit: int = MAX_PNG_BYTES) -> bytes:
-    """The figure as PNG of at most `limit` bytes, as many pixels as that allows and 1,000 wide at most.
-
-    Raises:
-        ValueError: not even 40 dots per inch fit.
-    """
-    for dots_per_inch in (125, 115, 105, 95, 80, 60, 40):
-        picture = to_png(figure, dots_per_inch=dots_per_inch)
-        if len(picture) <= limit:
-            return picture
-    raise ValueError(f"the figure takes more than {limit} bytes at 40 dots per inch")

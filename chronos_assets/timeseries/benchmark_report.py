@@ -31,7 +31,7 @@ def write_report(folder: Path, results: Sequence[Result], published: Sequence[Re
         results: measured ones.
         published: those of other people on the same sets, with no number where theirs is not known.
     """
-    from chronos_assets.timeseries.benchmark_figure import to_png, to_svg
+    from chronos_assets.timeseries.figures import to_png, to_svg
 
     folder.mkdir(parents=True, exist_ok=True)
     every = [*results, *published]
@@ -44,7 +44,7 @@ def write_report(folder: Path, results: Sequence[Result], published: Sequence[Re
 
 def small_figure(results: Sequence[Result], published: Sequence[Result]) -> bytes:
     """The figure as a PNG that fits into metadata."""
-    from chronos_assets.timeseries.benchmark_figure import to_small_png
+    from chronos_assets.timeseries.figures import to_small_png
 
     return to_small_png(_figure([*results, *published]))
 

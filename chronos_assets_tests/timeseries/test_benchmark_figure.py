@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from chronos_assets.timeseries.benchmark_data import open_data
-from chronos_assets.timeseries.benchmark_figure import MAX_PNG_BYTES, draw, to_png, to_small_png, to_svg
+from chronos_assets.timeseries.benchmark_figure import draw
 from chronos_assets.timeseries.benchmark_report import small_figure, write_report
 from chronos_assets.timeseries.benchmark_scores import Aggregate, Kind, Result, aggregate, read_published
+from chronos_assets.timeseries.figures import MAX_PNG_BYTES, to_png, to_small_png, to_svg
 
 
 def item(model: str, kind: Kind, wql: float, mase: float, *, sampled: bool = False) -> Aggregate:
