@@ -189,17 +189,14 @@ class Forecaster:
                 continue
             scaled[index] = item
         batches = list(self._batches(scaled, groups))
-        with _single_threaded(), ThreadPoolExecutor(max_workers=self.workers) as pool:
-            jobs = [
-                pool.submit(self._run, [scaled[i] for i in batch], [seeds[i] if seeds else i for i in batch])
-                for batch in batches
-            ]
-            for batch, job in zip(batches, jobs, strict=True):
-                batch_quantiles, batch_mean, batch_crossed = job.result()
-                crossed[batch] = batch_crossed
-                for row, index in enumerate(batch):
-                    quantiles[index] = scaled[index].restore(batch_quantiles[row])
-                    mean[index] = scaled[index].restore(batch_mean[row])
+        made = self._run_all(
+            [([scaled[i] for i in batch], [seeds[i] if seeds else i for i in batch]) for batch in batches]
+        )
+        for batch, (batch_quantiles, batch_mean, batch_crossed) in zip(batches, made, strict=True):
+            crossed[batch] = batch_crossed
+            for row, index in enumerate(batch):
+                quantiles[index] = scaled[index].restore(batch_quantiles[row])
+                mean[index] = scaled[index].restore(batch_mean[row])
         for index in scaled:
             if not (np.isfinite(quantiles[index]).all() and np.isfinite(mean[index]).all()):
                 quantiles[index], mean[index] = np.nan, np.nan
@@ -242,6 +239,19 @@ class Forecaster:
 
     def _bucket(self, length: int) -> int:
         return next(bucket for bucket in self._buckets if bucket >= length)
+
+    def _run_all(
+        self, batches: Sequence[tuple[Sequence[Scaled], Sequence[int]]]
+    ) -> Iterator[tuple[Floats, Floats, NDArray[np.int64]]]:
+        """What `_run` makes of each batch, in order; of a lone one in this thread, since a new one costs milliseconds."""
+        with _single_threaded():
+            if len(batches) == 1:
+                yield self._run(*batches[0])
+                return
+            with ThreadPoolExecutor(max_workers=self.workers) as pool:
+                jobs = [pool.submit(self._run, *batch) for batch in batches]
+                for job in jobs:
+                    yield job.result()
 
     def _run(self, items: Sequence[Scaled], seeds: Sequence[int]) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """Scaled quantiles (n, horizon, W), means (n, horizon) and number of crossed periods (n,) of one batch."""
