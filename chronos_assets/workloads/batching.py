@@ -3,8 +3,8 @@
 Belongs here: who waits, for how long, who shares a pass, who is turned away. Does not belong here: what a pass is; to
 this module it is a function from a list of items to a list of answers.
 
-- **Bounded wait.** The first item waits for others up to `wait_seconds`, and not at all while a pass is under way: what
-  arrives meanwhile is the next batch.
+- **Bounded wait.** The first item waits for others up to `wait_seconds`, and not at all while a pass is under way (what
+  arrives meanwhile is the next batch) or after a pass that had no company: a lone client never waits twice.
 - **Bounded queue.** Beyond `queue_length` a request is turned away at once (`Overloaded`, with the seconds after which
   it is worth another try). One that is larger than the queue gets in only when nobody waits.
 - **Fair.** A request of many items gives way after `share` of them to those that came later.
@@ -91,6 +91,7 @@ class MicroBatcher(Generic[Key, Item, Answer]):
         self._seconds_per_item = 0.01
         self._task: asyncio.Task[None] | None = None
         self._busy = 0
+        self._company = True
 
     @property
     def waiting(self) -> int:
@@ -140,12 +141,14 @@ class MicroBatcher(Generic[Key, Item, Answer]):
             answers = await loop.run_in_executor(self._worker, self._answers, batch[0][0].key, items)
             self._seconds_per_item += 0.2 * ((loop.time() - started) / len(items) - self._seconds_per_item)
             self._busy = 0
+            self._company = len({id(entry) for entry, _ in batch}) > 1 or bool(self._entries)
             for (entry, index), answer in zip(batch, answers, strict=True):
                 _give(entry, index, answer)
 
     async def _gather(self, now: float) -> None:
         """Wait until the oldest item has waited long enough, or a batch is full."""
-        until = min((entry.arrived for entry in self._entries), default=now) + self._wait_seconds
+        wait_seconds = self._wait_seconds if self._company else 0.0
+        until = min((entry.arrived for entry in self._entries), default=now) + wait_seconds
         while (left := until - asyncio.get_running_loop().time()) > 0 and self.waiting < self._batch_size:
             self._arrival.clear()
             try:

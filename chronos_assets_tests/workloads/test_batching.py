@@ -67,6 +67,23 @@ def test_a_lone_item_waits_no_longer_than_the_bound():
     assert 0.2 <= seconds < 1.0
 
 
+def test_a_lone_client_never_waits_twice():
+    async def scenario(batcher, _):
+        await batcher.submit("k", [1])
+        started = asyncio.get_running_loop().time()
+        for number in range(5):
+            await batcher.submit("k", [number])
+        lone = asyncio.get_running_loop().time() - started
+        # Once two have met, the next one waits again.
+        await asyncio.gather(batcher.submit("k", [1]), batcher.submit("k", [2]))
+        started = asyncio.get_running_loop().time()
+        await batcher.submit("k", [1])
+        return lone, asyncio.get_running_loop().time() - started
+
+    (lone, again), _ = together(scenario, wait_seconds=0.3)
+    assert lone < 0.3 <= again
+
+
 def test_what_arrives_during_a_pass_is_the_next_batch_without_another_wait():
     async def scenario(batcher, passes):
         passes.free.clear()
