@@ -142,5 +142,6 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "workloads/generate.py",
         "workloads/pretrain.py",
         "workloads/serve.py",
+        "workloads/train.py",
         "models/checkpoints.py",
     }

@@ -57,6 +57,7 @@ import hashlib
 import heapq
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -64,6 +65,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, get_args
+
+# Threads of torch that sleep when idle: those that spin take a shared machine four times the work. Read when torch is
+# first loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
