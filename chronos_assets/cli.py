@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.base import RegistryError, StoreError
+from chronos_assets.platforms.base import StoreError
 from chronos_assets.platforms.notice import one_line
 from chronos_assets.settings import Settings, SettingsError
 
@@ -307,7 +307,7 @@ def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     if result.training_failure:
         return [("training", f"FAILED: {one_line(result.training_failure)}")]
     name = training.package_group(group)
-    tuned, registered = training.read_tuned(group), group.registry.versions(name)
+    tuned, registered = training.read_tuned(group), versions.registered(group, name)
     if tuned is None or not registered:
         return [("training", result.training)]
     best, newest = tuned["candidates"][tuned["best"]], registered[-1]
@@ -427,7 +427,7 @@ def _model(options: argparse.Namespace) -> int:
             action = options.action.replace("-", "_")
             training.decide_version(group, action, options.version, by=by, reason=options.reason, log=_Printer())
         _print_versions(group)
-    except (dg.Failure, RegistryError) as error:
+    except dg.Failure as error:
         raise UsageError(str(error)) from error
     return 0
 
@@ -436,7 +436,7 @@ def _print_versions(group: Group) -> None:
     from chronos_assets.defs import training, versions
 
     name = training.package_group(group)
-    registered = group.registry.versions(name)
+    registered = versions.registered(group, name)
     if not registered:
         print(f"no version of {name} is registered yet: `make run` trains one")
         return

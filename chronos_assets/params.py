@@ -163,6 +163,11 @@ class ForecastParams:
         return self.dataset_group if self.item_column is None else None
 
     @property
+    def package_group(self) -> str:
+        """Name of the model package group: the dataset group's, with hyphens for underscores, as SageMaker wants it."""
+        return self.dataset_group.replace("_", "-").rstrip("-")
+
+    @property
     def digest(self) -> str:
         """SHA-256, in canonical form, of what the dataset and a forecast by a given model depend on.
 

@@ -326,7 +326,7 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
 
     params = read_params(group)
     require_manifest(group)
-    model = model_in_use(group, params.dataset_group)
+    model = model_in_use(group, params.package_group)
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     request = JobRequest(
@@ -420,12 +420,12 @@ def _end(manifest: Mapping[str, Any]) -> datetime:
 def recipe(group: Group) -> str:
     """Digest of what a forecast would be made with now, beside the data; `dg.Failure` if that can't be read."""
     params = read_params(group)
-    return f"{model_in_use(group, params.dataset_group).digest}:{params.digest}"
+    return f"{model_in_use(group, params.package_group).digest}:{params.digest}"
 
 
 def forecast_states(group: Group) -> dict[str, ForecastState]:
     """The forecast that each partition has, by partition key; `dg.Failure` if parameters or model can't be read."""
-    model = model_in_use(group, read_params(group).dataset_group)
+    model = model_in_use(group, read_params(group).package_group)
     return {
         key: ForecastState(
             version=version,

@@ -21,7 +21,7 @@ import dagster as dg
 from chronos_assets.defs import steps
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.policy import LiveAccuracy, NewestVersion, training_due
-from chronos_assets.defs.versions import ModelInUse, model_in_use, version_in_use
+from chronos_assets.defs.versions import ModelInUse, model_in_use, registered, version_in_use
 from chronos_assets.params import quantile_name
 from chronos_assets.platforms.base import (
     EndpointError,
@@ -64,7 +64,7 @@ class Setup:
     Attributes:
         params: None without a dataset.
         data_version: of the dataset; empty without one.
-        name: of the dataset group, and so of the model package group.
+        name: of the model package group.
     """
 
     params: ForecastParams | None
@@ -96,19 +96,19 @@ def read_setup(group: Group) -> Setup:
         params=params if manifest is not None else None,
         training=params.training,
         data_version=manifest.data_version if manifest is not None else "",
-        name=params.dataset_group,
+        name=params.package_group,
         horizon=params.horizon,
         quantiles=params.quantiles or DEFAULT_QUANTILES,
     )
 
 
 def package_group(group: Group) -> str:
-    """Name of the model package group: the dataset group's."""
+    """Name of the model package group; see `ForecastParams.package_group`."""
     return read_setup(group).name
 
 
 def endpoint_name(group: Group) -> str:
-    """Name of the endpoint: the dataset group's, with hyphens for what an endpoint's name can't have."""
+    """Name of the endpoint: the model package group's, behind the key prefix; no underscores, as SageMaker wants it."""
     return "-".join([*group.settings.key_prefix, package_group(group)]).replace("_", "-").strip("-")[:63].rstrip("-")
 
 
@@ -146,11 +146,7 @@ def is_due(group: Group, now: datetime) -> tuple[bool, str]:
         dg.Failure: parameters or registry can't be read.
     """
     setup = read_setup(group)
-    try:
-        versions = group.registry.versions(setup.name)
-        usable = version_in_use(group, setup.name)
-    except RegistryError as error:
-        raise dg.Failure(str(error)) from error
+    versions, usable = registered(group, setup.name), version_in_use(group, setup.name)
     due, reason = training_due(
         setup.training,
         data_version=setup.data_version or None,
@@ -164,9 +160,13 @@ def is_due(group: Group, now: datetime) -> tuple[bool, str]:
 
 
 def request_identity(group: Group) -> str:
-    """Identity of the training that would be requested now: the same for as long as it is under way."""
+    """Identity of the training that would be requested now: the same for as long as it is under way.
+
+    Raises:
+        dg.Failure: parameters or registry can't be read.
+    """
     setup = read_setup(group)
-    versions = group.registry.versions(setup.name)
+    versions = registered(group, setup.name)
     digest = setup.params.digest if setup.params is not None else ""
     newest = versions[-1].name if versions else ""
     return "\0".join([setup.name, setup.data_version, digest, setup.training.search_digest, newest])
@@ -441,7 +441,7 @@ def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
     """Hold the best candidate against base, version in use and seasonal naive, and register it with the verdict.
 
     Raises:
-        dg.Failure: there is no candidate, or the evaluation failed.
+        dg.Failure: there is no candidate, the evaluation failed, or the registry refuses the version.
     """
     from chronos_assets.timeseries.evaluation import read_evaluation
     from chronos_assets.timeseries.gate import decide
@@ -471,14 +471,17 @@ def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
     identity = hashlib.sha256(
         "\0".join([candidate["digest"], tuned["search"], tuned["data_version"]]).encode()
     ).hexdigest()
-    version = group.registry.register(
-        setup.name,
-        model=candidate["model"],
-        identity=identity,
-        document=package_document(group, setup, tuned, candidate, decision),
-        status=decision.status,
-        reason=decision.reason,
-    )
+    try:
+        version = group.registry.register(
+            setup.name,
+            model=candidate["model"],
+            identity=identity,
+            document=package_document(group, setup, tuned, candidate, decision),
+            status=decision.status,
+            reason=decision.reason,
+        )
+    except RegistryError as error:
+        raise dg.Failure(str(error)) from error
     return Packaged(version, decision, evaluation, result.seconds)
 
 
@@ -730,7 +733,7 @@ def decide_version(group: Group, action: str, version: int | None, *, by: str, r
 
 
 def _check_checkpoint(group: Group, name: str, version: int) -> None:
-    chosen = next((item for item in group.registry.versions(name) if item.version == version), None)
+    chosen = next((item for item in registered(group, name) if item.version == version), None)
     if chosen is not None and not group.store.exists(f"{chosen.model}/config.json"):
         raise dg.Failure(
             f"the checkpoint of {chosen.name} is gone ({group.store.uri(chosen.model)}): launch the job retrain"
@@ -738,7 +741,7 @@ def _check_checkpoint(group: Group, name: str, version: int) -> None:
 
 
 def _numbers(group: Group, name: str) -> str:
-    there = [f"{item.version} ({item.status})" for item in group.registry.versions(name)]
+    there = [f"{item.version} ({item.status})" for item in registered(group, name)]
     return ", ".join(there) or "none is registered"
 
 
@@ -763,7 +766,7 @@ def clean_up(group: Group) -> CleanedUp:
 
     name, prefix = endpoint_name(group), f"{MODELS_KEY}/{package_group(group)}-"
     stopped = group.endpoints.delete(name)
-    keys = sorted({item.model for item in group.registry.versions(package_group(group))})
+    keys = sorted({item.model for item in registered(group, package_group(group))})
     tuned = read_tuned(group) or {"candidates": []}
     keys += [item["model"] for item in tuned["candidates"] if item["model"] not in keys]
     removed = tuple(key for key in keys if key.startswith(prefix) and remove_directory(group.store.local_path(key)))

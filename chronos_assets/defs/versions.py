@@ -36,13 +36,25 @@ class ModelInUse:
     stands_for: frozenset[str] = frozenset()
 
 
+def registered(group: Group, name: str) -> list[PackageVersion]:
+    """Every version of the package group `name`, in order.
+
+    Raises:
+        dg.Failure: the registry can't be read.
+    """
+    try:
+        return group.registry.versions(name)
+    except RegistryError as error:
+        raise dg.Failure(str(error)) from error
+
+
 def version_in_use(group: Group, name: str) -> PackageVersion | None:
     """The approved version with the highest number of the package group `name`, if its checkpoint is still there.
 
     Raises:
-        RegistryError: the registry can't be read.
+        dg.Failure: the registry can't be read.
     """
-    version = approved_version(group.registry.versions(name))
+    version = approved_version(registered(group, name))
     return version if version is not None and group.store.exists(f"{version.model}/config.json") else None
 
 
@@ -59,7 +71,7 @@ def model_in_use(group: Group, name: str) -> ModelInUse:
         if version is None:
             return _zero_shot(group, name)
         digest = describe_model(group.store.local_path(version.model)).digest
-    except (ModelError, RegistryError) as error:
+    except ModelError as error:
         raise dg.Failure(str(error)) from error
     until = version.document.get("validation_end") or version.document.get("training_cutoff")
     return ModelInUse(version.name, version.model, digest, trained_until=until)
@@ -69,7 +81,7 @@ def _zero_shot(group: Group, name: str) -> ModelInUse:
     from chronos_assets.models.checkpoints import describe_model
 
     base = group.settings.base_model
-    versions = group.registry.versions(name)
+    versions = registered(group, name)
     approved = approved_version(versions)
     if approved is not None:
         note = f"zero-shot: the checkpoint of {approved.name} was deleted after publishing"

@@ -189,6 +189,27 @@ def test_the_sensor_asks_for_a_training_once_and_says_why_not(line: Line) -> Non
     assert "Shop/2 is 8.0 days old" in requests["retrain"].tags["chronos/reason"]
 
 
+def test_a_registry_that_can_not_be_read_is_a_reason_to_skip_not_an_error_each_tick(line: Line) -> None:
+    assert line.run(["target_time_series"]).success
+    line.put("packages/Shop/1.json", "{}")
+    skipped = Daemon(line).tick("new_data_sensor").skip_reason
+    assert skipped is not None
+    assert "packages/Shop/1.json can't be read" in str(skipped)
+
+
+def test_a_dataset_group_may_have_underscores_where_a_registry_can_not(line: Line) -> None:
+    line.put(
+        "params.json", json.dumps(PARAMS | {"DatasetGroup": {"DatasetGroupName": "my__shop_", "Domain": "CUSTOM"}})
+    )
+    assert line.run(["target_time_series"]).success
+    result = line.run(["forecasts"], "2024-01-10")
+    assert result.success, failure_reason(result)
+    name = training.package_group(line.group)
+    assert name == training.endpoint_name(line.group) == "my--shop"
+    assert line.group.registry.versions(name) == []
+    assert line.group.endpoints.describe(name) is None
+
+
 def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> None:
     put_params(line, PerformDelete=True)
     line.put("models/mine/config.json", "{}")
