@@ -224,7 +224,7 @@ def _read_synthetic(section: Section) -> SyntheticParams:
         return default
     read = SyntheticParams(
         seed=_seed(inner, "Seed", default.seed),
-        length=inner.integer("Length", low=64, high=65_536) or default.length,
+        length=inner.integer("Length", low=64, high=8192) or default.length,
         max_kernels=inner.integer("MaxKernels", low=1, high=5) or default.max_kernels,
         train=inner.integer("Train", low=1, high=1_000_000) or default.train,
         validation=inner.integer("Validation", low=1, high=1_000_000) or default.validation,

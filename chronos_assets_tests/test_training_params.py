@@ -148,6 +148,7 @@ def test_the_hyperparameters_are_those_of_the_training_job_that_are_not_set_othe
             "keep one",
         ),
         ({"Synthetic": {"Length": 3}}, "Chronos.Training.Synthetic.Length", "from 64"),
+        ({"Synthetic": {"Length": 8193}}, "Chronos.Training.Synthetic.Length", "to 8192"),
         ([], "Chronos.Training", "object"),
     ],
 )
