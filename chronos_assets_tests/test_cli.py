@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 
@@ -94,6 +95,14 @@ def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Pat
         assert rows["model"].startswith("Shop/1 ")
         assert rows["endpoint"].startswith("http://127.0.0.1:")
         assert rows["sample"].startswith(("a: mean ", "b: mean "))
+        # The endpoint's check had the batch forecast of the same version to compare with.
+        (store,) = (tmp_path / "stores").iterdir()
+        with dg.DagsterInstance.from_config(str(store / ".dagster")) as instance:
+            key = dg.AssetCheckKey(dg.AssetKey("endpoint"), "answers_like_the_batch_forecast")
+            (record,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=9)
+            check = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+        assert check.passed
+        assert check.metadata["series"].value == 2
 
         again = _run(tmp_path, "run", *arguments, "--backtest-windows", "1")
         assert "Nothing new" in again.stdout, again.stdout

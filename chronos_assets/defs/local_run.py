@@ -103,7 +103,9 @@ def run_main_job(
     backtest_windows: int = 7,
     train: bool = True,
 ) -> MainJobResult:
-    """Import what is new, train a model if one is due, forecast the newest window, score a backtest, refresh the tables.
+    """Import what is new, train a model if one is due, forecast the newest window, serve, score a backtest, refresh tables.
+
+    The endpoint comes after the forecast, so that its check has the numbers of the same model to compare with.
 
     Raises:
         MainJobError: a run failed, or can't be started.
@@ -120,12 +122,17 @@ def _run_main_job(
     launcher = _Launcher(group, definitions, instance)
     if not steps.dataset_is_current(group, instance):
         launcher.run(["target_time_series"], [])
-    reason, failure = _train(group, instance, launcher) if train else ("not asked for (--no-training)", "")
+    due, reason = False, "not asked for (--no-training)"
+    if train:
+        due, reason = training.is_due(group, datetime.now(UTC).replace(tzinfo=None))
+    failure = launcher.attempt(_training_assets(group, instance)) if due else ""
     window, backtest = steps.main_windows(group, backtest_windows)
     for windows in _ranges(steps.stale_forecasts(group, instance, _spanning(group, (*backtest, window))), group):
         launcher.run(["forecasts"], windows)
     if not steps.forecast_is_shown(group, window.key):
         launcher.run(["forecasts"], [window])
+    if train and not failure and (due or _endpoint_is_stale(group)):
+        failure = launcher.attempt(["endpoint"])
     for windows in _ranges(steps.unscored_forecasts(group, instance, backtest), group):
         launcher.run(["forecast_accuracy"], windows)
     if launcher.runs or not steps.tables_are_current(group, instance):
@@ -133,30 +140,22 @@ def _run_main_job(
     return MainJobResult(tuple(launcher.runs), window, backtest, reason, failure)
 
 
-def _train(group: Group, instance: dg.DagsterInstance, launcher: _Launcher) -> tuple[str, str]:
-    """Train, register and serve what is due; why (not), and why it failed if it did.
+def _training_assets(group: Group, instance: dg.DagsterInstance) -> list[str]:
+    """Assets of a training that is due; what a killed run has finished isn't made again."""
+    stale = not training.synthetic_is_current(group, instance)
+    return [
+        *(["synthetic_dataset"] if stale else []),
+        *(["tuned_checkpoints"] if stale or not training.tuned_is_current(group, instance) else []),
+        "model_package",
+    ]
 
-    What a killed run has finished isn't made again.
-    """
-    due, reason = training.is_due(group, datetime.now(UTC).replace(tzinfo=None))
-    wanted: list[str] = []
-    if due:
-        stale = not training.synthetic_is_current(group, instance)
-        wanted += ["synthetic_dataset"] if stale else []
-        wanted += ["tuned_checkpoints"] if stale or not training.tuned_is_current(group, instance) else []
-        wanted += ["model_package"]
-    # A switched-off training line starts no server either, but one that is up follows the version in use.
+
+def _endpoint_is_stale(group: Group) -> bool:
+    """Whether a server is to be started, or to be given the version in use."""
+    # A switched-off training line starts no server, but one that is up follows the version in use.
     serving = training.read_setup(group).training.strategy != "NONE" or training.is_deployed(group)
     keeps = not steps.read_params(group).perform_delete
-    if due or (serving and keeps and not training.endpoint_is_current(group)):
-        wanted += ["endpoint"]
-    if not wanted:
-        return reason, ""
-    try:
-        launcher.run(wanted, [])
-    except MainJobError as error:
-        return reason, str(error)
-    return reason, ""
+    return serving and keeps and not training.endpoint_is_current(group)
 
 
 def _spanning(group: Group, windows: Sequence[Window]) -> list[Window]:
@@ -188,6 +187,14 @@ class _Launcher:
         self._instance = instance
         self._jobs = {name: definitions.resolve_job_def(group.named(name)) for name, _, _ in SELECTIONS}
         self.runs: list[str] = []
+
+    def attempt(self, assets: Sequence[str]) -> str:
+        """Run assets that the forecasts can do without; why they failed, empty if they didn't."""
+        try:
+            self.run(assets, [])
+        except MainJobError as error:
+            return str(error)
+        return ""
 
     def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
         tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
