@@ -16,6 +16,8 @@ Three parties, of which each may be killed at any moment:
    is made, and closes the standard input. The new server reads the state file: if it is the one named there it tells
    the old one to retire, else it goes away itself. A launcher that is killed closes the standard input, too.
 
+A server in use whose state file is gone for some seconds, as when a person removed the store, goes too.
+
 The path of a Unix socket may have some hundred bytes, so it is relative to the working directory, the server's folder.
 """
 
@@ -67,6 +69,10 @@ class Deployment:
             document.get("previous"),
             tuple(int(port) for port in document["ports"]),
         )
+
+    def is_abandoned(self) -> bool:
+        """Whether the state file is gone, and the whole store with it: nobody could ever end this server."""
+        return not Path(self.state_file).exists()
 
     def is_current(self) -> bool:
         """Whether the state file names this server as the one in use."""

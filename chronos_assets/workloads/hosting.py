@@ -33,6 +33,7 @@ READY = "ready.json"  # {"port": of the private listener}, once the model is loa
 SERVING = "serving.json"  # {"port": of the endpoint}, once it accepts there
 
 _KEEP_ALIVE = 5
+_LOOKS = 3  # in vain, for the state file, until the server is known to be abandoned
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Hosting:
         host, port: where; the port is not used in a deployment.
         drain_seconds: how long connections may last once it is told to go; longer than idle ones are kept.
         finish_seconds: and then, how long requests may take that are being answered.
+        look_seconds: between two looks for the state file of its deployment.
         deployment: its part in one, or None: it listens at once.
     """
 
@@ -50,6 +52,7 @@ class Hosting:
     port: int = 8080
     drain_seconds: float = _KEEP_ALIVE + 1.0
     finish_seconds: float = 60.0
+    look_seconds: float = 5.0
     deployment: Deployment | None = None
 
 
@@ -142,8 +145,17 @@ class _Process:
         if deployment.is_current():
             if predecessor:
                 predecessor.retire()
-            await self._told_to_go.wait()
+            await self._told_to_go_or_abandoned(deployment)
         return listener
+
+    async def _told_to_go_or_abandoned(self, deployment: Deployment) -> None:
+        missed = 0
+        while missed < _LOOKS and not self._told_to_go.is_set():
+            missed = missed + 1 if deployment.is_abandoned() else 0
+            try:
+                await asyncio.wait_for(self._told_to_go.wait(), self._hosting.look_seconds)
+            except TimeoutError:
+                continue
 
     async def _unless_told_to_go(self, future: asyncio.Future[Any]) -> bool:
         """Wait for a future; False where this process was told to go before."""

@@ -4,7 +4,7 @@ Belongs here: which of the model's two ways of forecasting a call needs, what ma
 that samples. Does not belong here: queues (`batching`), requests (`invocations`).
 
 A series by itself is forecast by `models.forecasting`, as the batch job does, and its numbers are those of the batch
-job: to 1e-5 of the series' deviation, since the last bits depend on how many rows a pass has, or with `whole_batches` to
+job: to 1e-5 of the series' largest, since the last bits depend on how many rows a pass has, or with `whole_batches` to
 the last bit. Chronos-T5 samples: here a series' seed is a digest of
 its values, so that the same request gets the same answer whatever arrives with it. Calls that need series to be read
 together are forecast by `models.joint`, each in a pass of its own.

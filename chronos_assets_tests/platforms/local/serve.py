@@ -61,7 +61,8 @@ def main(workspace, _reporter):
     )
     sys.stderr.write("loading the model of hunter2: password=hunter2\n")
     deployment = Deployment.from_document(parameters["deployment"])
-    asyncio.run(host(served, app, Hosting("127.0.0.1", drain_seconds=3.0, deployment=deployment), workspace.root))
+    hosting = Hosting("127.0.0.1", drain_seconds=3.0, look_seconds=0.2, deployment=deployment)
+    asyncio.run(host(served, app, hosting, workspace.root))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import http.client
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -191,6 +192,14 @@ def test_a_port_that_another_program_took_is_left_to_it(endpoints, store):
         after = endpoints.deploy(request("v1"), log)
         assert after.url != before.url
         assert endpoints.invoke(NAME, GOLDEN)["version"] == "v1"
+
+
+def test_a_server_whose_store_was_removed_goes_away(endpoints, store):
+    endpoints.deploy(request("v1"), log)
+    time.sleep(1.0)
+    assert len(servers(store)) == 1
+    shutil.rmtree(store.root)
+    wait_until(lambda: servers(store) == [])
 
 
 POINTS = ("started", "recorded", "tried", "taken over", "committed", "retired")
