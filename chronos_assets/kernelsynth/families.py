@@ -47,7 +47,7 @@ def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
     shocks = _log_uniform(rng, n, 0.02, 1.5) * noise.coloured(rng, n, length, colour)
     shocks += _log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
     # Sums over many customers are far more regular than one of them.
-    calm = np.where(rng.random((n, 1)) < 0.4, _log_uniform(rng, n, 0.03, 0.6), 1.0)
+    calm = np.where(rng.random((n, 1)) < 0.55, _log_uniform(rng, n, 0.02, 0.5), 1.0)
     additive = base + calm * (level + shocks)
     # In the multiplicative form peaks are noisier than nights, and nothing falls below zero.
     multiplicative = np.exp((rng.uniform(0.2, 0.8, (n, 1)) * additive).clip(-6.0, 6.0))
@@ -147,17 +147,17 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 """The mixture a model starts with. Copying a cycle is learnt late, or never, when other series drown it."""
 
 REALISTIC: Mapping[str, float] = {
-    "clean_season": 0.13,
-    "noisy_season": 0.11,
-    "calendar": 0.21,
-    "business": 0.18,
-    "counts": 0.04,
+    "clean_season": 0.14,
+    "noisy_season": 0.10,
+    "calendar": 0.27,
+    "business": 0.16,
+    "counts": 0.03,
     "intermittent": 0.02,
-    "random_walk": 0.08,
+    "random_walk": 0.07,
     "autoregressive": 0.03,
     "gaussian_process": 0.05,
-    "trending": 0.04,
-    "stepped": 0.03,
+    "trending": 0.03,
+    "stepped": 0.02,
     "chaotic": 0.01,
     "mixed": 0.07,
 }

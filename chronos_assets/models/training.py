@@ -91,7 +91,7 @@ class TrainingPlan:
     weight_decay: float = 0.05
     points_per_batch: int = 32_768
     context_lengths: tuple[int, ...] = (128, 256, 512)
-    length_weights: tuple[float, ...] = (0.25, 0.35, 0.4)
+    length_weights: tuple[float, ...] = (0.2, 0.3, 0.5)
     curriculum_steps: int = 4_000
     ema_decay: float = 0.999
     max_grad_norm: float = 1.0
