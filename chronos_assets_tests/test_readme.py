@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +18,8 @@ from chronos_assets.defs.training import MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.params import ParamsError, parse_params
 from chronos_assets.settings import Settings
 from chronos_assets.timeseries.sample import sample_params, write_sample
+from chronos_assets.training_params import TrainingParams
+from chronos_assets.workloads.train import TrainRequest
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
@@ -129,6 +132,21 @@ def test_every_option_of_our_own_in_params_json_is_told() -> None:
     assert [problem for problem in problems if "is unknown" in problem] == [
         "Chronos.Nonsense = []: this key is unknown; remove it"
     ]
+
+
+def test_every_option_of_the_training_is_told() -> None:
+    told = [name for row in _rows(_section("The model")) for name in re.findall(r"`([^`]*)`", row[0])]
+    assert told[0] == "Chronos.Training."
+    # `max_age` is the key `MaxAge`.
+    there = {field.name.title().replace("_", "") for field in fields(TrainingParams)}
+    assert set(told[1:]) == there
+    default = TrainingParams()
+    for name in ("max_steps", "batch_size"):
+        assert f"`{name}` ({getattr(TrainRequest(), name)})" in README
+    for name, value in (("MaxAge", default.max_age), ("SyntheticShare", default.synthetic_share)):
+        assert f"| `{name}` | {value:g} |" in README
+    jobs = (default.max_jobs, default.max_parallel_jobs, default.random_seed)
+    assert f"| {', '.join(map(str, jobs))} | trials in all" in README
 
 
 def test_the_store_has_the_paths_that_are_told_and_no_others(tmp_path: Path) -> None:
