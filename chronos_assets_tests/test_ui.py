@@ -134,7 +134,7 @@ def _published(line: Line, key: str) -> bool:
 
 def test_the_asset_graph_shows_the_groups(ui: Ui) -> None:
     ui.page.goto(f"{ui.url}/asset-groups")
-    for group in ("dataset", "forecasts", "evaluation"):
+    for group in ("dataset", "forecasts", "evaluation", "training", "registry", "serving"):
         ui.page.get_by_text(group, exact=True).first.wait_for()
 
 
@@ -210,3 +210,30 @@ def test_the_automation_page_shows_the_sensors_running(ui: Ui) -> None:
     ui.page.goto(f"{ui.url}/automation")
     for name in ("train_files_sensor", "new_data_sensor", "run_outcome_sensor"):
         ui.page.get_by_text(name, exact=True).first.wait_for()
+
+
+def test_an_asset_of_the_training_line_is_made_by_a_click_and_shows_its_series(ui: Ui) -> None:
+    ui.page.goto(f"{ui.url}/assets/synthetic_dataset?view=overview")
+    ui.page.get_by_text("Materialize", exact=True).first.click()
+    path = ui.line.root / "datasets" / "synthetic" / "manifest.json"
+    deadline = time.monotonic() + STEP_SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, "the button made no series"
+        time.sleep(1)
+    query = (
+        "query Made($key: AssetKeyInput!) { assetOrError(assetKey: $key) "
+        "{ ... on Asset { assetMaterializations(limit: 1) { runId } } } }"
+    )
+    while not _graphql(ui, query, key={"path": ["synthetic_dataset"]})["assetOrError"].get("assetMaterializations"):
+        assert time.monotonic() < deadline, "the series were not recorded"
+        time.sleep(1)
+    ui.page.goto(f"{ui.url}/assets/synthetic_dataset?view=overview")
+    picture = ui.page.locator('img[src^="data:image/svg+xml"]').first
+    picture.wait_for()
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+def test_the_decisions_about_a_version_are_buttons(ui: Ui) -> None:
+    for name in ("approve_model", "reject_model", "roll_back_model"):
+        ui.page.goto(f"{ui.url}/locations/chronos_assets/jobs/{name}/playground")
+        ui.page.get_by_text("Launch Run", exact=True).first.wait_for()

@@ -206,15 +206,18 @@ def require_manifest(group: Group) -> Manifest:
 
 
 def first_series(group: Group, params: ForecastParams) -> Series:
-    """The first series of the dataset, by its key's shard: an example for people and for a new endpoint."""
+    """The first series of the dataset that has an observation: an example for people and for a new endpoint."""
+    import numpy as np
+
     from chronos_assets.platforms.local.publishing import current
     from chronos_assets.timeseries.shards import iter_series, list_shards
 
     require_manifest(group)
     for shard in list_shards(current(group.store.local_path(DATASET_KEY))):
         for series in iter_series(shard, params.dimensions):
-            return series
-    raise dg.Failure("the dataset holds no series")
+            if np.isfinite(series.target).any():
+                return series
+    raise dg.Failure("no series of the dataset has an observation")
 
 
 def dataset_is_current(group: Group, instance: dg.DagsterInstance) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -50,6 +51,10 @@ ZERO_SHOT = "zero-shot"
 # Without a dataset there is nothing to be forecast, but a model can be tuned and served all the same.
 DEFAULT_HORIZON = 64
 DEFAULT_GROUP = "chronos"
+_CANDIDATE_KEYS = frozenset(
+    {"base_model", "started_from", "model", "digest", "trial", "objective", "chosen", "report", "trials"}
+)
+LONGEST_ANSWER = 1024  # periods that a server gives at once, unless it is told otherwise
 # Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
 GOLDEN_CONTEXT = 168
 
@@ -152,6 +157,7 @@ def is_due(group: Group, now: datetime) -> tuple[bool, str]:
         data_version=setup.data_version or None,
         newest=_newest(versions),
         usable=usable is not None,
+        deletes=setup.params is not None and setup.params.perform_delete,
         live=_live_accuracy(group, usable),
         now=now,
     )
@@ -228,8 +234,9 @@ def synthetic_parameters(training: TrainingParams) -> dict[str, Any]:
 
 
 def synthetic_manifest(group: Group) -> dict[str, Any] | None:
-    """Manifest of the synthetic dataset; None if there is none."""
-    return _read_json(group, f"{SYNTHETIC_KEY}/manifest.json")
+    """Manifest of the synthetic dataset; None if there is none, or a damaged one."""
+    manifest = _read_json(group, f"{SYNTHETIC_KEY}/manifest.json")
+    return manifest if manifest is not None and manifest.keys() >= {"data_version", "files", "parameters"} else None
 
 
 def synthetic_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
@@ -238,7 +245,11 @@ def synthetic_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
     if manifest is None or not steps.latest_metadata(instance, group.key("synthetic_dataset")):
         return False
     wanted = synthetic_parameters(read_setup(group).training)
-    return all(manifest["parameters"].get(name) == value for name, value in wanted.items())
+    folder = group.store.local_path(SYNTHETIC_KEY)
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.arrow")}
+    return sizes == {name: file["bytes"] for name, file in manifest["files"].items()} and all(
+        manifest["parameters"].get(name) == value for name, value in wanted.items()
+    )
 
 
 # --- search -----------------------------------------------------------------------------------------------------------
@@ -337,8 +348,12 @@ def _training_inputs(setup: Setup) -> dict[str, str | Path]:
 
 
 def _starting_points(group: Group, setup: Setup) -> dict[str, ModelDescription]:
-    """Base model -> what its training starts from: itself, or with RETRAIN the version in use that came from it."""
-    from chronos_assets.models.checkpoints import ModelError, describe_model
+    """Base model -> what its training starts from: itself, or with RETRAIN the version in use that came from it.
+
+    Raises:
+        dg.Failure: one can't be had, or forecasts not all of the quantiles: the gate would refuse it after the search.
+    """
+    from chronos_assets.models.checkpoints import ModelError, check_quantiles, describe_model
 
     in_use = version_in_use(group, setup.name) if setup.training.strategy == "RETRAIN" else None
     points = {}
@@ -348,6 +363,7 @@ def _starting_points(group: Group, setup: Setup) -> dict[str, ModelDescription]:
             points[reference] = describe_model(
                 group.store.local_path(in_use.model) if warm and in_use is not None else reference
             )
+            check_quantiles(points[reference], setup.quantiles)
         except ModelError as error:
             raise dg.Failure(str(error)) from error
     return points
@@ -386,9 +402,19 @@ def tuned_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
     return (
         tuned is not None
         and tuned["search"] == search_identity(group)
-        and all(group.store.exists(f"{item['model']}/config.json") for item in tuned["candidates"])
+        and all(_is_there(group, item) for item in tuned["candidates"])
         and bool(steps.latest_metadata(instance, group.key("tuned_checkpoints")))
     )
+
+
+def _is_there(group: Group, candidate: Mapping[str, Any]) -> bool:
+    """Whether a candidate's checkpoint is there, with the files that it was published with."""
+    from chronos_assets.models.checkpoints import ModelError, describe_model
+
+    try:
+        return describe_model(group.store.local_path(candidate["model"])).digest == candidate["digest"]
+    except ModelError:
+        return False
 
 
 def _trial_document(trial: Trial) -> dict[str, Any]:
@@ -401,8 +427,20 @@ def _trial_document(trial: Trial) -> dict[str, Any]:
 
 
 def read_tuned(group: Group) -> dict[str, Any] | None:
-    """The document of the last search; None if there is none."""
-    return _read_json(group, TUNED_KEY)
+    """The document of the last search; None if there is none, or a damaged one: it is made anew then."""
+    tuned = _read_json(group, TUNED_KEY)
+    return tuned if tuned is not None and _is_whole(tuned) else None
+
+
+def _is_whole(tuned: Mapping[str, Any]) -> bool:
+    candidates, best = tuned.get("candidates"), tuned.get("best")
+    return (
+        tuned.keys() >= {"search", "data_version", "synthetic_version"}
+        and isinstance(candidates, list)
+        and all(isinstance(item, dict) and item.keys() >= _CANDIDATE_KEYS for item in candidates)
+        and isinstance(best, int)
+        and 0 <= best < len(candidates)
+    )
 
 
 def search_identity(group: Group) -> str:
@@ -588,9 +626,9 @@ def deploy(group: Group, log: Any) -> Deployed:
                 name=endpoint_name(group),
                 model=model.key or base,
                 version=model.label if model.key else f"{ZERO_SHOT} {base}",
-                identity=served_identity(model.digest, model.label),
+                identity=served_identity(model.digest, model.label, setup),
                 golden=golden,
-                parameters={"quantile_levels": list(setup.quantiles), "prediction_length": setup.horizon},
+                parameters=serving_parameters(setup),
             ),
             log,
         )
@@ -602,20 +640,27 @@ def deploy(group: Group, log: Any) -> Deployed:
 
 def golden_request(group: Group, setup: Setup) -> dict[str, Any]:
     """A request in the endpoint's schema: the end of the dataset's first series, or a wave where there is none."""
-    import math
+    import numpy as np
 
-    parameters = {"prediction_length": setup.horizon, "quantile_levels": list(setup.quantiles)}
-    if setup.params is None:
-        target = [math.sin(2 * math.pi * step / 24) for step in range(GOLDEN_CONTEXT)]
-        return {"inputs": [{"item_id": "wave", "target": target}], "parameters": parameters}
-    series = steps.first_series(group, setup.params)
-    values = [float(value) if math.isfinite(value) else None for value in series.target[-GOLDEN_CONTEXT:]]
-    return {"inputs": [{"item_id": " / ".join(series.key), "target": values}], "parameters": parameters}
+    item, target = "wave", np.sin(2 * np.pi * np.arange(GOLDEN_CONTEXT) / 24)
+    series = steps.first_series(group, setup.params) if setup.params is not None else None
+    if series is not None:
+        # Up to its last observation: a server refuses a context of which nothing is known.
+        end = np.flatnonzero(np.isfinite(series.target))[-1] + 1
+        item, target = " / ".join(series.key), series.target[max(0, end - GOLDEN_CONTEXT) : end]
+    values = [float(value) if np.isfinite(value) else None for value in target]
+    return {"inputs": [{"item_id": item, "target": values}], "parameters": serving_parameters(setup)}
 
 
-def served_identity(digest: str, label: str) -> str:
-    """Identity of a deployment: of the model's files and the name that people know it by."""
-    return hashlib.sha256(f"{digest}\0{label}".encode()).hexdigest()[:16]
+def serving_parameters(setup: Setup) -> dict[str, Any]:
+    """Parameters of the server: what a request that says nothing gets."""
+    return {"quantile_levels": list(setup.quantiles), "prediction_length": min(setup.horizon, LONGEST_ANSWER)}
+
+
+def served_identity(digest: str, label: str, setup: Setup) -> str:
+    """Identity of a deployment: of the model's files, the name that people know it by and the server's parameters."""
+    parameters = json.dumps(serving_parameters(setup), sort_keys=True)
+    return hashlib.sha256(f"{digest}\0{label}\0{parameters}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -646,8 +691,11 @@ def compare_endpoint(group: Group, most: int = 3) -> Comparison:
         raise dg.Failure(f"no endpoint {endpoint_name(group)} answers: materialize endpoint")
     if manifest is None:
         return Comparison(0, None, "no forecast is published yet: nothing to compare with")
-    if state.identity != served_identity(manifest["model"]["digest"], manifest["model"]["reference"]):
-        made = f"the published forecast was made by {manifest['model']['reference']}"
+    model = manifest["model"]
+    if model["family"] == "t5":
+        return Comparison(0, None, "a model that samples gives other samples each time: nothing to compare")
+    if state.identity != served_identity(model["digest"], model["reference"], read_setup(group)):
+        made = f"the published forecast was made by {model['reference']}"
         return Comparison(
             0, None, f"{made}, the endpoint serves {state.version}: nothing to compare until the next one"
         )
@@ -678,14 +726,22 @@ def compare_endpoint(group: Group, most: int = 3) -> Comparison:
 
 
 def is_deployed(group: Group) -> bool:
-    """Whether the group's endpoint was deployed, and not deleted since."""
-    return group.endpoints.describe(endpoint_name(group)) is not None
+    """Whether the group's endpoint was deployed, and not deleted since; also one whose state is damaged."""
+    try:
+        return group.endpoints.describe(endpoint_name(group)) is not None
+    except EndpointError:
+        return True
 
 
 def endpoint_is_current(group: Group) -> bool:
-    """Whether the endpoint answers with the model in use."""
-    state, model = group.endpoints.describe(endpoint_name(group)), model_in_use(group, package_group(group))
-    return state is not None and state.healthy and state.identity == served_identity(model.digest, model.label)
+    """Whether the endpoint answers with the model in use; one whose state is damaged doesn't: deploying tells why."""
+    setup = read_setup(group)
+    model = model_in_use(group, setup.name)
+    try:
+        state = group.endpoints.describe(endpoint_name(group))
+    except EndpointError:
+        return False
+    return state is not None and state.healthy and state.identity == served_identity(model.digest, model.label, setup)
 
 
 # --- what people decide -----------------------------------------------------------------------------------------------
@@ -760,21 +816,32 @@ def clean_up(group: Group) -> CleanedUp:
     """Stop the endpoint and delete the checkpoints of the registered versions, and nothing else.
 
     Only what this group made: the endpoint that it deployed, and the folders that its registry names below `models/`.
-    Forecasts, their history and the registry stay.
+    Forecasts, their history and the registry stay, and the checkpoint of a version that somebody has yet to decide about.
+
+    Raises:
+        dg.Failure: the registry or the endpoint's state can't be read.
     """
     from chronos_assets.platforms.local.publishing import remove_directory
 
-    name, prefix = endpoint_name(group), f"{MODELS_KEY}/{package_group(group)}-"
-    stopped = group.endpoints.delete(name)
-    keys = sorted({item.model for item in registered(group, package_group(group))})
-    tuned = read_tuned(group) or {"candidates": []}
-    keys += [item["model"] for item in tuned["candidates"] if item["model"] not in keys]
-    removed = tuple(key for key in keys if key.startswith(prefix) and remove_directory(group.store.local_path(key)))
+    package, name = package_group(group), endpoint_name(group)
+    versions, tuned = registered(group, package), read_tuned(group) or {"candidates": []}
+    keys = {item.model for item in versions} | {str(item["model"]) for item in tuned["candidates"]}
+    keys -= {item.model for item in versions if item.status == "PendingManualApproval"}
+    made = re.compile(rf"{MODELS_KEY}/{re.escape(package)}-[0-9a-f]{{12}}")
+    try:
+        stopped = group.endpoints.delete(name)
+    except EndpointError as error:
+        raise dg.Failure(str(error)) from error
+    removed = tuple(
+        key for key in sorted(keys) if made.fullmatch(key) and remove_directory(group.store.local_path(key))
+    )
     return CleanedUp(name if stopped else "", removed)
 
 
 def _read_json(group: Group, key: str) -> dict[str, Any] | None:
+    """The object in a file; None if there is no file, or none that holds one."""
     try:
-        return json.loads(group.store.get(key))
-    except FileNotFoundError:
+        document = json.loads(group.store.get(key))
+    except (FileNotFoundError, ValueError):
         return None
+    return document if isinstance(document, dict) else None
