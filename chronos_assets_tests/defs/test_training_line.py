@@ -14,7 +14,7 @@ from chronos_assets.defs import steps, training, versions
 from chronos_assets.defs.local_run import run_main_job
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.defs.test_sensors import Daemon
-from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.models.tiny import folder_of, save_bolt
 
 LINE = ["synthetic_dataset", "tuned_checkpoints", "model_package", "endpoint"]
 TRAINING = {
@@ -187,6 +187,60 @@ def test_the_sensor_asks_for_a_training_once_and_says_why_not(line: Line) -> Non
     register(line, data_version="other", age_days=8)
     requests = {request.job_name: request for request in daemon.tick("new_data_sensor").run_requests or ()}
     assert "Shop/2 is 8.0 days old" in requests["retrain"].tags["chronos/reason"]
+
+
+def in_use_since(line: Line, days: float, **document: Any) -> Path:
+    """Folder of a version in use, of other weights than the base model's, made from other data than are there."""
+    folder = save_bolt(line.root / "models" / "Shop-tuned", levels=[0.1, 0.5, 0.9])
+    created = datetime.now(UTC) - timedelta(days=days)
+    line.group.registry.register(
+        "Shop",
+        model="models/Shop-tuned",
+        identity="tuned",
+        document={"created": created.isoformat(), "data_version": "other", "metrics": {"wql": 0.1}, **document},
+        status="Approved",
+        reason="for the test",
+    )
+    return folder
+
+
+@pytest.mark.parametrize("strategy", ["TRAIN", "RETRAIN"])
+def test_retrain_starts_from_the_version_in_use_that_came_from_the_same_base(line: Line, strategy: str) -> None:
+    base = str(folder_of("bolt"))
+    folder = in_use_since(line, 1, base_model=base)
+    put_params(line, Strategy=strategy, BaseModels=[base, str(folder_of("chronos2"))])
+    setup = training.read_setup(line.group)
+    points = training._starting_points(line.group, setup)
+    channels = {
+        reference: training._search(line.group, setup, "search", reference, start).inputs.get("model")
+        for reference, start in points.items()
+    }
+    assert channels == {base: folder if strategy == "RETRAIN" else None, str(folder_of("chronos2")): None}
+
+
+def test_scores_that_drift_make_a_training_due(line: Line) -> None:
+    assert line.run(["target_time_series"]).success
+    in_use_since(line, 1)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for day, (model, later) in enumerate([("Shop/1", False)] * 6 + [("bundled", False), ("Shop/1", True)], 1):
+        scored = {"model": model, "trained_on_later_data": later, "wql": 0.2}
+        line.put(f"accuracy/as_of=2024-01-{day:02}/manifest.json", json.dumps(scored))
+    # Of the eight, six are the version's own, made without knowing what came.
+    assert training.is_due(line.group, now)[1].startswith("Shop/1 is 24 hours old")
+    scored = {"model": "Shop/1", "trained_on_later_data": False, "wql": 0.2}
+    line.put("accuracy/as_of=2024-01-09/manifest.json", json.dumps(scored))
+    due, reason = training.is_due(line.group, now)
+    assert due
+    assert "Shop/1 drifted: wQL 0.2 over 7 windows, 2 times the 0.1 at its registration" in reason
+
+
+def test_without_a_dataset_a_model_is_tuned_gated_and_served_on_synthetic_series(line: Line) -> None:
+    result = line.run(LINE, job="retrain")
+    assert result.success, failure_reason(result)
+    (version,) = line.group.registry.versions("Shop")
+    assert version.document["training_cutoff"] is None
+    assert {row["model"] for row in version.document["gate"]["rows"]} == {"candidate", "base", "seasonal_naive"}
+    assert served(line) == (version.name if version.status == "Approved" else f"zero-shot {folder_of('bolt')}")
 
 
 def test_a_registry_that_can_not_be_read_is_a_reason_to_skip_not_an_error_each_tick(line: Line) -> None:
