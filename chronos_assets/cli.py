@@ -326,7 +326,10 @@ def _gate(version: PackageVersion) -> str:
     """The verdict, and the wQL of everything that was held against each other."""
     from chronos_assets.timeseries.gate import TITLES
 
-    candidate, *others = version.document["gate"]["rows"]
+    gate = version.document.get("gate")
+    if gate is None:  # registered by another program
+        return f"{version.status}: {version.reason}"
+    candidate, *others = gate["rows"]
     told = ", ".join(f"{TITLES[row['model']]} {_number(row['wql'])}" for row in others)
     return f"{version.status}: test wQL {_number(candidate['wql'])}; {told}"
 
@@ -344,7 +347,10 @@ def _endpoint_rows(group: Group) -> list[tuple[str, str]]:
     from chronos_assets.platforms.base import EndpointError
 
     setup = training.read_setup(group)
-    state = group.endpoints.describe(training.endpoint_name(group))
+    try:
+        state = group.endpoints.describe(training.endpoint_name(group))
+    except EndpointError as error:
+        return [("endpoint", str(error))]
     if state is None:
         return [("endpoint", "none")]
     if not state.healthy:
@@ -453,6 +459,7 @@ def _endpoint(options: argparse.Namespace) -> int:
     import dagster as dg
 
     from chronos_assets.defs import training
+    from chronos_assets.platforms.base import EndpointError
 
     group = _group(settings_for(options.data))
     try:
@@ -464,7 +471,7 @@ def _endpoint(options: argparse.Namespace) -> int:
             return 0
         for label, text in _endpoint_rows(group):
             print(f"{label:<10} {text}")
-    except dg.Failure as error:
+    except (dg.Failure, EndpointError) as error:
         raise UsageError(str(error)) from error
     return 0
 

@@ -5,11 +5,12 @@ Belongs here: the rule. Does not belong here: reading the store and Dagster's ru
 A training is due
 - when no version was ever registered;
 - when the data changed and the newest version is older than `MaxAge`, or its checkpoint is gone (`PerformDelete`);
+- when the checkpoint of the newest version is gone though nothing was to delete it;
 - when the data changed and the model got worse: its live wQL, the mean over at least `DriftWindows` windows that were
   forecast after its training ended, is above `DriftFactor` times the wQL at registration.
 
-The data have to have changed in all cases but the first: the same search on the same data gives the same candidate, and
-a rejected one would be made again for ever.
+In the other cases the data have to have changed: the same search on the same data gives the same candidate, and a
+rejected one would be made again for ever.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def training_due(
     data_version: str | None,
     newest: NewestVersion | None,
     usable: bool,
+    deletes: bool,
     live: LiveAccuracy | None,
     now: datetime,
 ) -> tuple[bool, str]:
@@ -79,6 +81,7 @@ def training_due(
         data_version: of the dataset; None if there is none.
         newest: the version registered last; None if none was.
         usable: whether there is a version in use whose checkpoint is there.
+        deletes: whether checkpoints are deleted after publishing (`PerformDelete`).
         live: of the version in use; None if there is none.
         now: naive, UTC.
     """
@@ -88,9 +91,12 @@ def training_due(
         return False, "no dataset to train on yet"
     if newest is None:
         return True, "no version has been registered yet"
+    lost = not usable and newest.status == "Approved"
+    if newest.data_version == data_version and lost and not deletes:
+        return True, f"the checkpoint of {newest.name} is gone"
     if newest.data_version == data_version:
         return False, f"{newest.name} ({newest.status}) was trained on the data that are there"
-    if not usable and newest.status == "Approved":
+    if lost:
         return True, f"the data changed, and the checkpoint of {newest.name} was deleted after publishing"
     age = now - newest.created
     if age > timedelta(seconds=training.max_age):

@@ -6,7 +6,10 @@ versions come to be (`defs.training`), how they are kept (`platforms`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
@@ -40,12 +43,34 @@ def registered(group: Group, name: str) -> list[PackageVersion]:
     """Every version of the package group `name`, in order.
 
     Raises:
-        dg.Failure: the registry can't be read.
+        dg.Failure: the registry can't be read, or a version lacks what is asked of it here; people may edit its file.
     """
     try:
-        return group.registry.versions(name)
+        versions = group.registry.versions(name)
     except RegistryError as error:
         raise dg.Failure(str(error)) from error
+    for version in versions:
+        problem = _problem(version.document)
+        if problem:
+            raise dg.Failure(
+                f"{version.name} in the registry can't be used, its document {problem}: "
+                "correct it, or move it away, which removes that version"
+            )
+    return versions
+
+
+def _problem(document: Mapping[str, Any]) -> str:
+    """What a version's document lacks of what decides about trainings and is shown; empty if nothing."""
+    try:
+        datetime.fromisoformat(document.get("created", ""))
+    except (TypeError, ValueError):
+        return "has no ISO time as created"
+    if not isinstance(document.get("data_version"), str):
+        return "has no text as data_version"
+    metrics = document.get("metrics")
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("wql", 0.0), int | float):
+        return "has no object of numbers as metrics"
+    return ""
 
 
 def version_in_use(group: Group, name: str) -> PackageVersion | None:
@@ -66,15 +91,24 @@ def model_in_use(group: Group, name: str) -> ModelInUse:
     """
     from chronos_assets.models.checkpoints import ModelError, describe_model
 
+    version = version_in_use(group, name)
     try:
-        version = version_in_use(group, name)
         if version is None:
             return _zero_shot(group, name)
         digest = describe_model(group.store.local_path(version.model)).digest
     except ModelError as error:
-        raise dg.Failure(str(error)) from error
+        raise dg.Failure(str(error) if version is None else _unusable(group, version, str(error))) from error
+    if digest != version.document.get("model_digest", digest):
+        raise dg.Failure(_unusable(group, version, "these are not the files that were registered"))
     until = version.document.get("validation_end") or version.document.get("training_cutoff")
     return ModelInUse(version.name, version.model, digest, trained_until=until)
+
+
+def _unusable(group: Group, version: PackageVersion, reason: str) -> str:
+    return (
+        f"the checkpoint of {version.name}, {group.store.uri(version.model)}, can't be used ({reason}): "
+        f"reject that version (chronos-assets model reject {version.version}), or put its files back"
+    )
 
 
 def _zero_shot(group: Group, name: str) -> ModelInUse:

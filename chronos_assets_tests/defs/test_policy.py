@@ -27,7 +27,9 @@ def version(age: timedelta = timedelta(), *, data: str = "old", status: str = "A
 
 
 def due(training: TrainingParams | None = None, **changes: Any) -> tuple[bool, str]:
-    facts: dict[str, Any] = {"data_version": "new", "newest": version(), "usable": True, "live": None, "now": NOW}
+    facts: dict[str, Any] = {
+        "data_version": "new", "newest": version(), "usable": True, "deletes": False, "live": None, "now": NOW
+    }  # fmt: skip
     return training_due(training or TrainingParams(), **(facts | changes))
 
 
@@ -44,7 +46,9 @@ def due(training: TrainingParams | None = None, **changes: Any) -> tuple[bool, s
         ({"newest": version(status="Rejected")}, False, "Shop/1 is"),
         ({"newest": version(), "usable": False}, True, "was deleted after publishing"),
         ({"newest": version(status="Rejected"), "usable": False}, False, "Shop/1 is"),
-        ({"newest": version(data="new"), "usable": False}, False, "was trained on the data that are there"),
+        ({"newest": version(data="new"), "usable": False, "deletes": True}, False, "was trained on the data that are"),
+        ({"newest": version(data="new"), "usable": False}, True, "the checkpoint of Shop/1 is gone"),
+        ({"newest": version(data="new", status="Rejected"), "usable": False}, False, "Shop/1 (Rejected)"),
         (
             {"live": LiveAccuracy("Shop/1", 0.1, (0.13,) * 7)},
             True,

@@ -1,0 +1,165 @@
+"""What people and accidents do to the training line's files: made anew where they can be, else told in a line."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from chronos_assets.cli import main
+from chronos_assets.defs import training, versions
+from chronos_assets.models.checkpoints import describe_model
+from chronos_assets.platforms.local.publishing import publish_directory
+from chronos_assets_tests.defs.line import PARAMS, Line, make_line
+from chronos_assets_tests.models.tiny import folder_of, save_bolt
+
+CANDIDATE = {
+    "base_model": "bundled",
+    "started_from": "",
+    "model": "models/Shop-0123456789ab",
+    "digest": "",
+    "trial": 0,
+    "objective": 0.1,
+    "chosen": {},
+    "report": {},
+    "trials": [],
+}
+SEARCH: dict[str, Any] = {
+    "search": "",
+    "data_version": "",
+    "synthetic_version": "",
+    "best": 0,
+    "candidates": [CANDIDATE],
+}
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield make_line(tmp_path / "store", instance, model=str(folder_of("bolt")))
+
+
+def register(line: Line, model: str, *, status: Any = "Approved", **document: Any) -> None:
+    known = {"created": datetime.now(UTC).isoformat(), "data_version": "of it", "metrics": {"wql": 0.1}}
+    line.group.registry.register(
+        "Shop", model=model, identity=model, document=known | document, status=status, reason="for the test"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"search": ',
+        "[]",
+        "\x00",
+        json.dumps(SEARCH | {"best": 1}),
+        json.dumps(SEARCH | {"candidates": [{"model": "models/Shop-0123456789ab"}]}),
+        json.dumps({name: value for name, value in SEARCH.items() if name != "search"}),
+    ],
+)
+def test_a_damaged_document_of_the_search_counts_as_none(line: Line, text: str) -> None:
+    line.put(training.TUNED_KEY, json.dumps(SEARCH))
+    assert training.read_tuned(line.group) == SEARCH
+    line.put(training.TUNED_KEY, text)
+    assert training.read_tuned(line.group) is None
+    assert not training.tuned_is_current(line.group, line.instance)
+
+
+def test_synthetic_series_that_are_not_whole_are_made_again(line: Line) -> None:
+    made = line.run(["synthetic_dataset"], job="retrain")
+    assert made.success
+    folder = line.root / training.SYNTHETIC_KEY
+    assert training.synthetic_is_current(line.group, line.instance)
+    whole = (folder / "train.arrow").read_bytes()
+    (folder / "train.arrow").write_bytes(whole[:-1])
+    assert not training.synthetic_is_current(line.group, line.instance)
+    (folder / "train.arrow").unlink()
+    assert not training.synthetic_is_current(line.group, line.instance)
+    (folder / "train.arrow").write_bytes(whole)
+    assert training.synthetic_is_current(line.group, line.instance)
+    (folder / "manifest.json").write_text('{"parameters": ')
+    assert not training.synthetic_is_current(line.group, line.instance)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"created": "yesterday"}, "no ISO time as created"),
+        ({"created": None}, "no ISO time as created"),
+        ({"data_version": 7}, "no text as data_version"),
+        ({"metrics": [0.1]}, "no object of numbers as metrics"),
+        ({"metrics": {"wql": "0.1"}}, "no object of numbers as metrics"),
+    ],
+)
+def test_a_version_edited_by_hand_is_told_in_a_line(line: Line, change: dict[str, Any], part: str) -> None:
+    register(line, "models/Shop-0123456789ab")
+    path = line.root / "packages" / "Shop" / "1.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"document": document["document"] | change}))
+    with pytest.raises(dg.Failure) as failure:
+        training.is_due(line.group, datetime(2026, 1, 1))
+    assert failure.value.description is not None
+    assert "Shop/1" in failure.value.description
+    assert part in failure.value.description
+
+
+def test_a_damaged_checkpoint_of_the_version_in_use_says_how_to_go_on(line: Line) -> None:
+    folder = save_bolt(line.root / "models" / "Shop-0123456789ab")
+    register(line, "models/Shop-0123456789ab", model_digest=describe_model(folder).digest)
+    assert versions.model_in_use(line.group, "Shop").label == "Shop/1"
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(dg.Failure, match=r"not the files that were registered.*chronos-assets model reject 1"):
+        versions.model_in_use(line.group, "Shop")
+    weights.unlink()
+    with pytest.raises(dg.Failure, match=r"holds no weights.*chronos-assets model reject 1"):
+        versions.model_in_use(line.group, "Shop")
+    # It can be done as told.
+    decided = training.decide_version(line.group, "reject", 1, by="test", log=Silent())
+    assert decided.model.label == str(folder_of("bolt"))
+
+
+class Silent:
+    def info(self, message: str) -> None:
+        pass
+
+
+def test_base_models_that_can_not_give_the_quantiles_are_refused_before_the_search(line: Line, tmp_path: Path) -> None:
+    narrow = save_bolt(tmp_path / "narrow", levels=[0.2, 0.5, 0.8])
+    line.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": {"BaseModels": ["bundled", str(narrow)]}}}))
+    setup = training.read_setup(line.group)
+    with pytest.raises(dg.Failure, match=r"quantiles 0\.1, 0\.9 are outside of what model .*narrow"):
+        training._starting_points(line.group, setup)
+
+
+def test_clean_up_keeps_what_somebody_has_yet_to_decide_about_and_what_another_group_made(line: Line) -> None:
+    names = ["Shop-00000000000a", "Shop-00000000000b", "Shop-00000000000c", "Shop-2-00000000000d", "Shop-mine"]
+    for name in names:
+        line.put(f"made/{name}/config.json", "{}")
+        publish_directory(line.root / "models" / name, line.root / "made" / name)
+    for name, status in zip(names[:2], ("Approved", "PendingManualApproval"), strict=True):
+        register(line, f"models/{name}", status=status)
+    others = [CANDIDATE | {"model": f"models/{name}"} for name in names[2:]]
+    line.put(training.TUNED_KEY, json.dumps(SEARCH | {"candidates": others}))
+    removed = training.clean_up(line.group).models
+    assert removed == ("models/Shop-00000000000a", "models/Shop-00000000000c")
+    left = sorted(path.name for path in (line.root / "models").glob("Shop-*"))
+    assert left == ["Shop-00000000000b", "Shop-2-00000000000d", "Shop-mine"]
+
+
+def test_a_damaged_state_of_the_endpoint_is_told_in_a_line(
+    line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line.put(".endpoints/Shop/state.json", "{")
+    assert training.is_deployed(line.group)
+    assert not training.endpoint_is_current(line.group)
+    monkeypatch.setenv("CHRONOS_STORE", str(line.root))
+    assert main(["endpoint", "status"]) == 0
+    assert "is not an endpoint's state" in capsys.readouterr().out
+    assert main(["endpoint", "stop"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "remove that file" in told[0]
