@@ -685,7 +685,7 @@ def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...
             f"all observations, from {manifest.first} on, are after the last partition, {newest.key}: "
             "are their dates right?"
         )
-    first, last = (int(k) for k in grid.ordinal(np.array([manifest.first_timestamp, manifest.last_timestamp])))
+    first, last = manifest.span(grid)
     # Data may go on for centuries after the last partition, by a wrong year: no need to walk through them.
     last = min(last, int(grid.ordinal(np.array([np.datetime64(newest.end, "us")]))[0]) + params.horizon)
     found: list[Window] = []

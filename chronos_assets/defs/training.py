@@ -119,18 +119,15 @@ def endpoint_name(group: Group) -> str:
 
 def why_not_trainable(group: Group) -> str:
     """Why no model can be trained on the dataset that is there; empty if one can."""
-    import numpy as np
 
     from chronos_assets.timeseries.holdout import HoldoutError, plan_holdout
 
     setup, manifest = read_setup(group), steps.read_manifest(group)
     if setup.params is None or manifest is None:
         return ""
-    first, last = setup.params.grid.ordinal(np.array([manifest.first_timestamp, manifest.last_timestamp])).tolist()
     try:
         plan_holdout(
-            first,
-            last,
+            *manifest.span(setup.params.grid),
             setup.horizon,
             validation_windows=setup.training.validation_windows,
             test_windows=setup.training.test_windows,

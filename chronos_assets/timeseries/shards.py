@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.timeseries.frequencies import Frequency, Grid
+
 MANIFEST = "_manifest.json"
 HASHES = 1 << 16
 FORMAT_VERSION = 1
@@ -47,11 +49,10 @@ class Shard:
 class Manifest:
     """What a dataset folder holds.
 
-    data_version: SHA-256 of the series (keys, periods, observed values) and of the rule that
-    fills their gaps. first, last: start of the
-    first and of the last period of the grid, "2014-01-01T00:00:00". rows = observed + filled. duplicates: rows left out
-    because a newer file has the same series and timestamp. rejected: bad rows set aside, by reason. files: rows read,
-    by key. n_shards: the number by which series are dealt out, see `shard_number`.
+    data_version: SHA-256 of the series (keys, periods, observed values) and of the rule that fills their gaps. first,
+    last: start of the first and of the last period of the grid, "2014-01-01T00:00:00". rows = observed + filled.
+    duplicates: rows left out because a newer file has the same series and timestamp. rejected: bad rows set aside, by
+    reason. files: rows read, by key. n_shards: the number by which series are dealt out, see `shard_number`.
     """
 
     data_version: str
@@ -82,6 +83,28 @@ class Manifest:
     def last_timestamp(self) -> np.datetime64:
         """`last` as datetime64[us]."""
         return np.datetime64(self.last, "us")
+
+    def span(self, grid: Grid) -> tuple[int, int]:
+        """Numbers of the first and of the last period on the dataset's grid."""
+        first, last = grid.ordinal(np.array([self.first_timestamp, self.last_timestamp])).tolist()
+        return first, last
+
+    def check(self, job: str, frequency: Frequency, dimensions: tuple[str, ...]) -> None:
+        """See that a job gets the dataset that its parameters describe.
+
+        Args:
+            job: what it is about, for the message.
+            frequency, dimensions: as the job was given them.
+
+        Raises:
+            DatasetError: the dataset has others: it was made before `params.json` changed.
+        """
+        if tuple(self.dimensions) != dimensions or Frequency.parse(self.frequency) != frequency:
+            raise DatasetError(
+                f"the dataset has frequency {self.frequency} and dimensions {list(self.dimensions)}, "
+                f"the {job} is to have {frequency} and {list(dimensions)}: "
+                "materialize target_time_series again with the current params.json"
+            )
 
     def to_json(self) -> str:
         """The text of `_manifest.json`: equal manifests give equal bytes."""

@@ -54,7 +54,7 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
     describe_model,
 )
-from chronos_assets.params import Filling, quantile_name
+from chronos_assets.params import Filling
 from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow
 from chronos_assets.timeseries.baselines import seasonal_naive, spread_to_quantiles
 from chronos_assets.timeseries.evaluation import Measured, write_evaluation
@@ -65,6 +65,7 @@ from chronos_assets.timeseries.holdout import HoldoutError, periods_known, plan_
 from chronos_assets.timeseries.metrics import ErrorSums, error_sums, season_error
 from chronos_assets.timeseries.shards import DatasetError, Series, iter_series, list_shards, read_manifest
 from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.workloads.parameters import check_names, option, quantile_levels, whole
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster
@@ -110,15 +111,9 @@ def parse_request(document: Mapping[str, Any]) -> Request:
         "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
         "validation_windows", "test_windows", "season", "max_series",
     }  # fmt: skip
-    missing, unknown = sorted(required - set(document)), sorted(set(document) - required - optional)
-    if missing or unknown:
-        said = [f"{', '.join(missing)} not given"] if missing else []
-        said += [f"{', '.join(unknown)} not known (there are {', '.join(sorted(required | optional))})"] * bool(unknown)
-        raise WorkloadError(f"parameters of the evaluation: {'; '.join(said)}")
+    check_names("evaluation", document, required, optional)
     try:
-        quantiles = tuple(sorted({float(level) for level in document["quantiles"]}))
-        for level in quantiles:
-            quantile_name(level)
+        quantiles = quantile_levels(document["quantiles"])
         if not quantiles:
             raise ValueError("quantiles is empty: wQL needs one at least")
         frequency = document.get("frequency")
@@ -129,18 +124,18 @@ def parse_request(document: Mapping[str, Any]) -> Request:
         )
         return Request(
             models=_parse_models(document["models"]),
-            horizon=_whole("horizon", document["horizon"]),
+            horizon=whole("horizon", document["horizon"]),
             quantiles=quantiles,
             grid=grid,
-            season=_option("season", document) or (grid.frequency.seasonality if grid else 1),
+            season=option("season", document) or (grid.frequency.seasonality if grid else 1),
             filling=Filling(**(document.get("filling") or {})),
             dimensions=tuple(document.get("dimensions") or ()),
-            context_length=_option("context_length", document),
-            batch_size=_option("batch_size", document),
+            context_length=option("context_length", document),
+            batch_size=option("batch_size", document),
             seed=int(document.get("seed") or 0),
-            validation_windows=_option("validation_windows", document, low=0, default=2) or 0,
-            test_windows=_option("test_windows", document, default=2) or 1,
-            max_series=_option("max_series", document),
+            validation_windows=option("validation_windows", document, low=0, default=2) or 0,
+            test_windows=option("test_windows", document, default=2) or 1,
+            max_series=option("max_series", document),
         )
     except (TypeError, ValueError) as error:
         raise WorkloadError(f"parameters of the evaluation: {error}") from error
@@ -192,7 +187,8 @@ class DatasetWindows:
     """The test windows of a dataset.
 
     Raises:
-        WorkloadError: it is not the one that the parameters describe.
+        WorkloadError: the parameters have no frequency.
+        DatasetError: it can't be read, or is not the one that the parameters describe.
         HoldoutError: it is too short.
     """
 
@@ -202,20 +198,9 @@ class DatasetWindows:
             raise WorkloadError("parameters of the evaluation: frequency not given, which the channel dataset needs")
         self._grid = request.grid
         self._manifest = read_manifest(folder)
-        if (
-            tuple(self._manifest.dimensions) != request.dimensions
-            or Frequency.parse(self._manifest.frequency) != self._grid.frequency
-        ):
-            raise WorkloadError(
-                f"the dataset has frequency {self._manifest.frequency} and dimensions "
-                f"{list(self._manifest.dimensions)}, the evaluation is to have {self._grid.frequency} and "
-                f"{list(request.dimensions)}: materialize target_time_series again with the current params.json"
-            )
-        ends = np.array([self._manifest.first_timestamp, self._manifest.last_timestamp])
-        first, last = self._grid.ordinal(ends).tolist()
+        self._manifest.check("evaluation", self._grid.frequency, request.dimensions)
         self._holdout = plan_holdout(
-            first,
-            last,
+            *self._manifest.span(self._grid),
             request.horizon,
             validation_windows=request.validation_windows,
             test_windows=request.test_windows,
@@ -564,17 +549,6 @@ def _parse_models(value: Any) -> dict[str, str]:
         if not isinstance(reference, str) or not reference.strip():
             raise ValueError(f"models.{name} is {reference!r}: it must be a reference of a model")
     return models
-
-
-def _whole(name: str, value: Any, low: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} is {value!r}: it must be a whole number from {low}")
-    return value
-
-
-def _option(name: str, document: Mapping[str, Any], *, low: int = 1, default: int | None = None) -> int | None:
-    value = document.get(name)
-    return default if value is None else _whole(name, value, low)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ from chronos_assets.timeseries.filling import context_as_of
 from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
 from chronos_assets.timeseries.shards import DatasetError, Manifest, Series, iter_series, list_shards, read_manifest
 from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.workloads.parameters import check_names, option, quantile_levels, whole
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import BatchForecast, Forecaster
@@ -153,29 +154,22 @@ def parse_request(document: Mapping[str, Any]) -> Request:
         "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
         "seed", "min_observations", "params_digest", "trained_until",
     }  # fmt: skip
-    missing, unknown = sorted(required - set(document)), sorted(set(document) - required - optional)
-    if missing or unknown:
-        said = [f"{', '.join(missing)} not given"] if missing else []
-        said += [f"{', '.join(unknown)} not known (there are {', '.join(sorted(required | optional))})"] * bool(unknown)
-        raise WorkloadError(f"parameters of the forecast: {'; '.join(said)}")
+    check_names("forecast", document, required, optional)
     try:
-        quantiles = tuple(sorted({float(level) for level in document["quantiles"]}))
-        for level in quantiles:
-            quantile_name(level)
         request = Request(
             windows=_parse_windows(document["windows"]),
             grid=Grid(Frequency.parse(document["frequency"]), Alignment(**(document.get("alignment") or {}))),
-            horizon=_positive("horizon", document["horizon"]),
-            quantiles=quantiles,
+            horizon=whole("horizon", document["horizon"]),
+            quantiles=quantile_levels(document["quantiles"]),
             mean=bool(document.get("mean", False)),
             model=str(document.get("model") or BUNDLED),
             filling=Filling(**(document.get("filling") or {})),
             dimensions=tuple(document.get("dimensions") or ()),
             complete_periods=bool(document.get("complete_periods", False)),
-            context_length=_optional("context_length", document),
-            batch_size=_optional("batch_size", document),
+            context_length=option("context_length", document),
+            batch_size=option("batch_size", document),
             seed=int(document.get("seed") or 0),
-            min_observations=_optional("min_observations", document) or 1,
+            min_observations=option("min_observations", document) or 1,
             params_digest=document.get("params_digest"),
             trained_until=_timestamp(until) if (until := document.get("trained_until")) else None,
         )
@@ -193,7 +187,7 @@ def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
         WorkloadError: a window ends before the data begin. None is forecast then, so that a range either has all of its
             partitions or says at once which to leave out.
     """
-    first, last = request.grid.ordinal(np.array([dataset.first_timestamp, dataset.last_timestamp])).tolist()
+    first, last = dataset.span(request.grid)
     ends = np.array([end for _, end in request.windows], dtype="datetime64[us]")
     allowed = request.grid.last_known(ends, complete=request.complete_periods)
     too_early = [key for (key, _), ordinal in zip(request.windows, allowed, strict=True) if ordinal < first]
@@ -219,15 +213,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     folder = workspace.input("dataset")
     try:
         dataset = read_manifest(folder)
-        if (
-            tuple(dataset.dimensions) != request.dimensions
-            or Frequency.parse(dataset.frequency) != request.grid.frequency
-        ):
-            raise WorkloadError(
-                f"the dataset has frequency {dataset.frequency} and dimensions {list(dataset.dimensions)}, "
-                f"the forecast is to have {request.grid.frequency} and {list(request.dimensions)}: "
-                "materialize target_time_series again with the current params.json"
-            )
+        dataset.check("forecast", request.grid.frequency, request.dimensions)
         windows = plan_windows(request, dataset)
         description = _describe(workspace, request)
         check_quantiles(description, request.quantiles)
@@ -632,17 +618,6 @@ def _timestamp(text: str) -> np.datetime64:
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(moment, "us")
-
-
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}: it must be a whole number from 1")
-    return value
-
-
-def _optional(name: str, document: Mapping[str, Any]) -> int | None:
-    value = document.get(name)
-    return None if value is None else _positive(name, value)
 
 
 def _iso(timestamp: np.datetime64) -> str:

@@ -360,20 +360,9 @@ class _Dataset:
         self.folder, self.request = folder, request
         self.manifest: Manifest = read_manifest(folder)
         self.grid = Grid(_set(request.frequency), request.alignment)
-        if (
-            tuple(self.manifest.dimensions) != request.dimensions
-            or Frequency.parse(self.manifest.frequency) != request.frequency
-        ):
-            raise WorkloadError(
-                f"the dataset has frequency {self.manifest.frequency} and dimensions {list(self.manifest.dimensions)}, "
-                f"the training is to have {request.frequency} and {list(request.dimensions)}: "
-                "materialize target_time_series again with the current params.json"
-            )
-        ends = np.array([self.manifest.first_timestamp, self.manifest.last_timestamp])
-        first, last = self.grid.ordinal(ends).tolist()
+        self.manifest.check("training", self.grid.frequency, request.dimensions)
         self.holdout = plan_holdout(
-            first,
-            last,
+            *self.manifest.span(self.grid),
             _set(request.horizon),
             validation_windows=request.validation_windows,
             test_windows=request.test_windows,
