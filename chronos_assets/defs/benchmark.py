@@ -10,7 +10,6 @@ benchmark that was killed goes on with the set that it was at, and a new model i
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -210,9 +209,8 @@ def benchmark_metadata(group: Group, made: Benchmark) -> metadata.Metadata:
     )
 
     aggregates = aggregate([*made.results, *made.published])
-    picture = base64.b64encode(small_figure(made.results, made.published)).decode()
     values: metadata.Metadata = {
-        "figure": dg.MetadataValue.md(f"![scores relative to seasonal naive](data:image/png;base64,{picture})"),
+        "figure": metadata.png("scores relative to seasonal naive", small_figure(made.results, made.published)),
         "aggregate": _table(AGGREGATE_COLUMNS, [aggregate_row(item) for item in aggregates]),
         "scores": _table(RESULT_COLUMNS, [result_row(result) for result in made.results]),
         "sets": len({result.set for result in made.results}),

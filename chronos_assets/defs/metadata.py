@@ -1,4 +1,6 @@
-"""What the UI shows of each materialization: values of the pure parts -> Dagster metadata.
+"""What the UI shows of the forecast line: values of the pure parts -> Dagster metadata; and what all metadata is made of.
+
+Does not belong here: the training line's (`training_metadata`), the benchmark's (`benchmark`).
 
 Tables have a fixed schema, so that an empty one still renders, and few rows, so that the event log stays small. Markdown
 stays under 1,000 characters, which the UI draws in place.
@@ -6,6 +8,7 @@ stays under 1,000 characters, which the UI draws in place.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -227,6 +230,11 @@ def _list_markdown(lines: Sequence[str]) -> dg.MetadataValue:
 def rounded(value: float | None) -> float | None:
     """Six digits, or None where there is no finite number."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def png(alternative: str, picture: bytes) -> dg.MetadataValue:
+    """A picture, which the UI shows behind a click where its text is too long to be drawn in place."""
+    return dg.MetadataValue.md(f"![{alternative}](data:image/png;base64,{base64.b64encode(picture).decode()})")
 
 
 def sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -5,7 +5,6 @@ Tables have a fixed schema, so that an empty one still renders. Does not belong 
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.defs import training
-from chronos_assets.defs.metadata import Metadata, rounded, sparklines, table
+from chronos_assets.defs.metadata import Metadata, png, rounded, sparklines, table
 
 if TYPE_CHECKING:
     from chronos_assets.defs.group import Group
@@ -67,7 +66,7 @@ def tuned(group: Group, made: Tuned) -> Metadata:
             _trial_rows(made, best),
             limit=TRIAL_ROWS,
         ),
-        "loss_curves": _png("loss and validation wQL of every trial", picture),
+        "loss_curves": png("loss and validation wQL of the best base model's trials", picture),
         "best_validation_wql": rounded(best["objective"]),
         "base_validation_wql": rounded(report.get("base_validation_wql")),
         "best_hyperparameters": dg.MetadataValue.json(dict(best["chosen"])),
@@ -193,7 +192,3 @@ def _cell(value: Any, kind: str) -> Any:
     if kind == "float":
         return rounded(value)
     return "" if value is None else str(value)
-
-
-def _png(alternative: str, picture: bytes) -> dg.MetadataValue:
-    return dg.MetadataValue.md(f"![{alternative}](data:image/png;base64,{base64.b64encode(picture).decode()})")
