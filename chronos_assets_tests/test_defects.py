@@ -18,7 +18,10 @@ ELSEWHERE = {
     # The SageMaker pipeline with Chronos.
     "parameters that change nothing (training)": "workloads/test_train.py::test_every_parameter_changes_something",
     "parameters that change nothing (series)": "workloads/test_generate.py::test_the_number_of_kernels_counts",
-    "tuning on the last step's training loss": "workloads/test_train.py::test_what_is_held_out_changes_nothing",
+    "tuning on the last step's training loss": (
+        "platforms/local/test_tuning.py::test_a_search_tells_every_trial_and_hands_out_the_best_model"
+    ),
+    "tuning on what was trained on": "workloads/test_train.py::test_what_is_held_out_changes_nothing",
     "the last weights, not the best": "models/test_finetuning.py::test_the_best_weights_are_kept_not_the_last",
     "a failed job that exits with 0": "workloads/test_container.py::test_a_failed_job_does_not_exit_with_0",
     "inputs rounded to bfloat16 (training)": (
