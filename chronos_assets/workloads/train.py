@@ -437,7 +437,8 @@ class _Log:
             self._wql = progress.validation_wql
         said = "" if self._wql is None else f", validation wQL {self._wql:.4f}"
         if progress.loss is not None:
-            said = f", loss {progress.loss:.4f}{said}, {progress.eta_seconds:.0f} s to go"
+            rate = f"learning rate {progress.learning_rate:.2g}"
+            said = f", loss {progress.loss:.4f}{said}, {rate}, {progress.eta_seconds:.0f} s to go"
         if self._bar:
             full = self.WIDTH * progress.step // progress.steps
             bar = "█" * full + " " * (self.WIDTH - full)
