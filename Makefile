@@ -20,7 +20,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-run: install ## import, forecast, backtest and publish: the built-in sample, or DATA=<folder with params.json and train/>
+run: install ## import, tune, forecast, backtest, publish and serve: the built-in sample, or DATA=<folder with params.json and train/>
 	@$(BIN)/chronos-assets run $(DATA_FLAG)
 
 ui: install ## the Dagster UI with sensors on, on the same store (PORT=3000)

@@ -1,7 +1,7 @@
 """What each asset of the training line does, as functions of a `Group`: generate, search, gate and register, deploy.
 
 Belongs here: the order of things and where results go. Does not belong here: Dagster's decorators (`defs.assets`), what
-the UI shows (`defs.metadata`), when a training is due (`defs.policy`), what the jobs compute (`workloads`).
+the UI shows (`defs.training_metadata`), when a training is due (`defs.policy`), what the jobs compute (`workloads`).
 """
 
 from __future__ import annotations
@@ -809,11 +809,12 @@ class CleanedUp:
     models: tuple[str, ...]
 
 
-def clean_up(group: Group) -> CleanedUp:
-    """Stop the endpoint and delete the checkpoints of the registered versions, and nothing else.
+def clean_up(group: Group) -> CleanedUp | None:
+    """Stop the endpoint and delete the checkpoints, once the forecast of the model in use is published; None before.
 
-    Only what this group made: the endpoint that it deployed, and the folders that its registry names below `models/`.
-    Forecasts, their history and the registry stay, and the checkpoint of a version that somebody has yet to decide about.
+    Only what this group made: the endpoint that it deployed, and the folders that its registry and its last search name
+    below `models/`. Forecasts, their history and the registry stay, and checkpoints of which more is to come: of a
+    version that somebody has yet to decide about, and of a search that another run is about to register.
 
     Raises:
         dg.Failure: the registry or the endpoint's state can't be read.
@@ -821,8 +822,13 @@ def clean_up(group: Group) -> CleanedUp:
     from chronos_assets.platforms.local.publishing import remove_directory
 
     package, name = package_group(group), endpoint_name(group)
-    versions, tuned = registered(group, package), read_tuned(group) or {"candidates": []}
-    keys = {item.model for item in versions} | {str(item["model"]) for item in tuned["candidates"]}
+    model, shown = model_in_use(group, package), steps.published_manifest(group)
+    if shown is None or shown["model"]["digest"] not in {model.digest, *model.stands_for}:
+        return None
+    versions, tuned = registered(group, package), read_tuned(group)
+    keys = {item.model for item in versions}
+    if tuned is not None and tuned["candidates"][tuned["best"]]["model"] in keys:
+        keys |= {str(item["model"]) for item in tuned["candidates"]}
     keys -= {item.model for item in versions if item.status == "PendingManualApproval"}
     made = re.compile(rf"{MODELS_KEY}/{re.escape(package)}-[0-9a-f]{{12}}")
     try:

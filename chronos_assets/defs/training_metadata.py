@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chronos_assets.defs.group import Group
     from chronos_assets.defs.training import CleanedUp, Decided, Deployed, Packaged, Synthetic, Tuned
 
-TRIAL_ROWS = 100
+TRIAL_ROWS = 1000  # what `Chronos.Training.MaxJobs` allows
 
 
 def synthetic(group: Group, made: Synthetic) -> Metadata:
