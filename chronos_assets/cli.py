@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    run = commands.add_parser("run", help="import what is new, tune a model if one is due, forecast, score a backtest, publish, serve")
+    run = commands.add_parser(
+        "run", help="import what is new, tune a model if one is due, forecast, score a backtest, publish, serve"
+    )
     run.add_argument("--data", type=Path, help="folder with params.json and train/; it is only read")
     run.add_argument("--backtest-windows", type=int, default=7, metavar="N", help="as-of windows to score (default 7)")
     run.add_argument("--no-training", action="store_true", help="leave the model as it is, even if a training is due")

@@ -414,7 +414,7 @@ class _Dataset:
 class _Log:
     """Tells progress: metric lines on stderr, Dagster's log where it launched this, a bar where a person looks on."""
 
-    WIDTH = 30
+    WIDTH = 20
 
     def __init__(self, reporter: Reporter, stream: TextIO) -> None:
         self._reporter, self._stream = reporter, stream
@@ -437,8 +437,9 @@ class _Log:
             self._wql = progress.validation_wql
         said = "" if self._wql is None else f", validation wQL {self._wql:.4f}"
         if progress.loss is not None:
+            # The end is what a narrow terminal cuts off.
             rate = f"learning rate {progress.learning_rate:.2g}"
-            said = f", loss {progress.loss:.4f}{said}, {rate}, {progress.eta_seconds:.0f} s to go"
+            said = f", loss {progress.loss:.4f}{said}, {progress.eta_seconds:.0f} s to go, {rate}"
         if self._bar:
             full = self.WIDTH * progress.step // progress.steps
             bar = "█" * full + " " * (self.WIDTH - full)

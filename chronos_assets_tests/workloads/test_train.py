@@ -321,11 +321,11 @@ def test_a_person_at_a_terminal_sees_a_bar_and_dagster_a_line_now_and_then():
             log.tell(Progress(step, 10, 0.5, 1e-4, 10 - step))
         log.tell(Progress(10, 10, validation_wql=0.25))
     text = stream.getvalue()
-    assert f"|{'█' * 15}{' ' * 15}| 5/10, loss 0.5000, learning rate 0.0001, 5 s to go" in text
+    assert f"|{'█' * 10}{' ' * 10}| 5/10, loss 0.5000, 5 s to go, learning rate 0.0001" in text
     assert text.count("'loss'") == 10
     assert heard.lines == [
-        "step 1/10, loss 0.5000, learning rate 0.0001, 9 s to go",
-        "step 10/10, loss 0.5000, learning rate 0.0001, 0 s to go",
+        "step 1/10, loss 0.5000, 9 s to go, learning rate 0.0001",
+        "step 10/10, loss 0.5000, 0 s to go, learning rate 0.0001",
         "step 10/10, validation wQL 0.2500",
     ]
 
