@@ -135,19 +135,54 @@ def test_base_models_that_can_not_give_the_quantiles_are_refused_before_the_sear
         training._starting_points(line.group, setup)
 
 
-def test_clean_up_keeps_what_somebody_has_yet_to_decide_about_and_what_another_group_made(line: Line) -> None:
-    names = ["Shop-00000000000a", "Shop-00000000000b", "Shop-00000000000c", "Shop-2-00000000000d", "Shop-mine"]
+def publish(line: Line, *names: str) -> None:
     for name in names:
         line.put(f"made/{name}/config.json", "{}")
         publish_directory(line.root / "models" / name, line.root / "made" / name)
-    for name, status in zip(names[:2], ("Approved", "PendingManualApproval"), strict=True):
-        register(line, f"models/{name}", status=status)
-    others = [CANDIDATE | {"model": f"models/{name}"} for name in names[2:]]
-    line.put(training.TUNED_KEY, json.dumps(SEARCH | {"candidates": others}))
-    removed = training.clean_up(line.group).models
-    assert removed == ("models/Shop-00000000000a", "models/Shop-00000000000c")
+
+
+def show_forecast_by(line: Line, digest: str) -> None:
+    line.put("forecast/manifest.json", json.dumps({"model": {"digest": digest}}))
+
+
+def search(line: Line, *names: str) -> None:
+    candidates = [CANDIDATE | {"model": f"models/{name}"} for name in names]
+    line.put(training.TUNED_KEY, json.dumps(SEARCH | {"candidates": candidates}))
+
+
+def test_clean_up_keeps_what_somebody_has_yet_to_decide_about_and_what_another_group_made(line: Line) -> None:
+    names = ["Shop-00000000000a", "Shop-00000000000b", "Shop-00000000000c", "Shop-2-00000000000d", "Shop-mine"]
+    publish(line, *names)
+    register(line, "models/Shop-00000000000a", status="Rejected")
+    register(line, "models/Shop-00000000000b", status="PendingManualApproval")
+    search(line, "Shop-00000000000a", *names[2:])
+    show_forecast_by(line, describe_model(folder_of("bolt")).digest)
+    removed = training.clean_up(line.group)
+    assert removed is not None
+    assert removed.models == ("models/Shop-00000000000a", "models/Shop-00000000000c")
     left = sorted(path.name for path in (line.root / "models").glob("Shop-*"))
     assert left == ["Shop-00000000000b", "Shop-2-00000000000d", "Shop-mine"]
+
+
+def test_clean_up_waits_for_the_forecast_of_the_model_in_use_and_spares_a_search_under_way(line: Line) -> None:
+    save_bolt(line.root / "made" / "tuned", levels=[0.1, 0.5, 0.9])
+    digest = describe_model(line.root / "made" / "tuned").digest
+    publish_directory(line.root / "models" / "Shop-00000000000a", line.root / "made" / "tuned")
+    register(line, "models/Shop-00000000000a", model_digest=digest)
+    publish(line, "Shop-00000000000b")
+    search(line, "Shop-00000000000b")
+    assert training.clean_up(line.group) is None
+    show_forecast_by(line, describe_model(folder_of("bolt")).digest)
+    assert training.clean_up(line.group) is None
+    show_forecast_by(line, digest)
+    for removed in (("models/Shop-00000000000a",), ()):
+        cleaned = training.clean_up(line.group)
+        assert cleaned is not None
+        assert cleaned.models == removed
+    register(line, "models/Shop-00000000000b", status="Rejected")
+    cleaned = training.clean_up(line.group)
+    assert cleaned is not None
+    assert cleaned.models == ("models/Shop-00000000000b",)
 
 
 def test_a_damaged_state_of_the_endpoint_is_told_in_a_line(
