@@ -6,25 +6,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 SMALL = (
-    ("Import: 0.5 million rows beside DuckDB's own sort", ["import_50m.py", "--series", "1000"]),
-    ("Sensor tick: 10,000 objects", ["sensor_tick.py", "--objects", "10000"]),
-    ("Forecast: throughput and memory", ["forecast.py"]),
-    ("KernelSynth: series per second beside the paper's procedure", ["kernelsynth.py", "--repeats", "3"]),
-    ("Backfill: 14 partitions in one run beside one run each", ["backfill.py", "--partitions", "14", "--single", "2"]),
+    ("Import: 0.5 million rows beside DuckDB's own sort", ["import_50m", "--series", "1000"]),
+    ("Sensor tick: 10,000 objects", ["sensor_tick", "--objects", "10000"]),
+    ("Forecast: throughput and memory", ["forecast"]),
+    ("KernelSynth: series per second beside the paper's procedure", ["kernelsynth", "--repeats", "3"]),
+    ("Backfill: 14 partitions in one run beside one run each", ["backfill", "--partitions", "14", "--single", "2"]),
+    ("Fine-tuning: steps per second beside the Hugging Face Trainer", ["finetune", "--steps", "6", "--pairs", "1"]),
+    ("Endpoint: 1, 8 and 64 clients, with and without batching", ["endpoint", "--seconds", "2", "--rounds", "1"]),
+    ("Endpoint: 1,000 malformed requests", ["malformed_requests", "--requests", "1000"]),
 )
 
 
 def main() -> int:
     """Run them; the number of those that failed."""
     failed = 0
-    for title, arguments in SMALL:
-        print(f"\n== {title}\n   python benchmarks/{' '.join(arguments)}\n", flush=True)
-        failed += (
-            subprocess.run([sys.executable, str(FOLDER / arguments[0]), *arguments[1:]], check=False).returncode != 0
-        )
+    for title, (name, *options) in SMALL:
+        command = ["-m", f"benchmarks.{name}", *options]
+        print(f"\n== {title}\n   python {' '.join(command)}\n", flush=True)
+        failed += subprocess.run([sys.executable, *command], cwd=REPOSITORY, check=False).returncode != 0
     return failed
 
 

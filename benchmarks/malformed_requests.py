@@ -1,7 +1,7 @@
 """Malformed requests to a real server: 10,000 that a property-based generator made, none of which may be a 5xx.
 
-    python benchmarks/malformed_requests.py
-    python benchmarks/malformed_requests.py --requests 100000 --seed 7
+    python -m benchmarks.malformed_requests
+    python -m benchmarks.malformed_requests --requests 100000 --seed 7
 
 The requests are those of the tests' strategy (wrong types, broken bytes, odd numbers and times, all content types), sent
 over one connection to a server with a tiny model. Counted are the statuses; each 4xx must be JSON that names a field.
