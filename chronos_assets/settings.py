@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, cast, get_args
 
 Cadence = Literal["hourly", "daily", "weekly", "monthly"]
@@ -81,7 +82,7 @@ class Settings:
             partition_start=_iso_date(
                 "CHRONOS_PARTITION_START", text("CHRONOS_PARTITION_START", DEFAULT_PARTITION_START[partitions])
             ),
-            base_model=text("CHRONOS_BASE_MODEL", cls.base_model),
+            base_model=model_reference(text("CHRONOS_BASE_MODEL", cls.base_model)),
             memory_limit=_memory("CHRONOS_MEMORY_LIMIT", text("CHRONOS_MEMORY_LIMIT", cls.memory_limit)),
             settle_seconds=_seconds("CHRONOS_SETTLE_SECONDS", text("CHRONOS_SETTLE_SECONDS", str(cls.settle_seconds))),
             sensor_interval_seconds=max(
@@ -94,13 +95,21 @@ class Settings:
             owners=_owners("CHRONOS_OWNERS", text("CHRONOS_OWNERS", ",".join(cls.owners))),
             key_prefix=_key_prefix("CHRONOS_KEY_PREFIX", text("CHRONOS_KEY_PREFIX", "")),
             benchmark_data=text("CHRONOS_BENCHMARK_DATA", ""),
-            benchmark_models=_names(text("CHRONOS_BENCHMARK_MODELS", "")),
+            benchmark_models=tuple(map(model_reference, _names(text("CHRONOS_BENCHMARK_MODELS", "")))),
             dagster_home=text("DAGSTER_HOME", ""),
         )
 
     def partition_start_time(self) -> datetime:
         """First instant of the first partition window, UTC."""
         return datetime.fromisoformat(self.partition_start).replace(tzinfo=UTC)
+
+
+def model_reference(text: str) -> str:
+    """A model's reference as every process understands it: a folder's path, which may be relative, made absolute."""
+    folder = Path(text).expanduser()
+    # As `models.checkpoints.resolve_model` tells a folder from an id of the Hub.
+    is_folder = text != "bundled" and not text.startswith("amazon/") and (folder / "config.json").is_file()
+    return str(folder.absolute()) if is_folder else text
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:

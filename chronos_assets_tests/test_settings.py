@@ -1,6 +1,7 @@
 """Environment -> Settings: defaults, every variable effective, errors that name the variable and the mend."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,20 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 def test_each_variable_sets_its_field(field: str, variable: str, text: str, value: object) -> None:
     assert getattr(Settings.from_env({variable: text}), field) == value
     assert getattr(Settings(), field) != value
+
+
+def test_a_model_in_a_relative_folder_is_found_from_any_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mine/tuned", "bundled", "amazon/chronos-2"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for text in ("mine/tuned", "./mine/tuned", "~/mine/tuned", str(tmp_path / "mine/tuned")):
+        assert Settings.from_env({"CHRONOS_BASE_MODEL": text}).base_model == str(tmp_path / "mine/tuned")
+    for text in ("bundled", "amazon/chronos-2", "mine/other", "s3://bucket/mine/tuned"):
+        assert Settings.from_env({"CHRONOS_BASE_MODEL": text}).base_model == text
 
 
 def test_every_field_has_a_variable() -> None:

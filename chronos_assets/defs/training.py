@@ -35,6 +35,7 @@ from chronos_assets.platforms.base import (
     TuningRequest,
     job_name,
 )
+from chronos_assets.settings import model_reference
 from chronos_assets.training_params import TrainingParams
 
 if TYPE_CHECKING:
@@ -354,7 +355,7 @@ def _starting_points(group: Group, setup: Setup) -> dict[str, ModelDescription]:
 
     in_use = version_in_use(group, setup.name) if setup.training.strategy == "RETRAIN" else None
     points = {}
-    for reference in setup.training.base_models or (group.settings.base_model,):
+    for reference in map(model_reference, setup.training.base_models or (group.settings.base_model,)):
         warm = in_use is not None and in_use.document.get("base_model") == reference
         try:
             points[reference] = describe_model(
@@ -459,11 +460,10 @@ def search_identity(group: Group) -> str:
 
 @dataclass(frozen=True)
 class Packaged:
-    """What `model_package` made: the version as registered, the gate's decision, and what the evaluation told."""
+    """What `model_package` made: the version as registered, the gate's decision, and in how long."""
 
     version: PackageVersion
     decision: GateDecision
-    evaluation: Mapping[str, Any]
     seconds: float
 
     @property
@@ -498,7 +498,6 @@ def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
         outputs=("evaluation",),
     )
     with group.jobs.run(context, request) as result:
-        evaluation = json.loads((result.outputs["evaluation"] / "metrics.json").read_bytes())
         try:
             decision = decide(read_evaluation(result.outputs["evaluation"]), approval=setup.training.approval)
         except ValueError as error:
@@ -517,7 +516,7 @@ def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
         )
     except RegistryError as error:
         raise dg.Failure(str(error)) from error
-    return Packaged(version, decision, evaluation, result.seconds)
+    return Packaged(version, decision, result.seconds)
 
 
 def evaluation_parameters(
