@@ -13,6 +13,19 @@ from chronos_assets.timeseries.shards import MANIFEST, Manifest, Shard, shard_na
 Key = tuple[str, ...]
 
 
+def waves(count: int = 5, length: int = 96) -> dict[Key, tuple[str, np.ndarray]]:
+    """Hourly series from 2024-01-01, four days long."""
+    rng = np.random.default_rng(3)
+    hours = np.arange(length)
+    return {
+        (f"item-{number:02d}",): (
+            "2024-01-01T00:00:00",
+            10 + number + np.sin(hours * np.pi / 12) + rng.normal(size=length) / 5,
+        )
+        for number in range(count)
+    }
+
+
 def write_dataset(
     folder: Path,
     series: Mapping[Key, tuple[str, Sequence[float]]],

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +14,13 @@ import pytest
 
 from chronos_assets.models import forecasting
 from chronos_assets.workloads import forecast
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace
+from chronos_assets.workloads.contract import WorkloadError, Workspace
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.models.tiny_levels import LEVELS_9
-from chronos_assets_tests.workloads.small_dataset import Key, write_dataset
+from chronos_assets_tests.workloads.listener import Listener
+from chronos_assets_tests.workloads.small_dataset import waves, write_dataset
 
 FILES = ["forecast.parquet", "last_observed.parquet", "manifest.json", "skipped.parquet"]
-
-
-class Listener(Reporter):
-    """Keeps what a workload says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[dict[str, Any]] = []
-        self.lines: list[str] = []
-
-    def log(self, message: str) -> None:
-        self.lines.append(message)
-
-    def message(self, document: Mapping[str, Any]) -> None:
-        self.messages.append(json.loads(json.dumps(document, allow_nan=False)))
-
-
-def waves(count: int = 5, length: int = 96) -> dict[Key, tuple[str, np.ndarray]]:
-    """Hourly series from 2024-01-01, four days long."""
-    rng = np.random.default_rng(3)
-    hours = np.arange(length)
-    return {
-        (f"item-{number:02d}",): (
-            "2024-01-01T00:00:00",
-            10 + number + np.sin(hours * np.pi / 12) + rng.normal(size=length) / 5,
-        )
-        for number in range(count)
-    }
 
 
 def days(*numbers: int) -> list[dict[str, str]]:

@@ -14,24 +14,11 @@ import pytest
 
 from chronos_assets.timeseries.arrow_file import Entry, read_arrow
 from chronos_assets.workloads import generate
-from chronos_assets.workloads.contract import PIPES_VARIABLE, ROOT_VARIABLE, Reporter, WorkloadError, Workspace
+from chronos_assets.workloads.contract import PIPES_VARIABLE, ROOT_VARIABLE, WorkloadError, Workspace
+from chronos_assets_tests.workloads.listener import Listener
 
 SMALL = {"length": 48, "sizes": {"train": 12, "validation": 5, "test": 4}}
 FILES = ["manifest.json", "test.arrow", "train.arrow", "validation.arrow"]
-
-
-class Listener(Reporter):
-    """Keeps what a workload says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[dict[str, Any]] = []
-
-    def message(self, document: Mapping[str, Any]) -> None:
-        self.messages.append(json.loads(json.dumps(document, allow_nan=False)))
-
-    def log(self, message: str) -> None:
-        pass
 
 
 def prepare(root: Path, parameters: Mapping[str, Any]) -> Workspace:
