@@ -690,6 +690,9 @@ def compare_endpoint(group: Group, most: int = 3) -> Comparison:
     model = manifest["model"]
     if model["family"] == "t5":
         return Comparison(0, None, "a model that samples gives other samples each time: nothing to compare")
+    if manifest["horizon"] > LONGEST_ANSWER:
+        horizon = manifest["horizon"]
+        return Comparison(0, None, f"the endpoint answers up to {LONGEST_ANSWER} periods, {horizon} were forecast")
     if state.identity != served_identity(model["digest"], model["reference"], read_setup(group)):
         made = f"the published forecast was made by {model['reference']}"
         return Comparison(
