@@ -22,6 +22,7 @@ from chronos_assets.defs.jobs import SELECTIONS
 from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
 from chronos_assets.defs.windows import Window, window_for_key
 from chronos_assets.platforms.local.locks import locked_file
+from chronos_assets.platforms.local.processes import start_time
 
 PROCESS_TAG = "chronos/process"
 # Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
@@ -77,22 +78,17 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     for record in instance.get_run_records(unfinished):
         run = record.dagster_run
-        host, _, pid = run.tags.get(PROCESS_TAG, "").partition(":")
-        if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+        host, pid, start = [*run.tags.get(PROCESS_TAG, "").split(":", 2), "", ""][:3]
+        if host == socket.gethostname() and pid.isdigit() and start_time(int(pid)) != start:
             instance.report_run_failed(run, f"process {pid} is gone: it was killed, or the machine restarted")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             ended.append(run.run_id)
     return ended
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _this_process() -> str:
+    """Value of `PROCESS_TAG`: the machine, and the number and start of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}:{start_time(os.getpid())}"
 
 
 def run_main_job(
@@ -197,7 +193,7 @@ class _Launcher:
         return ""
 
     def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
-        tags = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+        tags = {PROCESS_TAG: _this_process()}
         if windows:
             tags |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
         job = self._jobs[next(name for name, made, _ in SELECTIONS if set(assets) <= set(made))]

@@ -1,6 +1,10 @@
 """What people and accidents do to the training line's files: made anew where they can be, else told in a line."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +15,9 @@ import pytest
 
 from chronos_assets.cli import main
 from chronos_assets.defs import training, versions
+from chronos_assets.defs.local_run import PROCESS_TAG, end_dead_runs
 from chronos_assets.models.checkpoints import describe_model
+from chronos_assets.platforms.local.processes import start_time
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets_tests.defs.line import PARAMS, Line, make_line
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
@@ -47,6 +53,27 @@ def register(line: Line, model: str, *, status: Any = "Approved", **document: An
     line.group.registry.register(
         "Shop", model=model, identity=model, document=known | document, status=status, reason="for the test"
     )
+
+
+def test_runs_of_processes_that_are_gone_are_ended_whoever_has_their_number_now(line: Line) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        started = start_time(other.pid)
+        host = socket.gethostname()
+        alive = [f"{host}:{other.pid}:{started}", f"{host}:{os.getpid()}:{start_time(os.getpid())}"]
+        elsewhere = f"elsewhere.{host}:{other.pid}:long ago"
+        reused = f"{host}:{os.getpid()}:long ago"
+        runs = {
+            tag: line.instance.create_run_for_job(
+                line.definitions.resolve_job_def("retrain"),
+                status=dg.DagsterRunStatus.STARTED,
+                tags={PROCESS_TAG: tag} if tag else {},
+            ).run_id
+            for tag in (*alive, elsewhere, reused, "")
+        }
+        assert end_dead_runs(line.instance) == [runs[reused]]
+        assert end_dead_runs(line.instance) == []
+        other.communicate()
+    assert end_dead_runs(line.instance) == [runs[alive[0]]]
 
 
 @pytest.mark.parametrize(

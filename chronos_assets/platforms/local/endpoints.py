@@ -52,7 +52,14 @@ from chronos_assets.platforms.base import (
 )
 from chronos_assets.platforms.local.jobs import WORKLOADS
 from chronos_assets.platforms.local.locks import lock_file
-from chronos_assets.platforms.local.processes import failure_reason, lock_path, log_tail, workload_environment
+from chronos_assets.platforms.local.processes import (
+    ask_ps,
+    failure_reason,
+    lock_path,
+    log_tail,
+    start_time,
+    workload_environment,
+)
 from chronos_assets.workloads.contract import Workspace
 
 ENDPOINTS_KEY = ".endpoints"
@@ -551,21 +558,11 @@ def _is_finite(value: Any) -> bool:
 
 
 def _start_time(pid: int) -> str | None:
-    """When a process began, as the system tells it; None for one that is gone or has ended."""
+    """When a process began, see `processes.start_time`; a child of this one that has ended makes room for its number."""
     child = _children.get(pid)
     if child is not None and child.poll() is not None:
         del _children[pid]
-    try:
-        # The name, in parentheses, may hold anything; after it: state is field 3, the start time field 22.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else f"{_boot()} {fields[19]}"
-    except (FileNotFoundError, ProcessLookupError):
-        return None if Path("/proc/self/stat").exists() else _ask_ps(pid, "lstart=")
-
-
-def _boot() -> str:
-    """What tells apart the times since the start of one machine from those since its next start."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return start_time(pid)
 
 
 def _is_server_of(process: ServerProcess, name: str) -> bool:
@@ -579,17 +576,8 @@ def _arguments(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
     except (FileNotFoundError, ProcessLookupError):
-        told = _ask_ps(pid, "command=") or ""
+        told = ask_ps(pid, "command=") or ""
         return [told, *told.split()]
-
-
-def _ask_ps(pid: int, column: str) -> str | None:
-    """A column of `ps`, where there is no /proc; None for a process that is gone or has ended."""
-    told = subprocess.run(
-        ["ps", "-o", "stat=", "-o", column, "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    status, _, rest = told.partition(" ")
-    return None if not told or status.startswith("Z") else rest.strip()
 
 
 @contextmanager

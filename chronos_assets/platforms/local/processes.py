@@ -170,3 +170,30 @@ def echo_log(path: Path) -> None:
         file.seek(max(0, file.seek(0, os.SEEK_END) - (1 << 20)))
         sys.stderr.write(file.read().decode("utf-8", "replace"))
         sys.stderr.flush()
+
+
+def start_time(pid: int) -> str | None:
+    """When a process began, as the system tells it; None for one that is gone or has ended.
+
+    A number is given to another process sooner or later, in a container at once; number and start together are not.
+    """
+    try:
+        # The name, in parentheses, may hold anything; after it: state is field 3, the start time field 22.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else f"{_boot()} {fields[19]}"
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self/stat").exists() else ask_ps(pid, "lstart=")
+
+
+def _boot() -> str:
+    """What tells apart the times since the start of one machine from those since its next start."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def ask_ps(pid: int, column: str) -> str | None:
+    """A column of `ps`, where there is no /proc; None for a process that is gone or has ended."""
+    told = subprocess.run(
+        ["ps", "-o", "stat=", "-o", column, "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    status, _, rest = told.partition(" ")
+    return None if not told or status.startswith("Z") else rest.strip()
