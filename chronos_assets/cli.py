@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
     model = commands.add_parser("model", help="versions of the tuned model: list, approve, reject, roll-back")
     model.add_argument("action", choices=("list", "approve", "reject", "roll-back"))
-    model.add_argument("version", type=int, nargs="?", help="number of the version to approve or reject")
+    model.add_argument("version", type=int, nargs="?", help="number of the version to approve or reject (the newest)")
     model.add_argument("--reason", default="", help="for the version's history")
     model.add_argument("--data", type=Path, help="the folder that `run` was given")
     model.set_defaults(command=_model)
@@ -425,9 +425,8 @@ def _model(options: argparse.Namespace) -> int:
 
     from chronos_assets.defs import training
 
-    if (options.version is None) == (options.action in ("approve", "reject")):
-        wanted = "needs the number of a version" if options.version is None else "takes no version"
-        raise UsageError(f"model {options.action} {wanted}: see `chronos-assets model list`")
+    if options.version is not None and options.action not in ("approve", "reject"):
+        raise UsageError(f"model {options.action} takes no version: see `chronos-assets model list`")
     group = _group(settings_for(options.data))
     try:
         if options.action != "list":

@@ -113,7 +113,7 @@ def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Pat
         assert rejected.returncode == 0, rejected.stderr
         assert "just so" in rejected.stdout
         assert "zero-shot" in _run(tmp_path, "endpoint", "status", *arguments).stdout
-        for wrong, words in ((("reject",), "needs the number"), (("roll-back",), "no version of Shop is approved")):
+        for wrong, words in ((("list", "1"), "takes no version"), (("roll-back",), "no version of Shop is approved")):
             refused = _run(tmp_path, "model", *wrong, *arguments)
             assert refused.returncode == 1
             assert words in refused.stderr

@@ -49,7 +49,7 @@ class Decision(dg.Config):
         reason: for the version's history.
     """
 
-    version: int = Field(default=0, description="number of the version (not for a roll-back)")
+    version: int = Field(default=0, description="number of the version; 0 is the newest (not for a roll-back)")
     reason: str = Field(default="", description="why, for the version's history")
 
 

@@ -280,7 +280,7 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
     synthetic = synthetic_manifest(group)
     if synthetic is None:
         raise dg.Failure("there are no synthetic series yet: materialize synthetic_dataset first")
-    search = search_identity(group)
+    search, before = search_identity(group), read_tuned(group)
     trials: dict[str, tuple[Trial, ...]] = {}
     candidates, resumed = [], 0
     # A search lets go of its trials when its block ends: none does before all that came of them is written.
@@ -299,7 +299,24 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
             "candidates": candidates,
         }
         group.store.put(TUNED_KEY, (json.dumps(document, indent=1) + "\n").encode())
+    _remove_losers(group, setup.name, before, kept={candidate["model"] for candidate in candidates})
     return Tuned(trials, document, resumed)
+
+
+def _remove_losers(group: Group, package: str, before: Mapping[str, Any] | None, kept: set[str]) -> None:
+    """Delete the checkpoints of an earlier search that went to no gate: of other base models than the best one."""
+    from chronos_assets.platforms.local.publishing import remove_directory
+
+    candidates = before["candidates"] if before is not None else []
+    losers = {item["model"] for number, item in enumerate(candidates) if before and number != before["best"]}
+    for key in losers - kept - {item.model for item in registered(group, package)}:
+        if _made_here(package, key):
+            remove_directory(group.store.local_path(key))
+
+
+def _made_here(package: str, key: str) -> bool:
+    """Whether a store key is that of a checkpoint which a search of the package group published."""
+    return re.fullmatch(rf"{MODELS_KEY}/{re.escape(package)}-[0-9a-f]{{12}}", key) is not None
 
 
 def _search(group: Group, setup: Setup, search: str, reference: str, start: ModelDescription) -> TuningRequest:
@@ -760,7 +777,7 @@ def decide_version(group: Group, action: str, version: int | None, *, by: str, r
 
     Args:
         action: `approve`, `reject` or `roll_back`.
-        version: its number; none for a roll-back.
+        version: its number; the newest if not given. A roll-back is about the version in use and takes none.
         by, reason: for the version's history.
 
     Raises:
@@ -769,16 +786,18 @@ def decide_version(group: Group, action: str, version: int | None, *, by: str, r
     from chronos_assets.platforms.registry_actions import approve, reject, roll_back
 
     name = package_group(group)
+    there = registered(group, name)
+    if version is None and not there and action != "roll_back":
+        raise dg.Failure(f"no version of {name} is registered yet: launch the job retrain")
     try:
         if action == "roll_back":
             change = roll_back(group.registry, name, by=by, reason=reason)
-        elif version is None:
-            raise dg.Failure(f"which version? Give its number: {_numbers(group, name)}")
         elif action == "approve":
-            _check_checkpoint(group, name, version)
-            change = approve(group.registry, name, version, by=by, reason=reason)
+            number = version or there[-1].version
+            _check_checkpoint(group, name, number)
+            change = approve(group.registry, name, number, by=by, reason=reason)
         else:
-            change = reject(group.registry, name, version, by=by, reason=reason)
+            change = reject(group.registry, name, version or there[-1].version, by=by, reason=reason)
     except RegistryError as error:
         raise dg.Failure(str(error)) from error
     model = model_in_use(group, name)
@@ -793,11 +812,6 @@ def _check_checkpoint(group: Group, name: str, version: int) -> None:
         raise dg.Failure(
             f"the checkpoint of {chosen.name} is gone ({group.store.uri(chosen.model)}): launch the job retrain"
         )
-
-
-def _numbers(group: Group, name: str) -> str:
-    there = [f"{item.version} ({item.status})" for item in registered(group, name)]
-    return ", ".join(there) or "none is registered"
 
 
 # --- clean-up ---------------------------------------------------------------------------------------------------------
@@ -832,13 +846,12 @@ def clean_up(group: Group) -> CleanedUp | None:
     if tuned is not None and tuned["candidates"][tuned["best"]]["model"] in keys:
         keys |= {str(item["model"]) for item in tuned["candidates"]}
     keys -= {item.model for item in versions if item.status == "PendingManualApproval"}
-    made = re.compile(rf"{MODELS_KEY}/{re.escape(package)}-[0-9a-f]{{12}}")
     try:
         stopped = group.endpoints.delete(name)
     except EndpointError as error:
         raise dg.Failure(str(error)) from error
     removed = tuple(
-        key for key in sorted(keys) if made.fullmatch(key) and remove_directory(group.store.local_path(key))
+        key for key in sorted(keys) if _made_here(package, key) and remove_directory(group.store.local_path(key))
     )
     return CleanedUp(name if stopped else "", removed)
 

@@ -48,7 +48,16 @@ def tuned(group: Group, made: Tuned) -> Metadata:
     best = made.document["candidates"][made.document["best"]]
     report = best["report"]
     trials = [trial for of_base in made.trials.values() for trial in of_base]
-    picture = loss_curves_png(made.trials[best["base_model"]], base_validation=report.get("base_validation_wql"))
+    pictures = {
+        "loss_curves" if candidate is best else f"loss_curves_{number}": png(
+            f"loss and validation wQL of the trials of {candidate['base_model']}",
+            loss_curves_png(
+                made.trials[candidate["base_model"]],
+                base_validation=candidate["report"].get("base_validation_wql"),
+            ),
+        )
+        for number, candidate in enumerate(made.document["candidates"], 1)
+    }
     return {
         "trials": table(
             {
@@ -66,7 +75,7 @@ def tuned(group: Group, made: Tuned) -> Metadata:
             _trial_rows(made, best),
             limit=TRIAL_ROWS,
         ),
-        "loss_curves": png("loss and validation wQL of the best base model's trials", picture),
+        **pictures,
         "best_validation_wql": rounded(best["objective"]),
         "base_validation_wql": rounded(report.get("base_validation_wql")),
         "best_hyperparameters": dg.MetadataValue.json(dict(best["chosen"])),

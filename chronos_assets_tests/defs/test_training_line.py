@@ -100,7 +100,16 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert (package["version"], package["status"]) == ("Shop/1", "Approved")
     registered = json.loads((line.root / "packages" / "Shop" / "1.json").read_text())
     told = json.dumps(registered)
-    for part in (tuned["data_version"], "learning_rate", "chronos-assets:", "text/csv", "PYTORCH", "training_cutoff"):
+    for part in (
+        tuned["data_version"],
+        "learning_rate",
+        "chronos-assets:",
+        "text/csv",
+        "PYTORCH",
+        "OTHER",
+        "MACHINE_LEARNING",
+        "training_cutoff",
+    ):
         assert part in told
     assert registered["document"]["training_cutoff"] == "2024-01-08T23:00:00"
 
