@@ -107,7 +107,7 @@ RECIPE = (
     TrainingPlan(),
     # From the averaged weights of the first stage, at a rate high enough to leave their hollow.
     TrainingPlan(
-        seed=20261123, steps=12_000, decay_steps=9_000, warmup_steps=200, learning_rate=1.5e-3, curriculum_steps=0
+        seed=20261123, steps=11_500, decay_steps=8_500, warmup_steps=200, learning_rate=1.5e-3, curriculum_steps=0
     ),
 )
 """The stages of the bundled model: the skill of copying cycles first, then precision on the realistic mixture."""

@@ -67,15 +67,15 @@ def test_a_clean_season_of_a_usual_period_is_copied(pipeline, period):
     series = np.tile(cycles[:, period : 2 * period], 600 // period + 2)[:, :576]
     quantiles, _ = pipeline.predict_quantiles(torch.tensor(series[:, :512]), 64, quantile_levels=LEVELS)
     mean_forecast = np.repeat(series[:, :512].mean(axis=1)[:, None, None], 64, axis=1)
-    assert quantile_loss(quantiles, series[:, 512:]) < 0.35 * quantile_loss(mean_forecast, series[:, 512:], [0.5])
+    assert quantile_loss(quantiles, series[:, 512:]) < 0.25 * quantile_loss(mean_forecast, series[:, 512:], [0.5])
 
 
 @pytest.mark.parametrize("horizon", [24, 64])
-def test_an_hourly_load_is_forecast_better_than_by_seasonal_naive(pipeline, horizon):
+def test_an_hourly_load_is_forecast_much_better_than_by_seasonal_naive(pipeline, horizon):
     series = hourly_load(0, 32, 720 + horizon)
     quantiles, _ = pipeline.predict_quantiles(torch.tensor(series[:, :720]), horizon, quantile_levels=LEVELS)
     naive = series[:, 720 - 168 : 720 - 168 + horizon, None]
-    assert quantile_loss(quantiles, series[:, 720:]) < quantile_loss(naive, series[:, 720:], [0.5])
+    assert quantile_loss(quantiles, series[:, 720:]) < 0.65 * quantile_loss(naive, series[:, 720:], [0.5])
 
 
 def test_the_band_covers_what_it_says_on_the_validation_split(pipeline):
@@ -84,7 +84,7 @@ def test_the_band_covers_what_it_says_on_the_validation_split(pipeline):
         quantiles, _ = pipeline.predict_quantiles(torch.from_numpy(batch.context), 64, quantile_levels=LEVELS)
         low, high = quantiles[..., 0].numpy(), quantiles[..., 2].numpy()
         inside.append(((batch.target >= low) & (batch.target <= high)).mean())
-    assert 0.7 < np.mean(inside) < 0.9
+    assert 0.75 < np.mean(inside) < 0.85
 
 
 @pytest.mark.parametrize(
