@@ -29,16 +29,14 @@ import dagster as dg
 from dagster import PipesTempFileContextInjector, open_pipes_session
 
 from chronos_assets.platforms.base import JobRequest, JobResult, Store, check_job_name
-from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.local.messages import WholeLinesMessageReader
 from chronos_assets.platforms.local.processes import (
-    LockedFolder,
     close_lifeline,
     echo_log,
     end_group,
     failure_reason,
     kill_group,
-    lock_path,
+    lock_folder,
     log_tail,
     start_workload,
     workload_environment,
@@ -83,8 +81,8 @@ class LocalJobs:
             request: what to run. An input channel shows the folder as it is now, even if it is published anew.
         """
         folder = self._store.local_path(JOBS_KEY) / check_job_name(request.name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        files = LockedFolder(folder, self._lock(folder))
+        # The child inherits the lock, so it also outlives this process.
+        files = lock_folder(folder, "job", seconds=self._busy_seconds)
         try:
             workspace = self._lay_out(folder, request)
             context.log.info(f"job {request.name}: {self._package}.{request.workload} in {folder}")
@@ -96,16 +94,6 @@ class LocalJobs:
             raise
         outputs = {channel: workspace.output(channel) for channel in request.outputs}
         return JobResult(outputs=outputs, messages=messages, seconds=seconds, files=files)
-
-    def _lock(self, folder: Path) -> int:
-        """Descriptor that holds the lock of a job's name; the child inherits it, so it also outlives this process."""
-        path = lock_path(folder)
-        try:
-            return lock_file(path, seconds=self._busy_seconds)
-        except TimeoutError:
-            raise dg.Failure(
-                f"job {folder.name} is already running (another run holds {path}): wait for it or cancel it"
-            ) from None
 
     def _lay_out(self, folder: Path, request: JobRequest) -> Workspace:
         """Make the job's folder anew: inputs are links, so that nothing is copied."""

@@ -21,6 +21,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import dagster as dg
+
+from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.notice import MAX_REASON, one_line, redact
 from chronos_assets.workloads.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
 
@@ -65,6 +68,26 @@ class LockedFolder:
                 shutil.rmtree(self._folder)
             lock_path(self._folder).unlink(missing_ok=True)
         self._unlock()
+
+
+def lock_folder(folder: Path, what: str, *, seconds: float, first: str | None = None) -> LockedFolder:
+    """Take the lock on a folder's name, waiting up to `seconds` for another run that holds it.
+
+    Args:
+        what: is done there, as `job` or `search`, for people.
+        first: see `LockedFolder`.
+
+    Raises:
+        dagster.Failure: the other run holds it still.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = lock_path(folder)
+    try:
+        return LockedFolder(folder, lock_file(path, seconds=seconds), first=first)
+    except TimeoutError:
+        raise dg.Failure(
+            f"{what} {folder.name} is already running (another run holds {path}): wait for it or cancel it"
+        ) from None
 
 
 def lock_path(folder: Path) -> Path:

@@ -34,8 +34,7 @@ from chronos_assets.platforms.base import (
     TuningResult,
 )
 from chronos_assets.platforms.local.jobs import WORKLOADS
-from chronos_assets.platforms.local.locks import lock_file
-from chronos_assets.platforms.local.processes import LockedFolder, lock_path
+from chronos_assets.platforms.local.processes import lock_folder
 from chronos_assets.platforms.local.study import STUDY_FILE, Study
 from chronos_assets.platforms.local.trials import TrainingJob
 from chronos_assets.platforms.search_space import SearchError, check_search
@@ -91,8 +90,7 @@ class LocalTuning:
             raise dg.Failure(str(error), allow_retries=False) from None
         inputs = {channel: self._source(request, channel) for channel in request.inputs}
         folder = self._store.local_path(TUNING_KEY) / request.name
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        files = LockedFolder(folder, self._lock(folder), first=STUDY_FILE)
+        files = lock_folder(folder, "search", seconds=self._busy_seconds, first=STUDY_FILE)
         try:
             study = self._open(context.log, folder, request, inputs)
             try:
@@ -118,15 +116,6 @@ class LocalTuning:
                 "materialize the asset that makes it"
             )
         return shown.resolve()
-
-    def _lock(self, folder: Path) -> int:
-        path = lock_path(folder)
-        try:
-            return lock_file(path, seconds=self._busy_seconds)
-        except TimeoutError:
-            raise dg.Failure(
-                f"search {folder.name} is already running (another run holds {path}): wait for it or cancel it"
-            ) from None
 
     def _open(self, log: Any, folder: Path, request: TuningRequest, inputs: Mapping[str, Path]) -> Study:
         """The study of this request: that of an earlier run, if it is of the same and can be gone on with."""
