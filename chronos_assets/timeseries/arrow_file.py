@@ -10,6 +10,7 @@ without GluonTS's start-up time, and GluonTS's `FileDataset` and `File.infer` re
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,19 @@ Entry = tuple[str, np.datetime64, NDArray[np.float64]]
 
 class ArrowFileError(ValueError):
     """A file that can't be read as GluonTS series; the message names it and says what is wrong."""
+
+
+def read_data_version(folder: Path) -> str | None:
+    """Data version of the files in a folder, by the manifest beside them; None for files of another origin, without one.
+
+    Raises:
+        ArrowFileError: the manifest can't be read, or has no version.
+    """
+    manifest = folder / "manifest.json"
+    try:
+        return str(json.loads(manifest.read_bytes())["data_version"]) if manifest.exists() else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArrowFileError(f"{manifest} can't be read ({error}): materialize synthetic_dataset again") from error
 
 
 def write_arrow(path: Path, entries: Iterable[Entry]) -> int:

@@ -171,6 +171,11 @@ def key_hash(key: Sequence[str]) -> int:
     return int.from_bytes(digest[14:], "little")
 
 
+def seeded_digest(seed: int, *parts: str) -> bytes:
+    """SHA-256 of a seed and texts: orders series at random, the same for the same seed in whatever order they are read."""
+    return hashlib.sha256(json.dumps([seed, *parts]).encode()).digest()
+
+
 def shard_number(key: Sequence[str], n_shards: int) -> int:
     """The shard that holds a series: equal shares of the range of `key_hash`."""
     return key_hash(key) * n_shards // HASHES

@@ -32,9 +32,7 @@ another one couldn't take its place otherwise. Models of equal weights are forec
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +53,7 @@ from chronos_assets.models.checkpoints import (
     describe_model,
 )
 from chronos_assets.params import Filling
-from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow
+from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow, read_data_version
 from chronos_assets.timeseries.baselines import seasonal_naive, spread_to_quantiles
 from chronos_assets.timeseries.evaluation import Measured, write_evaluation
 from chronos_assets.timeseries.filling import context_as_of
@@ -63,7 +61,14 @@ from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
 from chronos_assets.timeseries.gate import APPROVED, BASE, CANDIDATE, SEASONAL_NAIVE, TITLES
 from chronos_assets.timeseries.holdout import HoldoutError, periods_known, plan_holdout, window_actuals
 from chronos_assets.timeseries.metrics import ErrorSums, error_sums, season_error
-from chronos_assets.timeseries.shards import DatasetError, Series, iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.shards import (
+    DatasetError,
+    Series,
+    iter_series,
+    list_shards,
+    read_manifest,
+    seeded_digest,
+)
 from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.workloads.parameters import check_names, option, quantile_levels, whole
 
@@ -271,11 +276,7 @@ class SyntheticWindows:
 
     def to_document(self) -> dict[str, Any]:
         """See `Data.to_document`."""
-        manifest = self._folder / "manifest.json"
-        try:
-            version = json.loads(manifest.read_bytes())["data_version"] if manifest.exists() else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise WorkloadError(f"{manifest} can't be read ({error}): materialize synthetic_dataset again") from error
+        version = read_data_version(self._folder)
         return {"source": "synthetic", "data_version": version, "frequency": None, "holdout": None}
 
     def _all(self) -> Iterator[Task]:
@@ -349,7 +350,7 @@ class _Run:
             nonlocal available
             for key, windows in self.data.eligible():
                 available += 1
-                yield self._digest("series", *key), key, windows
+                yield seeded_digest(self.request.seed, "series", *key), key, windows
 
         chosen = heapq.nsmallest(self.max_series, ranked())
         if not chosen:
@@ -426,9 +427,8 @@ class _Run:
             yield tasks
 
     def _network(self, forecaster: Forecaster, tasks: Sequence[Task]) -> Predicted:
-        seeds = [
-            int.from_bytes(self._digest("window", str(task.window), *task.key)[:8], "little") >> 1 for task in tasks
-        ]
+        digests = [seeded_digest(self.request.seed, "window", str(task.window), *task.key) for task in tasks]
+        seeds = [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]
         made = forecaster.forecast(
             [task.history for task in tasks], seeds=seeds, groups=[task.window for task in tasks]
         )
@@ -437,9 +437,6 @@ class _Run:
     def _naive(self, tasks: Sequence[Task]) -> Predicted:
         points = np.array([seasonal_naive(task.history, self.request.season, self.request.horizon) for task in tasks])
         return Predicted(spread_to_quantiles(points, len(self.request.quantiles)), points)
-
-    def _digest(self, *parts: str) -> bytes:
-        return hashlib.sha256(json.dumps([self.request.seed, *parts]).encode()).digest()
 
     def _finish(
         self,

@@ -53,7 +53,6 @@ model's, `{'step': 0, 'base_validation_wql': ...}`, is no candidate.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import json
 import math
@@ -88,11 +87,19 @@ from chronos_assets.models.finetuning_validation import SAMPLED_WINDOWS, Validat
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.params import Filling
-from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow
+from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow, read_data_version
 from chronos_assets.timeseries.filling import context_as_of, fill
 from chronos_assets.timeseries.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.timeseries.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
-from chronos_assets.timeseries.shards import DatasetError, Manifest, Series, iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.shards import (
+    DatasetError,
+    Manifest,
+    Series,
+    iter_series,
+    list_shards,
+    read_manifest,
+    seeded_digest,
+)
 from chronos_assets.workloads.contract import PROGRESS_SECONDS, Reporter, WorkloadError, Workspace, run_workload
 
 CONTEXT_LENGTH, PREDICTION_LENGTH = 512, 64
@@ -110,24 +117,24 @@ class TrainRequest:
     """The parameters, checked; None where the default follows from the model or the data."""
 
     base_model: str = BUNDLED
-    finetune_mode: FinetuneMode = "full"
-    learning_rate: float = 5e-5
-    max_steps: int = 60
+    finetune_mode: FinetuneMode = FinetunePlan.mode
+    learning_rate: float = FinetunePlan.learning_rate
+    max_steps: int = FinetunePlan.max_steps
     batch_size: int = 32
     context_length: int | None = None
     prediction_length: int | None = None
-    weight_decay: float = 0.0
-    warmup_ratio: float = 0.1
-    max_grad_norm: float = 1.0
-    lora_rank: int = 8
-    lora_alpha: int = 16
-    seed: int = 0
+    weight_decay: float = FinetunePlan.weight_decay
+    warmup_ratio: float = FinetunePlan.warmup_ratio
+    max_grad_norm: float = FinetunePlan.max_grad_norm
+    lora_rank: int = FinetunePlan.lora_rank
+    lora_alpha: int = FinetunePlan.lora_alpha
+    seed: int = FinetunePlan.seed
     mixture: Mapping[str, float] | None = None
     min_past: int | None = None
     drop_prob: float | None = None
     eval_every: int | None = None
     checkpoint_every: int | None = None
-    log_every: int = 5
+    log_every: int = FinetunePlan.log_every
     threads: int = 0
     horizon: int | None = None
     frequency: Frequency | None = None
@@ -288,7 +295,7 @@ class _Job:
                 sources["synthetic"] = _read_synthetic(folder / "train.arrow")
             if "target" not in self.channels:
                 validation = _synthetic_windows(folder / "validation.arrow", horizon, limit, self.request.seed)
-            versions["synthetic"] = _synthetic_version(folder)
+            versions["synthetic"] = read_data_version(folder)
         holdout = grid = None
         if "target" in self.channels:
             dataset = _Dataset(self.channels["target"], self.request)
@@ -385,7 +392,7 @@ class _Dataset:
         """At most `limit` series, in an order that depends on the seed and their keys alone."""
         until = self.grid.start(np.array([self.holdout.validation_end + 1]))[0]
         ranked = (
-            (_rank(self.request.seed, series.key), series)
+            (seeded_digest(self.request.seed, *series.key), series)
             for shard in list_shards(self.folder)
             for series in iter_series(shard, self.request.dimensions, until=until)
         )
@@ -530,7 +537,7 @@ def _synthetic_windows(path: Path, horizon: int, limit: int, seed: int) -> list[
     Raises:
         WorkloadError: no series is longer than that.
     """
-    series = [(_rank(seed, (item,)), target) for item, _, target in read_arrow(path)]
+    series = [(seeded_digest(seed, item), target) for item, _, target in read_arrow(path)]
     usable = [pair for pair in series if len(pair[1]) > horizon]
     if not usable:
         raise WorkloadError(
@@ -539,23 +546,6 @@ def _synthetic_windows(path: Path, horizon: int, limit: int, seed: int) -> list[
         )
     chosen = heapq.nsmallest(limit, usable, key=lambda pair: pair[0])
     return [ValidationWindow(target[:-horizon], target[-horizon:]) for _, target in chosen]
-
-
-def _synthetic_version(folder: Path) -> str | None:
-    """The data version in manifest.json; None for files of another origin."""
-    path = folder / "manifest.json"
-    if not path.exists():
-        return None
-    try:
-        version = json.loads(path.read_bytes()).get("data_version")
-    except (ValueError, AttributeError) as error:
-        raise WorkloadError(f"{path} can't be read ({error}): materialize synthetic_dataset again") from error
-    return None if version is None else str(version)
-
-
-def _rank(seed: int, key: Sequence[str]) -> bytes:
-    """A number that orders series at random, the same for the same seed whatever order they are read in."""
-    return hashlib.sha256(json.dumps([seed, *key]).encode()).digest()
 
 
 def _set(value: T | None) -> T:
