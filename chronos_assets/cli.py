@@ -345,19 +345,19 @@ def _short(value: Any) -> str:
 
 
 def _endpoint_rows(group: Group) -> list[tuple[str, str]]:
-    from chronos_assets.defs import training
+    from chronos_assets.defs import serving, training
     from chronos_assets.platforms.base import EndpointError
 
     setup = training.read_setup(group)
     try:
-        state = group.endpoints.describe(training.endpoint_name(group))
+        state = group.endpoints.describe(serving.endpoint_name(group))
     except EndpointError as error:
         return [("endpoint", str(error))]
     if state is None:
         return [("endpoint", "none")]
     if not state.healthy:
         return [("endpoint", f"{state.url} does not answer: chronos-assets endpoint deploy")]
-    request = training.golden_request(group, setup)
+    request = serving.golden_request(group, setup)
     try:
         prediction = group.endpoints.invoke(state.name, request)["predictions"][0]
     except EndpointError as error:
@@ -423,7 +423,7 @@ def _query(options: argparse.Namespace) -> int:
 def _model(options: argparse.Namespace) -> int:
     import dagster as dg
 
-    from chronos_assets.defs import training
+    from chronos_assets.defs import serving
 
     if options.version is not None and options.action not in ("approve", "reject"):
         raise UsageError(f"model {options.action} takes no version: see `chronos-assets model list`")
@@ -432,7 +432,7 @@ def _model(options: argparse.Namespace) -> int:
         if options.action != "list":
             by = f"{getpass.getuser()} (command line)"
             action = options.action.replace("-", "_")
-            training.decide_version(group, action, options.version, by=by, reason=options.reason, log=_Printer())
+            serving.decide_version(group, action, options.version, by=by, reason=options.reason, log=_Printer())
         _print_versions(group)
     except dg.Failure as error:
         raise UsageError(str(error)) from error
@@ -459,14 +459,14 @@ def _print_versions(group: Group) -> None:
 def _endpoint(options: argparse.Namespace) -> int:
     import dagster as dg
 
-    from chronos_assets.defs import training
+    from chronos_assets.defs import serving
     from chronos_assets.platforms.base import EndpointError
 
     group = _group(settings_for(options.data))
     try:
-        name = training.endpoint_name(group)
+        name = serving.endpoint_name(group)
         if options.action == "deploy":
-            training.deploy(group, _Printer())
+            serving.deploy(group, _Printer())
         elif options.action == "stop":
             print(f"endpoint {name} stopped" if group.endpoints.delete(name) else f"no endpoint {name} is up")
             return 0

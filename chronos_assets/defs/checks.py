@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs import steps, training
+from chronos_assets.defs import serving, steps
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.metadata import failing_rows
 from chronos_assets.defs.training import Packaged
@@ -81,7 +81,7 @@ def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
         description="Asked for the series of the published forecast, the endpoint gives the same numbers (to 1e-5).",
     )
     def answers_like_the_batch_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        compared = training.compare_endpoint(group)
+        compared = serving.compare_endpoint(group)
         return dg.AssetCheckResult(
             passed=compared.difference is None or compared.difference <= ENDPOINT_TOLERANCE,
             description=compared.note,

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from chronos_assets.defs import training, training_metadata
+from chronos_assets.defs import serving, training_metadata
 from chronos_assets.defs.group import Group
 
 # (name, assets, description). The selections only wait on other processes, so their steps run in the run's process: a
@@ -61,7 +61,7 @@ def jobs(group: Group) -> list[Any]:
 def _decision(group: Group, name: str, action: str, description: str) -> dg.JobDefinition:
     @dg.op(name=group.named(f"{name}_op"), description=description)
     def decide(context: dg.OpExecutionContext, config: Decision) -> None:
-        made = training.decide_version(
+        made = serving.decide_version(
             group, action, config.version or None, by=f"job {name}", reason=config.reason, log=context.log
         )
         context.add_output_metadata(training_metadata.decision(made))

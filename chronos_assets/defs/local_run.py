@@ -16,7 +16,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from chronos_assets.defs import steps, training
+from chronos_assets.defs import serving, steps, training
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.jobs import SELECTIONS
 from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
@@ -149,9 +149,9 @@ def _training_assets(group: Group, instance: dg.DagsterInstance) -> list[str]:
 def _endpoint_is_stale(group: Group) -> bool:
     """Whether a server is to be started, or to be given the version in use."""
     # A switched-off training line starts no server, but one that is up follows the version in use.
-    serving = training.read_setup(group).training.strategy != "NONE" or training.is_deployed(group)
+    wanted = training.read_setup(group).training.strategy != "NONE" or serving.is_deployed(group)
     keeps = not steps.read_params(group).perform_delete
-    return serving and keeps and not training.endpoint_is_current(group)
+    return wanted and keeps and not serving.endpoint_is_current(group)
 
 
 def _spanning(group: Group, windows: Sequence[Window]) -> list[Window]:

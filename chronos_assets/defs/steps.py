@@ -301,18 +301,25 @@ class Forecasts:
     model: ModelInUse
 
 
+def reading_parameters(params: ForecastParams) -> dict[str, Any]:
+    """What every workload is told that reads the dataset: its grid, the columns of its keys, how gaps are filled."""
+    return {
+        "frequency": str(params.frequency),
+        "alignment": asdict(params.alignment),
+        "dimensions": list(params.dimensions),
+        "filling": asdict(params.filling),
+    }
+
+
 def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequence[Window]) -> dict[str, Any]:
     """The JSON document that the forecast workload reads."""
     return {
         "model": model.label,
         "trained_until": model.trained_until,
-        "frequency": str(params.frequency),
-        "alignment": asdict(params.alignment),
+        **reading_parameters(params),
         "horizon": params.horizon,
         "quantiles": list(params.quantiles),
         "mean": params.mean,
-        "dimensions": list(params.dimensions),
-        "filling": asdict(params.filling),
         "windows": [{"key": window.key, "end": window.end.isoformat()} for window in windows],
         "context_length": params.context_length,
         "batch_size": params.batch_size,

@@ -16,7 +16,8 @@ from chronos_assets.defs.metadata import Metadata, png, rounded, sparklines, tab
 
 if TYPE_CHECKING:
     from chronos_assets.defs.group import Group
-    from chronos_assets.defs.training import CleanedUp, Decided, Deployed, Packaged, Synthetic, Tuned
+    from chronos_assets.defs.serving import CleanedUp, Decided, Deployed
+    from chronos_assets.defs.training import Packaged, Synthetic, Tuned
 
 TRIAL_ROWS = 1000  # what `Chronos.Training.MaxJobs` allows
 

@@ -50,6 +50,7 @@ PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"  # set by every launcher that speaks Da
 # What `serve` takes and gives, as a registry of models wants to know it.
 CONTENT_TYPES = ("application/json", "application/jsonlines", "text/csv")
 RESPONSE_TYPES = ("application/json", "application/jsonlines", "text/csv")
+LONGEST_ANSWER = 1024  # periods that it forecasts at once, unless it is told otherwise
 
 MAX_REASON = 1024  # what SageMaker reads of `output/failure`
 PROGRESS_SECONDS = 5.0  # an event log is read by people: one line of progress in so long

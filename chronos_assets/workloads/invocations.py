@@ -48,6 +48,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.timeseries.frequencies import Frequency, Unit
+from chronos_assets.workloads.contract import LONGEST_ANSWER
 
 Floats = NDArray[np.float64]
 ContentType = Literal["application/json", "application/jsonlines", "text/csv"]
@@ -100,7 +101,7 @@ class Limits:
     max_body_bytes: int = 6 * 1024 * 1024
     max_series: int = 1000
     max_points: int = 1_000_000
-    max_prediction_length: int = 1024
+    max_prediction_length: int = LONGEST_ANSWER
     max_quantiles: int = 99
     max_answer_values: int = 1_000_000
 

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from chronos_assets.cli import main
-from chronos_assets.defs import training, versions
+from chronos_assets.defs import serving, training, versions
 from chronos_assets.defs.local_run import PROCESS_TAG, end_dead_runs
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.platforms.local.processes import start_time
@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_of_the_version_in_use_says_how_to_go_on(line: Line
     with pytest.raises(dg.Failure, match=r"holds no weights.*chronos-assets model reject 1"):
         versions.model_in_use(line.group, "Shop")
     # It can be done as told.
-    decided = training.decide_version(line.group, "reject", 1, by="test", log=Silent())
+    decided = serving.decide_version(line.group, "reject", 1, by="test", log=Silent())
     assert decided.model.label == str(folder_of("bolt"))
 
 
@@ -184,7 +184,7 @@ def test_clean_up_keeps_what_somebody_has_yet_to_decide_about_and_what_another_g
     register(line, "models/Shop-00000000000b", status="PendingManualApproval")
     search(line, "Shop-00000000000a", *names[2:])
     show_forecast_by(line, describe_model(folder_of("bolt")).digest)
-    removed = training.clean_up(line.group)
+    removed = serving.clean_up(line.group)
     assert removed is not None
     assert removed.models == ("models/Shop-00000000000a", "models/Shop-00000000000c")
     left = sorted(path.name for path in (line.root / "models").glob("Shop-*"))
@@ -198,16 +198,16 @@ def test_clean_up_waits_for_the_forecast_of_the_model_in_use_and_spares_a_search
     register(line, "models/Shop-00000000000a", model_digest=digest)
     publish(line, "Shop-00000000000b")
     search(line, "Shop-00000000000b")
-    assert training.clean_up(line.group) is None
+    assert serving.clean_up(line.group) is None
     show_forecast_by(line, describe_model(folder_of("bolt")).digest)
-    assert training.clean_up(line.group) is None
+    assert serving.clean_up(line.group) is None
     show_forecast_by(line, digest)
     for removed in (("models/Shop-00000000000a",), ()):
-        cleaned = training.clean_up(line.group)
+        cleaned = serving.clean_up(line.group)
         assert cleaned is not None
         assert cleaned.models == removed
     register(line, "models/Shop-00000000000b", status="Rejected")
-    cleaned = training.clean_up(line.group)
+    cleaned = serving.clean_up(line.group)
     assert cleaned is not None
     assert cleaned.models == ("models/Shop-00000000000b",)
 
@@ -216,8 +216,8 @@ def test_a_damaged_state_of_the_endpoint_is_told_in_a_line(
     line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line.put(".endpoints/Shop/state.json", "{")
-    assert training.is_deployed(line.group)
-    assert not training.endpoint_is_current(line.group)
+    assert serving.is_deployed(line.group)
+    assert not serving.endpoint_is_current(line.group)
     monkeypatch.setenv("CHRONOS_STORE", str(line.root))
     assert main(["endpoint", "status"]) == 0
     assert "is not an endpoint's state" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from chronos_assets.defs import steps, training, versions
+from chronos_assets.defs import serving, steps, training, versions
 from chronos_assets.defs.local_run import run_main_job
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.defs.test_sensors import Daemon
@@ -49,7 +49,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
         put_params(made)
         made.put("train/demand.csv", noisy_rows(10))
         yield made
-        made.group.endpoints.delete(training.endpoint_name(made.group))
+        made.group.endpoints.delete(serving.endpoint_name(made.group))
 
 
 def decide(line: Line, job: str, **config: Any) -> dg.ExecuteInProcessResult:
@@ -61,7 +61,7 @@ def decide(line: Line, job: str, **config: Any) -> dg.ExecuteInProcessResult:
 
 
 def served(line: Line) -> str:
-    state = line.group.endpoints.describe(training.endpoint_name(line.group))
+    state = line.group.endpoints.describe(serving.endpoint_name(line.group))
     assert state is not None
     assert state.healthy
     return state.version
@@ -119,7 +119,7 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert line.run(["forecasts", "forecast_tables"], "2024-01-10").success
     forecast = line.metadata("forecasts", "2024-01-10")
     assert (forecast["model"], forecast["trained_on_later_data"]) == ("Shop/1", False)
-    compared = training.compare_endpoint(line.group)
+    compared = serving.compare_endpoint(line.group)
     assert compared.series == 2
     assert compared.difference is not None
     assert compared.difference <= 1e-5
@@ -268,7 +268,7 @@ def test_a_dataset_group_may_have_underscores_where_a_registry_can_not(line: Lin
     result = line.run(["forecasts"], "2024-01-10")
     assert result.success, failure_reason(result)
     name = training.package_group(line.group)
-    assert name == training.endpoint_name(line.group) == "my--shop"
+    assert name == serving.endpoint_name(line.group) == "my--shop"
     assert line.group.registry.versions(name) == []
     assert line.group.endpoints.describe(name) is None
 

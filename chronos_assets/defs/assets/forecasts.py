@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from chronos_assets.defs import metadata, steps, training, training_metadata
+from chronos_assets.defs import metadata, serving, steps, training_metadata
 from chronos_assets.defs.group import Group
 
 FORECASTS = """Quantile forecasts of every series, made with the data up to the end of the partition's window.
@@ -66,7 +66,7 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
     )
     def forecast_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         made = metadata.tables(group, steps.refresh_tables(group))
-        removed = training.clean_up(group) if steps.read_params(group).perform_delete else None
+        removed = serving.clean_up(group) if steps.read_params(group).perform_delete else None
         return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
 
     return [forecasts, forecast_tables]

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from chronos_assets.defs import training, training_metadata
+from chronos_assets.defs import serving, training, training_metadata
 from chronos_assets.defs.checks import gate_check, gate_result
 from chronos_assets.defs.group import Group
 
@@ -101,7 +101,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         kinds={"pytorch", "http"},
     )
     def endpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        deployed = training.deploy(group, context.log)
+        deployed = serving.deploy(group, context.log)
         return dg.MaterializeResult(
             metadata=training_metadata.endpoint(group, deployed),
             data_version=dg.DataVersion(deployed.state.identity),
