@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 Cadence = Literal["hourly", "daily", "weekly", "monthly"]
+Deployment = Literal["local", "aws"]
+EndpointKind = Literal["realtime", "serverless", "async"]
 
 # Few enough partitions for the UI to stay quick (about 10,000 days, 60,000 hours), early enough for most archives.
 DEFAULT_PARTITION_START: Mapping[str, str] = {
@@ -30,10 +32,69 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
+class AwsSettings:
+    """What only a deployment on AWS sets. Region and credentials are boto3's own business (`AWS_REGION`, roles, ...).
+
+    Attributes:
+        role: `CHRONOS_SAGEMAKER_ROLE`, ARN of the role that jobs and endpoints run with.
+        image: `CHRONOS_SAGEMAKER_IMAGE`, URI of the container image of the workloads.
+        data_instance: `CHRONOS_DATA_INSTANCE`, instance type of processing jobs (synthetic series, forecasts).
+        training_instance: `CHRONOS_TRAINING_INSTANCE`, instance type of training jobs and of the gate's evaluation.
+        forecast_instances: `CHRONOS_FORECAST_INSTANCES`, over how many instances a forecast is dealt out.
+        volume_gb: `CHRONOS_VOLUME_GB`, disk of a job's instance.
+        spot: `CHRONOS_SPOT`, train on managed spot instances, with checkpoints.
+        job_seconds: `CHRONOS_JOB_SECONDS`, longest run of a job.
+        job_attempts: `CHRONOS_JOB_ATTEMPTS`, attempts at a job that capacity or a spot interruption ended.
+        endpoint: `CHRONOS_ENDPOINT`, kind of the endpoint: realtime, serverless or async.
+        endpoint_instance: `CHRONOS_ENDPOINT_INSTANCE`, its instance type (not for serverless).
+        endpoint_instances: `CHRONOS_ENDPOINT_INSTANCES`, how many of them.
+        endpoint_memory_mb: `CHRONOS_ENDPOINT_MEMORY_MB`, memory of a serverless endpoint.
+        endpoint_alarms: `CHRONOS_ENDPOINT_ALARMS`, comma separated names of CloudWatch alarms that roll an update back.
+        subnets, security_groups: `CHRONOS_SUBNETS`, `CHRONOS_SECURITY_GROUPS`, comma separated ids: the VPC of the jobs.
+        kms_key: `CHRONOS_KMS_KEY`, key that encrypts volumes and outputs.
+        tags: `CHRONOS_TAGS`, comma separated `name=value`, on everything that is made.
+        train_queue: `CHRONOS_TRAIN_QUEUE`, URL of the SQS queue that the bucket tells of new train files; empty: listing.
+        topic: `CHRONOS_TOPIC`, ARN of the SNS topic of notices; empty: none are sent.
+        glue_database: `CHRONOS_GLUE_DATABASE`, database of the SQL tables.
+        athena_workgroup: `CHRONOS_ATHENA_WORKGROUP`, workgroup that queries run in.
+        quicksight_principal: `CHRONOS_QUICKSIGHT_PRINCIPAL`, ARN of the user or group that gets a QuickSight data set.
+        metrics_namespace: `CHRONOS_METRICS_NAMESPACE`, of the CloudWatch metrics.
+        cache: `CHRONOS_CACHE`, folder for copies of the store's objects; empty: `$XDG_CACHE_HOME/chronos-assets`.
+    """
+
+    role: str = ""
+    image: str = ""
+    data_instance: str = "ml.c5.2xlarge"
+    training_instance: str = "ml.g5.xlarge"
+    forecast_instances: int = 1
+    volume_gb: int = 30
+    spot: bool = False
+    job_seconds: int = 86_400
+    job_attempts: int = 3
+    endpoint: EndpointKind = "realtime"
+    endpoint_instance: str = "ml.c5.xlarge"
+    endpoint_instances: int = 1
+    endpoint_memory_mb: int = 4096
+    endpoint_alarms: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    kms_key: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    train_queue: str = ""
+    topic: str = ""
+    glue_database: str = "chronos_assets"
+    athena_workgroup: str = "chronos-assets"
+    quicksight_principal: str = ""
+    metrics_namespace: str = "ChronosAssets"
+    cache: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a deployment may set, with the variable that sets it.
 
     Attributes:
+        deployment: `CHRONOS_DEPLOYMENT`, `local` (this machine) or `aws` (S3, SageMaker, Athena, SNS, CloudWatch).
         store: `CHRONOS_STORE`, folder (or `s3://bucket/prefix`) that holds `params.json`, `train/` and all results.
         partitions: `CHRONOS_PARTITIONS`, length of the forecast partitions' time windows.
         partition_start: `CHRONOS_PARTITION_START`, first day of the first window (ISO date).
@@ -47,8 +108,10 @@ class Settings:
         benchmark_data: `CHRONOS_BENCHMARK_DATA`, folder with the sets of the Chronos benchmark; empty: the Hub's.
         benchmark_models: `CHRONOS_BENCHMARK_MODELS`, comma separated models to measure; empty: the base model.
         dagster_home: `DAGSTER_HOME`, folder of Dagster's own storage; empty: `.dagster` in a local store.
+        aws: what only a deployment on AWS sets.
     """
 
+    deployment: Deployment = "local"
     store: str = "./store"
     partitions: Cadence = "daily"
     partition_start: str = DEFAULT_PARTITION_START["daily"]
@@ -62,6 +125,7 @@ class Settings:
     benchmark_data: str = ""
     benchmark_models: tuple[str, ...] = ()
     dagster_home: str = ""
+    aws: AwsSettings = field(default_factory=AwsSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -76,8 +140,19 @@ class Settings:
             return values.get(name, "").strip() or default
 
         partitions = _one_of("CHRONOS_PARTITIONS", text("CHRONOS_PARTITIONS", "daily"), get_args(Cadence))
+        deployment = _one_of("CHRONOS_DEPLOYMENT", text("CHRONOS_DEPLOYMENT", "local"), get_args(Deployment))
+        store = text("CHRONOS_STORE", cls.store)
+        if deployment == "aws" and not store.startswith("s3://"):
+            raise SettingsError(
+                f"CHRONOS_STORE={store!r} with CHRONOS_DEPLOYMENT=aws: set it to s3://bucket/prefix, which jobs can reach"
+            )
+        if deployment == "local" and store.startswith("s3://"):
+            raise SettingsError(
+                f"CHRONOS_STORE={store!r} with CHRONOS_DEPLOYMENT=local: set it to a folder, or CHRONOS_DEPLOYMENT to aws"
+            )
         return cls(
-            store=text("CHRONOS_STORE", cls.store),
+            deployment=cast(Deployment, deployment),
+            store=store,
             partitions=cast(Cadence, partitions),
             partition_start=_iso_date(
                 "CHRONOS_PARTITION_START", text("CHRONOS_PARTITION_START", DEFAULT_PARTITION_START[partitions])
@@ -97,11 +172,93 @@ class Settings:
             benchmark_data=text("CHRONOS_BENCHMARK_DATA", ""),
             benchmark_models=tuple(map(model_reference, _names(text("CHRONOS_BENCHMARK_MODELS", "")))),
             dagster_home=text("DAGSTER_HOME", ""),
+            aws=_aws(text),
         )
 
     def partition_start_time(self) -> datetime:
         """First instant of the first partition window, UTC."""
         return datetime.fromisoformat(self.partition_start).replace(tzinfo=UTC)
+
+
+def _aws(text: Callable[[str, str], str]) -> AwsSettings:
+    """The settings of a deployment on AWS; the defaults where nothing is set."""
+    given = AwsSettings()
+
+    def whole(name: str, default: int, low: int, high: int) -> int:
+        return _whole(name, text(name, str(default)), low, high)
+
+    return AwsSettings(
+        role=_matching("CHRONOS_SAGEMAKER_ROLE", text("CHRONOS_SAGEMAKER_ROLE", ""), _ROLE),
+        image=text("CHRONOS_SAGEMAKER_IMAGE", ""),
+        data_instance=_matching("CHRONOS_DATA_INSTANCE", text("CHRONOS_DATA_INSTANCE", given.data_instance), _INSTANCE),
+        training_instance=_matching(
+            "CHRONOS_TRAINING_INSTANCE", text("CHRONOS_TRAINING_INSTANCE", given.training_instance), _INSTANCE
+        ),
+        forecast_instances=whole("CHRONOS_FORECAST_INSTANCES", given.forecast_instances, 1, 100),
+        volume_gb=whole("CHRONOS_VOLUME_GB", given.volume_gb, 1, 16_384),
+        spot=_switch("CHRONOS_SPOT", text("CHRONOS_SPOT", "no")),
+        job_seconds=whole("CHRONOS_JOB_SECONDS", given.job_seconds, 60, 432_000),
+        job_attempts=whole("CHRONOS_JOB_ATTEMPTS", given.job_attempts, 1, 20),
+        endpoint=cast(
+            EndpointKind,
+            _one_of("CHRONOS_ENDPOINT", text("CHRONOS_ENDPOINT", given.endpoint), get_args(EndpointKind)),
+        ),
+        endpoint_instance=_matching(
+            "CHRONOS_ENDPOINT_INSTANCE", text("CHRONOS_ENDPOINT_INSTANCE", given.endpoint_instance), _INSTANCE
+        ),
+        endpoint_instances=whole("CHRONOS_ENDPOINT_INSTANCES", given.endpoint_instances, 1, 100),
+        endpoint_memory_mb=whole("CHRONOS_ENDPOINT_MEMORY_MB", given.endpoint_memory_mb, 1024, 6144),
+        endpoint_alarms=_names(text("CHRONOS_ENDPOINT_ALARMS", "")),
+        subnets=_names(text("CHRONOS_SUBNETS", "")),
+        security_groups=_names(text("CHRONOS_SECURITY_GROUPS", "")),
+        kms_key=text("CHRONOS_KMS_KEY", ""),
+        tags=_tags("CHRONOS_TAGS", text("CHRONOS_TAGS", "")),
+        train_queue=_matching("CHRONOS_TRAIN_QUEUE", text("CHRONOS_TRAIN_QUEUE", ""), _QUEUE),
+        topic=_matching("CHRONOS_TOPIC", text("CHRONOS_TOPIC", ""), _TOPIC),
+        glue_database=_matching("CHRONOS_GLUE_DATABASE", text("CHRONOS_GLUE_DATABASE", given.glue_database), _DATABASE),
+        athena_workgroup=text("CHRONOS_ATHENA_WORKGROUP", given.athena_workgroup),
+        quicksight_principal=text("CHRONOS_QUICKSIGHT_PRINCIPAL", ""),
+        metrics_namespace=text("CHRONOS_METRICS_NAMESPACE", given.metrics_namespace),
+        cache=text("CHRONOS_CACHE", ""),
+    )
+
+
+# Pattern -> what a value that doesn't match should be.
+_ROLE = (r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role, arn:aws:iam::<account>:role/<name>")
+_INSTANCE = (r"ml\.[a-z0-9-]+\.[a-z0-9-]+", "a SageMaker instance type such as ml.c5.2xlarge")
+_QUEUE = (r"https?://\S+/\S+", "the URL of an SQS queue, https://sqs.<region>.amazonaws.com/<account>/<name>")
+_TOPIC = (r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:\S+", "the ARN of an SNS topic, arn:aws:sns:<region>:<account>:<name>")
+_DATABASE = (r"[a-z][a-z0-9_]{0,127}", "a name of lower case letters, digits and underscores")
+
+
+def _matching(name: str, value: str, expected: tuple[str, str]) -> str:
+    pattern, meaning = expected
+    if value and not re.fullmatch(pattern, value):
+        raise SettingsError(f"{name}={value!r}: set it to {meaning}")
+    return value
+
+
+def _whole(name: str, value: str, low: int, high: int) -> int:
+    if not re.fullmatch(r"\d{1,9}", value) or not low <= int(value) <= high:
+        raise SettingsError(f"{name}={value!r}: set it to a whole number from {low} to {high}")
+    return int(value)
+
+
+def _switch(name: str, value: str) -> bool:
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if value.lower() not in words:
+        raise SettingsError(f"{name}={value!r}: set it to yes or no")
+    return words[value.lower()]
+
+
+def _tags(name: str, value: str) -> tuple[tuple[str, str], ...]:
+    tags = {}
+    for part in _names(value):
+        key, separator, text = part.partition("=")
+        if not separator or not re.fullmatch(r"(?!aws:)[\w .:/=+@-]{1,128}", key) or len(text) > 256:
+            raise SettingsError(f"{name}={value!r}: write {part!r} as name=value; names must not start with aws:")
+        tags[key] = text
+    return tuple(tags.items())
 
 
 def model_reference(text: str) -> str:

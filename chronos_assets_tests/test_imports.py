@@ -31,7 +31,7 @@ OURS = {
     "models": {"kernelsynth", "timeseries"},
     "workloads": {"timeseries", "kernelsynth", "models", "params"},
     # The contract is all that a launcher knows of a workload: variables and folders.
-    "platforms": {"params", "training_params", "timeseries", "workloads.contract"},
+    "platforms": {"params", "training_params", "timeseries", "workloads.contract", "settings"},
     # A description of a model is read from its files, without torch; what `serve` speaks is said by the contract.
     "defs": {
         *("platforms", "params", "training_params", "settings", "timeseries"),

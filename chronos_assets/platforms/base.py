@@ -1,4 +1,4 @@
-"""What every platform offers: the protocols `Store`, `Jobs`, `Tuning`, `Registry`, `Endpoints`, `Tables`, `Notices`.
+"""What every platform offers: the protocols `Store`, `Jobs`, `Tuning`, `Registry`, `Endpoints`, `Tables`, `Notices`, `Metrics`.
 
 And the values that they exchange.
 
@@ -33,6 +33,10 @@ _JOB_NAME = re.compile(rf"[A-Za-z0-9](?:-*[A-Za-z0-9]){{0,{MAX_JOB_NAME - 1}}}")
 
 class StoreError(Exception):
     """The store can't do what was asked; the message says what, where and how to mend it."""
+
+
+class PublishError(StoreError):
+    """Nothing was published; the message says what is in the way and how to mend it."""
 
 
 class StoreKeyError(StoreError, ValueError):
@@ -90,7 +94,11 @@ def _key_problem(key: str) -> str | None:
 
 
 class Store(Protocol):
-    """A folder or a bucket prefix: everything a dataset group owns lives under its root."""
+    """A folder or a bucket prefix: everything a dataset group owns lives under its root.
+
+    It holds single objects (`get`, `put`, ...) and published folders (`publish`, `snapshot`, ...). A published folder has
+    one version that is shown, and is replaced as a whole: who takes a `snapshot` sees one version, whatever happens.
+    """
 
     @property
     def url(self) -> str:
@@ -99,6 +107,10 @@ class Store(Protocol):
     @property
     def ordered(self) -> bool:
         """Whether `list` gives keys in ascending order, so that a listing can be resumed with `after`."""
+
+    @property
+    def scratch(self) -> Path:
+        """Folder on this machine for files under way: what is staged below it is published without a copy if it can be."""
 
     def uri(self, key: str) -> str:
         """URL of one object or folder, for people and for metadata."""
@@ -115,6 +127,9 @@ class Store(Protocol):
     def put(self, key: str, data: bytes) -> None:
         """Write an object atomically: a reader sees the old content or the new one."""
 
+    def put_file(self, key: str, source: Path) -> None:
+        """`put` of a file's content, which may be large."""
+
     def delete(self, key: str) -> None:
         """Remove an object; one that isn't there is fine."""
 
@@ -123,6 +138,62 @@ class Store(Protocol):
 
     def head(self, key: str) -> ObjectInfo | None:
         """An object's size, etag and time, or None if there is none."""
+
+    def fetch(self, key: str) -> Path:
+        """An object as a file on this machine, to be read only; `FileNotFoundError` if there is none."""
+
+    def publish(self, key: str, staged: Path, *, data: str | None = None) -> str:
+        """Make the folder `key` show the files of `staged`, all at once. `staged` is used up.
+
+        The same content as the one shown changes nothing, so that repeating a run is free for readers.
+
+        Args:
+            staged: folder of plain files and folders on this machine.
+            data: pattern of the names of files that SQL engines read, if they read this folder; a store where they do
+                hides the others from them.
+
+        Returns:
+            Name of the version that is shown now.
+
+        Raises:
+            PublishError: `staged` isn't such a folder, or something of somebody else's is in the way.
+        """
+
+    def publish_forecast(self, key: str, staged: Path, as_of: datetime, *, withdrawn: datetime | None = None) -> bool:
+        """`publish`, but never back in time: a forecast made for a later instant is left alone.
+
+        The instant is kept with the version, and compared as it is shown: of two runs that finish at once the later as-of
+        wins, in whatever order they come.
+
+        Args:
+            as_of: the end of the forecast's partition window; naive means UTC.
+            withdrawn: the as-of of a later forecast that has lost its data, and gives way if it is still the one shown.
+
+        Returns:
+            Whether `key` now shows `staged`.
+        """
+
+    def withdraw(self, key: str) -> bool:
+        """Remove what `publish` published at `key`, all versions of it; whether there was anything."""
+
+    def shown(self, key: str) -> str | None:
+        """Name of the version that a published folder shows; None if there is none."""
+
+    def snapshot(self, key: str) -> Path:
+        """A published folder's files on this machine, as they are shown now, to be read only.
+
+        They stay as they are until two later versions have been published; `FileNotFoundError` if there is none.
+        """
+
+    def read(self, key: str, name: str) -> bytes:
+        """A small file of a published folder as it is shown now; `FileNotFoundError` if there is none."""
+
+    def manifests(self, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Each published folder right below `prefix` that has a `manifest.json`, in order of their names.
+
+        Yields:
+            Its name (the last part of its key), the name of the version that it shows, and the document.
+        """
 
     def local_path(self, key: str) -> Path:
         """Path on this machine of an object or folder; `StoreError` where the store isn't on this machine."""
@@ -138,6 +209,8 @@ class JobRequest:
         parameters: JSON document, of any size, that the workload reads.
         inputs: channel -> store key of a folder that the workload reads.
         outputs: channels: folders that the workload fills.
+        sharded: the input channel whose `part-*` files may be dealt out over several instances, which then each leave a
+            part of every output; empty: the job runs on one.
     """
 
     workload: str
@@ -145,6 +218,7 @@ class JobRequest:
     parameters: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
+    sharded: str = ""
 
 
 class JobFiles(Protocol):
@@ -160,20 +234,30 @@ class JobResult:
 
     ```python
     with jobs.run(context, request) as result:
-        publish_directory(target, result.outputs["forecast"])
+        store.publish(key, result.outputs["forecast"])
     ```
 
     Attributes:
-        outputs: channel -> staging folder on this machine, theirs who called to move or read.
+        outputs: channel -> staging folder on this machine, theirs who called to move or read. Where a `sharded` job ran on
+            several instances, the folder holds one folder of each, see `parts`.
         messages: documents that the workload sent with `Reporter.message`, in order.
         seconds: wall time of the workload.
         files: the staging folders' owner.
+        instances: names of the instances that left parts; empty where one left all.
+        facts: what people want to know of the job (its name and log, billable seconds, ...); JSON values or Dagster's.
     """
 
     outputs: Mapping[str, Path]
     messages: tuple[Mapping[str, Any], ...]
     seconds: float
     files: JobFiles | None = field(default=None, repr=False, compare=False)
+    instances: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def parts(self, channel: str) -> tuple[Path, ...]:
+        """The folders that an output is in: one of each instance."""
+        folder = self.outputs[channel]
+        return tuple(folder / name for name in self.instances) or (folder,)
 
     def close(self, *, keep: bool = False) -> None:
         """Remove the staging folders, or with `keep` leave them until the next job of the same name."""
@@ -269,11 +353,13 @@ class TuningResult:
     Attributes:
         trials: in order of their numbers.
         resumed: how many of them an earlier, killed run had finished.
+        facts: what people want to know of the search; as in `JobResult`.
     """
 
     trials: tuple[Trial, ...]
     resumed: int = 0
     files: JobFiles | None = field(default=None, repr=False, compare=False)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> Trial:
@@ -431,12 +517,54 @@ class Tables(Protocol):
     def refresh(self, store: Store, params: ForecastParams) -> Mapping[str, int]:
         """Bring every table up to date with the store; table -> rows."""
 
+    def query(
+        self,
+        store: Store,
+        item_id: str,
+        *,
+        dimensions: Mapping[str, str],
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> dict[str, Any]:
+        """The current forecast of one item, as `timeseries.query.query_forecast` gives it.
+
+        Raises:
+            FileNotFoundError: no forecast is published.
+            QueryError: there is no such item, dimension or time (`timeseries.query`).
+        """
+
 
 class Notices(Protocol):
     """Tells people what a run did."""
 
     def send(self, notice: Notice) -> bool:
         """Deliver, at most once per run and outcome; False if it had been delivered before."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number to be watched over time.
+
+    Attributes:
+        name: what it is (`wql`, `wql_p90`, `mase`, `items`, `seconds`, `failures`, ...).
+        value: finite.
+        unit: CloudWatch's word for it.
+        model: what made the forecast that it is about; empty where it is about none.
+        at: when it was so, aware.
+    """
+
+    name: str
+    value: float
+    at: datetime
+    unit: Literal["None", "Count", "Seconds"] = "None"
+    model: str = ""
+
+
+class Metrics(Protocol):
+    """Keeps numbers for dashboards and alarms outside of Dagster."""
+
+    def put(self, group: str, measurements: Sequence[Measurement]) -> None:
+        """Keep measurements of a dataset group."""
 
 
 def job_name(*parts: str) -> str:
