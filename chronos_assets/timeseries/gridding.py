@@ -308,23 +308,22 @@ def _ranges(starts: Integers, counts: Integers) -> Integers:
 # --------------------------------------------------------------------------------------------------------- shards
 
 
-@dataclass(frozen=True)
-class WrittenShard:
-    """A shard and what it holds. digest: SHA-256 of its series as observed. observed: rows with an observation."""
-
-    shard: Shard
-    digest: bytes
-    observed: int
-
-
 def grid_rows(first: Integers, last: int) -> Integers:
     """(k,) rows of series on the grid, from their first period to the dataset's last, at least one each."""
     return np.maximum(last - first + 1, 1)
 
 
+def series_digest(cells: Cells, last: int) -> bytes:
+    """SHA-256 of series as they were observed, whatever fills their gaps."""
+    digest = hashlib.sha256()
+    for chunk in _chunks(cells, last):
+        _feed(digest, chunk)
+    return digest.digest()
+
+
 def write_shard(
     folder: Path, number: int, cells: Cells, *, names: Sequence[str], grid: Grid, last: int, filling: Filling
-) -> WrittenShard:
+) -> Shard:
     """Write the series of one shard to `folder`, on the grid up to the period `last`, gaps filled.
 
     names: of the key columns on disk. The bytes depend on the arguments and on the version of Arrow only.
@@ -341,19 +340,16 @@ def write_shard(
         ]
     )
     path = folder / shard_name(number)
-    digest = hashlib.sha256()
     rows = 0
     # Without the Arrow schema readers see plain strings; the dictionaries are this writer's own affair.
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, store_schema=False) as writer:
         for chunk in _chunks(cells, last):
-            _feed(digest, chunk)
             table = _on_grid(chunk, schema, grid, last, filling)
             writer.write_table(table, row_group_size=ROW_GROUP)
             rows += table.num_rows
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    shard = Shard(path.name, rows, len(cells.first), path.stat().st_size, sha256)
-    return WrittenShard(shard, digest.digest(), len(cells.values))
+    return Shard(path.name, rows, len(cells.first), path.stat().st_size, sha256)
 
 
 def _chunks(cells: Cells, last: int) -> Iterator[Cells]:

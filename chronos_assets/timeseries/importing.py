@@ -37,15 +37,15 @@ from chronos_assets.timeseries.gridding import (
     CellCounts,
     Cells,
     CellStore,
-    WrittenShard,
     aggregate,
     grid_rows,
     join_cells,
+    series_digest,
     write_shard,
 )
 from chronos_assets.timeseries.partitioning import RowPartitions
 from chronos_assets.timeseries.reading import FileProblem
-from chronos_assets.timeseries.shards import HASHES, MANIFEST, Manifest
+from chronos_assets.timeseries.shards import HASHES, MANIFEST, Manifest, Shard
 from chronos_assets.timeseries.sql import scratch_connection
 from chronos_assets.timeseries.train_files import FileContents, TrainFile, TrainFileReader
 
@@ -106,6 +106,7 @@ def import_target_time_series(
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
     threads: int | None = None,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
+    min_shards: int = 1,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import train files into `output`, a staging folder that the caller publishes.
@@ -116,12 +117,14 @@ def import_target_time_series(
         speaks of these files by their present bad rows only. An import that fails leaves it alone.
     memory_limit: of DuckDB; the whole process needs up to a gigabyte more.
     threads: workers, one for each core when None. shard_bytes: of a shard on disk, about.
+    min_shards: the least number by which series are dealt out, so that so many readers can share them. It is met by
+        cutting each shard evenly: the data version is the same whatever it is.
     progress: called with "read", "aggregate" or "write", and how much of that is done, 0 to 1.
 
     Raises ImportFailure with everything that is wrong in the files.
     """
     workers = threads or _cores()
-    run = _Import(params, memory_limit, workers, shard_bytes, progress or _silent)
+    run = _Import(params, memory_limit, workers, shard_bytes, min_shards, progress or _silent)
     output.mkdir(parents=True, exist_ok=True)
     _clear(output)
     with TemporaryDirectory(prefix=".import-", dir=output.parent) as folder:
@@ -155,12 +158,19 @@ class _Import:
     """The passes of one import; see the module's docstring."""
 
     def __init__(
-        self, params: ForecastParams, memory_limit: str, threads: int, shard_bytes: int, progress: Progress
+        self,
+        params: ForecastParams,
+        memory_limit: str,
+        threads: int,
+        shard_bytes: int,
+        min_shards: int,
+        progress: Progress,
     ) -> None:
         self._params = params
         self._memory_limit = memory_limit
         self._threads = threads
         self._shard_bytes = shard_bytes
+        self._min_shards = min_shards
         self._progress = progress
 
     def execute(self, files: Sequence[TrainFile], output: Path, rejected: Path, scratch: Path) -> ImportReport:
@@ -174,12 +184,13 @@ class _Import:
         store = CellStore(_made(scratch / "cells"), rows.finish())
         counts, summary = self._aggregate(rows, store)
         self._check(summary, bad)
-        n_shards = min(max(1, -(-summary.rows * _BYTES_PER_ROW // self._shard_bytes)), HASHES)
-        written = self._write(store, n_shards, summary.last, output)
+        wholes = min(max(1, -(-summary.rows * _BYTES_PER_ROW // self._shard_bytes)), HASHES)
+        pieces = min(-(-self._min_shards // wholes), HASHES // wholes)
+        written = self._write(store, wholes, pieces, summary.last, output)
         reports = _with_replaced(contents, counts.duplicates)
         notes = tuple(_notes(self._params, reports, counts, summary, bad.total))
         manifest = Manifest(
-            data_version=self._data_version(summary.last, written),
+            data_version=self._data_version(summary.last, [digest for digest, _ in written]),
             first=self._start(summary.first),
             last=self._start(summary.last),
             frequency=str(self._params.frequency),
@@ -193,8 +204,8 @@ class _Import:
             duplicates=sum(counts.duplicates.values()),
             rejected=dict(sorted(bad.counts.items())),
             files={file.key: file.rows for file in sorted(contents, key=lambda file: file.key)},
-            n_shards=n_shards,
-            shards=tuple(part.shard for part in written),
+            n_shards=wholes * pieces,
+            shards=tuple(shard for _, shards in written for shard in shards),
             notes=notes,
         )
         (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -288,29 +299,38 @@ class _Import:
 
     # ------------------------------------------------------------------------------------------------- write
 
-    def _write(self, store: CellStore, n_shards: int, last: int, output: Path) -> list[WrittenShard]:
+    def _write(
+        self, store: CellStore, wholes: int, pieces: int, last: int, output: Path
+    ) -> list[tuple[bytes, list[Shard]]]:
+        """Digests of the series of `wholes` equal shares of the hashes, and the shards that hold them, `pieces` each."""
         names = ("item_id", *self._params.dimensions)
+        grid, filling = self._params.grid, self._params.filling
 
-        def work(number: int) -> WrittenShard | None:
-            # The hashes h with h * n_shards // HASHES == number, see `shards.shard_number`.
-            low, high = -(-number * HASHES // n_shards), -(-(number + 1) * HASHES // n_shards)
+        def work(whole: int) -> tuple[bytes, list[Shard]] | None:
+            low, high = _hashes(whole, wholes)
             cells = join_cells(list(store.of_hashes(low, high)), low, high)
             if cells is None:
                 return None
-            grid, filling = self._params.grid, self._params.filling
-            return write_shard(output, number, cells, names=names, grid=grid, last=last, filling=filling)
+            shards = []
+            for number in range(whole * pieces, (whole + 1) * pieces):
+                piece = join_cells([cells], *_hashes(number, wholes * pieces))
+                if piece is not None:
+                    shards.append(
+                        write_shard(output, number, piece, names=names, grid=grid, last=last, filling=filling)
+                    )
+            return series_digest(cells, last), shards
 
-        return [shard for shard in self._each("write", work, n_shards) if shard is not None]
+        return [written for written in self._each("write", work, wholes) if written is not None]
 
-    def _data_version(self, last: int, written: Sequence[WrittenShard]) -> str:
+    def _data_version(self, last: int, digests: Sequence[bytes]) -> str:
         boundary = self._params.grid.alignment
         parts = [boundary.month, boundary.day_of_month, boundary.day_of_week, boundary.hour]
         filling = self._params.filling
         gaps = [filling.middlefill, filling.middlefill_value, filling.backfill, filling.backfill_value]
         meaning = [str(self._params.frequency), parts, self._params.dimensions, last, gaps]
         version = hashlib.sha256(json.dumps(meaning).encode())
-        for part in written:
-            version.update(part.digest)
+        for digest in digests:
+            version.update(digest)
         return version.hexdigest()
 
 
@@ -322,6 +342,11 @@ def _size(file: TrainFile, problems: list[FileProblem]) -> int:
     except OSError as error:
         problems.append(FileProblem(file.key, f"the file can't be opened ({error.strerror})", "look at the folder"))
         return 1
+
+
+def _hashes(number: int, n_shards: int) -> tuple[int, int]:
+    """The hashes h with h * n_shards // HASHES == number, low <= h < high; see `shards.shard_number`."""
+    return -(-number * HASHES // n_shards), -(-(number + 1) * HASHES // n_shards)
 
 
 def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:

@@ -71,6 +71,27 @@ class TestDataset:
                 assert len(series.target) == 30
         assert sum(shard.series for shard in manifest.shards) == 40
 
+    @pytest.mark.parametrize("shard_bytes", [1500, 64 << 20])
+    def test_more_shards_for_more_readers_hold_the_same_data_version(self, drop, shard_bytes):
+        params = params_for(filling={"middlefill": "mean", "backfill": "median"})
+        drop.put(many_rows())
+        plain = drop.run(params, shard_bytes=shard_bytes).manifest
+        expected = drop.series()
+        manifest = drop.run(params, shard_bytes=shard_bytes, min_shards=16, threads=2).manifest
+        assert 16 <= manifest.n_shards < 16 + plain.n_shards
+        assert manifest.n_shards % plain.n_shards == 0
+        assert manifest.data_version == plain.data_version
+        assert (manifest.series, manifest.rows) == (plain.series, plain.rows)
+        for path in list_shards(drop.output):
+            assert all(
+                path.name == f"part-{shard_number(series.key, manifest.n_shards):05d}.parquet"
+                for series in iter_series(path)
+            )
+        for key, arrays in drop.series().items():
+            for one, other in zip(arrays, expected[key], strict=True):
+                np.testing.assert_array_equal(one, other)
+        assert drop.run(params, shard_bytes=shard_bytes, min_shards=1).manifest == plain
+
     def test_shards_are_about_as_large_as_asked_for(self, drop):
         assert importing.DEFAULT_SHARD_BYTES == 64 << 20
         values = np.random.default_rng(0).normal(size=(200, 400))
