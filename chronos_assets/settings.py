@@ -59,7 +59,7 @@ class AwsSettings:
         athena_workgroup: `CHRONOS_ATHENA_WORKGROUP`, workgroup that queries run in.
         quicksight_principal: `CHRONOS_QUICKSIGHT_PRINCIPAL`, ARN of the user or group that gets a QuickSight data set.
         metrics_namespace: `CHRONOS_METRICS_NAMESPACE`, of the CloudWatch metrics.
-        cache: `CHRONOS_CACHE`, folder for copies of the store's objects; empty: `$XDG_CACHE_HOME/chronos-assets`.
+        cache: `CHRONOS_CACHE`, folder for copies of the store's objects; empty: `~/.cache/chronos-assets`.
     """
 
     role: str = ""

@@ -102,7 +102,7 @@ def _is_ours(group: Group, reference: str) -> bool:
     """Whether a model was trained here: the bundled one, and what `tuned_checkpoints` left in the store."""
     from chronos_assets.models.checkpoints import BUNDLED
 
-    models = group.store.local_path("models").resolve()
+    models = Path(steps.place(group, "models")).resolve()
     return reference == BUNDLED or models in Path(reference).expanduser().resolve().parents
 
 
@@ -188,13 +188,12 @@ def _kept_key(identity: str) -> str:
 
 def _publish(group: Group, made: Benchmark) -> None:
     """Write `benchmark/`: results.csv, aggregate.csv, figure.png, figure.svg."""
-    from chronos_assets.platforms.local.publishing import publish_directory
     from chronos_assets.timeseries.benchmark_report import write_report
 
     with steps.staging(group) as folder:
         staged = folder / BENCHMARK_KEY
         write_report(staged, made.results, made.published)
-        publish_directory(group.store.local_path(BENCHMARK_KEY), staged)
+        group.store.publish(BENCHMARK_KEY, staged)
 
 
 def benchmark_metadata(group: Group, made: Benchmark) -> metadata.Metadata:
@@ -219,7 +218,7 @@ def benchmark_metadata(group: Group, made: Benchmark) -> metadata.Metadata:
         "seconds": round(sum(result.seconds for result in made.results), 1),
         "dagster/uri": group.store.uri(BENCHMARK_KEY),
         **{
-            name.replace(".", "_"): dg.MetadataValue.path(str(group.store.local_path(f"{BENCHMARK_KEY}/{name}")))
+            name.replace(".", "_"): dg.MetadataValue.path(steps.place(group, f"{BENCHMARK_KEY}/{name}"))
             for name in ("results.csv", "aggregate.csv", "figure.png", "figure.svg")
         },
         "data": group.settings.benchmark_data or "Hugging Face Hub",

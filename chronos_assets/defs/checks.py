@@ -6,7 +6,6 @@ because Dagster stores one evaluation for the whole range.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -101,7 +100,7 @@ def _dataset_check(group: Group) -> dg.AssetChecksDefinition:
         description="Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
     )
     def whole_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return _result([("", check_dataset(_current(group, steps.DATASET_KEY), steps.read_params(group)))])
+        return _result([("", check_dataset(group.store.snapshot(steps.DATASET_KEY), steps.read_params(group)))])
 
     return whole_and_regular
 
@@ -115,7 +114,7 @@ def _quantiles_check(group: Group) -> dg.AssetChecksDefinition:
     )
     def quantiles_do_not_cross(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         return _for_partitions(
-            context, lambda key: check_quantiles(_current(group, steps.history_key(key)) / "forecast.parquet")
+            context, lambda key: check_quantiles(group.store.snapshot(steps.history_key(key)) / "forecast.parquet")
         )
 
     return quantiles_do_not_cross
@@ -132,12 +131,12 @@ def _coverage_check(group: Group) -> dg.AssetChecksDefinition:
         params = steps.read_params(group)
 
         def check(key: str) -> CheckOutcome:
-            folder = _current(group, steps.history_key(key))
+            folder = group.store.snapshot(steps.history_key(key))
             manifest = steps.forecast_manifest(group, key)
             return check_coverage(
                 folder / "forecast.parquet",
                 folder / "skipped.parquet",
-                _current(group, steps.DATASET_KEY),
+                group.store.snapshot(steps.DATASET_KEY),
                 params,
                 context_end=steps.timestamp(manifest["context_end"]),
                 horizon=manifest["horizon"],
@@ -164,12 +163,6 @@ def _freshness_check(group: Group) -> dg.AssetChecksDefinition:
         return _result([("", outcome)])
 
     return forecast_is_fresh
-
-
-def _current(group: Group, key: str) -> Path:
-    from chronos_assets.platforms.local.publishing import current
-
-    return current(group.store.local_path(key))
 
 
 def _for_partitions(

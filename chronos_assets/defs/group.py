@@ -15,9 +15,19 @@ from chronos_assets.defs.partitions import forecast_partitions
 from chronos_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from chronos_assets.platforms.base import Endpoints, Jobs, Notices, Registry, Store, Tables, Tuning
+    from chronos_assets.platforms.base import (
+        Endpoints,
+        Jobs,
+        Metrics,
+        Notices,
+        Platform,
+        Registry,
+        Store,
+        Tables,
+        Tuning,
+    )
 
-PARTS = ("store", "jobs", "tuning", "registry", "endpoints", "tables", "notices")
+PARTS = ("store", "jobs", "tuning", "registry", "endpoints", "tables", "notices", "metrics")
 
 
 @dataclass(frozen=True)
@@ -37,67 +47,55 @@ class Group:
             raise TypeError(f"a group has no part called {', '.join(unknown)}: it has {', '.join(PARTS)}")
 
     @cached_property
+    def _platform(self) -> Platform:
+        """What makes the parts that are not given."""
+        if self.settings.deployment == "aws":
+            from chronos_assets.platforms.aws.platform import AwsPlatform
+
+            return AwsPlatform(self.settings)
+        from chronos_assets.platforms.local.platform import LocalPlatform
+
+        return LocalPlatform(self.settings)
+
+    @cached_property
     def store(self) -> Store:
         """Where all files of the group live."""
-        if "store" in self.overrides:
-            return self.overrides["store"]
-        from chronos_assets.platforms.local.store import open_store
-
-        return open_store(self.settings.store)
+        return self.overrides["store"] if "store" in self.overrides else self._platform.store()
 
     @cached_property
     def jobs(self) -> Jobs:
         """Runs workloads."""
-        if "jobs" in self.overrides:
-            return self.overrides["jobs"]
-        from chronos_assets.platforms.local.jobs import LocalJobs
-
-        return LocalJobs(self.store)
+        return self.overrides["jobs"] if "jobs" in self.overrides else self._platform.jobs(self.store)
 
     @cached_property
     def tuning(self) -> Tuning:
         """Searches for hyperparameters."""
-        if "tuning" in self.overrides:
-            return self.overrides["tuning"]
-        from chronos_assets.platforms.local.tuning import LocalTuning
-
-        return LocalTuning(self.store)
+        return self.overrides["tuning"] if "tuning" in self.overrides else self._platform.tuning(self.store)
 
     @cached_property
     def registry(self) -> Registry:
         """Versions of models."""
-        if "registry" in self.overrides:
-            return self.overrides["registry"]
-        from chronos_assets.platforms.local.registry import LocalRegistry
-
-        return LocalRegistry(self.store)
+        return self.overrides["registry"] if "registry" in self.overrides else self._platform.registry(self.store)
 
     @cached_property
     def endpoints(self) -> Endpoints:
         """Serves models."""
-        if "endpoints" in self.overrides:
-            return self.overrides["endpoints"]
-        from chronos_assets.platforms.local.endpoints import LocalEndpoints
-
-        return LocalEndpoints(self.store)
+        return self.overrides["endpoints"] if "endpoints" in self.overrides else self._platform.endpoints(self.store)
 
     @cached_property
     def tables(self) -> Tables:
         """The SQL tables."""
-        if "tables" in self.overrides:
-            return self.overrides["tables"]
-        from chronos_assets.platforms.local.tables import LocalTables
-
-        return LocalTables(memory_limit=self.settings.memory_limit)
+        return self.overrides["tables"] if "tables" in self.overrides else self._platform.tables(self.store)
 
     @cached_property
     def notices(self) -> Notices:
         """Tells people what a run did."""
-        if "notices" in self.overrides:
-            return self.overrides["notices"]
-        from chronos_assets.platforms.local.notices import LocalNotices
+        return self.overrides["notices"] if "notices" in self.overrides else self._platform.notices(self.store)
 
-        return LocalNotices(self.store)
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Keeps numbers for dashboards and alarms outside of Dagster."""
+        return self.overrides["metrics"] if "metrics" in self.overrides else self._platform.metrics(self.store)
 
     @cached_property
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:

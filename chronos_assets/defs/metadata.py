@@ -183,7 +183,7 @@ def _metrics_schema(dimensions: Sequence[str]) -> dg.TableSchema:
 def tables(group: Group, rows: Mapping[str, int]) -> Metadata:
     """Of `forecast_tables`."""
     return {
-        "dagster/uri": _uri(group, steps.TABLES_KEY),
+        "dagster/uri": group.tables.place(group.store),
         "dagster/row_count": sum(rows.values()),
         "tables": table({"table": "string", "rows": "int"}, ({"table": k, "rows": v} for k, v in rows.items())),
         "try_it": dg.MetadataValue.md(

@@ -261,8 +261,6 @@ def clean_up(group: Group) -> CleanedUp | None:
     Raises:
         dg.Failure: the registry or the endpoint's state can't be read.
     """
-    from chronos_assets.platforms.local.publishing import remove_directory
-
     package, name = package_group(group), endpoint_name(group)
     model, shown = model_in_use(group, package), steps.published_manifest(group)
     if shown is None or shown["model"]["digest"] not in {model.digest, *model.stands_for}:
@@ -276,7 +274,5 @@ def clean_up(group: Group) -> CleanedUp | None:
         stopped = group.endpoints.delete(name)
     except EndpointError as error:
         raise dg.Failure(str(error)) from error
-    removed = tuple(
-        key for key in sorted(keys) if made_here(package, key) and remove_directory(group.store.local_path(key))
-    )
+    removed = tuple(key for key in sorted(keys) if made_here(package, key) and group.store.withdraw(key))
     return CleanedUp(name if stopped else "", removed)

@@ -13,10 +13,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,13 +29,13 @@ from chronos_assets.defs.plan import Imported as ImportState
 from chronos_assets.defs.versions import ModelInUse, model_in_use
 from chronos_assets.defs.windows import Window, window_for_key, window_of
 from chronos_assets.params import ForecastParams, ParamsError, load_params, to_document
-from chronos_assets.platforms.base import JobRequest, ObjectInfo, job_name
+from chronos_assets.platforms.base import JobRequest, ObjectInfo, StoreError, job_name
 
 if TYPE_CHECKING:
     import numpy as np
 
     from chronos_assets.timeseries.accuracy import AccuracyReport
-    from chronos_assets.timeseries.importing import ImportReport
+    from chronos_assets.timeseries.importing import ImportReport, TrainFile
     from chronos_assets.timeseries.shards import Manifest, Series
 
 PARAMS_KEY = "params.json"
@@ -43,20 +43,20 @@ DRAFT_KEY = "params.draft.json"
 TRAIN_KEY = "train"
 DATASET_KEY = "dataset/target_time_series"
 FORECAST_KEY = "forecast"
-TABLES_KEY = "tables/forecast.duckdb"
 REJECTED_KEY = "rejected"
-STAGING_KEY = ".staging"
+AS_OF = "as_of="
 PROGRESS_SECONDS = 3.0
+FETCHES = 8  # train files fetched at once from a store that isn't on this machine
 
 
 def history_key(key: str) -> str:
     """Store key of the folder that holds partition `key`'s forecast."""
-    return f"history/as_of={key}"
+    return f"history/{AS_OF}{key}"
 
 
 def accuracy_key(key: str) -> str:
     """Store key of the folder that holds partition `key`'s scores."""
-    return f"accuracy/as_of={key}"
+    return f"accuracy/{AS_OF}{key}"
 
 
 # --- dataset ----------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def _inferred_params(group: Group) -> ForecastParams:
         raise _no_train_files(group)
     newest = max(files, key=lambda info: (info.last_modified, info.key))
     try:
-        header, rows = sample_rows(group.store.local_path(newest.key), newest.key)
+        header, rows = sample_rows(group.store.fetch(newest.key), newest.key)
         return infer(header, rows)
     except (InferenceError, FileProblem) as error:
         reason = f"there is no {PARAMS_KEY}, and none can be inferred from {newest.key}: {error}"
@@ -137,8 +137,7 @@ def import_dataset(group: Group, log: Any) -> Imported:
     Raises:
         dg.Failure: no files, bad parameters or bad rows; the description tells which.
     """
-    from chronos_assets.platforms.local.publishing import publish_directory
-    from chronos_assets.timeseries.importing import ImportFailure, TrainFile, import_target_time_series
+    from chronos_assets.timeseries.importing import ImportFailure, import_target_time_series
 
     files = train_files(group)
     if not files:
@@ -151,16 +150,17 @@ def import_dataset(group: Group, log: Any) -> Imported:
         staged = folder / "dataset"
         try:
             report = import_target_time_series(
-                [TrainFile(group.store.local_path(info.key), info.key, info.last_modified) for info in files],
+                _fetch(group, files),
                 params,
                 output=staged,
-                rejected=group.store.local_path(REJECTED_KEY),
+                rejected=folder / REJECTED_KEY,
                 memory_limit=group.settings.memory_limit,
                 progress=_throttled(log),
             )
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
-        publish_directory(group.store.local_path(DATASET_KEY), staged)
+        _keep_rejected(group, files, report.rejected_files)
+        group.store.publish(DATASET_KEY, staged, data="part-*.parquet")
     manifest = report.manifest
     log.info(
         f"imported {report.rows_read:,} rows: {manifest.series:,} series from {manifest.first} to {manifest.last}, "
@@ -168,6 +168,27 @@ def import_dataset(group: Group, log: Any) -> Imported:
         f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
     )
     return Imported(report, params, listing_digest(files))
+
+
+def _fetch(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
+    """The train files on this machine."""
+    from chronos_assets.timeseries.importing import TrainFile
+
+    with ThreadPoolExecutor(FETCHES) as pool:
+        paths = list(pool.map(group.store.fetch, [info.key for info in files]))
+    return [TrainFile(path, info.key, info.last_modified) for path, info in zip(paths, files, strict=True)]
+
+
+def _keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[str, Path]) -> None:
+    """Make `rejected/` speak of these files by their present bad rows only."""
+    from chronos_assets.timeseries.bad_rows import rejected_name
+
+    for info in files:
+        key = f"{REJECTED_KEY}/{rejected_name(info.key)}"
+        if info.key in rejected:
+            group.store.put_file(key, rejected[info.key])
+        else:
+            group.store.delete(key)
 
 
 def _throttled(log: Any) -> Callable[[str, float], None]:
@@ -185,14 +206,16 @@ def _throttled(log: Any) -> Callable[[str, float], None]:
 
 def read_manifest(group: Group) -> Manifest | None:
     """Manifest of the dataset, or None if there has been no import."""
-    from chronos_assets.timeseries.shards import DatasetError
-    from chronos_assets.timeseries.shards import read_manifest as read
+    from chronos_assets.timeseries.shards import MANIFEST, DatasetError, Manifest
 
-    folder = group.store.local_path(DATASET_KEY)
-    if not folder.exists():
+    if group.store.shown(DATASET_KEY) is None:
         return None
     try:
-        return read(folder)
+        return Manifest.from_json(group.store.read(DATASET_KEY, MANIFEST))
+    except FileNotFoundError as error:
+        raise dg.Failure(
+            f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first"
+        ) from error
     except DatasetError as error:
         raise dg.Failure(str(error)) from error
 
@@ -209,11 +232,10 @@ def first_series(group: Group, params: ForecastParams) -> Series:
     """The first series of the dataset that has an observation: an example for people and for a new endpoint."""
     import numpy as np
 
-    from chronos_assets.platforms.local.publishing import current
     from chronos_assets.timeseries.shards import iter_series, list_shards
 
     require_manifest(group)
-    for shard in list_shards(current(group.store.local_path(DATASET_KEY))):
+    for shard in list_shards(group.store.snapshot(DATASET_KEY)):
         for series in iter_series(shard, params.dimensions):
             if np.isfinite(series.target).any():
                 return series
@@ -332,8 +354,6 @@ def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequ
 
 def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequence[str]) -> Forecasts:
     """Forecast partitions `keys` in one job, publish each to `history/`, the newest to `forecast/` if none is newer."""
-    from chronos_assets.platforms.local.publishing import publish_directory
-
     params = read_params(group)
     require_manifest(group)
     model = model_in_use(group, params.package_group)
@@ -350,9 +370,9 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
         messages = {str(message["window"]): message for message in result.messages if "window" in message}
         manifests = {}
         for window in windows:
-            staged = result.outputs["forecast"] / f"as_of={window.key}"
+            staged = result.outputs["forecast"] / f"{AS_OF}{window.key}"
             manifests[window.key] = json.loads((staged / "manifest.json").read_bytes())
-            publish_directory(group.store.local_path(history_key(window.key)), staged)
+            group.store.publish(history_key(window.key), staged, data="forecast.parquet")
     newest = max(windows, key=lambda window: window.end)
     # A forecast of nothing takes the place of none.
     published = bool(manifests[newest.key]["series"]) and publish_current(group, params, newest)
@@ -369,10 +389,9 @@ def publish_current(group: Group, params: ForecastParams, window: Window) -> boo
 
     A later one gives way to that of the last observation once the data that it was made from is gone.
     """
-    from chronos_assets.platforms.local.publishing import current, publish_forecast
     from chronos_assets.timeseries.export import write_forecast_csv
 
-    source = current(group.store.local_path(history_key(window.key)))
+    source = group.store.snapshot(history_key(window.key))
     with staging(group) as folder:
         staged = folder / "forecast"
         staged.mkdir()
@@ -388,7 +407,7 @@ def publish_current(group: Group, params: ForecastParams, window: Window) -> boo
         shown = published_manifest(group)
         gone = shown is not None and _is_withdrawn(group, shown) and window == main_windows(group, 0)[0]
         withdrawn = _end(shown) if shown is not None and gone else None
-        return publish_forecast(group.store.local_path(FORECAST_KEY), staged, window.end, withdrawn=withdrawn)
+        return group.store.publish_forecast(FORECAST_KEY, staged, window.end, withdrawn=withdrawn)
 
 
 def _is_withdrawn(group: Group, forecast: Mapping[str, Any]) -> bool:
@@ -468,22 +487,10 @@ def live_wqls(group: Group, model: str) -> Iterator[float]:
 
 
 def _partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Partition key, version (name of the version folder) and manifest of each published partition."""
-    root = group.store.local_path(folder)
-    if not root.is_dir():
-        return
-    for path in sorted(root.glob("as_of=*")):
-        # A link to a version folder, or an ordinary folder in a store that was copied by hand.
-        version = path.resolve()
-        manifest = version / "manifest.json"
-        if manifest.is_file():
-            yield path.name.removeprefix("as_of="), version.name, _manifest(manifest, manifest.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=100_000)
-def _manifest(path: Path, modified: int) -> Mapping[str, Any]:
-    # Kept while the file is the same, so that a sensor reads each manifest once, not at every tick.
-    return json.loads(path.read_bytes())
+    """Partition key, name of the version that is shown, and manifest of each published partition."""
+    for name, version, manifest in group.store.manifests(folder):
+        if name.startswith(AS_OF):
+            yield name.removeprefix(AS_OF), version, manifest
 
 
 # --- accuracy ---------------------------------------------------------------------------------------------------------
@@ -506,7 +513,6 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
     Raises:
         dg.Failure: a partition has no forecast, or its horizon is not observed yet.
     """
-    from chronos_assets.platforms.local.publishing import current, publish_directory
     from chronos_assets.timeseries.accuracy import AccuracyError, evaluate_partition, write_metrics
 
     params = read_params(group)
@@ -515,14 +521,14 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
     _check_scorable(group, params, manifest, forecasts)
     scored = []
     for number, (key, forecast) in enumerate(forecasts.items(), 1):
-        source = current(group.store.local_path(history_key(key)))
+        source = group.store.snapshot(history_key(key))
         with staging(group) as folder:
             staged = folder / "accuracy"
             staged.mkdir()
             try:
                 report = evaluate_partition(
                     source / "forecast.parquet",
-                    current(group.store.local_path(DATASET_KEY)),
+                    group.store.snapshot(DATASET_KEY),
                     params,
                     timestamp(str(forecast["context_end"])),
                     memory_limit=group.settings.memory_limit,
@@ -544,7 +550,7 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
                 )
                 + "\n"
             )
-            publish_directory(group.store.local_path(accuracy_key(key)), staged)
+            group.store.publish(accuracy_key(key), staged, data="metrics.parquet")
         log.info(f"scored {key} ({number} of {len(keys)}): {report.points} points")
         scored.append(
             WindowAccuracy(key, report, str(forecast["model"]["reference"]), manifest.data_version, source.name)
@@ -555,7 +561,7 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
 def published_manifest(group: Group) -> dict[str, Any] | None:
     """Manifest of the current forecast, None if none is published."""
     try:
-        return json.loads(group.store.get(f"{FORECAST_KEY}/manifest.json"))
+        return json.loads(group.store.read(FORECAST_KEY, "manifest.json"))
     except FileNotFoundError:
         return None
 
@@ -565,9 +571,7 @@ def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str,
     import numpy as np
     import pyarrow.parquet as pq
 
-    from chronos_assets.platforms.local.publishing import current
-
-    folder = current(group.store.local_path(FORECAST_KEY))
+    folder = group.store.snapshot(FORECAST_KEY)
     manifest = json.loads((folder / "manifest.json").read_bytes())
     horizon, names = int(manifest["horizon"]), ["item_id", *manifest["dimensions"]]
     with pq.ParquetFile(folder / "forecast.parquet") as file:
@@ -593,12 +597,11 @@ def contexts_of(
     """
     import numpy as np
 
-    from chronos_assets.platforms.local.publishing import current
     from chronos_assets.timeseries.filling import context_as_of
     from chronos_assets.timeseries.shards import iter_series, list_shards, shard_number
 
     params = read_params(group)
-    shards = list_shards(current(group.store.local_path(DATASET_KEY)))
+    shards = list_shards(group.store.snapshot(DATASET_KEY))
     until = timestamp(str(manifest["context_end"]))
     left, found = set(keys), {}
     for number in sorted({shard_number(key, len(shards)) for key in keys}):
@@ -617,7 +620,7 @@ def contexts_of(
 def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
     """Manifest of partition `key`'s forecast; `dg.Failure` if it has none."""
     try:
-        return json.loads(group.store.get(f"{history_key(key)}/manifest.json"))
+        return json.loads(group.store.read(history_key(key), "manifest.json"))
     except FileNotFoundError:
         raise dg.Failure(f"partition {key} has no forecast to score: materialize forecasts[{key}] first") from None
 
@@ -732,10 +735,18 @@ def tables_are_current(group: Group, instance: dg.DagsterInstance) -> bool:
     keys = [group.key(n) for n in ("forecast_tables", "target_time_series", "forecasts", "forecast_accuracy")]
     events = [instance.get_latest_materialization_event(key) for key in keys]
     refreshed, *made = [event.timestamp if event is not None else 0.0 for event in events]
-    return refreshed > 0 and refreshed >= max(made) and group.store.exists(TABLES_KEY)
+    return refreshed > 0 and refreshed >= max(made) and bool(group.tables.place(group.store))
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def place(group: Group, key: str) -> str:
+    """Where an object or folder is, for people: a path on this machine, or a URL."""
+    try:
+        return str(group.store.local_path(key))
+    except StoreError:
+        return group.store.uri(key)
 
 
 def latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None) -> dict[str, Any]:
@@ -754,12 +765,11 @@ def _values(materialization: dg.AssetMaterialization) -> dict[str, Any]:
 
 @contextmanager
 def staging(group: Group) -> Iterator[Path]:
-    """A folder in the store's file system for files that are not published yet; removed at the end.
+    """A folder on this machine for files that are not published yet; removed at the end.
 
     What a killed run left is removed by the next one, after a day in which it might still be alive.
     """
-    root = group.store.local_path(STAGING_KEY)
-    root.mkdir(parents=True, exist_ok=True)
+    root = group.store.scratch
     oldest = (datetime.now(UTC) - timedelta(days=1)).timestamp()
     for entry in os.scandir(root):
         if entry.stat(follow_symlinks=False).st_mtime < oldest:

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -194,8 +193,6 @@ class Synthetic:
 
 def make_synthetic(group: Group, context: dg.AssetExecutionContext) -> Synthetic:
     """Draw the three splits and publish them."""
-    from chronos_assets.platforms.local.publishing import publish_directory
-
     request = JobRequest(
         workload="generate",
         name=job_name("generate", *group.settings.key_prefix),
@@ -204,7 +201,7 @@ def make_synthetic(group: Group, context: dg.AssetExecutionContext) -> Synthetic
     )
     with group.jobs.run(context, request) as result:
         manifest = json.loads((result.outputs["synthetic"] / "manifest.json").read_bytes())
-        publish_directory(group.store.local_path(SYNTHETIC_KEY), result.outputs["synthetic"])
+        group.store.publish(SYNTHETIC_KEY, result.outputs["synthetic"])
     message: Mapping[str, Any] = next((item["synthetic"] for item in result.messages if "synthetic" in item), {})
     return Synthetic(manifest, message, result.seconds)
 
@@ -232,8 +229,8 @@ def synthetic_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
     if manifest is None or not steps.latest_metadata(instance, group.key("synthetic_dataset")):
         return False
     wanted = synthetic_parameters(read_setup(group).training)
-    folder = group.store.local_path(SYNTHETIC_KEY)
-    sizes = {path.name: path.stat().st_size for path in folder.glob("*.arrow")}
+    listed = group.store.list(SYNTHETIC_KEY)
+    sizes = {info.key.rpartition("/")[2]: info.size for info in listed if info.key.endswith(".arrow")}
     return sizes == {name: file["bytes"] for name, file in manifest["files"].items()} and all(
         manifest["parameters"].get(name) == value for name, value in wanted.items()
     )
@@ -294,13 +291,11 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
 
 def _remove_losers(group: Group, package: str, before: Mapping[str, Any] | None, kept: set[str]) -> None:
     """Delete the checkpoints of an earlier search that went to no gate: of other base models than the best one."""
-    from chronos_assets.platforms.local.publishing import remove_directory
-
     candidates = before["candidates"] if before is not None else []
     losers = {item["model"] for number, item in enumerate(candidates) if before and number != before["best"]}
     for key in losers - kept - {item.model for item in registered(group, package)}:
         if made_here(package, key):
-            remove_directory(group.store.local_path(key))
+            group.store.withdraw(key)
 
 
 def made_here(package: str, key: str) -> bool:
@@ -308,14 +303,14 @@ def made_here(package: str, key: str) -> bool:
     return re.fullmatch(rf"{MODELS_KEY}/{re.escape(package)}-[0-9a-f]{{12}}", key) is not None
 
 
-def _search(group: Group, setup: Setup, search: str, reference: str, start: ModelDescription) -> TuningRequest:
+def _search(group: Group, setup: Setup, search: str, reference: str, start: StartingPoint) -> TuningRequest:
     """The request for one base model."""
     training = setup.training
     return TuningRequest(
         name=job_name("tune", *group.settings.key_prefix, setup.name, reference, search),
         hyperparameters=training_hyperparameters(setup, reference),
         ranges=training.ranges,
-        inputs={**_training_inputs(setup), **({"model": start.folder} if start.reference != reference else {})},
+        inputs={**_training_inputs(setup), **({"model": start.key} if start.key else {})},
         max_jobs=training.max_jobs,
         max_parallel_jobs=training.max_parallel_jobs,
         random_seed=training.random_seed,
@@ -341,12 +336,25 @@ def training_hyperparameters(setup: Setup, reference: str) -> dict[str, Any]:
     return values | dict(training.hyperparameters)
 
 
-def _training_inputs(setup: Setup) -> dict[str, str | Path]:
+def _training_inputs(setup: Setup) -> dict[str, str]:
     # Synthetic series come along even at a share of 0: where there are no data of the user's, they validate.
     return {"synthetic": SYNTHETIC_KEY, **({"target": steps.DATASET_KEY} if setup.on_data else {})}
 
 
-def _starting_points(group: Group, setup: Setup) -> dict[str, ModelDescription]:
+@dataclass(frozen=True)
+class StartingPoint:
+    """What a training starts from.
+
+    Attributes:
+        model: its description.
+        key: store key of a version's folder; None for a base model.
+    """
+
+    model: ModelDescription
+    key: str | None = None
+
+
+def _starting_points(group: Group, setup: Setup) -> dict[str, StartingPoint]:
     """Base model -> what its training starts from: itself, or with RETRAIN the version in use that came from it.
 
     Raises:
@@ -357,23 +365,19 @@ def _starting_points(group: Group, setup: Setup) -> dict[str, ModelDescription]:
     in_use = version_in_use(group, setup.name) if setup.training.strategy == "RETRAIN" else None
     points = {}
     for reference in map(model_reference, setup.training.base_models or (group.settings.base_model,)):
-        warm = in_use is not None and in_use.document.get("base_model") == reference
+        warm = in_use.model if in_use is not None and in_use.document.get("base_model") == reference else None
         try:
-            points[reference] = describe_model(
-                group.store.local_path(in_use.model) if warm and in_use is not None else reference
-            )
-            check_quantiles(points[reference], setup.quantiles)
+            described = describe_model(group.store.snapshot(warm) if warm else reference)
+            check_quantiles(described, setup.quantiles)
+            points[reference] = StartingPoint(described, warm)
         except ModelError as error:
             raise dg.Failure(str(error)) from error
     return points
 
 
-def _publish_candidate(
-    group: Group, setup: Setup, reference: str, start: ModelDescription, best: Trial
-) -> dict[str, Any]:
+def _publish_candidate(group: Group, setup: Setup, reference: str, start: StartingPoint, best: Trial) -> dict[str, Any]:
     """Publish the best trial's checkpoint, and only the checkpoint; what the next asset must know of it."""
     from chronos_assets.models.checkpoints import describe_model
-    from chronos_assets.platforms.local.publishing import publish_directory
 
     if best.model is None:  # the protocol's promise for a completed trial
         raise dg.Failure(f"trial {best.number} of {reference} completed without a model")
@@ -382,10 +386,10 @@ def _publish_candidate(
     with steps.staging(group) as folder:
         staged = folder / "model"
         shutil.copytree(best.model, staged)
-        publish_directory(group.store.local_path(key), staged)
+        group.store.publish(key, staged)
     return {
         "base_model": reference,
-        "started_from": start.digest,
+        "started_from": start.model.digest,
         "model": key,
         "digest": digest,
         "trial": best.number,
@@ -411,8 +415,8 @@ def _is_there(group: Group, candidate: Mapping[str, Any]) -> bool:
     from chronos_assets.models.checkpoints import ModelError, describe_model
 
     try:
-        return describe_model(group.store.local_path(candidate["model"])).digest == candidate["digest"]
-    except ModelError:
+        return describe_model(group.store.snapshot(candidate["model"])).digest == candidate["digest"]
+    except (ModelError, FileNotFoundError):
         return False
 
 
@@ -451,7 +455,7 @@ def search_identity(group: Group) -> str:
         setup.params.digest if setup.params is not None else "",
         setup.training.search_digest,
         str(synthetic.get("data_version", "")),
-        *(f"{name}={start.digest}" for name, start in _starting_points(group, setup).items()),
+        *(f"{name}={start.model.digest}" for name, start in _starting_points(group, setup).items()),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

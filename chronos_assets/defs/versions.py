@@ -95,7 +95,7 @@ def model_in_use(group: Group, name: str) -> ModelInUse:
     try:
         if version is None:
             return _zero_shot(group, name)
-        digest = describe_model(group.store.local_path(version.model)).digest
+        digest = describe_model(group.store.snapshot(version.model)).digest
     except ModelError as error:
         raise dg.Failure(str(error) if version is None else _unusable(group, version, str(error))) from error
     if digest != version.document.get("model_digest", digest):

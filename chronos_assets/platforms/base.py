@@ -517,6 +517,9 @@ class Tables(Protocol):
     def refresh(self, store: Store, params: ForecastParams) -> Mapping[str, int]:
         """Bring every table up to date with the store; table -> rows."""
 
+    def place(self, store: Store) -> str:
+        """Where people find the tables: a path, or a database's name; empty before the first refresh."""
+
     def query(
         self,
         store: Store,
@@ -565,6 +568,34 @@ class Metrics(Protocol):
 
     def put(self, group: str, measurements: Sequence[Measurement]) -> None:
         """Keep measurements of a dataset group."""
+
+
+class Platform(Protocol):
+    """Makes the parts of a dataset group; each is made once, when it is first used."""
+
+    def store(self) -> Store:
+        """Where all files live."""
+
+    def jobs(self, store: Store) -> Jobs:
+        """Runs workloads."""
+
+    def tuning(self, store: Store) -> Tuning:
+        """Searches for hyperparameters."""
+
+    def registry(self, store: Store) -> Registry:
+        """Versions of models."""
+
+    def endpoints(self, store: Store) -> Endpoints:
+        """Serves models."""
+
+    def tables(self, store: Store) -> Tables:
+        """The SQL tables."""
+
+    def notices(self, store: Store) -> Notices:
+        """Tells people what a run did."""
+
+    def metrics(self, store: Store) -> Metrics:
+        """Keeps numbers."""
 
 
 def job_name(*parts: str) -> str:

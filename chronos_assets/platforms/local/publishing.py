@@ -27,6 +27,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from chronos_assets.platforms.base import PublishError
 from chronos_assets.platforms.local.locks import locked_file
 
 VERSIONS = ".versions"
@@ -35,10 +36,6 @@ AS_OF_FILE = ".as_of"  # in a published forecast: the instant it was made for
 _DIGEST_LENGTH = 16
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
 _AT_FDCWD = -100
-
-
-class PublishError(Exception):
-    """Nothing was published; the message says which path is in the way and how to mend it."""
 
 
 def publish_directory(target: Path, staged: Path) -> Path:

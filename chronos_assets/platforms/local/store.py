@@ -18,19 +18,29 @@ https://developmentseed.org/obstore/latest/api/store/local/
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from chronos_assets.platforms.base import ObjectInfo, StoreError, check_key
+from chronos_assets.platforms.local.publishing import (
+    current,
+    publish_directory,
+    publish_forecast,
+    remove_directory,
+)
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
+SCRATCH_KEY = ".staging"
+MANIFEST = "manifest.json"
 PAGE = 1000  # objects per page of a listing: what S3 gives at once
 
 
@@ -160,6 +170,67 @@ class ObstoreStore:
         except FileNotFoundError:
             return None
 
+    def put_file(self, key: str, source: Path) -> None:
+        """See `Store.put_file`."""
+        import obstore
+
+        with self._explained("write", key):
+            obstore.put(self._objects, check_key(key), source)
+
+    def fetch(self, key: str) -> Path:
+        """See `Store.fetch`: the object itself."""
+        path = self.local_path(key)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no object {self.uri(key)}")
+        return path
+
+    @property
+    def scratch(self) -> Path:
+        """See `Store.scratch`."""
+        path = self.local_path(SCRATCH_KEY)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def publish(self, key: str, staged: Path, *, data: str | None = None) -> str:
+        """See `Store.publish`; DuckDB reads files by their names, so none is hidden."""
+        return publish_directory(self.local_path(key), staged).name
+
+    def publish_forecast(self, key: str, staged: Path, as_of: datetime, *, withdrawn: datetime | None = None) -> bool:
+        """See `Store.publish_forecast`."""
+        return publish_forecast(self.local_path(key), staged, as_of, withdrawn=withdrawn)
+
+    def withdraw(self, key: str) -> bool:
+        """See `Store.withdraw`."""
+        return remove_directory(self.local_path(key))
+
+    def shown(self, key: str) -> str | None:
+        """See `Store.shown`; the name of the folder itself in a store that was copied by hand."""
+        path = self.local_path(key)
+        return current(path).name if path.is_dir() else None
+
+    def snapshot(self, key: str) -> Path:
+        """See `Store.snapshot`."""
+        path = self.local_path(key)
+        if not path.is_dir():
+            raise FileNotFoundError(f"nothing is published at {self.uri(key)}")
+        return current(path)
+
+    def read(self, key: str, name: str) -> bytes:
+        """See `Store.read`."""
+        return self.get(f"{key}/{name}")
+
+    def manifests(self, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """See `Store.manifests`."""
+        root = self.local_path(prefix)
+        if not root.is_dir():
+            return
+        for path in sorted(root.iterdir()):
+            # A link to a version folder, or an ordinary folder in a store that was copied by hand.
+            version = path.resolve()
+            manifest = version / MANIFEST
+            if not path.name.startswith(".") and manifest.is_file():
+                yield path.name, version.name, _manifest(manifest, manifest.stat().st_mtime_ns)
+
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`."""
         if self.root is None:
@@ -178,6 +249,12 @@ class ObstoreStore:
             yield
         except BaseError as error:
             raise StoreError(f"can't {action} {self.url}/{key}: {_first_line(error)}{mend}") from error
+
+
+@lru_cache(maxsize=100_000)
+def _manifest(path: Path, modified: int) -> Mapping[str, Any]:
+    # Kept while the file is the same, so that a sensor reads each manifest once, not at every tick.
+    return json.loads(path.read_bytes())
 
 
 def _info(meta: ObjectMeta) -> ObjectInfo:

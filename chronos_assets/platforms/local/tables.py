@@ -107,6 +107,11 @@ class LocalTables:
         """Path of the database, which exists after the first refresh."""
         return store.local_path(DATABASE_KEY)
 
+    def place(self, store: Store) -> str:
+        """See `Tables.place`: the database's path."""
+        path = self.database(store)
+        return str(path) if path.is_file() else ""
+
     def refresh(self, store: Store, params: ForecastParams) -> dict[str, int]:
         """Bring the database up to date with the store's files; rows of each table, and of the view.
 

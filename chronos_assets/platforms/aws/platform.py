@@ -1,0 +1,99 @@
+"""The parts on AWS, joined: which class is which part, and what it is given of the settings.
+
+Nothing is imported before it is used, so that loading the definitions imports no boto3 and makes no client.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.store import S3Store
+    from chronos_assets.platforms.base import Endpoints, Jobs, Metrics, Notices, Registry, Store, Tables, Tuning
+
+
+def code_location(settings: Settings) -> str:
+    """What everything that is made on AWS is tagged with, so that it is found again: this group's part of the account."""
+    return "-".join(["chronos-assets", *settings.key_prefix]).replace("_", "-")
+
+
+def cache_folder(settings: Settings) -> Path:
+    """Folder of this machine for copies of the store's objects."""
+    return Path(settings.aws.cache or "~/.cache/chronos-assets").expanduser()
+
+
+class AwsPlatform:
+    """`Platform` of an account: S3, SageMaker, Glue and Athena, SNS, CloudWatch."""
+
+    def __init__(self, settings: Settings, clients: AwsClients | None = None) -> None:
+        self._settings = settings
+        self._given = clients
+
+    @cached_property
+    def clients(self) -> AwsClients:
+        """Clients that all parts share."""
+        return self._given or AwsClients()
+
+    def store(self) -> Store:
+        """See `Platform.store`."""
+        from chronos_assets.platforms.aws.store import S3Store
+
+        return S3Store(self._settings.store, cache=cache_folder(self._settings))
+
+    def jobs(self, store: Store) -> Jobs:
+        """See `Platform.jobs`."""
+        from chronos_assets.platforms.aws.jobs import SageMakerJobs
+
+        return SageMakerJobs(self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings))
+
+    def tuning(self, store: Store) -> Tuning:
+        """See `Platform.tuning`."""
+        from chronos_assets.platforms.aws.tuning import SageMakerTuning
+
+        return SageMakerTuning(
+            self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings)
+        )
+
+    def registry(self, store: Store) -> Registry:
+        """See `Platform.registry`."""
+        from chronos_assets.platforms.aws.registry import SageMakerRegistry
+
+        return SageMakerRegistry(
+            self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings)
+        )
+
+    def endpoints(self, store: Store) -> Endpoints:
+        """See `Platform.endpoints`."""
+        from chronos_assets.platforms.aws.endpoints import SageMakerEndpoints
+
+        return SageMakerEndpoints(
+            self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings)
+        )
+
+    def tables(self, store: Store) -> Tables:
+        """See `Platform.tables`."""
+        from chronos_assets.platforms.aws.tables import AthenaTables
+
+        return AthenaTables(self.clients, self._settings.aws)
+
+    def notices(self, store: Store) -> Notices:
+        """See `Platform.notices`."""
+        from chronos_assets.platforms.aws.notices import SnsNotices
+
+        return SnsNotices(self.clients, _s3(store), self._settings.aws.topic)
+
+    def metrics(self, store: Store) -> Metrics:
+        """See `Platform.metrics`."""
+        from chronos_assets.platforms.aws.metrics import CloudWatchMetrics
+
+        return CloudWatchMetrics(self.clients, self._settings.aws.metrics_namespace)
+
+
+def _s3(store: Store) -> S3Store:
+    """The store as what jobs can reach; settings refuse another one with this platform."""
+    return cast("S3Store", store)

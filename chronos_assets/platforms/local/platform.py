@@ -1,0 +1,68 @@
+"""The laptop's parts, joined: which class is which part, and what it is given of the settings.
+
+Nothing is imported before it is used, so that loading the definitions stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chronos_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.base import Endpoints, Jobs, Metrics, Notices, Registry, Store, Tables, Tuning
+
+
+class LocalPlatform:
+    """`Platform` of this machine: files, processes, a server on the loopback address, DuckDB, a log."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def store(self) -> Store:
+        """See `Platform.store`."""
+        from chronos_assets.platforms.local.store import open_store
+
+        return open_store(self._settings.store)
+
+    def jobs(self, store: Store) -> Jobs:
+        """See `Platform.jobs`."""
+        from chronos_assets.platforms.local.jobs import LocalJobs
+
+        return LocalJobs(store)
+
+    def tuning(self, store: Store) -> Tuning:
+        """See `Platform.tuning`."""
+        from chronos_assets.platforms.local.tuning import LocalTuning
+
+        return LocalTuning(store)
+
+    def registry(self, store: Store) -> Registry:
+        """See `Platform.registry`."""
+        from chronos_assets.platforms.local.registry import LocalRegistry
+
+        return LocalRegistry(store)
+
+    def endpoints(self, store: Store) -> Endpoints:
+        """See `Platform.endpoints`."""
+        from chronos_assets.platforms.local.endpoints import LocalEndpoints
+
+        return LocalEndpoints(store)
+
+    def tables(self, store: Store) -> Tables:
+        """See `Platform.tables`."""
+        from chronos_assets.platforms.local.tables import LocalTables
+
+        return LocalTables(memory_limit=self._settings.memory_limit)
+
+    def notices(self, store: Store) -> Notices:
+        """See `Platform.notices`."""
+        from chronos_assets.platforms.local.notices import LocalNotices
+
+        return LocalNotices(store)
+
+    def metrics(self, store: Store) -> Metrics:
+        """See `Platform.metrics`."""
+        from chronos_assets.platforms.local.metrics import NoMetrics
+
+        return NoMetrics()
