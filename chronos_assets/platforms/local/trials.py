@@ -1,7 +1,8 @@
-"""One training job of a search: its folder, its process, what its log tells.
+"""One training job of a search: its folder and its process.
 
-Belongs here: the folders of a SageMaker training container, filled for one trial, and the numbers in its log. Does not
-belong here: which hyperparameters it gets and when it is given up (`study.py`, `tuning.py`), what training is.
+Belongs here: the folders of a SageMaker training container, filled for one trial. Does not belong here: which
+hyperparameters it gets and when it is given up (`study.py`, `tuning.py`), what its log tells (`platforms.trial_log`),
+what training is.
 
 SageMaker's files: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
 """
@@ -9,17 +10,14 @@ SageMaker's files: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorith
 from __future__ import annotations
 
 import json
-import math
 import os
-import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.platforms.base import LOSS_REGEX, STEP_REGEX
 from chronos_assets.platforms.local.processes import (
     close_lifeline,
     echo_log,
@@ -29,84 +27,8 @@ from chronos_assets.platforms.local.processes import (
     start_workload,
     workload_environment,
 )
+from chronos_assets.platforms.trial_log import TrialLogFile
 from chronos_assets.workloads.contract import Workspace
-
-# What else a training job may tell, for people.
-_RATE = re.compile(r"'learning_rate': ([0-9.]+)")
-_ETA = re.compile(r"'eta_seconds': ([0-9.]+)")
-_STEP, _LOSS = re.compile(STEP_REGEX), re.compile(LOSS_REGEX)
-
-
-class TrialLog:
-    """What a training job's log tells, line by line; of a step that is told again the later value counts.
-
-    Args:
-        path: the log, which may grow, and may not be there yet.
-        metric_regex: finds the objective.
-
-    Attributes:
-        losses, validation: step -> value.
-        loss, latest: the loss, and the validation value after at least one step, told last; None before.
-        rate, eta_seconds: learning rate and seconds left, as told last, as text; "" before.
-    """
-
-    def __init__(self, path: Path, metric_regex: str) -> None:
-        self._path = path
-        self._metric = re.compile(metric_regex)
-        self._offset = 0
-        self._rest = b""
-        self._step: int | None = None
-        self.losses: dict[int, float] = {}
-        self.validation: dict[int, float] = {}
-        self.loss: float | None = None
-        self.latest: float | None = None
-        self.rate = ""
-        self.eta_seconds = ""
-
-    @property
-    def step(self) -> int:
-        """The step told last."""
-        return self._step or 0
-
-    def read(self) -> Iterator[tuple[int, float]]:
-        """Read the complete lines that are new; (step, value) of each validation, at the moment that it was read.
-
-        The step before the first is not reported: it is that of the model to be trained, whatever the trial.
-        """
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            part = file.read()
-        self._offset += len(part)
-        # A progress bar ends its lines with a carriage return.
-        *lines, self._rest = (self._rest + part).replace(b"\r", b"\n").split(b"\n")
-        for line in lines:
-            told = self._take(line.decode("utf-8", "replace"))
-            if told is not None and told[0] > 0:
-                yield told
-
-    def _take(self, line: str) -> tuple[int, float] | None:
-        if (step := _STEP.search(line)) is not None:
-            self._step = int(step[1])
-        if (loss := _number(_LOSS, line)) is not None:
-            self.losses[self._place(self.losses)] = self.loss = loss
-        if (rate := _RATE.search(line)) is not None:
-            self.rate = rate[1]
-        if (eta := _ETA.search(line)) is not None:
-            self.eta_seconds = eta[1]
-        value = _number(self._metric, line)
-        if value is None:
-            return None
-        place = self._place(self.validation)
-        self.validation[place] = value
-        if place > 0:
-            self.latest = value
-        return place, value
-
-    def _place(self, values: Mapping[int, float]) -> int:
-        """Step of a value: the one told last, or its number where steps are never told."""
-        return len(values) + 1 if self._step is None else self._step
 
 
 class TrainingJob:
@@ -120,7 +42,7 @@ class TrainingJob:
     def __init__(self, root: Path, metric_regex: str) -> None:
         self.workspace = Workspace(root)
         self.log_file = root / "output" / "stderr.log"
-        self.log = TrialLog(self.log_file, metric_regex)
+        self.log = TrialLogFile(self.log_file, metric_regex)
         self._process: subprocess.Popen[bytes] | None = None
         self._status: int | None = None
         self._kill_at: float | None = None
@@ -233,18 +155,6 @@ class TrainingJob:
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1), encoding="utf-8")
-
-
-def _number(pattern: re.Pattern[str], line: str) -> float | None:
-    """The finite number that a pattern finds in a line; what it finds may be none (`1.2.3`, `.`, `nan`)."""
-    found = pattern.search(line)
-    if found is None or found[1] is None:
-        return None
-    try:
-        value = float(found[1])
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _cut_half_line(log: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from chronos_assets.platforms.base import VALIDATION_REGEX
 from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.local.processes import close_lifeline
-from chronos_assets.platforms.local.trials import TrainingJob, TrialLog
+from chronos_assets.platforms.local.trials import TrainingJob
+from chronos_assets.platforms.trial_log import TrialLogFile
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
 MODULE = "chronos_assets_tests.platforms.local.train"
@@ -16,13 +17,13 @@ MODULE = "chronos_assets_tests.platforms.local.train"
 
 def read(path, text, regex=VALIDATION_REGEX):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    log = TrialLog(path, regex)
+    log = TrialLogFile(path, regex)
     return log, list(log.read())
 
 
 def test_a_log_is_read_as_it_grows(tmp_path):
     path = tmp_path / "log"
-    log = TrialLog(path, VALIDATION_REGEX)
+    log = TrialLogFile(path, VALIDATION_REGEX)
     assert list(log.read()) == []
     with path.open("wb", buffering=0) as file:
         file.write(b"{'step': 5, 'loss': 0.5, 'learning_rate': 0.000012, 'eta_seconds': 3}\n{'step': 5, 'valid")
