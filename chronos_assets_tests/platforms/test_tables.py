@@ -18,7 +18,8 @@ from chronos_assets.params import ForecastParams, to_document
 from chronos_assets.platforms.local import tables
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.local.tables import DATABASE_KEY, TABLES, LocalTables
+from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
+from chronos_assets.platforms.table_columns import TABLES
 from chronos_assets.timeseries.accuracy import evaluate_partition, write_metrics
 from chronos_assets_tests.timeseries.builders import (
     Key,

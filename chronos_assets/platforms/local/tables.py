@@ -21,14 +21,26 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from chronos_assets.params import ForecastParams, quantile_name
+from chronos_assets.params import ForecastParams
 from chronos_assets.platforms.base import Store, StoreError
 from chronos_assets.platforms.local.locks import locked_file
 from chronos_assets.platforms.local.publishing import current
-from chronos_assets.timeseries.columns import forecast_types, quantile_columns
+from chronos_assets.platforms.table_columns import (
+    COMMENTS,
+    TABLES,
+    accuracy_columns,
+    column_comment,
+    forecast_columns,
+    forecast_type_names,
+    in_order,
+    train_columns,
+    view_sql,
+)
+from chronos_assets.timeseries.query import query_forecast
 from chronos_assets.timeseries.shards import MANIFEST, list_shards
 from chronos_assets.timeseries.sql import (
     DEFAULT_MEMORY,
@@ -47,54 +59,11 @@ if TYPE_CHECKING:
 DATABASE_KEY = "tables/forecast.duckdb"
 DATASET_KEY = "dataset/target_time_series"
 
-TABLES = ("train", "forecast", "forecast_history", "accuracy", "forecast_vs_history")
-
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
-_LAYOUT = 1
+_LAYOUT = 2
 # Clients from DuckDB 1.2 on can read the file; DuckDB 2.0 would write its own format otherwise.
 _STORAGE_VERSION = "v1.2.0"
 _ATTEMPTS = 3
-
-_ITEM_COMMENT = "Identifier of the item, as in the train files"
-_DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
-
-_COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "train": (
-        "The imported dataset: every series on the regular grid of the forecast frequency",
-        {
-            "timestamp": "Start of the period",
-            "target": "Aggregated, or filled, value; NULL where there is none",
-            "filled": "True where nothing was observed",
-        },
-    ),
-    "forecast": (
-        "The current forecast, wide: one column for each forecast type",
-        {"timestamp": "Start of the period"},
-    ),
-    "forecast_history": (
-        "Every forecast ever made, one for each partition",
-        {
-            "as_of": "Partition: the forecast saw data up to the end of this window only",
-            "timestamp": "Start of the period",
-        },
-    ),
-    "accuracy": (
-        "Metrics of every partition whose horizon has been observed, beside those of the seasonal naive forecast",
-        {
-            "as_of": "Partition of the forecast that was measured",
-            "level": "'all' for the whole dataset, 'item' for a series",
-            "metric": "wql, wql_pXX, wape, rmse, mase, mape (a fraction), coverage_XX",
-            "value": "NULL where undefined, such as a ratio to zero",
-            "seasonal_naive": "The same metric of the seasonal naive forecast",
-            "points": "Observed values that it was computed from",
-            "excluded": "Values of the horizon that were left out: not observed, or not usable by this metric",
-        },
-    ),
-    "forecast_vs_history": (
-        "Long: observations (type 'history') and the current forecast (type 'p10', 'p50', …, 'mean')",
-        {"timestamp": "Start of the period", "type": "'history' or the forecast type", "value": "The value"},
-    ),
-}
 
 
 class LocalTables:
@@ -111,6 +80,21 @@ class LocalTables:
         """See `Tables.place`: the database's path."""
         path = self.database(store)
         return str(path) if path.is_file() else ""
+
+    def query(
+        self,
+        store: Store,
+        item_id: str,
+        *,
+        dimensions: Mapping[str, str],
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> dict[str, Any]:
+        """See `Tables.query`: from the published forecast itself, which may be newer than the database."""
+        path = store.snapshot("forecast") / "forecast.parquet"
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no forecast at {path}")
+        return query_forecast(path, item_id, dimensions=dimensions, start=start, end=end)
 
     def refresh(self, store: Store, params: ForecastParams) -> dict[str, int]:
         """Bring the database up to date with the store's files; rows of each table, and of the view.
@@ -226,7 +210,7 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
         _create_train(connection, inputs.shards, params)
         _create_forecast(connection, inputs.forecast, params)
         _create_partitioned(connection, "forecast_history", inputs.history, _forecast_columns(params))
-        _create_partitioned(connection, "accuracy", inputs.accuracy, _accuracy_columns(params))
+        _create_partitioned(connection, "accuracy", inputs.accuracy, accuracy_columns(params.dimensions))
         _create_view(connection)
         _comment(connection)
         connection.execute("CREATE TABLE _meta AS SELECT ? AS digest", [inputs.digest])
@@ -236,9 +220,8 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
 
 
 def _create_train(connection: DuckDBPyConnection, shards: tuple[Path, ...], params: ForecastParams) -> None:
-    columns = {**_key_columns(params), "timestamp": "TIMESTAMP", "target": "DOUBLE", "filled": "BOOLEAN"}
     if not shards:
-        _create_empty(connection, "train", columns)
+        _create_empty(connection, "train", train_columns(params.dimensions))
         return
     # SQL has NULL for what is missing; NaN would spoil every sum and average.
     connection.execute(
@@ -279,85 +262,31 @@ def _create_partitioned(
     )
     names = [name for name in column_names(connection, "files") if name != "_file"]
     connection.execute(
-        f"CREATE TABLE {identifier(table)} AS SELECT as_of, {identifiers(_in_order(names))} "  # noqa: S608 - quoted
+        f"CREATE TABLE {identifier(table)} AS SELECT as_of, {identifiers(in_order(names))} "  # noqa: S608 - quoted
         "FROM files JOIN partitions USING (_file)"
     )
     connection.execute("DROP VIEW files")
     connection.unregister("partitions")
 
 
-def _in_order(names: list[str]) -> list[str]:
-    """Columns of several forecast files in the order of one: quantiles ascending, at the end."""
-    quantiles = quantile_columns(names)
-    return [*(name for name in names if name not in quantiles), *quantiles]
-
-
 def _create_view(connection: DuckDBPyConnection) -> None:
     """The long union of observations and the current forecast."""
-    forecast = column_names(connection, "forecast")
-    types = forecast_types(forecast)
-    train_keys = _keys(column_names(connection, "train"))
-    forecast_keys = _keys([name for name in forecast if name not in types])
-    # They differ for a while after the dimensions were changed: a series without one has NULL there.
-    keys = list(dict.fromkeys([*train_keys, *forecast_keys]))
-
-    def shown(present: list[str]) -> str:
-        return ", ".join(identifier(key) if key in present else f"NULL AS {identifier(key)}" for key in keys)
-
-    parts = [
-        f'SELECT {shown(train_keys)}, "timestamp", \'history\' AS "type", target AS "value" '  # noqa: S608 - quoted
-        "FROM train WHERE target IS NOT NULL"
-    ]
-    parts += [
-        f'SELECT {shown(forecast_keys)}, "timestamp", {text_literal(name)}, {identifier(name)} FROM forecast'  # noqa: S608
-        for name in types
-    ]
-    connection.execute(f"CREATE VIEW forecast_vs_history AS {' UNION ALL '.join(parts)}")
-
-
-def _keys(names: list[str]) -> list[str]:
-    """item_id and the dimensions among the columns of `train`, or of a forecast without its types."""
-    return [name for name in names if name not in ("timestamp", "target", "filled")]
+    query = view_sql(column_names(connection, "train"), column_names(connection, "forecast"))
+    connection.execute(f"CREATE VIEW forecast_vs_history AS {query}")
 
 
 def _comment(connection: DuckDBPyConnection) -> None:
     """Describe every table and column in the database itself, where clients show it."""
-    for table, (comment, columns) in _COMMENTS.items():
+    for table, (comment, _) in COMMENTS.items():
         kind = "VIEW" if table == "forecast_vs_history" else "TABLE"
         connection.execute(f"COMMENT ON {kind} {identifier(table)} IS {text_literal(comment)}")
         for name in column_names(connection, table):
-            text = columns.get(name) or _column_comment(name)
+            text = column_comment(table, name)
             connection.execute(f"COMMENT ON COLUMN {identifier(table)}.{identifier(name)} IS {text_literal(text)}")
 
 
-def _column_comment(name: str) -> str:
-    if name == "item_id":
-        return _ITEM_COMMENT
-    if name == "mean":
-        return "Mean of the forecast distribution"
-    if quantile_columns([name]):
-        return f"Quantile: the value stays below it with a probability of {int(name[1:])} %"
-    return _DIMENSION_COMMENT
-
-
-def _key_columns(params: ForecastParams) -> dict[str, str]:
-    return {"item_id": "VARCHAR", **dict.fromkeys(params.dimensions, "VARCHAR")}
-
-
 def _forecast_columns(params: ForecastParams) -> dict[str, str]:
-    types = [*(["mean"] if params.mean else []), *(quantile_name(level) for level in params.quantiles)]
-    return {**_key_columns(params), "timestamp": "TIMESTAMP", **dict.fromkeys(types, "DOUBLE")}
-
-
-def _accuracy_columns(params: ForecastParams) -> dict[str, str]:
-    values = {
-        "metric": "VARCHAR",
-        "value": "DOUBLE",
-        "seasonal_naive": "DOUBLE",
-        "points": "BIGINT",
-        "excluded": "BIGINT",
-    }
-    return {"level": "VARCHAR", **_key_columns(params), **values}
+    return forecast_columns(params.dimensions, forecast_type_names(params))
 
 
 def _create_empty(connection: DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
