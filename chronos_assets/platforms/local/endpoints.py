@@ -28,7 +28,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import math
 import os
 import shutil
 import signal
@@ -50,6 +49,7 @@ from chronos_assets.platforms.base import (
     StoreKeyError,
     check_job_name,
 )
+from chronos_assets.platforms.golden import golden_problem
 from chronos_assets.platforms.local.jobs import WORKLOADS
 from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.local.processes import (
@@ -419,7 +419,7 @@ class _Deployment:
         code, answer = _post(port, self._request.golden, seconds=max(1.0, self._deadline - time.monotonic()))
         if code != 200:
             raise EndpointError(f"it answered the golden request with {code}: {answer.get('message', answer)}")
-        reason = _golden_problem(answer)
+        reason = golden_problem(answer)
         if reason:
             raise EndpointError(f"its answer to the golden request {reason}")
 
@@ -535,26 +535,6 @@ def _http(port: int, method: str, path: str, body: bytes | None, seconds: float)
         return response.status, answer if isinstance(answer, dict) else {"answer": answer}
     finally:
         connection.close()
-
-
-def _golden_problem(answer: Mapping[str, Any]) -> str | None:
-    """What is wrong with the answer to a golden request, if anything is."""
-    predictions = answer.get("predictions")
-    if not isinstance(predictions, list) or not predictions:
-        return "has no predictions"
-    for prediction in predictions:
-        if not isinstance(prediction, dict) or not prediction.get("mean"):
-            return "has a prediction without a mean"
-        for name, values in prediction.items():
-            if isinstance(values, list) and not all(_is_finite(value) for value in values):
-                return f"has values in {name!r} that are not finite numbers"
-    return None
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_is_finite(item) for item in value)
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _start_time(pid: int) -> str | None:
