@@ -27,7 +27,7 @@ from chronos_assets.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from chronos_assets.defs.group import Group
     from chronos_assets.defs.local_run import MainJobResult
-    from chronos_assets.platforms.base import PackageVersion
+    from chronos_assets.platforms.base import PackageVersion, Store
 
 STORES = Path("stores")
 CONFIG = Path("dagster.yaml")
@@ -166,7 +166,9 @@ def _run(options: argparse.Namespace) -> int:
         from chronos_assets.timeseries.sample import write_sample
 
         print(f"{group.store.url} has no train files: writing the sample (10 electricity clients, hourly, one year)")
-        write_sample(group.store.local_path("train").parent)
+        with tempfile.TemporaryDirectory() as folder:
+            write_sample(Path(folder))
+            copy_data(Path(folder), group)
     with open_instance(home, CONFIG) as instance:
         for run_id in end_dead_runs(instance):
             print(f"run {run_id} had died; marked as failed")
@@ -191,24 +193,38 @@ def _run(options: argparse.Namespace) -> int:
 def copy_data(data: Path, group: Group) -> None:
     """Copy `params.json` and the files of `train/` into the store, those that are new or changed.
 
-    Times are kept: of two files with the same timestamps, the newer one's rows win.
+    Times are kept where the store can keep them: of two files with the same timestamps, the newer one's rows win.
     """
+    from chronos_assets.platforms.local.store import store_folder
+
     train = data / "train"
     if not train.is_dir():
         raise UsageError(f"{data} has no folder train/: put the *.csv, *.csv.gz or *.parquet files there")
     sources = [path for path in train.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    # Of two files with the same timestamps the later one's rows win: where times can't be kept, their order can.
+    sources.sort(key=lambda path: (path.stat().st_mtime_ns, path))
     if (data / "params.json").is_file():
         sources.append(data / "params.json")
     for source in sources:
-        target = group.store.local_path(source.relative_to(data).as_posix())
-        if _same_file(source, target):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(source, target)
+        key = source.relative_to(data).as_posix()
+        if store_folder(group.store.url) is None:
+            _upload(source, group.store, key)
+        else:
+            _copy_file(source, group.store.local_path(key))
+
+
+def _upload(source: Path, store: Store, key: str) -> None:
+    """Put a file that is new or changed: of another size, or written after the object was."""
+    there, status = store.head(key), source.stat()
+    if there is None or there.size != status.st_size or there.last_modified.timestamp() < status.st_mtime:
+        store.put_file(key, source)
 
 
 def _copy_file(source: Path, target: Path) -> None:
     """Copy a file with its time; `target` is the old one or the whole new one, also while another run does the same."""
+    if _same_file(source, target):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".copy-", suffix=".partial", dir=target.parent)
     os.close(descriptor)
     partial = Path(name)
@@ -231,16 +247,15 @@ def _same_file(source: Path, target: Path) -> bool:
 def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> None:
     from chronos_assets.defs import steps
 
-    manifest = json.loads(group.store.get(f"{steps.history_key(result.window.key)}/manifest.json"))
+    manifest = steps.forecast_manifest(group, result.window.key)
     if not manifest["series"]:
         raise UsageError(_nothing_forecast(group, manifest, result.window.key))
-    folder = group.store.local_path(steps.FORECAST_KEY)
     flag = f" DATA={shlex.quote(str(data))}" if data is not None else ""
     option = f" --data {shlex.quote(str(data))}" if data is not None else ""
     rows = [
-        ("forecast", str(folder / "forecast.csv")),
-        ("", str(folder / "forecast.parquet")),
-        ("SQL tables", str(group.store.local_path(steps.TABLES_KEY))),
+        ("forecast", steps.place(group, f"{steps.FORECAST_KEY}/forecast.csv")),
+        ("", steps.place(group, f"{steps.FORECAST_KEY}/forecast.parquet")),
+        ("SQL tables", group.tables.place(group.store)),
         ("as of", f"{manifest['context_end']} (partition {result.window.key})"),
         ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
     ]
@@ -252,7 +267,10 @@ def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> No
         *backtest_rows(group, result),
         *training_rows(group, result),
         ("what next", f"make ui{flag}, then open http://127.0.0.1:3000"),
-        ("", f"chronos-assets query{option} {_first_item(folder / 'forecast.parquet')}"),
+        (
+            "",
+            f"chronos-assets query{option} {_first_item(group.store.snapshot(steps.FORECAST_KEY) / 'forecast.parquet')}",
+        ),
     ]
     print("\nForecast published\n")
     # Not wrapped: a path is there to be copied.
@@ -281,7 +299,7 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
         return [("backtest", "none: no earlier partition has a horizon that is observed")]
     scores: dict[str, list[tuple[float, float]]] = {"wql": [], "mase": []}
     for window in result.backtest:
-        path = group.store.local_path(steps.accuracy_key(window.key)) / "metrics.parquet"
+        path = group.store.snapshot(steps.accuracy_key(window.key)) / "metrics.parquet"
         for row in pq.read_table(path, filters=[("level", "=", "all")]).to_pylist():
             if row["metric"] in scores and row["value"] is not None and row["seasonal_naive"] is not None:
                 scores[row["metric"]].append((row["value"], row["seasonal_naive"]))
@@ -399,21 +417,15 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _query(options: argparse.Namespace) -> int:
-    from chronos_assets.defs import steps
-    from chronos_assets.timeseries.query import QueryError, query_forecast, render_table
+    from chronos_assets.timeseries.query import QueryError, render_table
 
     group = _group(settings_for(options.data))
-    path = group.store.local_path(steps.FORECAST_KEY) / "forecast.parquet"
-    if not path.is_file():
-        raise UsageError(f"no forecast in {group.store.url} yet: run `make run` first")
+    dimensions = _dimensions(options.dimension)
+    start, end = _moment("--start", options.start), _moment("--end", options.end)
     try:
-        answer: dict[str, Any] = query_forecast(
-            path,
-            options.item_id,
-            dimensions=_dimensions(options.dimension),
-            start=_moment("--start", options.start),
-            end=_moment("--end", options.end),
-        )
+        answer = group.tables.query(group.store, options.item_id, dimensions=dimensions, start=start, end=end)
+    except FileNotFoundError as error:
+        raise UsageError(f"no forecast in {group.store.url} yet: run `make run` first") from error
     except QueryError as error:
         raise UsageError(str(error)) from error
     print(json.dumps(answer, indent=2) if options.format == "json" else render_table(answer))
