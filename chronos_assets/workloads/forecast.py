@@ -20,13 +20,11 @@ params_digest     copied to the manifest
 trained_until     last period that the model was trained on or chosen by, if it was trained on this dataset
 ```
 
-Channels: reads `dataset` (a folder of shards) and, if given, `model`; writes to `forecast`, for each window,
-`as_of=<key>/` with
+Channels: reads `dataset` (a folder of shards) and, if given, `model`; writes to `forecast`, for each window, a folder
+`as_of=<key>/`, see `timeseries.forecast_parts`. Its forecast columns are the mean (if asked for), p10, p50, ...
 
-- `forecast.parquet`: item_id, dimensions, timestamp, mean (if asked for), p10, p50, ...; by series, then time;
-- `last_observed.parquet`: item_id, dimensions, timestamp, target of each forecast series' last observation;
-- `skipped.parquet`: item_id, dimensions, reason of each series that could not be forecast;
-- `manifest.json`: what the forecast was made from and with.
+**Several instances.** Each gets some of the shards, the manifest of the whole dataset, and all windows. It leaves a part of
+each window, and sends a message of it; they are merged by whoever started the job.
 
 **As of.** A window's forecast is made as if the data ended with the last period that starts before the window's end (or
 ends by then, with `complete_periods`), or with the dataset's own last period if that is earlier; all series start right
@@ -44,13 +42,11 @@ for the arithmetic. Series are read once, and all windows share batches.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import os
 import re
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -73,8 +69,19 @@ from chronos_assets.models.checkpoints import (
 )
 from chronos_assets.params import Filling, quantile_name
 from chronos_assets.timeseries.filling import context_as_of
+from chronos_assets.timeseries.forecast_parts import (
+    EXAMPLES,
+    MAX_NAMED,
+    Key,
+    Layout,
+    Record,
+    part_of,
+    skipped_summary,
+    skipped_table,
+    write_window,
+)
 from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
-from chronos_assets.timeseries.shards import DatasetError, Manifest, Series, iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
 from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.workloads.parameters import check_names, option, quantile_levels, whole
 
@@ -82,14 +89,10 @@ if TYPE_CHECKING:
     from chronos_assets.models.forecasting import BatchForecast, Forecaster
 
 Floats = NDArray[np.float64]
-Key = tuple[str, ...]
 
-MAX_NAMED = 20  # series named in a message
-EXAMPLES = 3  # series drawn for each window
 _EXAMPLE_POINTS = 160
 _MAX_TASKS = 4096
 _VALUES_AT_ONCE = 8_000_000  # contexts and forecasts held at once: 64 MB
-_ROWS_PER_GROUP = 122_880
 _WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
 
@@ -141,6 +144,11 @@ class Request:
     def columns(self) -> tuple[str, ...]:
         """Forecast columns of the files."""
         return (*(["mean"] if self.mean else []), *(quantile_name(level) for level in self.quantiles))
+
+    @property
+    def layout(self) -> Layout:
+        """Of the files."""
+        return Layout(self.dimensions, self.columns, self.horizon)
 
 
 def parse_request(document: Mapping[str, Any]) -> Request:
@@ -267,6 +275,16 @@ class _Run:
         self.started = time.monotonic()
 
     @cached_property
+    def shards(self) -> list[Shard]:
+        """Those of the dataset that are here."""
+        return [shard for shard in self.dataset.shards if (self.folder / shard.name).is_file()]
+
+    @property
+    def series(self) -> int:
+        """How many they hold."""
+        return sum(shard.series for shard in self.shards)
+
+    @cached_property
     def forecaster(self) -> Forecaster:
         from chronos_assets.models import forecasting
         from chronos_assets.models.loading import load_model
@@ -286,16 +304,15 @@ class _Run:
             f"model {self.description.reference} ({self.description.family}) loaded in "
             f"{time.monotonic() - self.started:.1f} s; {forecaster.method}"
         )
-        total = self.dataset.series * len(self.windows)
+        total = self.series * len(self.windows)
         done = 0
-        shards = list_shards(self.folder)
-        for number, shard in enumerate(shards):
-            for chunk, passed in self._chunks(shard):
+        for number, shard in enumerate(self.shards):
+            for chunk, passed in self._chunks(self.folder / shard.name):
                 self._forecast(number, chunk)
                 done += passed * len(self.windows)
                 self.reporter.progress(min(done, total), total, "series x windows forecast")
         for index in range(len(self.windows)):
-            self._finish(index, len(shards))
+            self._finish(index)
 
     def _chunks(self, shard: Path) -> Iterator[tuple[list[_Task], int]]:
         """Tasks of the next series of a shard, bounded in number and size, and how many series that were."""
@@ -361,13 +378,9 @@ class _Run:
             tally.crossed += int(forecast.crossed[kept].sum())
             tally.flat += int(forecast.flat[kept].sum())
             self._keep_examples(tally, tasks, kept, forecast)
-            _Piece(self.scratch, window, shard, self._width).append(
+            _Piece(self.scratch, window, shard, self.request.layout).append(
                 [tasks[place] for place in kept], self._values(forecast, kept)
             )
-
-    @property
-    def _width(self) -> int:
-        return self.request.horizon * len(self.request.columns)
 
     def _values(self, forecast: BatchForecast, places: Sequence[int]) -> Floats:
         """The columns of the file for some series, (n, horizon, columns)."""
@@ -398,8 +411,9 @@ class _Run:
         levels, horizon = self.request.levels, self.request.horizon
         history = task.context[-max(40, 2 * horizon) :]
         step = -(-(len(history) + horizon) // _EXAMPLE_POINTS)
-        example = {
+        example: dict[str, Any] = {
             "item": " / ".join(task.key),
+            "key": list(task.key),
             "history": _rounded(_thinned(history[::-1], step)[::-1]),
             "median": _rounded(_thinned(quantiles[:, levels.index(0.5)], step)),
             "low": None,
@@ -414,26 +428,26 @@ class _Run:
             }
         return example
 
-    def _finish(self, index: int, shards: int) -> None:
+    def _finish(self, index: int) -> None:
         """Merge a window's pieces into its files, and report it."""
-        window, tally = self.windows[index], self.tallies[index]
+        window, tally, request = self.windows[index], self.tallies[index], self.request
         target = self.output / f"as_of={window.key}"
         shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        pieces = [_Piece(self.scratch, index, shard, self._width) for shard in range(shards)]
-        _write_forecast(target, pieces, self.request, window)
-        tally.skipped.sort()
-        _write_skipped(target / "skipped.parquet", tally.skipped, self.request.dimensions)
-        manifest = self._manifest(window, tally)
-        (target / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        pieces = [_Piece(self.scratch, index, number, request.layout) for number in range(len(self.shards))]
+        periods = request.grid.range(request.grid.start(np.array([window.ordinal + 1]))[0], request.horizon)
+        skipped = skipped_table(tally.skipped, request.dimensions)
+        manifest = self._manifest(window, tally) | skipped_summary(skipped)
+        write_window(target, request.layout, periods, [piece.read() for piece in pieces], skipped, manifest)
         for piece in pieces:
             piece.remove()
+        named = manifest["skipped"][:MAX_NAMED]
         self.reporter.message(
             {
                 "window": window.key,
                 "series": tally.series,
-                "skipped": [{"item": " / ".join(key), "reason": reason} for key, reason in tally.skipped[:MAX_NAMED]],
-                "skipped_count": len(tally.skipped),
+                "skipped": [
+                    {"item": " / ".join(row["item"]), "key": row["item"], "reason": row["reason"]} for row in named
+                ],
                 "sparks": [example for _, example in tally.examples],
                 "seconds": round((time.monotonic() - self.started) / len(self.windows), 3),
                 **{
@@ -443,6 +457,7 @@ class _Run:
                         "unrolled",
                         "method",
                         "not_started",
+                        "skipped_count",
                         "periods_behind",
                         "crossed",
                         "flat",
@@ -482,13 +497,11 @@ class _Run:
             "params_digest": request.params_digest,
             "series": tally.series,
             "rows": tally.series * request.horizon,
-            "not_started": self.dataset.series - tally.series - len(tally.skipped),
-            "skipped_count": len(tally.skipped),
-            "skipped_reasons": dict(sorted(Counter(reason for _, reason in tally.skipped).items())),
-            "skipped": [{"item": list(key), "reason": reason} for key, reason in tally.skipped[:1000]],
+            "not_started": self.series - tally.series - len(tally.skipped),
             "periods_behind": window.behind,
             "crossed": tally.crossed,
             "flat": tally.flat,
+            **({"part": part_of(self.dataset, self.shards)} if len(self.shards) < len(self.dataset.shards) else {}),
         }
 
 
@@ -498,12 +511,11 @@ class _Piece:
     Files of fixed-length records are appended to and closed again, so that any number of windows needs no open files.
     """
 
-    def __init__(self, scratch: Path, window: int, shard: int, width: int) -> None:
+    def __init__(self, scratch: Path, window: int, shard: int, layout: Layout) -> None:
         folder = scratch / f"window-{window:05d}"
         self.keys = folder / f"{shard:05d}.keys"
         self.values = folder / f"{shard:05d}.values"
-        self.width = width
-        self.dtype = np.dtype([("timestamp", "<i8"), ("target", "<f8"), ("values", "<f8", (width,))])
+        self.dtype = layout.record
 
     def append(self, tasks: Sequence[_Task], values: Floats) -> None:
         if not tasks:
@@ -511,14 +523,14 @@ class _Piece:
         records = np.empty(len(tasks), dtype=self.dtype)
         records["timestamp"] = [task.last_timestamp for task in tasks]
         records["target"] = [task.last_value for task in tasks]
-        records["values"] = values.reshape(len(tasks), self.width)
+        records["values"] = values.reshape(len(tasks), -1)
         self.keys.parent.mkdir(parents=True, exist_ok=True)
         with self.keys.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(task.key, ensure_ascii=False) + "\n" for task in tasks)
         with self.values.open("ab") as file:
             records.tofile(file)
 
-    def read(self) -> Iterator[tuple[Key, Any]]:
+    def read(self) -> Iterator[tuple[Key, Record]]:
         if not self.keys.exists():
             return
         at_once = max(1, 1_000_000 // self.dtype.itemsize)
@@ -530,62 +542,6 @@ class _Piece:
     def remove(self) -> None:
         self.keys.unlink(missing_ok=True)
         self.values.unlink(missing_ok=True)
-
-
-def _write_forecast(target: Path, pieces: Sequence[_Piece], request: Request, window: Window) -> None:
-    """Merge the pieces into forecast.parquet and last_observed.parquet, both by series."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names = ("item_id", *request.dimensions)
-    identity = [(name, pa.string()) for name in names]
-    schema = pa.schema(
-        [*identity, ("timestamp", pa.timestamp("us")), *((name, pa.float64()) for name in request.columns)]
-    )
-    last_schema = pa.schema([*identity, ("timestamp", pa.timestamp("us")), ("target", pa.float64())])
-    periods = request.grid.range(request.grid.start(np.array([window.ordinal + 1]))[0], request.horizon)
-    per_group = max(1, _ROWS_PER_GROUP // request.horizon)
-    merged = heapq.merge(*(piece.read() for piece in pieces), key=lambda pair: pair[0])
-    with (
-        pq.ParquetWriter(target / "forecast.parquet", schema, compression="zstd") as forecasts,
-        pq.ParquetWriter(target / "last_observed.parquet", last_schema, compression="zstd") as lasts,
-    ):
-        for keys, records in _grouped(merged, per_group):
-            values = records["values"].reshape(len(keys) * request.horizon, len(request.columns))
-            places = pa.array(np.repeat(np.arange(len(keys), dtype=np.int32), request.horizon))
-            columns = [
-                pa.DictionaryArray.from_arrays(places, pa.array(part, pa.string())).cast(pa.string())
-                for part in zip(*keys, strict=True)
-            ]
-            columns += [pa.array(np.tile(periods, len(keys)).astype("datetime64[us]"))]
-            columns += [pa.array(np.ascontiguousarray(values[:, column])) for column in range(len(request.columns))]
-            forecasts.write_table(pa.table(columns, schema=schema), row_group_size=per_group * request.horizon)
-            last = [pa.array(part, pa.string()) for part in zip(*keys, strict=True)]
-            last += [pa.array(records["timestamp"].view("datetime64[us]")), pa.array(records["target"])]
-            lasts.write_table(pa.table(last, schema=last_schema))
-
-
-def _grouped(merged: Iterator[tuple[Key, Any]], size: int) -> Iterator[tuple[list[Key], Any]]:
-    keys: list[Key] = []
-    records: list[Any] = []
-    for key, record in merged:
-        keys.append(key)
-        records.append(record)
-        if len(keys) == size:
-            yield keys, np.array(records)
-            keys, records = [], []
-    if keys:
-        yield keys, np.array(records)
-
-
-def _write_skipped(path: Path, skipped: Sequence[tuple[Key, str]], dimensions: Sequence[str]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema([(name, pa.string()) for name in ("item_id", *dimensions, "reason")])
-    rows = [(*key, reason) for key, reason in skipped]
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    pq.write_table(pa.table([pa.array(column, pa.string()) for column in columns], schema=schema), path)
 
 
 def _describe(workspace: Workspace, request: Request) -> ModelDescription:

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.models import forecasting
+from chronos_assets.timeseries.forecast_parts import merge_forecast_parts, merge_messages
+from chronos_assets.timeseries.shards import MANIFEST, list_shards
 from chronos_assets.workloads import forecast
 from chronos_assets.workloads.contract import WorkloadError, Workspace
 from chronos_assets_tests.models import tiny
@@ -161,7 +163,8 @@ def test_series_are_named_when_they_can_not_be_forecast(tmp_path):
     assert sum(manifest["skipped_reasons"].values()) == manifest["skipped_count"] == 2
     rows = pq.read_table(output / "as_of=2024-01-02" / "skipped.parquet", partitioning=None).to_pylist()
     assert [row["item_id"] for row in rows] == ["empty", "short"]
-    assert listener.messages[0]["skipped"][0] == {"item": "empty", "reason": "no observation before the as-of"}
+    reason = "no observation before the as-of"
+    assert listener.messages[0]["skipped"][0] == {"item": "empty", "key": ["empty"], "reason": reason}
 
 
 def test_dimensions_are_columns_and_order_the_series(tmp_path):
@@ -174,6 +177,46 @@ def test_dimensions_are_columns_and_order_the_series(tmp_path):
     assert table.schema.names[:3] == ["item_id", "store", "timestamp"]
     keys = list(zip(table["item_id"].to_pylist(), table["store"].to_pylist(), strict=True))[::2]
     assert keys == [("a", ""), ("a", "z"), ("a", "é"), ("b", "x")]
+
+
+def share_of(dataset: Path, folder: Path, instance: int, instances: int) -> Path:
+    """What one of several instances gets of a dataset."""
+    folder.mkdir(parents=True)
+    (folder / MANIFEST).symlink_to(dataset / MANIFEST)
+    for shard in list_shards(dataset)[instance::instances]:
+        (folder / shard.name).symlink_to(shard)
+    return folder
+
+
+# Seven series more than shards make one of eight instances idle; joint forecasts of a batch depend on all of its series.
+@pytest.mark.parametrize("family", ["bolt", "chronos2"])
+def test_instances_that_share_a_dataset_leave_parts_of_the_same_forecast(tmp_path, family):
+    series = waves(14)
+    series[("empty",)] = ("2024-01-01T12:00:00", np.full(84, np.nan))
+    series[("late",)] = ("2024-01-04T00:00:00", np.arange(24.0))
+    series[("short",)] = ("2024-01-02T22:00:00", np.arange(50.0))
+    dataset = write_dataset(tmp_path / "data", series, shards=7)
+    options: dict[str, Any] = {"windows": days(1, 2), "min_observations": 3, "model": str(tiny.folder_of(family))}
+    whole, alone = run(tmp_path / "alone", dataset, **options)
+    assert len(list_shards(dataset)) == 7
+    for instances in (1, 2, 4, 8):
+        root = tmp_path / str(instances)
+        outputs, listeners = zip(
+            *(
+                run(root / f"job-{number}", share_of(dataset, root / f"data-{number}", number, instances), **options)
+                for number in range(instances)
+            ),
+            strict=True,
+        )
+        manifests = [json.loads((output / "as_of=2024-01-02" / "manifest.json").read_text()) for output in outputs]
+        assert [len(manifest.get("part", {"shards": range(7)})["shards"]) for manifest in manifests] == [
+            len(range(number, 7, instances)) for number in range(instances)
+        ]
+        for number, window in enumerate(["as_of=2024-01-01", "as_of=2024-01-02"]):
+            merge_forecast_parts([output / window for output in outputs], root / "merged" / window)
+            message = merge_messages([listener.messages[number] for listener in listeners])
+            assert {**message, "seconds": 0} == {**alone.messages[number], "seconds": 0}
+        assert contents(root / "merged") == contents(whole)
 
 
 def test_a_long_horizon_says_that_it_was_unrolled(tmp_path):
