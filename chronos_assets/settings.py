@@ -50,7 +50,8 @@ class AwsSettings:
         endpoint_instances: `CHRONOS_ENDPOINT_INSTANCES`, how many of them.
         endpoint_memory_mb: `CHRONOS_ENDPOINT_MEMORY_MB`, memory of a serverless endpoint.
         endpoint_alarms: `CHRONOS_ENDPOINT_ALARMS`, comma separated names of CloudWatch alarms that roll an update back.
-        subnets, security_groups: `CHRONOS_SUBNETS`, `CHRONOS_SECURITY_GROUPS`, comma separated ids: the VPC of the jobs.
+        subnets: `CHRONOS_SUBNETS`, comma separated ids: where jobs and endpoints run; empty: outside of a VPC.
+        security_groups: `CHRONOS_SECURITY_GROUPS`, comma separated ids, of jobs and endpoints in the subnets.
         kms_key: `CHRONOS_KMS_KEY`, key that encrypts volumes and outputs.
         tags: `CHRONOS_TAGS`, comma separated `name=value`, on everything that is made.
         train_queue: `CHRONOS_TRAIN_QUEUE`, URL of the SQS queue that the bucket tells of new train files; empty: listing.
@@ -157,7 +158,7 @@ class Settings:
             partition_start=_iso_date(
                 "CHRONOS_PARTITION_START", text("CHRONOS_PARTITION_START", DEFAULT_PARTITION_START[partitions])
             ),
-            base_model=model_reference(text("CHRONOS_BASE_MODEL", cls.base_model)),
+            base_model=_base_model(text("CHRONOS_BASE_MODEL", cls.base_model), deployment),
             memory_limit=_memory("CHRONOS_MEMORY_LIMIT", text("CHRONOS_MEMORY_LIMIT", cls.memory_limit)),
             settle_seconds=_seconds("CHRONOS_SETTLE_SECONDS", text("CHRONOS_SETTLE_SECONDS", str(cls.settle_seconds))),
             sensor_interval_seconds=max(
@@ -259,6 +260,16 @@ def _tags(name: str, value: str) -> tuple[tuple[str, str], ...]:
             raise SettingsError(f"{name}={value!r}: write {part!r} as name=value; names must not start with aws:")
         tags[key] = text
     return tuple(tags.items())
+
+
+def _base_model(text: str, deployment: str) -> str:
+    reference = model_reference(text)
+    if deployment == "aws" and Path(reference).is_absolute():
+        raise SettingsError(
+            f"CHRONOS_BASE_MODEL={text!r} with CHRONOS_DEPLOYMENT=aws: jobs can't reach a folder of this machine, copy it to "
+            "the bucket and give its s3:// prefix, or set it to bundled or a Hub id"
+        )
+    return reference
 
 
 def model_reference(text: str) -> str:

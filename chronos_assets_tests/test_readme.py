@@ -16,7 +16,7 @@ from chronos_assets.defs.benchmark import BENCHMARK_KEY
 from chronos_assets.defs.local_run import run_main_job
 from chronos_assets.defs.training import MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.params import ParamsError, parse_params
-from chronos_assets.settings import Settings
+from chronos_assets.settings import AwsSettings, Settings
 from chronos_assets.timeseries.sample import sample_params, write_sample
 from chronos_assets.training_params import TrainingParams
 from chronos_assets.workloads.train import TrainRequest
@@ -92,6 +92,7 @@ def test_every_setting_is_told_with_its_default() -> None:
     told = {_code(name): default for name, default, _ in _rows(_section("Settings"))}
     assert set(told) == set(re.findall(r"`((?:CHRONOS|DAGSTER)_[A-Z_]+)`", Settings.__doc__ or ""))
     defaults = {
+        "CHRONOS_DEPLOYMENT": Settings.deployment,
         "CHRONOS_STORE": Settings.store,
         "CHRONOS_PARTITIONS": Settings.partitions,
         "CHRONOS_PARTITION_START": f"{Settings.partition_start} (daily)",
@@ -110,7 +111,8 @@ def test_every_setting_is_told_with_its_default() -> None:
 
 
 def test_no_variable_is_left_out_or_made_up() -> None:
-    told = set(re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", README))
+    guide = (REPOSITORY / "docker" / "README.md").read_text()
+    told = set(re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", README + guide))
     read = {
         name
         for path in (REPOSITORY / "chronos_assets").rglob("*.py")
@@ -119,6 +121,17 @@ def test_no_variable_is_left_out_or_made_up() -> None:
         if not name.startswith("CHRONOS_ML_")
     }
     assert told == read
+
+
+def test_every_setting_of_a_deployment_on_aws_is_told_with_its_default() -> None:
+    guide = (REPOSITORY / "docker" / "README.md").read_text()
+    told = {_code(name): _code(default) for name, default, *_ in _rows(guide) if name.startswith("`CHRONOS_")}
+    variables = dict(re.findall(r"^ +(\w+): `(CHRONOS_[A-Z_]+)`", AwsSettings.__doc__ or "", re.M))
+    defaults = {field.name: getattr(AwsSettings(), field.name) for field in fields(AwsSettings)}
+    assert variables.keys() == defaults.keys()
+    assert told.keys() >= set(variables.values())
+    named = {name: value for name, value in defaults.items() if value and not isinstance(value, bool)}
+    assert {name: told[variables[name]] for name in named} == {name: str(value) for name, value in named.items()}
 
 
 def test_every_option_of_our_own_in_params_json_is_told() -> None:

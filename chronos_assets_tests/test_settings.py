@@ -1,11 +1,12 @@
 """Environment -> Settings: defaults, every variable effective, errors that name the variable and the mend."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from chronos_assets.settings import Settings, SettingsError
+from chronos_assets.settings import AwsSettings, Settings, SettingsError
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -35,6 +36,82 @@ def test_each_variable_sets_its_field(field: str, variable: str, text: str, valu
     assert getattr(Settings(), field) != value
 
 
+AWS = {"CHRONOS_DEPLOYMENT": "aws", "CHRONOS_STORE": "s3://bucket/prefix"}
+ROLE = "arn:aws:iam::123456789012:role/chronos"
+
+
+@pytest.mark.parametrize(
+    ("field", "variable", "text", "value"),
+    [
+        ("role", "CHRONOS_SAGEMAKER_ROLE", ROLE, ROLE),
+        (
+            "image",
+            "CHRONOS_SAGEMAKER_IMAGE",
+            "1.dkr.ecr.eu-west-1.amazonaws.com/c:1",
+            "1.dkr.ecr.eu-west-1.amazonaws.com/c:1",
+        ),
+        ("data_instance", "CHRONOS_DATA_INSTANCE", "ml.m5.large", "ml.m5.large"),
+        ("training_instance", "CHRONOS_TRAINING_INSTANCE", "ml.g6.xlarge", "ml.g6.xlarge"),
+        ("forecast_instances", "CHRONOS_FORECAST_INSTANCES", "4", 4),
+        ("volume_gb", "CHRONOS_VOLUME_GB", "50", 50),
+        ("spot", "CHRONOS_SPOT", "yes", True),
+        ("job_seconds", "CHRONOS_JOB_SECONDS", "3600", 3600),
+        ("job_attempts", "CHRONOS_JOB_ATTEMPTS", "5", 5),
+        ("endpoint", "CHRONOS_ENDPOINT", "serverless", "serverless"),
+        ("endpoint_instance", "CHRONOS_ENDPOINT_INSTANCE", "ml.m5.large", "ml.m5.large"),
+        ("endpoint_instances", "CHRONOS_ENDPOINT_INSTANCES", "2", 2),
+        ("endpoint_memory_mb", "CHRONOS_ENDPOINT_MEMORY_MB", "2048", 2048),
+        ("endpoint_alarms", "CHRONOS_ENDPOINT_ALARMS", "a, b", ("a", "b")),
+        ("subnets", "CHRONOS_SUBNETS", "subnet-1,subnet-2", ("subnet-1", "subnet-2")),
+        ("security_groups", "CHRONOS_SECURITY_GROUPS", "sg-1", ("sg-1",)),
+        ("kms_key", "CHRONOS_KMS_KEY", "alias/chronos", "alias/chronos"),
+        ("tags", "CHRONOS_TAGS", "team=a,stage=test", (("team", "a"), ("stage", "test"))),
+        (
+            "train_queue",
+            "CHRONOS_TRAIN_QUEUE",
+            "https://sqs.eu-west-1.amazonaws.com/1/q",
+            "https://sqs.eu-west-1.amazonaws.com/1/q",
+        ),
+        ("topic", "CHRONOS_TOPIC", "arn:aws:sns:eu-west-1:123456789012:t", "arn:aws:sns:eu-west-1:123456789012:t"),
+        ("glue_database", "CHRONOS_GLUE_DATABASE", "shop", "shop"),
+        ("athena_workgroup", "CHRONOS_ATHENA_WORKGROUP", "shop", "shop"),
+        ("quicksight_principal", "CHRONOS_QUICKSIGHT_PRINCIPAL", "arn:x", "arn:x"),
+        ("metrics_namespace", "CHRONOS_METRICS_NAMESPACE", "Shop", "Shop"),
+        ("cache", "CHRONOS_CACHE", "/var/cache/chronos", "/var/cache/chronos"),
+    ],
+)
+def test_each_variable_of_aws_sets_its_field(field: str, variable: str, text: str, value: object) -> None:
+    assert getattr(Settings.from_env({**AWS, variable: text}).aws, field) == value
+    assert getattr(Settings().aws, field) != value
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"CHRONOS_DEPLOYMENT": "aws"}, "CHRONOS_STORE='./store' with CHRONOS_DEPLOYMENT=aws: set it to s3://"),
+        ({"CHRONOS_STORE": "s3://bucket"}, "set it to a folder, or CHRONOS_DEPLOYMENT to aws"),
+        ({**AWS, "CHRONOS_SAGEMAKER_ROLE": "chronos"}, "CHRONOS_SAGEMAKER_ROLE='chronos': set it to the ARN of a role"),
+        ({**AWS, "CHRONOS_DATA_INSTANCE": "c5.large"}, "such as ml.c5.2xlarge"),
+        ({**AWS, "CHRONOS_FORECAST_INSTANCES": "0"}, "a whole number from 1 to 100"),
+        ({**AWS, "CHRONOS_SPOT": "maybe"}, "yes or no"),
+        ({**AWS, "CHRONOS_TAGS": "aws:x=1"}, "must not start with aws:"),
+        ({**AWS, "CHRONOS_TAGS": "team"}, "name=value"),
+        ({**AWS, "CHRONOS_ENDPOINT": "batch"}, "realtime, serverless, async"),
+        ({**AWS, "CHRONOS_TRAIN_QUEUE": "queue"}, "the URL of an SQS queue"),
+        ({**AWS, "CHRONOS_GLUE_DATABASE": "My-Shop"}, "lower case letters"),
+    ],
+)
+def test_what_aws_could_not_use_is_told_with_the_mend(values: dict[str, str], told: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        Settings.from_env(values)
+
+
+def test_a_model_in_a_folder_of_this_machine_is_refused_where_jobs_can_not_reach_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SettingsError, match="CHRONOS_BASE_MODEL"):
+        Settings.from_env({**AWS, "CHRONOS_BASE_MODEL": str(tmp_path)})
+
+
 def test_a_model_in_a_relative_folder_is_found_from_any_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,11 +127,12 @@ def test_a_model_in_a_relative_folder_is_found_from_any_working_directory(
 
 
 def test_every_field_has_a_variable() -> None:
-    assert {field.name for field in fields(Settings)} == {
-        mark.args[1][i][0]
-        for mark in test_each_variable_sets_its_field.pytestmark  # type: ignore[attr-defined]
-        for i in range(len(mark.args[1]))
-    }
+    for kind, test in (
+        (Settings, test_each_variable_sets_its_field),
+        (AwsSettings, test_each_variable_of_aws_sets_its_field),
+    ):
+        tried = {case[0] for mark in test.pytestmark for case in mark.args[1]}  # type: ignore[attr-defined]
+        assert {field.name for field in fields(kind)} - {"aws", "deployment"} == tried
 
 
 @pytest.mark.parametrize(
