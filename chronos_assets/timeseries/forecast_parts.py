@@ -306,13 +306,14 @@ class _Part:
                 )
             held: list[pa.RecordBatch] = []
             rows = 0
-            for batch in file.iter_batches(series * each, columns=columns):
-                # A batch ends where a row group does, too.
-                held, rows = [*held, batch], rows + batch.num_rows
-                if rows >= series * each:
-                    table = pa.Table.from_batches(held)
-                    yield table.slice(0, series * each)
-                    held, rows = table.slice(series * each).to_batches(), rows - series * each
+            for group in range(file.num_row_groups):
+                # One group after the other: a reader of all of them keeps what it has read of each.
+                for batch in file.iter_batches(series * each, row_groups=[group], columns=columns):
+                    held, rows = [*held, batch], rows + batch.num_rows
+                    if rows >= series * each:
+                        table = pa.Table.from_batches(held)
+                        yield table.slice(0, series * each)
+                        held, rows = table.slice(series * each).to_batches(), rows - series * each
             if rows:
                 yield pa.Table.from_batches(held)
 
