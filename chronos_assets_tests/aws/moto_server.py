@@ -31,7 +31,7 @@ from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.sagemaker.responses import SageMakerResponse
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets_tests.aws import sagemaker_jobs, sagemaker_tags
+from chronos_assets_tests.aws import sagemaker_jobs, sagemaker_tags, sagemaker_tuning
 from chronos_assets_tests.aws.cloud import REGION, Call, Cloud, CloudError, Faults, Operation
 from chronos_assets_tests.aws.job_process import DEFAULT_PACKAGE, namespaces_work
 from chronos_assets_tests.aws.request_limits import CHECKED, validation_message, violations
@@ -39,7 +39,11 @@ from chronos_assets_tests.aws.running_job import Job
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
-OPERATIONS: Mapping[str, Operation] = {**sagemaker_jobs.OPERATIONS, **sagemaker_tags.OPERATIONS}
+OPERATIONS: Mapping[str, Operation] = {
+    **sagemaker_jobs.OPERATIONS,
+    **sagemaker_tags.OPERATIONS,
+    **sagemaker_tuning.OPERATIONS,
+}
 
 
 class AwsServer:
@@ -137,9 +141,14 @@ class AwsServer:
 
     @property
     def jobs(self) -> list[Job]:
-        """Every training, processing and transform job, as they were created."""
+        """Every tuning, training, processing and transform job, in the order of their creation."""
         backend = self.cloud.backend
-        kinds = (backend.training_jobs, backend.processing_jobs, backend.transform_jobs)
+        kinds = (
+            backend.hyper_parameter_tuning_jobs,
+            backend.training_jobs,
+            backend.processing_jobs,
+            backend.transform_jobs,
+        )
         return sorted((job for jobs in kinds for job in list(jobs.values())), key=lambda job: job.created)
 
     def job(self, name: str) -> Job:

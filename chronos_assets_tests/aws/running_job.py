@@ -28,6 +28,7 @@ from chronos_assets_tests.aws.job_process import (
 )
 
 LONGEST_SECONDS = 86_400  # of a job that gives no time
+FINISHED = ("Completed", "Failed", "Stopped")
 
 _LOOK_SECONDS = 0.01
 
