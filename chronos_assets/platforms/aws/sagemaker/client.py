@@ -1,0 +1,608 @@
+"""`PipesSageMakerClient`: SageMaker jobs as Dagster's own external processes.
+
+Belongs here: the life of a job: its name, finding or creating it, waiting, stopping, another attempt. Does not belong
+here: what runs in it, and any other part of the project: this package imports nothing but itself, Dagster and boto3.
+
+- *A job is paid for once.* Its name follows from what it makes. A run that finds a job of that name attaches to it if it
+  is running, takes its result if it is completed, and makes a further attempt (`<name>-a2`, ...) if it failed.
+- *Cancel means stop.* A run that is interrupted stops its job, waits until it has ended, and goes on with ending itself.
+- *Faults pass.* Throttling and outages are waited out. A job that SageMaker had no capacity for, or took the spot
+  instances of, gets another attempt, a few times.
+- *A failure says why*: the reason that the job left, and the last lines of its log.
+
+```python
+client = PipesSageMakerClient(bucket="my-bucket", code_location="forecasting")
+
+@dg.asset
+def model(context: dg.AssetExecutionContext, sagemaker: PipesSageMakerClient):
+    request = {"AlgorithmSpecification": {...}, "RoleArn": ..., "ResourceConfig": {...}, ...}
+    return sagemaker.run(context=context, kind="training", request=request).get_materialize_result()
+```
+
+https://docs.dagster.io/guides/build/external-pipelines/dagster-pipes-details-and-customization
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster import PipesClientCompletedInvocation, PipesMessageReader, PipesSession, open_pipes_session
+from dagster._core.definitions.resource_annotation import TreatAsResourceParam
+from dagster._core.pipes.context import PipesMessageHandler, build_external_execution_context_data
+
+from chronos_assets.platforms.aws.sagemaker.faults import (
+    OutOfReach,
+    Timing,
+    is_gone,
+    is_no_capacity,
+    is_passing,
+    is_refused_stop,
+    is_taken,
+    is_worth_another,
+    patiently,
+    text_of,
+    waits,
+)
+from chronos_assets.platforms.aws.sagemaker.kinds import (
+    KINDS,
+    RUNNING,
+    JobKind,
+    Kind,
+    console_url,
+    facts_of,
+    is_out_of_time,
+    is_spot_out_of_time,
+    log_url,
+    reason_of,
+    status_of,
+    step_of,
+)
+from chronos_assets.platforms.aws.sagemaker.limits import (
+    MAX_ATTEMPT,
+    attempt_name,
+    check_name,
+    check_request,
+    job_name_for,
+    tag,
+)
+from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines
+from chronos_assets.platforms.aws.sagemaker.messages import PlacedS3ContextInjector, PlacedS3MessageReader, S3Place
+
+Request = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
+
+NAMELESS = "a-job"  # stands for the name in a request that the name is made from
+TAIL_LINES = 20
+
+
+class SageMakerInvocation(PipesClientCompletedInvocation):
+    """A completed job.
+
+    Attributes:
+        name: of the attempt that completed.
+        description: what `Describe...Job` says of it.
+        facts: instance type and count, seconds, billable seconds, spot savings, URLs; plain values.
+    """
+
+    def __init__(
+        self, session: PipesSession, *, name: str, description: Mapping[str, Any], facts: Mapping[str, Any]
+    ) -> None:
+        super().__init__(session, metadata=_metadata(facts))
+        self.name = name
+        self.description = description
+        self.facts = facts
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What `run` was asked for, the same for every attempt."""
+
+    context: Any
+    kind: Kind
+    base: str
+    request: Callable[[str], Mapping[str, Any]]
+    extras: Mapping[str, Any] | None
+    tags: tuple[dict[str, str], ...]
+    pipes: bool
+    tail: bool
+    deadline: float | None
+    timeout: float | None
+    on_status: Callable[[Mapping[str, Any]], None] | None
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """An attempt that has ended."""
+
+    name: str
+    description: Mapping[str, Any]
+    session: PipesSession
+    found: str  # how it was come by: created, attached, reused
+
+
+class _NoCapacity(Exception):
+    """A job could not be created for want of capacity."""
+
+
+class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
+    """A Pipes client for processing, training, hyperparameter tuning and transform jobs.
+
+    Args:
+        bucket: S3 bucket for Pipes' context and messages, which the job's role must be allowed to read and write.
+        prefix: of Pipes' objects in it.
+        clients: gives a boto3 client by the name of its service (`sagemaker`, `s3`, `logs`); made when not given.
+        code_location: goes into the tags of every job, so that those whose run is gone can be found.
+        tag_prefix: of the names of these tags: `<tag_prefix>:run-id`, ...
+        attempts: at a job for which there was no capacity, or that spot instances were taken from, in one run.
+        forward_termination: whether to stop the job when the run is interrupted.
+        redact: takes secrets out of log lines before they are shown in the run.
+        timing: every wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        prefix: str = ".pipes",
+        clients: Callable[[str], Any] | None = None,
+        code_location: str = "",
+        tag_prefix: str = "dagster",
+        attempts: int = 3,
+        forward_termination: bool = True,
+        redact: Callable[[str], str] = str,
+        timing: Timing | None = None,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = prefix.strip("/")
+        self._given = clients
+        self._made: dict[str, Any] = {}
+        self._code_location = code_location
+        self._tag_prefix = tag_prefix
+        self._attempts = attempts
+        self.forward_termination = forward_termination
+        self._redact = redact
+        self._timing = timing or Timing()
+
+    @classmethod
+    def _is_dagster_maintained(cls) -> bool:
+        return False
+
+    def run(  # type: ignore[override]
+        self,
+        *,
+        context: Any,
+        kind: JobKind,
+        request: Request,
+        extras: Mapping[str, Any] | None = None,
+        name: str = "",
+        data_versions: Mapping[str, str] | None = None,
+        code_version: str = "",
+        tags: Mapping[str, str] | None = None,
+        pipes: bool | None = None,
+        tail_logs: bool | None = None,
+        timeout: float | None = None,
+        usable: Callable[[str, Mapping[str, Any]], bool] | None = None,
+        on_status: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> SageMakerInvocation:
+        """Run a job to its end, or find the one that an earlier run began.
+
+        Args:
+            context: the asset's or op's execution context.
+            kind: `processing`, `training`, `tuning` or `transform`.
+            request: arguments of `Create...Job` without the job's name; or a function that gives them for the name of an
+                attempt, where folders are called after it.
+            extras: for the container, through Pipes.
+            name: of the job, in place of the one made from the arguments that follow (`job_name_for`).
+            data_versions: of the job's inputs, by their names. code_version: of what runs in it.
+            tags: of the job, beside those of code location, run, asset and partition.
+            pipes: whether the container speaks Pipes. Processing and training jobs do unless told otherwise; others can't.
+            tail_logs: whether to show its log lines as they come; by default only where Pipes doesn't tell what goes on.
+            timeout: seconds until the job is stopped, waiting for an instance included; none if not given.
+            usable: whether the result of a completed job, of which its name and description are given, is still there.
+            on_status: gets every new description of the job.
+
+        Raises:
+            dagster.Failure: the job failed, was stopped by somebody else or ran out of time; its description starts with
+                the reason in one line.
+            LimitError: SageMaker would refuse the request.
+        """
+        form = KINDS[kind]
+        speaks = form.longest_variable > 0 if pipes is None else pipes
+        if speaks and not form.longest_variable:
+            raise ValueError(f"a {form.word} can't be told of Pipes: call run() with pipes=False")
+        make = request if callable(request) else _always(request)
+        plan = _Plan(
+            context=context,
+            kind=form,
+            base=check_name(
+                name or _name(context, form, make(NAMELESS), data_versions, code_version), form.longest_name
+            ),
+            request=make,
+            extras=extras,
+            tags=self._tags(context, tags or {}),
+            pipes=speaks,
+            tail=not speaks if tail_logs is None else tail_logs,
+            deadline=None if timeout is None else time.monotonic() + timeout,
+            timeout=timeout,
+            on_status=on_status,
+        )
+        return self._run(plan, usable or (lambda _name, _description: True))
+
+    # One attempt after the other
+
+    def _run(self, plan: _Plan, usable: Callable[[str, Mapping[str, Any]], bool]) -> SageMakerInvocation:
+        pauses = waits(self._timing.capacity_first, self._timing.capacity_most)
+        number, tries = 1, 0
+        while True:
+            number, found = self._find(plan, number, usable)
+            tries += 1
+            try:
+                ended = self._attempt(plan, attempt_name(plan.base, number), found)
+            except _NoCapacity as refused:
+                if tries >= self._attempts:
+                    raise dg.Failure(
+                        f"{plan.kind.word} {attempt_name(plan.base, number)} failed: no capacity after {tries} attempts: "
+                        f"{refused}; ask for a higher quota, or set another instance type",
+                        metadata={"attempts": tries},
+                    ) from refused
+                self._pause(plan, next(pauses), f"no capacity: {refused}")
+                continue
+            if status_of(plan.kind, ended.description) == "Completed":
+                return self._invocation(plan, ended, tries)
+            if not _is_worth_another(plan.kind, ended.description) or tries >= self._attempts:
+                raise self._failure(plan, ended, tries)
+            self._pause(plan, next(pauses), f"{ended.name}: {reason_of(ended.description)}")
+            number += 1
+
+    def _find(
+        self, plan: _Plan, number: int, usable: Callable[[str, Mapping[str, Any]], bool]
+    ) -> tuple[int, Mapping[str, Any] | None]:
+        """The first attempt, from `number` on, that runs, has a usable result, or isn't there yet."""
+        for candidate in range(number, MAX_ATTEMPT + 1):
+            name = attempt_name(plan.base, candidate)
+            found = self._describe(plan.kind, name)
+            if found is None or status_of(plan.kind, found) == "InProgress":
+                return candidate, found
+            if status_of(plan.kind, found) == "Stopping":
+                plan.context.log.info(f"[pipes] {plan.kind.word} {name} of an earlier run is being stopped")
+                found = self._wait_stopped(plan, name)
+            if status_of(plan.kind, found) == "Completed" and usable(name, found):
+                return candidate, found
+        raise dg.Failure(
+            f"{plan.kind.word} {plan.base}: {MAX_ATTEMPT} attempts at it have failed: look at their logs, and change what "
+            "the job is made from"
+        )
+
+    def _attempt(self, plan: _Plan, name: str, found: Mapping[str, Any] | None) -> _Ended:
+        with self._session(plan, name) as (session, reader):
+            try:
+                how, first = ("attached", found) if found else self._create(plan, name, session)
+                if status_of(plan.kind, first) == "Completed":
+                    how = "reused"
+                self._tell(plan, name, how, first)
+                description = self._wait(plan, name, first)
+            except BaseException as error:
+                self._give_up(plan, name, error)
+                raise
+        if reader is not None and reader.failure is not None:
+            raise dg.Failure(
+                f"{plan.kind.word} {name}: its Pipes messages could not be read ({text_of(reader.failure)}); the job goes "
+                "on or has ended, and a retry finds it"
+            ) from reader.failure
+        return _Ended(name, description, session, how)
+
+    def _create(self, plan: _Plan, name: str, session: PipesSession) -> tuple[str, Mapping[str, Any]]:
+        request = copy.deepcopy(dict(plan.request(name)))
+        if plan.pipes:
+            request["Environment"] = {**request.get("Environment", {}), **session.get_bootstrap_env_vars()}
+        ours = {item["Key"] for item in plan.tags}
+        request["Tags"] = [item for item in request.get("Tags", ()) if item["Key"] not in ours] + list(plan.tags)
+        request[plan.kind.name] = name
+        client = self._client("sagemaker")
+        check_request(client.meta.service_model.operation_model(f"Create{plan.kind.api}").input_shape, request)
+        create = getattr(client, plan.kind.operation("create"))
+        how = "created"
+        try:
+            patiently(lambda: create(**request), self._timing)
+        except Exception as error:
+            if is_no_capacity(error):
+                raise _NoCapacity(text_of(error)) from error
+            # Another run was quicker; or our own call, of which only the answer was lost.
+            if not is_taken(error):
+                raise
+            how = "attached"
+        description = patiently(lambda: self._describe_new(plan.kind, name), self._timing)
+        return how, description
+
+    def _describe_new(self, kind: Kind, name: str) -> Mapping[str, Any]:
+        for wait in (*(self._timing.retry_first for _ in range(5)), 0.0):
+            description = self._describe(kind, name)
+            if description is not None:
+                return description
+            time.sleep(wait)
+        raise OutOfReach(f"{kind.word} {name} was created, but can't be described")
+
+    # Waiting
+
+    def _wait(self, plan: _Plan, name: str, description: Mapping[str, Any]) -> Mapping[str, Any]:
+        tail = self._tail(plan, name)
+        pauses = waits(self._timing.poll_first, self._timing.poll_most)
+        told = ""
+        while True:
+            step = step_of(plan.kind, description)
+            if step != told:
+                plan.context.log.info(f"[pipes] {plan.kind.word} {name}: {step}")
+                told = step
+                pauses = waits(self._timing.poll_first, self._timing.poll_most)
+            if plan.on_status is not None:
+                plan.on_status(description)
+            over = status_of(plan.kind, description) not in RUNNING
+            if tail is not None:
+                tail.poll(now=over)
+            if over:
+                return description
+            if plan.deadline is not None and time.monotonic() > plan.deadline:
+                raise dg.Failure(
+                    f"{plan.kind.word} {name} failed: it was not done after {plan.timeout:g} seconds, and was stopped",
+                    metadata=_metadata(self._urls(plan.kind, name)),
+                )
+            time.sleep(next(pauses))
+            description = self._must_describe(plan.kind, name)
+
+    def _describe(self, kind: Kind, name: str) -> Mapping[str, Any] | None:
+        describe = getattr(self._client("sagemaker"), kind.operation("describe"))
+        try:
+            return patiently(lambda: describe(**{kind.name: name}), self._timing)
+        except Exception as error:
+            if is_gone(error):
+                return None
+            raise
+
+    def _must_describe(self, kind: Kind, name: str) -> Mapping[str, Any]:
+        description = self._describe(kind, name)
+        if description is None:
+            raise dg.Failure(f"{kind.word} {name} failed: it was deleted while it was waited for")
+        return description
+
+    def _tail(self, plan: _Plan, name: str) -> LogTail | None:
+        if not plan.tail:
+            return None
+
+        def emit(line: str) -> None:
+            sys.stdout.write(self._redact(line) + "\n")
+
+        return LogTail(self._client("logs"), plan.kind.group, self._streams(plan.kind, name), emit, self._timing)
+
+    @staticmethod
+    def _streams(kind: Kind, name: str) -> str:
+        """What the names of a job's log streams begin with. A tuning job's training jobs are called after it."""
+        return f"{name}-" if kind.api == "HyperParameterTuningJob" else f"{name}/"
+
+    def _pause(self, plan: _Plan, seconds: float, why: str) -> None:
+        plan.context.log.warning(f"[pipes] {plan.kind.word}: another attempt in {seconds:.0f} s, since {why}")
+        time.sleep(seconds)
+
+    # Stopping
+
+    def _give_up(self, plan: _Plan, name: str, error: BaseException) -> None:
+        """Stop a job that nobody waits for any more, unless a retry is to find it."""
+        log = plan.context.log
+        if isinstance(error, _NoCapacity) or is_passing(error):
+            return
+        if isinstance(error, OutOfReach):
+            log.warning(f"[pipes] {plan.kind.word} {name} goes on, and a retry of this step finds it: {error}")
+            return
+        interrupted = not isinstance(error, Exception)
+        if interrupted and not self.forward_termination:
+            log.warning(f"[pipes] the run is interrupted; {plan.kind.word} {name} goes on")
+            return
+        try:
+            if self._describe(plan.kind, name) is None:
+                return
+            log.warning(f"[pipes] stopping {plan.kind.word} {name}")
+            self.stop(plan.kind, name)
+            description = self._wait_stopped(plan, name)
+            log.warning(f"[pipes] {plan.kind.word} {name}: {step_of(plan.kind, description)}")
+        except Exception as trouble:  # noqa: BLE001 - what led here is raised
+            log.error(
+                f"[pipes] {plan.kind.word} {name} could not be stopped ({text_of(trouble)}): stop it at "
+                f"{console_url(plan.kind, self._region, name)}"
+            )
+
+    def stop(self, kind: Kind, name: str) -> None:
+        """Ask a job to stop; one that has ended, or never was, is fine."""
+        stop = getattr(self._client("sagemaker"), kind.operation("stop"))
+        try:
+            patiently(lambda: stop(**{kind.name: name}), self._timing, seconds=min(self._timing.outage, 120.0))
+        except Exception as error:
+            if not is_refused_stop(error):
+                raise
+
+    def _wait_stopped(self, plan: _Plan, name: str) -> Mapping[str, Any]:
+        until = time.monotonic() + self._timing.stop
+        for wait in waits(self._timing.poll_first / 2, self._timing.poll_most):
+            description = self._must_describe(plan.kind, name)
+            if status_of(plan.kind, description) not in RUNNING:
+                return description
+            if time.monotonic() > until:
+                raise OutOfReach(f"it has not ended {self._timing.stop:g} seconds after it was stopped")
+            time.sleep(wait)
+        raise AssertionError("waits never end")
+
+    # What people see
+
+    def _tell(self, plan: _Plan, name: str, how: str, description: Mapping[str, Any]) -> None:
+        urls = self._urls(plan.kind, name)
+        plan.context.log.info(
+            f"[pipes] {plan.kind.word} {name}: {how}; log {urls['log_url']}, console {urls['console_url']}"
+        )
+        if how == "attached":
+            # It is this run's now: whoever looks for jobs whose run is gone must not take it for one.
+            arn = description[plan.kind.arn]
+            patiently(lambda: self._client("sagemaker").add_tags(ResourceArn=arn, Tags=list(plan.tags)), self._timing)
+
+    def _urls(self, kind: Kind, name: str) -> dict[str, str]:
+        return {
+            "job_name": name,
+            "console_url": console_url(kind, self._region, name),
+            "log_url": log_url(kind, self._region, name),
+        }
+
+    def _invocation(self, plan: _Plan, ended: _Ended, tries: int) -> SageMakerInvocation:
+        facts = {
+            **self._urls(plan.kind, ended.name),
+            "job_arn": str(ended.description[plan.kind.arn]),
+            **facts_of(plan.kind, ended.description),
+            "found": ended.found,
+            "attempts": tries,
+        }
+        plan.context.log.info(f"[pipes] {plan.kind.word} {ended.name} completed")
+        return SageMakerInvocation(ended.session, name=ended.name, description=ended.description, facts=facts)
+
+    def _failure(self, plan: _Plan, ended: _Ended, tries: int) -> dg.Failure:
+        reason = self._redact(reason_of(ended.description))
+        if is_out_of_time(ended.description):
+            reason = f"it ran out of time, which its StoppingCondition sets ({reason})"
+        elif status_of(plan.kind, ended.description) == "Stopped" and not is_spot_out_of_time(ended.description):
+            reason = f"it was stopped by somebody else ({reason})"
+        description = f"{plan.kind.word} {ended.name} failed: {reason}"
+        if tries > 1:
+            description += f" (the last of {tries} attempts)"
+        tail = self._last_lines(plan, ended.name)
+        if tail:
+            description += "\nLast lines of its log:\n" + "\n".join(tail)
+        facts = {
+            "reason": reason,
+            **self._urls(plan.kind, ended.name),
+            **facts_of(plan.kind, ended.description),
+            "attempts": tries,
+        }
+        return dg.Failure(description, metadata=_metadata(facts))
+
+    def _last_lines(self, plan: _Plan, name: str) -> list[str]:
+        try:
+            lines = last_lines(
+                self._client("logs"),
+                plan.kind.group,
+                self._streams(plan.kind, name),
+                self._timing,
+                lines=TAIL_LINES,
+            )
+        except Exception as error:  # noqa: BLE001 - the job's reason counts, not why its log can't be read
+            plan.context.log.warning(f"[pipes] the log of {name} could not be read: {text_of(error)}")
+            return []
+        return [self._redact(line) for line in lines]
+
+    # Parts
+
+    @contextmanager
+    def _session(self, plan: _Plan, name: str) -> Iterator[tuple[PipesSession, PlacedS3MessageReader | None]]:
+        if not plan.pipes:
+            yield _silent_session(plan.context, plan.extras), None
+            return
+        place = S3Place(self._bucket, self._prefix, name, plan.kind.longest_variable)
+        reader = PlacedS3MessageReader(self._client("s3"), place, self._timing)
+        with open_pipes_session(
+            context=plan.context,
+            context_injector=PlacedS3ContextInjector(self._client("s3"), place),
+            message_reader=reader,
+            extras=dict(plan.extras or {}),
+        ) as session:
+            yield session, reader
+
+    def _tags(self, context: Any, tags: Mapping[str, str]) -> tuple[dict[str, str], ...]:
+        asset, partition = _asset_and_partition(context)
+        ours = {
+            "code-location": self._code_location,
+            "run-id": context.run_id,
+            "asset": asset,
+            "partition": partition,
+        }
+        given = {**tags, **{f"{self._tag_prefix}:{name}": value for name, value in ours.items() if value}}
+        return tuple(tag(key, value) for key, value in given.items())
+
+    def _client(self, service: str) -> Any:
+        if self._given is not None:
+            return self._given(service)
+        if service not in self._made:
+            import boto3
+
+            self._made[service] = boto3.client(service)  # type: ignore[call-overload]
+        return self._made[service]
+
+    @property
+    def _region(self) -> str:
+        return str(self._client("sagemaker").meta.region_name)
+
+
+class _SilentReader(PipesMessageReader):
+    """Of a job that doesn't speak Pipes."""
+
+    @contextmanager
+    def read_messages(self, handler: Any) -> Iterator[Mapping[str, str]]:
+        yield {}
+
+    def no_messages_debug_text(self) -> str:
+        return "The job doesn't speak Pipes."
+
+
+def _silent_session(context: Any, extras: Mapping[str, Any] | None) -> PipesSession:
+    """A session without messages: `open_pipes_session` would warn that there were none."""
+    return PipesSession(
+        context_data=build_external_execution_context_data(context, dict(extras or {})),
+        message_handler=PipesMessageHandler(context, _SilentReader()),
+        context_injector_params={},
+        message_reader_params={},
+        context=context,
+    )
+
+
+def _always(request: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any]]:
+    return lambda _name: request
+
+
+def _name(
+    context: Any, kind: Kind, request: Mapping[str, Any], data_versions: Mapping[str, str] | None, code_version: str
+) -> str:
+    asset, partition = _asset_and_partition(context)
+    return job_name_for(
+        asset or context.op_handle.name,
+        partition=partition,
+        data_versions=data_versions,
+        code_version=code_version,
+        parameters={key: value for key, value in request.items() if key not in ("Tags", kind.name)},
+        max_length=kind.longest_name,
+    )
+
+
+def _asset_and_partition(context: Any) -> tuple[str, str]:
+    """Asset keys and partition keys of a step, as text; empty where it has none."""
+    keys = sorted(context.selected_asset_keys) if context.has_assets_def else []
+    asset = "+".join(key.to_user_string() for key in keys)
+    if not context.has_partition_key:
+        return asset, ""
+    if not context.has_partition_key_range:
+        return asset, str(context.partition_key)
+    span = context.partition_key_range
+    return asset, span.start if span.start == span.end else f"{span.start}...{span.end}"
+
+
+def _is_worth_another(kind: Kind, description: Mapping[str, Any]) -> bool:
+    status = status_of(kind, description)
+    if status == "Stopped":
+        return is_spot_out_of_time(description)
+    return status == "Failed" and is_worth_another(str(description.get("FailureReason") or ""))
+
+
+def _metadata(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: dg.MetadataValue.url(value) if key.endswith("_url") else value
+        for key, value in facts.items()
+        if value not in (None, "")
+    }
