@@ -6,6 +6,7 @@ Belongs here: opening the instance, finding out what is left to do, launching ru
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -16,13 +17,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from chronos_assets.defs import serving, steps, training
+from chronos_assets.defs import measurements, serving, steps, training
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.jobs import SELECTIONS
 from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
 from chronos_assets.defs.windows import Window, window_for_key
 from chronos_assets.platforms.local.locks import locked_file
 from chronos_assets.platforms.local.processes import start_time
+
+logger = logging.getLogger(__name__)
 
 PROCESS_TAG = "chronos/process"
 # Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
@@ -209,6 +212,6 @@ class _Launcher:
         if record is None:
             raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
         notice = notice_of(self._instance, record, self._group, steps.group_name(self._group))
-        self._group.notices.send(notice)
+        measurements.tell(self._group, logger, notice)
         if not result.success:
             raise MainJobError(f"{notice.asset or 'the run'}: {notice.reason}")

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.base import Measurement
+from chronos_assets.platforms.base import Measurement, MetricsError
 from chronos_assets.timeseries.columns import quantile_level
 
 if TYPE_CHECKING:
+    from chronos_assets.defs.group import Group
     from chronos_assets.defs.steps import Forecasts, WindowAccuracy
     from chronos_assets.platforms.notice import Notice
 
@@ -66,6 +67,22 @@ def of_forecasts(made: Forecasts, at: datetime) -> list[Measurement]:
         Measurement(ITEMS, float(window.manifest["series"]), at, "Count", model),
         Measurement(SECONDS, made.seconds, at, "Seconds", model),
     ]
+
+
+def keep(group: Group, log: Any, dataset_group: str, measurements: Sequence[Measurement]) -> None:
+    """Keep measurements; if that fails it is told, and what they were measured of stands all the same."""
+    try:
+        group.metrics.put(dataset_group, measurements)
+    except MetricsError as error:
+        log.warning(f"{len(measurements)} measurements were not kept: {error}")
+
+
+def tell(group: Group, log: Any, notice: Notice) -> bool:
+    """Send a notice and count the outcome; False if it had been told before."""
+    if not group.notices.send(notice):
+        return False
+    keep(group, log, notice.group, of_outcome(notice))
+    return True
 
 
 def of_outcome(notice: Notice) -> list[Measurement]:

@@ -109,6 +109,15 @@ def forecast(group: Group, made: Forecasts, window: WindowForecast) -> Metadata:
         "model_digest": model["digest"],
         "data_version": manifest["data_version"],
         "params_digest": params.digest,
+        **job(made.facts),
+    }
+
+
+def job(facts: Mapping[str, Any]) -> Metadata:
+    """What a platform tells of a job or a search, with its addresses to be clicked; nothing on a laptop."""
+    return {
+        name: dg.MetadataValue.url(value) if str(value).startswith("https://") else value
+        for name, value in facts.items()
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs import steps, training
+from chronos_assets.defs import measurements, steps, training
 from chronos_assets.defs.group import Group
 from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
 from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
@@ -223,7 +223,7 @@ def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
             record.dagster_run.run_id
             for record in records
             if is_of_group(record.dagster_run, group, names)
-            and group.notices.send(notice_of(context.instance, record, group, steps.group_name(group)))
+            and measurements.tell(group, context.log, notice_of(context.instance, record, group, steps.group_name(group)))
         ]
         message = f"{len(sent)} notices sent" if sent else "no run ended since the last look"
         full = len(records) == NOTICES_PER_TICK

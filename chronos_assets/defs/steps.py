@@ -321,6 +321,7 @@ class Forecasts:
     params: ForecastParams
     seconds: float
     model: ModelInUse
+    facts: Mapping[str, Any]
 
 
 def reading_parameters(params: ForecastParams) -> dict[str, Any]:
@@ -381,7 +382,7 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
         for window in windows
     )
     # What the job read, which an import may have replaced since.
-    return Forecasts(made, str(manifests[newest.key]["data_version"]), params, result.seconds, model)
+    return Forecasts(made, str(manifests[newest.key]["data_version"]), params, result.seconds, model, result.facts)
 
 
 def publish_current(group: Group, params: ForecastParams, window: Window) -> bool:

@@ -184,11 +184,12 @@ def _live_accuracy(group: Group, version: PackageVersion | None) -> LiveAccuracy
 
 @dataclass(frozen=True)
 class Synthetic:
-    """What `synthetic_dataset` made: the manifest beside the files, what the workload told, and in how long."""
+    """What `synthetic_dataset` made: the manifest beside the files, what the workload told, in how long, by which job."""
 
     manifest: Mapping[str, Any]
     message: Mapping[str, Any]
     seconds: float
+    facts: Mapping[str, Any]
 
 
 def make_synthetic(group: Group, context: dg.AssetExecutionContext) -> Synthetic:
@@ -203,7 +204,7 @@ def make_synthetic(group: Group, context: dg.AssetExecutionContext) -> Synthetic
         manifest = json.loads((result.outputs["synthetic"] / "manifest.json").read_bytes())
         group.store.publish(SYNTHETIC_KEY, result.outputs["synthetic"])
     message: Mapping[str, Any] = next((item["synthetic"] for item in result.messages if "synthetic" in item), {})
-    return Synthetic(manifest, message, result.seconds)
+    return Synthetic(manifest, message, result.seconds, result.facts)
 
 
 def synthetic_parameters(training: TrainingParams) -> dict[str, Any]:
@@ -241,11 +242,16 @@ def synthetic_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What `tuned_checkpoints` made: for each base model its trials; the document that the next asset reads."""
+    """What `tuned_checkpoints` made: for each base model its trials; the document that the next asset reads.
+
+    Attributes:
+        facts: of the search for the best of them.
+    """
 
     trials: Mapping[str, tuple[Trial, ...]]
     document: Mapping[str, Any]
     resumed: int
+    facts: Mapping[str, Any]
 
     @property
     def version(self) -> str:
@@ -269,15 +275,17 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
     search, before = search_identity(group), read_tuned(group)
     trials: dict[str, tuple[Trial, ...]] = {}
     candidates, resumed = [], 0
+    facts: list[Mapping[str, Any]] = []
     # A search lets go of its trials when its block ends: none does before all that came of them is written.
     with ExitStack() as searches:
         for reference, start in _starting_points(group, setup).items():
             result = searches.enter_context(group.tuning.tune(context, _search(group, setup, search, reference, start)))
             trials[reference] = result.trials
             resumed += result.resumed
+            facts.append(result.facts)
             candidate = _publish_candidate(group, setup, reference, start, result.best)
             candidates.append(candidate | {"trials": [_trial_document(trial) for trial in result.trials]})
-        document = {
+        document: dict[str, Any] = {
             "search": search,
             "data_version": setup.data_version,
             "synthetic_version": synthetic["data_version"],
@@ -286,7 +294,7 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
         }
         group.store.put(TUNED_KEY, (json.dumps(document, indent=1) + "\n").encode())
     _remove_losers(group, setup.name, before, kept={candidate["model"] for candidate in candidates})
-    return Tuned(trials, document, resumed)
+    return Tuned(trials, document, resumed, facts[int(document["best"])])
 
 
 def _remove_losers(group: Group, package: str, before: Mapping[str, Any] | None, kept: set[str]) -> None:
@@ -465,11 +473,12 @@ def search_identity(group: Group) -> str:
 
 @dataclass(frozen=True)
 class Packaged:
-    """What `model_package` made: the version as registered, the gate's decision, and in how long."""
+    """What `model_package` made: the version as registered, the gate's decision, in how long, by which job."""
 
     version: PackageVersion
     decision: GateDecision
     seconds: float
+    facts: Mapping[str, Any]
 
     @property
     def not_worse(self) -> bool:
@@ -515,13 +524,13 @@ def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
             setup.name,
             model=candidate["model"],
             identity=identity,
-            document=package_document(tuned, candidate, decision),
+            document=package_document(tuned, candidate, decision, image(group)),
             status=decision.status,
             reason=decision.reason,
         )
     except RegistryError as error:
         raise dg.Failure(str(error)) from error
-    return Packaged(version, decision, result.seconds)
+    return Packaged(version, decision, result.seconds, result.facts)
 
 
 def evaluation_parameters(setup: Setup, candidate: Mapping[str, Any], in_use: PackageVersion | None) -> dict[str, Any]:
@@ -549,6 +558,7 @@ def package_document(
     tuned: Mapping[str, Any],
     candidate: Mapping[str, Any],
     decision: GateDecision,
+    image: str,
 ) -> dict[str, Any]:
     """What the registry keeps of a version beside its status; the names are those of SageMaker's model packages."""
     report = candidate["report"]
@@ -573,7 +583,7 @@ def package_document(
             if value is not None
         },
         "gate": decision.to_document(),
-        "image": image(),
+        "image": image,
         "content_types": list(CONTENT_TYPES),
         "response_types": list(RESPONSE_TYPES),
         "framework": "PYTORCH",
@@ -582,11 +592,15 @@ def package_document(
     }
 
 
-def image() -> str:
-    """What serves and forecasts with a version: on a laptop this package itself, with the release of it."""
+def image(group: Group) -> str:
+    """What serves and forecasts with a version: a container image, on a laptop this package itself."""
     from importlib.metadata import version
 
-    return f"chronos-assets:{version('chronos-assets')}"
+    return (
+        group.settings.aws.image
+        if group.settings.deployment == "aws"
+        else f"chronos-assets:{version('chronos-assets')}"
+    )
 
 
 def _read_json(group: Group, key: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.defs import training
-from chronos_assets.defs.metadata import Metadata, png, rounded, sparklines, table
+from chronos_assets.defs.metadata import Metadata, job, png, rounded, sparklines, table
 
 if TYPE_CHECKING:
     from chronos_assets.defs.group import Group
@@ -39,6 +39,7 @@ def synthetic(group: Group, made: Synthetic) -> Metadata:
         "series_per_second": rounded(made.message.get("series_per_second")),
         "dagster/uri": group.store.uri(training.SYNTHETIC_KEY),
         "data_version": made.manifest["data_version"],
+        **job(made.facts),
     }
 
 
@@ -88,6 +89,7 @@ def tuned(group: Group, made: Tuned) -> Metadata:
         "model_digest": best["digest"],
         "data_version": made.document["data_version"] or "none",
         "synthetic_version": made.document["synthetic_version"],
+        **job(made.facts),
     }
 
 
@@ -145,6 +147,7 @@ def package(group: Group, made: Packaged) -> Metadata:
         "model": version.name,
         "model_digest": document["model_digest"],
         "dagster/uri": group.store.uri(version.model),
+        **job(made.facts),
         **{name: float(value) for name, value in document["metrics"].items() if isinstance(value, int | float)},
     }
 

@@ -549,7 +549,7 @@ class Measurement:
     """One number to be watched over time.
 
     Attributes:
-        name: what it is (`wql`, `wql_p90`, `mase`, `items`, `seconds`, `failures`, ...).
+        name: what it is (`WQL`, `WQL_p90`, `MASE`, `Items`, `Seconds`, `Failures`, ...; see `defs.measurements`).
         value: finite.
         unit: CloudWatch's word for it.
         model: what made the forecast that it is about; empty where it is about none.
@@ -563,11 +563,19 @@ class Measurement:
     model: str = ""
 
 
+class MetricsError(Exception):
+    """Measurements could not be kept; the message says why."""
+
+
 class Metrics(Protocol):
     """Keeps numbers for dashboards and alarms outside of Dagster."""
 
     def put(self, group: str, measurements: Sequence[Measurement]) -> None:
-        """Keep measurements of a dataset group."""
+        """Keep measurements of a dataset group.
+
+        Raises:
+            MetricsError: they can't be kept.
+        """
 
 
 class Platform(Protocol):

@@ -1,8 +1,10 @@
 """Group evaluation: how good past forecasts were."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 
-from chronos_assets.defs import metadata, steps
+from chronos_assets.defs import measurements, metadata, steps
 from chronos_assets.defs.checks import accuracy_check, accuracy_result
 from chronos_assets.defs.group import Group
 
@@ -34,6 +36,9 @@ def evaluation_assets(group: Group) -> list[dg.AssetsDefinition]:
     )
     def forecast_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         scored = steps.score_forecasts(group, context.log, context.partition_keys)
+        known = (name.removeprefix(steps.AS_OF) for name, _, _ in group.store.manifests("accuracy"))
+        made = measurements.of_scores(scored, known, datetime.now(UTC))
+        measurements.keep(group, context.log, steps.group_name(group), made)
         for window in scored:
             context.add_asset_metadata(metadata.accuracy(group, window), partition_key=window.key)
         return dg.MaterializeResult(check_results=[accuracy_result(scored)])

@@ -1,8 +1,10 @@
 """Group forecasts: quantile forecasts by as-of window, and the SQL tables over all of them."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 
-from chronos_assets.defs import metadata, serving, steps, training_metadata
+from chronos_assets.defs import measurements, metadata, serving, steps, training_metadata
 from chronos_assets.defs.group import Group
 
 FORECASTS = """Quantile forecasts of every series, made with the data up to the end of the partition's window.
@@ -51,6 +53,9 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
     )
     def forecasts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         made = steps.make_forecasts(group, context, context.partition_keys)
+        measurements.keep(
+            group, context.log, made.params.dataset_group, measurements.of_forecasts(made, datetime.now(UTC))
+        )
         for window in made.windows:
             # Metadata of the result would be copied to every partition of the run, in front of its own.
             context.add_asset_metadata(metadata.forecast(group, made, window), partition_key=window.key)

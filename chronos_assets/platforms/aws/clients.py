@@ -34,6 +34,6 @@ class AwsClients:
                 import boto3
                 from botocore.config import Config
 
-                config = Config(retries=RETRIES, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)  # type: ignore[arg-type]
-                self._clients[service] = boto3.client(service, region_name=self._region, config=config)  # type: ignore[call-overload]
+                config = Config(retries=RETRIES, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+                self._clients[service] = boto3.client(service, region_name=self._region, config=config)
             return self._clients[service]
