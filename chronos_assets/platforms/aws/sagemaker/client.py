@@ -533,7 +533,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         if service not in self._made:
             import boto3
 
-            self._made[service] = boto3.client(service)  # type: ignore[call-overload]
+            self._made[service] = boto3.client(service)
         return self._made[service]
 
     @property

@@ -1,0 +1,57 @@
+"""A client of the executing server, and steps that run jobs with it."""
+
+import dagster as dg
+import pytest
+
+from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient
+from chronos_assets.platforms.aws.sagemaker.faults import Timing
+
+# An environment variable is not looked for, a fixture is: those of the executing server.
+from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
+
+QUICK = Timing(
+    poll_first=0.02,
+    poll_most=0.1,
+    messages=0.05,
+    logs_first=0.02,
+    logs_most=0.1,
+    retry_first=0.01,
+    retry_most=0.05,
+    outage=20.0,
+    capacity_first=0.01,
+    capacity_most=0.02,
+    stop=20.0,
+)
+
+
+@pytest.fixture
+def cloud(aws):  # noqa: F811
+    aws.bucket("data")
+    return aws
+
+
+@pytest.fixture
+def client(cloud):
+    return PipesSageMakerClient(bucket="data", clients=cloud.clients(), code_location="here", timing=QUICK)
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def step(instance):
+    """Runs a function of a context as an asset; gives the run's result, which need not be a success."""
+
+    def run(function, partition=None):
+        partitions = dg.StaticPartitionsDefinition([partition]) if partition else None
+
+        @dg.asset(partitions_def=partitions)
+        def thing(context: dg.AssetExecutionContext):
+            return function(context)
+
+        return dg.materialize([thing], instance=instance, partition_key=partition, raise_on_error=False)
+
+    return run
