@@ -33,9 +33,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class AwsSettings:
-    """What only a deployment on AWS sets. Region and credentials are boto3's own business (`AWS_REGION`, roles, ...).
+    """What only a deployment on AWS sets. Credentials are boto3's own business: variables, profiles, the task's role.
 
     Attributes:
+        region: `AWS_REGION`, else `AWS_DEFAULT_REGION`, region of everything; empty: that of boto3's profile.
         role: `CHRONOS_SAGEMAKER_ROLE`, ARN of the role that jobs and endpoints run with.
         image: `CHRONOS_SAGEMAKER_IMAGE`, URI of the container image of the workloads.
         data_instance: `CHRONOS_DATA_INSTANCE`, instance type of processing jobs (synthetic series, forecasts).
@@ -63,6 +64,7 @@ class AwsSettings:
         cache: `CHRONOS_CACHE`, folder for copies of the store's objects; empty: `~/.cache/chronos-assets`.
     """
 
+    region: str = ""
     role: str = ""
     image: str = ""
     data_instance: str = "ml.c5.2xlarge"
@@ -189,6 +191,8 @@ def _aws(text: Callable[[str, str], str]) -> AwsSettings:
         return _whole(name, text(name, str(default)), low, high)
 
     return AwsSettings(
+        # As containers in AWS are told it; boto3 itself knows the second name only.
+        region=text("AWS_REGION", text("AWS_DEFAULT_REGION", "")),
         role=_matching("CHRONOS_SAGEMAKER_ROLE", text("CHRONOS_SAGEMAKER_ROLE", ""), _ROLE),
         image=text("CHRONOS_SAGEMAKER_IMAGE", ""),
         data_instance=_matching("CHRONOS_DATA_INSTANCE", text("CHRONOS_DATA_INSTANCE", given.data_instance), _INSTANCE),

@@ -43,6 +43,8 @@ ROLE = "arn:aws:iam::123456789012:role/chronos"
 @pytest.mark.parametrize(
     ("field", "variable", "text", "value"),
     [
+        ("region", "AWS_REGION", "eu-west-1", "eu-west-1"),
+        ("region", "AWS_DEFAULT_REGION", "eu-west-1", "eu-west-1"),
         ("role", "CHRONOS_SAGEMAKER_ROLE", ROLE, ROLE),
         (
             "image",

@@ -37,7 +37,7 @@ class AwsPlatform:
     @cached_property
     def clients(self) -> AwsClients:
         """Clients that all parts share."""
-        return self._given or AwsClients()
+        return self._given or AwsClients(self._settings.aws.region or None)
 
     def store(self) -> Store:
         """See `Platform.store`."""
