@@ -59,6 +59,10 @@ THEIRS = {
 }
 
 
+# How a job in a cloud reports to who launched it.
+REPORTING = {PACKAGE / "workloads" / "s3_pipes.py"}
+
+
 def _imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and full name of every module (or name in a module) that a file imports, wherever it does."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -98,16 +102,18 @@ def test_a_part_imports_no_library_that_it_must_not_know(part: str) -> None:
         f"{path.relative_to(PACKAGE)}:{line} imports {name}"
         for path in _files(part)
         for line, name in _imports(path)
-        if name.split(".")[0] in THEIRS[part]
+        if name.split(".")[0] in THEIRS[part] and not (path in REPORTING and name == "boto3")
     ]
     assert not found
 
 
 def test_only_the_platforms_may_know_a_cloud() -> None:
     everywhere = [(path, name) for path in PACKAGE.rglob("*.py") for _, name in _imports(path)]
-    assert {path.relative_to(PACKAGE).parts[0] for path, name in everywhere if name.split(".")[0] in CLOUD} <= {
-        "platforms"
-    }
+    assert {
+        path.relative_to(PACKAGE).parts[0]
+        for path, name in everywhere
+        if name.split(".")[0] in CLOUD and path not in REPORTING
+    } <= {"platforms"}
 
 
 def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:

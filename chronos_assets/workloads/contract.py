@@ -7,18 +7,24 @@ The folders, below `CHRONOS_ML_ROOT` (`/opt/ml` where it isn't set, as in a cont
 
 ```
 input/config/parameters.json        a processing job's parameters: one JSON document
+processing/input/parameters/parameters.json   the same where only input channels can be filled, as in SageMaker
 processing/input/<channel>/         files to read
-processing/output/<channel>/        files to leave
+processing/shared/<channel>/        those of them that every one of several instances has; the others were dealt out
+processing/output/<channel>/        files to leave; of several instances each has a folder of its own in it
+processing/output/messages/         messages of the instances that Dagster does not listen to: <instance>.jsonl
+config/resourceconfig.json          names of a processing job's instances; in input/config/ of a training job's
 input/config/hyperparameters.json   a training job's parameters: JSON values, or strings of them
 input/data/<channel>/               files that a training job reads
 model/                              what it leaves to be served: config.json, *.safetensors
 checkpoints/                        what it needs to go on after a kill
 output/data/                        what it leaves beside the model: training.json
-output/failure                      the reason in one line, if the workload failed
+output/failure                      the reason in one line, if the workload failed; SageMaker reads it of training jobs
+output/message                      the same; SageMaker reads it of processing jobs
 ```
 
 Exit status: 0 done, 1 failed with a reason in `output/failure`, 128 + n ended by signal n.
-Launched through Dagster Pipes, the workload reports through it; launched by hand, to stderr.
+Launched through Dagster Pipes, the workload reports through it (of several instances the first one); launched by hand, to
+stderr.
 SageMaker: https://docs.aws.amazon.com/sagemaker/latest/dg/build-your-own-processing-container.html
 """
 
@@ -34,6 +40,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -52,7 +59,8 @@ CONTENT_TYPES = ("application/json", "application/jsonlines", "text/csv")
 RESPONSE_TYPES = ("application/json", "application/jsonlines", "text/csv")
 LONGEST_ANSWER = 1024  # periods that it forecasts at once, unless it is told otherwise
 
-MAX_REASON = 1024  # what SageMaker reads of `output/failure`
+MESSAGES_CHANNEL = "messages"  # output channel of a job on several instances
+MAX_REASON = 1024  # what SageMaker reads of `output/failure` and `output/message`
 PROGRESS_SECONDS = 5.0  # an event log is read by people: one line of progress in so long
 
 
@@ -82,7 +90,9 @@ class Workspace:
     @property
     def parameters_file(self) -> Path:
         """Where the parameters are."""
-        return self.root / "input" / "config" / "parameters.json"
+        usual = self.root / "input" / "config" / "parameters.json"
+        channel = self.root / "processing" / "input" / "parameters" / "parameters.json"
+        return channel if channel.exists() and not usual.exists() else usual
 
     @property
     def hyperparameters_file(self) -> Path:
@@ -114,6 +124,35 @@ class Workspace:
         """Where the reason of a failure goes."""
         return self.root / "output" / "failure"
 
+    @property
+    def exit_message_file(self) -> Path:
+        """Where SageMaker finds the reason of a processing job's failure."""
+        return self.root / "output" / "message"
+
+    @cached_property
+    def _resources(self) -> Mapping[str, Any]:
+        for folder in (self.root / "config", self.root / "input" / "config"):
+            if (folder / "resourceconfig.json").exists():
+                return _read_object(folder / "resourceconfig.json")
+        return {}
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names of all instances of the job, in order; empty where it wasn't told, and runs on one."""
+        return tuple(sorted(self._resources.get("hosts", ()), key=_numbered))
+
+    @property
+    def host(self) -> str:
+        """Name of this instance; empty where it wasn't told."""
+        return str(self._resources.get("current_host", ""))
+
+    @property
+    def messages_file(self) -> Path | None:
+        """Where this instance's messages go; None for the one that Dagster listens to."""
+        if len(self.hosts) < 2 or self.host == self.hosts[0]:
+            return None
+        return self.root / "processing" / "output" / MESSAGES_CHANNEL / f"{self.host}.jsonl"
+
     def input(self, channel: str) -> Path:
         """Folder to read of an input channel.
 
@@ -123,11 +162,17 @@ class Workspace:
         folder = self.root / "processing" / "input" / channel
         if not folder.is_dir():
             raise WorkloadError(f"input channel {channel!r} is missing: there is no folder {folder}")
+        shared = self.root / "processing" / "shared" / channel
+        for path in sorted(shared.iterdir()) if shared.is_dir() else ():
+            if not (folder / path.name).exists():
+                (folder / path.name).symlink_to(path, target_is_directory=path.is_dir())
         return folder
 
     def output(self, channel: str) -> Path:
         """Folder to fill of an output channel, made if it isn't there."""
         folder = self.root / "processing" / "output" / channel
+        if len(self.hosts) > 1:
+            folder /= self.host
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -157,6 +202,12 @@ class Workspace:
         return {key: _parsed(value) if isinstance(value, str) else value for key, value in document.items()}
 
 
+def _numbered(host: str) -> tuple[int, str]:
+    """`algo-10` goes after `algo-9`."""
+    digits = host.rpartition("-")[2]
+    return (int(digits) if digits.isdecimal() else 0, host)
+
+
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
@@ -175,11 +226,23 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 class Reporter:
-    """Log, progress and messages of a workload, to Dagster if it launched this, else to stderr."""
+    """Log, progress and messages of a workload, to Dagster if it launched this, else to stderr.
 
-    def __init__(self, pipes: PipesContext | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        pipes: Dagster's ear.
+        clock: seconds.
+        messages: file for the messages of an instance that Dagster doesn't listen to.
+    """
+
+    def __init__(
+        self,
+        pipes: PipesContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        messages: Path | None = None,
+    ) -> None:
         self._pipes = pipes
         self._clock = clock
+        self._messages = messages
         self._spoke: dict[str, float] = {}
 
     @property
@@ -211,6 +274,10 @@ class Reporter:
         """
         if self._pipes is not None:
             self._pipes.report_custom_message(dict(document))
+        elif self._messages is not None:
+            self._messages.parent.mkdir(parents=True, exist_ok=True)
+            with self._messages.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(document, allow_nan=False) + "\n")
         else:
             sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
             sys.stdout.flush()
@@ -231,7 +298,7 @@ def execute(main: Callable[[Workspace, Reporter], None], workspace: Workspace) -
     if os.environ.get(LIFELINE_VARIABLE) == "stdin":
         threading.Thread(target=_die_with_launcher, name="lifeline", daemon=True).start()
     try:
-        with _reporter() as reporter:
+        with _reporter(workspace.messages_file) as reporter:
             main(workspace, reporter)
     except (Terminated, KeyboardInterrupt) as stop:
         number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
@@ -249,20 +316,27 @@ def execute(main: Callable[[Workspace, Reporter], None], workspace: Workspace) -
 
 
 @contextmanager
-def _reporter() -> Iterator[Reporter]:
-    if PIPES_VARIABLE not in os.environ:
-        yield Reporter()
+def _reporter(messages: Path | None) -> Iterator[Reporter]:
+    if PIPES_VARIABLE not in os.environ or messages is not None:
+        yield Reporter(messages=messages)
         return
-    from dagster_pipes import open_dagster_pipes
+    from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
 
-    with open_dagster_pipes() as pipes:
+    if "bucket" in PipesEnvVarParamsLoader().load_messages_params():
+        from chronos_assets.workloads.s3_pipes import open_s3_pipes
+
+        opened = open_s3_pipes()
+    else:
+        opened = open_dagster_pipes()
+    with opened as pipes:
         yield Reporter(pipes)
 
 
 def _write_failure(workspace: Workspace, reason: str) -> None:
-    workspace.failure_file.parent.mkdir(parents=True, exist_ok=True)
     line = " ".join(reason.split()) or "no reason given"
-    workspace.failure_file.write_text(line[:MAX_REASON], encoding="utf-8", errors="replace")
+    for path in (workspace.failure_file, workspace.exit_message_file):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(line[:MAX_REASON], encoding="utf-8", errors="replace")
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
