@@ -29,17 +29,19 @@ from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import camelcase_to_underscores
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.sagemaker.responses import SageMakerResponse
+from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets_tests.aws import sagemaker_jobs, sagemaker_tags, sagemaker_tuning
+from chronos_assets_tests.aws import sagemaker_endpoints, sagemaker_jobs, sagemaker_tags, sagemaker_tuning
 from chronos_assets_tests.aws.cloud import REGION, Call, Cloud, CloudError, Faults, Operation
 from chronos_assets_tests.aws.job_process import DEFAULT_PACKAGE, namespaces_work
-from chronos_assets_tests.aws.request_limits import CHECKED, validation_message, violations
+from chronos_assets_tests.aws.request_limits import CHECKED, service_model, validation_message, violations
 from chronos_assets_tests.aws.running_job import Job
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
 OPERATIONS: Mapping[str, Operation] = {
+    **sagemaker_endpoints.OPERATIONS,
     **sagemaker_jobs.OPERATIONS,
     **sagemaker_tags.OPERATIONS,
     **sagemaker_tuning.OPERATIONS,
@@ -84,6 +86,8 @@ class AwsServer:
         self._cloud = Cloud(self._folder, self._make_client("s3"), dict(self.env), namespaces_work())
         for operation, function in OPERATIONS.items():
             self._hang_in(SageMakerResponse, camelcase_to_underscores(operation), self._method(function))
+        for operation, answer in sagemaker_endpoints.RUNTIME_OPERATIONS:
+            self._hang_in(SageMakerRuntimeResponse, camelcase_to_underscores(operation), self._runtime_method(answer))
         # An error that a service's model doesn't list (throttling, a validation) is no reason for a warning.
         self._patches.enter_context(mock.patch("moto.core.errors.warn"))
         self._hang_in(BaseResponse, "call_action", self._guarded(BaseResponse.call_action))
@@ -186,6 +190,12 @@ class AwsServer:
 
         return method
 
+    def _runtime_method(self, function: Callable[[Cloud, Any], Any]) -> Callable[[Any], Any]:
+        def method(response: Any) -> Any:
+            return function(self.cloud, response)
+
+        return method
+
     def _guarded(self, call_action: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """moto's way of answering, with requests recorded, checked, and refused where a fault says so."""
 
@@ -209,6 +219,8 @@ class AwsServer:
     def _end_all(self) -> None:
         for job in self.jobs:
             job.abandon()
+        for endpoint in list(self.cloud.backend.endpoints.values()):
+            endpoint.abandon()
 
 
 class _Clients(AwsClients):
@@ -229,9 +241,15 @@ def _parameters(response: BaseResponse, service: str) -> dict[str, Any]:
     """The parameters of a request, also of services that moto reads by hand."""
     if response.automated_parameter_parsing:
         return dict(response.params)
-    if service != "sagemaker-runtime" and response.body[:1] in ("{", b"{"):
-        return json.loads(response.body)
-    return dict(response.uri_match)
+    if service != "sagemaker-runtime":
+        return json.loads(response.body) if response.body[:1] in ("{", b"{") else {}
+    operation = response._get_action()
+    shape = service_model(service).operation_model(operation).input_shape
+    params: dict[str, Any] = dict(response.uri_match)
+    for name, member in shape.members.items() if shape is not None else ():
+        if member.serialization.get("location") == "header" and member.serialization["name"] in response.headers:
+            params[name] = response.headers[member.serialization["name"]]
+    return {**params, "Body": response.raw_body} if operation == "InvokeEndpoint" else params
 
 
 def _refusal(response: BaseResponse, error: CloudError) -> Any:
