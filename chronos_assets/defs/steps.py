@@ -29,7 +29,7 @@ from chronos_assets.defs.plan import Imported as ImportState
 from chronos_assets.defs.versions import ModelInUse, model_in_use
 from chronos_assets.defs.windows import Window, window_for_key, window_of
 from chronos_assets.params import ForecastParams, ParamsError, load_params, to_document
-from chronos_assets.platforms.base import JobRequest, ObjectInfo, StoreError, job_name
+from chronos_assets.platforms.base import JobRequest, JobResult, ObjectInfo, StoreError, job_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,9 @@ FORECAST_KEY = "forecast"
 REJECTED_KEY = "rejected"
 AS_OF = "as_of="
 PROGRESS_SECONDS = 3.0
+SHARDS_PER_INSTANCE = (
+    4  # so that instances which share a dataset get equal shares, whatever series a shard happens to hold
+)
 FETCHES = 8  # train files fetched at once from a store that isn't on this machine
 
 
@@ -155,6 +158,7 @@ def import_dataset(group: Group, log: Any) -> Imported:
                 output=staged,
                 rejected=folder / REJECTED_KEY,
                 memory_limit=group.settings.memory_limit,
+                min_shards=_least_shards(group),
                 progress=_throttled(log),
             )
         except ImportFailure as error:
@@ -168,6 +172,11 @@ def import_dataset(group: Group, log: Any) -> Imported:
         f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
     )
     return Imported(report, params, listing_digest(files))
+
+
+def _least_shards(group: Group) -> int:
+    instances = group.settings.aws.forecast_instances
+    return SHARDS_PER_INSTANCE * instances if instances > 1 else 1
 
 
 def _fetch(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
@@ -366,13 +375,13 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
         parameters=forecast_parameters(model, params, windows),
         inputs={"dataset": DATASET_KEY, **({"model": model.key} if model.key else {})},
         outputs=("forecast",),
+        sharded="dataset",
     )
-    with group.jobs.run(context, request) as result:
-        messages = {str(message["window"]): message for message in result.messages if "window" in message}
+    with group.jobs.run(context, request) as result, staging(group) as folder:
+        messages = _window_messages(result)
         manifests = {}
         for window in windows:
-            staged = result.outputs["forecast"] / f"{AS_OF}{window.key}"
-            manifests[window.key] = json.loads((staged / "manifest.json").read_bytes())
+            staged, manifests[window.key] = _window_forecast(result, window, folder)
             group.store.publish(history_key(window.key), staged, data="forecast.parquet")
     newest = max(windows, key=lambda window: window.end)
     # A forecast of nothing takes the place of none.
@@ -383,6 +392,37 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
     )
     # What the job read, which an import may have replaced since.
     return Forecasts(made, str(manifests[newest.key]["data_version"]), params, result.seconds, model, result.facts)
+
+
+def _window_messages(result: JobResult) -> dict[str, Mapping[str, Any]]:
+    """The message of each window, by its key."""
+    from chronos_assets.timeseries.forecast_parts import merge_messages
+
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for message in result.messages:
+        if "window" in message:
+            found.setdefault(str(message["window"]), []).append(message)
+    return {key: merge_messages(messages) for key, messages in found.items()}
+
+
+def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a window's forecast, made in `folder` of the parts where there are several, and its manifest.
+
+    Raises:
+        dg.Failure: the parts don't make up one forecast.
+    """
+    from chronos_assets.timeseries.forecast_parts import PartsError, merge_forecast_parts
+
+    parts = [part / f"{AS_OF}{window.key}" for part in result.parts("forecast")]
+    if len(parts) == 1:
+        manifest = json.loads((parts[0] / "manifest.json").read_bytes())
+        if "part" not in manifest:
+            return parts[0], manifest
+    merged = folder / f"{AS_OF}{window.key}"
+    try:
+        return merged, merge_forecast_parts(parts, merged)
+    except PartsError as error:
+        raise dg.Failure(f"partition {window.key}: {error}") from error
 
 
 def publish_current(group: Group, params: ForecastParams, window: Window) -> bool:
@@ -599,14 +639,17 @@ def contexts_of(
     import numpy as np
 
     from chronos_assets.timeseries.filling import context_as_of
-    from chronos_assets.timeseries.shards import iter_series, list_shards, shard_number
+    from chronos_assets.timeseries.shards import iter_series, shard_name, shard_number
+    from chronos_assets.timeseries.shards import read_manifest as read
 
     params = read_params(group)
-    shards = list_shards(group.store.snapshot(DATASET_KEY))
+    dataset = group.store.snapshot(DATASET_KEY)
+    made = read(dataset)
     until = timestamp(str(manifest["context_end"]))
     left, found = set(keys), {}
-    for number in sorted({shard_number(key, len(shards)) for key in keys}):
-        for series in iter_series(shards[number], params.dimensions):
+    names = {shard_name(shard_number(key, made.n_shards)) for key in keys}
+    for shard in (dataset / shard.name for shard in made.shards if shard.name in names):
+        for series in iter_series(shard, params.dimensions):
             if series.key in left:
                 cut = int(np.searchsorted(series.timestamps, until, side="right"))
                 found[series.key] = context_as_of(series, cut, int(manifest["context_length"]), params.filling)

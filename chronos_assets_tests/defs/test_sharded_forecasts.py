@@ -1,0 +1,123 @@
+"""Forecasts that several instances make in parts: what is published is what one instance would have left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from chronos_assets.defs import steps
+from chronos_assets.defs.group import Group
+from chronos_assets.platforms.base import JobRequest, JobResult
+from chronos_assets.settings import AwsSettings
+from chronos_assets.timeseries.shards import MANIFEST, read_manifest
+from chronos_assets.workloads import forecast
+from chronos_assets.workloads.contract import Workspace
+from chronos_assets_tests.defs.line import Line, failure_reason, hourly_rows, make_line
+from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.workloads.listener import Listener
+
+DAY, NEXT = "2024-01-02", "2024-01-03"
+
+
+class SharingJobs:
+    """Runs the workload in this process, once for each of the instances that share a job's sharded channel."""
+
+    def __init__(self, group: Group, folder: Path, instances: int) -> None:
+        self.group, self.folder, self.instances = group, folder, instances
+        self.lost: set[str] = set()  # instances whose parts don't come back
+        self.shares: list[list[str]] = []
+
+    def run(self, context: Any, request: JobRequest) -> JobResult:
+        assert request.sharded == "dataset"
+        listener = Listener()
+        dataset = self.group.store.snapshot(request.inputs["dataset"])
+        shards = sorted(path.name for path in dataset.glob("part-*"))
+        output = self.folder / "output"
+        names = tuple(f"algo-{number + 1}" for number in range(self.instances))
+        self.shares = [shards[number :: self.instances] for number in range(self.instances)]
+        for name, share in zip(names, self.shares, strict=True):
+            root = self.folder / name
+            channel = root / "processing" / "input" / "dataset"
+            channel.mkdir(parents=True)
+            for file in (MANIFEST, *share):
+                (channel / file).symlink_to(dataset / file)
+            (root / "input" / "config").mkdir(parents=True)
+            (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
+            forecast.main(Workspace(root), listener)
+            (output / name).parent.mkdir(parents=True, exist_ok=True)
+            Workspace(root).output("forecast").rename(output / name)
+        kept = tuple(name for name in names if name not in self.lost)
+        return JobResult({"forecast": output}, tuple(listener.messages), 1.0, instances=kept)
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Any:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = make_line(
+            tmp_path / "store",
+            instance,
+            model=str(folder_of("bolt")),
+            aws=AwsSettings(forecast_instances=3),
+        )
+        items = [f"client {number:02d}" for number in range(30)]
+        line.put("train/demand.csv", "\n".join(hourly_rows(4, items=items)) + "\n")
+        assert line.run(["target_time_series"]).success
+        yield line
+
+
+def published(line: Line) -> dict[str, bytes]:
+    """Every file of the forecasts, by its path."""
+    return {
+        f"{key}/{path.name}": path.read_bytes()
+        for key in (steps.FORECAST_KEY, steps.history_key(DAY), steps.history_key(NEXT))
+        for path in sorted(line.group.store.snapshot(key).iterdir())
+    }
+
+
+def test_the_parts_of_all_instances_are_published_as_the_forecast_of_one(line: Line, tmp_path: Path) -> None:
+    manifest = read_manifest(line.group.store.snapshot(steps.DATASET_KEY))
+    assert manifest.n_shards == 3 * steps.SHARDS_PER_INSTANCE
+    group = line.group
+    found = []
+    for instances in (1, 3):
+        jobs = SharingJobs(group, tmp_path / str(instances), instances)
+        group.__dict__["jobs"] = jobs
+        for key in (steps.FORECAST_KEY, steps.history_key(DAY), steps.history_key(NEXT)):
+            group.store.withdraw(key)
+        assert line.run(["forecasts"], (DAY, NEXT)).success
+        metadata = {key: line.metadata("forecasts", key) for key in (DAY, NEXT)}
+        for values in metadata.values():
+            for name in [name for name in values if "seconds" in name or "per_second" in name]:
+                del values[name]
+        found.append((published(line), metadata))
+        counts = [len(share) for share in jobs.shares]
+        assert max(counts) - min(counts) <= 1
+    assert found[0][0] == found[1][0]
+    assert found[0][1] == found[1][1]
+
+
+def test_a_part_that_is_lost_fails_the_run_and_publishes_nothing(line: Line, tmp_path: Path) -> None:
+    jobs = SharingJobs(line.group, tmp_path / "jobs", 3)
+    jobs.lost = {"algo-2"}
+    line.group.__dict__["jobs"] = jobs
+    reason = failure_reason(line.run(["forecasts"], DAY))
+    assert reason.startswith(f"partition {DAY}: no part is of part-")
+    assert line.group.store.shown(steps.history_key(DAY)) is None
+
+
+def test_what_a_model_read_of_a_series_is_found_in_the_shard_that_holds_it(line: Line, tmp_path: Path) -> None:
+    dataset = read_manifest(line.group.store.snapshot(steps.DATASET_KEY))
+    line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "jobs", 2)
+    line.put("train/demand.csv", "\n".join(hourly_rows(4)) + "\n")
+    assert line.run(["target_time_series"]).success
+    sparse = read_manifest(line.group.store.snapshot(steps.DATASET_KEY))
+    assert len(sparse.shards) < sparse.n_shards == dataset.n_shards
+    assert line.run(["forecasts"], "2024-01-04").success
+    manifest = steps.published_manifest(line.group)
+    assert manifest is not None
+    keys = list(steps.published_series(line.group, 3))
+    contexts = steps.contexts_of(line.group, manifest, keys)
+    assert [float(np.nanmax(contexts[key])) for key in keys] == [number * 21.0 for number in (3, 1, 2)]
