@@ -134,7 +134,8 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     # Data that repeat each day: seasonal naive is perfect, the new candidate worse, and so not used.
     line.put("train/demand.csv", "\n".join(hourly_rows(10, items=("a", "b"))) + "\n")
     assert line.run(["target_time_series"]).success
-    result = line.run(LINE, job="retrain")
+    put_params(line, MaxJobs=1)
+    result = line.run(["tuned_checkpoints", "model_package"], job="retrain")
     assert result.success, failure_reason(result)
     package = line.metadata("model_package")
     assert (package["version"], package["status"]) == ("Shop/2", "Rejected")
@@ -244,6 +245,7 @@ def test_scores_that_drift_make_a_training_due(line: Line) -> None:
 
 
 def test_without_a_dataset_a_model_is_tuned_gated_and_served_on_synthetic_series(line: Line) -> None:
+    put_params(line, MaxJobs=1)
     result = line.run(LINE, job="retrain")
     assert result.success, failure_reason(result)
     (version,) = line.group.registry.versions("Shop")
@@ -274,7 +276,7 @@ def test_a_dataset_group_may_have_underscores_where_a_registry_can_not(line: Lin
 
 
 def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> None:
-    put_params(line, PerformDelete=True)
+    put_params(line, PerformDelete=True, MaxJobs=1)
     line.put("models/mine/config.json", "{}")
     assert line.run(["target_time_series"]).success
     result = line.run(LINE, job="retrain")
