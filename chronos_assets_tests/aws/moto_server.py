@@ -32,7 +32,14 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets_tests.aws import sagemaker_endpoints, sagemaker_jobs, sagemaker_tags, sagemaker_tuning
+from chronos_assets_tests.aws import (
+    sagemaker_endpoints,
+    sagemaker_jobs,
+    sagemaker_packages,
+    sagemaker_tags,
+    sagemaker_transform,
+    sagemaker_tuning,
+)
 from chronos_assets_tests.aws.cloud import REGION, Call, Cloud, CloudError, Faults, Operation
 from chronos_assets_tests.aws.job_process import DEFAULT_PACKAGE, namespaces_work
 from chronos_assets_tests.aws.request_limits import CHECKED, service_model, validation_message, violations
@@ -43,7 +50,9 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing
 OPERATIONS: Mapping[str, Operation] = {
     **sagemaker_endpoints.OPERATIONS,
     **sagemaker_jobs.OPERATIONS,
+    **sagemaker_packages.OPERATIONS,
     **sagemaker_tags.OPERATIONS,
+    **sagemaker_transform.OPERATIONS,
     **sagemaker_tuning.OPERATIONS,
 }
 

@@ -20,6 +20,7 @@ from moto.core.responses import BaseResponse
 from chronos_assets_tests.aws.cloud import ACCOUNT, REGION, Cloud, CloudError, arn_of, invalid, listed, now
 from chronos_assets_tests.aws.job_process import JobError, split_uri
 from chronos_assets_tests.aws.running_job import present
+from chronos_assets_tests.aws.sagemaker_packages import package_container
 from chronos_assets_tests.aws.serving_process import Answer, ServingContainer
 
 BAKE_SECONDS = 0.1  # an update looks at its alarms for so long before the old containers go (AWS: minutes)
@@ -236,12 +237,7 @@ def _of_package(cloud: Cloud, container: Mapping[str, Any]) -> dict[str, Any]:
         if not container.get("Image"):
             raise invalid("A container has an Image or a ModelPackageName")
         return dict(container)
-    package = cloud.backend.model_packages.get(arn)
-    if package is None:
-        raise invalid(f"ModelPackage {arn} does not exist.")
-    if package.model_approval_status != "Approved":
-        raise invalid(f"ModelPackage {arn} is not approved: its status is {package.model_approval_status}")
-    theirs = package.inference_specification["Containers"][0]
+    theirs = package_container(cloud, arn)
     kept = {key: theirs[key] for key in ("Image", "ModelDataUrl", "ModelDataSource", "Environment") if key in theirs}
     environment = {**(theirs.get("Environment") or {}), **(container.get("Environment") or {})}
     return {**container, **kept, "Environment": environment}
