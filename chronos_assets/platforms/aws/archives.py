@@ -1,0 +1,57 @@
+"""Archives that SageMaker makes of what a job leaves: opened with care, since whoever can write to the bucket makes them.
+
+Belongs here: which members an archive may have, and how large it may be once it is unpacked. Does not belong here:
+what the files mean.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+MAX_BYTES = 8 << 30  # of all files; the largest Chronos model has 3 GB
+MAX_MEMBERS = 10_000
+
+
+class ArchiveError(Exception):
+    """An archive that is damaged, or holds what it must not; the message says which member and why."""
+
+
+def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS) -> None:
+    """Unpack a `.tar.gz` of plain files and folders into an empty folder; nothing is written outside of it.
+
+    Raises:
+        ArchiveError: it is damaged, too large, or has another kind of member.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        # As a stream: members are checked one by one, before they are written, and a bomb is not unpacked to be counted.
+        with tarfile.open(archive, "r|gz") as tar:
+            for member in _checked(tar, archive, max_bytes, max_members):
+                tar.extract(member, target, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ArchiveError(f"{archive.name} can't be unpacked: {error}") from error
+
+
+def _checked(tar: tarfile.TarFile, archive: Path, max_bytes: int, max_members: int) -> Iterator[tarfile.TarInfo]:
+    total = 0
+    for number, member in enumerate(tar, 1):
+        total += member.size
+        reason = _problem(member)
+        if number > max_members:
+            reason = f"is one of more than {max_members}"
+        elif total > max_bytes:
+            reason = f"makes it larger than {max_bytes} bytes"
+        if reason:
+            raise ArchiveError(f"{archive.name}: its member {member.name!r} {reason}")
+        yield member
+
+
+def _problem(member: tarfile.TarInfo) -> str:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        return "lies outside of the archive's folder"
+    if not (member.isfile() or member.isdir()):
+        return "is neither a file nor a folder"
+    return ""

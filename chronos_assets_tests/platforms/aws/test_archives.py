@@ -1,0 +1,68 @@
+"""Archives of jobs: what is unpacked, and what is refused before it is written."""
+
+import gzip
+import io
+import tarfile
+
+import pytest
+
+from chronos_assets.platforms.aws.archives import ArchiveError, unpack
+
+
+def archive(path, *members):
+    """An archive of (name, content, type) members."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content, kind in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size, member.linkname = kind, len(content), "/etc/passwd"
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_files_and_folders_are_unpacked(tmp_path):
+    made = archive(
+        tmp_path / "model.tar.gz",
+        ("./", b"", tarfile.DIRTYPE),
+        ("./config.json", b"{}", tarfile.REGTYPE),
+        ("code/model.safetensors", b"weights", tarfile.REGTYPE),
+    )
+    unpack(made, tmp_path / "model")
+    assert (tmp_path / "model/config.json").read_bytes() == b"{}"
+    assert (tmp_path / "model/code/model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    "name, kind, problem",
+    [
+        ("../config.json", tarfile.REGTYPE, "outside"),
+        ("a/../../config.json", tarfile.REGTYPE, "outside"),
+        ("/tmp/config.json", tarfile.REGTYPE, "outside"),
+        ("config.json", tarfile.SYMTYPE, "neither a file nor a folder"),
+        ("config.json", tarfile.LNKTYPE, "neither a file nor a folder"),
+        ("null", tarfile.CHRTYPE, "neither a file nor a folder"),
+        ("pipe", tarfile.FIFOTYPE, "neither a file nor a folder"),
+    ],
+)
+def test_what_would_leave_the_folder_or_is_no_plain_file_is_refused(tmp_path, name, kind, problem):
+    made = archive(tmp_path / "model.tar.gz", (name, b"", kind))
+    with pytest.raises(ArchiveError, match=problem):
+        unpack(made, tmp_path / "model")
+    assert list((tmp_path / "model").iterdir()) == []
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_too_much_is_refused(tmp_path):
+    made = archive(tmp_path / "a.tar.gz", *((f"{n}", bytes(100), tarfile.REGTYPE) for n in range(3)))
+    with pytest.raises(ArchiveError, match="larger than 250 bytes"):
+        unpack(made, tmp_path / "x", max_bytes=250)
+    with pytest.raises(ArchiveError, match="more than 2"):
+        unpack(made, tmp_path / "y", max_members=2)
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    made = archive(tmp_path / "a.tar.gz", ("weights", bytes(range(256)) * 100, tarfile.REGTYPE))
+    whole = made.read_bytes()
+    for content in (b"", b"nothing", gzip.compress(b"nothing of the kind"), whole[: len(whole) // 2]):
+        made.write_bytes(content)
+        with pytest.raises(ArchiveError, match=r"a\.tar\.gz"):
+            unpack(made, tmp_path / "x")
