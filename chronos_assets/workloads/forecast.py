@@ -222,13 +222,15 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     try:
         dataset = read_manifest(folder)
         dataset.check("forecast", request.grid.frequency, request.dimensions)
+        shards = _present(folder, dataset, several=len(workspace.hosts) > 1)
         windows = plan_windows(request, dataset)
         description = _describe(workspace, request)
         check_quantiles(description, request.quantiles)
         scratch = workspace.root / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         try:
-            _Run(request, windows, folder, dataset, description, scratch, workspace.output("forecast"), reporter).run()
+            output = workspace.output("forecast")
+            _Run(request, windows, folder, dataset, shards, description, scratch, output, reporter).run()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except (ModelError, DatasetError) as error:
@@ -265,6 +267,7 @@ class _Run:
     windows: Sequence[Window]
     folder: Path
     dataset: Manifest
+    shards: Sequence[Shard]
     description: ModelDescription
     scratch: Path
     output: Path
@@ -274,14 +277,9 @@ class _Run:
         self.tallies = [_Tally() for _ in self.windows]
         self.started = time.monotonic()
 
-    @cached_property
-    def shards(self) -> list[Shard]:
-        """Those of the dataset that are here."""
-        return [shard for shard in self.dataset.shards if (self.folder / shard.name).is_file()]
-
     @property
     def series(self) -> int:
-        """How many they hold."""
+        """How many the shards hold."""
         return sum(shard.series for shard in self.shards)
 
     @cached_property
@@ -542,6 +540,19 @@ class _Piece:
     def remove(self) -> None:
         self.keys.unlink(missing_ok=True)
         self.values.unlink(missing_ok=True)
+
+
+def _present(folder: Path, dataset: Manifest, *, several: bool) -> list[Shard]:
+    """The shards that are here: all of them, unless `several` instances share them.
+
+    Raises:
+        DatasetError: one is missing.
+    """
+    present = [shard for shard in dataset.shards if (folder / shard.name).is_file()]
+    if len(present) < len(dataset.shards) and not several:
+        missing = sorted({shard.name for shard in dataset.shards} - {shard.name for shard in present})
+        raise DatasetError(f"the dataset lacks {', '.join(missing[:3])} of its manifest: import the train files again")
+    return present
 
 
 def _describe(workspace: Workspace, request: Request) -> ModelDescription:

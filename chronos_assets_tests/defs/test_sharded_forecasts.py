@@ -46,8 +46,11 @@ class SharingJobs:
                 (channel / file).symlink_to(dataset / file)
             (root / "input" / "config").mkdir(parents=True)
             (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
+            (root / "config").mkdir()
+            hosts = {"current_host": name, "hosts": names}
+            (root / "config" / "resourceconfig.json").write_text(json.dumps(hosts))
             forecast.main(Workspace(root), listener)
-            (output / name).parent.mkdir(parents=True, exist_ok=True)
+            output.mkdir(parents=True, exist_ok=True)
             Workspace(root).output("forecast").rename(output / name)
         kept = tuple(name for name in names if name not in self.lost)
         return JobResult({"forecast": output}, tuple(listener.messages), 1.0, instances=kept)
