@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401 - fixtures of every test
+from chronos_assets_tests.aws.fixtures import aws, aws_server, s3_server  # noqa: F401 - fixtures of every test
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

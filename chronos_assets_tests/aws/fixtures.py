@@ -13,14 +13,24 @@ import pytest
 
 if TYPE_CHECKING:
     from chronos_assets_tests.aws.moto_server import AwsServer
+    from chronos_assets_tests.aws.s3_server import S3Server
 
 
 @pytest.fixture(scope="session")
-def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
+def s3_server() -> Iterator[S3Server]:
+    """This worker's S3 server, for buckets of the tests' own."""
+    from chronos_assets_tests.aws.s3_server import S3Server
+
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def aws_server(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[AwsServer]:
     """This worker's executing server; use `aws`."""
     from chronos_assets_tests.aws.moto_server import AwsServer
 
-    server = AwsServer(tmp_path_factory.mktemp("aws"))
+    server = AwsServer(tmp_path_factory.mktemp("aws"), s3_server.env)
     server.start()
     yield server
     server.stop()

@@ -25,6 +25,7 @@ from unittest import mock
 
 import boto3
 from botocore.config import Config
+from moto.core.base_backend import BackendDict
 from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import camelcase_to_underscores
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
@@ -76,6 +77,7 @@ class AwsServer:
         self._moto = ThreadedMotoServer("127.0.0.1", port, verbose=False)
         self._patches = ExitStack()
         self.env: dict[str, str] = {}
+        self._buckets: list[str] = []
         self._cloud: Cloud | None = None
 
     def start(self) -> None:
@@ -110,8 +112,8 @@ class AwsServer:
     def reset(self) -> None:
         """End what runs and forget everything but the server's address."""
         self._end_all()
-        from moto.core.base_backend import BackendDict
-
+        while self._buckets:
+            self._remove_bucket(self._buckets.pop())
         BackendDict.reset()
         fresh = Cloud(self._folder, self.cloud.s3, dict(self.env), namespaces_work())
         self.cloud.__dict__.update(fresh.__dict__)
@@ -173,9 +175,16 @@ class AwsServer:
         return _Clients(self._make_client)
 
     def bucket(self, name: str) -> str:
-        """Make a bucket; returns its name."""
+        """Make a bucket that lasts until the next `reset`; returns its name."""
         self.cloud.s3.create_bucket(Bucket=name)
+        self._buckets.append(name)
         return name
+
+    def _remove_bucket(self, name: str) -> None:
+        for page in self.cloud.s3.get_paginator("list_objects_v2").paginate(Bucket=name):
+            if found := [{"Key": item["Key"]} for item in page.get("Contents", [])]:
+                self.cloud.s3.delete_objects(Bucket=name, Delete={"Objects": found, "Quiet": True})
+        self.cloud.s3.delete_bucket(Bucket=name)
 
     def _make_client(self, service: str) -> Any:
         url = self.env["AWS_ENDPOINT_URL_S3" if service == "s3" else "AWS_ENDPOINT_URL"]
