@@ -139,7 +139,7 @@ class Workspace:
     @property
     def hosts(self) -> tuple[str, ...]:
         """Names of all instances of the job, in order; empty where it wasn't told, and runs on one."""
-        return tuple(sorted(self._resources.get("hosts", ()), key=_numbered))
+        return tuple(sorted(self._resources.get("hosts", ()), key=host_order))
 
     @property
     def host(self) -> str:
@@ -202,7 +202,7 @@ class Workspace:
         return {key: _parsed(value) if isinstance(value, str) else value for key, value in document.items()}
 
 
-def _numbered(host: str) -> tuple[int, str]:
+def host_order(host: str) -> tuple[int, str]:
     """`algo-10` goes after `algo-9`."""
     digits = host.rpartition("-")[2]
     return (int(digits) if digits.isdecimal() else 0, host)

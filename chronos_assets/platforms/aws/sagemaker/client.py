@@ -33,49 +33,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster import PipesClientCompletedInvocation, PipesMessageReader, PipesSession, open_pipes_session
+from dagster import PipesClientCompletedInvocation, PipesSession, open_pipes_session
 from dagster._core.definitions.resource_annotation import TreatAsResourceParam
-from dagster._core.pipes.context import PipesMessageHandler, build_external_execution_context_data
 
-from chronos_assets.platforms.aws.sagemaker.faults import (
-    OutOfReach,
-    Timing,
-    is_gone,
-    is_no_capacity,
-    is_passing,
-    is_refused_stop,
-    is_taken,
-    is_worth_another,
-    patiently,
-    text_of,
-    waits,
-)
+from chronos_assets.platforms.aws.sagemaker.api import JobApi, NoCapacity, Refused, Vanished
+from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, is_worth_another, text_of, waits
 from chronos_assets.platforms.aws.sagemaker.kinds import (
     KINDS,
     RUNNING,
     JobKind,
     Kind,
-    console_url,
     facts_of,
     is_out_of_time,
     is_spot_out_of_time,
-    log_url,
     reason_of,
     status_of,
     step_of,
 )
-from chronos_assets.platforms.aws.sagemaker.limits import (
-    MAX_ATTEMPT,
-    attempt_name,
-    check_name,
-    check_request,
-    job_name_for,
-    tag,
+from chronos_assets.platforms.aws.sagemaker.limits import MAX_ATTEMPT, attempt_name, check_name, job_name_for, tag
+from chronos_assets.platforms.aws.sagemaker.messages import (
+    PlacedS3ContextInjector,
+    PlacedS3MessageReader,
+    S3Place,
+    silent_session,
 )
-from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines
-from chronos_assets.platforms.aws.sagemaker.messages import PlacedS3ContextInjector, PlacedS3MessageReader, S3Place
 
 Request = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
+Usable = Callable[[str, Mapping[str, Any]], bool]
 
 NAMELESS = "a-job"  # stands for the name in a request that the name is made from
 TAIL_LINES = 20
@@ -104,7 +88,7 @@ class _Plan:
     """What `run` was asked for, the same for every attempt."""
 
     context: Any
-    kind: Kind
+    api: JobApi
     base: str
     request: Callable[[str], Mapping[str, Any]]
     extras: Mapping[str, Any] | None
@@ -113,21 +97,26 @@ class _Plan:
     tail: bool
     deadline: float | None
     timeout: float | None
+    usable: Usable
     on_status: Callable[[Mapping[str, Any]], None] | None
+
+    @property
+    def kind(self) -> Kind:
+        return self.api.kind
+
+    @property
+    def word(self) -> str:
+        return self.kind.word
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """An attempt that has ended."""
+    """An attempt that has ended; `found` is how it was come by: created, attached or reused."""
 
     name: str
     description: Mapping[str, Any]
     session: PipesSession
-    found: str  # how it was come by: created, attached, reused
-
-
-class _NoCapacity(Exception):
-    """A job could not be created for want of capacity."""
+    found: str
 
 
 class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
@@ -187,7 +176,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         pipes: bool | None = None,
         tail_logs: bool | None = None,
         timeout: float | None = None,
-        usable: Callable[[str, Mapping[str, Any]], bool] | None = None,
+        usable: Usable | None = None,
         on_status: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> SageMakerInvocation:
         """Run a job to its end, or find the one that an earlier run began.
@@ -217,69 +206,72 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         if speaks and not form.longest_variable:
             raise ValueError(f"a {form.word} can't be told of Pipes: call run() with pipes=False")
         make = request if callable(request) else _always(request)
-        plan = _Plan(
-            context=context,
-            kind=form,
-            base=check_name(
-                name or _name(context, form, make(NAMELESS), data_versions, code_version), form.longest_name
-            ),
-            request=make,
-            extras=extras,
-            tags=self._tags(context, tags or {}),
-            pipes=speaks,
-            tail=not speaks if tail_logs is None else tail_logs,
-            deadline=None if timeout is None else time.monotonic() + timeout,
-            timeout=timeout,
-            on_status=on_status,
+        base = name or _name(context, form, make(NAMELESS), data_versions, code_version)
+        return self._run(
+            _Plan(
+                context=context,
+                api=JobApi(self._client, form, self._timing),
+                base=check_name(base, form.longest_name),
+                request=make,
+                extras=extras,
+                tags=self._tags(context, tags or {}),
+                pipes=speaks,
+                tail=not speaks if tail_logs is None else tail_logs,
+                deadline=None if timeout is None else time.monotonic() + timeout,
+                timeout=timeout,
+                usable=usable or (lambda _name, _description: True),
+                on_status=on_status,
+            )
         )
-        return self._run(plan, usable or (lambda _name, _description: True))
 
     # One attempt after the other
 
-    def _run(self, plan: _Plan, usable: Callable[[str, Mapping[str, Any]], bool]) -> SageMakerInvocation:
+    def _run(self, plan: _Plan) -> SageMakerInvocation:
         pauses = waits(self._timing.capacity_first, self._timing.capacity_most)
         number, tries = 1, 0
         while True:
-            number, found = self._find(plan, number, usable)
+            number, found = self._find(plan, number)
+            name = attempt_name(plan.base, number)
             tries += 1
             try:
-                ended = self._attempt(plan, attempt_name(plan.base, number), found)
-            except _NoCapacity as refused:
+                ended = self._attempt(plan, name, found)
+            except NoCapacity as refused:
                 if tries >= self._attempts:
                     raise dg.Failure(
-                        f"{plan.kind.word} {attempt_name(plan.base, number)} failed: no capacity after {tries} attempts: "
-                        f"{refused}; ask for a higher quota, or set another instance type",
-                        metadata={"attempts": tries},
+                        f"{plan.word} {name} failed: no capacity in {tries} attempts: {refused}; ask for a higher quota, "
+                        "or take another instance type"
                     ) from refused
-                self._pause(plan, next(pauses), f"no capacity: {refused}")
+                self._pause(plan, next(pauses), f"there is no capacity: {refused}")
                 continue
+            except Refused as refused:
+                raise dg.Failure(f"{plan.word} {name} failed: SageMaker refused it: {refused}") from refused
+            except Vanished as gone:
+                raise dg.Failure(f"{plan.word} {name} failed: {gone}") from gone
             if status_of(plan.kind, ended.description) == "Completed":
                 return self._invocation(plan, ended, tries)
-            if not _is_worth_another(plan.kind, ended.description) or tries >= self._attempts:
+            if not _deserves_another(plan.kind, ended.description) or tries >= self._attempts:
                 raise self._failure(plan, ended, tries)
-            self._pause(plan, next(pauses), f"{ended.name}: {reason_of(ended.description)}")
+            self._pause(plan, next(pauses), f"{name} ended: {reason_of(ended.description)}")
             number += 1
 
-    def _find(
-        self, plan: _Plan, number: int, usable: Callable[[str, Mapping[str, Any]], bool]
-    ) -> tuple[int, Mapping[str, Any] | None]:
+    def _find(self, plan: _Plan, number: int) -> tuple[int, Mapping[str, Any] | None]:
         """The first attempt, from `number` on, that runs, has a usable result, or isn't there yet."""
         for candidate in range(number, MAX_ATTEMPT + 1):
             name = attempt_name(plan.base, candidate)
-            found = self._describe(plan.kind, name)
-            if found is None or status_of(plan.kind, found) == "InProgress":
-                return candidate, found
-            if status_of(plan.kind, found) == "Stopping":
-                plan.context.log.info(f"[pipes] {plan.kind.word} {name} of an earlier run is being stopped")
-                found = self._wait_stopped(plan, name)
-            if status_of(plan.kind, found) == "Completed" and usable(name, found):
+            found = plan.api.describe(name)
+            if found is not None and status_of(plan.kind, found) == "Stopping":
+                plan.context.log.info(f"[pipes] {plan.word} {name} of an earlier run is being stopped")
+                found = plan.api.wait_stopped(name)
+            status = found and status_of(plan.kind, found)
+            if found is None or status == "InProgress" or (status == "Completed" and plan.usable(name, found)):
                 return candidate, found
         raise dg.Failure(
-            f"{plan.kind.word} {plan.base}: {MAX_ATTEMPT} attempts at it have failed: look at their logs, and change what "
-            "the job is made from"
+            f"{plan.word} {plan.base} failed: there are {MAX_ATTEMPT} attempts at it already: look at their logs, and "
+            "change what it is made from"
         )
 
     def _attempt(self, plan: _Plan, name: str, found: Mapping[str, Any] | None) -> _Ended:
+        """One attempt, until it has ended."""
         with self._session(plan, name) as (session, reader):
             try:
                 how, first = ("attached", found) if found else self._create(plan, name, session)
@@ -292,8 +284,8 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
                 raise
         if reader is not None and reader.failure is not None:
             raise dg.Failure(
-                f"{plan.kind.word} {name}: its Pipes messages could not be read ({text_of(reader.failure)}); the job goes "
-                "on or has ended, and a retry finds it"
+                f"{plan.word} {name} failed: its messages in S3 could not be read: {text_of(reader.failure)}; a retry "
+                "finds the job and reads them again"
             ) from reader.failure
         return _Ended(name, description, session, how)
 
@@ -302,42 +294,20 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         if plan.pipes:
             request["Environment"] = {**request.get("Environment", {}), **session.get_bootstrap_env_vars()}
         ours = {item["Key"] for item in plan.tags}
-        request["Tags"] = [item for item in request.get("Tags", ()) if item["Key"] not in ours] + list(plan.tags)
+        request["Tags"] = [*(item for item in request.get("Tags", ()) if item["Key"] not in ours), *plan.tags]
         request[plan.kind.name] = name
-        client = self._client("sagemaker")
-        check_request(client.meta.service_model.operation_model(f"Create{plan.kind.api}").input_shape, request)
-        create = getattr(client, plan.kind.operation("create"))
-        how = "created"
-        try:
-            patiently(lambda: create(**request), self._timing)
-        except Exception as error:
-            if is_no_capacity(error):
-                raise _NoCapacity(text_of(error)) from error
-            # Another run was quicker; or our own call, of which only the answer was lost.
-            if not is_taken(error):
-                raise
-            how = "attached"
-        description = patiently(lambda: self._describe_new(plan.kind, name), self._timing)
-        return how, description
-
-    def _describe_new(self, kind: Kind, name: str) -> Mapping[str, Any]:
-        for wait in (*(self._timing.retry_first for _ in range(5)), 0.0):
-            description = self._describe(kind, name)
-            if description is not None:
-                return description
-            time.sleep(wait)
-        raise OutOfReach(f"{kind.word} {name} was created, but can't be described")
-
-    # Waiting
+        created, description = plan.api.create(request)
+        return "created" if created else "attached", description
 
     def _wait(self, plan: _Plan, name: str, description: Mapping[str, Any]) -> Mapping[str, Any]:
-        tail = self._tail(plan, name)
+        """Wait for a job's end; its last description."""
+        tail = plan.api.tail(name, self._show) if plan.tail else None
         pauses = waits(self._timing.poll_first, self._timing.poll_most)
         told = ""
         while True:
             step = step_of(plan.kind, description)
             if step != told:
-                plan.context.log.info(f"[pipes] {plan.kind.word} {name}: {step}")
+                plan.context.log.info(f"[pipes] {plan.word} {name}: {step}")
                 told = step
                 pauses = waits(self._timing.poll_first, self._timing.poll_most)
             if plan.on_status is not None:
@@ -349,129 +319,68 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
                 return description
             if plan.deadline is not None and time.monotonic() > plan.deadline:
                 raise dg.Failure(
-                    f"{plan.kind.word} {name} failed: it was not done after {plan.timeout:g} seconds, and was stopped",
-                    metadata=_metadata(self._urls(plan.kind, name)),
+                    f"{plan.word} {name} failed: it was not done after {plan.timeout:g} seconds, and is stopped",
+                    metadata=_metadata(plan.api.urls(name)),
                 )
             time.sleep(next(pauses))
-            description = self._must_describe(plan.kind, name)
-
-    def _describe(self, kind: Kind, name: str) -> Mapping[str, Any] | None:
-        describe = getattr(self._client("sagemaker"), kind.operation("describe"))
-        try:
-            return patiently(lambda: describe(**{kind.name: name}), self._timing)
-        except Exception as error:
-            if is_gone(error):
-                return None
-            raise
-
-    def _must_describe(self, kind: Kind, name: str) -> Mapping[str, Any]:
-        description = self._describe(kind, name)
-        if description is None:
-            raise dg.Failure(f"{kind.word} {name} failed: it was deleted while it was waited for")
-        return description
-
-    def _tail(self, plan: _Plan, name: str) -> LogTail | None:
-        if not plan.tail:
-            return None
-
-        def emit(line: str) -> None:
-            sys.stdout.write(self._redact(line) + "\n")
-
-        return LogTail(self._client("logs"), plan.kind.group, self._streams(plan.kind, name), emit, self._timing)
-
-    @staticmethod
-    def _streams(kind: Kind, name: str) -> str:
-        """What the names of a job's log streams begin with. A tuning job's training jobs are called after it."""
-        return f"{name}-" if kind.api == "HyperParameterTuningJob" else f"{name}/"
+            description = plan.api.must_describe(name)
 
     def _pause(self, plan: _Plan, seconds: float, why: str) -> None:
-        plan.context.log.warning(f"[pipes] {plan.kind.word}: another attempt in {seconds:.0f} s, since {why}")
+        plan.context.log.warning(f"[pipes] {plan.word}: another attempt in {seconds:.0f} s, since {why}")
         time.sleep(seconds)
-
-    # Stopping
 
     def _give_up(self, plan: _Plan, name: str, error: BaseException) -> None:
         """Stop a job that nobody waits for any more, unless a retry is to find it."""
-        log = plan.context.log
-        if isinstance(error, _NoCapacity) or is_passing(error):
+        log, word = plan.context.log, f"{plan.word} {name}"
+        if isinstance(error, NoCapacity | Refused | Vanished):
             return
         if isinstance(error, OutOfReach):
-            log.warning(f"[pipes] {plan.kind.word} {name} goes on, and a retry of this step finds it: {error}")
+            log.warning(f"[pipes] {word} goes on, and a retry of this step finds it: {error}")
             return
-        interrupted = not isinstance(error, Exception)
-        if interrupted and not self.forward_termination:
-            log.warning(f"[pipes] the run is interrupted; {plan.kind.word} {name} goes on")
+        if not isinstance(error, Exception) and not self.forward_termination:
+            log.warning(f"[pipes] the run is interrupted, and {word} goes on")
             return
         try:
-            if self._describe(plan.kind, name) is None:
+            if plan.api.describe(name) is None:
                 return
-            log.warning(f"[pipes] stopping {plan.kind.word} {name}")
-            self.stop(plan.kind, name)
-            description = self._wait_stopped(plan, name)
-            log.warning(f"[pipes] {plan.kind.word} {name}: {step_of(plan.kind, description)}")
+            log.warning(f"[pipes] stopping {word}")
+            plan.api.stop(name)
+            log.warning(f"[pipes] {word}: {step_of(plan.kind, plan.api.wait_stopped(name))}")
         except Exception as trouble:  # noqa: BLE001 - what led here is raised
             log.error(
-                f"[pipes] {plan.kind.word} {name} could not be stopped ({text_of(trouble)}): stop it at "
-                f"{console_url(plan.kind, self._region, name)}"
+                f"[pipes] {word} could not be stopped ({text_of(trouble)}): stop it at "
+                f"{plan.api.urls(name)['console_url']}"
             )
-
-    def stop(self, kind: Kind, name: str) -> None:
-        """Ask a job to stop; one that has ended, or never was, is fine."""
-        stop = getattr(self._client("sagemaker"), kind.operation("stop"))
-        try:
-            patiently(lambda: stop(**{kind.name: name}), self._timing, seconds=min(self._timing.outage, 120.0))
-        except Exception as error:
-            if not is_refused_stop(error):
-                raise
-
-    def _wait_stopped(self, plan: _Plan, name: str) -> Mapping[str, Any]:
-        until = time.monotonic() + self._timing.stop
-        for wait in waits(self._timing.poll_first / 2, self._timing.poll_most):
-            description = self._must_describe(plan.kind, name)
-            if status_of(plan.kind, description) not in RUNNING:
-                return description
-            if time.monotonic() > until:
-                raise OutOfReach(f"it has not ended {self._timing.stop:g} seconds after it was stopped")
-            time.sleep(wait)
-        raise AssertionError("waits never end")
 
     # What people see
 
     def _tell(self, plan: _Plan, name: str, how: str, description: Mapping[str, Any]) -> None:
-        urls = self._urls(plan.kind, name)
-        plan.context.log.info(
-            f"[pipes] {plan.kind.word} {name}: {how}; log {urls['log_url']}, console {urls['console_url']}"
-        )
+        urls = plan.api.urls(name)
+        plan.context.log.info(f"[pipes] {plan.word} {name}: {how}; log {urls['log_url']}, page {urls['console_url']}")
         if how == "attached":
-            # It is this run's now: whoever looks for jobs whose run is gone must not take it for one.
-            arn = description[plan.kind.arn]
-            patiently(lambda: self._client("sagemaker").add_tags(ResourceArn=arn, Tags=list(plan.tags)), self._timing)
+            # It is this run's now: who looks for jobs whose run is gone must not take it for one.
+            plan.api.tag(str(description[plan.kind.arn]), plan.tags)
 
-    def _urls(self, kind: Kind, name: str) -> dict[str, str]:
-        return {
-            "job_name": name,
-            "console_url": console_url(kind, self._region, name),
-            "log_url": log_url(kind, self._region, name),
-        }
+    def _show(self, line: str) -> None:
+        sys.stdout.write(self._redact(line) + "\n")
 
     def _invocation(self, plan: _Plan, ended: _Ended, tries: int) -> SageMakerInvocation:
         facts = {
-            **self._urls(plan.kind, ended.name),
+            **plan.api.urls(ended.name),
             "job_arn": str(ended.description[plan.kind.arn]),
             **facts_of(plan.kind, ended.description),
             "found": ended.found,
             "attempts": tries,
         }
-        plan.context.log.info(f"[pipes] {plan.kind.word} {ended.name} completed")
         return SageMakerInvocation(ended.session, name=ended.name, description=ended.description, facts=facts)
 
     def _failure(self, plan: _Plan, ended: _Ended, tries: int) -> dg.Failure:
         reason = self._redact(reason_of(ended.description))
         if is_out_of_time(ended.description):
-            reason = f"it ran out of time, which its StoppingCondition sets ({reason})"
+            reason = f"it ran longer than its StoppingCondition allows ({reason})"
         elif status_of(plan.kind, ended.description) == "Stopped" and not is_spot_out_of_time(ended.description):
-            reason = f"it was stopped by somebody else ({reason})"
-        description = f"{plan.kind.word} {ended.name} failed: {reason}"
+            reason = f"it was stopped, not by this run ({reason})"
+        description = f"{plan.word} {ended.name} failed: {reason}"
         if tries > 1:
             description += f" (the last of {tries} attempts)"
         tail = self._last_lines(plan, ended.name)
@@ -479,7 +388,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             description += "\nLast lines of its log:\n" + "\n".join(tail)
         facts = {
             "reason": reason,
-            **self._urls(plan.kind, ended.name),
+            **plan.api.urls(ended.name),
             **facts_of(plan.kind, ended.description),
             "attempts": tries,
         }
@@ -487,24 +396,17 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     def _last_lines(self, plan: _Plan, name: str) -> list[str]:
         try:
-            lines = last_lines(
-                self._client("logs"),
-                plan.kind.group,
-                self._streams(plan.kind, name),
-                self._timing,
-                lines=TAIL_LINES,
-            )
+            return [self._redact(line) for line in plan.api.last_lines(name, TAIL_LINES)]
         except Exception as error:  # noqa: BLE001 - the job's reason counts, not why its log can't be read
             plan.context.log.warning(f"[pipes] the log of {name} could not be read: {text_of(error)}")
             return []
-        return [self._redact(line) for line in lines]
 
     # Parts
 
     @contextmanager
     def _session(self, plan: _Plan, name: str) -> Iterator[tuple[PipesSession, PlacedS3MessageReader | None]]:
         if not plan.pipes:
-            yield _silent_session(plan.context, plan.extras), None
+            yield silent_session(plan.context, plan.extras), None
             return
         place = S3Place(self._bucket, self._prefix, name, plan.kind.longest_variable)
         reader = PlacedS3MessageReader(self._client("s3"), place, self._timing)
@@ -535,32 +437,6 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
             self._made[service] = boto3.client(service)
         return self._made[service]
-
-    @property
-    def _region(self) -> str:
-        return str(self._client("sagemaker").meta.region_name)
-
-
-class _SilentReader(PipesMessageReader):
-    """Of a job that doesn't speak Pipes."""
-
-    @contextmanager
-    def read_messages(self, handler: Any) -> Iterator[Mapping[str, str]]:
-        yield {}
-
-    def no_messages_debug_text(self) -> str:
-        return "The job doesn't speak Pipes."
-
-
-def _silent_session(context: Any, extras: Mapping[str, Any] | None) -> PipesSession:
-    """A session without messages: `open_pipes_session` would warn that there were none."""
-    return PipesSession(
-        context_data=build_external_execution_context_data(context, dict(extras or {})),
-        message_handler=PipesMessageHandler(context, _SilentReader()),
-        context_injector_params={},
-        message_reader_params={},
-        context=context,
-    )
 
 
 def _always(request: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any]]:
@@ -593,7 +469,7 @@ def _asset_and_partition(context: Any) -> tuple[str, str]:
     return asset, span.start if span.start == span.end else f"{span.start}...{span.end}"
 
 
-def _is_worth_another(kind: Kind, description: Mapping[str, Any]) -> bool:
+def _deserves_another(kind: Kind, description: Mapping[str, Any]) -> bool:
     status = status_of(kind, description)
     if status == "Stopped":
         return is_spot_out_of_time(description)

@@ -47,6 +47,10 @@ class Kind:
         words = {"ProcessingJob": "processing_job", "TrainingJob": "training_job", "TransformJob": "transform_job"}
         return f"{verb}_{words.get(self.api, 'hyper_parameter_tuning_job')}"
 
+    def streams(self, name: str) -> str:
+        """What the names of a job's log streams begin with. A tuning job's training jobs are called after it."""
+        return f"{name}-" if self.api == "HyperParameterTuningJob" else f"{name}/"
+
 
 KINDS: Mapping[JobKind, Kind] = {
     "processing": Kind(
@@ -177,10 +181,10 @@ def console_url(kind: Kind, region: str, name: str) -> str:
 def log_url(kind: Kind, region: str, name: str) -> str:
     """Page of a job's log streams in CloudWatch's console, which escapes what it has in its fragment twice."""
     group = kind.group.replace("/", "$252F")
-    separator = "-" if kind.api == "HyperParameterTuningJob" else "$252F"  # a trial's name begins with its search's
+    streams = kind.streams(name).replace("/", "$252F")
     return (
         f"{_console(region)}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{group}"
-        f"$3FlogStreamNameFilter$3D{name}{separator}"
+        f"$3FlogStreamNameFilter$3D{streams}"
     )
 
 

@@ -23,7 +23,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dagster import PipesContextInjector, PipesMessageReader
+from dagster import PipesContextInjector, PipesMessageReader, PipesSession
+from dagster._core.pipes.context import PipesMessageHandler, build_external_execution_context_data
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, encode_param
 
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, code_of, is_passing, waits
@@ -169,3 +170,23 @@ class PlacedS3MessageReader(PipesMessageReader):
             if code_of(error) in _ABSENT:
                 return None
             raise
+
+
+class _SilentReader(PipesMessageReader):
+    @contextmanager
+    def read_messages(self, handler: Any) -> Iterator[Mapping[str, str]]:
+        yield {}
+
+    def no_messages_debug_text(self) -> str:
+        return "The job doesn't speak Pipes."
+
+
+def silent_session(context: Any, extras: Mapping[str, Any] | None) -> PipesSession:
+    """The session of a job that doesn't speak Pipes: `open_pipes_session` would warn that there were no messages."""
+    return PipesSession(
+        context_data=build_external_execution_context_data(context, dict(extras or {})),
+        message_handler=PipesMessageHandler(context, _SilentReader()),
+        context_injector_params={},
+        message_reader_params={},
+        context=context,
+    )

@@ -1,6 +1,5 @@
 """Requests for small jobs."""
 
-
 ROLE = "arn:aws:iam::123456789012:role/jobs"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/image:1"
 SPEAKER = ("python", "-m", "chronos_assets_tests.platforms.aws.sagemaker.speaker")
@@ -36,5 +35,3 @@ def training(command=SPEAKER, *, spot=False, **environment):
         "Environment": environment,
         **({"EnableManagedSpotTraining": True} if spot else {}),
     }
-
-

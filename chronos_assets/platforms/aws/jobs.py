@@ -1,0 +1,253 @@
+"""Runs workloads as SageMaker processing jobs.
+
+Belongs here: what a workload is given in S3, and fetching what it left. Does not belong here: the life of a job
+(`sagemaker.client`), the request for one (`processing_request`), what a workload does.
+
+A job's name is a digest of what is made, the versions of its inputs, the code and the parameters. A run that was killed
+finds its job again, running or completed, and its results, until they are published: then they are removed, and who asks
+for the same once more gets a new attempt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
+from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient, SageMakerInvocation
+from chronos_assets.platforms.aws.sagemaker.faults import Timing
+from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
+from chronos_assets.platforms.aws.sagemaker.messages import S3Place
+from chronos_assets.platforms.aws.tags import PREFIX
+from chronos_assets.platforms.base import JobRequest, JobResult, StoreError, check_key
+from chronos_assets.platforms.local.processes import LockedFolder, lock_folder
+from chronos_assets.platforms.notice import redact
+from chronos_assets.workloads.contract import MESSAGES_CHANNEL, host_order
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.store import S3Store
+    from chronos_assets.settings import AwsSettings
+
+JOBS_KEY, PIPES_KEY = ".jobs", ".pipes"
+STARTING_SECONDS = 3600.0  # what a job may wait for its instance, beside its own time
+CONCURRENCY = 8  # files fetched at once
+
+
+def pipes_client(
+    clients: AwsClients, store: S3Store, settings: AwsSettings, *, code_location: str, timing: Timing | None = None
+) -> PipesSageMakerClient:
+    """The client of SageMaker's jobs, whose Pipes lie in the store."""
+    return PipesSageMakerClient(
+        bucket=store.bucket,
+        prefix=store.object_key(PIPES_KEY),
+        clients=clients,
+        code_location=code_location,
+        tag_prefix=PREFIX.rstrip(":"),
+        attempts=settings.job_attempts,
+        redact=redact,
+        timing=timing,
+    )
+
+
+class SageMakerJobs:
+    """AWS's `Jobs`.
+
+    Args:
+        clients: of the account.
+        store: where inputs and results lie.
+        settings: role, image, instances, VPC, key, times.
+        code_location: what jobs are tagged with.
+        timing: every wait.
+        busy_seconds: how long to wait for another run of the same job on this machine.
+    """
+
+    def __init__(
+        self,
+        clients: AwsClients,
+        store: S3Store,
+        settings: AwsSettings,
+        *,
+        code_location: str,
+        timing: Timing | None = None,
+        busy_seconds: float = 60.0,
+    ) -> None:
+        self._clients = clients
+        self._store = store
+        self._settings = settings
+        self._code_location = code_location
+        self._busy_seconds = busy_seconds
+        self._client = pipes_client(clients, store, settings, code_location=code_location, timing=timing)
+
+    def run(self, context: Any, request: JobRequest) -> JobResult:
+        """See `Jobs.run`."""
+        self._check_settings(request)
+        sources = {channel: self._source(request, channel) for channel in request.inputs}
+        name = job_name_for(
+            request.name,
+            data_versions={channel: source.version for channel, source in sources.items()},
+            code_version=f"{version('chronos-assets')} {self._settings.image}",
+            parameters=[self._code_location, self._store.url, request.workload, dict(request.parameters)],
+        )
+        staging = lock_folder(self._store.scratch / "jobs" / name, "job", seconds=self._busy_seconds)
+        try:
+            self._lay_out(name, request, sources)
+            done = self._run(context, name, request, sources)
+            return self._result(context, name, request, done, staging)
+        except LimitError as error:
+            staging.close()
+            raise dg.Failure(f"{request.workload} job {name} failed: {error}") from error
+        except BaseException:
+            staging.close()
+            raise
+
+    def _check_settings(self, request: JobRequest) -> None:
+        needed = {"CHRONOS_SAGEMAKER_ROLE": self._settings.role, "CHRONOS_SAGEMAKER_IMAGE": self._settings.image}
+        missing = [name for name, value in needed.items() if not value]
+        if missing:
+            raise dg.Failure(
+                f"{request.workload} job {request.name} failed: {' and '.join(missing)} not set: `chronos-assets doctor` "
+                "says to what"
+            )
+
+    def _source(self, request: JobRequest, channel: str) -> Source:
+        """What an input channel reads: the version that is shown now."""
+        key = request.inputs[channel]
+        while True:
+            shown = self._store.shown(key)
+            if shown is None:
+                raise dg.Failure(
+                    f"job {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
+                    "materialize the asset that makes it"
+                )
+            uri = self._store.snapshot_uri(key)
+            # Published anew between the two: a name must not stand for another version than the one that is read.
+            if self._store.shown(key) == shown:
+                break
+        if channel != request.sharded:
+            return Source(shown, uri)
+        prefix = uri.removeprefix(f"{self._store.url}/").rstrip("/")
+        names = sorted(info.key.removeprefix(f"{prefix}/") for info in self._store.list(prefix))
+        return Source(shown, uri, tuple(names))
+
+    def _lay_out(self, name: str, request: JobRequest, sources: Mapping[str, Source]) -> None:
+        """Write what the job is given, the same for every attempt."""
+        folder = f"{JOBS_KEY}/{name}"
+        self._put_json(f"{folder}/parameters/parameters.json", request.parameters)
+        if instances_for(request, sources, self._settings) > 1:
+            source = sources[request.sharded]
+            self._put_json(f"{folder}/dealt/{request.sharded}.json", source.manifest(source.parts))
+            self._put_json(f"{folder}/shared/{request.sharded}.json", source.manifest(source.rest))
+
+    def _put_json(self, key: str, document: Any) -> None:
+        self._store.put(key, json.dumps(document, ensure_ascii=False, allow_nan=False).encode())
+
+    def _run(self, context: Any, name: str, request: JobRequest, sources: Mapping[str, Source]) -> SageMakerInvocation:
+        def of_attempt(attempt: str) -> Mapping[str, Any]:
+            return processing_job(
+                request,
+                folder=self._store.object_uri(f"{JOBS_KEY}/{name}"),
+                attempt=attempt,
+                sources=sources,
+                region=str(self._clients("sagemaker").meta.region_name),
+                settings=self._settings,
+            )
+
+        def is_there(attempt: str, _description: Mapping[str, Any]) -> bool:
+            return self._store.exists(self._first_message(attempt)) and (
+                not request.outputs or any(True for _ in self._left(name, attempt))
+            )
+
+        return self._client.run(
+            context=context,
+            kind="processing",
+            request=of_attempt,
+            name=name,
+            tags=dict(self._settings.tags),
+            timeout=self._settings.job_seconds + STARTING_SECONDS,
+            usable=is_there,
+        )
+
+    def _first_message(self, attempt: str) -> str:
+        """Store key of the first messages of an attempt: what is removed before all else, once its results are published."""
+        place = S3Place(self._store.bucket, self._store.object_key(PIPES_KEY), attempt)
+        return place.key("1.json").removeprefix(f"{self._store.prefix}/" if self._store.prefix else "")
+
+    def _left(self, name: str, attempt: str) -> Iterator[str]:
+        """Store keys of the files that an attempt left."""
+        return (info.key for info in self._store.list(f"{JOBS_KEY}/{name}/output/{attempt}"))
+
+    def _result(
+        self, context: Any, name: str, request: JobRequest, done: SageMakerInvocation, staging: LockedFolder
+    ) -> JobResult:
+        root = self._store.scratch / "jobs" / name
+        self._fetch(name, done.name, root)
+        cluster = done.description["ProcessingResources"]["ClusterConfig"]
+        several = int(cluster["InstanceCount"]) > 1
+        instances = _instances(root, request.outputs) if several else ()
+        for channel in request.outputs:
+            for part in instances or ("",):
+                (root / channel / part).mkdir(parents=True, exist_ok=True)
+        messages = (*done.get_custom_messages(), *_messages(root / MESSAGES_CHANNEL))
+
+        def remove() -> None:
+            try:
+                self._store.delete(self._first_message(done.name))
+                self._store.delete_all([info.key for info in self._store.list(f"{JOBS_KEY}/{name}")])
+            except StoreError as error:
+                context.log.warning(f"what {done.name} left stays until the bucket's rules remove it: {error}")
+
+        return JobResult(
+            outputs={channel: root / channel for channel in request.outputs},
+            messages=messages,
+            seconds=float(done.facts.get("seconds", 0.0)),
+            files=_Files(staging, remove),
+            instances=instances,
+            facts=done.facts,
+        )
+
+    def _fetch(self, name: str, attempt: str, root: Path) -> None:
+        prefix = f"{JOBS_KEY}/{name}/output/{attempt}/"
+
+        def fetch(key: str) -> None:
+            target = root / check_key(key.removeprefix(prefix))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # of a run that was killed
+            self._store.download(key, target)
+
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            list(pool.map(fetch, self._left(name, attempt)))
+
+
+class _Files:
+    """What a finished job left, here and in the bucket."""
+
+    def __init__(self, staging: LockedFolder, remove: Callable[[], None]) -> None:
+        self._staging = staging
+        self._remove = remove
+        self._open = True
+
+    def close(self, *, keep: bool = False) -> None:
+        """See `JobFiles.close`."""
+        if self._open and not keep:
+            self._remove()
+        self._open = False
+        self._staging.close(keep=keep)
+
+
+def _instances(root: Path, outputs: Sequence[str]) -> tuple[str, ...]:
+    """Names of the instances that left parts of the outputs."""
+    found = {path.name for channel in outputs if (root / channel).is_dir() for path in (root / channel).iterdir()}
+    return tuple(sorted(found, key=host_order))
+
+
+def _messages(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """What instances that Dagster didn't listen to had to say, in their order."""
+    for path in sorted(folder.glob("*.jsonl"), key=lambda path: host_order(path.stem)):
+        yield from (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line)

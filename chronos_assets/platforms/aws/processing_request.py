@@ -1,0 +1,169 @@
+"""A workload as a request for a SageMaker processing job: pure functions, no call is made here.
+
+Belongs here: which field says what, what the job sees where, how inputs are dealt out. Does not belong here: sending it and
+fetching what it left (`jobs.py`), what a container does (`workloads.contract`).
+
+Below `<store>/.jobs/<name>/`, where `<name>` is that of the job's first attempt:
+
+```
+parameters/parameters.json    the workload's parameters
+dealt/<channel>.json          an input's objects that are dealt out over the instances, as a manifest of SageMaker's
+shared/<channel>.json         those of its objects that every instance gets
+output/<attempt>/<channel>/   what an attempt left
+```
+
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateProcessingJob.html
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProcessingS3Input.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.platforms.aws.tuning_request import has_local_disk
+from chronos_assets.workloads.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.base import JobRequest
+    from chronos_assets.settings import AwsSettings
+
+WORKLOADS = "chronos_assets.workloads"
+ON_TRAINING_INSTANCES = frozenset({"evaluate", "zero_shot"})  # they forecast with models of any size
+PART = "part-"  # what the names of objects begin with that are dealt out
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input channel.
+
+    Attributes:
+        version: name of the version that is read.
+        uri: its S3 prefix, with a slash at its end.
+        objects: names below it, where some of them are dealt out; empty: every instance gets all.
+    """
+
+    version: str
+    uri: str
+    objects: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The objects that are dealt out."""
+        return tuple(name for name in self.objects if name.startswith(PART))
+
+    @property
+    def rest(self) -> tuple[str, ...]:
+        """The objects that every instance gets."""
+        return tuple(name for name in self.objects if not name.startswith(PART))
+
+    def manifest(self, names: Sequence[str]) -> list[Any]:
+        """SageMaker's list of objects."""
+        return [{"prefix": self.uri}, *names]
+
+
+def instances_for(request: JobRequest, sources: Mapping[str, Source], settings: AwsSettings) -> int:
+    """How many instances a job gets: none that would have nothing to do."""
+    if not request.sharded:
+        return 1
+    return max(1, min(settings.forecast_instances, len(sources[request.sharded].parts)))
+
+
+def processing_job(
+    request: JobRequest,
+    *,
+    folder: str,
+    attempt: str,
+    sources: Mapping[str, Source],
+    region: str,
+    settings: AwsSettings,
+) -> dict[str, Any]:
+    """The CreateProcessingJob request of an attempt, without its name.
+
+    Args:
+        folder: S3 URL of the job's folder.
+        attempt: name of the attempt.
+        sources: input channel -> what it reads.
+        region: where it runs.
+    """
+    instances = instances_for(request, sources, settings)
+    on_training = request.workload in ON_TRAINING_INSTANCES
+    instance_type = settings.training_instance if on_training else settings.data_instance
+    inputs = [_input("parameters", f"{folder}/parameters/", "processing/input/parameters")]
+    for channel, source in sources.items():
+        path = f"processing/input/{channel}"
+        if instances > 1 and channel == request.sharded:
+            inputs.append(_input(channel, f"{folder}/dealt/{channel}.json", path, "ManifestFile", "ShardedByS3Key"))
+            if source.rest:
+                shared = f"processing/shared/{channel}"
+                inputs.append(_input(f"{channel}-shared", f"{folder}/shared/{channel}.json", shared, "ManifestFile"))
+        else:
+            inputs.append(_input(channel, source.uri, path))
+    channels = [*request.outputs, *([MESSAGES_CHANNEL] if instances > 1 else [])]
+    return {
+        "RoleArn": settings.role,
+        "AppSpecification": {
+            "ImageUri": settings.image,
+            "ContainerEntrypoint": ["python", "-m", WORKLOADS],
+            "ContainerArguments": [request.workload],
+        },
+        "ProcessingResources": {
+            "ClusterConfig": {
+                "InstanceType": instance_type,
+                "InstanceCount": instances,
+                "VolumeSizeInGB": settings.volume_gb,
+                **(
+                    {"VolumeKmsKeyId": settings.kms_key}
+                    if settings.kms_key and not has_local_disk(instance_type)
+                    else {}
+                ),
+            }
+        },
+        "ProcessingInputs": inputs,
+        "ProcessingOutputConfig": {
+            "Outputs": [_output(channel, f"{folder}/output/{attempt}/{channel}") for channel in channels],
+            **({"KmsKeyId": settings.kms_key} if settings.kms_key else {}),
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": settings.job_seconds},
+        # SageMaker tells a processing job's container neither.
+        "Environment": {"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
+        **(
+            {
+                "NetworkConfig": {
+                    "VpcConfig": {
+                        "Subnets": list(settings.subnets),
+                        "SecurityGroupIds": list(settings.security_groups),
+                    }
+                }
+            }
+            if settings.subnets
+            else {}
+        ),
+    }
+
+
+def _input(
+    name: str, uri: str, path: str, data_type: str = "S3Prefix", distribution: str = "FullyReplicated"
+) -> dict[str, Any]:
+    return {
+        "InputName": name,
+        "S3Input": {
+            "S3Uri": uri,
+            "LocalPath": f"{DEFAULT_ROOT}/{path}",
+            "S3DataType": data_type,
+            "S3InputMode": "File",
+            "S3DataDistributionType": distribution,
+        },
+    }
+
+
+def _output(channel: str, uri: str) -> dict[str, Any]:
+    return {
+        "OutputName": channel,
+        "S3Output": {
+            "S3Uri": uri,
+            "LocalPath": f"{DEFAULT_ROOT}/processing/output/{channel}",
+            "S3UploadMode": "EndOfJob",
+        },
+    }
