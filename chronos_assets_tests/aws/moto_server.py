@@ -25,6 +25,7 @@ from unittest import mock
 
 import boto3
 from botocore.config import Config
+from moto.athena.responses import AthenaResponse
 from moto.core.base_backend import BackendDict
 from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import camelcase_to_underscores
@@ -34,6 +35,7 @@ from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets_tests.aws import (
+    athena_backend,
     sagemaker_endpoints,
     sagemaker_jobs,
     sagemaker_packages,
@@ -99,9 +101,15 @@ class AwsServer:
             self._hang_in(SageMakerResponse, camelcase_to_underscores(operation), self._method(function))
         for operation, answer in sagemaker_endpoints.RUNTIME_OPERATIONS:
             self._hang_in(SageMakerRuntimeResponse, camelcase_to_underscores(operation), self._runtime_method(answer))
+        self.extend(AthenaResponse, athena_backend.operations(self._cloud.s3, self._folder / "athena"))
         # An error that a service's model doesn't list (throttling, a validation) is no reason for a warning.
         self._patches.enter_context(mock.patch("moto.core.errors.warn"))
         self._hang_in(BaseResponse, "call_action", self._guarded(BaseResponse.call_action))
+
+    def extend(self, response_class: type, operations: Mapping[str, Callable[[Any], Any]]) -> None:
+        """Hang methods of other services into moto until `stop`: operation (`StartQueryExecution`) -> method of the class."""
+        for operation, method in operations.items():
+            self._hang_in(response_class, camelcase_to_underscores(operation), method)
 
     def stop(self) -> None:
         """End what runs, restore moto, listen no more."""

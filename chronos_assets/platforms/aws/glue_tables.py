@@ -1,0 +1,226 @@
+"""The SQL tables as Glue has them: documents for CreateTable and UpdateTable, made from what the store shows.
+
+Belongs here: where each table's Parquet is, its columns, the partition projection, the views' text. Does not belong here:
+calls (`tables.py`); what the columns mean (`platforms.table_columns`).
+
+- `train_shards` is the version of the dataset that is shown, so that a refresh switches from one to the next at once.
+  `train` is a view over it: SQL has NULL for what is missing, where the files have NaN, which would spoil every sum.
+- `forecast_history` and `accuracy` have a folder for each partition, under stable names. Athena works out the partitions
+  from `as_of`'s format (partition projection), so that a new one is there without a call. Their type is `date`, from
+  the first partition on to tomorrow: `injected` would refuse queries without a WHERE, `enum` would need a call for each
+  partition. It counts in hours for hourly keys, else in days, which hits weekly and monthly keys too; a folder that isn't
+  there costs one listing request and is no error.
+- Glue has names in lower case. Parquet columns are found by name, whatever their case.
+
+https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.platforms.table_columns import (
+    COMMENTS,
+    accuracy_columns,
+    column_comment,
+    forecast_columns,
+    forecast_type_names,
+    in_order,
+    train_columns,
+    view_keys,
+    view_sql,
+)
+from chronos_assets.timeseries.shards import MANIFEST, Manifest
+from chronos_assets.timeseries.sql import identifier
+
+if TYPE_CHECKING:
+    from chronos_assets.params import ForecastParams
+    from chronos_assets.platforms.aws.store import S3Store
+
+DATASET_KEY = "dataset/target_time_series"
+SHARDS = "train_shards"
+VIEW = "forecast_vs_history"
+
+# Which store a table is of, so that two of them can't take each other's tables away.
+STORE_PARAMETER = "chronos-assets.store"
+
+_GLUE_TYPES = {
+    "VARCHAR": "string",
+    "TIMESTAMP": "timestamp",
+    "DOUBLE": "double",
+    "BOOLEAN": "boolean",
+    "BIGINT": "bigint",
+}
+_SHARDS_COMMENT = "Files of the table train: NaN where it has NULL"
+_PARQUET = "org.apache.hadoop.hive.ql.io.parquet"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the store shows.
+
+    Attributes:
+        url: of the store.
+        shards: `s3://` prefix of the dataset's version; of an empty folder if there is none.
+        forecast: `s3://` prefix of the current forecast's partition; of an empty folder if there is none.
+        first: key of the first partition; empty if there is none.
+        train, current, history, accuracy: column -> type (DuckDB's name) of the tables' files.
+    """
+
+    url: str
+    shards: str
+    forecast: str
+    first: str
+    train: Mapping[str, str]
+    current: Mapping[str, str]
+    history: Mapping[str, str]
+    accuracy: Mapping[str, str]
+
+
+def read_contents(store: S3Store, params: ForecastParams) -> Contents:
+    """Look at what is published; what isn't yet has the columns that are to come."""
+    history = {name.removeprefix("as_of="): manifest for name, _, manifest in store.manifests("history")}
+    scored = [name.removeprefix("as_of=") for name, _, _ in store.manifests("accuracy")]
+    try:
+        dataset = Manifest.from_json(store.read(DATASET_KEY, MANIFEST))
+        shards, dimensions = store.snapshot_uri(DATASET_KEY), dataset.dimensions
+    except FileNotFoundError:
+        shards, dimensions = f"{store.url}/{DATASET_KEY}/none/", params.dimensions
+    to_come = forecast_columns(params.dimensions, forecast_type_names(params))
+    shown = current_manifest(store)
+    of_scored = [history[key]["dimensions"] for key in scored if key in history] or [params.dimensions]
+    return Contents(
+        url=store.url,
+        shards=shards,
+        forecast=f"{store.url}/history/as_of={shown['as_of'] if shown else 'none'}/",
+        first=min([*history, *scored], default=""),
+        train=train_columns(dimensions),
+        current=columns_of(shown) if shown else to_come,
+        history=_united([columns_of(history[key]) for key in sorted(history)] or [to_come]),
+        accuracy=_united(accuracy_columns(names) for names in of_scored),
+    )
+
+
+def current_manifest(store: S3Store) -> dict[str, Any] | None:
+    """Manifest of the current forecast; None if none is published."""
+    try:
+        return json.loads(store.read("forecast", "manifest.json"))
+    except FileNotFoundError:
+        return None
+
+
+def columns_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Column -> type of the forecast that a manifest is of."""
+    return forecast_columns(manifest["dimensions"], manifest["columns"])
+
+
+def _united(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Columns of partitions that may have been made with other parameters: the table has all of them."""
+    types = {name: kind for table in tables for name, kind in table.items()}
+    return {name: types[name] for name in in_order(types)}
+
+
+def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
+    """Every table and view, in an order in which each finds what it is over."""
+    yield _table(contents, SHARDS, contents.train, contents.shards)
+    yield _table(contents, "forecast", contents.current, contents.forecast)
+    for name, columns, folder in (
+        ("forecast_history", contents.history, "history"),
+        ("accuracy", contents.accuracy, "accuracy"),
+    ):
+        location = f"{contents.url}/{folder}/"
+        yield _table(contents, name, columns, location) | {
+            "PartitionKeys": [_column(name, "as_of", "VARCHAR")],
+            "Parameters": {**_parameters(contents), **projection(location, contents.first)},
+        }
+    train = list(contents.train)
+    yield _view(contents, database, "train", contents.train, _train_sql(train))
+    yield _view(
+        contents, database, VIEW, _view_columns(train, list(contents.current)), view_sql(train, list(contents.current))
+    )
+
+
+def projection(location: str, first: str) -> dict[str, str]:
+    """Properties by which Athena works out the partitions of a table.
+
+    Args:
+        location: of the table.
+        first: key of the first partition; empty while there is none.
+    """
+    hourly = ":" in first
+    end = "NOW+1HOURS" if hourly else "NOW+1DAYS"
+    return {
+        "projection.enabled": "true",
+        "projection.as_of.type": "date",
+        "projection.as_of.format": "yyyy-MM-dd-HH:mm" if hourly else "yyyy-MM-dd",
+        "projection.as_of.range": f"{first or 'NOW'},{end}",
+        "projection.as_of.interval": "1",
+        "projection.as_of.interval.unit": "HOURS" if hourly else "DAYS",
+        "storage.location.template": f"{location}as_of=${{as_of}}/",
+    }
+
+
+def _table(contents: Contents, name: str, columns: Mapping[str, str], location: str) -> dict[str, Any]:
+    """A table over Parquet files."""
+    return {
+        "Name": name,
+        "Description": COMMENTS[name][0] if name in COMMENTS else _SHARDS_COMMENT,
+        "TableType": "EXTERNAL_TABLE",
+        "Parameters": _parameters(contents),
+        "PartitionKeys": [],
+        "StorageDescriptor": {
+            "Columns": [_column("train" if name == SHARDS else name, column, kind) for column, kind in columns.items()],
+            "Location": location,
+            "InputFormat": f"{_PARQUET}.MapredParquetInputFormat",
+            "OutputFormat": f"{_PARQUET}.MapredParquetOutputFormat",
+            "SerdeInfo": {"SerializationLibrary": f"{_PARQUET}.serde.ParquetHiveSerDe"},
+        },
+    }
+
+
+def _parameters(contents: Contents) -> dict[str, str]:
+    return {"EXTERNAL": "TRUE", "classification": "parquet", STORE_PARAMETER: contents.url}
+
+
+def _column(table: str, name: str, kind: str) -> dict[str, str]:
+    return {"Name": name.lower(), "Type": _GLUE_TYPES[kind], "Comment": column_comment(table, name)}
+
+
+def _train_sql(columns: Sequence[str]) -> str:
+    shown = ", ".join(
+        "CASE WHEN is_nan(target) THEN NULL ELSE target END AS target" if name == "target" else identifier(name)
+        for name in columns
+    )
+    return f"SELECT {shown} FROM {SHARDS}"  # noqa: S608 - quoted names
+
+
+def _view_columns(train: Sequence[str], forecast: Sequence[str]) -> dict[str, str]:
+    keys = dict.fromkeys(view_keys(train, forecast), "VARCHAR")
+    return {**keys, "timestamp": "TIMESTAMP", "type": "VARCHAR", "value": "DOUBLE"}
+
+
+def _view(contents: Contents, database: str, name: str, columns: Mapping[str, str], sql: str) -> dict[str, Any]:
+    """A view as Athena's own CREATE VIEW leaves it in Glue; through Glue it needs no query, and has comments."""
+    document = {
+        "originalSql": sql,
+        "catalog": "awsdatacatalog",
+        "schema": database,
+        "columns": [{"name": column.lower(), "type": kind.lower()} for column, kind in columns.items()],
+    }
+    return {
+        "Name": name,
+        "Description": COMMENTS[name][0],
+        "TableType": "VIRTUAL_VIEW",
+        "Parameters": {"presto_view": "true", "comment": "Presto View", STORE_PARAMETER: contents.url},
+        "PartitionKeys": [],
+        "ViewOriginalText": f"/* Presto View: {base64.b64encode(json.dumps(document).encode()).decode()} */",
+        "ViewExpandedText": "/* Presto View */",
+        "StorageDescriptor": {
+            "Columns": [_column(name, column, kind) for column, kind in columns.items()],
+            "SerdeInfo": {"Name": "-", "SerializationLibrary": "-"},
+        },
+    }

@@ -1,0 +1,117 @@
+"""The forecast in QuickSight: an Athena data source, and a data set over the view `forecast_vs_history`.
+
+Belongs here: both of them, made or brought up to date, owned by the principal of the settings. Does not belong here: the
+view itself (`glue_tables.py`); analyses, which people make.
+
+Their ids are made from the database's name, so that a repetition finds them. The data set queries Athena directly, without
+a copy in SPICE that would have to be refreshed and is paid for.
+
+https://docs.aws.amazon.com/quicksight/latest/APIReference/API_CreateDataSet.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.clients import AwsClients
+    from chronos_assets.settings import AwsSettings
+
+# The two sets of actions that QuickSight calls an owner's; it takes no others.
+SOURCE_ACTIONS = (
+    "DescribeDataSource",
+    "DescribeDataSourcePermissions",
+    "PassDataSource",
+    "UpdateDataSource",
+    "DeleteDataSource",
+    "UpdateDataSourcePermissions",
+)
+SET_ACTIONS = (
+    "DescribeDataSet",
+    "DescribeDataSetPermissions",
+    "PassDataSet",
+    "DescribeIngestion",
+    "ListIngestions",
+    "UpdateDataSet",
+    "DeleteDataSet",
+    "CreateIngestion",
+    "CancelIngestion",
+    "UpdateDataSetPermissions",
+)
+
+_TYPES = {"string": "STRING", "timestamp": "DATETIME", "double": "DECIMAL"}
+
+
+def publish_data_set(clients: AwsClients, settings: AwsSettings, name: str, view: Mapping[str, Any]) -> None:
+    """Make the data source and the data set, or bring them up to date.
+
+    Args:
+        clients: of the account and the region in which QuickSight is.
+        settings: `quicksight_principal` becomes the owner.
+        name: of the dataset group, for people.
+        view: the view as Glue has it.
+    """
+    quicksight = clients("quicksight")
+    account = clients("sts").get_caller_identity()["Account"]
+    identity = settings.glue_database.replace("_", "-")
+    source = {
+        "AwsAccountId": account,
+        "DataSourceId": identity,
+        "Name": f"{name} (Athena)"[:128],
+        "DataSourceParameters": {"AthenaParameters": {"WorkGroup": settings.athena_workgroup}},
+    }
+    arn = _made(
+        quicksight,
+        lambda: quicksight.create_data_source(
+            **source, Type="ATHENA", Permissions=_owned(settings.quicksight_principal, SOURCE_ACTIONS)
+        ),
+        lambda: quicksight.update_data_source(**source),
+        lambda: quicksight.update_data_source_permissions(
+            AwsAccountId=account,
+            DataSourceId=identity,
+            GrantPermissions=_owned(settings.quicksight_principal, SOURCE_ACTIONS),
+        ),
+    )
+    columns = view["StorageDescriptor"]["Columns"]
+    data_set = {
+        "AwsAccountId": account,
+        "DataSetId": identity,
+        "Name": f"{name}: forecast and history"[:128],
+        "ImportMode": "DIRECT_QUERY",
+        "PhysicalTableMap": {
+            "view": {
+                "RelationalTable": {
+                    "DataSourceArn": arn,
+                    "Catalog": "AwsDataCatalog",
+                    "Schema": settings.glue_database,
+                    "Name": view["Name"],
+                    "InputColumns": [{"Name": column["Name"], "Type": _TYPES[column["Type"]]} for column in columns],
+                }
+            }
+        },
+    }
+    _made(
+        quicksight,
+        lambda: quicksight.create_data_set(**data_set, Permissions=_owned(settings.quicksight_principal, SET_ACTIONS)),
+        lambda: quicksight.update_data_set(**data_set),
+        lambda: quicksight.update_data_set_permissions(
+            AwsAccountId=account,
+            DataSetId=identity,
+            GrantPermissions=_owned(settings.quicksight_principal, SET_ACTIONS),
+        ),
+    )
+
+
+def _made(quicksight: Any, create: Callable[[], Any], update: Callable[[], Any], grant: Callable[[], Any]) -> str:
+    """Create a resource, or update the one that is there and grant it to the principal; its ARN."""
+    try:
+        return create()["Arn"]
+    except quicksight.exceptions.ResourceExistsException:
+        arn = update()["Arn"]
+        grant()
+        return arn
+
+
+def _owned(principal: str, actions: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [{"Principal": principal, "Actions": [f"quicksight:{action}" for action in actions]}]

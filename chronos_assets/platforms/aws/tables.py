@@ -1,0 +1,178 @@
+"""SQL tables over the store's files in AWS: a Glue database, queried through Athena.
+
+Belongs here: bringing the database up to date, and questions to it. Does not belong here: what the tables look like
+(`glue_tables.py`), how a query is run (`athena.py`).
+
+No data are copied: a refresh writes the tables' descriptions, each in one atomic call, and only those that changed.
+Whoever queries meanwhile sees a table as it was or as it is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any, cast
+
+from chronos_assets.platforms.aws.athena import Athena, Timing
+from chronos_assets.platforms.aws.glue_tables import (
+    STORE_PARAMETER,
+    VIEW,
+    columns_of,
+    current_manifest,
+    read_contents,
+    table_inputs,
+)
+from chronos_assets.platforms.aws.quicksight import publish_data_set
+from chronos_assets.platforms.base import Store, StoreError
+from chronos_assets.platforms.table_columns import TABLES
+from chronos_assets.timeseries.query import SUGGESTIONS, ask, check_question
+
+if TYPE_CHECKING:
+    from chronos_assets.params import ForecastParams
+    from chronos_assets.platforms.aws.clients import AwsClients
+    from chronos_assets.platforms.aws.store import S3Store
+    from chronos_assets.settings import AwsSettings
+
+_CANDIDATES = 200  # items that are compared here with an unknown one
+_DEFAULT_TIMING = Timing()
+
+
+class AthenaTables:
+    """`Tables` in a Glue database."""
+
+    def __init__(self, clients: AwsClients, settings: AwsSettings, *, timing: Timing = _DEFAULT_TIMING) -> None:
+        self._clients = clients
+        self._settings = settings
+        self._athena = Athena(clients, settings.glue_database, settings.athena_workgroup, timing)
+
+    def place(self, store: Store) -> str:
+        """See `Tables.place`: the database's name."""
+        with self._explained():
+            table = self._table(VIEW)
+        return self._settings.glue_database if table and _owner(table) == store.url else ""
+
+    def refresh(self, store: Store, params: ForecastParams) -> dict[str, int]:
+        """Bring the tables up to date with the store; rows of each, and of the view, as Athena counts them.
+
+        What does not exist yet gives empty tables with the same columns. Counting shows that each table can be read.
+
+        Raises:
+            StoreError: Glue or Athena refuse, the tables are those of another store, or can't be read.
+        """
+        contents = read_contents(cast("S3Store", store), params)
+        with self._explained():
+            self._make_database()
+            for wanted in table_inputs(contents, self._settings.glue_database):
+                self._bring(wanted)
+            if self._settings.quicksight_principal:
+                publish_data_set(self._clients, self._settings, params.dataset_group, self._table(VIEW) or {})
+        counts = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM {table}" for table in TABLES)  # noqa: S608 - constants
+        return {str(table): int(rows) for table, rows in self._athena.rows(counts)}
+
+    def query(
+        self,
+        store: Store,
+        item_id: str,
+        *,
+        dimensions: Mapping[str, str],
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> dict[str, Any]:
+        """See `Tables.query`."""
+        check_question(item_id, dimensions, start, end)
+        manifest = current_manifest(cast("S3Store", store))
+        if manifest is None:
+            raise FileNotFoundError(f"there is no forecast in {store.url}")
+        table = _AthenaForecast(self._athena, list(columns_of(manifest)))
+        return ask(table, item_id, dimensions=dimensions, start=start, end=end)
+
+    @property
+    def _glue(self) -> Any:
+        return self._clients("glue")
+
+    def _make_database(self) -> None:
+        name = self._settings.glue_database
+        try:
+            self._glue.get_database(Name=name)
+        except self._glue.exceptions.EntityNotFoundException:
+            description = "Forecasts, their history and accuracy"
+            self._glue.create_database(DatabaseInput={"Name": name, "Description": description})
+
+    def _table(self, name: str) -> dict[str, Any] | None:
+        try:
+            return self._glue.get_table(DatabaseName=self._settings.glue_database, Name=name)["Table"]
+        except self._glue.exceptions.EntityNotFoundException:
+            return None
+
+    def _bring(self, wanted: dict[str, Any]) -> None:
+        """Make a table be as wanted."""
+        database, name = self._settings.glue_database, wanted["Name"]
+        found = self._table(name)
+        if found is None:
+            try:
+                self._glue.create_table(DatabaseName=database, TableInput=wanted)
+                return
+            except self._glue.exceptions.AlreadyExistsException:
+                found = self._table(name) or {}  # by another refresh, at the same time
+        owner, store = _owner(found), wanted["Parameters"][STORE_PARAMETER]
+        if owner != store:
+            raise StoreError(
+                f"the table {name} of the Glue database {database} is not one of {store} but of "
+                f"{owner or 'somebody else'}: set CHRONOS_GLUE_DATABASE to a database of its own"
+            )
+        if not _holds(found, wanted):
+            # Without an archive: every refresh that moves the dataset would leave a version of the table.
+            self._glue.update_table(DatabaseName=database, TableInput=wanted, SkipArchive=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn boto3's errors into a `StoreError` that names the database and the mend."""
+        from botocore.exceptions import ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            raise StoreError(
+                f"the tables of the Glue database {self._settings.glue_database} can't be brought up to date: {error}; "
+                "create the database, or set CHRONOS_GLUE_DATABASE to one that this identity may read and change "
+                "(glue:GetDatabase, CreateDatabase, GetTable, CreateTable, UpdateTable)"
+            ) from error
+
+
+class _AthenaForecast:
+    """The table `forecast` of Athena, as `timeseries.query` asks it."""
+
+    def __init__(self, athena: Athena, columns: Sequence[str]) -> None:
+        self.columns = columns
+        self.rows = athena.rows
+
+    def similar_items(self, item_id: str) -> list[str]:
+        """Items that differ in few characters, or that hold the text."""
+        wanted = item_id.lower()
+        found = self.rows(
+            "SELECT DISTINCT item_id FROM forecast WHERE strpos(lower(item_id), ?) > 0 "  # noqa: S608 - constants
+            f"OR levenshtein_distance(lower(item_id), ?) <= {max(1, len(wanted) // 3)} ORDER BY 1 LIMIT {_CANDIDATES}",
+            [wanted, wanted],
+        )
+        likest = sorted((row[0] for row in found), key=lambda item: (-_likeness(item.lower(), wanted), item))
+        return likest[:SUGGESTIONS]
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
+def _owner(table: Mapping[str, Any]) -> str:
+    """URL of the store that a table is of; empty for a table of somebody else."""
+    return table.get("Parameters", {}).get(STORE_PARAMETER, "")
+
+
+def _holds(found: Any, wanted: Any) -> bool:
+    """Whether a document that Glue gave says all that another says; Glue adds fields of its own."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(_holds(found.get(name), value) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        return len(found or []) == len(wanted) and all(map(_holds, found or [], wanted))
+    return found == wanted
