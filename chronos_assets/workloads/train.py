@@ -10,7 +10,7 @@ input/data/synthetic/               train.arrow and validation.arrow (with manif
 input/data/target/                  a dataset's folder of shards
 input/data/model/                   the model to start from; comes before `base_model`
 model/                              config.json, model.safetensors (, generation_config.json): nothing else
-checkpoints/last.pt                 a run that finds it goes on from it
+checkpoints/last.pt                 a run that finds it goes on from it; in SageMaker below the job's name
 output/data/training.json           what was done, see `_document`
 output/failure                      one line, with a non-zero exit code, when the run failed
 ```
@@ -107,6 +107,8 @@ T5_DROP_PROB = 0.2
 T = TypeVar("T")
 
 DECILES = tuple(round(0.1 * k, 1) for k in range(1, 10))
+
+JOB_VARIABLE = "TRAINING_JOB_NAME"  # SageMaker sets it in a training job's container
 
 # SageMaker's tuner and its SDK add parameters of their own to a job's.
 _FOREIGN = ("_tuning_", "sagemaker_")
@@ -270,7 +272,7 @@ class _Job:
                 mixture.batch,
                 self.plan,
                 validation.wql,
-                checkpoint=self.workspace.checkpoints / "last.pt",
+                checkpoint=_checkpoint(self.workspace),
                 recipe=self._recipe(data),
                 report=log.tell,
             )
@@ -546,6 +548,11 @@ def _synthetic_windows(path: Path, horizon: int, limit: int, seed: int) -> list[
         )
     chosen = heapq.nsmallest(limit, usable, key=lambda pair: pair[0])
     return [ValidationWindow(target[:-horizon], target[-horizon:]) for _, target in chosen]
+
+
+def _checkpoint(workspace: Workspace) -> Path:
+    """The file to go on from. Training jobs of one search may share the folder; SageMaker tells each its name."""
+    return workspace.checkpoints / os.environ.get(JOB_VARIABLE, "") / "last.pt"
 
 
 def _set(value: T | None) -> T:

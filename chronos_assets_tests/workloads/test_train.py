@@ -215,6 +215,16 @@ def test_a_killed_job_goes_on_to_the_same_model(tmp_path):
         assert reports[0][name] == reports[1][name]
 
 
+def test_jobs_that_share_a_folder_keep_their_checkpoints_apart(tmp_path, monkeypatch):
+    places = []
+    for name in ("search-1", "search-2"):
+        monkeypatch.setenv("TRAINING_JOB_NAME", name)
+        places.append(train._checkpoint(Workspace(tmp_path)))
+    assert places == [tmp_path / "checkpoints" / name / "last.pt" for name in ("search-1", "search-2")]
+    monkeypatch.delenv("TRAINING_JOB_NAME")
+    assert train._checkpoint(Workspace(tmp_path)) == tmp_path / "checkpoints" / "last.pt"
+
+
 def test_other_data_or_parameters_are_no_continuation(tmp_path):
     root = lay_out(tmp_path, SMALL, model=tiny.folder_of("bolt"))
     assert execute(train.main, Workspace(root)) == 0

@@ -1,0 +1,270 @@
+"""Searches for hyperparameters by SageMaker's automatic model tuning.
+
+Belongs here: finding or creating the search, its progress, what it is started warm from. Does not belong here: the life
+of a job (`sagemaker.client`), the request for it (`tuning_request`), what came of it (`tuning_results`).
+
+- A search is paid for once: its name is a digest of all that its result depends on. A run that was killed attaches to its
+  tuning job, running or completed.
+- What its training jobs leave lies below `<store>/.jobs/<name>/`, and stays there until the bucket's rules remove it: the
+  same search asked for again gives the same trials, for as long as the best model is there.
+- A search without ranges is a training job: SageMaker's tuner wants something to choose.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.jobs import JOBS_KEY, STARTING_SECONDS, pipes_client
+from chronos_assets.platforms.aws.sagemaker.client import SageMakerInvocation
+from chronos_assets.platforms.aws.sagemaker.faults import Timing, patiently
+from chronos_assets.platforms.aws.sagemaker.limits import LimitError
+from chronos_assets.platforms.aws.tuning_request import (
+    check_tuning,
+    lineage_name,
+    search_name,
+    training_job,
+    tuning_job,
+)
+from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Child, Results, trial_of
+from chronos_assets.platforms.base import Trial, TuningRequest, TuningResult
+from chronos_assets.platforms.search_space import SearchError
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.store import S3Store
+    from chronos_assets.settings import AwsSettings
+
+_PARENTS = 10  # completed searches that are looked at for one to start warm from
+_ENDED = ("Completed", "Stopped", "NonRetryableError")  # counters of a tuning job's training jobs that have ended
+
+
+class SageMakerTuning:
+    """AWS's `Tuning`.
+
+    Args:
+        clients: of the account.
+        store: where inputs are and models go.
+        settings: role, image, instance, VPC, key, times, spot.
+        code_location: what jobs are tagged with.
+        warm_start: whether a search takes what the last completed one of the same base model and hyperparameters found
+            as known.
+        timing: every wait.
+    """
+
+    def __init__(
+        self,
+        clients: AwsClients,
+        store: S3Store,
+        settings: AwsSettings,
+        *,
+        code_location: str,
+        warm_start: bool = True,
+        timing: Timing | None = None,
+    ) -> None:
+        self._clients = clients
+        self._store = store
+        self._settings = settings
+        self._code_location = code_location
+        self._warm_start = warm_start
+        self._timing = timing or Timing()
+        self._client = pipes_client(clients, store, settings, code_location=code_location, timing=timing)
+        self._results = Results(clients, self._timing)
+
+    def tune(self, context: Any, request: TuningRequest) -> TuningResult:
+        """See `Tuning.tune`.
+
+        Of the completed trials only the best one has its model and its report. Closing the result removes the copies on
+        this machine.
+
+        Raises:
+            dagster.Failure: also for a request that can't be run, before anything is created.
+        """
+        try:
+            check_tuning(request, self._settings)
+            channels = self._channels(request)
+            name = search_name(request, channels, self._settings, self._code_location)
+            search = _Search(context.log, request)
+            done = self._run(context, request, name, channels, search)
+        except (SearchError, LimitError) as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        children = self._children(request, done)
+        trials = tuple(trial_of(number, child) for number, child in enumerate(children))
+        files = _Files(self._store.scratch)
+        try:
+            trials = self._results.with_best_model(trials, children, files.folder)
+            self._refuse_if_none_completed(request, done.name, trials, children)
+        except BaseException:
+            files.close()
+            raise
+        billable = sum(child.billable_seconds for child in children)
+        return TuningResult(
+            trials=trials,
+            resumed=0 if done.facts.get("found") == "created" else min(search.ended_before, len(trials)),
+            files=files,
+            facts={**done.metadata, "billable_seconds": billable, "job_name": done.name},
+        )
+
+    def _channels(self, request: TuningRequest) -> dict[str, str]:
+        """Input channel -> S3 prefix of the version that is shown now."""
+        channels = {}
+        for channel, key in request.inputs.items():
+            assert isinstance(key, str)  # noqa: S101 - `check_tuning` refuses the others
+            if self._store.shown(key) is None:
+                raise dg.Failure(
+                    f"search {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
+                    "materialize the asset that makes it"
+                )
+            channels[channel] = self._store.snapshot_uri(key)
+        return channels
+
+    def _run(
+        self, context: Any, request: TuningRequest, name: str, channels: Mapping[str, str], search: _Search
+    ) -> SageMakerInvocation:
+        def of_attempt(attempt: str) -> Mapping[str, Any]:
+            common: dict[str, Any] = {
+                "channels": channels,
+                "folder": self._store.object_uri(f"{JOBS_KEY}/{name}"),
+                "settings": self._settings,
+            }
+            if not request.ranges:
+                return training_job(request, attempt, **common)
+            parent = self._parent(request, name) if self._warm_start else ""
+            if parent:
+                context.log.info(f"search {attempt} starts warm from {parent}")
+            return tuning_job(request, attempt, parent=parent, **common)
+
+        rounds = math.ceil(request.max_jobs / request.max_parallel_jobs)
+        seconds = self._settings.job_seconds * (2 if self._settings.spot else 1) + STARTING_SECONDS
+        try:
+            return self._client.run(
+                context=context,
+                kind="tuning" if request.ranges else "training",
+                request=of_attempt,
+                name=name,
+                tags=dict(self._settings.tags),
+                pipes=False,
+                tail_logs=not request.ranges,
+                timeout=rounds * seconds,
+                usable=self._is_usable,
+                on_status=search.look,
+            )
+        except dg.Failure as failure:
+            if search.failed_name:
+                self._explain(request, search.failed_name, failure)
+            raise
+
+    def _is_usable(self, _name: str, description: Mapping[str, Any]) -> bool:
+        """Whether the best model of a completed search is still in the bucket."""
+        best = description.get("BestTrainingJob") or description
+        name = best.get("TrainingJobName")
+        return name is not None and self._results.has_model(name)
+
+    def _parent(self, request: TuningRequest, name: str) -> str:
+        """The last completed search of the same lineage; empty if there is none."""
+        lineage = lineage_name(request, self._code_location)
+        listed = patiently(
+            lambda: self._clients("sagemaker").list_hyper_parameter_tuning_jobs(
+                NameContains=lineage,
+                StatusEquals="Completed",
+                SortBy="CreationTime",
+                SortOrder="Descending",
+                MaxResults=_PARENTS,
+            ),
+            self._timing,
+        )
+        names = (item["HyperParameterTuningJobName"] for item in listed["HyperParameterTuningJobSummaries"])
+        # Its own earlier attempts have told all that they can.
+        return next((item for item in names if item.startswith(f"{lineage}-") and not item.startswith(name)), "")
+
+    def _children(self, request: TuningRequest, done: SageMakerInvocation) -> list[Child]:
+        if not request.ranges:
+            return [self._results.child(done.description, request)]
+        return list(self._results.children(done.name, request))
+
+    def _refuse_if_none_completed(
+        self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[Child]
+    ) -> None:
+        if any(trial.state == "Completed" for trial in trials):
+            return
+        raise self._failure(request, name, trials, children)
+
+    def _explain(self, request: TuningRequest, name: str, failure: dg.Failure) -> None:
+        """Raise the reason of the first training job that failed, of a tuning job that failed as a whole."""
+        if not request.ranges:
+            return
+        children = list(self._results.children(name, request))
+        trials = tuple(trial_of(number, child) for number, child in enumerate(children))
+        if any(trial.state == "Failed" for trial in trials):
+            raise self._failure(request, name, trials, children) from failure
+
+    def _failure(
+        self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[Child]
+    ) -> dg.Failure:
+        first = next((trial for trial in trials if trial.state == "Failed"), None)
+        if first is None:
+            return dg.Failure(f"search {request.name} failed: none of its {len(trials)} trials completed ({name})")
+        job = children[first.number].name
+        tail = "\n".join(self._results.last_lines(job))
+        return dg.Failure(
+            f"search {request.name} failed: {first.reason} (training job {job}; none of {len(trials)} completed)"
+            + (f"\nLast lines of its log:\n{tail}" if tail else ""),
+            metadata={"reason": dg.MetadataValue.text(first.reason), "job_name": name},
+        )
+
+
+class _Search:
+    """What is seen of a search while it runs.
+
+    Attributes:
+        ended_before: how many of its trials had ended when it was first seen.
+        failed_name: of the attempt that failed last; empty if none did.
+    """
+
+    def __init__(self, log: Any, request: TuningRequest) -> None:
+        self._log = log
+        self._request = request
+        self._seen = ""
+        self._best = ""
+        self.ended_before = 0
+        self.failed_name = ""
+
+    def look(self, description: Mapping[str, Any]) -> None:
+        """Take in a description of the job."""
+        name = str(description.get("HyperParameterTuningJobName") or description["TrainingJobName"])
+        counters = description.get("TrainingJobStatusCounters") or {}
+        status = str(description.get("HyperParameterTuningJobStatus") or description.get("TrainingJobStatus"))
+        if name != self._seen:
+            self._seen = name
+            self.ended_before = sum(int(counters.get(counter, 0)) for counter in _ENDED)
+            if not self._request.ranges:
+                self.ended_before = int(status == "Completed")
+        self.failed_name = name if status == "Failed" else ""
+        best = description.get("BestTrainingJob") or {}
+        value = best.get(OBJECTIVE_FIELD, {}).get("Value")
+        if value is not None and best["TrainingJobName"] != self._best:
+            self._best = best["TrainingJobName"]
+            chosen = ", ".join(f"{key} {text}" for key, text in best.get("TunedHyperParameters", {}).items())
+            self._log.info(f"search {self._request.name}: best so far {self._best}, validation {value:.6g}, {chosen}")
+
+
+class _Files:
+    """Copies on this machine of what a search left."""
+
+    def __init__(self, scratch: Path) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="search-", dir=scratch)
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return Path(self._folder.name)
+
+    def close(self, *, keep: bool = False) -> None:
+        """Remove them."""
+        self._folder.cleanup()
