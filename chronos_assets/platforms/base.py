@@ -541,7 +541,11 @@ class Notices(Protocol):
     """Tells people what a run did."""
 
     def send(self, notice: Notice) -> bool:
-        """Deliver, at most once per run and outcome; False if it had been delivered before."""
+        """Deliver, at most once per run and outcome; False if it had been delivered before.
+
+        Raises:
+            NoticeError: it can't be delivered now (`platforms.notice`); try again later.
+        """
 
 
 @dataclass(frozen=True)

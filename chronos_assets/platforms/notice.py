@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 Outcome = Literal["success", "failure", "canceled"]
 
@@ -30,6 +30,10 @@ _SECRETS = (
     ),
     re.compile(r"\bhf_[A-Za-z0-9]{16,}\b"),
 )
+
+
+class NoticeError(Exception):
+    """A notice could not be sent now, and is to be sent again later; the message says why and how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -105,3 +109,22 @@ def render(notice: Notice) -> tuple[str, str]:
     ]
     lines = [subject, "", *(f"{name}: {one_line(value, 2000)}" for name, value in facts if value)]
     return subject, "\n".join(lines)
+
+
+def document(notice: Notice) -> dict[str, Any]:
+    """The facts of a notice as JSON values, for programs."""
+    return {
+        "outcome": notice.outcome,
+        "dataset_group": notice.group,
+        "job": notice.job,
+        "as_of": notice.as_of,
+        "model": redact(notice.model),
+        # JSON knows no infinity: an accuracy that isn't a number is null.
+        "accuracy": {name: value if abs(value) < float("inf") else None for name, value in notice.accuracy.items()},
+        "files": [redact(file) for file in notice.files],
+        "asset": notice.asset,
+        "reason": one_line(notice.reason),
+        "run_id": notice.run_id,
+        "run_url": redact(notice.run_url),
+        "time": notice.time.isoformat(),
+    }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chronos_assets.platforms.base import Store
-from chronos_assets.platforms.notice import Notice, one_line, redact, render
+from chronos_assets.platforms.notice import Notice, document, render
 
 NOTICES_KEY = "notices.jsonl"
 
@@ -41,31 +41,13 @@ class LocalNotices:
                 for line in _lines(content, path)
             ):
                 return False
-            line = json.dumps({"subject": subject, **_document(notice)}, ensure_ascii=False, allow_nan=False)
+            line = json.dumps({"subject": subject, **document(notice)}, ensure_ascii=False, allow_nan=False)
             # A writer killed within its line must not spoil this one.
             start = b"" if content.endswith(b"\n") or not content else b"\n"
             file.write(start + line.encode("utf-8", "replace") + b"\n")
             os.fsync(file.fileno())
         logger.log(logging.ERROR if notice.outcome == "failure" else logging.INFO, "%s", text)
         return True
-
-
-def _document(notice: Notice) -> dict[str, Any]:
-    return {
-        "outcome": notice.outcome,
-        "dataset_group": notice.group,
-        "job": notice.job,
-        "as_of": notice.as_of,
-        "model": redact(notice.model),
-        # JSON knows no infinity: an accuracy that isn't a number is null.
-        "accuracy": {name: value if abs(value) < float("inf") else None for name, value in notice.accuracy.items()},
-        "files": [redact(file) for file in notice.files],
-        "asset": notice.asset,
-        "reason": one_line(notice.reason),
-        "run_id": notice.run_id,
-        "run_url": redact(notice.run_url),
-        "time": notice.time.isoformat(),
-    }
 
 
 def _lines(content: bytes, path: Path) -> Iterator[dict[str, Any]]:
