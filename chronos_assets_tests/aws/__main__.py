@@ -1,6 +1,7 @@
-"""AWS on this machine for a person: `python -m chronos_assets_tests.aws --port 5000`.
+"""AWS on this machine for a person: `python -m chronos_assets_tests.aws -- chronos-assets run`.
 
-It prints the lines to paste into another shell, and runs until it is interrupted. There, with a bucket that is made too:
+The command finds the servers, a bucket, a topic and a workgroup in its environment. Without a command, the lines to paste
+into another shell are printed, and the servers run until they are interrupted:
 
 ```
 export AWS_ENDPOINT_URL=http://127.0.0.1:5000 ...
@@ -14,9 +15,12 @@ Jobs run as processes here and endpoints serve from here; S3 is SeaweedFS with a
 from __future__ import annotations
 
 import argparse
+import os
 import signal
+import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from chronos_assets_tests.aws.moto_server import AwsServer
@@ -24,32 +28,46 @@ from chronos_assets_tests.aws.s3_server import S3Server
 
 BUCKET = "chronos-assets"
 ROLE = "arn:aws:iam::123456789012:role/chronos-assets-jobs"
+WORKGROUP = "chronos-assets"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/chronos-assets-sagemaker:latest"
 
 
-def main() -> None:
-    """Serve until SIGINT or SIGTERM."""
+def main() -> int:
+    """Serve until the command has ended, or SIGINT or SIGTERM comes; the command's exit status."""
     parser = argparse.ArgumentParser(prog="python -m chronos_assets_tests.aws", description="AWS on this machine")
-    parser.add_argument("--port", type=int, default=5000, help="of the control plane (0: any free one)")
+    parser.add_argument("--port", type=int, default=0, help="of the control plane (any free one)")
+    parser.add_argument("command", nargs="*", help="what to run with the servers in its environment")
     given = parser.parse_args()
     with S3Server() as s3, tempfile.TemporaryDirectory(prefix="chronos-aws-") as folder:
         server = AwsServer(Path(folder), s3.env, port=given.port)
         server.start()
         try:
-            server.bucket(BUCKET)
-            variables = {
-                **server.env,
-                "CHRONOS_DEPLOYMENT": "aws",
-                "CHRONOS_STORE": f"s3://{BUCKET}/store",
-                "CHRONOS_SAGEMAKER_ROLE": ROLE,
-                "CHRONOS_SAGEMAKER_IMAGE": IMAGE,
-            }
+            variables = {**server.env, **deployment(server), "CHRONOS_CACHE": f"{folder}/cache"}
+            if given.command:
+                return subprocess.run(given.command, env=os.environ | variables, check=False).returncode
             sys.stdout.write("".join(f"export {name}={value}\n" for name, value in variables.items()))
             sys.stdout.flush()
             signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            return 0
         finally:
             server.stop()
 
 
+def deployment(server: AwsServer) -> Mapping[str, str]:
+    """What the template would make, as far as the main job needs it, and the variables that name it."""
+    bucket, clients = server.bucket(BUCKET), server.clients()
+    clients("athena").create_work_group(
+        Name=WORKGROUP, Configuration={"ResultConfiguration": {"OutputLocation": f"s3://{bucket}/athena/"}}
+    )
+    return {
+        "CHRONOS_DEPLOYMENT": "aws",
+        "CHRONOS_STORE": f"s3://{bucket}/store",
+        "CHRONOS_SAGEMAKER_ROLE": ROLE,
+        "CHRONOS_SAGEMAKER_IMAGE": IMAGE,
+        "CHRONOS_ATHENA_WORKGROUP": WORKGROUP,
+        "CHRONOS_TOPIC": clients("sns").create_topic(Name="chronos-assets")["TopicArn"],
+    }
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
