@@ -1,0 +1,597 @@
+"""Endpoints in SageMaker: realtime, serverless or asynchronous.
+
+Belongs here: making, updating, trying, describing and deleting them. Does not belong here: what a model and a configuration
+hold (`endpoint_request`), finding by tags (`lineage`), what a server answers (`workloads.serve`).
+
+**Blue/green.** `UpdateEndpoint` starts the new instances beside the old ones and moves the traffic when they answer. It can
+roll back without a word, when they don't or when an alarm goes off; so the configuration in use is compared afterwards.
+Then the golden request is asked. Only when it was answered are the old configuration and model deleted; when it wasn't, the
+endpoint is brought back to the old configuration, which is there until then.
+
+**Interrupted at any moment**, a deployment goes on in SageMaker. The next one waits for it, and finds by the endpoint's tag
+`proven`, the last configuration that answered the golden request, what is left to do: to try, to bring back, to delete.
+
+**Only what is ours** is touched: every thing is tagged with the deployment's code location and its store.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tarfile
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.platforms.aws.endpoint_request import (
+    VARIANT,
+    ModelSource,
+    Plan,
+    check_endpoint_name,
+    check_model,
+    plan,
+    stem,
+    update_policy,
+)
+from chronos_assets.platforms.aws.lineage import Kind, Lineage
+from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.sagemaker.faults import Timing, code_of, text_of, waits
+from chronos_assets.platforms.aws.sagemaker.logs import last_lines
+from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list
+from chronos_assets.platforms.base import EndpointError, EndpointRequest, EndpointState, StoreKeyError, check_key
+from chronos_assets.platforms.golden import golden_problem
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.clients import AwsClients
+    from chronos_assets.platforms.aws.store import S3Store
+    from chronos_assets.settings import AwsSettings
+
+ENDPOINTS_KEY = ".endpoints"  # archives of models that serverless endpoints need
+JOBS_KEY = ".jobs"  # requests to asynchronous endpoints, and their answers
+
+JSON = "application/json"
+
+_BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+_ANSWERS = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack", "UpdateRollbackFailed"})
+_TRIES = 5  # of what SageMaker does not see yet, or is not ready for
+
+
+@dataclass(frozen=True)
+class _There:
+    """An endpoint as it is.
+
+    Attributes:
+        status: SageMaker's; config: name of the configuration in use.
+        reason: why it failed; empty also where SageMaker doesn't say.
+        proven: configuration that answered the golden request last.
+        described: what `DescribeEndpoint` tells.
+    """
+
+    name: str
+    arn: str
+    status: str
+    config: str
+    reason: str
+    proven: str
+    described: Mapping[str, Any]
+
+    @property
+    def asynchronous(self) -> bool:
+        return "AsyncInferenceConfig" in self.described
+
+
+class SageMakerEndpoints:
+    """`Endpoints` in SageMaker.
+
+    Args:
+        clients: of the account and region.
+        store: that has the models.
+        settings: kind of the endpoint, instances, image, role, alarms, ...
+        code_location: what everything that is made is tagged with.
+        poll_first, poll_most: seconds between two looks at an endpoint that changes.
+        change_seconds: how long it may take to change.
+        answer_seconds: how long an asynchronous endpoint may take for an answer, and a new one for its first.
+        answer_poll_seconds: between two looks for that.
+    """
+
+    def __init__(
+        self,
+        clients: AwsClients,
+        store: S3Store,
+        settings: AwsSettings,
+        *,
+        code_location: str,
+        poll_first: float = 5.0,
+        poll_most: float = 30.0,
+        change_seconds: float = 5400.0,
+        answer_seconds: float = 600.0,
+        answer_poll_seconds: float = 1.0,
+    ) -> None:
+        self._clients = clients
+        self._store = store
+        self._settings = settings
+        self._code_location = code_location
+        self._lineage = Lineage(clients, code_location, store.url, poll_first=min(poll_first, 2.0), poll_most=poll_most)
+        self._poll_first = poll_first
+        self._poll_most = poll_most
+        self._change_seconds = change_seconds
+        self._answer_seconds = answer_seconds
+        self._answer_poll_seconds = answer_poll_seconds
+
+    # --- what `Endpoints` asks for ------------------------------------------------------------------------------------
+
+    def deploy(self, request: EndpointRequest, log: Any) -> EndpointState:
+        """See `Endpoints.deploy`.
+
+        Raises:
+            EndpointError: the new one failed, with SageMaker's reason and the end of its log; the old one, if there was
+                one, still answers. Also if an endpoint of that name is there which this deployment did not make.
+        """
+        check_endpoint_name(request.name)
+        check_model(request.model)
+        with self._refusals(f"deploying endpoint {request.name}"):
+            there = self._settled(request.name, log)
+            if there is not None and there.status == "Failed":
+                log.info(
+                    f"endpoint {request.name} has failed ({there.reason}) and can only be deleted: it is made anew"
+                )
+                self._lineage.delete("endpoint", request.name)
+                there = None
+            wanted = plan(request, self._settings, self._source(request), self._answers(request.name))
+            current = (wanted.name, wanted.name, "InService")
+            changed = there is None or (there.config, there.proven, there.status) != current
+            if changed:
+                there = self._change(request, wanted, there, log)
+            assert there is not None  # noqa: S101 - it is, or it was made
+            self._remove_unused(there, log)
+            return self._state(there, changed=changed)
+
+    def describe(self, name: str) -> EndpointState | None:
+        """See `Endpoints.describe`. One that others made is none of ours."""
+        check_endpoint_name(name)
+        with self._refusals(f"describing endpoint {name}"):
+            there = self._look(name)
+            return None if there is None or there.status == "Deleting" else self._state(there)
+
+    def invoke(self, name: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `Endpoints.invoke`."""
+        check_endpoint_name(name)
+        with self._refusals(f"asking endpoint {name}"):
+            there = self._look(name)
+            if there is None:
+                raise EndpointError(f"there is no endpoint {name!r}: materialize the asset that deploys it")
+            return self._invoke(there, document)
+
+    def delete(self, name: str) -> bool:
+        """See `Endpoints.delete`. Its configurations and models go with it."""
+        check_endpoint_name(name)
+        with self._refusals(f"deleting endpoint {name}"):
+            there = self._settled(name, None, alone=False)
+            if there is not None:
+                self._lineage.delete("endpoint", name)
+            for kind in _PARTS:
+                for made in list(self._lineage.find((kind,), name_contains=stem(name), endpoint=name)):
+                    self._lineage.delete(kind, made.name)
+            for item in list(self._store.list(f"{ENDPOINTS_KEY}/{name}")):
+                self._store.delete(item.key)
+            return there is not None
+
+    # --- deploying ----------------------------------------------------------------------------------------------------
+
+    def _change(self, request: EndpointRequest, wanted: Plan, there: _There | None, log: Any) -> _There:
+        """Serve what is wanted, and see that it answers.
+
+        Raises:
+            EndpointError: it doesn't; what was served before is, again.
+        """
+        started = time.monotonic()
+        before = there.proven or there.config if there is not None else ""
+        if before == wanted.name:
+            before = ""
+        if there is None or (there.config, there.status) != (wanted.name, "InService"):
+            log.info(f"endpoint {request.name}: {request.version} starts as {wanted.name}, which takes minutes")
+            try:
+                there = self._switch(request, wanted, there, log)
+            except _NotSwitchedError as error:
+                self._discard(request.name, wanted)
+                raise EndpointError(self._failure(request, str(error), before)) from None
+        problem = self._golden_problem(there, request)
+        if problem:
+            self._bring_back(request, wanted, there, before, log)
+            raise EndpointError(self._failure(request, problem, before))
+        self._client.add_tags(ResourceArn=there.arn, Tags=[{"Key": PROVEN, "Value": wanted.name}])
+        log.info(f"endpoint {request.name}: {request.version} answers after {time.monotonic() - started:.0f} s")
+        return self._look(request.name) or there
+
+    def _switch(self, request: EndpointRequest, wanted: Plan, there: _There | None, log: Any) -> _There:
+        """Bring an endpoint to the wanted configuration.
+
+        Raises:
+            _NotSwitchedError: SageMaker gave up; it serves what it served, or nothing.
+        """
+        self._make(request, wanted)
+        if there is None:
+            call = self._client.create_endpoint
+            more: dict[str, Any] = {
+                "Tags": tag_list(
+                    self._settings, code_location=self._code_location, store=self._store.url, endpoint=request.name
+                )
+            }
+        else:
+            call, more = self._client.update_endpoint, {"DeploymentConfig": update_policy(self._settings)}
+        try:
+            self._insistently(
+                lambda: call(EndpointName=request.name, EndpointConfigName=wanted.name, **more), request.name, log
+            )
+        except self._client.exceptions.ClientError as error:
+            raise _NotSwitchedError(f"{code_of(error)}: {text_of(error)}{_kind_mend(there, self._settings)}") from error
+        now = self._settled(request.name, log)
+        if now is not None and now.status == "InService" and now.config == wanted.name:
+            return now
+        if now is None:
+            raise _NotSwitchedError("someone deleted the endpoint")
+        if now.status == "Failed" and there is None:
+            # It could only be deleted, and would be in the way of the next one.
+            self._lineage.delete("endpoint", request.name)
+        raise _NotSwitchedError(
+            now.reason or f"SageMaker rolled the update back to {now.config} (no reason told): look at alarms and log"
+        )
+
+    def _make(self, request: EndpointRequest, wanted: Plan) -> None:
+        """The model and the configuration; what an interrupted deployment made has the same names and content."""
+        tags = tag_list(
+            self._settings,
+            code_location=self._code_location,
+            store=self._store.url,
+            endpoint=request.name,
+            identity=request.identity,
+            version=request.version,
+        )
+        for call in (
+            lambda: self._client.create_model(ModelName=wanted.name, Tags=tags, **wanted.model),
+            lambda: self._client.create_endpoint_config(EndpointConfigName=wanted.name, Tags=tags, **wanted.config),
+        ):
+            try:
+                call()
+            except self._client.exceptions.ClientError as error:
+                if not is_taken(error):
+                    raise
+
+    def _insistently(self, call: Any, name: str, log: Any) -> None:
+        """A call that SageMaker may refuse because it doesn't see yet what was just made, or changes the endpoint."""
+        for attempt, wait in zip(range(_TRIES), waits(self._poll_first, self._poll_most), strict=False):
+            try:
+                call()
+            except self._client.exceptions.ClientError as error:
+                told = text_of(error).lower()
+                if attempt == _TRIES - 1 or not (is_gone(error) or "in-progress" in told or "in progress" in told):
+                    raise
+                time.sleep(wait)
+                self._settled(name, log)
+            else:
+                return
+
+    def _bring_back(self, request: EndpointRequest, wanted: Plan, there: _There, before: str, log: Any) -> None:
+        """Serve again what was served before; nothing where there was nothing."""
+        if before:
+            log.info(f"endpoint {request.name}: back to {before}")
+            self._insistently(
+                lambda: self._client.update_endpoint(
+                    EndpointName=request.name,
+                    EndpointConfigName=before,
+                    DeploymentConfig={"BlueGreenUpdatePolicy": update_policy(self._settings)["BlueGreenUpdatePolicy"]},
+                ),
+                request.name,
+                log,
+            )
+            now = self._settled(request.name, log)
+            if now is None or now.config != before:
+                raise EndpointError(
+                    f"endpoint {request.name}: {request.version} does not answer, and {before} could not be brought back "
+                    f"({now.reason if now else 'it is gone'}): deploy again, or stop it with `chronos-assets endpoint stop`"
+                )
+        else:
+            self._lineage.delete("endpoint", there.name)
+        self._discard(request.name, wanted)
+
+    def _discard(self, name: str, wanted: Plan) -> None:
+        """Delete a configuration and a model that are not used, unless they are after all."""
+        there = self._look(name)
+        if there is None or there.config != wanted.name:
+            for kind in _PARTS:
+                self._lineage.delete(kind, wanted.name)
+
+    def _remove_unused(self, there: _There, log: Any) -> None:
+        """Delete configurations and models of the endpoint that it doesn't use: of earlier and interrupted deployments."""
+        kept = {there.config, there.proven}
+        for kind in _PARTS:
+            for made in list(self._lineage.find((kind,), name_contains=stem(there.name), endpoint=there.name)):
+                if made.name not in kept:
+                    log.info(f"endpoint {there.name}: deleting {kind} {made.name}, which is no longer used")
+                    self._lineage.delete(kind, made.name)
+
+    def _failure(self, request: EndpointRequest, reason: str, before: str) -> str:
+        old = f"{before} still answers" if before else "there is no older one to answer"
+        message = f"endpoint {request.name}: {request.version} was not deployed: {reason}; {old}"
+        tail = self._log_tail(request.name)
+        return f"{message}\nLast lines of its log:\n{tail}" if tail else message
+
+    def _log_tail(self, name: str) -> str:
+        timing = Timing(outage=5.0)
+        try:
+            lines = last_lines(self._clients("logs"), _log_group(name), VARIANT, timing)
+        except self._client.exceptions.ClientError as error:
+            # The reason is told all the same.
+            return f"(it can't be read: {code_of(error)}: {text_of(error)})"
+        return "\n".join(lines)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _client(self) -> Any:
+        return self._clients("sagemaker")
+
+    def _refusals(self, what: str) -> Any:
+        return refusals(EndpointError, what)
+
+    def _look(self, name: str, *, alone: bool = False) -> _There | None:
+        """Our endpoint of this name; None if there is none.
+
+        Raises:
+            EndpointError: others made one, and `alone` says that it is in the way.
+        """
+        try:
+            described = self._client.describe_endpoint(EndpointName=name)
+        except self._client.exceptions.ClientError as error:
+            if is_gone(error):
+                return None
+            raise
+        tags = self._lineage.tags(described["EndpointArn"])
+        if not self._lineage.owns(tags):
+            if not alone:
+                return None
+            raise EndpointError(
+                f"endpoint {name} is there, and this deployment did not make it (its tags say so): delete it, or name "
+                "the package group otherwise"
+            )
+        return _There(
+            name,
+            described["EndpointArn"],
+            described["EndpointStatus"],
+            described.get("EndpointConfigName", ""),
+            described.get("FailureReason", ""),
+            tags.get(PROVEN, ""),
+            described,
+        )
+
+    def _settled(self, name: str, log: Any, *, alone: bool = True) -> _There | None:
+        """The endpoint once it no longer changes; None if there is none.
+
+        Raises:
+            EndpointError: it still changes after `change_seconds`; it goes on.
+        """
+        until = time.monotonic() + self._change_seconds
+        told = ""
+        for wait in waits(self._poll_first, self._poll_most):
+            there = self._look(name, alone=alone)
+            if there is None or there.status not in _BUSY:
+                return there
+            if log is not None and there.status != told:
+                log.info(f"endpoint {name}: {there.status}")
+            told = there.status
+            if time.monotonic() > until:
+                raise EndpointError(
+                    f"endpoint {name} is still {there.status} after {self._change_seconds:.0f} s: it goes on, deploy again "
+                    "to wait for it"
+                )
+            time.sleep(wait)
+        raise AssertionError("waits never end")
+
+    def _state(self, there: _There, *, changed: bool = False) -> EndpointState:
+        config = self._config(there.config)
+        tags = self._lineage.tags(config["EndpointConfigArn"]) if config else {}
+        region = self._client.meta.region_name
+        variant = config["ProductionVariants"][0] if config else {}
+        serverless = variant.get("ServerlessConfig")
+        details = {
+            "status": there.status,
+            "arn": there.arn,
+            "config": there.config,
+            "kind": "async" if there.asynchronous else "serverless" if serverless else "realtime",
+            "instance": variant.get("InstanceType") or (f"{serverless['MemorySizeInMB']} MB" if serverless else None),
+            "instances": variant.get("InitialInstanceCount"),
+            "deployed": there.described["LastModifiedTime"].isoformat(timespec="seconds"),
+            "reason": there.reason or None,
+            "page": f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/endpoints/{there.name}",
+            "log": f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logsV2:log-groups/log-group/"
+            + _log_group(there.name).replace("/", "$252F"),
+        }
+        return EndpointState(
+            name=there.name,
+            url=f"{self._clients('sagemaker-runtime').meta.endpoint_url}/endpoints/{there.name}",
+            version=tags.get(VERSION, ""),
+            identity=tags.get(IDENTITY, ""),
+            healthy=there.status in _ANSWERS,
+            changed=changed,
+            details={name: value for name, value in details.items() if value is not None},
+        )
+
+    def _config(self, name: str) -> Mapping[str, Any]:
+        try:
+            return dict(self._client.describe_endpoint_config(EndpointConfigName=name))
+        except self._client.exceptions.ClientError as error:
+            if is_gone(error):
+                return {}
+            raise
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def _source(self, request: EndpointRequest) -> ModelSource:
+        """Where the model's files are: in the store, below another `s3://` prefix, or in the image or the Hub."""
+        reference = str(request.model)
+        if reference.startswith("s3://"):
+            if self._settings.endpoint == "serverless":
+                raise EndpointError(
+                    f"endpoint {request.name}: a serverless endpoint can't serve {reference}, whose files are not an "
+                    "archive: set CHRONOS_ENDPOINT to realtime or async, or CHRONOS_BASE_MODEL to a Hub id"
+                )
+            return ModelSource(reference, prefix=f"{reference.rstrip('/')}/")
+        try:
+            shown = self._store.shown(check_key(reference))
+        except StoreKeyError:
+            shown = None
+        if shown is None:
+            if reference.startswith("models/"):
+                raise EndpointError(
+                    f"endpoint {request.name}: {self._store.uri(reference)} is not there: launch the job retrain"
+                )
+            return ModelSource(reference)
+        if self._settings.endpoint == "serverless":
+            return ModelSource(reference, archive=self._archive(request.name, reference, shown))
+        return ModelSource(reference, prefix=self._store.snapshot_uri(reference))
+
+    def _archive(self, name: str, key: str, version: str) -> str:
+        """An archive of a model in the store, since a serverless endpoint takes no folder; made once."""
+        archive = f"{ENDPOINTS_KEY}/{name}/{version}.tar.gz"
+        if not self._store.exists(archive):
+            part = self._store.scratch / f"{name}-{uuid.uuid4().hex}.tar.gz"
+            part.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _pack(self._store.snapshot(key), part)
+                self._store.put_file(archive, part)
+            finally:
+                part.unlink(missing_ok=True)
+        return self._store.uri(archive)
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def _golden_problem(self, there: _There, request: EndpointRequest) -> str:
+        """What is wrong with the answer to the golden request; empty if nothing is.
+
+        A serverless endpoint starts its server for the first request, which may come too early.
+        """
+        for attempt, wait in zip(range(_TRIES), waits(self._poll_first, self._poll_most), strict=False):
+            try:
+                problem = golden_problem(self._invoke(there, request.golden))
+            except _UnansweredError as error:
+                if not error.passing or attempt == _TRIES - 1:
+                    return f"the golden request: {error}"
+                time.sleep(wait)
+            else:
+                return f"its answer to the golden request {problem}" if problem else ""
+        raise AssertionError("the last attempt returns")
+
+    def _invoke(self, there: _There, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        body = json.dumps(document, allow_nan=False).encode()
+        data = self._ask_later(there.name, body) if there.asynchronous else self._ask(there.name, body)
+        try:
+            answer = json.loads(data)
+        except ValueError as error:
+            raise _UnansweredError(f"endpoint {there.name!r} answered what is not JSON: {error}") from error
+        return answer if isinstance(answer, dict) else {"answer": answer}
+
+    def _ask(self, name: str, body: bytes) -> bytes:
+        client = self._clients("sagemaker-runtime")
+        try:
+            answer = client.invoke_endpoint(EndpointName=name, ContentType=JSON, Accept=JSON, Body=body)
+            return bytes(answer["Body"].read())
+        except client.exceptions.ModelError as error:
+            status = int(error.response.get("OriginalStatusCode", 500))
+            raise _UnansweredError(
+                f"endpoint {name!r} answered {status}: {_said(error.response.get('OriginalMessage', ''))}",
+                passing=status >= 500,
+            ) from error
+        except client.exceptions.ClientError as error:
+            passing = code_of(error) in {"ModelNotReadyException", "ThrottlingException", "ServiceUnavailable"}
+            raise _UnansweredError(
+                f"endpoint {name!r} does not answer: {code_of(error)}: {text_of(error)}", passing=passing
+            ) from error
+
+    def _ask_later(self, name: str, body: bytes) -> bytes:
+        """Leave a request in the store, and wait for the answer there."""
+        asked = uuid.uuid4().hex
+        key = f"{JOBS_KEY}/endpoint-{name}/{asked}.json"
+        self._store.put(key, body)
+        answers: list[str] = []
+        try:
+            told = self._clients("sagemaker-runtime").invoke_endpoint_async(
+                EndpointName=name, ContentType=JSON, Accept=JSON, InputLocation=self._store.uri(key), InferenceId=asked
+            )
+            answers = [self._key_of(told["OutputLocation"]), self._key_of(told.get("FailureLocation", ""))]
+            until = time.monotonic() + self._answer_seconds
+            while time.monotonic() < until:
+                if self._store.exists(answers[0]):
+                    return self._store.get(answers[0])
+                if answers[1] and self._store.exists(answers[1]):
+                    reason = self._store.get(answers[1]).decode(errors="replace")
+                    raise _UnansweredError(f"endpoint {name!r} could not answer: {_said(reason)}")
+                time.sleep(self._answer_poll_seconds)
+            raise _UnansweredError(f"endpoint {name!r} gave no answer within {self._answer_seconds:.0f} s")
+        finally:
+            for done in (key, *filter(None, answers)):
+                self._store.delete(done)
+
+    def _answers(self, name: str) -> str:
+        return self._store.uri(f"{JOBS_KEY}/endpoint-{name}/answers") + "/"
+
+    def _key_of(self, uri: str) -> str:
+        if uri and not uri.startswith(f"{self._store.url}/"):
+            raise EndpointError(f"the answer is left at {uri}, outside of the store {self._store.url}: deploy again")
+        return uri.removeprefix(f"{self._store.url}/")
+
+
+_PARTS: tuple[Kind, ...] = ("endpoint-config", "model")
+
+
+class _NotSwitchedError(Exception):
+    """SageMaker didn't bring an endpoint to a configuration."""
+
+
+class _UnansweredError(EndpointError):
+    """An endpoint gave no answer, or an error; `passing` if it may do better in a while."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+def _kind_mend(there: _There | None, settings: AwsSettings) -> str:
+    """What to do if SageMaker refuses to make one kind of endpoint of another."""
+    if there is None:
+        return ""
+    variants = there.described.get("ProductionVariants") or [{}]
+    was = (there.asynchronous, "CurrentServerlessConfig" in variants[0])
+    if was == (settings.endpoint == "async", settings.endpoint == "serverless"):
+        return ""
+    return f": to make it {settings.endpoint}, stop it first with `chronos-assets endpoint stop`"
+
+
+def _said(text: str) -> str:
+    """A server's message: of its JSON where it is one."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text
+    return str(document.get("message", text)) if isinstance(document, dict) else text
+
+
+def _log_group(name: str) -> str:
+    return f"/aws/sagemaker/Endpoints/{name}"
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    """An archive of a folder's files; the same files give the same bytes."""
+    with (
+        gzip.GzipFile(archive, "wb", compresslevel=1, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            info.size, info.mode = path.stat().st_size, 0o644
+            with path.open("rb") as file:
+                tar.addfile(info, file)

@@ -1,0 +1,45 @@
+"""What AWS refuses, as errors of a platform's part: what was asked for, what was said, how to mend it.
+
+Belongs here: those errors, and calls that find what they were about to make. Does not belong here: retries, which the
+clients do (`clients`), the errors of jobs (`sagemaker.faults`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_gone, text_of
+
+__all__ = ["is_gone"]
+
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+
+
+@contextmanager
+def refusals(kind: type[Exception], what: str) -> Iterator[None]:
+    """Whatever AWS refuses inside the block is a `kind` that says what was being done."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise kind(f"{what}: {code_of(error)}: {text_of(error)}{_mend(error)}") from error
+    except BotoCoreError as error:
+        raise kind(
+            f"{what}: {text_of(error)}: check region, credentials and network with `chronos-assets doctor`"
+        ) from error
+
+
+def is_taken(error: BaseException) -> bool:
+    """Whether something was not made because it is there; SageMaker calls that by several names."""
+    return code_of(error) in {"ResourceInUse", "ConflictException"} or "already exist" in text_of(error).lower()
+
+
+def _mend(error: BaseException) -> str:
+    code = code_of(error)
+    if code in _DENIED:
+        return ": let the role of Dagster do this, as docker/cloudformation.yaml does"
+    if code == "ResourceLimitExceeded":
+        return ": ask for a higher quota (Service Quotas, Amazon SageMaker), or set another instance type"
+    return ""
