@@ -106,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="everything wrong with a params.json, at once")
     validate.add_argument("path", type=Path)
     validate.set_defaults(command=_validate)
+
+    doctor = commands.add_parser("doctor", help="what stands in the way of a run, before anything is launched")
+    doctor.add_argument("--data", type=Path, help="the folder that `run` was given")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -497,6 +501,23 @@ class _Printer:
 
     def warning(self, message: str) -> None:
         print(message, file=sys.stderr)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from chronos_assets.platforms.checkup import any_failed, render
+
+    settings = settings_for(options.data)
+    if settings.deployment == "aws":
+        from chronos_assets.platforms.aws import doctor as aws_doctor
+        from chronos_assets.platforms.aws.clients import AwsClients
+
+        findings = aws_doctor.examine(settings, AwsClients())
+    else:
+        from chronos_assets.platforms.local import doctor as local_doctor
+
+        findings = local_doctor.examine(settings)
+    print(render(findings))
+    return int(any_failed(findings))
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

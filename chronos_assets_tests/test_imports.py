@@ -42,6 +42,8 @@ OURS = {
         *("definitions", "defs", "settings", "params", "timeseries", "models.checkpoints"),
         # Its errors, and where a store on this machine lies.
         *("platforms.base", "platforms.notice", "platforms.local.store"),
+        # What is in the way of a run, and the pipeline of the training line.
+        *("platforms.checkup", "platforms.local.doctor", "platforms.aws.doctor", "platforms.aws.clients"),
     },
 }
 THEIRS = {

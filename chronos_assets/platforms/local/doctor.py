@@ -37,6 +37,9 @@ def examine(settings: Settings, *, port: int = 3000) -> list[Finding]:
 
 
 def _store(folder: Path) -> Iterator[Finding]:
+    if folder.exists() and not folder.is_dir():
+        yield Finding("store", "failed", f"{folder} is no folder", "set CHRONOS_STORE to one, or move the file away")
+        return
     place = _existing(folder)
     if place != folder and not os.access(place, os.W_OK | os.X_OK):
         yield _not_writable(folder, f"{folder} isn't there, and {place} can't be written to")

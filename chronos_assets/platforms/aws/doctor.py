@@ -1,0 +1,484 @@
+"""Checkup of a deployment on AWS: what stands in the way of its jobs, before one is launched and paid for.
+
+Belongs here: one function per thing that is looked at, which only reads (but for an object of its own that it removes).
+Does not belong here: how checks run and are shown (`platforms.checkup`), making what is missing (the template in
+`docker/`).
+
+What the caller may not look at is `unknown`, not `failed`: whoever deploys may well be barred from asking IAM.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
+from chronos_assets.platforms.aws.tags import MAX_TAGS
+from chronos_assets.platforms.checkup import CHECK_SECONDS, Check, Finding, run_checks
+from chronos_assets.settings import AwsSettings, Settings
+
+SERVICE = "sagemaker.amazonaws.com"
+LOG_GROUPS = "/aws/sagemaker/"
+OUR_TAGS = 12  # of those that a thing may have, room for our own
+
+# What the role of Dagster calls, one action of each kind.
+ACTIONS = (
+    "sagemaker:CreateProcessingJob",
+    "sagemaker:CreateHyperParameterTuningJob",
+    "sagemaker:CreateModelPackage",
+    "sagemaker:CreateEndpoint",
+)
+
+_IMAGE = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
+    r"(?P<name>[a-z0-9._/-]+?)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_MISSING = frozenset(
+    {"404", "NoSuchBucket", "NoSuchEntity", "NotFound", "NotFoundException", "ResourceNotFoundException"}
+)
+_DENIED = frozenset(
+    {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException"}
+)
+_NO_CREDENTIALS = frozenset(
+    {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+        "ProfileNotFound",
+    }
+)
+_BAD_CREDENTIALS = frozenset(
+    {
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "ExpiredTokenException",
+    }
+)
+_TEMPLATE = "deploy docker/cloudformation.yaml, whose outputs are the settings"
+
+
+def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_SECONDS) -> list[Finding]:
+    """What stands in the way of a run on AWS.
+
+    Args:
+        clients: of the account.
+        seconds: for all checks together.
+    """
+    aws = settings.aws
+    bucket, _, prefix = settings.store.removeprefix("s3://").strip("/").partition("/")
+    checks: dict[str, Check] = {
+        "settings": partial(_settings, aws),
+        "credentials": partial(_credentials, clients),
+        "bucket": partial(_bucket, clients, bucket, prefix),
+        "publishing": partial(_conditional_writes, clients, bucket, prefix),
+        "image": partial(_image, clients, aws.image),
+        "role": partial(_role, clients, aws.role),
+        "permissions": partial(_permissions, clients, aws.role),
+        "quotas": partial(_quotas, clients, aws),
+        "logs": partial(_logs, clients),
+        "topic": partial(_topic, clients, aws.topic),
+        "queue": partial(_queue, clients, aws.train_queue, bucket, prefix),
+        "Glue database": partial(_glue_database, clients, aws.glue_database),
+        "Athena workgroup": partial(_workgroup, clients, aws.athena_workgroup),
+        "key": partial(_key, clients, aws.kms_key),
+        "network": partial(_network, clients, aws),
+        "alarms": partial(_alarms, clients, aws.endpoint_alarms),
+    }
+    return run_checks(checks, _explain, seconds=seconds)
+
+
+def _explain(name: str, error: Exception) -> Finding:
+    """What it means that a check raised."""
+    code, kind, told = code_of(error), type(error).__name__, text_of(error)
+    if kind in _NO_CREDENTIALS:
+        mend = "run `aws sso login`, set AWS_PROFILE, or give the task a role"
+        return Finding(name, "failed", f"there are no credentials: {told}", mend)
+    if code in _BAD_CREDENTIALS:
+        return Finding(name, "failed", f"the credentials are refused: {told}", "sign in again, or set AWS_PROFILE")
+    if kind == "NoRegionError":
+        return Finding(name, "failed", "no region is set", "set AWS_REGION, or a region in the profile")
+    if code in _DENIED:
+        return Finding(name, "unknown", f"may not be looked at: {told}", "allow the action, or ask whoever may")
+    if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyConnectionError"):
+        mend = "is there a way from here to AWS: a proxy, a VPC endpoint, the right AWS_REGION?"
+        return Finding(name, "failed", f"no answer: {told}", mend)
+    return Finding(name, "unknown", f"{code or kind}: {told}")
+
+
+# --- settings and identity --------------------------------------------------------------------------------------------
+
+
+def _settings(aws: AwsSettings) -> Iterator[Finding]:
+    needed = {"CHRONOS_SAGEMAKER_ROLE": aws.role, "CHRONOS_SAGEMAKER_IMAGE": aws.image}
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        yield Finding("settings", "failed", f"{' and '.join(missing)} not set", f"set them: {_TEMPLATE}")
+    if bool(aws.subnets) != bool(aws.security_groups):
+        what = "only one of CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS is set"
+        yield Finding("settings", "failed", what, "set both, or none to run outside of a VPC")
+        missing.append("")
+    if len(aws.tags) > MAX_TAGS - OUR_TAGS:
+        what = f"CHRONOS_TAGS has {len(aws.tags)} tags, AWS takes {MAX_TAGS} with ours"
+        yield Finding("settings", "failed", what, f"leave it at {MAX_TAGS - OUR_TAGS}")
+        missing.append("")
+    if not missing:
+        yield Finding("settings", "ok", "role and image are set")
+
+
+def _credentials(clients: AwsClients) -> Iterator[Finding]:
+    client = clients("sts")
+    identity = client.get_caller_identity()
+    yield Finding("credentials", "ok", f"{identity['Arn']} in {client.meta.region_name}")
+
+
+# --- bucket -----------------------------------------------------------------------------------------------------------
+
+
+def _bucket(clients: AwsClients, bucket: str, prefix: str) -> Iterator[Finding]:
+    s3 = clients("s3")
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except Exception as error:
+        if code_of(error) not in _MISSING:
+            raise
+        what = f"there is no bucket {bucket}"
+        yield Finding("bucket", "failed", what, f"set CHRONOS_STORE to s3://<bucket>/<prefix> of a bucket: {_TEMPLATE}")
+        return
+    # us-east-1 is told as none.
+    place = s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
+    here = clients("sagemaker").meta.region_name
+    if place != here:
+        what = f"{bucket} lies in {place}, and jobs run in {here}: SageMaker reads buckets of its own region only"
+        yield Finding("bucket", "failed", what, f"set AWS_REGION={place}, or CHRONOS_STORE to a bucket in {here}")
+        return
+    yield Finding("bucket", "ok", f"s3://{'/'.join(part for part in (bucket, prefix) if part)} in {place}")
+
+
+def _conditional_writes(clients: AwsClients, bucket: str, prefix: str) -> Iterator[Finding]:
+    """Write an object twice: publishing relies on the second write being refused."""
+    s3 = clients("s3")
+    key = "/".join(part for part in (prefix, f".doctor/{uuid.uuid4().hex}") if part)
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
+    except Exception as error:
+        if code_of(error) not in _DENIED:
+            raise
+        mend = f"allow s3:PutObject, s3:GetObject and s3:DeleteObject on arn:aws:s3:::{bucket}/{prefix or ''}*"
+        yield Finding("publishing", "failed", f"objects can't be written: {text_of(error)}", mend)
+        return
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
+    except Exception as error:
+        if code_of(error) != "PreconditionFailed":
+            raise
+        yield Finding("publishing", "ok", "objects can be written, and an existing one is not overwritten by chance")
+        return
+    finally:
+        s3.delete_object(Bucket=bucket, Key=key)
+    what = "this storage ignores conditions of a write (If-None-Match): two runs at once could publish a mix"
+    yield Finding("publishing", "failed", what, "use S3, or a store that knows conditional writes")
+
+
+# --- what jobs run with -----------------------------------------------------------------------------------------------
+
+
+def _image(clients: AwsClients, image: str) -> Iterator[Finding]:
+    if not image:
+        return
+    found = _IMAGE.fullmatch(image)
+    if found is None:
+        mend = "push it to ECR (docker/sagemaker.Dockerfile says how), and set CHRONOS_SAGEMAKER_IMAGE to its URI there"
+        yield Finding(
+            "image", "failed", f"{image} is no image of ECR: <account>.dkr.ecr.<region>.amazonaws.com/…", mend
+        )
+        return
+    here = clients("ecr").meta.region_name
+    if found["region"] != here:
+        what = f"{image} lies in {found['region']}, and jobs run in {here}: endpoints can't start from it"
+        yield Finding("image", "failed", what, f"push it to ECR in {here}")
+        return
+    wanted = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"] or "latest"}
+    try:
+        answer = clients("ecr").describe_images(
+            registryId=found["account"], repositoryName=found["name"], imageIds=[wanted]
+        )
+    except Exception as error:
+        if code_of(error) not in ("RepositoryNotFoundException", "ImageNotFoundException"):
+            raise
+        mend = "build docker/sagemaker.Dockerfile and push it, or set CHRONOS_SAGEMAKER_IMAGE to one that is there"
+        yield Finding("image", "failed", f"{image} isn't there: {text_of(error)}", mend)
+        return
+    (detail,) = answer["imageDetails"]
+    size = detail.get("imageSizeInBytes", 0) / (1 << 30)
+    yield Finding("image", "ok", f"{image}, {size:.1f} GiB, pushed {detail['imagePushedAt']:%Y-%m-%d}")
+
+
+def _role(clients: AwsClients, role: str) -> Iterator[Finding]:
+    if not role:
+        return
+    try:
+        found = clients("iam").get_role(RoleName=role.rpartition("/")[2])["Role"]
+    except Exception as error:
+        if code_of(error) not in _MISSING:
+            raise
+        mend = f"set CHRONOS_SAGEMAKER_ROLE to the role of the jobs: {_TEMPLATE}"
+        yield Finding("role", "failed", f"there is no role {role}", mend)
+        return
+    if not _trusts(found["AssumeRolePolicyDocument"], SERVICE):
+        mend = f'let "Service": "{SERVICE}" assume it in its trust policy'
+        yield Finding("role", "failed", f"SageMaker may not assume {role}", mend)
+        return
+    yield Finding("role", "ok", f"{role} can be assumed by SageMaker")
+
+
+def _trusts(policy: Any, service: str) -> bool:
+    document: Mapping[str, Any] = json.loads(policy) if isinstance(policy, str) else policy
+    return any(
+        statement.get("Effect") == "Allow"
+        and "sts:AssumeRole" in _listed(statement.get("Action"))
+        and service in _listed((statement.get("Principal") or {}).get("Service"))
+        for statement in _listed(document.get("Statement"))
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _permissions(clients: AwsClients, role: str) -> Iterator[Finding]:
+    """Whether the caller may hand the role to SageMaker, and create jobs, as IAM simulates it."""
+    if not role:
+        return
+    caller = _principal(clients("sts").get_caller_identity()["Arn"])
+    if caller.endswith(":root"):
+        yield Finding("permissions", "warning", "the account's root user may do all", "work with a role of less power")
+        return
+    iam = clients("iam")
+    context = [
+        {
+            "ContextKeyName": "iam:PassedToService",
+            "ContextKeyValues": [SERVICE],
+            "ContextKeyType": "string",
+        }
+    ]
+    passed = iam.simulate_principal_policy(
+        PolicySourceArn=caller, ActionNames=["iam:PassRole"], ResourceArns=[role], ContextEntries=context
+    )
+    others = iam.simulate_principal_policy(PolicySourceArn=caller, ActionNames=list(ACTIONS))
+    refused = [
+        item["EvalActionName"]
+        for answer in (passed, others)
+        for item in answer["EvaluationResults"]
+        if item["EvalDecision"] != "allowed"
+    ]
+    if refused:
+        # Tags and resources that a policy asks for are not in the simulation.
+        certain = "iam:PassRole" in refused
+        mend = f"give {caller} the policy of Dagster's role in docker/cloudformation.yaml"
+        what = f"{caller} may not {', '.join(refused)}"
+        yield Finding("permissions", "failed" if certain else "warning", what, mend)
+        return
+    yield Finding("permissions", "ok", f"{caller} may pass the role and create jobs")
+
+
+def _principal(arn: str) -> str:
+    """The role that an assumed role is a session of; any other identity as it is."""
+    session = re.fullmatch(r"arn:(?P<partition>[\w-]+):sts::(?P<account>\d+):assumed-role/(?P<role>[^/]+)/.*", arn)
+    return f"arn:{session['partition']}:iam::{session['account']}:role/{session['role']}" if session else arn
+
+
+def _quotas(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
+    wanted = _wanted_quotas(aws)
+    found: dict[str, float] = {}
+    for page in clients("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker"):
+        found |= {item["QuotaName"]: item["Value"] for item in page["Quotas"] if item["QuotaName"] in wanted}
+    short = {name: found.get(name, 0.0) for name, number in wanted.items() if found.get(name, 0.0) < number}
+    for name, value in short.items():
+        mend = (
+            "ask for more in Service Quotas, Amazon SageMaker, which takes hours or days; or set another instance type"
+        )
+        yield Finding("quotas", "failed", f"{name}: {value:g} allowed, {wanted[name]} needed", mend)
+    if not short:
+        yield Finding("quotas", "ok", ", ".join(f"{name}: {found[name]:g}" for name in wanted))
+
+
+def _wanted_quotas(aws: AwsSettings) -> dict[str, int]:
+    """Quota, by its name -> how much of it a run needs."""
+    training = "spot training job" if aws.spot else "training job"
+    wanted = {
+        f"{aws.data_instance} for processing job usage": aws.forecast_instances,
+        f"{aws.training_instance} for processing job usage": 1,
+        f"{aws.training_instance} for {training} usage": 1,
+    }
+    if aws.data_instance == aws.training_instance:
+        wanted[f"{aws.data_instance} for processing job usage"] = aws.forecast_instances
+    if aws.endpoint != "serverless":
+        wanted[f"{aws.endpoint_instance} for endpoint usage"] = aws.endpoint_instances
+    return wanted
+
+
+def _logs(clients: AwsClients) -> Iterator[Finding]:
+    groups = clients("logs").describe_log_groups(logGroupNamePrefix=LOG_GROUPS)["logGroups"]
+    what = ", ".join(group["logGroupName"] for group in groups) or "the first jobs will make the log groups"
+    yield Finding("logs", "ok", what)
+
+
+# --- notices, events, tables ------------------------------------------------------------------------------------------
+
+
+def _topic(clients: AwsClients, topic: str) -> Iterator[Finding]:
+    if not topic:
+        mend = "set CHRONOS_TOPIC to the ARN of an SNS topic"
+        yield Finding("topic", "warning", "nobody is told of failures: CHRONOS_TOPIC is not set", mend)
+        return
+    try:
+        attributes = clients("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    except Exception as error:
+        if code_of(error) not in _MISSING:
+            raise
+        yield Finding("topic", "failed", f"there is no topic {topic}", f"set CHRONOS_TOPIC: {_TEMPLATE}")
+        return
+    confirmed = int(attributes.get("SubscriptionsConfirmed", 0))
+    if not confirmed:
+        pending = int(attributes.get("SubscriptionsPending", 0))
+        what = f"nobody has subscribed to {topic}" + (f", {pending} have not confirmed" if pending else "")
+        yield Finding("topic", "warning", what, "subscribe a mail address, and confirm it by the link in the mail")
+        return
+    yield Finding("topic", "ok", f"{topic}, {confirmed} subscribed")
+
+
+def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterator[Finding]:
+    if not queue:
+        yield Finding("queue", "ok", "no CHRONOS_TRAIN_QUEUE: new train files are found by listing")
+        return
+    try:
+        attributes = clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    except Exception as error:
+        if code_of(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
+            raise
+        yield Finding("queue", "failed", f"there is no queue {queue}", f"set CHRONOS_TRAIN_QUEUE: {_TEMPLATE}")
+        return
+    arn, train = attributes["QueueArn"], "/".join(part for part in (prefix, "train/") if part)
+    answer = clients("s3").get_bucket_notification_configuration(Bucket=bucket)
+    told = [item for item in answer.get("QueueConfigurations", []) if item["QueueArn"] == arn]
+    if not any(_covers(item, train) for item in told):
+        what = f"{bucket} doesn't tell {arn} of new objects below {train}"
+        mend = f"add a notification of s3:ObjectCreated:* with the prefix {train} to the bucket: {_TEMPLATE}"
+        yield Finding("queue", "failed", what, mend)
+        return
+    if "RedrivePolicy" not in attributes:
+        mend = "give the queue a dead-letter queue, or a message that can't be read comes back for ever"
+        yield Finding("queue", "warning", f"{arn} has no dead-letter queue", mend)
+        return
+    yield Finding("queue", "ok", f"{arn}, told of new objects below {train}")
+
+
+def _covers(notification: Mapping[str, Any], train: str) -> bool:
+    """Whether a notification is sent for every new object below a prefix."""
+    rules = notification.get("Filter", {}).get("Key", {}).get("FilterRules", [])
+    filters = {rule["Name"].lower(): rule["Value"] for rule in rules}
+    created = any(event.startswith("s3:ObjectCreated:*") for event in notification["Events"])
+    return created and train.startswith(filters.get("prefix", "")) and not filters.get("suffix")
+
+
+def _glue_database(clients: AwsClients, name: str) -> Iterator[Finding]:
+    try:
+        clients("glue").get_database(Name=name)
+    except Exception as error:
+        if code_of(error) != "EntityNotFoundException":
+            raise
+        what = f"there is no database {name}: the first refresh of the tables makes it, if it may"
+        yield Finding("Glue database", "warning", what, f"make it, or set CHRONOS_GLUE_DATABASE: {_TEMPLATE}")
+        return
+    yield Finding("Glue database", "ok", name)
+
+
+def _workgroup(clients: AwsClients, name: str) -> Iterator[Finding]:
+    try:
+        group = clients("athena").get_work_group(WorkGroup=name)["WorkGroup"]
+    except Exception as error:
+        # Athena says InvalidRequestException of a workgroup that isn't there.
+        if "not found" not in text_of(error).lower():
+            raise
+        mend = f"set CHRONOS_ATHENA_WORKGROUP: {_TEMPLATE}"
+        yield Finding("Athena workgroup", "failed", f"there is no workgroup {name}", mend)
+        return
+    configuration = group.get("Configuration", {})
+    output = configuration.get("ResultConfiguration", {}).get("OutputLocation", "")
+    managed = configuration.get("ManagedQueryResultsConfiguration", {}).get("Enabled", False)
+    if group.get("State", "ENABLED") != "ENABLED":
+        yield Finding(
+            "Athena workgroup", "failed", f"{name} is {group['State'].lower()}", "enable it in Athena's console"
+        )
+    elif not output and not managed:
+        what = f"{name} has no place for results"
+        yield Finding("Athena workgroup", "failed", what, "set its output location to a prefix of a bucket")
+    else:
+        yield Finding("Athena workgroup", "ok", f"{name}, results in {output or 'Athena'}")
+
+
+# --- encryption, network, alarms --------------------------------------------------------------------------------------
+
+
+def _key(clients: AwsClients, key: str) -> Iterator[Finding]:
+    if not key:
+        return
+    try:
+        found = clients("kms").describe_key(KeyId=key)["KeyMetadata"]
+    except Exception as error:
+        if code_of(error) not in _MISSING:
+            raise
+        yield Finding("key", "failed", f"there is no key {key}", "set CHRONOS_KMS_KEY to the id or ARN of one")
+        return
+    if found["KeyState"] != "Enabled":
+        yield Finding("key", "failed", f"{found['Arn']} is {found['KeyState']}", "enable it, or set CHRONOS_KMS_KEY")
+        return
+    yield Finding("key", "ok", str(found["Arn"]))
+
+
+def _network(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
+    if not (aws.subnets and aws.security_groups):
+        return
+    ec2 = clients("ec2")
+    try:
+        subnets = ec2.describe_subnets(SubnetIds=list(aws.subnets))["Subnets"]
+        groups = ec2.describe_security_groups(GroupIds=list(aws.security_groups))["SecurityGroups"]
+    except Exception as error:
+        if not code_of(error).endswith((".NotFound", ".Malformed")):
+            raise
+        mend = "set CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS to ids of this region"
+        yield Finding("network", "failed", text_of(error), mend)
+        return
+    vpcs = sorted({item["VpcId"] for item in (*subnets, *groups)})
+    if len(vpcs) > 1:
+        what = f"subnets and security groups are of several VPCs: {', '.join(vpcs)}"
+        yield Finding("network", "failed", what, "choose them from one")
+        return
+    zones = sorted({item["AvailabilityZone"] for item in subnets})
+    what = f"{len(subnets)} subnets of {vpcs[0]} in {', '.join(zones)}"
+    if len(zones) < 2:
+        mend = "add one in another zone: an instance type may have no capacity, or not be offered, in one of them"
+        yield Finding("network", "warning", what, mend)
+        return
+    yield Finding("network", "ok", what)
+
+
+def _alarms(clients: AwsClients, names: Sequence[str]) -> Iterator[Finding]:
+    if not names:
+        return
+    answer = clients("cloudwatch").describe_alarms(AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+    found = {item["AlarmName"] for kind in ("MetricAlarms", "CompositeAlarms") for item in answer.get(kind, [])}
+    missing = [name for name in names if name not in found]
+    if missing:
+        what = f"there is no alarm {', '.join(missing)}: an endpoint's update with it is refused"
+        yield Finding("alarms", "failed", what, "make it, or take it out of CHRONOS_ENDPOINT_ALARMS")
+        return
+    yield Finding("alarms", "ok", ", ".join(names))
