@@ -32,7 +32,7 @@ TYPES = {"string": "VARCHAR", "timestamp": "TIMESTAMP", "double": "DOUBLE", "boo
 ATHENA_TYPES = {kind: kind.lower() for kind in (*TYPES.values(), "INTEGER")} | {"HUGEINT": "bigint"}
 
 MACROS = (
-    "CREATE MACRO is_nan(x) AS isnan(x)",
+    "CREATE MACRO is_finite(x) AS isfinite(x)",
     "CREATE MACRO levenshtein_distance(a, b) AS levenshtein(a, b)",
 )
 LITERAL = re.compile(r"(?:timestamp\s+|date\s+)?'(?:[^']|'')*'|-?\d+(?:\.\d+)?", re.DOTALL | re.IGNORECASE)

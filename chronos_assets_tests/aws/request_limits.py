@@ -99,7 +99,8 @@ def _check_string(shape: Any, value: Any, path: str) -> Iterator[str]:
 
 @cache
 def _pattern(pattern: str) -> Any:
-    return regex.compile(pattern)
+    # Models write what is beyond the first plane as Java has it, in two halves.
+    return regex.compile(pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF"))
 
 
 def _check_size(shape: Shape, value: Any, path: str) -> Iterator[str]:

@@ -121,6 +121,12 @@ def test_every_table_and_the_view_hold_the_stores_files(tmp_path: Path) -> None:
     assert ask(tmp_path, "SELECT points FROM accuracy WHERE level = 'all' AND metric = 'wql'") == [(6,)]
 
 
+def test_what_is_missing_is_null_in_a_dataset_of_one_file_too(tmp_path: Path) -> None:
+    publish_dataset(tmp_path, make_params(), [("a",)])
+    refresh(tmp_path, make_params())
+    assert ask(tmp_path, "SELECT count(*), count(target), avg(target) FROM train") == [(51, 50, 1183 / 50)]
+
+
 def test_a_store_with_nothing_in_it_has_empty_tables_with_the_columns_to_come(tmp_path: Path) -> None:
     params = make_params(dimensions=("store",), quantiles=(0.05, 0.5), mean=True)
     assert refresh(tmp_path, params) == dict.fromkeys(TABLES, 0)

@@ -119,7 +119,7 @@ class Athena:
             if status["State"] == "SUCCEEDED":
                 return
             if status["State"] in ("FAILED", "CANCELLED"):
-                reason = status.get("StateChangeReason") or "it was cancelled"
+                reason = " ".join((status.get("StateChangeReason") or "it was cancelled").split())
                 mend = next(mend for sign, mend in _MENDS if sign in reason)
                 raise AthenaError(f"Athena query {query} in {self._database} failed: {reason}; {mend}")
             if time.monotonic() >= end:

@@ -192,7 +192,7 @@ def _column(table: str, name: str, kind: str) -> dict[str, str]:
 
 def _train_sql(columns: Sequence[str]) -> str:
     shown = ", ".join(
-        "CASE WHEN is_nan(target) THEN NULL ELSE target END AS target" if name == "target" else identifier(name)
+        "CASE WHEN is_finite(target) THEN target END AS target" if name == "target" else identifier(name)
         for name in columns
     )
     return f"SELECT {shown} FROM {SHARDS}"  # noqa: S608 - quoted names

@@ -11,12 +11,17 @@ https://docs.aws.amazon.com/quicksight/latest/APIReference/API_CreateDataSet.htm
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from chronos_assets.platforms.base import StoreError
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
     from chronos_assets.settings import AwsSettings
+
+POLL_SECONDS, READY_SECONDS = 1.0, 60.0  # a data source is ready within seconds
 
 # The two sets of actions that QuickSight calls an owner's; it takes no others.
 SOURCE_ACTIONS = (
@@ -43,7 +48,14 @@ SET_ACTIONS = (
 _TYPES = {"string": "STRING", "timestamp": "DATETIME", "double": "DECIMAL"}
 
 
-def publish_data_set(clients: AwsClients, settings: AwsSettings, name: str, view: Mapping[str, Any]) -> None:
+def publish_data_set(
+    clients: AwsClients,
+    settings: AwsSettings,
+    name: str,
+    view: Mapping[str, Any],
+    *,
+    poll_seconds: float = POLL_SECONDS,
+) -> None:
     """Make the data source and the data set, or bring them up to date.
 
     Args:
@@ -51,6 +63,10 @@ def publish_data_set(clients: AwsClients, settings: AwsSettings, name: str, view
         settings: `quicksight_principal` becomes the owner.
         name: of the dataset group, for people.
         view: the view as Glue has it.
+        poll_seconds: between two looks at whether the data source is ready.
+
+    Raises:
+        StoreError: QuickSight can't make the data source.
     """
     quicksight = clients("quicksight")
     account = clients("sts").get_caller_identity()["Account"]
@@ -73,6 +89,7 @@ def publish_data_set(clients: AwsClients, settings: AwsSettings, name: str, view
             GrantPermissions=_owned(settings.quicksight_principal, SOURCE_ACTIONS),
         ),
     )
+    _wait(quicksight, account, identity, poll_seconds)
     columns = view["StorageDescriptor"]["Columns"]
     data_set = {
         "AwsAccountId": account,
@@ -111,6 +128,22 @@ def _made(quicksight: Any, create: Callable[[], Any], update: Callable[[], Any],
         arn = update()["Arn"]
         grant()
         return arn
+
+
+def _wait(quicksight: Any, account: str, identity: str, poll_seconds: float) -> None:
+    """Until a data set can be made of the data source."""
+    end = time.monotonic() + READY_SECONDS
+    while True:
+        source = quicksight.describe_data_source(AwsAccountId=account, DataSourceId=identity)["DataSource"]
+        if source["Status"].endswith("_SUCCESSFUL"):
+            return
+        if source["Status"].endswith("_FAILED") or time.monotonic() >= end:
+            reason = source.get("ErrorInfo", {}).get("Message", "no reason given")
+            raise StoreError(
+                f"QuickSight's data source {identity} is {source['Status']}: {reason}; allow QuickSight the bucket and "
+                "Athena (Manage QuickSight, Security & permissions), or unset CHRONOS_QUICKSIGHT_PRINCIPAL"
+            )
+        time.sleep(poll_seconds)
 
 
 def _owned(principal: str, actions: tuple[str, ...]) -> list[dict[str, Any]]:
