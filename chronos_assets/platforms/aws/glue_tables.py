@@ -125,7 +125,7 @@ def _united(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
-    """Every table and view, in an order in which each finds what it is over."""
+    """Every table and view, in an order in which each finds what it is over; the view `forecast_vs_history` is the last."""
     yield _table(contents, SHARDS, contents.train, contents.shards)
     yield _table(contents, "forecast", contents.current, contents.forecast)
     for name, columns, folder in (
@@ -137,11 +137,9 @@ def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
             "PartitionKeys": [_column(name, "as_of", "VARCHAR")],
             "Parameters": {**_parameters(contents), **projection(location, contents.first)},
         }
-    train = list(contents.train)
+    train, current = ([name.lower() for name in columns] for columns in (contents.train, contents.current))
     yield _view(contents, database, "train", contents.train, _train_sql(train))
-    yield _view(
-        contents, database, VIEW, _view_columns(train, list(contents.current)), view_sql(train, list(contents.current))
-    )
+    yield _view(contents, database, VIEW, _view_columns(train, current), view_sql(train, current))
 
 
 def projection(location: str, first: str) -> dict[str, str]:

@@ -62,12 +62,26 @@ def publish_data_set(
         clients: of the account and the region in which QuickSight is.
         settings: `quicksight_principal` becomes the owner.
         name: of the dataset group, for people.
-        view: the view as Glue has it.
+        view: the view as Glue is given it.
         poll_seconds: between two looks at whether the data source is ready.
 
     Raises:
-        StoreError: QuickSight can't make the data source.
+        StoreError: QuickSight refuses, or can't make the data source.
     """
+    from botocore.exceptions import ClientError
+
+    try:
+        _publish(clients, settings, name, view, poll_seconds)
+    except ClientError as error:
+        raise StoreError(
+            f"QuickSight has no data set {name}: {error}; allow this identity the quicksight: actions on data sources and "
+            "data sets, subscribe the account, or unset CHRONOS_QUICKSIGHT_PRINCIPAL"
+        ) from error
+
+
+def _publish(
+    clients: AwsClients, settings: AwsSettings, name: str, view: Mapping[str, Any], poll_seconds: float
+) -> None:
     quicksight = clients("quicksight")
     account = clients("sts").get_caller_identity()["Account"]
     identity = settings.glue_database.replace("_", "-")

@@ -59,17 +59,19 @@ class AthenaTables:
         What does not exist yet gives empty tables with the same columns. Counting shows that each table can be read.
 
         Raises:
-            StoreError: Glue or Athena refuse, the tables are those of another store, or can't be read.
+            StoreError: Glue, Athena or QuickSight refuse, the tables are those of another store, or can't be read.
         """
         contents = read_contents(cast("S3Store", store), params)
+        wanted_tables = list(table_inputs(contents, self._settings.glue_database))
         with self._explained():
             self._make_database()
-            for wanted in table_inputs(contents, self._settings.glue_database):
+            for wanted in wanted_tables:
                 self._bring(wanted)
-            if self._settings.quicksight_principal:
-                publish_data_set(self._clients, self._settings, params.dataset_group, self._table(VIEW) or {})
         counts = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM {table}" for table in TABLES)  # noqa: S608 - constants
-        return {str(table): int(rows) for table, rows in self._athena.rows(counts)}
+        rows = {str(table): int(count) for table, count in self._athena.rows(counts)}
+        if self._settings.quicksight_principal:
+            publish_data_set(self._clients, self._settings, params.dataset_group, wanted_tables[-1])
+        return rows
 
     def query(
         self,

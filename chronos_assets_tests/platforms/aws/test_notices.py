@@ -128,7 +128,7 @@ def test_a_daemon_that_dies_between_claim_and_mark_loses_nothing(mailbox: Mailbo
             publish(*arguments)
         raise Dead
 
-    dying._publish = killed  # type: ignore[method-assign]
+    dying._publish = killed  # type: ignore[assignment]
     with pytest.raises(Dead):
         dying.send(notice())
     assert len(mailbox.read()) == int(after)

@@ -48,7 +48,7 @@ PHYSICAL = {
 
 
 def client(service: str) -> Any:
-    return boto3.client(service, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")  # type: ignore[call-overload]  # noqa: S106
+    return boto3.client(service, region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")  # noqa: S106
 
 
 class QuickSight:
@@ -114,4 +114,11 @@ def test_a_source_that_can_not_be_made_is_told_with_the_reason() -> None:
     quicksight.stub.add_response("create_data_source", {"Arn": SOURCE_ARN})
     quicksight.status("CREATION_FAILED", ErrorInfo={"Message": "no access to Athena"})
     with pytest.raises(StoreError, match=r"CREATION_FAILED: no access to Athena; allow QuickSight"):
+        quicksight.publish()
+
+
+def test_a_refusal_names_the_mend() -> None:
+    quicksight = QuickSight()
+    quicksight.stub.add_client_error("create_data_source", "AccessDeniedException")
+    with pytest.raises(StoreError, match=r"no data set shop: .*AccessDenied.*unset CHRONOS_QUICKSIGHT_PRINCIPAL"):
         quicksight.publish()

@@ -1,0 +1,75 @@
+"""What is measured of scores, forecasts and runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from chronos_assets.defs import measurements
+from chronos_assets.defs.steps import Forecasts, WindowAccuracy, WindowForecast
+from chronos_assets.platforms.base import Measurement
+from chronos_assets.platforms.notice import Notice
+from chronos_assets.timeseries.accuracy import Comparison
+
+NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
+
+
+class Report:
+    """Stands for a report with these values."""
+
+    def __init__(self, **values: float | None) -> None:
+        self.values = values
+
+    def overall(self) -> dict[str, Comparison]:
+        return {name: Comparison(value, None, 1, 0) for name, value in self.values.items()}
+
+
+def scored(key: str, **values: float | None) -> WindowAccuracy:
+    report: Any = Report(**values)
+    return WindowAccuracy(key, report, "bolt", "data-1", "forecast-1")
+
+
+def test_scores_of_the_newest_partition_are_measured() -> None:
+    windows = [
+        scored(
+            "2024-01-02", wql=0.1, wql_p10=0.2, wql_p90=0.3, rmse=4.0, mase=None, wape=0.5, mape=0.6, coverage_80=0.7
+        ),
+        scored("2024-01-01", wql=9.0),
+    ]
+    found = measurements.of_scores(windows, ["2024-01-01", "2024-01-02"], NOW)
+    assert {item.name: item.value for item in found} == {
+        "WQL": 0.1, "WQL_p10": 0.2, "WQL_p90": 0.3, "RMSE": 4.0, "WAPE": 0.5,
+    }  # fmt: skip
+    assert {(item.model, item.at, item.unit) for item in found} == {("bolt", NOW, "None")}
+
+
+def test_a_backfill_of_older_partitions_measures_no_scores() -> None:
+    assert measurements.of_scores([scored("2024-01-01", wql=0.1)], ["2024-01-01", "2024-01-02"], NOW) == []
+    assert measurements.of_scores([], [], NOW) == []
+
+
+def made(*published: bool) -> Forecasts:
+    windows = tuple(
+        WindowForecast(f"2024-01-0{number}", {"series": number, "model": {"reference": "bolt"}}, {}, shown)
+        for number, shown in enumerate(published, 1)
+    )
+    anything: Any = None
+    return Forecasts(windows, "data-1", anything, 12.5, anything, {})
+
+
+def test_a_forecast_that_became_the_current_one_is_measured() -> None:
+    assert measurements.of_forecasts(made(False, True), NOW) == [
+        Measurement("Items", 2.0, NOW, "Count", "bolt"),
+        Measurement("Seconds", 12.5, NOW, "Seconds", "bolt"),
+    ]
+    # The alarm on staleness hears nothing of a backfill.
+    assert measurements.of_forecasts(made(False, False), NOW) == []
+
+
+def test_a_runs_end_is_a_failure_or_a_success() -> None:
+    def told(outcome: Any) -> dict[str, float]:
+        return {item.name: item.value for item in measurements.of_outcome(Notice(outcome, "shop", "r1", NOW))}
+
+    assert told("failure") == {"Failures": 1.0, "Successes": 0.0}
+    assert told("success") == {"Failures": 0.0, "Successes": 1.0}
+    assert told("canceled") == {}
