@@ -1,0 +1,314 @@
+"""docker/cloudformation.yaml: without warnings, narrow in what it allows, and what the code needs and names."""
+
+import ast
+import json
+import re
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from cfnlint.api import ManualArgs, lint
+
+from chronos_assets.platforms.aws.dashboard import alarms, dashboard
+from chronos_assets.platforms.aws.sagemaker.kinds import KINDS
+from chronos_assets.platforms.aws.tags import CODE_LOCATION
+from chronos_assets.settings import AwsSettings, Settings
+from chronos_assets_tests.conftest import REPOSITORY
+from chronos_assets_tests.docker.template import ACCOUNT, PATH, REGION, load, resolved, statements
+
+# Where AWS knows no narrower resource, or a policy is about the thing that it is attached to.
+ALL_RESOURCES = {
+    "SageMakerRole.ImageLogin": {"ecr:GetAuthorizationToken"},
+    "SageMakerRole.JobMetrics": {"cloudwatch:PutMetricData"},
+    "SageMakerRole.LookAtNetwork": {
+        "ec2:DescribeDhcpOptions",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeVpcs",
+    },
+    "DataPolicy.Metrics": {"cloudwatch:PutMetricData"},
+    "SageMakerPolicy.Lists": {
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSubnets",
+        "sagemaker:ListEndpointConfigs",
+        "sagemaker:ListEndpoints",
+        "sagemaker:ListHyperParameterTuningJobs",
+        "sagemaker:ListModelPackageGroups",
+        "sagemaker:ListModelPackages",
+        "sagemaker:ListModels",
+        "sagemaker:ListProcessingJobs",
+        "sagemaker:ListTrainingJobs",
+        "sagemaker:ListTransformJobs",
+        "servicequotas:ListServiceQuotas",
+        "sts:GetCallerIdentity",
+    },
+    "TaskStartRole.ImageLogin": {"ecr:GetAuthorizationToken"},
+    "ControlRole.LookAtTasks": {"ec2:DescribeNetworkInterfaces", "ecs:DescribeTaskDefinition"},
+    "ControlRole.PortForwarding": {
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
+    },
+}
+
+# boto3's name of a service -> its prefix in policies, where they differ.
+PREFIXES = {"service-quotas": "servicequotas", "sagemaker-runtime": "sagemaker"}
+
+# Operation of S3 -> action that allows it.
+S3_ACTIONS = {
+    "HeadBucket": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "HeadObject": "GetObject",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "DeleteObjects": "DeleteObject",
+    "CopyObject": "PutObject",
+}
+SQS_ACTIONS = {"DeleteMessageBatch": "DeleteMessage", "ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}
+
+# What people's own identity needs for `chronos-assets doctor` to look at itself; without, it says that it may not.
+OF_PEOPLE = {"iam:SimulatePrincipalPolicy"}
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return load()
+
+
+def test_it_has_no_warnings() -> None:
+    config = ManualArgs(regions=["us-east-1", "eu-central-1"], include_checks=["E", "W"])
+    assert [str(match) for match in lint(PATH.read_text(), config=config)] == []
+
+
+# --- policies ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_statement_allows_a_wildcard_action(template: dict[str, Any]) -> None:
+    allowing = [statement for statement in statements(template) if statement.allows]
+    assert len(allowing) > 40
+    for statement in allowing:
+        assert "NotAction" not in statement.document, statement.name
+        assert "NotResource" not in statement.document, statement.name
+        assert statement.actions, statement.name
+        assert not [action for action in statement.actions if "*" in action], statement.name
+
+
+def test_all_resources_only_where_aws_knows_no_narrower_one(template: dict[str, Any]) -> None:
+    wide = {
+        statement.name: set(statement.actions)
+        for statement in statements(template)
+        if statement.allows and "*" in statement.resources
+    }
+    assert wide == ALL_RESOURCES
+
+
+def test_every_other_resource_is_of_this_account_or_of_the_bucket(template: dict[str, Any]) -> None:
+    names = {"BucketName": "the-bucket", "Prefix": "store"}
+    for statement in statements(template):
+        for resource in resolved(statement.resources, names):
+            ours = resource.startswith(("arn:aws:s3:::the-bucket", "<")) or f":{ACCOUNT}:" in resource
+            assert ours or statement.name in ALL_RESOURCES, f"{statement.name}: {resource}"
+
+
+def test_what_services_may_do_is_bound_to_this_account(template: dict[str, Any]) -> None:
+    for statement in statements(template):
+        principal = statement.document.get("Principal")
+        if statement.allows and principal is not None:
+            assert set(principal) == {"Service"}, statement.name
+            condition = statement.document["Condition"]["StringEquals"]
+            assert condition == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}, statement.name
+
+
+def test_roles_are_passed_to_one_service_each(template: dict[str, Any]) -> None:
+    passed = [statement for statement in statements(template) if "iam:PassRole" in statement.actions]
+    assert {statement.resource for statement in passed} == {"SageMakerPolicy", "ControlRole"}
+    for statement in passed:
+        assert statement.actions == ["iam:PassRole"]
+        assert set(statement.document["Condition"]["StringEquals"]) == {"iam:PassedToService"}
+
+
+def test_jobs_are_created_and_stopped_by_their_tag_only(template: dict[str, Any]) -> None:
+    by_action = {action: statement for statement in statements(template) for action in statement.actions}
+    for kind in ("HyperParameterTuning", "Processing", "Training", "Transform"):
+        create, stop = by_action[f"sagemaker:Create{kind}Job"], by_action[f"sagemaker:Stop{kind}Job"]
+        assert create.document["Condition"] == {"Null": {f"aws:RequestTag/{CODE_LOCATION}": False}}
+        assert stop.document["Condition"] == {"Null": {f"aws:ResourceTag/{CODE_LOCATION}": False}}
+
+
+def test_policies_fit(template: dict[str, Any]) -> None:
+    """IAM: 6,144 characters of a managed policy, 10,240 of a role's own, white space not counted."""
+    names = {"BucketName": "b" * 63, "Prefix": "p" * 100, "GlueDatabaseName": "g" * 60, "WorkGroupName": "w" * 60}
+    for name, resource in template["Resources"].items():
+        properties = resolved(resource.get("Properties", {}), names)
+        if resource["Type"] == "AWS::IAM::ManagedPolicy":
+            assert _length(properties["PolicyDocument"]) < 6_144, name
+        if resource["Type"] == "AWS::IAM::Role":
+            own = sum(_length(policy["PolicyDocument"]) for policy in properties.get("Policies", []))
+            assert own < 10_240, name
+
+
+def _length(document: dict[str, Any]) -> int:
+    # Every reference stands for an ARN.
+    return len(re.sub(r"<[^>]*>", "a" * 120, json.dumps(document, separators=(",", ":"))))
+
+
+def test_dagster_may_do_what_the_code_calls(template: dict[str, Any]) -> None:
+    allowed = {
+        action
+        for statement in statements(template)
+        if statement.resource in ("DataPolicy", "SageMakerPolicy")
+        for action in statement.actions
+    }
+    called = _called()
+    assert len(called) > 40
+    assert called - allowed <= OF_PEOPLE
+
+
+def _called() -> set[str]:
+    """Actions of the operations whose boto3 methods are named in `platforms/aws`, of the services named there."""
+    import botocore.session
+    from botocore import xform_name
+
+    attributes = {kind.operation(verb) for kind in KINDS.values() for verb in ("create", "describe", "stop")}
+    texts: set[str] = set()
+    services: set[str] = set()
+    for path in (REPOSITORY / "chronos_assets" / "platforms" / "aws").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                attributes.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.add(node.value)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("clients"):
+                services |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    session = botocore.session.get_session()
+    # Named in another sense than an operation of that service.
+    others = {
+        ("athena", "GetDatabase"),
+        ("ec2", "DescribeImages"),
+        ("logs", "GetQueryResults"),
+        ("sagemaker", "Search"),
+        ("sns", "DeleteEndpoint"),
+    }
+    actions = set()
+    for service in sorted(services):
+        for operation in session.get_service_model(service).operation_names:
+            if xform_name(operation) not in attributes | texts or (service, operation) in others:
+                continue
+            name = {"s3": S3_ACTIONS, "sqs": SQS_ACTIONS}.get(service, {}).get(operation, operation)
+            actions.add(f"{PREFIXES.get(service, service)}:{name}")
+    return actions
+
+
+# --- the same names as the code's -------------------------------------------------------------------------------------
+
+
+def test_dashboard_and_alarms_are_those_of_the_code(template: dict[str, Any]) -> None:
+    names = {"MetricsNamespace": "Ours", "DatasetGroup": "energy_use", "Topic": "arn:topic", "StaleDays": "3"}
+    resources = template["Resources"]
+    body = json.loads(resolved(resources["Dashboard"]["Properties"]["DashboardBody"], names))
+    assert body == dashboard("Ours", "energy_use", REGION)
+    there = [resolved(resources[name]["Properties"], names) for name in ("FailureAlarm", "StaleAlarm")]
+    expected = alarms("Ours", "energy_use", "arn:topic", 3)
+    assert [_as_text(alarm) for alarm in there] == [_as_text(alarm) for alarm in expected]
+
+
+def _as_text(alarm: dict[str, Any]) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, int) else value for key, value in alarm.items()}
+
+
+def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) -> None:
+    given = {name: str(item["Default"]) for name, item in template["Parameters"].items() if item.get("Default")}
+    names = given | {
+        "BucketName": "b",
+        "Bucket": "b",
+        "DatasetGroup": "energy_use",
+        "SageMakerRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/r",
+        "JobRepository.RepositoryUri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/b/sagemaker",
+        "TrainQueue": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/q",
+        "Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:t",
+        "JobSubnets": "subnet-1,subnet-2",
+        "JobSecurityGroups": "sg-1",
+        "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/k",
+        "QuickSightPrincipal": f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/u",
+    }
+    text = resolved(template["Outputs"]["Environment"]["Value"], names)
+    environment = dict(line.split("=", 1) for line in text.split("\n"))
+    settings = Settings.from_env(environment)
+    assert settings.deployment == "aws"
+    assert settings.store == "s3://b/store"
+    assert settings.aws.endpoint_alarms == ("energy_use-endpoint",)
+    assert settings.aws.kms_key == names["KmsKeyArn"]
+    assert settings.aws.subnets == ("subnet-1", "subnet-2")
+    # What the template doesn't say is the code's own default, and what it says by default is the same.
+    same = {field.name for field in fields(AwsSettings)} - {
+        "region",
+        "role",
+        "image",
+        "train_queue",
+        "topic",
+        "endpoint_alarms",
+        "subnets",
+        "security_groups",
+        "kms_key",
+        "quicksight_principal",
+    }
+    assert {name: getattr(settings.aws, name) for name in same} == {name: getattr(AwsSettings(), name) for name in same}
+
+
+def test_a_run_has_the_settings_of_the_output(template: dict[str, Any]) -> None:
+    told = set(re.findall(r"CHRONOS_[A-Z_]+", json.dumps(template["Outputs"]["Environment"])))
+    for task in ("RunTask", "CodeTask"):
+        (container,) = template["Resources"][task]["Properties"]["ContainerDefinitions"]
+        assert {item["Name"] for item in container["Environment"] if item["Name"].startswith("CHRONOS_")} == told
+    for task in ("WebserverTask", "DaemonTask"):
+        (container,) = template["Resources"][task]["Properties"]["ContainerDefinitions"]
+        assert not [item for item in container["Environment"] if item["Name"].startswith("CHRONOS_")]
+
+
+def test_no_secret_is_written_down(template: dict[str, Any]) -> None:
+    for name, resource in template["Resources"].items():
+        for container in resource.get("Properties", {}).get("ContainerDefinitions", []):
+            assert not [item["Name"] for item in container["Environment"] if "PASSWORD" in item["Name"]], name
+            assert [item["Name"] for item in container["Secrets"]] == ["DAGSTER_POSTGRES_PASSWORD"]
+    password = template["Resources"]["Database"]["Properties"]["MasterUserPassword"]
+    assert password == {"Fn::Sub": "{{resolve:secretsmanager:${DatabaseSecret}:SecretString:password}}"}
+
+
+# --- traps ------------------------------------------------------------------------------------------------------------
+
+
+def test_bucket_and_queue_do_not_wait_for_each_other(template: dict[str, Any]) -> None:
+    policy = template["Resources"]["TrainQueuePolicy"]
+    assert "Bucket" not in re.findall(r'"Ref": "(\w+)"|\$\{(\w+)\}|GetAtt": \["(\w+)"', json.dumps(policy))
+    assert {"Ref": "Bucket"} not in policy["Properties"].values()
+    assert template["Resources"]["Bucket"]["DependsOn"] in ("TrainQueuePolicy", ["TrainQueuePolicy"])
+
+
+def test_the_daemon_is_one_also_while_it_is_replaced(template: dict[str, Any]) -> None:
+    daemon = template["Resources"]["DaemonService"]["Properties"]
+    assert daemon["DesiredCount"] == 1
+    assert daemon["DeploymentConfiguration"]["MaximumPercent"] == 100
+
+
+def test_nothing_of_dagster_is_reachable_from_outside(template: dict[str, Any]) -> None:
+    resources = template["Resources"]
+    assert not [name for name, item in resources.items() if item["Type"].startswith("AWS::ElasticLoadBalancing")]
+    ingress = [
+        rule
+        for item in resources.values()
+        for rule in [
+            *item.get("Properties", {}).get("SecurityGroupIngress", []),
+            *([item["Properties"]] if item["Type"] == "AWS::EC2::SecurityGroupIngress" else []),
+        ]
+    ]
+    assert ingress
+    assert all("CidrIp" not in rule and "SourceSecurityGroupId" in rule for rule in ingress)
+
+
+def test_everything_of_dagster_is_behind_the_switch(template: dict[str, Any]) -> None:
+    costly = ("AWS::ECS::", "AWS::RDS::", "AWS::SecretsManager::", "AWS::ServiceDiscovery::", "AWS::EC2::")
+    kinds = {item["Type"] for item in template["Resources"].values() if item.get("Condition") == "Dagster"}
+    assert {"AWS::ECS::Service", "AWS::RDS::DBInstance"} <= kinds
+    for name, item in template["Resources"].items():
+        assert not item["Type"].startswith(costly) or item.get("Condition") == "Dagster", name
