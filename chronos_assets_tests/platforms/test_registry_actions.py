@@ -2,23 +2,38 @@
 
 import pytest
 
-from chronos_assets.platforms.base import RegistryError
+from chronos_assets.platforms.base import Registry, RegistryError
 from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.registry_actions import approve, reject, roll_back
 
 
+@pytest.fixture(params=["local", "aws"])
+def empty(request, tmp_path):
+    """A registry without versions, on either platform, and the key of a model."""
+    if request.param == "local":
+        return LocalRegistry(open_store(tmp_path)), "models/m"
+    from chronos_assets.platforms.aws.registry import SageMakerRegistry
+    from chronos_assets_tests.platforms.aws import deployment
+
+    aws = request.getfixturevalue("aws")
+    store = deployment.open_store(aws, request.getfixturevalue("s3_server"), tmp_path)
+    model = deployment.publish_model(store, tmp_path)
+    clients = deployment.clients_of(aws)
+    return SageMakerRegistry(clients, store, deployment.SETTINGS, code_location=deployment.LOCATION), model
+
+
 @pytest.fixture
-def registry(tmp_path):
+def registry(empty):
     """Builds a registry whose versions 1, 2, ... have the given statuses, by their first letters."""
 
-    def make(letters: str) -> LocalRegistry:
-        registry = LocalRegistry(open_store(tmp_path))
+    def make(letters: str) -> Registry:
+        registry, model = empty
         names = {"A": "Approved", "R": "Rejected", "P": "PendingManualApproval"}
         for number, letter in enumerate(letters):
             registry.register(
                 "retail",
-                model="models/m",
+                model=model,
                 identity=str(number),
                 document={},
                 status=names[letter],

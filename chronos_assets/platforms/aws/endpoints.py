@@ -23,7 +23,8 @@ import json
 import tarfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,9 +41,9 @@ from chronos_assets.platforms.aws.endpoint_request import (
 )
 from chronos_assets.platforms.aws.lineage import Kind, Lineage
 from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
-from chronos_assets.platforms.aws.sagemaker.faults import Timing, code_of, text_of, waits
+from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, is_passing, text_of, waits
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
-from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list
+from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list, tag_value
 from chronos_assets.platforms.base import EndpointError, EndpointRequest, EndpointState, StoreKeyError, check_key
 from chronos_assets.platforms.golden import golden_problem
 
@@ -68,7 +69,7 @@ class _There:
     Attributes:
         status: SageMaker's; config: name of the configuration in use.
         reason: why it failed; empty also where SageMaker doesn't say.
-        proven: configuration that answered the golden request last.
+        tags: its own, of which `proven` is the configuration that answered the golden request last.
         described: what `DescribeEndpoint` tells.
     """
 
@@ -77,8 +78,12 @@ class _There:
     status: str
     config: str
     reason: str
-    proven: str
+    tags: Mapping[str, str]
     described: Mapping[str, Any]
+
+    @property
+    def proven(self) -> str:
+        return self.tags.get(PROVEN, "")
 
     @property
     def asynchronous(self) -> bool:
@@ -204,7 +209,10 @@ class SageMakerEndpoints:
         if problem:
             self._bring_back(request, wanted, there, before, log)
             raise EndpointError(self._failure(request, problem, before))
-        self._client.add_tags(ResourceArn=there.arn, Tags=[{"Key": PROVEN, "Value": wanted.name}])
+        proof = {PROVEN: wanted.name, IDENTITY: tag_value(request.identity), VERSION: tag_value(request.version)}
+        self._client.add_tags(
+            ResourceArn=there.arn, Tags=[{"Key": name, "Value": value} for name, value in proof.items()]
+        )
         log.info(f"endpoint {request.name}: {request.version} answers after {time.monotonic() - started:.0f} s")
         return self._look(request.name) or there
 
@@ -280,20 +288,23 @@ class SageMakerEndpoints:
         """Serve again what was served before; nothing where there was nothing."""
         if before:
             log.info(f"endpoint {request.name}: back to {before}")
-            self._insistently(
-                lambda: self._client.update_endpoint(
-                    EndpointName=request.name,
-                    EndpointConfigName=before,
-                    DeploymentConfig={"BlueGreenUpdatePolicy": update_policy(self._settings)["BlueGreenUpdatePolicy"]},
-                ),
-                request.name,
-                log,
-            )
-            now = self._settled(request.name, log)
+            policy = {"BlueGreenUpdatePolicy": update_policy(self._settings)["BlueGreenUpdatePolicy"]}
+            try:
+                self._insistently(
+                    lambda: self._client.update_endpoint(
+                        EndpointName=request.name, EndpointConfigName=before, DeploymentConfig=policy
+                    ),
+                    request.name,
+                    log,
+                )
+                now = self._settled(request.name, log)
+                reason = "" if now is not None and now.config == before else now.reason if now else "it is gone"
+            except self._client.exceptions.ClientError as error:
+                now, reason = None, text_of(error)
             if now is None or now.config != before:
                 raise EndpointError(
-                    f"endpoint {request.name}: {request.version} does not answer, and {before} could not be brought back "
-                    f"({now.reason if now else 'it is gone'}): deploy again, or stop it with `chronos-assets endpoint stop`"
+                    f"endpoint {request.name}: {request.version} does not answer the golden request, and {before} could "
+                    f"not be brought back ({reason}): deploy again, or stop it with `chronos-assets endpoint stop`"
                 )
         else:
             self._lineage.delete("endpoint", there.name)
@@ -325,9 +336,9 @@ class SageMakerEndpoints:
         timing = Timing(outage=5.0)
         try:
             lines = last_lines(self._clients("logs"), _log_group(name), VARIANT, timing)
-        except self._client.exceptions.ClientError as error:
+        except (self._client.exceptions.ClientError, OutOfReach) as error:
             # The reason is told all the same.
-            return f"(it can't be read: {code_of(error)}: {text_of(error)})"
+            return f"(it can't be read: {text_of(error)})"
         return "\n".join(lines)
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -336,8 +347,14 @@ class SageMakerEndpoints:
     def _client(self) -> Any:
         return self._clients("sagemaker")
 
-    def _refusals(self, what: str) -> Any:
-        return refusals(EndpointError, what)
+    @contextmanager
+    def _refusals(self, what: str) -> Iterator[None]:
+        """What AWS refuses, and what takes it too long, as the error of this part."""
+        try:
+            with refusals(EndpointError, what):
+                yield
+        except TimeoutError as error:
+            raise EndpointError(f"{what}: {error}: try again") from error
 
     def _look(self, name: str, *, alone: bool = False) -> _There | None:
         """Our endpoint of this name; None if there is none.
@@ -365,7 +382,7 @@ class SageMakerEndpoints:
             described["EndpointStatus"],
             described.get("EndpointConfigName", ""),
             described.get("FailureReason", ""),
-            tags.get(PROVEN, ""),
+            tags,
             described,
         )
 
@@ -394,7 +411,9 @@ class SageMakerEndpoints:
 
     def _state(self, there: _There, *, changed: bool = False) -> EndpointState:
         config = self._config(there.config)
-        tags = self._lineage.tags(config["EndpointConfigArn"]) if config else {}
+        tags = there.tags
+        if there.proven != there.config:
+            tags = self._lineage.tags(config["EndpointConfigArn"]) if config else {}
         region = self._client.meta.region_name
         variant = config["ProductionVariants"][0] if config else {}
         serverless = variant.get("ServerlessConfig")
@@ -416,7 +435,8 @@ class SageMakerEndpoints:
             url=f"{self._clients('sagemaker-runtime').meta.endpoint_url}/endpoints/{there.name}",
             version=tags.get(VERSION, ""),
             identity=tags.get(IDENTITY, ""),
-            healthy=there.status in _ANSWERS,
+            # What did not answer the golden request yet has to be deployed again, whatever SageMaker thinks of it.
+            healthy=there.status in _ANSWERS and there.proven == there.config,
             changed=changed,
             details={name: value for name, value in details.items() if value is not None},
         )
@@ -497,20 +517,10 @@ class SageMakerEndpoints:
 
     def _ask(self, name: str, body: bytes) -> bytes:
         client = self._clients("sagemaker-runtime")
-        try:
+        with _unanswered(name):
             answer = client.invoke_endpoint(EndpointName=name, ContentType=JSON, Accept=JSON, Body=body)
-            return bytes(answer["Body"].read())
-        except client.exceptions.ModelError as error:
-            status = int(error.response.get("OriginalStatusCode", 500))
-            raise _UnansweredError(
-                f"endpoint {name!r} answered {status}: {_said(error.response.get('OriginalMessage', ''))}",
-                passing=status >= 500,
-            ) from error
-        except client.exceptions.ClientError as error:
-            passing = code_of(error) in {"ModelNotReadyException", "ThrottlingException", "ServiceUnavailable"}
-            raise _UnansweredError(
-                f"endpoint {name!r} does not answer: {code_of(error)}: {text_of(error)}", passing=passing
-            ) from error
+            data = bytes(answer["Body"].read())
+        return data
 
     def _ask_later(self, name: str, body: bytes) -> bytes:
         """Leave a request in the store, and wait for the answer there."""
@@ -519,9 +529,14 @@ class SageMakerEndpoints:
         self._store.put(key, body)
         answers: list[str] = []
         try:
-            told = self._clients("sagemaker-runtime").invoke_endpoint_async(
-                EndpointName=name, ContentType=JSON, Accept=JSON, InputLocation=self._store.uri(key), InferenceId=asked
-            )
+            with _unanswered(name):
+                told = self._clients("sagemaker-runtime").invoke_endpoint_async(
+                    EndpointName=name,
+                    ContentType=JSON,
+                    Accept=JSON,
+                    InputLocation=self._store.uri(key),
+                    InferenceId=asked,
+                )
             answers = [self._key_of(told["OutputLocation"]), self._key_of(told.get("FailureLocation", ""))]
             until = time.monotonic() + self._answer_seconds
             while time.monotonic() < until:
@@ -558,6 +573,26 @@ class _UnansweredError(EndpointError):
     def __init__(self, message: str, *, passing: bool = False) -> None:
         super().__init__(message)
         self.passing = passing
+
+
+@contextmanager
+def _unanswered(name: str) -> Iterator[None]:
+    """Whatever keeps an endpoint from answering, as one error."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) == "ModelError":
+            status = int(error.response.get("OriginalStatusCode", 500))
+            said = _said(str(error.response.get("OriginalMessage", "")))
+            raise _UnansweredError(f"endpoint {name!r} answered {status}: {said}", passing=status >= 500) from error
+        raise _UnansweredError(
+            f"endpoint {name!r} does not answer: {code_of(error)}: {text_of(error)}",
+            passing=is_passing(error) or code_of(error) == "ModelNotReadyException",
+        ) from error
+    except BotoCoreError as error:
+        raise _UnansweredError(f"endpoint {name!r} does not answer: {text_of(error)}", passing=True) from error
 
 
 def _kind_mend(there: _There | None, settings: AwsSettings) -> str:

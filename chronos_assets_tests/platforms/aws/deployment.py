@@ -1,5 +1,6 @@
-"""A deployment on AWS for the tests of registry, endpoints and lineage: settings, a store with models."""
+"""A deployment on AWS for the tests of registry, endpoints and lineage: settings, clients, a store with models."""
 
+import functools
 import uuid
 
 from chronos_assets.platforms.aws.store import S3Store
@@ -12,11 +13,28 @@ LOCATION = "chronos-assets"
 SETTINGS = AwsSettings(role=ROLE, image=IMAGE, tags=(("team", "forecasting"),))
 
 
-def open_store(aws, folder, prefix="shop"):
-    """A store in a bucket of its own."""
-    bucket = f"deployment-{uuid.uuid4().hex[:12]}"
-    aws.bucket(bucket)
-    return S3Store(f"s3://{bucket}/{prefix}", cache=folder / "cache")
+@functools.cache
+def clients_of(aws):
+    """Clients of the server, made once: reading botocore's models takes longer than most tests."""
+    return aws.clients()
+
+
+def open_store(aws, s3_server, folder):
+    """A store below a prefix of its own, in the one bucket of these tests."""
+    options = {
+        "endpoint": s3_server.endpoint,
+        "region": aws.env["AWS_REGION"],
+        "access_key_id": aws.env["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": aws.env["AWS_SECRET_ACCESS_KEY"],
+        "client_options": {"allow_http": True},
+    }
+    return S3Store(f"s3://{_bucket(s3_server)}/{uuid.uuid4().hex}/shop", cache=folder / "cache", options=options)
+
+
+@functools.cache
+def _bucket(s3_server):
+    s3_server.client().create_bucket(Bucket="deployments")
+    return "deployments"
 
 
 def publish_model(store, folder, name="m"):

@@ -13,6 +13,7 @@ from chronos_assets_tests.platforms.aws.deployment import (
     LOCATION,
     SETTINGS,
     called,
+    clients_of,
     open_store,
     publish_model,
 )
@@ -32,8 +33,8 @@ DOCUMENT = {
 
 
 @pytest.fixture
-def store(aws, tmp_path):
-    store = open_store(aws, tmp_path)
+def store(aws, s3_server, tmp_path):
+    store = open_store(aws, s3_server, tmp_path)
     publish_model(store, tmp_path)
     return store
 
@@ -41,7 +42,7 @@ def store(aws, tmp_path):
 @pytest.fixture
 def make(aws, store):
     """Another registry of the same deployment, as another process has it."""
-    return lambda: SageMakerRegistry(aws.clients(), store, SETTINGS, code_location=LOCATION)
+    return lambda: SageMakerRegistry(clients_of(aws), store, SETTINGS, code_location=LOCATION)
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def registry(make):
 
 @pytest.fixture
 def sagemaker(aws):
-    return aws.clients()("sagemaker")
+    return clients_of(aws)("sagemaker")
 
 
 def register(registry, identity="one", group="retail", **changes):
@@ -236,14 +237,14 @@ def test_a_decision_whose_document_was_not_written_is_told_as_it_was(registry, m
     assert (seen.status, seen.reason, seen.history[-1]["by"]) == ("Rejected", "worse", "ann")
 
 
-def test_what_others_registered_in_the_group_is_none_of_ours(registry, make, aws, sagemaker, tmp_path):
+def test_what_others_registered_in_the_group_is_none_of_ours(registry, make, aws, sagemaker, s3_server, tmp_path):
     register(registry)
     container = {"Image": IMAGE, "ModelDataUrl": "s3://theirs/model.tar.gz"}
     specification = {"Containers": [container], "SupportedContentTypes": [], "SupportedResponseMIMETypes": []}
     sagemaker.create_model_package(ModelPackageGroupName="retail", InferenceSpecification=specification)
-    other_store = open_store(aws, tmp_path / "other")
+    other_store = open_store(aws, s3_server, tmp_path / "other")
     publish_model(other_store, tmp_path / "other")
-    other = SageMakerRegistry(aws.clients(), other_store, SETTINGS, code_location=LOCATION)
+    other = SageMakerRegistry(clients_of(aws), other_store, SETTINGS, code_location=LOCATION)
     assert register(other).version == 3
     assert [version.version for version in make().versions("retail")] == [1]
     assert [version.version for version in other.versions("retail")] == [3]
@@ -310,7 +311,7 @@ def test_what_can_not_be_registered_leaves_nothing(registry, changes, said, aws,
 
 def test_what_sagemaker_refuses_is_told_with_the_mend(registry, aws):
     aws.faults.refuse("ListModelPackages", "AccessDeniedException", "not authorized")
-    with pytest.raises(RegistryError, match="listing the versions of retail.*not authorized: let the role of Dagster"):
+    with pytest.raises(RegistryError, match=r"listing the versions of retail.*not authorized: let the role of Dagster"):
         registry.versions("retail")
 
 
