@@ -110,6 +110,14 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what stands in the way of a run, before anything is launched")
     doctor.add_argument("--data", type=Path, help="the folder that `run` was given")
     doctor.set_defaults(command=_doctor)
+
+    pipeline = commands.add_parser(
+        "sagemaker-pipeline", help="the training line as a SageMaker Pipelines definition, for runs without Dagster"
+    )
+    pipeline.add_argument("--upsert", action="store_true", help="make the pipeline, or bring it up to date")
+    pipeline.add_argument("--name", default="", help="of the pipeline (made from the model package group's)")
+    pipeline.add_argument("--base-model", default="", help="to tune (the first of the parameters' base models)")
+    pipeline.set_defaults(command=_sagemaker_pipeline)
     return parser
 
 
@@ -511,13 +519,30 @@ def _doctor(options: argparse.Namespace) -> int:
         from chronos_assets.platforms.aws import doctor as aws_doctor
         from chronos_assets.platforms.aws.clients import AwsClients
 
-        findings = aws_doctor.examine(settings, AwsClients())
+        findings = aws_doctor.examine(settings, AwsClients(settings.aws.region or None))
     else:
         from chronos_assets.platforms.local import doctor as local_doctor
 
         findings = local_doctor.examine(settings)
     print(render(findings))
     return int(any_failed(findings))
+
+
+def _sagemaker_pipeline(options: argparse.Namespace) -> int:
+    import dagster as dg
+
+    from chronos_assets.defs.pipeline import training_pipeline
+    from chronos_assets.platforms.aws.pipeline_definition import PipelineError
+
+    settings = settings_for(None)
+    if settings.deployment != "aws":
+        raise UsageError("a pipeline runs on AWS: set CHRONOS_DEPLOYMENT=aws, and CHRONOS_STORE to s3://bucket/prefix")
+    try:
+        pipeline = training_pipeline(_group(settings), base_model=options.base_model, name=options.name)
+        print(pipeline.upsert() if options.upsert else pipeline.definition())
+    except (dg.Failure, PipelineError) as error:
+        raise UsageError(str(error)) from error
+    return 0
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

@@ -44,6 +44,7 @@ OURS = {
         *("platforms.base", "platforms.notice", "platforms.local.store"),
         # What is in the way of a run, and the pipeline of the training line.
         *("platforms.checkup", "platforms.local.doctor", "platforms.aws.doctor", "platforms.aws.clients"),
+        "platforms.aws.pipeline_definition",
     },
 }
 THEIRS = {

@@ -16,6 +16,7 @@ from chronos_assets.settings import AwsSettings
 from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
 from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.conftest import QUICK, instance, step  # noqa: F401
+from chronos_assets_tests.platforms.aws.store_stub import StubStore
 
 RATES = {"learning_rate": ContinuousRange(1e-6, 1e-2, "log")}
 SETTINGS = AwsSettings(
@@ -134,34 +135,6 @@ def test_what_sagemaker_could_not_run_is_refused(request_, settings, problem):
 # --- what comes of it -------------------------------------------------------------------------------------------------
 
 
-class Store:
-    """What a search needs of a store, on the server's own S3."""
-
-    def __init__(self, s3, scratch):
-        self.bucket, self.prefix, self.url = "data", "group", "s3://data/group"
-        self.scratch = scratch
-        self._s3 = s3
-        self._shown = {}
-
-    def put_folder(self, key, version):
-        self._shown[key] = version
-        self._s3.put_object(Bucket="data", Key=f"group/versions/{key}/{version}/part-0.parquet", Body=b"shard")
-
-    def shown(self, key):
-        return self._shown.get(key)
-
-    def snapshot_uri(self, key):
-        return f"{self.url}/versions/{key}/{self._shown[key]}/"
-
-    def object_key(self, key):
-        return f"{self.prefix}/{key}"
-
-    def object_uri(self, key):
-        return f"{self.url}/{key}"
-
-    uri = object_uri
-
-
 @pytest.fixture
 def cloud(aws):  # noqa: F811
     aws.package = "chronos_assets_tests.platforms.aws"
@@ -171,7 +144,7 @@ def cloud(aws):  # noqa: F811
 
 @pytest.fixture
 def store(cloud, tmp_path):
-    store = Store(cloud.clients()("s3"), tmp_path / "scratch")
+    store = StubStore(cloud.clients()("s3"), tmp_path / "scratch")
     store.put_folder("dataset", "v1")
     return store
 
@@ -206,11 +179,13 @@ def created(cloud):
 def test_a_search_tells_every_trial_and_hands_out_the_best_model(cloud, tuning, tune, store):
     result, lines, failures = tune(tuning, asked(3, inputs={"target": "dataset"}))
     assert failures == []
-    assert [(trial.number, trial.state) for trial in result.trials] == [(n, "Completed") for n in range(3)]
+    assert [trial.number for trial in result.trials] == [0, 1, 2]
     best = result.best
     for trial in result.trials:
-        assert [at for at, _ in trial.losses] == [1, 2, 3]
-        assert [at for at, _ in trial.validation] == [0, 1, 2, 3]
+        # One that was given up early has told less.
+        steps = {"Completed": 3, "Stopped": len(trial.losses)}[trial.state]
+        assert [at for at, _ in trial.losses] == list(range(1, steps + 1))
+        assert [at for at, _ in trial.validation] == list(range(steps + 1))
         assert trial.objective == trial.validation[-1][1]
         assert 1e-6 <= trial.hyperparameters["learning_rate"] <= 1e-2
         assert trial.seconds >= 0
@@ -266,7 +241,7 @@ def test_another_search_of_the_same_model_starts_warm_from_the_last(cloud, tunin
 def test_a_trial_that_fails_does_not_stop_the_others(tuning, tune):
     result, _, _ = tune(tuning, asked(4, failing_from=1e-4))
     states = {trial.state for trial in result.trials}
-    assert states == {"Completed", "Failed"}
+    assert states >= {"Completed", "Failed"}
     failed = next(trial for trial in result.trials if trial.state == "Failed")
     assert "loss is nan at step 1" in failed.reason
     assert failed.objective is None
@@ -342,8 +317,8 @@ def test_a_killed_run_attaches_to_its_search(cloud, tuning, tune, interrupted):
     result, lines, _ = tune(tuning, request)
     assert len(created(cloud)) == 1
     assert any("attached" in line for line in lines)
-    assert [trial.state for trial in result.trials] == ["Completed"] * 2
-    assert [len(trial.losses) for trial in result.trials] == [25, 25]
+    assert result.best.losses[-1][0] == 25
+    assert len(result.trials) == 2
 
 
 def test_a_cancelled_run_stops_its_search_and_another_begins_anew(cloud, tuning, tune, interrupted):

@@ -1,0 +1,453 @@
+"""The training line as a SageMaker pipeline: generate, tune, evaluate, gate, register; without Dagster, if need be.
+
+Belongs here: the steps and what each hands to the next. Does not belong here: what the line does (`defs.pipeline` gathers
+it), the requests of its jobs, which are those that Dagster's own line sends (`processing_request`, `tuning_request`).
+
+```
+GenerateSyntheticSeries -> TuneCheckpoints -> EvaluateCandidate -> GateCandidate -> RegisterCandidate
+                                                                                 -> RejectCandidate
+```
+
+What differs from Dagster's line: the gate holds the candidate against base model and seasonal naive, not against the
+version in use, which is another one at each execution; versions are registered for people to approve or deploy, and
+Dagster's endpoint doesn't follow them.
+
+The `sagemaker` SDK renders the definition. It is imported here alone, when a definition is asked for: that takes seconds.
+Its own `Pipeline.upsert` is not used: it asks IAM about the role and reports to its makers. boto3 does neither.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/define-pipeline.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.platforms.aws.processing_request import WORKLOADS, Source, processing_job
+from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.tags import tag_list
+from chronos_assets.platforms.aws.tuning_request import check_tuning, training_job, tuning_job
+from chronos_assets.platforms.base import JobRequest, TuningRequest
+from chronos_assets.platforms.search_space import SearchError
+from chronos_assets.workloads.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.clients import AwsClients
+    from chronos_assets.platforms.aws.store import S3Store
+    from chronos_assets.settings import AwsSettings
+
+PIPELINES_KEY = ".pipelines"
+MAX_DEFINITION = 100 * 1024  # bytes that CreatePipeline takes
+MAX_NAME = 256
+
+# Stand in a request for what is known when the pipeline runs; no text of a person's holds a null character.
+_EXECUTION, _DATASET, _SYNTHETIC, _CANDIDATE, _METRICS = (
+    f"\0{name}\0" for name in ("execution", "dataset", "synthetic", "candidate", "metrics")
+)
+_MARK = re.compile("(\0[a-z]+\0)")
+
+# A training job leaves its model packed, and the workload reads a folder.
+_UNPACK_FIRST = (
+    f'cd "${{{ROOT_VARIABLE}:-{DEFAULT_ROOT}}}/processing/input/candidate" && tar --no-same-owner -xzf model.tar.gz '
+    f'&& cd / && exec python -m {WORKLOADS} "$@"'
+)
+
+
+class PipelineError(Exception):
+    """A pipeline that can't be rendered or made; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True)
+class TrainingLine:
+    """What the pipeline is to do.
+
+    Attributes:
+        name: of the pipeline. group: model package group.
+        synthetic, evaluation: parameters of the workloads generate and evaluate.
+        search: its inputs are `synthetic`, and `target` where there is a dataset.
+        approval: status of a version that passes the gate.
+    """
+
+    name: str
+    group: str
+    synthetic: Mapping[str, Any]
+    search: TuningRequest
+    evaluation: Mapping[str, Any]
+    approval: str = "Approved"
+
+    @property
+    def on_data(self) -> bool:
+        """Whether there are series of the user's own."""
+        return "target" in self.search.inputs
+
+
+class TrainingPipeline:
+    """A training line as a pipeline of an account.
+
+    Args:
+        line: what it does.
+        clients: of the account.
+        store: where its inputs are and its results go.
+        settings: role, image, instances, ...
+        code_location: what jobs are tagged with.
+
+    Raises:
+        PipelineError: SageMaker could not run the line.
+    """
+
+    def __init__(
+        self, line: TrainingLine, clients: AwsClients, store: S3Store, settings: AwsSettings, *, code_location: str
+    ) -> None:
+        try:
+            check_tuning(line.search, settings)
+        except SearchError as error:
+            raise PipelineError(str(error)) from error
+        if not re.fullmatch(rf"[a-zA-Z0-9](-*[a-zA-Z0-9]){{0,{MAX_NAME - 1}}}", line.name):
+            raise PipelineError(f"pipeline name {line.name!r}: up to {MAX_NAME} letters, digits and inner hyphens")
+        self._line = line
+        self._clients = clients
+        self._store = store
+        self._settings = settings
+        self._code_location = code_location
+        parameters = json.dumps([line.synthetic, line.evaluation], sort_keys=True)
+        self._key = f"{PIPELINES_KEY}/{line.name}/{hashlib.sha256(parameters.encode()).hexdigest()[:12]}"
+
+    def definition(self) -> str:
+        """The definition, as JSON.
+
+        Raises:
+            PipelineError: the SDK isn't installed, or there is no dataset where one is to be read.
+        """
+        sdk = _load_sdk(self._region)
+        pipeline = sdk.Pipeline(
+            name=self._line.name,
+            parameters=list(self._parameters(sdk).values()),
+            steps=self._steps(sdk),
+            sagemaker_session=sdk.PipelineSession(),
+            pipeline_experiment_config=None,
+        )
+        # What the SDK leaves empty the service doesn't know.
+        document = {name: value for name, value in json.loads(pipeline.definition()).items() if value is not None}
+        return json.dumps(document, indent=1)
+
+    def upsert(self) -> str:
+        """Make the pipeline, or bring it up to date; its ARN. Nothing is run.
+
+        Raises:
+            PipelineError: also where AWS refuses it.
+        """
+        definition = json.dumps(json.loads(self.definition()), separators=(",", ":"))
+        if len(definition.encode()) > MAX_DEFINITION:
+            raise PipelineError(
+                f"the definition has {len(definition.encode())} bytes, SageMaker takes {MAX_DEFINITION}"
+            )
+        for name, parameters in (("generate", self._line.synthetic), ("evaluate", self._line.evaluation)):
+            document = json.dumps(parameters, ensure_ascii=False, allow_nan=False)
+            self._store.put(f"{self._key}/{name}/parameters/parameters.json", document.encode())
+        tags = tag_list(self._settings, code_location=self._code_location, group=self._line.group)
+        client = self._clients("sagemaker")
+        given = {
+            "PipelineName": self._line.name,
+            "PipelineDefinition": definition,
+            "PipelineDescription": f"Tunes, gates and registers {self._line.group}; made by chronos-assets",
+            "RoleArn": self._settings.role,
+        }
+        with refusals(PipelineError, f"making the pipeline {self._line.name}"):
+            try:
+                client.create_model_package_group(ModelPackageGroupName=self._line.group, Tags=tags)
+            except Exception as error:
+                if not is_taken(error):
+                    raise
+            try:
+                client.describe_pipeline(PipelineName=self._line.name)
+            except Exception as error:
+                if not is_gone(error):
+                    raise
+                return str(client.create_pipeline(**given, Tags=tags)["PipelineArn"])
+            arn = str(client.update_pipeline(**given)["PipelineArn"])
+            client.add_tags(ResourceArn=arn, Tags=tags)
+            return arn
+
+    # --- steps ---
+
+    def _parameters(self, sdk: Any) -> dict[str, Any]:
+        """What an execution may be given."""
+        line = self._line
+        found = {
+            "MaxJobs": sdk.ParameterInteger(name="MaxJobs", default_value=line.search.max_jobs),
+            "MaxParallelJobs": sdk.ParameterInteger(
+                name="MaxParallelJobs", default_value=min(line.search.max_jobs, line.search.max_parallel_jobs)
+            ),
+            "ModelApprovalStatus": sdk.ParameterString(
+                name="ModelApprovalStatus",
+                default_value=line.approval,
+                enum_values=["Approved", "PendingManualApproval"],
+            ),
+        }
+        if line.on_data:
+            found["DatasetUri"] = sdk.ParameterString(name="DatasetUri", default_value=self._dataset())
+        if not line.search.ranges:
+            del found["MaxJobs"], found["MaxParallelJobs"]
+        return found
+
+    def _dataset(self) -> str:
+        key = str(self._line.search.inputs["target"])
+        if self._store.shown(key) is None:
+            raise PipelineError(f"nothing at {self._store.uri(key)}: materialize target_time_series first")
+        return self._store.snapshot_uri(key)
+
+    def _steps(self, sdk: Any) -> list[Any]:
+        parameters = self._parameters(sdk)
+        known: dict[str, Any] = {_EXECUTION: sdk.ExecutionVariables.PIPELINE_EXECUTION_ID}
+        if self._line.on_data:
+            known[_DATASET] = parameters["DatasetUri"]
+        retries = self._retries(sdk)
+
+        generate = sdk.RequestStep(
+            "GenerateSyntheticSeries",
+            sdk.StepTypeEnum.PROCESSING,
+            _filled(self._generate(), known, sdk.Join),
+            ["DescribeProcessingJobResponse"],
+            retries,
+        )
+        known[_SYNTHETIC] = _output_of(generate, "synthetic")
+
+        searches = bool(self._line.search.ranges)
+        request = _filled(self._tune(), known, sdk.Join)
+        if searches:
+            request["HyperParameterTuningJobConfig"]["ResourceLimits"] = {
+                "MaxNumberOfTrainingJobs": parameters["MaxJobs"],
+                "MaxParallelTrainingJobs": parameters["MaxParallelJobs"],
+            }
+        tune = sdk.RequestStep(
+            "TuneCheckpoints",
+            sdk.StepTypeEnum.TUNING if searches else sdk.StepTypeEnum.TRAINING,
+            request,
+            ["DescribeHyperParameterTuningJobResponse", "ListTrainingJobsForHyperParameterTuningJobResponse"]
+            if searches
+            else ["DescribeTrainingJobResponse"],
+            retries,
+        )
+        known[_CANDIDATE] = self._candidate(sdk, tune, known, searches)
+
+        metrics = sdk.PropertyFile(name="Metrics", output_name="evaluation", path="metrics.json")
+        evaluate = sdk.RequestStep(
+            "EvaluateCandidate",
+            sdk.StepTypeEnum.PROCESSING,
+            _filled(self._evaluate(), known, sdk.Join),
+            ["DescribeProcessingJobResponse"],
+            retries,
+            (metrics,),
+        )
+        known[_METRICS] = sdk.Join(on="/", values=[_output_of(evaluate, "evaluation"), "metrics.json"])
+
+        def wql(model: str) -> Any:
+            return sdk.JsonGet(step_name=evaluate.name, property_file=metrics, json_path=f"models.{model}.metrics.wql")
+
+        def register(name: str, status: Any) -> Any:
+            arguments = _filled(self._register(), known, sdk.Join) | {"ModelApprovalStatus": status}
+            return sdk.RequestStep(
+                name, sdk.StepTypeEnum.REGISTER_MODEL, arguments, ["DescribeModelPackageResponse"], []
+            )
+
+        gate = sdk.ConditionStep(
+            name="GateCandidate",
+            conditions=[
+                sdk.ConditionLessThanOrEqualTo(left=wql("candidate"), right=wql(reference))
+                for reference in ("base", "seasonal_naive")
+            ],
+            if_steps=[register("RegisterCandidate", parameters["ModelApprovalStatus"])],
+            else_steps=[register("RejectCandidate", "Rejected")],
+        )
+        return [generate, tune, evaluate, gate]
+
+    def _retries(self, sdk: Any) -> list[Any]:
+        kinds = sdk.SageMakerJobExceptionTypeEnum
+        passing = [kinds.CAPACITY_ERROR, kinds.INTERNAL_ERROR]
+        more = {"interval_seconds": 60, "backoff_rate": 2.0, "max_attempts": self._settings.job_attempts}
+        return [
+            sdk.SageMakerJobStepRetryPolicy(exception_types=[kinds.RESOURCE_LIMIT], **more),
+            sdk.SageMakerJobStepRetryPolicy(failure_reason_types=passing, **more),
+        ]
+
+    # --- requests ---
+
+    @property
+    def _region(self) -> str:
+        return str(self._clients("sagemaker").meta.region_name)
+
+    def _folder(self, step: str) -> str:
+        return self._store.object_uri(f"{self._key}/{step}")
+
+    def _tags(self) -> list[dict[str, str]]:
+        return tag_list(self._settings, code_location=self._code_location, group=self._line.group)
+
+    def _generate(self) -> dict[str, Any]:
+        request = JobRequest("generate", "generate", self._line.synthetic, outputs=("synthetic",))
+        return self._processing(request, {})
+
+    def _tune(self) -> dict[str, Any]:
+        line, name = self._line, "TuneCheckpoints"
+        channels = {"synthetic": _SYNTHETIC, **({"target": _DATASET} if line.on_data else {})}
+        make = tuning_job if line.search.ranges else training_job
+        request = make(
+            line.search,
+            name,
+            channels=channels,
+            folder=f"{self._folder('tune')}/{_EXECUTION}",
+            settings=self._settings,
+            tags=self._tags(),
+        )
+        # The pipeline names its jobs.
+        return {key: value for key, value in request.items() if value != name}
+
+    def _evaluate(self) -> dict[str, Any]:
+        data = {"dataset": Source("", _DATASET)} if self._line.on_data else {"synthetic": Source("", _SYNTHETIC)}
+        sources = {**data, "candidate": Source("", _CANDIDATE)}
+        request = JobRequest(
+            "evaluate", "evaluate", self._line.evaluation, inputs=dict.fromkeys(sources, ""), outputs=("evaluation",)
+        )
+        made = self._processing(request, sources)
+        made["AppSpecification"]["ContainerEntrypoint"] = ["sh", "-c", _UNPACK_FIRST, "unpack"]
+        return made
+
+    def _processing(self, request: JobRequest, sources: Mapping[str, Source]) -> dict[str, Any]:
+        made = processing_job(
+            request,
+            folder=self._folder(request.name),
+            attempt=_EXECUTION,
+            sources=sources,
+            region=self._region,
+            settings=self._settings,
+        )
+        return {**made, "Tags": self._tags()}
+
+    def _candidate(self, sdk: Any, tune: Any, known: Mapping[str, Any], searches: bool) -> Any:
+        """S3 URL of the best model's archive."""
+        if not searches:
+            return tune.properties.ModelArtifacts.S3ModelArtifacts
+        folder = _filled(f"{self._folder('tune')}/{_EXECUTION}/output", known, sdk.Join)
+        best = tune.properties.TrainingJobSummaries[0].TrainingJobName  # the service lists the best one first
+        return sdk.Join(on="/", values=[folder, best, "output/model.tar.gz"])
+
+    def _register(self) -> dict[str, Any]:
+        """A CreateModelPackage request, without the status."""
+        line, settings = self._line, self._settings
+        base = str(line.search.hyperparameters.get("base_model", ""))
+        return {
+            "ModelPackageGroupName": line.group,
+            "ModelPackageDescription": f"{base or 'model'}, tuned by the pipeline {line.name}"[:1024],
+            "InferenceSpecification": {
+                "Containers": [
+                    {
+                        "Image": settings.image,
+                        "ModelDataUrl": _CANDIDATE,
+                        "Environment": {"CHRONOS_SERVING": json.dumps({"version": line.group})},
+                    }
+                ],
+                "SupportedContentTypes": list(CONTENT_TYPES),
+                "SupportedResponseMIMETypes": list(RESPONSE_TYPES),
+            },
+            "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": _METRICS}}},
+            "CustomerMetadataProperties": {"base_model": base[:256], "pipeline_execution": _EXECUTION},
+        }
+
+
+def _output_of(step: Any, name: str) -> Any:
+    return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
+
+
+def _filled(value: Any, known: Mapping[str, Any], join: Any) -> Any:
+    """A request with pipeline variables in place of their marks."""
+    if isinstance(value, Mapping):
+        return {key: _filled(item, known, join) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, known, join) for item in value]
+    if not isinstance(value, str) or "\0" not in value:
+        return value
+    parts = [known.get(part, part) for part in _MARK.split(value) if part]
+    return parts[0] if len(parts) == 1 else join(on="", values=parts)
+
+
+def _load_sdk(region: str) -> SimpleNamespace:
+    """The parts of the SDK that are used, by their names.
+
+    Raises:
+        PipelineError: it isn't installed.
+    """
+    import boto3
+
+    # The SDK makes clients while it is imported, and knows no AWS_REGION.
+    if boto3.DEFAULT_SESSION is None or boto3.DEFAULT_SESSION.region_name is None:
+        boto3.setup_default_session(region_name=region)
+    # It tells of configuration files that aren't there.
+    logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from sagemaker.core.workflow.conditions import ConditionLessThanOrEqualTo
+            from sagemaker.core.workflow.execution_variables import ExecutionVariables
+            from sagemaker.core.workflow.functions import Join, JsonGet
+            from sagemaker.core.workflow.parameters import ParameterInteger, ParameterString
+            from sagemaker.core.workflow.pipeline_context import PipelineSession
+            from sagemaker.core.workflow.properties import Properties, PropertyFile
+            from sagemaker.mlops.workflow.condition_step import ConditionStep
+            from sagemaker.mlops.workflow.pipeline import Pipeline
+            from sagemaker.mlops.workflow.retry import SageMakerJobExceptionTypeEnum, SageMakerJobStepRetryPolicy
+            from sagemaker.mlops.workflow.steps import ConfigurableRetryStep, StepTypeEnum
+        except ImportError as error:
+            raise PipelineError(
+                f"the sagemaker SDK, version 3, can't be imported ({error}): pip install 'chronos-assets[sagemaker]'"
+            ) from error
+
+    class RequestStep(ConfigurableRetryStep):
+        """A step whose request is made already.
+
+        Args:
+            shapes: of its answers, whose members later steps may refer to.
+            files: JSON files among its outputs that conditions read.
+        """
+
+        def __init__(
+            self, name: str, kind: Any, request: Any, shapes: list[str], retries: list[Any], files: tuple[Any, ...] = ()
+        ) -> None:
+            super().__init__(name, kind, retry_policies=retries)
+            self._request = request
+            self._properties = Properties(step_name=name, step=self, shape_names=shapes)
+            self._files = files
+
+        @property
+        def arguments(self) -> Any:
+            return self._request
+
+        @property
+        def properties(self) -> Any:
+            return self._properties
+
+        def to_request(self) -> Any:
+            told = {"PropertyFiles": [file.expr for file in self._files]} if self._files else {}
+            return super().to_request() | told
+
+    return SimpleNamespace(
+        ConditionLessThanOrEqualTo=ConditionLessThanOrEqualTo,
+        ConditionStep=ConditionStep,
+        ExecutionVariables=ExecutionVariables,
+        Join=Join,
+        JsonGet=JsonGet,
+        ParameterInteger=ParameterInteger,
+        ParameterString=ParameterString,
+        Pipeline=Pipeline,
+        PipelineSession=PipelineSession,
+        PropertyFile=PropertyFile,
+        RequestStep=RequestStep,
+        SageMakerJobExceptionTypeEnum=SageMakerJobExceptionTypeEnum,
+        SageMakerJobStepRetryPolicy=SageMakerJobStepRetryPolicy,
+        StepTypeEnum=StepTypeEnum,
+    )

@@ -1,0 +1,216 @@
+"""The training line as a SageMaker pipeline: what the definition says, whether each request keeps the services' limits."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chronos_assets import cli
+from chronos_assets.defs.group import Group
+from chronos_assets.defs.pipeline import training_line, training_pipeline
+from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.pipeline_definition import PipelineError, TrainingPipeline
+from chronos_assets.settings import AwsSettings, Settings
+from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
+from chronos_assets_tests.aws.request_limits import violations
+from chronos_assets_tests.platforms.aws.store_stub import StubStore
+
+SETTINGS = Settings(
+    deployment="aws",
+    store="s3://data/group",
+    aws=AwsSettings(
+        role="arn:aws:iam::123456789012:role/jobs",
+        image="123456789012.dkr.ecr.us-east-1.amazonaws.com/chronos:1",
+        kms_key="alias/mine",
+        subnets=("subnet-1",),
+        security_groups=("sg-1",),
+        spot=True,
+        tags=(("team", "forecasting"),),
+    ),
+)
+OPERATIONS = {
+    "Processing": ("CreateProcessingJob", "ProcessingJobName"),
+    "Tuning": ("CreateHyperParameterTuningJob", "HyperParameterTuningJobName"),
+    "Training": ("CreateTrainingJob", "TrainingJobName"),
+    "RegisterModel": ("CreateModelPackage", "ModelPackageName"),
+}
+
+
+@pytest.fixture
+def store(aws, tmp_path):  # noqa: F811
+    aws.bucket("data")
+    return StubStore(aws.clients()("s3"), tmp_path)
+
+
+@pytest.fixture
+def group(store):
+    return Group(SETTINGS, {"store": store})
+
+
+@pytest.fixture
+def pipeline(group, store):
+    """The line with a dataset."""
+    line = training_line(group)
+    store.put_folder("dataset/target_time_series", "v1")
+    search = replace(line.search, inputs={**line.search.inputs, "target": "dataset/target_time_series"})
+    return TrainingPipeline(replace(line, search=search), AwsClients(), store, SETTINGS.aws, code_location="here")
+
+
+def steps_of(document):
+    """Step by name, those behind the gate too."""
+    inner = [
+        step
+        for outer in document["Steps"]
+        for branch in ("IfSteps", "ElseSteps")
+        for step in outer["Arguments"].get(branch, [])
+    ]
+    return {step["Name"]: step for step in [*document["Steps"], *inner]}
+
+
+def at_runtime(value: Any) -> Any:
+    """A request as the service would send it: references resolved, to a text or number that fits."""
+    if isinstance(value, dict):
+        if set(value) == {"Get"}:
+            return 2 if value["Get"].startswith("Parameters.Max") else _got(value["Get"])
+        if set(value) == {"Std:Join"}:
+            return value["Std:Join"]["On"].join(str(at_runtime(part)) for part in value["Std:Join"]["Values"])
+        return {key: at_runtime(item) for key, item in value.items()}
+    return [at_runtime(item) for item in value] if isinstance(value, list) else value
+
+
+def _got(reference):
+    if reference.endswith("ModelApprovalStatus"):
+        return "Approved"
+    return "s3://data/x" if "Uri" in reference or "S3" in reference else "abc123"
+
+
+def references(value: Any) -> set[str]:
+    """Everything that a part of the definition refers to."""
+    if isinstance(value, dict):
+        if set(value) == {"Get"}:
+            return {value["Get"]}
+        return set().union(*map(references, value.values()))
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def test_the_line_is_a_graph_of_steps_that_hand_over_what_they_made(pipeline):
+    document = json.loads(pipeline.definition())
+    assert document["Version"] == "2020-12-01"
+    steps = steps_of(document)
+    assert {name: step["Type"] for name, step in steps.items()} == {
+        "GenerateSyntheticSeries": "Processing",
+        "TuneCheckpoints": "Tuning",
+        "EvaluateCandidate": "Processing",
+        "GateCandidate": "Condition",
+        "RegisterCandidate": "RegisterModel",
+        "RejectCandidate": "RegisterModel",
+    }
+    upstream = {
+        name: {item.split(".")[1] for item in references(step) if item.startswith("Steps.")}
+        for name, step in steps.items()
+        if step["Type"] != "Condition"
+    }
+    assert upstream == {
+        "GenerateSyntheticSeries": set(),
+        "TuneCheckpoints": {"GenerateSyntheticSeries"},
+        "EvaluateCandidate": {"TuneCheckpoints"},
+        "RegisterCandidate": {"TuneCheckpoints", "EvaluateCandidate"},
+        "RejectCandidate": {"TuneCheckpoints", "EvaluateCandidate"},
+    }
+    parameters = {item["Name"]: item["DefaultValue"] for item in document["Parameters"]}
+    assert parameters == {
+        "MaxJobs": 2,
+        "MaxParallelJobs": 1,
+        "ModelApprovalStatus": "Approved",
+        "DatasetUri": "s3://data/group/versions/dataset/target_time_series/v1/",
+    }
+    used = {item.removeprefix("Parameters.") for item in references(document) if item.startswith("Parameters.")}
+    assert used == set(parameters)
+    assert steps["RejectCandidate"]["Arguments"]["ModelApprovalStatus"] == "Rejected"
+
+
+def test_the_gate_holds_the_candidate_against_base_and_seasonal_naive(pipeline):
+    steps = steps_of(json.loads(pipeline.definition()))
+    (file,) = steps["EvaluateCandidate"]["PropertyFiles"]
+    assert file == {"PropertyFileName": "Metrics", "OutputName": "evaluation", "FilePath": "metrics.json"}
+    conditions = steps["GateCandidate"]["Arguments"]["Conditions"]
+    assert {item["Type"] for item in conditions} == {"LessThanOrEqualTo"}
+    read = [[item[side]["Std:JsonGet"]["Path"] for side in ("LeftValue", "RightValue")] for item in conditions]
+    assert read == [
+        ["models.candidate.metrics.wql", "models.base.metrics.wql"],
+        ["models.candidate.metrics.wql", "models.seasonal_naive.metrics.wql"],
+    ]
+
+
+def test_every_request_keeps_the_services_limits(pipeline):
+    for step in steps_of(json.loads(pipeline.definition())).values():
+        if step["Type"] == "Condition":
+            continue
+        operation, name = OPERATIONS[step["Type"]]
+        assert name not in step["Arguments"]
+        given = {} if step["Type"] == "RegisterModel" else {name: "a-job"}
+        request = at_runtime(step["Arguments"])
+        assert violations("sagemaker", operation, {**request, **given}) == [], step["Name"]
+        if step["Type"] != "RegisterModel":
+            assert {"Key": "team", "Value": "forecasting"} in request["Tags"]
+            assert {policy["MaxAttempts"] for policy in step["RetryPolicies"]} == {3}
+
+
+def test_without_a_dataset_it_tunes_on_synthetic_series_alone(group):
+    document = json.loads(training_pipeline(group).definition())
+    assert "DatasetUri" not in {item["Name"] for item in document["Parameters"]}
+    inputs = steps_of(document)["EvaluateCandidate"]["Arguments"]["ProcessingInputs"]
+    assert [item["InputName"] for item in inputs] == ["parameters", "synthetic", "candidate"]
+
+
+def test_a_search_without_ranges_is_a_training_step(group, store):
+    line = training_line(group, name="mine")
+    line = replace(line, search=replace(line.search, ranges={}, max_jobs=1))
+    rendered = TrainingPipeline(line, AwsClients(), store, SETTINGS.aws, code_location="here")
+    document = json.loads(rendered.definition())
+    assert [item["Name"] for item in document["Parameters"]] == ["ModelApprovalStatus"]
+    step = steps_of(document)["TuneCheckpoints"]
+    assert step["Type"] == "Training"
+    assert violations("sagemaker", "CreateTrainingJob", {**at_runtime(step["Arguments"]), "TrainingJobName": "a"}) == []
+
+
+def test_what_could_not_run_is_refused_before_anything_is_rendered(group, store):
+    line = training_line(group)
+    for broken, settings, told in (
+        (replace(line, name="not_a_name"), SETTINGS.aws, "pipeline name 'not_a_name'"),
+        (line, AwsSettings(), "CHRONOS_SAGEMAKER_ROLE is not set"),
+    ):
+        with pytest.raises(PipelineError, match=told):
+            TrainingPipeline(broken, AwsClients(), store, settings, code_location="here")
+    absent = replace(line, search=replace(line.search, inputs={**line.search.inputs, "target": "elsewhere"}))
+    with pytest.raises(PipelineError, match="materialize target_time_series first"):
+        TrainingPipeline(absent, AwsClients(), store, SETTINGS.aws, code_location="here").definition()
+
+
+def test_the_command_prints_a_definition_and_makes_the_pipeline_once(group, store, aws, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setenv("CHRONOS_DEPLOYMENT", "aws")
+    monkeypatch.setenv("CHRONOS_STORE", "s3://data/group")
+    monkeypatch.setattr(cli, "_group", lambda _settings: group)
+    assert cli.main(["sagemaker-pipeline", "--name", "mine"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    client = aws.clients()("sagemaker")
+    assert client.list_pipelines()["PipelineSummaries"] == []
+    for _ in range(2):
+        assert cli.main(["sagemaker-pipeline", "--name", "mine", "--upsert"]) == 0
+        assert capsys.readouterr().out.strip().endswith(":pipeline/mine")
+    described = client.describe_pipeline(PipelineName="mine")
+    assert json.loads(described["PipelineDefinition"]) == printed
+    assert described["RoleArn"] == SETTINGS.aws.role
+    assert len(aws.calls_of("CreatePipeline")) == len(aws.calls_of("UpdatePipeline")) == 1
+    # The jobs' parameters lie where the steps read them.
+    for name in ("GenerateSyntheticSeries", "EvaluateCandidate"):
+        uri = steps_of(printed)[name]["Arguments"]["ProcessingInputs"][0]["S3Input"]["S3Uri"]
+        assert json.loads(store.get(f"{uri.removeprefix('s3://data/group/')}parameters.json"))
+
+
+def test_the_command_says_where_it_works(monkeypatch, capsys):
+    monkeypatch.setenv("CHRONOS_DEPLOYMENT", "local")
+    monkeypatch.delenv("CHRONOS_STORE", raising=False)
+    assert cli.main(["sagemaker-pipeline"]) == 1
+    assert "CHRONOS_DEPLOYMENT=aws" in capsys.readouterr().err
