@@ -12,8 +12,10 @@ import boto3
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.launcher.base import LaunchRunContext
+from dagster._core.origin import JobPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from moto import mock_aws
@@ -219,7 +221,7 @@ def test_a_run_becomes_a_task_of_the_templates_definition(ecs: Any, monkeypatch:
     before = set(client.list_tasks(cluster="forecasts")["taskArns"])
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert type(instance.run_launcher).__name__ == "EcsRunLauncher"
-        run, origin = _queued_run(instance)
+        run = _queued_run(instance)
         instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
         (arn,) = set(client.list_tasks(cluster="forecasts")["taskArns"]) - before
         (task,) = client.describe_tasks(cluster="forecasts", tasks=[arn])["tasks"]
@@ -233,31 +235,25 @@ def test_a_run_becomes_a_task_of_the_templates_definition(ecs: Any, monkeypatch:
         assert os.environ["DAGSTER_POSTGRES_PASSWORD"] not in command
         # ECS takes no more for all overrides.
         assert len(json.dumps(task["overrides"])) < 8_192
-        assert origin is not None
         # To cancel is to stop the task.
         assert instance.run_launcher.terminate(run.run_id)
         (task,) = client.describe_tasks(cluster="forecasts", tasks=[arn])["tasks"]
         assert task["desiredStatus"] == "STOPPED"
 
 
-def _queued_run(instance: dg.DagsterInstance) -> tuple[dg.DagsterRun, Any]:
+def _queued_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     """A run as the web server hands it to the daemon: of a job in the code location's server."""
-    from dagster._core.code_pointer import ModuleCodePointer
-    from dagster._core.origin import JobPythonOrigin
-
     pointer = ModuleCodePointer("chronos_assets.definitions", "defs", working_directory="/opt/dagster")
     repository = ReconstructableRepository(pointer, executable_path="/venv/bin/python").get_python_origin()
     location = RegisteredCodeLocationOrigin("chronos_assets")
     remote = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "refresh_forecasts")
-    origin = JobPythonOrigin("refresh_forecasts", repository)
-    run = instance.create_run_for_job(
+    return instance.create_run_for_job(
         dg.define_asset_job("refresh_forecasts", [numbers]).resolve(
             asset_graph=dg.Definitions(assets=[numbers]).resolve_asset_graph()
         ),
         remote_job_origin=remote,
-        job_code_origin=origin,
+        job_code_origin=JobPythonOrigin("refresh_forecasts", repository),
     )
-    return run, origin
 
 
 def test_a_runs_task_needs_no_launcher_and_leaves_its_log_in_s3(ecs: Any) -> None:
