@@ -1,10 +1,12 @@
 """The training line as a SageMaker pipeline: what the definition says, whether each request keeps the services' limits."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore import xform_name
 
 from chronos_assets import cli
 from chronos_assets.defs.group import Group
@@ -214,3 +216,80 @@ def test_the_command_says_where_it_works(monkeypatch, capsys):
     monkeypatch.delenv("CHRONOS_STORE", raising=False)
     assert cli.main(["sagemaker-pipeline"]) == 1
     assert "CHRONOS_DEPLOYMENT=aws" in capsys.readouterr().err
+
+
+class Execution:
+    """Runs a definition's steps on the executing server, one after the other, as the service would."""
+
+    def __init__(self, server, document):
+        self._server = server
+        self._client = server.clients()("sagemaker")
+        self._defaults = {item["Name"]: item["DefaultValue"] for item in document["Parameters"]}
+        self._steps = steps_of(document)
+
+    def run(self, name):
+        """Run a job's step to its end; what describes it then."""
+        step = self._steps[name]
+        operation, field = OPERATIONS[step["Type"]]
+        request = self._resolved(step["Arguments"]) | {field: name}
+        self._call(operation)(**request)
+        assert self._server.job(name).done.wait(60)
+        described = self._call(operation.replace("Create", "Describe"))(**{field: name})
+        assert described[field.replace("Name", "Status")] == "Completed", described.get("FailureReason")
+        return described
+
+    def arguments(self, name):
+        return self._resolved(self._steps[name]["Arguments"])
+
+    def _call(self, operation):
+        return getattr(self._client, xform_name(operation))
+
+    def _resolved(self, value):
+        if isinstance(value, list):
+            return [self._resolved(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {"Std:Join"}:
+            return value["Std:Join"]["On"].join(map(self._resolved, value["Std:Join"]["Values"]))
+        return self._get(value["Get"]) if set(value) == {"Get"} else {k: self._resolved(v) for k, v in value.items()}
+
+    def _get(self, reference):
+        kind, _, rest = reference.partition(".")
+        if kind != "Steps":
+            return self._defaults[rest] if kind == "Parameters" else "execution-1"
+        name, _, path = rest.partition(".")
+        if output := re.fullmatch(r"ProcessingOutputConfig\.Outputs\['(\w+)'\]\.S3Output\.S3Uri", path):
+            outputs = self.arguments(name)["ProcessingOutputConfig"]["Outputs"]
+            return next(item["S3Output"]["S3Uri"] for item in outputs if item["OutputName"] == output[1])
+        assert path == "TrainingJobSummaries[0].TrainingJobName"
+        listed = self._client.list_training_jobs_for_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName=name, SortBy="FinalObjectiveMetricValue", SortOrder="Ascending"
+        )
+        return listed["TrainingJobSummaries"][0]["TrainingJobName"]
+
+
+def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws):  # noqa: F811
+    line = training_line(group)
+    small = {"max_steps": 2, "batch_size": 2, "context_length": 64, "max_validation_series": 2, "threads": 1}
+    sizes = {"train": 4, "validation": 2, "test": 2}
+    line = replace(
+        line,
+        synthetic={**line.synthetic, "length": 128, "sizes": sizes},
+        search=replace(line.search, hyperparameters={**line.search.hyperparameters, **small}, max_jobs=1),
+        evaluation={**line.evaluation, "max_series": 2},
+    )
+    pipeline = TrainingPipeline(line, aws.clients(), store, group.settings.aws, code_location="here")
+    pipeline.upsert()
+    execution = Execution(aws, json.loads(pipeline.definition()))
+    for name in ("GenerateSyntheticSeries", "TuneCheckpoints", "EvaluateCandidate"):
+        execution.run(name)
+    registered = execution.arguments("RegisterCandidate")
+    s3 = aws.clients()("s3")
+
+    def read(uri):
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    models = json.loads(read(registered["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]))["models"]
+    assert all(models[name]["metrics"]["wql"] > 0 for name in ("candidate", "base", "seasonal_naive"))
+    assert read(registered["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])[:2] == b"\x1f\x8b"
