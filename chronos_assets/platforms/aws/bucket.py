@@ -1,0 +1,229 @@
+"""Single objects below an `s3://` prefix: what the local store does for a folder, and conditional writes.
+
+Belongs here: opening a bucket as boto3 would, calls of one request, errors in one line with the mend. Does not belong
+here: published folders (`publishing.py`), copies on this machine (`cache.py`).
+
+Endpoint, region and credentials are those that a boto3 client of the same environment would have, so that `AWS_PROFILE`,
+the role of a task and `AWS_ENDPOINT_URL_S3` work. Nothing is asked, and boto3 not imported, before the first request.
+
+https://developmentseed.org/obstore/latest/api/store/aws/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from chronos_assets.platforms.base import StoreError, check_key
+from chronos_assets.platforms.local.store import ObstoreStore
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+DOWNLOAD_BYTES = 8 << 20  # held in memory at a time
+UPLOAD_PARTS = 4  # of 5 MB, of one file at once
+CREDENTIALS_SECONDS = 300  # how long credentials are used before boto3, which renews them in time, is asked again
+
+# What an answer says -> what to do about it; the first that is found.
+MENDS = (
+    ("NoSuchBucket", "create the bucket or correct CHRONOS_STORE"),
+    ("InvalidAccessKeyId", "correct the access key: `aws sts get-caller-identity` must answer"),
+    ("SignatureDoesNotMatch", "correct the secret key: `aws sts get-caller-identity` must answer"),
+    ("ExpiredToken", "renew the credentials (`aws sso login`)"),
+    ("no AWS credentials", "set AWS_PROFILE, run `aws configure`, or give the task a role"),
+    ("AuthorizationHeaderMalformed", "set AWS_REGION to the bucket's region"),
+    ("PermanentRedirect", "set AWS_REGION to the bucket's region"),
+    ("redirect", "set AWS_REGION to the bucket's region"),
+    ("AccessDenied", "allow this identity the bucket and the prefix: s3:ListBucket, GetObject, PutObject, DeleteObject"),
+    ("403", "allow this identity the bucket and the prefix: s3:ListBucket, GetObject, PutObject, DeleteObject"),
+    ("error sending request", "check the network, AWS_REGION and AWS_ENDPOINT_URL_S3"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """An object's content, with what tells this content from the one before and after it."""
+
+    data: bytes
+    etag: str
+    last_modified: datetime
+
+
+def parse_url(url: str) -> tuple[str, str]:
+    """Bucket and prefix (without slashes around it) of an `s3://` URL.
+
+    Raises:
+        StoreError: it is none.
+    """
+    parts = urlsplit(url.rstrip("/"))
+    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+        raise StoreError(f"store {url!r} names no bucket: set CHRONOS_STORE to s3://bucket/prefix")
+    prefix = parts.path.strip("/")
+    return parts.netloc, check_key(prefix) if prefix else ""
+
+
+class S3Objects(ObstoreStore):
+    """The objects below `url`.
+
+    Args:
+        url: `s3://bucket/prefix`.
+        options: arguments of obstore's `S3Store` that go before what boto3 says (`endpoint`, `retry_config`, ...).
+    """
+
+    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
+        self.bucket, self.prefix = parse_url(url)
+        self.url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        self.root = None
+        self._options = dict(options or {})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @cached_property
+    def _objects(self) -> Any:
+        from obstore.store import S3Store
+
+        if "endpoint" in self._options:
+            return S3Store(self.bucket, prefix=self.prefix or None, **self._options)
+        import boto3
+
+        session = boto3.Session()
+        meta = session.client("s3").meta
+        found = {
+            "endpoint": meta.endpoint_url,
+            # Without a region in the environment boto3 has this one for S3.
+            "region": meta.region_name if meta.region_name != "aws-global" else "us-east-1",
+            "credential_provider": _credentials_of(session),
+            "client_options": {"allow_http": meta.endpoint_url.startswith("http://")},
+        }
+        return S3Store(self.bucket, prefix=self.prefix or None, **{**found, **self._options})
+
+    def object_uri(self, key: str) -> str:
+        """`s3://` URL of an object, as S3 has it."""
+        return f"{self.url}/{check_key(key)}"
+
+    def object_key(self, key: str) -> str:
+        """Key of an object in the bucket."""
+        return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
+
+    def get_tagged(self, key: str) -> Tagged | None:
+        """Content and etag of an object that belong together; None if there is none."""
+        import obstore
+
+        try:
+            with self._explained("read", key):
+                answer = obstore.get(self._objects, check_key(key))
+                return Tagged(
+                    answer.bytes().to_bytes(),
+                    str(answer.meta["e_tag"]),
+                    answer.meta["last_modified"].astimezone(UTC),
+                )
+        except FileNotFoundError:
+            return None
+
+    def put_if(self, key: str, data: bytes, etag: str | None) -> bool:
+        """Write an object if its etag is still this one (None: if there is none); whether it was written."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            with self._explained("write", key):
+                obstore.put(self._objects, check_key(key), data, mode="create" if etag is None else {"e_tag": etag})
+        except StoreError as error:
+            if isinstance(error.__cause__, (AlreadyExistsError, PreconditionError)):
+                return False
+            raise
+        return True
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy an object within the bucket, without its content coming here."""
+        import obstore
+
+        with self._explained("copy", source):
+            obstore.copy(self._objects, check_key(source), check_key(target))
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove objects, 1,000 with a request; those that aren't there are fine."""
+        import obstore
+
+        names = [check_key(key) for key in keys]
+        if names:
+            with self._explained("delete", names[0]):
+                obstore.delete(self._objects, names)
+
+    def download(self, key: str, target: Path, *, etag: str | None = None) -> int:
+        """Write an object's content to a new file, piece by piece; its size.
+
+        Raises:
+            FileNotFoundError: there is none, or its etag isn't this one any more.
+        """
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        try:
+            with self._explained("read", key), target.open("xb") as file:
+                options = {"options": {"if_match": etag}} if etag else {}
+                for piece in obstore.get(self._objects, check_key(key), **options).stream(DOWNLOAD_BYTES):  # type: ignore[arg-type]
+                    file.write(piece)
+                return file.tell()
+        except StoreError as error:
+            if isinstance(error.__cause__, PreconditionError):
+                raise FileNotFoundError(f"{self.url}/{key}: replaced while it was read") from None
+            raise
+
+    def put(self, key: str, data: bytes) -> None:
+        """See `Store.put`."""
+        import obstore
+
+        with self._explained("write", key):
+            obstore.put(self._objects, check_key(key), data)
+
+    def put_file(self, key: str, source: Path) -> None:
+        """See `Store.put_file`."""
+        import obstore
+
+        with self._explained("write", key):
+            obstore.put(self._objects, check_key(key), source, max_concurrency=UPLOAD_PARTS)
+
+    @contextmanager
+    def _explained(self, action: str, key: str, mend: str = "") -> Iterator[None]:
+        """As for a folder, with what to do about it; a missing bucket is no missing object."""
+        try:
+            with super()._explained(action, key):
+                yield
+        except StoreError as error:
+            raise StoreError(f"{error}{_mend(str(error))}") from error.__cause__
+        except FileNotFoundError as error:
+            if "NoSuchBucket" not in str(error):
+                raise
+            raise StoreError(
+                f"can't {action} {self.url}/{key}: there is no bucket {self.bucket}{_mend('NoSuchBucket')}"
+            ) from error
+
+
+def _mend(message: str) -> str:
+    return next((f"; {mend}" for sign, mend in MENDS if sign in message), "")
+
+
+def _credentials_of(session: Any) -> Callable[[], S3Credential]:
+    """The session's credentials, asked for when they are needed."""
+
+    def credentials() -> S3Credential:
+        found = session.get_credentials()
+        if found is None:
+            raise StoreError("no AWS credentials")
+        frozen = found.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + timedelta(seconds=CREDENTIALS_SECONDS),
+        }
+
+    return credentials

@@ -1,0 +1,339 @@
+"""Atomic publishing in a bucket: readers see the old version or the new one, whatever is killed when.
+
+Belongs here: writing versions, moving the pointer, the copies under stable names. Does not belong here: reading
+(`store.py`), what is in the files.
+
+```
+versions/<key>/<digest>-<random>/<object>   a version: complete before it is shown, never changed
+.current/<key>.json                         the pointer (`pointers.py`): moved by a conditional write
+<key>/<object>                              copies under stable names, for people and SQL engines
+.stable/<key>.json                          which publication the copies are of, and their etags
+```
+
+A bucket has no locks. Whoever moves the pointer first wins, the others look again and decide anew: that is how the later
+as-of wins, in whatever order two publishers come. A version is removed by whoever replaced the one after it; nobody can
+still be writing it, since every upload has a folder of its own. What killed publishers left is removed a day later, by
+the bucket's clock. The copies follow the pointer: whoever has made them looks at it again, and repeats if it has moved.
+They are no part of the atomic step: who needs files that belong together goes by the pointer.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from chronos_assets.platforms.aws.bucket import S3Objects
+from chronos_assets.platforms.aws.pointers import (
+    FOLDER_NAME,
+    MANIFEST,
+    MAX_INLINE_BYTES,
+    POINTERS,
+    VERSIONS,
+    Pointer,
+    Version,
+    VersionFile,
+    naive,
+    new_folder_name,
+    parse_pointer,
+    pointer_key,
+    version_key,
+)
+from chronos_assets.platforms.base import ObjectInfo, PublishError, check_key
+from chronos_assets.platforms.local.publishing import folder_digest
+
+STABLE = ".stable"
+RESERVED = (VERSIONS, POINTERS, STABLE)
+LEFTOVER_SECONDS = 86_400.0  # nobody takes longer to upload a version
+CONCURRENCY = 8  # requests at once
+HEALINGS = 20  # publishings of the same folder that overtake each other
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A folder to be published.
+
+    Attributes:
+        digest: of names and contents.
+        objects: name of a file -> (name of its object, bytes).
+    """
+
+    folder: Path
+    digest: str
+    objects: Mapping[str, tuple[str, int]]
+
+    def shown_by(self, version: Version | None) -> bool:
+        """Whether a version has this content."""
+        return (
+            version is not None
+            and version.name == self.digest[:16]
+            and {name: (file.object, file.size) for name, file in version.files.items()} == self.objects
+        )
+
+
+def read_staged(folder: Path, data: str | None) -> Staged:
+    """What is to be published; `data` is the pattern of the names that SQL engines read, which the others hide from.
+
+    Raises:
+        PublishError: no folder of plain files.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        raise PublishError(f"nothing to publish: {folder} is not a folder")
+    digest = folder_digest(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    objects = {check_key(name): (object_name(name, data), size) for name, size in names.items()}
+    if len({name for name, _ in objects.values()}) < len(objects):
+        raise PublishError(f"can't publish {folder}: two names differ only by a leading underscore; rename one")
+    if not objects:
+        raise PublishError(f"can't publish {folder}: it holds no file, and a bucket has no empty folders")
+    return Staged(folder, digest, objects)
+
+
+def object_name(name: str, data: str | None) -> str:
+    """Name of a file's object: Athena and its like leave out those that start with an underscore."""
+    folder, slash, last = name.rpartition("/")
+    if data is None or fnmatchcase(name, data) or last.startswith("_"):
+        return name
+    return f"{folder}{slash}_{last}"
+
+
+class Publisher:
+    """Publishes folders into a bucket.
+
+    Args:
+        objects: the bucket.
+        leftover_seconds: age from which a version that no pointer names was left by a killed publisher.
+    """
+
+    def __init__(self, objects: S3Objects, *, leftover_seconds: float = LEFTOVER_SECONDS) -> None:
+        self._objects = objects
+        self._leftover = timedelta(seconds=leftover_seconds)
+
+    def pointer(self, key: str) -> tuple[Pointer | None, str | None]:
+        """The pointer of a folder and its etag; None if it was never published."""
+        found = self._objects.get_tagged(pointer_key(key))
+        if found is None:
+            return None, None
+        return parse_pointer(found.data, self._objects.uri(pointer_key(key))), found.etag
+
+    def publish(
+        self,
+        key: str,
+        staged: Path,
+        *,
+        data: str | None = None,
+        as_of: datetime | None = None,
+        withdrawn: datetime | None = None,
+    ) -> str | None:
+        """See `Store.publish` and, with `as_of`, `Store.publish_forecast`; None if that refuses."""
+        _check_name(key)
+        content = read_staged(staged, data)
+        instant = naive(as_of) if as_of else None
+        uploaded: Version | None = None
+        while True:
+            before, etag = self.pointer(key)
+            if not _admits(before, instant, naive(withdrawn) if withdrawn else None):
+                self._discard(key, uploaded, before)
+                return None
+            if before is None or before.shown is None:
+                self._check_free(key)
+                if before is None and self._listing(key):
+                    if self.pointer(key)[0] is not None:
+                        continue  # somebody was faster, and has made the copies
+                    raise PublishError(
+                        f"{self._objects.uri(key)}/ holds objects that were not published by this code: "
+                        "move them away (`aws s3 mv --recursive`) and run again"
+                    )
+            elif content.shown_by(before.shown) and before.as_of == instant and self._complete(key, before.shown):
+                self._discard(key, uploaded, before)
+                break
+            version = uploaded or self._reusable(key, content, before)
+            if version is None:
+                version = uploaded = self._upload(key, content)
+            if self._objects.put_if(pointer_key(key), _next_pointer(before, version, instant, content).to_json(), etag):
+                self._remove_replaced(key, before, version)
+                break
+        self.heal(key)
+        shutil.rmtree(staged)
+        return content.digest[:16]
+
+    def withdraw(self, key: str) -> bool:
+        """See `Store.withdraw`. The pointer stays, and says that nothing is shown."""
+        _check_name(key)
+        while True:
+            before, etag = self.pointer(key)
+            if before is None:
+                return False
+            versions = tuple(version.folder for version in (before.shown, before.previous) if version)
+            gone = before.withdrawn or versions
+            if before.shown is None or self._objects.put_if(
+                pointer_key(key), Pointer(None, withdrawn=gone).to_json(), etag
+            ):
+                break
+        removed = [self._remove_folder(key, folder) for folder in gone]
+        self.heal(key)
+        return before.shown is not None or any(removed)
+
+    def heal(self, key: str) -> None:
+        """Make the copies under stable names those of the version that is shown, unless they are."""
+        for _ in range(HEALINGS):
+            pointer, _etag = self.pointer(key)
+            if pointer is None or self._stable(key, pointer):
+                return
+            version = pointer.shown
+            wanted = {file.object for file in version.files.values()} if version else set()
+            try:
+                if version is not None:
+                    self._each(partial(self._copy_out, key, version), wanted)
+            except FileNotFoundError:
+                # Two publishings later this version is gone. If it is the one shown somebody deleted its objects.
+                if self.pointer(key)[0] == pointer:
+                    raise
+                continue
+            found = self._listing(key)
+            self._objects.delete_all(f"{key}/{name}" for name in found if name not in wanted)
+            copies = {name: [info.size, info.etag] for name, info in found.items() if name in wanted}
+            self._objects.put(_stable_key(key), json.dumps({"id": pointer.id, "copies": copies}).encode())
+        raise PublishError(f"the objects of {self._objects.uri(key)}/ keep changing: see who else writes there")
+
+    def _copy_out(self, key: str, version: Version, name: str) -> None:
+        self._objects.copy(f"{version_key(key, version)}/{name}", f"{key}/{name}")
+
+    def _stable(self, key: str, pointer: Pointer) -> bool:
+        """Whether the copies are this publication's, complete and as they were made."""
+        note = self._objects.get_tagged(_stable_key(key))
+        if note is None:
+            return pointer.shown is None and not self._listing(key)
+        document = json.loads(note.data)
+        found = {name: [info.size, info.etag] for name, info in self._listing(key).items()}
+        return document == {"id": pointer.id, "copies": found}
+
+    def _check_free(self, key: str) -> None:
+        """Refuse to publish into or around another published folder."""
+        parts = key.split("/")
+        for length in range(1, len(parts)):
+            parent = "/".join(parts[:length])
+            found, _ = self.pointer(parent)
+            if found is not None and found.shown is not None:
+                raise PublishError(f"can't publish {self._objects.uri(key)}: it lies in the published folder {parent}")
+        inner = next(iter(self._objects.list(f"{POINTERS}/{key}")), None)
+        if inner is not None:
+            raise PublishError(
+                f"can't publish {self._objects.uri(key)}: {inner.key} says that a part of it is published"
+            )
+
+    def _reusable(self, key: str, content: Staged, before: Pointer | None) -> Version | None:
+        """A version with this content that the pointer names, which keeps it from being removed, if it is complete."""
+        for version in (before.shown, before.previous) if before else ():
+            if version is not None and content.shown_by(version) and self._complete(key, version):
+                return version
+        return None
+
+    def _complete(self, key: str, version: Version) -> bool:
+        """Whether a version's objects are those that were uploaded."""
+        found = self._listing(version_key(key, version))
+        return {name: (info.size, info.etag) for name, info in found.items()} == {
+            file.object: (file.size, file.etag) for file in version.files.values()
+        }
+
+    def _upload(self, key: str, content: Staged) -> Version:
+        version = Version(new_folder_name(content.digest), {})
+        folder = version_key(key, version)
+        self._each(
+            lambda name: self._objects.put_file(f"{folder}/{content.objects[name][0]}", content.folder / name),
+            content.objects,
+        )
+        found = self._listing(folder)
+        sizes = {name: info.size for name, info in found.items()}
+        if sizes != dict(content.objects.values()):
+            raise PublishError(f"{self._objects.uri(folder)} is not what was uploaded there: run again")
+        return Version(
+            version.folder,
+            {name: VersionFile(target, size, found[target].etag) for name, (target, size) in content.objects.items()},
+        )
+
+    def _listing(self, folder: str) -> dict[str, ObjectInfo]:
+        """The objects of a folder by their names in it."""
+        start = f"{folder}/"
+        return {info.key.removeprefix(start): info for info in self._objects.list(folder) if info.key.startswith(start)}
+
+    def _remove_replaced(self, key: str, before: Pointer | None, shown: Version) -> None:
+        """Versions that the pointer doesn't name any more, and what killed publishers left."""
+        written = self._objects.head(pointer_key(key))
+        named = _named(before)
+        kept = {version.folder for version in (shown, before and before.shown) if version}
+        folders: dict[str, list[ObjectInfo]] = defaultdict(list)
+        for name, info in self._listing(f"{VERSIONS}/{key}").items():
+            folders[name.partition("/")[0]].append(info)
+        gone = []
+        for folder, infos in folders.items():
+            if folder in kept or not FOLDER_NAME.fullmatch(folder):
+                continue
+            newest = max(info.last_modified for info in infos)
+            if folder in named or (written is not None and newest <= written.last_modified - self._leftover):
+                gone += [info.key for info in infos]
+        self._objects.delete_all(gone)
+
+    def _discard(self, key: str, uploaded: Version | None, pointer: Pointer | None) -> None:
+        """Remove a version that came too late. A pointer names it if the answer to its own write was lost."""
+        if uploaded is not None and uploaded.folder not in _named(pointer):
+            self._remove_folder(key, uploaded.folder)
+
+    def _remove_folder(self, key: str, folder: str) -> bool:
+        """Remove a version's objects; whether there were any."""
+        found = [info.key for info in self._objects.list(f"{VERSIONS}/{key}/{folder}")]
+        self._objects.delete_all(found)
+        return bool(found)
+
+    @staticmethod
+    def _each(work: Callable[[T], R], items: Iterable[T]) -> None:
+        """Do the same for several objects at once; the first error is raised."""
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            for _ in pool.map(work, items):
+                pass
+
+
+def _named(pointer: Pointer | None) -> set[str]:
+    """The folders of all versions that a pointer names."""
+    if pointer is None:
+        return set()
+    return {version.folder for version in (pointer.shown, pointer.previous) if version} | set(pointer.withdrawn)
+
+
+def _check_name(key: str) -> None:
+    first = check_key(key).partition("/")[0]
+    if first in RESERVED:
+        raise PublishError(f"can't publish at {key!r}: {first}/ is where versions and pointers are kept")
+
+
+def _stable_key(key: str) -> str:
+    return f"{STABLE}/{key}.json"
+
+
+def _admits(before: Pointer | None, instant: datetime | None, withdrawn: datetime | None) -> bool:
+    """Whether a version made for `instant` (None: any) may be shown in the place of the one before."""
+    if instant is None or before is None or before.shown is None or before.as_of is None:
+        return True
+    return before.as_of <= instant or before.as_of == withdrawn
+
+
+def _next_pointer(before: Pointer | None, version: Version, as_of: datetime | None, content: Staged) -> Pointer:
+    shown = before.shown if before else None
+    # The same version again (another as-of, an object healed): the one before it stays the one before.
+    previous = before.previous if before and shown and shown.folder == version.folder else shown
+    manifest = None
+    if MANIFEST in content.objects and content.objects[MANIFEST][1] <= MAX_INLINE_BYTES:
+        manifest = (content.folder / MANIFEST).read_text(encoding="utf-8")
+    return Pointer(version, previous, as_of, manifest)

@@ -1,0 +1,183 @@
+"""The store in a bucket: `Store` over S3, with folders that are published as a whole.
+
+Belongs here: which object answers which question. Does not belong here: single requests (`bucket.py`), how a folder is
+published (`publishing.py`), where copies on this machine lie (`cache.py`).
+
+Who reads a published folder asks its pointer first, and takes the objects of the version that it names. Between the two
+the version may be removed, two publishings later: then the pointer names another one, and that is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from chronos_assets.platforms.aws.bucket import S3Objects
+from chronos_assets.platforms.aws.cache import Cache
+from chronos_assets.platforms.aws.pointers import (
+    MANIFEST,
+    POINTERS,
+    Pointer,
+    Version,
+    parse_pointer,
+    version_key,
+)
+from chronos_assets.platforms.aws.publishing import LEFTOVER_SECONDS, Publisher
+from chronos_assets.platforms.base import StoreError, check_key
+
+ATTEMPTS = 10  # at reading what is replaced meanwhile
+POINTERS_KEPT = 20_000  # read once, not at each tick of a sensor
+
+T = TypeVar("T")
+
+
+class S3Store(S3Objects):
+    """AWS's `Store`.
+
+    Args:
+        url: `s3://bucket/prefix`.
+        cache: folder of this machine for copies; stores and processes may share it.
+        options: arguments of obstore's `S3Store` that go before what boto3 says.
+        leftover_seconds: age from which a version that no pointer names was left by a killed publisher.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        cache: Path,
+        options: Mapping[str, Any] | None = None,
+        leftover_seconds: float = LEFTOVER_SECONDS,
+    ) -> None:
+        super().__init__(url, options=options)
+        self._cache = Cache(cache, self.url)
+        self._publisher = Publisher(self, leftover_seconds=leftover_seconds)
+        self._pointer_of = lru_cache(maxsize=POINTERS_KEPT)(self._read_pointer)
+
+    @property
+    def scratch(self) -> Path:
+        """See `Store.scratch`."""
+        return self._cache.scratch
+
+    def fetch(self, key: str) -> Path:
+        """See `Store.fetch`: a copy, made anew when the object's etag changes."""
+        for _ in range(ATTEMPTS):
+            info = self.head(key)
+            if info is None:
+                break
+            fill = partial(self._download_as, key, f'"{info.etag}"')
+            try:
+                return self._cache.file(key, info.etag, info.size, fill)
+            except FileNotFoundError:
+                continue  # replaced, or removed, since
+        raise FileNotFoundError(f"there is no object {self.uri(key)}")
+
+    def _download_as(self, key: str, etag: str, _name: str, target: Path) -> None:
+        self.download(key, target, etag=etag)
+
+    def publish(self, key: str, staged: Path, *, data: str | None = None) -> str:
+        """See `Store.publish`.
+
+        Raises:
+            PublishError: also if objects that were not published by this code lie there.
+        """
+        version = self._publisher.publish(key, staged, data=data)
+        assert version is not None  # noqa: S101 - refused for a later as-of only
+        return version
+
+    def publish_forecast(self, key: str, staged: Path, as_of: datetime, *, withdrawn: datetime | None = None) -> bool:
+        """See `Store.publish_forecast`."""
+        return self._publisher.publish(key, staged, as_of=as_of, withdrawn=withdrawn) is not None
+
+    def withdraw(self, key: str) -> bool:
+        """See `Store.withdraw`."""
+        return self._publisher.withdraw(key)
+
+    def shown(self, key: str) -> str | None:
+        """See `Store.shown`."""
+        version = self._shown(key)
+        return version.name if version else None
+
+    def snapshot(self, key: str) -> Path:
+        """See `Store.snapshot`: a copy, which is made once for each version."""
+
+        def copy(version: Version) -> Path:
+            folder = version_key(key, version)
+            return self._cache.folder(
+                key,
+                version.folder,
+                {name: file.size for name, file in version.files.items()},
+                lambda name, target: self.download(f"{folder}/{version.files[name].object}", target),
+            )
+
+        return self._of_shown(key, copy)
+
+    def snapshot_uri(self, key: str) -> str:
+        """`s3://` prefix, with a slash at its end, of the version that a published folder shows.
+
+        Its objects stay until two later versions have been published. `FileNotFoundError` if there is none.
+        """
+        return self._of_shown(key, lambda version: f"{self.object_uri(version_key(key, version))}/")
+
+    def read(self, key: str, name: str) -> bytes:
+        """See `Store.read`."""
+        pointer, _ = self._publisher.pointer(key)
+        if pointer is not None and pointer.shown is not None and name == MANIFEST and pointer.manifest is not None:
+            return pointer.manifest.encode()
+
+        def content(version: Version) -> bytes:
+            if name not in version.files:
+                raise FileNotFoundError(f"there is no {name} in {self.uri(key)}")
+            return self.get(f"{version_key(key, version)}/{version.files[name].object}")
+
+        return self._of_shown(key, content)
+
+    def manifests(self, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """See `Store.manifests`: one listing, and a request for each pointer that was written since the last one."""
+        start = f"{POINTERS}/{check_key(prefix)}/"
+        for info in self.list(start):
+            name = info.key.removeprefix(start).removesuffix(".json")
+            if "/" in name:
+                continue
+            pointer = self._pointer_of(info.key, info.etag)
+            if pointer is None or pointer.shown is None or MANIFEST not in pointer.shown.files:
+                continue
+            text = pointer.manifest
+            if text is None:
+                text = self.read(f"{prefix}/{name}", MANIFEST).decode()
+            yield name, pointer.shown.name, json.loads(text)
+
+    def local_path(self, key: str) -> Path:
+        """See `Store.local_path`: never on this machine."""
+        raise StoreError(f"{self.object_uri(key)} is not on this machine: a part of another platform asks for it")
+
+    def _read_pointer(self, key: str, _etag: str) -> Pointer | None:
+        found = self.get_tagged(key)
+        return parse_pointer(found.data, self.uri(key)) if found is not None else None
+
+    def _shown(self, key: str) -> Version | None:
+        pointer, _ = self._publisher.pointer(key)
+        return pointer.shown if pointer is not None else None
+
+    def _of_shown(self, key: str, take: Callable[[Version], T]) -> T:
+        """What `take` makes of the version that is shown; of the next one if that is gone meanwhile.
+
+        Raises:
+            FileNotFoundError: nothing is shown, or it lacks what is asked for.
+        """
+        before: Version | None = None
+        for _ in range(ATTEMPTS):
+            version = self._shown(key)
+            if version is None:
+                raise FileNotFoundError(f"nothing is published at {self.uri(key)}")
+            try:
+                return take(version)
+            except FileNotFoundError:
+                if version == before:
+                    raise
+                before = version
+        raise StoreError(f"{self.uri(key)} is replaced faster than it can be read: run again")
