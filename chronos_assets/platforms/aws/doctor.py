@@ -70,13 +70,18 @@ def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_S
 
     Args:
         clients: of the account.
-        seconds: for all checks together.
+        seconds: for the checks that run side by side.
     """
     aws = settings.aws
     bucket, _, prefix = settings.store.removeprefix("s3://").strip("/").partition("/")
-    checks: dict[str, Check] = {
+    first: dict[str, Check] = {
         "settings": partial(_settings, aws),
         "credentials": partial(_credentials, clients),
+    }
+    found = run_checks(first, _explain, seconds=seconds)
+    if any(finding.name == "credentials" and finding.status == "failed" for finding in found):
+        return found  # nothing else could be looked at, and each would say the same
+    checks: dict[str, Check] = {
         "bucket": partial(_bucket, clients, bucket, prefix),
         "publishing": partial(_conditional_writes, clients, bucket, prefix),
         "image": partial(_image, clients, aws.image),
@@ -92,7 +97,7 @@ def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_S
         "network": partial(_network, clients, aws),
         "alarms": partial(_alarms, clients, aws.endpoint_alarms),
     }
-    return run_checks(checks, _explain, seconds=seconds)
+    return [*found, *run_checks(checks, _explain, seconds=seconds)]
 
 
 def _explain(name: str, error: Exception) -> Finding:

@@ -284,6 +284,16 @@ def test_a_check_that_gets_no_answer_says_what_that_means(raised, status, told):
     assert "AKIAABCDEFGHIJKLMNOP" not in render([finding])
 
 
+def test_without_credentials_nothing_else_is_looked_at(settings):
+    def nobody():
+        raise NoCredentialsError
+
+    meta = SimpleNamespace(region_name=REGION)
+    sts = SimpleNamespace(get_caller_identity=nobody, meta=meta)
+    findings = doctor.examine(settings, AwsClients(REGION, sts=sts))
+    assert [(finding.name, finding.status) for finding in findings] == [("settings", "ok"), ("credentials", "failed")]
+
+
 def test_a_check_that_hangs_keeps_no_other_from_its_answer():
     def hangs():
         time.sleep(5)

@@ -13,10 +13,10 @@ from chronos_assets.defs.group import Group
 from chronos_assets.defs.pipeline import training_line, training_pipeline
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.pipeline_definition import PipelineError, TrainingPipeline
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.settings import AwsSettings, Settings
 from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
 from chronos_assets_tests.aws.request_limits import violations
-from chronos_assets_tests.platforms.aws.store_stub import StubStore
 
 SETTINGS = Settings(
     deployment="aws",
@@ -42,7 +42,7 @@ OPERATIONS = {
 @pytest.fixture
 def store(aws, tmp_path):  # noqa: F811
     aws.bucket("data")
-    return StubStore(aws.clients()("s3"), tmp_path)
+    return S3Store("s3://data/group", cache=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -51,10 +51,13 @@ def group(store):
 
 
 @pytest.fixture
-def pipeline(group, store):
+def pipeline(group, store, tmp_path):
     """The line with a dataset."""
     line = training_line(group)
-    store.put_folder("dataset/target_time_series", "v1")
+    staged = tmp_path / "staged"
+    staged.mkdir()
+    (staged / "part-0.parquet").write_bytes(b"shard")
+    store.publish("dataset/target_time_series", staged)
     search = replace(line.search, inputs={**line.search.inputs, "target": "dataset/target_time_series"})
     return TrainingPipeline(replace(line, search=search), AwsClients(), store, SETTINGS.aws, code_location="here")
 
@@ -96,7 +99,7 @@ def references(value: Any) -> set[str]:
     return set().union(*map(references, value)) if isinstance(value, list) else set()
 
 
-def test_the_line_is_a_graph_of_steps_that_hand_over_what_they_made(pipeline):
+def test_the_line_is_a_graph_of_steps_that_hand_over_what_they_made(pipeline, store):
     document = json.loads(pipeline.definition())
     assert document["Version"] == "2020-12-01"
     steps = steps_of(document)
@@ -125,7 +128,7 @@ def test_the_line_is_a_graph_of_steps_that_hand_over_what_they_made(pipeline):
         "MaxJobs": 2,
         "MaxParallelJobs": 1,
         "ModelApprovalStatus": "Approved",
-        "DatasetUri": "s3://data/group/versions/dataset/target_time_series/v1/",
+        "DatasetUri": store.snapshot_uri("dataset/target_time_series"),
     }
     used = {item.removeprefix("Parameters.") for item in references(document) if item.startswith("Parameters.")}
     assert used == set(parameters)

@@ -9,6 +9,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from chronos_assets.platforms.aws import tuning_request
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tuning import SageMakerTuning
 from chronos_assets.platforms.base import CategoricalRange, ContinuousRange, IntegerRange, Tuning, TuningRequest
 from chronos_assets.platforms.search_space import SearchError
@@ -16,7 +17,6 @@ from chronos_assets.settings import AwsSettings
 from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
 from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.conftest import QUICK, instance, step  # noqa: F401
-from chronos_assets_tests.platforms.aws.store_stub import StubStore
 
 RATES = {"learning_rate": ContinuousRange(1e-6, 1e-2, "log")}
 SETTINGS = AwsSettings(
@@ -144,9 +144,17 @@ def cloud(aws):  # noqa: F811
 
 @pytest.fixture
 def store(cloud, tmp_path):
-    store = StubStore(cloud.clients()("s3"), tmp_path / "scratch")
-    store.put_folder("dataset", "v1")
+    store = S3Store("s3://data/group", cache=tmp_path / "cache")
+    publish(store, tmp_path, b"shard 0")
     return store
+
+
+def publish(store, folder, content):
+    """Show another version of the dataset."""
+    staged = folder / "staged"
+    staged.mkdir()
+    (staged / "part-0.parquet").write_bytes(content)
+    store.publish("dataset", staged)
 
 
 @pytest.fixture
@@ -170,6 +178,11 @@ def tune(step, instance):  # noqa: F811
         return (seen or [None])[0], lines, failures
 
     return run
+
+
+def left(store):
+    """Copies on this machine of what searches left."""
+    return list(store.scratch.glob("search-*"))
 
 
 def created(cloud):
@@ -202,7 +215,7 @@ def test_a_search_tells_every_trial_and_hands_out_the_best_model(cloud, tuning, 
     assert tags["chronos-assets:asset"] == "thing"
     with result:
         assert best.model.exists()
-    assert list(store.scratch.iterdir()) == []
+    assert left(store) == []
 
 
 def test_asked_for_again_it_is_found_and_costs_nothing(cloud, tuning, tune, store):
@@ -222,11 +235,11 @@ def test_asked_for_again_it_is_found_and_costs_nothing(cloud, tuning, tune, stor
     assert third.best.model.exists()
 
 
-def test_another_search_of_the_same_model_starts_warm_from_the_last(cloud, tuning, tune, store):
+def test_another_search_of_the_same_model_starts_warm_from_the_last(cloud, tuning, tune, store, tmp_path):
     first, _, _ = tune(tuning, asked(1))
     tune(tuning, asked(1, max_steps=4))  # another number of hyperparameters
     tune(tuning, asked(1, base_model="amazon/chronos-bolt-tiny"))
-    store.put_folder("dataset", "v2")
+    publish(store, tmp_path, b"shard 1")
     tune(tuning, asked(1, inputs={"target": "dataset"}))
     cold = SageMakerTuning(cloud.clients(), store, SETTINGS, code_location="here", timing=QUICK, warm_start=False)
     tune(cold, asked(2))
@@ -263,7 +276,7 @@ def test_a_search_of_which_nothing_can_be_used_says_why(tuning, tune, store, how
     assert "none of 2 completed" in failures[0]
     if "failing_from" in how:
         assert "Last lines of its log:" in failures[0]
-    assert not store.scratch.exists() or list(store.scratch.iterdir()) == []
+    assert left(store) == []
 
 
 def test_a_search_without_ranges_is_a_training_job(cloud, tuning, tune, capsys):

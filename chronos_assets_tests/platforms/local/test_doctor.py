@@ -1,0 +1,45 @@
+"""The checkup on this machine: a store that can't be written, a full disk, a port that is taken."""
+
+import shutil
+import socket
+from types import SimpleNamespace
+
+from chronos_assets.platforms.checkup import any_failed, render
+from chronos_assets.platforms.local.doctor import examine
+from chronos_assets.settings import Settings
+
+
+def found(tmp_path, port):
+    findings = examine(Settings(store=str(tmp_path / "store")), port=port)
+    return {finding.name: finding for finding in findings}, render(findings)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_machine_that_is_fine(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=50 << 30))
+    before, _ = found(tmp_path, free_port())
+    (tmp_path / "store").mkdir()
+    after, text = found(tmp_path, free_port())
+    assert {finding.status for finding in (*before.values(), *after.values())} == {"ok"}
+    assert "torch" in after["packages"].what
+    assert text.endswith("\nnothing is in the way")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_what_is_in_the_way_is_told_with_its_mend(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1 << 20))
+    (tmp_path / "store").write_text("a file")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        findings, text = found(tmp_path, taken.getsockname()[1])
+    statuses = {name: finding.status for name, finding in findings.items()}
+    assert statuses == {"store": "failed", "disk": "failed", "packages": "ok", "UI port": "warning"}
+    assert any_failed(findings.values())
+    assert "-> set CHRONOS_STORE to one, or move the file away" in text
+    assert text.endswith("\n2 failed, 1 warning")
