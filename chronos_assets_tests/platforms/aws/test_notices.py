@@ -38,7 +38,7 @@ class Mailbox:
 
     def notices(self, **options: Any) -> SnsNotices:
         """Those of a daemon that was just started."""
-        return SnsNotices(self.aws.clients(), self.store, self.topic, **options)
+        return SnsNotices(self.clients, self.store, self.topic, **options)
 
     def read(self) -> list[dict[str, Any]]:
         """What arrived since the last look."""

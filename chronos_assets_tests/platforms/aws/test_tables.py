@@ -43,9 +43,10 @@ class Twins:
         self.folder = folder
         self.local = open_store(folder / "local")
         self.remote = S3Store(url, cache=folder / "cache")
-        self.tables = AthenaTables(aws.clients(), SETTINGS, timing=FAST)
+        self.clients = aws.clients()
+        self.tables = AthenaTables(self.clients, SETTINGS, timing=FAST)
         group = {"ResultConfiguration": {"OutputLocation": f"{url}/.athena/"}}
-        aws.clients()("athena").create_work_group(Name=SETTINGS.athena_workgroup, Configuration=group)
+        self.clients("athena").create_work_group(Name=SETTINGS.athena_workgroup, Configuration=group)
 
     def publish(self, key: str, staged: Path, data: str | None) -> None:
         for number, store in enumerate((self.local, self.remote)):
@@ -99,12 +100,12 @@ class Twins:
         return self.tables.refresh(self.remote, params)
 
     def ask(self, sql: str, *values: str | datetime) -> list[tuple[Any, ...]]:
-        return Athena(self.aws.clients(), SETTINGS.glue_database, SETTINGS.athena_workgroup, FAST).rows(sql, values)
+        return Athena(self.clients, SETTINGS.glue_database, SETTINGS.athena_workgroup, FAST).rows(sql, values)
 
     def assert_equal(self, params: ForecastParams) -> None:
         """After a refresh of both, every table and the view have the same columns, comments and rows."""
         assert LocalTables().refresh(self.local, params) == self.refresh(params)
-        glue = self.aws.clients()("glue")
+        glue = self.clients("glue")
         with duckdb.connect(str(self.local.local_path(DATABASE_KEY)), read_only=True) as connection:
             for table in TABLES:
                 described = connection.execute(
@@ -275,7 +276,7 @@ def test_tables_of_another_store_or_of_somebody_else_are_left_alone(twins: Twins
     with pytest.raises(StoreError, match=r"train_shards.*not one of s3://\S+/other but of \S+: set CHRONOS_GLUE"):
         twins.tables.refresh(other, params)
     assert twins.tables.place(other) == ""
-    glue = twins.aws.clients()("glue")
+    glue = twins.clients("glue")
     glue.delete_table(DatabaseName="shop", Name="accuracy")
     glue.create_table(DatabaseName="shop", TableInput={"Name": "accuracy", "StorageDescriptor": {}})
     with pytest.raises(StoreError, match="but of somebody else"):
@@ -293,7 +294,7 @@ def test_what_is_not_permitted_is_told_with_the_mend(twins: Twins, operation: st
 
 def test_queries_that_can_not_be_started_or_take_too_long(twins: Twins) -> None:
     twins.refresh(make_params())
-    clients = twins.aws.clients()
+    clients = twins.clients
     with pytest.raises(AthenaError, match=r"workgroup nowhere.*set CHRONOS_ATHENA_WORKGROUP"):
         Athena(clients, "shop", "nowhere", FAST).rows("SELECT 1")
     with pytest.raises(AthenaError, match="stopped after 0 s"):
@@ -319,7 +320,7 @@ def test_values_become_literals() -> None:
 
 def test_a_view_is_as_athena_makes_one(twins: Twins) -> None:
     twins.refresh(make_params())
-    view = twins.aws.clients()("glue").get_table(DatabaseName="shop", Name="forecast_vs_history")["Table"]
+    view = twins.clients("glue").get_table(DatabaseName="shop", Name="forecast_vs_history")["Table"]
     text = view["ViewOriginalText"].removeprefix("/* Presto View: ").removesuffix(" */")
     document = json.loads(base64.b64decode(text))
     assert (document["catalog"], document["schema"]) == ("awsdatacatalog", "shop")
