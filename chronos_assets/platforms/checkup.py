@@ -18,6 +18,7 @@ from chronos_assets.platforms.notice import one_line
 Status = Literal["ok", "warning", "failed", "unknown"]
 
 CHECK_SECONDS = 20.0
+MAX_WHAT = 240  # characters of a finding that are shown
 _WIDTH = 120
 
 
@@ -87,7 +88,7 @@ def render(findings: Sequence[Finding]) -> str:
     width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for finding in findings:
-        lines.append(f"{finding.status:<8} {finding.name:<{width}}  {one_line(finding.what)}")
+        lines.append(f"{finding.status:<8} {finding.name:<{width}}  {one_line(finding.what, MAX_WHAT)}")
         if finding.mend:
             indent = " " * (8 + 1 + width + 2)
             lines += textwrap.wrap(
