@@ -31,8 +31,24 @@ def cloud(aws):  # noqa: F811
 
 
 @pytest.fixture
-def client(cloud):
-    return PipesSageMakerClient(bucket="data", clients=cloud.clients(), code_location="here", timing=QUICK)
+def clients(cloud):
+    """Clients that don't try again by themselves, which botocore does by the second."""
+    import boto3
+    from botocore.config import Config
+
+    made = {}
+
+    def client_of(service):
+        if service not in made:
+            made[service] = boto3.client(service, config=Config(retries={"total_max_attempts": 1}))
+        return made[service]
+
+    return client_of
+
+
+@pytest.fixture
+def client(clients):
+    return PipesSageMakerClient(bucket="data", clients=clients, code_location="here", timing=QUICK)
 
 
 @pytest.fixture
