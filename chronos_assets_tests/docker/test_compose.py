@@ -38,7 +38,7 @@ def test_the_password_comes_from_a_file_that_git_ignores(compose: dict[str, Any]
         for name, value in service["environment"].items():
             if "PASSWORD" in name:
                 assert re.fullmatch(r"\$\{DAGSTER_POSTGRES_PASSWORD:\?[^}]+\}", value)
-    assert ".env" in (DOCKER / ".gitignore").read_text().split()
+    assert "*.env" in (DOCKER / ".gitignore").read_text().split()
 
 
 def test_processes_have_the_variables_that_instance_and_workspace_read(compose: dict[str, Any]) -> None:

@@ -217,6 +217,23 @@ def _entry_point() -> list[str]:
     return read("sagemaker.Dockerfile")[-1].command("ENTRYPOINT")
 
 
+def test_the_lock_and_the_projects_ranges_agree(tmp_path: Path) -> None:
+    """The first stage's install, in the environment that the lock made: nothing is left to install but the project."""
+    packages = read("dagster.Dockerfile")[0]
+    (step,) = (part.strip() for part in packages.shell().split("&&") if "--constraint" in part)
+    for name in ("pyproject.toml", "requirements.lock"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    # As the stage makes it: an empty package.
+    (tmp_path / "chronos_assets").mkdir()
+    for name in ("README.md", "chronos_assets/__init__.py"):
+        (tmp_path / name).touch()
+    arguments = step.replace('"', "").split()[2:]
+    dry = ("install", "--dry-run", "--no-index", "--no-build-isolation", "--quiet", "--report", "report.json")
+    _pip(Path(sys.executable), *dry, *arguments, at=tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [item["metadata"]["name"] for item in report["install"]] == ["chronos-assets"]
+
+
 def test_the_wheel_is_what_runs_and_has_the_bundled_model(image: Path, tmp_path: Path) -> None:
     code = "import chronos_assets.models as m, pathlib; print(pathlib.Path(m.__file__).parent)"
     process = _start(image, ["python", "-c", code], tmp_path)

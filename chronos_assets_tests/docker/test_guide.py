@@ -1,0 +1,88 @@
+"""docker/README.md is true: its settings, parameters, outputs, files and commands are there, and none is left out."""
+
+import argparse
+import re
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from chronos_assets.cli import _parser
+from chronos_assets.settings import AwsSettings
+from chronos_assets_tests.conftest import REPOSITORY
+from chronos_assets_tests.docker.dockerfile import DOCKER
+from chronos_assets_tests.docker.template import load
+
+GUIDE = (DOCKER / "README.md").read_text()
+# Of a build, and of git: nothing to tell about.
+SILENT = {"README.md", ".gitignore", "sagemaker-sdk.lock"}
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return load()
+
+
+def _section(title: str) -> str:
+    return GUIDE.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def _settings() -> dict[str, list[str]]:
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in _section("Settings").splitlines()]
+    return {row[0]: row[1:] for row in rows if re.fullmatch(r"(AWS|CHRONOS)_[A-Z_]+", row[0])}
+
+
+def test_every_setting_of_aws_is_told_with_its_default() -> None:
+    given = AwsSettings()
+    expected = {}
+    for name, variable in re.findall(r"^\s+(\w+): `((?:CHRONOS|AWS)_\w+)`", AwsSettings.__doc__ or "", re.MULTILINE):
+        value = getattr(given, name)
+        expected[variable] = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value or "none")
+    assert set(re.findall(r"`((?:CHRONOS)_\w+)`", AwsSettings.__doc__ or "")) <= set(_settings())
+    assert len(expected) >= len(fields(AwsSettings)) - 2
+    told = {variable: cells[1] for variable, cells in _settings().items() if variable in expected}
+    expected |= {"AWS_REGION": "the profile's", "CHRONOS_CACHE": "~/.cache/chronos-assets"}
+    expected |= {variable: "none" for variable in expected if expected[variable] == "()"}
+    assert told == {variable: expected[variable] for variable in told}
+    assert set(told) == set(expected)
+
+
+def test_no_setting_is_made_up() -> None:
+    documented = set(re.findall(r"CHRONOS_[A-Z_]+", (REPOSITORY / "chronos_assets" / "settings.py").read_text()))
+    compose = set(re.findall(r"CHRONOS_[A-Z_]+", (DOCKER / "compose.yaml").read_text()))
+    assert set(re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", GUIDE)) <= documented | compose
+
+
+def test_every_parameter_and_output_is_the_templates(template: dict[str, Any]) -> None:
+    told = {cells[0] for cells in _settings().values()} - {"", "the stack's"}
+    told |= set(re.findall(r"\b([A-Z][a-z]+[A-Z][A-Za-z]*)=(?!=)", GUIDE))
+    assert told <= set(template["Parameters"])
+    assert set(re.findall(r"(?<!-)\boutput ([A-Z]\w+)", GUIDE)) <= set(template["Outputs"])
+    # What has no default must be in the command that makes the stack.
+    needed = {name for name, item in template["Parameters"].items() if "Default" not in item}
+    assert needed == {"BucketName", "DatasetGroup"}
+    assert all(f"{name}=" in GUIDE for name in needed)
+
+
+def test_every_file_is_told() -> None:
+    told = set(re.findall(r"`([\w.-]+)`", GUIDE.split("## ", 1)[0]))
+    assert told >= {path.name for path in DOCKER.iterdir() if path.suffix != ".env"} - SILENT
+
+
+def test_the_commands_are_there_with_their_options() -> None:
+    (actions,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    used = re.findall(r"chronos-assets ([a-z][a-z-]*)(.*)", GUIDE)
+    assert {"doctor", "run", "query", "validate", "endpoint"} <= {name for name, _ in used}
+    for name, arguments in used:
+        if name not in actions.choices:
+            assert name in ("endpoint",) or not arguments.startswith(" -"), name
+            continue
+        known = {option for action in actions.choices[name]._actions for option in action.option_strings}
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", arguments.split("`")[0].split("#")[0])) <= known
+
+
+def test_the_template_needs_the_bucket_that_the_guide_makes_for_it() -> None:
+    """CloudFormation takes 51,200 bytes from a command, a megabyte from a bucket."""
+    size = (DOCKER / "cloudformation.yaml").stat().st_size
+    assert 51_200 < size < 1_000_000
+    assert GUIDE.count("--s3-bucket") == GUIDE.count("--template-file")
