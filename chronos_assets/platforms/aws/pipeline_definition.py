@@ -25,7 +25,8 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -376,6 +377,18 @@ def _filled(value: Any, known: Mapping[str, Any], join: Any) -> Any:
     return parts[0] if len(parts) == 1 else join(on="", values=parts)
 
 
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """The SDK makes the whole process tell what it does, on standard error; what was set before is set again."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
 def _load_sdk(region: str) -> SimpleNamespace:
     """The parts of the SDK that are used, by their names.
 
@@ -389,7 +402,7 @@ def _load_sdk(region: str) -> SimpleNamespace:
         boto3.setup_default_session(region_name=region)
     # It tells of configuration files that aren't there.
     logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _own_logging():
         warnings.simplefilter("ignore")
         try:
             from sagemaker.core.workflow.conditions import ConditionLessThanOrEqualTo
