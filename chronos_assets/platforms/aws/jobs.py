@@ -11,6 +11,7 @@ for the same once more gets a new attempt.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient, 
 from chronos_assets.platforms.aws.sagemaker.faults import Timing
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
-from chronos_assets.platforms.aws.tags import PREFIX
+from chronos_assets.platforms.aws.tags import PREFIX, STORE
 from chronos_assets.platforms.base import JobRequest, JobResult, StoreError, check_key
 from chronos_assets.platforms.local.processes import LockedFolder, lock_folder
 from chronos_assets.platforms.notice import redact
@@ -169,7 +170,7 @@ class SageMakerJobs:
             kind="processing",
             request=of_attempt,
             name=name,
-            tags=dict(self._settings.tags),
+            tags={**dict(self._settings.tags), STORE: self._store.url},
             timeout=self._settings.job_seconds + STARTING_SECONDS,
             usable=is_there,
         )
@@ -187,6 +188,8 @@ class SageMakerJobs:
         self, context: Any, name: str, request: JobRequest, done: SageMakerInvocation, staging: LockedFolder
     ) -> JobResult:
         root = self._store.scratch / "jobs" / name
+        if root.exists():  # of a run that was killed, or could not publish it
+            shutil.rmtree(root)
         self._fetch(name, done.name, root)
         cluster = done.description["ProcessingResources"]["ClusterConfig"]
         several = int(cluster["InstanceCount"]) > 1

@@ -25,6 +25,7 @@ from chronos_assets.platforms.aws.jobs import JOBS_KEY, STARTING_SECONDS, pipes_
 from chronos_assets.platforms.aws.sagemaker.client import SageMakerInvocation
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, patiently
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError
+from chronos_assets.platforms.aws.tags import STORE
 from chronos_assets.platforms.aws.tuning_request import (
     check_tuning,
     lineage_name,
@@ -147,7 +148,7 @@ class SageMakerTuning:
                 kind="tuning" if request.ranges else "training",
                 request=of_attempt,
                 name=name,
-                tags=dict(self._settings.tags),
+                tags={**dict(self._settings.tags), STORE: self._store.url},
                 pipes=False,
                 tail_logs=not request.ranges,
                 timeout=rounds * seconds,

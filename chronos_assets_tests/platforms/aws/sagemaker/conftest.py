@@ -6,9 +6,6 @@ import pytest
 from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient
 from chronos_assets.platforms.aws.sagemaker.faults import Timing
 
-# An environment variable is not looked for, a fixture is: those of the executing server.
-from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
-
 QUICK = Timing(
     poll_first=0.02,
     poll_most=0.1,
@@ -25,7 +22,7 @@ QUICK = Timing(
 
 
 @pytest.fixture
-def cloud(aws):  # noqa: F811
+def cloud(aws):
     aws.bucket("data")
     return aws
 
