@@ -6,7 +6,7 @@ DATA ?=
 PORT ?= 3000
 DATA_FLAG := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: help install run ui test lint check bench bench-accuracy clean
+.PHONY: help install run run-aws ui test lint check bench bench-accuracy clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ $(INSTALLED): requirements.lock docker/sagemaker-sdk.lock pyproject.toml
 
 run: install ## import, tune, forecast, backtest, publish and serve: the built-in sample, or DATA=<folder with params.json and train/>
 	@$(BIN)/chronos-assets run $(DATA_FLAG)
+
+run-aws: install ## the main job on AWS, on servers of this machine that run its jobs: no account is needed
+	@$(BIN)/python -m chronos_assets_tests.aws --port 0 -- $(BIN)/chronos-assets run $(DATA_FLAG)
 
 ui: install ## the Dagster UI with sensors on, on the same store (PORT=3000)
 	@$(BIN)/chronos-assets ui $(DATA_FLAG) --port $(PORT)
