@@ -40,7 +40,10 @@ MENDS = (
     ("AuthorizationHeaderMalformed", "set AWS_REGION to the bucket's region"),
     ("PermanentRedirect", "set AWS_REGION to the bucket's region"),
     ("redirect", "set AWS_REGION to the bucket's region"),
-    ("AccessDenied", "allow this identity the bucket and the prefix: s3:ListBucket, GetObject, PutObject, DeleteObject"),
+    (
+        "AccessDenied",
+        "allow this identity the bucket and the prefix: s3:ListBucket, GetObject, PutObject, DeleteObject",
+    ),
     ("403", "allow this identity the bucket and the prefix: s3:ListBucket, GetObject, PutObject, DeleteObject"),
     ("error sending request", "check the network, AWS_REGION and AWS_ENDPOINT_URL_S3"),
 )

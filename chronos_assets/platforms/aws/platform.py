@@ -14,7 +14,17 @@ from chronos_assets.settings import Settings
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store
-    from chronos_assets.platforms.base import Endpoints, Jobs, Metrics, Notices, Registry, Store, Tables, Tuning
+    from chronos_assets.platforms.base import (
+        Endpoints,
+        Jobs,
+        Metrics,
+        Notices,
+        Registry,
+        Store,
+        Tables,
+        TrainQueue,
+        Tuning,
+    )
 
 
 def code_location(settings: Settings) -> str:
@@ -92,6 +102,19 @@ class AwsPlatform:
         from chronos_assets.platforms.aws.metrics import CloudWatchMetrics
 
         return CloudWatchMetrics(self.clients, self._settings.aws.metrics_namespace)
+
+    def train_queue(self, store: Store) -> TrainQueue | None:
+        """See `Platform.train_queue`."""
+        from chronos_assets.platforms.aws.train_queue import SqsTrainQueue
+
+        url, s3 = self._settings.aws.train_queue, _s3(store)
+        # Hidden from other looks for longer than it takes until the next one, which deletes it.
+        hidden = max(300, 4 * self._settings.sensor_interval_seconds)
+        return (
+            SqsTrainQueue(self.clients, url, bucket=s3.bucket, prefix=s3.prefix, visibility_seconds=hidden)
+            if url
+            else None
+        )
 
 
 def _s3(store: Store) -> S3Store:

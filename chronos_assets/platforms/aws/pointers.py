@@ -53,6 +53,18 @@ class Version:
         return self.folder.partition("-")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A version that is no longer shown, nor the one before.
+
+    Attributes:
+        folder: its folder. since: the instant (naive, UTC) from which it is neither.
+    """
+
+    folder: str
+    since: datetime
+
+
 @dataclass(frozen=True)
 class Pointer:
     """What a published folder shows.
@@ -63,6 +75,7 @@ class Pointer:
         as_of: the instant (naive, UTC) that a forecast was made for; None for other folders.
         manifest: text of the file `manifest.json`, if it is short.
         withdrawn: folders of the versions that a withdrawal removes.
+        retired: older versions that may still be read: a job reads its input for as long as it runs.
         id: of this publication.
     """
 
@@ -71,6 +84,7 @@ class Pointer:
     as_of: datetime | None = None
     manifest: str | None = None
     withdrawn: tuple[str, ...] = ()
+    retired: tuple[Retired, ...] = ()
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def to_json(self) -> bytes:
@@ -84,6 +98,7 @@ class Pointer:
             "files": _files_document(shown),
             "manifest": self.manifest,
             "withdrawn": list(self.withdrawn),
+            "retired": [{"folder": item.folder, "since": item.since.isoformat()} for item in self.retired],
             "previous": previous and {"folder": previous.folder, "files": _files_document(previous)},
         }
         return json.dumps(document, indent=1, ensure_ascii=False).encode()
@@ -121,10 +136,16 @@ def parse_pointer(data: bytes, where: str) -> Pointer:
             as_of=naive(datetime.fromisoformat(as_of)) if as_of else None,
             manifest=_text(document["manifest"]) if document["manifest"] is not None else None,
             withdrawn=tuple(_folder(name) for name in document["withdrawn"]),
+            retired=tuple(
+                Retired(_folder(item["folder"]), naive(datetime.fromisoformat(item["since"])))
+                for item in document["retired"]
+            ),
             id=_text(document["id"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{where} is no pointer of a published folder ({error}): delete it and publish again") from error
+        raise StoreError(
+            f"{where} is no pointer of a published folder ({error}): delete it and publish again"
+        ) from error
 
 
 def naive(instant: datetime) -> datetime:
@@ -135,9 +156,7 @@ def naive(instant: datetime) -> datetime:
 def _files_document(version: Version | None) -> dict[str, dict[str, Any]]:
     if version is None:
         return {}
-    return {
-        name: {"object": file.object, "size": file.size, "etag": file.etag} for name, file in version.files.items()
-    }
+    return {name: {"object": file.object, "size": file.size, "etag": file.etag} for name, file in version.files.items()}
 
 
 def _version(folder: Any, files: Mapping[str, Any]) -> Version | None:

@@ -11,10 +11,11 @@ versions/<key>/<digest>-<random>/<object>   a version: complete before it is sho
 ```
 
 A bucket has no locks. Whoever moves the pointer first wins, the others look again and decide anew: that is how the later
-as-of wins, in whatever order two publishers come. A version is removed by whoever replaced the one after it; nobody can
-still be writing it, since every upload has a folder of its own. What killed publishers left is removed a day later, by
-the bucket's clock. The copies follow the pointer: whoever has made them looks at it again, and repeats if it has moved.
-They are no part of the atomic step: who needs files that belong together goes by the pointer.
+as-of wins, in whatever order two publishers come. A version stays for a day after it has been replaced twice, since jobs
+that began with it still read it; nobody can still be writing it, since every upload has a folder of its own. What killed
+publishers left is removed a day later, too, by the bucket's clock. The copies follow the pointer: whoever has made them
+looks at it again, and repeats if it has moved. They are no part of the atomic step: who needs files that belong together
+goes by the pointer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ from chronos_assets.platforms.aws.pointers import (
     POINTERS,
     VERSIONS,
     Pointer,
+    Retired,
     Version,
     VersionFile,
     naive,
@@ -52,7 +54,7 @@ from chronos_assets.platforms.local.publishing import folder_digest
 
 STABLE = ".stable"
 RESERVED = (VERSIONS, POINTERS, STABLE)
-LEFTOVER_SECONDS = 86_400.0  # nobody takes longer to upload a version
+LEFTOVER_SECONDS = 86_400.0  # nobody takes longer to upload a version, and no job longer to read one
 CONCURRENCY = 8  # requests at once
 HEALINGS = 20  # publishings of the same folder that overtake each other
 
@@ -114,7 +116,8 @@ class Publisher:
 
     Args:
         objects: the bucket.
-        leftover_seconds: age from which a version that no pointer names was left by a killed publisher.
+        leftover_seconds: age from which a version that no pointer names was left by a killed publisher, and time for
+            which a replaced one is kept for its readers.
     """
 
     def __init__(self, objects: S3Objects, *, leftover_seconds: float = LEFTOVER_SECONDS) -> None:
@@ -162,8 +165,9 @@ class Publisher:
             version = uploaded or self._reusable(key, content, before)
             if version is None:
                 version = uploaded = self._upload(key, content)
-            if self._objects.put_if(pointer_key(key), _next_pointer(before, version, instant, content).to_json(), etag):
-                self._remove_replaced(key, before, version)
+            after = _next_pointer(before, version, instant, content, self._leftover)
+            if self._objects.put_if(pointer_key(key), after.to_json(), etag):
+                self._remove_replaced(key, before, after)
                 break
         self.heal(key)
         shutil.rmtree(staged)
@@ -176,8 +180,7 @@ class Publisher:
             before, etag = self.pointer(key)
             if before is None:
                 return False
-            versions = tuple(version.folder for version in (before.shown, before.previous) if version)
-            gone = before.withdrawn or versions
+            gone = before.withdrawn or tuple(sorted(_named(before)))
             if before.shown is None or self._objects.put_if(
                 pointer_key(key), Pointer(None, withdrawn=gone).to_json(), etag
             ):
@@ -269,11 +272,11 @@ class Publisher:
         start = f"{folder}/"
         return {info.key.removeprefix(start): info for info in self._objects.list(folder) if info.key.startswith(start)}
 
-    def _remove_replaced(self, key: str, before: Pointer | None, shown: Version) -> None:
+    def _remove_replaced(self, key: str, before: Pointer | None, after: Pointer) -> None:
         """Versions that the pointer doesn't name any more, and what killed publishers left."""
         written = self._objects.head(pointer_key(key))
         named = _named(before)
-        kept = {version.folder for version in (shown, before and before.shown) if version}
+        kept = _named(after)
         folders: dict[str, list[ObjectInfo]] = defaultdict(list)
         for name, info in self._listing(f"{VERSIONS}/{key}").items():
             folders[name.partition("/")[0]].append(info)
@@ -309,7 +312,8 @@ def _named(pointer: Pointer | None) -> set[str]:
     """The folders of all versions that a pointer names."""
     if pointer is None:
         return set()
-    return {version.folder for version in (pointer.shown, pointer.previous) if version} | set(pointer.withdrawn)
+    versions = {version.folder for version in (pointer.shown, pointer.previous) if version}
+    return versions | set(pointer.withdrawn) | {item.folder for item in pointer.retired}
 
 
 def _check_name(key: str) -> None:
@@ -329,11 +333,19 @@ def _admits(before: Pointer | None, instant: datetime | None, withdrawn: datetim
     return before.as_of <= instant or before.as_of == withdrawn
 
 
-def _next_pointer(before: Pointer | None, version: Version, as_of: datetime | None, content: Staged) -> Pointer:
-    shown = before.shown if before else None
-    # The same version again (another as-of, an object healed): the one before it stays the one before.
-    previous = before.previous if before and shown and shown.folder == version.folder else shown
+def _next_pointer(
+    before: Pointer | None, version: Version, as_of: datetime | None, content: Staged, kept: timedelta
+) -> Pointer:
     manifest = None
     if MANIFEST in content.objects and content.objects[MANIFEST][1] <= MAX_INLINE_BYTES:
         manifest = (content.folder / MANIFEST).read_text(encoding="utf-8")
-    return Pointer(version, previous, as_of, manifest)
+    if before is None or before.shown is None:
+        return Pointer(version, None, as_of, manifest)
+    # The same version again (another as-of, an object healed): the one before it stays the one before.
+    previous = before.previous if before.shown.folder == version.folder else before.shown
+    now = naive(datetime.now(UTC))
+    retired = [item for item in before.retired if item.since > now - kept]
+    named = {item.folder for item in (version, previous) if item} | {item.folder for item in retired}
+    if before.previous is not None and before.previous.folder not in named:
+        retired.append(Retired(before.previous.folder, now))
+    return Pointer(version, previous, as_of, manifest, retired=tuple(retired))

@@ -42,7 +42,8 @@ class S3Store(S3Objects):
         url: `s3://bucket/prefix`.
         cache: folder of this machine for copies; stores and processes may share it.
         options: arguments of obstore's `S3Store` that go before what boto3 says.
-        leftover_seconds: age from which a version that no pointer names was left by a killed publisher.
+        leftover_seconds: age from which a version that no pointer names was left by a killed publisher, and time for
+            which a replaced one is kept for its readers.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class S3Store(S3Objects):
     def snapshot_uri(self, key: str) -> str:
         """`s3://` prefix, with a slash at its end, of the version that a published folder shows.
 
-        Its objects stay until two later versions have been published. `FileNotFoundError` if there is none.
+        Its objects stay for a day after two later versions have been published. `FileNotFoundError` if there is none.
         """
         return self._of_shown(key, lambda version: f"{self.object_uri(version_key(key, version))}/")
 

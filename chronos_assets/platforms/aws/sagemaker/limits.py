@@ -22,7 +22,7 @@ DIGEST = 12  # hexadecimal digits: equal ones of two jobs of one asset are not t
 _ATTEMPT_ROOM = len(f"-a{MAX_ATTEMPT}")
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 # Values of these may be secrets: a message tells how long they are, and no more.
-_PRIVATE = ("Environment", "HyperParameter")
+_PRIVATE = ("EnvironmentValue", "HyperParameterValue")
 _MAX_TAG_KEY, _MAX_TAG_VALUE = 128, 256
 
 
