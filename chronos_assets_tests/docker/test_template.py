@@ -266,6 +266,13 @@ def test_a_run_has_the_settings_of_the_output(template: dict[str, Any]) -> None:
         assert not [item for item in container["Environment"] if item["Name"].startswith("CHRONOS_")]
 
 
+def test_every_task_knows_its_region_as_boto3_reads_it(template: dict[str, Any]) -> None:
+    """ECS sets AWS_REGION, which boto3 doesn't know: Dagster's launcher would not find its region."""
+    for name, resource in template["Resources"].items():
+        for container in resource.get("Properties", {}).get("ContainerDefinitions", []):
+            assert "AWS_DEFAULT_REGION" in {item["Name"] for item in container["Environment"]}, name
+
+
 def test_no_secret_is_written_down(template: dict[str, Any]) -> None:
     for name, resource in template["Resources"].items():
         for container in resource.get("Properties", {}).get("ContainerDefinitions", []):
