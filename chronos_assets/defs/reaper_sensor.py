@@ -13,7 +13,7 @@ import dagster as dg
 from chronos_assets.defs.group import Group
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.platform import code_location
-from chronos_assets.platforms.aws.reaper import Reaper, RunEnd, orphans
+from chronos_assets.platforms.aws.reaper import GRACE, Reaper, RunEnd, orphans
 
 INTERVAL_SECONDS = 300
 
@@ -40,11 +40,11 @@ def reaper_sensor(group: Group) -> dg.SensorDefinition:
         reaper = Reaper(clients, code_location(group.settings), group.store.url)
         jobs = reaper.running()
         runs = {job.run_id: _end(context.instance, job.run_id) for job in jobs}
-        gone = orphans(jobs, {run_id: end for run_id, end in runs.items() if end is not None}, datetime.now(UTC))
+        gone = orphans(jobs, {run_id: end for run_id, end in runs.items() if end is not None}, datetime.now(UTC), GRACE)
         for job in gone:
             context.log.warning(f"stopping {job.kind} job {job.name}: its run {job.run_id} is gone")
             reaper.stop(job)
-        told = f"{len(jobs)} jobs run"
+        told = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} running"
         return dg.SkipReason(
             f"{told}, stopped {', '.join(job.name for job in gone)}" if gone else f"{told}, none without its run"
         )

@@ -195,3 +195,66 @@ def test_when_its_launcher_is_gone_a_workload_ends_with_all_it_started(tmp_path,
     assert process.wait(timeout=30) == -signal.SIGKILL
     assert all(gone(int(pid)) for pid in pids)
     close(process)
+
+
+def several(root, host, hosts=("algo-1", "algo-10", "algo-2"), folder="config"):
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / folder / "resourceconfig.json").write_text(json.dumps({"current_host": host, "hosts": list(hosts)}))
+    return Workspace(root)
+
+
+@pytest.mark.parametrize("folder", ["config", "input/config"])
+def test_instances_are_known_by_their_names_in_order(tmp_path, folder):
+    workspace = several(tmp_path, "algo-2", folder=folder)
+    assert workspace.hosts == ("algo-1", "algo-2", "algo-10")
+    assert workspace.host == "algo-2"
+    assert Workspace(tmp_path / "nothing").hosts == ()
+
+
+def test_each_of_several_instances_has_a_folder_of_its_own_and_the_first_speaks(tmp_path):
+    second, first = several(tmp_path, "algo-2"), several(tmp_path / "1", "algo-1")
+    outputs = tmp_path / "processing" / "output"
+    assert second.output("forecast") == outputs / "forecast" / "algo-2"
+    assert second.messages_file == outputs / "messages" / "algo-2.jsonl"
+    assert first.messages_file is None
+    alone = several(tmp_path / "alone", "algo-1", ["algo-1"])
+    assert alone.output("forecast") == tmp_path / "alone" / "processing" / "output" / "forecast"
+    assert alone.messages_file is None
+
+
+def test_an_instance_that_nobody_listens_to_writes_its_messages_down(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(PIPES_VARIABLE, "of the first instance")
+    workspace = several(tmp_path, "algo-2")
+
+    def main(_workspace, reporter):
+        reporter.log("on the way")
+        reporter.message({"a": 1})
+        reporter.message({"b": "ü"})
+
+    assert execute(main, workspace) == 0
+    assert [json.loads(line) for line in workspace.messages_file.read_text().splitlines()] == [{"a": 1}, {"b": "ü"}]
+    assert capsys.readouterr() == ("", "on the way\n")
+
+
+def test_an_instance_sees_what_all_have_beside_what_was_dealt_to_it(tmp_path):
+    for path in ("input/dataset/part-00001", "shared/dataset/_manifest.json", "shared/dataset/part-00001"):
+        (tmp_path / "processing" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "processing" / path).write_text(path)
+    for _ in range(2):
+        folder = Workspace(tmp_path).input("dataset")
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {
+            "part-00001": "input/dataset/part-00001",
+            "_manifest.json": "shared/dataset/_manifest.json",
+        }
+
+
+def test_parameters_may_come_by_a_channel(tmp_path):
+    path = tmp_path / "processing" / "input" / "parameters" / "parameters.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"text": "hi"}')
+    assert Workspace(tmp_path).parameters() == {"text": "hi"}
+
+
+def test_the_reason_lies_where_processing_jobs_have_it_too(workspace):
+    execute(failing(WorkloadError("bad data")), workspace)
+    assert workspace.exit_message_file.read_text() == workspace.failure_file.read_text() == "bad data"

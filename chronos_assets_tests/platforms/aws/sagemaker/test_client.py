@@ -261,16 +261,18 @@ def test_what_sagemaker_refuses_is_a_failure_and_what_it_would_refuse_is_not_ask
     assert not cloud.jobs
 
 
-def test_when_aws_is_out_of_reach_the_job_goes_on_and_a_retry_finds_it(cloud, clients, step):
+def test_when_aws_is_out_of_reach_the_job_goes_on_and_a_retry_finds_it(cloud, clients, step, tmp_path):
+    request = training(shell(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done"))
     hasty = PipesSageMakerClient(bucket="data", clients=clients, timing=replace(QUICK, outage=0.1))
 
     def lose(_description):
         cloud.faults.throttle("DescribeTrainingJob", times=40)
 
-    assert not step(succeed(hasty, training(shell("exec sleep 0.5")), on_status=once(lose))).success
+    assert not step(succeed(hasty, request, on_status=once(lose))).success
     assert cloud.job("job").status == "InProgress"
     cloud.faults._planned.clear()
-    result = step(succeed(hasty, training(shell("exec sleep 0.5"))))
+    (tmp_path / "go").touch()
+    result = step(succeed(hasty, request))
     (event,) = result.get_asset_materialization_events()
     assert event.materialization.metadata["found"].value in ("attached", "reused")
 
