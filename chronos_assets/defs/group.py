@@ -24,10 +24,11 @@ if TYPE_CHECKING:
         Registry,
         Store,
         Tables,
+        TrainQueue,
         Tuning,
     )
 
-PARTS = ("store", "jobs", "tuning", "registry", "endpoints", "tables", "notices", "metrics")
+PARTS = ("store", "jobs", "tuning", "registry", "endpoints", "tables", "notices", "metrics", "train_queue")
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,13 @@ class Group:
     def metrics(self) -> Metrics:
         """Keeps numbers for dashboards and alarms outside of Dagster."""
         return self.overrides["metrics"] if "metrics" in self.overrides else self._platform.metrics(self.store)
+
+    @cached_property
+    def train_queue(self) -> TrainQueue | None:
+        """Tells of changes below `train/`; None where only a listing does."""
+        return (
+            self.overrides["train_queue"] if "train_queue" in self.overrides else self._platform.train_queue(self.store)
+        )
 
     @cached_property
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:

@@ -144,12 +144,14 @@ class TrainPlan:
         cursor: to be saved with them.
         message: what was seen; the skip reason when there's no request.
         observed: set once for each content that settled.
+        settled: whether another listing, of the same files, would have nothing to add.
     """
 
     requests: tuple[TrainRequest, ...]
     cursor: str
     message: str
     observed: Observed | None = None
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -307,7 +309,10 @@ def _decide_import(
             waiting=0,
             requested=state.requested if running else None,
         )
-        return _observing(TrainPlan((), "", _nothing_to_do(snapshot, imported)), state, snapshot, quiet, policy)
+        plan = TrainPlan(
+            (), "", _nothing_to_do(snapshot, imported), settled=quiet >= policy.settle_ticks and not running
+        )
+        return _observing(plan, state, snapshot, quiet, policy)
 
     change = _what_changed(state.imported, snapshot, imported, params)
     if running:
@@ -318,7 +323,8 @@ def _decide_import(
     waiting = state.waiting + 1
     state = replace(state, waiting=waiting)
     if attempts and (attempts >= policy.max_attempts or (last_run is not None and not last_run.retry)):
-        plan = TrainPlan((), "", f"{change}: {_gave_up(attempts, last_run)}; change a file, or run the import by hand")
+        message = f"{change}: {_gave_up(attempts, last_run)}; change a file, or run the import by hand"
+        plan = TrainPlan((), "", message, settled=quiet >= policy.settle_ticks)
         return _observing(plan, replace(state, waiting=0), snapshot, quiet, policy)
     # A failure may have passed by itself in a while: twice as long each time.
     rest = 2**attempts * policy.settle_ticks if attempts else 0

@@ -27,12 +27,16 @@ from chronos_assets.defs.plan import (
     ticks,
 )
 from chronos_assets.defs.policy import RetrainPlan, plan_retrain, run_keys
+from chronos_assets.defs.train_queue import plan_with_queue, recorded_token
+from chronos_assets.platforms.base import QueueError, TrainNews, TrainQueue
 
 REASON_TAG = "chronos/reason"
 TAG_LENGTH = 250
 NOTHING_TO_TRAIN = RetrainPlan(None, "no dataset to train on yet")
 # Well below the 60 seconds that Dagster gives a tick: a long listing goes on at the next one.
 TICK_SECONDS = 30.0
+# A queue may lose a message: so often `train/` is listed without any.
+RECONCILE = timedelta(hours=1)
 NOTICES_PER_TICK = 100
 # Runs of one second may be recorded in any order: look back a little, notices are sent once per run anyway.
 OUTCOME_OVERLAP = timedelta(seconds=60)
@@ -46,7 +50,8 @@ _RUN_STATUS = {
 TRAIN_FILES_SENSOR = """New or changed files under `train/` → an import.
 
 Waits until the folder has been quiet for `CHRONOS_SETTLE_SECONDS`, so that a batch of files makes one run. Compares what is
-listed with what the dataset was made from, so no file is lost or imported twice, whatever its modification time.
+listed with what the dataset was made from, so no file is lost or imported twice, whatever its modification time. With
+`CHRONOS_TRAIN_QUEUE`, `train/` is listed when the queue tells of a change, and each hour.
 """
 NEW_DATA_SENSOR = """An import is done → the forecast of the window that holds the last observation, and its tables; scores of
 the windows whose horizon is observed now; a training, when the policy of `Chronos.Training` asks for one.
@@ -80,19 +85,41 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
         last_run = run_state(context, run_key) if run_key else None
         imported = steps.last_import(group, context.instance)
         params = steps.params_digest(group)
-        plan = plan_train_files(
-            group.store.list(steps.TRAIN_KEY, after=resume_after(context.cursor)),
+
+        def look() -> TrainPlan:
+            return plan_train_files(
+                group.store.list(steps.TRAIN_KEY, after=resume_after(context.cursor)),
+                context.cursor,
+                imported=imported,
+                last_run=last_run,
+                params=params,
+                policy=policy,
+                out_of_time=_deadline(TICK_SECONDS),
+                resumable=group.store.ordered,
+            )
+
+        if group.train_queue is None:
+            return _train_result(group, look())
+        plan = plan_with_queue(
+            _news(group.train_queue, context.cursor),
             context.cursor,
             imported=imported,
-            last_run=last_run,
             params=params,
-            policy=policy,
-            out_of_time=_deadline(TICK_SECONDS),
-            resumable=group.store.ordered,
+            look=look,
+            reconcile_ticks=ticks(RECONCILE, timedelta(seconds=interval)),
         )
         return _train_result(group, plan)
 
     return train_files_sensor
+
+
+def _news(queue: TrainQueue, cursor: str | None) -> TrainNews:
+    """What the queue tells, once what the cursor has recorded of it is deleted; a broken queue leaves the listing."""
+    try:
+        queue.settle(recorded_token(cursor))
+        return queue.receive()
+    except QueueError as error:
+        return TrainNews(trouble=str(error))
 
 
 def _train_result(group: Group, plan: TrainPlan) -> dg.SensorResult:
@@ -223,7 +250,9 @@ def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
             record.dagster_run.run_id
             for record in records
             if is_of_group(record.dagster_run, group, names)
-            and measurements.tell(group, context.log, notice_of(context.instance, record, group, steps.group_name(group)))
+            and measurements.tell(
+                group, context.log, notice_of(context.instance, record, group, steps.group_name(group))
+            )
         ]
         message = f"{len(sent)} notices sent" if sent else "no run ended since the last look"
         full = len(records) == NOTICES_PER_TICK

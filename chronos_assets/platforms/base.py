@@ -1,6 +1,6 @@
-"""What every platform offers: the protocols `Store`, `Jobs`, `Tuning`, `Registry`, `Endpoints`, `Tables`, `Notices`, `Metrics`.
+"""What every platform offers, as protocols, and the values that they exchange.
 
-And the values that they exchange.
+`Store`, `Jobs`, `Tuning`, `Registry`, `Endpoints`, `Tables`, `Notices`, `Metrics`, `TrainQueue`.
 
 Belongs here: types and rules that hold on a laptop and in the cloud alike (what a key may look like, how a job is
 named). Does not belong here: any implementation (`local/`, `aws/`), Dagster's definitions, anything about models.
@@ -582,6 +582,53 @@ class Metrics(Protocol):
         """
 
 
+class QueueError(Exception):
+    """A queue can't be read; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True)
+class TrainNews:
+    """What the queue told.
+
+    Attributes:
+        token: of everything told here, for `settle`; empty if that is nothing.
+        keys: keys, below the store's root, of objects below `train/` that were written or removed; each once.
+        messages: how many messages there were.
+        ignored: why some of what they told plays no part -> how often.
+        unreadable: messages that were not understood, and why; a few of them.
+        unreadable_count: how many there were.
+        trouble: why the queue can't be read; empty if it can.
+    """
+
+    token: str = ""
+    keys: tuple[str, ...] = ()
+    messages: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    unreadable_count: int = 0
+    trouble: str = ""
+
+
+class TrainQueue(Protocol):
+    """Tells of changes below `train/`: late, twice, in any order, or not at all. What is there only a listing knows."""
+
+    def receive(self) -> TrainNews:
+        """What the queue tells now, and what it told before that was not settled.
+
+        Raises:
+            QueueError: it can't be reached, or refuses.
+        """
+
+    def settle(self, token: str) -> int:
+        """Have what was told under `token` told no more, now that it is recorded; how many messages that were.
+
+        A token that isn't that of the last `receive` is fine.
+
+        Raises:
+            QueueError: it can't be reached, or refuses.
+        """
+
+
 class Platform(Protocol):
     """Makes the parts of a dataset group; each is made once, when it is first used."""
 
@@ -608,6 +655,9 @@ class Platform(Protocol):
 
     def metrics(self, store: Store) -> Metrics:
         """Keeps numbers."""
+
+    def train_queue(self, store: Store) -> TrainQueue | None:
+        """Tells of changes below `train/`; None where only a listing does."""
 
 
 def job_name(*parts: str) -> str:

@@ -66,3 +66,6 @@ class LocalPlatform:
         from chronos_assets.platforms.local.metrics import NoMetrics
 
         return NoMetrics()
+
+    def train_queue(self, store: Store) -> None:
+        """See `Platform.train_queue`."""
