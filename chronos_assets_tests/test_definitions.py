@@ -108,7 +108,21 @@ def test_partitions_follow_the_settings_and_have_no_end(cadence: str) -> None:
     assert first.startswith("2024-01-07" if cadence != "monthly" else "2024-02-01")
 
 
-def test_loading_the_definitions_imports_no_heavy_module_and_touches_no_store(tmp_path) -> None:
+def test_on_aws_a_sensor_more_looks_for_jobs_that_nobody_waits_for() -> None:
+    local, aws = (
+        build_definitions(Settings(deployment=deployment, store=store)).get_repository_def()
+        for deployment, store in (("local", "./store"), ("aws", "s3://bucket/prefix"))
+    )
+    assert {sensor.name for sensor in aws.sensor_defs} - {sensor.name for sensor in local.sensor_defs} == {
+        "reaper_sensor"
+    }
+    assert set(aws.asset_graph.get_all_asset_keys()) == set(local.asset_graph.get_all_asset_keys())
+    assert set(aws.asset_graph.asset_check_keys) == set(local.asset_graph.asset_check_keys)
+    assert {job.name for job in aws.get_all_jobs()} == {job.name for job in local.get_all_jobs()}
+
+
+@pytest.mark.parametrize("deployment", ["local", "aws"])
+def test_loading_the_definitions_imports_no_heavy_module_and_touches_no_store(tmp_path, deployment: str) -> None:
     store = tmp_path / "store"
     code = f"import sys; import chronos_assets.definitions; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run(
@@ -116,7 +130,12 @@ def test_loading_the_definitions_imports_no_heavy_module_and_touches_no_store(tm
         capture_output=True,
         text=True,
         check=True,
-        env={"PATH": "/usr/bin:/bin", "CHRONOS_STORE": str(store), "HOME": str(tmp_path)},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "CHRONOS_DEPLOYMENT": deployment,
+            "CHRONOS_STORE": str(store) if deployment == "local" else "s3://nobody/nowhere",
+        },
     )
     assert done.stdout.strip() == "[]"
     assert "Warning" not in done.stderr

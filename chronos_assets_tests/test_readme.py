@@ -125,7 +125,8 @@ def test_no_variable_is_left_out_or_made_up() -> None:
 
 def test_every_setting_of_a_deployment_on_aws_is_told_with_its_default() -> None:
     guide = (REPOSITORY / "docker" / "README.md").read_text()
-    told = {_code(name): _code(default) for name, default, *_ in _rows(guide) if name.startswith(("`CHRONOS_", "`AWS_"))}
+    rows = [row for row in _rows(guide) if row[0].startswith(("`CHRONOS_", "`AWS_"))]
+    told = {_code(name): _code(default) for name, _, default, _ in rows}
     variables = dict(re.findall(r"^ +(\w+): `((?:CHRONOS|AWS)_[A-Z_]+)`", AwsSettings.__doc__ or "", re.M))
     defaults = {field.name: getattr(AwsSettings(), field.name) for field in fields(AwsSettings)}
     assert variables.keys() == defaults.keys()

@@ -24,6 +24,7 @@ from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
 from chronos_assets.defs.windows import Window, window_for_key
 from chronos_assets.platforms.local.locks import locked_file
 from chronos_assets.platforms.local.processes import start_time
+from chronos_assets.platforms.notice import NoticeError
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +213,9 @@ class _Launcher:
         if record is None:
             raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
         notice = notice_of(self._instance, record, self._group, steps.group_name(self._group))
-        measurements.tell(self._group, logger, notice)
+        try:
+            measurements.tell(self._group, logger, notice)
+        except NoticeError as error:
+            logger.warning("%s", error)
         if not result.success:
             raise MainJobError(f"{notice.asset or 'the run'}: {notice.reason}")

@@ -29,6 +29,7 @@ from chronos_assets.defs.plan import (
 from chronos_assets.defs.policy import RetrainPlan, plan_retrain, run_keys
 from chronos_assets.defs.train_queue import plan_with_queue, recorded_token
 from chronos_assets.platforms.base import QueueError, TrainNews, TrainQueue
+from chronos_assets.platforms.notice import NoticeError
 
 REASON_TAG = "chronos/reason"
 TAG_LENGTH = 250
@@ -62,8 +63,13 @@ RUN_OUTCOME_SENSOR = (
 
 
 def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
-    """The three sensors of a group, running by default; `targets` are the group's jobs."""
-    return [_train_files_sensor(group, targets), _new_data_sensor(group, targets), _run_outcome_sensor(group)]
+    """The sensors of a group, running by default; `targets` are the group's jobs."""
+    made = [_train_files_sensor(group, targets), _new_data_sensor(group, targets), _run_outcome_sensor(group)]
+    if group.settings.deployment == "aws":
+        from chronos_assets.defs.reaper_sensor import reaper_sensor
+
+        made.append(reaper_sensor(group))
+    return made
 
 
 def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
@@ -246,19 +252,24 @@ def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
             ascending=True,
             limit=NOTICES_PER_TICK,
         )
-        sent = [
-            record.dagster_run.run_id
-            for record in records
-            if is_of_group(record.dagster_run, group, names)
-            and measurements.tell(
-                group, context.log, notice_of(context.instance, record, group, steps.group_name(group))
-            )
-        ]
-        message = f"{len(sent)} notices sent" if sent else "no run ended since the last look"
+        sent, refused = 0, []
+        for record in records:
+            if not is_of_group(record.dagster_run, group, names):
+                continue
+            notice = notice_of(context.instance, record, group, steps.group_name(group))
+            try:
+                sent += measurements.tell(group, context.log, notice)
+            except NoticeError as error:
+                # The others are told all the same; this one is tried again, since the cursor stays before it.
+                refused.append((_utc(record.update_timestamp), str(error)))
         full = len(records) == NOTICES_PER_TICK
         newest = max((_utc(record.update_timestamp) for record in records), default=since)
         # A full page may hold one second's runs only: then looking back would never get past it.
         cursor = newest if full else max(since, newest - OUTCOME_OVERLAP)
+        if refused:
+            cursor = max(since, min(cursor, refused[0][0] - OUTCOME_OVERLAP))
+        message = f"{sent} notices sent" if sent else "no run ended since the last look"
+        message += f"; {len(refused)} to be sent again: {refused[0][1]}" if refused else ""
         return dg.SensorResult(skip_reason=message, cursor=cursor.isoformat())
 
     return run_outcome_sensor

@@ -330,8 +330,9 @@ class Trial:
         losses, validation: (step, value), as its log told them.
         seconds: wall time, over all attempts.
         reason: why it failed, or was stopped.
-        model: folder of its model (config.json, *.safetensors) on this machine, of completed trials.
-        report: what the training job left in `output/data/training.json`; empty where it didn't finish.
+        model: folder of its model (config.json, *.safetensors) on this machine, of completed trials; where models are
+            kept elsewhere, of the best one only.
+        report: what the training job left in `output/data/training.json`; empty where there is no model.
     """
 
     number: int

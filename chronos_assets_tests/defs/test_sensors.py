@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 
 from chronos_assets.defs.outcomes import RANGE_TAGS
+from chronos_assets.platforms.notice import Notice, NoticeError
 from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
@@ -111,6 +112,36 @@ def test_a_dropped_file_becomes_an_import_then_a_forecast_then_scores_and_notice
     assert {"wql", "wql_seasonal_naive"} <= set(scored["accuracy"])
     assert any("accuracy" in file for file in scored["files"])
     assert scored["run_url"].endswith(scored["run_id"])
+
+
+class FullMailbox:
+    """Refuses the notice of one run."""
+
+    def __init__(self, refused: str) -> None:
+        self.refused = refused
+        self.sent: list[str] = []
+
+    def send(self, notice: Notice) -> bool:
+        if notice.run_id == self.refused:
+            raise NoticeError("the mailbox is full")
+        if notice.run_id in self.sent:
+            return False
+        self.sent.append(notice.run_id)
+        return True
+
+
+def test_a_notice_that_can_not_be_sent_is_tried_again_and_holds_no_other_up(line: Line) -> None:
+    results = [line.run(["target_time_series"]) for _ in range(3)]
+    mailbox = FullMailbox(results[0].run_id)
+    line.group.overrides["notices"] = mailbox
+    daemon = Daemon(line)
+    reason = str(daemon.tick("run_outcome_sensor").skip_reason)
+    assert "2 notices sent" in reason
+    assert "1 to be sent again: the mailbox is full" in reason
+    assert mailbox.sent == [result.run_id for result in results[1:]]
+    mailbox.refused = ""
+    assert daemon.tick("run_outcome_sensor").skip_reason.skip_message == "1 notices sent"  # type: ignore[union-attr]
+    assert sorted(mailbox.sent) == sorted(result.run_id for result in results)
 
 
 def test_a_forecasts_notice_tells_the_newest_scores_known_and_of_when(line: Line) -> None:
