@@ -321,6 +321,8 @@ class Run:
 class History(RuleBasedStateMachine):
     """A store, runs and a sensor that crashes, against the plan. Every listing is taken in order of keys."""
 
+    QUIET_TICKS = 20  # without a change, after which all is done
+
     def __init__(self):
         super().__init__()
         # Time may run out between any two of the few files.
@@ -458,9 +460,8 @@ class History(RuleBasedStateMachine):
                 if name in self.files and (after is None or f"train/{name}" > after):
                     yield self.object(name)
 
-        plan = plan_train_files(
+        plan = self.plan(
             page(),
-            self.cursor,
             imported=imported,
             last_run=last_run,
             params=params,
@@ -485,10 +486,16 @@ class History(RuleBasedStateMachine):
                 self.without_effect[request.content, self.params] += 1
                 self.runs[request.run_key] = Run(self.params, requested=request.content)
         if crash is None:
-            self.cursor = plan.cursor
+            self.save(plan.cursor)
             if (key := requested_run_key(plan.cursor)) in self.runs:
                 self.runs[key].remembered = True
         return plan
+
+    def plan(self, listing, **seen):
+        return plan_train_files(listing, self.cursor, **seen)
+
+    def save(self, cursor):
+        self.cursor = cursor
 
     @rule(number=st.integers(1, 4), limit=LIMITS)
     def sensor_ticks(self, number, limit):
@@ -541,7 +548,7 @@ class History(RuleBasedStateMachine):
     def quiet_down(self):
         """Tick without changes until nothing is asked for any more; whether the dataset is what is listed."""
         before, plan = self.launched, None
-        for _ in range(20):
+        for _ in range(self.QUIET_TICKS):
             plan = self.tick()
             self.finish_runs()
         assert self.launched - before <= 1, "imported twice"
