@@ -52,9 +52,8 @@ def environment(bucket: str, folder: Path, **more: str) -> dict[str, str]:
 
 def cloud_group(variables: dict[str, str]) -> Group:
     """The group that these variables describe, with the waits of a test."""
-    from chronos_assets.platforms.aws.endpoints import SageMakerEndpoints
-
     from chronos_assets.platforms.aws.athena import Timing as AthenaTiming
+    from chronos_assets.platforms.aws.endpoints import SageMakerEndpoints
     from chronos_assets.platforms.aws.jobs import SageMakerJobs
     from chronos_assets.platforms.aws.tables import AthenaTables
     from chronos_assets.platforms.aws.tuning import SageMakerTuning

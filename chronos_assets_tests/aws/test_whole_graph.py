@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +19,7 @@ import pytest
 from chronos_assets.defs import serving, steps, training, versions
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
-from chronos_assets_tests.defs.test_training_line import LINE, TRAINING, decide, noisy_rows
+from chronos_assets_tests.defs.test_training_line import TRAINING, decide, noisy_rows
 
 if TYPE_CHECKING:
     from chronos_assets_tests.aws.moto_server import AwsServer
@@ -80,13 +84,36 @@ def answered(line: Line, item: str) -> dict[str, list[tuple[str, float]]]:
     return {name: [(point["Timestamp"], point["Value"]) for point in points] for name, points in predictions.items()}
 
 
-def test_the_whole_graph_is_that_of_a_laptop(aws: AwsServer, line: CloudLine, tmp_path: Path) -> None:
+def kill_in_mid_training(aws: AwsServer, variables: dict[str, str]) -> None:
+    """Let another process begin the search, and kill it once the first trial trains."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "chronos_assets_tests.aws.run_assets", "retrain", "tuned_checkpoints"],
+        env={**os.environ, **variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not aws.calls_of("CreateHyperParameterTuningJob"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+
+
+def test_the_whole_graph_is_that_of_a_laptop(
+    aws: AwsServer, variables: dict[str, str], line: CloudLine, tmp_path: Path
+) -> None:
     store = line.group.store
     assert line.run(["target_time_series"]).success
-    result = line.run(LINE, job="retrain")
+    assert line.run(["synthetic_dataset"], job="retrain").success
+    kill_in_mid_training(aws, variables)
+    result = line.run(["tuned_checkpoints", "model_package", "endpoint"], job="retrain")
     assert result.success, failure_reason(result)
 
-    # Both trials are SageMaker's, the best one's checkpoint was published, gated and registered.
+    # The search that the killed process began was found again; both trials are SageMaker's, and the best one's checkpoint
+    # was published, gated and registered.
+    assert line.metadata("tuned_checkpoints")["found"] == "attached"
     (search,) = aws.calls_of("CreateHyperParameterTuningJob")
     assert search["HyperParameterTuningJobConfig"]["Strategy"] == "Bayesian"
     assert [row["trial"] for row in line.table("tuned_checkpoints", "trials")] == [0, 1]
