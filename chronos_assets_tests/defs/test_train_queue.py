@@ -134,6 +134,15 @@ def test_a_message_wakes_it_and_no_other_is_needed_until_the_file_is_imported(se
     assert sensor.listings == 0
 
 
+def test_what_is_there_is_observed_once_it_has_settled_without_another_message(sensor, sqs):
+    sensor.files["train/b.csv"] = info("b.csv")
+    content = listing_digest(sensor.files.values())
+    sensor.imported = Imported(content, "by hand")
+    sqs.send(told("train/b.csv"))
+    observed = [plan.observed for plan in (sensor.tick() for _ in range(4)) if plan.observed]
+    assert [seen.content for seen in observed] == [content]
+
+
 def test_a_message_is_deleted_only_once_the_tick_that_told_it_is_recorded(sensor, sqs):
     sensor.files["train/b.csv"] = info("b.csv")
     sqs.send(told("train/b.csv"))
