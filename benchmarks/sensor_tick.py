@@ -6,7 +6,9 @@
 
 Measured, each in a process of its own: the first tick, the median of three that find nothing new, and one that finds a
 new file; the process's peak of memory; the bytes of the cursor. The reference keeps a `key: etag` of every object in its
-cursor, as sensors that must not lose a file commonly do; `listing` only lists, the least that any sensor must do.
+cursor, as sensors that must not lose a file commonly do; `listing` only lists, the least that any sensor without a queue
+must do. `queue` is the same plan woken by a queue: for its three ticks nothing is told, for the last one the new file. A
+look at that one key stands for the request to the queue.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ import obstore
 from obstore.store import S3Store
 
 from chronos_assets.defs.listing import listing_digest
-from chronos_assets.defs.plan import Imported, plan_train_files
+from chronos_assets.defs.plan import Imported, TrainPlan, plan_train_files
+from chronos_assets.defs.train_queue import plan_with_queue
+from chronos_assets.platforms.base import TrainNews
 from chronos_assets.platforms.local.store import open_store
 
 SIZES = (10_000, 100_000)
@@ -52,7 +56,25 @@ def tick_listing(store: Any, cursor: str | None) -> tuple[str, bool]:
 def tick_plan(store: Any, cursor: str | None) -> tuple[str, bool]:
     """A tick of this project's sensor on a dataset that was made from all files but `NEW_KEY`."""
     imported = Imported(Path(store.digest_file).read_text(), "run")
-    plan = plan_train_files(store.list("train"), cursor, imported=imported, last_run=None)
+    return _answer(plan_train_files(store.list("train"), cursor, imported=imported, last_run=None))
+
+
+def tick_queue(store: Any, cursor: str | None) -> tuple[str, bool]:
+    """The same, where a queue tells of `NEW_KEY`."""
+    imported = Imported(Path(store.digest_file).read_text(), "run")
+    news = TrainNews(keys=(NEW_KEY,), messages=1) if store.exists(NEW_KEY) else TrainNews()
+    plan = plan_with_queue(
+        news,
+        cursor,
+        imported=imported,
+        params="",
+        look=lambda: plan_train_files(store.list("train"), cursor, imported=imported, last_run=None),
+        reconcile_ticks=240,
+    )
+    return _answer(plan)
+
+
+def _answer(plan: TrainPlan) -> tuple[str, bool]:
     return plan.cursor, "new" in plan.message and "nothing new" not in plan.message
 
 
@@ -63,7 +85,7 @@ def tick_reference(store: Any, cursor: str | None) -> tuple[str, bool]:
     return json.dumps(seen, separators=(",", ":")), bool(known) and seen != known
 
 
-TICKS = {"listing": tick_listing, "plan": tick_plan, "reference": tick_reference}
+TICKS = {"listing": tick_listing, "plan": tick_plan, "queue": tick_queue, "reference": tick_reference}
 
 
 def measure(
@@ -171,12 +193,12 @@ def show(title: str, found: dict[str, dict[str, float]]) -> None:
     print(f"\n{title}\n{'':12}{'first s':>9}{'steady s':>10}{'change s':>10}{'memory MB':>11}{'cursor B':>12}")
     for name, row in found.items():
         print(
-            f"{name:12}{row['first']:9.2f}{row['steady']:10.2f}{row['change']:10.2f}"
+            f"{name:12}{row['first']:9.2f}{row['steady']:10.4f}{row['change']:10.2f}"
             f"{row['memory']:11.1f}{row['cursor']:12,.0f}"
         )
-    plan, reference = found["plan"], found["reference"]
-    ratios = [plan[name] / reference[name] for name in ("first", "steady", "change", "memory", "cursor")]
-    print("plan / ref. {:9.2f}{:10.2f}{:10.2f}{:11.2f}{:12.4f}".format(*ratios))
+    for ratio, one, other in (("plan / ref.", "plan", "reference"), ("queue / plan", "queue", "plan")):
+        ratios = [found[one][name] / found[other][name] for name in ("first", "steady", "change", "memory", "cursor")]
+        print("{:12}{:9.2f}{:10.4f}{:10.2f}{:11.2f}{:12.4f}".format(ratio, *ratios))
 
 
 def main() -> None:
