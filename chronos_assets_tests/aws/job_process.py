@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -30,6 +32,10 @@ DEFAULT_PACKAGE = "chronos_assets.workloads"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 _MOUNTED = 'mount --bind "$0" /opt/ml && exec "$@"'
+
+# The kernel ends a container when the thread that started it ends: this one lasts as long as the server's process, so that
+# a server that was killed leaves nothing behind.
+_STARTER = ThreadPoolExecutor(1, "container starter")
 
 
 class JobError(Exception):
@@ -111,7 +117,10 @@ class Container:
             command = ["unshare", "-m", "sh", "-c", _MOUNTED, str(self.folder), *command]
         else:
             environment["CHRONOS_ML_ROOT"] = str(self.folder)
-        self.process = subprocess.Popen(
+        if shutil.which("setpriv"):
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
+        self.process = _STARTER.submit(
+            subprocess.Popen,
             command,
             cwd="/",
             env=environment,
@@ -119,7 +128,7 @@ class Container:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
+        ).result()
         self._reader = threading.Thread(target=self._read, name=f"log of {self.host}", daemon=True)
         self._reader.start()
 

@@ -18,6 +18,8 @@ from botocore.model import OperationModel, ServiceModel, Shape
 CHECKED = ("sagemaker", "sagemaker-runtime", "glue", "athena", "logs", "cloudwatch", "sns", "sqs")
 
 _MOST_TOLD = 10
+# Characters beyond the first plane, as Java writes them and as they are.
+_SURROGATES, _BEYOND = r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF"
 
 
 @cache

@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configurat
 from __future__ import annotations
 
 import json
+import tarfile
 import threading
 import time
 import uuid
@@ -83,6 +84,8 @@ class Endpoint:
             if not reason:
                 self.container, self.config = self._next, config
                 self.deployed = self.cloud.backend.endpoint_configs[config].request
+            if self._closed and self._next is not None:
+                self._next.kill()
             if self._closed:
                 return
         if reason and self._next is not None:
@@ -114,7 +117,7 @@ class Endpoint:
         )
         try:
             self._next.start()
-        except JobError as error:
+        except (JobError, OSError, tarfile.TarError) as error:
             return str(error)
         if not self._next.wait(self.cloud.ping_seconds):
             return (
@@ -436,8 +439,12 @@ def invoke_endpoint_async(cloud: Cloud, response: BaseResponse) -> tuple[int, di
     content_type = response.headers.get("X-Amzn-SageMaker-Content-Type") or "application/octet-stream"
 
     def answer() -> None:
-        body = cloud.s3.get_object(Bucket=source[0], Key=source[1])["Body"].read()
-        got = _ask(endpoint, body, {"Content-Type": content_type})
+        got: Answer | str
+        try:
+            body = cloud.s3.get_object(Bucket=source[0], Key=source[1])["Body"].read()
+            got = _ask(endpoint, body, {"Content-Type": content_type})
+        except cloud.s3.exceptions.ClientError as error:
+            got = f"the input can't be read: {error}"
         failed = isinstance(got, str) or got.status >= 300
         bucket, key = split_uri(bad if failed else good)
         cloud.s3.put_object(Bucket=bucket, Key=key, Body=got.encode() if isinstance(got, str) else got.body)

@@ -99,6 +99,13 @@ class TuningJob(Job):
         else:
             self.finish("Completed")
 
+    def abandon(self) -> None:
+        """End it and its children at once, and wait until they are gone."""
+        self.stop_asked.set()
+        for child in self.children:
+            child.abandon()
+        super().abandon()
+
     # --- the search ---
 
     def _study(self) -> Any:
