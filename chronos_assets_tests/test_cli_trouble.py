@@ -23,14 +23,36 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
+    return _write_data(tmp_path / "data")
+
+
+def _write_data(folder: Path) -> Path:
     """A user's folder with one series of three days."""
-    folder = tmp_path / "data"
     (folder / "train").mkdir(parents=True)
     params = json.loads(json.dumps(PARAMS))
     params["Predictor"]["ForecastHorizon"] = 5
     (folder / "params.json").write_text(json.dumps(params))
     _write(folder, datetime(2024, 1, 1))
     return folder
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that a run has published to."""
+    folder = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.chdir(folder)
+        environment.delenv("DAGSTER_HOME", raising=False)
+        environment.setenv("CHRONOS_BASE_MODEL", str(folder_of("bolt")))
+        environment.setenv("CHRONOS_STORE", str(folder / "store"))
+        assert main(["run", "--data", str(_write_data(folder / "data")), "--backtest-windows", "1"]) == 0
+    return folder / "store"
+
+
+@pytest.fixture
+def store(tmp_path: Path, published: Path) -> Path:
+    """The store of `command` with a copy of `published` in it."""
+    return shutil.copytree(published, tmp_path / "store", symlinks=True)
 
 
 @pytest.fixture
@@ -105,9 +127,7 @@ def test_the_backtest_stays_within_the_partitions(command: Command, data: Path) 
     assert "no earlier partition" in output
 
 
-def test_what_people_removed_from_the_store_is_made_again(tmp_path: Path, command: Command, data: Path) -> None:
-    assert _run(command, data)[0] == 0
-    store = tmp_path / "store"
+def test_what_people_removed_from_the_store_is_made_again(command: Command, data: Path, store: Path) -> None:
     csv = store / "forecast" / "forecast.csv"
     before = csv.read_bytes()
     (store / "forecast").unlink()  # the link to the version
@@ -124,10 +144,8 @@ def test_what_people_removed_from_the_store_is_made_again(tmp_path: Path, comman
 
 
 def test_a_wrong_date_empties_nothing_and_its_forecast_goes_when_it_is_mended(
-    tmp_path: Path, command: Command, data: Path
+    command: Command, data: Path, store: Path
 ) -> None:
-    assert _run(command, data)[0] == 0
-    store = tmp_path / "store"
     before = (store / "forecast" / "forecast.csv").read_bytes()
 
     wrong = store / "train" / "wrong.csv"
@@ -157,8 +175,8 @@ def test_dagsters_files_are_in_the_store_however_it_is_named(
     assert {path.name for path in tmp_path.iterdir()} == {"data", "home", "two"}
 
 
-def test_a_question_that_makes_no_sense_is_told(command: Command, data: Path) -> None:
-    assert _run(command, data)[0] == 0
+@pytest.mark.usefixtures("store")
+def test_a_question_that_makes_no_sense_is_told(command: Command) -> None:
     for arguments, text in (
         (("a", "--start", "2024-02-01", "--end", "2024-01-01"), "is after the end"),
         (("a", "--start", "2024-01-01T00:00:00Z"), "without a time zone"),
