@@ -276,20 +276,26 @@ def test_the_month_after_the_sample_is_written_where_it_is_asked_for(tmp_path: P
 # --- the real samples -------------------------------------------------------------------------------------------------
 
 
-def test_the_old_pipelines_own_sample_is_forecast_better_than_seasonal_naive(tmp_path: Path, shared_data: Path) -> None:
+def test_the_old_pipelines_own_sample_is_forecast_better_than_seasonal_naive(
+    shared_data: Path, ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = shared_data / "samples" / "amazon_forecast" / "testing-data"
-    result = _run(tmp_path, "run", "--data", str(source), "--no-training", CHRONOS_BASE_MODEL="bundled")
+    monkeypatch.setenv("CHRONOS_BASE_MODEL", "bundled")
+    result = ask("run", "--data", str(source), "--no-training")
     assert result.returncode == 0, result.stderr
     assert "3 series × 72 steps" in result.stdout
     assert _share(result.stdout, "wQL") <= 1.0
 
 
-def test_hourly_household_power_is_forecast_better_than_seasonal_naive(tmp_path: Path, shared_data: Path) -> None:
+def test_hourly_household_power_is_forecast_better_than_seasonal_naive(
+    tmp_path: Path, shared_data: Path, ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = tmp_path / "household"
     (data / "train").mkdir(parents=True)
     shutil.copy(shared_data / "samples" / "household_power" / "household_power_hourly.csv.gz", data / "train")
     (data / "params.json").write_text(json.dumps(_household_params()))
-    result = _run(tmp_path, "run", "--data", str(data), "--no-training", CHRONOS_BASE_MODEL="bundled")
+    monkeypatch.setenv("CHRONOS_BASE_MODEL", "bundled")
+    result = ask("run", "--data", str(data), "--no-training")
     assert result.returncode == 0, result.stderr
     assert "1 series × 72 steps" in result.stdout
     assert _share(result.stdout, "wQL") <= 1.0
