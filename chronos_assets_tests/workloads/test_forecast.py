@@ -332,7 +332,7 @@ def test_the_program_fails_with_one_line(tmp_path):
 
 
 def test_a_killed_program_leaves_no_finished_window_and_runs_again_to_the_same_bytes(tmp_path):
-    dataset = write_dataset(tmp_path / "data", waves(40))
+    dataset = write_dataset(tmp_path / "data", waves(12))
     options: dict[str, Any] = {"windows": days(1, 2, 3), "horizon": 160}
     expected, _ = run(tmp_path / "whole", dataset, **options)
     workspace = prepare(tmp_path / "killed", dataset, **options)
