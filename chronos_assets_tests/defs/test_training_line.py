@@ -12,11 +12,13 @@ import pytest
 
 from chronos_assets.defs import serving, steps, training, versions
 from chronos_assets.defs.local_run import run_main_job
+from chronos_assets.models.checkpoints import describe_model
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.defs.test_sensors import Daemon
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
 
 LINE = ["synthetic_dataset", "tuned_checkpoints", "model_package", "endpoint"]
+TUNED = "models/Shop-0123456789ab"  # named as a search names them
 TRAINING = {
     "ValidationWindows": 1,
     "TestWindows": 1,
@@ -116,15 +118,14 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     # It is served, and makes the forecasts.
     assert served(line) == "Shop/1"
     assert "](data:image/svg+xml;base64," in line.metadata("endpoint")["sample_forecast"]
-    assert line.run(["forecasts", "forecast_tables"], "2024-01-10").success
+    assert line.run(["forecasts"], ("2024-01-07", "2024-01-10")).success
     forecast = line.metadata("forecasts", "2024-01-10")
     assert (forecast["model"], forecast["trained_on_later_data"]) == ("Shop/1", False)
     compared = serving.compare_endpoint(line.group)
     assert compared.series == 2
     assert compared.difference is not None
     assert compared.difference <= 1e-5
-    assert line.run(["forecasts"], "2024-01-05").success
-    assert line.metadata("forecasts", "2024-01-05")["trained_on_later_data"] is True
+    assert line.metadata("forecasts", "2024-01-07")["trained_on_later_data"] is True
 
     # The same search on the same data gives the same version.
     again = line.run(["model_package"], job="retrain")
@@ -201,17 +202,22 @@ def test_the_sensor_asks_for_a_training_once_and_says_why_not(line: Line) -> Non
 
 def in_use_since(line: Line, days: float, **document: Any) -> Path:
     """Folder of a version in use, of other weights than the base model's, made from other data than are there."""
-    folder = save_bolt(line.root / "models" / "Shop-tuned", levels=[0.1, 0.5, 0.9])
-    created = datetime.now(UTC) - timedelta(days=days)
+    line.group.store.publish(TUNED, save_bolt(line.root.parent / "tuned", levels=[0.1, 0.5, 0.9]))
+    made: dict[str, Any] = {
+        "created": (datetime.now(UTC) - timedelta(days=days)).isoformat(),
+        "data_version": "other",
+        "metrics": {"wql": 0.1},
+        "model_digest": describe_model(line.root / TUNED).digest,
+    }
     line.group.registry.register(
         "Shop",
-        model="models/Shop-tuned",
+        model=TUNED,
         identity="tuned",
-        document={"created": created.isoformat(), "data_version": "other", "metrics": {"wql": 0.1}, **document},
+        document=made | document,
         status="Approved",
         reason="for the test",
     )
-    return folder
+    return line.root / TUNED
 
 
 @pytest.mark.parametrize("strategy", ["TRAIN", "RETRAIN"])
@@ -225,7 +231,7 @@ def test_retrain_starts_from_the_version_in_use_that_came_from_the_same_base(lin
         reference: training._search(line.group, setup, "search", reference, start).inputs.get("model")
         for reference, start in points.items()
     }
-    assert channels == {base: "models/Shop-tuned" if strategy == "RETRAIN" else None, str(folder_of("chronos2")): None}
+    assert channels == {base: TUNED if strategy == "RETRAIN" else None, str(folder_of("chronos2")): None}
 
 
 def test_scores_that_drift_make_a_training_due(line: Line) -> None:
@@ -276,13 +282,13 @@ def test_a_dataset_group_may_have_underscores_where_a_registry_can_not(line: Lin
 
 
 def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> None:
-    put_params(line, PerformDelete=True, MaxJobs=1)
+    put_params(line, PerformDelete=True)
     line.put("models/mine/config.json", "{}")
     assert line.run(["target_time_series"]).success
-    result = line.run(LINE, job="retrain")
+    folder = in_use_since(line, 0, data_version=steps.require_manifest(line.group).data_version)
+    result = line.run(["endpoint"], job="retrain")
     assert result.success, failure_reason(result)
-    folder = line.root / str(line.group.registry.versions("Shop")[0].model)
-    assert folder.is_dir()
+    assert served(line) == "Shop/1"
     assert line.run(["forecasts", "forecast_tables"], "2024-01-10").success
     assert line.metadata("forecast_tables")["endpoint_stopped"] == "Shop"
     assert line.metadata("forecast_tables")["checkpoints_deleted"] == f"models/{folder.name}"
