@@ -25,8 +25,8 @@ from typing import IO, Any, Self
 
 ACCESS_KEY, SECRET_KEY, REGION = "test-access-key", "test-secret-key", "us-east-1"
 PARTS = ("master", "volume", "filer", "s3")
-# Below the ports that systems hand out by themselves: nobody takes one while the server is down.
-PORTS = range(20_000, 32_000)
+# Above those of local endpoints and below those that systems hand out: nobody takes one while the server is down.
+PORTS = range(30_000, 32_700)
 START_SECONDS, POLL_SECONDS, ATTEMPTS = 30, 0.02, 5
 # One file of objects per bucket, not seven: every test has a bucket of its own.
 MASTER_TOML = "[master.volume_growth]\ncopy_1 = 1\n"
@@ -128,7 +128,7 @@ class S3Server:
         self._log = (self.folder / "weed.log").open("wb")
         flags = {
             "dir": self.folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1",
-            "s3": "true", "s3.iam": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
+            "s3": "true", "s3.iam": "false", "s3.autoCreateBucket": "false", "s3.port.iceberg": 0, "s3.port.lance": 0,
             "s3.localSocket": self.folder / "s3.sock", "filer.localSocket": self.folder / "filer.sock",
             # Without the state of the one before it is the leader at once; what the volumes hold says all there is to know.
             "master.telemetry": "false", "master.resumeState": "false",
