@@ -31,7 +31,7 @@ ui: install ## the Dagster UI with sensors on, on the same store (PORT=3000)
 	@$(BIN)/chronos-assets ui $(DATA_FLAG) --port $(PORT)
 
 test: install ## the whole test suite, in parallel
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: install ## format, lint and types
 	$(BIN)/ruff format --check .
