@@ -164,16 +164,21 @@ def endpoint(group: Group, made: Deployed) -> Metadata:
         **({"low": prediction[levels[0]], "high": prediction[levels[-1]]} if len(levels) > 1 else {}),
     }
     body = json.dumps({"inputs": [{"target": [1, 2, 3, 4]}], "parameters": {"prediction_length": 4}})
+    call = f"curl -s {state.url}/invocations -H 'Content-Type: application/json' -d '{body}'"
+    if group.settings.deployment == "aws":
+        # Which signs the request.
+        call = (
+            f"aws sagemaker-runtime invoke-endpoint --endpoint-name {state.name} --content-type application/json "
+            f"--cli-binary-format raw-in-base64-out --body '{body}' /dev/stdout"
+        )
     return {
         "sample_forecast": dg.MetadataValue.md(sparklines([spark])[0]),
         "url": dg.MetadataValue.url(state.url),
-        "invocations": dg.MetadataValue.url(f"{state.url}/endpoints/{state.name}/invocations"),
+        "invocations": dg.MetadataValue.url(f"{state.url}/invocations"),
         "version": state.version,
         "deployed": state.changed,
         "note": made.model.note or f"serves the version in use, {made.model.label}",
-        "try_it": dg.MetadataValue.md(
-            f"```sh\ncurl -s {state.url}/invocations -H 'Content-Type: application/json' -d '{body}'\n```"
-        ),
+        "try_it": dg.MetadataValue.md(f"```sh\n{call}\n```"),
         "details": dg.MetadataValue.json(dict(state.details)),
         "model_digest": made.model.digest,
     }

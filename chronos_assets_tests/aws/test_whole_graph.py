@@ -141,6 +141,8 @@ def test_the_whole_graph_is_that_of_a_laptop(
     assert names >= {"Items", "Seconds", "WQL", "WQL_p10", "MASE", "RMSE"}
 
     # The endpoint answers as the forecast does.
+    assert line.metadata("endpoint")["invocations"].endswith("/endpoints/Shop/invocations")
+    assert "aws sagemaker-runtime invoke-endpoint --endpoint-name Shop " in line.metadata("endpoint")["try_it"]
     compared = serving.compare_endpoint(line.group)
     assert compared.series == 2
     assert compared.difference is not None

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,6 +119,7 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     # It is served, and makes the forecasts.
     assert served(line) == "Shop/1"
     assert "](data:image/svg+xml;base64," in line.metadata("endpoint")["sample_forecast"]
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/invocations", line.metadata("endpoint")["invocations"])
     assert line.run(["forecasts"], ("2024-01-07", "2024-01-10")).success
     forecast = line.metadata("forecasts", "2024-01-10")
     assert (forecast["model"], forecast["trained_on_later_data"]) == ("Shop/1", False)
