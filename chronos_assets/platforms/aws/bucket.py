@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from chronos_assets.platforms.base import StoreError, check_key
+from chronos_assets.platforms.base import StoreError, StoreKeyError, check_key
 from chronos_assets.platforms.local.store import ObstoreStore
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DOWNLOAD_BYTES = 8 << 20  # held in memory at a time
 UPLOAD_PARTS = 4  # of 5 MB, of one file at once
+REQUEST_TIMEOUT = timedelta(minutes=30)  # of a whole answer: a model is one, and the line may be slow
+READ_TIMEOUT = timedelta(minutes=1)  # without a byte
 CREDENTIALS_SECONDS = 300  # how long credentials are used before boto3, which renews them in time, is asked again
 
 # What an answer says -> what to do about it; the first that is found.
@@ -45,6 +47,7 @@ MENDS = (
         "allow this identity the bucket and the prefix: s3:ListBucket, GetObject, PutObject, DeleteObject",
     ),
     ("403", "allow this identity the bucket and the prefix: s3:ListBucket, GetObject, PutObject, DeleteObject"),
+    ("invalid path", "rename or remove what is named here"),
     ("error sending request", "check the network, AWS_REGION and AWS_ENDPOINT_URL_S3"),
 )
 
@@ -103,7 +106,11 @@ class S3Objects(ObstoreStore):
             # Without a region in the environment boto3 has this one for S3.
             "region": meta.region_name if meta.region_name != "aws-global" else "us-east-1",
             "credential_provider": _credentials_of(session),
-            "client_options": {"allow_http": meta.endpoint_url.startswith("http://")},
+            "client_options": {
+                "allow_http": meta.endpoint_url.startswith("http://"),
+                "timeout": REQUEST_TIMEOUT,
+                "read_timeout": READ_TIMEOUT,
+            },
         }
         return S3Store(self.bucket, prefix=self.prefix or None, **{**found, **self._options})
 
@@ -200,6 +207,8 @@ class S3Objects(ObstoreStore):
         try:
             with super()._explained(action, key):
                 yield
+        except StoreKeyError:
+            raise
         except StoreError as error:
             raise StoreError(f"{error}{_mend(str(error))}") from error.__cause__
         except FileNotFoundError as error:

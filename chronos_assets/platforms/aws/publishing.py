@@ -191,24 +191,35 @@ class Publisher:
 
     def heal(self, key: str) -> None:
         """Make the copies under stable names those of the version that is shown, unless they are."""
+        pointer, _etag = self.pointer(key)
+        if pointer is None or self._stable(key, pointer):
+            return
         for _ in range(HEALINGS):
-            pointer, _etag = self.pointer(key)
-            if pointer is None or self._stable(key, pointer):
-                return
             version = pointer.shown
             wanted = {file.object for file in version.files.values()} if version else set()
+            whole = True
             try:
                 if version is not None:
                     self._each(partial(self._copy_out, key, version), wanted)
             except FileNotFoundError:
-                # Two publishings later this version is gone. If it is the one shown somebody deleted its objects.
-                if self.pointer(key)[0] == pointer:
-                    raise
+                whole = False  # two publishings later this version is gone
+            if whole:
+                found = self._listing(key)
+                self._objects.delete_all(f"{key}/{name}" for name in found if name not in wanted)
+                copies = {name: [info.size, info.etag] for name, info in found.items() if name in wanted}
+                self._objects.put(_stable_key(key), json.dumps({"id": pointer.id, "copies": copies}).encode())
+            before = pointer
+            pointer, _etag = self.pointer(key)
+            if pointer is None:
+                return
+            if pointer != before:
+                # The copies made here may have replaced those of who was faster, whatever the note says.
                 continue
-            found = self._listing(key)
-            self._objects.delete_all(f"{key}/{name}" for name in found if name not in wanted)
-            copies = {name: [info.size, info.etag] for name, info in found.items() if name in wanted}
-            self._objects.put(_stable_key(key), json.dumps({"id": pointer.id, "copies": copies}).encode())
+            if whole:
+                return
+            raise PublishError(
+                f"objects of the version that {self._objects.uri(key)}/ shows were deleted by someone else: run again"
+            )
         raise PublishError(f"the objects of {self._objects.uri(key)}/ keep changing: see who else writes there")
 
     def _copy_out(self, key: str, version: Version, name: str) -> None:
@@ -231,11 +242,12 @@ class Publisher:
             found, _ = self.pointer(parent)
             if found is not None and found.shown is not None:
                 raise PublishError(f"can't publish {self._objects.uri(key)}: it lies in the published folder {parent}")
-        inner = next(iter(self._objects.list(f"{POINTERS}/{key}")), None)
-        if inner is not None:
-            raise PublishError(
-                f"can't publish {self._objects.uri(key)}: {inner.key} says that a part of it is published"
-            )
+        for info in self._objects.list(f"{POINTERS}/{key}"):
+            inner = self._objects.get_tagged(info.key)
+            if inner is not None and parse_pointer(inner.data, self._objects.uri(info.key)).shown is not None:
+                raise PublishError(
+                    f"can't publish {self._objects.uri(key)}: {info.key} says that a part of it is published"
+                )
 
     def _reusable(self, key: str, content: Staged, before: Pointer | None) -> Version | None:
         """A version with this content that the pointer names, which keeps it from being removed, if it is complete."""
@@ -274,9 +286,11 @@ class Publisher:
 
     def _remove_replaced(self, key: str, before: Pointer | None, after: Pointer) -> None:
         """Versions that the pointer doesn't name any more, and what killed publishers left."""
-        written = self._objects.head(pointer_key(key))
+        # Others may have published since: what the pointer names now is kept, too.
+        written = self._objects.get_tagged(pointer_key(key))
+        now = parse_pointer(written.data, self._objects.uri(pointer_key(key))) if written is not None else None
         named = _named(before)
-        kept = _named(after)
+        kept = _named(after) | _named(now)
         folders: dict[str, list[ObjectInfo]] = defaultdict(list)
         for name, info in self._listing(f"{VERSIONS}/{key}").items():
             folders[name.partition("/")[0]].append(info)
@@ -344,8 +358,9 @@ def _next_pointer(
     # The same version again (another as-of, an object healed): the one before it stays the one before.
     previous = before.previous if before.shown.folder == version.folder else before.shown
     now = naive(datetime.now(UTC))
-    retired = [item for item in before.retired if item.since > now - kept]
+    retired = list(before.retired)
     named = {item.folder for item in (version, previous) if item} | {item.folder for item in retired}
     if before.previous is not None and before.previous.folder not in named:
         retired.append(Retired(before.previous.folder, now))
+    retired = [item for item in retired if item.since > now - kept]
     return Pointer(version, previous, as_of, manifest, retired=tuple(retired))

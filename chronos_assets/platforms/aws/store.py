@@ -140,17 +140,27 @@ class S3Store(S3Objects):
     def manifests(self, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         """See `Store.manifests`: one listing, and a request for each pointer that was written since the last one."""
         start = f"{POINTERS}/{check_key(prefix)}/"
-        for info in self.list(start):
-            name = info.key.removeprefix(start).removesuffix(".json")
+        # By name, which isn't the order of the keys: `a.json` comes after `a-b.json`.
+        found = {info.key.removeprefix(start).removesuffix(".json"): info for info in self.list(start)}
+        for name, info in sorted(found.items()):
             if "/" in name:
                 continue
             pointer = self._pointer_of(info.key, info.etag)
             if pointer is None or pointer.shown is None or MANIFEST not in pointer.shown.files:
                 continue
-            text = pointer.manifest
+            version, text = pointer.shown.name, pointer.manifest
             if text is None:
-                text = self.read(f"{prefix}/{name}", MANIFEST).decode()
-            yield name, pointer.shown.name, json.loads(text)
+                try:
+                    version, text = self._of_shown(f"{prefix}/{name}", partial(self._long_manifest, f"{prefix}/{name}"))
+                except FileNotFoundError:
+                    continue  # withdrawn since
+            yield name, version, json.loads(text)
+
+    def _long_manifest(self, key: str, version: Version) -> tuple[str, str]:
+        """A version's name and its manifest, where the pointer leaves that in its object."""
+        if MANIFEST not in version.files:
+            raise FileNotFoundError(f"there is no {MANIFEST} in {self.uri(key)}")
+        return version.name, self.get(f"{version_key(key, version)}/{version.files[MANIFEST].object}").decode()
 
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`: never on this machine."""
