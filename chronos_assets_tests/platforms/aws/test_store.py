@@ -389,7 +389,12 @@ def test_what_a_killed_server_acknowledged_is_there_and_a_retry_completes(tmp_pa
         server.client().create_bucket(Bucket="stores")
 
         def opened(cache, retries):
-            retry = {"max_retries": retries, "retry_timeout": timedelta(seconds=60)}
+            backoff = {
+                "init_backoff": timedelta(milliseconds=20),
+                "max_backoff": timedelta(milliseconds=100),
+                "base": 2,
+            }
+            retry = {"max_retries": retries, "retry_timeout": timedelta(seconds=60), "backoff": backoff}
             options = {**options_of(server.endpoint), "retry_config": retry}
             return S3Store("s3://stores/shop", cache=tmp_path / cache, options=options)
 
