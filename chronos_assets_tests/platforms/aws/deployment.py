@@ -4,7 +4,6 @@ import functools
 import uuid
 
 from chronos_assets.platforms.aws.store import S3Store
-
 from chronos_assets.settings import AwsSettings
 
 ROLE = "arn:aws:iam::123456789012:role/chronos"
