@@ -13,7 +13,6 @@ from chronos_assets.platforms.aws import doctor
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.checkup import Finding, any_failed, render, run_checks
 from chronos_assets.settings import AwsSettings, Settings
-from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/jobs"
@@ -70,7 +69,7 @@ def quotas_client(quotas):
 
 
 @pytest.fixture
-def clients(aws):  # noqa: F811
+def clients(aws):
     plain = aws.clients()
     sts = SimpleNamespace(
         get_caller_identity=lambda: {"Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/dagster/me"},
@@ -89,7 +88,7 @@ def clients(aws):  # noqa: F811
 
 
 @pytest.fixture
-def settings(aws, clients):  # noqa: F811
+def settings(aws, clients):
     """A whole deployment, made on the server."""
     aws.bucket("data")
     trust = {"Effect": "Allow", "Principal": {"Service": ["sagemaker.amazonaws.com"]}, "Action": "sts:AssumeRole"}
@@ -153,7 +152,7 @@ def found(settings, clients, name, status="failed"):
     return findings[name].what
 
 
-def test_a_whole_deployment_has_nothing_in_the_way(settings, clients, aws):  # noqa: F811
+def test_a_whole_deployment_has_nothing_in_the_way(settings, clients, aws):
     findings = doctor.examine(settings, clients)
     assert {finding.name: finding.status for finding in findings if finding.status != "ok"} == {}
     assert len(findings) == 16
@@ -161,12 +160,12 @@ def test_a_whole_deployment_has_nothing_in_the_way(settings, clients, aws):  # n
     assert "Contents" not in clients("s3").list_objects_v2(Bucket="data", Prefix="group/.doctor/")
 
 
-def no_workgroup(aws):  # noqa: F811
+def no_workgroup(aws):
     """moto says null of a workgroup that isn't there."""
     aws.faults.refuse("GetWorkGroup", "InvalidRequestException", "WorkGroup is not found.")
 
 
-def test_each_thing_that_is_broken_is_told_with_its_mend(settings, clients, aws):  # noqa: F811
+def test_each_thing_that_is_broken_is_told_with_its_mend(settings, clients, aws):
     no_workgroup(aws)
     broken = with_aws(
         settings,
@@ -246,7 +245,7 @@ def test_a_queue_without_a_dead_letter_queue_is_warned_of(settings, clients):
     assert "dead-letter" in found(with_aws(settings, train_queue=url), clients, "queue", "warning")
 
 
-def test_a_storage_that_ignores_conditions_can_not_publish(settings, aws):  # noqa: F811
+def test_a_storage_that_ignores_conditions_can_not_publish(settings, aws):
     removed = []
     s3 = SimpleNamespace(
         put_object=lambda **_given: {}, delete_object=lambda **given: removed.append(given["Key"]), head_bucket=None
@@ -257,7 +256,7 @@ def test_a_storage_that_ignores_conditions_can_not_publish(settings, aws):  # no
     assert len(removed) == 1
 
 
-def test_a_caller_without_rights_is_told_which(settings, aws, clients):  # noqa: F811
+def test_a_caller_without_rights_is_told_which(settings, aws, clients):
     poor = With(aws.clients()("iam"), simulate_principal_policy=simulation({"iam:PassRole"}))
     clients = AwsClients(REGION, sts=clients("sts"), iam=poor, **{"service-quotas": quotas_client(QUOTAS)})
     assert f"arn:aws:iam::{ACCOUNT}:role/dagster may not iam:PassRole" in found(settings, clients, "permissions")
@@ -308,7 +307,7 @@ def test_a_check_that_hangs_keeps_no_other_from_its_answer():
     assert not any_failed(findings)
 
 
-def test_the_command_prints_a_table_and_fails_if_something_is_in_the_way(aws, monkeypatch, capsys):  # noqa: F811
+def test_the_command_prints_a_table_and_fails_if_something_is_in_the_way(aws, monkeypatch, capsys):
     aws.bucket("data")
     no_workgroup(aws)
     aws.faults.refuse("ListServiceQuotas", "AccessDeniedException", "not allowed", times=9)

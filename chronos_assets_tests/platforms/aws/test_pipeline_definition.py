@@ -15,7 +15,6 @@ from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.pipeline_definition import PipelineError, TrainingPipeline
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.settings import AwsSettings, Settings
-from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
 from chronos_assets_tests.aws.request_limits import violations
 
 SETTINGS = Settings(
@@ -40,7 +39,7 @@ OPERATIONS = {
 
 
 @pytest.fixture
-def store(aws, tmp_path):  # noqa: F811
+def store(aws, tmp_path):
     aws.bucket("data")
     return S3Store("s3://data/group", cache=tmp_path / "cache")
 
@@ -193,7 +192,7 @@ def test_what_could_not_run_is_refused_before_anything_is_rendered(group, store)
         TrainingPipeline(absent, AwsClients(), store, SETTINGS.aws, code_location="here").definition()
 
 
-def test_the_command_prints_a_definition_and_makes_the_pipeline_once(group, store, aws, monkeypatch, capsys):  # noqa: F811
+def test_the_command_prints_a_definition_and_makes_the_pipeline_once(group, store, aws, monkeypatch, capsys):
     monkeypatch.setenv("CHRONOS_DEPLOYMENT", "aws")
     monkeypatch.setenv("CHRONOS_STORE", "s3://data/group")
     monkeypatch.setattr(cli, "_group", lambda _settings: group)
@@ -271,7 +270,7 @@ class Execution:
         return listed["TrainingJobSummaries"][0]["TrainingJobName"]
 
 
-def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws):  # noqa: F811
+def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws):
     line = training_line(group)
     small = {"max_steps": 2, "batch_size": 2, "context_length": 64, "max_validation_series": 2, "threads": 1}
     sizes = {"train": 4, "validation": 2, "test": 2}

@@ -14,7 +14,6 @@ from chronos_assets.platforms.aws.tuning import SageMakerTuning
 from chronos_assets.platforms.base import CategoricalRange, ContinuousRange, IntegerRange, Tuning, TuningRequest
 from chronos_assets.platforms.search_space import SearchError
 from chronos_assets.settings import AwsSettings
-from chronos_assets_tests.aws.fixtures import aws, aws_server  # noqa: F401
 from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.conftest import QUICK, instance, step  # noqa: F401
 
@@ -136,7 +135,7 @@ def test_what_sagemaker_could_not_run_is_refused(request_, settings, problem):
 
 
 @pytest.fixture
-def cloud(aws):  # noqa: F811
+def cloud(aws):
     aws.package = "chronos_assets_tests.platforms.aws"
     aws.bucket("data")
     return aws
