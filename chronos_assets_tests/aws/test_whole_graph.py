@@ -130,9 +130,8 @@ def test_the_whole_graph_is_that_of_a_laptop(
         assert facts["billable_seconds"] >= 0
 
     # It forecasts, is scored, and its numbers are in Athena and CloudWatch.
-    for keys in (SCORED, AS_OF):
-        made = line.run(["forecasts"], keys)
-        assert made.success, failure_reason(made)
+    made = line.run(["forecasts"], (SCORED, AS_OF))
+    assert made.success, failure_reason(made)
     assert line.run(["forecast_accuracy"], SCORED, job="score_forecasts").success
     assert line.run(["forecast_tables"]).success
     assert line.metadata("forecasts", AS_OF)["model"] == "Shop/1"

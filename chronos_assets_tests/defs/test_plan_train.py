@@ -567,4 +567,4 @@ class History(RuleBasedStateMachine):
 NAMES_IN_ORDER = sorted(NAMES)
 
 TestHistories = History.TestCase
-TestHistories.settings = settings(max_examples=300, stateful_step_count=40)
+TestHistories.settings = settings(max_examples=200, stateful_step_count=40)

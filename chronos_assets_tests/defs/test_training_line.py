@@ -152,7 +152,7 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert "Shop" in refused
     assert decide(line, "approve_model", version=2, reason="we know better").success
     assert in_use(line).label == served(line) == "Shop/2"
-    assert decide(line, "approve_model", version=1).success
+    assert decide(line, "roll_back_model").success
     assert in_use(line).label == served(line) == "Shop/1"
     assert decide(line, "roll_back_model").success
     assert in_use(line).note == "zero-shot: no version is approved, Shop/2 is Rejected"
