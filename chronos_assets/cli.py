@@ -217,9 +217,10 @@ def copy_data(data: Path, group: Group) -> None:
     sources.sort(key=lambda path: (path.stat().st_mtime_ns, path))
     if (data / "params.json").is_file():
         sources.append(data / "params.json")
+    remote = store_folder(group.store.url) is None
     for source in sources:
         key = source.relative_to(data).as_posix()
-        if store_folder(group.store.url) is None:
+        if remote:
             _upload(source, group.store, key)
         else:
             _copy_file(source, group.store.local_path(key))
@@ -517,9 +518,9 @@ def _doctor(options: argparse.Namespace) -> int:
     settings = settings_for(options.data)
     if settings.deployment == "aws":
         from chronos_assets.platforms.aws import doctor as aws_doctor
-        from chronos_assets.platforms.aws.clients import AwsClients
+        from chronos_assets.platforms.aws.clients import clients_of
 
-        findings = aws_doctor.examine(settings, AwsClients(settings.aws.region or None))
+        findings = aws_doctor.examine(settings, clients_of(settings))
     else:
         from chronos_assets.platforms.local import doctor as local_doctor
 

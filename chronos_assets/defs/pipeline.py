@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from chronos_assets.defs import steps, training
+from chronos_assets.defs import training
 from chronos_assets.defs.group import Group
-from chronos_assets.platforms.base import TuningRequest, job_name
+from chronos_assets.platforms.base import job_name
 from chronos_assets.settings import model_reference
 
 if TYPE_CHECKING:
@@ -33,20 +33,11 @@ def training_line(group: Group, *, base_model: str = "", name: str = "") -> Trai
     setup = training.read_setup(group)
     references = setup.training.base_models or (group.settings.base_model,)
     reference = model_reference(base_model or references[0])
-    inputs = {"synthetic": training.SYNTHETIC_KEY, **({"target": steps.DATASET_KEY} if setup.on_data else {})}
     return TrainingLine(
         name=name or job_name("training", *group.settings.key_prefix, setup.name),
         group=setup.name,
         synthetic=training.synthetic_parameters(setup.training),
-        search=TuningRequest(
-            name=setup.name,
-            hyperparameters=training.training_hyperparameters(setup, reference),
-            ranges=setup.training.ranges,
-            inputs=inputs,
-            max_jobs=setup.training.max_jobs,
-            max_parallel_jobs=setup.training.max_parallel_jobs,
-            random_seed=setup.training.random_seed,
-        ),
+        search=training.search_request(setup, reference, name=setup.name),
         evaluation=training.evaluation_parameters(setup, {"model": "candidate", "base_model": reference}, None),
         approval="Approved" if setup.training.approval == "auto" else "PendingManualApproval",
     )
@@ -59,14 +50,14 @@ def training_pipeline(group: Group, *, base_model: str = "", name: str = "") -> 
         dg.Failure: `params.json` has errors.
         PipelineError: SageMaker could not run the line.
     """
-    from chronos_assets.platforms.aws.clients import AwsClients
+    from chronos_assets.platforms.aws.clients import clients_of
     from chronos_assets.platforms.aws.pipeline_definition import TrainingPipeline
     from chronos_assets.platforms.aws.platform import code_location
 
     settings = group.settings
     return TrainingPipeline(
         training_line(group, base_model=base_model, name=name),
-        AwsClients(settings.aws.region or None),
+        clients_of(settings),
         cast("S3Store", group.store),
         settings.aws,
         code_location=code_location(settings),

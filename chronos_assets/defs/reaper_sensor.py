@@ -7,11 +7,12 @@ Belongs here: asking Dagster for the runs, telling what was seen and stopped. Do
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 
 import dagster as dg
 
 from chronos_assets.defs.group import Group
-from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.clients import clients_of
 from chronos_assets.platforms.aws.platform import code_location
 from chronos_assets.platforms.aws.reaper import GRACE, Reaper, RunEnd, orphans
 
@@ -27,6 +28,11 @@ money and helps nobody.
 def reaper_sensor(group: Group) -> dg.SensorDefinition:
     """The sensor of a group whose jobs run on AWS."""
 
+    @cache
+    def reaper() -> Reaper:
+        # Kept from tick to tick: a client is made of a model of megabytes.
+        return Reaper(clients_of(group.settings), code_location(group.settings), group.store.url)
+
     @dg.sensor(
         name=group.named("reaper_sensor"),
         minimum_interval_seconds=INTERVAL_SECONDS,
@@ -34,16 +40,12 @@ def reaper_sensor(group: Group) -> dg.SensorDefinition:
         description=REAPER_SENSOR,
     )
     def reap(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        if group.settings.deployment != "aws":
-            return dg.SkipReason("no jobs run on AWS")
-        clients = AwsClients(group.settings.aws.region or None)
-        reaper = Reaper(clients, code_location(group.settings), group.store.url)
-        jobs = reaper.running()
+        jobs = reaper().running()
         runs = {job.run_id: _end(context.instance, job.run_id) for job in jobs}
         gone = orphans(jobs, {run_id: end for run_id, end in runs.items() if end is not None}, datetime.now(UTC), GRACE)
         for job in gone:
             context.log.warning(f"stopping {job.kind} job {job.name}: its run {job.run_id} is gone")
-            reaper.stop(job)
+            reaper().stop(job)
         told = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} running"
         return dg.SkipReason(
             f"{told}, stopped {', '.join(job.name for job in gone)}" if gone else f"{told}, none without its run"

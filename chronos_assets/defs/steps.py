@@ -46,9 +46,8 @@ FORECAST_KEY = "forecast"
 REJECTED_KEY = "rejected"
 AS_OF = "as_of="
 PROGRESS_SECONDS = 3.0
-SHARDS_PER_INSTANCE = (
-    4  # so that instances which share a dataset get equal shares, whatever series a shard happens to hold
-)
+# So that instances which share a dataset get equal shares, whatever series a shard happens to hold.
+SHARDS_PER_INSTANCE = 4
 FETCHES = 8  # train files fetched at once from a store that isn't on this machine
 
 
@@ -217,11 +216,11 @@ def read_manifest(group: Group) -> Manifest | None:
     """Manifest of the dataset, or None if there has been no import."""
     from chronos_assets.timeseries.shards import MANIFEST, DatasetError, Manifest
 
-    if group.store.shown(DATASET_KEY) is None:
-        return None
     try:
         return Manifest.from_json(group.store.read(DATASET_KEY, MANIFEST))
     except FileNotFoundError as error:
+        if group.store.shown(DATASET_KEY) is None:
+            return None
         raise dg.Failure(
             f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first"
         ) from error

@@ -313,12 +313,22 @@ def made_here(package: str, key: str) -> bool:
 
 def _search(group: Group, setup: Setup, search: str, reference: str, start: StartingPoint) -> TuningRequest:
     """The request for one base model."""
+    name = job_name("tune", *group.settings.key_prefix, setup.name, reference, search)
+    return search_request(setup, reference, name=name, start=start.key)
+
+
+def search_request(setup: Setup, reference: str, *, name: str, start: str | None = None) -> TuningRequest:
+    """The search for the hyperparameters of one base model.
+
+    Args:
+        start: store key of the version that the training starts from, if not from the base model itself.
+    """
     training = setup.training
     return TuningRequest(
-        name=job_name("tune", *group.settings.key_prefix, setup.name, reference, search),
+        name=name,
         hyperparameters=training_hyperparameters(setup, reference),
         ranges=training.ranges,
-        inputs={**_training_inputs(setup), **({"model": start.key} if start.key else {})},
+        inputs={**_training_inputs(setup), **({"model": start} if start else {})},
         max_jobs=training.max_jobs,
         max_parallel_jobs=training.max_parallel_jobs,
         random_seed=training.random_seed,

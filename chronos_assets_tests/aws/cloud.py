@@ -222,6 +222,29 @@ def listed(
     return found[begin:end], ({"NextToken": str(end)} if end < len(found) else {})
 
 
+def job_listing(noun: str, jobs: Callable[[Any], Mapping[str, Any]]) -> Operation:
+    """The operation List<noun>Jobs.
+
+    Args:
+        jobs: finds them in moto's backend, by their names.
+    """
+
+    def operation(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]:
+        summaries = [job.summary() for job in list(jobs(cloud.backend).values())]
+        page, more = listed(summaries, params, name=f"{noun}JobName", status=f"{noun}JobStatus")
+        return {f"{noun}JobSummaries": page, **more}
+
+    return operation
+
+
+def named_job(jobs: Mapping[str, Any], name: str) -> Any:
+    """The job of this name, or the error that SageMaker has for one that it doesn't know."""
+    job = jobs.get(name)
+    if job is None:
+        raise invalid(f"Could not find requested job with name: {name}")
+    return job
+
+
 def _matches(item: Mapping[str, Any], params: Mapping[str, Any], name: str, status: str | None) -> bool:
     if (part := params.get("NameContains")) and part.lower() not in item[name].lower():
         return False

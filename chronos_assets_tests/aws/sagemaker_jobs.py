@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from chronos_assets_tests.aws.cloud import Cloud, arn_of, in_use, invalid, listed, now
+from chronos_assets_tests.aws.cloud import Cloud, arn_of, in_use, invalid, job_listing, named_job, now
 from chronos_assets_tests.aws.job_process import (
     DEFAULT_PACKAGE,
     ML,
@@ -404,10 +404,7 @@ def _training_job(cloud: Cloud, params: Mapping[str, Any]) -> TrainingJob:
 
 
 def _processing_job(cloud: Cloud, params: Mapping[str, Any]) -> ProcessingJob:
-    job = cloud.backend.processing_jobs.get(params["ProcessingJobName"])
-    if job is None:
-        raise invalid(f"Could not find requested job with name: {params['ProcessingJobName']}")
-    return job
+    return named_job(cloud.backend.processing_jobs, params["ProcessingJobName"])
 
 
 def _stop(job: Job) -> dict[str, Any]:
@@ -415,27 +412,13 @@ def _stop(job: Job) -> dict[str, Any]:
     return {}
 
 
-def list_training_jobs(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]:
-    """ListTrainingJobs."""
-    summaries = [job.summary() for job in list(cloud.backend.training_jobs.values())]
-    page, more = listed(summaries, params, name="TrainingJobName", status="TrainingJobStatus")
-    return {"TrainingJobSummaries": page, **more}
-
-
-def list_processing_jobs(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]:
-    """ListProcessingJobs."""
-    summaries = [job.summary() for job in list(cloud.backend.processing_jobs.values())]
-    page, more = listed(summaries, params, name="ProcessingJobName", status="ProcessingJobStatus")
-    return {"ProcessingJobSummaries": page, **more}
-
-
 OPERATIONS = {
     "CreateTrainingJob": create_training_job,
     "DescribeTrainingJob": lambda cloud, params: _training_job(cloud, params).description(),
     "StopTrainingJob": lambda cloud, params: _stop(_training_job(cloud, params)),
-    "ListTrainingJobs": list_training_jobs,
+    "ListTrainingJobs": job_listing("Training", lambda backend: backend.training_jobs),
     "CreateProcessingJob": create_processing_job,
     "DescribeProcessingJob": lambda cloud, params: _processing_job(cloud, params).description(),
     "StopProcessingJob": lambda cloud, params: _stop(_processing_job(cloud, params)),
-    "ListProcessingJobs": list_processing_jobs,
+    "ListProcessingJobs": job_listing("Processing", lambda backend: backend.processing_jobs),
 }

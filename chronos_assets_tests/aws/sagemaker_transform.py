@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chronos_assets_tests.aws.cloud import Cloud, arn_of, in_use, invalid, listed, now
+from chronos_assets_tests.aws.cloud import Cloud, arn_of, in_use, invalid, job_listing, named_job, now
 from chronos_assets_tests.aws.job_process import JobError, objects_of, split_uri
 from chronos_assets_tests.aws.running_job import Job, present
 from chronos_assets_tests.aws.sagemaker_endpoints import container_of
@@ -118,10 +118,7 @@ def create_transform_job(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]
 
 
 def _transform_job(cloud: Cloud, params: Mapping[str, Any]) -> TransformJob:
-    job = cloud.backend.transform_jobs.get(params["TransformJobName"])
-    if job is None:
-        raise invalid(f"Could not find requested job with name: {params['TransformJobName']}")
-    return job
+    return named_job(cloud.backend.transform_jobs, params["TransformJobName"])
 
 
 def stop_transform_job(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]:
@@ -130,16 +127,9 @@ def stop_transform_job(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def list_transform_jobs(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]:
-    """ListTransformJobs."""
-    summaries = [job.summary() for job in list(cloud.backend.transform_jobs.values())]
-    page, more = listed(summaries, params, name="TransformJobName", status="TransformJobStatus")
-    return {"TransformJobSummaries": page, **more}
-
-
 OPERATIONS = {
     "CreateTransformJob": create_transform_job,
     "DescribeTransformJob": lambda cloud, params: _transform_job(cloud, params).description(),
     "StopTransformJob": stop_transform_job,
-    "ListTransformJobs": list_transform_jobs,
+    "ListTransformJobs": job_listing("Transform", lambda backend: backend.transform_jobs),
 }

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.platforms.aws.sagemaker.faults import waits
 from chronos_assets.platforms.base import StoreError
 from chronos_assets.timeseries.query import QueryError
 from chronos_assets.timeseries.sql import text_literal
@@ -55,12 +56,11 @@ class Timing:
     """How a query is waited for, in seconds.
 
     Attributes:
-        first: until it is looked at. factor: by which the wait grows each time. most: longest wait between two looks.
+        first, most: between two looks at it; grows from the one to the other.
         limit: after which it is stopped.
     """
 
     first: float = 0.3
-    factor: float = 1.5
     most: float = 5.0
     limit: float = 900.0
 
@@ -113,8 +113,8 @@ class Athena:
             ) from error
 
     def _wait(self, query: str) -> None:
-        wait, end = self._timing.first, time.monotonic() + self._timing.limit
-        while True:
+        end = time.monotonic() + self._timing.limit
+        for wait in waits(self._timing.first, self._timing.most):
             status = self._client.get_query_execution(QueryExecutionId=query)["QueryExecution"]["Status"]
             if status["State"] == "SUCCEEDED":
                 return
@@ -128,7 +128,6 @@ class Athena:
                     "see in Athena's console what it waits for"
                 )
             time.sleep(wait)
-            wait = min(wait * self._timing.factor, self._timing.most)
 
     def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
         pages = self._client.get_paginator("get_query_results").paginate(QueryExecutionId=query)

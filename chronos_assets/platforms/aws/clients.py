@@ -7,7 +7,10 @@ Belongs here: how clients are configured. Credentials and endpoints are boto3's 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chronos_assets.settings import Settings
 
 # Describe calls of many jobs share one quota per account: botocore waits, with jitter, and tries again.
 RETRIES = {"mode": "standard", "max_attempts": 8}
@@ -37,3 +40,8 @@ class AwsClients:
                 config = Config(retries=RETRIES, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
                 self._clients[service] = boto3.client(service, region_name=self._region, config=config)
             return self._clients[service]
+
+
+def clients_of(settings: Settings) -> AwsClients:
+    """Clients of the deployment's region."""
+    return AwsClients(settings.aws.region or None)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.platforms.aws.machines import output_key, vpc
 from chronos_assets.platforms.base import EndpointError, EndpointRequest
 
 if TYPE_CHECKING:
@@ -152,9 +153,7 @@ def _model(request: EndpointRequest, settings: AwsSettings, source: ModelSource)
             "S3DataSource": {"S3Uri": source.prefix, "S3DataType": "S3Prefix", "CompressionType": "None"}
         }
     model = {"PrimaryContainer": container, "ExecutionRoleArn": settings.role}
-    if settings.subnets and settings.endpoint != "serverless":
-        model["VpcConfig"] = {"SecurityGroupIds": list(settings.security_groups), "Subnets": list(settings.subnets)}
-    return model
+    return model | (vpc(settings) if settings.endpoint != "serverless" else {})
 
 
 def _environment(request: EndpointRequest, source: ModelSource) -> dict[str, str]:
@@ -199,7 +198,7 @@ def _config(settings: AwsSettings, answers: str) -> dict[str, Any]:
     if settings.endpoint == "async":
         output = {"S3OutputPath": answers, "S3FailurePath": f"{answers}failed/"}
         config["AsyncInferenceConfig"] = {
-            "OutputConfig": output | ({"KmsKeyId": settings.kms_key} if settings.kms_key else {}),
+            "OutputConfig": output | output_key(settings),
             "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 4},
         }
     return config

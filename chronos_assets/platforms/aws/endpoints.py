@@ -42,10 +42,12 @@ from chronos_assets.platforms.aws.endpoint_request import (
 from chronos_assets.platforms.aws.lineage import Kind, Lineage
 from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, is_passing, text_of, waits
+from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
 from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list, tag_value
 from chronos_assets.platforms.base import EndpointError, EndpointRequest, EndpointState, StoreKeyError, check_key
 from chronos_assets.platforms.golden import golden_problem
+from chronos_assets.platforms.notice import redact
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
@@ -339,7 +341,7 @@ class SageMakerEndpoints:
         except (self._client.exceptions.ClientError, OutOfReach) as error:
             # The reason is told all the same.
             return f"(it can't be read: {text_of(error)})"
-        return "\n".join(lines)
+        return "\n".join(map(redact, lines))
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -414,7 +416,7 @@ class SageMakerEndpoints:
         tags = there.tags
         if there.proven != there.config:
             tags = self._lineage.tags(config["EndpointConfigArn"]) if config else {}
-        region = self._client.meta.region_name
+        region = str(self._client.meta.region_name)
         variant = config["ProductionVariants"][0] if config else {}
         serverless = variant.get("ServerlessConfig")
         details = {
@@ -426,9 +428,8 @@ class SageMakerEndpoints:
             "instances": variant.get("InitialInstanceCount"),
             "deployed": there.described["LastModifiedTime"].isoformat(timespec="seconds"),
             "reason": there.reason or None,
-            "page": f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/endpoints/{there.name}",
-            "log": f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logsV2:log-groups/log-group/"
-            + _log_group(there.name).replace("/", "$252F"),
+            "page": console_page(region, "endpoints", there.name),
+            "log": log_page(region, _log_group(there.name)),
         }
         return EndpointState(
             name=there.name,
@@ -462,18 +463,16 @@ class SageMakerEndpoints:
                 )
             return ModelSource(reference, prefix=f"{reference.rstrip('/')}/")
         try:
-            shown = self._store.shown(check_key(reference))
-        except StoreKeyError:
-            shown = None
-        if shown is None:
+            shown, prefix = self._store.shown_at(check_key(reference))
+        except (StoreKeyError, FileNotFoundError):
             if reference.startswith("models/"):
                 raise EndpointError(
                     f"endpoint {request.name}: {self._store.uri(reference)} is not there: launch the job retrain"
-                )
+                ) from None
             return ModelSource(reference)
         if self._settings.endpoint == "serverless":
             return ModelSource(reference, archive=self._archive(request.name, reference, shown))
-        return ModelSource(reference, prefix=self._store.snapshot_uri(reference))
+        return ModelSource(reference, prefix=prefix)
 
     def _archive(self, name: str, key: str, version: str) -> str:
         """An archive of a model in the store, since a serverless endpoint takes no folder; made once."""

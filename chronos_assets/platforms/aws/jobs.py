@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.machines import missing_settings
 from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
 from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient, SageMakerInvocation
 from chronos_assets.platforms.aws.sagemaker.faults import Timing
@@ -109,8 +110,7 @@ class SageMakerJobs:
             raise
 
     def _check_settings(self, request: JobRequest) -> None:
-        needed = {"CHRONOS_SAGEMAKER_ROLE": self._settings.role, "CHRONOS_SAGEMAKER_IMAGE": self._settings.image}
-        missing = [name for name, value in needed.items() if not value]
+        missing = missing_settings(self._settings)
         if missing:
             raise dg.Failure(
                 f"{request.workload} job {request.name} failed: {' and '.join(missing)} not set: `chronos-assets doctor` "
@@ -120,17 +120,13 @@ class SageMakerJobs:
     def _source(self, request: JobRequest, channel: str) -> Source:
         """What an input channel reads: the version that is shown now."""
         key = request.inputs[channel]
-        while True:
-            shown = self._store.shown(key)
-            if shown is None:
-                raise dg.Failure(
-                    f"job {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
-                    "materialize the asset that makes it"
-                )
-            uri = self._store.snapshot_uri(key)
-            # Published anew between the two: a name must not stand for another version than the one that is read.
-            if self._store.shown(key) == shown:
-                break
+        try:
+            shown, uri = self._store.shown_at(key)
+        except FileNotFoundError:
+            raise dg.Failure(
+                f"job {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
+                "materialize the asset that makes it"
+            ) from None
         if channel != request.sharded:
             return Source(shown, uri)
         prefix = uri.removeprefix(f"{self._store.url}/").rstrip("/")

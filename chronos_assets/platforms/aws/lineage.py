@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from chronos_assets.platforms.aws.refusals import is_gone
 from chronos_assets.platforms.aws.sagemaker.faults import waits
-from chronos_assets.platforms.aws.tags import CODE_LOCATION, PREFIX, STORE, tag_value, tags_of
+from chronos_assets.platforms.aws.tags import PREFIX, ours, tag_value, tags_of
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
@@ -67,7 +67,7 @@ class Lineage:
         gone_seconds: float = 900.0,
     ) -> None:
         self._clients = clients
-        self._ours = {CODE_LOCATION: tag_value(code_location), STORE: tag_value(store_url)}
+        self._ours = ours(code_location, store_url)
         self._poll_first = poll_first
         self._poll_most = poll_most
         self._gone_seconds = gone_seconds

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.clients import AwsClients, clients_of
 from chronos_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class AwsPlatform:
     @cached_property
     def clients(self) -> AwsClients:
         """Clients that all parts share."""
-        return self._given or AwsClients(self._settings.aws.region or None)
+        return self._given or clients_of(self._settings)
 
     def store(self) -> Store:
         """See `Platform.store`."""

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.aws.tuning_request import has_local_disk
+from chronos_assets.platforms.aws.machines import cluster, output_key, vpc
 from chronos_assets.workloads.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
 
 if TYPE_CHECKING:
@@ -108,38 +108,16 @@ def processing_job(
             "ContainerEntrypoint": ["python", "-m", WORKLOADS],
             "ContainerArguments": [request.workload],
         },
-        "ProcessingResources": {
-            "ClusterConfig": {
-                "InstanceType": instance_type,
-                "InstanceCount": instances,
-                "VolumeSizeInGB": settings.volume_gb,
-                **(
-                    {"VolumeKmsKeyId": settings.kms_key}
-                    if settings.kms_key and not has_local_disk(instance_type)
-                    else {}
-                ),
-            }
-        },
+        "ProcessingResources": {"ClusterConfig": cluster(settings, instance_type, instances)},
         "ProcessingInputs": inputs,
         "ProcessingOutputConfig": {
             "Outputs": [_output(channel, f"{folder}/output/{attempt}/{channel}") for channel in channels],
-            **({"KmsKeyId": settings.kms_key} if settings.kms_key else {}),
+            **output_key(settings),
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": settings.job_seconds},
         # SageMaker tells a processing job's container neither.
         "Environment": {"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
-        **(
-            {
-                "NetworkConfig": {
-                    "VpcConfig": {
-                        "Subnets": list(settings.subnets),
-                        "SecurityGroupIds": list(settings.security_groups),
-                    }
-                }
-            }
-            if settings.subnets
-            else {}
-        ),
+        **({"NetworkConfig": vpc(settings)} if settings.subnets else {}),
     }
 
 

@@ -11,7 +11,7 @@ The jobs that a tuning job starts are left alone: they have its tags as they wer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from chronos_assets.platforms.aws.sagemaker.api import JobApi
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, patiently
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, JobKind
-from chronos_assets.platforms.aws.tags import CODE_LOCATION, RUN_ID, STORE, tag_value, tags_of
+from chronos_assets.platforms.aws.tags import RUN_ID, ours, tags_of
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
@@ -82,7 +82,7 @@ class Reaper:
         self, clients: AwsClients, code_location: str, store_url: str, *, timing: Timing | None = None
     ) -> None:
         self._clients = clients
-        self._ours = {CODE_LOCATION: tag_value(code_location), STORE: tag_value(store_url)}
+        self._ours = ours(code_location, store_url)
         # A tick of a sensor has no time to wait out an outage.
         self._timing = timing or Timing(outage=20.0)
 
@@ -108,24 +108,14 @@ class Reaper:
 
     def _summaries(self, kind: JobKind) -> Iterator[Mapping[str, Any]]:
         operation = f"{KINDS[kind].operation('list')}s"
-        page: dict[str, Any] = {}
-        while True:
-            answer = self._call(operation, StatusEquals="InProgress", MaxResults=100, **page)
-            yield from next(value for key, value in answer.items() if key.endswith("Summaries"))
-            if not answer.get("NextToken"):
-                return
-            page = {"NextToken": answer["NextToken"]}
+        for page in self._pages(operation, StatusEquals="InProgress", PaginationConfig={"PageSize": 100}):
+            yield from next(value for key, value in page.items() if key.endswith("Summaries"))
 
     def _tags(self, arn: str) -> dict[str, str]:
-        tags: list[Mapping[str, str]] = []
-        page: dict[str, Any] = {}
-        while True:
-            answer = self._call("list_tags", ResourceArn=arn, **page)
-            tags += answer["Tags"]
-            if not answer.get("NextToken"):
-                return tags_of(tags)
-            page = {"NextToken": answer["NextToken"]}
+        return tags_of(tag for page in self._pages("list_tags", ResourceArn=arn) for tag in page["Tags"])
 
-    def _call(self, operation: str, **arguments: Any) -> Any:
-        call: Callable[..., Any] = getattr(self._clients("sagemaker"), operation)
-        return patiently(lambda: call(**arguments), self._timing)
+    def _pages(self, operation: str, **arguments: Any) -> list[Mapping[str, Any]]:
+        """Every page of a listing; one that is throttled on its way is begun again."""
+        paginator = self._clients("sagemaker").get_paginator(operation)
+        pages: list[Mapping[str, Any]] = patiently(lambda: list(paginator.paginate(**arguments)), self._timing)
+        return pages

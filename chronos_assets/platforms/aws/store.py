@@ -117,25 +117,24 @@ class S3Store(S3Objects):
 
         return self._of_shown(key, copy)
 
-    def snapshot_uri(self, key: str) -> str:
-        """`s3://` prefix, with a slash at its end, of the version that a published folder shows.
+    def shown_at(self, key: str) -> tuple[str, str]:
+        """Name of the version that a published folder shows, and its `s3://` prefix, with a slash at its end.
 
         Its objects stay for a day after two later versions have been published. `FileNotFoundError` if there is none.
         """
-        return self._of_shown(key, lambda version: f"{self.object_uri(version_key(key, version))}/")
+        return self._of_shown(key, lambda version: (version.name, f"{self.object_uri(version_key(key, version))}/"))
+
+    def snapshot_uri(self, key: str) -> str:
+        """The prefix of `shown_at`."""
+        return self.shown_at(key)[1]
 
     def read(self, key: str, name: str) -> bytes:
         """See `Store.read`."""
-        pointer, _ = self._publisher.pointer(key)
-        if pointer is not None and pointer.shown is not None and name == MANIFEST and pointer.manifest is not None:
-            return pointer.manifest.encode()
-
-        def content(version: Version) -> bytes:
-            if name not in version.files:
-                raise FileNotFoundError(f"there is no {name} in {self.uri(key)}")
-            return self.get(f"{version_key(key, version)}/{version.files[name].object}")
-
-        return self._of_shown(key, content)
+        if name == MANIFEST:
+            pointer, _ = self._publisher.pointer(key)
+            if pointer is not None and pointer.shown is not None and pointer.manifest is not None:
+                return pointer.manifest.encode()
+        return self._of_shown(key, lambda version: self._content(key, version, name))
 
     def manifests(self, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         """See `Store.manifests`: one listing, and a request for each pointer that was written since the last one."""
@@ -158,9 +157,12 @@ class S3Store(S3Objects):
 
     def _long_manifest(self, key: str, version: Version) -> tuple[str, str]:
         """A version's name and its manifest, where the pointer leaves that in its object."""
-        if MANIFEST not in version.files:
-            raise FileNotFoundError(f"there is no {MANIFEST} in {self.uri(key)}")
-        return version.name, self.get(f"{version_key(key, version)}/{version.files[MANIFEST].object}").decode()
+        return version.name, self._content(key, version, MANIFEST).decode()
+
+    def _content(self, key: str, version: Version, name: str) -> bytes:
+        if name not in version.files:
+            raise FileNotFoundError(f"there is no {name} in {self.uri(key)}")
+        return self.get(f"{version_key(key, version)}/{version.files[name].object}")
 
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`: never on this machine."""

@@ -61,6 +61,11 @@ def tag_list(settings: AwsSettings, **facts: str) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
+def ours(code_location: str, store_url: str) -> dict[str, str]:
+    """The tags that everything of a deployment has; both, since two of one account may share the code location."""
+    return {CODE_LOCATION: tag_value(code_location), STORE: tag_value(store_url)}
+
+
 def tag_value(text: str) -> str:
     """A text as the value of a tag: what AWS doesn't allow there becomes a hyphen, what is too long is cut."""
     return _NOT_ALLOWED.sub("-", text)[:MAX_VALUE]

@@ -116,12 +116,13 @@ class SageMakerTuning:
         channels = {}
         for channel, key in request.inputs.items():
             assert isinstance(key, str)  # noqa: S101 - `check_tuning` refuses the others
-            if self._store.shown(key) is None:
+            try:
+                channels[channel] = self._store.snapshot_uri(key)
+            except FileNotFoundError:
                 raise dg.Failure(
                     f"search {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
                     "materialize the asset that makes it"
-                )
-            channels[channel] = self._store.snapshot_uri(key)
+                ) from None
         return channels
 
     def _run(

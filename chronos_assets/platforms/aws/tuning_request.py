@@ -16,12 +16,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.platforms.aws.machines import cluster, missing_settings, output_key, vpc
 from chronos_assets.platforms.base import (
     LOSS_REGEX,
     STEP_REGEX,
@@ -42,9 +42,6 @@ MAX_RANGES, MAX_CATEGORIES, MAX_RANGE_VALUE = 30, 30, 256
 MAX_REGEX = 500
 MAX_SEED = 2**31 - 1
 
-# Instances whose disk is a local NVMe drive: it encrypts itself, and a key for it is refused.
-_LOCAL_DISK = re.compile(r"ml\.(g4dn|g5|g6|g6e|g7|g7e|p3dn|p4d|p4de|p5|p5e|p5en|p6\S*|trn\w+|[a-z]\d+[a-z]*d[a-z]*)\.")
-
 
 def check_tuning(request: TuningRequest, settings: AwsSettings) -> None:
     """Refuse a search that SageMaker couldn't run, before anything is created.
@@ -54,7 +51,7 @@ def check_tuning(request: TuningRequest, settings: AwsSettings) -> None:
     """
     check_search(request)
     problems = [
-        *_missing_settings(settings),
+        *(f"{name} is not set: `chronos-assets doctor` says to what" for name in missing_settings(settings)),
         *_unreachable_inputs(request),
         *_hyperparameter_problems(request),
         *_range_problems(request),
@@ -160,16 +157,6 @@ def training_job(
     }
 
 
-def has_local_disk(instance_type: str) -> bool:
-    """Whether an instance type brings a drive of its own, for which SageMaker takes no encryption key."""
-    return _LOCAL_DISK.match(instance_type) is not None
-
-
-def _missing_settings(settings: AwsSettings) -> list[str]:
-    needed = {"CHRONOS_SAGEMAKER_ROLE": settings.role, "CHRONOS_SAGEMAKER_IMAGE": settings.image}
-    return [f"{name} is not set: `chronos-assets doctor` says to what" for name, value in needed.items() if not value]
-
-
 def _unreachable_inputs(request: TuningRequest) -> list[str]:
     problems = [
         f"input channel {channel!r} is the folder {source} of this machine, which SageMaker can't read: "
@@ -256,25 +243,15 @@ def _training(channels: Mapping[str, str], folder: str, settings: AwsSettings) -
         "RoleArn": settings.role,
         "OutputDataConfig": {
             "S3OutputPath": f"{folder.rstrip('/')}/output",
-            **({"KmsKeyId": settings.kms_key} if settings.kms_key else {}),
+            **output_key(settings),
         },
-        "ResourceConfig": {
-            "InstanceType": settings.training_instance,
-            "InstanceCount": 1,
-            "VolumeSizeInGB": settings.volume_gb,
-            **(
-                {"VolumeKmsKeyId": settings.kms_key}
-                if settings.kms_key and not has_local_disk(settings.training_instance)
-                else {}
-            ),
-        },
+        "ResourceConfig": cluster(settings, settings.training_instance),
         "StoppingCondition": {"MaxRuntimeInSeconds": settings.job_seconds},
         "RetryStrategy": {"MaximumRetryAttempts": settings.job_attempts},
+        **vpc(settings),
     }
     if channels:
         common["InputDataConfig"] = [_channel(name, uri) for name, uri in channels.items()]
-    if settings.subnets:
-        common["VpcConfig"] = {"Subnets": list(settings.subnets), "SecurityGroupIds": list(settings.security_groups)}
     if settings.spot:
         # Waiting for an instance counts; as long again is room for interruptions.
         common["StoppingCondition"]["MaxWaitTimeInSeconds"] = 2 * settings.job_seconds

@@ -182,6 +182,13 @@ def test_an_update_that_rolls_back_is_an_error_and_the_old_one_serves(endpoints,
     assert endpoints.deploy(request("two"), log).changed
 
 
+def test_a_servers_log_is_told_without_its_secrets(endpoints, monkeypatch):
+    monkeypatch.setattr("chronos_assets.platforms.aws.endpoints.last_lines", lambda *_: ["token=abc123", "bye"])
+    with pytest.raises(EndpointError, match=r"Last lines of its log:\ntoken\*\*\*\nbye") as failed:
+        endpoints.deploy(request("one", fails="start"), log)
+    assert "abc123" not in str(failed.value)
+
+
 def details(endpoints):
     return endpoints.describe(NAME).details
 

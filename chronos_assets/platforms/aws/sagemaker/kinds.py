@@ -175,17 +175,31 @@ def facts_of(kind: Kind, description: Mapping[str, Any]) -> dict[str, Any]:
 
 def console_url(kind: Kind, region: str, name: str) -> str:
     """Page of a job in SageMaker's console."""
-    return f"{_console(region)}/sagemaker/home?region={region}#/{kind.page}/{name}"
+    return console_page(region, kind.page, name)
 
 
 def log_url(kind: Kind, region: str, name: str) -> str:
-    """Page of a job's log streams in CloudWatch's console, which escapes what it has in its fragment twice."""
-    group = kind.group.replace("/", "$252F")
-    streams = kind.streams(name).replace("/", "$252F")
-    return (
-        f"{_console(region)}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{group}"
-        f"$3FlogStreamNameFilter$3D{streams}"
-    )
+    """Page of a job's log streams in CloudWatch's console."""
+    return log_page(region, kind.group, kind.streams(name))
+
+
+def console_page(region: str, page: str, name: str) -> str:
+    """Page of anything in SageMaker's console."""
+    return f"{_console(region)}/sagemaker/home?region={region}#/{page}/{name}"
+
+
+def log_page(region: str, group: str, streams: str = "") -> str:
+    """Page of a log group in CloudWatch's console, which escapes what it has in its fragment twice.
+
+    Args:
+        streams: what the names of the streams begin with that are shown.
+    """
+    link = f"{_console(region)}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{_escaped(group)}"
+    return f"{link}$3FlogStreamNameFilter$3D{_escaped(streams)}" if streams else link
+
+
+def _escaped(name: str) -> str:
+    return name.replace("/", "$252F")
 
 
 def _console(region: str) -> str:
