@@ -23,7 +23,7 @@ RUN mkdir chronos_assets \
 
 FROM ${PYTHON} AS wheel
 WORKDIR /build
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY chronos_assets chronos_assets
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
