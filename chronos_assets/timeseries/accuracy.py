@@ -6,7 +6,8 @@ What counts, and why:
 
 - Only observed actuals. A value that filling made up is no actual: its point is left out, and counted as excluded.
 - The season error that MASE divides by is measured on observed values, too, up to the forecast's `context_end`.
-- The seasonal naive forecast sees what the model saw: the data up to `context_end`, filled as the parameters say.
+- The seasonal naive forecast sees what the model saw: the data up to `context_end`, filled as the parameters say. Its
+  season is the one that did best on windows before that (`baselines.choose_baseline`); MASE's is GluonTS's.
 - Both are measured on the same points.
 
 The dataset is read shard by shard and the forecast piece by piece, so memory depends on neither; only the sums of each
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.params import ForecastParams
-from chronos_assets.timeseries.baselines import seasonal_naive, spread_to_quantiles
+from chronos_assets.timeseries.baselines import (
+    MAX_TRIED_SERIES,
+    Baseline,
+    Past,
+    choose_baseline,
+    seasonal_naive,
+    spread_to_quantiles,
+)
 from chronos_assets.timeseries.columns import quantile_columns, quantile_level
 from chronos_assets.timeseries.filling import fill
 from chronos_assets.timeseries.frequencies import Grid
@@ -79,7 +87,7 @@ class AccuracyReport:
 
     context_end: last timestamp that the forecast saw; horizon: its periods. series: keys, (item_id, *dimensions), in
     order; forecast, seasonal_naive: their error sums, shape (series,). missing_series: forecast but no longer in the
-    dataset.
+    dataset. baseline: which seasonal naive forecast it is compared with.
     """
 
     dimensions: tuple[str, ...]
@@ -89,6 +97,7 @@ class AccuracyReport:
     forecast: ErrorSums
     seasonal_naive: ErrorSums
     missing_series: int
+    baseline: Baseline
 
     @property
     def points(self) -> int:
@@ -144,9 +153,12 @@ def evaluate_partition(
     ):
         window = _Window.of(connection, forecast, params, context_end)
         _check_observed(dataset, window)
+        baseline = window.choose_baseline(dataset, params)
         chunks = [window.measure(connection, [])]
         for shard in list_shards(dataset):
-            answers = (window.answer(series, params) for series in iter_series(shard, params.dimensions))
+            answers = (
+                window.answer(series, params, baseline.season) for series in iter_series(shard, params.dimensions)
+            )
             while chunk := list(islice(answers, window.chunk_length)):
                 chunks.append(window.measure(connection, chunk))
         forecast_series = window.count_series(connection)
@@ -161,6 +173,7 @@ def evaluate_partition(
         forecast=ErrorSums.concatenate(chunk.forecast for chunk in chunks).take(order),
         seasonal_naive=ErrorSums.concatenate(chunk.seasonal_naive for chunk in chunks).take(order),
         missing_series=forecast_series - len(keys),
+        baseline=baseline,
     )
 
 
@@ -269,28 +282,47 @@ class _Window:
         """Series to be measured at once."""
         return max(1, min(_SERIES_AT_ONCE, _CELLS_AT_ONCE // (self.steps * (len(self.quantiles) + 3))))
 
-    def answer(self, series: Series, params: ForecastParams) -> _Answer:
-        """Actuals and baseline of one series. Raises AccuracyError when it isn't on the grid without a gap."""
+    def choose_baseline(self, dataset: Path, params: ForecastParams) -> Baseline:
+        """The seasonal naive forecast to compare with, by windows before the horizon.
+
+        Raises AccuracyError when a series isn't on the grid without a gap.
+        """
+        pasts = (self._past(series, params) for series in _some_series(dataset, params.dimensions))
+        return choose_baseline(pasts, params.frequency, self.steps)
+
+    def _begin(self, series: Series, params: ForecastParams) -> int:
+        """Number of a series' first period. Raises AccuracyError when it isn't on the grid without a gap."""
         begin, end = self.grid.ordinal(series.timestamps[[0, -1]])
         if end - begin != len(series.timestamps) - 1:
             raise AccuracyError(
                 f"series {series.key} of the dataset is not on a regular grid of {params.frequency}; "
                 "materialize target_time_series again"
             )
+        return int(begin)
+
+    def _past(self, series: Series, params: ForecastParams) -> Past:
+        """The values of a series before the horizon; gaps are filled as the model saw them."""
+        cut = int(np.clip(self.first - self._begin(series, params), 0, len(series.target)))
+        observed = ~series.filled[:cut] & np.isfinite(series.target[:cut])
+        values = np.where(observed, series.target[:cut], np.nan)
+        return Past(fill(values, observed, params.filling) if cut else values, values)
+
+    def answer(self, series: Series, params: ForecastParams, baseline_season: int) -> _Answer:
+        """Actuals and baseline of one series. Raises AccuracyError when it isn't on the grid without a gap."""
+        begin = self._begin(series, params)
         observed = ~series.filled & np.isfinite(series.target)
         values = np.where(observed, series.target, np.nan)
-        cut = int(np.clip(self.first - begin, 0, len(values)))
+        past = self._past(series, params)
+        cut = len(past.observed)
         offset = int(max(0, begin - self.first))  # a series may begin within the horizon, or after it
         actual = np.full(self.steps, np.nan)
         known = values[cut : cut + max(0, self.steps - offset)]
         actual[offset : offset + len(known)] = known
-        history = fill(values[:cut], observed[:cut], params.filling) if cut else values[:0]
-        season = params.frequency.seasonality
         return _Answer(
             key=series.key,
             actual=actual,
-            naive=seasonal_naive(history, season, self.steps),
-            season_error=season_error(values[:cut], season),
+            naive=seasonal_naive(past.history, baseline_season, self.steps),
+            season_error=season_error(past.observed, params.frequency.seasonality),
         )
 
     def measure(self, connection: DuckDBPyConnection, answers: list[_Answer]) -> _Chunk:
@@ -362,6 +394,21 @@ class _Window:
         for position, name in enumerate(types):
             answer[found["place"], steps, position] = np.ma.filled(found[name], np.nan)
         return answer
+
+
+def _some_series(dataset: Path, dimensions: tuple[str, ...]) -> Iterator[Series]:
+    """At most `MAX_TRIED_SERIES` series, evenly spread over as few shards as hold so many.
+
+    A shard holds those with a share of the hashes of the keys, which is as good as a random one.
+    """
+    shards, found = [], 0
+    for shard in read_manifest(dataset).shards:
+        shards.append(dataset / shard.name)
+        found += shard.series
+        if found >= MAX_TRIED_SERIES:
+            break
+    step = max(1, found // MAX_TRIED_SERIES)
+    return islice(chain.from_iterable(iter_series(shard, dimensions) for shard in shards), 0, None, step)
 
 
 def _check_observed(dataset: Path, window: _Window) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.params import quantile_name
-from chronos_assets.timeseries.gate import SEASONAL_NAIVE, Evaluation, Scores
+from chronos_assets.timeseries.gate import SEASONAL_NAIVE, TITLES, Evaluation, Scores
 from chronos_assets.timeseries.metrics import ErrorSums, central_bands
 
 METRICS_FILE, LOSSES_FILE = "metrics.json", "losses.parquet"
@@ -119,6 +119,7 @@ def read_evaluation(folder: Path) -> Evaluation:
             },
             scale=scale[0],
             left_out=dict(document["left_out"]),
+            baseline=_baseline_name(models),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowException) as error:
         said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
@@ -165,6 +166,11 @@ def _write_losses(path: Path, measured: Measured) -> None:
                 *(pa.array(np.ascontiguousarray(covered)) for covered in errors.covered.T),
             ]
             writer.write_table(pa.table(columns, schema=schema))
+
+
+def _baseline_name(models: Mapping[str, Any]) -> str:
+    """What the seasonal naive forecast is called; one that was measured by an older version has no name."""
+    return str(models.get(SEASONAL_NAIVE, {}).get("baseline", {}).get("name", TITLES[SEASONAL_NAIVE]))
 
 
 def _undefined(value: Any) -> bool:

@@ -59,12 +59,18 @@ class Evaluation:
     """Errors of several models on the same points.
 
     scores: by model, `CANDIDATE` and any of the others. scale (series, windows): sums of |actual| over the points of a
-    window, NaN where it has none. left_out: models that should have been compared, and why they were not.
+    window, NaN where it has none. left_out: models that should have been compared, and why they were not. baseline: what
+    people call the seasonal naive forecast that was compared, with its season.
     """
 
     scores: Mapping[str, Scores]
     scale: Floats
     left_out: Mapping[str, str] = field(default_factory=dict)
+    baseline: str = TITLES[SEASONAL_NAIVE]
+
+    def title(self, model: str) -> str:
+        """What people call a model."""
+        return self.baseline if model == SEASONAL_NAIVE else TITLES[model]
 
     @property
     def windows(self) -> int:
@@ -89,12 +95,14 @@ class Difference:
 class GateRow:
     """One model in the table of the gate.
 
-    wql, mase, coverage: None where undefined; `coverage` is that of the band named `GateDecision.band`. relative: its
-    wQL divided by the candidate's. difference, low, high: the candidate's wQL minus this model's, and the interval;
-    None for the candidate. verdict: of the candidate against this model; for the candidate its status.
+    model: one of `TITLES`; title: what people call it, seasonal naive with its season. wql, mase, coverage: None where
+    undefined; `coverage` is that of the band named `GateDecision.band`. relative: its wQL divided by the candidate's.
+    difference, low, high: the candidate's wQL minus this model's, and the interval; None for the candidate. verdict: of
+    the candidate against this model; for the candidate its status.
     """
 
     model: str
+    title: str
     wql: float | None
     relative: float | None
     mase: float | None
@@ -218,7 +226,7 @@ def decide(
     undefined = any(difference.value is None for difference in differences.values())
     status: Literal["Approved", "Rejected"] = "Rejected" if failing or worse else "Approved"
     reason = _reason(evaluation, differences, failing, worse, confidence)
-    reason += "".join(f"; {TITLES[name]} not compared: {why}" for name, why in evaluation.left_out.items())
+    reason += "".join(f"; {evaluation.title(name)} not compared: {why}" for name, why in evaluation.left_out.items())
     band = next((name for name in candidate.measures if name == "coverage_80"), None) or next(
         (name for name in candidate.measures if name.startswith("coverage_")), None
     )
@@ -257,7 +265,7 @@ def _reason(
     candidate = evaluation.scores[CANDIDATE]
     over = f"over {evaluation.windows} windows of {int(np.isfinite(evaluation.scale).any(axis=1).sum())} series"
     if failing:
-        counts = ", ".join(f"{TITLES[name]}: {evaluation.scores[name].failed}" for name in failing)
+        counts = ", ".join(f"{evaluation.title(name)}: {evaluation.scores[name].failed}" for name in failing)
         return f"windows that the candidate could not forecast: {candidate.failed} ({counts})"
     if any(difference.value is None for difference in differences.values()):
         return f"wQL is undefined {over}: no actual differs from zero"
@@ -280,7 +288,7 @@ def _against(name: str, evaluation: Evaluation, difference: Difference, confiden
         interval = (
             f"{100 * confidence:g} % interval of the difference {_number(difference.low)} to {_number(difference.high)}"
         )
-    return f"{TITLES[name]} {_number(reference)} ({share}, {interval})"
+    return f"{evaluation.title(name)} {_number(reference)} ({share}, {interval})"
 
 
 def _row(name: str, evaluation: Evaluation, band: str | None, difference: Difference | None, status: str) -> GateRow:
@@ -288,6 +296,7 @@ def _row(name: str, evaluation: Evaluation, band: str | None, difference: Differ
     wql, own = measures.get("wql"), evaluation.scores[CANDIDATE].measures.get("wql")
     return GateRow(
         model=name,
+        title=evaluation.title(name),
         wql=wql,
         relative=wql / own if wql is not None and own else None,
         mase=measures.get("mase"),

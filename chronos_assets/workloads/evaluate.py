@@ -11,7 +11,8 @@ quantiles           [0.1, 0.5, 0.9]: levels of wQL; "coverage" is that of the ba
 frequency           "H", "15min", ...
 alignment, filling, dimensions, context_length, batch_size, seed    as the forecast workload has them
 validation_windows, test_windows    as the train workload has them: 2 and 2
-season              periods in a season, for MASE and seasonal naive; by default GluonTS's for the frequency
+season              periods in a season, for MASE; by default GluonTS's for the frequency
+baseline_season     periods in a season of seasonal naive; by default the one that did best before the test windows
 max_series          at most so many series, chosen at random by `seed`: by default 5000, and 500 where a model samples
 ```
 
@@ -54,7 +55,14 @@ from chronos_assets.models.checkpoints import (
 )
 from chronos_assets.params import Filling
 from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow, read_data_version
-from chronos_assets.timeseries.baselines import seasonal_naive, spread_to_quantiles
+from chronos_assets.timeseries.baselines import (
+    MAX_TRIED_SERIES,
+    Baseline,
+    Past,
+    choose_baseline,
+    seasonal_naive,
+    spread_to_quantiles,
+)
 from chronos_assets.timeseries.evaluation import Measured, write_evaluation
 from chronos_assets.timeseries.filling import context_as_of
 from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
@@ -95,6 +103,7 @@ class Request:
     quantiles: tuple[float, ...]
     grid: Grid | None
     season: int
+    baseline_season: int | None
     filling: Filling
     dimensions: tuple[str, ...]
     context_length: int | None
@@ -114,7 +123,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
     required = {"models", "horizon", "quantiles"}
     optional = {
         "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
-        "validation_windows", "test_windows", "season", "max_series",
+        "validation_windows", "test_windows", "season", "baseline_season", "max_series",
     }  # fmt: skip
     check_names("evaluation", document, required, optional)
     try:
@@ -133,6 +142,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
             quantiles=quantiles,
             grid=grid,
             season=option("season", document) or (grid.frequency.seasonality if grid else 1),
+            baseline_season=option("baseline_season", document),
             filling=Filling(**(document.get("filling") or {})),
             dimensions=tuple(document.get("dimensions") or ()),
             context_length=option("context_length", document),
@@ -184,6 +194,9 @@ class Data(Protocol):
     def tasks(self, chosen: set[Key]) -> Iterator[Task]:
         """The windows of the chosen series, in the order of the files."""
 
+    def pasts(self, chosen: set[Key]) -> Iterator[Past]:
+        """What was known of the chosen series before their first window."""
+
     def to_document(self) -> dict[str, Any]:
         """What the windows are, JSON values."""
 
@@ -231,6 +244,15 @@ class DatasetWindows:
                     season_error=season_error(observed[:cut], self._request.season),
                 )
 
+    def pasts(self, chosen: set[Key]) -> Iterator[Past]:
+        """See `Data.pasts`."""
+        for series in self._series():
+            first = next(self._windows(series), None) if series.key in chosen else None
+            if first is not None:
+                cut = first[1]
+                observed = np.where(series.filled | ~np.isfinite(series.target), np.nan, series.target)[:cut]
+                yield Past(context_as_of(series, cut, cut, self._request.filling), observed)
+
     def to_document(self) -> dict[str, Any]:
         """See `Data.to_document`."""
         return {
@@ -273,6 +295,10 @@ class SyntheticWindows:
     def tasks(self, chosen: set[Key]) -> Iterator[Task]:
         """See `Data.tasks`."""
         return (task for task in self._all() if task.key in chosen)
+
+    def pasts(self, chosen: set[Key]) -> Iterator[Past]:
+        """See `Data.pasts`."""
+        return (Past(task.history, task.history) for task in self.tasks(chosen))
 
     def to_document(self) -> dict[str, Any]:
         """See `Data.to_document`."""
@@ -332,8 +358,20 @@ class _Run:
             for name in names:
                 passes[name] = made
                 details[name] = {"model": self.models[name].to_document(), **method}
-        passes[SEASONAL_NAIVE] = self._measure(chosen, total, TITLES[SEASONAL_NAIVE], self._naive)
+        baseline = self._baseline(chosen)
+        naive = partial(self._naive, baseline.season)
+        passes[SEASONAL_NAIVE] = self._measure(chosen, total, baseline.name, naive)
+        details[SEASONAL_NAIVE] = {"baseline": baseline.to_document()}
         self._finish(output, passes, details, len(chosen), available)
+
+    def _baseline(self, chosen: set[Key]) -> Baseline:
+        """The seasonal naive forecast that is hardest to beat, by what was known before the test windows."""
+        request = self.request
+        frequency = request.grid.frequency if request.grid else None
+        if request.baseline_season or frequency is None:
+            return Baseline.of(request.baseline_season or request.season, frequency)
+        some = set(sorted(chosen, key=lambda key: seeded_digest(request.seed, "series", *key))[:MAX_TRIED_SERIES])
+        return choose_baseline(self.data.pasts(some), frequency, request.horizon)
 
     @cached_property
     def max_series(self) -> int:
@@ -434,8 +472,8 @@ class _Run:
         )
         return Predicted(made.quantiles, made.mean, {skip.index: skip.reason for skip in made.skipped})
 
-    def _naive(self, tasks: Sequence[Task]) -> Predicted:
-        points = np.array([seasonal_naive(task.history, self.request.season, self.request.horizon) for task in tasks])
+    def _naive(self, season: int, tasks: Sequence[Task]) -> Predicted:
+        points = np.array([seasonal_naive(task.history, season, self.request.horizon) for task in tasks])
         return Predicted(spread_to_quantiles(points, len(self.request.quantiles)), points)
 
     def _finish(

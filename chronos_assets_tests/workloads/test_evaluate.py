@@ -186,7 +186,7 @@ def test_models_of_equal_weights_share_a_pass_and_are_equal(tmp_path):
     assert told == [
         "windows forecast by candidate and zero-shot base",
         "windows forecast by approved version",
-        "windows forecast by seasonal naive",
+        "windows forecast by seasonal naive, 24 h",
     ]
     assert document["models"]["candidate"]["metrics"] == document["models"]["base"]["metrics"]
     assert document["models"]["candidate"]["model"]["reference"] == str(copy)
@@ -320,7 +320,7 @@ def test_parameters_that_change_the_forecasts_do_so(tmp_path):
     assert short["models"]["base"]["context_length"] == 20
     one, *_ = run(tmp_path / "one", {"dataset": dataset}, test_windows=1)
     assert one["windows"] == 5
-    weekly, *_ = run(tmp_path / "weekly", {"dataset": dataset}, season=7)
+    weekly, *_ = run(tmp_path / "weekly", {"dataset": dataset}, baseline_season=7)
     naive = [document["models"]["seasonal_naive"]["metrics"]["wql"] for document in (first, weekly)]
     assert naive[0] != naive[1]
 
@@ -450,3 +450,17 @@ def test_a_candidate_that_forecasts_nothing_is_rejected(tmp_path):
     evaluation = read_evaluation(output)
     assert evaluation.windows == 0
     assert decide(evaluation).status == "Rejected"
+
+
+def test_a_weekly_pattern_is_met_by_a_weekly_naive_forecast_whose_name_the_gate_says(tmp_path):
+    week = np.random.default_rng(4).permutation(168) * 1.0
+    series = {(f"item-{number}",): ("2024-01-01", np.tile(week, 5) + number) for number in range(3)}
+    dataset = write_dataset(tmp_path / "data", series)
+    document, output, _ = run(tmp_path / "job", {"dataset": dataset})
+    naive = document["models"]["seasonal_naive"]
+    assert (document["season"], naive["baseline"]["season"], naive["metrics"]["wql"]) == (24, 168, 0.0)
+    decision = decide(read_evaluation(output))
+    assert decision.status == "Rejected"
+    assert "is above" in decision.reason
+    assert "seasonal naive, 168 h" in decision.reason
+    assert [row.title for row in decision.rows] == ["candidate", "zero-shot base", "seasonal naive, 168 h"]
