@@ -19,11 +19,11 @@ from pathlib import Path
 import dagster as dg
 
 from chronos_assets.definitions import group_definitions
-from chronos_assets.defs.group import Group
 from chronos_assets.defs.outcomes import RANGE_TAGS
-from chronos_assets.defs.windows import window_for_key
+from chronos_assets.pipeline.group import Group
+from chronos_assets.planning.windows import window_for_key
 from chronos_assets.settings import Settings
-from chronos_assets.timeseries.sample import write_sample
+from chronos_assets.timeseries.dataset.sample import write_sample
 
 LAST_DAY = "2025-06-30"
 

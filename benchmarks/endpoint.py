@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chronos_assets.platforms.base import EndpointRequest
+from chronos_assets.platforms.endpoints import EndpointRequest
 from chronos_assets.platforms.local.endpoints import LocalEndpoints
 from chronos_assets.platforms.local.store import open_store
 

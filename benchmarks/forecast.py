@@ -44,7 +44,7 @@ def make_dataset(series: int, hours: int) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from chronos_assets.timeseries.shards import MANIFEST, Manifest, Shard, shard_name
+    from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, shard_name
 
     target = FOLDER / f"forecast-{series}x{hours}"
     if (target / MANIFEST).exists():
@@ -129,7 +129,7 @@ def run_library(dataset: Path, arguments: argparse.Namespace) -> None:
     import torch
 
     from chronos_assets.models.loading import load_model
-    from chronos_assets.timeseries.shards import iter_series, list_shards
+    from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
 
     pipeline = load_model(arguments.model, device="cpu").pipeline
     length = arguments.context or pipeline.model_context_length

@@ -82,9 +82,9 @@ def measure(what: str, path: Path, arguments: argparse.Namespace) -> Measurement
 
 def run_import(path: Path, arguments: argparse.Namespace) -> dict[str, object]:
     """Import the file; seconds of each stage, and what came out."""
-    from chronos_assets.params import parse_params
-    from chronos_assets.timeseries.importing import TrainFile, import_target_time_series
-    from chronos_assets.timeseries.sample import sample_params
+    from chronos_assets.params.reader import parse_params
+    from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
+    from chronos_assets.timeseries.dataset.sample import sample_params
 
     stages: dict[str, float] = {}
     start = time.perf_counter()

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from chronos_assets.platforms.base import EndpointRequest
+from chronos_assets.platforms.endpoints import EndpointRequest
 from chronos_assets.platforms.local.endpoints import LocalEndpoints
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets_tests.models.tiny import save_bolt, save_chronos2

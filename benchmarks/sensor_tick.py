@@ -32,11 +32,11 @@ from typing import Any
 import obstore
 from obstore.store import S3Store
 
-from chronos_assets.defs.listing import listing_digest
-from chronos_assets.defs.plan import Imported, TrainPlan, plan_train_files
-from chronos_assets.defs.train_queue import plan_with_queue
-from chronos_assets.platforms.base import TrainNews
+from chronos_assets.planning.imports import Imported, TrainPlan, plan_train_files
+from chronos_assets.planning.listing import listing_digest
+from chronos_assets.planning.queue import plan_with_queue
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.train_queue import TrainNews
 
 SIZES = (10_000, 100_000)
 NEW_KEY = "train/2026/zzz-new.csv"

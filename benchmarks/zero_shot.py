@@ -16,13 +16,13 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from chronos_assets.benchmark.data import BenchmarkData, open_data
+from chronos_assets.benchmark.models import chronos_contender, local_contenders, with_unique_names
+from chronos_assets.benchmark.report import write_report
+from chronos_assets.benchmark.scores import Contender, Result, markdown_tables, read_published
+from chronos_assets.benchmark.tasks import BenchmarkError
+from chronos_assets.container.contract import WorkloadError
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
-from chronos_assets.timeseries.benchmark import BenchmarkError
-from chronos_assets.timeseries.benchmark_data import BenchmarkData, open_data
-from chronos_assets.timeseries.benchmark_models import chronos_contender, local_contenders, with_unique_names
-from chronos_assets.timeseries.benchmark_report import write_report
-from chronos_assets.timeseries.benchmark_scores import Contender, Result, markdown_tables, read_published
-from chronos_assets.workloads.contract import WorkloadError
 from chronos_assets.workloads.zero_shot import describe, measure
 
 BESIDE = ("chronos-bolt-tiny", "chronos-t5-tiny")

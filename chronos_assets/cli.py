@@ -20,14 +20,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.base import StoreError
-from chronos_assets.platforms.notice import one_line
+from chronos_assets.platforms.notices import one_line
+from chronos_assets.platforms.store import StoreError
 from chronos_assets.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from chronos_assets.defs.group import Group
-    from chronos_assets.defs.local_run import MainJobResult
-    from chronos_assets.platforms.base import PackageVersion, Store
+    from chronos_assets.defs.main_job import MainJobResult
+    from chronos_assets.pipeline.group import Group
+    from chronos_assets.platforms.registry import PackageVersion
+    from chronos_assets.platforms.store import Store
 
 STORES = Path("stores")
 CONFIG = Path("dagster.yaml")
@@ -154,7 +155,7 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def _group(settings: Settings) -> Group:
-    from chronos_assets.defs.group import Group
+    from chronos_assets.pipeline.group import Group
 
     return Group(settings)
 
@@ -163,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
     import dagster as dg
 
     from chronos_assets.definitions import group_definitions
-    from chronos_assets.defs.local_run import MainJobError, end_dead_runs, open_instance, run_main_job
+    from chronos_assets.defs.main_job import MainJobError, end_dead_runs, open_instance, run_main_job
 
     # Dagster says of parts of its own Pipes that they are in preview; that is nothing a user can act on.
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
@@ -175,7 +176,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.data is not None:
         copy_data(options.data, group)
     elif not any(group.store.list("train")):
-        from chronos_assets.timeseries.sample import write_sample
+        from chronos_assets.timeseries.dataset.sample import write_sample
 
         print(f"{group.store.url} has no train files: writing the sample (10 electricity clients, hourly, one year)")
         with tempfile.TemporaryDirectory() as folder:
@@ -258,16 +259,18 @@ def _same_file(source: Path, target: Path) -> bool:
 
 
 def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> None:
-    from chronos_assets.defs import steps
+    from chronos_assets.pipeline import staging
+    from chronos_assets.pipeline.forecasts import forecast_manifest
+    from chronos_assets.store_layout import FORECAST_KEY
 
-    manifest = steps.forecast_manifest(group, result.window.key)
+    manifest = forecast_manifest(group, result.window.key)
     if not manifest["series"]:
         raise UsageError(_nothing_forecast(group, manifest, result.window.key))
     flag = f" DATA={shlex.quote(str(data))}" if data is not None else ""
     option = f" --data {shlex.quote(str(data))}" if data is not None else ""
     rows = [
-        ("forecast", steps.place(group, f"{steps.FORECAST_KEY}/forecast.csv")),
-        ("", steps.place(group, f"{steps.FORECAST_KEY}/forecast.parquet")),
+        ("forecast", staging.place(group, f"{FORECAST_KEY}/forecast.csv")),
+        ("", staging.place(group, f"{FORECAST_KEY}/forecast.parquet")),
         ("SQL tables", group.tables.place(group.store)),
         ("as of", f"{manifest['context_end']} (partition {result.window.key})"),
         ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
@@ -282,7 +285,7 @@ def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> No
         ("what next", f"make ui{flag}, then open http://127.0.0.1:3000"),
         (
             "",
-            f"chronos-assets query{option} {_first_item(group.store.snapshot(steps.FORECAST_KEY) / 'forecast.parquet')}",
+            f"chronos-assets query{option} {_first_item(group.store.snapshot(FORECAST_KEY) / 'forecast.parquet')}",
         ),
     ]
     print("\nForecast published\n")
@@ -292,10 +295,10 @@ def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> No
 
 
 def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
-    from chronos_assets.defs import steps
+    from chronos_assets.pipeline.dataset import require_manifest
 
     reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
-    last = steps.require_manifest(group).last
+    last = require_manifest(group).last
     return (
         f"no series could be forecast as of {key} ({reasons or 'none has begun'}); what was published before stays. "
         f"The train files end at {last}: is that right, and are the values?"
@@ -306,13 +309,14 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     """Mean wQL and MASE over the backtest windows beside seasonal naive, as rows of the summary."""
     import pyarrow.parquet as pq
 
-    from chronos_assets.defs import steps
+    from chronos_assets.pipeline.forecasts import forecast_manifest
+    from chronos_assets.store_layout import accuracy_key
 
     if not result.backtest:
         return [("backtest", "none: no earlier partition has a horizon that is observed")]
     scores: dict[str, list[tuple[float, float]]] = {"wql": [], "mase": []}
     for window in result.backtest:
-        path = group.store.snapshot(steps.accuracy_key(window.key)) / "metrics.parquet"
+        path = group.store.snapshot(accuracy_key(window.key)) / "metrics.parquet"
         for row in pq.read_table(path, filters=[("level", "=", "all")]).to_pylist():
             if row["metric"] in scores and row["value"] is not None and row["seasonal_naive"] is not None:
                 scores[row["metric"]].append((row["value"], row["seasonal_naive"]))
@@ -325,7 +329,7 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
         ours, naive = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
         share = f"   ({ours / naive:.2f} of it)" if naive > 0 else ""
         rows.append((f"  {label}", f"{ours:.4f}   seasonal naive {naive:.4f}{share}"))
-    flattered = sum(steps.forecast_manifest(group, window.key)["trained_on_later_data"] for window in result.backtest)
+    flattered = sum(forecast_manifest(group, window.key)["trained_on_later_data"] for window in result.backtest)
     if flattered:
         rows.append(
             ("", f"{flattered} of these windows were forecast by a model that was trained or chosen on later data")
@@ -335,18 +339,18 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
 
 def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     """The last search, what the gate said, the version in use and the endpoint, as rows of the summary."""
-    from chronos_assets.defs import training, versions
+    from chronos_assets.pipeline import model_in_use, training
 
     if result.training_failure:
         return [("training", f"FAILED: {one_line(result.training_failure)}")]
     name = training.package_group(group)
-    tuned, registered = training.read_tuned(group), versions.registered(group, name)
+    tuned, registered = training.read_tuned(group), model_in_use.registered(group, name)
     if tuned is None or not registered:
         return [("training", result.training)]
     best, newest = tuned["candidates"][tuned["best"]], registered[-1]
     trials = [trial for candidate in tuned["candidates"] for trial in candidate["trials"]]
     chosen = ", ".join(f"{key} {_short(value)}" for key, value in best["chosen"].items())
-    model = versions.model_in_use(group, name)
+    model = model_in_use.model_in_use(group, name)
     rows = [
         ("trials", f"{len(trials)}; best: {chosen or 'as given'}, validation wQL {best['objective']:.4f}"),
         ("gate", _gate(newest)),
@@ -357,7 +361,7 @@ def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
 
 def _gate(version: PackageVersion) -> str:
     """The verdict, and the wQL of everything that was held against each other."""
-    from chronos_assets.timeseries.gate import TITLES
+    from chronos_assets.timeseries.scoring.gate import TITLES
 
     gate = version.document.get("gate")
     if gate is None:  # registered by another program
@@ -376,8 +380,8 @@ def _short(value: Any) -> str:
 
 
 def _endpoint_rows(group: Group) -> list[tuple[str, str]]:
-    from chronos_assets.defs import serving, training
-    from chronos_assets.platforms.base import EndpointError
+    from chronos_assets.pipeline import serving, training
+    from chronos_assets.platforms.endpoints import EndpointError
 
     setup = training.read_setup(group)
     try:
@@ -408,7 +412,7 @@ def _first_item(path: Path) -> str:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    from chronos_assets.defs.local_run import end_dead_runs, open_instance
+    from chronos_assets.defs.main_job import end_dead_runs, open_instance
     from chronos_assets.platforms.local.store import store_folder
 
     settings = settings_for(options.data)
@@ -430,7 +434,7 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _query(options: argparse.Namespace) -> int:
-    from chronos_assets.timeseries.query import QueryError, render_table
+    from chronos_assets.timeseries.forecast.query import QueryError, render_table
 
     group = _group(settings_for(options.data))
     dimensions = _dimensions(options.dimension)
@@ -448,7 +452,7 @@ def _query(options: argparse.Namespace) -> int:
 def _model(options: argparse.Namespace) -> int:
     import dagster as dg
 
-    from chronos_assets.defs import serving
+    from chronos_assets.pipeline import serving
 
     if options.version is not None and options.action not in ("approve", "reject"):
         raise UsageError(f"model {options.action} takes no version: see `chronos-assets model list`")
@@ -465,14 +469,14 @@ def _model(options: argparse.Namespace) -> int:
 
 
 def _print_versions(group: Group) -> None:
-    from chronos_assets.defs import training, versions
+    from chronos_assets.pipeline import model_in_use, training
 
     name = training.package_group(group)
-    registered = versions.registered(group, name)
+    registered = model_in_use.registered(group, name)
     if not registered:
         print(f"no version of {name} is registered yet: `make run` trains one")
         return
-    in_use = versions.version_in_use(group, name)
+    in_use = model_in_use.version_in_use(group, name)
     for item in registered:
         mark = "*" if in_use is not None and item.version == in_use.version else " "
         wql = item.document["metrics"].get("wql")
@@ -484,8 +488,8 @@ def _print_versions(group: Group) -> None:
 def _endpoint(options: argparse.Namespace) -> int:
     import dagster as dg
 
-    from chronos_assets.defs import serving
-    from chronos_assets.platforms.base import EndpointError
+    from chronos_assets.pipeline import serving
+    from chronos_assets.platforms.endpoints import EndpointError
 
     group = _group(settings_for(options.data))
     try:
@@ -532,7 +536,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _sagemaker_pipeline(options: argparse.Namespace) -> int:
     import dagster as dg
 
-    from chronos_assets.defs.pipeline import training_pipeline
+    from chronos_assets.pipeline.sagemaker_pipeline import training_pipeline
     from chronos_assets.platforms.aws.pipeline_definition import PipelineError
 
     settings = settings_for(None)
@@ -564,7 +568,7 @@ def _dimensions(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _sample_july(options: argparse.Namespace) -> int:
-    from chronos_assets.timeseries.sample import write_july
+    from chronos_assets.timeseries.dataset.sample import write_july
 
     if not options.path.parent.is_dir():
         raise UsageError(f"{options.path.parent} is not a folder: give a path in the store's train/")
@@ -574,7 +578,8 @@ def _sample_july(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from chronos_assets.params import ParamsError, load_params
+    from chronos_assets.params.forecast import ParamsError
+    from chronos_assets.params.reader import load_params
 
     try:
         params = load_params(options.path.read_bytes(), source=str(options.path))

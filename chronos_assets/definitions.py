@@ -18,9 +18,9 @@ from chronos_assets.defs.assets.forecasts import forecast_assets
 from chronos_assets.defs.assets.training import training_assets
 from chronos_assets.defs.checks import checks
 from chronos_assets.defs.console import console_logger
-from chronos_assets.defs.group import Group
 from chronos_assets.defs.jobs import jobs
 from chronos_assets.defs.sensors import sensors
+from chronos_assets.pipeline.group import Group
 from chronos_assets.settings import Settings
 
 

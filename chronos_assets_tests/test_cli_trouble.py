@@ -212,7 +212,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(
 
 def test_two_processes_may_open_a_new_instance_at_once(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from chronos_assets.defs.local_run import open_instance\n"
+        "import sys; from pathlib import Path; from chronos_assets.defs.main_job import open_instance\n"
         "with open_instance(Path(sys.argv[1])) as instance: instance.all_asset_keys()"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "home")]

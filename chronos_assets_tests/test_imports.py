@@ -21,49 +21,58 @@ NETWORKS = {"torch", "chronos", "transformers", "safetensors", "gluonts", "peft"
 
 # Part -> the other parts of the package that it may import. The most exact name of a module counts.
 OURS = {
-    "json_document": set(),
     "settings": set(),
-    "training_params": {"json_document"},
-    "params": {"params_reader", "json_document", "timeseries", "training_params"},
-    "params_reader": {"params", "json_document", "timeseries", "training_params"},
-    "timeseries": {"params"},
+    "store_layout": set(),
+    "calendar": set(),
     "kernelsynth": set(),
+    "params": {"calendar"},
+    "timeseries": {"calendar", "params"},
     "models": {"kernelsynth", "timeseries"},
-    "workloads": {"timeseries", "kernelsynth", "models", "params"},
     # The contract is all that a launcher knows of a workload: variables and folders.
-    "platforms": {"params", "training_params", "timeseries", "workloads.contract", "settings"},
+    "container": {"params"},
+    "benchmark": {"container", "models", "timeseries"},
+    "serving": {"calendar", "container", "models"},
+    "workloads": {"benchmark", "calendar", "container", "kernelsynth", "models", "params", "serving", "timeseries"},
+    "planning": {"params.training", "platforms.store", "platforms.train_queue", "platforms.registry", "settings"},
+    "platforms": {"container", "params", "settings", "timeseries"},
     # A description of a model is read from its files, without torch; what `serve` speaks is said by the contract.
-    "defs": {
-        *("platforms", "params", "training_params", "settings", "timeseries"),
-        *("models.checkpoints", "workloads.contract"),
+    "pipeline": {
+        *("benchmark", "calendar", "container", "models.checkpoints", "params", "planning", "platforms", "settings"),
+        *("store_layout", "timeseries", "defs.metadata"),
     },
-    "definitions": {"defs", "settings"},
+    "defs": {"benchmark", "params", "pipeline", "planning", "platforms", "store_layout", "timeseries"},
+    "definitions": {"defs", "pipeline.group", "settings"},
     "cli": {
-        *("definitions", "defs", "settings", "params", "timeseries", "models.checkpoints"),
+        *("definitions", "defs", "params", "pipeline", "settings", "store_layout", "timeseries"),
         # Its errors, and where a store on this machine lies.
-        *("platforms.base", "platforms.notice", "platforms.local.store"),
+        *("platforms.endpoints", "platforms.notices", "platforms.registry", "platforms.store", "platforms.local.store"),
         # What is in the way of a run, and the pipeline of the training line.
         *("platforms.checkup", "platforms.local.doctor", "platforms.aws.doctor", "platforms.aws.clients"),
         "platforms.aws.pipeline_definition",
     },
 }
 THEIRS = {
+    "calendar": CLOUD | DAGSTER | NETWORKS | {"dagster_pipes"},
     "timeseries": CLOUD | DAGSTER | NETWORKS | {"dagster_pipes"},
     "kernelsynth": CLOUD | DAGSTER | NETWORKS | {"dagster_pipes"},
+    "planning": CLOUD | DAGSTER | NETWORKS | {"dagster_pipes"},
+    "store_layout": CLOUD | DAGSTER | NETWORKS | {"dagster_pipes"},
     "models": CLOUD | DAGSTER | {"dagster_pipes"},
+    "benchmark": CLOUD | DAGSTER | {"dagster_pipes"},
+    "container": CLOUD | DAGSTER | NETWORKS,
+    "serving": CLOUD | DAGSTER,
     "workloads": CLOUD | DAGSTER,
     "platforms": NETWORKS,
+    "pipeline": CLOUD | NETWORKS,
     "defs": CLOUD | NETWORKS,
     "definitions": CLOUD | NETWORKS,
     "cli": CLOUD | NETWORKS,
-    "training_params": CLOUD | DAGSTER | NETWORKS,
     "params": CLOUD | DAGSTER | NETWORKS,
-    "params_reader": CLOUD | DAGSTER | NETWORKS,
 }
 
 
 # How a job in a cloud reports to who launched it.
-REPORTING = {PACKAGE / "workloads" / "s3_pipes.py"}
+REPORTING = {PACKAGE / "container" / "s3_pipes.py"}
 
 
 def _imports(path: Path) -> Iterator[tuple[int, str]]:
@@ -149,7 +158,7 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "cli.py",
         "platforms/local/processes.py",
         # A program in a container finds its folders, and sets what its libraries read.
-        "workloads/contract.py",
+        "container/contract.py",
         "workloads/forecast.py",
         "workloads/generate.py",
         "workloads/pretrain.py",

@@ -11,20 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.params import (
-    DOMAINS,
-    HORIZON_LIMIT,
-    Attribute,
-    Filling,
-    ForecastParams,
-    ParamsError,
-    Problem,
-    load_params,
-    parse_params,
-    quantile_name,
-    to_document,
-)
-from chronos_assets.timeseries.frequencies import (
+from chronos_assets.calendar.frequencies import (
     APPLICABLE_ALIGNMENT,
     MAX_MULTIPLE,
     Alignment,
@@ -32,7 +19,19 @@ from chronos_assets.timeseries.frequencies import (
     Grid,
     Unit,
 )
-from chronos_assets.training_params import TrainingParams
+from chronos_assets.params.document import Problem
+from chronos_assets.params.forecast import (
+    DOMAINS,
+    HORIZON_LIMIT,
+    Attribute,
+    Filling,
+    ForecastParams,
+    ParamsError,
+    quantile_name,
+    to_document,
+)
+from chronos_assets.params.reader import load_params, parse_params
+from chronos_assets.params.training import TrainingParams
 from chronos_assets_tests.test_training_params import trainings
 
 PIPELINE = Path("samples/amazon_forecast/testing-data")

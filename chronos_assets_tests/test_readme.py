@@ -12,13 +12,14 @@ import pytest
 
 from chronos_assets import params
 from chronos_assets.cli import _parser
-from chronos_assets.defs.benchmark import BENCHMARK_KEY
-from chronos_assets.defs.local_run import run_main_job
-from chronos_assets.defs.training import MODELS_KEY, SYNTHETIC_KEY
-from chronos_assets.params import ParamsError, parse_params
+from chronos_assets.defs.main_job import run_main_job
+from chronos_assets.params.forecast import ParamsError
+from chronos_assets.params.reader import parse_params
+from chronos_assets.params.training import TrainingParams
+from chronos_assets.pipeline.benchmark import BENCHMARK_KEY
+from chronos_assets.pipeline.training import MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.settings import AwsSettings, Settings
-from chronos_assets.timeseries.sample import sample_params, write_sample
-from chronos_assets.training_params import TrainingParams
+from chronos_assets.timeseries.dataset.sample import sample_params, write_sample
 from chronos_assets.workloads.train import TrainRequest
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows, make_line

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.json_document import Findings
-from chronos_assets.params import parse_params
-from chronos_assets.training_params import (
+from chronos_assets.params.document import Findings
+from chronos_assets.params.reader import parse_params
+from chronos_assets.params.training import (
     HYPERPARAMETERS,
     CategoricalRange,
     ContinuousRange,
@@ -91,7 +91,7 @@ def test_a_fixed_learning_rate_is_not_searched_for() -> None:
 def test_the_hyperparameters_are_those_of_the_training_job_that_are_not_set_otherwise() -> None:
     from dataclasses import fields
 
-    from chronos_assets.defs.training import Setup, training_hyperparameters
+    from chronos_assets.pipeline.training import Setup, training_hyperparameters
     from chronos_assets.workloads.train import TrainRequest, parse_request
     from chronos_assets_tests.defs.line import PARAMS
 

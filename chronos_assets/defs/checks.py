@@ -1,4 +1,4 @@
-"""Asset checks: the questions of `timeseries.quality`, asked of what is published.
+"""Asset checks: the questions of `timeseries` (`dataset`, `forecast`, `scoring`: their `checks`), asked of what is published.
 
 A check of a partitioned asset answers for every partition of the run; in a range its failing rows name the partition,
 because Dagster stores one evaluation for the whole range.
@@ -10,18 +10,19 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs import serving, steps
-from chronos_assets.defs.group import Group
 from chronos_assets.defs.metadata import failing_rows
-from chronos_assets.defs.training import Packaged
-from chronos_assets.timeseries.quality import (
-    CheckOutcome,
-    check_accuracy,
-    check_coverage,
-    check_dataset,
-    check_freshness,
-    check_quantiles,
-)
+from chronos_assets.pipeline import serving
+from chronos_assets.pipeline.accuracy import WindowAccuracy
+from chronos_assets.pipeline.dataset import read_params, require_manifest
+from chronos_assets.pipeline.forecasts import forecast_manifest, published_manifest
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.staging import timestamp
+from chronos_assets.pipeline.training import Packaged
+from chronos_assets.store_layout import DATASET_KEY, history_key
+from chronos_assets.timeseries.checks import CheckOutcome
+from chronos_assets.timeseries.dataset.checks import check_dataset
+from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
+from chronos_assets.timeseries.scoring.checks import check_accuracy
 
 ACCURACY_CHECK = "not_worse_than_seasonal_naive"
 GATE_CHECK = "not_worse_than_what_is_there"
@@ -48,7 +49,7 @@ def accuracy_check(group: Group) -> dg.AssetCheckSpec:
     )
 
 
-def accuracy_result(scored: Sequence[steps.WindowAccuracy]) -> dg.AssetCheckResult:
+def accuracy_result(scored: Sequence[WindowAccuracy]) -> dg.AssetCheckResult:
     """Answer of `accuracy_check` for all partitions of a run."""
     return _result([(window.key, check_accuracy(window.report)) for window in scored], check_name=ACCURACY_CHECK)
 
@@ -100,7 +101,7 @@ def _dataset_check(group: Group) -> dg.AssetChecksDefinition:
         description="Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
     )
     def whole_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return _result([("", check_dataset(group.store.snapshot(steps.DATASET_KEY), steps.read_params(group)))])
+        return _result([("", check_dataset(group.store.snapshot(DATASET_KEY), read_params(group)))])
 
     return whole_and_regular
 
@@ -114,7 +115,7 @@ def _quantiles_check(group: Group) -> dg.AssetChecksDefinition:
     )
     def quantiles_do_not_cross(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         return _for_partitions(
-            context, lambda key: check_quantiles(group.store.snapshot(steps.history_key(key)) / "forecast.parquet")
+            context, lambda key: check_quantiles(group.store.snapshot(history_key(key)) / "forecast.parquet")
         )
 
     return quantiles_do_not_cross
@@ -128,17 +129,17 @@ def _coverage_check(group: Group) -> dg.AssetChecksDefinition:
         description="Every series that had begun by the as-of has all steps; those left out are named with the reason.",
     )
     def every_series_is_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        params = steps.read_params(group)
+        params = read_params(group)
 
         def check(key: str) -> CheckOutcome:
-            folder = group.store.snapshot(steps.history_key(key))
-            manifest = steps.forecast_manifest(group, key)
+            folder = group.store.snapshot(history_key(key))
+            manifest = forecast_manifest(group, key)
             return check_coverage(
                 folder / "forecast.parquet",
                 folder / "skipped.parquet",
-                group.store.snapshot(steps.DATASET_KEY),
+                group.store.snapshot(DATASET_KEY),
                 params,
-                context_end=steps.timestamp(manifest["context_end"]),
+                context_end=timestamp(manifest["context_end"]),
                 horizon=manifest["horizon"],
             )
 
@@ -155,9 +156,9 @@ def _freshness_check(group: Group) -> dg.AssetChecksDefinition:
     )
     def forecast_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         outcome = check_freshness(
-            steps.published_manifest(group),
-            steps.require_manifest(group),
-            steps.read_params(group),
+            published_manifest(group),
+            require_manifest(group),
+            read_params(group),
             now=datetime.now(UTC),
         )
         return _result([("", outcome)])

@@ -5,8 +5,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from chronos_assets.defs import serving, training_metadata
-from chronos_assets.defs.group import Group
+from chronos_assets.defs import training_metadata
+from chronos_assets.pipeline import serving
+from chronos_assets.pipeline.group import Group
 
 # (name, assets, description). The selections only wait on other processes, so their steps run in the run's process: a
 # process per step would import the code location anew, a few seconds each.

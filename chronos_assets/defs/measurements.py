@@ -13,13 +13,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.base import Measurement, MetricsError
-from chronos_assets.timeseries.columns import quantile_level
+from chronos_assets.platforms.metrics import Measurement, MetricsError
+from chronos_assets.timeseries.forecast.columns import quantile_level
 
 if TYPE_CHECKING:
-    from chronos_assets.defs.group import Group
-    from chronos_assets.defs.steps import Forecasts, WindowAccuracy
-    from chronos_assets.platforms.notice import Notice
+    from chronos_assets.pipeline.accuracy import WindowAccuracy
+    from chronos_assets.pipeline.forecasts import Forecasts
+    from chronos_assets.pipeline.group import Group
+    from chronos_assets.platforms.notices import Notice
 
 # Metric of an accuracy report -> name of the measurement; a quantile's own, `wql_p10`, is `WQL_p10`.
 SCORES = {"wql": "WQL", "rmse": "RMSE", "mase": "MASE", "wape": "WAPE"}

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.defs import steps
-from chronos_assets.params import quantile_name
+from chronos_assets.params.forecast import quantile_name
+from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
 
 if TYPE_CHECKING:
-    from chronos_assets.defs.group import Group
-    from chronos_assets.defs.steps import Forecasts, Imported, WindowAccuracy, WindowForecast
-    from chronos_assets.params import ForecastParams
-    from chronos_assets.timeseries.quality import CheckOutcome
+    from chronos_assets.params.forecast import ForecastParams
+    from chronos_assets.pipeline.accuracy import WindowAccuracy
+    from chronos_assets.pipeline.dataset import Imported
+    from chronos_assets.pipeline.forecasts import Forecasts, WindowForecast
+    from chronos_assets.pipeline.group import Group
+    from chronos_assets.timeseries.checks import CheckOutcome
 
 TABLE_ROWS = 20
 TITLE_LENGTH = 40
@@ -37,7 +39,7 @@ def dataset(group: Group, imported: Imported) -> Metadata:
     keys = [dg.TableColumn("item_id", "string", "item"), *_dimension_columns(params.dimensions)]
     return {
         "dagster/row_count": manifest.rows,
-        "dagster/uri": _uri(group, steps.DATASET_KEY),
+        "dagster/uri": _uri(group, DATASET_KEY),
         "dagster/column_schema": dg.TableSchema(
             [
                 *keys,
@@ -104,7 +106,7 @@ def forecast(group: Group, made: Forecasts, window: WindowForecast) -> Metadata:
     return values | {
         "windows_in_run": len(made.windows),
         "seconds_in_run": round(made.seconds, 2),
-        "dagster/uri": _uri(group, steps.history_key(window.key)),
+        "dagster/uri": _uri(group, history_key(window.key)),
         "dagster/column_schema": _forecast_schema(params),
         "model_digest": model["digest"],
         "data_version": manifest["data_version"],
@@ -138,7 +140,7 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
     """Of one partition of `forecast_accuracy`: every metric beside seasonal naive, the main ones as plottable numbers."""
     overall = window.report.overall()
     values: Metadata = {
-        "dagster/uri": _uri(group, steps.accuracy_key(window.key)),
+        "dagster/uri": _uri(group, accuracy_key(window.key)),
         "dagster/partition_row_count": len(overall) * (1 + len(window.report.series)),
         "dagster/column_schema": _metrics_schema(window.report.dimensions),
         "model": window.model,
@@ -250,7 +252,12 @@ def sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:
     """A picture in markdown of each {"item", "history", "median", "low", "high"}; the band may be missing."""
     import numpy as np
 
-    from chronos_assets.timeseries.sparkline import MARKDOWN_LIMIT, Outlook, escape_markdown, sparkline_markdown
+    from chronos_assets.timeseries.forecast.sparkline import (
+        MARKDOWN_LIMIT,
+        Outlook,
+        escape_markdown,
+        sparkline_markdown,
+    )
 
     def floats(values: Sequence[float | None]) -> Any:
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

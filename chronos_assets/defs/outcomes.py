@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs.group import Group
-from chronos_assets.platforms.notice import Notice, Outcome
+from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.notices import Notice, Outcome
 
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 ACCURACY_NAMES = ("wql", "wql_seasonal_naive", "mase", "mase_seasonal_naive")

@@ -1,6 +1,6 @@
 """Pictures of a search for the run's metadata: PNG, small enough for the event log.
 
-Belongs here: what is drawn of trials. Does not belong here: what a trial is, forecasts (`timeseries.sparkline`).
+Belongs here: what is drawn of trials. Does not belong here: what a trial is, forecasts (`timeseries.forecast.sparkline`).
 
 Matplotlib is imported where it draws: loading the definitions must not wait for it. No figure is known to `pyplot`,
 which would keep it.
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from chronos_assets.platforms.base import Trial
-from chronos_assets.timeseries.figures import to_small_png
+from chronos_assets.benchmark.matplotlib_png import to_small_png
+from chronos_assets.platforms.tuning import Trial
 
 _SIZE = (8.0, 3.6)  # inches
 _POINTS = 60  # of a curve; more are not told apart

@@ -1,4 +1,4 @@
-"""Sensors: look at the store and at runs, ask the pure plans of `defs.plan` what to do, tell Dagster."""
+"""Sensors: look at the store and at runs, ask the pure plans of `planning` what to do, tell Dagster."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,29 +7,30 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs import measurements, steps, training
-from chronos_assets.defs.group import Group
+from chronos_assets.defs import measurements
 from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
 from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
-from chronos_assets.defs.plan import (
-    DataPlan,
-    DataRequest,
+from chronos_assets.pipeline import forecasts as forecast_steps
+from chronos_assets.pipeline import training
+from chronos_assets.pipeline.accuracy import accuracy_states
+from chronos_assets.pipeline.dataset import dataset_state, group_name, last_import, params_digest
+from chronos_assets.pipeline.forecasts import forecast_states
+from chronos_assets.pipeline.group import Group
+from chronos_assets.planning.cursor import RunState, RunStatus, ticks
+from chronos_assets.planning.forecasts import DataPlan, DataRequest, plan_new_data, requested_run_keys
+from chronos_assets.planning.imports import (
     Observed,
-    RunState,
-    RunStatus,
     TrainPlan,
     TrainPolicy,
-    plan_new_data,
     plan_train_files,
     requested_run_key,
-    requested_run_keys,
     resume_after,
-    ticks,
 )
-from chronos_assets.defs.policy import RetrainPlan, plan_retrain, run_keys
-from chronos_assets.defs.train_queue import plan_with_queue, recorded_token
-from chronos_assets.platforms.base import QueueError, TrainNews, TrainQueue
-from chronos_assets.platforms.notice import NoticeError
+from chronos_assets.planning.queue import plan_with_queue, recorded_token
+from chronos_assets.planning.retraining import RetrainPlan, plan_retrain, run_keys
+from chronos_assets.platforms.notices import NoticeError
+from chronos_assets.platforms.train_queue import QueueError, TrainNews, TrainQueue
+from chronos_assets.store_layout import TRAIN_KEY
 
 REASON_TAG = "chronos/reason"
 TAG_LENGTH = 250
@@ -66,7 +67,7 @@ def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
     """The sensors of a group, running by default; `targets` are the group's jobs."""
     made = [_train_files_sensor(group, targets), _new_data_sensor(group, targets), _run_outcome_sensor(group)]
     if group.settings.deployment == "aws":
-        from chronos_assets.defs.reaper_sensor import reaper_sensor
+        from chronos_assets.defs.orphan_job_sensor import reaper_sensor
 
         made.append(reaper_sensor(group))
     return made
@@ -86,15 +87,15 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
         description=TRAIN_FILES_SENSOR,
     )
     def train_files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        # Runs first, then what they made, then the listing: see the module docstring of `defs.plan`.
+        # Runs first, then what they made, then the listing: see the module docstring of `planning`.
         run_key = requested_run_key(context.cursor)
         last_run = run_state(context, run_key) if run_key else None
-        imported = steps.last_import(group, context.instance)
-        params = steps.params_digest(group)
+        imported = last_import(group, context.instance)
+        params = params_digest(group)
 
         def look() -> TrainPlan:
             return plan_train_files(
-                group.store.list(steps.TRAIN_KEY, after=resume_after(context.cursor)),
+                group.store.list(TRAIN_KEY, after=resume_after(context.cursor)),
                 context.cursor,
                 imported=imported,
                 last_run=last_run,
@@ -153,7 +154,7 @@ def _observation(group: Group, observed: Observed) -> dg.AssetObservation:
             "files": observed.files,
             "bytes": observed.size,
             "newest": observed.newest or "none",
-            "dagster/uri": group.store.uri(steps.TRAIN_KEY),
+            "dagster/uri": group.store.uri(TRAIN_KEY),
         },
         tags={"dagster/data_version": observed.content},
     )
@@ -171,18 +172,18 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
         keys = requested_run_keys(context.cursor)
         runs = {key: state for key in keys if (state := run_state(context, key)) is not None}
         try:
-            dataset = steps.dataset_state(group, context.instance)
-            recipe = steps.recipe(group) if dataset else ""
-            forecasts = steps.forecast_states(group) if dataset else {}
+            dataset = dataset_state(group, context.instance)
+            recipe = forecast_steps.recipe(group) if dataset else ""
+            forecasts = forecast_states(group) if dataset else {}
             retrain = _plan_retrain(group, context) if dataset else NOTHING_TO_TRAIN
-            end_of_windows = steps.end_of_windows(group)
+            end_of_windows = forecast_steps.end_of_windows(group)
         except dg.Failure as failure:
             # Broken parameters or a missing model: runs would fail alike, and no tick can mend it.
             return dg.SensorResult(skip_reason=failure.description, cursor=context.cursor)
         plan = plan_new_data(
             dataset,
             forecasts,
-            steps.accuracy_states(group),
+            accuracy_states(group),
             context.cursor,
             runs=runs,
             recipe=recipe,
@@ -256,7 +257,7 @@ def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
         for record in records:
             if not is_of_group(record.dagster_run, group, names):
                 continue
-            notice = notice_of(context.instance, record, group, steps.group_name(group))
+            notice = notice_of(context.instance, record, group, group_name(group))
             try:
                 sent += measurements.tell(group, context.log, notice)
             except NoticeError as error:

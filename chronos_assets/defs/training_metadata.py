@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.defs import training
 from chronos_assets.defs.metadata import Metadata, job, png, rounded, sparklines, table
+from chronos_assets.pipeline import training
 
 if TYPE_CHECKING:
-    from chronos_assets.defs.group import Group
-    from chronos_assets.defs.serving import CleanedUp, Decided, Deployed
-    from chronos_assets.defs.training import Packaged, Synthetic, Tuned
+    from chronos_assets.pipeline.group import Group
+    from chronos_assets.pipeline.serving import CleanedUp, Decided, Deployed
+    from chronos_assets.pipeline.training import Packaged, Synthetic, Tuned
 
 TRIAL_ROWS = 1000  # what `Chronos.Training.MaxJobs` allows
 

@@ -1,6 +1,6 @@
 """Validation of a model in training: wQL over windows that it is not trained on, by the forecasts it would make.
 
-Here belongs the measuring alone; which windows are held out is `timeseries.holdout`'s. Forecasts come from
+Here belongs the measuring alone; which windows are held out is `timeseries.dataset.holdout`'s. Forecasts come from
 `forecasting.Forecaster` on the weights as they are, with everything that users will get: scaling, long horizons, sorted
 quantiles. T5 samples 100 paths a window, thousands of times the work of the other families' one pass, so that few
 windows have to do (`SAMPLED_WINDOWS`); its seeds are fixed, so that only the weights differ between two validations.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.models.finetuning_data import FinetuningError
 from chronos_assets.models.forecasting import NOT_FINITE, Forecaster
-from chronos_assets.timeseries.metrics import error_sums
+from chronos_assets.timeseries.scoring.metrics import error_sums
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from chronos_assets.platforms.notice import one_line
+from chronos_assets.platforms.notices import one_line
 
 Status = Literal["ok", "warning", "failed", "unknown"]
 

@@ -10,7 +10,7 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 
 NAMES = ("evaluate", "forecast", "generate", "pretrain", "serve", "train", "zero_shot")
 

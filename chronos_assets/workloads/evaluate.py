@@ -18,9 +18,9 @@ max_series          at most so many series, chosen at random by `seed`: by defau
 
 Channels: reads `dataset` (a folder of shards), or where there is none `synthetic` (with test.arrow), and, if given,
 `candidate`, `base` and `approved` (folders of models, which come before the references). Writes `metrics.json` and
-`losses.parquet` (see `timeseries.evaluation`) to `evaluation`.
+`losses.parquet` (see `timeseries.scoring.evaluation_files`) to `evaluation`.
 
-**What is compared.** The test windows of `timeseries.holdout`, which no training saw; of synthetic series the last
+**What is compared.** The test windows of `timeseries.dataset.holdout`, which no training saw; of synthetic series the last
 `horizon` periods. A window counts if the series has an observation before it and one in it. Each forecast reads only
 what was known at the window's origin: filled values are filled again from what lies before. Points that were not
 observed don't count, and windows that one of the models can't forecast count for none of them.
@@ -46,6 +46,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.parameters import check_names, option, quantile_levels, whole
 from chronos_assets.models.checkpoints import (
     ModelDescription,
     ModelError,
@@ -53,23 +56,11 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
     describe_model,
 )
-from chronos_assets.params import Filling
-from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow, read_data_version
-from chronos_assets.timeseries.baselines import (
-    MAX_TRIED_SERIES,
-    Baseline,
-    Past,
-    choose_baseline,
-    seasonal_naive,
-    spread_to_quantiles,
-)
-from chronos_assets.timeseries.evaluation import Measured, write_evaluation
-from chronos_assets.timeseries.filling import context_as_of
-from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
-from chronos_assets.timeseries.gate import APPROVED, BASE, CANDIDATE, SEASONAL_NAIVE, TITLES
-from chronos_assets.timeseries.holdout import HoldoutError, periods_known, plan_holdout, window_actuals
-from chronos_assets.timeseries.metrics import ErrorSums, error_sums, season_error
-from chronos_assets.timeseries.shards import (
+from chronos_assets.params.forecast import Filling
+from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version
+from chronos_assets.timeseries.dataset.holdout import HoldoutError, periods_known, plan_holdout, window_actuals
+from chronos_assets.timeseries.dataset.shards import (
     DatasetError,
     Series,
     iter_series,
@@ -77,8 +68,17 @@ from chronos_assets.timeseries.shards import (
     read_manifest,
     seeded_digest,
 )
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.workloads.parameters import check_names, option, quantile_levels, whole
+from chronos_assets.timeseries.scoring.baselines import (
+    MAX_TRIED_SERIES,
+    Baseline,
+    Past,
+    choose_baseline,
+    seasonal_naive,
+    spread_to_quantiles,
+)
+from chronos_assets.timeseries.scoring.evaluation_files import Measured, write_evaluation
+from chronos_assets.timeseries.scoring.gate import APPROVED, BASE, CANDIDATE, SEASONAL_NAIVE, TITLES
+from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster

@@ -21,7 +21,7 @@ trained_until     last period that the model was trained on or chosen by, if it 
 ```
 
 Channels: reads `dataset` (a folder of shards) and, if given, `model`; writes to `forecast`, for each window, a folder
-`as_of=<key>/`, see `timeseries.forecast_parts`. Its forecast columns are the mean (if asked for), p10, p50, ...
+`as_of=<key>/`, see `timeseries.forecast.files`. Its forecast columns are the mean (if asked for), p10, p50, ...
 
 **Several instances.** Each gets some of the shards, the manifest of the whole dataset, and all windows. It leaves a part of
 each window, and sends a message of it; they are merged by whoever started the job.
@@ -60,6 +60,9 @@ from numpy.typing import NDArray
 # Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.parameters import check_names, option, quantile_levels, whole
 from chronos_assets.models.checkpoints import (
     BUNDLED,
     ModelDescription,
@@ -67,9 +70,10 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
     describe_model,
 )
-from chronos_assets.params import Filling, quantile_name
-from chronos_assets.timeseries.filling import context_as_of
-from chronos_assets.timeseries.forecast_parts import (
+from chronos_assets.params.forecast import Filling, quantile_name
+from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
+from chronos_assets.timeseries.forecast.files import (
     EXAMPLES,
     MAX_NAMED,
     Key,
@@ -80,10 +84,6 @@ from chronos_assets.timeseries.forecast_parts import (
     skipped_table,
     write_window,
 )
-from chronos_assets.timeseries.frequencies import Alignment, Frequency, Grid
-from chronos_assets.timeseries.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.workloads.parameters import check_names, option, quantile_levels, whole
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import BatchForecast, Forecaster

@@ -15,7 +15,8 @@ workers       processes; null: as many as there are cores if there is work for t
 
 Channels: writes to `synthetic`
 
-- `train.arrow`, `validation.arrow`, `test.arrow`: item_id, start, target, as GluonTS reads them (`timeseries.arrow_file`);
+- `train.arrow`, `validation.arrow`, `test.arrow`: item_id, start, target, as GluonTS reads them
+  (`timeseries.dataset.gluonts_arrow`);
 - `manifest.json`: the parameters that made them, the sizes, bytes and digest of each file, and `data_version`, a digest
   of all three.
 
@@ -43,10 +44,10 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.kernelsynth.expressions import Expression
 from chronos_assets.kernelsynth.sampler import MAX_KERNELS, iter_series
-from chronos_assets.timeseries.arrow_file import Entry, write_arrow
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.timeseries.dataset.gluonts_arrow import Entry, write_arrow
 
 SPLITS = ("train", "validation", "test")
 """In the order of the streams of random numbers that they are drawn from."""

@@ -31,8 +31,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
-from chronos_assets.models import training
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.models import pretraining
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Parameters:
         workers: processes that draw windows.
     """
 
-    shape: training.ModelShape
-    stages: tuple[training.TrainingPlan, ...]
+    shape: pretraining.ModelShape
+    stages: tuple[pretraining.TrainingPlan, ...]
     device: str
     threads: int
     workers: int
@@ -60,7 +60,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         given = parse_parameters(workspace.hyperparameters())
         if given.threads:
             torch.set_num_threads(given.threads)
-        model = training.train_stages(
+        model = pretraining.train_stages(
             given.shape,
             given.stages,
             workspace.checkpoints,
@@ -68,9 +68,9 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
             given.device,
             given.workers,
         )
-    except (ValueError, training.TrainingError) as error:
+    except (ValueError, pretraining.TrainingError) as error:
         raise WorkloadError(str(error)) from error
-    training.save_model(model, workspace.model)
+    pretraining.save_model(model, workspace.model)
 
 
 def parse_parameters(document: dict[str, Any]) -> Parameters:
@@ -81,16 +81,16 @@ def parse_parameters(document: dict[str, Any]) -> Parameters:
             cannot be had.
     """
     values = dict(document)
-    number = _checked("stages", values.pop("stages", len(training.RECIPE)), 0)
+    number = _checked("stages", values.pop("stages", len(pretraining.RECIPE)), 0)
     device = _checked("device", values.pop("device", "auto"), "")
     threads = _checked("threads", values.pop("threads", 0), 0)
     workers = _checked("workers", values.pop("workers", -1), 0)
-    shape = training.ModelShape(**_taken(values, training.ModelShape))
-    plan = _taken(values, training.TrainingPlan)
+    shape = pretraining.ModelShape(**_taken(values, pretraining.ModelShape))
+    plan = _taken(values, pretraining.TrainingPlan)
     if values:
         raise ValueError(f"unknown parameters: {', '.join(sorted(values))}")
-    if not 1 <= number <= len(training.RECIPE):
-        raise ValueError(f"parameter stages must be 1 to {len(training.RECIPE)}, not {number}")
+    if not 1 <= number <= len(pretraining.RECIPE):
+        raise ValueError(f"parameter stages must be 1 to {len(pretraining.RECIPE)}, not {number}")
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"parameter device must be auto, cpu or cuda, not {device}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -103,7 +103,7 @@ def parse_parameters(document: dict[str, Any]) -> Parameters:
         shape=shape,
         stages=tuple(
             dataclasses.replace(stage, **plan | ({"seed": plan["seed"] + index} if "seed" in plan else {}))
-            for index, stage in enumerate(training.RECIPE[:number])
+            for index, stage in enumerate(pretraining.RECIPE[:number])
         ),
         device=device,
         threads=threads,
@@ -111,7 +111,7 @@ def parse_parameters(document: dict[str, Any]) -> Parameters:
     )
 
 
-def log_progress(number: int, progress: training.Progress, reporter: Reporter) -> None:
+def log_progress(number: int, progress: pretraining.Progress, reporter: Reporter) -> None:
     """Log one line of progress of a stage, and one of validation losses by family where there are any."""
     reporter.log(
         f"stage {number} step {progress.step}/{progress.steps} loss {progress.loss:.4f} "

@@ -44,15 +44,16 @@ from typing import TYPE_CHECKING, Any
 # Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.workloads.handover import Deployment
-from chronos_assets.workloads.hosting import Hosting, host
-from chronos_assets.workloads.invocations import InvocationError, Limits, Parameters, Schema, parse_parameters
+from chronos_assets.serving.handover import Deployment
+from chronos_assets.serving.hosting import Hosting, host
+from chronos_assets.serving.json_requests import parse_parameters
+from chronos_assets.serving.schema import InvocationError, Limits, Parameters, Schema
 
 if TYPE_CHECKING:
     from chronos_assets.models.loading import LoadedModel
-    from chronos_assets.workloads.endpoint_app import Endpoint
+    from chronos_assets.serving.app import Endpoint
 
 SERVING_VARIABLE = "CHRONOS_SERVING"
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
@@ -189,7 +190,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     if settings.model not in (reference, BUNDLED):
         description = replace(description, reference=settings.model)
     from chronos_assets.models.loading import load_model
-    from chronos_assets.workloads.endpoint_app import build_app
+    from chronos_assets.serving.app import build_app
 
     try:
         model = load_model(description)
@@ -208,9 +209,9 @@ def build_endpoint(settings: Settings, model: LoadedModel) -> Endpoint:
     Raises:
         WorkloadError: the defaults are not what the model can do.
     """
-    from chronos_assets.workloads.batching import MicroBatcher
-    from chronos_assets.workloads.endpoint_app import Endpoint
-    from chronos_assets.workloads.predictor import Predictor
+    from chronos_assets.serving.app import Endpoint
+    from chronos_assets.serving.batching import MicroBatcher
+    from chronos_assets.serving.predictor import Predictor
 
     description = model.description
     predictor = Predictor(

@@ -31,7 +31,7 @@ threads               of torch (default 0: one per core)
 horizon               periods of a validation and a test window; with the channel `target` it must be given
 frequency, alignment, filling, dimensions  of the dataset, as the forecast has them; `frequency` must be given too
 quantiles             levels of the validation's wQL; those beyond the model's range are left out
-validation_windows, test_windows           held out of the dataset, see `timeseries.holdout`
+validation_windows, test_windows           held out of the dataset, see `timeseries.dataset.holdout`
 max_training_series   read of the dataset, chosen by a seeded hash of their keys (default 5000)
 max_validation_series validated on at most, chosen likewise (default 100)
 ```
@@ -72,6 +72,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
+from chronos_assets.container.contract import PROGRESS_SECONDS, Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.models import finetuning
 from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, ModelError, describe_model
 from chronos_assets.models.finetuning import FinetuneMode, FinetunePlan, Progress
@@ -86,12 +88,11 @@ from chronos_assets.models.finetuning_data import (
 from chronos_assets.models.finetuning_validation import SAMPLED_WINDOWS, Validation, ValidationWindow
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.params import Filling
-from chronos_assets.timeseries.arrow_file import ArrowFileError, read_arrow, read_data_version
-from chronos_assets.timeseries.filling import context_as_of, fill
-from chronos_assets.timeseries.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
-from chronos_assets.timeseries.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
-from chronos_assets.timeseries.shards import (
+from chronos_assets.params.forecast import Filling
+from chronos_assets.timeseries.dataset.filling import context_as_of, fill
+from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version
+from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
+from chronos_assets.timeseries.dataset.shards import (
     DatasetError,
     Manifest,
     Series,
@@ -100,7 +101,6 @@ from chronos_assets.timeseries.shards import (
     read_manifest,
     seeded_digest,
 )
-from chronos_assets.workloads.contract import PROGRESS_SECONDS, Reporter, WorkloadError, Workspace, run_workload
 
 CONTEXT_LENGTH, PREDICTION_LENGTH = 512, 64
 T5_DROP_PROB = 0.2

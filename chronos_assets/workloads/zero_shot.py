@@ -8,11 +8,11 @@ Parameters (one JSON document):
 set      "m4_hourly", one of the data's
 data     folder of the benchmark, or a repository on the Hub; the channel `benchmark` comes first where there is one
 models   [{"name", "kind", "program", "reference", "version", "max_series", "max_history"}, ...]: see
-         `timeseries.benchmark_scores.Contender`
+         `benchmark.scores.Contender`
 workers  batches of a Chronos model run at once; the machine's cores if not given
 ```
 
-Channels: writes to `results`, for each model, `<n>.json`: see `timeseries.benchmark_scores.Result`; n counts the models
+Channels: writes to `results`, for each model, `<n>.json`: see `benchmark.scores.Result`; n counts the models
 from 0.
 
 Belongs here: forecasting a set a chunk at a time, and adding up the errors. A series that a model can't forecast is
@@ -30,13 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from chronos_assets.timeseries.benchmark import LEVELS, BenchmarkError, Floats, season
-from chronos_assets.timeseries.benchmark_data import BenchmarkData, open_data
-from chronos_assets.timeseries.benchmark_models import NAIVE_PROGRAM
-from chronos_assets.timeseries.benchmark_scores import Contender, Result
-from chronos_assets.timeseries.metrics import ErrorSums, error_sums, season_error
-from chronos_assets.workloads.contenders import naive_forecasts, open_contender
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.benchmark.contenders import naive_forecasts, open_contender
+from chronos_assets.benchmark.data import BenchmarkData, open_data
+from chronos_assets.benchmark.models import NAIVE_PROGRAM
+from chronos_assets.benchmark.scores import Contender, Result
+from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError, Floats, season
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error
 
 CHUNK = 512  # windows forecast between two lines of progress
 

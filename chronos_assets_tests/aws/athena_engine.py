@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from chronos_assets.timeseries.sql import identifier, text_literal
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
 
 Table = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.definitions import group_definitions
-from chronos_assets.defs.group import Group
+from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.aws.platform import AwsPlatform, code_location
 from chronos_assets.platforms.aws.sagemaker.faults import Timing
 from chronos_assets.settings import Settings

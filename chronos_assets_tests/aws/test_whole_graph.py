@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.defs import serving, steps, training, versions
+from chronos_assets.pipeline import model_in_use, serving, training
+from chronos_assets.store_layout import history_key
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.test_training_line import TRAINING, decide, noisy_rows
@@ -123,7 +124,7 @@ def test_the_whole_graph_is_that_of_a_laptop(
     approved = decide(line, "approve_model", version=1)
     assert approved.success, failure_reason(approved)
     assert len(aws.calls_of("UpdateEndpoint")) == 1
-    assert versions.model_in_use(line.group, "Shop").label == "Shop/1"
+    assert model_in_use.model_in_use(line.group, "Shop").label == "Shop/1"
     for asset in ("synthetic_dataset", "tuned_checkpoints", "model_package"):
         facts = line.metadata(asset)
         assert facts["log_url"].startswith("https://")
@@ -201,7 +202,7 @@ def test_a_forecast_dealt_out_over_instances_has_the_bytes_of_one(
             assert made.success, failure_reason(made)
         (job,) = aws.calls_of("CreateProcessingJob")
         assert job["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 4
-        history = steps.history_key(AS_OF)
+        history = history_key(AS_OF)
         for name in ("forecast.parquet", "last_observed.parquet", "skipped.parquet", "manifest.json"):
             assert line.group.store.read(history, name) == twin.group.store.read(history, name)
         assert line.metadata("forecasts", AS_OF)["series"] == 16

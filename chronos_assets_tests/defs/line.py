@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.definitions import group_definitions
-from chronos_assets.defs.group import Group
 from chronos_assets.defs.outcomes import RANGE_TAGS
+from chronos_assets.pipeline.group import Group
 from chronos_assets.settings import Settings
 
 FIRST = datetime(2024, 1, 1)
@@ -88,7 +88,7 @@ class Line:
         )
 
     def metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
-        from chronos_assets.defs.steps import latest_metadata
+        from chronos_assets.pipeline.staging import latest_metadata
 
         return latest_metadata(self.instance, self.group.key(asset), partition)
 

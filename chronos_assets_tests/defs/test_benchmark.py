@@ -19,14 +19,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from chronos_assets.defs import benchmark
+from chronos_assets.benchmark import models as benchmark_models
+from chronos_assets.benchmark.models import local_contenders
 from chronos_assets.defs.assets.benchmark import benchmark_assets
-from chronos_assets.defs.benchmark import KEPT_KEY, find_contenders
-from chronos_assets.defs.group import Group
+from chronos_assets.pipeline import benchmark
+from chronos_assets.pipeline.benchmark import KEPT_KEY, find_contenders
+from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.settings import Settings
-from chronos_assets.timeseries import benchmark_models
-from chronos_assets.timeseries.benchmark_models import local_contenders
 from chronos_assets_tests.defs.line import failure_reason
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.benchmark_folder import noisy_season, write_published, write_set
@@ -38,7 +38,7 @@ RUN = """
 import sys
 import dagster as dg
 from chronos_assets.defs.assets.benchmark import benchmark_assets
-from chronos_assets.defs.group import Group
+from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.settings import Settings
 from chronos_assets.timeseries import benchmark_models

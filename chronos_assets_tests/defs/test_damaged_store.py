@@ -14,9 +14,9 @@ import dagster as dg
 import pytest
 
 from chronos_assets.cli import main
-from chronos_assets.defs import serving, training, versions
-from chronos_assets.defs.local_run import PROCESS_TAG, end_dead_runs
+from chronos_assets.defs.main_job import PROCESS_TAG, end_dead_runs
 from chronos_assets.models.checkpoints import describe_model
+from chronos_assets.pipeline import model_in_use, serving, training
 from chronos_assets.platforms.local.processes import start_time
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets_tests.defs.line import PARAMS, Line, make_line
@@ -136,14 +136,14 @@ def test_a_version_edited_by_hand_is_told_in_a_line(line: Line, change: dict[str
 def test_a_damaged_checkpoint_of_the_version_in_use_says_how_to_go_on(line: Line) -> None:
     folder = save_bolt(line.root / "models" / "Shop-0123456789ab")
     register(line, "models/Shop-0123456789ab", model_digest=describe_model(folder).digest)
-    assert versions.model_in_use(line.group, "Shop").label == "Shop/1"
+    assert model_in_use.model_in_use(line.group, "Shop").label == "Shop/1"
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(dg.Failure, match=r"not the files that were registered.*chronos-assets model reject 1"):
-        versions.model_in_use(line.group, "Shop")
+        model_in_use.model_in_use(line.group, "Shop")
     weights.unlink()
     with pytest.raises(dg.Failure, match=r"holds no weights.*chronos-assets model reject 1"):
-        versions.model_in_use(line.group, "Shop")
+        model_in_use.model_in_use(line.group, "Shop")
     # It can be done as told.
     decided = serving.decide_version(line.group, "reject", 1, by="test", log=Silent())
     assert decided.model.label == str(folder_of("bolt"))

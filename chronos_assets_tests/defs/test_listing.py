@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.defs.listing import (
+from chronos_assets.planning.listing import (
     MAX_RECENT,
     MAX_RECENT_BYTES,
     Scan,
@@ -19,7 +19,7 @@ from chronos_assets.defs.listing import (
     listing_digest,
     why_ignored,
 )
-from chronos_assets.platforms.base import ObjectInfo
+from chronos_assets.platforms.store import ObjectInfo
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

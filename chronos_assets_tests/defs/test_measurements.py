@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chronos_assets.defs import measurements
-from chronos_assets.defs.steps import Forecasts, WindowAccuracy, WindowForecast
-from chronos_assets.platforms.base import Measurement
-from chronos_assets.platforms.notice import Notice
-from chronos_assets.timeseries.accuracy import Comparison
+from chronos_assets.pipeline.accuracy import WindowAccuracy
+from chronos_assets.pipeline.forecasts import Forecasts, WindowForecast
+from chronos_assets.platforms.metrics import Measurement
+from chronos_assets.platforms.notices import Notice
+from chronos_assets.timeseries.scoring.accuracy import Comparison
 
 NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
 

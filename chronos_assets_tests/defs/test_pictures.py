@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from chronos_assets.benchmark.matplotlib_png import MAX_PNG_BYTES
 from chronos_assets.defs.pictures import loss_curves_png
-from chronos_assets.platforms.base import Trial
-from chronos_assets.timeseries.figures import MAX_PNG_BYTES
+from chronos_assets.platforms.tuning import Trial
 
 BEST = (217, 72, 15)
 LEVEL = 12  # how far a color of the palette may be from the one drawn

@@ -9,18 +9,17 @@ from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from chronos_assets.defs.plan import (
+from chronos_assets.planning.cursor import RunState, RunStatus
+from chronos_assets.planning.forecasts import (
     MAX_TRIES,
     AccuracyState,
     DataPolicy,
     DatasetState,
     ForecastState,
-    RunState,
-    RunStatus,
     plan_new_data,
     requested_run_keys,
 )
-from chronos_assets.defs.windows import next_window, window_for_key, window_of
+from chronos_assets.planning.windows import next_window, window_for_key, window_of
 
 FIRST = datetime(2026, 1, 1)
 END = datetime(2027, 1, 1)

@@ -14,19 +14,11 @@ from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from chronos_assets.defs import plan as plan_module
-from chronos_assets.defs.listing import listing_digest
-from chronos_assets.defs.plan import (
-    Imported,
-    RunState,
-    RunStatus,
-    TrainPolicy,
-    plan_train_files,
-    requested_run_key,
-    resume_after,
-    ticks,
-)
-from chronos_assets.platforms.base import ObjectInfo
+from chronos_assets.planning import imports
+from chronos_assets.planning.cursor import RunState, RunStatus, ticks
+from chronos_assets.planning.imports import Imported, TrainPolicy, plan_train_files, requested_run_key, resume_after
+from chronos_assets.planning.listing import listing_digest
+from chronos_assets.platforms.store import ObjectInfo
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = TrainPolicy(settle_ticks=1, max_wait_ticks=5, max_attempts=3)
@@ -326,7 +318,7 @@ class History(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         # Time may run out between any two of the few files.
-        self.look_always = mock.patch.object(plan_module, "DEADLINE_EVERY", 1)
+        self.look_always = mock.patch.object(imports, "DEADLINE_EVERY", 1)
         self.look_always.start()
 
     @initialize(local=st.booleans(), settle=st.sampled_from([0, 1, 2]), wait=st.sampled_from([3, 6]))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.defs.plan import RunState, RunStatus
-from chronos_assets.defs.policy import (
+from chronos_assets.params.training import TrainingParams
+from chronos_assets.planning.cursor import RunState, RunStatus
+from chronos_assets.planning.retraining import (
     MAX_ATTEMPTS,
     LiveAccuracy,
     NewestVersion,
@@ -16,7 +17,6 @@ from chronos_assets.defs.policy import (
     run_keys,
     training_due,
 )
-from chronos_assets.training_params import TrainingParams
 
 NOW = datetime(2026, 1, 31)
 WEEK = timedelta(days=7)

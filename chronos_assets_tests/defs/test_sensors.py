@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from chronos_assets.defs.outcomes import RANGE_TAGS
-from chronos_assets.platforms.notice import Notice, NoticeError
+from chronos_assets.platforms.notices import Notice, NoticeError
 from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 

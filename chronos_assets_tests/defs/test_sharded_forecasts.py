@@ -8,13 +8,15 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from chronos_assets.defs import steps
-from chronos_assets.defs.group import Group
-from chronos_assets.platforms.base import JobRequest, JobResult
+from chronos_assets.container.contract import Workspace
+from chronos_assets.pipeline.dataset import SHARDS_PER_INSTANCE
+from chronos_assets.pipeline.forecasts import contexts_of, published_manifest, published_series
+from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.settings import AwsSettings
-from chronos_assets.timeseries.shards import MANIFEST, read_manifest
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
+from chronos_assets.timeseries.dataset.shards import MANIFEST, read_manifest
 from chronos_assets.workloads import forecast
-from chronos_assets.workloads.contract import Workspace
 from chronos_assets_tests.defs.line import Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.workloads.listener import Listener
@@ -75,20 +77,20 @@ def published(line: Line) -> dict[str, bytes]:
     """Every file of the forecasts, by its path."""
     return {
         f"{key}/{path.name}": path.read_bytes()
-        for key in (steps.FORECAST_KEY, steps.history_key(DAY), steps.history_key(NEXT))
+        for key in (FORECAST_KEY, history_key(DAY), history_key(NEXT))
         for path in sorted(line.group.store.snapshot(key).iterdir())
     }
 
 
 def test_the_parts_of_all_instances_are_published_as_the_forecast_of_one(line: Line, tmp_path: Path) -> None:
-    manifest = read_manifest(line.group.store.snapshot(steps.DATASET_KEY))
-    assert manifest.n_shards == 3 * steps.SHARDS_PER_INSTANCE
+    manifest = read_manifest(line.group.store.snapshot(DATASET_KEY))
+    assert manifest.n_shards == 3 * SHARDS_PER_INSTANCE
     group = line.group
     found = []
     for instances in (1, 3):
         jobs = SharingJobs(group, tmp_path / str(instances), instances)
         group.__dict__["jobs"] = jobs
-        for key in (steps.FORECAST_KEY, steps.history_key(DAY), steps.history_key(NEXT)):
+        for key in (FORECAST_KEY, history_key(DAY), history_key(NEXT)):
             group.store.withdraw(key)
         assert line.run(["forecasts"], (DAY, NEXT)).success
         metadata = {key: line.metadata("forecasts", key) for key in (DAY, NEXT)}
@@ -108,19 +110,19 @@ def test_a_part_that_is_lost_fails_the_run_and_publishes_nothing(line: Line, tmp
     line.group.__dict__["jobs"] = jobs
     reason = failure_reason(line.run(["forecasts"], DAY))
     assert reason.startswith(f"partition {DAY}: no part is of part-")
-    assert line.group.store.shown(steps.history_key(DAY)) is None
+    assert line.group.store.shown(history_key(DAY)) is None
 
 
 def test_what_a_model_read_of_a_series_is_found_in_the_shard_that_holds_it(line: Line, tmp_path: Path) -> None:
-    dataset = read_manifest(line.group.store.snapshot(steps.DATASET_KEY))
+    dataset = read_manifest(line.group.store.snapshot(DATASET_KEY))
     line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "jobs", 2)
     line.put("train/demand.csv", "\n".join(hourly_rows(4)) + "\n")
     assert line.run(["target_time_series"]).success
-    sparse = read_manifest(line.group.store.snapshot(steps.DATASET_KEY))
+    sparse = read_manifest(line.group.store.snapshot(DATASET_KEY))
     assert len(sparse.shards) < sparse.n_shards == dataset.n_shards
     assert line.run(["forecasts"], "2024-01-04").success
-    manifest = steps.published_manifest(line.group)
+    manifest = published_manifest(line.group)
     assert manifest is not None
-    keys = list(steps.published_series(line.group, 3))
-    contexts = steps.contexts_of(line.group, manifest, keys)
+    keys = list(published_series(line.group, 3))
+    contexts = contexts_of(line.group, manifest, keys)
     assert [float(np.nanmax(contexts[key])) for key in keys] == [number * 21.0 for number in (3, 1, 2)]

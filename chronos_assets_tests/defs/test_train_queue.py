@@ -16,12 +16,14 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from chronos_assets.defs.listing import listing_digest
-from chronos_assets.defs.plan import Imported, RunState, RunStatus, TrainPolicy, plan_train_files
-from chronos_assets.defs.train_queue import plan_with_queue, recorded_token
+from chronos_assets.planning.cursor import RunState, RunStatus
+from chronos_assets.planning.imports import Imported, TrainPolicy, plan_train_files
+from chronos_assets.planning.listing import listing_digest
+from chronos_assets.planning.queue import plan_with_queue, recorded_token
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.train_queue import SqsTrainQueue
-from chronos_assets.platforms.base import ObjectInfo, QueueError, TrainNews
+from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.platforms.train_queue import QueueError, TrainNews
 from chronos_assets_tests.defs.line import Line, make_line
 from chronos_assets_tests.defs.test_plan_train import NAMES, History
 from chronos_assets_tests.defs.test_sensors import Daemon

@@ -11,9 +11,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from chronos_assets.defs import serving, steps, training, versions
-from chronos_assets.defs.local_run import run_main_job
+from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.models.checkpoints import describe_model
+from chronos_assets.pipeline import model_in_use, serving, training
+from chronos_assets.pipeline.dataset import require_manifest
+from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.defs.test_sensors import Daemon
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
@@ -70,8 +72,8 @@ def served(line: Line) -> str:
     return state.version
 
 
-def in_use(line: Line) -> versions.ModelInUse:
-    return versions.model_in_use(line.group, "Shop")
+def in_use(line: Line) -> model_in_use.ModelInUse:
+    return model_in_use.model_in_use(line.group, "Shop")
 
 
 def test_from_data_to_a_served_version_and_back(line: Line) -> None:
@@ -191,7 +193,7 @@ def test_the_sensor_asks_for_a_training_once_and_says_why_not(line: Line) -> Non
     line.instance.report_run_canceled(run)
     assert "retrain" not in {request.job_name for request in daemon.tick("new_data_sensor").run_requests or ()}
 
-    manifest = steps.require_manifest(line.group)
+    manifest = require_manifest(line.group)
     register(line, data_version=manifest.data_version, age_days=30)
     assert training.is_due(line.group, datetime.now(UTC).replace(tzinfo=None)) == (
         False,
@@ -287,7 +289,7 @@ def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> Non
     put_params(line, PerformDelete=True)
     line.put("models/mine/config.json", "{}")
     assert line.run(["target_time_series"]).success
-    folder = in_use_since(line, 0, data_version=steps.require_manifest(line.group).data_version)
+    folder = in_use_since(line, 0, data_version=require_manifest(line.group).data_version)
     result = line.run(["endpoint"], job="retrain")
     assert result.success, failure_reason(result)
     assert served(line) == "Shop/1"
@@ -301,8 +303,8 @@ def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> Non
     assert (line.root / "forecast" / "forecast.csv").exists()
     assert line.group.registry.versions("Shop")[0].status == "Approved"
     assert "was deleted after publishing" in in_use(line).note
-    window, _ = steps.main_windows(line.group, 0)
-    assert steps.stale_forecasts(line.group, line.instance, [window]) == []
+    window, _ = main_windows(line.group, 0)
+    assert stale_forecasts(line.group, line.instance, [window]) == []
     assert not training.is_due(line.group, datetime.now(UTC).replace(tzinfo=None))[0]
 
 

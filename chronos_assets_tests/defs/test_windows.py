@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.defs.windows import next_window, window_for_key, window_of
+from chronos_assets.planning.windows import next_window, window_for_key, window_of
 
 CADENCES = {
     "hourly": dg.HourlyPartitionsDefinition(start_date="1990-01-01-00:00"),

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chronos_assets.benchmark.data import open_data
+from chronos_assets.benchmark.models import chronos_contender
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import LoadedModel, load_model
-from chronos_assets.timeseries.benchmark_data import open_data
-from chronos_assets.timeseries.benchmark_models import chronos_contender
 from chronos_assets.workloads.zero_shot import measure
 
 LEVELS = (0.1, 0.5, 0.9)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
+from chronos_assets.container.contract import Workspace, execute
 from chronos_assets.kernelsynth import families
-from chronos_assets.models import training
+from chronos_assets.models import pretraining
 from chronos_assets.workloads import pretrain
-from chronos_assets.workloads.contract import Workspace, execute
 
-SHAPE = training.ModelShape(
+SHAPE = pretraining.ModelShape(
     d_model=16, d_ff=32, d_kv=4, num_heads=4, num_layers=1, num_decoder_layers=1, context_length=64, prediction_length=8
 )
-PLAN = training.TrainingPlan(
+PLAN = pretraining.TrainingPlan(
     steps=6,
     decay_steps=3,
     warmup_steps=2,
@@ -53,8 +53,8 @@ def equal(left, right):
 
 
 def test_the_schedule_rises_holds_and_falls_to_zero():
-    plan = training.TrainingPlan(steps=100, warmup_steps=10, decay_steps=20, learning_rate=1.0)
-    rates = [training.learning_rate_at(step, plan) for step in range(101)]
+    plan = pretraining.TrainingPlan(steps=100, warmup_steps=10, decay_steps=20, learning_rate=1.0)
+    rates = [pretraining.learning_rate_at(step, plan) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == rates[50] == rates[80] == 1.0
     assert rates[90] == pytest.approx(0.5)
@@ -63,47 +63,47 @@ def test_the_schedule_rises_holds_and_falls_to_zero():
 
 
 def test_a_longer_plan_is_the_same_until_the_shorter_one_decays():
-    short = training.TrainingPlan(steps=100, decay_steps=20)
+    short = pretraining.TrainingPlan(steps=100, decay_steps=20)
     long = replace(short, steps=400, decay_steps=50)
     for step in (0, 40, 80):
-        assert training.learning_rate_at(step, short) == training.learning_rate_at(step, long)
-        assert training.mixture_at(step, short) == training.mixture_at(step, long)
+        assert pretraining.learning_rate_at(step, short) == pretraining.learning_rate_at(step, long)
+        assert pretraining.mixture_at(step, short) == pretraining.mixture_at(step, long)
 
 
 def test_the_mixture_moves_from_clean_seasons_to_the_realistic_one():
-    plan = training.TrainingPlan(curriculum_steps=100)
-    first, middle, last = (training.mixture_at(step, plan) for step in (0, 50, 5000))
+    plan = pretraining.TrainingPlan(curriculum_steps=100)
+    first, middle, last = (pretraining.mixture_at(step, plan) for step in (0, 50, 5000))
     assert {name: weight for name, weight in first.items() if weight} == families.CURRICULUM_START
     assert sum(middle.values()) == pytest.approx(1.0)
     assert last == families.REALISTIC
 
 
 def test_batches_hold_a_fixed_number_of_points():
-    sizes = {batch.context.shape for batch in (training.batch_at(step, PLAN, SHAPE) for step in range(20))}
+    sizes = {batch.context.shape for batch in (pretraining.batch_at(step, PLAN, SHAPE) for step in range(20))}
     assert sizes == {(16, 32), (8, 64)}
 
 
 def test_pinball_is_twice_the_quantile_loss_over_observed_steps():
     prediction = torch.tensor([[[1.0, 1.0, 9.0], [2.0, 2.0, 9.0]]])
     target = torch.tensor([[3.0, 0.0, float("nan")]])
-    loss = training.pinball(prediction, target, torch.tensor([0.1, 0.5]), torch.tensor([[3.0, 1.0, 5.0]]))
+    loss = pretraining.pinball(prediction, target, torch.tensor([0.1, 0.5]), torch.tensor([[3.0, 1.0, 5.0]]))
     first, second = 2 * np.mean([0.1 * 2, 0.5 * 1]), 2 * np.mean([0.9 * 1, 0.5 * 2])
     assert loss.item() == pytest.approx((3 * first + second) / 4)
 
 
 def test_pinball_of_targets_that_are_all_missing_is_zero():
     missing = torch.full((1, 3), float("nan"))
-    loss = training.pinball(torch.ones(1, 2, 3), missing, torch.tensor([0.1, 0.5]), torch.ones(1, 3))
+    loss = pretraining.pinball(torch.ones(1, 2, 3), missing, torch.tensor([0.1, 0.5]), torch.ones(1, 3))
     assert loss.item() == 0.0
 
 
 def test_the_loss_of_the_model_itself_agrees_but_for_the_weights():
-    model = training.build_model(SHAPE, 0)
-    batch = training.batch_at(0, PLAN, SHAPE)
+    model = pretraining.build_model(SHAPE, 0)
+    batch = pretraining.batch_at(0, PLAN, SHAPE)
     context = torch.from_numpy(batch.context)
     target = torch.nan_to_num(torch.from_numpy(batch.target))
     output = model(context=context, target=target.clone())
-    ours = training.pinball(output.quantile_preds, target, torch.tensor(SHAPE.quantiles), torch.ones_like(target))
+    ours = pretraining.pinball(output.quantile_preds, target, torch.tensor(SHAPE.quantiles), torch.ones_like(target))
     assert ours.item() * SHAPE.prediction_length == pytest.approx(output.loss.item(), rel=1e-3)
 
 
@@ -111,7 +111,7 @@ def test_the_loss_of_the_model_itself_agrees_but_for_the_weights():
 def test_the_cheap_rectifier_has_the_gradient_of_the_usual_one(compiled):
     x = torch.tensor([-2.0, -0.0, 0.0, 0.5, 3.0], requires_grad=True)
     # What a compiler's front end makes of it; the machine code that it would go on to make takes half a minute.
-    rectify = training._RectifiedLinear()
+    rectify = pretraining._RectifiedLinear()
     rectify = torch.compile(rectify, backend="aot_eager") if compiled else rectify
     (rectify(x) * torch.arange(5.0)).sum().backward()
     ours, x.grad = x.grad, None
@@ -120,7 +120,7 @@ def test_the_cheap_rectifier_has_the_gradient_of_the_usual_one(compiled):
 
 
 def test_every_distance_between_patches_has_a_bias_of_its_own():
-    model = training.build_model(SHAPE, 0)
+    model = pretraining.build_model(SHAPE, 0)
     attention = model.encoder.block[0].layer[0].SelfAttention
     patches = SHAPE.context_length // SHAPE.patch_stride + 2
     buckets = attention._relative_position_bucket(
@@ -134,8 +134,8 @@ def test_every_distance_between_patches_has_a_bias_of_its_own():
 def test_training_is_deterministic_and_lowers_the_loss():
     reports = []
     plan = replace(PLAN, steps=120, decay_steps=20, curriculum_steps=1000, learning_rate=5e-3, log_every=20)
-    first = training.train(SHAPE, plan, report=reports.append)
-    assert equal(weights_of(first), weights_of(training.train(SHAPE, plan)))
+    first = pretraining.train(SHAPE, plan, report=reports.append)
+    assert equal(weights_of(first), weights_of(pretraining.train(SHAPE, plan)))
     assert reports[-1].loss < 0.9 * reports[0].loss
     assert reports[-1].step == plan.steps
     assert reports[-1].remaining == 0.0
@@ -143,10 +143,10 @@ def test_training_is_deterministic_and_lowers_the_loss():
 
 
 def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(tmp_path):
-    whole = training.train(SHAPE, PLAN)
-    training.train(SHAPE, replace(PLAN, steps=3, decay_steps=0), tmp_path)
+    whole = pretraining.train(SHAPE, PLAN)
+    pretraining.train(SHAPE, replace(PLAN, steps=3, decay_steps=0), tmp_path)
     steps = []
-    resumed = training.train(SHAPE, PLAN, tmp_path, lambda progress: steps.append(progress.step))
+    resumed = pretraining.train(SHAPE, PLAN, tmp_path, lambda progress: steps.append(progress.step))
     assert min(steps) > 3
     assert equal(weights_of(whole), weights_of(resumed))
 
@@ -154,39 +154,41 @@ def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(tmp_path):
 def test_a_stage_starts_from_the_average_of_the_one_before(tmp_path):
     told = []
     stages = (PLAN, replace(PLAN, seed=1, steps=4))
-    first = training.train(SHAPE, stages[0])
-    expected = training.train(SHAPE, stages[1], initial=first)
-    done = training.train_stages(SHAPE, stages, tmp_path, lambda number, progress: told.append((number, progress.step)))
+    first = pretraining.train(SHAPE, stages[0])
+    expected = pretraining.train(SHAPE, stages[1], initial=first)
+    done = pretraining.train_stages(
+        SHAPE, stages, tmp_path, lambda number, progress: told.append((number, progress.step))
+    )
     assert equal(weights_of(done), weights_of(expected))
-    assert not equal(weights_of(done), weights_of(training.train(SHAPE, stages[1])))
+    assert not equal(weights_of(done), weights_of(pretraining.train(SHAPE, stages[1])))
     assert told == [(1, 2), (1, 4), (1, 6), (2, 2), (2, 4)]
 
-    again = training.train_stages(SHAPE, stages, tmp_path, lambda *_: told.append("trained again"))
+    again = pretraining.train_stages(SHAPE, stages, tmp_path, lambda *_: told.append("trained again"))
     assert equal(weights_of(again), weights_of(done))
     assert "trained again" not in told
 
 
 def test_windows_drawn_by_processes_are_those_of_the_thread():
-    assert equal(weights_of(training.train(SHAPE, PLAN, workers=2)), weights_of(training.train(SHAPE, PLAN)))
+    assert equal(weights_of(pretraining.train(SHAPE, PLAN, workers=2)), weights_of(pretraining.train(SHAPE, PLAN)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_trains_too_and_its_checkpoints_go_on_anywhere(tmp_path):
     plan = replace(PLAN, bfloat16=True, compiled=True)
-    training.train(SHAPE, replace(plan, steps=4, decay_steps=1), tmp_path, device="cuda")
-    model = training.train(SHAPE, replace(plan, compiled=False), tmp_path, device="cpu")
+    pretraining.train(SHAPE, replace(plan, steps=4, decay_steps=1), tmp_path, device="cuda")
+    model = pretraining.train(SHAPE, replace(plan, compiled=False), tmp_path, device="cpu")
     assert model.device.type == "cpu"
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
-    training.train(SHAPE, replace(PLAN, steps=2), tmp_path)
-    with pytest.raises(training.TrainingError, match="another d_ff, seed"):
-        training.train(replace(SHAPE, d_ff=64), replace(PLAN, seed=1), tmp_path)
+    pretraining.train(SHAPE, replace(PLAN, steps=2), tmp_path)
+    with pytest.raises(pretraining.TrainingError, match="another d_ff, seed"):
+        pretraining.train(replace(SHAPE, d_ff=64), replace(PLAN, seed=1), tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch, tmp_path):
-    drawn = training.batch_at
+    drawn = pretraining.batch_at
 
     def poisoned(step, plan, shape):
         batch = drawn(step, plan, shape)
@@ -194,15 +196,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch, tmp_path):
             batch.weight[:] = np.nan
         return batch
 
-    monkeypatch.setattr(training, "batch_at", poisoned)
-    with pytest.raises(training.TrainingError, match="loss is nan at step 4"):
-        training.train(SHAPE, PLAN, tmp_path)
+    monkeypatch.setattr(pretraining, "batch_at", poisoned)
+    with pytest.raises(pretraining.TrainingError, match="loss is nan at step 4"):
+        pretraining.train(SHAPE, PLAN, tmp_path)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 4
 
 
 def test_a_saved_model_loads_through_the_plain_pipeline(tmp_path):
-    model = training.build_model(SHAPE, 0).eval()
-    training.save_model(model, tmp_path / "model")
+    model = pretraining.build_model(SHAPE, 0).eval()
+    pretraining.save_model(model, tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
     assert not (tmp_path / "model.partial").exists()
     pipeline = BaseChronosPipeline.from_pretrained(tmp_path / "model")
@@ -269,7 +271,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 def test_without_parameters_the_recipe_is_that_of_the_bundled_model(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     given = pretrain.parse_parameters({})
-    assert (given.shape, given.stages) == (training.ModelShape(), training.RECIPE)
+    assert (given.shape, given.stages) == (pretraining.ModelShape(), pretraining.RECIPE)
     assert (given.device, given.threads, given.workers) == ("cpu", 0, 0)
 
 
@@ -283,5 +285,5 @@ def test_a_gpu_is_taken_where_there_is_one_and_fed_by_processes(monkeypatch):
 def test_parameters_are_those_of_every_stage_and_each_stage_has_a_seed_of_its_own():
     stages = pretrain.parse_parameters({"device": "cpu", "steps": 7, "seed": 3}).stages
     assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3), (7, 4)]
-    assert len({plan.seed for plan in training.RECIPE}) == len(training.RECIPE)
-    assert pretrain.parse_parameters({"device": "cpu", "stages": 1}).stages == training.RECIPE[:1]
+    assert len({plan.seed for plan in pretraining.RECIPE}) == len(pretraining.RECIPE)
+    assert pretrain.parse_parameters({"device": "cpu", "stages": 1}).stages == pretraining.RECIPE[:1]

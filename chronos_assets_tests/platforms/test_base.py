@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.platforms.base import (
-    MAX_JOB_NAME,
-    JobResult,
-    StoreKeyError,
-    check_job_name,
-    check_key,
-    job_name,
-)
+from chronos_assets.platforms.jobs import MAX_JOB_NAME, JobResult, check_job_name, job_name
+from chronos_assets.platforms.store import StoreKeyError, check_key
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.platforms.notice import MAX_REASON, MAX_SUBJECT, Notice, one_line, redact, render
+from chronos_assets.platforms.notices import MAX_REASON, MAX_SUBJECT, Notice, one_line, redact, render
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

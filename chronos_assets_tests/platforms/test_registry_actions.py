@@ -2,10 +2,9 @@
 
 import pytest
 
-from chronos_assets.platforms.base import Registry, RegistryError
 from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.registry_actions import approve, reject, roll_back
+from chronos_assets.platforms.registry import Registry, RegistryError, approve, reject, roll_back
 
 
 @pytest.fixture(params=["local", "aws"])

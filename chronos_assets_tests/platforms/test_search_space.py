@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from chronos_assets.platforms.base import CategoricalRange, ContinuousRange, IntegerRange, TuningRequest
-from chronos_assets.platforms.search_space import SearchError, check_search
+from chronos_assets.params.training import CategoricalRange, ContinuousRange, IntegerRange
+from chronos_assets.platforms.tuning import SearchError, TuningRequest, check_search
 
 RIGHT = {
     "name": "search-1",

@@ -14,13 +14,13 @@ import duckdb
 import numpy as np
 import pytest
 
-from chronos_assets.params import ForecastParams, to_document
+from chronos_assets.params.forecast import ForecastParams, to_document
 from chronos_assets.platforms.local import tables
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
-from chronos_assets.platforms.table_columns import TABLES
-from chronos_assets.timeseries.accuracy import evaluate_partition, write_metrics
+from chronos_assets.platforms.tables import TABLES
+from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets_tests.timeseries.builders import (
     Key,
     MadeSeries,

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from chronos_assets.params import Attribute, ForecastParams
-from chronos_assets.timeseries.frequencies import Frequency
-from chronos_assets.timeseries.shards import MANIFEST, Manifest, Shard, shard_name, shard_number
+from chronos_assets.calendar.frequencies import Frequency
+from chronos_assets.params.forecast import Attribute, ForecastParams
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, shard_name, shard_number
 
 Key = tuple[str, ...]
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.params import Filling, ForecastParams
-from chronos_assets.timeseries import accuracy
-from chronos_assets.timeseries.accuracy import (
+from chronos_assets.calendar.frequencies import Frequency, Grid
+from chronos_assets.params.forecast import Filling, ForecastParams
+from chronos_assets.timeseries.scoring import accuracy
+from chronos_assets.timeseries.scoring.accuracy import (
     AccuracyError,
     AccuracyReport,
     Comparison,
@@ -21,9 +22,8 @@ from chronos_assets.timeseries.accuracy import (
     is_observed,
     write_metrics,
 )
-from chronos_assets.timeseries.baselines import seasonal_naive
-from chronos_assets.timeseries.frequencies import Frequency, Grid
-from chronos_assets.timeseries.metrics import season_error
+from chronos_assets.timeseries.scoring.baselines import seasonal_naive
+from chronos_assets.timeseries.scoring.metrics import season_error
 from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset, write_forecast
 
 NAN = float("nan")

@@ -8,8 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from chronos_assets.timeseries import arrow_file
-from chronos_assets.timeseries.arrow_file import ArrowFileError, Entry, read_arrow, write_arrow
+from chronos_assets.timeseries.dataset import gluonts_arrow
+from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, Entry, read_arrow, write_arrow
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # gluonts asks for a faster JSON library
@@ -45,7 +45,7 @@ def test_the_bytes_are_those_of_gluonts(tmp_path):
 
 def test_many_batches_are_written_as_gluonts_does_and_read_back(tmp_path):
     rows = [
-        (str(number), START, np.array([number, -number / 7])) for number in range(2 * arrow_file.ROWS_PER_BATCH + 3)
+        (str(number), START, np.array([number, -number / 7])) for number in range(2 * gluonts_arrow.ROWS_PER_BATCH + 3)
     ]
     write_arrow(tmp_path / "ours.arrow", iter(rows))
     ArrowWriter().write_to_file(as_gluonts(rows), tmp_path / "theirs.arrow")

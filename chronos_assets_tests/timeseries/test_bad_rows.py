@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from chronos_assets.timeseries.bad_rows import rejected_name
+from chronos_assets.timeseries.dataset.bad_rows import rejected_name
 from chronos_assets_tests.timeseries.train_drop import HOURS, Drop, params_for, rows
 
 

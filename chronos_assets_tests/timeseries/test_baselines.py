@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from chronos_assets.timeseries.baselines import (
+from chronos_assets.calendar.frequencies import Frequency
+from chronos_assets.timeseries.scoring.baselines import (
     Baseline,
     Past,
     choose_baseline,
@@ -17,7 +18,6 @@ from chronos_assets.timeseries.baselines import (
     seasonal_naive,
     spread_to_quantiles,
 )
-from chronos_assets.timeseries.frequencies import Frequency
 
 NAN = float("nan")
 WHOLE = st.integers(-1000, 1000).map(float)  # exact in GluonTS's float32

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chronos_assets.timeseries.benchmark import TASKS, BenchmarkError, Task, read_tasks, season
+from chronos_assets.benchmark.tasks import TASKS, BenchmarkError, Task, read_tasks, season
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `json`-module:UserWarning")
 

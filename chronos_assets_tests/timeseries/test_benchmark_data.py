@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.timeseries.benchmark import TASKS, BenchmarkError
-from chronos_assets.timeseries.benchmark_data import FolderData, HubData, open_data
+from chronos_assets.benchmark.data import FolderData, HubData, open_data
+from chronos_assets.benchmark.tasks import TASKS, BenchmarkError
 from chronos_assets_tests.timeseries.benchmark_folder import write_set
 from chronos_assets_tests.timeseries.benchmark_sets import read_benchmark_set
 

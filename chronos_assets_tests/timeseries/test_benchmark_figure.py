@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from chronos_assets.timeseries.benchmark_data import open_data
-from chronos_assets.timeseries.benchmark_figure import draw
-from chronos_assets.timeseries.benchmark_report import small_figure, write_report
-from chronos_assets.timeseries.benchmark_scores import Aggregate, Kind, Result, aggregate, read_published
-from chronos_assets.timeseries.figures import MAX_PNG_BYTES, to_png, to_small_png, to_svg
+from chronos_assets.benchmark.data import open_data
+from chronos_assets.benchmark.figure import draw
+from chronos_assets.benchmark.matplotlib_png import MAX_PNG_BYTES, to_png, to_small_png, to_svg
+from chronos_assets.benchmark.report import small_figure, write_report
+from chronos_assets.benchmark.scores import Aggregate, Kind, Result, aggregate, read_published
 
 
 def item(model: str, kind: Kind, wql: float, mase: float, *, sampled: bool = False) -> Aggregate:
@@ -98,7 +98,7 @@ def test_a_report_has_its_files_and_is_idempotent(tmp_path: Path, benchmark: str
 def test_drawing_needs_no_screen_and_keeps_no_figure() -> None:
     code = (
         "import sys\n"
-        "import chronos_assets.timeseries.benchmark_report as report\n"
+        "import chronos_assets.benchmark.report as report\n"
         "assert 'matplotlib' not in sys.modules\n"
         "report.small_figure([], [])\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

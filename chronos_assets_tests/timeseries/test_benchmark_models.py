@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from chronos_assets.timeseries import benchmark_models
-from chronos_assets.timeseries.benchmark_models import chronos_contender, local_contenders, with_unique_names
+from chronos_assets.benchmark import models as benchmark_models
+from chronos_assets.benchmark.models import chronos_contender, local_contenders, with_unique_names
 
 
 def test_seasonal_naive_is_always_measured_and_libraries_where_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos_assets.timeseries.benchmark import TASKS, BenchmarkError
-from chronos_assets.timeseries.benchmark_scores import (
+from chronos_assets.benchmark.scores import (
     RESULT_COLUMNS,
     Contender,
     Result,
@@ -22,6 +21,7 @@ from chronos_assets.timeseries.benchmark_scores import (
     result_row,
     write_csv,
 )
+from chronos_assets.benchmark.tasks import TASKS, BenchmarkError
 from chronos_assets_tests.timeseries.benchmark_folder import write_published
 
 RESULT = Result("m", "ours", "nn5", "zero-shot", 0.2, 0.9, 0.4, 1.2, 0.8, series=4, set_series=8, seconds=2.0)

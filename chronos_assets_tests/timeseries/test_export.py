@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.params import Attribute, ForecastParams, load_params
-from chronos_assets.timeseries.export import ExportReport, write_forecast_csv
+from chronos_assets.params.forecast import Attribute, ForecastParams
+from chronos_assets.params.reader import load_params
+from chronos_assets.timeseries.forecast.csv_export import ExportReport, write_forecast_csv
 from chronos_assets_tests.timeseries.builders import Key, make_params, write_forecast, write_last_observed
 
 BAND = {"p10": [1.0, 2.0], "p50": [3.0, 4.5], "p90": [5.0, 6.0]}

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.params import Filling
-from chronos_assets.timeseries.filling import METHODS, WINDOW, context_as_of, fill, fill_many
-from chronos_assets.timeseries.shards import Series
+from chronos_assets.params.forecast import Filling
+from chronos_assets.timeseries.dataset.filling import METHODS, WINDOW, context_as_of, fill, fill_many
+from chronos_assets.timeseries.dataset.shards import Series
 
 NAN = float("nan")
 STATISTICS = ("mean", "median", "min", "max")

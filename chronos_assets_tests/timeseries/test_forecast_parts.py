@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries import forecast_parts
-from chronos_assets.timeseries.forecast_parts import (
+from chronos_assets.timeseries.dataset.shards import shard_number
+from chronos_assets.timeseries.forecast import files
+from chronos_assets.timeseries.forecast.files import (
     MANIFEST,
     MAX_NAMED,
     Layout,
@@ -23,7 +24,6 @@ from chronos_assets.timeseries.forecast_parts import (
     skipped_table,
     write_window,
 )
-from chronos_assets.timeseries.shards import shard_number
 
 LAYOUT = Layout(("store",), ("mean", "p10"), 3)
 PERIODS = np.array(["2024-01-01", "2024-01-02", "2024-01-03"], "datetime64[us]")
@@ -83,8 +83,8 @@ def test_the_parts_of_any_number_of_instances_become_the_bytes_of_one(fates, ins
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
         folder = Path(root)
         # Row groups and blocks that end anywhere.
-        patch.setattr(forecast_parts, "_ROWS_PER_GROUP", 12)
-        patch.setattr(forecast_parts, "_ROWS_AT_ONCE", rows)
+        patch.setattr(files, "_ROWS_PER_GROUP", 12)
+        patch.setattr(files, "_ROWS_AT_ONCE", rows)
         whole = write(folder / "whole", fates)
         parts = [
             write(folder / str(number) / "as_of=2024-01-01", *dealt)
@@ -100,7 +100,7 @@ def peak_of_merge(folder, count, monkeypatch):
     fates = {(f"{number:05d}", ""): None for number in range(count)}
     parts = [write(folder / str(number), *dealt) for number, dealt in enumerate(deal(fates, 3))]
     sizes = [pa.total_allocated_bytes()]
-    inner = forecast_parts._grouped
+    inner = files._grouped
 
     def measured(*args):
         for group in inner(*args):
@@ -108,14 +108,14 @@ def peak_of_merge(folder, count, monkeypatch):
             yield group
 
     with monkeypatch.context() as patch:
-        patch.setattr(forecast_parts, "_grouped", measured)
+        patch.setattr(files, "_grouped", measured)
         merge_forecast_parts(parts, folder / "merged")
     return max(sizes) - sizes[0]
 
 
 def test_the_memory_of_a_merge_does_not_grow_with_the_series(tmp_path, monkeypatch):
-    monkeypatch.setattr(forecast_parts, "_ROWS_PER_GROUP", 1500)
-    monkeypatch.setattr(forecast_parts, "_ROWS_AT_ONCE", 300)
+    monkeypatch.setattr(files, "_ROWS_PER_GROUP", 1500)
+    monkeypatch.setattr(files, "_ROWS_AT_ONCE", 300)
     few, many = (peak_of_merge(tmp_path / str(count), count, monkeypatch) for count in (2000, 8000))
     assert 0 < many < 1.2 * few
 

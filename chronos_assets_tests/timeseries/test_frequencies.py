@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.frequencies import (
+from chronos_assets.calendar.frequencies import (
     APPLICABLE_ALIGNMENT,
     MAX_MULTIPLE,
     Alignment,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.gate import (
+from chronos_assets.timeseries.scoring.gate import (
     APPROVED,
     BASE,
     CANDIDATE,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from chronos_assets.timeseries.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets_tests.timeseries.train_drop import HOURS, Drop, params_for, rows
 
 NAN = float("nan")

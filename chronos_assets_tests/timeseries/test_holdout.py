@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.frequencies import Frequency, Grid
-from chronos_assets.timeseries.holdout import HoldoutError, periods_known, plan_holdout, window_actuals
+from chronos_assets.calendar.frequencies import Frequency, Grid
+from chronos_assets.timeseries.dataset.holdout import HoldoutError, periods_known, plan_holdout, window_actuals
 
 small = st.integers(0, 6)
 

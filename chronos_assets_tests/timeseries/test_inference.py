@@ -14,16 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.params import DOMAINS, Attribute, ForecastParams, parse_params, to_document
-from chronos_assets.timeseries.frequencies import MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
-from chronos_assets.timeseries.inference import (
+from chronos_assets.calendar.frequencies import MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
+from chronos_assets.calendar.timestamp_format import format_timestamps
+from chronos_assets.params.forecast import DOMAINS, Attribute, ForecastParams, to_document
+from chronos_assets.params.inference import (
     InferenceError,
     column_name,
     default_horizon,
     infer,
     looks_like_header,
 )
-from chronos_assets.timeseries.timestamp_format import format_timestamps
+from chronos_assets.params.reader import parse_params
 
 EVERY_FREQUENCY = [Frequency(n, unit) for unit in Unit for n in range(1, MAX_MULTIPLE[unit] + 1)]
 HOURS = [f"2024-01-{day:02d} {hour:02d}:00:00" for day in (1, 2, 3) for hour in range(24)]

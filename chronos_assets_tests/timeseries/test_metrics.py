@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from chronos_assets.timeseries.baselines import seasonal_naive, spread_to_quantiles
-from chronos_assets.timeseries.metrics import ErrorSums, central_bands, error_sums, season_error
+from chronos_assets.timeseries.scoring.baselines import seasonal_naive, spread_to_quantiles
+from chronos_assets.timeseries.scoring.metrics import ErrorSums, central_bands, error_sums, season_error
 from chronos_assets_tests.timeseries.benchmark_sets import PUBLISHED_LEVELS, published_row, read_benchmark_set
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from chronos_assets.timeseries.partitioning import PARTITIONS, RowPartitions
+from chronos_assets.timeseries.dataset.partitioning import PARTITIONS, RowPartitions
 
 
 def batches(number=20, rows=50):

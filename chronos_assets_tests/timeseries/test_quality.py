@@ -13,18 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.params import ForecastParams
-from chronos_assets.timeseries.accuracy import AccuracyReport, evaluate_partition
-from chronos_assets.timeseries.quality import (
-    MAX_ROWS,
-    CheckOutcome,
-    check_accuracy,
-    check_coverage,
-    check_dataset,
-    check_freshness,
-    check_quantiles,
-)
-from chronos_assets.timeseries.shards import MANIFEST, Manifest, read_manifest
+from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome
+from chronos_assets.timeseries.dataset.checks import check_dataset
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, read_manifest
+from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
+from chronos_assets.timeseries.scoring.accuracy import AccuracyReport, evaluate_partition
+from chronos_assets.timeseries.scoring.checks import check_accuracy
 from chronos_assets_tests.timeseries.builders import Key, MadeSeries, make_params, write_dataset, write_forecast
 
 NAN = float("nan")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.query import QueryError, query_forecast, render_table
+from chronos_assets.timeseries.forecast.query import QueryError, query_forecast, render_table
 from chronos_assets_tests.timeseries.builders import Key, make_params, write_forecast
 
 FIRST = "2014-11-30T22:00"

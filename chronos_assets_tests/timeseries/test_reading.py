@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.reading import (
+from chronos_assets.timeseries.dataset.csv_records import (
     MAX_RECORD_BYTES,
     CsvLayout,
     FileProblem,

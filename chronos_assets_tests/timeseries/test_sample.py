@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from chronos_assets.params import parse_params
-from chronos_assets.timeseries.importing import TrainFile, import_target_time_series
-from chronos_assets.timeseries.sample import sample_params, write_july, write_sample
-from chronos_assets.timeseries.shards import iter_series, list_shards
+from chronos_assets.params.reader import parse_params
+from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.sample import sample_params, write_july, write_sample
+from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
 
 
 @pytest.fixture(scope="module")

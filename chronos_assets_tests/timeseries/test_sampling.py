@@ -8,11 +8,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from chronos_assets.params import parse_params, to_document
-from chronos_assets.timeseries.importing import TrainFile, import_target_time_series
-from chronos_assets.timeseries.inference import infer
-from chronos_assets.timeseries.reading import FileProblem
-from chronos_assets.timeseries.sampling import sample_rows
+from chronos_assets.params.forecast import to_document
+from chronos_assets.params.inference import infer
+from chronos_assets.params.reader import parse_params
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.sampling import sample_rows
 
 ROWS = [[f"2024-01-{day:02d}", item, str(day)] for item in ("a", "b") for day in range(1, 21)]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.timeseries.shards import (
+from chronos_assets.timeseries.dataset.shards import (
     HASHES,
     MANIFEST,
     DatasetError,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from chronos_assets.timeseries.sparkline import (
+from chronos_assets.timeseries.forecast.sparkline import (
     MARKDOWN_LIMIT,
     Outlook,
     escape_markdown,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.frequencies import Unit
-from chronos_assets.timeseries.timestamp_format import (
+from chronos_assets.calendar.frequencies import Unit
+from chronos_assets.calendar.timestamp_format import (
     TimestampFormatError,
     Token,
     format_timestamps,

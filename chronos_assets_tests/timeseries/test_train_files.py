@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.bad_rows import BadRows
-from chronos_assets.timeseries.importing import TrainFile
-from chronos_assets.timeseries.shards import read_manifest
-from chronos_assets.timeseries.train_files import TrainFileReader
+from chronos_assets.timeseries.dataset.bad_rows import BadRows
+from chronos_assets.timeseries.dataset.importing import TrainFile
+from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.train_files import TrainFileReader
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
 
 NAN = float("nan")

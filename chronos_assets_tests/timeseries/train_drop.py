@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.params import parse_params
-from chronos_assets.timeseries.importing import ImportFailure, TrainFile, import_target_time_series
-from chronos_assets.timeseries.sample import sample_params
-from chronos_assets.timeseries.shards import iter_series, list_shards, read_manifest
+from chronos_assets.params.reader import parse_params
+from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.sample import sample_params
+from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

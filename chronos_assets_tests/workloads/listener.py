@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from chronos_assets.workloads.contract import Reporter
+from chronos_assets.container.contract import Reporter
 
 
 class Listener(Reporter):

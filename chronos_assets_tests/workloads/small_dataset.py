@@ -1,4 +1,4 @@
-"""Small datasets on disk in the layout that `timeseries.shards` reads, without going through an import."""
+"""Small datasets on disk in the layout that `timeseries.dataset.shards` reads, without going through an import."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chronos_assets.timeseries.frequencies import Frequency, Grid
-from chronos_assets.timeseries.shards import MANIFEST, Manifest, Shard, shard_name, shard_number
+from chronos_assets.calendar.frequencies import Frequency, Grid
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, shard_name, shard_number
 
 Key = tuple[str, ...]
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from chronos_assets.workloads.batching import MicroBatcher, Overloaded
+from chronos_assets.serving.batching import MicroBatcher, Overloaded
 
 
 class Passes:

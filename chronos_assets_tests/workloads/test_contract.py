@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from chronos_assets.workloads.contract import (
+from chronos_assets.container.contract import (
     LIFELINE_VARIABLE,
     MAX_REASON,
     PIPES_VARIABLE,
@@ -136,7 +136,7 @@ def test_by_hand_a_workload_logs_to_stderr_and_sends_messages_to_stdout(tmp_path
 
 def test_without_dagster_the_contract_imports_nothing_of_it():
     script = (
-        "import sys, chronos_assets.workloads.contract as c, pathlib, tempfile\n"
+        "import sys, chronos_assets.container.contract as c, pathlib, tempfile\n"
         "c.execute(lambda w, r: r.log('x'), c.Workspace(pathlib.Path(tempfile.mkdtemp())))\n"
         "print([m for m in sys.modules if m.split('.')[0] in ('dagster', 'dagster_pipes', 'numpy', 'torch')])"
     )

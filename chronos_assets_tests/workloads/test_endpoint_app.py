@@ -15,7 +15,7 @@ import pytest
 
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.workloads.endpoint_app import build_app
+from chronos_assets.serving.app import build_app
 from chronos_assets.workloads.serve import Settings, build_endpoint
 from chronos_assets_tests.models.tiny import folder_of
 

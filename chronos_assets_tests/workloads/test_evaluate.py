@@ -13,17 +13,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.models import forecasting
 from chronos_assets.models.loading import load_model
-from chronos_assets.params import Filling
-from chronos_assets.timeseries.arrow_file import write_arrow
-from chronos_assets.timeseries.baselines import seasonal_naive, spread_to_quantiles
-from chronos_assets.timeseries.evaluation import EvaluationError, read_evaluation
-from chronos_assets.timeseries.filling import fill
-from chronos_assets.timeseries.gate import decide
-from chronos_assets.timeseries.metrics import error_sums, season_error
+from chronos_assets.params.forecast import Filling
+from chronos_assets.timeseries.dataset.filling import fill
+from chronos_assets.timeseries.dataset.gluonts_arrow import write_arrow
+from chronos_assets.timeseries.scoring.baselines import seasonal_naive, spread_to_quantiles
+from chronos_assets.timeseries.scoring.evaluation_files import EvaluationError, read_evaluation
+from chronos_assets.timeseries.scoring.gate import decide
+from chronos_assets.timeseries.scoring.metrics import error_sums, season_error
 from chronos_assets.workloads import evaluate
-from chronos_assets.workloads.contract import WorkloadError, Workspace
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.models.tiny_levels import LEVELS_9
 from chronos_assets_tests.workloads.listener import Listener

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.models import forecasting
-from chronos_assets.timeseries.forecast_parts import merge_forecast_parts, merge_messages
-from chronos_assets.timeseries.shards import MANIFEST, list_shards
+from chronos_assets.timeseries.dataset.shards import MANIFEST, list_shards
+from chronos_assets.timeseries.forecast.files import merge_forecast_parts, merge_messages
 from chronos_assets.workloads import forecast
-from chronos_assets.workloads.contract import WorkloadError, Workspace
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.models.tiny_levels import LEVELS_9
 from chronos_assets_tests.workloads.listener import Listener

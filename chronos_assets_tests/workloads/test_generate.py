@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chronos_assets.timeseries.arrow_file import Entry, read_arrow
+from chronos_assets.container.contract import PIPES_VARIABLE, ROOT_VARIABLE, WorkloadError, Workspace
+from chronos_assets.timeseries.dataset.gluonts_arrow import Entry, read_arrow
 from chronos_assets.workloads import generate
-from chronos_assets.workloads.contract import PIPES_VARIABLE, ROOT_VARIABLE, WorkloadError, Workspace
 from chronos_assets_tests.workloads.listener import Listener
 
 SMALL = {"length": 48, "sizes": {"train": 12, "validation": 5, "test": 4}}

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from chronos_assets.workloads.contract import WorkloadError
-from chronos_assets.workloads.handover import CONTROL, Deployment, Predecessor, listen, serve_successors
+from chronos_assets.container.contract import WorkloadError
+from chronos_assets.serving.handover import CONTROL, Deployment, Predecessor, listen, serve_successors
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_socket_that_is_closed_is_not_given(inside):
 
 
 def test_a_predecessor_that_hangs_is_given_up(inside, monkeypatch):
-    monkeypatch.setattr("chronos_assets.workloads.handover._PATIENCE", 0.1)
+    monkeypatch.setattr("chronos_assets.serving.handover._PATIENCE", 0.1)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(CONTROL)
         silent.listen()

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.frequencies import Frequency
-from chronos_assets.workloads import contract
-from chronos_assets.workloads.invocations import (
+from chronos_assets.calendar.frequencies import Frequency
+from chronos_assets.calendar.periods import period
+from chronos_assets.container import contract
+from chronos_assets.serving.answers import render
+from chronos_assets.serving.requests import parse
+from chronos_assets.serving.schema import (
     CONTENT_TYPES,
     CSV,
     JSON,
@@ -25,9 +28,6 @@ from chronos_assets.workloads.invocations import (
     Schema,
     accepted,
     content_type,
-    parse,
-    period,
-    render,
 )
 from chronos_assets_tests.workloads.requests import MALFORMED, malformed
 

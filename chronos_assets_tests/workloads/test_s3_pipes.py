@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from chronos_assets.workloads.s3_pipes import S3MessageWriter
+from chronos_assets.container.s3_pipes import S3MessageWriter
 
 
 class Bucket:

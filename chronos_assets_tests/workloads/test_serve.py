@@ -15,13 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from chronos_assets.container.contract import ROOT_VARIABLE, WorkloadError, Workspace, execute
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.platforms.base import EndpointRequest
+from chronos_assets.platforms.endpoints import EndpointRequest
 from chronos_assets.platforms.local.endpoints import LocalEndpoints
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.workloads.contract import ROOT_VARIABLE, WorkloadError, Workspace, execute
-from chronos_assets.workloads.invocations import Limits, Parameters
+from chronos_assets.serving.schema import Limits, Parameters
 from chronos_assets.workloads.serve import PORT_VARIABLE, SERVING_VARIABLE, build_endpoint, main, parse_settings
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.models.tiny import folder_of, save_bolt

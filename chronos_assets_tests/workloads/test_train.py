@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, execute
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.models.finetuning import Progress
 from chronos_assets.models.loading import load_model
-from chronos_assets.platforms.base import LOSS_REGEX, STEP_REGEX, VALIDATION_REGEX
+from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, VALIDATION_REGEX
 from chronos_assets.workloads import train
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, execute
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.workloads.small_dataset import write_dataset
 from chronos_assets_tests.workloads.training_root import HORIZON, PERIODS, SMALL, lay_out, seasons, write_synthetic

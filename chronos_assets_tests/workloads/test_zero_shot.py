@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from benchmarks import zero_shot as command
-from chronos_assets.timeseries.benchmark import LEVELS, BenchmarkError
-from chronos_assets.timeseries.benchmark_data import open_data
-from chronos_assets.timeseries.benchmark_models import chronos_contender, local_contenders
-from chronos_assets.timeseries.benchmark_scores import Contender, Result
+from chronos_assets.benchmark.contenders import Forecasts, open_contender
+from chronos_assets.benchmark.data import open_data
+from chronos_assets.benchmark.models import chronos_contender, local_contenders
+from chronos_assets.benchmark.scores import Contender, Result
+from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace
 from chronos_assets.workloads import zero_shot
-from chronos_assets.workloads.contenders import Forecasts, open_contender
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace
 from chronos_assets.workloads.zero_shot import measure, measure_on
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.benchmark_folder import noisy_season, write_set

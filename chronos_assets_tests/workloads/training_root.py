@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chronos_assets.timeseries.arrow_file import write_arrow
+from chronos_assets.timeseries.dataset.gluonts_arrow import write_arrow
 from chronos_assets_tests.workloads.small_dataset import write_dataset
 
 HORIZON = 6

@@ -4,8 +4,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from chronos_assets.defs import measurements, metadata, serving, steps, training_metadata
-from chronos_assets.defs.group import Group
+from chronos_assets.defs import measurements, metadata, training_metadata
+from chronos_assets.pipeline import serving
+from chronos_assets.pipeline.dataset import read_params
+from chronos_assets.pipeline.forecasts import make_forecasts
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.tables import refresh_tables
 
 FORECASTS = """Quantile forecasts of every series, made with the data up to the end of the partition's window.
 
@@ -52,7 +56,7 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
         pool=group.named("model"),
     )
     def forecasts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = steps.make_forecasts(group, context, context.partition_keys)
+        made = make_forecasts(group, context, context.partition_keys)
         measurements.keep(
             group, context.log, made.params.dataset_group, measurements.of_forecasts(made, datetime.now(UTC))
         )
@@ -70,8 +74,8 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
         kinds={"duckdb", "sql"},
     )
     def forecast_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = metadata.tables(group, steps.refresh_tables(group))
-        removed = serving.clean_up(group) if steps.read_params(group).perform_delete else None
+        made = metadata.tables(group, refresh_tables(group))
+        removed = serving.clean_up(group) if read_params(group).perform_delete else None
         return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
 
     return [forecasts, forecast_tables]

@@ -2,9 +2,10 @@
 
 import dagster as dg
 
-from chronos_assets.defs import serving, training, training_metadata
+from chronos_assets.defs import training_metadata
 from chronos_assets.defs.checks import gate_check, gate_result
-from chronos_assets.defs.group import Group
+from chronos_assets.pipeline import serving, training
+from chronos_assets.pipeline.group import Group
 
 SYNTHETIC_DATASET = """Synthetic series by KernelSynth: `train`, `validation` and `test` splits, as GluonTS Arrow files.
 

@@ -1,1 +1,1 @@
-"""AWS: S3, SageMaker, Glue and Athena, SNS, CloudWatch, SQS. Every module says which part of `platforms.base` it is."""
+"""AWS: S3, SageMaker, Glue and Athena, SNS, CloudWatch, SQS. Every module says which part of `platforms` it is."""

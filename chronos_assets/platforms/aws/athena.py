@@ -17,9 +17,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.platforms.aws.sagemaker.faults import waits
-from chronos_assets.platforms.base import StoreError
-from chronos_assets.timeseries.query import QueryError
-from chronos_assets.timeseries.sql import text_literal
+from chronos_assets.platforms.store import StoreError
+from chronos_assets.timeseries.dataset.duckdb_sql import text_literal
+from chronos_assets.timeseries.forecast.query import QueryError
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients

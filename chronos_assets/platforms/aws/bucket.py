@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from chronos_assets.platforms.base import StoreError, StoreKeyError, check_key
 from chronos_assets.platforms.local.store import ObstoreStore
+from chronos_assets.platforms.store import StoreError, StoreKeyError, check_key
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential

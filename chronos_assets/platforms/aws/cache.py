@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from chronos_assets.platforms.base import StoreError, check_key
+from chronos_assets.platforms.store import StoreError, check_key
 
 TEMPORARY = ".incoming-"
 KEPT = 2

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.platforms.aws.machines import output_key, vpc
-from chronos_assets.platforms.base import EndpointError, EndpointRequest
+from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 
 if TYPE_CHECKING:
     from chronos_assets.settings import AwsSettings

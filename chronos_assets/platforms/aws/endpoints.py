@@ -45,9 +45,9 @@ from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, co
 from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
 from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list, tag_value
-from chronos_assets.platforms.base import EndpointError, EndpointRequest, EndpointState, StoreKeyError, check_key
-from chronos_assets.platforms.golden import golden_problem
-from chronos_assets.platforms.notice import redact
+from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
+from chronos_assets.platforms.notices import redact
+from chronos_assets.platforms.store import StoreKeyError, check_key
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.table_columns import (
+from chronos_assets.platforms.tables import (
     COMMENTS,
     accuracy_columns,
     column_comment,
@@ -34,11 +34,11 @@ from chronos_assets.platforms.table_columns import (
     view_keys,
     view_sql,
 )
-from chronos_assets.timeseries.shards import MANIFEST, Manifest
-from chronos_assets.timeseries.sql import identifier
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
 if TYPE_CHECKING:
-    from chronos_assets.params import ForecastParams
+    from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.platforms.aws.store import S3Store
 
 DATASET_KEY = "dataset/target_time_series"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from chronos_assets.container.contract import MESSAGES_CHANNEL, host_order
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.machines import missing_settings
 from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
@@ -28,10 +29,10 @@ from chronos_assets.platforms.aws.sagemaker.faults import Timing
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
 from chronos_assets.platforms.aws.tags import PREFIX, STORE
-from chronos_assets.platforms.base import JobRequest, JobResult, StoreError, check_key
+from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.local.processes import LockedFolder, lock_folder
-from chronos_assets.platforms.notice import redact
-from chronos_assets.workloads.contract import MESSAGES_CHANNEL, host_order
+from chronos_assets.platforms.notices import redact
+from chronos_assets.platforms.store import StoreError, check_key
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store

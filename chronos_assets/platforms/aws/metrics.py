@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.base import Measurement, MetricsError
+from chronos_assets.platforms.metrics import Measurement, MetricsError
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients

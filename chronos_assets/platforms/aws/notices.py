@@ -23,7 +23,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.notice import Notice, NoticeError, document, one_line, render
+from chronos_assets.platforms.notices import Notice, NoticeError, document, one_line, render
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients

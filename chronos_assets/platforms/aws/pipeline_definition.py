@@ -1,7 +1,8 @@
 """The training line as a SageMaker pipeline: generate, tune, evaluate, gate, register; without Dagster, if need be.
 
-Belongs here: the steps and what each hands to the next. Does not belong here: what the line does (`defs.pipeline` gathers
-it), the requests of its jobs, which are those that Dagster's own line sends (`processing_request`, `tuning_request`).
+Belongs here: the steps and what each hands to the next. Does not belong here: what the line does (gathered by
+`pipeline.sagemaker_pipeline`), the requests of its jobs, which are those that Dagster's own line sends
+(`processing_request`, `tuning_request`).
 
 ```
 GenerateSyntheticSeries -> TuneCheckpoints -> EvaluateCandidate -> GateCandidate -> RegisterCandidate
@@ -31,13 +32,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
 from chronos_assets.platforms.aws.processing_request import WORKLOADS, Source, processing_job
 from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.tags import tag_list
 from chronos_assets.platforms.aws.tuning_request import check_tuning, training_job, tuning_job
-from chronos_assets.platforms.base import JobRequest, TuningRequest
-from chronos_assets.platforms.search_space import SearchError
-from chronos_assets.workloads.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
+from chronos_assets.platforms.jobs import JobRequest
+from chronos_assets.platforms.tuning import SearchError, TuningRequest
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients

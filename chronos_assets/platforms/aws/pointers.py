@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from chronos_assets.platforms.base import StoreError, check_key
+from chronos_assets.platforms.store import StoreError, check_key
 
 POINTERS = ".current"
 VERSIONS = "versions"

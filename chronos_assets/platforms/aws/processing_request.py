@@ -1,7 +1,7 @@
 """A workload as a request for a SageMaker processing job: pure functions, no call is made here.
 
 Belongs here: which field says what, what the job sees where, how inputs are dealt out. Does not belong here: sending it and
-fetching what it left (`jobs.py`), what a container does (`workloads.contract`).
+fetching what it left (`jobs.py`), what a container does (`container.contract`).
 
 Below `<store>/.jobs/<name>/`, where `<name>` is that of the job's first attempt:
 
@@ -22,11 +22,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.container.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
 from chronos_assets.platforms.aws.machines import cluster, output_key, vpc
-from chronos_assets.workloads.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
 
 if TYPE_CHECKING:
-    from chronos_assets.platforms.base import JobRequest
+    from chronos_assets.platforms.jobs import JobRequest
     from chronos_assets.settings import AwsSettings
 
 WORKLOADS = "chronos_assets.workloads"

@@ -49,8 +49,8 @@ from chronos_assets.platforms.aws.pointers import (
     pointer_key,
     version_key,
 )
-from chronos_assets.platforms.base import ObjectInfo, PublishError, check_key
 from chronos_assets.platforms.local.publishing import folder_digest
+from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key
 
 STABLE = ".stable"
 RESERVED = (VERSIONS, POINTERS, STABLE)

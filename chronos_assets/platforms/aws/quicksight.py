@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.base import StoreError
+from chronos_assets.platforms.store import StoreError
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients

@@ -38,10 +38,12 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.tags import tag_list, tag_value
-from chronos_assets.platforms.base import Approval, PackageVersion, RegistryError
-from chronos_assets.platforms.package_files import (
+from chronos_assets.platforms.registry import (
     PACKAGES,
     REGISTRATION,
+    Approval,
+    PackageVersion,
+    RegistryError,
     check_group,
     check_status,
     decode,

@@ -27,7 +27,7 @@ from chronos_assets.platforms.aws.pointers import (
     version_key,
 )
 from chronos_assets.platforms.aws.publishing import LEFTOVER_SECONDS, Publisher
-from chronos_assets.platforms.base import StoreError, check_key
+from chronos_assets.platforms.store import StoreError, check_key
 
 ATTEMPTS = 10  # at reading what is replaced meanwhile
 POINTERS_KEPT = 20_000  # read once, not at each tick of a sensor

@@ -25,12 +25,12 @@ from chronos_assets.platforms.aws.glue_tables import (
     table_inputs,
 )
 from chronos_assets.platforms.aws.quicksight import publish_data_set
-from chronos_assets.platforms.base import Store, StoreError
-from chronos_assets.platforms.table_columns import TABLES
-from chronos_assets.timeseries.query import SUGGESTIONS, ask, check_question
+from chronos_assets.platforms.store import Store, StoreError
+from chronos_assets.platforms.tables import TABLES
+from chronos_assets.timeseries.forecast.query import SUGGESTIONS, ask, check_question
 
 if TYPE_CHECKING:
-    from chronos_assets.params import ForecastParams
+    from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.platforms.aws.clients import AwsClients
     from chronos_assets.platforms.aws.store import S3Store
     from chronos_assets.settings import AwsSettings
@@ -144,7 +144,7 @@ class AthenaTables:
 
 
 class _AthenaForecast:
-    """The table `forecast` of Athena, as `timeseries.query` asks it."""
+    """The table `forecast` of Athena, as `timeseries.forecast.query` asks it."""
 
     def __init__(self, athena: Athena, columns: Sequence[str]) -> None:
         self.columns = columns

@@ -1,6 +1,6 @@
 """The queue in which a bucket tells of changes below `train/`: receiving its messages, understanding and deleting them.
 
-Belongs here: SQS, and what a notification looks like. Does not belong here: what a change means (`defs.train_queue`), and
+Belongs here: SQS, and what a notification looks like. Does not belong here: what a change means (`planning.queue`), and
 what is below `train/`, which only a listing knows: a message is a reason to look, no more.
 
 A message may come twice, late, out of order, or never; none of that may matter to whoever reads the queue.
@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from chronos_assets.platforms.base import QueueError, StoreKeyError, TrainNews, check_key
+from chronos_assets.platforms.store import StoreKeyError, check_key
+from chronos_assets.platforms.train_queue import QueueError, TrainNews
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients

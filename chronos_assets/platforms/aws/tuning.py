@@ -34,8 +34,7 @@ from chronos_assets.platforms.aws.tuning_request import (
     tuning_job,
 )
 from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Child, Results, trial_of
-from chronos_assets.platforms.base import Trial, TuningRequest, TuningResult
-from chronos_assets.platforms.search_space import SearchError
+from chronos_assets.platforms.tuning import SearchError, Trial, TuningRequest, TuningResult
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store

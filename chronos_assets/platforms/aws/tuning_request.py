@@ -21,16 +21,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.params.training import CategoricalRange, IntegerRange, Range
 from chronos_assets.platforms.aws.machines import cluster, missing_settings, output_key, vpc
-from chronos_assets.platforms.base import (
-    LOSS_REGEX,
-    STEP_REGEX,
-    CategoricalRange,
-    IntegerRange,
-    Range,
-    TuningRequest,
-)
-from chronos_assets.platforms.search_space import SearchError, check_search
+from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, SearchError, TuningRequest, check_search
 
 if TYPE_CHECKING:
     from chronos_assets.settings import AwsSettings

@@ -18,9 +18,8 @@ from chronos_assets.platforms.aws.archives import ArchiveError, unpack
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, is_gone, patiently
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, facts_of, reason_of
 from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines
-from chronos_assets.platforms.base import Trial, TrialState, TuningRequest
-from chronos_assets.platforms.notice import one_line, redact
-from chronos_assets.platforms.trial_log import TrialLog
+from chronos_assets.platforms.notices import one_line, redact
+from chronos_assets.platforms.tuning import Trial, TrialLog, TrialState, TuningRequest
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients

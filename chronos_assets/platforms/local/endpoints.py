@@ -41,15 +41,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.platforms.base import (
-    EndpointError,
-    EndpointRequest,
-    EndpointState,
-    Store,
-    StoreKeyError,
-    check_job_name,
-)
-from chronos_assets.platforms.golden import golden_problem
+from chronos_assets.container.contract import Workspace
+from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
+from chronos_assets.platforms.jobs import check_job_name
 from chronos_assets.platforms.local.jobs import WORKLOADS
 from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.local.processes import (
@@ -60,7 +54,7 @@ from chronos_assets.platforms.local.processes import (
     start_time,
     workload_environment,
 )
-from chronos_assets.workloads.contract import Workspace
+from chronos_assets.platforms.store import Store, StoreKeyError
 
 ENDPOINTS_KEY = ".endpoints"
 HOST = "127.0.0.1"

@@ -28,7 +28,8 @@ from typing import Any
 import dagster as dg
 from dagster import PipesTempFileContextInjector, open_pipes_session
 
-from chronos_assets.platforms.base import JobRequest, JobResult, Store, check_job_name
+from chronos_assets.container.contract import Workspace
+from chronos_assets.platforms.jobs import JobRequest, JobResult, check_job_name
 from chronos_assets.platforms.local.messages import WholeLinesMessageReader
 from chronos_assets.platforms.local.processes import (
     close_lifeline,
@@ -41,7 +42,7 @@ from chronos_assets.platforms.local.processes import (
     start_workload,
     workload_environment,
 )
-from chronos_assets.workloads.contract import Workspace
+from chronos_assets.platforms.store import Store
 
 JOBS_KEY = ".jobs"
 WORKLOADS = "chronos_assets.workloads"

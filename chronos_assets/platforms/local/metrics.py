@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chronos_assets.platforms.base import Measurement
+from chronos_assets.platforms.metrics import Measurement
 
 
 class NoMetrics:

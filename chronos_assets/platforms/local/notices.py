@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.platforms.base import Store
-from chronos_assets.platforms.notice import Notice, document, render
+from chronos_assets.platforms.notices import Notice, document, render
+from chronos_assets.platforms.store import Store
 
 NOTICES_KEY = "notices.jsonl"
 

@@ -23,9 +23,9 @@ from typing import BinaryIO
 
 import dagster as dg
 
+from chronos_assets.container.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
 from chronos_assets.platforms.local.locks import lock_file
-from chronos_assets.platforms.notice import MAX_REASON, one_line, redact
-from chronos_assets.workloads.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
+from chronos_assets.platforms.notices import MAX_REASON, one_line, redact
 
 # How a program finds its interpreter's parts, its caches, its mirror, its threads, its language. Nothing else.
 PASSED = (

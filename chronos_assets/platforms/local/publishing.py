@@ -27,8 +27,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chronos_assets.platforms.base import PublishError
 from chronos_assets.platforms.local.locks import locked_file
+from chronos_assets.platforms.store import PublishError
 
 VERSIONS = ".versions"
 AS_OF_FILE = ".as_of"  # in a published forecast: the instant it was made for

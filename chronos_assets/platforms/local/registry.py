@@ -2,7 +2,7 @@
 
 Belongs here: numbering versions, writing them whole, and reading them with care, since people may edit them. Does not
 belong here: what is in a file (`package_files`), what a status means (`base.approved_version`), approving and rolling
-back (`registry_actions`), what is decided about a version (`timeseries.gate`).
+back (`registry_actions`), what is decided about a version (`timeseries.scoring.gate`).
 
 Writers of a group go one after another (`flock` on its `.lock`). A file is written and synced under another name; a
 new version is then linked to its own, which fails if there is one, and a change is renamed over it: readers, who take
@@ -21,10 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.platforms.base import Approval, PackageVersion, RegistryError, Store
 from chronos_assets.platforms.local.locks import locked_file
-from chronos_assets.platforms.package_files import (
+from chronos_assets.platforms.registry import (
     PACKAGES,
+    Approval,
+    PackageVersion,
+    RegistryError,
     check_group,
     check_status,
     decode,
@@ -33,6 +35,7 @@ from chronos_assets.platforms.package_files import (
     new_version,
     with_status,
 )
+from chronos_assets.platforms.store import Store
 
 _FILE = re.compile(r"([1-9][0-9]{0,8})\.json")
 _INCOMING = ".incoming"

@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from chronos_assets.platforms.base import ObjectInfo, StoreError, check_key
 from chronos_assets.platforms.local.publishing import (
     current,
     publish_directory,
     publish_forecast,
     remove_directory,
 )
+from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.platforms.base import CategoricalRange, IntegerRange, Range, TrialState
+from chronos_assets.params.training import CategoricalRange, IntegerRange, Range
+from chronos_assets.platforms.tuning import TrialState
 
 STUDY_FILE = "study.db"
 REQUEST = "request"  # the study's attribute that tells what was searched for

@@ -1,7 +1,7 @@
 """SQL tables over the store's files: one DuckDB database, the local Athena.
 
 Belongs here: the database, its tables, their comments, and replacing it safely. Does not belong here: questions asked
-of it (`timeseries.query`), or making the files that it is built from.
+of it (`timeseries.forecast.query`), or making the files that it is built from.
 
 The database is built beside the published one and swapped in with one rename, so that `tables/forecast.duckdb` can be
 opened at any moment, by any number of readers, whatever is running or has been killed. No process of ours ever has the
@@ -25,11 +25,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.params import ForecastParams
-from chronos_assets.platforms.base import Store, StoreError
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.platforms.local.locks import locked_file
 from chronos_assets.platforms.local.publishing import current
-from chronos_assets.platforms.table_columns import (
+from chronos_assets.platforms.store import Store, StoreError
+from chronos_assets.platforms.tables import (
     COMMENTS,
     TABLES,
     accuracy_columns,
@@ -40,9 +40,7 @@ from chronos_assets.platforms.table_columns import (
     train_columns,
     view_sql,
 )
-from chronos_assets.timeseries.query import query_forecast
-from chronos_assets.timeseries.shards import MANIFEST, list_shards
-from chronos_assets.timeseries.sql import (
+from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
     column_names,
     first_row,
@@ -52,6 +50,8 @@ from chronos_assets.timeseries.sql import (
     scratch_connection,
     text_literal,
 )
+from chronos_assets.timeseries.dataset.shards import MANIFEST, list_shards
+from chronos_assets.timeseries.forecast.query import query_forecast
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

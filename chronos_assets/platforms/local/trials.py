@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from chronos_assets.container.contract import Workspace
 from chronos_assets.platforms.local.processes import (
     close_lifeline,
     echo_log,
@@ -27,8 +28,7 @@ from chronos_assets.platforms.local.processes import (
     start_workload,
     workload_environment,
 )
-from chronos_assets.platforms.trial_log import TrialLogFile
-from chronos_assets.workloads.contract import Workspace
+from chronos_assets.platforms.tuning import TrialLogFile
 
 
 class TrainingJob:

@@ -24,21 +24,14 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.platforms.base import (
-    CategoricalRange,
-    Range,
-    Store,
-    Trial,
-    TrialState,
-    TuningRequest,
-    TuningResult,
-)
+from chronos_assets.container.contract import Workspace
+from chronos_assets.params.training import CategoricalRange, Range
 from chronos_assets.platforms.local.jobs import WORKLOADS
 from chronos_assets.platforms.local.processes import lock_folder
 from chronos_assets.platforms.local.study import STUDY_FILE, Study
 from chronos_assets.platforms.local.trials import TrainingJob
-from chronos_assets.platforms.search_space import SearchError, check_search
-from chronos_assets.workloads.contract import Workspace
+from chronos_assets.platforms.store import Store
+from chronos_assets.platforms.tuning import SearchError, Trial, TrialState, TuningRequest, TuningResult, check_search
 
 TUNING_KEY = ".tuning"
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from chronos_assets.platforms.aws.endpoints import SageMakerEndpoints
-from chronos_assets.platforms.base import EndpointError, EndpointRequest
+from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 from chronos_assets.settings import AwsSettings
 from chronos_assets.workloads.serve import parse_settings
 from chronos_assets_tests.platforms.aws.deployment import (

@@ -9,7 +9,7 @@ import pytest
 from chronos_assets.platforms.aws.jobs import SageMakerJobs
 from chronos_assets.platforms.aws.processing_request import Source, processing_job
 from chronos_assets.platforms.aws.store import S3Store
-from chronos_assets.platforms.base import JobRequest
+from chronos_assets.platforms.jobs import JobRequest
 from chronos_assets.settings import AwsSettings
 from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.conftest import QUICK, instance, step  # noqa: F401

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chronos_assets.platforms.aws.metrics import CloudWatchMetrics, data
-from chronos_assets.platforms.base import Measurement, MetricsError
+from chronos_assets.platforms.metrics import Measurement, MetricsError
 from chronos_assets_tests.aws.moto_server import AwsServer
 
 NOW = datetime.now(UTC)

@@ -13,7 +13,7 @@ import pytest
 
 from chronos_assets.platforms.aws.notices import SnsNotices, message_of
 from chronos_assets.platforms.aws.store import S3Store
-from chronos_assets.platforms.notice import Notice, NoticeError
+from chronos_assets.platforms.notices import Notice, NoticeError
 from chronos_assets_tests.aws.moto_server import AwsServer
 from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.aws.s3_server import S3Server

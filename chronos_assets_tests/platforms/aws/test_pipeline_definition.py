@@ -9,8 +9,8 @@ import pytest
 from botocore import xform_name
 
 from chronos_assets import cli
-from chronos_assets.defs.group import Group
-from chronos_assets.defs.pipeline import training_line, training_pipeline
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.sagemaker_pipeline import training_line, training_pipeline
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.pipeline_definition import PipelineError, TrainingPipeline
 from chronos_assets.platforms.aws.store import S3Store

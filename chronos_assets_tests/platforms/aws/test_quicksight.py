@@ -10,7 +10,7 @@ from botocore.stub import ANY, Stubber
 
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.quicksight import publish_data_set
-from chronos_assets.platforms.base import StoreError
+from chronos_assets.platforms.store import StoreError
 from chronos_assets.settings import AwsSettings
 
 ACCOUNT = "123456789012"

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from chronos_assets.defs.group import Group
-from chronos_assets.defs.reaper_sensor import reaper_sensor
+from chronos_assets.defs.orphan_job_sensor import reaper_sensor
+from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.aws.reaper import GRACE, Reaper, RunEnd, RunningJob, orphans
 from chronos_assets.platforms.aws.tags import CODE_LOCATION, RUN_ID, STORE
 from chronos_assets.settings import Settings
@@ -86,7 +86,7 @@ def test_the_sensor_says_what_it_saw_and_stopped(aws, instance, tmp_path, monkey
             TrainingJobName=name, Tags=tagged(run_id, location="chronos-assets"), **training(WAIT)
         )
     assert tick() == "2 jobs running, none without its run"
-    monkeypatch.setattr("chronos_assets.defs.reaper_sensor.GRACE", timedelta(0))
+    monkeypatch.setattr("chronos_assets.defs.orphan_job_sensor.GRACE", timedelta(0))
     assert tick() == "2 jobs running, stopped orphan"
     assert aws.job("orphan").done.wait(20)
     assert tick() == "1 job running, none without its run"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chronos_assets.platforms.aws.registry import SageMakerRegistry
-from chronos_assets.platforms.base import RegistryError
+from chronos_assets.platforms.registry import RegistryError
 from chronos_assets_tests.platforms.aws.deployment import (
     IMAGE,
     LOCATION,
@@ -199,7 +199,7 @@ def test_a_registration_that_was_cut_short_is_completed_by_the_next(operation, r
 
 
 def registry_version():
-    from chronos_assets.platforms.package_files import new_version
+    from chronos_assets.platforms.registry import new_version
 
     return new_version(
         "retail", model="models/m", identity="one", document=DOCUMENT, status="Approved", reason="good, and how"

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from chronos_assets.definitions import group_definitions
-from chronos_assets.defs.group import Group
+from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.settings import Settings
 from chronos_assets_tests.aws.s3_server import S3Server

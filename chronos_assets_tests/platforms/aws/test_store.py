@@ -16,8 +16,8 @@ import pytest
 
 from chronos_assets.platforms.aws.cache import Cache
 from chronos_assets.platforms.aws.store import S3Store
-from chronos_assets.platforms.base import PublishError, StoreError, StoreKeyError
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.store import PublishError, StoreError, StoreKeyError
 from chronos_assets_tests.aws.s3_server import S3Server
 from chronos_assets_tests.platforms.aws.store_driver import (
     KEY,

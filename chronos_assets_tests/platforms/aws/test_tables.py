@@ -13,18 +13,18 @@ import duckdb
 import numpy as np
 import pytest
 
-from chronos_assets.params import ForecastParams
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.platforms.aws.athena import Athena, AthenaError, Timing, literal
 from chronos_assets.platforms.aws.glue_tables import projection
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tables import AthenaTables
-from chronos_assets.platforms.base import StoreError
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
-from chronos_assets.platforms.table_columns import TABLES
+from chronos_assets.platforms.store import StoreError
+from chronos_assets.platforms.tables import TABLES
 from chronos_assets.settings import AwsSettings
-from chronos_assets.timeseries.accuracy import evaluate_partition, write_metrics
-from chronos_assets.timeseries.query import QueryError
+from chronos_assets.timeseries.forecast.query import QueryError
+from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets_tests.aws.moto_server import AwsServer
 from chronos_assets_tests.aws.s3_server import S3Server
 from chronos_assets_tests.timeseries.builders import Key, MadeSeries, make_params, write_dataset, write_forecast

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from chronos_assets.params.training import CategoricalRange, ContinuousRange, IntegerRange
 from chronos_assets.platforms.aws import tuning_request
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tuning import SageMakerTuning
-from chronos_assets.platforms.base import CategoricalRange, ContinuousRange, IntegerRange, Tuning, TuningRequest
-from chronos_assets.platforms.search_space import SearchError
+from chronos_assets.platforms.tuning import SearchError, Tuning, TuningRequest
 from chronos_assets.settings import AwsSettings
 from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.conftest import QUICK, instance, step  # noqa: F401

@@ -10,7 +10,7 @@ import json
 import math
 import time
 
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:

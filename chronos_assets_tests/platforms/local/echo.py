@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from chronos_assets.workloads.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:

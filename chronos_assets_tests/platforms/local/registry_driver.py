@@ -10,10 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from chronos_assets.platforms.base import PackageVersion, approved_version
 from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.registry_actions import approve, roll_back
+from chronos_assets.platforms.registry import PackageVersion, approve, approved_version, roll_back
 from chronos_assets_tests.platforms.local.publishing_driver import every_step, fork, wait
 
 GROUP = "retail"

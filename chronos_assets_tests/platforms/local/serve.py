@@ -12,9 +12,9 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from chronos_assets.workloads.contract import WorkloadError, run_workload
-from chronos_assets.workloads.handover import Deployment
-from chronos_assets.workloads.hosting import Hosting, host
+from chronos_assets.container.contract import WorkloadError, run_workload
+from chronos_assets.serving.handover import Deployment
+from chronos_assets.serving.hosting import Hosting, host
 
 
 class Served:

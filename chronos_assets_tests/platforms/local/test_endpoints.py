@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos_assets.platforms.base import EndpointError, EndpointRequest
+from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 from chronos_assets.platforms.local import endpoints as endpoints_module
 from chronos_assets.platforms.local.endpoints import LocalEndpoints
 from chronos_assets.platforms.local.locks import locked_file

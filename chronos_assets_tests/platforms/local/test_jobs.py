@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from chronos_assets.platforms.base import JobRequest
+from chronos_assets.platforms.jobs import JobRequest
 from chronos_assets.platforms.local.jobs import JOBS_KEY, LocalJobs
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
@@ -227,7 +227,7 @@ def test_a_cancelled_run_ends_its_process_and_all_that_started(store, end):
 def test_a_killed_run_takes_its_process_with_it_and_the_next_run_of_the_name_cleans_up(store, tmp_path):
     script = (
         "import sys, dagster as dg\n"
-        "from chronos_assets.platforms.base import JobRequest\n"
+        "from chronos_assets.platforms.jobs import JobRequest\n"
         "from chronos_assets.platforms.local.jobs import LocalJobs\n"
         "from chronos_assets.platforms.local.store import open_store\n"
         f"jobs = LocalJobs(open_store(sys.argv[1]), package={PACKAGE!r})\n"

@@ -11,7 +11,7 @@ import pytest
 
 from chronos_assets.platforms.local.notices import NOTICES_KEY, LocalNotices
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.notice import Notice
+from chronos_assets.platforms.notices import Notice
 
 
 def notice(run_id="r1", outcome="failure", **facts):

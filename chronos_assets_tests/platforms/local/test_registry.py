@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from chronos_assets.platforms.base import RegistryError, approved_version
 from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.registry import RegistryError, approved_version
 
 
 @pytest.fixture

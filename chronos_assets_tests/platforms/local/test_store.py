@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.platforms.base import StoreError, StoreKeyError
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.store import StoreError, StoreKeyError
 
 
 def keys(store, prefix):

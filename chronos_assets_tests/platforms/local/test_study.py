@@ -5,7 +5,7 @@ import math
 import optuna
 import pytest
 
-from chronos_assets.platforms.base import CategoricalRange, ContinuousRange, IntegerRange
+from chronos_assets.params.training import CategoricalRange, ContinuousRange, IntegerRange
 from chronos_assets.platforms.local.study import STUDY_FILE, Study
 
 RATES = {"learning_rate": ContinuousRange(1e-6, 1e-2, "log")}

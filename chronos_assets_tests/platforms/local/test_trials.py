@@ -5,11 +5,10 @@ import time
 
 import pytest
 
-from chronos_assets.platforms.base import VALIDATION_REGEX
 from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.local.processes import close_lifeline
 from chronos_assets.platforms.local.trials import TrainingJob
-from chronos_assets.platforms.trial_log import TrialLogFile
+from chronos_assets.platforms.tuning import VALIDATION_REGEX, TrialLogFile
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
 MODULE = "chronos_assets_tests.platforms.local.train"

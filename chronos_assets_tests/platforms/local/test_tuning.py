@@ -14,14 +14,11 @@ import numpy as np
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from chronos_assets.platforms.base import (
-    ContinuousRange,
-    Tuning,
-    TuningRequest,
-)
+from chronos_assets.params.training import ContinuousRange
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tuning import TUNING_KEY, LocalTuning
-from chronos_assets.timeseries.arrow_file import write_arrow
+from chronos_assets.platforms.tuning import Tuning, TuningRequest
+from chronos_assets.timeseries.dataset.gluonts_arrow import write_arrow
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
 PACKAGE = "chronos_assets_tests.platforms.local"
@@ -287,7 +284,8 @@ def test_a_cancelled_run_ends_all_its_trials_and_can_be_gone_on_with(store, stub
 DRIVER = """
 import json, logging, sys
 from types import SimpleNamespace
-from chronos_assets.platforms.base import ContinuousRange, TuningRequest
+from chronos_assets.params.training import ContinuousRange
+from chronos_assets.platforms.tuning import TuningRequest
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tuning import LocalTuning
 _, root, package, jobs, parallel, low, high, hyperparameters = sys.argv

@@ -1,0 +1,1 @@
+"""The Chronos benchmark: its tasks and data, contenders, scores, report and figure."""

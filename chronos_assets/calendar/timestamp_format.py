@@ -1,0 +1,326 @@
+"""`TimestampFormat` of params.json: its letters, and how to read and write timestamps by them.
+
+The letters are those of Joda-Time and SimpleDateFormat, which the service used:
+
+======== ============================================== ========================================
+letters  meaning                                        notes
+======== ============================================== ========================================
+y        year                                           `yyyy` in full, `yy` two digits (69-99 are 19xx)
+M        month                                          `M`, `MM` number; `MMM` Jan; `MMMM` January
+d, D     day of month, day of year
+E        day of week                                    `E`-`EEE` Thu, `EEEE` Thursday
+H        hour 0-23
+h        hour 1-12 when the pattern has `a`, else 0-23  the service's own sample writes `hh` for 24 hours
+m, s     minute, second
+S        fraction of a second                           1 to 6 digits
+a        AM or PM
+X, Z     offset from UTC                                +01:00, +0100 or +01; read as `Z` too
+' '      literal text, `''` an apostrophe               a bare `T` between date and time is literal too
+======== ============================================== ========================================
+
+Reading and writing text is all that belongs here; which period a timestamp falls in is `frequencies`' business.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.calendar.frequencies import Unit
+
+DEFAULT_FORMAT = "yyyy-MM-dd HH:mm:ss"
+
+# Letters whose directive does not depend on how often they are repeated, and the longest run of every letter.
+_DIRECTIVES = {"d": "%d", "D": "%j", "H": "%H", "m": "%M", "s": "%S", "S": "%f", "a": "%p", "X": "%z", "Z": "%z"}
+_LONGEST = {"y": 4, "M": 4, "d": 2, "D": 3, "E": 4, "H": 2, "h": 2, "m": 2, "s": 2, "S": 6, "a": 2, "X": 3, "Z": 3}
+
+_MONTHS: tuple[str, ...] = ("January", "February", "March", "April", "May", "June", "July", "August", "September")
+_MONTHS += ("October", "November", "December")
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+# From the coarsest letter to the finest: the last one present says how fine a pattern can tell times apart.
+_RESOLUTION = (
+    ("y", Unit.YEAR),
+    ("M", Unit.MONTH),
+    ("dD", Unit.DAY),
+    ("Hh", Unit.HOUR),
+    ("ms", Unit.MINUTE),
+)
+
+
+class TimestampFormatError(ValueError):
+    """A pattern that can't be used; the message says which part and what to write."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A run of one letter (`letter` "y", `text` "yyyy"), or literal text (`letter` empty)."""
+
+    letter: str
+    text: str
+
+
+@lru_cache(maxsize=512)
+def parse_pattern(pattern: str) -> tuple[Token, ...]:
+    """The tokens of a pattern, in order.
+
+    Raises TimestampFormatError for letters without a meaning, a quote that is not closed, a part given twice, or a
+    pattern that can't tell a date (no year, or a day without its month).
+    """
+    tokens: list[Token] = []
+    position = 0
+    while position < len(pattern):
+        character = pattern[position]
+        if character == "'":
+            text, position = _quoted(pattern, position)
+        elif character.isascii() and character.isalpha():
+            run = re.match(f"{character}+", pattern[position:])
+            assert run is not None  # noqa: S101 - the character itself matches
+            text = run[0]
+            position += len(text)
+            if not _is_separator(character, text, tokens, pattern[position:]):
+                tokens.append(_letter_token(character, text, pattern))
+                continue
+        else:
+            text, position = character, position + 1
+        if tokens and not tokens[-1].letter:
+            text = tokens.pop().text + text
+        tokens.append(Token("", text))
+    _check(tokens, pattern)
+    return tuple(tokens)
+
+
+def _quoted(pattern: str, start: int) -> tuple[str, int]:
+    """The literal that opens at the quote at `start`, and the position after it."""
+    if pattern[start : start + 2] == "''":
+        return "'", start + 2
+    text, position = "", start + 1
+    while position < len(pattern):
+        if pattern[position] != "'":
+            text, position = text + pattern[position], position + 1
+        elif pattern[position : position + 2] == "''":
+            text, position = text + "'", position + 2
+        else:
+            return text, position + 1
+    raise TimestampFormatError(
+        f"the quote at position {start + 1} of {pattern!r} is not closed; write 'T' for a literal T"
+    )
+
+
+def _is_separator(letter: str, text: str, before: list[Token], after: str) -> bool:
+    """Whether this is the bare T of ISO 8601, which people write without the quotes that it needs."""
+    return letter == "T" and text == "T" and bool(before) and bool(after)
+
+
+def _letter_token(letter: str, text: str, pattern: str) -> Token:
+    if letter not in _LONGEST:
+        raise TimestampFormatError(
+            f"{text!r} in {pattern!r} has no meaning; use y M d H m s S a E D X (small and capital letters differ), "
+            f"and put literal letters between quotes, as in yyyy-MM-dd'T'HH:mm:ss"
+        )
+    if len(text) > _LONGEST[letter]:
+        hint = "; timestamps are kept to the microsecond" if letter == "S" else ""
+        raise TimestampFormatError(f"{text!r} in {pattern!r} is too long: at most {letter * _LONGEST[letter]!r}{hint}")
+    if letter == "y" and len(text) == 3:
+        raise TimestampFormatError(f"'yyy' in {pattern!r} is ambiguous; write 'yyyy' or 'yy'")
+    return Token(letter, text)
+
+
+def _check(tokens: list[Token], pattern: str) -> None:
+    """Refuse patterns that name a part twice, or that don't make a point in time."""
+    letters = [{"h": "H", "Z": "X"}.get(token.letter, token.letter) for token in tokens if token.letter]
+    for letter in sorted(set(letters)):
+        if letters.count(letter) > 1:
+            raise TimestampFormatError(
+                f"{pattern!r} gives {_PART[letter]} twice (MM is the month, mm the minute; HH and hh the hour)"
+            )
+    present = set(letters)
+    if "y" not in present:
+        raise TimestampFormatError(f"{pattern!r} has no year; write yyyy")
+    chain = ("M", "d", "H", "m", "s", "S")
+    have = {"M": "M" in present or "D" in present, "d": "d" in present or "D" in present}
+    have.update({letter: letter in present for letter in chain[2:]})
+    for coarser, finer in pairwise(chain):
+        if have[finer] and not have[coarser]:
+            raise TimestampFormatError(f"{pattern!r} has {_PART[finer]} but not {_PART[coarser]}")
+    if "D" in present and present & {"M", "d"}:
+        raise TimestampFormatError(f"{pattern!r} gives the day of the year (D) beside month or day; keep one of them")
+    if "a" in present and not any(token.letter == "h" for token in tokens):
+        raise TimestampFormatError(f"{pattern!r} has AM/PM (a) without a 12-hour hour; write hh")
+    if "E" in present and not have["d"]:
+        raise TimestampFormatError(f"{pattern!r} has {_PART['E']} but not {_PART['d']}")
+    if "X" in present and tokens[-1].letter not in {"X", "Z"}:
+        raise TimestampFormatError(f"{pattern!r} has its offset (X) before other parts; it must come last")
+    for left, right in pairwise(tokens):
+        if len(left.text) == 1 and _is_digits(left) and _is_digits(right):
+            raise TimestampFormatError(
+                f"{left.text + right.text!r} in {pattern!r} runs together; write {left.text * 2!r}"
+            )
+
+
+def _is_digits(token: Token) -> bool:
+    """Whether the token stands for digits, so that its end is not seen when others follow."""
+    return token.letter in set("ydDHhmsS") or (token.letter == "M" and len(token.text) <= 2)
+
+
+_PART = {
+    "y": "the year (y)",
+    "M": "the month (M)",
+    "d": "the day (d)",
+    "D": "the day of the year (D)",
+    "E": "the day of the week (E)",
+    "H": "the hour (H)",
+    "m": "the minute (m)",
+    "s": "the second (s)",
+    "S": "the fraction (S)",
+    "a": "AM/PM (a)",
+    "X": "the offset (X)",
+}
+
+
+@lru_cache(maxsize=512)
+def to_strptime(pattern: str) -> str:
+    """The strptime format of a pattern, in directives that DuckDB and Python share.
+
+    DuckDB's `%z` does not know the letter Z for UTC, see `sql_parse`.
+    """
+    tokens = parse_pattern(pattern)
+    return "".join(_directive(token, tokens) for token in tokens)
+
+
+def _directive(token: Token, tokens: tuple[Token, ...]) -> str:
+    letter, length = token.letter, len(token.text)
+    if not letter:
+        return token.text.replace("%", "%%")
+    if letter == "y":
+        return "%y" if length == 2 else "%Y"
+    if letter == "M":
+        return "%m" if length <= 2 else "%b" if length == 3 else "%B"
+    if letter == "E":
+        return "%a" if length <= 3 else "%A"
+    if letter == "h":
+        return "%I" if _twelve_hours(tokens) else "%H"
+    return _DIRECTIVES[letter]
+
+
+def _twelve_hours(tokens: tuple[Token, ...]) -> bool:
+    return any(token.letter == "a" for token in tokens)
+
+
+def has_offset(pattern: str) -> bool:
+    """Whether timestamps of this pattern carry their offset from UTC."""
+    return any(token.letter in {"X", "Z"} for token in parse_pattern(pattern))
+
+
+def resolution(pattern: str) -> Unit:
+    """The finest unit that the pattern tells apart: DAY for "yyyy-MM-dd", MINUTE once it has minutes or seconds."""
+    letters = {token.letter for token in parse_pattern(pattern)}
+    return [unit for names, unit in _RESOLUTION if letters & set(names)][-1]
+
+
+def sql_parse(expression: str, pattern: str, time_zone: str | None = None) -> str:
+    """DuckDB SQL that reads a VARCHAR expression as a naive TIMESTAMP, NULL where it does not match the pattern.
+
+    The project's one rule for time zones: a timestamp with an offset becomes the clock time of `time_zone` (UTC when
+    None); one without an offset is taken as it stands. `expression` is SQL of the caller's own making.
+    """
+    format_literal = _sql_text(to_strptime(pattern))
+    if not has_offset(pattern):
+        return f"try_strptime({expression}, {format_literal})"
+    # A final Z is UTC by ISO 8601, but DuckDB's %z reads digits only.
+    digits = f"regexp_replace({expression}, '[zZ]\\s*$', '+00:00')"
+    return f"timezone({_sql_text(time_zone or 'UTC')}, try_strptime({digits}, {format_literal}))"
+
+
+def _sql_text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def parse_timestamp(text: str, pattern: str, time_zone: str | None = None) -> datetime | None:
+    """One timestamp as a naive datetime by the rule of `sql_parse`; None when the text does not match."""
+    text = text.strip()
+    if has_offset(pattern):
+        # Python's %z reads Z, +01:00 and +0100, but neither z nor hours alone.
+        text = re.sub(r"([+-]\d\d)$", r"\1:00", re.sub("z$", "Z", text))
+    try:
+        value = datetime.strptime(text, to_strptime(pattern))
+        return value if value.tzinfo is None else value.astimezone(_zone(time_zone)).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return None
+
+
+def format_timestamps(timestamps: NDArray[np.datetime64], pattern: str, time_zone: str | None = None) -> list[str]:
+    """Timestamps as text in the pattern, the inverse of `sql_parse`.
+
+    Each distinct timestamp is formatted once, so a forecast's long column of few times costs little. Offsets are those
+    of `time_zone` (UTC when None) at that clock time. Raises ValueError for NaT.
+    """
+    array = np.asarray(timestamps).astype("datetime64[us]").ravel()
+    if np.isnat(array).any():
+        raise ValueError("a timestamp is missing (NaT) and has no text")
+    tokens = parse_pattern(pattern)
+    zone = _zone(time_zone)
+    distinct, inverse = np.unique(array, return_inverse=True)
+    texts = [
+        "".join(_format(token, moment, tokens, zone) for token in tokens)
+        for moment in distinct.astype(datetime).tolist()
+    ]
+    return [texts[index] for index in inverse.tolist()]
+
+
+def _zone(time_zone: str | None) -> tzinfo:
+    return UTC if time_zone is None else ZoneInfo(time_zone)
+
+
+def _format(token: Token, moment: datetime, tokens: tuple[Token, ...], zone: tzinfo) -> str:
+    letter, length = token.letter, len(token.text)
+    match letter:
+        case "":
+            return token.text
+        case "y":
+            return f"{moment.year % 100:02d}" if length == 2 else f"{moment.year:04d}"
+        case "M":
+            return (
+                f"{moment.month:0{length}d}" if length <= 2 else _MONTHS[moment.month - 1][: 3 if length == 3 else None]
+            )
+        case "d":
+            return f"{moment.day:0{length}d}"
+        case "D":
+            return f"{moment.timetuple().tm_yday:0{length}d}"
+        case "E":
+            return _DAYS[moment.weekday()][: 3 if length <= 3 else None]
+        case "H":
+            return f"{moment.hour:0{length}d}"
+        case "h":
+            hour = (moment.hour - 1) % 12 + 1 if _twelve_hours(tokens) else moment.hour
+            return f"{hour:0{length}d}"
+        case "m":
+            return f"{moment.minute:0{length}d}"
+        case "s":
+            return f"{moment.second:0{length}d}"
+        case "S":
+            return f"{moment.microsecond:06d}"[:length]
+        case "a":
+            return "AM" if moment.hour < 12 else "PM"
+        case _:
+            return _offset(moment, token, zone)
+
+
+def _offset(moment: datetime, token: Token, zone: tzinfo) -> str:
+    """The offset as Joda writes it: X "+01", XX and Z "+0100", XXX "+01:00"; zero is "Z" for X, "+0000" for Z."""
+    offset = moment.replace(tzinfo=zone).utcoffset() or timedelta(0)
+    if not offset and token.letter == "X":
+        return "Z"
+    minutes = round(offset.total_seconds() / 60)
+    sign, (hours, rest) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)
+    if token.letter == "X" and len(token.text) == 1:
+        return f"{sign}{hours:02d}" + (f"{rest:02d}" if rest else "")
+    separator = ":" if token.text in {"XXX", "ZZ", "ZZZ"} else ""
+    return f"{sign}{hours:02d}{separator}{rest:02d}"

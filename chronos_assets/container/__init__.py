@@ -1,0 +1,1 @@
+"""The contract between a job and who launches it: folders, parameters and messages."""

@@ -1,0 +1,226 @@
+"""The main job from a terminal: the same assets, the same Dagster instance as the UI, in this process.
+
+Belongs here: opening the instance, finding out what is left to do, launching runs in order. What an asset does is in
+`pipeline`; what the user reads is printed by `chronos_assets.cli`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from chronos_assets.defs import measurements
+from chronos_assets.defs.jobs import SELECTIONS
+from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
+from chronos_assets.pipeline import serving, training
+from chronos_assets.pipeline.accuracy import unscored_forecasts
+from chronos_assets.pipeline.dataset import dataset_is_current, group_name, read_params
+from chronos_assets.pipeline.forecasts import forecast_is_shown, main_windows, stale_forecasts
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.tables import tables_are_current
+from chronos_assets.planning.windows import Window, window_for_key
+from chronos_assets.platforms.local.locks import locked_file
+from chronos_assets.platforms.local.processes import start_time
+from chronos_assets.platforms.notices import NoticeError
+
+logger = logging.getLogger(__name__)
+
+PROCESS_TAG = "chronos/process"
+# Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
+LONGEST_RANGE = 31
+
+
+class MainJobError(Exception):
+    """A run of the main job failed; the message says which asset and why."""
+
+
+@dataclass(frozen=True)
+class MainJobResult:
+    """What a run of the main job did.
+
+    Attributes:
+        runs: ids of the Dagster runs launched, in order; empty when nothing was new.
+        window: the forecast window that holds the last observation.
+        backtest: windows before it whose horizon is observed, oldest first.
+        training: why a model was trained, or why not.
+        training_failure: why the training failed; empty if it didn't. The forecasts are made all the same.
+    """
+
+    runs: tuple[str, ...]
+    window: Window
+    backtest: tuple[Window, ...]
+    training: str
+    training_failure: str = ""
+
+
+def open_instance(home: Path, config: Path | None = None) -> dg.DagsterInstance:
+    """The Dagster instance in `home`, with `config` (a dagster.yaml) copied there if it exists."""
+    home.mkdir(parents=True, exist_ok=True)
+    # Dagster makes its databases as they are first used: two processes that do so at once get in each other's way.
+    with locked_file(home / ".open.lock"):
+        if config is not None and config.is_file():
+            staged = home / ".dagster.yaml.new"
+            shutil.copyfile(config, staged)
+            staged.replace(home / "dagster.yaml")
+        (home / "dagster.yaml").touch()
+        instance = dg.DagsterInstance.from_config(str(home))
+        instance.get_run_records(limit=1)
+        instance.all_asset_keys()
+        _ = instance.schedule_storage
+    return instance
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs failed whose process on this machine is gone, and free what they hold; their ids.
+
+    A terminal run has no launcher that would notice a SIGKILL: left alone it would look alive and keep its pool slot.
+    """
+    ended = []
+    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    for record in instance.get_run_records(unfinished):
+        run = record.dagster_run
+        host, pid, start = [*run.tags.get(PROCESS_TAG, "").split(":", 2), "", ""][:3]
+        if host == socket.gethostname() and pid.isdigit() and start_time(int(pid)) != start:
+            instance.report_run_failed(run, f"process {pid} is gone: it was killed, or the machine restarted")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            ended.append(run.run_id)
+    return ended
+
+
+def _this_process() -> str:
+    """Value of `PROCESS_TAG`: the machine, and the number and start of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}:{start_time(os.getpid())}"
+
+
+def run_main_job(
+    group: Group,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    *,
+    backtest_windows: int = 7,
+    train: bool = True,
+) -> MainJobResult:
+    """Import what is new, train a model if one is due, forecast the newest window, serve, score a backtest, refresh tables.
+
+    The endpoint comes after the forecast, so that its check has the numbers of the same model to compare with.
+
+    Raises:
+        MainJobError: a run failed, or can't be started.
+    """
+    try:
+        return _run_main_job(group, definitions, instance, backtest_windows, train)
+    except dg.Failure as failure:
+        raise MainJobError(str(failure.description)) from failure
+
+
+def _run_main_job(
+    group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, backtest_windows: int, train: bool
+) -> MainJobResult:
+    launcher = _Launcher(group, definitions, instance)
+    if not dataset_is_current(group, instance):
+        launcher.run(["target_time_series"], [])
+    due, reason = False, "not asked for (--no-training)"
+    if train:
+        due, reason = training.is_due(group, datetime.now(UTC).replace(tzinfo=None))
+    failure = launcher.attempt(_training_assets(group, instance)) if due else ""
+    window, backtest = main_windows(group, backtest_windows)
+    for windows in _ranges(stale_forecasts(group, instance, _spanning(group, (*backtest, window))), group):
+        launcher.run(["forecasts"], windows)
+    if not forecast_is_shown(group, window.key):
+        launcher.run(["forecasts"], [window])
+    if train and not failure and (due or _endpoint_is_stale(group)):
+        failure = launcher.attempt(["endpoint"])
+    for windows in _ranges(unscored_forecasts(group, instance, backtest), group):
+        launcher.run(["forecast_accuracy"], windows)
+    if launcher.runs or not tables_are_current(group, instance):
+        launcher.run(["forecast_tables"], [])
+    return MainJobResult(tuple(launcher.runs), window, backtest, reason, failure)
+
+
+def _training_assets(group: Group, instance: dg.DagsterInstance) -> list[str]:
+    """Assets of a training that is due; what a killed run has finished isn't made again."""
+    stale = not training.synthetic_is_current(group, instance)
+    return [
+        *(["synthetic_dataset"] if stale else []),
+        *(["tuned_checkpoints"] if stale or not training.tuned_is_current(group, instance) else []),
+        "model_package",
+    ]
+
+
+def _endpoint_is_stale(group: Group) -> bool:
+    """Whether a server is to be started, or to be given the version in use."""
+    # A switched-off training line starts no server, but one that is up follows the version in use.
+    wanted = training.read_setup(group).training.strategy != "NONE" or serving.is_deployed(group)
+    keeps = not read_params(group).perform_delete
+    return wanted and keeps and not serving.endpoint_is_current(group)
+
+
+def _spanning(group: Group, windows: Sequence[Window]) -> list[Window]:
+    """`windows` and, if they are few, those between them: a range without holes needs one run."""
+    keys = group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(windows[0].key, windows[-1].key))
+    if len(keys) > LONGEST_RANGE:
+        return list(windows)
+    return [window_for_key(key, group.settings.partitions) for key in keys]
+
+
+def _ranges(windows: Sequence[Window], group: Group) -> list[list[Window]]:
+    """Windows as runs of consecutive partitions: a single-run range has no holes."""
+    if not windows:
+        return []
+    keys = group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(windows[0].key, windows[-1].key))
+    position = {key: index for index, key in enumerate(keys)}
+    ranges: list[list[Window]] = [[windows[0]]]
+    for window in windows[1:]:
+        if position[window.key] == position[ranges[-1][-1].key] + 1:
+            ranges[-1].append(window)
+        else:
+            ranges.append([window])
+    return ranges
+
+
+class _Launcher:
+    def __init__(self, group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+        self._group = group
+        self._instance = instance
+        self._jobs = {name: definitions.resolve_job_def(group.named(name)) for name, _, _ in SELECTIONS}
+        self.runs: list[str] = []
+
+    def attempt(self, assets: Sequence[str]) -> str:
+        """Run assets that the forecasts can do without; why they failed, empty if they didn't."""
+        try:
+            self.run(assets, [])
+        except MainJobError as error:
+            return str(error)
+        return ""
+
+    def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
+        tags = {PROCESS_TAG: _this_process()}
+        if windows:
+            tags |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
+        job = self._jobs[next(name for name, made, _ in SELECTIONS if set(assets) <= set(made))]
+        result = job.execute_in_process(
+            instance=self._instance,
+            run_config={"loggers": {"console": {}}},
+            asset_selection=[self._group.key(name) for name in assets],
+            tags=tags,
+            raise_on_error=False,
+        )
+        self.runs.append(result.run_id)
+        record = self._instance.get_run_record_by_id(result.run_id)
+        if record is None:
+            raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
+        notice = notice_of(self._instance, record, self._group, group_name(self._group))
+        try:
+            measurements.tell(self._group, logger, notice)
+        except NoticeError as error:
+            logger.warning("%s", error)
+        if not result.success:
+            raise MainJobError(f"{notice.asset or 'the run'}: {notice.reason}")

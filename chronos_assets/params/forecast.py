@@ -1,0 +1,245 @@
+"""The parameters of a forecast, as `params.json` has them: the types, and the document that they make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from chronos_assets.calendar.frequencies import DAY_NAMES, DEFAULT_ALIGNMENT, MONTH_NAMES, Alignment, Frequency, Grid
+from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT
+from chronos_assets.params.document import Problem
+from chronos_assets.params.training import TrainingParams, training_document
+
+AttributeType = Literal["string", "integer", "float", "timestamp"]
+Aggregation = Literal["sum", "avg", "first", "min", "max"]
+BadRows = Literal["fail", "quarantine"]
+FillMethod = Literal["zero", "value", "nan", "median", "mean", "min", "max"]
+
+TARGET, RELATED, METADATA = "TARGET_TIME_SERIES", "RELATED_TIME_SERIES", "ITEM_METADATA"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The names that a domain of the service requires in its target time series."""
+
+    item: str
+    timestamp: str
+    target: str
+
+
+# "Predefined Dataset Domains and Dataset Types" of the developer guide.
+DOMAINS: dict[str, Domain] = {
+    "RETAIL": Domain("item_id", "timestamp", "demand"),
+    "CUSTOM": Domain("item_id", "timestamp", "target_value"),
+    "INVENTORY_PLANNING": Domain("item_id", "timestamp", "demand"),
+    "EC2_CAPACITY": Domain("instance_type", "timestamp", "number_of_instances"),
+    "WORK_FORCE": Domain("workforce_type", "timestamp", "workforce_demand"),
+    "WEB_TRAFFIC": Domain("item_id", "timestamp", "value"),
+    "METRICS": Domain("metric_name", "timestamp", "metric_value"),
+}
+
+DEFAULT_QUANTILES = (0.1, 0.5, 0.9)
+# Ten years of hours fit; more is a slip of the keyboard that would exhaust the memory, or the calendar.
+HORIZON_LIMIT = 100_000
+NAME_PATTERN = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,62}")
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A column of the train files: its name in the schema, and its type."""
+
+    name: str
+    type: AttributeType
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How periods without a row get a value, by the service's names.
+
+    middlefill fills between a series' first and last observation, backfill from its last observation to the end of the
+    dataset. "nan" (our default; the service's was "zero") leaves a missing value, which Chronos models take as such;
+    "value" fills with the number in `middlefill_value` or `backfill_value`, which are None for every other method.
+    """
+
+    middlefill: FillMethod = "nan"
+    backfill: FillMethod = "nan"
+    middlefill_value: float | None = None
+    backfill_value: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastParams:
+    """Everything params.json says, checked. Build it with `parse_params` or `load_params`.
+
+    attributes: columns of the train files, in schema order. Those that are neither item, timestamp, target nor
+        dimension are read over: rows that differ only in them are aggregated together, as in the service.
+    item_column, timestamp_column, target_column: names within the schema; the domain's own (`DOMAINS`) unless
+        `Chronos.Columns` says otherwise. `item_column` is None when the files hold a single series and have no such
+        column; its item id is then `constant_item`.
+    dimensions: ForecastDimensions, in schema order; each combination with the item is a series.
+    horizon: periods to forecast, 1 to `HORIZON_LIMIT`; more than the service's 500 are allowed, and noted.
+    quantiles: ascending, in hundredths from 0.01 to 0.99. May be empty when only the mean was asked for.
+    timestamp_format: the service's tokens as written, see `calendar.timestamp_format`.
+    max_data_age: seconds, or None when freshness is not checked.
+    notes: one sentence for each key that was accepted without effect, or whose effect may surprise. Not compared.
+    """
+
+    dataset_group: str
+    domain: str
+    attributes: tuple[Attribute, ...]
+    item_column: str | None
+    timestamp_column: str
+    target_column: str
+    dimensions: tuple[str, ...] = ()
+    data_frequency: Frequency
+    frequency: Frequency
+    alignment: Alignment = DEFAULT_ALIGNMENT
+    horizon: int
+    quantiles: tuple[float, ...] = DEFAULT_QUANTILES
+    mean: bool = False
+    timestamp_format: str = DEFAULT_FORMAT
+    aggregation: Aggregation = "sum"
+    filling: Filling = Filling()
+    perform_delete: bool = False
+    bad_rows: BadRows = "fail"
+    time_zone: str | None = None
+    context_length: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    min_observations: int = 1
+    max_data_age: float | None = None
+    training: TrainingParams = field(default_factory=TrainingParams)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def grid(self) -> Grid:
+        """The regular grid of the forecast frequency."""
+        return Grid(self.frequency, self.alignment)
+
+    @property
+    def constant_item(self) -> str | None:
+        """The item id of every row when the files have no item column (the dataset group's name), else None."""
+        return self.dataset_group if self.item_column is None else None
+
+    @property
+    def package_group(self) -> str:
+        """Name of the model package group: the dataset group's, with hyphens for underscores, as SageMaker wants it."""
+        return self.dataset_group.replace("_", "-").rstrip("-")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in canonical form, of what the dataset and a forecast by a given model depend on.
+
+        Equal for files that mean the same, and for those that differ only in how models are trained.
+        """
+        document = to_document(replace(self, training=TrainingParams(), perform_delete=False))
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ParamsError(ValueError):
+    """A parameter file that can't be used; `problems` holds everything wrong with it, and the text lists it all."""
+
+    def __init__(self, problems: Sequence[Problem], source: str = "params.json") -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  - {problem}" for problem in self.problems)]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems, self.source)
+
+
+def quantile_name(level: float) -> str:
+    """The column of a quantile: 0.1 -> "p10", 0.01 -> "p01".
+
+    Raises ValueError for a level that is not one of the service's hundredths, 0.01 to 0.99.
+    """
+    percent = round(level * 100)
+    if not 1 <= percent <= 99 or abs(level * 100 - percent) > 1e-6:
+        raise ValueError(f"{level!r} is not a quantile level of the service: hundredths from 0.01 to 0.99")
+    return f"p{percent:02d}"
+
+
+def to_document(params: ForecastParams) -> dict[str, Any]:
+    """The JSON value of a parameter file that reads back as `params` (its notes aside)."""
+    filling = {"aggregation": params.aggregation, "frontfill": "none"}
+    filling |= {"middlefill": params.filling.middlefill, "backfill": params.filling.backfill}
+    for key, value in (
+        ("middlefill_value", params.filling.middlefill_value),
+        ("backfill_value", params.filling.backfill_value),
+    ):
+        if value is not None:
+            filling[key] = repr(value)
+    featurization = {
+        "AttributeName": params.target_column,
+        "FeaturizationPipeline": [{"FeaturizationMethodName": "filling", "FeaturizationMethodParameters": filling}],
+    }
+    config: dict[str, Any] = {"ForecastFrequency": str(params.frequency), "Featurizations": [featurization]}
+    if params.dimensions:
+        config["ForecastDimensions"] = list(params.dimensions)
+    predictor: dict[str, Any] = {"ForecastHorizon": params.horizon, "FeaturizationConfig": config}
+    if boundary := _boundary_document(params.alignment):
+        predictor["TimeAlignmentBoundary"] = boundary
+    attributes = [{"AttributeName": item.name, "AttributeType": item.type} for item in params.attributes]
+    document: dict[str, Any] = {
+        "DatasetGroup": {"DatasetGroupName": params.dataset_group, "Domain": params.domain},
+        "Predictor": predictor,
+        "Forecast": {"ForecastTypes": [f"{level:.2f}" for level in params.quantiles] + ["mean"] * params.mean},
+        "TimestampFormat": params.timestamp_format,
+        "Datasets": [
+            {
+                "Domain": params.domain,
+                "DatasetType": TARGET,
+                "DataFrequency": str(params.data_frequency),
+                "Schema": {"Attributes": attributes},
+            }
+        ],
+        "PerformDelete": params.perform_delete,
+    }
+    if chronos := _chronos_document(params):
+        document["Chronos"] = chronos
+    return document
+
+
+def _boundary_document(alignment: Alignment) -> dict[str, Any]:
+    boundary: dict[str, Any] = {}
+    if alignment.month is not None:
+        boundary["Month"] = MONTH_NAMES[alignment.month - 1]
+    if alignment.day_of_month is not None:
+        boundary["DayOfMonth"] = alignment.day_of_month
+    if alignment.day_of_week is not None:
+        boundary["DayOfWeek"] = DAY_NAMES[alignment.day_of_week]
+    if alignment.hour is not None:
+        boundary["Hour"] = alignment.hour
+    return boundary
+
+
+def _chronos_document(params: ForecastParams) -> dict[str, Any]:
+    """The `Chronos` section: only what differs from the defaults."""
+    names = DOMAINS[params.domain]
+    columns = {
+        field_name: column
+        for field_name, column in (
+            (names.item, params.item_column),
+            (names.timestamp, params.timestamp_column),
+            (names.target, params.target_column),
+        )
+        if field_name != column
+    }
+    options: tuple[tuple[str, Any, Any], ...] = (
+        ("Columns", columns, {}),
+        ("BadRows", params.bad_rows, "fail"),
+        ("TimeZone", params.time_zone, None),
+        ("ContextLength", params.context_length, None),
+        ("BatchSize", params.batch_size, None),
+        ("Seed", params.seed, 0),
+        ("MinObservations", params.min_observations, 1),
+        ("MaxDataAge", params.max_data_age, None),
+        ("Training", training_document(params.training), {}),
+    )
+    return {key: value for key, value, default in options if value != default}

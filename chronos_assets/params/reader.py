@@ -1,0 +1,810 @@
+"""Reading of params.json: what each key means, and what must fit together; see `chronos_assets.params`."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, cast, get_args
+
+from chronos_assets.calendar.frequencies import (
+    DAY_NAMES,
+    DEFAULT_ALIGNMENT,
+    MONTH_NAMES,
+    VALID_FREQUENCIES,
+    Alignment,
+    Frequency,
+    Grid,
+    Unit,
+)
+from chronos_assets.calendar.timestamp_format import (
+    DEFAULT_FORMAT,
+    TimestampFormatError,
+    parse_pattern,
+    resolution,
+)
+from chronos_assets.params.document import (
+    MISSING,
+    DocumentError,
+    Findings,
+    Section,
+    finite_number,
+    load_document,
+    nearest,
+    shown,
+)
+from chronos_assets.params.forecast import (
+    DEFAULT_QUANTILES,
+    DOMAINS,
+    HORIZON_LIMIT,
+    METADATA,
+    NAME_PATTERN,
+    RELATED,
+    TARGET,
+    Aggregation,
+    Attribute,
+    AttributeType,
+    BadRows,
+    Filling,
+    FillMethod,
+    ForecastParams,
+    ParamsError,
+)
+from chronos_assets.params.training import TrainingParams, read_training
+
+_SERVICE_HORIZON_LIMIT = 500
+_LONGEST_HORIZON_YEARS = 1000
+
+# Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
+_RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of", "level", "metric", "value"}
+_RESERVED |= {"seasonal_naive", "points", "excluded", "reason"}
+_RESERVED_PATTERN = re.compile(r"p\d+")
+
+
+_SERVICE_ONLY = "it steered the service and has no effect here"
+_GOVERNS_AWS = "access, encryption and tags are those of the place where this project runs"
+_MODEL = "the forecast is made by a Chronos model, chosen by CHRONOS_BASE_MODEL and tuned as Chronos.Training says"
+_NAME_ONLY = "nothing here is named by it"
+_NOT_USED_YET = "such covariates are not used yet"
+
+# Keys with a meaning for the service only, and why they have none here.
+_IGNORED_ANYWHERE = {
+    "Tags": _GOVERNS_AWS,
+    "EncryptionConfig": _GOVERNS_AWS,
+    "RoleArn": _GOVERNS_AWS,
+    "KMSKeyArn": _GOVERNS_AWS,
+}
+_IGNORED_TOP = {
+    **_IGNORED_ANYWHERE,
+    "DataSource": "files are read from train/ in the store",
+    "DatasetImportJobName": _SERVICE_ONLY,
+    "ImportMode": "files in train/ are always imported together, and the newer one wins",
+    "Format": "CSV and Parquet are told apart by the file's name",
+    "TimeZone": "set Chronos.TimeZone to convert timestamps that carry an offset",
+    "UseGeolocationForTimeZone": _NOT_USED_YET,
+    "GeolocationFormat": _NOT_USED_YET,
+}
+_IGNORED_GROUP = {**_IGNORED_ANYWHERE, "DatasetGroupArn": _SERVICE_ONLY, "DatasetArns": _SERVICE_ONLY}
+_IGNORED_DATA_CONFIG = {
+    "DatasetGroupArn": _SERVICE_ONLY,
+    "AdditionalDatasets": f"holidays and weather: {_NOT_USED_YET}",
+}
+_IGNORED_PREDICTOR = {
+    **_IGNORED_ANYWHERE,
+    "PredictorName": _NAME_ONLY,
+    "PerformAutoML": _MODEL,
+    "AutoMLOverrideStrategy": _MODEL,
+    "AlgorithmArn": _MODEL,
+    "PerformHPO": _MODEL,
+    "HPOConfig": _MODEL,
+    "TrainingParameters": _MODEL,
+    "OptimizationMetric": _MODEL,
+    "EvaluationParameters": "accuracy is measured on every partition whose horizon has been observed",
+    "InputDataConfig": f"the data are the files in train/; holidays and weather: {_NOT_USED_YET}",
+    "ExplainPredictor": "forecasts are not explained",
+    "MonitorConfig": "accuracy of every partition is monitored always",
+    "ReferencePredictorArn": _SERVICE_ONLY,
+    "DatasetGroupArn": _SERVICE_ONLY,
+    "PredictorArn": _SERVICE_ONLY,
+}
+_IGNORED_FORECAST = {
+    **_IGNORED_ANYWHERE,
+    "ForecastName": _NAME_ONLY,
+    "ForecastArn": _SERVICE_ONLY,
+    "PredictorArn": _SERVICE_ONLY,
+    "DatasetGroupArn": _SERVICE_ONLY,
+    "TimeSeriesSelector": "every series of the dataset is forecast",
+}
+_IGNORED_DATASET = {
+    **_IGNORED_ANYWHERE,
+    "DatasetName": _NAME_ONLY,
+    "DatasetArn": _SERVICE_ONLY,
+    "DatasetImportJobName": _SERVICE_ONLY,
+    "DataSource": "files are read from train/ in the store",
+}
+
+_ATTRIBUTE_TYPES: tuple[AttributeType, ...] = get_args(AttributeType)
+
+_KEEP_ONE = "keep one of them"
+_BAD_NAME = (
+    "this is not a name the service takes",
+    "write a letter, then letters, digits and _, at most 63 of them",
+)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The target time series dataset of the file, as far as it could be read."""
+
+    section: Section
+    attributes: tuple[Attribute, ...]
+    data_frequency: Frequency | None
+    timestamp_format: str | None
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of the schema, by role; `item` is None when the files have no item column."""
+
+    item: str | None
+    timestamp: str
+    target: str
+
+
+@dataclass(frozen=True)
+class _Chronos:
+    """The `Chronos` section."""
+
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    bad_rows: BadRows = "fail"
+    time_zone: str | None = None
+    context_length: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    min_observations: int = 1
+    max_data_age: float | None = None
+    training: TrainingParams = field(default_factory=TrainingParams)
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """The `Predictor` section, with both the older FeaturizationConfig and the AutoPredictor spelling."""
+
+    frequency: Frequency | None = None
+    horizon: int | None = None
+    dimensions: tuple[tuple[str, str], ...] = ()  # (path, name)
+    alignment: Alignment = DEFAULT_ALIGNMENT
+    transformations: tuple[tuple[str, str, Section], ...] = ()  # (path, attribute, parameters)
+    types: Any = MISSING
+
+
+def read_params(document: Any, findings: Findings) -> ForecastParams | None:
+    """The parameters; None, and at least one problem among the findings, when there are any."""
+    top = findings.section(document, "")
+    if top is None:
+        return None
+    findings.report_duplicates(document)
+    body = _unwrap(top)
+    group_name, domain = _read_group(body)
+    predictor = _read_predictor(body)
+    quantiles, mean = _read_types(body, predictor)
+    pattern = _read_timestamp_format(top)
+    target = _read_datasets(top, domain)
+    perform_delete = top.boolean("PerformDelete", False)
+    if perform_delete:
+        findings.note(
+            "PerformDelete = true stops the endpoint and deletes the tuned checkpoints once a forecast is published; "
+            "forecasts, their history and the registry are kept."
+        )
+    chronos = _read_chronos(top, domain)
+    top.finish(_IGNORED_TOP)
+    if body is not top:
+        body.finish({})
+    # From here on, the parts are held against each other.
+    pattern = _reconcile_format(pattern, target, findings)
+    columns = _find_columns(domain, target, chronos, findings)
+    frequencies = _reconcile_frequencies(predictor, target, pattern, findings)
+    dimensions = _find_dimensions(predictor, target, columns, findings)
+    aggregation, filling = _read_filling(predictor, target, columns, findings)
+    horizon = predictor.horizon
+    if None in (group_name, domain, target, columns, frequencies, horizon) or findings.problems:
+        return None
+    # mypy can't see through the line above.
+    assert group_name and domain and target and columns and frequencies and horizon  # noqa: PT018, S101
+    _note_unused_columns(target, columns, dimensions, findings)
+    return ForecastParams(
+        dataset_group=group_name,
+        domain=domain,
+        attributes=target.attributes,
+        item_column=columns.item,
+        timestamp_column=columns.timestamp,
+        target_column=columns.target,
+        dimensions=dimensions,
+        data_frequency=frequencies[0],
+        frequency=frequencies[1],
+        alignment=predictor.alignment,
+        horizon=horizon,
+        quantiles=quantiles,
+        mean=mean,
+        timestamp_format=pattern,
+        aggregation=aggregation,
+        filling=filling,
+        perform_delete=perform_delete,
+        bad_rows=chronos.bad_rows,
+        time_zone=chronos.time_zone,
+        context_length=chronos.context_length,
+        batch_size=chronos.batch_size,
+        seed=chronos.seed,
+        min_observations=chronos.min_observations,
+        max_data_age=chronos.max_data_age,
+        training=chronos.training,
+        notes=tuple(findings.notes),
+    )
+
+
+def _unwrap(top: Section) -> Section:
+    """Where DatasetGroup, Predictor and Forecast stand: at the top, or in the template's `ForecastParameters`."""
+    if not top.has("ForecastParameters"):
+        return top
+    wrapped = top.sections("ForecastParameters")
+    if len(wrapped) != 1:
+        reason = f"this must hold one set of parameters, not {len(wrapped)}"
+        top.wrong("ForecastParameters", reason, "give every dataset group a store and a params.json of its own")
+    for name in ("DatasetGroup", "Predictor", "Forecast"):
+        if wrapped and top.has(name):
+            top.wrong(name, "this stands both here and in ForecastParameters", "keep one of them")
+    return wrapped[0] if wrapped else top
+
+
+# --- DatasetGroup, Predictor and Forecast
+
+
+def _read_group(body: Section) -> tuple[str | None, str | None]:
+    """The group's name and domain."""
+    group = body.section("DatasetGroup", required='write {"DatasetGroupName": ..., "Domain": ...}')
+    if group is None:
+        return None, None
+    name = group.text("DatasetGroupName", required="name your data, for example energy")
+    if name is not None and not NAME_PATTERN.fullmatch(name):
+        group.wrong("DatasetGroupName", *_BAD_NAME)
+        name = None
+    domain = group.choice("Domain", tuple(DOMAINS), required=True)
+    group.finish(_IGNORED_GROUP)
+    return name, domain
+
+
+def _read_predictor(body: Section) -> _Predictor:
+    predictor = body.section("Predictor", required='write {"ForecastHorizon": ..., "FeaturizationConfig": ...}')
+    if predictor is None:
+        return _Predictor()
+    horizon = predictor.integer(
+        "ForecastHorizon", low=1, high=HORIZON_LIMIT, required="write the number of periods to forecast"
+    )
+    # CreatePredictor wraps these keys in FeaturizationConfig and DataConfig's list; CreateAutoPredictor does not.
+    config = predictor.section("FeaturizationConfig")
+    homes = [predictor] if config is None else [config, predictor]
+    frequency = _read_frequency(homes)
+    dimensions = [pair for home in homes for pair in _read_dimensions(home)]
+    transformations: list[tuple[str, str, Section]] = []
+    if config is not None:
+        transformations += _read_featurizations(config)
+        config.finish(_IGNORED_ANYWHERE)
+    data = predictor.section("DataConfig")
+    if data is not None:
+        transformations += _read_attribute_configs(data)
+        data.finish(_IGNORED_DATA_CONFIG)
+    alignment = _read_alignment(predictor, frequency)
+    if horizon is not None and frequency is not None:
+        _check_horizon(predictor, horizon, frequency)
+    types = predictor.take("ForecastTypes")
+    predictor.finish(_IGNORED_PREDICTOR)
+    return _Predictor(frequency, horizon, tuple(dimensions), alignment, tuple(transformations), types)
+
+
+def _check_horizon(predictor: Section, horizon: int, frequency: Frequency) -> None:
+    years = horizon * frequency.approximate_seconds / Frequency(1, Unit.YEAR).approximate_seconds
+    if years > _LONGEST_HORIZON_YEARS:
+        reason = f"{horizon} periods of {frequency} reach {years:,.0f} years ahead"
+        predictor.wrong("ForecastHorizon", reason, "count it in periods of ForecastFrequency")
+    elif horizon > _SERVICE_HORIZON_LIMIT:
+        predictor.findings.note(
+            f"Predictor.ForecastHorizon = {horizon} is beyond the service's limit of {_SERVICE_HORIZON_LIMIT}; "
+            f"it is forecast all the same, with growing uncertainty."
+        )
+
+
+def _read_frequency(homes: list[Section]) -> Frequency | None:
+    """ForecastFrequency, which may stand in either of two places, but must not contradict itself."""
+    found: list[tuple[Section, Frequency | None]] = []
+    for home in homes:
+        if home.has("ForecastFrequency"):
+            found.append((home, _frequency(home, "ForecastFrequency")))
+    if not found:
+        homes[0].take("ForecastFrequency", required=f"write one of {VALID_FREQUENCIES}")
+        return None
+    first = found[0][1]
+    for home, other in found[1:]:
+        if first is not None and other is not None and other != first:
+            home.wrong("ForecastFrequency", f"this contradicts {homes[0].key('ForecastFrequency')}", _KEEP_ONE)
+    return first
+
+
+def _frequency(section: Section, name: str) -> Frequency | None:
+    text = section.text(name)
+    if text is None:
+        return None
+    try:
+        return Frequency.parse(text)
+    except ValueError as error:
+        section.wrong(name, "this is not a frequency", str(error).partition("; ")[2])
+        return None
+
+
+def _read_dimensions(section: Section) -> list[tuple[str, str]]:
+    """ForecastDimensions as (key, name): a list of names, or one name as text, as in the pipeline's template."""
+    value = section.take("ForecastDimensions")
+    if value is MISSING:
+        return []
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        section.wrong("ForecastDimensions", "this must be a list of column names", 'write for example ["store_id"]')
+        return []
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        section.wrong("ForecastDimensions", f"{', '.join(twice)} is given twice", "name every dimension once")
+    return [(section.key("ForecastDimensions"), name) for name in dict.fromkeys(names)]
+
+
+def _read_featurizations(config: Section) -> Iterator[tuple[str, str, Section]]:
+    """(key, attribute, parameters) of the older spelling, `Featurizations`."""
+    for featurization in config.sections("Featurizations"):
+        attribute = featurization.text("AttributeName", required="name the column that is filled")
+        pipeline = featurization.sections("FeaturizationPipeline", required="write a list of one method")
+        if len(pipeline) > 1:
+            featurization.wrong("FeaturizationPipeline", f"this has {len(pipeline)} methods", 'keep only "filling"')
+        for method in pipeline[:1]:
+            method.choice("FeaturizationMethodName", ("filling",), required=True)
+            parameters = method.section("FeaturizationMethodParameters")
+            method.finish({})
+            if attribute is not None and parameters is not None:
+                yield featurization.key("AttributeName"), attribute, parameters
+        featurization.finish({})
+
+
+def _read_attribute_configs(data: Section) -> Iterator[tuple[str, str, Section]]:
+    """(key, attribute, parameters) of the AutoPredictor spelling, `AttributeConfigs`."""
+    for config in data.sections("AttributeConfigs"):
+        attribute = config.text("AttributeName", required="name the column that is filled")
+        parameters = config.section("Transformations", required="write the filling methods")
+        config.finish({})
+        if attribute is not None and parameters is not None:
+            yield config.key("AttributeName"), attribute, parameters
+
+
+def _read_alignment(predictor: Section, frequency: Frequency | None) -> Alignment:
+    boundary = predictor.section("TimeAlignmentBoundary")
+    if boundary is None:
+        return DEFAULT_ALIGNMENT
+    month = boundary.choice("Month", MONTH_NAMES)
+    day_of_month = boundary.integer("DayOfMonth", low=1, high=31)
+    day_of_week = boundary.choice("DayOfWeek", DAY_NAMES)
+    hour = boundary.integer("Hour", low=0, high=23)
+    boundary.finish({})
+    alignment = Alignment(
+        month=MONTH_NAMES.index(month) + 1 if month else None,
+        day_of_month=day_of_month,
+        day_of_week=DAY_NAMES.index(day_of_week) if day_of_week else None,
+        hour=hour,
+    )
+    if frequency is not None:
+        try:
+            Grid(frequency, alignment)
+        except ValueError as error:
+            predictor.wrong("TimeAlignmentBoundary", str(error), "remove the parts that do not apply")
+    return alignment
+
+
+def _read_types(body: Section, predictor: _Predictor) -> tuple[tuple[float, ...], bool]:
+    """The quantiles and whether a mean is wanted: from Forecast, else from Predictor, else the service's default."""
+    findings = body.findings
+    given: list[tuple[str, tuple[tuple[float, ...], bool] | None]] = []
+    forecast = body.section("Forecast")
+    if forecast is not None:
+        for name in ("ForecastTypes", "ForecastQuantiles"):
+            value = forecast.take(name)
+            if value is not MISSING:
+                given.append((forecast.key(name), _types(value, forecast.key(name), findings)))
+        forecast.finish(_IGNORED_FORECAST)
+        if len(given) == 2 and given[0][1] != given[1][1]:
+            forecast.wrong("ForecastQuantiles", "this contradicts Forecast.ForecastTypes", _KEEP_ONE)
+    if predictor.types is not MISSING:
+        types = _types(predictor.types, "Predictor.ForecastTypes", findings)
+        if given and given[0][1] != types:
+            findings.note(f"Predictor.ForecastTypes is not used: {given[0][0]} says what to forecast.")
+        given.append(("Predictor.ForecastTypes", types))
+    chosen = given[0][1] if given else None
+    return (DEFAULT_QUANTILES, False) if chosen is None else chosen
+
+
+def _types(value: Any, key: str, findings: Findings) -> tuple[tuple[float, ...], bool] | None:
+    """Forecast types such as ["0.10", "mean"]: ascending levels, and whether the mean is among them."""
+    items = value if isinstance(value, list) else [value]
+    if not items or isinstance(value, Mapping):
+        mend = 'write quantiles from "0.01" to "0.99" and "mean", for example ["0.10", "0.50", "0.90"]'
+        findings.problem(key, value, "this must be a list that is not empty", mend)
+        return None
+    chosen: list[float | str] = []
+    good = True
+    for index, item in enumerate(items):
+        kind = "mean" if item == "mean" else _level(item)
+        if kind is None:
+            findings.problem(f"{key}[{index}]", item, "this is not a forecast type", _level_mend(item))
+        elif kind in chosen:
+            findings.problem(f"{key}[{index}]", item, "this is given twice", _KEEP_ONE)
+        else:
+            chosen.append(kind)
+            continue
+        good = False
+    levels = tuple(sorted(kind for kind in chosen if isinstance(kind, float)))
+    return (levels, "mean" in chosen) if good else None
+
+
+def _level(item: Any) -> float | None:
+    """A quantile level in hundredths from 0.01 to 0.99, given as text (".5", "0.50") or a number, else None."""
+    number = finite_number(item)
+    if number is None or (isinstance(item, str) and not re.fullmatch(r"0?\.[0-9]+", item.strip())):
+        return None
+    percent = round(number * 100)
+    return percent / 100 if 1 <= percent <= 99 and abs(number * 100 - percent) < 1e-6 else None
+
+
+def _level_mend(item: Any) -> str:
+    """What to write instead of a bad forecast type, guessing at percentages such as 90 or "p90"."""
+    match = re.fullmatch(r"[pP]?([0-9]{1,2})%?", str(item).strip())
+    if match and int(match[1]) > 0:
+        return f'did you mean "0.{int(match[1]):02d}"?'
+    return 'write a quantile in hundredths, "0.01" to "0.99", or "mean"'
+
+
+# --- Datasets
+
+
+def _read_datasets(top: Section, domain: str | None) -> _Target | None:
+    """The target time series; datasets of the other types are checked and noted as not used."""
+    findings = top.findings
+    mend = f'describe the train files: [{{"DatasetType": "{TARGET}", "DataFrequency": ..., "Schema": ...}}]'
+    targets: list[_Target] = []
+    kinds: list[str | None] = []
+    for section in top.sections("Datasets", required=mend):
+        kind = section.choice("DatasetType", (TARGET, RELATED, METADATA), required=True)
+        kinds.append(kind)
+        own_domain = section.choice("Domain", tuple(DOMAINS))
+        if own_domain is not None and domain is not None and own_domain != domain:
+            section.wrong("Domain", f"this differs from DatasetGroup.Domain, {domain}", f'write "{domain}"')
+        frequency = _read_data_frequency(section)
+        pattern = _read_timestamp_format(section)
+        attributes = _read_schema(section)
+        section.finish(_IGNORED_DATASET)
+        if kind == TARGET:
+            if any(attribute.name.casefold() == "type" for attribute in attributes):
+                section.wrong("Schema", "forecast.csv has a column type of its own", "rename that column in the schema")
+            targets.append(_Target(section, attributes, frequency, pattern))
+        elif kind is not None:
+            what = "related time series" if kind == RELATED else "item metadata"
+            findings.note(f"{section.path}: {what} are accepted, but not used yet.")
+    for extra in targets[1:]:
+        extra.section.wrong("DatasetType", "there is more than one target", "describe one; all train files share it")
+    if not targets and None not in kinds and not findings.has_problem_under("Datasets"):
+        findings.problem("Datasets", MISSING, f"none of them is a {TARGET}", mend)
+    return targets[0] if targets else None
+
+
+def _read_data_frequency(section: Section) -> Frequency | None:
+    """DataFrequency, or DatasetFrequency as the pipeline's template spells it."""
+    frequency = _frequency(section, "DataFrequency")
+    other = _frequency(section, "DatasetFrequency")
+    if frequency is not None and other is not None and frequency != other:
+        section.wrong("DatasetFrequency", "this contradicts DataFrequency", _KEEP_ONE)
+    return frequency or other
+
+
+def _read_schema(section: Section) -> tuple[Attribute, ...]:
+    """The columns of a dataset: `{"Attributes": [...]}`, or the template's `{"item_id": "string", ...}`."""
+    schema = section.section("Schema", required='write {"Attributes": [...]} with the columns, in the files\' order')
+    if schema is None:
+        return ()
+    rows: list[tuple[Section, str, str, str]] = []  # section, key of the name, key of the type, name
+    if schema.has("Attributes"):
+        for attribute in schema.sections("Attributes"):
+            name = attribute.text("AttributeName", required="name the column")
+            attribute.take("AttributeType", required=f"write one of {', '.join(_ATTRIBUTE_TYPES)}")
+            attribute.finish({})
+            if name is not None:
+                rows.append((attribute, "AttributeName", "AttributeType", name))
+        schema.finish({})
+    else:
+        rows = [(schema, name, name, name) for name in schema.value]
+    if not rows and not section.findings.has_problem_under(schema.path):
+        section.wrong("Schema", "there are no columns", "list the columns of the files, in order")
+    attributes: list[Attribute] = []
+    for home, name_key, type_key, name in rows:
+        kind = _attribute_type(home, type_key)
+        if not NAME_PATTERN.fullmatch(name):
+            home.wrong(name_key, *_BAD_NAME)
+        elif any(name.casefold() == other.name.casefold() for other in attributes):
+            home.wrong(name_key, f"the column {name} is given twice", "name every column once")
+        elif kind is not None:
+            attributes.append(Attribute(name, kind))
+    return tuple(attributes)
+
+
+def _attribute_type(section: Section, name: str) -> AttributeType | None:
+    kind = section.value.get(name, MISSING)
+    if kind is MISSING:
+        return None
+    if kind == "geolocation":
+        section.findings.note(f'{section.key(name)} = "geolocation" is read as a string: weather is not used.')
+        return "string"
+    if kind in _ATTRIBUTE_TYPES:
+        return cast(AttributeType, kind)
+    mend = nearest(kind, _ATTRIBUTE_TYPES) or f"write one of {', '.join(_ATTRIBUTE_TYPES)}"
+    section.wrong(name, "this is not a type of column", mend)
+    return None
+
+
+def _read_timestamp_format(section: Section) -> str | None:
+    value = section.take("TimestampFormat")
+    if value is MISSING:
+        return None
+    mend = f'write for example "{DEFAULT_FORMAT}" or "yyyy-MM-dd"'
+    if not isinstance(value, str):
+        section.wrong("TimestampFormat", "this must be text", mend)
+        return None
+    try:
+        parse_pattern(value)
+    except TimestampFormatError as error:
+        section.wrong("TimestampFormat", str(error), mend)
+        return None
+    return value
+
+
+# --- Chronos
+
+
+@lru_cache(maxsize=1)
+def _time_zones() -> frozenset[str]:
+    """The IANA time zones; finding them takes a walk through the database's folders."""
+    return frozenset(zoneinfo.available_timezones())
+
+
+def _read_chronos(top: Section, domain: str | None) -> _Chronos:
+    chronos = top.section("Chronos")
+    if chronos is None:
+        return _Chronos()
+    columns = _read_columns(chronos, domain)
+    time_zone = chronos.text("TimeZone")
+    if time_zone is not None and time_zone not in _time_zones():
+        mend = nearest(time_zone, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
+        chronos.wrong("TimeZone", "this is not an IANA time zone", mend)
+    read = _Chronos(
+        columns=columns,
+        bad_rows=cast(BadRows, chronos.choice("BadRows", get_args(BadRows)) or "fail"),
+        time_zone=time_zone,
+        context_length=chronos.integer("ContextLength", low=1),
+        batch_size=chronos.integer("BatchSize", low=1),
+        seed=chronos.integer("Seed", low=0, high=2**32 - 1) or 0,
+        min_observations=chronos.integer("MinObservations", low=1) or 1,
+        max_data_age=chronos.positive("MaxDataAge"),
+        training=read_training(chronos),
+    )
+    chronos.finish({})
+    return read
+
+
+def _read_columns(chronos: Section, domain: str | None) -> dict[str, str | None]:
+    """Chronos.Columns: field of the domain -> column, None for an item column that the files don't have."""
+    section = chronos.section("Columns")
+    if section is None or domain is None:
+        return {}
+    names = DOMAINS[domain]
+    columns: dict[str, str | None] = {}
+    for field_name in (names.item, names.timestamp, names.target):
+        value = section.take(field_name)
+        if value is MISSING:
+            continue
+        if isinstance(value, str) and NAME_PATTERN.fullmatch(value):
+            columns[field_name] = value
+        elif value is None and field_name == names.item:
+            columns[field_name] = None
+        else:
+            section.wrong(field_name, *_BAD_NAME)
+    section.finish({})
+    return columns
+
+
+# --- What must fit together
+
+
+def _reconcile_format(top_level: str | None, target: _Target | None, findings: Findings) -> str:
+    """The format, which may stand at the top or in the dataset, but must not contradict itself."""
+    own = None if target is None else target.timestamp_format
+    if target is not None and own is not None and top_level is not None and own != top_level:
+        target.section.wrong("TimestampFormat", "this contradicts TimestampFormat at the top", _KEEP_ONE)
+    return own or top_level or DEFAULT_FORMAT
+
+
+def _find_columns(domain: str | None, target: _Target | None, chronos: _Chronos, findings: Findings) -> _Columns | None:
+    """The columns of the schema that hold the item, the timestamp and the target."""
+    if domain is None or target is None:
+        return None
+    types = {attribute.name: attribute.type for attribute in target.attributes}
+    names = DOMAINS[domain]
+    allowed: dict[str, tuple[AttributeType, ...]] = {
+        names.item: ("string",),
+        names.timestamp: ("timestamp",),
+        names.target: ("float", "integer"),
+    }
+    key = f"{target.section.path}.Schema"
+    schema_is_known = not findings.has_problem_under(key)
+    found: dict[str, str | None] = {}
+    for field_name, kinds in allowed.items():
+        column = chronos.columns.get(field_name, field_name)
+        found[field_name] = column
+        if column is None:
+            continue
+        if column not in types:
+            if schema_is_known:
+                findings.problem(key, list(types), f"the column {column} is missing", _missing_mend(field_name, domain))
+        elif types[column] not in kinds:
+            reason = f"{column} has a type that {field_name} can't have"
+            findings.problem(key, types[column], reason, f'write "{kinds[0]}"')
+    item, timestamp, value = found[names.item], found[names.timestamp], found[names.target]
+    present = [column for column in found.values() if column is not None]
+    if len(set(present)) < len(present):
+        findings.problem("Chronos.Columns", chronos.columns, "one column has two roles", "give each its own")
+    if findings.has_problem_under(key) or timestamp is None or value is None:
+        return None
+    return _Columns(item, timestamp, value)
+
+
+def _missing_mend(field_name: str, domain: str) -> str:
+    mend = f"the domain {domain} needs it: add it, or say which column holds it in Chronos.Columns"
+    if field_name == DOMAINS[domain].item:
+        mend += f' ({{"{field_name}": null}} when the files hold a single series)'
+    return mend
+
+
+def _reconcile_frequencies(
+    predictor: _Predictor, target: _Target | None, pattern: str, findings: Findings
+) -> tuple[Frequency, Frequency] | None:
+    """Data and forecast frequency: the former no coarser than the latter, and one that the timestamps can tell."""
+    forecast = predictor.frequency
+    if forecast is None or target is None:
+        return None
+    data = target.data_frequency
+    if data is None:
+        data = forecast
+        if not (target.section.has("DataFrequency") or target.section.has("DatasetFrequency")):
+            findings.note(
+                f"{target.section.path}.DataFrequency is not given; it is taken to be the forecast's, {forecast}."
+            )
+    elif data.approximate_seconds > forecast.approximate_seconds:
+        reason = f"data {data.description} can't be forecast {forecast.description}"
+        target.section.wrong("DataFrequency", reason, f'set ForecastFrequency to "{data}" or coarser')
+    units = list(Unit)  # from the finest to the coarsest
+    if units.index(data.unit) < units.index(resolution(pattern)):
+        reason = f"this can't tell apart rows {data.description}"
+        mend = f'write for example "{DEFAULT_FORMAT}", or correct DataFrequency "{data}"'
+        findings.problem("TimestampFormat", pattern, reason, mend)
+    return data, forecast
+
+
+def _find_dimensions(
+    predictor: _Predictor, target: _Target | None, columns: _Columns | None, findings: Findings
+) -> tuple[str, ...]:
+    """The dimensions, in schema order."""
+    if target is None or columns is None:
+        return ()
+    types = {attribute.name: attribute.type for attribute in target.attributes}
+    for key, name in predictor.dimensions:
+        if name in (columns.item, columns.timestamp, columns.target):
+            findings.problem(key, name, f"{name} is not an extra column", "name only further columns of the schema")
+        elif name not in types:
+            mend = nearest(name, list(types)) or f"name columns of {target.section.path}.Schema"
+            findings.problem(key, name, f"the schema has no column {name}", mend)
+        elif types[name] != "string":
+            findings.problem(key, name, f"a dimension must be a string, not {types[name]}", 'make its type "string"')
+        elif name.casefold() in _RESERVED or _RESERVED_PATTERN.fullmatch(name.casefold()):
+            findings.problem(key, name, "the forecast files have a column of this name", "rename it in the schema")
+    chosen = {name for _, name in predictor.dimensions}
+    return tuple(attribute.name for attribute in target.attributes if attribute.name in chosen)
+
+
+def _read_filling(
+    predictor: _Predictor, target: _Target | None, columns: _Columns | None, findings: Findings
+) -> tuple[Aggregation, Filling]:
+    """How the target is aggregated and filled."""
+    aggregation: Aggregation = "sum"
+    filling = Filling()
+    seen = False
+    for key, attribute, parameters in predictor.transformations:
+        if target is None or columns is None or attribute == columns.target:
+            if seen and columns is not None:
+                findings.problem(key, attribute, "this column is filled twice", _KEEP_ONE)
+            seen = True
+            aggregation, filling = _read_transformations(parameters)
+        elif any(attribute == other.name for other in target.attributes):
+            findings.problem(key, attribute, "only the target can be filled", f'write "{columns.target}"')
+        else:
+            findings.note(f"{key} = {shown(attribute)} is not used: related time series are not used yet.")
+    if not seen:
+        findings.note('Gaps stay missing (middlefill and backfill are "nan"); the service\'s default was "zero".')
+    return aggregation, filling
+
+
+def _read_transformations(parameters: Section) -> tuple[Aggregation, Filling]:
+    """The parameters of the method "filling" for a target time series."""
+    aggregation = parameters.choice("aggregation", get_args(Aggregation)) or "sum"
+    parameters.choice("frontfill", ("none",))
+    middlefill, middlefill_value = _read_fill_method(parameters, "middlefill")
+    backfill, backfill_value = _read_fill_method(parameters, "backfill")
+    if parameters.has("futurefill"):
+        parameters.wrong("futurefill", "the target has no future to fill", "remove it; it is for related time series")
+    parameters.finish({})
+    return cast(Aggregation, aggregation), Filling(middlefill, backfill, middlefill_value, backfill_value)
+
+
+def _read_fill_method(parameters: Section, name: str) -> tuple[FillMethod, float | None]:
+    """A fill method, and its number when the method is "value": text as the service has it ("2.5"), or plain."""
+    if not parameters.has(name):
+        parameters.findings.note(f'{parameters.key(name)} is not given: "nan" is used; the service\'s was "zero".')
+    method = parameters.choice(name, get_args(FillMethod))
+    value_name = f"{name}_value"
+    value = parameters.take(value_name)
+    number = finite_number(value)
+    if value is MISSING:
+        if method == "value":
+            parameters.wrong(value_name, f'{name} is "value", but no value is given', 'write for example "0"')
+    elif number is None:
+        parameters.wrong(value_name, "this must be a number", 'write for example "2.5"')
+    elif method != "value":
+        parameters.wrong(value_name, f'{name} is not "value"', f'write "{name}": "value", or remove this')
+        number = None
+    return cast(FillMethod, method or "nan"), number
+
+
+def _note_unused_columns(target: _Target, columns: _Columns, dimensions: tuple[str, ...], findings: Findings) -> None:
+    used = {columns.item, columns.timestamp, columns.target, *dimensions}
+    for attribute in target.attributes:
+        if attribute.name in used:
+            continue
+        if attribute.type == "string":
+            how = ": rows that differ only in it are aggregated; ForecastDimensions would keep them apart"
+        else:
+            how = ""
+        findings.note(f"The column {attribute.name} is not used{how}.")
+
+
+def load_params(text: str | bytes, source: str = "params.json") -> ForecastParams:
+    """Parameters from the text of a JSON file (UTF-8, with or without a byte order mark).
+
+    Raises ParamsError with every problem; for text that is not JSON, with its line and column.
+    """
+    try:
+        document = load_document(text)
+    except DocumentError as error:
+        raise ParamsError([error.problem], source) from error
+    return parse_params(document, source=source)
+
+
+def parse_params(document: Any, *, source: str = "params.json") -> ForecastParams:
+    """Parameters from the file's JSON value. Raises ParamsError with every problem, not only the first."""
+    from chronos_assets.params.reader import read_params  # it builds on the types above
+
+    findings = Findings()
+    params = read_params(document, findings)
+    if params is None:
+        raise ParamsError(findings.problems, source)
+    return params

@@ -1,0 +1,359 @@
+"""`Chronos.Training` of params.json: when a model is trained, from what, how it is searched for, gated and served.
+
+Here belong the section's keys, their values and defaults, and the ranges of a search, which the platforms' tuners know
+too. What a hyperparameter does is in `workloads.train`; when the policy asks for a training is in `planning.retraining`.
+
+=================  ====================================================================================================
+key                meaning
+=================  ====================================================================================================
+Strategy           "TRAIN" (default): from the base model; "RETRAIN": on from the version in use; "NONE": never
+MaxAge             seconds after which a version is trained anew once the data changed (default 604800, a week)
+DriftFactor        trained anew when the live wQL is above so many times that at registration (default 1.25) ...
+DriftWindows       ... on average over at least so many scored windows (default 7)
+BaseModels         models to tune, as CHRONOS_BASE_MODEL names them (default: that one)
+SyntheticShare     probability of a training window to be synthetic, the others are the user's (default 0.1)
+ValidationWindows  windows of one horizon held out to choose by (default 2)
+TestWindows        windows after those, held out for the gate (default 2)
+Hyperparameters    of every trial: name -> value, over the defaults
+Ranges             searched: name -> {"Type": "Continuous" | "Integer", "Min", "Max", "Scale": "linear" | "log"} or
+                   {"Type": "Categorical", "Values": [...]} (default: learning_rate, continuous 1e-5 ... 1e-4, log)
+MaxJobs            trials in all (default 2); MaxParallelJobs: at once (default 1); RandomSeed: of the search (default 10)
+Approval           "auto" (default): a version that is not worse is approved, any other rejected; "manual": held
+Synthetic          {"Seed", "Length", "MaxKernels", "Train", "Validation", "Test"} of the synthetic series
+=================  ====================================================================================================
+
+Scales and ranges are those of SageMaker's ParameterRanges:
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ParameterRanges.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast, get_args
+
+from chronos_assets.params.document import MISSING, Section, nearest
+
+Strategy = Literal["TRAIN", "RETRAIN", "NONE"]
+ApprovalMode = Literal["auto", "manual"]
+Scale = Literal["linear", "log"]
+Scalar = str | int | float | bool
+
+WEEK = 604_800.0
+
+HYPERPARAMETERS: Mapping[str, type] = {
+    "finetune_mode": str,
+    "learning_rate": float,
+    "max_steps": int,
+    "batch_size": int,
+    "context_length": int,
+    "prediction_length": int,
+    "weight_decay": float,
+    "warmup_ratio": float,
+    "max_grad_norm": float,
+    "lora_rank": int,
+    "lora_alpha": int,
+    "seed": int,
+    "threads": int,
+    "min_past": int,
+    "drop_prob": float,
+    "eval_every": int,
+    "log_every": int,
+    "checkpoint_every": int,
+    "max_training_series": int,
+    "max_validation_series": int,
+}
+"""What a user may set of the training job's hyperparameters, and the type of each."""
+
+
+@dataclass(frozen=True)
+class ContinuousRange:
+    """A hyperparameter that may be any number from `low` to `high`."""
+
+    low: float
+    high: float
+    scale: Scale = "linear"
+
+
+@dataclass(frozen=True)
+class IntegerRange:
+    """A hyperparameter that may be any whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    scale: Scale = "linear"
+
+
+@dataclass(frozen=True)
+class CategoricalRange:
+    """A hyperparameter that is one of `values`."""
+
+    values: tuple[Scalar, ...]
+
+
+Range = ContinuousRange | IntegerRange | CategoricalRange
+
+DEFAULT_RANGES: Mapping[str, Range] = {"learning_rate": ContinuousRange(1e-5, 1e-4, "log")}
+
+
+@dataclass(frozen=True)
+class SyntheticParams:
+    """Of the synthetic series: `seed`, `length` in periods, kernels in one at most, number of series per split."""
+
+    seed: int = 0
+    length: int = 1024
+    max_kernels: int = 5
+    train: int = 100
+    validation: int = 100
+    test: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingParams:
+    """The section, checked; see the module's table. `base_models` is empty where CHRONOS_BASE_MODEL is meant."""
+
+    strategy: Strategy = "TRAIN"
+    max_age: float = WEEK
+    drift_factor: float = 1.25
+    drift_windows: int = 7
+    base_models: tuple[str, ...] = ()
+    synthetic_share: float = 0.1
+    validation_windows: int = 2
+    test_windows: int = 2
+    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=lambda: dict(DEFAULT_RANGES))
+    max_jobs: int = 2
+    max_parallel_jobs: int = 1
+    random_seed: int = 10
+    approval: ApprovalMode = "auto"
+    synthetic: SyntheticParams = SyntheticParams()
+
+    @property
+    def search_digest(self) -> str:
+        """SHA-256 of what a search depends on beside the data: not of when to train, nor of what to approve."""
+        document = asdict(self)
+        for name in ("max_age", "drift_factor", "drift_windows", "approval"):
+            del document[name]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def read_training(chronos: Section) -> TrainingParams:
+    """The `Training` section of `Chronos`; what is wrong with it goes to the section's findings."""
+    section = chronos.section("Training")
+    default = TrainingParams()
+    if section is None:
+        return default
+    hyperparameters = _read_hyperparameters(section)
+    ranges = _read_ranges(section, hyperparameters)
+    read = TrainingParams(
+        strategy=cast(Strategy, section.choice("Strategy", get_args(Strategy)) or default.strategy),
+        max_age=section.positive("MaxAge") or default.max_age,
+        drift_factor=_at_least_one(section, "DriftFactor", default.drift_factor),
+        drift_windows=section.integer("DriftWindows", low=1) or default.drift_windows,
+        base_models=_read_names(section, "BaseModels"),
+        synthetic_share=_share(section, "SyntheticShare", default.synthetic_share),
+        validation_windows=section.integer("ValidationWindows", low=1, high=100) or default.validation_windows,
+        test_windows=section.integer("TestWindows", low=1, high=100) or default.test_windows,
+        hyperparameters=hyperparameters,
+        ranges=ranges,
+        max_jobs=section.integer("MaxJobs", low=1, high=1000) or default.max_jobs,
+        max_parallel_jobs=section.integer("MaxParallelJobs", low=1, high=100) or default.max_parallel_jobs,
+        random_seed=_seed(section, "RandomSeed", default.random_seed),
+        approval=cast(ApprovalMode, section.choice("Approval", get_args(ApprovalMode)) or default.approval),
+        synthetic=_read_synthetic(section),
+    )
+    section.finish({})
+    return read
+
+
+def training_document(training: TrainingParams) -> dict[str, Any]:
+    """The JSON value of the section that reads back as `training`: only what differs from the defaults."""
+    default = TrainingParams()
+    options: tuple[tuple[str, Any, Any], ...] = (
+        ("Strategy", training.strategy, default.strategy),
+        ("MaxAge", training.max_age, default.max_age),
+        ("DriftFactor", training.drift_factor, default.drift_factor),
+        ("DriftWindows", training.drift_windows, default.drift_windows),
+        ("BaseModels", list(training.base_models), []),
+        ("SyntheticShare", training.synthetic_share, default.synthetic_share),
+        ("ValidationWindows", training.validation_windows, default.validation_windows),
+        ("TestWindows", training.test_windows, default.test_windows),
+        ("Hyperparameters", dict(training.hyperparameters), {}),
+        ("Ranges", _ranges_document(training.ranges), _ranges_document(default.ranges)),
+        ("MaxJobs", training.max_jobs, default.max_jobs),
+        ("MaxParallelJobs", training.max_parallel_jobs, default.max_parallel_jobs),
+        ("RandomSeed", training.random_seed, default.random_seed),
+        ("Approval", training.approval, default.approval),
+        ("Synthetic", _synthetic_document(training.synthetic), {}),
+    )
+    return {key: value for key, value, standard in options if value != standard}
+
+
+def _ranges_document(ranges: Mapping[str, Range]) -> dict[str, Any]:
+    return {name: _range_document(item) for name, item in ranges.items()}
+
+
+def _range_document(item: Range) -> dict[str, Any]:
+    if isinstance(item, CategoricalRange):
+        return {"Type": "Categorical", "Values": list(item.values)}
+    kind = "Integer" if isinstance(item, IntegerRange) else "Continuous"
+    return {"Type": kind, "Min": item.low, "Max": item.high, "Scale": item.scale}
+
+
+_SYNTHETIC_KEYS = {
+    "Seed": "seed",
+    "Length": "length",
+    "MaxKernels": "max_kernels",
+    "Train": "train",
+    "Validation": "validation",
+    "Test": "test",
+}
+
+
+def _synthetic_document(synthetic: SyntheticParams) -> dict[str, int]:
+    values, standard = asdict(synthetic), asdict(SyntheticParams())
+    return {key: values[name] for key, name in _SYNTHETIC_KEYS.items() if values[name] != standard[name]}
+
+
+def _read_synthetic(section: Section) -> SyntheticParams:
+    inner = section.section("Synthetic")
+    default = SyntheticParams()
+    if inner is None:
+        return default
+    read = SyntheticParams(
+        seed=_seed(inner, "Seed", default.seed),
+        length=inner.integer("Length", low=64, high=8192) or default.length,
+        max_kernels=inner.integer("MaxKernels", low=1, high=5) or default.max_kernels,
+        train=inner.integer("Train", low=1, high=1_000_000) or default.train,
+        validation=inner.integer("Validation", low=1, high=1_000_000) or default.validation,
+        test=inner.integer("Test", low=1, high=1_000_000) or default.test,
+    )
+    inner.finish({})
+    return read
+
+
+def _seed(section: Section, name: str, default: int) -> int:
+    value = section.integer(name, low=0, high=2**32 - 1)
+    return default if value is None else value
+
+
+def _at_least_one(section: Section, name: str, default: float) -> float:
+    value = section.positive(name)
+    if value is not None and value < 1:
+        section.wrong(
+            name, "below 1 it would ask for training while the model is better than it was", "write 1 or more"
+        )
+        return default
+    return default if value is None else value
+
+
+def _share(section: Section, name: str, default: float) -> float:
+    value = section.take(name)
+    if value is MISSING:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        section.wrong(name, "this must be a probability", "write a number from 0 to 1, unquoted")
+        return default
+    return float(value)
+
+
+def _read_names(section: Section, name: str) -> tuple[str, ...]:
+    value = section.take(name)
+    if value is MISSING:
+        return ()
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(item, str) and item.strip() for item in names):
+        section.wrong(
+            name, "this must be a list of models", 'write for example ["bundled", "amazon/chronos-bolt-small"]'
+        )
+        return ()
+    if len(set(names)) < len(names):
+        section.wrong(name, "a model is listed twice", "keep one of them")
+    return tuple(item.strip() for item in names)
+
+
+def _read_hyperparameters(section: Section) -> dict[str, Scalar]:
+    inner = section.section("Hyperparameters")
+    if inner is None:
+        return {}
+    values: dict[str, Scalar] = {}
+    for name, kind in HYPERPARAMETERS.items():
+        value = inner.take(name)
+        if value is not MISSING and _is_of(kind, value):
+            values[name] = kind(value)
+        elif value is not MISSING:
+            inner.wrong(name, f"this must be {_KINDS[kind]}", f"write {_KINDS[kind]}")
+    inner.finish({})
+    return values
+
+
+_KINDS = {str: "text", int: "a whole number", float: "a number"}
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+
+
+def _read_ranges(section: Section, fixed: Mapping[str, Scalar]) -> Mapping[str, Range]:
+    inner = section.section("Ranges")
+    if inner is None:
+        return {name: item for name, item in DEFAULT_RANGES.items() if name not in fixed}
+    ranges: dict[str, Range] = {}
+    for name in inner.value:
+        if name not in HYPERPARAMETERS:
+            inner.has(name)
+            mend = nearest(name, list(HYPERPARAMETERS)) or f"write one of {', '.join(HYPERPARAMETERS)}"
+            inner.wrong(name, "this is not a hyperparameter", mend)
+            continue
+        if name in fixed:
+            inner.wrong(name, "this is both fixed in Hyperparameters and searched for", "keep one of them")
+        one = inner.section(name)
+        found = None if one is None else _read_range(one, HYPERPARAMETERS[name])
+        if found is not None:
+            ranges[name] = found
+    return ranges
+
+
+def _read_range(section: Section, kind: type) -> Range | None:
+    form = section.choice("Type", ("Continuous", "Integer", "Categorical"), required=True)
+    if form is None:
+        return None
+    if form == "Categorical":
+        values = section.take("Values", required="list the values it may have")
+        section.finish({})
+        if values is MISSING:
+            return None
+        if not isinstance(values, list) or not values or not all(_is_of(kind, value) for value in values):
+            section.wrong("Values", f"each of them must be {_KINDS[kind]}", "list at least one")
+            return None
+        return CategoricalRange(tuple(kind(value) for value in values))
+    if kind is not (int if form == "Integer" else float):
+        fit = {int: "Integer", float: "Continuous", str: "Categorical"}[kind]
+        section.wrong("Type", f"the hyperparameter is {_KINDS[kind]}", f'write "{fit}"')
+        return None
+    scale = cast(Scale, section.choice("Scale", get_args(Scale)) or "linear")
+    low, high = (_bound(section, name, kind) for name in ("Min", "Max"))
+    section.finish({})
+    if low is None or high is None:
+        return None
+    if not low < high:
+        section.wrong("Max", "this is not above Min", "write a larger number")
+        return None
+    if scale == "log" and low <= 0:
+        section.wrong("Min", "a log scale begins above 0", 'write a number above 0, or "Scale": "linear"')
+        return None
+    return IntegerRange(int(low), int(high), scale) if kind is int else ContinuousRange(low, high, scale)
+
+
+def _bound(section: Section, name: str, kind: type) -> float | None:
+    value = section.take(name, required=f"write {_KINDS[kind]}")
+    if value is MISSING:
+        return None
+    if not _is_of(kind, value):
+        section.wrong(name, f"this must be {_KINDS[kind]}", f"write {_KINDS[kind]}, unquoted")
+        return None
+    return value

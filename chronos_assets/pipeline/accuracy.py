@@ -1,0 +1,139 @@
+"""Scoring published forecasts once their horizon is observed.
+
+Belongs here: which windows are due, and their reports. Does not belong here: the metrics (`timeseries.scoring`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.pipeline.dataset import read_params, require_manifest
+from chronos_assets.pipeline.forecasts import forecast_manifest, forecast_states, main_windows, published_partitions
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
+from chronos_assets.planning.forecasts import AccuracyState
+from chronos_assets.planning.windows import Window
+from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
+
+if TYPE_CHECKING:
+    from chronos_assets.timeseries.dataset.shards import Manifest
+    from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
+
+
+def accuracy_states(group: Group) -> dict[str, AccuracyState]:
+    """The scores that each partition has, by partition key."""
+    return {
+        key: AccuracyState(forecast=manifest["forecast_version"], data_version=manifest["data_version"])
+        for key, _, manifest in published_partitions(group, "accuracy")
+    }
+
+
+def live_wqls(group: Group, model: str) -> Iterator[float]:
+    """wQL of each scored partition that `model` forecast without having seen later data, oldest first."""
+    for _, _, manifest in published_partitions(group, "accuracy"):
+        if manifest.get("model") == model and not manifest["trained_on_later_data"] and manifest["wql"] is not None:
+            yield float(manifest["wql"])
+
+
+# --- accuracy ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WindowAccuracy:
+    """One partition's scores, and what they were computed from."""
+
+    key: str
+    report: AccuracyReport
+    model: str
+    data_version: str
+    forecast_version: str
+
+
+def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowAccuracy]:
+    """Score partitions `keys` and publish their metrics; all are checked before anything is written.
+
+    Raises:
+        dg.Failure: a partition has no forecast, or its horizon is not observed yet.
+    """
+    from chronos_assets.timeseries.scoring.accuracy import AccuracyError, evaluate_partition, write_metrics
+
+    params = read_params(group)
+    manifest = require_manifest(group)
+    forecasts = {key: forecast_manifest(group, key) for key in keys}
+    _check_scorable(group, params, manifest, forecasts)
+    scored = []
+    for number, (key, forecast) in enumerate(forecasts.items(), 1):
+        source = group.store.snapshot(history_key(key))
+        with staging(group) as folder:
+            staged = folder / "accuracy"
+            staged.mkdir()
+            try:
+                report = evaluate_partition(
+                    source / "forecast.parquet",
+                    group.store.snapshot(DATASET_KEY),
+                    params,
+                    timestamp(str(forecast["context_end"])),
+                    memory_limit=group.settings.memory_limit,
+                    scratch=folder,
+                )
+            except AccuracyError as error:
+                raise dg.Failure(f"partition {key}: {error}") from error
+            write_metrics(report, staged / "metrics.parquet")
+            (staged / "manifest.json").write_text(
+                json.dumps(
+                    {
+                        "forecast_version": source.name,
+                        "data_version": manifest.data_version,
+                        "model": forecast["model"]["reference"],
+                        "trained_on_later_data": forecast["trained_on_later_data"],
+                        "wql": wql.value if (wql := report.overall().get("wql")) is not None else None,
+                    },
+                    indent=1,
+                )
+                + "\n"
+            )
+            group.store.publish(accuracy_key(key), staged, data="metrics.parquet")
+        log.info(f"scored {key} ({number} of {len(keys)}): {report.points} points")
+        scored.append(
+            WindowAccuracy(key, report, str(forecast["model"]["reference"]), manifest.data_version, source.name)
+        )
+    return scored
+
+
+def _check_scorable(
+    group: Group, params: ForecastParams, manifest: Manifest, forecasts: Mapping[str, Mapping[str, Any]]
+) -> None:
+    late = [key for key, forecast in forecasts.items() if not _is_observed(params, manifest, forecast)]
+    if late:
+        _, observed = main_windows(group, 1)
+        until = f"the last that can be scored is {observed[-1].key}" if observed else "none can be scored yet"
+        raise dg.Failure(
+            f"the horizon of {', '.join(late[:5])}{' …' if len(late) > 5 else ''} ends after the last observation "
+            f"({manifest.last}): {until}; nothing was written"
+        )
+
+
+def _is_observed(params: ForecastParams, manifest: Manifest, forecast: Mapping[str, Any]) -> bool:
+    from chronos_assets.timeseries.scoring.accuracy import is_observed
+
+    end = timestamp(str(forecast["context_end"]))
+    return is_observed(end, int(forecast["horizon"]), params.grid, manifest.last_timestamp)
+
+
+def unscored_forecasts(group: Group, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
+    """Those of `windows` not scored with today's dataset and the forecast that stands, or that Dagster doesn't know of."""
+    forecasts, scores = forecast_states(group), accuracy_states(group)
+    data_version = require_manifest(group).data_version
+    return [
+        window
+        for window in windows
+        if (forecast := forecasts.get(window.key)) is None
+        or scores.get(window.key) != AccuracyState(forecast.version, data_version)
+        or not latest_metadata(instance, group.key("forecast_accuracy"), window.key)
+    ]

@@ -1,0 +1,296 @@
+"""Importing the train files, and what the dataset in the store says about itself.
+
+Belongs here: reading `params.json`, fetching files, the import, the manifest. Does not belong here: how rows become series
+(`timeseries.dataset`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.params.forecast import ForecastParams, ParamsError, to_document
+from chronos_assets.params.reader import load_params
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.staging import as_datetime, materialization_values, staging
+from chronos_assets.planning.forecasts import DatasetState
+from chronos_assets.planning.imports import Imported as ImportState
+from chronos_assets.planning.listing import is_train_file, listing_digest
+from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, PARAMS_KEY, REJECTED_KEY, TRAIN_KEY
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from chronos_assets.timeseries.dataset.importing import ImportReport, TrainFile
+    from chronos_assets.timeseries.dataset.shards import Manifest, Series
+
+PROGRESS_SECONDS = 3.0
+# So that instances which share a dataset get equal shares, whatever series a shard happens to hold.
+SHARDS_PER_INSTANCE = 4
+FETCHES = 8  # train files fetched at once from a store that isn't on this machine
+
+
+# --- dataset ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import made: its report, and from what."""
+
+    report: ImportReport
+    params: ForecastParams
+    train_digest: str
+
+    @property
+    def manifest(self) -> Manifest:
+        """Manifest of the published dataset."""
+        return self.report.manifest
+
+
+def train_files(group: Group) -> list[ObjectInfo]:
+    """The data files under `train/`, in order of their keys."""
+    return sorted((info for info in group.store.list(TRAIN_KEY) if is_train_file(info)), key=lambda info: info.key)
+
+
+def read_params(group: Group) -> ForecastParams:
+    """`params.json` of the store; without one it is inferred from the train files, and written for the user to keep.
+
+    Raises:
+        dg.Failure: it has errors (all are named), or it can't be inferred; `params.draft.json` then has what can.
+    """
+    if not group.store.exists(PARAMS_KEY):
+        params = _inferred_params(group)
+        group.store.put(PARAMS_KEY, (json.dumps(to_document(params), indent=2) + "\n").encode())
+    try:
+        return load_params(group.store.get(PARAMS_KEY), source=PARAMS_KEY)
+    except ParamsError as error:
+        raise dg.Failure(str(error)) from error
+
+
+def group_name(group: Group) -> str:
+    """Name of the dataset group for notices, which must not fail because `params.json` is broken."""
+    try:
+        return load_params(group.store.get(PARAMS_KEY)).dataset_group
+    except (FileNotFoundError, ParamsError):
+        return "/".join(group.settings.key_prefix) or group.settings.store
+
+
+def _inferred_params(group: Group) -> ForecastParams:
+    from chronos_assets.params.inference import InferenceError, infer
+    from chronos_assets.timeseries.dataset.csv_records import FileProblem
+    from chronos_assets.timeseries.dataset.sampling import sample_rows
+
+    files = train_files(group)
+    if not files:
+        raise _no_train_files(group)
+    newest = max(files, key=lambda info: (info.last_modified, info.key))
+    try:
+        header, rows = sample_rows(group.store.fetch(newest.key), newest.key)
+        return infer(header, rows)
+    except (InferenceError, FileProblem) as error:
+        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {newest.key}: {error}"
+        draft = error.draft if isinstance(error, InferenceError) else None
+        if draft is not None:
+            group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2) + "\n").encode())
+            reason += f"; correct the draft {group.store.uri(DRAFT_KEY)} and save it as {PARAMS_KEY}"
+        raise dg.Failure(reason) from error
+
+
+def _no_train_files(group: Group) -> dg.Failure:
+    return dg.Failure(
+        f"no train files in {group.store.uri(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
+    )
+
+
+def import_dataset(group: Group, log: Any) -> Imported:
+    """Import every train file and publish the dataset; on failure the one that was there stays.
+
+    Raises:
+        dg.Failure: no files, bad parameters or bad rows; the description tells which.
+    """
+    from chronos_assets.timeseries.dataset.importing import ImportFailure, import_target_time_series
+
+    files = train_files(group)
+    if not files:
+        raise _no_train_files(group)
+    params = read_params(group)
+    for note in params.notes:
+        log.info(f"{PARAMS_KEY}: {note}")
+    log.info(f"importing {len(files)} files, {sum(info.size for info in files):,} bytes")
+    with staging(group) as folder:
+        staged = folder / "dataset"
+        try:
+            report = import_target_time_series(
+                _fetch(group, files),
+                params,
+                output=staged,
+                rejected=folder / REJECTED_KEY,
+                memory_limit=group.settings.memory_limit,
+                min_shards=_least_shards(group),
+                progress=_throttled(log),
+            )
+        except ImportFailure as error:
+            raise dg.Failure(str(error)) from error
+        _keep_rejected(group, files, report.rejected_files)
+        group.store.publish(DATASET_KEY, staged, data="part-*.parquet")
+    manifest = report.manifest
+    log.info(
+        f"imported {report.rows_read:,} rows: {manifest.series:,} series from {manifest.first} to {manifest.last}, "
+        f"{manifest.observed:,} periods observed, {manifest.filled:,} filled, {manifest.duplicates:,} duplicates "
+        f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
+    )
+    return Imported(report, params, listing_digest(files))
+
+
+def _least_shards(group: Group) -> int:
+    instances = group.settings.aws.forecast_instances
+    return SHARDS_PER_INSTANCE * instances if instances > 1 else 1
+
+
+def _fetch(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
+    """The train files on this machine."""
+    from chronos_assets.timeseries.dataset.importing import TrainFile
+
+    with ThreadPoolExecutor(FETCHES) as pool:
+        paths = list(pool.map(group.store.fetch, [info.key for info in files]))
+    return [TrainFile(path, info.key, info.last_modified) for path, info in zip(paths, files, strict=True)]
+
+
+def _keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[str, Path]) -> None:
+    """Make `rejected/` speak of these files by their present bad rows only."""
+    from chronos_assets.timeseries.dataset.bad_rows import rejected_name
+
+    for info in files:
+        key = f"{REJECTED_KEY}/{rejected_name(info.key)}"
+        if info.key in rejected:
+            group.store.put_file(key, rejected[info.key])
+        else:
+            group.store.delete(key)
+
+
+def _throttled(log: Any) -> Callable[[str, float], None]:
+    """Progress as log lines, few enough to read."""
+    last = time.monotonic()
+
+    def progress(what: str, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            log.info(f"{what}: {share:.0%}")
+
+    return progress
+
+
+def read_manifest(group: Group) -> Manifest | None:
+    """Manifest of the dataset, or None if there has been no import."""
+    from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
+
+    try:
+        return Manifest.from_json(group.store.read(DATASET_KEY, MANIFEST))
+    except FileNotFoundError as error:
+        if group.store.shown(DATASET_KEY) is None:
+            return None
+        raise dg.Failure(
+            f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first"
+        ) from error
+    except DatasetError as error:
+        raise dg.Failure(str(error)) from error
+
+
+def require_manifest(group: Group) -> Manifest:
+    """Manifest of the dataset; `dg.Failure` if there has been no import."""
+    manifest = read_manifest(group)
+    if manifest is None:
+        raise dg.Failure("there is no dataset yet: materialize target_time_series first")
+    return manifest
+
+
+def first_series(group: Group, params: ForecastParams) -> Series:
+    """The first series of the dataset that has an observation: an example for people and for a new endpoint."""
+    import numpy as np
+
+    from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
+
+    require_manifest(group)
+    for shard in list_shards(group.store.snapshot(DATASET_KEY)):
+        for series in iter_series(shard, params.dimensions):
+            if np.isfinite(series.target).any():
+                return series
+    raise dg.Failure("no series of the dataset has an observation")
+
+
+def dataset_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
+    """Whether the last import saw just the train files and parameters that are there now, and its result stands."""
+    imported = last_import(group, instance)
+    return imported is not None and (imported.content, imported.params) == (
+        listing_digest(train_files(group)),
+        params_digest(group),
+    )
+
+
+def params_digest(group: Group) -> str:
+    """Digest of what `params.json` means; of its bytes while it has errors, empty while there is none."""
+    if not group.store.exists(PARAMS_KEY):
+        return ""
+    text = group.store.get(PARAMS_KEY)
+    try:
+        return load_params(text).digest
+    except ParamsError:
+        return f"invalid-{hashlib.sha256(text).hexdigest()}"
+
+
+def last_import(group: Group, instance: dg.DagsterInstance) -> ImportState | None:
+    """What the dataset that is there now was made from, by its materialization; None if that is not known."""
+    event = instance.get_latest_materialization_event(group.key("target_time_series"))
+    manifest = read_manifest(group)
+    if event is None or event.asset_materialization is None or manifest is None:
+        return None
+    seen = materialization_values(event.asset_materialization)
+    if seen.get("data_version") != manifest.data_version:
+        return None
+    return ImportState(content=str(seen["train_digest"]), id=event.run_id, params=str(seen["params_digest"]))
+
+
+def dataset_state(group: Group, instance: dg.DagsterInstance) -> DatasetState | None:
+    """The dataset as `plan_new_data` wants to know it; None if there is none."""
+    imported = last_import(group, instance)
+    manifest = read_manifest(group)
+    if imported is None or manifest is None:
+        return None
+    first, last = as_datetime(manifest.first_timestamp), as_datetime(last_instant(read_params(group), manifest))
+    return DatasetState(id=imported.id, data_version=manifest.data_version, first=first, last=last)
+
+
+def last_instant(params: ForecastParams, manifest: Manifest) -> np.datetime64:
+    """When the last value is known: at its period's start as stamped; at its end where finer rows make it up."""
+    import numpy as np
+
+    if not complete_periods(params):
+        return manifest.last_timestamp
+    following = params.grid.ordinal(np.array([manifest.last_timestamp])) + 1
+    return params.grid.start(following)[0] - np.timedelta64(1, "us")
+
+
+def complete_periods(params: ForecastParams) -> bool:
+    """Whether a period counts only once it is over."""
+    # A period aggregated from finer rows may hold some from after the as-of: it counts once it is over.
+    return params.data_frequency != params.frequency
+
+
+def reading_parameters(params: ForecastParams) -> dict[str, Any]:
+    """What every workload is told that reads the dataset: its grid, the columns of its keys, how gaps are filled."""
+    return {
+        "frequency": str(params.frequency),
+        "alignment": asdict(params.alignment),
+        "dimensions": list(params.dimensions),
+        "filling": asdict(params.filling),
+    }

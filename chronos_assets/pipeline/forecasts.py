@@ -1,0 +1,369 @@
+"""Making and publishing the forecasts of time windows.
+
+Belongs here: the job's parameters, its result, what is shown as current, which windows are due. Does not belong here: the
+model (`pipeline.model_in_use`), the files of a forecast (`timeseries.forecast`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.pipeline.dataset import (
+    complete_periods,
+    last_instant,
+    read_params,
+    reading_parameters,
+    require_manifest,
+)
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use
+from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
+from chronos_assets.planning.forecasts import ForecastState
+from chronos_assets.planning.windows import Window, window_for_key, window_of
+from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
+from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, history_key
+
+if TYPE_CHECKING:
+    pass
+
+
+# --- forecasts --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WindowForecast:
+    """One partition's forecast: the manifest the workload wrote, its message, and whether it became the current one."""
+
+    key: str
+    manifest: Mapping[str, Any]
+    message: Mapping[str, Any]
+    published: bool
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What one run of `forecasts` made."""
+
+    windows: tuple[WindowForecast, ...]
+    data_version: str
+    params: ForecastParams
+    seconds: float
+    model: ModelInUse
+    facts: Mapping[str, Any]
+
+
+def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequence[Window]) -> dict[str, Any]:
+    """The JSON document that the forecast workload reads."""
+    return {
+        "model": model.label,
+        "trained_until": model.trained_until,
+        **reading_parameters(params),
+        "horizon": params.horizon,
+        "quantiles": list(params.quantiles),
+        "mean": params.mean,
+        "windows": [{"key": window.key, "end": window.end.isoformat()} for window in windows],
+        "context_length": params.context_length,
+        "batch_size": params.batch_size,
+        "seed": params.seed,
+        "min_observations": params.min_observations,
+        "complete_periods": complete_periods(params),
+        "params_digest": params.digest,
+    }
+
+
+def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequence[str]) -> Forecasts:
+    """Forecast partitions `keys` in one job, publish each to `history/`, the newest to `forecast/` if none is newer."""
+    params = read_params(group)
+    require_manifest(group)
+    model = model_in_use(group, params.package_group)
+    context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
+    windows = [window_for_key(key, group.settings.partitions) for key in keys]
+    request = JobRequest(
+        workload="forecast",
+        name=job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1]),
+        parameters=forecast_parameters(model, params, windows),
+        inputs={"dataset": DATASET_KEY, **({"model": model.key} if model.key else {})},
+        outputs=("forecast",),
+        sharded="dataset",
+    )
+    with group.jobs.run(context, request) as result, staging(group) as folder:
+        messages = _window_messages(result)
+        manifests = {}
+        for window in windows:
+            staged, manifests[window.key] = _window_forecast(result, window, folder)
+            group.store.publish(history_key(window.key), staged, data="forecast.parquet")
+    newest = max(windows, key=lambda window: window.end)
+    # A forecast of nothing takes the place of none.
+    published = bool(manifests[newest.key]["series"]) and publish_current(group, params, newest)
+    made = tuple(
+        WindowForecast(window.key, manifests[window.key], messages[window.key], published and window == newest)
+        for window in windows
+    )
+    # What the job read, which an import may have replaced since.
+    return Forecasts(made, str(manifests[newest.key]["data_version"]), params, result.seconds, model, result.facts)
+
+
+def _window_messages(result: JobResult) -> dict[str, Mapping[str, Any]]:
+    """The message of each window, by its key."""
+    from chronos_assets.timeseries.forecast.files import merge_messages
+
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for message in result.messages:
+        if "window" in message:
+            found.setdefault(str(message["window"]), []).append(message)
+    return {key: merge_messages(messages) for key, messages in found.items()}
+
+
+def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a window's forecast, made in `folder` of the parts where there are several, and its manifest.
+
+    Raises:
+        dg.Failure: the parts don't make up one forecast.
+    """
+    from chronos_assets.timeseries.forecast.files import PartsError, merge_forecast_parts
+
+    parts = [part / f"{AS_OF}{window.key}" for part in result.parts("forecast")]
+    if len(parts) == 1:
+        manifest = json.loads((parts[0] / "manifest.json").read_bytes())
+        if "part" not in manifest:
+            return parts[0], manifest
+    merged = folder / f"{AS_OF}{window.key}"
+    try:
+        return merged, merge_forecast_parts(parts, merged)
+    except PartsError as error:
+        raise dg.Failure(f"partition {window.key}: {error}") from error
+
+
+def publish_current(group: Group, params: ForecastParams, window: Window) -> bool:
+    """Publish `window`'s forecast from `history/` to `forecast/`, unless a later one is there; whether it was.
+
+    A later one gives way to that of the last observation once the data that it was made from is gone.
+    """
+    from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
+
+    source = group.store.snapshot(history_key(window.key))
+    with staging(group) as folder:
+        staged = folder / "forecast"
+        staged.mkdir()
+        for name in ("forecast.parquet", "manifest.json"):
+            shutil.copyfile(source / name, staged / name)
+        write_forecast_csv(
+            staged / "forecast.csv",
+            source / "forecast.parquet",
+            source / "last_observed.parquet",
+            params,
+            memory_limit=group.settings.memory_limit,
+        )
+        shown = published_manifest(group)
+        gone = shown is not None and _is_withdrawn(group, shown) and window == main_windows(group, 0)[0]
+        withdrawn = _end(shown) if shown is not None and gone else None
+        return group.store.publish_forecast(FORECAST_KEY, staged, window.end, withdrawn=withdrawn)
+
+
+def _is_withdrawn(group: Group, forecast: Mapping[str, Any]) -> bool:
+    """Whether a forecast was made from observations later than any that there are now."""
+    return bool(timestamp(str(forecast["context_end"])) > require_manifest(group).last_timestamp)
+
+
+def stale_forecasts(group: Group, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
+    """Those of `windows` not forecast from today's dataset, parameters and model, or that Dagster doesn't know of."""
+    states = forecast_states(group)
+    wanted = (require_manifest(group).data_version, recipe(group))
+    return [
+        window
+        for window in windows
+        if (state := states.get(window.key)) is None
+        or (state.data_version, state.recipe) != wanted
+        or not latest_metadata(instance, group.key("forecasts"), window.key)
+    ]
+
+
+def forecast_is_shown(group: Group, key: str) -> bool:
+    """Whether `forecast/` is whole and as of partition `key` or later; also where `key` has nothing to show."""
+    shown = published_manifest(group)
+    made = forecast_manifest(group, key)
+    if not made["series"]:
+        return True
+    whole = all(group.store.exists(f"{FORECAST_KEY}/{name}") for name in ("forecast.csv", "forecast.parquet"))
+    return shown is not None and whole and (_end(shown) == _end(made) or _is_later(group, shown, made))
+
+
+def _is_later(group: Group, shown: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    return _end(shown) > _end(made) and not _is_withdrawn(group, shown)
+
+
+def _end(manifest: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(manifest["window_end"])
+
+
+def recipe(group: Group) -> str:
+    """Digest of what a forecast would be made with now, beside the data; `dg.Failure` if that can't be read."""
+    params = read_params(group)
+    return f"{model_in_use(group, params.package_group).digest}:{params.digest}"
+
+
+def forecast_states(group: Group) -> dict[str, ForecastState]:
+    """The forecast that each partition has, by partition key; `dg.Failure` if parameters or model can't be read."""
+    model = model_in_use(group, read_params(group).package_group)
+    return {
+        key: ForecastState(
+            version=version,
+            data_version=manifest["data_version"],
+            recipe=f"{_as_good_as(model, manifest['model']['digest'])}:{manifest['params_digest']}",
+            last_step=datetime.fromisoformat(manifest["forecast_end"]),
+        )
+        for key, version, manifest in published_partitions(group, "history")
+    }
+
+
+def _as_good_as(model: ModelInUse, digest: str) -> str:
+    """`digest` of the model that made a forecast, or of the one in use now where that one can't do better."""
+    return model.digest if digest in model.stands_for else digest
+
+
+def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Partition key, name of the version that is shown, and manifest of each published partition."""
+    for name, version, manifest in group.store.manifests(folder):
+        if name.startswith(AS_OF):
+            yield name.removeprefix(AS_OF), version, manifest
+
+
+def published_manifest(group: Group) -> dict[str, Any] | None:
+    """Manifest of the current forecast, None if none is published."""
+    try:
+        return json.loads(group.store.read(FORECAST_KEY, "manifest.json"))
+    except FileNotFoundError:
+        return None
+
+
+def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The first series of the current forecast: key -> column -> values (horizon,)."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    folder = group.store.snapshot(FORECAST_KEY)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    horizon, names = int(manifest["horizon"]), ["item_id", *manifest["dimensions"]]
+    with pq.ParquetFile(folder / "forecast.parquet") as file:
+        rows = next(file.iter_batches(batch_size=most * horizon), None)
+    if rows is None:
+        return {}
+    found = {}
+    for start in range(0, rows.num_rows, horizon):
+        part = rows.slice(start, horizon)
+        key = tuple(str(part.column(name)[0].as_py()) for name in names)
+        found[key] = {name: np.asarray(part.column(name)) for name in manifest["columns"]}
+    return found
+
+
+def contexts_of(
+    group: Group, manifest: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], Any]:
+    """What a forecast's model read of some of its series: key -> values (n,), NaN where nothing was known.
+
+    Args:
+        manifest: of the forecast.
+        keys: of series that it forecast.
+    """
+    import numpy as np
+
+    from chronos_assets.timeseries.dataset.filling import context_as_of
+    from chronos_assets.timeseries.dataset.shards import iter_series, shard_name, shard_number
+    from chronos_assets.timeseries.dataset.shards import read_manifest as read
+
+    params = read_params(group)
+    dataset = group.store.snapshot(DATASET_KEY)
+    made = read(dataset)
+    until = timestamp(str(manifest["context_end"]))
+    left, found = set(keys), {}
+    names = {shard_name(shard_number(key, made.n_shards)) for key in keys}
+    for shard in (dataset / shard.name for shard in made.shards if shard.name in names):
+        for series in iter_series(shard, params.dimensions):
+            if series.key in left:
+                cut = int(np.searchsorted(series.timestamps, until, side="right"))
+                found[series.key] = context_as_of(series, cut, int(manifest["context_length"]), params.filling)
+                left.discard(series.key)
+            if not left:
+                break
+    if left:
+        raise dg.Failure(f"{len(left)} series of the published forecast are no longer in the dataset")
+    return found
+
+
+def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
+    """Manifest of partition `key`'s forecast; `dg.Failure` if it has none."""
+    try:
+        return json.loads(group.store.read(history_key(key), "manifest.json"))
+    except FileNotFoundError:
+        raise dg.Failure(f"partition {key} has no forecast to score: materialize forecasts[{key}] first") from None
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def end_of_windows(group: Group) -> datetime:
+    """End of the last partition that exists, naive."""
+    window = group.partitions.get_last_partition_window()
+    if window is None:
+        raise dg.Failure(f"there are no partitions yet: CHRONOS_PARTITION_START is {group.settings.partition_start}")
+    return window.end.replace(tzinfo=None)
+
+
+def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...]]:
+    """The window that holds the last observation, and up to `backtest` windows before it with an observed horizon.
+
+    The backtest windows are the latest whose forecasts start at different periods, oldest first; fewer (or none) when
+    the data is too short for the horizon.
+
+    Raises:
+        dg.Failure: there is no dataset, or the partitions end before the data or begin after it.
+    """
+    import numpy as np
+
+    params, manifest = read_params(group), require_manifest(group)
+    grid, cadence = params.grid, group.settings.partitions
+    latest = end_of_windows(group) - timedelta(microseconds=1)
+    newest = window_of(min(as_datetime(last_instant(params, manifest)), latest), cadence)
+    earliest = group.settings.partition_start_time().replace(tzinfo=None)
+    if newest.start < earliest:
+        raise dg.Failure(
+            f"the last observation, {manifest.last}, is before the first partition: set CHRONOS_PARTITION_START "
+            f"(now {group.settings.partition_start}) to a day before {manifest.first}"
+        )
+    if newest.end <= as_datetime(manifest.first_timestamp):
+        raise dg.Failure(
+            f"all observations, from {manifest.first} on, are after the last partition, {newest.key}: "
+            "are their dates right?"
+        )
+    first, last = manifest.span(grid)
+    # Data may go on for centuries after the last partition, by a wrong year: no need to walk through them.
+    last = min(last, int(grid.ordinal(np.array([np.datetime64(newest.end, "us")]))[0]) + params.horizon)
+    found: list[Window] = []
+    for k in range(last - params.horizon, first - 1, -1):
+        if len(found) == backtest:
+            break
+        starts = grid.start(np.array([k, k + 1]))
+        known = starts[1] - np.timedelta64(1, "us") if complete_periods(params) else starts[0]
+        window = window_of(as_datetime(known), cadence)
+        if window.start < earliest:
+            break
+        if _last_allowed(params, window) == k and window.end <= newest.end:
+            found.append(window)
+    return newest, tuple(reversed(found))
+
+
+def _last_allowed(params: ForecastParams, window: Window) -> int:
+    """Number of the last period that a forecast as of the window's end may read."""
+    import numpy as np
+
+    end = np.array([np.datetime64(window.end, "us")])
+    return int(params.grid.last_known(end, complete=complete_periods(params))[0])

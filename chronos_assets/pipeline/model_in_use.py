@@ -1,0 +1,127 @@
+"""Which model is in use: the approved version of the registry, or the zero-shot base model.
+
+Belongs here: that rule, in one place for forecasts, the endpoint and whoever tells people. Does not belong here: how
+versions come to be (`pipeline.training`), how they are kept (`platforms`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.registry import PackageVersion, RegistryError, approved_version
+
+
+@dataclass(frozen=True)
+class ModelInUse:
+    """What forecasts are made with, and served, now.
+
+    Attributes:
+        label: the version's name, or the base model's reference.
+        key: store key of the version's folder; None for the zero-shot base model.
+        digest: of the model's files.
+        trained_until: ISO time of the last period that it was trained on or chosen by; None for the base model.
+        note: why it is the zero-shot base model; empty for a version.
+        stands_for: digests of models whose forecasts need not be made again because of this one: of an approved
+            version whose checkpoint was deleted after publishing.
+    """
+
+    label: str
+    key: str | None
+    digest: str
+    trained_until: str | None = None
+    note: str = ""
+    stands_for: frozenset[str] = frozenset()
+
+
+def registered(group: Group, name: str) -> list[PackageVersion]:
+    """Every version of the package group `name`, in order.
+
+    Raises:
+        dg.Failure: the registry can't be read, or a version lacks what is asked of it here; people may edit its file.
+    """
+    try:
+        versions = group.registry.versions(name)
+    except RegistryError as error:
+        raise dg.Failure(str(error)) from error
+    for version in versions:
+        problem = _problem(version.document)
+        if problem:
+            raise dg.Failure(
+                f"{version.name} in the registry can't be used, its document {problem}: "
+                "correct it, or move it away, which removes that version"
+            )
+    return versions
+
+
+def _problem(document: Mapping[str, Any]) -> str:
+    """What a version's document lacks of what decides about trainings and is shown; empty if nothing."""
+    try:
+        datetime.fromisoformat(document.get("created", ""))
+    except (TypeError, ValueError):
+        return "has no ISO time as created"
+    if not isinstance(document.get("data_version"), str):
+        return "has no text as data_version"
+    metrics = document.get("metrics")
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("wql", 0.0), int | float):
+        return "has no object of numbers as metrics"
+    return ""
+
+
+def version_in_use(group: Group, name: str) -> PackageVersion | None:
+    """The approved version with the highest number of the package group `name`, if its checkpoint is still there.
+
+    Raises:
+        dg.Failure: the registry can't be read.
+    """
+    version = approved_version(registered(group, name))
+    return version if version is not None and group.store.exists(f"{version.model}/config.json") else None
+
+
+def model_in_use(group: Group, name: str) -> ModelInUse:
+    """The version in use of the package group `name`, else the zero-shot base model.
+
+    Raises:
+        dg.Failure: the registry or the model's files can't be read.
+    """
+    from chronos_assets.models.checkpoints import ModelError, describe_model
+
+    version = version_in_use(group, name)
+    try:
+        if version is None:
+            return _zero_shot(group, name)
+        digest = describe_model(group.store.snapshot(version.model)).digest
+    except ModelError as error:
+        raise dg.Failure(str(error) if version is None else _unusable(group, version, str(error))) from error
+    if digest != version.document.get("model_digest", digest):
+        raise dg.Failure(_unusable(group, version, "these are not the files that were registered"))
+    until = version.document.get("validation_end") or version.document.get("training_cutoff")
+    return ModelInUse(version.name, version.model, digest, trained_until=until)
+
+
+def _unusable(group: Group, version: PackageVersion, reason: str) -> str:
+    return (
+        f"the checkpoint of {version.name}, {group.store.uri(version.model)}, can't be used ({reason}): "
+        f"reject that version (chronos-assets model reject {version.version}), or put its files back"
+    )
+
+
+def _zero_shot(group: Group, name: str) -> ModelInUse:
+    from chronos_assets.models.checkpoints import describe_model
+
+    base = group.settings.base_model
+    versions = registered(group, name)
+    approved = approved_version(versions)
+    if approved is not None:
+        note = f"zero-shot: the checkpoint of {approved.name} was deleted after publishing"
+    elif versions:
+        note = f"zero-shot: no version is approved, {versions[-1].name} is {versions[-1].status}"
+    else:
+        note = "zero-shot: no version has been registered yet"
+    gone = frozenset({str(approved.document.get("model_digest", ""))} if approved is not None else ())
+    return ModelInUse(base, None, describe_model(base).digest, note=note, stands_for=gone)

@@ -1,0 +1,64 @@
+"""What the training line would do now, for a pipeline that does it without Dagster.
+
+Belongs here: gathering the parameters of the line's jobs, from the functions that Dagster's own line has them of. Does
+not belong here: the pipeline (`platforms.aws.pipeline_definition`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from chronos_assets.pipeline import training
+from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.jobs import job_name
+from chronos_assets.settings import model_reference
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.pipeline_definition import TrainingLine, TrainingPipeline
+    from chronos_assets.platforms.aws.store import S3Store
+
+
+def training_line(group: Group, *, base_model: str = "", name: str = "") -> TrainingLine:
+    """The line of one base model.
+
+    Args:
+        base_model: reference; if not given, the first of those that the parameters name.
+        name: of the pipeline; made from the model package group's if not given.
+
+    Raises:
+        dg.Failure: `params.json` has errors.
+    """
+    from chronos_assets.platforms.aws.pipeline_definition import TrainingLine
+
+    setup = training.read_setup(group)
+    references = setup.training.base_models or (group.settings.base_model,)
+    reference = model_reference(base_model or references[0])
+    return TrainingLine(
+        name=name or job_name("training", *group.settings.key_prefix, setup.name),
+        group=setup.name,
+        synthetic=training.synthetic_parameters(setup.training),
+        search=training.search_request(setup, reference, name=setup.name),
+        evaluation=training.evaluation_parameters(setup, {"model": "candidate", "base_model": reference}, None),
+        approval="Approved" if setup.training.approval == "auto" else "PendingManualApproval",
+    )
+
+
+def training_pipeline(group: Group, *, base_model: str = "", name: str = "") -> TrainingPipeline:
+    """The line of a group on AWS as a pipeline; see `training_line`.
+
+    Raises:
+        dg.Failure: `params.json` has errors.
+        PipelineError: SageMaker could not run the line.
+    """
+    from chronos_assets.platforms.aws.clients import clients_of
+    from chronos_assets.platforms.aws.pipeline_definition import TrainingPipeline
+    from chronos_assets.platforms.aws.platform import code_location
+
+    settings = group.settings
+    return TrainingPipeline(
+        training_line(group, base_model=base_model, name=name),
+        clients_of(settings),
+        cast("S3Store", group.store),
+        settings.aws,
+        code_location=code_location(settings),
+    )

@@ -1,0 +1,280 @@
+"""What becomes of registered versions, as functions of a `Group`: serve the one in use, decide about them, clean up.
+
+Belongs here: the order of things. Does not belong here: how versions come to be (`pipeline.training`), which is in use
+(`pipeline.model_in_use`), Dagster's decorators (`defs.assets`, `defs.jobs`, `defs.checks`), what the UI shows
+(`defs.training_metadata`), servers (`platforms`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.container.contract import LONGEST_ANSWER
+from chronos_assets.params.forecast import quantile_name
+from chronos_assets.pipeline.dataset import first_series
+from chronos_assets.pipeline.forecasts import contexts_of, published_manifest, published_series
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered
+from chronos_assets.pipeline.training import Setup, made_here, package_group, read_setup, read_tuned
+from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
+from chronos_assets.platforms.registry import RegistryError
+
+if TYPE_CHECKING:
+    from chronos_assets.platforms.registry import Change
+
+ZERO_SHOT = "zero-shot"
+# Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
+GOLDEN_CONTEXT = 168
+
+
+# --- endpoint ---------------------------------------------------------------------------------------------------------
+
+
+def endpoint_name(group: Group) -> str:
+    """Name of the endpoint: the model package group's, behind the key prefix; no underscores, as SageMaker wants it."""
+    return "-".join([*group.settings.key_prefix, package_group(group)]).replace("_", "-").strip("-")[:63].rstrip("-")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What `endpoint` made: its state, a sample request and the answer."""
+
+    state: EndpointState
+    model: ModelInUse
+    request: Mapping[str, Any]
+    answer: Mapping[str, Any]
+
+
+def deploy(group: Group, log: Any) -> Deployed:
+    """Serve the model in use; the old one goes when the new one has answered a request.
+
+    Raises:
+        dg.Failure: the new one failed; what was served before still is.
+    """
+    setup = read_setup(group)
+    model = model_in_use(group, setup.name)
+    golden = golden_request(group, setup)
+    base = group.settings.base_model
+    try:
+        state = group.endpoints.deploy(
+            EndpointRequest(
+                name=endpoint_name(group),
+                model=model.key or base,
+                version=model.label if model.key else f"{ZERO_SHOT} {base}",
+                identity=served_identity(model.digest, model.label, setup),
+                golden=golden,
+                parameters=serving_parameters(setup),
+            ),
+            log,
+        )
+        answer = group.endpoints.invoke(state.name, golden)
+    except EndpointError as error:
+        raise dg.Failure(str(error)) from error
+    return Deployed(state, model, golden, answer)
+
+
+def golden_request(group: Group, setup: Setup) -> dict[str, Any]:
+    """A request in the endpoint's schema: the end of the dataset's first series, or a wave where there is none."""
+    import numpy as np
+
+    item, target = "wave", np.sin(2 * np.pi * np.arange(GOLDEN_CONTEXT) / 24)
+    series = first_series(group, setup.params) if setup.params is not None else None
+    if series is not None:
+        # Up to its last observation: a server refuses a context of which nothing is known.
+        end = np.flatnonzero(np.isfinite(series.target))[-1] + 1
+        item, target = " / ".join(series.key), series.target[max(0, end - GOLDEN_CONTEXT) : end]
+    values = [float(value) if np.isfinite(value) else None for value in target]
+    return {"inputs": [{"item_id": item, "target": values}], "parameters": serving_parameters(setup)}
+
+
+def serving_parameters(setup: Setup) -> dict[str, Any]:
+    """Parameters of the server: what a request that says nothing gets."""
+    return {"quantile_levels": list(setup.quantiles), "prediction_length": min(setup.horizon, LONGEST_ANSWER)}
+
+
+def served_identity(digest: str, label: str, setup: Setup) -> str:
+    """Identity of a deployment: of the model's files, the name that people know it by and the server's parameters."""
+    parameters = json.dumps(serving_parameters(setup), sort_keys=True)
+    return hashlib.sha256(f"{digest}\0{label}\0{parameters}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The endpoint's answer beside the published forecast.
+
+    Attributes:
+        series: how many were compared.
+        difference: the largest, relative to the largest value of the series; None if there was nothing to compare.
+        note: in words.
+    """
+
+    series: int
+    difference: float | None
+    note: str
+
+
+def compare_endpoint(group: Group, most: int = 3) -> Comparison:
+    """Ask the endpoint for the first series of the published forecast, with the context that the forecast had.
+
+    Raises:
+        dg.Failure: no endpoint answers.
+    """
+    import numpy as np
+
+    state, manifest = group.endpoints.describe(endpoint_name(group)), published_manifest(group)
+    if state is None or not state.healthy:
+        raise dg.Failure(f"no endpoint {endpoint_name(group)} answers: materialize endpoint")
+    if manifest is None:
+        return Comparison(0, None, "no forecast is published yet: nothing to compare with")
+    model = manifest["model"]
+    if model["family"] == "t5":
+        return Comparison(0, None, "a model that samples gives other samples each time: nothing to compare")
+    if manifest["horizon"] > LONGEST_ANSWER:
+        horizon = manifest["horizon"]
+        return Comparison(0, None, f"the endpoint answers up to {LONGEST_ANSWER} periods, {horizon} were forecast")
+    if state.identity != served_identity(model["digest"], model["reference"], read_setup(group)):
+        made = f"the published forecast was made by {model['reference']}"
+        return Comparison(
+            0, None, f"{made}, the endpoint serves {state.version}: nothing to compare until the next one"
+        )
+    published = published_series(group, most)
+    contexts = contexts_of(group, manifest, list(published))
+    levels = {str(level): quantile_name(level) for level in manifest["quantiles"]}
+    request = {
+        "inputs": [
+            {"item_id": " / ".join(key), "target": [float(v) if np.isfinite(v) else None for v in contexts[key]]}
+            for key in published
+        ],
+        "parameters": {
+            "prediction_length": manifest["horizon"],
+            "quantile_levels": [float(level) for level in levels] or [0.5],
+        },
+    }
+    try:
+        answers = group.endpoints.invoke(state.name, request)["predictions"]
+    except EndpointError as error:
+        raise dg.Failure(str(error)) from error
+    names = levels | ({"mean": "mean"} if manifest["mean"] else {})
+    largest = 0.0
+    for answer, columns in zip(answers, published.values(), strict=True):
+        for name, column in names.items():
+            scale = max(float(np.abs(columns[column]).max()), 1e-12)
+            largest = max(largest, float(np.abs(np.array(answer[name]) - columns[column]).max()) / scale)
+    return Comparison(len(published), largest, f"{len(published)} series agree to {largest:.1e} of their scale")
+
+
+def is_deployed(group: Group) -> bool:
+    """Whether the group's endpoint was deployed, and not deleted since; also one whose state is damaged."""
+    try:
+        return group.endpoints.describe(endpoint_name(group)) is not None
+    except EndpointError:
+        return True
+
+
+def endpoint_is_current(group: Group) -> bool:
+    """Whether the endpoint answers with the model in use; one whose state is damaged doesn't: deploying tells why."""
+    setup = read_setup(group)
+    model = model_in_use(group, setup.name)
+    try:
+        state = group.endpoints.describe(endpoint_name(group))
+    except EndpointError:
+        return False
+    return state is not None and state.healthy and state.identity == served_identity(model.digest, model.label, setup)
+
+
+# --- what people decide -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a decision changed: which version was and is in use, which were rejected, where it is served."""
+
+    change: Change
+    model: ModelInUse
+    endpoint: EndpointState | None
+
+
+def decide_version(group: Group, action: str, version: int | None, *, by: str, reason: str = "", log: Any) -> Decided:
+    """Approve, reject or roll back, and let the endpoint follow where one is up.
+
+    Args:
+        action: `approve`, `reject` or `roll_back`.
+        version: its number; the newest if not given. A roll-back is about the version in use and takes none.
+        by, reason: for the version's history.
+
+    Raises:
+        dg.Failure: there is no such version, or its checkpoint is gone.
+    """
+    from chronos_assets.platforms.registry import approve, reject, roll_back
+
+    name = package_group(group)
+    there = registered(group, name)
+    if version is None and not there and action != "roll_back":
+        raise dg.Failure(f"no version of {name} is registered yet: launch the job retrain")
+    try:
+        if action == "roll_back":
+            change = roll_back(group.registry, name, by=by, reason=reason)
+        elif action == "approve":
+            number = version or there[-1].version
+            _check_checkpoint(group, name, number)
+            change = approve(group.registry, name, number, by=by, reason=reason)
+        else:
+            change = reject(group.registry, name, version or there[-1].version, by=by, reason=reason)
+    except RegistryError as error:
+        raise dg.Failure(str(error)) from error
+    model = model_in_use(group, name)
+    log.info(f"in use now: {model.label}" + (f" ({model.note})" if model.note else ""))
+    state = deploy(group, log).state if is_deployed(group) else None
+    return Decided(change, model, state)
+
+
+def _check_checkpoint(group: Group, name: str, version: int) -> None:
+    chosen = next((item for item in registered(group, name) if item.version == version), None)
+    if chosen is not None and not group.store.exists(f"{chosen.model}/config.json"):
+        raise dg.Failure(
+            f"the checkpoint of {chosen.name} is gone ({group.store.uri(chosen.model)}): launch the job retrain"
+        )
+
+
+# --- clean-up ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CleanedUp:
+    """What `PerformDelete` removed."""
+
+    endpoint: str
+    models: tuple[str, ...]
+
+
+def clean_up(group: Group) -> CleanedUp | None:
+    """Stop the endpoint and delete the checkpoints, once the forecast of the model in use is published; None before.
+
+    Only what this group made: the endpoint that it deployed, and the folders that its registry and its last search name
+    below `models/`. Forecasts, their history and the registry stay, and checkpoints of which more is to come: of a
+    version that somebody has yet to decide about, and of a search that another run is about to register.
+
+    Raises:
+        dg.Failure: the registry or the endpoint's state can't be read.
+    """
+    package, name = package_group(group), endpoint_name(group)
+    model, shown = model_in_use(group, package), published_manifest(group)
+    if shown is None or shown["model"]["digest"] not in {model.digest, *model.stands_for}:
+        return None
+    versions, tuned = registered(group, package), read_tuned(group)
+    keys = {item.model for item in versions}
+    if tuned is not None and tuned["candidates"][tuned["best"]]["model"] in keys:
+        keys |= {str(item["model"]) for item in tuned["candidates"]}
+    keys -= {item.model for item in versions if item.status == "PendingManualApproval"}
+    try:
+        stopped = group.endpoints.delete(name)
+    except EndpointError as error:
+        raise dg.Failure(str(error)) from error
+    removed = tuple(key for key in sorted(keys) if made_here(package, key) and group.store.withdraw(key))
+    return CleanedUp(name if stopped else "", removed)

@@ -1,0 +1,343 @@
+"""When to import train files: the decision of `train_files_sensor`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from chronos_assets.planning.cursor import (
+    CURSOR_VERSION,
+    MALFORMED,
+    RunState,
+    RunStatus,
+    counted,
+    digest_of,
+    joined,
+    load_cursor,
+    unreadable,
+)
+from chronos_assets.planning.listing import Scan, Snapshot, compare, describe_ignored
+from chronos_assets.platforms.store import ObjectInfo
+
+DEADLINE_EVERY = 256  # objects between two looks at the time
+
+
+# --- train files -> import --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainPolicy:
+    """How patient the train files' plan is. Times are in ticks that saw the whole listing.
+
+    Attributes:
+        settle_ticks: a listing must be seen unchanged so many times again before it is imported; a batch of files
+            that is being copied makes one run.
+        max_wait_ticks: after so many ticks of waiting it is imported although it still changes.
+        max_attempts: runs for the same content; then only a change helps, or a person.
+        overlap: how far below the newest modification time files are remembered by name, for messages.
+    """
+
+    settle_ticks: int = 1
+    max_wait_ticks: int = 40
+    max_attempts: int = 3
+    overlap: timedelta = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What the dataset that is there now was made from, as its materialization says.
+
+    Attributes:
+        content: `listing_digest` of the files that were imported.
+        id: of that import, never used again: the run's id, or the event's.
+        params: digest of the parameters that it was made with.
+    """
+
+    content: str
+    id: str
+    params: str = ""
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Import everything that is listed now.
+
+    Attributes:
+        run_key: carries `content`, the dataset it replaces, and `attempt`.
+        content: digest of the files listed.
+        attempt: 1, 2, … for the same content.
+        reason: what changed, for the run's tags and log.
+    """
+
+    run_key: str
+    content: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What `train_files` is now, for its observation: `content` is the data version."""
+
+    content: str
+    files: int
+    size: int
+    newest: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Answer of `plan_train_files`.
+
+    Attributes:
+        requests: none or one.
+        cursor: to be saved with them.
+        message: what was seen; the skip reason when there's no request.
+        observed: set once for each content that settled.
+        settled: whether another listing, of the same files, would have nothing to add.
+    """
+
+    requests: tuple[TrainRequest, ...]
+    cursor: str
+    message: str
+    observed: Observed | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True)
+class _Requested:
+    run_key: str
+    subject: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class _TrainCursor:
+    """Attributes:
+    imported: listing when it was last seen equal to what the dataset was made from.
+    subject: digest of files and parameters at the last whole listing.
+    quiet: how often in a row it was seen again.
+    waiting: ticks since an import is due and none is running.
+    requested: the last request, until it had its effect.
+    serial: number of requests so far: content that comes back is asked for under a new key.
+    observed: content last observed.
+    scan: a listing that goes on at the next tick.
+    """
+
+    imported: Snapshot | None = None
+    subject: str | None = None
+    quiet: int = 0
+    waiting: int = 0
+    requested: _Requested | None = None
+    serial: int = 0
+    observed: str | None = None
+    scan: Mapping[str, Any] | None = None
+
+    def dumps(self) -> str:
+        document = {
+            "version": CURSOR_VERSION,
+            "imported": self.imported and self.imported.to_json(),
+            "subject": self.subject,
+            "quiet": self.quiet,
+            "waiting": self.waiting,
+            "requested": self.requested and asdict(self.requested),
+            "serial": self.serial,
+            "observed": self.observed,
+            "scan": self.scan,
+        }
+        return json.dumps(document, separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str | None) -> tuple[_TrainCursor, str]:
+        """The cursor, and what to tell people about it. One that can't be read starts afresh, which loses nothing."""
+        document, note = load_cursor(text)
+        try:
+            if document.get("scan"):
+                Scan(timedelta(), document["scan"])  # raises here, not where it goes on
+            return cls(
+                imported=Snapshot.from_json(document["imported"]) if document.get("imported") else None,
+                subject=document.get("subject"),
+                quiet=int(document.get("quiet", 0)),
+                waiting=int(document.get("waiting", 0)),
+                requested=_Requested(**document["requested"]) if document.get("requested") else None,
+                serial=int(document.get("serial", 0)),
+                observed=document.get("observed"),
+                scan=document.get("scan"),
+            ), note
+        except MALFORMED as error:
+            return cls(), unreadable(error)
+
+
+def requested_run_key(cursor: str | None) -> str | None:
+    """Run key of the import requested last, whose state `plan_train_files` wants to know."""
+    state, _ = _TrainCursor.loads(cursor)
+    return state.requested.run_key if state.requested else None
+
+
+def resume_after(cursor: str | None) -> str | None:
+    """Key after which the next listing may start, on a store that lists in order."""
+    state, _ = _TrainCursor.loads(cursor)
+    return state.scan["after"] if state.scan else None
+
+
+def plan_train_files(
+    listing: Iterable[ObjectInfo],
+    cursor: str | None,
+    *,
+    imported: Imported | None,
+    last_run: RunState | None,
+    params: str = "",
+    policy: TrainPolicy = TrainPolicy(),
+    out_of_time: Callable[[], bool] = lambda: False,
+    resumable: bool = False,
+) -> TrainPlan:
+    """Request an import when the files under `train/` (or the parameters) aren't those the dataset was made from.
+
+    The dataset itself says what it was made from, so that no file is lost: neither one with an old or a future
+    modification time, nor one that came while an import ran, nor one imported by a run that this sensor knows nothing
+    of. None is imported twice: a run that is under way is waited for, and its attempt counted.
+
+    Args:
+        listing: objects below `train/`, any order, those after `resume_after(cursor)` at least.
+        cursor: as saved by the last tick, or None.
+        imported: what the dataset was made from; None if there is none.
+        last_run: state of the run with key `requested_run_key(cursor)`; None if there's no such run (any more).
+        params: digest of the parameters an import would use now.
+        policy: how patient to be.
+        out_of_time: whether the tick must end; asked now and then.
+        resumable: whether the listing is in ascending order of keys, so that the next tick can go on with it.
+    """
+    state, note = _TrainCursor.loads(cursor)
+    scan = Scan(policy.overlap, state.scan)
+    if not _whole(listing, scan, out_of_time):
+        if resumable and scan.ascending:
+            state = replace(state, scan=scan.to_json())
+            message = f"listing train/: {scan.objects:,} objects so far, goes on after {scan.after}"
+        else:
+            state = replace(state, scan=None)
+            message = (
+                f"listing train/ did not end in time ({scan.objects:,} objects seen), and this store can't go on "
+                "where it stopped: give the sensor more time, or put files that are done with elsewhere"
+            )
+        return TrainPlan((), state.dumps(), joined(note, message))
+    snapshot = scan.finish()
+    plan = _decide_import(replace(state, scan=None), snapshot, imported, last_run, params, policy)
+    return replace(plan, message=joined(note, plan.message, describe_ignored(snapshot)))
+
+
+def _whole(listing: Iterable[ObjectInfo], scan: Scan, out_of_time: Callable[[], bool]) -> bool:
+    """Fold the listing into `scan`; False if time ran out before its end."""
+    start, taken = scan.after, 0
+    for info in listing:
+        if start is not None and info.key <= start:
+            continue  # a listing that started at the beginning all the same
+        # Some objects at every tick, or a scan would never end.
+        if taken and taken % DEADLINE_EVERY == 0 and out_of_time():
+            return False
+        scan.add(info)
+        taken += 1
+    return True
+
+
+def _decide_import(
+    state: _TrainCursor,
+    snapshot: Snapshot,
+    imported: Imported | None,
+    last_run: RunState | None,
+    params: str,
+    policy: TrainPolicy,
+) -> TrainPlan:
+    subject = digest_of(snapshot.content, params)
+    quiet = state.quiet + 1 if state.subject == subject else 0
+    running = state.requested is not None and last_run is not None and last_run.status == RunStatus.RUNNING
+    state = replace(state, subject=subject, quiet=quiet)
+    done = imported is not None and digest_of(imported.content, imported.params) == subject
+    if done or not snapshot.files:
+        state = replace(
+            state,
+            imported=snapshot if done else state.imported,
+            waiting=0,
+            requested=state.requested if running else None,
+        )
+        plan = TrainPlan(
+            (), "", _nothing_to_do(snapshot, imported), settled=quiet >= policy.settle_ticks and not running
+        )
+        return _observing(plan, state, snapshot, quiet, policy)
+
+    change = _what_changed(state.imported, snapshot, imported, params)
+    if running:
+        plan = TrainPlan((), "", f"{change}: waiting for the end of the import that is running")
+        return _observing(plan, replace(state, waiting=0), snapshot, quiet, policy)
+
+    attempts = state.requested.attempt if state.requested and state.requested.subject == subject else 0
+    waiting = state.waiting + 1
+    state = replace(state, waiting=waiting)
+    if attempts and (attempts >= policy.max_attempts or (last_run is not None and not last_run.retry)):
+        message = f"{change}: {_gave_up(attempts, last_run)}; change a file, or run the import by hand"
+        plan = TrainPlan((), "", message, settled=quiet >= policy.settle_ticks)
+        return _observing(plan, replace(state, waiting=0), snapshot, quiet, policy)
+    # A failure may have passed by itself in a while: twice as long each time.
+    rest = 2**attempts * policy.settle_ticks if attempts else 0
+    if waiting <= rest or (quiet < policy.settle_ticks and waiting < policy.max_wait_ticks):
+        until = f"attempt {attempts + 1} after a pause" if waiting <= rest else "nothing changes any more"
+        plan = TrainPlan((), "", f"{change}: waiting until {until}")
+        return _observing(plan, state, snapshot, quiet, policy)
+
+    # What it replaces is in the key for the day the cursor is lost and the serial starts again.
+    base = digest_of(imported.id if imported else "")[:8]
+    request = TrainRequest(
+        run_key=f"import-{subject}-{base}-{state.serial + 1}-{attempts + 1}",
+        content=snapshot.content,
+        attempt=attempts + 1,
+        reason=change,
+    )
+    requested = _Requested(request.run_key, subject, request.attempt)
+    state = replace(state, waiting=0, requested=requested, serial=state.serial + 1)
+    plan = TrainPlan((request,), "", f"{change}: import requested (attempt {request.attempt})")
+    return _observing(plan, state, snapshot, policy.settle_ticks, policy)
+
+
+def _observing(plan: TrainPlan, state: _TrainCursor, snapshot: Snapshot, quiet: int, policy: TrainPolicy) -> TrainPlan:
+    """`plan` with its cursor, and an observation if the content settled and wasn't observed before."""
+    observed = None
+    if quiet >= policy.settle_ticks and state.observed != snapshot.content:
+        state = replace(state, observed=snapshot.content)
+        observed = Observed(snapshot.content, snapshot.files, snapshot.size, snapshot.newest, plan.message)
+    return replace(plan, cursor=state.dumps(), observed=observed)
+
+
+def _nothing_to_do(snapshot: Snapshot, imported: Imported | None) -> str:
+    if snapshot.files:
+        return f"nothing new in train/: {_files(snapshot)}, all imported"
+    if imported is None:
+        return "no files in train/ yet: put *.csv, *.csv.gz or *.parquet files there"
+    return "no files in train/ any more: the dataset stays as it is"
+
+
+def _what_changed(before: Snapshot | None, now: Snapshot, imported: Imported | None, params: str) -> str:
+    if imported is None:
+        return f"{_files(now)} in train/, none imported yet"
+    if before is None or before.content != imported.content:
+        return f"{_files(now)} in train/, not those that were imported last"
+    if before.content == now.content:
+        return "params.json changed" if params != imported.params else f"{_files(now)} in train/"
+    return f"train/: {compare(before, now)}" + (" and params.json changed" if params != imported.params else "")
+
+
+def _files(snapshot: Snapshot) -> str:
+    newest = f", newest {snapshot.newest}" if snapshot.newest else ""
+    return f"{counted(snapshot.files, 'file')}{newest}"
+
+
+def _gave_up(attempts: int, last_run: RunState | None) -> str:
+    runs = counted(attempts, "run")
+    if last_run is None:
+        return f"{runs} of it can't be found any more"
+    if last_run.status == RunStatus.SUCCEEDED:
+        return f"{runs} imported other files than those listed"
+    word = "failed" if last_run.status == RunStatus.FAILED else "ended early"
+    return f"{runs} of it {word}" + (f", the last with: {last_run.reason}" if last_run.reason else "")

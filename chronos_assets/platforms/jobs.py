@@ -1,0 +1,125 @@
+"""Jobs: the protocol, its values, and their names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+MAX_JOB_NAME = 63  # what SageMaker allows for a processing job
+
+_JOB_NAME = re.compile(rf"[A-Za-z0-9](?:-*[A-Za-z0-9]){{0,{MAX_JOB_NAME - 1}}}")
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A run of one workload.
+
+    Attributes:
+        workload: name of the program, `chronos_assets.workloads.<workload>`.
+        name: deterministic name of the job (see `job_name`): a retry has the same one and finds what a killed run left.
+        parameters: JSON document, of any size, that the workload reads.
+        inputs: channel -> store key of a folder that the workload reads.
+        outputs: channels: folders that the workload fills.
+        sharded: the input channel whose `part-*` files may be dealt out over several instances, which then each leave a
+            part of every output; empty: the job runs on one.
+    """
+
+    workload: str
+    name: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    sharded: str = ""
+
+
+class JobFiles(Protocol):
+    """What a platform keeps on this machine for a finished job until its outputs are published."""
+
+    def close(self, *, keep: bool = False) -> None:
+        """Let go of the staging folders; `keep` leaves the files for a person to look at."""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a workload left behind. As a context manager it removes the staging folders at the end of the block.
+
+    ```python
+    with jobs.run(context, request) as result:
+        store.publish(key, result.outputs["forecast"])
+    ```
+
+    Attributes:
+        outputs: channel -> staging folder on this machine, theirs who called to move or read. Where a `sharded` job ran on
+            several instances, the folder holds one folder of each, see `parts`.
+        messages: documents that the workload sent with `Reporter.message`, in order.
+        seconds: wall time of the workload.
+        files: the staging folders' owner.
+        instances: names of the instances that left parts; empty where one left all.
+        facts: what people want to know of the job (its name and log, billable seconds, ...); JSON values or Dagster's.
+    """
+
+    outputs: Mapping[str, Path]
+    messages: tuple[Mapping[str, Any], ...]
+    seconds: float
+    files: JobFiles | None = field(default=None, repr=False, compare=False)
+    instances: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def parts(self, channel: str) -> tuple[Path, ...]:
+        """The folders that an output is in: one of each instance."""
+        folder = self.outputs[channel]
+        return tuple(folder / name for name in self.instances) or (folder,)
+
+    def close(self, *, keep: bool = False) -> None:
+        """Remove the staging folders, or with `keep` leave them until the next job of the same name."""
+        if self.files is not None:
+            self.files.close(keep=keep)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # What could not be published stays to be looked at.
+        self.close(keep=error is not None)
+
+
+class Jobs(Protocol):
+    """Runs workloads."""
+
+    def run(self, context: Any, request: JobRequest) -> JobResult:
+        """Run to the end, with the workload's log in `context.log`.
+
+        Raises:
+            dagster.Failure: the workload failed; its description starts with the reason in one line.
+        """
+
+
+def job_name(*parts: str) -> str:
+    """A deterministic job name from what the job is for, valid in SageMaker too.
+
+    Letters and digits of the parts joined by hyphens, then 8 hexadecimal digits that tell apart what the letters and
+    digits alone don't (`2024-01-01-10:00` and `2024-01-01 10-00`).
+    """
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    words = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-")[: MAX_JOB_NAME - 9].rstrip("-")
+    return f"{words}-{digest}" if words else digest
+
+
+def check_job_name(name: str) -> str:
+    """`name` itself, if it is one that `job_name` could have made.
+
+    Raises:
+        ValueError: it has other characters than letters, digits and inner hyphens, or is longer than 63.
+    """
+    if len(name) > MAX_JOB_NAME or not _JOB_NAME.fullmatch(name):
+        raise ValueError(
+            f"job name {name!r}: up to {MAX_JOB_NAME} letters, digits and inner hyphens; make it with job_name()"
+        )
+    return name

@@ -1,0 +1,171 @@
+"""SQL tables: the protocol and their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from chronos_assets.params.forecast import quantile_name
+from chronos_assets.platforms.store import Store
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
+from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
+
+if TYPE_CHECKING:
+    from chronos_assets.params.forecast import ForecastParams
+
+
+class Tables(Protocol):
+    """SQL tables over the store's files."""
+
+    def refresh(self, store: Store, params: ForecastParams) -> Mapping[str, int]:
+        """Bring every table up to date with the store; table -> rows."""
+
+    def place(self, store: Store) -> str:
+        """Where people find the tables: a path, or a database's name; empty before the first refresh."""
+
+    def query(
+        self,
+        store: Store,
+        item_id: str,
+        *,
+        dimensions: Mapping[str, str],
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> dict[str, Any]:
+        """The current forecast of one item, as `timeseries.forecast.query.query_forecast` gives it.
+
+        Raises:
+            FileNotFoundError: no forecast is published.
+            QueryError: there is no such item, dimension or time (`timeseries.forecast.query`).
+        """
+
+
+TABLES = ("train", "forecast", "forecast_history", "accuracy", "forecast_vs_history")
+
+_ITEM_COMMENT = "Identifier of the item, as in the train files"
+_DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
+
+# Table -> its comment, and those of the columns that mean something else than `column_comment` says, or nothing there.
+COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "train": (
+        "The imported dataset: every series on the regular grid of the forecast frequency",
+        {
+            "timestamp": "Start of the period",
+            "target": "Aggregated, or filled, value; NULL where there is none",
+            "filled": "True where nothing was observed",
+        },
+    ),
+    "forecast": (
+        "The current forecast, wide: one column for each forecast type",
+        {"timestamp": "Start of the period"},
+    ),
+    "forecast_history": (
+        "Every forecast ever made, one for each partition",
+        {
+            "as_of": "Partition: the forecast saw data up to the end of this window only",
+            "timestamp": "Start of the period",
+        },
+    ),
+    "accuracy": (
+        "Metrics of every partition whose horizon has been observed, beside those of the seasonal naive forecast",
+        {
+            "as_of": "Partition of the forecast that was measured",
+            "level": "'all' for the whole dataset, 'item' for a series",
+            "metric": "wql, wql_pXX, wape, rmse, mase, mape (a fraction), coverage_XX",
+            "value": "NULL where undefined, such as a ratio to zero",
+            "seasonal_naive": "The same metric of the seasonal naive forecast",
+            "points": "Observed values that it was computed from",
+            "excluded": "Values of the horizon that were left out: not observed, or not usable by this metric",
+        },
+    ),
+    "forecast_vs_history": (
+        "Long: observations (type 'history') and the current forecast (type 'p10', 'p50', …, 'mean')",
+        {"timestamp": "Start of the period", "type": "'history' or the forecast type", "value": "The value"},
+    ),
+}
+
+
+def column_comment(table: str, name: str) -> str:
+    """What a column of a table means."""
+    if (text := COMMENTS[table][1].get(name)) is not None:
+        return text
+    if name == "item_id":
+        return _ITEM_COMMENT
+    if name == "mean":
+        return "Mean of the forecast distribution"
+    if quantile_columns([name]):
+        return f"Quantile: the value stays below it with a probability of {int(name[1:])} %"
+    return _DIMENSION_COMMENT
+
+
+def train_columns(dimensions: Sequence[str]) -> dict[str, str]:
+    """Columns of the dataset, and their types."""
+    return {**_key_columns(dimensions), "timestamp": "TIMESTAMP", "target": "DOUBLE", "filled": "BOOLEAN"}
+
+
+def forecast_columns(dimensions: Sequence[str], types: Sequence[str]) -> dict[str, str]:
+    """Columns of a wide forecast, and their types; `types` in the order of the file."""
+    return {**_key_columns(dimensions), "timestamp": "TIMESTAMP", **dict.fromkeys(types, "DOUBLE")}
+
+
+def forecast_type_names(params: ForecastParams) -> list[str]:
+    """The forecast types that `params` ask for, in the order of the forecast's files."""
+    return [*(["mean"] if params.mean else []), *(quantile_name(level) for level in params.quantiles)]
+
+
+def accuracy_columns(dimensions: Sequence[str]) -> dict[str, str]:
+    """Columns of the scores of one partition, and their types."""
+    values = {
+        "metric": "VARCHAR",
+        "value": "DOUBLE",
+        "seasonal_naive": "DOUBLE",
+        "points": "BIGINT",
+        "excluded": "BIGINT",
+    }
+    return {"level": "VARCHAR", **_key_columns(dimensions), **values}
+
+
+def _key_columns(dimensions: Sequence[str]) -> dict[str, str]:
+    return {"item_id": "VARCHAR", **dict.fromkeys(dimensions, "VARCHAR")}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Columns of several forecast files in the order of one: quantiles ascending, at the end."""
+    listed = list(names)
+    quantiles = quantile_columns(listed)
+    return [*(name for name in listed if name not in quantiles), *quantiles]
+
+
+def view_keys(train: Iterable[str], forecast: Iterable[str]) -> list[str]:
+    """Columns of the view that name a series: those of both tables, of which the columns are given.
+
+    The tables differ for a while after the dimensions were changed: a series without one has NULL there.
+    """
+    return list(dict.fromkeys([*_keys(train), *_keys(forecast)]))
+
+
+def view_sql(train: Sequence[str], forecast: Sequence[str]) -> str:
+    """The query of `forecast_vs_history`: observations and the current forecast, long; the tables' columns are given."""
+    keys = view_keys(train, forecast)
+
+    def shown(columns: Sequence[str]) -> str:
+        return ", ".join(
+            identifier(key) if key in columns else f"CAST(NULL AS VARCHAR) AS {identifier(key)}" for key in keys
+        )
+
+    parts = [
+        f'SELECT {shown(train)}, "timestamp", CAST(\'history\' AS VARCHAR) AS "type", target AS "value" '  # noqa: S608
+        "FROM train WHERE target IS NOT NULL"
+    ]
+    parts += [
+        f'SELECT {shown(forecast)}, "timestamp", CAST({text_literal(name)} AS VARCHAR), {identifier(name)} FROM forecast'  # noqa: S608
+        for name in forecast_types(forecast)
+    ]
+    return " UNION ALL ".join(parts)
+
+
+def _keys(columns: Iterable[str]) -> list[str]:
+    """item_id and the dimensions among the columns of `train` or `forecast`."""
+    names = list(columns)
+    return [name for name in names if name not in ("timestamp", "target", "filled", *forecast_types(names))]

@@ -1,0 +1,54 @@
+"""A queue that reports new train files: the protocol and its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class QueueError(Exception):
+    """A queue can't be read; the message says why and how to mend it."""
+
+
+@dataclass(frozen=True)
+class TrainNews:
+    """What the queue told.
+
+    Attributes:
+        token: of everything told here, for `settle`; empty if that is nothing.
+        keys: keys, below the store's root, of objects below `train/` that were written or removed; each once.
+        messages: how many messages there were.
+        ignored: why some of what they told plays no part -> how often.
+        unreadable: messages that were not understood, and why; a few of them.
+        unreadable_count: how many there were.
+        trouble: why the queue can't be read; empty if it can.
+    """
+
+    token: str = ""
+    keys: tuple[str, ...] = ()
+    messages: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    unreadable_count: int = 0
+    trouble: str = ""
+
+
+class TrainQueue(Protocol):
+    """Tells of changes below `train/`: late, twice, in any order, or not at all. What is there only a listing knows."""
+
+    def receive(self) -> TrainNews:
+        """What the queue tells now, and what it told before that was not settled.
+
+        Raises:
+            QueueError: it can't be reached, or refuses.
+        """
+
+    def settle(self, token: str) -> int:
+        """Have what was told under `token` told no more, now that it is recorded; how many messages that were.
+
+        A token that isn't that of the last `receive` is fine.
+
+        Raises:
+            QueueError: it can't be reached, or refuses.
+        """

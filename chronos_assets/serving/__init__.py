@@ -1,0 +1,1 @@
+"""The endpoint: requests, answers, batching, the HTTP application and its hosting."""

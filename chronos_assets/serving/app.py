@@ -1,0 +1,320 @@
+"""The endpoint over HTTP, as SageMaker's runtime speaks it.
+
+```
+GET  /ping                            200 {"status": "ok", "endpoint", "version", "identity", ...}
+POST /invocations                     see `invocations`
+POST /endpoints/{name}/invocations    the same, by the path of `InvokeEndpoint`: boto3's client works unchanged
+GET  /                                a page for people
+```
+
+Belongs here: routes, headers, statuses, what is logged. Does not belong here: the schema (`invocations`), the queue
+(`batching`), processes and sockets (`serve`).
+
+Errors are JSON, `{"error": {"field", "message"}, "message"}`; the second message is what boto3 shows. A full queue is
+503 with `Retry-After`, which boto3 tries again by itself. Logs have method, route, status, time and number of series:
+never a path or a header as it came, never a value, and of an unforeseen error its type and place only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chronos_assets.serving.answers import render
+from chronos_assets.serving.batching import MicroBatcher, Overloaded
+from chronos_assets.serving.page import Sample, render_page
+from chronos_assets.serving.predictor import Item, Key, Predictor
+from chronos_assets.serving.requests import parse
+from chronos_assets.serving.schema import (
+    CONTENT_TYPES,
+    JSON,
+    Call,
+    ContentType,
+    InvocationError,
+    Prediction,
+    Schema,
+    accepted,
+    content_type,
+    too_large,
+)
+
+log = logging.getLogger("chronos_assets.endpoint")
+
+_THREAD_FROM = 64 * 1024  # bytes of a body from which reading it would hold up the other requests
+_BODY_SECONDS = 30.0
+_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+_CLOSED = 499  # the client went away; nobody reads it
+
+
+@dataclass
+class Endpoint:
+    """What one server process serves.
+
+    Attributes:
+        name: of the endpoint; version: what is served, for people; identity: its digest.
+        model: what `ModelDescription.to_document` says.
+        golden: a request that it must be able to answer.
+        schema: what requests may ask for.
+        predictor: makes forecasts.
+        batcher: the queue before it.
+        timeout_seconds: how long a request may wait for its answer.
+        draining: set when no new connection is taken: answers ask their clients to close.
+    """
+
+    name: str
+    version: str
+    identity: str
+    model: Mapping[str, Any]
+    golden: Mapping[str, Any]
+    schema: Schema
+    predictor: Predictor
+    batcher: MicroBatcher[Key, Item, list[Prediction]]
+    timeout_seconds: float = 60.0
+    draining: bool = False
+    started: float = field(default_factory=time.time)
+    _sample: Sample | None = None
+
+    def start(self) -> None:
+        """Begin to answer, inside the event loop."""
+        self.batcher.start()
+
+    async def stop(self) -> None:
+        """Answer what waits, then end."""
+        await self.batcher.stop()
+
+    def status(self) -> dict[str, Any]:
+        """What `GET /ping` tells."""
+        return {
+            "status": "ok",
+            "endpoint": self.name,
+            "version": self.version,
+            "identity": self.identity,
+            "model": dict(self.model),
+            "content_types": list(CONTENT_TYPES),
+            "waiting": self.batcher.waiting,
+            "uptime_seconds": round(time.time() - self.started, 1),
+        }
+
+    async def answer(self, calls: Sequence[Call]) -> list[list[Prediction]]:
+        """Predictions of each call's inputs. Calls that may share a pass wait in the queue as one.
+
+        Raises:
+            InvocationError, Overloaded: see `invocations` and `batching`.
+        """
+        together: dict[Key, list[tuple[int, Item]]] = {}
+        for number, call in enumerate(calls):
+            key, items = self.predictor.items(call)
+            together.setdefault(key, []).extend((number, item) for item in items)
+        tasks = [
+            asyncio.create_task(self.batcher.submit(key, [item for _, item in some])) for key, some in together.items()
+        ]
+        try:
+            answers = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        predictions: list[list[Prediction]] = [[] for _ in calls]
+        for some, made in zip(together.values(), answers, strict=True):
+            for (number, _), item_predictions in zip(some, made, strict=True):
+                predictions[number] += item_predictions
+        return predictions
+
+    async def sample(self) -> Sample:
+        """The golden request with its answer, made once."""
+        if self._sample is None:
+            calls = parse(json.dumps(self.golden).encode(), JSON, self.schema)
+            predictions = await self.answer(calls)
+            self._sample = Sample(self.golden, calls[0].inputs[0], calls[0].parameters, predictions[0][0])
+        return self._sample
+
+
+def build_app(endpoint: Endpoint) -> ASGIApp:
+    """The ASGI application of an endpoint; it has no lifespan."""
+
+    async def ping(_request: Request) -> Response:
+        return JSONResponse(endpoint.status())
+
+    async def invocations(request: Request) -> Response:
+        name = request.path_params.get("name", endpoint.name)
+        if name != endpoint.name:
+            raise InvocationError(
+                "path", f"there is no endpoint of this name here, only {endpoint.name!r}: POST to /invocations", 404
+            )
+        return await _invoke(endpoint, request)
+
+    async def page(request: Request) -> Response:
+        host = request.headers.get("host", "")
+        html = render_page(endpoint.status(), await endpoint.sample(), host)
+        return HTMLResponse(
+            html, headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+        )
+
+    app = Starlette(
+        routes=[
+            Route("/", page, methods=["GET"]),
+            Route("/ping", ping, methods=["GET"]),
+            Route("/invocations", invocations, methods=["POST"]),
+            Route("/endpoints/{name}/invocations", invocations, methods=["POST"]),
+        ],
+        exception_handlers={
+            InvocationError: _told,
+            Overloaded: _told,
+            HTTPException: _told,
+            Exception: _told,
+        },
+    )
+    # A path with a slash too many is unknown, not another route's.
+    app.router.redirect_slashes = False
+    return _Logged(app, endpoint)
+
+
+async def _invoke(endpoint: Endpoint, request: Request) -> Response:
+    try:
+        kind = content_type(request.headers.get("content-type"))
+        answer_kind = accepted(request.headers.get("accept"), kind)
+        body = await _body(request, endpoint.schema)
+    except ClientDisconnect:
+        return Response(status_code=_CLOSED)
+    query, attributes = request.url.query, request.headers.get(_ATTRIBUTES, "")
+    calls = await _maybe_in_thread(len(body), lambda: parse(body, kind, endpoint.schema, query, attributes))
+    request.state.series = sum(len(call.inputs) for call in calls)
+    answer = asyncio.create_task(endpoint.answer(calls))
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({answer, gone}, timeout=endpoint.timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            if gone.done():
+                return Response(status_code=_CLOSED)
+            raise Overloaded(1)
+        predictions = answer.result()
+    finally:
+        gone.cancel()
+        answer.cancel()
+    numbers = sum(prediction.quantiles.size for some in predictions for prediction in some)
+    content = await _maybe_in_thread(8 * numbers, lambda: render(calls, predictions, answer_kind))
+    return Response(content, headers=_headers(endpoint, answer_kind))
+
+
+def _headers(endpoint: Endpoint, kind: ContentType) -> dict[str, str]:
+    variant = endpoint.version.encode("ascii", "replace").decode()
+    return {
+        "content-type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
+        "x-amzn-invoked-production-variant": variant,
+    }
+
+
+async def _maybe_in_thread(size: int, function: Callable[[], Any]) -> Any:
+    return await asyncio.to_thread(function) if size >= _THREAD_FROM else function()
+
+
+async def _body(request: Request, schema: Schema) -> bytes:
+    """The request's body, of which no more than the limit is kept."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise InvocationError("Content-Encoding", "compressed bodies are not read here: send it as it is", 415)
+    limit = schema.limits.max_body_bytes
+    declared = request.headers.get("content-length", "0")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+        raise too_large(schema.limits)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_large(schema.limits)
+                parts.append(part)
+    except TimeoutError:
+        raise InvocationError("body", f"it did not come within {_BODY_SECONDS:.0f} s: send it again", 408) from None
+    return b"".join(parts)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _told(_request: Request, error: Exception) -> Response:
+    """The answer to an error."""
+    if isinstance(error, InvocationError):
+        return _problem(error.status, error.field, error.message)
+    if isinstance(error, Overloaded):
+        message = f"too many requests wait: try again in {error.retry_after} s"
+        headers = {"retry-after": str(error.retry_after)}
+        return _problem(503, "", message, "ServiceUnavailable", headers)
+    if isinstance(error, HTTPException):
+        if error.status_code == 405:
+            return _problem(405, "method", "not for this path: GET /ping, POST /invocations")
+        if error.status_code == 404:
+            return _problem(404, "path", "unknown: there are /ping, /invocations, /endpoints/{name}/invocations")
+        return _problem(error.status_code, "request", str(error.detail))
+    return _problem(500, "", "internal error: the server's log tells where", "InternalFailure")
+
+
+def _problem(
+    status: int, place: str, message: str, code: str = "ValidationError", headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    whole = f"{place}: {message}" if place else message
+    return JSONResponse(
+        {"error": {"field": place, "message": message}, "message": whole},
+        status_code=status,
+        headers={"x-amzn-errortype": code, **(headers or {})},
+    )
+
+
+class _Logged:
+    """Around the application: one line of log for each request, and the end of connections while draining."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], endpoint: Endpoint) -> None:
+        self._app = app
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._endpoint.draining:
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_on)
+        except Exception as error:  # noqa: BLE001 - answered already; its message may quote the request
+            frames = traceback.extract_tb(error.__traceback__)
+            place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+            log.error("%s at %s", type(error).__name__, place)
+        seconds = time.perf_counter() - started
+        series = scope.get("state", {}).get("series")
+        told = "" if series is None else f", {series} series"
+        log.info("%s %s %d %.1f ms%s", _method(scope), _route(scope), status, 1000 * seconds, told)
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
+
+
+def _route(scope: Scope) -> str:
+    """The path, if it is one of ours: what else a client writes there is its own affair."""
+    path = scope["path"]
+    if path in ("/", "/ping", "/invocations"):
+        return str(path)
+    return "/endpoints/{name}/invocations" if path.startswith("/endpoints/") else "(unknown path)"

@@ -1,0 +1,174 @@
+"""Requests in CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from chronos_assets.calendar.frequencies import Frequency, Unit
+from chronos_assets.calendar.periods import period, steps_between
+from chronos_assets.serving.schema import (
+    LARGEST,
+    NUMBER,
+    Call,
+    InvocationError,
+    Limits,
+    Parameters,
+    Schema,
+    SeriesInput,
+    check_item_id,
+    check_joint,
+    check_observed,
+    last_period,
+    parse_start,
+    shown_key,
+    shown_value,
+)
+
+_CSV_COLUMNS = ("item_id", "timestamp", "target")
+
+
+# CSV
+
+
+def parse_csv(text: str, schema: Schema) -> Call:
+    """One call of all series, which are told apart by item_id and keep the order of their first rows."""
+    try:
+        rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1) if row]
+    except csv.Error as error:
+        raise InvocationError("body", f"not CSV: {error}") from None
+    columns = _csv_columns(rows[0][1] if rows else [])
+    if rows and _is_header(rows[0][1]):
+        rows = rows[1:]
+    if not rows:
+        raise InvocationError("body", "no rows: send lines of item_id,timestamp,target")
+    if len(rows) > schema.limits.max_points:
+        raise InvocationError("body", f"{len(rows)} rows, more than {schema.limits.max_points}: send parts", 413)
+    series: dict[str | None, _CsvSeries] = {}
+    for number, row in rows:
+        if len(row) != len(columns):
+            raise InvocationError(f"line {number}", f"{len(row)} columns, where there should be {len(columns)}")
+        cells = dict(zip(columns, row, strict=True))
+        item_id = cells.get("item_id")
+        if item_id is not None and item_id not in series:
+            check_item_id(item_id, f"line {number}, column item_id")
+        one = series.setdefault(item_id, _CsvSeries())
+        one.lines.append(number)
+        one.values.append(_csv_value(cells["target"], f"line {number}, column target"))
+        if "timestamp" in cells:
+            place = f"line {number}, column timestamp"
+            time = parse_start(cells["timestamp"], place)
+            if time is None or (one.times and (time.tzinfo is None) != (one.times[0].tzinfo is None)):
+                raise InvocationError(place, "times with and without an offset: write all alike")
+            if one.times and time <= one.times[-1]:
+                raise InvocationError(place, "not after the row before: sort each item's rows by time, one per period")
+            one.times.append(time)
+    parameters = schema.defaults
+    timed = "timestamp" in columns
+    if timed and parameters.freq is None:
+        parameters = replace(parameters, freq=_inferred(series.values()))
+    elif not timed and parameters.freq is not None:
+        raise InvocationError("query.freq", "there is no timestamp column: leave freq out, or add the column")
+    check_joint(parameters, schema, "")
+    inputs = tuple(_csv_series(item_id, one, parameters, schema.limits) for item_id, one in series.items())
+    return Call(inputs, parameters)
+
+
+@dataclass
+class _CsvSeries:
+    """Rows of one item."""
+
+    lines: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    times: list[datetime] = field(default_factory=list)
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    return "target" in {cell.strip().lower() for cell in row}
+
+
+def _csv_columns(first: Sequence[str]) -> list[str]:
+    if not _is_header(first):
+        if len(first) in (1, 3):
+            return list(_CSV_COLUMNS) if len(first) == 3 else ["target"]
+        raise InvocationError(
+            "line 1", f"{len(first)} columns without a header: send item_id,timestamp,target or the target alone"
+        )
+    columns = [cell.strip().lower() for cell in first]
+    for name in columns:
+        if name not in _CSV_COLUMNS or columns.count(name) > 1:
+            raise InvocationError(
+                f"line 1, column {shown_key(name)}", f"unknown or given twice: there are {', '.join(_CSV_COLUMNS)}"
+            )
+    return columns
+
+
+def _csv_value(cell: str, place: str) -> float:
+    text = cell.strip()
+    if text.lower() in ("", "nan", "null"):
+        return math.nan
+    if not NUMBER.fullmatch(text):
+        raise InvocationError(place, f"{shown_value(text)} is not a number: leave it empty where nothing was observed")
+    value = float(text)
+    if abs(value) > LARGEST:
+        raise InvocationError(place, f"beyond {LARGEST:g}: scale the values down")
+    return value
+
+
+def _csv_series(item_id: str | None, one: _CsvSeries, parameters: Parameters, limits: Limits) -> SeriesInput:
+    """A series on its grid: periods without a row get no value."""
+    values, start = np.array(one.values), None
+    if one.times and parameters.freq is not None:
+        start = one.times[0]
+        places = [steps_between(start, time, parameters.freq) for time in one.times]
+        for place, line in zip(places, one.lines, strict=True):
+            if place is None:
+                raise InvocationError(
+                    f"line {line}, column timestamp",
+                    f"not a whole number of periods of {parameters.freq} after line {one.lines[0]}: correct it, or freq",
+                )
+        known = [place for place in places if place is not None]
+        if known[-1] >= limits.max_points:
+            raise InvocationError("body", f"{known[-1] + 1} periods of {parameters.freq}: send a shorter history", 413)
+        grid = np.full(known[-1] + 1, np.nan)
+        grid[known] = values
+        values = grid
+        last_period(
+            start, parameters.freq, len(grid) + parameters.prediction_length, f"line {one.lines[0]}, column timestamp"
+        )
+    where = f"line {one.lines[0]}"
+    check_observed(values, f"{where}, column target")
+    return SeriesInput(where, values, item_id, start)
+
+
+def _inferred(series: Any) -> Frequency:
+    """The frequency of the first two rows of the first item that has two."""
+    times = next((one.times for one in series if len(one.times) > 1), None)
+    if times is None:
+        raise InvocationError("query.freq", "required, since no item has two rows to tell it from")
+    seconds = (times[1] - times[0]).total_seconds()
+    months = 12 * (times[1].year - times[0].year) + times[1].month - times[0].month
+    for size, unit in ((60, Unit.MINUTE), (3600, Unit.HOUR), (86400, Unit.DAY), (604800, Unit.WEEK)):
+        if seconds % size == 0 and _is_frequency(int(seconds // size), unit):
+            return Frequency(int(seconds // size), unit)
+    for number, unit in ((months, Unit.MONTH), (months / 12, Unit.YEAR)):
+        if number == int(number) and _is_frequency(int(number), unit):
+            frequency = Frequency(int(number), unit)
+            if period(times[0], frequency, 1) == times[1]:
+                return frequency
+    raise InvocationError("query.freq", "can't be told from the first two rows: give it, as ?freq=h")
+
+
+def _is_frequency(number: int, unit: Unit) -> bool:
+    try:
+        Frequency(number, unit)
+    except ValueError:
+        return False
+    return True

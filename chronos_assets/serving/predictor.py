@@ -1,0 +1,159 @@
+"""What the endpoint's worker thread does: forecasts of the items of one pass.
+
+Belongs here: which of the model's two ways of forecasting a call needs, what may share a pass, and the seeds of a family
+that samples. Does not belong here: queues (`batching`), requests (`invocations`).
+
+A series by itself is forecast by `models.forecasting`, as the batch job does, and its numbers are those of the batch
+job: to 1e-5 of the series' largest, since the last bits depend on how many rows a pass has, or with `whole_batches` to
+the last bit. Chronos-T5 samples: here a series' seed is a digest of
+its values, so that the same request gets the same answer whatever arrives with it. Calls that need series to be read
+together are forecast by `models.joint`, each in a pass of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from chronos_assets.models.forecasting import Forecaster
+from chronos_assets.models.joint import JointSeries, forecast_jointly
+from chronos_assets.models.loading import LoadedModel
+from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput
+
+
+@dataclass(frozen=True)
+class Key:
+    """What items of one pass have in common; `own` sets a call apart from all others."""
+
+    horizon: int
+    levels: tuple[float, ...] | None = None
+    own: int | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to forecast: one series, or all of a call that are read together."""
+
+    inputs: tuple[SeriesInput, ...]
+    call: Call
+
+
+class Predictor:
+    """Forecasts with one loaded model.
+
+    Args:
+        model: any family.
+        batch_size: rows of a pass of the network, at most.
+        context_length: periods to read, at most.
+        whole_batches: whether every pass has as many rows as the batch job's.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        batch_size: int = 16,
+        context_length: int | None = None,
+        whole_batches: bool = False,
+    ) -> None:
+        description = model.description
+        low, high = description.quantile_range
+        self.model = model
+        self.joint = description.family == "chronos2"
+        self._samples = description.family == "t5"
+        self._numbers = count()
+        self._forecaster = Forecaster(
+            model,
+            description.block_length,
+            [(low + high) / 2],
+            context_length=context_length,
+            batch_size=batch_size,
+            whole_batches=whole_batches,
+        )
+
+    def items(self, call: Call) -> tuple[Key, list[Item]]:
+        """A call as items of the queue.
+
+        Raises:
+            InvocationError: the model can't forecast what is asked for.
+        """
+        parameters = call.parameters
+        if call.joint:
+            longest = self.model.description.block_length
+            if parameters.prediction_length > longest:
+                raise InvocationError(
+                    "parameters.prediction_length",
+                    f"{parameters.prediction_length}: with covariates, several dimensions or cross-learning "
+                    f"this model forecasts up to {longest} periods",
+                )
+            return Key(parameters.prediction_length, own=next(self._numbers)), [Item(call.inputs, call)]
+        # How many paths are sampled follows from the levels, so that only calls for the same can share a pass.
+        levels = tuple(sorted(parameters.quantile_levels)) if self._samples else None
+        return Key(parameters.prediction_length, levels), [Item((series,), call) for series in call.inputs]
+
+    def run(self, key: Key, items: Sequence[Item]) -> list[list[Prediction]]:
+        """Forecasts of the inputs of each item; runs in the worker thread.
+
+        Raises:
+            InvocationError: 422, a series has no forecast.
+        """
+        if key.own is not None:
+            return [self._jointly(item) for item in items]
+        levels = key.levels or tuple(
+            sorted({level for item in items for level in item.call.parameters.quantile_levels})
+        )
+        targets = [item.inputs[0].target for item in items]
+        forecast = self._forecaster.at(key.horizon, levels).forecast(
+            targets, seeds=[_seed(target) for target in targets] if self._samples else None
+        )
+        reasons = {skip.index: skip.reason for skip in forecast.skipped}
+        if reasons and len(items) == 1:
+            raise InvocationError(f"{items[0].inputs[0].place}.target", f"no forecast: {reasons[0]}", 422)
+        if reasons:
+            raise UnfitSeries
+        places = {level: place for place, level in enumerate(levels)}
+        return [
+            [
+                Prediction(
+                    forecast.mean[index],
+                    forecast.quantiles[index][:, [places[level] for level in item.call.parameters.quantile_levels]],
+                )
+            ]
+            for index, item in enumerate(items)
+        ]
+
+    def _jointly(self, item: Item) -> list[Prediction]:
+        parameters = item.call.parameters
+        series = [
+            JointSeries(np.atleast_2d(one.target), one.past_covariates, one.future_covariates) for one in item.inputs
+        ]
+        made = forecast_jointly(
+            self.model,
+            series,
+            parameters.prediction_length,
+            parameters.quantile_levels,
+            cross_learning=parameters.cross_learning,
+            batch_size=parameters.batch_size,
+        )
+        predictions = []
+        for one, (mean, quantiles) in zip(item.inputs, made, strict=True):
+            if not (np.isfinite(mean).all() and np.isfinite(quantiles).all()):
+                raise InvocationError(
+                    f"{one.place}.target", "no forecast: the model gave values that are not finite", 422
+                )
+            predictions.append(
+                Prediction(mean, quantiles) if one.target.ndim > 1 else Prediction(mean[0], quantiles[0])
+            )
+        return predictions
+
+
+class UnfitSeries(Exception):
+    """A pass has a series without a forecast: the batcher tries its items one by one, and finds which."""
+
+
+def _seed(target: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> int:
+    return int.from_bytes(hashlib.sha256(target.tobytes()).digest()[:8], "little") >> 1

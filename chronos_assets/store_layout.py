@@ -1,0 +1,24 @@
+"""The keys of a store's objects, each named once.
+
+Belongs here: names and key functions, nothing that reads or writes.
+"""
+
+from __future__ import annotations
+
+PARAMS_KEY = "params.json"
+DRAFT_KEY = "params.draft.json"
+TRAIN_KEY = "train"
+DATASET_KEY = "dataset/target_time_series"
+FORECAST_KEY = "forecast"
+REJECTED_KEY = "rejected"
+AS_OF = "as_of="
+
+
+def history_key(key: str) -> str:
+    """Store key of the folder that holds partition `key`'s forecast."""
+    return f"history/{AS_OF}{key}"
+
+
+def accuracy_key(key: str) -> str:
+    """Store key of the folder that holds partition `key`'s scores."""
+    return f"accuracy/{AS_OF}{key}"

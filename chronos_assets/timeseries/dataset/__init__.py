@@ -1,0 +1,1 @@
+"""From train files to the dataset: reading, casting, gridding, filling, shards."""

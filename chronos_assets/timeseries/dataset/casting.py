@@ -1,0 +1,265 @@
+"""What the texts of a row mean, in DuckDB SQL: its series, its instant, its number, or the reason it has none.
+
+One home for the rules, whatever the row came from: a CSV file read by DuckDB, records that `reading.scan_records` found,
+a Parquet file. Where the columns are is `reading`'s business.
+
+A row's values:
+
+- **Series**: item id and dimensions are text, kept as they are (leading zeros, spaces, any script); not empty, at most
+  256 characters (the longest that Amazon Forecast's QueryForecast takes).
+- **Timestamp**: by `TimestampFormat`. Where that format starts with year and month as ISO 8601 does, any ISO 8601 date or
+  date and time is taken too (`T` or a space, seconds and fraction optional, `Z` or an offset). A timestamp with an
+  offset becomes the clock time of `Chronos.TimeZone` (UTC without one), a timestamp without is taken as it stands, each
+  row by itself, so one file may mix them. (In a zone that puts its clocks back, two instants then share a clock time
+  and are aggregated; on UTC they stay apart.) From 1677-09-22 to 2262-04-10, the span that every consumer can represent.
+- **Target**: a decimal number with a point, `1e3` and `+5` too. Empty, NaN, NA, N/A, null, None and \\N are a missing
+  value: the row is good but observes nothing. Infinity and numbers beyond a double are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from chronos_assets.calendar.timestamp_format import sql_parse
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
+
+if TYPE_CHECKING:
+    from chronos_assets.timeseries.dataset.csv_records import Schema
+
+MAX_IDENTIFIER = 256
+FIRST_INSTANT, LAST_INSTANT = "1677-09-22 00:00:00", "2262-04-10 23:59:59.999999"
+MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none", "\\n")
+
+
+class Reason(IntEnum):
+    """Why a row is bad. The names appear in reports; the first that applies is given."""
+
+    WRONG_COLUMNS = 1
+    MISPLACED_QUOTE = 2
+    NOT_UTF8 = 3
+    TOO_LONG = 4
+    EMPTY_IDENTIFIER = 5
+    LONG_IDENTIFIER = 6
+    EMPTY_TIMESTAMP = 7
+    BAD_TIMESTAMP = 8
+    TIMESTAMP_OUT_OF_RANGE = 9
+    NOT_A_NUMBER = 10
+    NOT_FINITE = 11
+
+    @property
+    def label(self) -> str:
+        """The name used in reports: "bad_timestamp"."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that can't be imported.
+
+    file: its key. line: 1-based line of a CSV file, or row of a Parquet file. column: name in the schema, None where the
+    whole row is meant. value: the offending text, as it stands in the file. reason: a `Reason` label. explanation and
+    mend: one clause each, for people.
+    """
+
+    file: str
+    line: int
+    column: str | None
+    value: str
+    reason: str
+    explanation: str
+    mend: str
+
+    def __str__(self) -> str:
+        column = f", column {self.column}" if self.column else ""
+        return f"{self.file}, line {self.line}{column}: {_shown(self.value)} {self.explanation}; {self.mend}"
+
+
+def _shown(text: str, width: int = 80) -> str:
+    return repr(text if len(text) <= width else text[: width - 1] + "…")
+
+
+# ---------------------------------------------------------------------------------------------------- expressions
+
+
+@dataclass(frozen=True)
+class Cast:
+    """SQL expressions over one source, and the settings they depend on.
+
+    keys: VARCHAR, one for item and each dimension. timestamp: VARCHAR, or TIMESTAMP where `typed_timestamp`. target:
+    VARCHAR, or DOUBLE where `typed_target`. others: VARCHAR, schema columns that play no part. problem: a `Reason`
+    known beforehand (0 for none).
+    """
+
+    keys: tuple[str, ...]
+    timestamp: str
+    target: str
+    others: tuple[str, ...] = ()
+    problem: str = "0"
+    typed_timestamp: bool = False
+    typed_target: bool = False
+
+
+def sql_timestamp(expression: str, pattern: str, time_zone: str | None) -> str:
+    """SQL for the naive TIMESTAMP of a VARCHAR expression by the rule above; NULL where it is none."""
+    declared = sql_parse(expression, pattern, time_zone)
+    if not pattern.startswith("yyyy-MM"):
+        return declared  # a format such as yyyy-dd-MM would be contradicted
+    dates = "%Y-%m-%d"
+    times = [f"{dates}{between}{time}" for between in " T" for time in ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")]
+    naive = f"try_strptime({expression}, [{', '.join(text_literal(form) for form in [dates, *times])}])"
+    # An offset of UTC+14 at most, the largest in use; DuckDB's %z knows digits only and no Z.
+    offset = r"^\s*\S{10}[ T]\S+ ?([zZ]|[+-](0\d|1[0-4])(:?[0-5]\d)?)\s*$"
+    digits = f"regexp_replace(regexp_replace({expression}, ' ?[zZ]\\s*$', '+00:00'), '(\\d) ([+-])', '\\1\\2')"
+    zoned = f"try_strptime({digits}, [{', '.join(text_literal(form + '%z') for form in times)}])"
+    aware = (
+        f"CASE WHEN regexp_matches({expression}, {text_literal(offset)}) "
+        f"THEN timezone({text_literal(time_zone or 'UTC')}, {zoned}) END"
+    )
+    # No part may occur twice: DuckDB would compute it for every row, not only for those that the first form misses.
+    return f"coalesce({declared}, {naive}, {aware})"
+
+
+def sql_rows(
+    source: str, cast: Cast, *, pattern: str, time_zone: str | None, details: Mapping[str, str] | None = None
+) -> str:
+    """A query over `source` (a FROM clause) with the meaning of each row, in the order of the source.
+
+    Columns: k0, k1, … VARCHAR; instant TIMESTAMP; value DOUBLE (NaN where missing); hash USMALLINT, see
+    `shards.key_hash`; others UBIGINT, a digest of the columns that play no part (0 without any); reason UTINYINT (a
+    `Reason`, 0 for a good row). `details` adds columns by name that are NULL for good rows.
+    """
+    names = [f"k{place}" for place in range(len(cast.keys))]
+    told = {identifier(name): sql for name, sql in (details or {}).items()}
+    columns = [
+        *(f"{sql} AS {name}" for sql, name in zip(cast.keys, names, strict=True)),
+        f"{cast.timestamp} AS timestamp_raw",
+        f"{cast.target} AS target_raw",
+        f"{cast.problem} AS problem",
+        f"{_digest(cast.others) if cast.others else '0::UBIGINT'} AS others",
+        *(f"{sql} AS {name}" for name, sql in told.items()),
+    ]
+    instant = "timestamp_raw" if cast.typed_timestamp else sql_timestamp("timestamp_raw", pattern, time_zone)
+    number = "target_raw" if cast.typed_target else "TRY_CAST(target_raw AS DOUBLE)"
+    shown = [f"CASE WHEN reason <> 0 THEN {name} END AS {name}" for name in told]
+    answer = [*names, "instant", "coalesce(number, 'nan'::DOUBLE) AS value", "hash", "others", "reason", *shown]
+    # Nothing of the data is in this text: names and expressions of this module, quoted columns and paths.
+    read = f"SELECT {', '.join(columns)} FROM {source}"  # noqa: S608
+    meaning = f"{instant} AS instant, {number} AS number, ({_digest(names)} >> 48)::USMALLINT AS hash"
+    judged = f"SELECT *, ({_sql_reason(cast, names)})::UTINYINT AS reason FROM (SELECT *, {meaning} FROM ({read}))"  # noqa: S608
+    return f"SELECT {', '.join(answer)} FROM ({judged})"  # noqa: S608
+
+
+def _digest(texts: Sequence[str]) -> str:
+    """SQL for the last eight bytes of the MD5 of texts joined by U+001F, little-endian."""
+    joined = texts[0] if len(texts) == 1 else f"concat_ws(chr(31), {', '.join(texts)})"
+    return f"md5_number_lower({joined})"
+
+
+def _sql_reason(cast: Cast, names: Sequence[str]) -> str:
+    empty = " OR ".join(f"trim({name}) = ''" for name in names)
+    long = " OR ".join(f"length({name}) > {MAX_IDENTIFIER}" for name in names)
+    no_time = "timestamp_raw IS NULL" if cast.typed_timestamp else "trim(timestamp_raw, ' \t') = ''"
+    words = ", ".join(text_literal(word) for word in MISSING_WORDS)
+    no_number = f"number IS NULL AND lower(trim(target_raw, ' \t')) NOT IN ({words})"
+    # DuckDB takes 1_000 for a number; to a person it may be a slip for two.
+    underscore = "contains(target_raw, '_')"
+    branches = [
+        ("problem <> 0", "problem"),
+        (empty, Reason.EMPTY_IDENTIFIER.value),
+        (long, Reason.LONG_IDENTIFIER.value),
+        # Whether the text is empty is asked only where there is no instant: it costs more than reading the timestamp.
+        (f"instant IS NULL AND {no_time}", Reason.EMPTY_TIMESTAMP.value),
+        ("instant IS NULL", Reason.BAD_TIMESTAMP.value),
+        (
+            f"instant NOT BETWEEN TIMESTAMP {text_literal(FIRST_INSTANT)} AND TIMESTAMP {text_literal(LAST_INSTANT)}",
+            Reason.TIMESTAMP_OUT_OF_RANGE.value,
+        ),
+        *(
+            []
+            if cast.typed_target
+            else [(no_number, Reason.NOT_A_NUMBER.value), (underscore, Reason.NOT_A_NUMBER.value)]
+        ),
+        ("isinf(number)", Reason.NOT_FINITE.value),
+    ]
+    return "CASE " + " ".join(f"WHEN {condition} THEN {answer}" for condition, answer in branches) + " ELSE 0 END"
+
+
+# ---------------------------------------------------------------------------------------------------- explanation
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A bad row as a whole: its text as it stands, how many columns it has, and how many it should have."""
+
+    raw: str
+    columns: int
+    expected: int
+
+
+def explain(
+    reason: Reason,
+    file: str,
+    line: int,
+    values: Mapping[str, str],
+    *,
+    shape: Shape,
+    schema: Schema,
+    pattern: str,
+) -> BadRow:
+    """The report of one bad row. values: its texts by schema name, all empty where the row has no columns."""
+
+    def bad(column: str | None, value: str, explanation: str, mend: str) -> BadRow:
+        return BadRow(file, line, column, value, reason.label, explanation, mend)
+
+    identifiers = [name for name in (schema.item, *schema.dimensions) if name is not None]
+    when, what = values.get(schema.timestamp, ""), values.get(schema.target, "")
+    match reason:
+        case Reason.WRONG_COLUMNS:
+            return bad(
+                None,
+                shape.raw,
+                f"has {shape.columns} columns instead of {shape.expected}",
+                "complete the row, or quote a value that holds the delimiter",
+            )
+        case Reason.MISPLACED_QUOTE:
+            return bad(
+                None,
+                shape.raw,
+                "has a quote that does not close, or text after a closing quote",
+                "double the quotes inside a value",
+            )
+        case Reason.NOT_UTF8:
+            return bad(None, shape.raw, "is not UTF-8", "save the file as UTF-8")
+        case Reason.TOO_LONG:
+            return bad(None, shape.raw, "is longer than 1 MiB", "look for a missing line end")
+        case Reason.EMPTY_IDENTIFIER:
+            column = next(name for name in identifiers if not values[name].strip(" "))
+            return bad(column, values[column], "is empty", "name the series that the row belongs to")
+        case Reason.LONG_IDENTIFIER:
+            column = next(name for name in identifiers if len(values[name]) > MAX_IDENTIFIER)
+            return bad(column, values[column], f"is longer than {MAX_IDENTIFIER} characters", "shorten it")
+        case Reason.EMPTY_TIMESTAMP:
+            return bad(schema.timestamp, when, "is empty", "give the time of the row")
+        case Reason.BAD_TIMESTAMP:
+            return bad(
+                schema.timestamp,
+                when,
+                f"is not a timestamp in the format {pattern}",
+                "mend it, or set TimestampFormat in params.json",
+            )
+        case Reason.TIMESTAMP_OUT_OF_RANGE:
+            return bad(
+                schema.timestamp, when, f"is not between {FIRST_INSTANT[:10]} and {LAST_INSTANT[:10]}", "mend the year"
+            )
+        case Reason.NOT_A_NUMBER:
+            return bad(
+                schema.target,
+                what,
+                "is not a number",
+                "write digits with a decimal point, or leave it empty if it is missing",
+            )
+        case Reason.NOT_FINITE:
+            return bad(schema.target, what, "is not a finite number", "leave it empty if it is missing")

@@ -1,0 +1,451 @@
+"""Train files in, a dataset of Parquet shards out: the import as a whole, out of core.
+
+Here belong the order of the work and what is reported of it. The parts have their own modules: `train_files`, `reading`
+and `casting` (files to rows), `bad_rows`, `partitioning` and `gridding` (rows to series), `filling` (gaps), `shards` (the
+dataset on disk). Publishing is the caller's.
+
+The work, in three passes whose memory does not grow with the data:
+
+1. Read: file by file, from the oldest to the newest. Rows are dealt out by a hash of their series into partitions on
+   disk.
+2. Aggregate: each partition by itself becomes cells, one for each series and period.
+3. Write: each shard by itself is put on the grid, filled and written.
+
+Nothing depends on the order of the listing, the number of threads or the clock: the same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure, counted
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
+from chronos_assets.timeseries.dataset.gridding import (
+    NOTHING,
+    AggregateOverflowError,
+    CellCounts,
+    Cells,
+    CellStore,
+    aggregate,
+    grid_rows,
+    join_cells,
+    series_digest,
+    write_shard,
+)
+from chronos_assets.timeseries.dataset.partitioning import RowPartitions
+from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard
+from chronos_assets.timeseries.dataset.train_files import FileContents, TrainFile, TrainFileReader
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from chronos_assets.params.forecast import ForecastParams
+
+__all__ = ["FileReport", "ImportFailure", "ImportReport", "TrainFile", "import_target_time_series"]
+
+DEFAULT_MEMORY_LIMIT = "2GB"
+DEFAULT_SHARD_BYTES = 64 << 20
+
+# What a row of the grid takes in a shard at most, measured on series of random values: the value, and a little more.
+_BYTES_PER_ROW = 10
+
+# A grid this much larger than its data, and this large, is a wrong timestamp and not a dataset.
+_SPARSE_RATIO = 1000
+_SPARSE_ROWS = 100_000_000
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What was found in one file. replaced: its rows left out for those of newer files, by the newer file's key."""
+
+    contents: FileContents
+    replaced: dict[str, int]
+
+    @property
+    def key(self) -> str:
+        """The file's key."""
+        return self.contents.key
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did. manifest: as written beside the shards. files: from the oldest to the newest.
+
+    rows_read: good and bad; they are the manifest's observed + aggregated + missing + duplicates + rejected.
+    rejected_files: where bad rows were set aside, by the key of their file. notes: sentences a user should read.
+    """
+
+    manifest: Manifest
+    files: tuple[FileReport, ...]
+    rows_read: int
+    rejected_files: dict[str, Path]
+    notes: tuple[str, ...]
+
+
+def import_target_time_series(
+    files: Sequence[TrainFile],
+    params: ForecastParams,
+    *,
+    output: Path,
+    rejected: Path,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    threads: int | None = None,
+    shard_bytes: int = DEFAULT_SHARD_BYTES,
+    min_shards: int = 1,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import train files into `output`, a staging folder that the caller publishes.
+
+    output: gets the shards and the manifest (see `shards`). What an earlier import left there is removed, and nothing
+        stays there when the import fails. Temporary files live in its parent folder and are always removed.
+    rejected: folder for bad rows, one CSV for each file that has any, when params.bad_rows is "quarantine". It then
+        speaks of these files by their present bad rows only. An import that fails leaves it alone.
+    memory_limit: of DuckDB; the whole process needs up to a gigabyte more.
+    threads: workers, one for each core when None. shard_bytes: of a shard on disk, about.
+    min_shards: the least number by which series are dealt out, so that so many readers can share them. It is met by
+        cutting each shard evenly: the data version is the same whatever it is.
+    progress: called with "read", "aggregate" or "write", and how much of that is done, 0 to 1.
+
+    Raises ImportFailure with everything that is wrong in the files.
+    """
+    workers = threads or _cores()
+    run = _Import(params, memory_limit, workers, shard_bytes, min_shards, progress or _silent)
+    output.mkdir(parents=True, exist_ok=True)
+    _clear(output)
+    with TemporaryDirectory(prefix=".import-", dir=output.parent) as folder:
+        try:
+            return run.execute(files, output, rejected, Path(folder))
+        except BaseException:
+            _clear(output)
+            raise
+
+
+def _cores() -> int:
+    """Cores that this process may use; macOS only knows how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _silent(stage: str, done: float) -> None:
+    """Report no progress."""
+
+
+def _clear(output: Path) -> None:
+    for path in [*output.glob("part-*.parquet"), output / MANIFEST]:
+        path.unlink(missing_ok=True)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class _Import:
+    """The passes of one import; see the module's docstring."""
+
+    def __init__(
+        self,
+        params: ForecastParams,
+        memory_limit: str,
+        threads: int,
+        shard_bytes: int,
+        min_shards: int,
+        progress: Progress,
+    ) -> None:
+        self._params = params
+        self._memory_limit = memory_limit
+        self._threads = threads
+        self._shard_bytes = shard_bytes
+        self._min_shards = min_shards
+        self._progress = progress
+
+    def execute(self, files: Sequence[TrainFile], output: Path, rejected: Path, scratch: Path) -> ImportReport:
+        """All passes. Raises ImportFailure."""
+        ordered = sorted(files, key=lambda file: (file.last_modified, file.key))
+        if not ordered:
+            raise ImportFailure([FileProblem("train/", "there are no files", "put CSV or Parquet files there")])
+        rows = RowPartitions(_made(scratch / "rows"))
+        bad = BadRows(_made(scratch / "rejected"), quarantine=self._params.bad_rows == "quarantine")
+        contents = self._read(ordered, rows, bad, scratch)
+        store = CellStore(_made(scratch / "cells"), rows.finish())
+        counts, summary = self._aggregate(rows, store)
+        self._check(summary, bad)
+        wholes = min(max(1, -(-summary.rows * _BYTES_PER_ROW // self._shard_bytes)), HASHES)
+        pieces = min(-(-self._min_shards // wholes), HASHES // wholes)
+        written = self._write(store, wholes, pieces, summary.last, output)
+        reports = _with_replaced(contents, counts.duplicates)
+        notes = tuple(_notes(self._params, reports, counts, summary, bad.total))
+        manifest = Manifest(
+            data_version=self._data_version(summary.last, [digest for digest, _ in written]),
+            first=self._start(summary.first),
+            last=self._start(summary.last),
+            frequency=str(self._params.frequency),
+            dimensions=self._params.dimensions,
+            series=summary.series,
+            rows=summary.rows,
+            observed=summary.cells,
+            filled=summary.rows - summary.cells,
+            missing=counts.missing,
+            aggregated=counts.aggregated,
+            duplicates=sum(counts.duplicates.values()),
+            rejected=dict(sorted(bad.counts.items())),
+            files={file.key: file.rows for file in sorted(contents, key=lambda file: file.key)},
+            n_shards=wholes * pieces,
+            shards=tuple(shard for _, shards in written for shard in shards),
+            notes=notes,
+        )
+        (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        places = bad.publish(rejected, [file.key for file in ordered])
+        return ImportReport(manifest, reports, sum(file.rows for file in contents), places, notes)
+
+    def _start(self, ordinal: int) -> str:
+        """ISO 8601 text of the start of a period."""
+        return str(self._params.grid.start(ordinal).astype("datetime64[s]"))
+
+    # -------------------------------------------------------------------------------------------------- read
+
+    def _read(self, files: Sequence[TrainFile], rows: RowPartitions, bad: BadRows, scratch: Path) -> list[FileContents]:
+        several = len(files) > 1
+        problems: list[FileProblem] = []
+        sizes = [_size(file, problems) for file in files]
+        if problems:
+            raise ImportFailure(problems)
+        contents: list[FileContents] = []
+        self._progress("read", 0.0)
+        with scratch_connection(scratch, memory_limit=self._memory_limit, threads=self._threads) as connection:
+            reader = TrainFileReader(connection, self._params, bad, several=several)
+            for rank, file in enumerate(files):
+                take = partial(_take_ranked, rows, rank) if several else rows.add
+                advance = partial(self._advance, sum(sizes[:rank]), sizes[rank], sum(sizes))
+                try:
+                    with TemporaryDirectory(dir=scratch) as folder:
+                        contents.append(reader.read(file, take, Path(folder), advance))
+                except FileProblem as problem:
+                    problems.append(problem)
+        if problems or (bad.total and not bad.quarantine):
+            raise ImportFailure(problems, bad.first, bad.counts)
+        self._progress("read", 1.0)
+        return contents
+
+    def _advance(self, before: int, size: int, total: int, share: float) -> None:
+        self._progress("read", min((before + size * share) / total, 1.0))
+
+    # --------------------------------------------------------------------------------------------- aggregate
+
+    def _aggregate(self, rows: RowPartitions, store: CellStore) -> tuple[CellCounts, _Summary]:
+        """Cells of all rows, kept in `store`: what happened on the way, and what they are as a whole."""
+
+        def work(number: int) -> tuple[CellCounts, _Part] | None:
+            table = rows.read(number)
+            if not table.num_rows:
+                return None
+            cells, counts = aggregate(table, self._params.grid, self._params.aggregation)
+            store.put(number, cells)
+            return counts, _Part.of(cells)
+
+        total = CellCounts(Counter(), 0, 0)
+        parts: list[_Part] = []
+        try:
+            for answer in self._each("aggregate", work, store.partitions if rows.rows else 0):
+                if answer is not None:
+                    total += answer[0]
+                    parts.append(answer[1])
+        except AggregateOverflowError as error:
+            place = f"series {', '.join(error.key)}"
+            reason = f"the {self._params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
+            mend = "look for wrong values in that period, or aggregate otherwise"
+            raise ImportFailure([FileProblem(place, reason, mend)]) from error
+        return total, _Summary.of(parts)
+
+    def _each(self, stage: str, work: Callable[[int], Any], count: int) -> Iterator[Any]:
+        """The answers of `work` for 0 … count - 1, in order, made by several threads."""
+        self._progress(stage, 0.0)
+        with ThreadPoolExecutor(self._threads, thread_name_prefix=f"import-{stage}") as pool:
+            try:
+                for done, answer in enumerate(pool.map(work, range(count)), start=1):
+                    self._progress(stage, done / count)
+                    yield answer
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _check(self, summary: _Summary, bad: BadRows) -> None:
+        """Refuse a dataset without values, and one whose grid would be absurdly larger than its data."""
+        if not summary.cells:
+            problem = FileProblem("train/", "no good row of any file has a value", "give the target column numbers")
+            raise ImportFailure([problem], bad.first, bad.counts)
+        if summary.rows > max(_SPARSE_ROWS, _SPARSE_RATIO * summary.cells):
+            reason = (
+                f"{summary.cells} observed periods would make {summary.rows} rows at the frequency "
+                f"{self._params.frequency}, from {self._start(summary.first)} (series {summary.first_key}) to "
+                f"{self._start(summary.last)} (series {summary.last_key})"
+            )
+            mend = "mend the timestamp that is too early or too late, or choose a coarser ForecastFrequency"
+            raise ImportFailure([FileProblem("train/", reason, mend)])
+
+    # ------------------------------------------------------------------------------------------------- write
+
+    def _write(
+        self, store: CellStore, wholes: int, pieces: int, last: int, output: Path
+    ) -> list[tuple[bytes, list[Shard]]]:
+        """Digests of the series of `wholes` equal shares of the hashes, and the shards that hold them, `pieces` each."""
+        names = ("item_id", *self._params.dimensions)
+        grid, filling = self._params.grid, self._params.filling
+
+        def work(whole: int) -> tuple[bytes, list[Shard]] | None:
+            low, high = _hashes(whole, wholes)
+            cells = join_cells(list(store.of_hashes(low, high)), low, high)
+            if cells is None:
+                return None
+            shards = []
+            for number in range(whole * pieces, (whole + 1) * pieces):
+                piece = join_cells([cells], *_hashes(number, wholes * pieces))
+                if piece is not None:
+                    shards.append(
+                        write_shard(output, number, piece, names=names, grid=grid, last=last, filling=filling)
+                    )
+            return series_digest(cells, last), shards
+
+        return [written for written in self._each("write", work, wholes) if written is not None]
+
+    def _data_version(self, last: int, digests: Sequence[bytes]) -> str:
+        boundary = self._params.grid.alignment
+        parts = [boundary.month, boundary.day_of_month, boundary.day_of_week, boundary.hour]
+        filling = self._params.filling
+        gaps = [filling.middlefill, filling.middlefill_value, filling.backfill, filling.backfill_value]
+        meaning = [str(self._params.frequency), parts, self._params.dimensions, last, gaps]
+        version = hashlib.sha256(json.dumps(meaning).encode())
+        for digest in digests:
+            version.update(digest)
+        return version.hexdigest()
+
+
+def _size(file: TrainFile, problems: list[FileProblem]) -> int:
+    """Bytes of a file, at least 1; a file that can't be opened is added to `problems`."""
+    try:
+        with file.path.open("rb") as stream:
+            return max(stream.seek(0, os.SEEK_END), 1)
+    except OSError as error:
+        problems.append(FileProblem(file.key, f"the file can't be opened ({error.strerror})", "look at the folder"))
+        return 1
+
+
+def _hashes(number: int, n_shards: int) -> tuple[int, int]:
+    """The hashes h with h * n_shards // HASHES == number, low <= h < high; see `shards.shard_number`."""
+    return -(-number * HASHES // n_shards), -(-(number + 1) * HASHES // n_shards)
+
+
+def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:
+    """Add rows of the `rank`-th file from the oldest."""
+    import pyarrow as pa
+
+    rows.add(batch.append_column("rank", pa.array(np.full(batch.num_rows, rank, dtype=np.int32))))
+
+
+# -------------------------------------------------------------------------------------------------------- summary
+
+
+Periods = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Series of one partition. cells: how many. firsts, lasts: (series,) periods, `NOTHING` for a last that is not.
+
+    first, last: the earliest and the latest period with a series that has it.
+    """
+
+    cells: int
+    firsts: Periods
+    lasts: Periods
+    first: tuple[int, str]
+    last: tuple[int, str]
+
+    @classmethod
+    def of(cls, cells: Cells) -> _Part:
+        lasts = cells.last
+        first, last = int(cells.first.argmin()), int(lasts.argmax())
+        ends = (int(cells.first[first]), _key(cells, first)), (int(lasts[last]), _key(cells, last))
+        return cls(len(cells.values), cells.first, lasts, *ends)
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """The cells as a whole: how many series, cells, and rows on the grid; the first and last period and who has it.
+
+    lasts: (series,) last observed period of each, in no order, `NOTHING` without any.
+    """
+
+    series: int
+    cells: int
+    rows: int
+    first: int
+    first_key: str
+    last: int
+    last_key: str
+    lasts: Periods = field(repr=False)
+
+    @classmethod
+    def of(cls, parts: Sequence[_Part]) -> _Summary:
+        cells = sum(part.cells for part in parts)
+        if not cells:
+            return cls(0, 0, 0, 0, "", 0, "", np.empty(0, dtype=np.int64))
+        first, first_key = min(part.first for part in parts)
+        last, last_key = max(part.last for part in parts)
+        firsts, lasts = (np.concatenate([getattr(part, name) for part in parts]) for name in ("firsts", "lasts"))
+        rows = int(grid_rows(firsts, last).sum())
+        return cls(len(firsts), cells, rows, min(first, last), first_key, last, last_key, lasts)
+
+
+def _key(cells: Cells, series: int) -> str:
+    return ", ".join(column[series].as_py() for column in cells.keys.columns)
+
+
+def _with_replaced(files: Sequence[FileContents], duplicates: Counter[tuple[int, int]]) -> tuple[FileReport, ...]:
+    """Reports of the files; the ranks in `duplicates` (lost, won) are positions in `files`."""
+    pairs = sorted(duplicates.items())
+    return tuple(
+        FileReport(file, {files[won].key: count for (lost, won), count in pairs if lost == rank})
+        for rank, file in enumerate(files)
+    )
+
+
+def _notes(
+    params: ForecastParams, files: Sequence[FileReport], counts: CellCounts, summary: _Summary, rejected: int
+) -> Iterator[str]:
+    """What a user should know, one sentence each."""
+    for file in files:
+        if file.contents.ignored:
+            yield f"{file.key}: columns that the schema does not have were ignored: {', '.join(file.contents.ignored)}"
+        for winner, count in file.replaced.items():
+            yield f"{counted(count, 'row')} of {file.key} gave way to {winner}, which is newer"
+    if rejected:
+        yield f"bad rows set aside in rejected/: {rejected}"
+    if counts.aggregated:
+        yield f"rows that joined another of the same period ({params.aggregation}): {counts.aggregated}"
+    if counts.missing:
+        yield f"rows without a value, which count as not observed: {counts.missing}"
+    empty = int(np.count_nonzero(summary.lasts == NOTHING))
+    if empty:
+        yield f"series without any observed value: {empty} of {summary.series}"
+    early = int(np.count_nonzero(summary.lasts < summary.last - params.horizon))
+    if 2 * early > summary.series:
+        end = params.grid.start(summary.last).astype("datetime64[s]")
+        yield (
+            f"{early} of {summary.series} series end more than a forecast horizon before the last observation of the "
+            f"dataset ({end}, series {summary.last_key}); if that timestamp is wrong, mend it"
+        )

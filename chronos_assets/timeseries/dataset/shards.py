@@ -1,0 +1,233 @@
+"""The dataset on disk: Parquet shards of whole series, and the manifest beside them. Names, layout, reading.
+
+Making the dataset belongs to `importing`; publishing it to `platforms`.
+
+A dataset folder holds `part-00000.parquet` … and `_manifest.json`. The columns of a shard are item_id, the dimensions,
+timestamp (naive, microseconds), target (NaN where nothing was observed and nothing filled in) and filled (true where
+nothing was observed); its rows are sorted by series and timestamp, on the regular grid, without gaps. A series is whole
+in one shard, found by `key_hash`; numbers are left out where no series falls into a shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.calendar.frequencies import Frequency, Grid
+
+MANIFEST = "_manifest.json"
+HASHES = 1 << 16
+FORMAT_VERSION = 1
+
+# Rows of a row group, at most: also what a reader holds at once.
+ROW_GROUP = 122_880
+
+
+class DatasetError(ValueError):
+    """A dataset folder that can't be read: not there, not finished, or made by a newer version."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the dataset. sha256: of its bytes."""
+
+    name: str
+    rows: int
+    series: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a dataset folder holds.
+
+    data_version: SHA-256 of the series (keys, periods, observed values) and of the rule that fills their gaps. first,
+    last: start of the first and of the last period of the grid, "2014-01-01T00:00:00". rows = observed + filled.
+    duplicates: rows left out because a newer file has the same series and timestamp. rejected: bad rows set aside, by
+    reason. files: rows read, by key. n_shards: the number by which series are dealt out, see `shard_number`.
+    """
+
+    data_version: str
+    first: str
+    last: str
+    frequency: str
+    dimensions: tuple[str, ...]
+    series: int
+    rows: int
+    observed: int
+    filled: int
+    missing: int
+    aggregated: int
+    duplicates: int
+    rejected: Mapping[str, int]
+    files: Mapping[str, int]
+    n_shards: int
+    shards: tuple[Shard, ...]
+    notes: tuple[str, ...] = ()
+    format_version: int = field(default=FORMAT_VERSION)
+
+    @property
+    def first_timestamp(self) -> np.datetime64:
+        """`first` as datetime64[us]."""
+        return np.datetime64(self.first, "us")
+
+    @property
+    def last_timestamp(self) -> np.datetime64:
+        """`last` as datetime64[us]."""
+        return np.datetime64(self.last, "us")
+
+    def span(self, grid: Grid) -> tuple[int, int]:
+        """Numbers of the first and of the last period on the dataset's grid."""
+        first, last = grid.ordinal(np.array([self.first_timestamp, self.last_timestamp])).tolist()
+        return first, last
+
+    def check(self, job: str, frequency: Frequency, dimensions: tuple[str, ...]) -> None:
+        """See that a job gets the dataset that its parameters describe.
+
+        Args:
+            job: what it is about, for the message.
+            frequency, dimensions: as the job was given them.
+
+        Raises:
+            DatasetError: the dataset has others: it was made before `params.json` changed.
+        """
+        if tuple(self.dimensions) != dimensions or Frequency.parse(self.frequency) != frequency:
+            raise DatasetError(
+                f"the dataset has frequency {self.frequency} and dimensions {list(self.dimensions)}, "
+                f"the {job} is to have {frequency} and {list(dimensions)}: "
+                "materialize target_time_series again with the current params.json"
+            )
+
+    def to_json(self) -> str:
+        """The text of `_manifest.json`: equal manifests give equal bytes."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Raises DatasetError for a text that is no manifest, or one of a newer format."""
+        try:
+            document: dict[str, Any] = json.loads(text)
+            if document["format_version"] > FORMAT_VERSION:
+                raise DatasetError(
+                    f"the dataset has format {document['format_version']}, this version reads {FORMAT_VERSION}: upgrade"
+                )
+            document["shards"] = tuple(Shard(**shard) for shard in document["shards"])
+            document["dimensions"] = tuple(document["dimensions"])
+            document["notes"] = tuple(document["notes"])
+            return cls(**document)
+        except (ValueError, TypeError, KeyError) as error:
+            if isinstance(error, DatasetError):
+                raise
+            raise DatasetError(f"the manifest of the dataset can't be read ({error}): import the data again") from error
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of a dataset. key: item id and dimensions. timestamps: (n,) datetime64[us], regular.
+
+    target: (n,) float64, NaN where nothing is known. filled: (n,) bool, true where nothing was observed.
+    """
+
+    key: tuple[str, ...]
+    timestamps: NDArray[np.datetime64]
+    target: NDArray[np.float64]
+    filled: NDArray[np.bool_]
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a dataset folder. Raises DatasetError where there is none."""
+    path = directory / MANIFEST
+    try:
+        return Manifest.from_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DatasetError(f"there is no dataset in {directory}: import the train files first") from error
+
+
+def list_shards(directory: Path) -> list[Path]:
+    """The shards of a dataset folder, in order of their names, as its manifest has them."""
+    return [directory / shard.name for shard in read_manifest(directory).shards]
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"part-{number:05d}.parquet"
+
+
+def key_hash(key: Sequence[str]) -> int:
+    """0 … 65535, from a series' key alone: the same on every machine and in every version.
+
+    The last two bytes, little-endian, of the MD5 of the key's UTF-8 parts joined by U+001F. `casting.sql_rows` has the
+    same in SQL.
+    """
+    digest = hashlib.md5("\x1f".join(key).encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[14:], "little")
+
+
+def seeded_digest(seed: int, *parts: str) -> bytes:
+    """SHA-256 of a seed and texts: orders series at random, the same for the same seed in whatever order they are read."""
+    return hashlib.sha256(json.dumps([seed, *parts]).encode()).digest()
+
+
+def shard_number(key: Sequence[str], n_shards: int) -> int:
+    """The shard that holds a series: equal shares of the range of `key_hash`."""
+    return key_hash(key) * n_shards // HASHES
+
+
+def iter_series(
+    path: Path, dimensions: Sequence[str] = (), *, until: np.datetime64 | None = None, batch_rows: int = ROW_GROUP
+) -> Iterator[Series]:
+    """The series of one shard, in order; memory is bounded by `batch_rows` and the longest series, not by the shard.
+
+    With `until`, only rows before that instant, and only series that have any.
+    """
+    import pyarrow.parquet as pq
+
+    names = ["item_id", *dimensions]
+    pending: list[Series] = []
+    with pq.ParquetFile(path, read_dictionary=names) as file:
+        for batch in file.iter_batches(batch_rows, columns=[*names, "timestamp", "target", "filled"]):
+            for piece in _pieces(batch, names):
+                if pending and pending[-1].key != piece.key:
+                    yield from _joined(pending, until)
+                    pending = []
+                pending.append(piece)
+    yield from _joined(pending, until)
+
+
+def _pieces(batch: Any, names: Sequence[str]) -> Iterator[Series]:
+    """The runs of rows of one series in a record batch; a series may go on in the next batch."""
+    if not batch.num_rows:
+        return
+    timestamps = batch.column("timestamp").to_numpy(zero_copy_only=False)
+    target = batch.column("target").to_numpy(zero_copy_only=False)
+    filled = batch.column("filled").to_numpy(zero_copy_only=False)
+    columns = [batch.column(name) for name in names]
+    changes = np.zeros(batch.num_rows, dtype=bool)
+    changes[0] = True
+    for column in columns:
+        codes = column.indices.to_numpy(zero_copy_only=False)
+        changes[1:] |= codes[1:] != codes[:-1]
+    starts = np.flatnonzero(changes)
+    for start, end in zip(starts, np.append(starts[1:], batch.num_rows), strict=True):
+        key = tuple(column[int(start)].as_py() for column in columns)
+        yield Series(key, timestamps[start:end], target[start:end], filled[start:end])
+
+
+def _joined(pieces: list[Series], until: np.datetime64 | None) -> Iterator[Series]:
+    """The pieces of one series as one, cut at `until`; nothing when no row is left."""
+    if not pieces:
+        return
+    timestamps = np.concatenate([piece.timestamps for piece in pieces]).astype("datetime64[us]")
+    length = len(timestamps) if until is None else int(np.searchsorted(timestamps, until.astype("datetime64[us]")))
+    if length:
+        target = np.concatenate([piece.target for piece in pieces])
+        filled = np.concatenate([piece.filled for piece in pieces])
+        yield Series(pieces[0].key, timestamps[:length], target[:length], filled[:length])

@@ -1,0 +1,384 @@
+"""One train file after another, read into good rows and bad rows.
+
+DuckDB does the reading: a CSV file without a flaw in parallel, in one go; a file with a flaw record by record, found by
+`reading.scan_records`, because only that gives exact line numbers; Parquet with the row numbers it has anyway. What a
+text means is the same SQL for all (`casting`). What becomes of the rows belongs to `importing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chronos_assets.timeseries.dataset.bad_rows import BadRows
+from chronos_assets.timeseries.dataset.casting import (
+    MISSING_WORDS,
+    BadRow,
+    Cast,
+    Reason,
+    Shape,
+    explain,
+    sql_rows,
+    sql_timestamp,
+)
+from chronos_assets.timeseries.dataset.csv_records import (
+    MAX_RECORD_BYTES,
+    CsvLayout,
+    FileProblem,
+    Flaw,
+    Layout,
+    Record,
+    Schema,
+    csv_layout,
+    is_parquet,
+    named_layout,
+    plain_csv,
+    scan_records,
+)
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, parquet_argument, text_literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+    from chronos_assets.params.forecast import ForecastParams
+
+# Rows handed over at once by the readers.
+_BATCH_ROWS = 1 << 17
+_RECORDS_AT_ONCE = 1 << 15
+
+_FLAWS = {Flaw.QUOTE: Reason.MISPLACED_QUOTE, Flaw.TOO_LONG: Reason.TOO_LONG}
+
+# Types of DuckDB that hold no number, among those that hold one value.
+_NOT_NUMBERS = ("BOOLEAN", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "UUID")
+
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class TrainFile:
+    """A file to import. path: where it is on this machine. key: what the user calls it (its key in the store).
+
+    last_modified decides, before the key, which of two files is newer.
+    """
+
+    path: Path
+    key: str
+    last_modified: datetime
+
+
+@dataclass(frozen=True)
+class FileContents:
+    """What was found in one file. format: "csv" or "parquet". rows: all of them; rejected: the bad ones.
+
+    header: whether a CSV file has one. ignored: its columns that the schema does not know.
+    """
+
+    key: str
+    format: str
+    rows: int
+    rejected: int
+    header: bool
+    ignored: tuple[str, ...]
+
+
+def schema_of(params: ForecastParams) -> Schema:
+    """The columns that an import needs, from the parameters."""
+    parts = {params.item_column, params.timestamp_column, params.target_column, *params.dimensions}
+    return Schema(
+        names=tuple(attribute.name for attribute in params.attributes),
+        item=params.item_column,
+        dimensions=params.dimensions,
+        timestamp=params.timestamp_column,
+        target=params.target_column,
+        others=tuple(
+            attribute.name
+            for attribute in params.attributes
+            if attribute.type == "string" and attribute.name not in parts
+        ),
+    )
+
+
+class TrainFileReader:
+    """Reads files, one after another. `several`: whether rows must be comparable between files."""
+
+    def __init__(self, connection: DuckDBPyConnection, params: ForecastParams, bad: BadRows, *, several: bool) -> None:
+        self._connection = connection
+        self._params = params
+        self._schema = schema_of(params)
+        self._bad = bad
+        self._several = several
+
+    def read(
+        self, file: TrainFile, take: Callable[[pa.RecordBatch], None], scratch: Path, advance: Advance
+    ) -> FileContents:
+        """Read one file: its good rows go to `take` in batches, in order, its bad ones to the collection.
+
+        The batches have the columns k0, k1, … (item and dimensions), instant, value and hash, and others with
+        `several`. scratch: a folder of this file's own. advance is told how much of the file is done, 0 to 1.
+        Raises FileProblem for a file that can't be read at all, or has no rows.
+        """
+        before, count = self._bad.total, 0
+        layout: Layout
+        if is_parquet(file.path, file.key):
+            layout, batches = self._parquet(file, advance)
+        else:
+            layout, batches = self._csv(file, scratch, advance)
+        for batch in batches:
+            count += batch.num_rows
+            take(self._good(batch))
+        if not count:
+            raise FileProblem(file.key, "the file has a header but no rows", "add rows, or remove it from train/")
+        csv = isinstance(layout, CsvLayout)
+        header = isinstance(layout, CsvLayout) and layout.header_line is not None
+        rejected = self._bad.total - before
+        return FileContents(file.key, "csv" if csv else "parquet", count, rejected, header, layout.ignored)
+
+    def _good(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The good rows of a batch, and of its columns those that the series are made of."""
+        import pyarrow as pa
+
+        reason = batch.column("reason").to_numpy()
+        if reason.any():
+            batch = batch.filter(pa.array(reason == 0))
+        keys = [f"k{place}" for place in range(1 + len(self._schema.dimensions))]
+        return batch.select([*keys, "instant", "value", "hash", *(["others"] if self._several else [])])
+
+    def _rows_sql(self, source: str, cast: Cast, details: dict[str, str] | None = None) -> str:
+        pattern, zone = self._params.timestamp_format, self._params.time_zone
+        return sql_rows(source, cast, pattern=pattern, time_zone=zone, details=details)
+
+    def _cast(self, texts: dict[str, str], **changes: Any) -> Cast:
+        """How rows are read whose columns are the SQL expressions `texts`, by schema name."""
+        item = self._params.constant_item
+        first = text_literal(item) if item is not None else texts[self._schema.item or ""]
+        values: dict[str, Any] = {
+            "keys": (first, *(texts[name] for name in self._schema.dimensions)),
+            "timestamp": texts[self._schema.timestamp],
+            "target": texts[self._schema.target],
+            "others": tuple(texts.get(name, "''") for name in self._schema.others) if self._several else (),
+        }
+        return Cast(**(values | changes))
+
+    def _explain(self, key: str, line: int, reason: int, values: dict[str, str], shape: Shape) -> BadRow:
+        pattern = self._params.timestamp_format
+        return explain(Reason(reason), key, line, values, shape=shape, schema=self._schema, pattern=pattern)
+
+    # --------------------------------------------------------------------------------------------------- CSV
+
+    def _csv(self, file: TrainFile, scratch: Path, advance: Advance) -> tuple[CsvLayout, Iterator[pa.RecordBatch]]:
+        path = plain_csv(file.path, file.key, scratch)
+        layout = csv_layout(path, file.key, self._schema, self._is_timestamp, self._is_target)
+        texts = {name: f"coalesce(c{place}, '')" for name, place in layout.positions.items()}
+        sql = self._rows_sql(_read_csv(path, layout), self._cast(texts))
+        count = self._flawless(sql) if layout.header_line in {None, 1} else None
+        if count is None:
+            return layout, self._records(file.key, path, layout, advance)
+        return layout, self._flawless_rows(file.key, sql, count, advance)
+
+    def _flawless(self, sql: str) -> int | None:
+        """How many rows DuckDB finds, None when it can't read the file or any row is bad."""
+        import duckdb
+
+        try:
+            count, flaws = _first(self._connection, f"SELECT count(*), count_if(reason <> 0) FROM ({sql})")  # noqa: S608
+        except (duckdb.InvalidInputException, duckdb.ConversionException):
+            return None  # what exactly is wrong, and on which line, is for `_records` to say
+        return None if flaws else int(count)
+
+    def _flawless_rows(self, key: str, sql: str, count: int, advance: Advance) -> Iterator[pa.RecordBatch]:
+        read = 0
+        for batch in self._connection.sql(sql).to_arrow_reader(_BATCH_ROWS):
+            read += batch.num_rows
+            yield batch
+            advance(read / count)
+        if read != count:
+            raise FileProblem(key, "the file changed while it was read", "import again once it is complete")
+
+    def _records(self, key: str, path: Path, layout: CsvLayout, advance: Advance) -> Iterator[pa.RecordBatch]:
+        """The rows of a CSV file found record by record; bad ones are collected with their lines."""
+        texts = {name: f"c{place}" for place, name in enumerate(layout.positions)}
+        sql = self._rows_sql("records", self._cast(texts, problem="problem"))
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            records = scan_records(stream, layout.delimiter)
+            if layout.header_line is not None:
+                next(records)
+            while chunk := list(islice(records, _RECORDS_AT_ONCE)):
+                table = _table(chunk, layout)
+                self._connection.register("records", table)
+                found = self._connection.sql(sql).to_arrow_table().combine_chunks().to_batches()[0]
+                self._connection.unregister("records")
+                self._collect_records(key, layout, chunk, table, found)
+                yield found
+                advance(stream.tell() / size)
+
+    def _collect_records(
+        self, key: str, layout: CsvLayout, records: Sequence[Record], table: pa.Table, found: pa.RecordBatch
+    ) -> None:
+        bad = []
+        reasons = found.column("reason").to_numpy()
+        for place in np.flatnonzero(reasons).tolist():
+            record = records[place]
+            raw = record.raw.decode(errors="backslashreplace")
+            found_columns = len(record.fields or ())
+            values = {name: table.column(f"c{number}")[place].as_py() for number, name in enumerate(layout.positions)}
+            bad.append(
+                (
+                    self._explain(
+                        key, record.line, int(reasons[place]), values, Shape(raw, found_columns, layout.columns)
+                    ),
+                    raw,
+                )
+            )
+        self._bad.add(bad)
+
+    def _is_timestamp(self, text: str) -> bool:
+        sql = sql_timestamp("t", self._params.timestamp_format, self._params.time_zone)
+        sql = f"SELECT ({sql}) IS NOT NULL FROM (SELECT ?::VARCHAR AS t)"  # noqa: S608 - made of constants and `t`
+        return bool(_first(self._connection, sql, [text])[0])
+
+    def _is_target(self, text: str) -> bool:
+        if text.strip(" \t").lower() in MISSING_WORDS:
+            return True
+        return bool(_first(self._connection, "SELECT TRY_CAST(? AS DOUBLE) IS NOT NULL", [text])[0])
+
+    # ----------------------------------------------------------------------------------------------- Parquet
+
+    def _parquet(self, file: TrainFile, advance: Advance) -> tuple[Layout, Iterator[pa.RecordBatch]]:
+        import duckdb
+
+        path = text_literal(parquet_argument(file.path))
+        source = f"read_parquet({path}, file_row_number=true, binary_as_string=true)"
+        try:
+            described = f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}"  # noqa: S608 - quoted path
+            types = {str(row[0]): str(row[1]) for row in self._connection.execute(described).fetchall()}
+            count = int(_first(self._connection, f"SELECT count(*) FROM {source}")[0])  # noqa: S608 - quoted path
+        except duckdb.Error as error:
+            raise _damaged(file, error) from error
+        layout = named_layout(file.key, list(types), self._schema)
+        columns = {name: list(types)[place] for name, place in layout.positions.items()}
+        _check_types(file.key, {name: types[column] for name, column in columns.items()}, self._schema)
+        texts = {name: f"coalesce(CAST({identifier(column)} AS VARCHAR), '')" for name, column in columns.items()}
+        cast = self._cast(texts, **self._typed(columns, types))
+        details = {f"t{place}": texts[name] for place, name in enumerate(layout.positions)}
+        sql = self._rows_sql(source, cast, {"line": "file_row_number + 1", **details})
+        return layout, self._parquet_rows(file, layout, sql, count, advance)
+
+    def _typed(self, columns: dict[str, str], types: dict[str, str]) -> dict[str, Any]:
+        """The parts of a cast that need no text, because the column has the type already."""
+        changes: dict[str, Any] = {}
+        when, target = columns[self._schema.timestamp], columns[self._schema.target]
+        if types[when] == "TIMESTAMP WITH TIME ZONE":
+            zone = text_literal(self._params.time_zone or "UTC")
+            changes |= {"timestamp": f"timezone({zone}, {identifier(when)})", "typed_timestamp": True}
+        elif types[when] != "VARCHAR":
+            changes |= {"timestamp": f"CAST({identifier(when)} AS TIMESTAMP)", "typed_timestamp": True}
+        if types[target] != "VARCHAR":
+            changes |= {"target": f"CAST({identifier(target)} AS DOUBLE)", "typed_target": True}
+        return changes
+
+    def _parquet_rows(
+        self, file: TrainFile, layout: Layout, sql: str, count: int, advance: Advance
+    ) -> Iterator[pa.RecordBatch]:
+        import duckdb
+        import pyarrow as pa
+
+        read = 0
+        try:
+            for batch in self._connection.sql(sql).to_arrow_reader(_BATCH_ROWS):
+                self._collect_parquet(file.key, layout, batch)
+                read += batch.num_rows
+                yield batch
+                advance(read / count)
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise _damaged(file, error) from error
+
+    def _collect_parquet(self, key: str, layout: Layout, batch: pa.RecordBatch) -> None:
+        bad = []
+        reasons = batch.column("reason").to_numpy()
+        for place in np.flatnonzero(reasons).tolist():
+            values = {name: batch.column(f"t{number}")[place].as_py() for number, name in enumerate(layout.positions)}
+            raw = _csv_line(values.values())
+            line = batch.column("line")[place].as_py()
+            shape = Shape(raw, layout.columns, layout.columns)
+            bad.append((self._explain(key, line, int(reasons[place]), values, shape), raw))
+        self._bad.add(bad)
+
+
+def _first(connection: DuckDBPyConnection, sql: str, parameters: Sequence[str] = ()) -> tuple[Any, ...]:
+    """The first row of an answer, fetched to its end: DuckDB refuses other work on the connection before."""
+    return tuple(connection.execute(sql, list(parameters)).fetchall()[0])
+
+
+def _read_csv(path: Path, layout: CsvLayout) -> str:
+    """A FROM clause that reads a CSV file by the rules of `reading`; nothing is left to DuckDB's detection."""
+    columns = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(layout.columns))
+    header = "true" if layout.header_line else "false"
+    return (
+        f"read_csv({text_literal(parquet_argument(path))}, auto_detect=false, columns={{{columns}}}, header={header}, "
+        f"delim={text_literal(layout.delimiter)}, quote='\"', escape='\"', strict_mode=true, null_padding=false, "
+        f"ignore_errors=false, compression='none', encoding='utf-8', comment='', max_line_size={MAX_RECORD_BYTES})"
+    )
+
+
+def _table(records: Sequence[Record], layout: CsvLayout) -> pa.Table:
+    """Records as a table: c0, c1, … in the order of `layout.positions`, empty where `problem` (a `Reason`) is not 0."""
+    import pyarrow as pa
+
+    places = list(layout.positions.values())
+    texts: list[list[str]] = [[] for _ in places]
+    problems: list[int] = []
+    for record in records:
+        problem, values = _values(record, places, layout.columns)
+        problems.append(problem)
+        for column, value in zip(texts, values, strict=True):
+            column.append(value)
+    arrays = {f"c{number}": pa.array(column, pa.string()) for number, column in enumerate(texts)}
+    return pa.table({**arrays, "problem": pa.array(problems, pa.uint8())})
+
+
+def _values(record: Record, places: Sequence[int], columns: int) -> tuple[int, list[str]]:
+    """The record's problem (0 for none) and its texts at `places`."""
+    nothing = [""] * len(places)
+    fields = record.fields
+    if fields is None:
+        return _FLAWS[record.flaw or Flaw.QUOTE].value, nothing
+    if len(fields) < columns or any(fields[columns:]):
+        return Reason.WRONG_COLUMNS.value, nothing
+    try:
+        record.raw.decode()  # a column that nobody needs must be text too, as DuckDB has it
+        return 0, [fields[place].decode() for place in places]
+    except UnicodeDecodeError:
+        return Reason.NOT_UTF8.value, nothing
+
+
+def _damaged(file: TrainFile, error: Exception) -> FileProblem:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = reason.replace(str(file.path), file.key)
+    return FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again")
+
+
+def _check_types(key: str, types: dict[str, str], schema: Schema) -> None:
+    """Refuse Parquet columns whose type can't hold what they are needed for. Raises FileProblem."""
+    for name in (*schema.required, *schema.others):
+        kind = types.get(name, "VARCHAR")
+        if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "BLOB")):
+            raise FileProblem(key, f"the column {name!r} is of type {kind}", "store text, numbers or timestamps")
+    when, target = types[schema.timestamp], types[schema.target]
+    if when not in {"VARCHAR", "DATE"} and not when.startswith("TIMESTAMP"):
+        raise FileProblem(key, f"the timestamps in {schema.timestamp!r} are of type {when}", "store timestamps or text")
+    if target.startswith(_NOT_NUMBERS):
+        raise FileProblem(key, f"the targets in {schema.target!r} are of type {target}", "store numbers")
+
+
+def _csv_line(values: Iterable[str]) -> str:
+    """Values as one line of CSV."""
+    return ",".join('"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text for text in values)

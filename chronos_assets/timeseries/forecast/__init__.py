@@ -1,0 +1,1 @@
+"""The files of a forecast: written, exported, queried, checked and drawn."""

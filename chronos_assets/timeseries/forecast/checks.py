@@ -1,0 +1,300 @@
+"""Checks of a forecast: freshness, quantiles, coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome, Row
+from chronos_assets.timeseries.dataset.duckdb_sql import (
+    DEFAULT_MEMORY,
+    column_names,
+    first_row,
+    identifier,
+    identifiers,
+    parquet_argument,
+    scratch_connection,
+    text_literal,
+)
+from chronos_assets.timeseries.dataset.shards import Manifest, read_manifest
+from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+# --- freshness --------------------------------------------------------------------------------------------------------
+
+
+def check_freshness(
+    forecast: Mapping[str, Any] | None, dataset: Manifest, params: ForecastParams, *, now: datetime | None = None
+) -> CheckOutcome:
+    """Was the published forecast made from the newest data, and are those data young enough?
+
+    forecast: manifest of the published forecast (`context_end`, `as_of`, `complete_periods`), None if there is none.
+    now: an aware time, compared with the end of the last period if `Chronos.MaxDataAge` is set.
+
+    Raises ValueError for a naive `now`.
+    """
+    grid = params.grid
+    last = int(grid.ordinal(np.asarray(dataset.last_timestamp)))
+    numbers: dict[str, int | float] = {}
+    if forecast is None:
+        return CheckOutcome(
+            passed=False,
+            severity="error",
+            description=f"No forecast is published, and the dataset reaches {dataset.last}.",
+            failing_rows=(_freshness_row("published forecast", "none", dataset.last),),
+            failing=1,
+            mend="Run the job `refresh_forecasts`, or materialize the partition of `forecasts` that holds the last "
+            "observation.",
+        )
+    context_end = np.datetime64(str(forecast["context_end"]), "us")
+    # The last period may be left out on purpose: it is not over at the end of its window.
+    open_periods = 1 if forecast.get("complete_periods") else 0
+    behind = last - int(grid.ordinal(np.asarray(context_end)))
+    numbers["periods_behind"] = behind
+    if behind > open_periods:
+        return CheckOutcome(
+            passed=False,
+            severity="error",
+            description=f"The published forecast ({forecast.get('as_of')}) saw data up to {context_end}, "
+            f"{behind} periods before the dataset's last ({dataset.last}).",
+            failing_rows=(_freshness_row("data in the forecast", str(context_end), dataset.last),),
+            failing=1,
+            numbers=numbers,
+            mend="Materialize the partition of `forecasts` that holds the last observation (the job "
+            "`refresh_forecasts` does), or switch on `new_data_sensor`. If it failed, its run says why; until then "
+            "readers of `forecast/` see the older forecast.",
+        )
+    if params.max_data_age is None or now is None:
+        description = (
+            f"The published forecast ({forecast.get('as_of')}) was made from the newest data ({dataset.last})."
+        )
+        return CheckOutcome(passed=True, severity="error", description=description, numbers=numbers)
+    return _check_age(grid.start(np.array([last + 1]))[0], params, now, numbers)
+
+
+def _check_age(
+    end: np.datetime64, params: ForecastParams, now: datetime, numbers: Mapping[str, int | float]
+) -> CheckOutcome:
+    """Whether the last period ended no longer ago than `Chronos.MaxDataAge`."""
+    if now.tzinfo is None:
+        raise ValueError(f"now must have a time zone, not {now}")
+    limit = params.max_data_age or 0.0
+    clock = now.astimezone(ZoneInfo(params.time_zone) if params.time_zone else UTC).replace(tzinfo=None)
+    age = float((np.datetime64(clock, "us") - end) / np.timedelta64(1, "s"))
+    numbers = {**numbers, "data_age_seconds": age, "max_data_age_seconds": limit}
+    if age <= limit:
+        description = (
+            f"The forecast is of the newest data, which ended {_duration(age)} ago (limit {_duration(limit)})."
+        )
+        return CheckOutcome(passed=True, severity="warn", description=description, numbers=numbers)
+    return CheckOutcome(
+        passed=False,
+        severity="warn",
+        description=f"The newest data ended {_duration(age)} ago; Chronos.MaxDataAge allows {_duration(limit)}.",
+        failing_rows=(_freshness_row("newest data", str(end), f"{_duration(limit)} before {clock}"),),
+        failing=1,
+        numbers=numbers,
+        mend="No newer rows have been imported. Put newer files into `train/`; if they are there, look whether "
+        "`train_files_sensor` is on and the last import failed. If the source is slower than "
+        "`Chronos.MaxDataAge` says, raise that.",
+    )
+
+
+def _freshness_row(what: str, found: str, wanted: str) -> Row:
+    return {"what": what, "found": found, "wanted": wanted}
+
+
+def _duration(seconds: float) -> str:
+    """A length of time for people: "3.5 hours"."""
+    for length, word in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if abs(seconds) >= length:
+            return f"{seconds / length:.3g} {word}"
+    return f"{seconds:.3g} seconds"
+
+
+# --- forecasts --------------------------------------------------------------------------------------------------------
+
+_ORDER_MEND = """The model, or what was done to its answer, is at fault: quantiles must not cross, no value may be missing.
+
+1. Don't use the forecast of these series: consumers that take a band from it get a negative width.
+2. Materialize the partition again. The same rows again: go back to the model before (`CHRONOS_BASE_MODEL`), and report
+   a bug with these rows."""
+
+_COVERAGE_MEND = """By problem:
+
+- **missing**, **steps**, **unknown**: materialize the partition again; if it was forecast from an older dataset
+  than the one shown now, that is all it needs.
+- **skipped**: the reason says what the series lacks. Give it observations before the as-of, or lower
+  `Chronos.MinObservations`; a series that ended for good can be taken out of the train files."""
+
+
+def check_quantiles(forecast: Path, *, memory_limit: str = DEFAULT_MEMORY) -> CheckOutcome:
+    """Does no quantile exceed the next higher one, and is every value a number? Equal quantiles are fine."""
+    with _opened(memory_limit) as connection:
+        _view(connection, "forecasts", forecast)
+        columns = column_names(connection, "forecasts")
+        types = forecast_types(columns)
+        quantiles = quantile_columns(columns)
+        keys = [name for name in columns if name not in ("timestamp", *types)]
+        (rows,) = first_row(connection, "SELECT count(*) FROM forecasts")
+        crossing = [f"{identifier(low)} > {identifier(high)}" for low, high in pairwise(quantiles)]
+        missing = [f"NOT isfinite(coalesce({identifier(name)}, 'nan'::DOUBLE))" for name in types]
+        connection.execute(
+            f"CREATE TEMP TABLE failing AS SELECT CASE WHEN {' OR '.join(missing)} THEN 'not a number' "  # noqa: S608
+            f"WHEN {' OR '.join(crossing) or 'FALSE'} THEN 'crossing' END AS _problem, "
+            f"{identifiers([*keys, 'timestamp', *types])} FROM forecasts WHERE _problem IS NOT NULL"
+        )
+        failing, shown = _failing(connection, keys)
+    numbers = {
+        "rows": int(rows),
+        "crossing": failing.get("crossing", 0),
+        "not_a_number": failing.get("not a number", 0),
+    }
+    total = sum(failing.values())
+    if total:
+        return CheckOutcome(
+            passed=False,
+            severity="error",
+            description=f"{total} of {rows} rows are wrong: {_counts(failing)}.",
+            failing_rows=shown,
+            failing=total,
+            numbers=numbers,
+            mend=_ORDER_MEND,
+        )
+    return CheckOutcome(
+        passed=True,
+        severity="error",
+        description=f"In all {rows} rows the quantiles ({', '.join(quantiles) or 'none'}) ascend.",
+        numbers=numbers,
+    )
+
+
+def check_coverage(
+    forecast: Path,
+    skipped: Path | None,
+    dataset: Path,
+    params: ForecastParams,
+    *,
+    context_end: np.datetime64,
+    horizon: int,
+    memory_limit: str = DEFAULT_MEMORY,
+) -> CheckOutcome:
+    """Has every series of the dataset that had begun by `context_end` a forecast of all `horizon` steps?
+
+    forecast: forecast.parquet; skipped: the Parquet file of series that could not be forecast, with reasons, if any.
+    Series that were skipped are named and make it a warning; those that are missing without a reason, have another
+    number of steps, or are not in the dataset are errors.
+    """
+    with _opened(memory_limit) as connection:
+        names = ["item_id", *params.dimensions]
+        keys = identifiers(names)
+        _view(connection, "forecasts", forecast)
+        shards = [text_literal(parquet_argument(dataset / shard.name)) for shard in read_manifest(dataset).shards]
+        # Columns of our own begin with an underscore, which no dimension can.
+        connection.execute(
+            f'CREATE TEMP TABLE series AS SELECT {keys}, min("timestamp") AS _first '  # noqa: S608 - quoted names
+            f"FROM read_parquet([{', '.join(shards)}], hive_partitioning = false) GROUP BY {keys}"
+        )
+        connection.execute(
+            f"CREATE TEMP TABLE started AS SELECT {keys} FROM series WHERE _first <= ?",  # noqa: S608 - quoted names
+            [context_end.item()],
+        )
+        connection.execute(
+            f'CREATE TEMP TABLE covered AS SELECT {keys}, count(DISTINCT "timestamp") AS _steps, count(*) AS _rows '  # noqa: S608
+            f"FROM forecasts GROUP BY {keys}"
+        )
+        connection.execute(f"CREATE TEMP TABLE skips AS SELECT {keys}, '' AS _reason FROM series LIMIT 0")  # noqa: S608
+        if skipped is not None:
+            _view(connection, "skipped", skipped)
+            connection.execute(f"INSERT INTO skips SELECT {keys}, reason FROM skipped")  # noqa: S608 - quoted names
+        counts = {
+            name: int(first_row(connection, f"SELECT count(*) FROM {name}")[0])  # noqa: S608 - constants
+            for name in ("series", "started", "covered")
+        }
+        connection.execute(
+            f"CREATE TEMP TABLE failing AS SELECT 'missing' AS _problem, {keys}, 'no forecast, no reason' AS _detail "  # noqa: S608
+            f"FROM started ANTI JOIN covered USING ({keys}) ANTI JOIN skips USING ({keys}) "
+            f"UNION ALL SELECT 'steps', {keys}, concat(_steps, ' steps in ', _rows, ' rows') FROM covered "
+            "WHERE _steps <> $1 OR _rows <> $1 "
+            f"UNION ALL SELECT 'unknown', {keys}, 'not in the dataset' FROM covered ANTI JOIN series USING ({keys}) "
+            f"UNION ALL SELECT 'skipped', {keys}, _reason FROM skips",
+            [horizon],
+        )
+        failing, shown = _failing(connection, names)
+    numbers = {
+        "series": counts["series"],
+        "not_started": counts["series"] - counts["started"],
+        "forecast": counts["covered"],
+    }
+    numbers |= {kind: failing.get(kind, 0) for kind in ("skipped", "missing", "steps", "unknown")}
+    if not failing:
+        return CheckOutcome(
+            passed=True,
+            severity="error",
+            description=f"All {counts['started']} series have a forecast of {horizon} steps.",
+            numbers=numbers,
+        )
+    return CheckOutcome(
+        passed=False,
+        severity="warn" if set(failing) == {"skipped"} else "error",
+        description=f"{counts['covered']} of {counts['started']} series have a forecast; {_counts(failing)}.",
+        failing_rows=shown,
+        failing=sum(failing.values()),
+        numbers=numbers,
+        mend=_COVERAGE_MEND,
+    )
+
+
+def _counts(failing: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind}: {count}" for kind, count in sorted(failing.items()))
+
+
+@contextmanager
+def _opened(memory_limit: str) -> Iterator[DuckDBPyConnection]:
+    with (
+        TemporaryDirectory(prefix="quality-") as folder,
+        scratch_connection(Path(folder), memory_limit=memory_limit) as it,
+    ):
+        yield it
+
+
+def _view(connection: DuckDBPyConnection, name: str, path: Path) -> None:
+    connection.execute(
+        f"CREATE VIEW {name} AS FROM read_parquet({text_literal(parquet_argument(path))}, hive_partitioning = false)"
+    )
+
+
+def _failing(connection: DuckDBPyConnection, keys: Sequence[str]) -> tuple[dict[str, int], tuple[Row, ...]]:
+    """The table `failing` (_problem, keys, …): its rows by problem, and the first of them; skipped series come last."""
+    counts = dict(connection.execute("SELECT _problem, count(*) FROM failing GROUP BY _problem").fetchall())
+    order = identifiers([*keys, *(name for name in column_names(connection, "failing") if name == "timestamp")])
+    result = connection.execute(f"FROM failing ORDER BY _problem = 'skipped', _problem, {order} LIMIT {MAX_ROWS}")
+    names = [str(column[0]).removeprefix("_") for column in result.description]
+    rows = tuple(
+        {
+            "problem": row[0],
+            "series": " / ".join(row[1 : len(keys) + 1]),
+            **dict(zip(names[len(keys) + 1 :], map(_shown, row[len(keys) + 1 :]), strict=True)),
+        }
+        for row in result.fetchall()
+    )
+    return counts, rows
+
+
+def _shown(value: Any) -> Any:
+    """A value as metadata tables can hold it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,243 @@
+"""The forecast of one item, in the shape of Amazon Forecast's QueryForecast answer, and as a table to read.
+
+Here belong questions about single series, to the Parquet file, to the DuckDB tables, or to another engine that speaks
+SQL (`ForecastTable`). Everything a caller gives is a parameter of the query, never text of it.
+
+https://docs.aws.amazon.com/forecast/latest/dg/API_forecastquery_QueryForecast.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from chronos_assets.timeseries.dataset.duckdb_sql import (
+    column_names,
+    identifier,
+    identifiers,
+    parquet_argument,
+    text_literal,
+)
+from chronos_assets.timeseries.forecast.columns import forecast_types
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SUGGESTIONS = 5
+# Below it, Jaro-Winkler similarities of short ids mean nothing.
+_SIMILAR = 0.6
+
+
+class QueryError(LookupError):
+    """A question without an answer; the message says why, and what there is instead."""
+
+
+class ForecastTable(Protocol):
+    """An SQL engine that has the forecast as the table `forecast`."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Columns of the table, in the engine's order."""
+
+    def rows(self, sql: str, values: Sequence[str | datetime]) -> list[tuple[Any, ...]]:
+        """Answer to a query in plain SQL; `?` in its WHERE clause stand for the values."""
+
+    def similar_items(self, item_id: str) -> list[str]:
+        """Up to `SUGGESTIONS` items whose names are like this one, the likest first."""
+
+
+def query_forecast(
+    source: Path,
+    item_id: str,
+    *,
+    dimensions: Mapping[str, str] | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> dict[str, Any]:
+    """`ask` of a file.
+
+    source: forecast.parquet, or a DuckDB database with a table `forecast`.
+    """
+    check_question(item_id, dimensions or {}, start, end)
+    with _opened(source) as connection:
+        return ask(_DuckTable(connection), item_id, dimensions=dimensions, start=start, end=end)
+
+
+def ask(
+    table: ForecastTable,
+    item_id: str,
+    *,
+    dimensions: Mapping[str, str] | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> dict[str, Any]:
+    """The forecast of one series, every type of it.
+
+    dimensions: values of the forecast dimensions; those that only one series of the item has may be left out. start,
+    end: both included, in the data's own clock; the whole horizon without them.
+
+    Returns ``{"Forecast": {"Predictions": {"p10": [{"Timestamp": "2014-11-30T00:00:00", "Value": 1.5}, …], …}}}``, with
+    the types in the order of the exports.
+
+    Raises QueryError for an unknown item (naming close ones), an unknown dimension or value, an item of several series,
+    a start after the end, one with a time zone, and a time span without a forecast.
+    """
+    given = dict(dimensions or {})
+    check_question(item_id, given, start, end)
+    types = forecast_types(table.columns)
+    names = [name for name in table.columns if name not in ("item_id", "timestamp", *types)]
+    for name in given:
+        if name not in names:
+            raise QueryError(f"{name!r} is not a dimension of the forecast; it has {', '.join(names) or 'none'}")
+    key = given if set(given) == set(names) else _find_series(table, names, item_id, given)
+    condition, values = _conditions({"item_id": item_id, **key})
+    for operator, moment in ((">=", start), ("<=", end)):
+        if moment is not None:
+            condition += f' AND "timestamp" {operator} ?'
+            values.append(moment)
+    rows = table.rows(
+        f'SELECT "timestamp", {identifiers(types)} FROM forecast WHERE {condition} ORDER BY "timestamp"',  # noqa: S608
+        values,
+    )
+    if not rows:
+        raise _no_rows(table, names, item_id, key)
+    times = [row[0].isoformat() for row in rows]
+    return {
+        "Forecast": {
+            "Predictions": {
+                name: [{"Timestamp": time, "Value": row[place]} for time, row in zip(times, rows, strict=True)]
+                for place, name in enumerate(types, start=1)
+            }
+        }
+    }
+
+
+def check_question(item_id: str, dimensions: Mapping[str, str], start: datetime | None, end: datetime | None) -> None:
+    """Raises QueryError for a question that no forecast can answer, before any is opened."""
+    if start is not None and end is not None and start > end:
+        raise QueryError(f"the start {start} is after the end {end}: swap them")
+    if any(moment is not None and moment.tzinfo is not None for moment in (start, end)):
+        raise QueryError("give start and end without a time zone: forecasts are in the data's own clock")
+    for text in (item_id, *dimensions.values()):
+        if not _is_unicode(text):
+            raise QueryError(f"{text!r} is not valid Unicode: no item and no dimension has such a value")
+
+
+def _is_unicode(text: str) -> bool:
+    """A byte of the command line that isn't UTF-8 becomes half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def render_table(answer: Mapping[str, Any]) -> str:
+    """An answer of `query_forecast` as lines of text: one row for each timestamp, one column for each type."""
+    predictions = answer["Forecast"]["Predictions"]
+    times = [point["Timestamp"] for point in next(iter(predictions.values()))]
+    columns = [["timestamp", *(time.replace("T", " ") for time in times)]]
+    columns += [[name, *(f"{point['Value']:.6g}" for point in points)] for name, points in predictions.items()]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(cells))
+        for cells in (list(zip(row, widths, strict=True)) for row in zip(*columns, strict=True))
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[DuckDBPyConnection]:
+    """A connection that has the forecast as `forecast`."""
+    import duckdb
+
+    if not source.exists():
+        raise QueryError(f"there is no forecast at {source} yet; run the job refresh_forecasts")
+    if source.suffix == ".parquet":
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"CREATE VIEW forecast AS FROM read_parquet({text_literal(parquet_argument(source))}, "
+                "hive_partitioning = false)"
+            )
+            yield connection
+    else:
+        with duckdb.connect(str(source), read_only=True) as connection:
+            yield connection
+
+
+class _DuckTable:
+    """`ForecastTable` of a DuckDB connection."""
+
+    def __init__(self, connection: DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.columns = column_names(connection, "forecast")
+
+    def rows(self, sql: str, values: Sequence[str | datetime]) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, list(values)).fetchall()
+
+    def similar_items(self, item_id: str) -> list[str]:
+        close = self._connection.execute(
+            "SELECT item_id FROM (SELECT DISTINCT item_id FROM forecast) "
+            "WHERE jaro_winkler_similarity(lower(item_id), lower($1)) > $2 OR contains(lower(item_id), lower($1)) "
+            "ORDER BY jaro_winkler_similarity(lower(item_id), lower($1)) DESC, item_id LIMIT $3",
+            [item_id, _SIMILAR, SUGGESTIONS],
+        ).fetchall()
+        return [row[0] for row in close]
+
+
+def _find_series(table: ForecastTable, names: list[str], item_id: str, given: dict[str, str]) -> dict[str, str]:
+    """The value of every dimension of the one series that is meant."""
+    found = _series(table, names, {"item_id": item_id, **given})
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise QueryError(f"item {item_id!r} has several series: {_listed(found)}; give the dimensions of one")
+    raise _no_series(table, names, item_id, given)
+
+
+def _no_series(table: ForecastTable, names: list[str], item_id: str, given: Mapping[str, str]) -> QueryError:
+    """Why no series has this item and these dimensions."""
+    present = _series(table, names, {"item_id": item_id}) if given else []
+    if not present:
+        return _unknown_item(table, item_id)
+    return QueryError(f"item {item_id!r} has no series with {given}; it has {_listed(present)}")
+
+
+def _series(table: ForecastTable, names: list[str], key: Mapping[str, str]) -> list[dict[str, str]]:
+    """The dimensions of the series that have these values: as many as are shown, and one more."""
+    condition, values = _conditions(key)
+    rows = table.rows(
+        f"SELECT DISTINCT {identifiers(names)} FROM forecast WHERE {condition} "  # noqa: S608 - quoted names
+        f"ORDER BY {identifiers(names)} LIMIT {SUGGESTIONS + 1}",
+        values,
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _listed(items: list[Any]) -> str:
+    shown = ", ".join(repr(item) for item in items[:SUGGESTIONS])
+    return shown + (", …" if len(items) > SUGGESTIONS else "")
+
+
+def _unknown_item(table: ForecastTable, item_id: str) -> QueryError:
+    if close := table.similar_items(item_id):
+        return QueryError(f"there is no forecast of item {item_id!r}; did you mean {_listed(close)}?")
+    some = table.rows(f"SELECT DISTINCT item_id FROM forecast ORDER BY item_id LIMIT {SUGGESTIONS + 1}", [])  # noqa: S608
+    there_are = f"there are {_listed([row[0] for row in some])}" if some else "the forecast is empty"
+    return QueryError(f"there is no forecast of item {item_id!r}; {there_are}")
+
+
+def _no_rows(table: ForecastTable, names: list[str], item_id: str, key: Mapping[str, str]) -> QueryError:
+    """Why a series has no rows: another time, or there is none."""
+    condition, values = _conditions({"item_id": item_id, **key})
+    ((first, last),) = table.rows(
+        f'SELECT min("timestamp"), max("timestamp") FROM forecast WHERE {condition}',  # noqa: S608 - quoted names
+        values,
+    )
+    if first is None:
+        return _no_series(table, names, item_id, key)
+    return QueryError(f"item {item_id!r} has no forecast in that time; it has one from {first} to {last}")
+
+
+def _conditions(key: Mapping[str, str]) -> tuple[str, list[str | datetime]]:
+    """SQL that the columns have these values, and its parameters."""
+    return " AND ".join(f"{identifier(name)} = ?" for name in key), list(key.values())
