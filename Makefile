@@ -6,7 +6,7 @@ DATA ?=
 PORT ?= 3000
 DATA_FLAG := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: help install run run-aws ui test lint check bench bench-accuracy clean
+.PHONY: help install run run-aws ui test lint check docs bench bench-accuracy clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,6 +41,10 @@ lint: install ## format, lint and types
 check: install ## load and validate the Dagster definitions
 	$(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/dg check defs
+
+docs: install ## build the documentation into build/site; a broken link fails
+	$(BIN)/python tools/import_graph.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: install ## every benchmark, small sizes; see benchmarks/README.md for the full ones
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""The README is true: its commands, variables, options, defaults and paths are those of the code, and none is left out."""
+"""README and docs are true: commands, variables, options, defaults and paths are the code's, and none is left out."""
 
 import argparse
 import json
@@ -25,11 +25,16 @@ from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
+DOCS = REPOSITORY / "docs"
 README = (REPOSITORY / "README.md").read_text()
+PAGES = [README, *((REPOSITORY / name).read_text() for name in ("CONTRIBUTING.md", "benchmarks/README.md"))]
+PAGES += [page.read_text() for page in sorted(DOCS.rglob("*.md"))]
 
 
-def _section(title: str) -> str:
-    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+def _section(page: str, title: str) -> str:
+    """The part of a page of `docs/` below a heading, down to the next heading of any level."""
+    text = (DOCS / page).read_text()
+    return re.split(r"\n#+ ", re.split(rf"\n#+ {re.escape(title)}\n", text, maxsplit=1)[1], maxsplit=1)[0]
 
 
 def _rows(text: str) -> Iterator[list[str]]:
@@ -57,9 +62,9 @@ def test_every_make_target_is_told_and_there() -> None:
 
 
 def _commands() -> str:
-    """Blocks of commands, and inline code."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    return "\n".join([*blocks, *re.findall(r"`[^`\n]+`", README)])
+    """Blocks of commands, and inline code, of all pages."""
+    blocks = [block for page in PAGES for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
+    return "\n".join([*blocks, *(code for page in PAGES for code in re.findall(r"`[^`\n]+`", page))])
 
 
 def test_every_subcommand_is_told_and_there_with_its_options() -> None:
@@ -83,14 +88,14 @@ def test_every_benchmark_is_told_and_there_with_its_options() -> None:
 
 def test_the_item_that_is_asked_for_is_one_of_the_sample(tmp_path: Path) -> None:
     write_sample(tmp_path)
-    (item,) = re.findall(r"chronos-assets query (\S+)  ", README)
+    (item,) = set(re.findall(r"chronos-assets query (\w+)", "\n".join(PAGES)))
     (train,) = (tmp_path / "train").iterdir()
     assert f",{item}\n" in train.read_text()
     assert parse_params(sample_params()).item_column == "item_id"
 
 
 def test_every_setting_is_told_with_its_default() -> None:
-    told = {_code(name): default for name, default, _ in _rows(_section("Settings"))}
+    told = {_code(name): default for name, default, _ in _rows(_section("settings.md", "Everywhere"))}
     assert set(told) == set(re.findall(r"`((?:CHRONOS|DAGSTER)_[A-Z_]+)`", Settings.__doc__ or ""))
     defaults = {
         "CHRONOS_DEPLOYMENT": Settings.deployment,
@@ -112,21 +117,19 @@ def test_every_setting_is_told_with_its_default() -> None:
 
 
 def test_no_variable_is_left_out_or_made_up() -> None:
-    guide = (REPOSITORY / "docker" / "README.md").read_text()
-    told = set(re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", README + guide))
+    told = set(re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", "".join(PAGES)))
     read = {
         name
         for path in (REPOSITORY / "chronos_assets").rglob("*.py")
         for name in re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", path.read_text())
-        # Between a launcher and its workload: nothing for a user to set.
-        if not name.startswith("CHRONOS_ML_")
     }
-    assert told == read
+    # Between a launcher and its workload: nothing for a user to set. Tests read where the samples are.
+    internal = {name for name in read | told if name.startswith("CHRONOS_ML_")} | {"CHRONOS_SHARED_DATA"}
+    assert told - internal == read - internal
 
 
 def test_every_setting_of_a_deployment_on_aws_is_told_with_its_default() -> None:
-    guide = (REPOSITORY / "docker" / "README.md").read_text()
-    rows = [row for row in _rows(guide) if row[0].startswith(("`CHRONOS_", "`AWS_"))]
+    rows = [row for row in _rows(_section("aws.md", "Settings")) if row[0].startswith(("`CHRONOS_", "`AWS_"))]
     told = {_code(name): _code(default) for name, _, default, _ in rows}
     variables = dict(re.findall(r"^ +(\w+): `((?:CHRONOS|AWS)_[A-Z_]+)`", AwsSettings.__doc__ or "", re.M))
     defaults = {field.name: getattr(AwsSettings(), field.name) for field in fields(AwsSettings)}
@@ -137,7 +140,7 @@ def test_every_setting_of_a_deployment_on_aws_is_told_with_its_default() -> None
 
 
 def test_every_option_of_our_own_in_params_json_is_told() -> None:
-    told = {_code(name) for name, _, _ in _rows(_section("Your data"))} - {"Chronos."}
+    told = {_code(name) for name, _, _ in _rows(_section("params.md", "Chronos"))} - {"Chronos."}
     assert told == set(re.findall(r"^([A-Z][A-Za-z]+) {3,}\S", params.__doc__ or "", re.MULTILINE))
     document = {**PARAMS, "Chronos": {name: [] for name in (*told, "Nonsense")}}
     with pytest.raises(ParamsError) as error:
@@ -150,18 +153,29 @@ def test_every_option_of_our_own_in_params_json_is_told() -> None:
 
 
 def test_every_option_of_the_training_is_told() -> None:
-    told = [name for row in _rows(_section("The model")) for name in re.findall(r"`([^`]*)`", row[0])]
+    told = [
+        name for row in _rows(_section("params.md", "Chronos.Training")) for name in re.findall(r"`([^`]*)`", row[0])
+    ]
     assert told[0] == "Chronos.Training."
     # `max_age` is the key `MaxAge`.
     there = {field.name.title().replace("_", "") for field in fields(TrainingParams)}
     assert set(told[1:]) == there
     default = TrainingParams()
-    for name in ("max_steps", "batch_size"):
-        assert f"`{name}` ({getattr(TrainRequest(), name)})" in README
+    page = (DOCS / "params.md").read_text()
     for name, value in (("MaxAge", default.max_age), ("SyntheticShare", default.synthetic_share)):
-        assert f"| `{name}` | {value:g} |" in README
+        assert f"| `{name}` | {value:g} |" in page
     jobs = (default.max_jobs, default.max_parallel_jobs, default.random_seed)
-    assert f"| {', '.join(map(str, jobs))} | trials in all" in README
+    assert f"| {', '.join(map(str, jobs))} | trials in all" in page
+
+
+def test_every_fixed_default_of_a_hyperparameter_is_told() -> None:
+    told = {_code(row[0]): _code(row[1]) for row in _rows(_section("params.md", "Hyperparameters"))}
+    defaults = {field.name: field.default for field in fields(TrainRequest)}
+    fixed = {name: value for name, value in defaults.items() if isinstance(value, int | float | str) and name in told}
+    assert len(fixed) >= 11
+    assert {name: told[name] for name in fixed} == {
+        name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in fixed.items()
+    }
 
 
 def test_the_store_has_the_paths_that_are_told_and_no_others(tmp_path: Path) -> None:
@@ -170,13 +184,13 @@ def test_the_store_has_the_paths_that_are_told_and_no_others(tmp_path: Path) -> 
         line.put("params.json", json.dumps({**PARAMS, "Chronos": {"BadRows": "quarantine", **PARAMS["Chronos"]}}))
         line.put("train/late.csv", "\n".join([*hourly_rows(1), "2024-01-02 00:00:00,oops,client_a"]) + "\n")
         run_main_job(line.group, line.definitions, instance, backtest_windows=1)
-    told = re.findall(r"^(\S+)", _section("The store").split("```")[1], re.MULTILINE)
+    told = re.findall(r"^(\S+)", _section("operations.md", "The store").split("```")[1], re.MULTILINE)
     # Of the training line and the benchmark, which this run is spared; their own tests look for these.
     elsewhere = [path for path in told if path.startswith((SYNTHETIC_KEY, MODELS_KEY, "packages", BENCHMARK_KEY))]
     assert len(elsewhere) == 5
     told = [path for path in told if path not in elsewhere]
     for path in told:
         pattern = path.replace("<key>", "*").rstrip("/")
-        assert list(tmp_path.glob(pattern)), f"{path} is in the README, but no run writes it"
+        assert list(tmp_path.glob(pattern)), f"{path} is in the docs, but no run writes it"
     shown = {path.split("/")[0] for path in told}
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == shown

@@ -1,4 +1,4 @@
-"""docker/README.md is true: its settings, parameters, outputs, files and commands are there, and none is left out."""
+"""docs/aws.md is true: its settings, parameters, outputs, files and commands are there, and none is left out."""
 
 import argparse
 import re
@@ -13,9 +13,9 @@ from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.docker.dockerfile import DOCKER
 from chronos_assets_tests.docker.template import load
 
-GUIDE = (DOCKER / "README.md").read_text()
+GUIDE = (REPOSITORY / "docs" / "aws.md").read_text()
 # Of a build, and of git: nothing to tell about.
-SILENT = {"README.md", ".gitignore", "sagemaker-sdk.lock"}
+SILENT = {".gitignore", "sagemaker-sdk.lock"}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_every_parameter_and_output_is_the_templates(template: dict[str, Any]) -
 
 
 def test_every_file_is_told() -> None:
-    told = set(re.findall(r"`([\w.-]+)`", GUIDE.split("## ", 1)[0]))
+    told = set(re.findall(r"`([\w.-]+)`", _section("The files of `docker/`")))
     assert told >= {path.name for path in DOCKER.iterdir() if path.suffix != ".env"} - SILENT
 
 
