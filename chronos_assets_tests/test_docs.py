@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from chronos_assets.json_document import Section
-from chronos_assets.params import ParamsError, parse_params
-from chronos_assets.training_params import HYPERPARAMETERS
+from chronos_assets.params.document import Section
+from chronos_assets.params.forecast import ParamsError
+from chronos_assets.params.reader import parse_params
+from chronos_assets.params.training import HYPERPARAMETERS
 from chronos_assets_tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
