@@ -1,0 +1,72 @@
+"""Series per second of the statistical members, beside statsforecast's AutoTheta in the same run.
+
+    python -m benchmarks.members [--series 1000] [--length 512] [--horizon 24]
+
+AutoTheta is given fewer series, since it fits one after another; it is warmed up first (numba compiles).
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from chronos_assets.predictors.members.base import Contexts, Floats
+from chronos_assets.predictors.members.catalogue import statistical_members
+
+SEASON = 24
+
+
+def some_series(count: int, length: int) -> list[Floats]:
+    """Hours with a day, a trend and noise; every tenth is sparse counts."""
+    rng = np.random.default_rng(0)
+    time_axis = np.arange(length)
+    day = 10 * np.sin(2 * np.pi * (time_axis / SEASON + rng.random((count, 1))))
+    values = 100 + day + rng.normal(0, 0.05, (count, 1)) * time_axis + 3 * rng.normal(size=(count, length))
+    values[::10] = rng.poisson(0.5, (len(values[::10]), length))
+    return list(values)
+
+
+def rate(work: Callable[[], object], count: int) -> float:
+    """Series per second."""
+    began = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - began)
+
+
+def auto_theta(series: list[Floats], horizon: int) -> None:
+    """Fit and forecast one series after another."""
+    from statsforecast.models import AutoTheta
+
+    for values in series:
+        AutoTheta(season_length=SEASON).forecast(y=values, h=horizon, level=[80])
+
+
+def main() -> None:
+    """Print a JSON document of rates and of how many times AutoTheta's each is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--series", type=int, default=1000)
+    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--horizon", type=int, default=24)
+    options = parser.parse_args()
+    series = some_series(options.series, options.length)
+    auto_theta(series[1:3], options.horizon)
+    few = series[1:21]
+    baseline = rate(lambda: auto_theta(few, options.horizon), len(few))
+    rates = {
+        member.name: rate(
+            lambda member=member: member.forecast(Contexts(series, options.horizon, (SEASON, 7 * SEASON))), len(series)
+        )
+        for member in statistical_members()
+    }
+    document = {
+        "series_per_second": {"AutoTheta": round(baseline, 1)} | {name: round(value) for name, value in rates.items()},
+        "times_auto_theta": {name: round(value / baseline, 1) for name, value in rates.items()},
+    }
+    sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Predictors: ensembles of forecasting members, learned by backtests and calibrated."""

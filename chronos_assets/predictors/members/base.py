@@ -1,0 +1,170 @@
+"""What a member of an ensemble is, and the form in which series are given to one.
+
+Here belong the protocol and the arrangement of contexts in rectangular panels. Each member has a module of its own;
+seasons are found in `seasons`; how forecasts of several members are combined is decided in `predictors.selection`.
+
+**Row by row.** A series' forecast must not depend on the series beside it: one partition and a range of them, one instance
+and several give the same bytes. So a panel's width follows from a series' own length alone, and members use only
+elementwise arithmetic and reductions along time on C-ordered arrays, never BLAS.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+# Levels that every member forecasts and that are combined; what else is asked for is interpolated between them.
+LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+MEDIAN = LEVELS.index(0.5)
+
+LONGEST = 2048  # latest periods that a statistical member reads
+_ROWS = 512  # of a panel: what a core's cache holds
+_SHORTEST = 8
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """What else is known of a series; no member reads it yet.
+
+    Attributes:
+        past: name -> values at the context's periods, (T,).
+        known: name -> values at the context's periods and those to forecast, (T + horizon,).
+    """
+
+    past: dict[str, Floats] = field(default_factory=dict)
+    known: dict[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The series to forecast.
+
+    Attributes:
+        values: of each series up to its last period, (T,); NaN or infinite where nothing was observed.
+        horizon: periods to forecast.
+        seasons: candidate seasons in periods, ascending, each at least 2; members test them on the data.
+        covariates: of each series; empty where there are none.
+    """
+
+    values: Sequence[Floats]
+    horizon: int
+    seasons: tuple[int, ...] = ()
+    covariates: Sequence[Covariates] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """The latest `LONGEST` periods of each series that has an observation, in panels of equal width."""
+        return list(arrange(self.values, LONGEST))
+
+
+class Member(Protocol):
+    """Something that forecasts many series at once; the same series always get the same forecast."""
+
+    @property
+    def name(self) -> str:
+        """Name in files and tables, unique in a predictor; `members.catalogue` makes the member of a name."""
+
+    def forecast(self, contexts: Contexts) -> Floats:
+        """Quantiles (N, horizon, LEVELS) of what follows each context; NaN for series that it can't forecast."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Series of similar length, aligned at their last period.
+
+    Attributes:
+        rows: place of each series among the contexts, (n,).
+        values: (n, width); gaps are interpolated, before the first observation its value is repeated.
+        first: column of the first observation, (n,).
+        observed: where a value was observed, (n, width).
+    """
+
+    rows: NDArray[np.intp]
+    values: Floats
+    first: Integers
+    observed: Booleans
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.values.shape[1]
+
+    @cached_property
+    def lengths(self) -> Integers:
+        """Periods from the first observation to the last column, (n,)."""
+        return self.width - self.first
+
+    @cached_property
+    def inside(self) -> Booleans:
+        """Columns from the first observation on, (n, width)."""
+        return np.arange(self.width) >= self.first[:, None]
+
+
+def arrange(contexts: Sequence[Floats], longest: int) -> Iterator[Panel]:
+    """Panels of the contexts, which leave out those without any observation.
+
+    Args:
+        contexts: values of each series, (T,).
+        longest: at most so many latest periods of each.
+    """
+    together: dict[int, list[tuple[int, Floats]]] = defaultdict(list)
+    for place, context in enumerate(contexts):
+        tail = np.asarray(context, dtype=np.float64)[-longest:]
+        seen = np.flatnonzero(np.isfinite(tail))
+        if len(seen):
+            trimmed = tail[seen[0] :]
+            together[panel_width(len(trimmed), longest)].append((place, trimmed))
+    for width in sorted(together):
+        members = together[width]
+        for start in range(0, len(members), _ROWS):
+            yield _panel(members[start : start + _ROWS], width)
+
+
+def panel_width(length: int, longest: int) -> int:
+    """Columns of the panel of a series: 8, 12, 16, 24, 32, 48, ... and the longest."""
+    width = _SHORTEST
+    while width < length:
+        half = width + width // 2
+        width = half if half >= length else 2 * width
+    return min(width, longest)
+
+
+def _panel(members: Sequence[tuple[int, Floats]], width: int) -> Panel:
+    values = np.empty((len(members), width))
+    observed = np.zeros((len(members), width), dtype=bool)
+    first = np.empty(len(members), dtype=np.int64)
+    for row, (_, trimmed) in enumerate(members):
+        start = width - len(trimmed)
+        known = np.isfinite(trimmed)
+        places = np.flatnonzero(known)
+        first[row] = start
+        values[row, :start] = trimmed[0]
+        values[row, start:] = np.interp(np.arange(len(trimmed)), places, trimmed[places])
+        observed[row, start:] = known
+    return Panel(np.array([place for place, _ in members], dtype=np.intp), values, first, observed)
+
+
+def fill_rows(contexts: Contexts, parts: Iterator[tuple[Panel, Floats]]) -> Floats:
+    """Quantiles (N, horizon, LEVELS) put together from those of panels; NaN for series in none of them."""
+    result = np.full((len(contexts), contexts.horizon, len(LEVELS)), np.nan)
+    for panel, quantiles in parts:
+        result[panel.rows] = quantiles
+    return result
+
+
+def row_sum(values: Floats) -> Floats:
+    """Sums along the last axis of a C-ordered array, each by the same additions whatever is beside it."""
+    return np.asarray(np.ascontiguousarray(values).sum(axis=-1))

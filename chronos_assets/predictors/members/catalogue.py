@@ -1,0 +1,82 @@
+"""Which members there are, by the names that files, parameters and tables use.
+
+A statistical member is named by itself; a Chronos one is `chronos` with its rate: `chronos/1`, `chronos/mean4`,
+`chronos/fine2`, `chronos/adjusted24`, and `tuned/...` for a checkpoint that was trained on the user's data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from chronos_assets.predictors.members.base import Member
+from chronos_assets.predictors.members.damped_trend import DampedTrend
+from chronos_assets.predictors.members.intermittent import Intermittent
+from chronos_assets.predictors.members.recent_values import RecentValues
+from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
+from chronos_assets.predictors.members.theta import Theta
+
+CHRONOS, TUNED = "chronos", "tuned"
+CHECKPOINTS = (CHRONOS, TUNED)
+
+_STATISTICAL: Mapping[str, type] = {
+    "theta": Theta,
+    "damped_trend": DampedTrend,
+    "seasonal_naive": SeasonalNaive,
+    "npts": RecentValues,
+    "intermittent": Intermittent,
+}
+STATISTICAL = tuple(_STATISTICAL)
+
+# Means of so many periods, interpolations to so many steps, and means after the season is removed.
+COARSE, FINE, ADJUSTED = (2, 3, 4, 6, 8, 12, 24), (2, 3), (1, 4, 24)
+RATES = ("1", *(f"mean{n}" for n in COARSE), *(f"fine{n}" for n in FINE), *(f"adjusted{n}" for n in ADJUSTED))
+
+STATISTICAL_COST = 0.06  # of a plain pass of the bundled network over 512 periods; measured, see benchmarks.members
+_NAME = re.compile(rf"({CHRONOS}|{TUNED})/(1|mean\d+|fine\d+|adjusted\d+)")
+
+
+def statistical_members() -> list[Member]:
+    """Every member that needs no checkpoint."""
+    return [make() for make in _STATISTICAL.values()]
+
+
+def statistical_member(name: str) -> Member:
+    """The member of a name. Raises KeyError where there is none."""
+    member: Member = _STATISTICAL[name]()
+    return member
+
+
+def checkpoint_of(name: str) -> str | None:
+    """Which checkpoint a member needs: `chronos`, `tuned`, or None for one that needs none.
+
+    Raises:
+        ValueError: there is no such member.
+    """
+    if name in _STATISTICAL:
+        return None
+    match = _NAME.fullmatch(name)
+    if match is None or match[2] not in RATES:
+        raise ValueError(f"there is no member {name!r}: there are {', '.join(known_names())}")
+    return match[1]
+
+
+def rate_of(name: str) -> tuple[int, int, bool]:
+    """Periods averaged, steps for one period, and whether the season is removed, of a Chronos member's name."""
+    kind, number = re.fullmatch(r"(mean|fine|adjusted|)(\d+)", name.partition("/")[2]).groups()  # type: ignore[union-attr]
+    value = int(number)
+    return (1 if kind == "fine" else value, value if kind == "fine" else 1, kind == "adjusted")
+
+
+def known_names(checkpoints: Iterable[str] = (CHRONOS,)) -> tuple[str, ...]:
+    """Every member's name, of these checkpoints at every rate."""
+    return (*(f"{checkpoint}/{rate}" for checkpoint in checkpoints for rate in RATES), *STATISTICAL)
+
+
+def cost_of(name: str) -> float:
+    """What a member's forecast takes, in plain passes of its network over contexts of its own length."""
+    if checkpoint_of(name) is None:
+        return STATISTICAL_COST
+    coarse, fine, adjusted = rate_of(name)
+    del fine
+    return (1 / coarse if coarse > 1 else 1.0) + (STATISTICAL_COST / 2 if adjusted else 0.0)

@@ -1,0 +1,153 @@
+"""Chronos at a sampling rate: the network reads means of several periods, or interpolated ones, of a context.
+
+A network of 512 steps sees three weeks of hours, and half a day of minutes. At a coarser rate it sees further and needs fewer
+steps for a long horizon; at a finer one, a dozen yearly values become enough of a curve to read. What a coarse rate loses
+inside its periods, a season shorter than a few of them, is removed before and put back after (`adjusted`).
+
+Coarse forecasts are read at the fine periods by linear interpolation between the middles of the coarse ones, from the last
+known mean on; their bands are widened by the spread of the fine values around the interpolated means of the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chronos_assets.models.quantiles import interpolate, normal_scores
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, Floats, arrange
+from chronos_assets.predictors.members.seasons import adjust
+
+if TYPE_CHECKING:
+    from chronos_assets.models.forecasting import Forecaster
+
+_SPREAD_PERIODS = 512  # latest fine periods that the spread inside coarse ones is measured on
+
+
+@dataclass(frozen=True)
+class Chronos:
+    """A checkpoint at one rate.
+
+    Attributes:
+        name: see `Member.name`.
+        forecaster: of the checkpoint, for any horizon.
+        coarse: periods averaged to one step of the network.
+        fine: steps of the network for one period; one of both is 1.
+        adjusted: whether the season that is found is removed before and put back after.
+    """
+
+    name: str
+    forecaster: Forecaster
+    coarse: int = 1
+    fine: int = 1
+    adjusted: bool = False
+
+    @property
+    def reach(self) -> int:
+        """Latest periods that are read."""
+        return max(1, self.forecaster.context_length * self.coarse // self.fine)
+
+    def forecast(self, contexts: Contexts) -> Floats:
+        """See `Member.forecast`."""
+        if not self.adjusted:
+            return self._plain(contexts.values, contexts.horizon)
+        values: list[Floats] = [np.empty(0)] * len(contexts)
+        panels = []
+        for panel in arrange(contexts.values, self.reach):
+            adjusted = adjust(panel, contexts.seasons, contexts.horizon)
+            panels.append((panel, adjusted))
+            for row, place in enumerate(panel.rows):
+                known = np.where(panel.observed[row], adjusted.values[row], np.nan)
+                values[place] = known[panel.first[row] :]
+        made = self._plain(values, contexts.horizon)
+        for panel, adjusted in panels:
+            made[panel.rows] = adjusted.restore(made[panel.rows])
+        return made
+
+    def _plain(self, values: Sequence[Floats], horizon: int) -> Floats:
+        if self.fine > 1:
+            dense = [_interpolated(context[-self.reach :], self.fine) for context in values]
+            return self._network(dense, horizon * self.fine)[:, self.fine - 1 :: self.fine]
+        if self.coarse == 1:
+            return self._network(values, horizon)
+        tails = [context[-self.reach :] for context in values]
+        means = [_means(context, self.coarse) for context in tails]
+        steps = -(-horizon // self.coarse) + (1 if self.coarse > 1 else 0)
+        made = self._network(means, steps)
+        last = np.array([_last(mean) for mean in means])
+        spread = np.array([_spread(context, self.coarse) for context in tails])
+        return _refined(made, last, spread, self.coarse, horizon)
+
+    def _network(self, values: Sequence[Floats], horizon: int) -> Floats:
+        """Quantiles (N, horizon, LEVELS) of the network."""
+        low, high = self.forecaster.model.description.quantile_range
+        known = [level for level in LEVELS if low - 1e-9 <= level <= high + 1e-9]
+        made = self.forecaster.at(horizon, known).forecast(values, seeds=[0] * len(values))
+        return made.quantiles if len(known) == len(LEVELS) else interpolate(made.quantiles, known, LEVELS)
+
+
+def _interpolated(context: Floats, fine: int) -> Floats:
+    """`fine` steps for each period, linear in between; NaN where an end of a piece is."""
+    if len(context) < 2:
+        return np.asarray(context, dtype=np.float64)
+    share = np.arange(1, fine + 1) / fine
+    steps = context[:-1, None] + share * (context[1:] - context[:-1])[:, None]
+    steps[:, -1] = context[1:]
+    return np.concatenate([context[:1], steps.ravel()])
+
+
+def _means(context: Floats, coarse: int) -> Floats:
+    """Means of each `coarse` periods that were observed, the last ones complete; NaN where none was."""
+    count = len(context) // coarse
+    if not count:
+        count, context = 1, np.concatenate([np.full(coarse - len(context), np.nan), context])
+    blocks = np.asarray(context[len(context) - count * coarse :], dtype=np.float64).reshape(count, coarse)
+    known = np.isfinite(blocks)
+    number = known.sum(axis=1)
+    total = np.where(known, blocks, 0.0).sum(axis=1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def _last(means: Floats) -> float:
+    known = np.flatnonzero(np.isfinite(means))
+    return float(means[known[-1]]) if len(known) else float("nan")
+
+
+def _spread(context: Floats, coarse: int) -> float:
+    """Standard deviation of the latest values around the line through the means of their blocks."""
+    tail = np.asarray(context[-_SPREAD_PERIODS:], dtype=np.float64)
+    means = _means(tail, coarse)
+    known = np.flatnonzero(np.isfinite(means))
+    if len(known) < 2:
+        return 0.0
+    middles = len(tail) - len(means) * coarse + known * coarse + (coarse - 1) / 2
+    error = tail - np.interp(np.arange(len(tail)), middles, means[known])
+    error = error[np.isfinite(error)]
+    return float(np.sqrt((error**2).mean())) if len(error) else 0.0
+
+
+def _refined(made: Floats, last: Floats, spread: Floats, coarse: int, horizon: int) -> Floats:
+    """Quantiles (N, horizon, LEVELS) at fine periods from those at coarse ones."""
+    place = (np.arange(horizon) + (coarse + 1) / 2) / coarse  # in coarse steps after the middle of the last known one
+    left = np.floor(place).astype(int)
+    share = (place - left)[None, :, None]
+    known = np.concatenate([np.repeat(last[:, None, None], made.shape[2], axis=2), made], axis=1)
+    right = np.minimum(left + 1, known.shape[1] - 1)
+    path = known[:, left] + share * (known[:, right] - known[:, left])
+    # The last known mean has no band: the first periods get that of the first coarse step.
+    first = left == 0
+    path[:, first] = path[:, first, MEDIAN][:, :, None] + (made[:, :1] - made[:, :1, MEDIAN][:, :, None])
+    median = path[:, :, MEDIAN][:, :, None]
+    own = spread[:, None, None] * np.abs(normal_scores(LEVELS))
+    return median + np.sign(path - median) * np.sqrt((path - median) ** 2 + own**2)
+
+
+def rates(horizon: int) -> Iterator[tuple[str, int, int]]:
+    """Names of rates with their coarse and fine factors, the plain one first."""
+    yield "1", 1, 1
+    for coarse in (2, 3, 4, 6, 8, 12, 24):
+        if coarse <= max(2, 2 * horizon):
+            yield f"mean{coarse}", coarse, 1
+    yield from (("fine2", 1, 2), ("fine3", 1, 3))

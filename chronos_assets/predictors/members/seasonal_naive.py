@@ -1,0 +1,98 @@
+"""Repeating the past: the last season, or the average of the last few, with bands from its own errors.
+
+For each series every candidate season (and 1: the last value) and every number of seasons averaged is tried inside the
+context; the pair with the least mean absolute error is taken. The band is made of the quantiles of those errors, wider by
+the square root of how many seasons ahead a period is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Panel, fill_rows, row_sum
+
+AVERAGED = (1, 2, 4)
+_LEAST_ERRORS = 4  # fewer are scaled up: their extremes say little about the tails
+
+
+@dataclass(frozen=True)
+class SeasonalNaive:
+    """See the module."""
+
+    name: str = "seasonal_naive"
+
+    def forecast(self, contexts: Contexts) -> Floats:
+        """See `Member.forecast`."""
+        return fill_rows(contexts, ((panel, _forecast(panel, contexts)) for panel in contexts.panels))
+
+
+def _forecast(panel: Panel, contexts: Contexts) -> Floats:
+    count, horizon = len(panel.rows), contexts.horizon
+    best = np.full(count, np.inf)
+    result = np.repeat(panel.values[:, -1][:, None, None], horizon, axis=1).repeat(len(LEVELS), axis=2)
+    for season, averaged in _choices(contexts.seasons, panel.width):
+        errors, known = _errors(panel, season, averaged)
+        # What an average of seasons is compared on is what all have in common; the last value only helps a horizon of one.
+        seen = known.sum(axis=1)
+        enough = seen >= max(_LEAST_ERRORS, 1)
+        mean = row_sum(np.where(known, np.abs(errors), 0.0)) / np.maximum(seen, 1)
+        if season == 1:
+            mean = mean * np.sqrt((horizon + 1) / 2)
+        chosen = np.flatnonzero(enough & (mean < best))
+        best[chosen] = mean[chosen]
+        if len(chosen):
+            result[chosen] = _quantiles(panel.values[chosen], errors[chosen], known[chosen], season, averaged, horizon)
+    return result
+
+
+def _choices(seasons: tuple[int, ...], width: int) -> Iterator[tuple[int, int]]:
+    yield 1, 1
+    for season in seasons:
+        yield from ((season, averaged) for averaged in AVERAGED if season * (averaged + 1) <= width)
+
+
+def _errors(panel: Panel, season: int, averaged: int) -> tuple[Floats, np.ndarray]:
+    """Errors (n, m) of the forecast one season ahead inside the context, and which count: of observed periods."""
+    start = season * averaged
+    width = panel.width
+    parts = [panel.values[:, start - k * season : width - k * season] for k in range(1, averaged + 1)]
+    mean = np.sum(parts, axis=0) / averaged
+    errors = panel.values[:, start:] - mean
+    reached = np.arange(start, width) - start >= panel.first[:, None]
+    return errors, reached & panel.observed[:, start:]
+
+
+def _quantiles(values: Floats, errors: Floats, known: np.ndarray, season: int, averaged: int, horizon: int) -> Floats:
+    """Quantiles (n, horizon, LEVELS): the repeated average and the errors' quantiles around it."""
+    width = values.shape[1]
+    place = width - season + np.arange(horizon) % season
+    centre = np.sum([values[:, place - k * season] for k in range(averaged)], axis=0) / averaged
+    ahead = np.sqrt(np.arange(horizon) // season + 1.0)
+    spread = empirical_quantiles(errors, known.astype(np.float64))
+    return centre[:, :, None] + ahead[None, :, None] * spread[:, None, :]
+
+
+def empirical_quantiles(values: Floats, weights: Floats) -> Floats:
+    """Weighted quantiles (n, LEVELS) of the values (n, m) of each row, interpolated between the middles of their weights.
+
+    Rows need a positive weight; values of weight zero don't count.
+    """
+    order = np.argsort(np.where(weights > 0, values, np.inf), axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    mass = np.take_along_axis(weights, order, axis=1)
+    total = np.cumsum(mass, axis=1)
+    middle = (total - mass / 2) / total[:, -1:]
+    last = (mass > 0).sum(axis=1) - 1
+    rows = np.arange(len(values))
+    result = np.empty((len(values), len(LEVELS)))
+    for column, level in enumerate(LEVELS):
+        above = np.clip((middle < level).sum(axis=1), 0, last)
+        below = np.maximum(above - 1, 0)
+        low, high = middle[rows, below], middle[rows, above]
+        gap = np.where(high > low, high - low, 1.0)
+        share = np.clip(np.where(high > low, (level - low) / gap, 1.0), 0.0, 1.0)
+        result[:, column] = ordered[rows, below] + share * (ordered[rows, above] - ordered[rows, below])
+    return result

@@ -1,0 +1,138 @@
+"""Which season a series has, and the series without it.
+
+Here belong the test of candidate seasons and the classical decomposition by moving averages, for panels of many series at
+once. As in the M competitions' Theta benchmark, a season counts if the autocorrelation at its lag passes a one-sided 97.5%
+test, and is removed as a factor where all values are positive. The autocorrelation is that of what a moving average over the season
+leaves, of the steps from period to period where the series fills the season less than three times: so that neither a trend nor
+a random walk passes for a season, as it does in the benchmark.
+
+A series may have several candidates (a day and a week of hours): the one whose autocorrelation passes its limit by most is
+taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from chronos_assets.predictors.members.base import Booleans, Floats, Integers, Panel, row_sum
+
+_CRITICAL = 1.96  # normal score of the one-sided 97.5% limit
+_MOST_DEPENDENCE = 6.0
+_LEAST_FACTOR = 0.05  # seasonal factors below this would blow up what they divide
+_LEAST_SHARE = 0.05  # of the mean: with smaller values among them, series are adjusted by differences
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """A panel without its seasons.
+
+    Attributes:
+        values: (n, width) seasonally adjusted.
+        season: the season found in each series, (n,); 1 where none.
+        multiplicative: whether the season is a factor, (n,).
+        indices: of the periods to forecast, (n, horizon): factors, or addends; 1 and 0 where there is no season.
+    """
+
+    values: Floats
+    season: Integers
+    multiplicative: Booleans
+    indices: Floats
+
+    def restore(self, quantiles: Floats) -> Floats:
+        """Quantiles (n, horizon, Q) of the adjusted series with the season put back."""
+        index = self.indices[:, :, None]
+        return np.where(self.multiplicative[:, None, None], quantiles * index, quantiles + index)
+
+
+def find_seasons(panel: Panel, candidates: tuple[int, ...]) -> Integers:
+    """The season of each series (n,), 1 where no candidate passes the test or fills its length twice."""
+    found = np.ones(len(panel.rows), dtype=np.int64)
+    best = np.zeros(len(panel.rows))
+    steps = np.diff(panel.values, axis=1)
+    for season in candidates:
+        if season < 2 or 2 * season > panel.width:
+            continue
+        smooth, valid = _moving_average(panel, season)
+        correlation, pairs = _lagged(np.where(valid, panel.values - smooth, 0.0), valid, season)
+        of_steps, pairs_of_steps = _lagged(steps, panel.inside[:, :-1], season)
+        short = pairs < season
+        correlation, pairs = np.where(short, of_steps, correlation), np.where(short, pairs_of_steps, pairs)
+        # What wanders has fewer independent pairs than pairs (Bartlett): as many fewer as its next period tells.
+        near, _ = _lagged(np.where(valid, panel.values - smooth, 0.0), valid, 1)
+        dependence = np.where(short, 1.0, np.minimum((1 + near**2) / np.maximum(1 - near**2, 1e-9), _MOST_DEPENDENCE))
+        margin = correlation - _CRITICAL * np.sqrt(dependence / np.maximum(pairs, 1))
+        better = (margin > best) & (panel.lengths >= 2 * season)
+        best, found = np.where(better, margin, best), np.where(better, season, found)
+    return found
+
+
+def _lagged(values: Floats, counted: Booleans, lag: int) -> tuple[Floats, Integers]:
+    """Autocorrelation at one lag of values around zero, and from how many pairs, each (n,); 0 where all are zero."""
+    both = counted[:, lag:] & counted[:, :-lag]
+    pairs = both.sum(axis=1)
+    product = row_sum(np.where(both, values[:, lag:] * values[:, :-lag], 0.0)) / np.maximum(pairs, 1)
+    energy = row_sum(np.where(counted, values**2, 0.0)) / np.maximum(counted.sum(axis=1), 1)
+    level = np.abs(values).max(axis=1) if values.shape[1] else np.zeros(len(values))
+    some = energy > 1e-24 * np.maximum(level, 1e-100) ** 2
+    return np.where(some, product / np.where(some, energy, 1.0), 0.0), pairs
+
+
+def adjust(panel: Panel, candidates: tuple[int, ...], horizon: int) -> Adjusted:
+    """The panel without the seasons found in it, and their indices over the next `horizon` periods."""
+    season = find_seasons(panel, candidates)
+    values = panel.values.copy()
+    multiplicative = np.zeros(len(values), dtype=bool)
+    indices = np.zeros((len(values), horizon))
+    for length in np.unique(season[season > 1]).tolist():
+        chosen = np.flatnonzero(season == length)
+        part = Panel(panel.rows[chosen], panel.values[chosen], panel.first[chosen], panel.observed[chosen])
+        factor, profile = _profile(part, length)
+        back = (part.width - 1 - np.arange(part.width)) % length  # phase, counted from the last period
+        ahead = (length - 1 - np.arange(horizon) % length) % length
+        pattern = profile[:, back]
+        values[chosen] = np.where(factor[:, None], part.values / pattern, part.values - pattern)
+        # Before the first observation its adjusted value is repeated, as in the panel.
+        start = values[chosen, part.first]
+        values[chosen] = np.where(part.inside, values[chosen], start[:, None])
+        multiplicative[chosen] = factor
+        indices[chosen] = profile[:, ahead]
+    return Adjusted(values, season, multiplicative, np.where((season > 1)[:, None], indices, 0.0))
+
+
+def _profile(panel: Panel, season: int) -> tuple[Booleans, Floats]:
+    """Whether each series' season is a factor (n,), and its indices (n, season) by phase counted from the last period."""
+    smooth, valid = _moving_average(panel, season)
+    lowest = np.where(panel.inside, panel.values, np.inf).min(axis=1)
+    mean = row_sum(np.where(panel.inside, panel.values, 0.0)) / panel.lengths
+    factor = (lowest > 0) & (lowest > _LEAST_SHARE * mean)
+    safe = np.where(valid & (smooth > 0), smooth, 1.0)
+    detrended = np.where(factor[:, None], panel.values / safe, panel.values - smooth)
+    back = (panel.width - 1 - np.arange(panel.width)) % season
+    profile = np.empty((len(panel.rows), season))
+    for phase in range(season):
+        columns = np.flatnonzero(back == phase)
+        known = valid[:, columns]
+        total = row_sum(np.where(known, detrended[:, columns], 0.0))
+        profile[:, phase] = total / np.maximum(known.sum(axis=1), 1)
+    centre = row_sum(profile)[:, None] / season
+    profile = np.where(factor[:, None], profile / np.where(centre > 0, centre, 1.0), profile - centre)
+    return factor, np.where(factor[:, None], np.maximum(profile, _LEAST_FACTOR), profile)
+
+
+def _moving_average(panel: Panel, season: int) -> tuple[Floats, Booleans]:
+    """Centred moving averages over a season (n, width), an even one's ends by half; and where they are defined."""
+    half = season // 2
+    sums = np.concatenate([np.zeros((len(panel.rows), 1)), np.cumsum(panel.values, axis=1)], axis=1)
+    smooth = np.zeros_like(panel.values)
+    valid = np.zeros(panel.values.shape, dtype=bool)
+    columns = np.arange(half, panel.width - half)
+    if season % 2:
+        smooth[:, columns] = (sums[:, columns + half + 1] - sums[:, columns - half]) / season
+    else:
+        inner = sums[:, columns + half] - sums[:, columns - half + 1]
+        ends = panel.values[:, columns - half] + panel.values[:, columns + half]
+        smooth[:, columns] = (inner + ends / 2) / season
+    valid[:, columns] = columns - half >= panel.first[:, None]
+    return smooth, valid

@@ -1,0 +1,191 @@
+"""How much each member counts: weights learned on past windows, pooled and per item.
+
+Here belongs arithmetic on the members' forecasts of windows whose actuals are known. Making those forecasts is in
+`learning`, correcting bands in `calibration`.
+
+**Pooled weights** are the average of two rules that fail differently: greedy forward selection with replacement (Caruana et
+al., ICML 2004) looks at combinations but grasps at noise in few windows; weights exp(-20 (loss / least loss - 1)) look at
+each member alone and spread over all that are nearly as good. Both are shrunk to prior weights where windows are few.
+
+**An item's weights** are the pooled ones tilted by how its own losses differ from the pooled ones. What of that difference is
+the item's own and what is chance follows from the data: the share of the variance between items that is left after the
+variance between windows of one item is taken off (an empirical Bayes estimate, normal and of one factor for all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.predictors.losses import Actuals, OptimizationMetric
+from chronos_assets.predictors.members.base import Floats
+
+SHARPNESS = 20.0  # of the exponential weights
+ROUNDS = 25  # of the greedy selection
+PRIOR_WINDOWS = 12.0  # windows that the prior weights count as
+NEGLIGIBLE = 0.02  # a smaller weight isn't worth a member's pass
+_POINTS = 6000  # of windows x periods that the greedy selection compares on
+_LEAST_LOSS = 1e-12
+
+
+def combine(forecasts: Floats, weights: Floats) -> Floats:
+    """Weighted average of the members' quantiles, level by level.
+
+    Args:
+        forecasts: (M, N, horizon, Q); NaN where a member has no forecast of a series.
+        weights: (M,), or (N, M) of each series.
+
+    Returns:
+        (N, horizon, Q), by the weights of the members that have one; NaN where no member with a weight has.
+    """
+    able = np.asarray(np.isfinite(forecasts).all(axis=(2, 3)))  # (M, N)
+    shares = np.broadcast_to(np.atleast_2d(weights), (forecasts.shape[1], len(forecasts))).T * able
+    total = np.zeros(forecasts.shape[1])
+    result = np.zeros(forecasts.shape[1:])
+    for share, forecast in zip(shares, forecasts, strict=True):
+        used = share > 0
+        total += share
+        result[used] += share[used, None, None] * forecast[used]
+    return np.where((total > 0)[:, None, None], result / np.where(total > 0, total, 1.0)[:, None, None], np.nan)
+
+
+def member_losses(forecasts: Floats, actuals: Actuals, metric: OptimizationMetric) -> Floats:
+    """Loss of each member on each window, (M, N); where it has no forecast, the worst loss of those that have one."""
+    able = np.asarray(np.isfinite(forecasts).all(axis=(2, 3)))
+    losses = np.stack([actuals.losses(metric, np.where(np.isfinite(made), made, 0.0)) for made in forecasts])
+    worst = np.where(able, losses, -np.inf).max(axis=0)
+    return np.where(able, losses, np.where(np.isfinite(worst), worst, 0.0))
+
+
+def exponential_weights(losses: Floats) -> Floats:
+    """Weights (M,) of the members' pooled losses (M,): exp(-20 (loss / least - 1)), summing to 1."""
+    least = max(float(losses.min()), _LEAST_LOSS)
+    weights = np.exp(-SHARPNESS * (losses / least - 1))
+    return np.asarray(weights / weights.sum())
+
+
+def greedy_weights(
+    forecasts: Floats, actuals: Actuals, metric: OptimizationMetric, allowed: NDArray[np.bool_] | None = None
+) -> Floats:
+    """Weights (M,) by greedy selection with replacement: in each round the member that lowers the loss most is added.
+
+    Args:
+        forecasts: (M, N, horizon, LEVELS), finite for at least one member of each window.
+        actuals: of the N windows.
+        metric: to be lowered.
+        allowed: members that may be chosen, (M,); all if not given.
+    """
+    rows = _spread_out(len(actuals), max(1, _POINTS // forecasts.shape[2]))
+    made, seen = forecasts[:, rows], actuals.take(rows)
+    able = np.asarray(np.isfinite(made).all(axis=(2, 3)))
+    fallback = combine(made, np.ones(len(made)))
+    made = np.where(able[:, :, None, None], made, fallback)
+    places = np.arange(len(made)) if allowed is None else np.flatnonzero(allowed)
+    counts = np.zeros(len(made))
+    total = np.zeros(made.shape[1:])
+    best, weights = np.inf, counts
+    for number in range(1, ROUNDS + 1):
+        values = [float(seen.losses(metric, (total + made[place]) / number).sum()) for place in places]
+        chosen = int(np.argmin(values))
+        counts[places[chosen]] += 1
+        total += made[places[chosen]]
+        if values[chosen] < best:
+            best, weights = values[chosen], counts / number
+    return np.asarray(weights)
+
+
+def pooled_weights(
+    forecasts: Floats,
+    actuals: Actuals,
+    metric: OptimizationMetric,
+    prior: Floats,
+    allowed: NDArray[np.bool_] | None = None,
+) -> Floats:
+    """Weights (M,) for all series: see the module.
+
+    Args:
+        forecasts: (M, N, horizon, LEVELS).
+        actuals: of the N windows; with none, the prior weights are returned.
+        metric: to be lowered.
+        prior: weights before anything was seen, (M,), summing to 1.
+        allowed: members that may have a weight, (M,).
+    """
+    may = np.ones(len(prior), dtype=bool) if allowed is None else allowed
+    prior = normalised(prior * may, may)
+    if not len(actuals) or not actuals.denominators(metric).sum() > 0:
+        return prior
+    losses = member_losses(forecasts, actuals, metric).sum(axis=1)
+    alone = np.where(may, exponential_weights(np.where(may, losses, losses.max() * 10 + 1)), 0.0)
+    learned = (normalised(alone, may) + greedy_weights(forecasts, actuals, metric, may)) / 2
+    trust = len(actuals) / (len(actuals) + PRIOR_WINDOWS)
+    return pruned(trust * learned + (1 - trust) * prior)
+
+
+def item_weights(losses: Floats, items: NDArray[np.intp], pooled: Floats) -> tuple[Floats, float]:
+    """Weights of each item, and how much of its own losses an item is trusted with.
+
+    Args:
+        losses: of the members on the windows, (M, N).
+        items: number of each window's item, from 0, (N,).
+        pooled: pooled weights (M,); a member without one gets none.
+
+    Returns:
+        (items, M), and the trust, from 0 (all items have the pooled weights) to 1.
+    """
+    count = int(items.max()) + 1 if len(items) else 0
+    used = pooled > 0
+    even = np.broadcast_to(pooled, (count, len(pooled))).copy()
+    windows = np.bincount(items, minlength=count).astype(np.float64)
+    if count < 2 or used.sum() < 2 or windows.max(initial=0) < 2:
+        return even, 0.0
+    typical = losses[used].mean(axis=0)
+    relative = np.where(typical > _LEAST_LOSS, losses[used] / np.where(typical > _LEAST_LOSS, typical, 1.0), 1.0)
+    relative -= relative.mean(axis=1, keepdims=True)  # the differences that are not all items' own
+    means = np.stack([np.bincount(items, row, count) for row in relative]) / windows
+    within = ((relative - means[:, items]) ** 2).sum() / max(1.0, float((windows - 1).clip(0).sum()) * used.sum())
+    between = (means**2).mean()
+    chance = within * (1 / windows).mean()
+    own = max(0.0, float(between - chance))
+    if own <= 0:
+        return even, 0.0
+    trust = own / (own + within / windows)  # of each item, by its number of windows
+    tilt = np.exp(-SHARPNESS / 2 * (means * trust))
+    tilted = pooled[used, None] * tilt
+    even[:, used] = (tilted / tilted.sum(axis=0)).T
+    return even, float(trust.mean())
+
+
+def affordable(weights: Floats, costs: Floats, budget: float) -> Floats:
+    """The weights (M,) with members left out until what they cost together is within a budget.
+
+    Left out is always the member with the least weight for its cost; one member stays whatever it costs.
+    """
+    kept = weights.copy()
+    while (kept > 0).sum() > 1 and costs[kept > 0].sum() > budget:
+        worth = np.where(kept > 0, kept / np.maximum(costs, 1e-6), np.inf)
+        kept[int(worth.argmin())] = 0.0
+    return np.asarray(kept / kept.sum())
+
+
+def pruned(weights: Floats) -> Floats:
+    """The weights (M,) without negligible ones, summing to 1."""
+    kept = np.where(weights >= min(NEGLIGIBLE, float(weights.max())), weights, 0.0)
+    return np.asarray(kept / kept.sum())
+
+
+def normalised(weights: Floats, allowed: NDArray[np.bool_]) -> Floats:
+    """Weights (M,) summing to 1; equal ones of the allowed members where all are zero."""
+    total = float(weights.sum())
+    return np.asarray(weights / total if total > 0 else allowed / allowed.sum())
+
+
+def _spread_out(count: int, most: int) -> NDArray[np.intp]:
+    """At most so many places of `count`, evenly spaced."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.intp)
+
+
+def equal(names: Sequence[str]) -> Floats:
+    """Equal weights of members."""
+    return np.full(len(names), 1 / len(names))

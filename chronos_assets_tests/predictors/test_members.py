@@ -1,0 +1,109 @@
+"""Statistical members: the recipe, gaps, short series, independence of rows."""
+
+import numpy as np
+import pytest
+
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts
+from chronos_assets.predictors.members.damped_trend import DampedTrend
+from chronos_assets.predictors.members.intermittent import Intermittent
+from chronos_assets.predictors.members.recent_values import RecentValues
+from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
+from chronos_assets.predictors.members.seasons import find_seasons
+from chronos_assets.predictors.members.theta import ALPHAS, Theta
+from chronos_assets_tests.predictors.theta_reference import theta
+
+MEMBERS = (Theta(), DampedTrend(), SeasonalNaive(), RecentValues(), Intermittent())
+SEASONS = (7, 24)
+
+
+def some_series(seed=0):
+    """Seasonal and not, positive and not, long and short, flat."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(200)
+    yield 50 + 10 * np.sin(2 * np.pi * time / 24) + rng.normal(size=200)
+    yield (10 + 0.1 * time) * (1 + 0.4 * np.cos(2 * np.pi * time / 7)) * np.exp(0.02 * rng.normal(size=200))
+    yield np.cumsum(rng.normal(size=131))
+    yield rng.normal(size=60) + 0.2 * np.arange(60)
+    yield np.abs(rng.normal(size=14)) + 1
+    yield np.full(30, 3.0)
+    yield rng.poisson(0.4, 90).astype(float)
+    yield np.array([1.0, 2.0, 4.0])
+    yield np.array([5.0])
+
+
+def test_theta_is_the_recipe():
+    series = list(some_series())
+    made = Theta().forecast(Contexts(series, 12, SEASONS))
+    for values, quantiles in zip(series, made, strict=True):
+        expected = theta(values, 12, SEASONS, LEVELS, ALPHAS)
+        assert np.allclose(quantiles, expected, rtol=1e-6, atol=1e-6 * (1 + np.abs(values).max()))
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+def test_a_forecast_depends_on_nothing_but_its_series(member):
+    series = [*some_series(), *some_series(1), *some_series(2)]
+    together = member.forecast(Contexts(series, 10, SEASONS))
+    for place in range(len(series)):
+        alone = member.forecast(Contexts([series[place]], 10, SEASONS))
+        assert np.array_equal(alone[0], together[place], equal_nan=True)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+def test_quantiles_are_in_order_and_scale_with_the_series(member):
+    series = list(some_series())
+    made = member.forecast(Contexts(series, 10, SEASONS))
+    known = np.isfinite(made).all(axis=(1, 2))
+    assert (np.diff(made[known], axis=2) >= -1e-9).all()
+    if member.name != "intermittent":  # which is for counts alone
+        assert known.all()
+        thrice = member.forecast(Contexts([3 * values for values in series], 10, SEASONS))
+        assert np.allclose(thrice, 3 * made, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+def test_gaps_are_no_values(member):
+    rng = np.random.default_rng(3)
+    values = 20 + 5 * np.sin(2 * np.pi * np.arange(120) / 24) + rng.normal(size=120)
+    gappy = np.where(rng.random(120) < 0.2, np.nan, values)
+    padded = np.concatenate([np.full(40, np.nan), gappy])
+    made = member.forecast(Contexts([gappy, padded, np.full(9, np.nan)], 6, SEASONS))
+    assert np.array_equal(made[0], made[1], equal_nan=True)
+    assert np.isnan(made[2]).all()
+    if member.name != "intermittent":
+        assert np.abs(made[0, :, MEDIAN] - values.mean()).max() < 15
+
+
+def test_a_season_is_found_where_there_is_one():
+    rng = np.random.default_rng(5)
+    hours = np.arange(24 * 28)
+    day = 10 + 3 * np.sin(2 * np.pi * hours / 24)
+    week = day + 6 * ((hours // 24) % 7 >= 5)
+    noise = rng.normal(size=(60, len(hours)))
+    panel = Contexts([day + noise[0], week + noise[1]], 24, (24, 168)).panels[0]
+    assert find_seasons(panel, (24, 168)).tolist() == [24, 168]
+    panel = Contexts([*noise, *np.cumsum(noise, axis=1)], 24, (24, 168)).panels[0]
+    found = find_seasons(panel, (24, 168)) > 1
+    assert found[:60].mean() < 0.15
+    assert found[60:].mean() < 0.25  # three seasons of the longer candidate are not much to tell by
+
+
+def test_seasonal_naive_averages_noisy_seasons_and_repeats_clean_ones():
+    rng = np.random.default_rng(6)
+    pattern = rng.normal(size=7) * 10
+    clean = np.tile(pattern, 20) + np.cumsum(np.repeat(rng.normal(size=20), 7))
+    noisy = np.tile(pattern, 20) + 4 * rng.normal(size=140)
+    made = SeasonalNaive().forecast(Contexts([clean, noisy], 7, (7,)))[:, :, MEDIAN]
+    assert np.abs(made[1] - pattern).mean() < np.abs(noisy[-7:] - pattern).mean()
+    assert np.abs(made[0] - clean[-7:]).max() < 5
+
+
+def test_intermittent_demand_is_counts_with_its_share_of_zeros():
+    rng = np.random.default_rng(8)
+    sold = rng.binomial(1, 0.3, 400) * (1 + rng.poisson(2.0, 400))
+    ended = np.concatenate([sold[:300], np.zeros(100)])
+    made = Intermittent().forecast(Contexts([sold.astype(float), ended.astype(float), sold + 0.5], 5))
+    assert np.array_equal(made[0], np.rint(made[0]))
+    assert made[0, 0, LEVELS.index(0.5)] == 0
+    assert abs((sold <= made[0, 0, LEVELS.index(0.9)]).mean() - 0.9) < 0.08
+    assert made[1, 0, LEVELS.index(0.99)] <= made[0, 0, LEVELS.index(0.99)]
+    assert np.isnan(made[2]).all()
