@@ -2,9 +2,9 @@
 
 Here belong the test of candidate seasons and the classical decomposition by moving averages, for panels of many series at
 once. As in the M competitions' Theta benchmark, a season counts if the autocorrelation at its lag passes a one-sided 97.5%
-test, and is removed as a factor where all values are positive. The autocorrelation is that of what a moving average over the season
-leaves, of the steps from period to period where the series fills the season less than three times: so that neither a trend nor
-a random walk passes for a season, as it does in the benchmark.
+test, and is removed as a factor where all values are positive. Unlike there, the autocorrelation is that of what a moving
+average over the season leaves, or of the steps from period to period where a series fills the season less than three times: so
+that neither a trend nor a random walk passes for a season.
 
 A series may have several candidates (a day and a week of hours): the one whose autocorrelation passes its limit by most is
 taken.
