@@ -27,7 +27,7 @@ from chronos_assets.pipeline.forecasts import forecast_is_shown, main_windows, s
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.tables import tables_are_current
 from chronos_assets.planning.windows import Window, window_for_key
-from chronos_assets.platforms.local.locks import locked_file
+from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets.platforms.local.processes import start_time
 from chronos_assets.platforms.notices import NoticeError
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from chronos_assets.platforms.local.store import ObstoreStore
+from chronos_assets.platforms.objects import ObstoreObjects
 from chronos_assets.platforms.store import StoreError, StoreKeyError, check_key
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def parse_url(url: str) -> tuple[str, str]:
     return parts.netloc, check_key(prefix) if prefix else ""
 
 
-class S3Objects(ObstoreStore):
+class S3Objects(ObstoreObjects):
     """The objects below `url`.
 
     Args:

@@ -30,7 +30,7 @@ from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_f
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
 from chronos_assets.platforms.aws.tags import PREFIX, STORE
 from chronos_assets.platforms.jobs import JobRequest, JobResult
-from chronos_assets.platforms.local.processes import LockedFolder, lock_folder
+from chronos_assets.platforms.locked_folder import LockedFolder, lock_folder
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import StoreError, check_key
 

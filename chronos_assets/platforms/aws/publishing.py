@@ -49,7 +49,7 @@ from chronos_assets.platforms.aws.pointers import (
     pointer_key,
     version_key,
 )
-from chronos_assets.platforms.local.publishing import folder_digest
+from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key
 
 STABLE = ".stable"

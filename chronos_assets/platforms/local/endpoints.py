@@ -43,17 +43,17 @@ from typing import Any
 
 from chronos_assets.container.contract import Workspace
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
+from chronos_assets.platforms.file_locks import lock_file
 from chronos_assets.platforms.jobs import check_job_name
 from chronos_assets.platforms.local.jobs import WORKLOADS
-from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.local.processes import (
     ask_ps,
     failure_reason,
-    lock_path,
     log_tail,
     start_time,
     workload_environment,
 )
+from chronos_assets.platforms.locked_folder import lock_path
 from chronos_assets.platforms.store import Store, StoreKeyError
 
 ENDPOINTS_KEY = ".endpoints"

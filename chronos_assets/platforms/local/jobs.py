@@ -37,11 +37,11 @@ from chronos_assets.platforms.local.processes import (
     end_group,
     failure_reason,
     kill_group,
-    lock_folder,
     log_tail,
     start_workload,
     workload_environment,
 )
+from chronos_assets.platforms.locked_folder import lock_folder
 from chronos_assets.platforms.store import Store
 
 JOBS_KEY = ".jobs"

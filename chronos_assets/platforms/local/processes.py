@@ -1,30 +1,25 @@
 """Workloads as local processes: what they are given, how they end, why they failed.
 
-Belongs here: environment, start, end, reason and log of a workload's process, and the folder that it works in. Does not
-belong here: what the folder holds (`jobs.py`, `trials.py`), when a process is started and what becomes of its results.
+Belongs here: environment, start, end, reason and log of a workload's process. Does not belong here: the folder that it
+works in (`platforms/locked_folder.py`) and what that holds (`jobs.py`, `trials.py`), when a process is started and what
+becomes of its results.
 
 - The child leads a process group of its own, which is ended as a whole; if this process is killed, the child sees the
   end of its standard input and ends itself.
 - The child gets the variables of `PASSED` and no other: no credentials, no settings.
-- A folder is locked by its name for as long as this process, its child or the caller that publishes from it lives.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-import dagster as dg
-
 from chronos_assets.container.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
-from chronos_assets.platforms.local.locks import lock_file
 from chronos_assets.platforms.notices import MAX_REASON, one_line, redact
 
 # How a program finds its interpreter's parts, its caches, its mirror, its threads, its language. Nothing else.
@@ -39,60 +34,6 @@ PASSED = (
 
 TAIL_LINES = 20
 TAIL_BYTES = 8192
-
-
-class LockedFolder:
-    """A folder and the lock on its name.
-
-    Args:
-        folder: path of the folder, which may not be there yet.
-        descriptor: of the locked file `lock_path(folder)`; children that inherit it hold the lock too.
-        first: name of a file in the folder that goes before all others, so that a removal cut short is seen as one.
-    """
-
-    def __init__(self, folder: Path, descriptor: int, *, first: str | None = None) -> None:
-        self.descriptor = descriptor
-        self._folder = folder
-        self._first = first
-        # A result that nobody closed must not block the name for as long as this process lives.
-        self._unlock = weakref.finalize(self, os.close, descriptor)
-
-    def close(self, *, keep: bool = False) -> None:
-        """Remove the folder, unless it is to be kept, and let the next holder of the name in. Once is enough."""
-        if not self._unlock.alive:
-            return
-        if not keep:
-            if self._first is not None:
-                (self._folder / self._first).unlink(missing_ok=True)
-            if self._folder.exists():
-                shutil.rmtree(self._folder)
-            lock_path(self._folder).unlink(missing_ok=True)
-        self._unlock()
-
-
-def lock_folder(folder: Path, what: str, *, seconds: float, first: str | None = None) -> LockedFolder:
-    """Take the lock on a folder's name, waiting up to `seconds` for another run that holds it.
-
-    Args:
-        what: is done there, as `job` or `search`, for people.
-        first: see `LockedFolder`.
-
-    Raises:
-        dagster.Failure: the other run holds it still.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    path = lock_path(folder)
-    try:
-        return LockedFolder(folder, lock_file(path, seconds=seconds), first=first)
-    except TimeoutError:
-        raise dg.Failure(
-            f"{what} {folder.name} is already running (another run holds {path}): wait for it or cancel it"
-        ) from None
-
-
-def lock_path(folder: Path) -> Path:
-    """The file beside a folder that stands for its name."""
-    return folder.parent / f"{folder.name}.lock"
 
 
 def workload_environment(root: Path, extra: Mapping[str, str], *, lifeline: bool = True) -> dict[str, str]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -27,7 +26,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chronos_assets.platforms.local.locks import locked_file
+from chronos_assets.platforms.file_locks import locked_file
+from chronos_assets.platforms.folder_files import folder_digest, plain_files
 from chronos_assets.platforms.store import PublishError
 
 VERSIONS = ".versions"
@@ -123,16 +123,6 @@ def current(target: Path) -> Path:
     It stays until two later versions have been published.
     """
     return Path(os.path.realpath(target))
-
-
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files below `folder`; times and permissions don't count."""
-    total = hashlib.sha256()
-    for path in _files(folder):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode(errors="surrogateescape"))
-    return total.hexdigest()
 
 
 def _publish(target: Path, staged: Path, admit: Callable[[], bool]) -> Path | None:
@@ -267,21 +257,9 @@ def _versions_of(versions: Path, name: str) -> list[os.DirEntry[str]]:
         return [entry for entry in entries if pattern.fullmatch(entry.name)]
 
 
-def _files(folder: Path) -> list[Path]:
-    """Plain files below `folder`, sorted by their path; anything but files and folders is refused."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        for name in [*folders, *names]:
-            path = Path(root, name)
-            if path.is_symlink() or not (path.is_dir() or path.is_file()):
-                raise PublishError(f"can't publish {path}: only plain files and folders")
-        found += [Path(root, name) for name in names]
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
 def _sync_tree(folder: Path) -> None:
     """Files first, then the folders that name them, so that no name survives a power cut without its content."""
-    for path in _files(folder):
+    for path in plain_files(folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.platforms.local.locks import locked_file
+from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets.platforms.registry import (
     PACKAGES,
     Approval,

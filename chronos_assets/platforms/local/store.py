@@ -1,7 +1,7 @@
-"""The store over `obstore`: one class for a folder and, as far as listing and small objects go, for `s3://` too.
+"""The store in a folder and, as far as listing and small objects go, in `s3://` too.
 
-Belongs here: opening a store by its URL, and turning obstore's answers into `ObjectInfo` and our errors.
-Does not belong here: atomic publishing of several files (`publishing.py`).
+Belongs here: opening a store by its URL, and what a folder can do. Does not belong here: the calls for single objects
+(`platforms/objects.py`), atomic publishing of several files (`publishing.py`).
 
 What obstore's LocalStore was seen to do (0.12), and what follows:
 
@@ -19,14 +19,12 @@ https://developmentseed.org/obstore/latest/api/store/local/
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from chronos_assets.platforms.local.publishing import (
     current,
@@ -34,14 +32,11 @@ from chronos_assets.platforms.local.publishing import (
     publish_forecast,
     remove_directory,
 )
-from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
-
-if TYPE_CHECKING:
-    from obstore import ObjectMeta
+from chronos_assets.platforms.objects import ObstoreObjects
+from chronos_assets.platforms.store import StoreError, check_key
 
 SCRATCH_KEY = ".staging"
 MANIFEST = "manifest.json"
-PAGE = 1000  # objects per page of a listing: what S3 gives at once
 
 
 def open_store(url: str | Path, **options: Any) -> ObstoreStore:
@@ -95,87 +90,11 @@ def _file_url_path(url: str) -> str:
     return unquote(parts.path)
 
 
-class ObstoreStore:
+class ObstoreStore(ObstoreObjects):
     """A `Store` over an obstore store; `root` is its folder where it has one on this machine."""
-
-    def __init__(self, objects: Any, *, url: str, root: Path | None) -> None:
-        self._objects = objects
-        self.url = url
-        self.root = root
-
-    @property
-    def ordered(self) -> bool:
-        """S3 lists keys in ascending order of their UTF-8 bytes; a folder is listed in any order."""
-        return self.root is None
 
     def __repr__(self) -> str:
         return f"open_store({self.url!r})"
-
-    def uri(self, key: str) -> str:
-        """URL of an object or folder."""
-        return f"{self.url}/{quote(check_key(key)) if self.root else check_key(key)}"
-
-    def list(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
-        """See `Store.list`. An empty prefix lists everything.
-
-        Raises:
-            StoreError: a file of the folder can't be an object (odd name, loop of links); the message names it.
-        """
-        import obstore
-
-        folder = check_key(prefix.rstrip("/")) if prefix.rstrip("/") else None
-        with self._explained("list", prefix, mend="; rename or remove what is named here"):
-            for page in obstore.list(self._objects, folder, offset=after, chunk_size=PAGE):
-                for meta in page:
-                    yield _info(meta)
-
-    def get(self, key: str) -> bytes:
-        """See `Store.get`."""
-        import obstore
-
-        try:
-            with self._explained("read", key):
-                return obstore.get(self._objects, check_key(key)).bytes().to_bytes()
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self.url}/{key}: no such object") from None
-
-    def put(self, key: str, data: bytes) -> None:
-        """See `Store.put`; locally a temporary file beside the object is renamed."""
-        import obstore
-
-        if re.search(r"#\d+$", check_key(key)):
-            raise StoreError(f"store key {key!r}: a name that ends in '#' and a number is kept for temporary files")
-        with self._explained("write", key):
-            obstore.put(self._objects, key, data)
-
-    def delete(self, key: str) -> None:
-        """See `Store.delete`."""
-        import obstore
-
-        # S3 doesn't tell whether there was one either.
-        with suppress(FileNotFoundError), self._explained("delete", key):
-            obstore.delete(self._objects, check_key(key))
-
-    def exists(self, key: str) -> bool:
-        """See `Store.exists`."""
-        return self.head(key) is not None
-
-    def head(self, key: str) -> ObjectInfo | None:
-        """See `Store.head`."""
-        import obstore
-
-        try:
-            with self._explained("look up", key):
-                return _info(obstore.head(self._objects, check_key(key)))
-        except FileNotFoundError:
-            return None
-
-    def put_file(self, key: str, source: Path) -> None:
-        """See `Store.put_file`."""
-        import obstore
-
-        with self._explained("write", key):
-            obstore.put(self._objects, check_key(key), source)
 
     def fetch(self, key: str) -> Path:
         """See `Store.fetch`: the object itself."""
@@ -240,31 +159,8 @@ class ObstoreStore:
             )
         return self.root / check_key(key)
 
-    @contextmanager
-    def _explained(self, action: str, key: str, mend: str = "") -> Iterator[None]:
-        """Turn obstore's errors, but for a missing object, into a `StoreError` in one line that names the key."""
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except BaseError as error:
-            raise StoreError(f"can't {action} {self.url}/{key}: {_first_line(error)}{mend}") from error
-
 
 @lru_cache(maxsize=100_000)
 def _manifest(path: Path, modified: int) -> Mapping[str, Any]:
     # Kept while the file is the same, so that a sensor reads each manifest once, not at every tick.
     return json.loads(path.read_bytes())
-
-
-def _info(meta: ObjectMeta) -> ObjectInfo:
-    modified: datetime = meta["last_modified"].astimezone(UTC)
-    # Some S3 look-alikes give no etag: time and size tell most changes.
-    etag = meta["e_tag"] or f"{modified.timestamp():.6f}-{meta['size']}"
-    return ObjectInfo(key=meta["path"], size=meta["size"], etag=etag.strip('"'), last_modified=modified)
-
-
-def _first_line(error: BaseException) -> str:
-    """Obstore's messages go on with Rust debug output after the first paragraph, and quote names as they are."""
-    text = str(error).split("\n\nDebug source", maxsplit=1)[0].strip()
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.platforms.local.locks import locked_file
+from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets.platforms.local.publishing import current
 from chronos_assets.platforms.store import Store, StoreError
 from chronos_assets.platforms.tables import (

@@ -27,9 +27,9 @@ import dagster as dg
 from chronos_assets.container.contract import Workspace
 from chronos_assets.params.training import CategoricalRange, Range
 from chronos_assets.platforms.local.jobs import WORKLOADS
-from chronos_assets.platforms.local.processes import lock_folder
 from chronos_assets.platforms.local.study import STUDY_FILE, Study
 from chronos_assets.platforms.local.trials import TrainingJob
+from chronos_assets.platforms.locked_folder import lock_folder
 from chronos_assets.platforms.store import Store
 from chronos_assets.platforms.tuning import SearchError, Trial, TrialState, TuningRequest, TuningResult, check_search
 

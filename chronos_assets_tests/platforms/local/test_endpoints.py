@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
+from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets.platforms.local import endpoints as endpoints_module
 from chronos_assets.platforms.local.endpoints import LocalEndpoints
-from chronos_assets.platforms.local.locks import locked_file
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets_tests.conftest import REPOSITORY
 

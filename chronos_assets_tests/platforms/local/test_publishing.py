@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.platforms.local import publishing
 from chronos_assets.platforms.local.publishing import (
     AS_OF_FILE,
     VERSIONS,
     PublishError,
     current,
-    folder_digest,
     publish_directory,
     publish_forecast,
     published_as_of,

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from chronos_assets.platforms.local.locks import lock_file
+from chronos_assets.platforms.file_locks import lock_file
 from chronos_assets.platforms.local.processes import close_lifeline
 from chronos_assets.platforms.local.trials import TrainingJob
 from chronos_assets.platforms.tuning import VALIDATION_REGEX, TrialLogFile

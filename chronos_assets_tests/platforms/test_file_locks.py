@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from chronos_assets.platforms.local.locks import lock_file, locked_file
+from chronos_assets.platforms.file_locks import lock_file, locked_file
 
 
 def test_a_second_holder_waits_no_longer_than_asked(tmp_path):
@@ -41,7 +41,7 @@ def test_who_waits_for_a_file_that_goes_away_gets_the_one_that_has_the_name_then
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
     script = (
         "import sys, time, pathlib\n"
-        "from chronos_assets.platforms.local.locks import lock_file\n"
+        "from chronos_assets.platforms.file_locks import lock_file\n"
         "lock_file(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(600)\n"
     )
     path = tmp_path / "lock"

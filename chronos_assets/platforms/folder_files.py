@@ -1,0 +1,34 @@
+"""The files of a folder that is to be published: which there are, and one digest of them all.
+
+Belongs here: reading a folder. Does not belong here: showing it to readers (`local/publishing.py`, `aws/publishing.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from chronos_assets.platforms.store import PublishError
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files below `folder`; times and permissions don't count."""
+    total = hashlib.sha256()
+    for path in plain_files(folder):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def plain_files(folder: Path) -> list[Path]:
+    """Plain files below `folder`, sorted by their path; anything but files and folders is refused."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            path = Path(root, name)
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise PublishError(f"can't publish {path}: only plain files and folders")
+        found += [Path(root, name) for name in names]
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)

@@ -1,0 +1,127 @@
+"""Single objects over `obstore`: the calls that are the same for a folder and for `s3://`.
+
+Belongs here: turning obstore's answers into `ObjectInfo` and our errors. Does not belong here: opening a store, and
+publishing several files in one step (`local/store.py`, `aws/store.py`).
+
+https://developmentseed.org/obstore/latest/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
+PAGE = 1000  # objects per page of a listing: what S3 gives at once
+
+
+class ObstoreObjects:
+    """The objects of an obstore store; `root` is its folder where it has one on this machine."""
+
+    def __init__(self, objects: Any, *, url: str, root: Path | None) -> None:
+        self._objects = objects
+        self.url = url
+        self.root = root
+
+    @property
+    def ordered(self) -> bool:
+        """S3 lists keys in ascending order of their UTF-8 bytes; a folder is listed in any order."""
+        return self.root is None
+
+    def uri(self, key: str) -> str:
+        """URL of an object or folder."""
+        return f"{self.url}/{quote(check_key(key)) if self.root else check_key(key)}"
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+        """See `Store.list`. An empty prefix lists everything.
+
+        Raises:
+            StoreError: a file of the folder can't be an object (odd name, loop of links); the message names it.
+        """
+        import obstore
+
+        folder = check_key(prefix.rstrip("/")) if prefix.rstrip("/") else None
+        with self._explained("list", prefix, mend="; rename or remove what is named here"):
+            for page in obstore.list(self._objects, folder, offset=after, chunk_size=PAGE):
+                for meta in page:
+                    yield _info(meta)
+
+    def get(self, key: str) -> bytes:
+        """See `Store.get`."""
+        import obstore
+
+        try:
+            with self._explained("read", key):
+                return obstore.get(self._objects, check_key(key)).bytes().to_bytes()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self.url}/{key}: no such object") from None
+
+    def put(self, key: str, data: bytes) -> None:
+        """See `Store.put`; locally a temporary file beside the object is renamed."""
+        import obstore
+
+        if re.search(r"#\d+$", check_key(key)):
+            raise StoreError(f"store key {key!r}: a name that ends in '#' and a number is kept for temporary files")
+        with self._explained("write", key):
+            obstore.put(self._objects, key, data)
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        import obstore
+
+        # S3 doesn't tell whether there was one either.
+        with suppress(FileNotFoundError), self._explained("delete", key):
+            obstore.delete(self._objects, check_key(key))
+
+    def exists(self, key: str) -> bool:
+        """See `Store.exists`."""
+        return self.head(key) is not None
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """See `Store.head`."""
+        import obstore
+
+        try:
+            with self._explained("look up", key):
+                return _info(obstore.head(self._objects, check_key(key)))
+        except FileNotFoundError:
+            return None
+
+    def put_file(self, key: str, source: Path) -> None:
+        """See `Store.put_file`."""
+        import obstore
+
+        with self._explained("write", key):
+            obstore.put(self._objects, check_key(key), source)
+
+    @contextmanager
+    def _explained(self, action: str, key: str, mend: str = "") -> Iterator[None]:
+        """Turn obstore's errors, but for a missing object, into a `StoreError` in one line that names the key."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except BaseError as error:
+            raise StoreError(f"can't {action} {self.url}/{key}: {_first_line(error)}{mend}") from error
+
+
+def _info(meta: ObjectMeta) -> ObjectInfo:
+    modified: datetime = meta["last_modified"].astimezone(UTC)
+    # Some S3 look-alikes give no etag: time and size tell most changes.
+    etag = meta["e_tag"] or f"{modified.timestamp():.6f}-{meta['size']}"
+    return ObjectInfo(key=meta["path"], size=meta["size"], etag=etag.strip('"'), last_modified=modified)
+
+
+def _first_line(error: BaseException) -> str:
+    """Obstore's messages go on with Rust debug output after the first paragraph, and quote names as they are."""
+    text = str(error).split("\n\nDebug source", maxsplit=1)[0].strip()
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
