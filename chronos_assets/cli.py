@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.notices import one_line
 from chronos_assets.platforms.store import StoreError
 from chronos_assets.settings import Settings, SettingsError
@@ -295,10 +296,9 @@ def _print_summary(group: Group, result: MainJobResult, data: Path | None) -> No
 
 
 def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
-    from chronos_assets.pipeline.dataset import require_manifest
 
     reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
-    last = require_manifest(group).last
+    last = GroupState(group).require_manifest().last
     return (
         f"no series could be forecast as of {key} ({reasons or 'none has begun'}); what was published before stays. "
         f"The train files end at {last}: is that right, and are the values?"
@@ -339,18 +339,18 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
 
 def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     """The last search, what the gate said, the version in use and the endpoint, as rows of the summary."""
-    from chronos_assets.pipeline import model_in_use, training
+    from chronos_assets.pipeline import training
 
     if result.training_failure:
         return [("training", f"FAILED: {one_line(result.training_failure)}")]
-    name = training.package_group(group)
-    tuned, registered = training.read_tuned(group), model_in_use.registered(group, name)
+    state = GroupState(group)
+    tuned, registered = training.read_tuned(group), state.versions
     if tuned is None or not registered:
         return [("training", result.training)]
     best, newest = tuned["candidates"][tuned["best"]], registered[-1]
     trials = [trial for candidate in tuned["candidates"] for trial in candidate["trials"]]
     chosen = ", ".join(f"{key} {_short(value)}" for key, value in best["chosen"].items())
-    model = model_in_use.model_in_use(group, name)
+    model = state.model_in_use
     rows = [
         ("trials", f"{len(trials)}; best: {chosen or 'as given'}, validation wQL {best['objective']:.4f}"),
         ("gate", _gate(newest)),
@@ -380,19 +380,19 @@ def _short(value: Any) -> str:
 
 
 def _endpoint_rows(group: Group) -> list[tuple[str, str]]:
-    from chronos_assets.pipeline import serving, training
+    from chronos_assets.pipeline import serving
     from chronos_assets.platforms.endpoints import EndpointError
 
-    setup = training.read_setup(group)
+    setup = GroupState(group).setup
     try:
-        state = group.endpoints.describe(serving.endpoint_name(group))
+        state = group.endpoints.describe(serving.endpoint_name(GroupState(group)))
     except EndpointError as error:
         return [("endpoint", str(error))]
     if state is None:
         return [("endpoint", "none")]
     if not state.healthy:
         return [("endpoint", f"{state.url} does not answer: chronos-assets endpoint deploy")]
-    request = serving.golden_request(group, setup)
+    request = serving.golden_request(GroupState(group), setup)
     try:
         prediction = group.endpoints.invoke(state.name, request)["predictions"][0]
     except EndpointError as error:
@@ -461,7 +461,9 @@ def _model(options: argparse.Namespace) -> int:
         if options.action != "list":
             by = f"{getpass.getuser()} (command line)"
             action = options.action.replace("-", "_")
-            serving.decide_version(group, action, options.version, by=by, reason=options.reason, log=_Printer())
+            serving.decide_version(
+                GroupState(group), action, options.version, by=by, reason=options.reason, log=_Printer()
+            )
         _print_versions(group)
     except dg.Failure as error:
         raise UsageError(str(error)) from error
@@ -469,14 +471,14 @@ def _model(options: argparse.Namespace) -> int:
 
 
 def _print_versions(group: Group) -> None:
-    from chronos_assets.pipeline import model_in_use, training
+    from chronos_assets.pipeline import training
 
-    name = training.package_group(group)
-    registered = model_in_use.registered(group, name)
+    state = GroupState(group)
+    name, registered = training.package_group(state), state.versions
     if not registered:
         print(f"no version of {name} is registered yet: `make run` trains one")
         return
-    in_use = model_in_use.version_in_use(group, name)
+    in_use = state.version_in_use
     for item in registered:
         mark = "*" if in_use is not None and item.version == in_use.version else " "
         wql = item.document["metrics"].get("wql")
@@ -493,9 +495,9 @@ def _endpoint(options: argparse.Namespace) -> int:
 
     group = _group(settings_for(options.data))
     try:
-        name = serving.endpoint_name(group)
+        name = serving.endpoint_name(GroupState(group))
         if options.action == "deploy":
-            serving.deploy(group, _Printer())
+            serving.deploy(GroupState(group), _Printer())
         elif options.action == "stop":
             print(f"endpoint {name} stopped" if group.endpoints.delete(name) else f"no endpoint {name} is up")
             return 0
@@ -543,7 +545,7 @@ def _sagemaker_pipeline(options: argparse.Namespace) -> int:
     if settings.deployment != "aws":
         raise UsageError("a pipeline runs on AWS: set CHRONOS_DEPLOYMENT=aws, and CHRONOS_STORE to s3://bucket/prefix")
     try:
-        pipeline = training_pipeline(_group(settings), base_model=options.base_model, name=options.name)
+        pipeline = training_pipeline(GroupState(_group(settings)), base_model=options.base_model, name=options.name)
         print(pipeline.upsert() if options.upsert else pipeline.definition())
     except (dg.Failure, PipelineError) as error:
         raise UsageError(str(error)) from error

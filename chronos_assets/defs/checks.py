@@ -13,10 +13,10 @@ import dagster as dg
 from chronos_assets.defs.metadata import failing_rows
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.accuracy import WindowAccuracy
-from chronos_assets.pipeline.dataset import read_params, require_manifest
 from chronos_assets.pipeline.forecasts import forecast_manifest, published_manifest
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import timestamp
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.training import Packaged
 from chronos_assets.store_layout import DATASET_KEY, history_key
 from chronos_assets.timeseries.checks import CheckOutcome
@@ -81,7 +81,7 @@ def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
         description="Asked for the series of the published forecast, the endpoint gives the same numbers (to 1e-5).",
     )
     def answers_like_the_batch_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        compared = serving.compare_endpoint(group)
+        compared = serving.compare_endpoint(GroupState(group))
         return dg.AssetCheckResult(
             passed=compared.difference is None or compared.difference <= ENDPOINT_TOLERANCE,
             description=compared.note,
@@ -101,7 +101,7 @@ def _dataset_check(group: Group) -> dg.AssetChecksDefinition:
         description="Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
     )
     def whole_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return _result([("", check_dataset(group.store.snapshot(DATASET_KEY), read_params(group)))])
+        return _result([("", check_dataset(group.store.snapshot(DATASET_KEY), GroupState(group).params))])
 
     return whole_and_regular
 
@@ -129,7 +129,7 @@ def _coverage_check(group: Group) -> dg.AssetChecksDefinition:
         description="Every series that had begun by the as-of has all steps; those left out are named with the reason.",
     )
     def every_series_is_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        params = read_params(group)
+        params = GroupState(group).params
 
         def check(key: str) -> CheckOutcome:
             folder = group.store.snapshot(history_key(key))
@@ -155,10 +155,11 @@ def _freshness_check(group: Group) -> dg.AssetChecksDefinition:
         description="The published forecast was made from the newest data, and they are no older than Chronos.MaxDataAge.",
     )
     def forecast_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        state = GroupState(group)
         outcome = check_freshness(
             published_manifest(group),
-            require_manifest(group),
-            read_params(group),
+            state.require_manifest(),
+            state.params,
             now=datetime.now(UTC),
         )
         return _result([("", outcome)])

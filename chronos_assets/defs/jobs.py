@@ -8,6 +8,7 @@ from pydantic import Field
 from chronos_assets.defs import training_metadata
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 
 # (name, assets, description). The selections only wait on other processes, so their steps run in the run's process: a
 # process per step would import the code location anew, a few seconds each.
@@ -63,7 +64,7 @@ def _decision(group: Group, name: str, action: str, description: str) -> dg.JobD
     @dg.op(name=group.named(f"{name}_op"), description=description)
     def decide(context: dg.OpExecutionContext, config: Decision) -> None:
         made = serving.decide_version(
-            group, action, config.version or None, by=f"job {name}", reason=config.reason, log=context.log
+            GroupState(group), action, config.version or None, by=f"job {name}", reason=config.reason, log=context.log
         )
         context.add_output_metadata(training_metadata.decision(made))
 

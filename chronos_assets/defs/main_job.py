@@ -22,9 +22,10 @@ from chronos_assets.defs.jobs import SELECTIONS
 from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
-from chronos_assets.pipeline.dataset import dataset_is_current, group_name, read_params
+from chronos_assets.pipeline.dataset import dataset_is_current
 from chronos_assets.pipeline.forecasts import forecast_is_shown, main_windows, stale_forecasts
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import tables_are_current
 from chronos_assets.planning.windows import Window, window_for_key
 from chronos_assets.platforms.file_locks import locked_file
@@ -125,42 +126,44 @@ def _run_main_job(
     group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, backtest_windows: int, train: bool
 ) -> MainJobResult:
     launcher = _Launcher(group, definitions, instance)
-    if not dataset_is_current(group, instance):
+    if not dataset_is_current(GroupState(group), instance):
         launcher.run(["target_time_series"], [])
-    due, reason = False, "not asked for (--no-training)"
+    due, reason, failure = False, "not asked for (--no-training)", ""
     if train:
-        due, reason = training.is_due(group, datetime.now(UTC).replace(tzinfo=None))
-    failure = launcher.attempt(_training_assets(group, instance)) if due else ""
-    window, backtest = main_windows(group, backtest_windows)
-    for windows in _ranges(stale_forecasts(group, instance, _spanning(group, (*backtest, window))), group):
+        state = GroupState(group)
+        due, reason = training.is_due(state, datetime.now(UTC).replace(tzinfo=None))
+        failure = launcher.attempt(_training_assets(state, instance)) if due else ""
+    # What the runs changed is read again: each step begins with what is there then.
+    state = GroupState(group)
+    window, backtest = main_windows(state, backtest_windows)
+    for windows in _ranges(stale_forecasts(state, instance, _spanning(group, (*backtest, window))), group):
         launcher.run(["forecasts"], windows)
-    if not forecast_is_shown(group, window.key):
+    if not forecast_is_shown(GroupState(group), window.key):
         launcher.run(["forecasts"], [window])
-    if train and not failure and (due or _endpoint_is_stale(group)):
+    if train and not failure and (due or _endpoint_is_stale(GroupState(group))):
         failure = launcher.attempt(["endpoint"])
-    for windows in _ranges(unscored_forecasts(group, instance, backtest), group):
+    for windows in _ranges(unscored_forecasts(GroupState(group), instance, backtest), group):
         launcher.run(["forecast_accuracy"], windows)
     if launcher.runs or not tables_are_current(group, instance):
         launcher.run(["forecast_tables"], [])
     return MainJobResult(tuple(launcher.runs), window, backtest, reason, failure)
 
 
-def _training_assets(group: Group, instance: dg.DagsterInstance) -> list[str]:
+def _training_assets(state: GroupState, instance: dg.DagsterInstance) -> list[str]:
     """Assets of a training that is due; what a killed run has finished isn't made again."""
-    stale = not training.synthetic_is_current(group, instance)
+    stale = not training.synthetic_is_current(state, instance)
     return [
         *(["synthetic_dataset"] if stale else []),
-        *(["tuned_checkpoints"] if stale or not training.tuned_is_current(group, instance) else []),
+        *(["tuned_checkpoints"] if stale or not training.tuned_is_current(state, instance) else []),
         "model_package",
     ]
 
 
-def _endpoint_is_stale(group: Group) -> bool:
+def _endpoint_is_stale(state: GroupState) -> bool:
     """Whether a server is to be started, or to be given the version in use."""
     # A switched-off training line starts no server, but one that is up follows the version in use.
-    wanted = training.read_setup(group).training.strategy != "NONE" or serving.is_deployed(group)
-    keeps = not read_params(group).perform_delete
-    return wanted and keeps and not serving.endpoint_is_current(group)
+    wanted = state.setup.training.strategy != "NONE" or serving.is_deployed(state)
+    return wanted and not state.params.perform_delete and not serving.endpoint_is_current(state)
 
 
 def _spanning(group: Group, windows: Sequence[Window]) -> list[Window]:
@@ -217,7 +220,7 @@ class _Launcher:
         record = self._instance.get_run_record_by_id(result.run_id)
         if record is None:
             raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
-        notice = notice_of(self._instance, record, self._group, group_name(self._group))
+        notice = notice_of(self._instance, record, self._group, GroupState(self._group).name)
         try:
             measurements.tell(self._group, logger, notice)
         except NoticeError as error:

@@ -13,9 +13,10 @@ from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of
 from chronos_assets.pipeline import forecasts as forecast_steps
 from chronos_assets.pipeline import training
 from chronos_assets.pipeline.accuracy import accuracy_states
-from chronos_assets.pipeline.dataset import dataset_state, group_name, last_import, params_digest
+from chronos_assets.pipeline.dataset import dataset_state, last_import
 from chronos_assets.pipeline.forecasts import forecast_states
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.cursor import RunState, RunStatus, ticks
 from chronos_assets.planning.forecasts import DataPlan, DataRequest, plan_new_data, requested_run_keys
 from chronos_assets.planning.imports import (
@@ -90,8 +91,9 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
         # Runs first, then what they made, then the listing: see the module docstring of `planning`.
         run_key = requested_run_key(context.cursor)
         last_run = run_state(context, run_key) if run_key else None
-        imported = last_import(group, context.instance)
-        params = params_digest(group)
+        state = GroupState(group)
+        imported = last_import(state, context.instance)
+        params = state.params_digest
 
         def look() -> TrainPlan:
             return plan_train_files(
@@ -170,12 +172,13 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
     )
     def new_data_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         keys = requested_run_keys(context.cursor)
-        runs = {key: state for key in keys if (state := run_state(context, key)) is not None}
+        runs = {key: run for key in keys if (run := run_state(context, key)) is not None}
+        state = GroupState(group)
         try:
-            dataset = dataset_state(group, context.instance)
-            recipe = forecast_steps.recipe(group) if dataset else ""
-            forecasts = forecast_states(group) if dataset else {}
-            retrain = _plan_retrain(group, context) if dataset else NOTHING_TO_TRAIN
+            dataset = dataset_state(state, context.instance)
+            recipe = forecast_steps.recipe(state) if dataset else ""
+            forecasts = forecast_states(state) if dataset else {}
+            retrain = _plan_retrain(state, context) if dataset else NOTHING_TO_TRAIN
             end_of_windows = forecast_steps.end_of_windows(group)
         except dg.Failure as failure:
             # Broken parameters or a missing model: runs would fail alike, and no tick can mend it.
@@ -196,11 +199,11 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
     return new_data_sensor
 
 
-def _plan_retrain(group: Group, context: dg.SensorEvaluationContext) -> RetrainPlan:
-    identity = training.request_identity(group)
+def _plan_retrain(state: GroupState, context: dg.SensorEvaluationContext) -> RetrainPlan:
+    identity = training.request_identity(state)
     attempts = [run_state(context, key) for key in run_keys(identity)]
     return plan_retrain(
-        training.is_due(group, datetime.now(UTC).replace(tzinfo=None)), attempts=attempts, search=identity
+        training.is_due(state, datetime.now(UTC).replace(tzinfo=None)), attempts=attempts, search=identity
     )
 
 
@@ -253,11 +256,11 @@ def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
             ascending=True,
             limit=NOTICES_PER_TICK,
         )
-        sent, refused = 0, []
+        sent, refused, state = 0, [], GroupState(group)
         for record in records:
             if not is_of_group(record.dagster_run, group, names):
                 continue
-            notice = notice_of(context.instance, record, group, group_name(group))
+            notice = notice_of(context.instance, record, group, state.name)
             try:
                 sent += measurements.tell(group, context.log, notice)
             except NoticeError as error:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.pipeline.dataset import read_params, require_manifest
 from chronos_assets.pipeline.forecasts import forecast_manifest, forecast_states, main_windows, published_partitions
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
 from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
@@ -55,7 +55,7 @@ class WindowAccuracy:
     forecast_version: str
 
 
-def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowAccuracy]:
+def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[WindowAccuracy]:
     """Score partitions `keys` and publish their metrics; all are checked before anything is written.
 
     Raises:
@@ -63,10 +63,11 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
     """
     from chronos_assets.timeseries.scoring.accuracy import AccuracyError, evaluate_partition, write_metrics
 
-    params = read_params(group)
-    manifest = require_manifest(group)
+    group = state.group
+    params = state.params
+    manifest = state.require_manifest()
     forecasts = {key: forecast_manifest(group, key) for key in keys}
-    _check_scorable(group, params, manifest, forecasts)
+    _check_scorable(state, params, manifest, forecasts)
     scored = []
     for number, (key, forecast) in enumerate(forecasts.items(), 1):
         source = group.store.snapshot(history_key(key))
@@ -107,11 +108,11 @@ def score_forecasts(group: Group, log: Any, keys: Sequence[str]) -> list[WindowA
 
 
 def _check_scorable(
-    group: Group, params: ForecastParams, manifest: Manifest, forecasts: Mapping[str, Mapping[str, Any]]
+    state: GroupState, params: ForecastParams, manifest: Manifest, forecasts: Mapping[str, Mapping[str, Any]]
 ) -> None:
     late = [key for key, forecast in forecasts.items() if not _is_observed(params, manifest, forecast)]
     if late:
-        _, observed = main_windows(group, 1)
+        _, observed = main_windows(state, 1)
         until = f"the last that can be scored is {observed[-1].key}" if observed else "none can be scored yet"
         raise dg.Failure(
             f"the horizon of {', '.join(late[:5])}{' …' if len(late) > 5 else ''} ends after the last observation "
@@ -126,10 +127,11 @@ def _is_observed(params: ForecastParams, manifest: Manifest, forecast: Mapping[s
     return is_observed(end, int(forecast["horizon"]), params.grid, manifest.last_timestamp)
 
 
-def unscored_forecasts(group: Group, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
+def unscored_forecasts(state: GroupState, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
     """Those of `windows` not scored with today's dataset and the forecast that stands, or that Dagster doesn't know of."""
-    forecasts, scores = forecast_states(group), accuracy_states(group)
-    data_version = require_manifest(group).data_version
+    group = state.group
+    forecasts, scores = forecast_states(state), accuracy_states(group)
+    data_version = state.require_manifest().data_version
     return [
         window
         for window in windows

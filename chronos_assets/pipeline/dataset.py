@@ -6,8 +6,6 @@ Belongs here: reading `params.json`, fetching files, the import, the manifest. D
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.params.forecast import ForecastParams, ParamsError, to_document
-from chronos_assets.params.reader import load_params
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import as_datetime, materialization_values, staging
+from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
 from chronos_assets.planning.forecasts import DatasetState
 from chronos_assets.planning.imports import Imported as ImportState
-from chronos_assets.planning.listing import is_train_file, listing_digest
+from chronos_assets.planning.listing import listing_digest
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, PARAMS_KEY, REJECTED_KEY, TRAIN_KEY
+from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, REJECTED_KEY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,62 +54,7 @@ class Imported:
         return self.report.manifest
 
 
-def train_files(group: Group) -> list[ObjectInfo]:
-    """The data files under `train/`, in order of their keys."""
-    return sorted((info for info in group.store.list(TRAIN_KEY) if is_train_file(info)), key=lambda info: info.key)
-
-
-def read_params(group: Group) -> ForecastParams:
-    """`params.json` of the store; without one it is inferred from the train files, and written for the user to keep.
-
-    Raises:
-        dg.Failure: it has errors (all are named), or it can't be inferred; `params.draft.json` then has what can.
-    """
-    if not group.store.exists(PARAMS_KEY):
-        params = _inferred_params(group)
-        group.store.put(PARAMS_KEY, (json.dumps(to_document(params), indent=2) + "\n").encode())
-    try:
-        return load_params(group.store.get(PARAMS_KEY), source=PARAMS_KEY)
-    except ParamsError as error:
-        raise dg.Failure(str(error)) from error
-
-
-def group_name(group: Group) -> str:
-    """Name of the dataset group for notices, which must not fail because `params.json` is broken."""
-    try:
-        return load_params(group.store.get(PARAMS_KEY)).dataset_group
-    except (FileNotFoundError, ParamsError):
-        return "/".join(group.settings.key_prefix) or group.settings.store
-
-
-def _inferred_params(group: Group) -> ForecastParams:
-    from chronos_assets.params.inference import InferenceError, infer
-    from chronos_assets.timeseries.dataset.csv_records import FileProblem
-    from chronos_assets.timeseries.dataset.sampling import sample_rows
-
-    files = train_files(group)
-    if not files:
-        raise _no_train_files(group)
-    newest = max(files, key=lambda info: (info.last_modified, info.key))
-    try:
-        header, rows = sample_rows(group.store.fetch(newest.key), newest.key)
-        return infer(header, rows)
-    except (InferenceError, FileProblem) as error:
-        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {newest.key}: {error}"
-        draft = error.draft if isinstance(error, InferenceError) else None
-        if draft is not None:
-            group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2) + "\n").encode())
-            reason += f"; correct the draft {group.store.uri(DRAFT_KEY)} and save it as {PARAMS_KEY}"
-        raise dg.Failure(reason) from error
-
-
-def _no_train_files(group: Group) -> dg.Failure:
-    return dg.Failure(
-        f"no train files in {group.store.uri(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
-    )
-
-
-def import_dataset(group: Group, log: Any) -> Imported:
+def import_dataset(state: GroupState, log: Any) -> Imported:
     """Import every train file and publish the dataset; on failure the one that was there stays.
 
     Raises:
@@ -119,10 +62,11 @@ def import_dataset(group: Group, log: Any) -> Imported:
     """
     from chronos_assets.timeseries.dataset.importing import ImportFailure, import_target_time_series
 
+    group = state.group
     files = train_files(group)
     if not files:
-        raise _no_train_files(group)
-    params = read_params(group)
+        raise no_train_files(group)
+    params = state.params
     for note in params.notes:
         log.info(f"{PARAMS_KEY}: {note}")
     log.info(f"importing {len(files)} files, {sum(info.size for info in files):,} bytes")
@@ -190,37 +134,14 @@ def _throttled(log: Any) -> Callable[[str, float], None]:
     return progress
 
 
-def read_manifest(group: Group) -> Manifest | None:
-    """Manifest of the dataset, or None if there has been no import."""
-    from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
-
-    try:
-        return Manifest.from_json(group.store.read(DATASET_KEY, MANIFEST))
-    except FileNotFoundError as error:
-        if group.store.shown(DATASET_KEY) is None:
-            return None
-        raise dg.Failure(
-            f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first"
-        ) from error
-    except DatasetError as error:
-        raise dg.Failure(str(error)) from error
-
-
-def require_manifest(group: Group) -> Manifest:
-    """Manifest of the dataset; `dg.Failure` if there has been no import."""
-    manifest = read_manifest(group)
-    if manifest is None:
-        raise dg.Failure("there is no dataset yet: materialize target_time_series first")
-    return manifest
-
-
-def first_series(group: Group, params: ForecastParams) -> Series:
+def first_series(state: GroupState, params: ForecastParams) -> Series:
     """The first series of the dataset that has an observation: an example for people and for a new endpoint."""
     import numpy as np
 
     from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
 
-    require_manifest(group)
+    group = state.group
+    state.require_manifest()
     for shard in list_shards(group.store.snapshot(DATASET_KEY)):
         for series in iter_series(shard, params.dimensions):
             if np.isfinite(series.target).any():
@@ -228,30 +149,21 @@ def first_series(group: Group, params: ForecastParams) -> Series:
     raise dg.Failure("no series of the dataset has an observation")
 
 
-def dataset_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
+def dataset_is_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
     """Whether the last import saw just the train files and parameters that are there now, and its result stands."""
-    imported = last_import(group, instance)
+    group = state.group
+    imported = last_import(state, instance)
     return imported is not None and (imported.content, imported.params) == (
         listing_digest(train_files(group)),
-        params_digest(group),
+        state.params_digest,
     )
 
 
-def params_digest(group: Group) -> str:
-    """Digest of what `params.json` means; of its bytes while it has errors, empty while there is none."""
-    if not group.store.exists(PARAMS_KEY):
-        return ""
-    text = group.store.get(PARAMS_KEY)
-    try:
-        return load_params(text).digest
-    except ParamsError:
-        return f"invalid-{hashlib.sha256(text).hexdigest()}"
-
-
-def last_import(group: Group, instance: dg.DagsterInstance) -> ImportState | None:
+def last_import(state: GroupState, instance: dg.DagsterInstance) -> ImportState | None:
     """What the dataset that is there now was made from, by its materialization; None if that is not known."""
+    group = state.group
     event = instance.get_latest_materialization_event(group.key("target_time_series"))
-    manifest = read_manifest(group)
+    manifest = state.manifest
     if event is None or event.asset_materialization is None or manifest is None:
         return None
     seen = materialization_values(event.asset_materialization)
@@ -260,13 +172,13 @@ def last_import(group: Group, instance: dg.DagsterInstance) -> ImportState | Non
     return ImportState(content=str(seen["train_digest"]), id=event.run_id, params=str(seen["params_digest"]))
 
 
-def dataset_state(group: Group, instance: dg.DagsterInstance) -> DatasetState | None:
+def dataset_state(state: GroupState, instance: dg.DagsterInstance) -> DatasetState | None:
     """The dataset as `plan_new_data` wants to know it; None if there is none."""
-    imported = last_import(group, instance)
-    manifest = read_manifest(group)
+    imported = last_import(state, instance)
+    manifest = state.manifest
     if imported is None or manifest is None:
         return None
-    first, last = as_datetime(manifest.first_timestamp), as_datetime(last_instant(read_params(group), manifest))
+    first, last = as_datetime(manifest.first_timestamp), as_datetime(last_instant(state.params, manifest))
     return DatasetState(id=imported.id, data_version=manifest.data_version, first=first, last=last)
 
 

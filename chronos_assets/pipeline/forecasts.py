@@ -20,13 +20,12 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.dataset import (
     complete_periods,
     last_instant,
-    read_params,
     reading_parameters,
-    require_manifest,
 )
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use
+from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState
 from chronos_assets.planning.windows import Window, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
@@ -80,11 +79,12 @@ def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequ
     }
 
 
-def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequence[str]) -> Forecasts:
+def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: Sequence[str]) -> Forecasts:
     """Forecast partitions `keys` in one job, publish each to `history/`, the newest to `forecast/` if none is newer."""
-    params = read_params(group)
-    require_manifest(group)
-    model = model_in_use(group, params.package_group)
+    group = state.group
+    params = state.params
+    state.require_manifest()
+    model = state.model_in_use
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     request = JobRequest(
@@ -102,8 +102,8 @@ def make_forecasts(group: Group, context: dg.AssetExecutionContext, keys: Sequen
             staged, manifests[window.key] = _window_forecast(result, window, folder)
             group.store.publish(history_key(window.key), staged, data="forecast.parquet")
     newest = max(windows, key=lambda window: window.end)
-    # A forecast of nothing takes the place of none.
-    published = bool(manifests[newest.key]["series"]) and publish_current(group, params, newest)
+    # A forecast of nothing takes the place of none. The data may have been imported again while the job ran.
+    published = bool(manifests[newest.key]["series"]) and publish_current(GroupState(group), params, newest)
     made = tuple(
         WindowForecast(window.key, manifests[window.key], messages[window.key], published and window == newest)
         for window in windows
@@ -143,13 +143,14 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
         raise dg.Failure(f"partition {window.key}: {error}") from error
 
 
-def publish_current(group: Group, params: ForecastParams, window: Window) -> bool:
+def publish_current(state: GroupState, params: ForecastParams, window: Window) -> bool:
     """Publish `window`'s forecast from `history/` to `forecast/`, unless a later one is there; whether it was.
 
     A later one gives way to that of the last observation once the data that it was made from is gone.
     """
     from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
 
+    group = state.group
     source = group.store.snapshot(history_key(window.key))
     with staging(group) as folder:
         staged = folder / "forecast"
@@ -164,56 +165,59 @@ def publish_current(group: Group, params: ForecastParams, window: Window) -> boo
             memory_limit=group.settings.memory_limit,
         )
         shown = published_manifest(group)
-        gone = shown is not None and _is_withdrawn(group, shown) and window == main_windows(group, 0)[0]
+        gone = shown is not None and _is_withdrawn(state, shown) and window == main_windows(state, 0)[0]
         withdrawn = _end(shown) if shown is not None and gone else None
         return group.store.publish_forecast(FORECAST_KEY, staged, window.end, withdrawn=withdrawn)
 
 
-def _is_withdrawn(group: Group, forecast: Mapping[str, Any]) -> bool:
+def _is_withdrawn(state: GroupState, forecast: Mapping[str, Any]) -> bool:
     """Whether a forecast was made from observations later than any that there are now."""
-    return bool(timestamp(str(forecast["context_end"])) > require_manifest(group).last_timestamp)
+    return bool(timestamp(str(forecast["context_end"])) > state.require_manifest().last_timestamp)
 
 
-def stale_forecasts(group: Group, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
+def stale_forecasts(state: GroupState, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
     """Those of `windows` not forecast from today's dataset, parameters and model, or that Dagster doesn't know of."""
-    states = forecast_states(group)
-    wanted = (require_manifest(group).data_version, recipe(group))
+    group = state.group
+    states = forecast_states(state)
+    wanted = (state.require_manifest().data_version, recipe(state))
     return [
         window
         for window in windows
-        if (state := states.get(window.key)) is None
-        or (state.data_version, state.recipe) != wanted
+        if (made := states.get(window.key)) is None
+        or (made.data_version, made.recipe) != wanted
         or not latest_metadata(instance, group.key("forecasts"), window.key)
     ]
 
 
-def forecast_is_shown(group: Group, key: str) -> bool:
+def forecast_is_shown(state: GroupState, key: str) -> bool:
     """Whether `forecast/` is whole and as of partition `key` or later; also where `key` has nothing to show."""
+    group = state.group
     shown = published_manifest(group)
     made = forecast_manifest(group, key)
     if not made["series"]:
         return True
     whole = all(group.store.exists(f"{FORECAST_KEY}/{name}") for name in ("forecast.csv", "forecast.parquet"))
-    return shown is not None and whole and (_end(shown) == _end(made) or _is_later(group, shown, made))
+    return shown is not None and whole and (_end(shown) == _end(made) or _is_later(state, shown, made))
 
 
-def _is_later(group: Group, shown: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
-    return _end(shown) > _end(made) and not _is_withdrawn(group, shown)
+def _is_later(state: GroupState, shown: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    return _end(shown) > _end(made) and not _is_withdrawn(state, shown)
 
 
 def _end(manifest: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(manifest["window_end"])
 
 
-def recipe(group: Group) -> str:
+def recipe(state: GroupState) -> str:
     """Digest of what a forecast would be made with now, beside the data; `dg.Failure` if that can't be read."""
-    params = read_params(group)
-    return f"{model_in_use(group, params.package_group).digest}:{params.digest}"
+    params = state.params
+    return f"{state.model_in_use.digest}:{params.digest}"
 
 
-def forecast_states(group: Group) -> dict[str, ForecastState]:
+def forecast_states(state: GroupState) -> dict[str, ForecastState]:
     """The forecast that each partition has, by partition key; `dg.Failure` if parameters or model can't be read."""
-    model = model_in_use(group, read_params(group).package_group)
+    group = state.group
+    model = state.model_in_use
     return {
         key: ForecastState(
             version=version,
@@ -266,7 +270,7 @@ def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str,
 
 
 def contexts_of(
-    group: Group, manifest: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
+    state: GroupState, manifest: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
 ) -> dict[tuple[str, ...], Any]:
     """What a forecast's model read of some of its series: key -> values (n,), NaN where nothing was known.
 
@@ -280,7 +284,8 @@ def contexts_of(
     from chronos_assets.timeseries.dataset.shards import iter_series, shard_name, shard_number
     from chronos_assets.timeseries.dataset.shards import read_manifest as read
 
-    params = read_params(group)
+    group = state.group
+    params = state.params
     dataset = group.store.snapshot(DATASET_KEY)
     made = read(dataset)
     until = timestamp(str(manifest["context_end"]))
@@ -318,7 +323,7 @@ def end_of_windows(group: Group) -> datetime:
     return window.end.replace(tzinfo=None)
 
 
-def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...]]:
+def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window, ...]]:
     """The window that holds the last observation, and up to `backtest` windows before it with an observed horizon.
 
     The backtest windows are the latest whose forecasts start at different periods, oldest first; fewer (or none) when
@@ -329,7 +334,8 @@ def main_windows(group: Group, backtest: int) -> tuple[Window, tuple[Window, ...
     """
     import numpy as np
 
-    params, manifest = read_params(group), require_manifest(group)
+    group = state.group
+    params, manifest = state.params, state.require_manifest()
     grid, cadence = params.grid, group.settings.partitions
     latest = end_of_windows(group) - timedelta(microseconds=1)
     newest = window_of(min(as_datetime(last_instant(params, manifest)), latest), cadence)

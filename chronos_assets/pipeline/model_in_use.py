@@ -6,7 +6,7 @@ versions come to be (`pipeline.training`), how they are kept (`platforms`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,28 +73,24 @@ def _problem(document: Mapping[str, Any]) -> str:
     return ""
 
 
-def version_in_use(group: Group, name: str) -> PackageVersion | None:
-    """The approved version with the highest number of the package group `name`, if its checkpoint is still there.
-
-    Raises:
-        dg.Failure: the registry can't be read.
-    """
-    version = approved_version(registered(group, name))
+def version_in_use(group: Group, versions: Sequence[PackageVersion]) -> PackageVersion | None:
+    """The approved version with the highest number among `versions`, if its checkpoint is still there."""
+    version = approved_version(versions)
     return version if version is not None and group.store.exists(f"{version.model}/config.json") else None
 
 
-def model_in_use(group: Group, name: str) -> ModelInUse:
-    """The version in use of the package group `name`, else the zero-shot base model.
+def model_in_use(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse:
+    """The version in use among `versions`, else the zero-shot base model.
 
     Raises:
-        dg.Failure: the registry or the model's files can't be read.
+        dg.Failure: the model's files can't be read.
     """
     from chronos_assets.models.checkpoints import ModelError, describe_model
 
-    version = version_in_use(group, name)
+    version = version_in_use(group, versions)
     try:
         if version is None:
-            return _zero_shot(group, name)
+            return _zero_shot(group, versions)
         digest = describe_model(group.store.snapshot(version.model)).digest
     except ModelError as error:
         raise dg.Failure(str(error) if version is None else _unusable(group, version, str(error))) from error
@@ -111,11 +107,10 @@ def _unusable(group: Group, version: PackageVersion, reason: str) -> str:
     )
 
 
-def _zero_shot(group: Group, name: str) -> ModelInUse:
+def _zero_shot(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse:
     from chronos_assets.models.checkpoints import describe_model
 
     base = group.settings.base_model
-    versions = registered(group, name)
     approved = approved_version(versions)
     if approved is not None:
         note = f"zero-shot: the checkpoint of {approved.name} was deleted after publishing"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from chronos_assets.pipeline import training
-from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import job_name
 from chronos_assets.settings import model_reference
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store
 
 
-def training_line(group: Group, *, base_model: str = "", name: str = "") -> TrainingLine:
+def training_line(state: GroupState, *, base_model: str = "", name: str = "") -> TrainingLine:
     """The line of one base model.
 
     Args:
@@ -30,7 +30,8 @@ def training_line(group: Group, *, base_model: str = "", name: str = "") -> Trai
     """
     from chronos_assets.platforms.aws.pipeline_definition import TrainingLine
 
-    setup = training.read_setup(group)
+    group = state.group
+    setup = state.setup
     references = setup.training.base_models or (group.settings.base_model,)
     reference = model_reference(base_model or references[0])
     return TrainingLine(
@@ -43,7 +44,7 @@ def training_line(group: Group, *, base_model: str = "", name: str = "") -> Trai
     )
 
 
-def training_pipeline(group: Group, *, base_model: str = "", name: str = "") -> TrainingPipeline:
+def training_pipeline(state: GroupState, *, base_model: str = "", name: str = "") -> TrainingPipeline:
     """The line of a group on AWS as a pipeline; see `training_line`.
 
     Raises:
@@ -54,9 +55,10 @@ def training_pipeline(group: Group, *, base_model: str = "", name: str = "") -> 
     from chronos_assets.platforms.aws.pipeline_definition import TrainingPipeline
     from chronos_assets.platforms.aws.platform import code_location
 
+    group = state.group
     settings = group.settings
     return TrainingPipeline(
-        training_line(group, base_model=base_model, name=name),
+        training_line(state, base_model=base_model, name=name),
         clients_of(settings),
         cast("S3Store", group.store),
         settings.aws,

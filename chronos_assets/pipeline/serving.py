@@ -19,9 +19,9 @@ from chronos_assets.container.contract import LONGEST_ANSWER
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.pipeline.dataset import first_series
 from chronos_assets.pipeline.forecasts import contexts_of, published_manifest, published_series
-from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered
-from chronos_assets.pipeline.training import Setup, made_here, package_group, read_setup, read_tuned
+from chronos_assets.pipeline.model_in_use import ModelInUse
+from chronos_assets.pipeline.state import GroupState, Setup
+from chronos_assets.pipeline.training import made_here, package_group, read_tuned
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
 from chronos_assets.platforms.registry import RegistryError
 
@@ -36,9 +36,10 @@ GOLDEN_CONTEXT = 168
 # --- endpoint ---------------------------------------------------------------------------------------------------------
 
 
-def endpoint_name(group: Group) -> str:
+def endpoint_name(state: GroupState) -> str:
     """Name of the endpoint: the model package group's, behind the key prefix; no underscores, as SageMaker wants it."""
-    return "-".join([*group.settings.key_prefix, package_group(group)]).replace("_", "-").strip("-")[:63].rstrip("-")
+    group = state.group
+    return "-".join([*group.settings.key_prefix, package_group(state)]).replace("_", "-").strip("-")[:63].rstrip("-")
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,21 @@ class Deployed:
     answer: Mapping[str, Any]
 
 
-def deploy(group: Group, log: Any) -> Deployed:
+def deploy(state: GroupState, log: Any) -> Deployed:
     """Serve the model in use; the old one goes when the new one has answered a request.
 
     Raises:
         dg.Failure: the new one failed; what was served before still is.
     """
-    setup = read_setup(group)
-    model = model_in_use(group, setup.name)
-    golden = golden_request(group, setup)
+    group = state.group
+    setup = state.setup
+    model = state.model_in_use
+    golden = golden_request(state, setup)
     base = group.settings.base_model
     try:
-        state = group.endpoints.deploy(
+        served = group.endpoints.deploy(
             EndpointRequest(
-                name=endpoint_name(group),
+                name=endpoint_name(state),
                 model=model.key or base,
                 version=model.label if model.key else f"{ZERO_SHOT} {base}",
                 identity=served_identity(model.digest, model.label, setup),
@@ -73,18 +75,18 @@ def deploy(group: Group, log: Any) -> Deployed:
             ),
             log,
         )
-        answer = group.endpoints.invoke(state.name, golden)
+        answer = group.endpoints.invoke(served.name, golden)
     except EndpointError as error:
         raise dg.Failure(str(error)) from error
-    return Deployed(state, model, golden, answer)
+    return Deployed(served, model, golden, answer)
 
 
-def golden_request(group: Group, setup: Setup) -> dict[str, Any]:
+def golden_request(state: GroupState, setup: Setup) -> dict[str, Any]:
     """A request in the endpoint's schema: the end of the dataset's first series, or a wave where there is none."""
     import numpy as np
 
     item, target = "wave", np.sin(2 * np.pi * np.arange(GOLDEN_CONTEXT) / 24)
-    series = first_series(group, setup.params) if setup.params is not None else None
+    series = first_series(state, setup.params) if setup.params is not None else None
     if series is not None:
         # Up to its last observation: a server refuses a context of which nothing is known.
         end = np.flatnonzero(np.isfinite(series.target))[-1] + 1
@@ -119,7 +121,7 @@ class Comparison:
     note: str
 
 
-def compare_endpoint(group: Group, most: int = 3) -> Comparison:
+def compare_endpoint(state: GroupState, most: int = 3) -> Comparison:
     """Ask the endpoint for the first series of the published forecast, with the context that the forecast had.
 
     Raises:
@@ -127,9 +129,10 @@ def compare_endpoint(group: Group, most: int = 3) -> Comparison:
     """
     import numpy as np
 
-    state, manifest = group.endpoints.describe(endpoint_name(group)), published_manifest(group)
-    if state is None or not state.healthy:
-        raise dg.Failure(f"no endpoint {endpoint_name(group)} answers: materialize endpoint")
+    group = state.group
+    served, manifest = group.endpoints.describe(endpoint_name(state)), published_manifest(group)
+    if served is None or not served.healthy:
+        raise dg.Failure(f"no endpoint {endpoint_name(state)} answers: materialize endpoint")
     if manifest is None:
         return Comparison(0, None, "no forecast is published yet: nothing to compare with")
     model = manifest["model"]
@@ -138,13 +141,13 @@ def compare_endpoint(group: Group, most: int = 3) -> Comparison:
     if manifest["horizon"] > LONGEST_ANSWER:
         horizon = manifest["horizon"]
         return Comparison(0, None, f"the endpoint answers up to {LONGEST_ANSWER} periods, {horizon} were forecast")
-    if state.identity != served_identity(model["digest"], model["reference"], read_setup(group)):
+    if served.identity != served_identity(model["digest"], model["reference"], state.setup):
         made = f"the published forecast was made by {model['reference']}"
         return Comparison(
-            0, None, f"{made}, the endpoint serves {state.version}: nothing to compare until the next one"
+            0, None, f"{made}, the endpoint serves {served.version}: nothing to compare until the next one"
         )
     published = published_series(group, most)
-    contexts = contexts_of(group, manifest, list(published))
+    contexts = contexts_of(state, manifest, list(published))
     levels = {str(level): quantile_name(level) for level in manifest["quantiles"]}
     request = {
         "inputs": [
@@ -157,7 +160,7 @@ def compare_endpoint(group: Group, most: int = 3) -> Comparison:
         },
     }
     try:
-        answers = group.endpoints.invoke(state.name, request)["predictions"]
+        answers = group.endpoints.invoke(served.name, request)["predictions"]
     except EndpointError as error:
         raise dg.Failure(str(error)) from error
     names = levels | ({"mean": "mean"} if manifest["mean"] else {})
@@ -169,23 +172,27 @@ def compare_endpoint(group: Group, most: int = 3) -> Comparison:
     return Comparison(len(published), largest, f"{len(published)} series agree to {largest:.1e} of their scale")
 
 
-def is_deployed(group: Group) -> bool:
+def is_deployed(state: GroupState) -> bool:
     """Whether the group's endpoint was deployed, and not deleted since; also one whose state is damaged."""
+    group = state.group
     try:
-        return group.endpoints.describe(endpoint_name(group)) is not None
+        return group.endpoints.describe(endpoint_name(state)) is not None
     except EndpointError:
         return True
 
 
-def endpoint_is_current(group: Group) -> bool:
+def endpoint_is_current(state: GroupState) -> bool:
     """Whether the endpoint answers with the model in use; one whose state is damaged doesn't: deploying tells why."""
-    setup = read_setup(group)
-    model = model_in_use(group, setup.name)
+    group = state.group
+    setup = state.setup
+    model = state.model_in_use
     try:
-        state = group.endpoints.describe(endpoint_name(group))
+        served = group.endpoints.describe(endpoint_name(state))
     except EndpointError:
         return False
-    return state is not None and state.healthy and state.identity == served_identity(model.digest, model.label, setup)
+    return (
+        served is not None and served.healthy and served.identity == served_identity(model.digest, model.label, setup)
+    )
 
 
 # --- what people decide -----------------------------------------------------------------------------------------------
@@ -200,7 +207,9 @@ class Decided:
     endpoint: EndpointState | None
 
 
-def decide_version(group: Group, action: str, version: int | None, *, by: str, reason: str = "", log: Any) -> Decided:
+def decide_version(
+    state: GroupState, action: str, version: int | None, *, by: str, reason: str = "", log: Any
+) -> Decided:
     """Approve, reject or roll back, and let the endpoint follow where one is up.
 
     Args:
@@ -213,8 +222,9 @@ def decide_version(group: Group, action: str, version: int | None, *, by: str, r
     """
     from chronos_assets.platforms.registry import approve, reject, roll_back
 
-    name = package_group(group)
-    there = registered(group, name)
+    group = state.group
+    name = package_group(state)
+    there = state.versions
     if version is None and not there and action != "roll_back":
         raise dg.Failure(f"no version of {name} is registered yet: launch the job retrain")
     try:
@@ -222,20 +232,22 @@ def decide_version(group: Group, action: str, version: int | None, *, by: str, r
             change = roll_back(group.registry, name, by=by, reason=reason)
         elif action == "approve":
             number = version or there[-1].version
-            _check_checkpoint(group, name, number)
+            _check_checkpoint(state, name, number)
             change = approve(group.registry, name, number, by=by, reason=reason)
         else:
             change = reject(group.registry, name, version or there[-1].version, by=by, reason=reason)
     except RegistryError as error:
         raise dg.Failure(str(error)) from error
-    model = model_in_use(group, name)
+    now = GroupState(group)
+    model = now.model_in_use
     log.info(f"in use now: {model.label}" + (f" ({model.note})" if model.note else ""))
-    state = deploy(group, log).state if is_deployed(group) else None
-    return Decided(change, model, state)
+    served = deploy(now, log).state if is_deployed(now) else None
+    return Decided(change, model, served)
 
 
-def _check_checkpoint(group: Group, name: str, version: int) -> None:
-    chosen = next((item for item in registered(group, name) if item.version == version), None)
+def _check_checkpoint(state: GroupState, name: str, version: int) -> None:
+    group = state.group
+    chosen = next((item for item in state.versions if item.version == version), None)
     if chosen is not None and not group.store.exists(f"{chosen.model}/config.json"):
         raise dg.Failure(
             f"the checkpoint of {chosen.name} is gone ({group.store.uri(chosen.model)}): launch the job retrain"
@@ -253,7 +265,7 @@ class CleanedUp:
     models: tuple[str, ...]
 
 
-def clean_up(group: Group) -> CleanedUp | None:
+def clean_up(state: GroupState) -> CleanedUp | None:
     """Stop the endpoint and delete the checkpoints, once the forecast of the model in use is published; None before.
 
     Only what this group made: the endpoint that it deployed, and the folders that its registry and its last search name
@@ -263,11 +275,12 @@ def clean_up(group: Group) -> CleanedUp | None:
     Raises:
         dg.Failure: the registry or the endpoint's state can't be read.
     """
-    package, name = package_group(group), endpoint_name(group)
-    model, shown = model_in_use(group, package), published_manifest(group)
+    group = state.group
+    package, name = package_group(state), endpoint_name(state)
+    model, shown = state.model_in_use, published_manifest(group)
     if shown is None or shown["model"]["digest"] not in {model.digest, *model.stands_for}:
         return None
-    versions, tuned = registered(group, package), read_tuned(group)
+    versions, tuned = state.versions, read_tuned(group)
     keys = {item.model for item in versions}
     if tuned is not None and tuned["candidates"][tuned["best"]]["model"] in keys:
         keys |= {str(item["model"]) for item in tuned["candidates"]}

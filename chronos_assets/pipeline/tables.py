@@ -6,16 +6,17 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from chronos_assets.pipeline.dataset import read_params
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import memory_limit_named
+from chronos_assets.pipeline.state import GroupState
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def refresh_tables(group: Group) -> Mapping[str, int]:
+def refresh_tables(state: GroupState) -> Mapping[str, int]:
     """Bring the SQL tables up to date; rows of each."""
-    params = read_params(group)
+    group = state.group
+    params = state.params
     with memory_limit_named(group):
         return group.tables.refresh(group.store, params)
 

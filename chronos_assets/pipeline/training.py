@@ -22,20 +22,19 @@ import dagster as dg
 from chronos_assets.container.contract import CONTENT_TYPES, RESPONSE_TYPES
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.accuracy import live_wqls
-from chronos_assets.pipeline.dataset import read_manifest, read_params, reading_parameters
+from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.model_in_use import registered, version_in_use
 from chronos_assets.pipeline.staging import latest_metadata, staging
+from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.planning.retraining import LiveAccuracy, NewestVersion, training_due
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.registry import PackageVersion, RegistryError
 from chronos_assets.platforms.tuning import Trial, TuningRequest
 from chronos_assets.settings import model_reference
-from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY
+from chronos_assets.store_layout import DATASET_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.models.checkpoints import ModelDescription
-    from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.timeseries.scoring.gate import GateDecision
 
 SYNTHETIC_KEY = "datasets/synthetic"
@@ -43,8 +42,6 @@ MODELS_KEY = "models"
 TUNED_KEY = "models/tuned_checkpoints.json"
 
 # Without a dataset there is nothing to be forecast, but a model can be tuned and served all the same.
-DEFAULT_HORIZON = 64
-DEFAULT_GROUP = "chronos"
 _CANDIDATE_KEYS = frozenset(
     {"base_model", "started_from", "model", "digest", "trial", "objective", "chosen", "report", "trials"}
 )
@@ -53,61 +50,16 @@ _CANDIDATE_KEYS = frozenset(
 # --- what is trained --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What the training line works with: the parameters, or the defaults of a store that has no dataset.
-
-    Attributes:
-        params: None without a dataset.
-        data_version: of the dataset; empty without one.
-        name: of the model package group.
-    """
-
-    params: ForecastParams | None
-    training: TrainingParams
-    data_version: str
-    name: str
-    horizon: int
-    quantiles: tuple[float, ...]
-
-    @property
-    def on_data(self) -> bool:
-        """Whether there are series of the user's own."""
-        return self.params is not None
-
-
-def read_setup(group: Group) -> Setup:
-    """The setup, from `params.json` and the dataset where they are there.
-
-    Raises:
-        dg.Failure: `params.json` has errors.
-    """
-    from chronos_assets.params.forecast import DEFAULT_QUANTILES
-
-    manifest = read_manifest(group)
-    if manifest is None and not group.store.exists(PARAMS_KEY):
-        return Setup(None, TrainingParams(), "", DEFAULT_GROUP, DEFAULT_HORIZON, DEFAULT_QUANTILES)
-    params = read_params(group)
-    return Setup(
-        params=params if manifest is not None else None,
-        training=params.training,
-        data_version=manifest.data_version if manifest is not None else "",
-        name=params.package_group,
-        horizon=params.horizon,
-        quantiles=params.quantiles or DEFAULT_QUANTILES,
-    )
-
-
-def package_group(group: Group) -> str:
+def package_group(state: GroupState) -> str:
     """Name of the model package group; see `ForecastParams.package_group`."""
-    return read_setup(group).name
+    return state.setup.name
 
 
-def why_not_trainable(group: Group) -> str:
+def why_not_trainable(state: GroupState) -> str:
     """Why no model can be trained on the dataset that is there; empty if one can."""
     from chronos_assets.timeseries.dataset.holdout import HoldoutError, plan_holdout
 
-    setup, manifest = read_setup(group), read_manifest(group)
+    setup, manifest = state.setup, state.manifest
     if setup.params is None or manifest is None:
         return ""
     try:
@@ -123,7 +75,7 @@ def why_not_trainable(group: Group) -> str:
     return ""
 
 
-def is_due(group: Group, now: datetime) -> tuple[bool, str]:
+def is_due(state: GroupState, now: datetime) -> tuple[bool, str]:
     """Whether the policy asks for a training, and why (not); see `planning.retraining`.
 
     Args:
@@ -132,8 +84,9 @@ def is_due(group: Group, now: datetime) -> tuple[bool, str]:
     Raises:
         dg.Failure: parameters or registry can't be read.
     """
-    setup = read_setup(group)
-    newest, usable = _newest(registered(group, setup.name)), version_in_use(group, setup.name)
+    group = state.group
+    setup = state.setup
+    newest, usable = _newest(state.versions), state.version_in_use
     # Scores are looked at once the data changed, not at each tick of a sensor: there is a file for every partition.
     changed = newest is not None and newest.data_version != setup.data_version
     due, reason = training_due(
@@ -145,18 +98,18 @@ def is_due(group: Group, now: datetime) -> tuple[bool, str]:
         live=_live_accuracy(group, usable) if changed else None,
         now=now,
     )
-    impossible = why_not_trainable(group) if due else ""
+    impossible = why_not_trainable(state) if due else ""
     return (False, f"no model can be trained: {impossible}") if impossible else (due, reason)
 
 
-def request_identity(group: Group) -> str:
+def request_identity(state: GroupState) -> str:
     """Identity of the training that would be requested now: the same for as long as it is under way.
 
     Raises:
         dg.Failure: parameters or registry can't be read.
     """
-    setup = read_setup(group)
-    versions = registered(group, setup.name)
+    setup = state.setup
+    versions = state.versions
     digest = setup.params.digest if setup.params is not None else ""
     newest = versions[-1].name if versions else ""
     return "\0".join([setup.name, setup.data_version, digest, setup.training.search_digest, newest])
@@ -190,12 +143,13 @@ class Synthetic:
     facts: Mapping[str, Any]
 
 
-def make_synthetic(group: Group, context: dg.AssetExecutionContext) -> Synthetic:
+def make_synthetic(state: GroupState, context: dg.AssetExecutionContext) -> Synthetic:
     """Draw the three splits and publish them."""
+    group = state.group
     request = JobRequest(
         workload="generate",
         name=job_name("generate", *group.settings.key_prefix),
-        parameters=synthetic_parameters(read_setup(group).training),
+        parameters=synthetic_parameters(state.setup.training),
         outputs=("synthetic",),
     )
     with group.jobs.run(context, request) as result:
@@ -222,12 +176,13 @@ def synthetic_manifest(group: Group) -> dict[str, Any] | None:
     return manifest if manifest is not None and manifest.keys() >= {"data_version", "files", "parameters"} else None
 
 
-def synthetic_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
+def synthetic_is_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
     """Whether the synthetic series that are there are those that the parameters ask for."""
+    group = state.group
     manifest = synthetic_manifest(group)
     if manifest is None or not latest_metadata(instance, group.key("synthetic_dataset")):
         return False
-    wanted = synthetic_parameters(read_setup(group).training)
+    wanted = synthetic_parameters(state.setup.training)
     listed = group.store.list(SYNTHETIC_KEY)
     sizes = {info.key.rpartition("/")[2]: info.size for info in listed if info.key.endswith(".arrow")}
     return sizes == {name: file["bytes"] for name, file in manifest["files"].items()} and all(
@@ -257,26 +212,27 @@ class Tuned:
         return str(self.document["candidates"][self.document["best"]]["digest"])
 
 
-def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
+def tune(state: GroupState, context: dg.AssetExecutionContext) -> Tuned:
     """Search for the best hyperparameters of each base model, and publish its best checkpoint.
 
     Raises:
         dg.Failure: a base model can't be had, the series are too short, or every trial failed.
     """
-    setup = read_setup(group)
-    reason = why_not_trainable(group)
+    group = state.group
+    setup = state.setup
+    reason = why_not_trainable(state)
     if reason:
         raise dg.Failure(f"no model can be trained: {reason}")
     synthetic = synthetic_manifest(group)
     if synthetic is None:
         raise dg.Failure("there are no synthetic series yet: materialize synthetic_dataset first")
-    search, before = search_identity(group), read_tuned(group)
+    search, before = search_identity(state), read_tuned(group)
     trials: dict[str, tuple[Trial, ...]] = {}
     candidates, resumed = [], 0
     facts: list[Mapping[str, Any]] = []
     # A search lets go of its trials when its block ends: none does before all that came of them is written.
     with ExitStack() as searches:
-        for reference, start in _starting_points(group, setup).items():
+        for reference, start in _starting_points(state, setup).items():
             result = searches.enter_context(group.tuning.tune(context, _search(group, setup, search, reference, start)))
             trials[reference] = result.trials
             resumed += result.resumed
@@ -291,15 +247,17 @@ def tune(group: Group, context: dg.AssetExecutionContext) -> Tuned:
             "candidates": candidates,
         }
         group.store.put(TUNED_KEY, (json.dumps(document, indent=1) + "\n").encode())
-    _remove_losers(group, setup.name, before, kept={candidate["model"] for candidate in candidates})
+    # The search took its time: versions may have been registered since.
+    _remove_losers(GroupState(group), setup.name, before, kept={candidate["model"] for candidate in candidates})
     return Tuned(trials, document, resumed, facts[int(document["best"])])
 
 
-def _remove_losers(group: Group, package: str, before: Mapping[str, Any] | None, kept: set[str]) -> None:
+def _remove_losers(state: GroupState, package: str, before: Mapping[str, Any] | None, kept: set[str]) -> None:
     """Delete the checkpoints of an earlier search that went to no gate: of other base models than the best one."""
+    group = state.group
     candidates = before["candidates"] if before is not None else []
     losers = {item["model"] for number, item in enumerate(candidates) if before and number != before["best"]}
-    for key in losers - kept - {item.model for item in registered(group, package)}:
+    for key in losers - kept - {item.model for item in state.versions}:
         if made_here(package, key):
             group.store.withdraw(key)
 
@@ -370,7 +328,7 @@ class StartingPoint:
     key: str | None = None
 
 
-def _starting_points(group: Group, setup: Setup) -> dict[str, StartingPoint]:
+def _starting_points(state: GroupState, setup: Setup) -> dict[str, StartingPoint]:
     """Base model -> what its training starts from: itself, or with RETRAIN the version in use that came from it.
 
     Raises:
@@ -378,7 +336,8 @@ def _starting_points(group: Group, setup: Setup) -> dict[str, StartingPoint]:
     """
     from chronos_assets.models.checkpoints import ModelError, check_quantiles, describe_model
 
-    in_use = version_in_use(group, setup.name) if setup.training.strategy == "RETRAIN" else None
+    group = state.group
+    in_use = state.version_in_use if setup.training.strategy == "RETRAIN" else None
     points = {}
     for reference in map(model_reference, setup.training.base_models or (group.settings.base_model,)):
         warm = in_use.model if in_use is not None and in_use.document.get("base_model") == reference else None
@@ -415,12 +374,13 @@ def _publish_candidate(group: Group, setup: Setup, reference: str, start: Starti
     }
 
 
-def tuned_is_current(group: Group, instance: dg.DagsterInstance) -> bool:
+def tuned_is_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
     """Whether the last search was the one that would be made now, its checkpoints are there, and Dagster knows of it."""
+    group = state.group
     tuned = read_tuned(group)
     return (
         tuned is not None
-        and tuned["search"] == search_identity(group)
+        and tuned["search"] == search_identity(state)
         and all(_is_there(group, item) for item in tuned["candidates"])
         and bool(latest_metadata(instance, group.key("tuned_checkpoints")))
     )
@@ -462,16 +422,17 @@ def _is_whole(tuned: Mapping[str, Any]) -> bool:
     )
 
 
-def search_identity(group: Group) -> str:
+def search_identity(state: GroupState) -> str:
     """Digest of all that a search depends on: data, parameters, synthetic series, base models."""
-    setup = read_setup(group)
+    group = state.group
+    setup = state.setup
     synthetic = synthetic_manifest(group) or {}
     parts = [
         setup.data_version,
         setup.params.digest if setup.params is not None else "",
         setup.training.search_digest,
         str(synthetic.get("data_version", "")),
-        *(f"{name}={start.model.digest}" for name, start in _starting_points(group, setup).items()),
+        *(f"{name}={start.model.digest}" for name, start in _starting_points(state, setup).items()),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -494,7 +455,7 @@ class Packaged:
         return all(row.difference is None or row.difference <= 0 for row in self.decision.rows)
 
 
-def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
+def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
     """Hold the best candidate against base, version in use and seasonal naive, and register it with the verdict.
 
     Raises:
@@ -503,11 +464,12 @@ def package(group: Group, context: dg.AssetExecutionContext) -> Packaged:
     from chronos_assets.timeseries.scoring.evaluation_files import read_evaluation
     from chronos_assets.timeseries.scoring.gate import decide
 
-    setup, tuned = read_setup(group), read_tuned(group)
+    group = state.group
+    setup, tuned = state.setup, read_tuned(group)
     if tuned is None:
         raise dg.Failure("there is no candidate yet: materialize tuned_checkpoints first")
     candidate = tuned["candidates"][tuned["best"]]
-    in_use = version_in_use(group, setup.name)
+    in_use = state.version_in_use
     request = JobRequest(
         workload="evaluate",
         name=job_name("evaluate", *group.settings.key_prefix, setup.name),

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.pipeline import model_in_use, serving, training
+from chronos_assets.pipeline import serving
 from chronos_assets.store_layout import history_key
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
@@ -124,7 +124,7 @@ def test_the_whole_graph_is_that_of_a_laptop(
     approved = decide(line, "approve_model", version=1)
     assert approved.success, failure_reason(approved)
     assert len(aws.calls_of("UpdateEndpoint")) == 1
-    assert model_in_use.model_in_use(line.group, "Shop").label == "Shop/1"
+    assert line.state.model_in_use.label == "Shop/1"
     for asset in ("synthetic_dataset", "tuned_checkpoints", "model_package"):
         facts = line.metadata(asset)
         assert facts["log_url"].startswith("https://")
@@ -143,7 +143,7 @@ def test_the_whole_graph_is_that_of_a_laptop(
     # The endpoint answers as the forecast does.
     assert line.metadata("endpoint")["invocations"].endswith("/endpoints/Shop/invocations")
     assert "aws sagemaker-runtime invoke-endpoint --endpoint-name Shop " in line.metadata("endpoint")["try_it"]
-    compared = serving.compare_endpoint(line.group)
+    compared = serving.compare_endpoint(line.state)
     assert compared.series == 2
     assert compared.difference is not None
     assert compared.difference <= 1e-5
@@ -175,10 +175,10 @@ def test_the_whole_graph_is_that_of_a_laptop(
     rejected = decide(line, "reject_model", version=1)
     assert not rejected.success
     assert "SageMaker rolled the update back" in failure_reason(rejected)
-    state = line.group.endpoints.describe(serving.endpoint_name(line.group))
+    state = line.group.endpoints.describe(serving.endpoint_name(line.state))
     assert state is not None
     assert (state.healthy, state.version) == (True, "Shop/1")
-    assert line.group.endpoints.invoke(state.name, serving.golden_request(line.group, training.read_setup(line.group)))
+    assert line.group.endpoints.invoke(state.name, serving.golden_request(line.state, line.state.setup))
 
 
 # Other numbers of instances are the workload's own tests.

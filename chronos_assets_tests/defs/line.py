@@ -12,6 +12,7 @@ import dagster as dg
 from chronos_assets.definitions import group_definitions
 from chronos_assets.defs.outcomes import RANGE_TAGS
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.settings import Settings
 
 FIRST = datetime(2024, 1, 1)
@@ -63,6 +64,11 @@ class Line:
     group: Group
     instance: dg.DagsterInstance
     definitions: dg.Definitions
+
+    @property
+    def state(self) -> GroupState:
+        """What the group says now: read again at each call."""
+        return GroupState(self.group)
 
     @property
     def root(self) -> Path:

@@ -16,7 +16,7 @@ import pytest
 from chronos_assets.cli import main
 from chronos_assets.defs.main_job import PROCESS_TAG, end_dead_runs
 from chronos_assets.models.checkpoints import describe_model
-from chronos_assets.pipeline import model_in_use, serving, training
+from chronos_assets.pipeline import serving, training
 from chronos_assets.platforms.local.processes import start_time
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets_tests.defs.line import PARAMS, Line, make_line
@@ -92,23 +92,23 @@ def test_a_damaged_document_of_the_search_counts_as_none(line: Line, text: str) 
     assert training.read_tuned(line.group) == SEARCH
     line.put(training.TUNED_KEY, text)
     assert training.read_tuned(line.group) is None
-    assert not training.tuned_is_current(line.group, line.instance)
+    assert not training.tuned_is_current(line.state, line.instance)
 
 
 def test_synthetic_series_that_are_not_whole_are_made_again(line: Line) -> None:
     made = line.run(["synthetic_dataset"], job="retrain")
     assert made.success
     folder = line.root / training.SYNTHETIC_KEY
-    assert training.synthetic_is_current(line.group, line.instance)
+    assert training.synthetic_is_current(line.state, line.instance)
     whole = (folder / "train.arrow").read_bytes()
     (folder / "train.arrow").write_bytes(whole[:-1])
-    assert not training.synthetic_is_current(line.group, line.instance)
+    assert not training.synthetic_is_current(line.state, line.instance)
     (folder / "train.arrow").unlink()
-    assert not training.synthetic_is_current(line.group, line.instance)
+    assert not training.synthetic_is_current(line.state, line.instance)
     (folder / "train.arrow").write_bytes(whole)
-    assert training.synthetic_is_current(line.group, line.instance)
+    assert training.synthetic_is_current(line.state, line.instance)
     (folder / "manifest.json").write_text('{"parameters": ')
-    assert not training.synthetic_is_current(line.group, line.instance)
+    assert not training.synthetic_is_current(line.state, line.instance)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_version_edited_by_hand_is_told_in_a_line(line: Line, change: dict[str
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"document": document["document"] | change}))
     with pytest.raises(dg.Failure) as failure:
-        training.is_due(line.group, datetime(2026, 1, 1))
+        training.is_due(line.state, datetime(2026, 1, 1))
     assert failure.value.description is not None
     assert "Shop/1" in failure.value.description
     assert part in failure.value.description
@@ -136,16 +136,16 @@ def test_a_version_edited_by_hand_is_told_in_a_line(line: Line, change: dict[str
 def test_a_damaged_checkpoint_of_the_version_in_use_says_how_to_go_on(line: Line) -> None:
     folder = save_bolt(line.root / "models" / "Shop-0123456789ab")
     register(line, "models/Shop-0123456789ab", model_digest=describe_model(folder).digest)
-    assert model_in_use.model_in_use(line.group, "Shop").label == "Shop/1"
+    assert line.state.model_in_use.label == "Shop/1"
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(dg.Failure, match=r"not the files that were registered.*chronos-assets model reject 1"):
-        model_in_use.model_in_use(line.group, "Shop")
+        _ = line.state.model_in_use
     weights.unlink()
     with pytest.raises(dg.Failure, match=r"holds no weights.*chronos-assets model reject 1"):
-        model_in_use.model_in_use(line.group, "Shop")
+        _ = line.state.model_in_use
     # It can be done as told.
-    decided = serving.decide_version(line.group, "reject", 1, by="test", log=Silent())
+    decided = serving.decide_version(line.state, "reject", 1, by="test", log=Silent())
     assert decided.model.label == str(folder_of("bolt"))
 
 
@@ -157,9 +157,9 @@ class Silent:
 def test_base_models_that_can_not_give_the_quantiles_are_refused_before_the_search(line: Line, tmp_path: Path) -> None:
     narrow = save_bolt(tmp_path / "narrow", levels=[0.2, 0.5, 0.8])
     line.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": {"BaseModels": ["bundled", str(narrow)]}}}))
-    setup = training.read_setup(line.group)
+    setup = line.state.setup
     with pytest.raises(dg.Failure, match=r"quantiles 0\.1, 0\.9 are outside of what model .*narrow"):
-        training._starting_points(line.group, setup)
+        training._starting_points(line.state, setup)
 
 
 def publish(line: Line, *names: str) -> None:
@@ -184,7 +184,7 @@ def test_clean_up_keeps_what_somebody_has_yet_to_decide_about_and_what_another_g
     register(line, "models/Shop-00000000000b", status="PendingManualApproval")
     search(line, "Shop-00000000000a", *names[2:])
     show_forecast_by(line, describe_model(folder_of("bolt")).digest)
-    removed = serving.clean_up(line.group)
+    removed = serving.clean_up(line.state)
     assert removed is not None
     assert removed.models == ("models/Shop-00000000000a", "models/Shop-00000000000c")
     left = sorted(path.name for path in (line.root / "models").glob("Shop-*"))
@@ -198,16 +198,16 @@ def test_clean_up_waits_for_the_forecast_of_the_model_in_use_and_spares_a_search
     register(line, "models/Shop-00000000000a", model_digest=digest)
     publish(line, "Shop-00000000000b")
     search(line, "Shop-00000000000b")
-    assert serving.clean_up(line.group) is None
+    assert serving.clean_up(line.state) is None
     show_forecast_by(line, describe_model(folder_of("bolt")).digest)
-    assert serving.clean_up(line.group) is None
+    assert serving.clean_up(line.state) is None
     show_forecast_by(line, digest)
     for removed in (("models/Shop-00000000000a",), ()):
-        cleaned = serving.clean_up(line.group)
+        cleaned = serving.clean_up(line.state)
         assert cleaned is not None
         assert cleaned.models == removed
     register(line, "models/Shop-00000000000b", status="Rejected")
-    cleaned = serving.clean_up(line.group)
+    cleaned = serving.clean_up(line.state)
     assert cleaned is not None
     assert cleaned.models == ("models/Shop-00000000000b",)
 
@@ -216,8 +216,8 @@ def test_a_damaged_state_of_the_endpoint_is_told_in_a_line(
     line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line.put(".endpoints/Shop/state.json", "{")
-    assert serving.is_deployed(line.group)
-    assert not serving.endpoint_is_current(line.group)
+    assert serving.is_deployed(line.state)
+    assert not serving.endpoint_is_current(line.state)
     monkeypatch.setenv("CHRONOS_STORE", str(line.root))
     assert main(["endpoint", "status"]) == 0
     assert "is not an endpoint's state" in capsys.readouterr().out

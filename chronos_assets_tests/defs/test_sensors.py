@@ -3,6 +3,8 @@
 What they decide is under property tests in `test_plan.py`; here is that they look at the right things.
 """
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +15,11 @@ import pytest
 
 from chronos_assets.defs.outcomes import RANGE_TAGS
 from chronos_assets.platforms.notices import Notice, NoticeError
-from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
+from chronos_assets.platforms.registry import Registry
+from chronos_assets.platforms.store import Store
+from chronos_assets.store_layout import DATASET_KEY
+from chronos_assets.timeseries.dataset.shards import MANIFEST
+from chronos_assets_tests.defs.line import PARAMS, Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
 
@@ -239,3 +245,46 @@ def _windows(request: dg.RunRequest) -> tuple[Any, Any]:
     if request.partition_key:
         return request.partition_key, request.partition_key
     return request.tags[RANGE_TAGS[0]], request.tags[RANGE_TAGS[1]]
+
+
+class CountingStore:
+    """A store that counts what is read of it, by method and key."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.reads = store, Counter[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.store, name)
+        if name not in ("get", "read", "exists"):
+            return attribute
+
+        def counted(*parts: str) -> Any:
+            self.reads["/".join(parts)] += 1
+            return attribute(*parts)
+
+        return counted
+
+
+class CountingRegistry:
+    """A registry that counts how often its versions are listed."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry, self.listings = registry, 0
+
+    def versions(self, group: str) -> Any:
+        self.listings += 1
+        return self.registry.versions(group)
+
+
+@pytest.mark.parametrize("sensor", ["train_files_sensor", "new_data_sensor"])
+def test_a_tick_reads_params_manifest_and_registry_once(line: Line, sensor: str) -> None:
+    daemon = Daemon(line)
+    for request in daemon.until_request("train_files_sensor"):
+        assert daemon.launch(request).success
+    line.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": {"Strategy": "TRAIN"}}}))
+    store, registry = CountingStore(line.group.store), CountingRegistry(line.group.registry)
+    vars(line.group).update(store=store, registry=registry)
+    daemon.tick(sensor)
+    assert store.reads["params.json"] == 1
+    assert store.reads[f"{DATASET_KEY}/{MANIFEST}"] == 1
+    assert registry.listings == (1 if sensor == "new_data_sensor" else 0)

@@ -124,5 +124,5 @@ def test_what_a_model_read_of_a_series_is_found_in_the_shard_that_holds_it(line:
     manifest = published_manifest(line.group)
     assert manifest is not None
     keys = list(published_series(line.group, 3))
-    contexts = contexts_of(line.group, manifest, keys)
+    contexts = contexts_of(line.state, manifest, keys)
     assert [float(np.nanmax(contexts[key])) for key in keys] == [number * 21.0 for number in (3, 1, 2)]

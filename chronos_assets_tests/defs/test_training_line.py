@@ -14,7 +14,6 @@ import pytest
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.pipeline import model_in_use, serving, training
-from chronos_assets.pipeline.dataset import require_manifest
 from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.defs.test_sensors import Daemon
@@ -66,19 +65,19 @@ def decide(line: Line, job: str, **config: Any) -> dg.ExecuteInProcessResult:
 
 
 def served(line: Line) -> str:
-    state = line.group.endpoints.describe(serving.endpoint_name(line.group))
+    state = line.group.endpoints.describe(serving.endpoint_name(line.state))
     assert state is not None
     assert state.healthy
     return state.version
 
 
 def in_use(line: Line) -> model_in_use.ModelInUse:
-    return model_in_use.model_in_use(line.group, "Shop")
+    return line.state.model_in_use
 
 
 def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert line.run(["target_time_series"]).success
-    assert training.is_due(line.group, datetime.now(UTC).replace(tzinfo=None)) == (
+    assert training.is_due(line.state, datetime.now(UTC).replace(tzinfo=None)) == (
         True,
         "no version has been registered yet",
     )
@@ -125,7 +124,7 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert line.run(["forecasts"], ("2024-01-07", "2024-01-10")).success
     forecast = line.metadata("forecasts", "2024-01-10")
     assert (forecast["model"], forecast["trained_on_later_data"]) == ("Shop/1", False)
-    compared = serving.compare_endpoint(line.group)
+    compared = serving.compare_endpoint(line.state)
     assert compared.series == 2
     assert compared.difference is not None
     assert compared.difference <= 1e-5
@@ -193,9 +192,9 @@ def test_the_sensor_asks_for_a_training_once_and_says_why_not(line: Line) -> Non
     line.instance.report_run_canceled(run)
     assert "retrain" not in {request.job_name for request in daemon.tick("new_data_sensor").run_requests or ()}
 
-    manifest = require_manifest(line.group)
+    manifest = line.state.require_manifest()
     register(line, data_version=manifest.data_version, age_days=30)
-    assert training.is_due(line.group, datetime.now(UTC).replace(tzinfo=None)) == (
+    assert training.is_due(line.state, datetime.now(UTC).replace(tzinfo=None)) == (
         False,
         "Shop/1 (Rejected) was trained on the data that are there",
     )
@@ -229,8 +228,8 @@ def test_retrain_starts_from_the_version_in_use_that_came_from_the_same_base(lin
     base = str(folder_of("bolt"))
     in_use_since(line, 1, base_model=base)
     put_params(line, Strategy=strategy, BaseModels=[base, str(folder_of("chronos2"))])
-    setup = training.read_setup(line.group)
-    points = training._starting_points(line.group, setup)
+    setup = line.state.setup
+    points = training._starting_points(line.state, setup)
     channels = {
         reference: training._search(line.group, setup, "search", reference, start).inputs.get("model")
         for reference, start in points.items()
@@ -246,10 +245,10 @@ def test_scores_that_drift_make_a_training_due(line: Line) -> None:
         scored = {"model": model, "trained_on_later_data": later, "wql": 0.2}
         line.put(f"accuracy/as_of=2024-01-{day:02}/manifest.json", json.dumps(scored))
     # Of the eight, six are the version's own, made without knowing what came.
-    assert training.is_due(line.group, now)[1].startswith("Shop/1 is 24 hours old")
+    assert training.is_due(line.state, now)[1].startswith("Shop/1 is 24 hours old")
     scored = {"model": "Shop/1", "trained_on_later_data": False, "wql": 0.2}
     line.put("accuracy/as_of=2024-01-09/manifest.json", json.dumps(scored))
-    due, reason = training.is_due(line.group, now)
+    due, reason = training.is_due(line.state, now)
     assert due
     assert "Shop/1 drifted: wQL 0.2 over 7 windows, 2 times the 0.1 at its registration" in reason
 
@@ -279,8 +278,8 @@ def test_a_dataset_group_may_have_underscores_where_a_registry_can_not(line: Lin
     assert line.run(["target_time_series"]).success
     result = line.run(["forecasts"], "2024-01-10")
     assert result.success, failure_reason(result)
-    name = training.package_group(line.group)
-    assert name == serving.endpoint_name(line.group) == "my--shop"
+    name = training.package_group(line.state)
+    assert name == serving.endpoint_name(line.state) == "my--shop"
     assert line.group.registry.versions(name) == []
     assert line.group.endpoints.describe(name) is None
 
@@ -289,7 +288,7 @@ def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> Non
     put_params(line, PerformDelete=True)
     line.put("models/mine/config.json", "{}")
     assert line.run(["target_time_series"]).success
-    folder = in_use_since(line, 0, data_version=require_manifest(line.group).data_version)
+    folder = in_use_since(line, 0, data_version=line.state.require_manifest().data_version)
     result = line.run(["endpoint"], job="retrain")
     assert result.success, failure_reason(result)
     assert served(line) == "Shop/1"
@@ -303,9 +302,9 @@ def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> Non
     assert (line.root / "forecast" / "forecast.csv").exists()
     assert line.group.registry.versions("Shop")[0].status == "Approved"
     assert "was deleted after publishing" in in_use(line).note
-    window, _ = main_windows(line.group, 0)
-    assert stale_forecasts(line.group, line.instance, [window]) == []
-    assert not training.is_due(line.group, datetime.now(UTC).replace(tzinfo=None))[0]
+    window, _ = main_windows(line.state, 0)
+    assert stale_forecasts(line.state, line.instance, [window]) == []
+    assert not training.is_due(line.state, datetime.now(UTC).replace(tzinfo=None))[0]
 
 
 def test_a_training_that_fails_leaves_the_forecast_and_is_told(line: Line) -> None:

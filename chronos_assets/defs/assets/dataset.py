@@ -5,6 +5,7 @@ import dagster as dg
 from chronos_assets.defs import metadata
 from chronos_assets.pipeline.dataset import import_dataset
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import DATASET_KEY
 
 TRAIN_FILES = """The objects under `train/` of the store: `*.csv`, `*.csv.gz`, `*.parquet`, with the columns of `params.json`.
@@ -46,7 +47,7 @@ def dataset_assets(group: Group) -> list[dg.AssetSpec | dg.AssetsDefinition]:
         metadata={"dagster/uri": f"{group.settings.store}/{DATASET_KEY}"},
     )
     def target_time_series(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        imported = import_dataset(group, context.log)
+        imported = import_dataset(GroupState(group), context.log)
         return dg.MaterializeResult(
             metadata=metadata.dataset(group, imported), data_version=dg.DataVersion(imported.manifest.data_version)
         )

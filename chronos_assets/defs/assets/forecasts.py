@@ -6,9 +6,9 @@ import dagster as dg
 
 from chronos_assets.defs import measurements, metadata, training_metadata
 from chronos_assets.pipeline import serving
-from chronos_assets.pipeline.dataset import read_params
 from chronos_assets.pipeline.forecasts import make_forecasts
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import refresh_tables
 
 FORECASTS = """Quantile forecasts of every series, made with the data up to the end of the partition's window.
@@ -56,7 +56,7 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
         pool=group.named("model"),
     )
     def forecasts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = make_forecasts(group, context, context.partition_keys)
+        made = make_forecasts(GroupState(group), context, context.partition_keys)
         measurements.keep(
             group, context.log, made.params.dataset_group, measurements.of_forecasts(made, datetime.now(UTC))
         )
@@ -74,8 +74,9 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
         kinds={"duckdb", "sql"},
     )
     def forecast_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = metadata.tables(group, refresh_tables(group))
-        removed = serving.clean_up(group) if read_params(group).perform_delete else None
+        state = GroupState(group)
+        made = metadata.tables(group, refresh_tables(state))
+        removed = serving.clean_up(state) if state.params.perform_delete else None
         return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
 
     return [forecasts, forecast_tables]

@@ -6,6 +6,7 @@ from chronos_assets.defs import training_metadata
 from chronos_assets.defs.checks import gate_check, gate_result
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 
 SYNTHETIC_DATASET = """Synthetic series by KernelSynth: `train`, `validation` and `test` splits, as GluonTS Arrow files.
 
@@ -52,7 +53,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         metadata={"dagster/uri": f"{group.settings.store}/{training.SYNTHETIC_KEY}"},
     )
     def synthetic_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = training.make_synthetic(group, context)
+        made = training.make_synthetic(GroupState(group), context)
         return dg.MaterializeResult(
             metadata=training_metadata.synthetic(group, made),
             data_version=dg.DataVersion(made.manifest["data_version"]),
@@ -69,7 +70,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         pool=group.named("training"),
     )
     def tuned_checkpoints(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        tuned = training.tune(group, context)
+        tuned = training.tune(GroupState(group), context)
         return dg.MaterializeResult(
             metadata=training_metadata.tuned(group, tuned), data_version=dg.DataVersion(tuned.version)
         )
@@ -86,7 +87,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         pool=group.named("training"),
     )
     def model_package(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        packaged = training.package(group, context)
+        packaged = training.package(GroupState(group), context)
         return dg.MaterializeResult(
             metadata=training_metadata.package(group, packaged),
             data_version=dg.DataVersion(f"{packaged.version.identity[:16]}-{packaged.version.status}"),
@@ -102,7 +103,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         kinds={"pytorch", "http"},
     )
     def endpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        deployed = serving.deploy(group, context.log)
+        deployed = serving.deploy(GroupState(group), context.log)
         return dg.MaterializeResult(
             metadata=training_metadata.endpoint(group, deployed),
             data_version=dg.DataVersion(deployed.state.identity),

@@ -11,6 +11,7 @@ from botocore import xform_name
 from chronos_assets import cli
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.sagemaker_pipeline import training_line, training_pipeline
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.pipeline_definition import PipelineError, TrainingPipeline
 from chronos_assets.platforms.aws.store import S3Store
@@ -52,7 +53,7 @@ def group(store):
 @pytest.fixture
 def pipeline(group, store, tmp_path):
     """The line with a dataset."""
-    line = training_line(group)
+    line = training_line(GroupState(group))
     staged = tmp_path / "staged"
     staged.mkdir()
     (staged / "part-0.parquet").write_bytes(b"shard")
@@ -162,14 +163,14 @@ def test_every_request_keeps_the_services_limits(pipeline):
 
 
 def test_without_a_dataset_it_tunes_on_synthetic_series_alone(group):
-    document = json.loads(training_pipeline(group).definition())
+    document = json.loads(training_pipeline(GroupState(group)).definition())
     assert "DatasetUri" not in {item["Name"] for item in document["Parameters"]}
     inputs = steps_of(document)["EvaluateCandidate"]["Arguments"]["ProcessingInputs"]
     assert [item["InputName"] for item in inputs] == ["parameters", "synthetic", "candidate"]
 
 
 def test_a_search_without_ranges_is_a_training_step(group, store):
-    line = training_line(group, name="mine")
+    line = training_line(GroupState(group), name="mine")
     line = replace(line, search=replace(line.search, ranges={}, max_jobs=1))
     rendered = TrainingPipeline(line, AwsClients(), store, SETTINGS.aws, code_location="here")
     document = json.loads(rendered.definition())
@@ -180,7 +181,7 @@ def test_a_search_without_ranges_is_a_training_step(group, store):
 
 
 def test_what_could_not_run_is_refused_before_anything_is_rendered(group, store):
-    line = training_line(group)
+    line = training_line(GroupState(group))
     for broken, settings, told in (
         (replace(line, name="not_a_name"), SETTINGS.aws, "pipeline name 'not_a_name'"),
         (line, AwsSettings(), "CHRONOS_SAGEMAKER_ROLE is not set"),
@@ -271,7 +272,7 @@ class Execution:
 
 
 def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws):
-    line = training_line(group)
+    line = training_line(GroupState(group))
     small = {"max_steps": 2, "batch_size": 2, "context_length": 64, "max_validation_series": 2, "threads": 1}
     sizes = {"train": 4, "validation": 2, "test": 2}
     line = replace(

@@ -1,0 +1,201 @@
+"""A group as it is at one moment: `params.json`, the dataset's manifest, the registry's versions, each read once.
+
+Belongs here: reading those facts, and passing them on. A sensor's tick, a step or a command makes one `GroupState` and hands
+it to whatever decides, so that all of them see the same moment. Does not belong here: changing any of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from chronos_assets.params.forecast import DEFAULT_QUANTILES, ForecastParams, ParamsError, to_document
+from chronos_assets.params.reader import load_params
+from chronos_assets.params.training import TrainingParams
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
+from chronos_assets.planning.listing import is_train_file
+from chronos_assets.platforms.registry import PackageVersion
+from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, PARAMS_KEY, TRAIN_KEY
+
+if TYPE_CHECKING:
+    from chronos_assets.timeseries.dataset.shards import Manifest
+
+DEFAULT_GROUP = "chronos"
+DEFAULT_HORIZON = 64
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """What a group's store and registry say, read at first use and never again.
+
+    Attributes:
+        group: whose state it is; for what is written, and for all else that is read.
+    """
+
+    group: Group
+
+    @cached_property
+    def params_text(self) -> bytes | None:
+        """The bytes of `params.json`; None if there is none."""
+        try:
+            return self.group.store.get(PARAMS_KEY)
+        except FileNotFoundError:
+            return None
+
+    @cached_property
+    def params(self) -> ForecastParams:
+        """`params.json`; without one it is inferred from the train files, and written for the user to keep.
+
+        Raises:
+            dg.Failure: it has errors (all are named), or it can't be inferred; `params.draft.json` then has what can.
+        """
+        text = self.params_text
+        if text is None:
+            text = (json.dumps(to_document(_inferred_params(self.group)), indent=2) + "\n").encode()
+            self.group.store.put(PARAMS_KEY, text)
+        try:
+            return load_params(text, source=PARAMS_KEY)
+        except ParamsError as error:
+            raise dg.Failure(str(error)) from error
+
+    @cached_property
+    def params_digest(self) -> str:
+        """Digest of what `params.json` means; of its bytes while it has errors, empty while there is none."""
+        if self.params_text is None:
+            return ""
+        try:
+            return load_params(self.params_text).digest
+        except ParamsError:
+            return f"invalid-{hashlib.sha256(self.params_text).hexdigest()}"
+
+    @cached_property
+    def name(self) -> str:
+        """Name of the dataset group for notices, which must not fail because `params.json` is broken."""
+        try:
+            return load_params(self.params_text or b"").dataset_group
+        except ParamsError:
+            return "/".join(self.group.settings.key_prefix) or self.group.settings.store
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """Manifest of the dataset, or None if there has been no import."""
+        return _read_manifest(self.group)
+
+    def require_manifest(self) -> Manifest:
+        """Manifest of the dataset; `dg.Failure` if there has been no import."""
+        if self.manifest is None:
+            raise dg.Failure("there is no dataset yet: materialize target_time_series first")
+        return self.manifest
+
+    @cached_property
+    def setup(self) -> Setup:
+        """What the training line works with, from `params.json` and the dataset where they are there.
+
+        Raises:
+            dg.Failure: `params.json` has errors.
+        """
+        if self.manifest is None and self.params_text is None:
+            return Setup(None, TrainingParams(), "", DEFAULT_GROUP, DEFAULT_HORIZON, DEFAULT_QUANTILES)
+        params = self.params
+        return Setup(
+            params=params if self.manifest is not None else None,
+            training=params.training,
+            data_version=self.manifest.data_version if self.manifest is not None else "",
+            name=params.package_group,
+            horizon=params.horizon,
+            quantiles=params.quantiles or DEFAULT_QUANTILES,
+        )
+
+    @cached_property
+    def versions(self) -> list[PackageVersion]:
+        """Every registered version of the group's model package, in order; `dg.Failure` if they can't be read."""
+        return registered(self.group, self.setup.name)
+
+    @cached_property
+    def version_in_use(self) -> PackageVersion | None:
+        """The approved version with the highest number, if its checkpoint is still there."""
+        return version_in_use(self.group, self.versions)
+
+    @cached_property
+    def model_in_use(self) -> ModelInUse:
+        """The version in use, else the zero-shot base model; `dg.Failure` if its files can't be read."""
+        return model_in_use(self.group, self.versions)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the training line works with: the parameters, or the defaults of a store that has no dataset.
+
+    Attributes:
+        params: None without a dataset.
+        data_version: of the dataset; empty without one.
+        name: of the model package group.
+    """
+
+    params: ForecastParams | None
+    training: TrainingParams
+    data_version: str
+    name: str
+    horizon: int
+    quantiles: tuple[float, ...]
+
+    @property
+    def on_data(self) -> bool:
+        """Whether there are series of the user's own."""
+        return self.params is not None
+
+
+def train_files(group: Group) -> list[ObjectInfo]:
+    """The data files under `train/`, in order of their keys."""
+    return sorted((info for info in group.store.list(TRAIN_KEY) if is_train_file(info)), key=lambda info: info.key)
+
+
+def _inferred_params(group: Group) -> ForecastParams:
+    from chronos_assets.params.inference import InferenceError, infer
+    from chronos_assets.timeseries.dataset.csv_records import FileProblem
+    from chronos_assets.timeseries.dataset.sampling import sample_rows
+
+    files = train_files(group)
+    if not files:
+        raise no_train_files(group)
+    newest = max(files, key=lambda info: (info.last_modified, info.key))
+    try:
+        header, rows = sample_rows(group.store.fetch(newest.key), newest.key)
+        return infer(header, rows)
+    except (InferenceError, FileProblem) as error:
+        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {newest.key}: {error}"
+        draft = error.draft if isinstance(error, InferenceError) else None
+        if draft is not None:
+            group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2) + "\n").encode())
+            reason += f"; correct the draft {group.store.uri(DRAFT_KEY)} and save it as {PARAMS_KEY}"
+        raise dg.Failure(reason) from error
+
+
+def no_train_files(group: Group) -> dg.Failure:
+    """The failure of an import that finds nothing to import."""
+    return dg.Failure(
+        f"no train files in {group.store.uri(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
+    )
+
+
+def _read_manifest(group: Group) -> Manifest | None:
+    """Manifest of the dataset, or None if there has been no import."""
+    from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
+
+    try:
+        return Manifest.from_json(group.store.read(DATASET_KEY, MANIFEST))
+    except FileNotFoundError as error:
+        if group.store.shown(DATASET_KEY) is None:
+            return None
+        raise dg.Failure(
+            f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first"
+        ) from error
+    except DatasetError as error:
+        raise dg.Failure(str(error)) from error
