@@ -69,7 +69,7 @@ class Clock:
 
 def ours(options: argparse.Namespace, seed: int) -> tuple[float, float]:
     """Seconds a step of the project's loop."""
-    model, clock = load_model(options.model, device="cpu"), Clock()
+    model, clock = load_model(options.model, device="cpu", trainable=True), Clock()
     mixture = windows(model, options, seed)
 
     def batch(step: int) -> Any:
@@ -109,7 +109,7 @@ class Steps(TrainerCallback):
 
 def theirs(options: argparse.Namespace, seed: int) -> tuple[float, float]:
     """Seconds a step of the Trainer."""
-    model, clock = load_model(options.model, device="cpu"), Clock()
+    model, clock = load_model(options.model, device="cpu", trainable=True), Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model=model.pipeline.inner_model,

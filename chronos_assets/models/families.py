@@ -6,6 +6,7 @@ its forecasts alone. What is done with the blocks (batches, long horizons, means
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from chronos_assets.models.loading import LoadedModel
+from chronos_assets.models.networks.chronos2 import Chronos2
 
 Floats = NDArray[np.float64]
 
@@ -42,14 +44,14 @@ class QuantileNetwork(Protocol):
 class BoltNetwork:
     """Chronos-Bolt: one pass gives a block of `prediction_length` periods."""
 
-    network: Any
+    network: Callable[..., torch.Tensor]
     levels: tuple[float, ...]
     block_length: int
     device: torch.device
 
     def block(self, contexts: torch.Tensor, length: int) -> Floats:
         """See `QuantileNetwork.block`."""
-        quantiles = self.network(context=contexts.to(self.device)).quantile_preds  # (R, Q, block)
+        quantiles = self.network(contexts.to(self.device))  # (R, Q, block)
         return _as_floats(quantiles[..., :length])
 
 
@@ -61,7 +63,7 @@ class Chronos2Network:
     on what else is in the batch).
     """
 
-    network: Any
+    network: Callable[..., torch.Tensor]
     levels: tuple[float, ...]
     block_length: int
     patch_length: int
@@ -69,11 +71,8 @@ class Chronos2Network:
 
     def block(self, contexts: torch.Tensor, length: int) -> Floats:
         """See `QuantileNetwork.block`."""
-        quantiles = self.network(
-            context=contexts.to(self.device),
-            group_ids=torch.arange(len(contexts), device=self.device),
-            num_output_patches=-(-length // self.patch_length),
-        ).quantile_preds  # (R, Q, patches * patch length)
+        patches = -(-length // self.patch_length)
+        quantiles = self.network(contexts.to(self.device), patches)  # (R, Q, patches * patch length)
         return _as_floats(quantiles[..., :length])
 
 
@@ -167,15 +166,36 @@ def _probabilities(logits: torch.Tensor, config: Any) -> torch.Tensor:
 
 def adapt(model: LoadedModel) -> QuantileNetwork | T5Sampler:
     """The family's interface to a loaded model."""
-    description, pipeline = model.description, model.pipeline
+    description = model.description
     if description.family == "t5":
-        return T5Sampler(pipeline, description.context_length, description.block_length, model.device)
+        return T5Sampler(model.pipeline, description.context_length, description.block_length, model.device)
     if not description.quantiles:
         raise TypeError(f"{description.family} without quantile levels")
-    shared = (pipeline.model, description.quantiles, description.block_length)
+    network = model.network or _library_network(model)
+    shared = (network, description.quantiles, description.block_length)
     if description.family == "chronos2":
-        return Chronos2Network(*shared, patch_length=pipeline.model_output_patch_size, device=model.device)
+        return Chronos2Network(*shared, patch_length=_patch_length(model), device=model.device)
     return BoltNetwork(*shared, device=model.device)
+
+
+def _patch_length(model: LoadedModel) -> int:
+    """Periods of a patch of Chronos-2's forecast."""
+    network = model.network
+    return network.config.patch_size if isinstance(network, Chronos2) else model.pipeline.model_output_patch_size
+
+
+def _library_network(model: LoadedModel) -> Callable[..., torch.Tensor]:
+    """The library's network of a variant that has no slim one, called as the slim ones are."""
+    network = model.pipeline.model
+    if model.description.family == "bolt":
+        return lambda contexts: network(context=contexts).quantile_preds
+    return lambda contexts, patches: (
+        network(
+            context=contexts,
+            group_ids=torch.arange(len(contexts), device=contexts.device),
+            num_output_patches=patches,
+        ).quantile_preds
+    )
 
 
 def _as_floats(quantiles: torch.Tensor) -> Floats:

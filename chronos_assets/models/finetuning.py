@@ -127,7 +127,7 @@ def finetune(
     """Fine-tune `model` in place, and leave it with the best of the weights that were validated.
 
     Args:
-        model: to start from.
+        model: to start from, loaded as trainable.
         batches: the batch of a step, counted from 0.
         plan: the recipe.
         validate: wQL of the model with its present weights; called in evaluation mode before the first step, every
@@ -138,7 +138,10 @@ def finetune(
 
     Raises:
         FinetuningError: the loss is not finite, or the checkpoint is of another recipe.
+        ValueError: the model's forecasts would not see the training.
     """
+    if model.network is not None:
+        raise ValueError("the model was loaded for forecasts alone: load_model(..., trainable=True)")
     torch.manual_seed(_torch_seed(plan.seed, plan.max_steps))
     network = model.pipeline.inner_model
     wrapped = add_lora(model, plan.lora_rank, plan.lora_alpha) if plan.mode == "lora" else network

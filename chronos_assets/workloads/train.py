@@ -257,7 +257,7 @@ class _Job:
             context_length=shape.context_length,
             seed=request.seed,
         )
-        model = load_model(self.description)
+        model = load_model(self.description, trainable=True)
         forecaster = Forecaster(model, data.horizon, self.levels, context_length=shape.context_length)
         validation = Validation(forecaster, data.validation)
         said = ", ".join(f"{share:g} {source.name} ({len(source)} series)" for source, share in sources.items())

@@ -48,7 +48,7 @@ def seasons(count=4, length=160, level=50.0):
 
 def setting(family, folder=None, *, drop_prob=0.0, horizon=8):
     """A model, its batches, and the wQL of its forecasts of windows that it isn't trained on."""
-    model = load_model(folder or tiny.folder_of(family))
+    model = load_model(folder or tiny.folder_of(family), trainable=True)
     series = seasons()
     training = [TrainingSeries(item.values[:-horizon], item.observed[:-horizon]) for item in series]
     shape = WindowShape(context_length=32, prediction_length=8, drop_prob=drop_prob)
@@ -326,3 +326,9 @@ def test_saving_leaves_nothing_else_in_the_folder(tmp_path):
     model, _, _ = setting("bolt")
     finetuning.save_model(model, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_model_whose_forecasts_would_not_see_the_training_is_refused():
+    model, batches, validate = setting("bolt")
+    with pytest.raises(ValueError, match="trainable=True"):
+        finetune(load_model(model.description.folder), batches, plan(), validate)
