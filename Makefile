@@ -33,9 +33,10 @@ ui: install ## the Dagster UI with sensors on, on the same store (PORT=3000)
 test: install ## the whole test suite, in parallel: much of it waits for other processes, hence a worker more than cores
 	$(BIN)/pytest -n 3 --dist worksteal
 
-lint: install ## format, lint and types
+lint: install ## format, lint, who imports whom, and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 check: install ## load and validate the Dagster definitions
@@ -53,4 +54,4 @@ bench-accuracy: install ## base models on the Chronos benchmark: DATA=<folder wi
 	$(BIN)/python -m benchmarks.zero_shot $(if $(DATA),"$(DATA)")
 
 clean: ## remove the environment and caches (never a store)
-	rm -rf .venv .mypy_cache .ruff_cache
+	rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache build

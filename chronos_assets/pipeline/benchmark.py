@@ -1,7 +1,8 @@
-"""What `zero_shot_benchmark` does and shows, as functions of a `Group`: measure what isn't measured yet, publish, tell.
+"""What `zero_shot_benchmark` does, as functions of a `Group`: measure what isn't measured yet, and publish.
 
-Belongs here: which models and sets there are, where results are kept, and metadata. Forecasting and scoring are the
-workload's (`workloads.zero_shot`); protocol, results and picture are in `chronos_assets.benchmark`.
+Belongs here: which models and sets there are, and where results are kept. Forecasting and scoring are the workload's
+(`workloads.zero_shot`); protocol, results and picture are in `chronos_assets.benchmark`; what the UI shows is in
+`defs.benchmark_metadata`.
 
 **Resuming.** There is a job per set, which measures the models whose results on it are not kept yet. Each result is put
 under `.benchmark/` once its job is done, under the digest of everything that it follows from (protocol, set, model): a
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.defs import metadata
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place, staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 
 BENCHMARK_KEY = "benchmark"
 KEPT_KEY = ".benchmark"
-MAX_ROWS = 200  # sets times models, and then some
-
-_COLUMN_TYPES = {
-    "relative_wql": "float", "relative_mase": "float", "wql": "float", "mase": "float", "coverage_80": "float",
-    "seconds": "float", "series_per_second": "float", "series": "int", "set_series": "int", "fallbacks": "int",
-    "sets": "int", "sampled": "boolean",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -195,45 +188,3 @@ def _publish(group: Group, made: Benchmark) -> None:
         staged = folder / BENCHMARK_KEY
         write_report(staged, made.results, made.published)
         group.store.publish(BENCHMARK_KEY, staged)
-
-
-def benchmark_metadata(group: Group, made: Benchmark) -> metadata.Metadata:
-    """The figure first, then the aggregates, then the scores of every set."""
-    from chronos_assets.benchmark.report import small_figure
-    from chronos_assets.benchmark.scores import (
-        AGGREGATE_COLUMNS,
-        RESULT_COLUMNS,
-        aggregate,
-        aggregate_row,
-        result_row,
-    )
-
-    aggregates = aggregate([*made.results, *made.published])
-    values: metadata.Metadata = {
-        "figure": metadata.png("scores relative to seasonal naive", small_figure(made.results, made.published)),
-        "aggregate": _table(AGGREGATE_COLUMNS, [aggregate_row(item) for item in aggregates]),
-        "scores": _table(RESULT_COLUMNS, [result_row(result) for result in made.results]),
-        "sets": len({result.set for result in made.results}),
-        "models": len({result.model for result in made.results}),
-        "kept_results": made.kept,
-        "seconds": round(sum(result.seconds for result in made.results), 1),
-        "dagster/uri": group.store.uri(BENCHMARK_KEY),
-        **{
-            name.replace(".", "_"): dg.MetadataValue.path(place(group, f"{BENCHMARK_KEY}/{name}"))
-            for name in ("results.csv", "aggregate.csv", "figure.png", "figure.svg")
-        },
-        "data": group.settings.benchmark_data or "Hugging Face Hub",
-    }
-    for item in aggregates:
-        if item.kind == "ours" and item.benchmark == "zero-shot":
-            row = aggregate_row(item)
-            values |= {
-                f"{item.model}_{name}": row[name]
-                for name in ("relative_wql", "relative_mase", "coverage_80")
-                if row[name] is not None
-            }
-    return values
-
-
-def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
-    return metadata.table({name: _COLUMN_TYPES.get(name, "string") for name in columns}, rows, limit=MAX_ROWS)

@@ -2,7 +2,8 @@
 
 import dagster as dg
 
-from chronos_assets.pipeline.benchmark import BENCHMARK_KEY, benchmark_metadata, run_benchmark
+from chronos_assets.defs.benchmark_metadata import benchmark_metadata
+from chronos_assets.pipeline.benchmark import BENCHMARK_KEY, run_benchmark
 from chronos_assets.pipeline.group import Group
 
 ZERO_SHOT_BENCHMARK = """Base models on the data sets of the Chronos paper, as the paper measures them.
