@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.notices import one_line
 from chronos_assets.platforms.store import StoreError
@@ -35,7 +36,7 @@ STORES = Path("stores")
 CONFIG = Path("dagster.yaml")
 
 
-class UsageError(Exception):
+class UsageError(ChronosAssetsError):
     """The command can't do what was asked; the message says why and what to do."""
 
 

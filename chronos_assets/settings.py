@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from chronos_assets.errors import ChronosAssetsError
+
 Cadence = Literal["hourly", "daily", "weekly", "monthly"]
 Deployment = Literal["local", "aws"]
 EndpointKind = Literal["realtime", "serverless", "async"]
@@ -27,7 +29,7 @@ DEFAULT_PARTITION_START: Mapping[str, str] = {
 }
 
 
-class SettingsError(ValueError):
+class SettingsError(ChronosAssetsError, ValueError):
     """An environment variable has a value that can't be used; the message names it and the mend."""
 
 

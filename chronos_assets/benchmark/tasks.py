@@ -20,6 +20,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.errors import ChronosAssetsError
+
 Floats = NDArray[np.float64]
 
 # Counts up when a score could come out otherwise for the same set and model, so that kept scores are made again.
@@ -38,7 +40,7 @@ _SEASONS: Mapping[str, int] = {
 }  # fmt: skip
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(ChronosAssetsError, ValueError):
     """The benchmark's data or configuration can't be used; one line with what, where and the mend."""
 
 

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Unit
+from chronos_assets.errors import ChronosAssetsError
 
 DEFAULT_FORMAT = "yyyy-MM-dd HH:mm:ss"
 
@@ -55,7 +56,7 @@ _RESOLUTION = (
 )
 
 
-class TimestampFormatError(ValueError):
+class TimestampFormatError(ChronosAssetsError, ValueError):
     """A pattern that can't be used; the message says which part and what to write."""
 
 

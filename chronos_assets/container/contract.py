@@ -44,6 +44,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from chronos_assets.errors import ChronosAssetsError
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -64,7 +66,7 @@ MAX_REASON = 1024  # what SageMaker reads of `output/failure` and `output/messag
 PROGRESS_SECONDS = 5.0  # an event log is read by people: one line of progress in so long
 
 
-class WorkloadError(Exception):
+class WorkloadError(ChronosAssetsError):
     """A failure that the user can mend; the message says what, where and how, and needs no traceback."""
 
 

@@ -20,6 +20,7 @@ import dagster as dg
 from chronos_assets.defs import measurements
 from chronos_assets.defs.jobs import SELECTIONS
 from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
 from chronos_assets.pipeline.dataset import dataset_is_current
@@ -39,7 +40,7 @@ PROCESS_TAG = "chronos/process"
 LONGEST_RANGE = 31
 
 
-class MainJobError(Exception):
+class MainJobError(ChronosAssetsError):
     """A run of the main job failed; the message says which asset and why."""
 
 

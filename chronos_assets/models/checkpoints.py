@@ -26,6 +26,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from chronos_assets.errors import ChronosAssetsError
+
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
@@ -45,7 +47,7 @@ _WANTED_FILES = re.compile(r"(config|generation_config|[\w.-]+\.safetensors\.ind
 _HUB_TIMEOUT_SECONDS = 10
 
 
-class ModelError(ValueError):
+class ModelError(ChronosAssetsError, ValueError):
     """A model reference or its files can't be used; one line that names the reference and the mend."""
 
 

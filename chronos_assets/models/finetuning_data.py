@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models.checkpoints import Family
 from chronos_assets.models.scaling import Scaled, scale_only, standardise
 
@@ -27,7 +28,7 @@ _DRAWS = 200  # of a window that can be used, before the source is given up
 _PADDED_TO = 64
 
 
-class FinetuningError(RuntimeError):
+class FinetuningError(ChronosAssetsError, RuntimeError):
     """Fine-tuning can't start or go on; the message says why and how to mend it, in one line."""
 
 

@@ -27,6 +27,7 @@ from chronos.chronos_bolt import ChronosBoltModelForForecasting
 from torch import Tensor
 from transformers import T5Config
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.kernelsynth import families, windows
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Progress:
     validation: Mapping[str, float] = field(default_factory=dict)
 
 
-class TrainingError(RuntimeError):
+class TrainingError(ChronosAssetsError, RuntimeError):
     """Training cannot go on; the message says why, in one line."""
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from chronos_assets.errors import ChronosAssetsError
+
 # Stands for a key that is not in the document, where None is JSON's null.
 MISSING: Any = object()
 
@@ -35,7 +37,7 @@ class Problem:
         return f"{self.key}{shown}: {self.reason}; {self.mend}"
 
 
-class DocumentError(ValueError):
+class DocumentError(ChronosAssetsError, ValueError):
     """Text that is not a JSON document; `problem` says where and why."""
 
     def __init__(self, problem: Problem) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from chronos_assets.calendar.frequencies import DAY_NAMES, DEFAULT_ALIGNMENT, MONTH_NAMES, Alignment, Frequency, Grid
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.document import Problem
 from chronos_assets.params.training import TrainingParams, training_document
 
@@ -141,7 +142,7 @@ class ForecastParams:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class ParamsError(ValueError):
+class ParamsError(ChronosAssetsError, ValueError):
     """A parameter file that can't be used; `problems` holds everything wrong with it, and the text lists it all."""
 
     def __init__(self, problems: Sequence[Problem], source: str = "params.json") -> None:

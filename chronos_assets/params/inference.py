@@ -42,6 +42,7 @@ from chronos_assets.calendar.frequencies import (
     Unit,
 )
 from chronos_assets.calendar.timestamp_format import format_timestamps, has_offset, parse_timestamp
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import (
     DOMAINS,
     NAME_PATTERN,
@@ -142,7 +143,7 @@ def _patterns_by_shape() -> dict[str, list[str]]:
     return index
 
 
-class InferenceError(ValueError):
+class InferenceError(ChronosAssetsError, ValueError):
     """The sample does not say what params.json would; the message tells what to write there.
 
     `candidates` are columns of which one must be chosen for `role` ("item", "target" or "timestamp"), if that was the

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from chronos_assets.errors import ChronosAssetsError
+
 
 @dataclass(frozen=True)
 class EndpointRequest:
@@ -50,7 +52,7 @@ class EndpointState:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-class EndpointError(Exception):
+class EndpointError(ChronosAssetsError):
     """A deployment or a call failed; the message says why, and that the old one still answers if there was one."""
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from chronos_assets.errors import ChronosAssetsError
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -27,7 +29,7 @@ class Measurement:
     model: str = ""
 
 
-class MetricsError(Exception):
+class MetricsError(ChronosAssetsError):
     """Measurements could not be kept; the message says why."""
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from chronos_assets.errors import ChronosAssetsError
+
 
 class Notices(Protocol):
     """Tells people what a run did."""
@@ -40,7 +42,7 @@ _SECRETS = (
 )
 
 
-class NoticeError(Exception):
+class NoticeError(ChronosAssetsError):
     """A notice could not be sent now, and is to be sent again later; the message says why and how to mend it."""
 
 

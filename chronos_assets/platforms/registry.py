@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NoReturn, Protocol, get_args
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.store import StoreKeyError, check_key
 
 Approval = Literal["Approved", "Rejected", "PendingManualApproval"]  # SageMaker's ModelApprovalStatus
@@ -42,7 +43,7 @@ class PackageVersion:
         return f"{self.group}/{self.version}"
 
 
-class RegistryError(Exception):
+class RegistryError(ChronosAssetsError):
     """The registry can't do what was asked; the message says what, where and how to mend it."""
 
 

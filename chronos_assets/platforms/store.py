@@ -8,10 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from chronos_assets.errors import ChronosAssetsError
+
 MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
 
 
-class StoreError(Exception):
+class StoreError(ChronosAssetsError):
     """The store can't do what was asked; the message says what, where and how to mend it."""
 
 

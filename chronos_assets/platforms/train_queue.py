@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from chronos_assets.errors import ChronosAssetsError
 
-class QueueError(Exception):
+
+class QueueError(ChronosAssetsError):
     """A queue can't be read; the message says why and how to mend it."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.training import CategoricalRange, ContinuousRange, IntegerRange, Range
 from chronos_assets.platforms.jobs import JobFiles, check_job_name
 
@@ -121,7 +122,7 @@ class Tuning(Protocol):
 _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class SearchError(ValueError):
+class SearchError(ChronosAssetsError, ValueError):
     """A search that can't be run as asked; the message names every problem and how to mend it."""
 
 

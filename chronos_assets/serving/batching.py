@@ -24,6 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from chronos_assets.errors import ChronosAssetsError
+
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -31,7 +33,7 @@ Answer = TypeVar("Answer")
 _LONGEST_RETRY = 60
 
 
-class Overloaded(Exception):
+class Overloaded(ChronosAssetsError):
     """The queue is full.
 
     Attributes:

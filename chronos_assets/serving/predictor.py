@@ -19,6 +19,7 @@ from itertools import count
 
 import numpy as np
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.joint import JointSeries, forecast_jointly
 from chronos_assets.models.loading import LoadedModel
@@ -151,7 +152,7 @@ class Predictor:
         return predictions
 
 
-class UnfitSeries(Exception):
+class UnfitSeries(ChronosAssetsError):
     """A pass has a series without a forecast: the batcher tries its items one by one, and finds which."""
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.calendar.periods import period
 from chronos_assets.container.contract import LONGEST_ANSWER
+from chronos_assets.errors import ChronosAssetsError
 
 Floats = NDArray[np.float64]
 ContentType = Literal["application/json", "application/jsonlines", "text/csv"]
@@ -35,7 +36,7 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MAX_ITEM_ID = 1024
 
 
-class InvocationError(Exception):
+class InvocationError(ChronosAssetsError):
     """A request that can't be answered.
 
     Attributes:

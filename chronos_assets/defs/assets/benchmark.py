@@ -3,6 +3,7 @@
 import dagster as dg
 
 from chronos_assets.defs.benchmark_metadata import benchmark_metadata
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.benchmark import BENCHMARK_KEY, run_benchmark
 from chronos_assets.pipeline.group import Group
 
@@ -32,9 +33,10 @@ def benchmark_assets(group: Group) -> list[dg.AssetsDefinition]:
         pool=group.named("benchmark"),
     )
     def zero_shot_benchmark(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = run_benchmark(group, context)
-        return dg.MaterializeResult(
-            metadata=benchmark_metadata(group, made), data_version=dg.DataVersion(made.data_version)
-        )
+        with failures():
+            made = run_benchmark(group, context)
+            return dg.MaterializeResult(
+                metadata=benchmark_metadata(group, made), data_version=dg.DataVersion(made.data_version)
+            )
 
     return [zero_shot_benchmark]

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from chronos_assets.defs import metadata
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.dataset import import_dataset
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -47,9 +48,10 @@ def dataset_assets(group: Group) -> list[dg.AssetSpec | dg.AssetsDefinition]:
         metadata={"dagster/uri": f"{group.settings.store}/{DATASET_KEY}"},
     )
     def target_time_series(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        imported = import_dataset(GroupState(group), context.log)
-        return dg.MaterializeResult(
-            metadata=metadata.dataset(group, imported), data_version=dg.DataVersion(imported.manifest.data_version)
-        )
+        with failures():
+            imported = import_dataset(GroupState(group), context.log)
+            return dg.MaterializeResult(
+                metadata=metadata.dataset(group, imported), data_version=dg.DataVersion(imported.manifest.data_version)
+            )
 
     return [train_files, target_time_series]

@@ -6,6 +6,7 @@ import dagster as dg
 
 from chronos_assets.defs import measurements, metadata
 from chronos_assets.defs.checks import accuracy_check, accuracy_result
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.accuracy import score_forecasts
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -38,13 +39,14 @@ def evaluation_assets(group: Group) -> list[dg.AssetsDefinition]:
         check_specs=[accuracy_check(group)],
     )
     def forecast_accuracy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        state = GroupState(group)
-        scored = score_forecasts(state, context.log, context.partition_keys)
-        known = (name.removeprefix(AS_OF) for name, _, _ in group.store.manifests("accuracy"))
-        made = measurements.of_scores(scored, known, datetime.now(UTC))
-        measurements.keep(group, context.log, state.name, made)
-        for window in scored:
-            context.add_asset_metadata(metadata.accuracy(group, window), partition_key=window.key)
-        return dg.MaterializeResult(check_results=[accuracy_result(scored)])
+        with failures():
+            state = GroupState(group)
+            scored = score_forecasts(state, context.log, context.partition_keys)
+            known = (name.removeprefix(AS_OF) for name, _, _ in group.store.manifests("accuracy"))
+            made = measurements.of_scores(scored, known, datetime.now(UTC))
+            measurements.keep(group, context.log, state.name, made)
+            for window in scored:
+                context.add_asset_metadata(metadata.accuracy(group, window), partition_key=window.key)
+            return dg.MaterializeResult(check_results=[accuracy_result(scored)])
 
     return [forecast_accuracy]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from chronos_assets.defs import measurements, metadata, training_metadata
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.forecasts import make_forecasts
 from chronos_assets.pipeline.group import Group
@@ -56,14 +57,15 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
         pool=group.named("model"),
     )
     def forecasts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = make_forecasts(GroupState(group), context, context.partition_keys)
-        measurements.keep(
-            group, context.log, made.params.dataset_group, measurements.of_forecasts(made, datetime.now(UTC))
-        )
-        for window in made.windows:
-            # Metadata of the result would be copied to every partition of the run, in front of its own.
-            context.add_asset_metadata(metadata.forecast(group, made, window), partition_key=window.key)
-        return dg.MaterializeResult(data_version=dg.DataVersion(made.data_version))
+        with failures():
+            made = make_forecasts(GroupState(group), context, context.partition_keys)
+            measurements.keep(
+                group, context.log, made.params.dataset_group, measurements.of_forecasts(made, datetime.now(UTC))
+            )
+            for window in made.windows:
+                # Metadata of the result would be copied to every partition of the run, in front of its own.
+                context.add_asset_metadata(metadata.forecast(group, made, window), partition_key=window.key)
+            return dg.MaterializeResult(data_version=dg.DataVersion(made.data_version))
 
     @dg.asset(
         key=group.key("forecast_tables"),
@@ -74,9 +76,10 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
         kinds={"duckdb", "sql"},
     )
     def forecast_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        state = GroupState(group)
-        made = metadata.tables(group, refresh_tables(state))
-        removed = serving.clean_up(state) if state.params.perform_delete else None
-        return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
+        with failures():
+            state = GroupState(group)
+            made = metadata.tables(group, refresh_tables(state))
+            removed = serving.clean_up(state) if state.params.perform_delete else None
+            return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
 
     return [forecasts, forecast_tables]

@@ -4,6 +4,7 @@ import dagster as dg
 
 from chronos_assets.defs import training_metadata
 from chronos_assets.defs.checks import gate_check, gate_result
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -53,11 +54,12 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         metadata={"dagster/uri": f"{group.settings.store}/{training.SYNTHETIC_KEY}"},
     )
     def synthetic_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        made = training.make_synthetic(GroupState(group), context)
-        return dg.MaterializeResult(
-            metadata=training_metadata.synthetic(group, made),
-            data_version=dg.DataVersion(made.manifest["data_version"]),
-        )
+        with failures():
+            made = training.make_synthetic(GroupState(group), context)
+            return dg.MaterializeResult(
+                metadata=training_metadata.synthetic(group, made),
+                data_version=dg.DataVersion(made.manifest["data_version"]),
+            )
 
     @dg.asset(
         key=group.key("tuned_checkpoints"),
@@ -70,10 +72,11 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         pool=group.named("training"),
     )
     def tuned_checkpoints(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        tuned = training.tune(GroupState(group), context)
-        return dg.MaterializeResult(
-            metadata=training_metadata.tuned(group, tuned), data_version=dg.DataVersion(tuned.version)
-        )
+        with failures():
+            tuned = training.tune(GroupState(group), context)
+            return dg.MaterializeResult(
+                metadata=training_metadata.tuned(group, tuned), data_version=dg.DataVersion(tuned.version)
+            )
 
     @dg.asset(
         key=group.key("model_package"),
@@ -87,12 +90,13 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         pool=group.named("training"),
     )
     def model_package(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        packaged = training.package(GroupState(group), context)
-        return dg.MaterializeResult(
-            metadata=training_metadata.package(group, packaged),
-            data_version=dg.DataVersion(f"{packaged.version.identity[:16]}-{packaged.version.status}"),
-            check_results=[gate_result(packaged)],
-        )
+        with failures():
+            packaged = training.package(GroupState(group), context)
+            return dg.MaterializeResult(
+                metadata=training_metadata.package(group, packaged),
+                data_version=dg.DataVersion(f"{packaged.version.identity[:16]}-{packaged.version.status}"),
+                check_results=[gate_result(packaged)],
+            )
 
     @dg.asset(
         key=group.key("endpoint"),
@@ -103,10 +107,11 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         kinds={"pytorch", "http"},
     )
     def endpoint(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        deployed = serving.deploy(GroupState(group), context.log)
-        return dg.MaterializeResult(
-            metadata=training_metadata.endpoint(group, deployed),
-            data_version=dg.DataVersion(deployed.state.identity),
-        )
+        with failures():
+            deployed = serving.deploy(GroupState(group), context.log)
+            return dg.MaterializeResult(
+                metadata=training_metadata.endpoint(group, deployed),
+                data_version=dg.DataVersion(deployed.state.identity),
+            )
 
     return [synthetic_dataset, tuned_checkpoints, model_package, endpoint]

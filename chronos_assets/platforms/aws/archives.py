@@ -10,11 +10,13 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from chronos_assets.errors import ChronosAssetsError
+
 MAX_BYTES = 8 << 30  # of all files; the largest Chronos model has 3 GB
 MAX_MEMBERS = 10_000
 
 
-class ArchiveError(Exception):
+class ArchiveError(ChronosAssetsError):
     """An archive that is damaged, or holds what it must not; the message says which member and why."""
 
 

@@ -33,6 +33,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.aws.processing_request import WORKLOADS, Source, processing_job
 from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.tags import tag_list
@@ -62,7 +63,7 @@ _UNPACK_FIRST = (
 )
 
 
-class PipelineError(Exception):
+class PipelineError(ChronosAssetsError):
     """A pipeline that can't be rendered or made; the message says why and how to mend it."""
 
 

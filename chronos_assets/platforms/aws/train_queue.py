@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.store import StoreKeyError, check_key
 from chronos_assets.platforms.train_queue import QueueError, TrainNews
 
@@ -38,7 +39,7 @@ _CHANGES = ("ObjectCreated:", "ObjectRemoved:", "LifecycleExpiration:")  # of S3
 _CHANGES_BRIDGE = ("Object Created", "Object Deleted")  # EventBridge's words for them
 
 
-class UnreadableMessageError(ValueError):
+class UnreadableMessageError(ChronosAssetsError, ValueError):
     """A message that is no notification of a bucket."""
 
 

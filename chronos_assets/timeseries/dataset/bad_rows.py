@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.errors import ChronosAssetsError
+
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.casting import BadRow
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
@@ -21,7 +23,7 @@ SHOWN_ROWS = 20
 COLUMNS = ("line", "column", "reason", "explanation", "value", "row")
 
 
-class ImportFailure(ValueError):
+class ImportFailure(ChronosAssetsError, ValueError):
     """Files that can't be imported. `files` are unreadable as a whole; `rows` are the first bad rows.
 
     counts: all bad rows, by reason; total: their number.

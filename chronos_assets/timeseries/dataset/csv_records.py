@@ -28,6 +28,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.inference import column_name
 
 MAX_RECORD_BYTES = 1 << 20
@@ -37,7 +38,7 @@ _BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
 
 
-class FileProblem(ValueError):
+class FileProblem(ChronosAssetsError, ValueError):
     """A file that can't be read at all: which, why, and what to do."""
 
     def __init__(self, file: str, reason: str, mend: str) -> None:

@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from chronos_assets.errors import ChronosAssetsError
+
 ROWS_PER_BATCH = 1024
 """Rows that are held at once; GluonTS's number."""
 
@@ -28,7 +30,7 @@ Entry = tuple[str, np.datetime64, NDArray[np.float64]]
 """A series: its name, the time of its first value (seconds, no time zone), its values (length,)."""
 
 
-class ArrowFileError(ValueError):
+class ArrowFileError(ChronosAssetsError, ValueError):
     """A file that can't be read as GluonTS series; the message names it and says what is wrong."""
 
 

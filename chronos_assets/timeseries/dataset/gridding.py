@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.filling import fill_many
 from chronos_assets.timeseries.dataset.shards import HASHES, ROW_GROUP, Shard, shard_name
 
@@ -43,7 +44,7 @@ NOTHING = -(1 << 62)
 _ROWS_AT_ONCE = 1 << 20
 
 
-class AggregateOverflowError(ValueError):
+class AggregateOverflowError(ChronosAssetsError, ValueError):
     """The aggregate of a period does not fit a double; key and period say where."""
 
     def __init__(self, key: tuple[str, ...], ordinal: int) -> None:

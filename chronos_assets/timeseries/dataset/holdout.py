@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.errors import ChronosAssetsError
 
 Floats = NDArray[np.float64]
 
 
-class HoldoutError(ValueError):
+class HoldoutError(ChronosAssetsError, ValueError):
     """The dataset is too short for the windows asked for; the message says how many periods are needed."""
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
+from chronos_assets.errors import ChronosAssetsError
 
 MANIFEST = "_manifest.json"
 HASHES = 1 << 16
@@ -30,7 +31,7 @@ FORMAT_VERSION = 1
 ROW_GROUP = 122_880
 
 
-class DatasetError(ValueError):
+class DatasetError(ChronosAssetsError, ValueError):
     """A dataset folder that can't be read: not there, not finished, or made by a newer version."""
 
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ _SUMS = ("series", "rows", "not_started", "skipped_count", "crossed", "flat")
 _OF_A_PART = {*_SUMS, "skipped_reasons", "skipped", "part"}  # what may differ between the manifests of one run's parts
 
 
-class PartsError(ValueError):
+class PartsError(ChronosAssetsError, ValueError):
     """Parts that don't make up one forecast; the message says which, why, and how to mend it."""
 
 

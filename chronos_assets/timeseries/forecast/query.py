@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     column_names,
     identifier,
@@ -31,7 +32,7 @@ SUGGESTIONS = 5
 _SIMILAR = 0.6
 
 
-class QueryError(LookupError):
+class QueryError(ChronosAssetsError, LookupError):
     """A question without an answer; the message says why, and what there is instead."""
 
 

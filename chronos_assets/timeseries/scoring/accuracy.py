@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
@@ -62,7 +63,7 @@ _SERIES_AT_ONCE = 4096
 _SERIES_PER_ROW_GROUP = 4096
 
 
-class AccuracyError(ValueError):
+class AccuracyError(ChronosAssetsError, ValueError):
     """A forecast that can't be measured against this dataset; the message says why and what to do."""
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.timeseries.scoring.gate import SEASONAL_NAIVE, TITLES, Evaluation, Scores
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, central_bands
@@ -33,7 +34,7 @@ METRICS_FILE, LOSSES_FILE = "metrics.json", "losses.parquet"
 Key = tuple[str, ...]
 
 
-class EvaluationError(ValueError):
+class EvaluationError(ChronosAssetsError, ValueError):
     """The files of an evaluation can't be read; the message says which and why."""
 
 

@@ -1,0 +1,26 @@
+"""The edge between the package's errors and Dagster: what an asset or a check raises, Dagster shows as its failure.
+
+Belongs here: that translation. Does not belong here: what the errors say (beside what raises them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from chronos_assets.errors import ChronosAssetsError
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Raise the package's errors as `dg.Failure`: the UI then shows the message, not a traceback.
+
+    Raises:
+        dg.Failure: with the message of the error, which stays its cause.
+    """
+    try:
+        yield
+    except ChronosAssetsError as error:
+        raise dg.Failure(str(error)) from error
