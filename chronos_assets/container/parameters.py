@@ -40,6 +40,14 @@ def option(name: str, document: Mapping[str, Any], *, low: int = 1, default: int
     return default if value is None else whole(name, value, low)
 
 
+def truth(name: str, document: Mapping[str, Any]) -> bool | None:
+    """True or false; None where it is left out, or null."""
+    value = document.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}: it must be true, false or null")
+    return value
+
+
 def quantile_levels(value: Any) -> tuple[float, ...]:
     """Quantile levels, ascending, each once; `ValueError` for one that is none."""
     levels = tuple(sorted({float(level) for level in value}))

@@ -12,6 +12,9 @@ side. With these, rows were seen to be independent of their place and their neig
 that once on the model and machine at hand, and where it fails keeps the caller's groups apart in batches of their own.
 T5, which samples, forecasts one series at a time with a seed of its own.
 
+**Zero.** Series that the caller names (counts, sales) have no forecast below zero: their quantiles are clipped, and their
+mean is that of the clipped distribution, so that both describe the same one.
+
 **Scale.** Each context is standardised in float64 outside of the model (`scaling`), and its forecasts are scaled back in
 float64. A context whose observations are all equal has no scale: its forecast is that value at every level.
 """
@@ -33,7 +36,7 @@ from numpy.typing import NDArray
 from chronos_assets.models.checkpoints import check_quantiles
 from chronos_assets.models.families import QuantileNetwork, T5Sampler, adapt
 from chronos_assets.models.loading import LoadedModel
-from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, sort_quantiles
+from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, shortfall, sort_quantiles
 from chronos_assets.models.scaling import Scaled, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
 
@@ -63,6 +66,7 @@ class BatchForecast:
         skipped: series that could not be forecast, by index.
         crossed: (N,) number of periods whose quantiles the model gave out of order, and which were sorted.
         flat: (N,) whether a series' observations are all equal.
+        raised: (N,) number of periods with a quantile or mean that was below zero, and was raised to it.
     """
 
     quantiles: Floats
@@ -70,6 +74,22 @@ class BatchForecast:
     skipped: tuple[Skip, ...]
     crossed: NDArray[np.int64]
     flat: NDArray[np.bool_]
+    raised: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """Series that share a pass.
+
+    Attributes:
+        items: their contexts.
+        seeds: for families that sample.
+        floors: (n,) the least value of each, on the scale of its context; -inf without one.
+    """
+
+    items: Sequence[Scaled]
+    seeds: Sequence[int]
+    floors: Floats
 
 
 class Forecaster:
@@ -161,6 +181,7 @@ class Forecaster:
         *,
         seeds: Sequence[int] | None = None,
         groups: Sequence[Hashable] | None = None,
+        non_negative: Sequence[bool] | None = None,
     ) -> BatchForecast:
         """Forecast the periods that follow each context.
 
@@ -168,6 +189,7 @@ class Forecaster:
             contexts: values of each series up to its last period, (T,); NaN or infinite where nothing was observed.
             seeds: a seed for each series, for families that sample; its index if not given.
             groups: label of each series; where rows are not independent, only series of one label share a batch.
+            non_negative: of each series, whether its forecast must not be below zero; none, if not given.
         """
         count = len(contexts)
         quantiles = np.full((count, self.horizon, len(self.levels)), np.nan)
@@ -176,6 +198,8 @@ class Forecaster:
         scaled: dict[int, Scaled] = {}
         flat = np.zeros(count, dtype=bool)
         crossed = np.zeros(count, dtype=np.int64)
+        raised = np.zeros(count, dtype=np.int64)
+        bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
         sampling = isinstance(self._network, T5Sampler)
         for index, context in enumerate(contexts):
             values, reason = self._usable(np.asarray(context, dtype=np.float64))
@@ -190,18 +214,32 @@ class Forecaster:
             scaled[index] = item
         batches = list(self._batches(scaled, groups))
         made = self._run_all(
-            [([scaled[i] for i in batch], [seeds[i] if seeds else i for i in batch]) for batch in batches]
+            [
+                _Pass(
+                    [scaled[i] for i in batch],
+                    [seeds[i] if seeds else i for i in batch],
+                    np.array([scaled[i].place(0.0) if bounded[i] else -np.inf for i in batch]),
+                )
+                for batch in batches
+            ]
         )
         for batch, (batch_quantiles, batch_mean, batch_crossed) in zip(batches, made, strict=True):
             crossed[batch] = batch_crossed
             for row, index in enumerate(batch):
                 quantiles[index] = scaled[index].restore(batch_quantiles[row])
                 mean[index] = scaled[index].restore(batch_mean[row])
+        for index in np.flatnonzero(bounded).tolist():
+            below = np.minimum(quantiles[index].min(axis=-1, initial=np.inf), mean[index]) < 0
+            raised[index] = below.sum()
+            quantiles[index] = np.maximum(quantiles[index], 0.0)
+            mean[index] = np.maximum(mean[index], 0.0)
         for index in scaled:
             if not (np.isfinite(quantiles[index]).all() and np.isfinite(mean[index]).all()):
                 quantiles[index], mean[index] = np.nan, np.nan
                 skipped.append(Skip(index, NOT_FINITE))
-        return BatchForecast(quantiles, mean, tuple(sorted(skipped, key=lambda skip: skip.index)), crossed, flat)
+        return BatchForecast(
+            quantiles, mean, tuple(sorted(skipped, key=lambda skip: skip.index)), crossed, flat, raised
+        )
 
     @property
     def _samples(self) -> int:
@@ -240,27 +278,31 @@ class Forecaster:
     def _bucket(self, length: int) -> int:
         return next(bucket for bucket in self._buckets if bucket >= length)
 
-    def _run_all(
-        self, batches: Sequence[tuple[Sequence[Scaled], Sequence[int]]]
-    ) -> Iterator[tuple[Floats, Floats, NDArray[np.int64]]]:
+    def _run_all(self, batches: Sequence[_Pass]) -> Iterator[tuple[Floats, Floats, NDArray[np.int64]]]:
         """What `_run` makes of each batch, in order; of a lone one in this thread, since a new one costs milliseconds."""
         with _single_threaded():
             if len(batches) == 1:
-                yield self._run(*batches[0])
+                yield self._run(batches[0])
                 return
             with ThreadPoolExecutor(max_workers=self.workers) as pool:
-                jobs = [pool.submit(self._run, *batch) for batch in batches]
+                jobs = [pool.submit(self._run, batch) for batch in batches]
                 for job in jobs:
                     yield job.result()
 
-    def _run(self, items: Sequence[Scaled], seeds: Sequence[int]) -> tuple[Floats, Floats, NDArray[np.int64]]:
-        """Scaled quantiles (n, horizon, W), means (n, horizon) and number of crossed periods (n,) of one batch."""
+    def _run(self, batch: _Pass) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Scaled quantiles (n, horizon, W), means (n, horizon) and number of crossed periods (n,) of one batch.
+
+        The means are those of distributions that end at the floors; the quantiles are as the model gave them.
+        """
+        items = batch.items
         with torch.inference_mode():
             if isinstance(self._network, T5Sampler):
-                paths = self._network.paths(items[0].values, self.horizon, self._samples, seeds[0])  # (S, horizon)
+                paths = self._network.paths(
+                    items[0].values, self.horizon, self._samples, batch.seeds[0]
+                )  # (S, horizon)
                 return (
                     np.quantile(paths, self.levels, axis=0).T[None],
-                    paths.mean(axis=0)[None],
+                    np.maximum(paths, batch.floors[0]).mean(axis=0)[None],
                     np.zeros(1, dtype=np.int64),
                 )
             bucket = self._bucket(max(len(item.values) for item in items))
@@ -271,7 +313,10 @@ class Forecaster:
             raw = unroll(self._network, torch.from_numpy(rows), self.horizon, self.context_length)[: len(items)]
         ordered, crossed = sort_quantiles(raw)
         wanted = interpolate(ordered, self._network.levels, self.levels)
-        return wanted, mean_of_quantiles(ordered, self._network.levels), crossed.sum(axis=1)
+        mean = mean_of_quantiles(ordered, self._network.levels)
+        for row in np.flatnonzero((ordered[..., 0] < batch.floors[:, None]).any(axis=-1)).tolist():
+            mean[row] += shortfall(ordered[row], self._network.levels, batch.floors[row])
+        return wanted, mean, crossed.sum(axis=1)
 
     def _rows(self, count: int) -> int:
         """Rows of a pass of `count` series."""

@@ -79,6 +79,38 @@ def mean_of_quantiles(quantiles: Floats, levels: Sequence[float]) -> Floats:
     return np.asarray(np.einsum("...q,q->...", quantiles, _mean_weights(tuple(levels))))
 
 
+def shortfall(quantiles: Floats, levels: Sequence[float], floor: Floats) -> Floats:
+    """Expected amount by which each distribution falls short of `floor`, E[max(floor - Y, 0)], (...).
+
+    Added to the mean of Y it gives that of max(Y, floor), which is what clipping its quantiles describes. Evaluated at
+    256 equally likely points; zero where the lowest quantile given is not below the floor, whatever the tail beyond.
+
+    Args:
+        quantiles: ascending along the last axis, (..., Q), at `levels`.
+        levels: (Q,).
+        floor: broadcast to (...).
+    """
+    points = np.einsum("...q,wq->...w", quantiles, _interpolation(tuple(levels), _equally_likely()))
+    missing = np.maximum(np.asarray(floor)[..., None] - points, 0.0).mean(axis=-1)
+    return np.asarray(np.where(quantiles[..., 0] < floor, missing, 0.0))
+
+
+def clip_at_zero(quantiles: Floats, mean: Floats, levels: Sequence[float]) -> tuple[Floats, Floats]:
+    """Quantiles (..., Q) and mean (...) of max(Y, 0), for Y given by `quantiles` in ascending order at `levels`."""
+    zero = np.zeros_like(mean)
+    return np.maximum(quantiles, 0.0), np.maximum(mean + shortfall(quantiles, levels, zero), 0.0)
+
+
+def is_non_negative(rule: bool | None, lowest: float) -> bool:
+    """Whether a series' forecast must not be below zero: by `rule`, or where that is None if `lowest` never was.
+
+    Args:
+        rule: `Chronos.NonNegative`.
+        lowest: of the values observed so far.
+    """
+    return lowest >= 0 if rule is None else rule
+
+
 def at_scores(quantiles: Floats, levels: Sequence[float], scores: Floats) -> Floats:
     """Values at normal scores that differ from row to row.
 
@@ -182,6 +214,12 @@ def _mean_weights(levels: tuple[float, ...]) -> Floats:
         weights[left] += mass - share
         weights[left + 1] += share
     return weights
+
+
+@lru_cache(maxsize=1)
+def _equally_likely() -> tuple[float, ...]:
+    """Normal scores of the middles of 256 equal shares of the levels."""
+    return tuple(normal_scores(((np.arange(256) + 0.5) / 256).tolist()).tolist())
 
 
 _Axis = tuple[NDArray[np.int64], Floats]

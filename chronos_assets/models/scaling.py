@@ -38,6 +38,10 @@ class Scaled:
             z = (values / self.unit - self.shift) / self.scale
         return z.clip(-_FARTHEST, _FARTHEST).astype(np.float32)
 
+    def place(self, value: float) -> float:
+        """A value on this context's scale, in float64."""
+        return (value / self.unit - self.shift) / self.scale
+
     def restore(self, z: Floats) -> Floats:
         """Values of the model in the series' own units."""
         return self.unit * (self.shift + self.scale * z)

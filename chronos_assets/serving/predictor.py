@@ -18,12 +18,16 @@ from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.joint import JointSeries, forecast_jointly
 from chronos_assets.models.loading import LoadedModel
+from chronos_assets.models.quantiles import clip_at_zero, is_non_negative
 from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Predictor:
         batch_size: rows of a pass of the network, at most.
         context_length: periods to read, at most.
         whole_batches: whether every pass has as many rows as the batch job's.
+        non_negative: as the forecast workload has it; the history is the target that a request brings.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Predictor:
         batch_size: int = 16,
         context_length: int | None = None,
         whole_batches: bool = False,
+        non_negative: bool | None = None,
     ) -> None:
         description = model.description
         low, high = description.quantile_range
@@ -67,6 +73,7 @@ class Predictor:
         self.joint = description.family == "chronos2"
         self._samples = description.family == "t5"
         self._numbers = count()
+        self._non_negative = non_negative
         self._forecaster = Forecaster(
             model,
             description.block_length,
@@ -109,7 +116,9 @@ class Predictor:
         )
         targets = [item.inputs[0].target for item in items]
         forecast = self._forecaster.at(key.horizon, levels).forecast(
-            targets, seeds=[_seed(target) for target in targets] if self._samples else None
+            targets,
+            seeds=[_seed(target) for target in targets] if self._samples else None,
+            non_negative=[self._bounded(target) for target in targets],
         )
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         if reasons and len(items) == 1:
@@ -140,21 +149,31 @@ class Predictor:
             cross_learning=parameters.cross_learning,
             batch_size=parameters.batch_size,
         )
+        levels = parameters.quantile_levels
+        order = np.argsort(levels)
         predictions = []
         for one, (mean, quantiles) in zip(item.inputs, made, strict=True):
             if not (np.isfinite(mean).all() and np.isfinite(quantiles).all()):
                 raise InvocationError(
                     f"{one.place}.target", "no forecast: the model gave values that are not finite", 422
                 )
+            for row, target in enumerate(np.atleast_2d(one.target)):
+                if self._bounded(target):
+                    clipped, mean[row] = clip_at_zero(quantiles[row][:, order], mean[row], sorted(levels))
+                    quantiles[row][:, order] = clipped
             predictions.append(
                 Prediction(mean, quantiles) if one.target.ndim > 1 else Prediction(mean[0], quantiles[0])
             )
         return predictions
+
+    def _bounded(self, target: Floats) -> bool:
+        known = target[np.isfinite(target)]
+        return is_non_negative(self._non_negative, float(known.min()) if len(known) else 0.0)
 
 
 class UnfitSeries(ChronosAssetsError):
     """A pass has a series without a forecast: the batcher tries its items one by one, and finds which."""
 
 
-def _seed(target: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> int:
+def _seed(target: Floats) -> int:
     return int.from_bytes(hashlib.sha256(target.tobytes()).digest()[:8], "little") >> 1

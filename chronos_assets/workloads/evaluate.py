@@ -13,6 +13,7 @@ alignment, filling, dimensions, context_length, batch_size, seed    as the forec
 validation_windows, test_windows    as the train workload has them: 2 and 2
 season              periods in a season, for MASE; by default GluonTS's for the frequency
 baseline_season     periods in a season of seasonal naive; by default the one that did best before the test windows
+non_negative        as the forecast workload has it
 max_series          at most so many series, chosen at random by `seed`: by default 5000, and 500 where a model samples
 ```
 
@@ -48,7 +49,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.container.parameters import check_names, option, quantile_levels, whole
+from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
 from chronos_assets.models.checkpoints import (
     ModelDescription,
     ModelError,
@@ -56,6 +57,7 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
     describe_model,
 )
+from chronos_assets.models.quantiles import is_non_negative
 from chronos_assets.params.forecast import Filling
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version
@@ -104,6 +106,7 @@ class Request:
     grid: Grid | None
     season: int
     baseline_season: int | None
+    non_negative: bool | None
     filling: Filling
     dimensions: tuple[str, ...]
     context_length: int | None
@@ -123,7 +126,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
     required = {"models", "horizon", "quantiles"}
     optional = {
         "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
-        "validation_windows", "test_windows", "season", "baseline_season", "max_series",
+        "validation_windows", "test_windows", "season", "baseline_season", "non_negative", "max_series",
     }  # fmt: skip
     check_names("evaluation", document, required, optional)
     try:
@@ -143,6 +146,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
             grid=grid,
             season=option("season", document) or (grid.frequency.seasonality if grid else 1),
             baseline_season=option("baseline_season", document),
+            non_negative=truth("non_negative", document),
             filling=Filling(**(document.get("filling") or {})),
             dimensions=tuple(document.get("dimensions") or ()),
             context_length=option("context_length", document),
@@ -176,6 +180,7 @@ class Task:
         history: (n,) everything before the window, filled as of then.
         actual: (horizon,) what was observed in it, NaN elsewhere.
         season_error: of the observed history, what MASE divides by.
+        lowest: observed value of the history.
     """
 
     key: Key
@@ -183,6 +188,7 @@ class Task:
     history: Floats
     actual: Floats
     season_error: float
+    lowest: float
 
 
 class Data(Protocol):
@@ -242,6 +248,7 @@ class DatasetWindows:
                     history=context_as_of(series, cut, cut, self._request.filling),
                     actual=actual,
                     season_error=season_error(observed[:cut], self._request.season),
+                    lowest=float(np.nanmin(observed[:cut])),
                 )
 
     def pasts(self, chosen: set[Key]) -> Iterator[Past]:
@@ -310,7 +317,8 @@ class SyntheticWindows:
         for item, _, target in read_arrow(self._folder / "test.arrow"):
             history, actual = target[:-horizon], target[-horizon:]
             if np.isfinite(history).any() and np.isfinite(actual).any():
-                yield Task((item,), 0, history, actual, season_error(history, self._request.season))
+                scale, lowest = season_error(history, self._request.season), float(np.nanmin(history))
+                yield Task((item,), 0, history, actual, scale, lowest)
 
 
 @dataclass(frozen=True)
@@ -468,7 +476,10 @@ class _Run:
         digests = [seeded_digest(self.request.seed, "window", str(task.window), *task.key) for task in tasks]
         seeds = [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]
         made = forecaster.forecast(
-            [task.history for task in tasks], seeds=seeds, groups=[task.window for task in tasks]
+            [task.history for task in tasks],
+            seeds=seeds,
+            groups=[task.window for task in tasks],
+            non_negative=[is_non_negative(self.request.non_negative, task.lowest) for task in tasks],
         )
         return Predicted(made.quantiles, made.mean, {skip.index: skip.reason for skip in made.skipped})
 

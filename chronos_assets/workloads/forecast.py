@@ -16,6 +16,7 @@ filling           {"middlefill", "backfill", "middlefill_value", "backfill_value
 dimensions        ["store", ...], as in the dataset
 complete_periods  true: use periods that end by the window's end, not those that only start before it
 context_length, batch_size, seed, min_observations
+non_negative      no forecast below zero: true of any series, false of none, null of those that never were by the as-of
 params_digest     copied to the manifest
 trained_until     last period that the model was trained on or chosen by, if it was trained on this dataset
 ```
@@ -62,7 +63,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.container.parameters import check_names, option, quantile_levels, whole
+from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
 from chronos_assets.models.checkpoints import (
     BUNDLED,
     ModelDescription,
@@ -70,6 +71,7 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
     describe_model,
 )
+from chronos_assets.models.quantiles import is_non_negative
 from chronos_assets.params.forecast import Filling, quantile_name
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
@@ -132,6 +134,7 @@ class Request:
     batch_size: int | None
     seed: int
     min_observations: int
+    non_negative: bool | None
     params_digest: str | None
     trained_until: np.datetime64 | None
 
@@ -160,7 +163,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
     required = {"windows", "frequency", "horizon", "quantiles"}
     optional = {
         "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
-        "seed", "min_observations", "params_digest", "trained_until",
+        "seed", "min_observations", "non_negative", "params_digest", "trained_until",
     }  # fmt: skip
     check_names("forecast", document, required, optional)
     try:
@@ -178,6 +181,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
             batch_size=option("batch_size", document),
             seed=int(document.get("seed") or 0),
             min_observations=option("min_observations", document) or 1,
+            non_negative=truth("non_negative", document),
             params_digest=document.get("params_digest"),
             trained_until=_timestamp(until) if (until := document.get("trained_until")) else None,
         )
@@ -246,6 +250,7 @@ class _Task:
     context: Floats
     last_timestamp: int  # microseconds; of the last observation
     last_value: float
+    non_negative: bool
 
 
 @dataclass
@@ -255,6 +260,8 @@ class _Tally:
     series: int = 0
     crossed: int = 0
     flat: int = 0
+    non_negative: int = 0
+    raised: int = 0
     skipped: list[tuple[Key, str]] = field(default_factory=list)
     examples: list[tuple[Key, dict[str, Any]]] = field(default_factory=list)  # of the first few series by key
 
@@ -335,6 +342,7 @@ class _Run:
         """The series as of each window in which it had begun."""
         first = int(self.request.grid.ordinal(series.timestamps[:1])[0])
         observed = np.flatnonzero(~series.filled & np.isfinite(series.target))
+        lowest = np.minimum.accumulate(series.target[observed])
         for index, window in enumerate(self.windows):
             cut = window.ordinal - first + 1
             if cut <= 0:
@@ -355,6 +363,7 @@ class _Run:
                 context=context_as_of(series, cut, self.forecaster.context_length, self.request.filling),
                 last_timestamp=int(series.timestamps[last].astype("datetime64[us]").astype(np.int64)),
                 last_value=float(series.target[last]),
+                non_negative=is_non_negative(self.request.non_negative, float(lowest[known - 1])),
             )
 
     def _forecast(self, shard: int, tasks: Sequence[_Task]) -> None:
@@ -365,6 +374,7 @@ class _Run:
             [task.context for task in tasks],
             seeds=[self._seed(task) for task in tasks],
             groups=[task.window for task in tasks],
+            non_negative=[task.non_negative for task in tasks],
         )
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         for window in sorted({task.window for task in tasks}):
@@ -375,6 +385,8 @@ class _Run:
             tally.series += len(kept)
             tally.crossed += int(forecast.crossed[kept].sum())
             tally.flat += int(forecast.flat[kept].sum())
+            tally.non_negative += sum(tasks[place].non_negative for place in kept)
+            tally.raised += int((forecast.raised[kept] > 0).sum())
             self._keep_examples(tally, tasks, kept, forecast)
             _Piece(self.scratch, window, shard, self.request.layout).append(
                 [tasks[place] for place in kept], self._values(forecast, kept)
@@ -459,6 +471,8 @@ class _Run:
                         "periods_behind",
                         "crossed",
                         "flat",
+                        "non_negative",
+                        "raised",
                     )
                 },
             }
@@ -499,6 +513,9 @@ class _Run:
             "periods_behind": window.behind,
             "crossed": tally.crossed,
             "flat": tally.flat,
+            # Series whose forecast was not to be below zero, and those of them whose was.
+            "non_negative": tally.non_negative,
+            "raised": tally.raised,
             **({"part": part_of(self.dataset, self.shards)} if len(self.shards) < len(self.dataset.shards) else {}),
         }
 

@@ -18,6 +18,7 @@ queue_length                    series that may wait; beyond, 503 with Retry-Aft
 rows                            rows of one pass of the network, at most
 whole_batches                   true: always as many, so that the numbers are the batch job's to the last bit, slower
 context_length                  periods to read, at most
+non_negative                    as the forecast workload has it
 timeout_seconds                 for an answer
 max_body_bytes, max_series, max_points, max_prediction_length, max_quantiles, max_answer_values
                                 limits of a request
@@ -75,6 +76,7 @@ class Settings:
     rows: int = 16
     whole_batches: bool = False
     context_length: int | None = None
+    non_negative: bool | None = None
     timeout_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
     hosting: Hosting = field(default_factory=Hosting)
@@ -88,6 +90,7 @@ GOLDEN: Mapping[str, Any] = {
 
 _WHOLE = ("batch_size", "queue_length", "rows", "context_length")
 _TEXT = ("endpoint", "version", "identity", "model")
+_TRUTHS = ("whole_batches", "non_negative")
 _SECONDS = ("batch_wait_ms", "timeout_seconds")
 _DEFAULTS = ("prediction_length", "quantile_levels")
 _HOSTING = ("host", "port", "drain_seconds", "deployment")
@@ -103,7 +106,7 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Setti
     given = {**document, **_from_variable(env)}
     if env.get(PORT_VARIABLE):
         given["port"] = env[PORT_VARIABLE]
-    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, *_HOSTING, "golden", "whole_batches"}
+    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, *_HOSTING, "golden", *_TRUTHS}
     unknown = sorted(set(given) - known)
     if unknown:
         raise WorkloadError(
@@ -118,8 +121,7 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Setti
             "defaults": {name: given[name] for name in _DEFAULTS if name in given},
             "limits": Limits(**{name: _positive(name, given[name]) for name in _LIMITS if name in given}),
         }
-        if "whole_batches" in given:
-            chosen["whole_batches"] = _truth("whole_batches", given["whole_batches"])
+        chosen |= {name: _truth(name, given[name]) for name in _TRUTHS if name in given}
         if "golden" in given:
             chosen["golden"] = _object("golden", given["golden"])
         return Settings(**chosen, hosting=_hosting(given))
@@ -220,6 +222,7 @@ def build_endpoint(settings: Settings, model: LoadedModel) -> Endpoint:
         model,
         batch_size=settings.rows,
         context_length=settings.context_length,
+        non_negative=settings.non_negative,
         whole_batches=settings.whole_batches,
     )
     schema = Schema(

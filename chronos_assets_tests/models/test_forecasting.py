@@ -136,7 +136,7 @@ def test_where_rows_are_not_independent_groups_are_kept_apart(models, monkeypatc
     forecaster = Forecaster(models["bolt"], 4, LEVELS, batch_size=4)
     batches: list[int] = []
     run = forecaster._run
-    monkeypatch.setattr(forecaster, "_run", lambda items, seeds: batches.append(len(items)) or run(items, seeds))
+    monkeypatch.setattr(forecaster, "_run", lambda batch: batches.append(len(batch.items)) or run(batch))
     series = [np.arange(20.0) + index for index in range(6)]
     forecaster.forecast(series, groups=["a", "b", "a", "b", "a", "a"])
     assert sorted(batches) == [2, 4]
@@ -326,3 +326,22 @@ def test_a_forecast_of_the_bundled_model_has_the_same_bits_in_any_company(bundle
     single = Forecaster(bundled, horizon, (0.01, 0.5, 0.99), workers=1).forecast(series[4:5])
     assert np.array_equal(single.quantiles[0], whole.quantiles[4])
     assert np.array_equal(single.mean[0], whole.mean[4])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("horizon", [5, 20])
+def test_series_that_must_not_be_below_zero_are_not_and_others_are_as_they_were(models, family, horizon):
+    rng = np.random.default_rng(2)
+    contexts = [rng.normal(-0.3, size=90), rng.normal(size=90), np.full(20, -2.0), np.array([])]
+    forecaster = Forecaster(models[family], horizon, (0.01, 0.1, 0.5, 0.9))
+    free = forecaster.forecast(contexts, seeds=[1, 2, 3, 4])
+    bounded = forecaster.forecast(contexts, seeds=[1, 2, 3, 4], non_negative=[True, False, True, True])
+    assert (free.quantiles[0] < 0).any()
+    assert np.array_equal(bounded.quantiles[0], np.maximum(free.quantiles[0], 0))
+    assert np.all(bounded.mean[0] >= np.maximum(free.mean[0], 0))
+    assert np.array_equal(bounded.quantiles[1], free.quantiles[1])
+    assert np.array_equal(bounded.mean[1], free.mean[1])
+    assert np.all(bounded.quantiles[2] == 0)  # of equal observations, all below zero
+    assert 0 < bounded.raised[0] <= horizon
+    assert bounded.raised.tolist() == [bounded.raised[0], 0, horizon, 0]
+    assert not free.raised.any()

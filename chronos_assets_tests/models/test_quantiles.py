@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from chronos_assets.models.quantiles import (
     at_scores,
+    clip_at_zero,
     interpolate,
+    is_non_negative,
     marginal_quantiles,
     mean_of_quantiles,
     normal_scores,
@@ -128,3 +130,35 @@ def test_a_marginal_ascends_and_depends_on_no_other_row(seed):
     assert np.all(np.diff(together, axis=-1) >= 0)
     alone = marginal_quantiles(conditional[3:4], scores, LEVELS_21)
     assert np.array_equal(alone[0], together[3])
+
+
+@pytest.mark.parametrize("levels", [LEVELS_9, LEVELS_21, (0.1, 0.5, 0.9)])
+@pytest.mark.parametrize("location", [-3.0, -0.5, 0.0, 0.5, 1.2])
+def test_clipped_at_zero_a_normal_has_the_mean_of_the_censored_normal(levels, location):
+    quantiles = location + normal_scores(levels)
+    clipped, mean = clip_at_zero(quantiles[None], np.array([location]), levels)
+    density = math.exp(-(location**2) / 2) / math.sqrt(2 * math.pi)
+    share = 0.5 * math.erfc(-location / math.sqrt(2))
+    assert mean[0] == pytest.approx(location * share + density, abs=0.006)
+    assert np.array_equal(clipped[0], np.maximum(quantiles, 0))
+
+
+@given(ascending, st.floats(0, 1))
+def test_clipping_leaves_a_consistent_distribution_and_nothing_to_clip(values, share):
+    quantiles = np.array(values)
+    mean = mean_of_quantiles(quantiles, LEVELS_21)
+    clipped, raised = clip_at_zero(quantiles, mean, LEVELS_21)
+    assert np.all(clipped >= 0)
+    assert np.all(np.diff(clipped) >= 0)
+    assert raised >= max(mean, 0) - 1e-9
+    if quantiles[0] >= 0:
+        assert np.array_equal(clipped, quantiles)
+        assert raised == mean or mean < 0
+    else:
+        assert np.array_equal(clipped[quantiles > 0], quantiles[quantiles > 0])
+
+
+def test_the_rule_asks_the_history_only_where_nothing_is_set():
+    assert [is_non_negative(None, lowest) for lowest in (0.0, 3.0, -0.1)] == [True, True, False]
+    assert is_non_negative(True, -5.0)
+    assert not is_non_negative(False, 5.0)

@@ -71,7 +71,9 @@ def numbers(answer, levels=LEVELS):
 @pytest.mark.parametrize("family", ["bolt", "chronos2"])
 @pytest.mark.parametrize("horizon", [5, 40])
 def test_the_numbers_are_those_of_the_batch_forecast(family, horizon):
-    batch = Forecaster(model(family), horizon, LEVELS).forecast(SERIES)
+    batch = Forecaster(model(family), horizon, LEVELS).forecast(
+        SERIES, non_negative=[np.nanmin(one) >= 0 for one in SERIES]
+    )
     mean, quantiles = numbers(posted(asked(SERIES, horizon), family))
     scale = np.abs(batch.quantiles).max(axis=(1, 2), keepdims=True)
     assert np.abs((quantiles - batch.quantiles) / scale).max() < 1e-5
@@ -87,12 +89,12 @@ def test_the_numbers_are_those_of_the_batch_forecast(family, horizon):
 
 
 def test_large_numbers_keep_their_digits():
-    """The blueprint's endpoint rounded its inputs to bfloat16, in which 10001 is 9984."""
-    small = [1.0, 2.0, 4.0, 2.0] * 5
+    """The blueprint's endpoint rounded its inputs to bfloat16, in which 9999 is 9984."""
+    small = [-1.0, 0.0, 2.0, 0.0] * 5
     large = [10000 + value for value in small]
-    mean, quantiles = numbers(posted(asked([[10001.0] * 20, large, small])))
-    np.testing.assert_array_equal(mean[0], 10001.0)
-    np.testing.assert_array_equal(quantiles[0], 10001.0)
+    mean, quantiles = numbers(posted(asked([[9999.0] * 20, large, small])))
+    np.testing.assert_array_equal(mean[0], 9999.0)
+    np.testing.assert_array_equal(quantiles[0], 9999.0)
     np.testing.assert_allclose(quantiles[1] - 10000, quantiles[2], atol=1e-4)
 
 

@@ -82,7 +82,7 @@ def by_model(folder: Path, context_length: int | None = None):
     def forecasts(histories):
         made = forecasting.Forecaster(
             load_model(str(folder)), HORIZON, LEVELS, batch_size=4, context_length=context_length
-        ).forecast(histories)
+        ).forecast(histories, non_negative=[np.nanmin(history) >= 0 for history in histories])
         return made.quantiles, made.mean
 
     return forecasts

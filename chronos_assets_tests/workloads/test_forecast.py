@@ -353,3 +353,38 @@ def test_a_killed_program_leaves_no_finished_window_and_runs_again_to_the_same_b
     assert again.returncode == 0, errors
     assert contents(workspace.output("forecast")) == contents(expected)
     assert not scratch.exists()
+
+
+def counts_and_changes() -> dict[tuple[str, ...], tuple[str, np.ndarray]]:
+    rng = np.random.default_rng(8)
+    sold = rng.poisson(0.4, 96).astype(float)
+    returned = np.where(np.arange(96) == 60, -2.0, sold)  # on the third day
+    return {(name,): ("2024-01-01", values) for name, values in (("sold", sold), ("returned", returned))}
+
+
+def lowest(folder: Path, key: str) -> dict[str, float]:
+    table = pq.read_table(folder / f"as_of={key}" / "forecast.parquet", partitioning=None).to_pylist()
+    found: dict[str, float] = {}
+    for row in table:
+        values = [row["mean"], row["p10"], row["p50"], row["p90"]]
+        found[row["item_id"]] = min(found.get(row["item_id"], np.inf), *values)
+    return found
+
+
+def test_series_that_never_were_below_zero_by_the_as_of_are_not_forecast_below_it(tmp_path):
+    dataset = write_dataset(tmp_path / "data", counts_and_changes())
+    windows = days(2, 4)
+    folders = {}
+    for rule in (None, True, False):
+        folders[rule], listener = run(tmp_path / f"job-{rule}", dataset, windows=windows, non_negative=rule)
+        told = {message["window"]: (message["non_negative"], message["raised"]) for message in listener.messages}
+        expected = {None: (2, 1), True: (2, 2), False: (0, 0)}[rule]
+        assert (told["2024-01-02"][0], told["2024-01-04"][0]) == expected
+        manifest = json.loads((folders[rule] / "as_of=2024-01-04" / "manifest.json").read_text())
+        assert (manifest["non_negative"], manifest["raised"]) == told["2024-01-04"]
+    assert set(lowest(folders[None], "2024-01-02").values()) == {0.0}  # nothing had been returned yet
+    by_history = lowest(folders[None], "2024-01-04")
+    assert by_history["sold"] == 0.0
+    assert by_history["returned"] < 0
+    assert set(lowest(folders[True], "2024-01-04").values()) == {0.0}
+    assert max(lowest(folders[False], "2024-01-04").values()) < 0

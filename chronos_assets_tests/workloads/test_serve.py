@@ -97,7 +97,8 @@ def test_boto3_shows_which_field_is_wrong(runtime):
 def test_many_at_once_get_the_batch_forecast(deployed, endpoints):
     rng = np.random.default_rng(1)
     series = [np.cumsum(rng.normal(size=int(rng.integers(3, 120)))) for _ in range(60)]
-    batch = Forecaster(load_model(folder_of("bolt")), 8, LEVELS).forecast(series)
+    bounds = [one.min() >= 0 for one in series]
+    batch = Forecaster(load_model(folder_of("bolt")), 8, LEVELS).forecast(series, non_negative=bounds)
 
     def ask(index):
         document = {

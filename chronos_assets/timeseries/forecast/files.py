@@ -50,7 +50,7 @@ _MAX_LISTED = 1000  # skipped series listed in a manifest
 _ROWS_PER_GROUP = 122_880
 _ROWS_AT_ONCE = 16_384  # read of each part
 
-_SUMS = ("series", "rows", "not_started", "skipped_count", "crossed", "flat")
+_SUMS = ("series", "rows", "not_started", "skipped_count", "crossed", "flat", "non_negative", "raised")
 _OF_A_PART = {*_SUMS, "skipped_reasons", "skipped", "part"}  # what may differ between the manifests of one run's parts
 
 
