@@ -1,11 +1,10 @@
-"""Reading of params.json: what each key means, and what must fit together; see `chronos_assets.params`."""
+"""Reading of params.json, section by section: what each key means; see `chronos_assets.params`."""
 
 from __future__ import annotations
 
 import re
 import zoneinfo
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast, get_args
 
@@ -19,11 +18,13 @@ from chronos_assets.calendar.frequencies import (
     Grid,
     Unit,
 )
-from chronos_assets.calendar.timestamp_format import (
-    DEFAULT_FORMAT,
-    TimestampFormatError,
-    parse_pattern,
-    resolution,
+from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, TimestampFormatError, parse_pattern
+from chronos_assets.params.consistency import (
+    find_columns,
+    find_dimensions,
+    note_unused_columns,
+    reconcile_format,
+    reconcile_frequencies,
 )
 from chronos_assets.params.document import (
     MISSING,
@@ -52,132 +53,22 @@ from chronos_assets.params.forecast import (
     ForecastParams,
     ParamsError,
 )
-from chronos_assets.params.training import TrainingParams, read_training
+from chronos_assets.params.ignored_keys import (
+    IGNORED_ANYWHERE,
+    IGNORED_DATA_CONFIG,
+    IGNORED_DATASET,
+    IGNORED_FORECAST,
+    IGNORED_GROUP,
+    IGNORED_PREDICTOR,
+    IGNORED_TOP,
+)
+from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, ChronosSection, Columns, PredictorSection, TargetSection
+from chronos_assets.params.training import read_training
 
 _SERVICE_HORIZON_LIMIT = 500
 _LONGEST_HORIZON_YEARS = 1000
 
-# Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
-_RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of", "level", "metric", "value"}
-_RESERVED |= {"seasonal_naive", "points", "excluded", "reason"}
-_RESERVED_PATTERN = re.compile(r"p\d+")
-
-
-_SERVICE_ONLY = "it steered the service and has no effect here"
-_GOVERNS_AWS = "access, encryption and tags are those of the place where this project runs"
-_MODEL = "the forecast is made by a Chronos model, chosen by CHRONOS_BASE_MODEL and tuned as Chronos.Training says"
-_NAME_ONLY = "nothing here is named by it"
-_NOT_USED_YET = "such covariates are not used yet"
-
-# Keys with a meaning for the service only, and why they have none here.
-_IGNORED_ANYWHERE = {
-    "Tags": _GOVERNS_AWS,
-    "EncryptionConfig": _GOVERNS_AWS,
-    "RoleArn": _GOVERNS_AWS,
-    "KMSKeyArn": _GOVERNS_AWS,
-}
-_IGNORED_TOP = {
-    **_IGNORED_ANYWHERE,
-    "DataSource": "files are read from train/ in the store",
-    "DatasetImportJobName": _SERVICE_ONLY,
-    "ImportMode": "files in train/ are always imported together, and the newer one wins",
-    "Format": "CSV and Parquet are told apart by the file's name",
-    "TimeZone": "set Chronos.TimeZone to convert timestamps that carry an offset",
-    "UseGeolocationForTimeZone": _NOT_USED_YET,
-    "GeolocationFormat": _NOT_USED_YET,
-}
-_IGNORED_GROUP = {**_IGNORED_ANYWHERE, "DatasetGroupArn": _SERVICE_ONLY, "DatasetArns": _SERVICE_ONLY}
-_IGNORED_DATA_CONFIG = {
-    "DatasetGroupArn": _SERVICE_ONLY,
-    "AdditionalDatasets": f"holidays and weather: {_NOT_USED_YET}",
-}
-_IGNORED_PREDICTOR = {
-    **_IGNORED_ANYWHERE,
-    "PredictorName": _NAME_ONLY,
-    "PerformAutoML": _MODEL,
-    "AutoMLOverrideStrategy": _MODEL,
-    "AlgorithmArn": _MODEL,
-    "PerformHPO": _MODEL,
-    "HPOConfig": _MODEL,
-    "TrainingParameters": _MODEL,
-    "OptimizationMetric": _MODEL,
-    "EvaluationParameters": "accuracy is measured on every partition whose horizon has been observed",
-    "InputDataConfig": f"the data are the files in train/; holidays and weather: {_NOT_USED_YET}",
-    "ExplainPredictor": "forecasts are not explained",
-    "MonitorConfig": "accuracy of every partition is monitored always",
-    "ReferencePredictorArn": _SERVICE_ONLY,
-    "DatasetGroupArn": _SERVICE_ONLY,
-    "PredictorArn": _SERVICE_ONLY,
-}
-_IGNORED_FORECAST = {
-    **_IGNORED_ANYWHERE,
-    "ForecastName": _NAME_ONLY,
-    "ForecastArn": _SERVICE_ONLY,
-    "PredictorArn": _SERVICE_ONLY,
-    "DatasetGroupArn": _SERVICE_ONLY,
-    "TimeSeriesSelector": "every series of the dataset is forecast",
-}
-_IGNORED_DATASET = {
-    **_IGNORED_ANYWHERE,
-    "DatasetName": _NAME_ONLY,
-    "DatasetArn": _SERVICE_ONLY,
-    "DatasetImportJobName": _SERVICE_ONLY,
-    "DataSource": "files are read from train/ in the store",
-}
-
 _ATTRIBUTE_TYPES: tuple[AttributeType, ...] = get_args(AttributeType)
-
-_KEEP_ONE = "keep one of them"
-_BAD_NAME = (
-    "this is not a name the service takes",
-    "write a letter, then letters, digits and _, at most 63 of them",
-)
-
-
-@dataclass(frozen=True)
-class _Target:
-    """The target time series dataset of the file, as far as it could be read."""
-
-    section: Section
-    attributes: tuple[Attribute, ...]
-    data_frequency: Frequency | None
-    timestamp_format: str | None
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Columns of the schema, by role; `item` is None when the files have no item column."""
-
-    item: str | None
-    timestamp: str
-    target: str
-
-
-@dataclass(frozen=True)
-class _Chronos:
-    """The `Chronos` section."""
-
-    columns: Mapping[str, str | None] = field(default_factory=dict)
-    bad_rows: BadRows = "fail"
-    time_zone: str | None = None
-    context_length: int | None = None
-    batch_size: int | None = None
-    seed: int = 0
-    min_observations: int = 1
-    max_data_age: float | None = None
-    training: TrainingParams = field(default_factory=TrainingParams)
-
-
-@dataclass(frozen=True)
-class _Predictor:
-    """The `Predictor` section, with both the older FeaturizationConfig and the AutoPredictor spelling."""
-
-    frequency: Frequency | None = None
-    horizon: int | None = None
-    dimensions: tuple[tuple[str, str], ...] = ()  # (path, name)
-    alignment: Alignment = DEFAULT_ALIGNMENT
-    transformations: tuple[tuple[str, str, Section], ...] = ()  # (path, attribute, parameters)
-    types: Any = MISSING
 
 
 def read_params(document: Any, findings: Findings) -> ForecastParams | None:
@@ -199,21 +90,21 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
             "forecasts, their history and the registry are kept."
         )
     chronos = _read_chronos(top, domain)
-    top.finish(_IGNORED_TOP)
+    top.finish(IGNORED_TOP)
     if body is not top:
         body.finish({})
     # From here on, the parts are held against each other.
-    pattern = _reconcile_format(pattern, target, findings)
-    columns = _find_columns(domain, target, chronos, findings)
-    frequencies = _reconcile_frequencies(predictor, target, pattern, findings)
-    dimensions = _find_dimensions(predictor, target, columns, findings)
+    pattern = reconcile_format(pattern, target, findings)
+    columns = find_columns(domain, target, chronos, findings)
+    frequencies = reconcile_frequencies(predictor, target, pattern, findings)
+    dimensions = find_dimensions(predictor, target, columns, findings)
     aggregation, filling = _read_filling(predictor, target, columns, findings)
     horizon = predictor.horizon
     if None in (group_name, domain, target, columns, frequencies, horizon) or findings.problems:
         return None
     # mypy can't see through the line above.
     assert group_name and domain and target and columns and frequencies and horizon  # noqa: PT018, S101
-    _note_unused_columns(target, columns, dimensions, findings)
+    note_unused_columns(target, columns, dimensions, findings)
     return ForecastParams(
         dataset_group=group_name,
         domain=domain,
@@ -268,17 +159,17 @@ def _read_group(body: Section) -> tuple[str | None, str | None]:
         return None, None
     name = group.text("DatasetGroupName", required="name your data, for example energy")
     if name is not None and not NAME_PATTERN.fullmatch(name):
-        group.wrong("DatasetGroupName", *_BAD_NAME)
+        group.wrong("DatasetGroupName", *BAD_NAME)
         name = None
     domain = group.choice("Domain", tuple(DOMAINS), required=True)
-    group.finish(_IGNORED_GROUP)
+    group.finish(IGNORED_GROUP)
     return name, domain
 
 
-def _read_predictor(body: Section) -> _Predictor:
+def _read_predictor(body: Section) -> PredictorSection:
     predictor = body.section("Predictor", required='write {"ForecastHorizon": ..., "FeaturizationConfig": ...}')
     if predictor is None:
-        return _Predictor()
+        return PredictorSection()
     horizon = predictor.integer(
         "ForecastHorizon", low=1, high=HORIZON_LIMIT, required="write the number of periods to forecast"
     )
@@ -290,17 +181,17 @@ def _read_predictor(body: Section) -> _Predictor:
     transformations: list[tuple[str, str, Section]] = []
     if config is not None:
         transformations += _read_featurizations(config)
-        config.finish(_IGNORED_ANYWHERE)
+        config.finish(IGNORED_ANYWHERE)
     data = predictor.section("DataConfig")
     if data is not None:
         transformations += _read_attribute_configs(data)
-        data.finish(_IGNORED_DATA_CONFIG)
+        data.finish(IGNORED_DATA_CONFIG)
     alignment = _read_alignment(predictor, frequency)
     if horizon is not None and frequency is not None:
         _check_horizon(predictor, horizon, frequency)
     types = predictor.take("ForecastTypes")
-    predictor.finish(_IGNORED_PREDICTOR)
-    return _Predictor(frequency, horizon, tuple(dimensions), alignment, tuple(transformations), types)
+    predictor.finish(IGNORED_PREDICTOR)
+    return PredictorSection(frequency, horizon, tuple(dimensions), alignment, tuple(transformations), types)
 
 
 def _check_horizon(predictor: Section, horizon: int, frequency: Frequency) -> None:
@@ -327,7 +218,7 @@ def _read_frequency(homes: list[Section]) -> Frequency | None:
     first = found[0][1]
     for home, other in found[1:]:
         if first is not None and other is not None and other != first:
-            home.wrong("ForecastFrequency", f"this contradicts {homes[0].key('ForecastFrequency')}", _KEEP_ONE)
+            home.wrong("ForecastFrequency", f"this contradicts {homes[0].key('ForecastFrequency')}", KEEP_ONE)
     return first
 
 
@@ -406,7 +297,7 @@ def _read_alignment(predictor: Section, frequency: Frequency | None) -> Alignmen
     return alignment
 
 
-def _read_types(body: Section, predictor: _Predictor) -> tuple[tuple[float, ...], bool]:
+def _read_types(body: Section, predictor: PredictorSection) -> tuple[tuple[float, ...], bool]:
     """The quantiles and whether a mean is wanted: from Forecast, else from Predictor, else the service's default."""
     findings = body.findings
     given: list[tuple[str, tuple[tuple[float, ...], bool] | None]] = []
@@ -416,9 +307,9 @@ def _read_types(body: Section, predictor: _Predictor) -> tuple[tuple[float, ...]
             value = forecast.take(name)
             if value is not MISSING:
                 given.append((forecast.key(name), _types(value, forecast.key(name), findings)))
-        forecast.finish(_IGNORED_FORECAST)
+        forecast.finish(IGNORED_FORECAST)
         if len(given) == 2 and given[0][1] != given[1][1]:
-            forecast.wrong("ForecastQuantiles", "this contradicts Forecast.ForecastTypes", _KEEP_ONE)
+            forecast.wrong("ForecastQuantiles", "this contradicts Forecast.ForecastTypes", KEEP_ONE)
     if predictor.types is not MISSING:
         types = _types(predictor.types, "Predictor.ForecastTypes", findings)
         if given and given[0][1] != types:
@@ -442,7 +333,7 @@ def _types(value: Any, key: str, findings: Findings) -> tuple[tuple[float, ...],
         if kind is None:
             findings.problem(f"{key}[{index}]", item, "this is not a forecast type", _level_mend(item))
         elif kind in chosen:
-            findings.problem(f"{key}[{index}]", item, "this is given twice", _KEEP_ONE)
+            findings.problem(f"{key}[{index}]", item, "this is given twice", KEEP_ONE)
         else:
             chosen.append(kind)
             continue
@@ -471,11 +362,11 @@ def _level_mend(item: Any) -> str:
 # --- Datasets
 
 
-def _read_datasets(top: Section, domain: str | None) -> _Target | None:
+def _read_datasets(top: Section, domain: str | None) -> TargetSection | None:
     """The target time series; datasets of the other types are checked and noted as not used."""
     findings = top.findings
     mend = f'describe the train files: [{{"DatasetType": "{TARGET}", "DataFrequency": ..., "Schema": ...}}]'
-    targets: list[_Target] = []
+    targets: list[TargetSection] = []
     kinds: list[str | None] = []
     for section in top.sections("Datasets", required=mend):
         kind = section.choice("DatasetType", (TARGET, RELATED, METADATA), required=True)
@@ -486,11 +377,11 @@ def _read_datasets(top: Section, domain: str | None) -> _Target | None:
         frequency = _read_data_frequency(section)
         pattern = _read_timestamp_format(section)
         attributes = _read_schema(section)
-        section.finish(_IGNORED_DATASET)
+        section.finish(IGNORED_DATASET)
         if kind == TARGET:
             if any(attribute.name.casefold() == "type" for attribute in attributes):
                 section.wrong("Schema", "forecast.csv has a column type of its own", "rename that column in the schema")
-            targets.append(_Target(section, attributes, frequency, pattern))
+            targets.append(TargetSection(section, attributes, frequency, pattern))
         elif kind is not None:
             what = "related time series" if kind == RELATED else "item metadata"
             findings.note(f"{section.path}: {what} are accepted, but not used yet.")
@@ -506,7 +397,7 @@ def _read_data_frequency(section: Section) -> Frequency | None:
     frequency = _frequency(section, "DataFrequency")
     other = _frequency(section, "DatasetFrequency")
     if frequency is not None and other is not None and frequency != other:
-        section.wrong("DatasetFrequency", "this contradicts DataFrequency", _KEEP_ONE)
+        section.wrong("DatasetFrequency", "this contradicts DataFrequency", KEEP_ONE)
     return frequency or other
 
 
@@ -532,7 +423,7 @@ def _read_schema(section: Section) -> tuple[Attribute, ...]:
     for home, name_key, type_key, name in rows:
         kind = _attribute_type(home, type_key)
         if not NAME_PATTERN.fullmatch(name):
-            home.wrong(name_key, *_BAD_NAME)
+            home.wrong(name_key, *BAD_NAME)
         elif any(name.casefold() == other.name.casefold() for other in attributes):
             home.wrong(name_key, f"the column {name} is given twice", "name every column once")
         elif kind is not None:
@@ -579,16 +470,16 @@ def _time_zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
-def _read_chronos(top: Section, domain: str | None) -> _Chronos:
+def _read_chronos(top: Section, domain: str | None) -> ChronosSection:
     chronos = top.section("Chronos")
     if chronos is None:
-        return _Chronos()
+        return ChronosSection()
     columns = _read_columns(chronos, domain)
     time_zone = chronos.text("TimeZone")
     if time_zone is not None and time_zone not in _time_zones():
         mend = nearest(time_zone, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
         chronos.wrong("TimeZone", "this is not an IANA time zone", mend)
-    read = _Chronos(
+    read = ChronosSection(
         columns=columns,
         bad_rows=cast(BadRows, chronos.choice("BadRows", get_args(BadRows)) or "fail"),
         time_zone=time_zone,
@@ -619,111 +510,13 @@ def _read_columns(chronos: Section, domain: str | None) -> dict[str, str | None]
         elif value is None and field_name == names.item:
             columns[field_name] = None
         else:
-            section.wrong(field_name, *_BAD_NAME)
+            section.wrong(field_name, *BAD_NAME)
     section.finish({})
     return columns
 
 
-# --- What must fit together
-
-
-def _reconcile_format(top_level: str | None, target: _Target | None, findings: Findings) -> str:
-    """The format, which may stand at the top or in the dataset, but must not contradict itself."""
-    own = None if target is None else target.timestamp_format
-    if target is not None and own is not None and top_level is not None and own != top_level:
-        target.section.wrong("TimestampFormat", "this contradicts TimestampFormat at the top", _KEEP_ONE)
-    return own or top_level or DEFAULT_FORMAT
-
-
-def _find_columns(domain: str | None, target: _Target | None, chronos: _Chronos, findings: Findings) -> _Columns | None:
-    """The columns of the schema that hold the item, the timestamp and the target."""
-    if domain is None or target is None:
-        return None
-    types = {attribute.name: attribute.type for attribute in target.attributes}
-    names = DOMAINS[domain]
-    allowed: dict[str, tuple[AttributeType, ...]] = {
-        names.item: ("string",),
-        names.timestamp: ("timestamp",),
-        names.target: ("float", "integer"),
-    }
-    key = f"{target.section.path}.Schema"
-    schema_is_known = not findings.has_problem_under(key)
-    found: dict[str, str | None] = {}
-    for field_name, kinds in allowed.items():
-        column = chronos.columns.get(field_name, field_name)
-        found[field_name] = column
-        if column is None:
-            continue
-        if column not in types:
-            if schema_is_known:
-                findings.problem(key, list(types), f"the column {column} is missing", _missing_mend(field_name, domain))
-        elif types[column] not in kinds:
-            reason = f"{column} has a type that {field_name} can't have"
-            findings.problem(key, types[column], reason, f'write "{kinds[0]}"')
-    item, timestamp, value = found[names.item], found[names.timestamp], found[names.target]
-    present = [column for column in found.values() if column is not None]
-    if len(set(present)) < len(present):
-        findings.problem("Chronos.Columns", chronos.columns, "one column has two roles", "give each its own")
-    if findings.has_problem_under(key) or timestamp is None or value is None:
-        return None
-    return _Columns(item, timestamp, value)
-
-
-def _missing_mend(field_name: str, domain: str) -> str:
-    mend = f"the domain {domain} needs it: add it, or say which column holds it in Chronos.Columns"
-    if field_name == DOMAINS[domain].item:
-        mend += f' ({{"{field_name}": null}} when the files hold a single series)'
-    return mend
-
-
-def _reconcile_frequencies(
-    predictor: _Predictor, target: _Target | None, pattern: str, findings: Findings
-) -> tuple[Frequency, Frequency] | None:
-    """Data and forecast frequency: the former no coarser than the latter, and one that the timestamps can tell."""
-    forecast = predictor.frequency
-    if forecast is None or target is None:
-        return None
-    data = target.data_frequency
-    if data is None:
-        data = forecast
-        if not (target.section.has("DataFrequency") or target.section.has("DatasetFrequency")):
-            findings.note(
-                f"{target.section.path}.DataFrequency is not given; it is taken to be the forecast's, {forecast}."
-            )
-    elif data.approximate_seconds > forecast.approximate_seconds:
-        reason = f"data {data.description} can't be forecast {forecast.description}"
-        target.section.wrong("DataFrequency", reason, f'set ForecastFrequency to "{data}" or coarser')
-    units = list(Unit)  # from the finest to the coarsest
-    if units.index(data.unit) < units.index(resolution(pattern)):
-        reason = f"this can't tell apart rows {data.description}"
-        mend = f'write for example "{DEFAULT_FORMAT}", or correct DataFrequency "{data}"'
-        findings.problem("TimestampFormat", pattern, reason, mend)
-    return data, forecast
-
-
-def _find_dimensions(
-    predictor: _Predictor, target: _Target | None, columns: _Columns | None, findings: Findings
-) -> tuple[str, ...]:
-    """The dimensions, in schema order."""
-    if target is None or columns is None:
-        return ()
-    types = {attribute.name: attribute.type for attribute in target.attributes}
-    for key, name in predictor.dimensions:
-        if name in (columns.item, columns.timestamp, columns.target):
-            findings.problem(key, name, f"{name} is not an extra column", "name only further columns of the schema")
-        elif name not in types:
-            mend = nearest(name, list(types)) or f"name columns of {target.section.path}.Schema"
-            findings.problem(key, name, f"the schema has no column {name}", mend)
-        elif types[name] != "string":
-            findings.problem(key, name, f"a dimension must be a string, not {types[name]}", 'make its type "string"')
-        elif name.casefold() in _RESERVED or _RESERVED_PATTERN.fullmatch(name.casefold()):
-            findings.problem(key, name, "the forecast files have a column of this name", "rename it in the schema")
-    chosen = {name for _, name in predictor.dimensions}
-    return tuple(attribute.name for attribute in target.attributes if attribute.name in chosen)
-
-
 def _read_filling(
-    predictor: _Predictor, target: _Target | None, columns: _Columns | None, findings: Findings
+    predictor: PredictorSection, target: TargetSection | None, columns: Columns | None, findings: Findings
 ) -> tuple[Aggregation, Filling]:
     """How the target is aggregated and filled."""
     aggregation: Aggregation = "sum"
@@ -732,7 +525,7 @@ def _read_filling(
     for key, attribute, parameters in predictor.transformations:
         if target is None or columns is None or attribute == columns.target:
             if seen and columns is not None:
-                findings.problem(key, attribute, "this column is filled twice", _KEEP_ONE)
+                findings.problem(key, attribute, "this column is filled twice", KEEP_ONE)
             seen = True
             aggregation, filling = _read_transformations(parameters)
         elif any(attribute == other.name for other in target.attributes):
@@ -775,18 +568,6 @@ def _read_fill_method(parameters: Section, name: str) -> tuple[FillMethod, float
     return cast(FillMethod, method or "nan"), number
 
 
-def _note_unused_columns(target: _Target, columns: _Columns, dimensions: tuple[str, ...], findings: Findings) -> None:
-    used = {columns.item, columns.timestamp, columns.target, *dimensions}
-    for attribute in target.attributes:
-        if attribute.name in used:
-            continue
-        if attribute.type == "string":
-            how = ": rows that differ only in it are aggregated; ForecastDimensions would keep them apart"
-        else:
-            how = ""
-        findings.note(f"The column {attribute.name} is not used{how}.")
-
-
 def load_params(text: str | bytes, source: str = "params.json") -> ForecastParams:
     """Parameters from the text of a JSON file (UTF-8, with or without a byte order mark).
 
@@ -801,7 +582,6 @@ def load_params(text: str | bytes, source: str = "params.json") -> ForecastParam
 
 def parse_params(document: Any, *, source: str = "params.json") -> ForecastParams:
     """Parameters from the file's JSON value. Raises ParamsError with every problem, not only the first."""
-    from chronos_assets.params.reader import read_params  # it builds on the types above
 
     findings = Findings()
     params = read_params(document, findings)

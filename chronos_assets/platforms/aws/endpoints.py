@@ -18,17 +18,22 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
 
 from __future__ import annotations
 
-import gzip
 import json
-import tarfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.platforms.aws.endpoint_faults import (
+    NotSwitchedError,
+    UnansweredError,
+    error_message,
+    log_group,
+    pack_folder,
+    unanswered,
+)
 from chronos_assets.platforms.aws.endpoint_request import (
     VARIANT,
     ModelSource,
@@ -41,7 +46,7 @@ from chronos_assets.platforms.aws.endpoint_request import (
 )
 from chronos_assets.platforms.aws.lineage import Kind, Lineage
 from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
-from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, is_passing, text_of, waits
+from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, text_of, waits
 from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
 from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list, tag_value
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
     from chronos_assets.platforms.aws.store import S3Store
     from chronos_assets.settings import AwsSettings
+
 
 ENDPOINTS_KEY = ".endpoints"  # archives of models that serverless endpoints need
 JOBS_KEY = ".jobs"  # requests to asynchronous endpoints, and their answers
@@ -204,7 +210,7 @@ class SageMakerEndpoints:
             log.info(f"endpoint {request.name}: {request.version} starts as {wanted.name}, which takes minutes")
             try:
                 there = self._switch(request, wanted, there, log)
-            except _NotSwitchedError as error:
+            except NotSwitchedError as error:
                 self._discard(request.name, wanted)
                 raise EndpointError(self._failure(request, str(error), before)) from None
         problem = self._golden_problem(there, request)
@@ -222,7 +228,7 @@ class SageMakerEndpoints:
         """Bring an endpoint to the wanted configuration.
 
         Raises:
-            _NotSwitchedError: SageMaker gave up; it serves what it served, or nothing.
+            NotSwitchedError: SageMaker gave up; it serves what it served, or nothing.
         """
         self._make(request, wanted)
         if there is None:
@@ -239,16 +245,16 @@ class SageMakerEndpoints:
                 lambda: call(EndpointName=request.name, EndpointConfigName=wanted.name, **more), request.name, log
             )
         except self._client.exceptions.ClientError as error:
-            raise _NotSwitchedError(f"{code_of(error)}: {text_of(error)}{_kind_mend(there, self._settings)}") from error
+            raise NotSwitchedError(f"{code_of(error)}: {text_of(error)}{_kind_mend(there, self._settings)}") from error
         now = self._settled(request.name, log)
         if now is not None and now.status == "InService" and now.config == wanted.name:
             return now
         if now is None:
-            raise _NotSwitchedError("someone deleted the endpoint")
+            raise NotSwitchedError("someone deleted the endpoint")
         if now.status == "Failed" and there is None:
             # It could only be deleted, and would be in the way of the next one.
             self._lineage.delete("endpoint", request.name)
-        raise _NotSwitchedError(
+        raise NotSwitchedError(
             now.reason or f"SageMaker rolled the update back to {now.config} (no reason told): look at alarms and log"
         )
 
@@ -337,7 +343,7 @@ class SageMakerEndpoints:
     def _log_tail(self, name: str) -> str:
         timing = Timing(outage=5.0)
         try:
-            lines = last_lines(self._clients("logs"), _log_group(name), VARIANT, timing)
+            lines = last_lines(self._clients("logs"), log_group(name), VARIANT, timing)
         except (self._client.exceptions.ClientError, OutOfReach) as error:
             # The reason is told all the same.
             return f"(it can't be read: {text_of(error)})"
@@ -429,7 +435,7 @@ class SageMakerEndpoints:
             "deployed": there.described["LastModifiedTime"].isoformat(timespec="seconds"),
             "reason": there.reason or None,
             "page": console_page(region, "endpoints", there.name),
-            "log": log_page(region, _log_group(there.name)),
+            "log": log_page(region, log_group(there.name)),
         }
         return EndpointState(
             name=there.name,
@@ -481,7 +487,7 @@ class SageMakerEndpoints:
             part = self._store.scratch / f"{name}-{uuid.uuid4().hex}.tar.gz"
             part.parent.mkdir(parents=True, exist_ok=True)
             try:
-                _pack(self._store.snapshot(key), part)
+                pack_folder(self._store.snapshot(key), part)
                 self._store.put_file(archive, part)
             finally:
                 part.unlink(missing_ok=True)
@@ -497,7 +503,7 @@ class SageMakerEndpoints:
         for attempt, wait in zip(range(_TRIES), waits(self._poll_first, self._poll_most), strict=False):
             try:
                 problem = golden_problem(self._invoke(there, request.golden))
-            except _UnansweredError as error:
+            except UnansweredError as error:
                 if not error.passing or attempt == _TRIES - 1:
                     return f"the golden request: {error}"
                 time.sleep(wait)
@@ -511,12 +517,12 @@ class SageMakerEndpoints:
         try:
             answer = json.loads(data)
         except ValueError as error:
-            raise _UnansweredError(f"endpoint {there.name!r} answered what is not JSON: {error}") from error
+            raise UnansweredError(f"endpoint {there.name!r} answered what is not JSON: {error}") from error
         return answer if isinstance(answer, dict) else {"answer": answer}
 
     def _ask(self, name: str, body: bytes) -> bytes:
         client = self._clients("sagemaker-runtime")
-        with _unanswered(name):
+        with unanswered(name):
             answer = client.invoke_endpoint(EndpointName=name, ContentType=JSON, Accept=JSON, Body=body)
             data = bytes(answer["Body"].read())
         return data
@@ -528,7 +534,7 @@ class SageMakerEndpoints:
         self._store.put(key, body)
         answers: list[str] = []
         try:
-            with _unanswered(name):
+            with unanswered(name):
                 told = self._clients("sagemaker-runtime").invoke_endpoint_async(
                     EndpointName=name,
                     ContentType=JSON,
@@ -543,9 +549,9 @@ class SageMakerEndpoints:
                     return self._store.get(answers[0])
                 if answers[1] and self._store.exists(answers[1]):
                     reason = self._store.get(answers[1]).decode(errors="replace")
-                    raise _UnansweredError(f"endpoint {name!r} could not answer: {_said(reason)}")
+                    raise UnansweredError(f"endpoint {name!r} could not answer: {error_message(reason)}")
                 time.sleep(self._answer_poll_seconds)
-            raise _UnansweredError(f"endpoint {name!r} gave no answer within {self._answer_seconds:.0f} s")
+            raise UnansweredError(f"endpoint {name!r} gave no answer within {self._answer_seconds:.0f} s")
         finally:
             for done in (key, *filter(None, answers)):
                 self._store.delete(done)
@@ -562,38 +568,6 @@ class SageMakerEndpoints:
 _PARTS: tuple[Kind, ...] = ("endpoint-config", "model")
 
 
-class _NotSwitchedError(Exception):
-    """SageMaker didn't bring an endpoint to a configuration."""
-
-
-class _UnansweredError(EndpointError):
-    """An endpoint gave no answer, or an error; `passing` if it may do better in a while."""
-
-    def __init__(self, message: str, *, passing: bool = False) -> None:
-        super().__init__(message)
-        self.passing = passing
-
-
-@contextmanager
-def _unanswered(name: str) -> Iterator[None]:
-    """Whatever keeps an endpoint from answering, as one error."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        if code_of(error) == "ModelError":
-            status = int(error.response.get("OriginalStatusCode", 500))
-            said = _said(str(error.response.get("OriginalMessage", "")))
-            raise _UnansweredError(f"endpoint {name!r} answered {status}: {said}", passing=status >= 500) from error
-        raise _UnansweredError(
-            f"endpoint {name!r} does not answer: {code_of(error)}: {text_of(error)}",
-            passing=is_passing(error) or code_of(error) == "ModelNotReadyException",
-        ) from error
-    except BotoCoreError as error:
-        raise _UnansweredError(f"endpoint {name!r} does not answer: {text_of(error)}", passing=True) from error
-
-
 def _kind_mend(there: _There | None, settings: AwsSettings) -> str:
     """What to do if SageMaker refuses to make one kind of endpoint of another."""
     if there is None:
@@ -603,29 +577,3 @@ def _kind_mend(there: _There | None, settings: AwsSettings) -> str:
     if was == (settings.endpoint == "async", settings.endpoint == "serverless"):
         return ""
     return f": to make it {settings.endpoint}, stop it first with `chronos-assets endpoint stop`"
-
-
-def _said(text: str) -> str:
-    """A server's message: of its JSON where it is one."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        return text
-    return str(document.get("message", text)) if isinstance(document, dict) else text
-
-
-def _log_group(name: str) -> str:
-    return f"/aws/sagemaker/Endpoints/{name}"
-
-
-def _pack(folder: Path, archive: Path) -> None:
-    """An archive of a folder's files; the same files give the same bytes."""
-    with (
-        gzip.GzipFile(archive, "wb", compresslevel=1, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w") as tar,
-    ):
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            info.size, info.mode = path.stat().st_size, 0o644
-            with path.open("rb") as file:
-                tar.addfile(info, file)

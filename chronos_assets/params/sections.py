@@ -1,0 +1,70 @@
+"""Values that the sections of `params.json` are read into, before they are held against each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency
+from chronos_assets.params.document import MISSING, Section
+from chronos_assets.params.forecast import Attribute, BadRows
+from chronos_assets.params.training import TrainingParams
+
+# Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
+RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of", "level", "metric", "value"}
+RESERVED |= {"seasonal_naive", "points", "excluded", "reason"}
+RESERVED_PATTERN = re.compile(r"p\d+")
+
+KEEP_ONE = "keep one of them"
+BAD_NAME = (
+    "this is not a name the service takes",
+    "write a letter, then letters, digits and _, at most 63 of them",
+)
+
+
+@dataclass(frozen=True)
+class TargetSection:
+    """The target time series dataset of the file, as far as it could be read."""
+
+    section: Section
+    attributes: tuple[Attribute, ...]
+    data_frequency: Frequency | None
+    timestamp_format: str | None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of the schema, by role; `item` is None when the files have no item column."""
+
+    item: str | None
+    timestamp: str
+    target: str
+
+
+@dataclass(frozen=True)
+class ChronosSection:
+    """The `Chronos` section."""
+
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    bad_rows: BadRows = "fail"
+    time_zone: str | None = None
+    context_length: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    min_observations: int = 1
+    max_data_age: float | None = None
+    training: TrainingParams = field(default_factory=TrainingParams)
+
+
+@dataclass(frozen=True)
+class PredictorSection:
+    """The `Predictor` section, with both the older FeaturizationConfig and the AutoPredictor spelling."""
+
+    frequency: Frequency | None = None
+    horizon: int | None = None
+    dimensions: tuple[tuple[str, str], ...] = ()  # (path, name)
+    alignment: Alignment = DEFAULT_ALIGNMENT
+    transformations: tuple[tuple[str, str, Section], ...] = ()  # (path, attribute, parameters)
+    types: Any = MISSING

@@ -1,0 +1,72 @@
+"""How a SageMaker endpoint fails to answer, in words; and where its log is."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_passing, text_of
+from chronos_assets.platforms.endpoints import EndpointError
+
+
+class NotSwitchedError(Exception):
+    """SageMaker didn't bring an endpoint to a configuration."""
+
+
+class UnansweredError(EndpointError):
+    """An endpoint gave no answer, or an error; `passing` if it may do better in a while."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+@contextmanager
+def unanswered(name: str) -> Iterator[None]:
+    """Whatever keeps an endpoint from answering, as one error."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) == "ModelError":
+            status = int(error.response.get("OriginalStatusCode", 500))
+            said = error_message(str(error.response.get("OriginalMessage", "")))
+            raise UnansweredError(f"endpoint {name!r} answered {status}: {said}", passing=status >= 500) from error
+        raise UnansweredError(
+            f"endpoint {name!r} does not answer: {code_of(error)}: {text_of(error)}",
+            passing=is_passing(error) or code_of(error) == "ModelNotReadyException",
+        ) from error
+    except BotoCoreError as error:
+        raise UnansweredError(f"endpoint {name!r} does not answer: {text_of(error)}", passing=True) from error
+
+
+def error_message(text: str) -> str:
+    """A server's message: of its JSON where it is one."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text
+    return str(document.get("message", text)) if isinstance(document, dict) else text
+
+
+def log_group(name: str) -> str:
+    """The CloudWatch log group of an endpoint."""
+    return f"/aws/sagemaker/Endpoints/{name}"
+
+
+def pack_folder(folder: Path, archive: Path) -> None:
+    """An archive of a folder's files; the same files give the same bytes."""
+    with (
+        gzip.GzipFile(archive, "wb", compresslevel=1, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            info.size, info.mode = path.stat().st_size, 0o644
+            with path.open("rb") as file:
+                tar.addfile(info, file)
