@@ -18,7 +18,7 @@ class Notices(Protocol):
         """Deliver, at most once per run and outcome; False if it had been delivered before.
 
         Raises:
-            NoticeError: it can't be delivered now (`platforms.notice`); try again later.
+            NoticeError: it can't be delivered now; try again later.
         """
 
 

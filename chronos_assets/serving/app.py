@@ -2,12 +2,12 @@
 
 ```
 GET  /ping                            200 {"status": "ok", "endpoint", "version", "identity", ...}
-POST /invocations                     see `invocations`
+POST /invocations                     see `schema`
 POST /endpoints/{name}/invocations    the same, by the path of `InvokeEndpoint`: boto3's client works unchanged
 GET  /                                a page for people
 ```
 
-Belongs here: routes, headers, statuses, what is logged. Does not belong here: the schema (`invocations`), the queue
+Belongs here: routes, headers, statuses, what is logged. Does not belong here: the schema (`schema`), the queue
 (`batching`), processes and sockets (`serve`).
 
 Errors are JSON, `{"error": {"field", "message"}, "message"}`; the second message is what boto3 shows. A full queue is
@@ -112,7 +112,7 @@ class Endpoint:
         """Predictions of each call's inputs. Calls that may share a pass wait in the queue as one.
 
         Raises:
-            InvocationError, Overloaded: see `invocations` and `batching`.
+            InvocationError, Overloaded: see `schema` and `batching`.
         """
         together: dict[Key, list[tuple[int, Item]]] = {}
         for number, call in enumerate(calls):

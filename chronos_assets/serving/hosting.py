@@ -1,7 +1,7 @@
 """The life of a server process: its listeners, its part in a deployment, its end.
 
 Belongs here: uvicorn, signals, and in which order sockets open and close. Does not belong here: the application
-(`endpoint_app`), how two processes speak to each other (`handover`).
+(`app`), how two processes speak to each other (`handover`).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from chronos_assets.defs.assets.benchmark import benchmark_assets
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.settings import Settings
-from chronos_assets.timeseries import benchmark_models
+from chronos_assets.benchmark import models as benchmark_models
 naive = benchmark_models.local_contenders(optional=False)
 benchmark_models.local_contenders = lambda: naive
 root, model = sys.argv[1:]

@@ -334,7 +334,7 @@ def test_a_file_that_can_not_be_read_is_an_error_and_the_old_tables_stay(tmp_pat
 SUICIDE = """
 import json, os, signal, sys
 from pathlib import Path
-from chronos_assets.params import parse_params
+from chronos_assets.params.reader import parse_params
 from chronos_assets.platforms.local import tables
 from chronos_assets.platforms.local.store import open_store
 

@@ -1,8 +1,8 @@
 """The model registry on a local file system: one readable JSON file for each version, `packages/<group>/<n>.json`.
 
 Belongs here: numbering versions, writing them whole, and reading them with care, since people may edit them. Does not
-belong here: what is in a file (`package_files`), what a status means (`base.approved_version`), approving and rolling
-back (`registry_actions`), what is decided about a version (`timeseries.scoring.gate`).
+belong here: what is in a file, what a status means, approving and rolling back (`platforms.registry`), what is decided
+about a version (`timeseries.scoring.gate`).
 
 Writers of a group go one after another (`flock` on its `.lock`). A file is written and synced under another name; a
 new version is then linked to its own, which fails if there is one, and a change is renamed over it: readers, who take

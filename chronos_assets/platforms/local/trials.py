@@ -1,7 +1,7 @@
 """One training job of a search: its folder and its process.
 
 Belongs here: the folders of a SageMaker training container, filled for one trial. Does not belong here: which
-hyperparameters it gets and when it is given up (`study.py`, `tuning.py`), what its log tells (`platforms.trial_log`),
+hyperparameters it gets and when it is given up (`study.py`, `tuning.py`), what its log tells (`platforms.tuning`),
 what training is.
 
 SageMaker's files: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html

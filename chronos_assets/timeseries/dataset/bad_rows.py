@@ -1,6 +1,6 @@
 """Rows that can't be imported: collected, counted, shown, and set aside in `rejected/` when the user wants that.
 
-Which rows are bad is for `reading` (their shape) and `casting` (their values) to say.
+Which rows are bad is for `csv_records` (their shape) and `casting` (their values) to say.
 """
 
 from __future__ import annotations

@@ -319,7 +319,7 @@ def _first(connection: DuckDBPyConnection, sql: str, parameters: Sequence[str] =
 
 
 def _read_csv(path: Path, layout: CsvLayout) -> str:
-    """A FROM clause that reads a CSV file by the rules of `reading`; nothing is left to DuckDB's detection."""
+    """A FROM clause that reads a CSV file by the rules of `csv_records`; nothing is left to DuckDB's detection."""
     columns = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(layout.columns))
     header = "true" if layout.header_line else "false"
     return (

@@ -12,7 +12,7 @@ _QUANTILE = re.compile(r"p(\d\d)")
 
 
 def quantile_level(column: str) -> float | None:
-    """The level of a quantile column, the inverse of `params.quantile_name`: "p10" -> 0.1; None for other columns."""
+    """The level of a quantile column, the inverse of `params.forecast.quantile_name`: "p10" -> 0.1; None for other columns."""
     found = _QUANTILE.fullmatch(column)
     return int(found[1]) / 100 if found else None
 

@@ -1,7 +1,7 @@
 """Whether a fine-tuned model may be used: its errors against those of the models that it would replace.
 
 Here belongs the decision alone, from numbers. Making forecasts and summing their errors is in `workloads.evaluate`, its
-files in `evaluation`, keeping the verdict in `platforms`.
+files in `evaluation_files`, keeping the verdict in `platforms`.
 
 The rule: a candidate is approved if its wQL is not above that of any reference: the base model as it is, the version in
 use, the seasonal naive forecast. All are measured on the same points. The interval beside each difference says how much

@@ -87,7 +87,7 @@ def test_another_process_waits_for_its_turn(store, tmp_path):
         "import sys; from datetime import datetime, UTC\n"
         "from chronos_assets.platforms.local.store import open_store\n"
         "from chronos_assets.platforms.local.notices import LocalNotices\n"
-        "from chronos_assets.platforms.notice import Notice\n"
+        "from chronos_assets.platforms.notices import Notice\n"
         "n = LocalNotices(open_store(sys.argv[1]))\n"
         "for i in range(20): n.send(Notice('success', 'g', f'r{i}', datetime(2026, 1, 2, tzinfo=UTC)))\n"
     )
