@@ -433,8 +433,14 @@ def test_our_own_options() -> None:
         "Seed": 7,
         "MinObservations": 3,
         "MaxDataAge": 86400,
+        "BadFiles": "quarantine",
+        "NonNegative": False,
+        "JoinRow": False,
     }
     params = parse_params(document(Chronos=options))
+    assert (params.bad_files, params.non_negative, params.join_row) == ("quarantine", False, False)
+    assert parse_params(document()).non_negative is None
+    assert parse_params(document(Chronos={"NonNegative": True})).non_negative is True
     assert params.bad_rows == "quarantine"
     assert params.time_zone == "Europe/Berlin"
     assert (params.context_length, params.batch_size, params.seed) == (512, 64, 7)
@@ -588,6 +594,7 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong("Chronos", {"BatchSize": "8"}, "Chronos.BatchSize", "whole number", "unquoted"),
         wrong("Chronos", {"Seed": -1}, "Chronos.Seed", "out of range", "from 0"),
         wrong("Chronos", {"MinObservations": 0}, "Chronos.MinObservations", "out of range", "1 or more"),
+        wrong("Chronos", {"NonNegative": "auto"}, "Chronos.NonNegative", "true or false", "unquoted"),
         wrong("Chronos", {"MaxDataAge": 0}, "Chronos.MaxDataAge", "above 0", "unquoted"),
         wrong("Chronos", {"MaxDataAge": "3600"}, "Chronos.MaxDataAge", "above 0", "unquoted"),
         wrong("Chronos", {"Context_Length": 5}, "Chronos.Context_Length", "unknown", '"ContextLength"?'),

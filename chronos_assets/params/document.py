@@ -217,6 +217,10 @@ class Section:
             self.wrong(name, "this must be true or false", "write true or false, unquoted")
         return value if isinstance(value, bool) else default
 
+    def truth(self, name: str) -> bool | None:
+        """True or false; None where nothing is said."""
+        return self.boolean(name, False) if self.has(name) else None
+
     def integer(self, name: str, *, low: int, high: int | None = None, required: str | None = None) -> int | None:
         """A whole number from `low` to `high`."""
         value = self.take(name, required=required)

@@ -85,6 +85,9 @@ class ForecastParams:
     horizon: periods to forecast, 1 to `HORIZON_LIMIT`; more than the service's 500 are allowed, and noted.
     quantiles: ascending, in hundredths from 0.01 to 0.99. May be empty when only the mean was asked for.
     timestamp_format: the service's tokens as written, see `calendar.timestamp_format`.
+    bad_files: whether one file that can't be read stops the import, or is left out and named.
+    non_negative: whether no forecast may be below zero; None leaves it to each series' history.
+    join_row: whether forecast.csv begins each series and type with the last observation.
     max_data_age: seconds, or None when freshness is not checked.
     notes: one sentence for each key that was accepted without effect, or whose effect may surprise. Not compared.
     """
@@ -107,12 +110,15 @@ class ForecastParams:
     filling: Filling = Filling()
     perform_delete: bool = False
     bad_rows: BadRows = "fail"
+    bad_files: BadRows = "fail"
     time_zone: str | None = None
     context_length: int | None = None
     batch_size: int | None = None
     seed: int = 0
     min_observations: int = 1
     max_data_age: float | None = None
+    non_negative: bool | None = None
+    join_row: bool = True
     training: TrainingParams = field(default_factory=TrainingParams)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -235,12 +241,15 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
     options: tuple[tuple[str, Any, Any], ...] = (
         ("Columns", columns, {}),
         ("BadRows", params.bad_rows, "fail"),
+        ("BadFiles", params.bad_files, "fail"),
         ("TimeZone", params.time_zone, None),
         ("ContextLength", params.context_length, None),
         ("BatchSize", params.batch_size, None),
         ("Seed", params.seed, 0),
         ("MinObservations", params.min_observations, 1),
         ("MaxDataAge", params.max_data_age, None),
+        ("NonNegative", params.non_negative, None),
+        ("JoinRow", params.join_row, True),
         ("Training", training_document(params.training), {}),
     )
     return {key: value for key, value, default in options if value != default}

@@ -49,12 +49,15 @@ class ChronosSection:
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
     bad_rows: BadRows = "fail"
+    bad_files: BadRows = "fail"
     time_zone: str | None = None
     context_length: int | None = None
     batch_size: int | None = None
     seed: int = 0
     min_observations: int = 1
     max_data_age: float | None = None
+    non_negative: bool | None = None
+    join_row: bool = True
     training: TrainingParams = field(default_factory=TrainingParams)
 
 

@@ -74,6 +74,7 @@ def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequ
         "batch_size": params.batch_size,
         "seed": params.seed,
         "min_observations": params.min_observations,
+        "non_negative": params.non_negative,
         "complete_periods": complete_periods(params),
         "params_digest": params.digest,
     }
@@ -160,7 +161,7 @@ def publish_current(state: GroupState, params: ForecastParams, window: Window) -
         write_forecast_csv(
             staged / "forecast.csv",
             source / "forecast.parquet",
-            source / "last_observed.parquet",
+            source / "last_observed.parquet" if params.join_row else None,
             params,
             memory_limit=group.settings.memory_limit,
         )

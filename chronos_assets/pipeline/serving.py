@@ -71,7 +71,7 @@ def deploy(state: GroupState, log: Any) -> Deployed:
                 version=model.label if model.key else f"{ZERO_SHOT} {base}",
                 identity=served_identity(model.digest, model.label, setup),
                 golden=golden,
-                parameters=serving_parameters(setup),
+                parameters=server_parameters(setup),
             ),
             log,
         )
@@ -96,13 +96,19 @@ def golden_request(state: GroupState, setup: Setup) -> dict[str, Any]:
 
 
 def serving_parameters(setup: Setup) -> dict[str, Any]:
-    """Parameters of the server: what a request that says nothing gets."""
+    """What a request that says nothing gets."""
     return {"quantile_levels": list(setup.quantiles), "prediction_length": min(setup.horizon, LONGEST_ANSWER)}
+
+
+def server_parameters(setup: Setup) -> dict[str, Any]:
+    """Parameters of the server."""
+    rule = setup.params.non_negative if setup.params is not None else None
+    return serving_parameters(setup) | ({} if rule is None else {"non_negative": rule})
 
 
 def served_identity(digest: str, label: str, setup: Setup) -> str:
     """Identity of a deployment: of the model's files, the name that people know it by and the server's parameters."""
-    parameters = json.dumps(serving_parameters(setup), sort_keys=True)
+    parameters = json.dumps(server_parameters(setup), sort_keys=True)
     return hashlib.sha256(f"{digest}\0{label}\0{parameters}".encode()).hexdigest()[:16]
 
 
@@ -165,7 +171,10 @@ def compare_endpoint(state: GroupState, most: int = 3) -> Comparison:
         raise dg.Failure(str(error)) from error
     names = levels | ({"mean": "mean"} if manifest["mean"] else {})
     largest = 0.0
-    for answer, columns in zip(answers, published.values(), strict=True):
+    for answer, (key, columns) in zip(answers, published.items(), strict=True):
+        # A value below zero from before the context bounds the batch forecast only: there's nothing to compare then.
+        if np.nanmin(contexts[key]) >= 0 and min(float(columns[column].min()) for column in names.values()) < 0:
+            continue
         for name, column in names.items():
             scale = max(float(np.abs(columns[column]).max()), 1e-12)
             largest = max(largest, float(np.abs(np.array(answer[name]) - columns[column]).max()) / scale)

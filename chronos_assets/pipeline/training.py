@@ -521,6 +521,7 @@ def evaluation_parameters(setup: Setup, candidate: Mapping[str, Any], in_use: Pa
         "context_length": params.context_length,
         "batch_size": params.batch_size,
         "seed": params.seed,
+        "non_negative": params.non_negative,
     }
 
 
