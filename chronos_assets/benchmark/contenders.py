@@ -118,7 +118,7 @@ def _statistical(program: str, horizon: int, season: int) -> Forecasts:
 
 
 def _edge(level: float) -> str:
-    """statsforecast's name of a quantile: the lower or upper edge of a central interval."""
+    """Statsforecast's name of a quantile: the lower or upper edge of a central interval."""
     return f"{'lo' if level < 0.5 else 'hi'}-{round(100 * abs(1 - 2 * level))}"
 
 

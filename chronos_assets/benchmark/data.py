@@ -48,7 +48,7 @@ class BenchmarkData(Protocol):
         """SHA-256 of the files that hold a set, hexadecimal."""
 
     def frequency(self, name: str) -> str:
-        """pandas' name of a set's frequency."""
+        """The frequency of a set, as pandas names it."""
 
     def count(self, name: str) -> int:
         """Number of series in a set."""

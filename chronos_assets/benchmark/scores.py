@@ -95,7 +95,7 @@ class Result:
 
     @property
     def relative_wql(self) -> float:
-        """wQL over that of seasonal naive."""
+        """The wQL divided by that of seasonal naive."""
         return _quotient(self.wql, self.naive_wql)
 
     @property

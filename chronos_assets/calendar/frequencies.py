@@ -143,7 +143,8 @@ class Frequency:
     def parse(cls, text: str) -> Frequency:
         """The frequency of a name such as "H", "30min" or "3M", or of pandas' names for the same (h, T, ME, MS, QS …).
 
-        Raises ValueError, saying what is valid, for anything else.
+        Raises:
+            ValueError: for anything else, saying what is valid.
         """
         match = _PATTERN.fullmatch(text.strip())
         alias = _ALIASES.get(match[2]) if match else None
@@ -256,7 +257,8 @@ class Grid:
     def ordinal(self, timestamps: Timestamps) -> Ordinals:
         """The number of the period that holds each timestamp, in the shape of `timestamps`.
 
-        Raises ValueError for NaT.
+        Raises:
+            ValueError: for NaT.
         """
         micros = _microseconds(timestamps)
         unit, n = self.frequency.unit, self.frequency.n

@@ -72,8 +72,9 @@ class Token:
 def parse_pattern(pattern: str) -> tuple[Token, ...]:
     """The tokens of a pattern, in order.
 
-    Raises TimestampFormatError for letters without a meaning, a quote that is not closed, a part given twice, or a
-    pattern that can't tell a date (no year, or a day without its month).
+    Raises:
+        TimestampFormatError: for letters without a meaning, a quote that is not closed, a part given twice, or a
+            pattern that can't tell a date (no year, or a day without its month).
     """
     tokens: list[Token] = []
     position = 0
@@ -261,7 +262,10 @@ def format_timestamps(timestamps: NDArray[np.datetime64], pattern: str, time_zon
     """Timestamps as text in the pattern, the inverse of `sql_parse`.
 
     Each distinct timestamp is formatted once, so a forecast's long column of few times costs little. Offsets are those
-    of `time_zone` (UTC when None) at that clock time. Raises ValueError for NaT.
+    of `time_zone` (UTC when None) at that clock time.
+
+    Raises:
+        ValueError: for NaT.
     """
     array = np.asarray(timestamps).astype("datetime64[us]").ravel()
     if np.isnat(array).any():

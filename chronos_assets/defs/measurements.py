@@ -31,7 +31,7 @@ SUCCESSES = "Successes"
 
 
 def of_scores(scored: Sequence[WindowAccuracy], known: Iterable[str], at: datetime) -> list[Measurement]:
-    """wQL overall and per quantile, RMSE, MASE and WAPE of a run's newest partition.
+    """The wQL overall and per quantile, RMSE, MASE and WAPE of a run's newest partition.
 
     Args:
         scored: what the run scored.

@@ -286,7 +286,7 @@ class _Run:
         self.report(Progress(state.step, self.plan.max_steps, validation_wql=wql))
 
     def validated(self) -> float:
-        """wQL of the present weights.
+        """The wQL of the present weights.
 
         Raises:
             FinetuningError: it is not a number.

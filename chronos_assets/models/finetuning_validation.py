@@ -64,7 +64,7 @@ class Validation:
         return len(self._windows)
 
     def wql(self) -> float:
-        """wQL of the present weights: GluonTS' mean weighted quantile loss; NaN where forecasts are not finite."""
+        """The wQL of the present weights: GluonTS' mean weighted quantile loss; NaN where forecasts are not finite."""
         forecast = self._forecaster.forecast([window.context for window in self._windows])
         if any(skip.reason == NOT_FINITE for skip in forecast.skipped):
             return math.nan

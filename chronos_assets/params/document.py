@@ -57,7 +57,10 @@ class _Object(dict[str, Any]):
 def load_document(text: str | bytes) -> Any:
     """The JSON value of a text (UTF-8, with or without a byte order mark).
 
-    Objects remember keys given twice, for `Findings.report_duplicates`. Raises DocumentError with line and column.
+    Objects remember keys given twice, for `Findings.report_duplicates`.
+
+    Raises:
+        DocumentError: with line and column.
     """
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")

@@ -164,7 +164,8 @@ class ParamsError(ChronosAssetsError, ValueError):
 def quantile_name(level: float) -> str:
     """The column of a quantile: 0.1 -> "p10", 0.01 -> "p01".
 
-    Raises ValueError for a level that is not one of the service's hundredths, 0.01 to 0.99.
+    Raises:
+        ValueError: for a level that is not one of the service's hundredths, 0.01 to 0.99.
     """
     percent = round(level * 100)
     if not 1 <= percent <= 99 or abs(level * 100 - percent) > 1e-6:

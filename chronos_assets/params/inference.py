@@ -252,7 +252,10 @@ def infer(
     `header` holds the files' column names, None when they have none (columns are then called by their role). `rows`
     hold text, one cell per column; rows that follow each other in a file are best, a series with too few rows says
     nothing of the frequency. `timestamp`, `item` and `target` name columns that are known already. What was guessed is
-    told in the notes. Raises InferenceError when the sample leaves more than one reading, or none.
+    told in the notes.
+
+    Raises:
+        InferenceError: when the sample leaves more than one reading, or none.
     """
     named = {"timestamp": timestamp, "item": item, "target": target}
     try:

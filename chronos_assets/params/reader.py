@@ -577,7 +577,8 @@ def _read_fill_method(parameters: Section, name: str) -> tuple[FillMethod, float
 def load_params(text: str | bytes, source: str = "params.json") -> ForecastParams:
     """Parameters from the text of a JSON file (UTF-8, with or without a byte order mark).
 
-    Raises ParamsError with every problem; for text that is not JSON, with its line and column.
+    Raises:
+        ParamsError: with every problem; for text that is not JSON, with its line and column.
     """
     try:
         document = load_document(text)
@@ -587,8 +588,11 @@ def load_params(text: str | bytes, source: str = "params.json") -> ForecastParam
 
 
 def parse_params(document: Any, *, source: str = "params.json") -> ForecastParams:
-    """Parameters from the file's JSON value. Raises ParamsError with every problem, not only the first."""
+    """Parameters from the file's JSON value.
 
+    Raises:
+        ParamsError: with every problem, not only the first.
+    """
     findings = Findings()
     params = read_params(document, findings)
     if params is None:

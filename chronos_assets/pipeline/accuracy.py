@@ -35,7 +35,7 @@ def accuracy_states(group: Group) -> dict[str, AccuracyState]:
 
 
 def live_wqls(group: Group, model: str) -> Iterator[float]:
-    """wQL of each scored partition that `model` forecast without having seen later data, oldest first."""
+    """The wQL of each scored partition that `model` forecast without having seen later data, oldest first."""
     for _, _, manifest in published_partitions(group, "accuracy"):
         if manifest.get("model") == model and not manifest["trained_on_later_data"] and manifest["wql"] is not None:
             yield float(manifest["wql"])

@@ -276,6 +276,7 @@ def contexts_of(
     """What a forecast's model read of some of its series: key -> values (n,), NaN where nothing was known.
 
     Args:
+        state: what is known of the group.
         manifest: of the forecast.
         keys: of series that it forecast.
     """

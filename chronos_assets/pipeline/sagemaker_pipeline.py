@@ -22,6 +22,7 @@ def training_line(state: GroupState, *, base_model: str = "", name: str = "") ->
     """The line of one base model.
 
     Args:
+        state: what is known of the group.
         base_model: reference; if not given, the first of those that the parameters name.
         name: of the pipeline; made from the model package group's if not given.
 

@@ -222,9 +222,12 @@ def decide_version(
     """Approve, reject or roll back, and let the endpoint follow where one is up.
 
     Args:
+        state: what is known of the group.
         action: `approve`, `reject` or `roll_back`.
         version: its number; the newest if not given. A roll-back is about the version in use and takes none.
-        by, reason: for the version's history.
+        by: who decides, for the version's history.
+        reason: why, for the version's history.
+        log: where progress is reported.
 
     Raises:
         dg.Failure: there is no such version, or its checkpoint is gone.

@@ -79,6 +79,7 @@ def is_due(state: GroupState, now: datetime) -> tuple[bool, str]:
     """Whether the policy asks for a training, and why (not); see `planning.retraining`.
 
     Args:
+        state: what is known of the group.
         now: naive, UTC.
 
     Raises:
@@ -277,6 +278,9 @@ def search_request(setup: Setup, reference: str, *, name: str, start: str | None
     """The search for the hyperparameters of one base model.
 
     Args:
+        setup: what the training is about.
+        reference: the base model.
+        name: of the search.
         start: store key of the version that the training starts from, if not from the base model itself.
     """
     training = setup.training

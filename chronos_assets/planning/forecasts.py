@@ -123,10 +123,12 @@ class _Try:
 
 @dataclass(frozen=True)
 class _DataCursor:
-    """Attributes:
-    pending: run key -> kind, of the requests whose end hasn't been seen.
-    tries: `<kind>/<partition key>` -> runs requested for what is still due.
-    reasons: kind -> why the last run of it failed.
+    """What the cursor remembers.
+
+    Attributes:
+        pending: run key -> kind, of the requests whose end hasn't been seen.
+        tries: `<kind>/<partition key>` -> runs requested for what is still due.
+        reasons: kind -> why the last run of it failed.
     """
 
     pending: Mapping[str, str] = field(default_factory=dict)

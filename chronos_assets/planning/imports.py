@@ -117,15 +117,17 @@ class _Requested:
 
 @dataclass(frozen=True)
 class _TrainCursor:
-    """Attributes:
-    imported: listing when it was last seen equal to what the dataset was made from.
-    subject: digest of files and parameters at the last whole listing.
-    quiet: how often in a row it was seen again.
-    waiting: ticks since an import is due and none is running.
-    requested: the last request, until it had its effect.
-    serial: number of requests so far: content that comes back is asked for under a new key.
-    observed: content last observed.
-    scan: a listing that goes on at the next tick.
+    """What the cursor remembers.
+
+    Attributes:
+        imported: listing when it was last seen equal to what the dataset was made from.
+        subject: digest of files and parameters at the last whole listing.
+        quiet: how often in a row it was seen again.
+        waiting: ticks since an import is due and none is running.
+        requested: the last request, until it had its effect.
+        serial: number of requests so far: content that comes back is asked for under a new key.
+        observed: content last observed.
+        scan: a listing that goes on at the next tick.
     """
 
     imported: Snapshot | None = None

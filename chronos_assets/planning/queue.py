@@ -41,12 +41,14 @@ _ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class _QueueState:
-    """Attributes:
-    token: of the news that the tick before recorded.
-    settled: whether its listing had nothing more to come.
-    idle: ticks since a listing.
-    basis: what the dataset was made from, and the parameters, at that listing.
-    message: of that listing.
+    """What the cursor remembers.
+
+    Attributes:
+        token: of the news that the tick before recorded.
+        settled: whether its listing had nothing more to come.
+        idle: ticks since a listing.
+        basis: what the dataset was made from, and the parameters, at that listing.
+        message: of that listing.
     """
 
     token: str = ""

@@ -78,6 +78,7 @@ def training_due(
     """Whether a training is due, and why (not).
 
     Args:
+        training: the policy's parameters.
         data_version: of the dataset; None if there is none.
         newest: the version registered last; None if none was.
         usable: whether there is a version in use whose checkpoint is there.

@@ -52,7 +52,9 @@ def lock_folder(folder: Path, what: str, *, seconds: float, first: str | None = 
     """Take the lock on a folder's name, waiting up to `seconds` for another run that holds it.
 
     Args:
+        folder: to be locked; it may not be there yet.
         what: is done there, as `job` or `search`, for people.
+        seconds: how long to wait for another holder.
         first: see `LockedFolder`.
 
     Raises:

@@ -48,8 +48,10 @@ class RegistryError(ChronosAssetsError):
 
 
 class Registry(Protocol):
-    """Versions of models, with their metrics and whether they are approved. The approved one with the highest number is
-    the one in use."""
+    """Versions of models, with their metrics and whether they are approved.
+
+    The approved one with the highest number is the one in use.
+    """
 
     def register(
         self, group: str, *, model: str, identity: str, document: Mapping[str, Any], status: Approval, reason: str
@@ -174,8 +176,10 @@ def decode(data: bytes, group: str, number: int, where: str, mend: str) -> tuple
 
     Args:
         data: the document.
-        group, number: which version it must be about.
-        where: of the document, for the message; mend: what to do with one that can't be read.
+        group: that the version must belong to.
+        number: that the version must have.
+        where: place of the document, for the message.
+        mend: what to do with a document that can't be read.
 
     Returns:
         The version, and the whole document.
@@ -249,6 +253,9 @@ def approve(registry: Registry, group: str, version: int, *, by: str, reason: st
     """Make a version the one in use, whatever its status: newer ones that are approved get rejected.
 
     Args:
+        registry: that has the version.
+        group: of the version.
+        version: its number.
         by: who approves, for the history.
         reason: why, for the history.
 

@@ -130,6 +130,7 @@ class Store(Protocol):
         The same content as the one shown changes nothing, so that repeating a run is free for readers.
 
         Args:
+            key: of the folder.
             staged: folder of plain files and folders on this machine.
             data: pattern of the names of files that SQL engines read, if they read this folder; a store where they do
                 hides the others from them.
@@ -148,6 +149,8 @@ class Store(Protocol):
         wins, in whatever order they come.
 
         Args:
+            key: of the folder.
+            staged: as for `publish`.
             as_of: the end of the forecast's partition window; naive means UTC.
             withdrawn: the as-of of a later forecast that has lost its data, and gives way if it is still the one shown.
 

@@ -32,7 +32,8 @@ def parse(body: bytes, kind: ContentType, schema: Schema, query: str = "", attri
         body: as it came.
         kind: its content type.
         schema: what may be asked for.
-        query: the query string; attributes: SageMaker's custom attributes, of which only known parameters are read.
+        query: the query string.
+        attributes: SageMaker's custom attributes, of which only known parameters are read.
 
     Raises:
         InvocationError: something is missing, unknown, impossible or too much.

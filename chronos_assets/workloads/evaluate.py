@@ -388,8 +388,11 @@ class _Run:
         return self.request.max_series or (MAX_SAMPLED_SERIES if sampling else MAX_SERIES)
 
     def _choose(self) -> tuple[set[Key], int, int]:
-        """At most `max_series` of the series, at random but the same for the same seed; how many series there are, and
-        how many windows the chosen ones have."""
+        """At most `max_series` of the series, at random but the same for the same seed.
+
+        Returns:
+            The series, how many there are in all, and how many windows the chosen ones have.
+        """
         available = 0
 
         def ranked() -> Iterator[tuple[bytes, Key, int]]:

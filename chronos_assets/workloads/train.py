@@ -331,8 +331,11 @@ class _Job:
         }
 
     def _document(self, data: _Data, done: finetuning.Finetuned) -> dict[str, Any]:
-        """What `training.json` holds: `training_cutoff` is the start of the last period of the user's that training saw,
-        `validation_end` of the last that choosing among its checkpoints saw."""
+        """What `training.json` holds.
+
+        `training_cutoff` is the start of the last period of the user's that training saw, `validation_end` of the last that
+        choosing among its checkpoints saw.
+        """
         held = data.holdout.to_document(data.grid) if data.holdout and data.grid else {}
         trained_on_target = "target" in self.probabilities
         return {

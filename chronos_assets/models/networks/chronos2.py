@@ -181,7 +181,7 @@ class _FeedForward(nn.Module):
 
 
 def rotations(length: int, features: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (P, K) of the rotary embedding of `length` places. https://arxiv.org/abs/2104.09864"""
+    """Cosines and sines (P, K) of the rotary embedding of `length` places (https://arxiv.org/abs/2104.09864)."""
     steps = torch.arange(0, features, 2, device=device).float() / features
     angles = torch.arange(length, device=device).float()[:, None] * (1.0 / base**steps)[None, :]
     angles = torch.cat([angles, angles], dim=-1)

@@ -95,7 +95,7 @@ class Table(nn.Module):
 
 
 class RootMeanSquareNorm(nn.Module):
-    """T5's normalization: scaled by the root of the mean square, not shifted. https://arxiv.org/abs/1910.07467"""
+    """T5's normalization: scaled by the root of the mean square, not shifted (https://arxiv.org/abs/1910.07467)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

@@ -48,6 +48,8 @@ class Cache:
         """The copy `name` of the published folder `key`.
 
         Args:
+            key: of the published folder.
+            name: of the copy, one for each version.
             sizes: its files (path below the folder -> bytes).
             fill: writes one of them to a path.
         """

@@ -69,6 +69,7 @@ def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_S
     """What stands in the way of a run on AWS.
 
     Args:
+        settings: of the deployment.
         clients: of the account.
         seconds: for the checks that run side by side.
     """

@@ -82,10 +82,12 @@ def processing_job(
     """The CreateProcessingJob request of an attempt, without its name.
 
     Args:
+        request: what the job is to do.
         folder: S3 URL of the job's folder.
         attempt: name of the attempt.
         sources: input channel -> what it reads.
         region: where it runs.
+        settings: of the deployment on AWS.
     """
     instances = instances_for(request, sources, settings)
     on_training = request.workload in ON_TRAINING_INSTANCES

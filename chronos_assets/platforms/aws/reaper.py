@@ -56,7 +56,10 @@ def orphans(
     """Those of our jobs whose run is gone for longer than `grace`.
 
     Args:
+        jobs: that run and carry our tags.
         runs: run id -> its end, of the runs that Dagster knows.
+        now: aware.
+        grace: time that a retried run has to attach to its job.
     """
 
     def is_orphan(job: RunningJob) -> bool:

@@ -169,7 +169,8 @@ def read_notification(body: str, bucket: str, prefix: str) -> tuple[tuple[str, .
 
     Args:
         body: of the message.
-        bucket, prefix: of the store.
+        bucket: of the store.
+        prefix: of the store in the bucket.
 
     Raises:
         UnreadableMessageError: it is none of these.

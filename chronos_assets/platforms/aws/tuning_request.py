@@ -66,7 +66,10 @@ def search_name(request: TuningRequest, channels: Mapping[str, str], settings: A
     """Name of a search; with the suffix of an attempt it has at most 32 characters.
 
     Args:
+        request: the search.
         channels: input channel -> S3 prefix of the version that is read.
+        settings: of the deployment on AWS.
+        code_location: Dagster's name of the code location.
     """
     ranges = {name: [type(item).__name__, asdict(item)] for name, item in request.ranges.items()}
     identity = [
@@ -94,9 +97,12 @@ def tuning_job(
     """The CreateHyperParameterTuningJob request of a search with ranges.
 
     Args:
+        request: the search.
         name: of the tuning job.
         channels: input channel -> S3 prefix.
         folder: S3 prefix for what its training jobs leave.
+        settings: of the deployment on AWS.
+        tags: of the tuning job.
         parent: tuning job that it starts warm from; empty: none.
     """
     return {

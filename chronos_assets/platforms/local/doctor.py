@@ -24,6 +24,7 @@ def examine(settings: Settings, *, port: int = 3000) -> list[Finding]:
     """What stands in the way of a run on this machine.
 
     Args:
+        settings: of the deployment.
         port: of the UI.
     """
     folder = store_folder(settings.store) or Path(settings.store)

@@ -62,6 +62,8 @@ def start_workload(
     """Start `python -m <module>` in its folder, as the leader of a process group.
 
     Args:
+        module: of the workload, as `python -m` takes it.
+        root: the folder that the workload sees as `/opt/ml`.
         env: see `workload_environment`; it names the lifeline.
         stderr: file for its log.
         lock: descriptor that it shall hold for as long as it lives.

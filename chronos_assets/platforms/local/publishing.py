@@ -66,6 +66,8 @@ def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: 
     finish at once the later as-of wins, in whatever order they come.
 
     Args:
+        target: as for `publish_directory`.
+        staged: as for `publish_directory`.
         as_of: the end of the forecast's partition window; naive means UTC.
         withdrawn: the as-of of a later forecast that has lost its data, and gives way if it is still the one shown.
 

@@ -160,8 +160,11 @@ def _highest_used(lock: int, folder: Path) -> int:
 
 
 def _remember(lock: int, number: int) -> None:
-    """Numbers only grow, so that the longer text covers the shorter one. A kill before this leaves the version's file,
-    which says the same."""
+    """Write the highest number down.
+
+    Numbers only grow, so that the longer text covers the shorter one. A kill before this leaves the version's file, which
+    says the same.
+    """
     os.pwrite(lock, f"{number}\n".encode(), 0)
     os.fsync(lock)
 

@@ -101,7 +101,8 @@ class LocalTables:
 
         A database that is up to date is not touched. What does not exist yet gives empty tables with the same columns.
 
-        Raises StoreError when the store is not on this machine, or its files go on changing while they are read.
+        Raises:
+            StoreError: when the store is not on this machine, or its files go on changing while they are read.
         """
         database = self.database(store)
         folder = database.parent

@@ -77,6 +77,7 @@ class TrainingJob:
         """Start `python -m <module>`; what it writes, to whatever stream, goes to its log.
 
         Args:
+            module: of the workload.
             env: variables beside those that every workload gets.
             lock: descriptor that the job holds for as long as it lives.
         """

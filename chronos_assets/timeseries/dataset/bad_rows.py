@@ -54,7 +54,7 @@ class ImportFailure(ChronosAssetsError, ValueError):
 
 
 def counted(number: int, what: str) -> str:
-    """ "1 row", "2 rows"."""
+    """A number with its noun: "1 row", "2 rows"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 

@@ -41,7 +41,9 @@ def fill(values: Floats, observed: Booleans, filling: Filling) -> Floats:
 
     `values` (n,) are in time order; where `observed` (n,) is false, or the value is NaN, there is a gap and the value
     is ignored. Gaps without an observation before them, and those filled by `nan`, are NaN in the answer.
-    Raises ValueError for a method that does not exist, or `value` without its number.
+
+    Raises:
+        ValueError: for a method that does not exist, or `value` without its number.
     """
     return fill_many(values, observed, np.zeros(1, dtype=np.int64), filling)
 

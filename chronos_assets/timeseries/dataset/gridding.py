@@ -103,7 +103,9 @@ def aggregate(table: pa.Table, grid: Grid, method: str) -> tuple[Cells, CellCoun
     """Cells of the rows in `table`: k0, k1, … (string), instant, value, hash; with several files also rank and others.
 
     rank (int32) says how new a row's file is; rows come in ascending rank and, within a file, in its order.
-    Raises AggregateOverflowError.
+
+    Raises:
+        AggregateOverflowError: a sum is beyond a double's range.
     """
     names = [name for name in table.column_names if name.startswith("k")]
     codes, first_rows = _encode(table.select(names))

@@ -79,9 +79,11 @@ def plan_holdout(
     """Split the periods `first` to `last` (both included) of a dataset's grid.
 
     Args:
-        first, last: `grid.ordinal` of the manifest's first and last timestamp.
+        first: `grid.ordinal` of the manifest's first timestamp.
+        last: `grid.ordinal` of the manifest's last timestamp.
         horizon: periods in a window: the user's forecast horizon.
-        validation_windows, test_windows: how many windows of each; 0 leaves a part out.
+        validation_windows: how many; 0 leaves the part out.
+        test_windows: how many; 0 leaves the part out.
         training_periods: how many periods have to be left before the windows.
 
     Raises:
@@ -126,9 +128,11 @@ def window_actuals(target: Floats, filled: NDArray[np.bool_], first: int, origin
     """What was observed in a window: (horizon,) float64, NaN where nothing was (filled values are not observations).
 
     Args:
-        target, filled: of a series (n,), as `shards.Series` has them.
+        target: values of a series (n,), as `shards.Series` has them.
+        filled: whether each value was filled (n,).
         first: period of the series' first value.
-        origin, horizon: of the window; periods that the series does not have are NaN.
+        origin: of the window.
+        horizon: of the window; periods that the series does not have are NaN.
     """
     actuals = np.full(horizon, np.nan)
     start = origin + 1 - first

@@ -121,7 +121,8 @@ def import_target_time_series(
         cutting each shard evenly: the data version is the same whatever it is.
     progress: called with "read", "aggregate" or "write", and how much of that is done, 0 to 1.
 
-    Raises ImportFailure with everything that is wrong in the files.
+    Raises:
+        ImportFailure: with everything that is wrong in the files.
     """
     workers = threads or _cores()
     run = _Import(params, memory_limit, workers, shard_bytes, min_shards, progress or _silent)
@@ -174,7 +175,11 @@ class _Import:
         self._progress = progress
 
     def execute(self, files: Sequence[TrainFile], output: Path, rejected: Path, scratch: Path) -> ImportReport:
-        """All passes. Raises ImportFailure."""
+        """All passes.
+
+        Raises:
+            ImportFailure: with everything that is wrong in the files.
+        """
         ordered = sorted(files, key=lambda file: (file.last_modified, file.key))
         if not ordered:
             raise ImportFailure([FileProblem("train/", "there are no files", "put CSV or Parquet files there")])

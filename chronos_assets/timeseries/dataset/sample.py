@@ -39,9 +39,18 @@ _HOLIDAYS = (
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of client. peak: kWh per hour of a busy hour. working, free: (hour, share of the peak) between which the
-    daily profile runs. heating, cooling: share of the peak per degree below 15 or above 22. noise: its standard
-    deviation, as a share. free_days: the days that look like a Sunday. closing: (first, last) day of the year's break.
+    """A kind of client.
+
+    Attributes:
+        name: of the kind.
+        peak: kWh per hour of a busy hour.
+        working: (hour, share of the peak) between which the profile of a working day runs.
+        free: the same of a day off.
+        heating: share of the peak per degree below 15.
+        cooling: share of the peak per degree above 22.
+        noise: its standard deviation, as a share.
+        free_days: the days of the week that look like a Sunday.
+        closing: (first, last) day of the year's break.
     """
 
     name: str
@@ -201,7 +210,7 @@ def _temperature(hours: NDArray[np.datetime64], random: _Random) -> Floats:
 
 
 def _client(kind: _Kind, hours: NDArray[np.datetime64], temperature: Floats, client: int, random: _Random) -> Floats:
-    """kWh of one client in each hour, NaN where its meter failed."""
+    """Consumption in kWh of one client in each hour, NaN where its meter failed."""
     peak = kind.peak * (0.75 + 0.5 * random.uniform(1)[0])
     shift = 0.6 * random.normal(1)[0]
     hour = _hour_of_day(hours) + shift

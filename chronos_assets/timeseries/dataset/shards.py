@@ -95,7 +95,8 @@ class Manifest:
 
         Args:
             job: what it is about, for the message.
-            frequency, dimensions: as the job was given them.
+            frequency: as the job was given it.
+            dimensions: as the job was given them.
 
         Raises:
             DatasetError: the dataset has others: it was made before `params.json` changed.
@@ -113,7 +114,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Raises DatasetError for a text that is no manifest, or one of a newer format."""
+        """The manifest of a text.
+
+        Raises:
+            DatasetError: for a text that is no manifest, or one of a newer format.
+        """
         try:
             document: dict[str, Any] = json.loads(text)
             if document["format_version"] > FORMAT_VERSION:
@@ -144,7 +149,11 @@ class Series:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The manifest of a dataset folder. Raises DatasetError where there is none."""
+    """The manifest of a dataset folder.
+
+    Raises:
+        DatasetError: where there is none.
+    """
     path = directory / MANIFEST
     try:
         return Manifest.from_json(path.read_bytes())

@@ -43,7 +43,8 @@ def check_freshness(
     forecast: manifest of the published forecast (`context_end`, `as_of`, `complete_periods`), None if there is none.
     now: an aware time, compared with the end of the last period if `Chronos.MaxDataAge` is set.
 
-    Raises ValueError for a naive `now`.
+    Raises:
+        ValueError: for a naive `now`.
     """
     grid = params.grid
     last = int(grid.ordinal(np.asarray(dataset.last_timestamp)))

@@ -83,8 +83,9 @@ def ask(
     Returns ``{"Forecast": {"Predictions": {"p10": [{"Timestamp": "2014-11-30T00:00:00", "Value": 1.5}, …], …}}}``, with
     the types in the order of the exports.
 
-    Raises QueryError for an unknown item (naming close ones), an unknown dimension or value, an item of several series,
-    a start after the end, one with a time zone, and a time span without a forecast.
+    Raises:
+        QueryError: for an unknown item (naming close ones), an unknown dimension or value, an item of several series, a
+            start after the end, one with a time zone, and a time span without a forecast.
     """
     given = dict(dimensions or {})
     check_question(item_id, given, start, end)
@@ -117,7 +118,11 @@ def ask(
 
 
 def check_question(item_id: str, dimensions: Mapping[str, str], start: datetime | None, end: datetime | None) -> None:
-    """Raises QueryError for a question that no forecast can answer, before any is opened."""
+    """Check a question.
+
+    Raises:
+        QueryError: for a question that no forecast can answer, before any is opened.
+    """
     if start is not None and end is not None and start > end:
         raise QueryError(f"the start {start} is after the end {end}: swap them")
     if any(moment is not None and moment.tzinfo is not None for moment in (start, end)):

@@ -53,7 +53,8 @@ class Outlook:
 def sparkline_markdown(label: str, outlook: Outlook, *, limit: int = MARKDOWN_LIMIT) -> str:
     """A markdown image of an outlook, at most `limit` characters long; points are dropped until it fits.
 
-    Raises ValueError when even four points don't fit.
+    Raises:
+        ValueError: when even four points don't fit.
     """
     alternative = escape_markdown(label if len(label) <= _LABEL_LENGTH else label[: _LABEL_LENGTH - 1] + "…")
     for points in range(MAX_POINTS, 3, -1):

@@ -145,8 +145,9 @@ def evaluate_partition(
     forecast: the partition's forecast.parquet. dataset: the folder of shards. context_end: start of the last period
     that the forecast saw. scratch: a folder for temporary files, by default the system's.
 
-    Raises AccuracyError when the forecast doesn't begin right after `context_end`, lacks steps of a series, or has a
-    horizon that the dataset does not reach yet.
+    Raises:
+        AccuracyError: when the forecast doesn't begin right after `context_end`, lacks steps of a series, or has a
+            horizon that the dataset does not reach yet.
     """
     with (
         TemporaryDirectory(prefix="accuracy-", dir=scratch) as folder,
@@ -286,13 +287,18 @@ class _Window:
     def choose_baseline(self, dataset: Path, params: ForecastParams) -> Baseline:
         """The seasonal naive forecast to compare with, by windows before the horizon.
 
-        Raises AccuracyError when a series isn't on the grid without a gap.
+        Raises:
+            AccuracyError: when a series isn't on the grid without a gap.
         """
         pasts = (self._past(series, params) for series in _some_series(dataset, params.dimensions))
         return choose_baseline(pasts, params.frequency, self.steps)
 
     def _begin(self, series: Series, params: ForecastParams) -> int:
-        """Number of a series' first period. Raises AccuracyError when it isn't on the grid without a gap."""
+        """Number of a series' first period.
+
+        Raises:
+            AccuracyError: when it isn't on the grid without a gap.
+        """
         begin, end = self.grid.ordinal(series.timestamps[[0, -1]])
         if end - begin != len(series.timestamps) - 1:
             raise AccuracyError(
@@ -309,7 +315,11 @@ class _Window:
         return Past(fill(values, observed, params.filling) if cut else values, values)
 
     def answer(self, series: Series, params: ForecastParams, baseline_season: int) -> _Answer:
-        """Actuals and baseline of one series. Raises AccuracyError when it isn't on the grid without a gap."""
+        """Actuals and baseline of one series.
+
+        Raises:
+            AccuracyError: when it isn't on the grid without a gap.
+        """
         begin = self._begin(series, params)
         observed = ~series.filled & np.isfinite(series.target)
         values = np.where(observed, series.target, np.nan)
@@ -329,7 +339,8 @@ class _Window:
     def measure(self, connection: DuckDBPyConnection, answers: list[_Answer]) -> _Chunk:
         """Error sums of those of the series that have a forecast.
 
-        Raises AccuracyError when a forecast lacks steps.
+        Raises:
+            AccuracyError: when a forecast lacks steps.
         """
         predicted = self._forecasts(connection, [answer.key for answer in answers])
         known = np.isfinite(predicted)

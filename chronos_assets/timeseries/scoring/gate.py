@@ -147,7 +147,8 @@ def paired_bootstrap(
     """The difference of two models' wQL, Σ (candidate - reference) / Σ scale, with its interval.
 
     Args:
-        candidate, reference: (series, windows) losses, as `Scores.losses`.
+        candidate: (series, windows) losses, as `Scores.losses`.
+        reference: (series, windows) losses, as `Scores.losses`.
         scale: (series, windows), as `Evaluation.scale`; NaN in the same places as both losses.
         confidence: of the interval, between 0 and 1.
         resamples: how many are drawn.

@@ -73,7 +73,11 @@ class ErrorSums:
     covered: Counts
 
     def __add__(self, other: ErrorSums) -> ErrorSums:
-        """The sums of both, entry by entry. Raises ValueError when they are of different quantiles."""
+        """The sums of both, entry by entry.
+
+        Raises:
+            ValueError: when they are of different quantiles.
+        """
         self._check_kind(other)
         return self._map({name: array + getattr(other, name) for name, array in self._arrays().items()})
 
@@ -84,7 +88,11 @@ class ErrorSums:
 
     @staticmethod
     def concatenate(parts: Iterable[ErrorSums]) -> ErrorSums:
-        """The sums of the series of all parts, one after the other. Raises ValueError when there are no parts."""
+        """The sums of the series of all parts, one after the other.
+
+        Raises:
+            ValueError: when there are no parts.
+        """
         chunks = list(parts)
         if not chunks:
             raise ValueError("there are no error sums to put together")
@@ -143,7 +151,8 @@ def error_sums(
     actual (series, steps): NaN where there is none. quantiles (series, steps, levels): the forecast at each of
     `levels`, which ascend. season_errors (series,): see `season_error`. mean (series, steps): the mean forecast.
 
-    Raises ValueError when shapes disagree, levels don't ascend, or a forecast is NaN at a point that has an actual.
+    Raises:
+        ValueError: when shapes disagree, levels don't ascend, or a forecast is NaN at a point that has an actual.
     """
     series, steps = actual.shape
     _check_shape("quantiles", quantiles, (series, steps, len(levels)))

@@ -189,6 +189,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             extras: for the container, through Pipes.
             name: of the job, in place of the one made from the arguments that follow (`job_name_for`).
             data_versions: of the job's inputs, by their names. code_version: of what runs in it.
+            code_version: of the assets that the job makes.
             tags: of the job, beside those of code location, run, asset and partition.
             pipes: whether the container speaks Pipes. Processing and training jobs do unless told otherwise; others can't.
             tail_logs: whether to show its log lines as they come; by default only where Pipes doesn't tell what goes on.

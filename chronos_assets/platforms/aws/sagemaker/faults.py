@@ -135,6 +135,8 @@ def patiently(call: Callable[[], Any], timing: Timing, *, seconds: float | None 
     """The answer of a call, asked for again while it is throttled or AWS is out of reach.
 
     Args:
+        call: without arguments.
+        timing: the waits between attempts.
         seconds: how long to try; `timing.outage` if not given.
 
     Raises:

@@ -192,6 +192,8 @@ def log_page(region: str, group: str, streams: str = "") -> str:
     """Page of a log group in CloudWatch's console, which escapes what it has in its fragment twice.
 
     Args:
+        region: of the account.
+        group: name of the log group.
         streams: what the names of the streams begin with that are shown.
     """
     link = f"{_console(region)}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{_escaped(group)}"
