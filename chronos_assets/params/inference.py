@@ -53,6 +53,7 @@ from chronos_assets.params.forecast import (
     ParamsError,
     to_document,
 )
+from chronos_assets.params.headers import column_name
 from chronos_assets.params.reader import parse_params
 
 DEFAULT_HORIZON = {Unit.MINUTE: 60, Unit.HOUR: 48, Unit.DAY: 14, Unit.WEEK: 13, Unit.MONTH: 18, Unit.YEAR: 6}
@@ -213,29 +214,9 @@ class _Steps:
     finer: str | None = None  # the step, where it is finer than the finest frequency
 
 
-def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row of a CSV file holds names: all texts, none a number or a timestamp, none twice.
-
-    A row of texts over rows of texts alone can't be told apart, and counts as data.
-    """
-    cells = [cell.strip().removeprefix("\ufeff") for cell in first]
-    if not all(cells) or len({cell.casefold() for cell in cells}) < len(cells):
-        return False
-    if any(_is_number(cell) or _reads_as_time(cell) for cell in cells):
-        return False
-    sample = [cell.strip() for row in rest[:100] for cell in row]
-    return not sample or any(_is_number(cell) or _reads_as_time(cell) for cell in sample)
-
-
-def column_name(text: str) -> str:
-    """The name that a schema gives to a column with this header: the service takes letters, digits and _ only.
-
-    "Order Quantity" -> "Order_Quantity", "2nd price" -> "c_2nd_price".
-    """
-    name = re.sub(r"[^A-Za-z0-9]+", "_", text.strip().removeprefix("\ufeff")).strip("_")
-    if not name or not name[0].isalpha():
-        name = f"c_{name}"
-    return name[:63]
+def is_value(text: str) -> bool:
+    """Whether a text is a number or a timestamp, so that it can't be a column's name."""
+    return _is_number(text) or _reads_as_time(text)
 
 
 def infer(

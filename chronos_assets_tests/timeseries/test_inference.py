@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from chronos_assets.calendar.frequencies import MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
 from chronos_assets.calendar.timestamp_format import format_timestamps
 from chronos_assets.params.forecast import DOMAINS, Attribute, ForecastParams, to_document
+from chronos_assets.params.headers import column_name, looks_like_header
 from chronos_assets.params.inference import (
     InferenceError,
-    column_name,
     default_horizon,
     infer,
-    looks_like_header,
+    is_value,
 )
 from chronos_assets.params.reader import parse_params
 
@@ -46,7 +46,7 @@ def sample(path: Path, delimiter: str = ",") -> tuple[list[str] | None, list[lis
     """The first 5,000 rows of a file, as an import would look at it."""
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(newline="") as stream:
         found = list(islice(csv.reader(stream, delimiter=delimiter), 5000))
-    return (found[0], found[1:]) if looks_like_header(found[0], found[1:]) else (None, found)
+    return (found[0], found[1:]) if looks_like_header(found[0], found[1:], is_value) else (None, found)
 
 
 # file: header?, domain, item, timestamp, target, dimensions, frequency, alignment, format
@@ -158,13 +158,14 @@ def test_a_draft_settles_several_doubts_and_is_left_out_where_it_can_not() -> No
         (["a", "b"], [["c", "d"]], False),
         (["a", "b"], [], True),
         (["\ufefftimestamp", "y"], [["2024-01-01", "1"]], True),
-        (["timestamp", ""], [["2024-01-01", "1"]], False),
+        (["", "timestamp", "y"], [["0", "2024-01-01", "1"]], True),
+        (["timestamp", "", ""], [["2024-01-01", "1", "2"]], False),
         (["y", "Y"], [["2024-01-01", "1"]], False),
         (["timestamp", "2024"], [["2024-01-01", "1"]], False),
     ],
 )
 def test_a_header_is_a_row_of_names_over_values(first: list[str], rest: list[list[str]], expected: bool) -> None:
-    assert looks_like_header(first, rest) is expected
+    assert looks_like_header(first, rest, is_value) is expected
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,12 @@ def test_a_header_is_a_row_of_names_over_values(first: list[str], rest: list[lis
         ("demand", "demand"),
         (" Order Quantity ", "Order_Quantity"),
         ("2nd price", "c_2nd_price"),
-        ("größe (kg)", "gr_e_kg"),
+        ("größe (kg)", "grosse_kg"),
+        ("Température", "Temperature"),
+        ("商品", "c_5546_54c1"),
+        ("売上2", "c_58f2_4e0a_2"),
+        ("цена", "c_446_435_43d_430"),
+        ("が", "c_304c"),
         ("_", "c_"),
         ("x" * 80, "x" * 63),
     ],

@@ -225,9 +225,9 @@ class TestLayout:
         ):
             self.layout(tmp_path, b"timestamp,item_id,demand\n" + GOOD)
 
-    def test_a_header_of_other_names_is_an_error_and_no_data(self, tmp_path):
+    def test_a_header_of_other_names_over_a_different_order_is_an_error_and_no_data(self, tmp_path):
         with pytest.raises(FileProblem, match="'item_id' or 'timestamp' or 'target_value'"):
-            self.layout(tmp_path, b"when,how much,who\n" + GOOD)
+            self.layout(tmp_path, b"who,when,how much\na,2024-01-01,1.5\n")
 
     def test_a_bad_first_row_is_no_header(self, tmp_path):
         assert self.layout(tmp_path, b"yesterday,1.5,a\n" + GOOD).header_line is None

@@ -5,10 +5,13 @@ a Parquet file. Where the columns are is `csv_records`'s business.
 
 A row's values:
 
-- **Series**: item id and dimensions are text, kept as they are (leading zeros, spaces, any script); not empty, at most
-  256 characters (the longest that Amazon Forecast's QueryForecast takes).
+- **Series**: item id and dimensions are text, kept as they are (leading zeros, spaces, any script, "NA"); not empty, at
+  most 256 characters (the longest that Amazon Forecast's QueryForecast takes). In Parquet they may be numbers: a float
+  that is whole is written without a fraction, so that 123.0 is the item 123 of a CSV file, and refused where a float
+  can't tell it from its neighbours (from 2^53 on, 2^24 for FLOAT).
 - **Timestamp**: by `TimestampFormat`. Where that format starts with year and month as ISO 8601 does, any ISO 8601 date or
-  date and time is taken too (`T` or a space, seconds and fraction optional, `Z` or an offset). A timestamp with an
+  date and time is taken too (`T` or a space, seconds and fraction optional, of which microseconds count, `Z` or an
+  offset). A timestamp with an
   offset becomes the clock time of `Chronos.TimeZone` (UTC without one), a timestamp without is taken as it stands, each
   row by itself, so one file may mix them. (In a zone that puts its clocks back, two instants then share a clock time
   and are aggregated; on UTC they stay apart.) From 1677-09-22 to 2262-04-10, the span that every consumer can represent.
@@ -18,6 +21,7 @@ A row's values:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -48,6 +52,7 @@ class Reason(IntEnum):
     TIMESTAMP_OUT_OF_RANGE = 9
     NOT_A_NUMBER = 10
     NOT_FINITE = 11
+    IMPRECISE_IDENTIFIER = 12
 
     @property
     def label(self) -> str:
@@ -90,7 +95,7 @@ class Cast:
 
     keys: VARCHAR, one for item and each dimension. timestamp: VARCHAR, or TIMESTAMP where `typed_timestamp`. target:
     VARCHAR, or DOUBLE where `typed_target`. others: VARCHAR, schema columns that play no part. problem: a `Reason`
-    known beforehand (0 for none).
+    known beforehand (0 for none). imprecise: BOOLEAN, whether an identifier is a float too large to tell it apart.
     """
 
     keys: tuple[str, ...]
@@ -98,6 +103,7 @@ class Cast:
     target: str
     others: tuple[str, ...] = ()
     problem: str = "0"
+    imprecise: tuple[str, ...] = ()
     typed_timestamp: bool = False
     typed_target: bool = False
 
@@ -109,10 +115,12 @@ def sql_timestamp(expression: str, pattern: str, time_zone: str | None) -> str:
         return declared  # a format such as yyyy-dd-MM would be contradicted
     dates = "%Y-%m-%d"
     times = [f"{dates}{between}{time}" for between in " T" for time in ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")]
-    naive = f"try_strptime({expression}, [{', '.join(text_literal(form) for form in [dates, *times])}])"
+    # Of nanoseconds, as .NET, Java and pandas write them, the microseconds are kept.
+    coarse = f"regexp_replace({expression}, '(\\.\\d{{6}})\\d+', '\\1')"
+    naive = f"try_strptime({coarse}, [{', '.join(text_literal(form) for form in [dates, *times])}])"
     # An offset of UTC+14 at most, the largest in use; DuckDB's %z knows digits only and no Z.
     offset = r"^\s*\S{10}[ T]\S+ ?([zZ]|[+-](0\d|1[0-4])(:?[0-5]\d)?)\s*$"
-    digits = f"regexp_replace(regexp_replace({expression}, ' ?[zZ]\\s*$', '+00:00'), '(\\d) ([+-])', '\\1\\2')"
+    digits = f"regexp_replace(regexp_replace({coarse}, ' ?[zZ]\\s*$', '+00:00'), '(\\d) ([+-])', '\\1\\2')"
     zoned = f"try_strptime({digits}, [{', '.join(text_literal(form + '%z') for form in times)}])"
     aware = (
         f"CASE WHEN regexp_matches({expression}, {text_literal(offset)}) "
@@ -139,6 +147,7 @@ def sql_rows(
         f"{cast.target} AS target_raw",
         f"{cast.problem} AS problem",
         f"{_digest(cast.others) if cast.others else '0::UBIGINT'} AS others",
+        *(f"{sql} AS imprecise{place}" for place, sql in enumerate(cast.imprecise)),
         *(f"{sql} AS {name}" for name, sql in told.items()),
     ]
     instant = "timestamp_raw" if cast.typed_timestamp else sql_timestamp("timestamp_raw", pattern, time_zone)
@@ -166,8 +175,10 @@ def _sql_reason(cast: Cast, names: Sequence[str]) -> str:
     no_number = f"number IS NULL AND lower(trim(target_raw, ' \t')) NOT IN ({words})"
     # DuckDB takes 1_000 for a number; to a person it may be a slip for two.
     underscore = "contains(target_raw, '_')"
+    imprecise = [(f"imprecise{place}", Reason.IMPRECISE_IDENTIFIER.value) for place in range(len(cast.imprecise))]
     branches = [
         ("problem <> 0", "problem"),
+        *imprecise,
         (empty, Reason.EMPTY_IDENTIFIER.value),
         (long, Reason.LONG_IDENTIFIER.value),
         # Whether the text is empty is asked only where there is no instant: it costs more than reading the timestamp.
@@ -241,6 +252,14 @@ def explain(
         case Reason.LONG_IDENTIFIER:
             column = next(name for name in identifiers if len(values[name]) > MAX_IDENTIFIER)
             return bad(column, values[column], f"is longer than {MAX_IDENTIFIER} characters", "shorten it")
+        case Reason.IMPRECISE_IDENTIFIER:
+            column = next((name for name in identifiers if re.search(r"\d{8}", values[name])), identifiers[0])
+            return bad(
+                column,
+                values[column],
+                "is a number too large for a float to tell it from its neighbours",
+                "store the column as text or as whole numbers (int64)",
+            )
         case Reason.EMPTY_TIMESTAMP:
             return bad(schema.timestamp, when, "is empty", "give the time of the row")
         case Reason.BAD_TIMESTAMP:

@@ -13,29 +13,42 @@ others):
 - A record longer than 1 MiB is a flaw, and so is a quote that does not close within it. Reading goes on at the line
   after the one where the flawed record began, so one stray quote costs one line and not the rest of the file.
 - The line number of a record is that of its first character, counted as an editor does: line ends inside quotes count.
+- Above the first record there may be a preamble: Excel's line `sep=;`, and comments, which start with `#` and don't have
+  the columns of the rows below. It is left out, and said.
 """
 
 from __future__ import annotations
 
 import gzip
 import re
-import shutil
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.params.inference import column_name
+from chronos_assets.params.headers import folded, names_all
 
 MAX_RECORD_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
 
+# A file may unpack to a gigabyte, or to so many times its own size: real data shrink to a tenth, seldom to a fiftieth.
+SMALL_UNPACKED = 1 << 30
+MOST_EXPANSION = 100
+
+# Lines at the top of a file that are looked at for a preamble, records for a header, bytes for the kind of file.
+_TOP_LINES = 200
+_LOOK_AHEAD = 20
+_HEAD_BYTES = 4096
+
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
+# A stretch of empty lines that DuckDB is not trusted with: from some megabytes on it drops the rows behind them.
+_BLANK_BLOCK = 1 << 15
 
 
 class FileProblem(ChronosAssetsError, ValueError):
@@ -49,6 +62,10 @@ class FileProblem(ChronosAssetsError, ValueError):
 
     def __reduce__(self) -> tuple[type[FileProblem], tuple[str, str, str]]:
         return type(self), (self.file, self.reason, self.mend)
+
+
+class NoRows(FileProblem):
+    """A file without a row: blank, or nothing but a header. It takes no part, which is no error beside other files."""
 
 
 class Flaw(Enum):
@@ -107,28 +124,45 @@ class Layout:
 
 @dataclass(frozen=True)
 class CsvLayout(Layout):
-    """A `Layout` of a CSV file. header_line: the line of the header record, None without one."""
+    """A `Layout` of a CSV file.
+
+    header_line: the line of the header record, None without one. preamble: the last line above the header or the first
+    row that is neither. renamed: (the header's name, the schema's) of the columns that were found by their place.
+    notes: what was assumed, for people.
+    """
 
     delimiter: str = ","
     header_line: int | None = None
+    preamble: int = 0
+    renamed: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def is_parquet(path: Path, name: str) -> bool:
     """Whether a file is Parquet, by its first bytes; its name decides only what is an error.
 
-    Raises FileProblem for an empty file, for formats that are neither CSV nor Parquet, and where name and content
-    disagree. `name` is what the user calls the file (its key in the store).
+    Raises FileProblem for formats that are neither CSV nor Parquet, and where name and content disagree; NoRows for an
+    empty file. `name` is what the user calls the file (its key in the store).
     """
-    with path.open("rb") as stream:
-        head = stream.read(4)
+    with _opened(path, name) as stream:
+        head = stream.read(_HEAD_BYTES)
     if not head:
-        raise FileProblem(name, "the file is empty", "put rows into it, or remove it from train/")
-    if head == b"PAR1":
+        raise NoRows(name, "the file is empty", "put rows into it, or remove it from train/")
+    if head.startswith(b"PAR1"):
         return True
     if name.casefold().endswith((".parquet", ".parq", ".pqt")):
-        raise FileProblem(name, "the name says Parquet but the content is not", "write it again, or rename it to .csv")
+        raise FileProblem(
+            name, "the name says Parquet but the content is not", "write it again as Parquet, or rename it to .csv"
+        )
+    _check_text(head, name)
+    return False
+
+
+def _check_text(head: bytes, name: str) -> None:
+    """Refuse a file whose first bytes are those of something other than text in UTF-8 (or gzip). Raises FileProblem."""
     for magic, kind in (
         (b"PK\x03\x04", "a zip archive (or an Excel file)"),
+        (b"\xd0\xcf\x11\xe0", "an old Excel file"),
         (b"\x28\xb5\x2f\xfd", "zstd"),
         (b"BZh", "bzip2"),
     ):
@@ -136,26 +170,77 @@ def is_parquet(path: Path, name: str) -> bool:
             raise FileProblem(name, f"the file is {kind}", "store it as CSV, gzipped CSV or Parquet")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise FileProblem(name, "the file is UTF-16", "save it as UTF-8")
-    return False
+    if b"\0" in head and not head.startswith(b"\x1f\x8b"):
+        if max(head[::2].count(0), head[1::2].count(0)) > len(head) // 8:
+            raise FileProblem(name, "the file is UTF-16 (without a byte order mark)", "save it as UTF-8")
+        raise FileProblem(
+            name, "the file holds zero bytes, so it is no text", "store it as CSV in UTF-8, or as Parquet"
+        )
 
 
-def plain_csv(path: Path, name: str, scratch: Path) -> Path:
+def _opened(path: Path, name: str) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: OSError) -> FileProblem:
+    """What is said of a file that can't be read any more, as when it was removed meanwhile."""
+    return FileProblem(
+        name,
+        f"the file can't be read ({error.strerror or error})",
+        "see that it is there and complete, and import again",
+    )
+
+
+def unpacked_limit(size: int, limit: int | None) -> int:
+    """The bytes that a compressed file of `size` bytes may unpack to; `limit` is the user's own."""
+    return limit if limit is not None else max(SMALL_UNPACKED, MOST_EXPANSION * size)
+
+
+def too_large(name: str, what: str, limit: int) -> FileProblem:
+    """What is said of a file that unpacks to more than it may."""
+    return FileProblem(
+        name,
+        f"{what}, more than the {limit:,} bytes that a file of its size may",
+        "see whether it holds what you think; if it does, set CHRONOS_MAX_UNPACKED (for example 50GB), or split it",
+    )
+
+
+def plain_csv(path: Path, name: str, scratch: Path, limit: int | None = None) -> Path:
     """The file itself, or its decompressed copy in `scratch` when it is gzip (by content, whatever its name).
 
-    Raises FileProblem when the compressed data is cut short or damaged.
+    Raises FileProblem when the compressed data is cut short, damaged, no text, or unpacks to more than it may (`limit`
+    bytes; see `unpacked_limit`).
     """
-    with path.open("rb") as stream:
+    with _opened(path, name) as stream:
         if stream.read(2) != b"\x1f\x8b":
             return path
+        most = unpacked_limit(stream.seek(0, 2), limit)
     plain = scratch / "plain.csv"
     try:
         with gzip.open(path, "rb") as compressed, plain.open("wb") as out:
-            shutil.copyfileobj(compressed, out, _CHUNK)
+            while chunk := compressed.read(_CHUNK):
+                if out.tell() + len(chunk) > most:
+                    raise too_large(name, "the gzip data unpack to more than that", most)
+                out.write(chunk)
     except EOFError as error:
         raise FileProblem(name, "the gzip data is cut short", "the upload was not complete: copy it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise FileProblem(name, f"the gzip data is damaged ({error})", "compress and copy it again") from error
+    with plain.open("rb") as stream:
+        _check_text(stream.read(_HEAD_BYTES), name)
     return plain
+
+
+def has_long_blanks(path: Path) -> bool:
+    """Whether a file has tens of kilobytes of empty lines in a row."""
+    with path.open("rb") as stream:
+        while block := stream.read(_BLANK_BLOCK):
+            if len(block) == _BLANK_BLOCK and not block.strip(b"\r\n \t"):
+                return True
+    return False
 
 
 # ------------------------------------------------------------------------------------------------------- records
@@ -248,7 +333,7 @@ class _Lines:
     """The lines of a stream with their numbers, each with its end; lines can be given back."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._source = enumerate(_split_lines(stream), start=1)
+        self._source = _split_numbered(stream)
         self._returned: deque[tuple[int, bytes]] = deque()
 
     def take(self) -> tuple[int, bytes] | None:
@@ -258,6 +343,10 @@ class _Lines:
 
     def give_back(self, lines: Iterable[tuple[int, bytes]]) -> None:
         self._returned.extendleft(reversed(list(lines)))
+
+
+def _split_numbered(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    return enumerate(_split_lines(stream), start=1)
 
 
 def _split_lines(stream: IO[bytes]) -> Iterator[bytes]:
@@ -283,6 +372,44 @@ def _split_lines(stream: IO[bytes]) -> Iterator[bytes]:
 # -------------------------------------------------------------------------------------------------------- layout
 
 
+@dataclass(frozen=True)
+class Preamble:
+    """What stands above the header or the first row. lines: how many; delimiter: the one that it names; notes."""
+
+    lines: int = 0
+    delimiter: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def preamble(path: Path) -> Preamble:
+    """Lines at the top of a CSV file that are no rows: Excel's `sep=;`, and comments.
+
+    A comment starts with `#` and does not have as many fields as the first line that doesn't start so.
+    """
+    with path.open("rb") as stream:
+        top = [(number, _without_end(line)) for number, line in islice(_split_numbered(stream), _TOP_LINES)]
+    top = [(number, line) for number, line in top if line.strip(b" \t")]
+    lines, delimiter, notes = 0, None, []
+    if top and (declared := re.fullmatch(rb'"?sep=([^"\r\n])"?[,;\t|]*', top[0][1].strip(b" "), re.IGNORECASE)):
+        lines, delimiter = top[0][0], declared[1].decode(errors="replace")
+        notes.append(f"line {lines} ({top[0][1].decode(errors='replace').strip()}) names the delimiter and is no row")
+        top = top[1:]
+    first = next((line for _, line in top if not line.startswith(b"#")), None)
+    if first is None:
+        return Preamble(lines, delimiter, tuple(notes))
+    separator = max([delimiter] if delimiter else DELIMITERS, key=lambda mark: first.count(mark.encode())).encode()
+    comments = 0
+    for number, line in top:
+        if not line.startswith(b"#") or line.count(separator) == first.count(separator):
+            break
+        lines, comments = number, comments + 1
+    if comments:
+        notes.append(
+            f"{'a comment' if comments == 1 else f'{comments} comments'} above the rows left out, to line {lines}"
+        )
+    return Preamble(lines, delimiter, tuple(notes))
+
+
 def csv_layout(
     path: Path, name: str, schema: Schema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
 ) -> CsvLayout:
@@ -295,20 +422,57 @@ def csv_layout(
     - the field at the schema's place for the timestamp is no timestamp, and either some field is a name of the schema,
       or the record has the schema's number of fields and the one at the target's place is no number.
 
-    Columns are then found by name, otherwise by the schema's order. Raises FileProblem for a file without records, a
-    header that lacks a needed column or has it twice, and a header that is not UTF-8.
+    Columns are then found by name, otherwise by the schema's order. A header that lacks a needed name is read by the
+    schema's order, too, as Amazon Forecast did, where it has the schema's number of columns, every name that the schema
+    knows in its place, and timestamps and numbers below where the schema says. Raises FileProblem for any other header
+    that lacks a needed column, has it twice, or is not UTF-8; NoRows for a file without records.
     """
+    above = preamble(path)
     with path.open("rb") as stream:
-        candidates = {delimiter: _first_record(stream, delimiter) for delimiter in DELIMITERS}
-    if all(record is None for record in candidates.values()):
-        raise FileProblem(name, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
-    delimiter, first = _choose(candidates, schema)
-    names = [field.decode(errors="replace").strip() for field in first.fields or []]
+        marks = (above.delimiter,) if above.delimiter else DELIMITERS
+        candidates = {mark: _first_records(stream, mark, above.lines) for mark in marks}
+    candidates = {mark: records for mark, records in candidates.items() if records}
+    if not candidates:
+        raise NoRows(name, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
+    delimiter, records = _choose(candidates, schema)
+    names = [field.decode(errors="replace").strip() for field in records[0].fields or []]
     if not _is_header(names, schema, is_timestamp, is_target):
         positions = {column: place for place, column in enumerate(schema.names)}
-        return CsvLayout(positions, len(schema.names), (), delimiter, None)
+        return CsvLayout(positions, len(schema.names), (), delimiter, None, above.lines, (), above.notes)
+    line = records[0].line
+    below = [
+        [field.decode(errors="replace") for field in record.fields]
+        for record in records[1:]
+        if record.fields is not None
+    ]
+    if renamed := _by_place(names, below, schema, is_timestamp, is_target):
+        positions = {column: place for place, column in enumerate(schema.names)}
+        listed = ", ".join(f"{header!r} as {column}" for header, column in renamed)
+        notes = (*above.notes, f"columns read by their place, because the header has other names: {listed}")
+        return CsvLayout(positions, len(names), (), delimiter, line, above.lines, renamed, notes)
     found = named_layout(name, names, schema)
-    return CsvLayout(found.positions, found.columns, found.ignored, delimiter, first.line)
+    return CsvLayout(found.positions, found.columns, found.ignored, delimiter, line, above.lines, (), above.notes)
+
+
+def _by_place(
+    names: Sequence[str],
+    below: Sequence[Sequence[str]],
+    schema: Schema,
+    is_timestamp: Callable[[str], bool],
+    is_target: Callable[[str], bool],
+) -> tuple[tuple[str, str], ...]:
+    """(the header's name, the schema's) of each column that only its place tells; empty where names tell, or nothing."""
+    if len(names) != len(schema.names) or names_all(names, schema.required):
+        return ()
+    known = {folded(column) for column in schema.names}
+    pairs = list(zip(names, schema.names, strict=True))
+    if any(folded(header) in known and folded(header) != folded(column) for header, column in pairs):
+        return ()
+    when, target = schema.names.index(schema.timestamp), schema.names.index(schema.target)
+    rows = [row for row in below if len(row) >= len(names)]
+    if not rows or not any(is_timestamp(row[when]) and is_target(row[target]) for row in rows):
+        return ()
+    return tuple((header, column) for header, column in pairs if folded(header) != folded(column))
 
 
 def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
@@ -318,8 +482,8 @@ def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
     """
     places: dict[str, list[int]] = {}
     for place, column in enumerate(columns):
-        places.setdefault(_folded(column), []).append(place)
-    missing = [column for column in schema.required if _folded(column) not in places]
+        places.setdefault(folded(column), []).append(place)
+    missing = [column for column in schema.required if folded(column) not in places]
     if missing:
         listed = " or ".join(repr(column) for column in missing)
         raise FileProblem(
@@ -328,46 +492,40 @@ def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
             "rename the file's columns, or say in params.json which they are (Schema, or Chronos.Columns)",
         )
     for column in schema.names:
-        if len(places.get(_folded(column), ())) > 1:
+        if len(places.get(folded(column), ())) > 1:
             raise FileProblem(name, f"the column {column!r} is there more than once", "keep one of them")
-    known = {_folded(column): column for column in schema.names}
+    known = {folded(column): column for column in schema.names}
     positions = {known[key]: found[0] for key, found in places.items() if key in known}
-    ignored = tuple(column for column in columns if column.strip() and _folded(column) not in known)
+    ignored = tuple(column for column in columns if column.strip() and folded(column) not in known)
     return Layout(positions, len(columns), ignored)
 
 
-def _folded(name: str) -> str:
-    """A header's name as it is compared: "Order Quantity" is the schema's `order_quantity`, which can hold no blank."""
-    return column_name(name).casefold() if name.strip() else ""
-
-
-def _first_record(stream: IO[bytes], delimiter: str) -> Record | None:
+def _first_records(stream: IO[bytes], delimiter: str, above: int) -> list[Record]:
+    """The first few records below line `above`."""
     stream.seek(0)
-    return next(scan_records(stream, delimiter), None)
+    below = (record for record in scan_records(stream, delimiter) if record.line > above)
+    return list(islice(below, _LOOK_AHEAD))
 
 
-def _choose(candidates: dict[str, Record | None], schema: Schema) -> tuple[str, Record]:
-    """The delimiter that fits the first record, and the record split by it."""
-    records = {delimiter: record for delimiter, record in candidates.items() if record is not None}
-    needed = {_folded(column) for column in schema.required}
-    for delimiter, record in records.items():
-        if needed <= {_folded(field.decode(errors="replace")) for field in record.fields or []}:
-            return delimiter, record
-    for delimiter, record in records.items():
-        if len(record.fields or []) >= len(schema.names):
-            return delimiter, record
-    return next(iter(records.items()))
+def _choose(candidates: dict[str, list[Record]], schema: Schema) -> tuple[str, list[Record]]:
+    """The delimiter that fits the first record, and the records split by it."""
+    for delimiter, records in candidates.items():
+        if names_all([field.decode(errors="replace") for field in records[0].fields or []], schema.required):
+            return delimiter, records
+    for delimiter, records in candidates.items():
+        if len(records[0].fields or []) >= len(schema.names):
+            return delimiter, records
+    return next(iter(candidates.items()))
 
 
 def _is_header(
     names: Sequence[str], schema: Schema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
 ) -> bool:
-    folded = {_folded(column) for column in names}
-    if {_folded(column) for column in schema.required} <= folded:
+    if names_all(names, schema.required):
         return True
     when, target = schema.names.index(schema.timestamp), schema.names.index(schema.target)
     if len(names) > when and is_timestamp(names[when]):
         return False
-    if folded & {_folded(column) for column in schema.names}:
+    if {folded(column) for column in names} & {folded(column) for column in schema.names}:
         return True
     return len(names) == len(schema.names) and not is_target(names[target])

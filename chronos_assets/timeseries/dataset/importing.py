@@ -107,6 +107,7 @@ def import_target_time_series(
     threads: int | None = None,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     min_shards: int = 1,
+    unpacked: int | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import train files into `output`, a staging folder that the caller publishes.
@@ -119,13 +120,14 @@ def import_target_time_series(
     threads: workers, one for each core when None. shard_bytes: of a shard on disk, about.
     min_shards: the least number by which series are dealt out, so that so many readers can share them. It is met by
         cutting each shard evenly: the data version is the same whatever it is.
+    unpacked: the bytes that a compressed file may unpack to; see `reading.unpacked_limit` for None.
     progress: called with "read", "aggregate" or "write", and how much of that is done, 0 to 1.
 
     Raises:
         ImportFailure: with everything that is wrong in the files.
     """
     workers = threads or _cores()
-    run = _Import(params, memory_limit, workers, shard_bytes, min_shards, progress or _silent)
+    run = _Import(params, memory_limit, workers, shard_bytes, min_shards, unpacked, progress or _silent)
     output.mkdir(parents=True, exist_ok=True)
     _clear(output)
     with TemporaryDirectory(prefix=".import-", dir=output.parent) as folder:
@@ -165,6 +167,7 @@ class _Import:
         threads: int,
         shard_bytes: int,
         min_shards: int,
+        unpacked: int | None,
         progress: Progress,
     ) -> None:
         self._params = params
@@ -172,6 +175,7 @@ class _Import:
         self._threads = threads
         self._shard_bytes = shard_bytes
         self._min_shards = min_shards
+        self._unpacked = unpacked
         self._progress = progress
 
     def execute(self, files: Sequence[TrainFile], output: Path, rejected: Path, scratch: Path) -> ImportReport:
@@ -232,7 +236,7 @@ class _Import:
         contents: list[FileContents] = []
         self._progress("read", 0.0)
         with scratch_connection(scratch, memory_limit=self._memory_limit, threads=self._threads) as connection:
-            reader = TrainFileReader(connection, self._params, bad, several=several)
+            reader = TrainFileReader(connection, self._params, bad, several=several, unpacked=self._unpacked)
             for rank, file in enumerate(files):
                 take = partial(_take_ranked, rows, rank) if several else rows.add
                 advance = partial(self._advance, sum(sizes[:rank]), sizes[rank], sum(sizes))
@@ -434,6 +438,7 @@ def _notes(
 ) -> Iterator[str]:
     """What a user should know, one sentence each."""
     for file in files:
+        yield from (f"{file.key}: {note}" for note in file.contents.notes)
         if file.contents.ignored:
             yield f"{file.key}: columns that the schema does not have were ignored: {', '.join(file.contents.ignored)}"
         for winner, count in file.replaced.items():

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from chronos_assets.params.inference import looks_like_header
+from chronos_assets.params.headers import looks_like_header
+from chronos_assets.params.inference import is_value
 from chronos_assets.timeseries.dataset.csv_records import FileProblem, is_parquet, scan_records
 
 SAMPLE_ROWS = 5000
@@ -46,7 +47,7 @@ def _csv_sample(path: Path, name: str, limit: int) -> tuple[list[str] | None, Ro
         return None, []
     if _width(rows) == 1:
         raise FileProblem(name, "the file has one column only", "separate timestamp and value by a comma")
-    return (rows[0], rows[1:]) if looks_like_header(rows[0], rows[1:]) else (None, rows[:limit])
+    return (rows[0], rows[1:]) if looks_like_header(rows[0], rows[1:], is_value) else (None, rows[:limit])
 
 
 def _width(rows: Sequence[Sequence[str]]) -> int:

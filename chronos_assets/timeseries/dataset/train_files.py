@@ -34,13 +34,18 @@ from chronos_assets.timeseries.dataset.csv_records import (
     FileProblem,
     Flaw,
     Layout,
+    NoRows,
     Record,
     Schema,
     csv_layout,
+    has_long_blanks,
     is_parquet,
     named_layout,
     plain_csv,
     scan_records,
+    too_large,
+    unpacked_limit,
+    unreadable,
 )
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, parquet_argument, text_literal
 
@@ -55,6 +60,18 @@ _BATCH_ROWS = 1 << 17
 _RECORDS_AT_ONCE = 1 << 15
 
 _FLAWS = {Flaw.QUOTE: Reason.MISPLACED_QUOTE, Flaw.TOO_LONG: Reason.TOO_LONG}
+
+# Floats of Parquet, and the largest whole number up to which each holds every one.
+_EXACT = {"DOUBLE": 1 << 53, "FLOAT": 1 << 24}
+# More of a text than an identifier may have, and enough of any to be shown.
+_LONGEST_TEXT = 1024
+# What a row takes on the way through an import, at the least; a column chunk that no writer makes on purpose.
+_ROW_BYTES = 16
+_LARGEST_CHUNK = 4 << 30
+_PARQUET_SIZE = (
+    "SELECT coalesce(sum(total_uncompressed_size), 0), coalesce(max(total_uncompressed_size), 0), "
+    "coalesce((SELECT sum(num_rows) FROM parquet_file_metadata({path})), 0) FROM parquet_metadata({path})"
+)
 
 # Types of DuckDB that hold no number, among those that hold one value.
 _NOT_NUMBERS = ("BOOLEAN", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "UUID")
@@ -78,7 +95,7 @@ class TrainFile:
 class FileContents:
     """What was found in one file. format: "csv" or "parquet". rows: all of them; rejected: the bad ones.
 
-    header: whether a CSV file has one. ignored: its columns that the schema does not know.
+    header: whether a CSV file has one. ignored: its columns that the schema does not know. notes: what was assumed.
     """
 
     key: str
@@ -87,6 +104,7 @@ class FileContents:
     rejected: int
     header: bool
     ignored: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def schema_of(params: ForecastParams) -> Schema:
@@ -107,14 +125,28 @@ def schema_of(params: ForecastParams) -> Schema:
 
 
 class TrainFileReader:
-    """Reads files, one after another. `several`: whether rows must be comparable between files."""
+    """Reads files, one after another.
 
-    def __init__(self, connection: DuckDBPyConnection, params: ForecastParams, bad: BadRows, *, several: bool) -> None:
+    several: whether rows must be comparable between files. unpacked: the bytes that a compressed file may unpack to,
+    see `reading.unpacked_limit`.
+    """
+
+    def __init__(
+        self,
+        connection: DuckDBPyConnection,
+        params: ForecastParams,
+        bad: BadRows,
+        *,
+        several: bool,
+        unpacked: int | None = None,
+    ) -> None:
         self._connection = connection
         self._params = params
         self._schema = schema_of(params)
         self._bad = bad
         self._several = several
+        self._unpacked = unpacked
+        self._renamed: dict[tuple[str, ...], tuple[str, tuple[tuple[str, str], ...]]] = {}
 
     def read(
         self, file: TrainFile, take: Callable[[pa.RecordBatch], None], scratch: Path, advance: Advance
@@ -123,8 +155,26 @@ class TrainFileReader:
 
         The batches have the columns k0, k1, … (item and dimensions), instant, value and hash, and others with
         `several`. scratch: a folder of this file's own. advance is told how much of the file is done, 0 to 1.
-        Raises FileProblem for a file that can't be read at all, or has no rows.
+        A file without rows is read as such, and said. Raises FileProblem for a file that can't be read at all.
         """
+        import duckdb
+
+        try:
+            return self._read(file, take, scratch, advance)
+        except NoRows as nothing:
+            kind = "parquet" if file.key.casefold().endswith((".parquet", ".parq", ".pqt")) else "csv"
+            return FileContents(file.key, kind, 0, 0, False, (), (f"left out: {nothing.reason}",))
+        except OSError as error:
+            raise unreadable(file.key, error) from error
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0].replace(str(file.path), file.key)
+            raise FileProblem(
+                file.key, f"the file can't be read ({reason})", "see that it is complete, and import again"
+            ) from error
+
+    def _read(
+        self, file: TrainFile, take: Callable[[pa.RecordBatch], None], scratch: Path, advance: Advance
+    ) -> FileContents:
         before, count = self._bad.total, 0
         layout: Layout
         if is_parquet(file.path, file.key):
@@ -134,12 +184,13 @@ class TrainFileReader:
         for batch in batches:
             count += batch.num_rows
             take(self._good(batch))
-        if not count:
-            raise FileProblem(file.key, "the file has a header but no rows", "add rows, or remove it from train/")
         csv = isinstance(layout, CsvLayout)
         header = isinstance(layout, CsvLayout) and layout.header_line is not None
         rejected = self._bad.total - before
-        return FileContents(file.key, "csv" if csv else "parquet", count, rejected, header, layout.ignored)
+        notes = layout.notes if isinstance(layout, CsvLayout) else ()
+        if not count:
+            notes = (*notes, "left out: the file has no rows" + (", only a header" if header else ""))
+        return FileContents(file.key, "csv" if csv else "parquet", count, rejected, header, layout.ignored, notes)
 
     def _good(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The good rows of a batch, and of its columns those that the series are made of."""
@@ -174,14 +225,29 @@ class TrainFileReader:
     # --------------------------------------------------------------------------------------------------- CSV
 
     def _csv(self, file: TrainFile, scratch: Path, advance: Advance) -> tuple[CsvLayout, Iterator[pa.RecordBatch]]:
-        path = plain_csv(file.path, file.key, scratch)
+        path = plain_csv(file.path, file.key, scratch, self._unpacked)
         layout = csv_layout(path, file.key, self._schema, self._is_timestamp, self._is_target)
+        self._check_order(file.key, layout)
         texts = {name: f"coalesce(c{place}, '')" for name, place in layout.positions.items()}
         sql = self._rows_sql(_read_csv(path, layout), self._cast(texts))
-        count = self._flawless(sql) if layout.header_line in {None, 1} else None
+        simple = layout.header_line in {None, 1} and not layout.preamble and not has_long_blanks(path)
+        count = self._flawless(sql) if simple else None
         if count is None:
             return layout, self._records(file.key, path, layout, advance)
         return layout, self._flawless_rows(file.key, sql, count, advance)
+
+    def _check_order(self, key: str, layout: CsvLayout) -> None:
+        """See that files whose columns only their place tells have them all in one order. Raises FileProblem."""
+        if not layout.renamed:
+            return
+        names = tuple(sorted(header for header, _ in layout.renamed))
+        other, renamed = self._renamed.setdefault(names, (key, layout.renamed))
+        if renamed != layout.renamed:
+            raise FileProblem(
+                key,
+                f"its header has the names of {other} in another order, and the schema knows none of them",
+                "give the columns the schema's names, or the same order in all files",
+            )
 
     def _flawless(self, sql: str) -> int | None:
         """How many rows DuckDB finds, None when it can't read the file or any row is bad."""
@@ -208,9 +274,8 @@ class TrainFileReader:
         sql = self._rows_sql("records", self._cast(texts, problem="problem"))
         size = path.stat().st_size
         with path.open("rb") as stream:
-            records = scan_records(stream, layout.delimiter)
-            if layout.header_line is not None:
-                next(records)
+            above = layout.header_line or layout.preamble
+            records = (record for record in scan_records(stream, layout.delimiter) if record.line > above)
             while chunk := list(islice(records, _RECORDS_AT_ONCE)):
                 table = _table(chunk, layout)
                 self._connection.register("records", table)
@@ -218,7 +283,7 @@ class TrainFileReader:
                 self._connection.unregister("records")
                 self._collect_records(key, layout, chunk, table, found)
                 yield found
-                advance(stream.tell() / size)
+                advance(min(stream.tell() / size, 1.0) if size else 1.0)
 
     def _collect_records(
         self, key: str, layout: CsvLayout, records: Sequence[Record], table: pa.Table, found: pa.RecordBatch
@@ -261,13 +326,22 @@ class TrainFileReader:
             described = f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}"  # noqa: S608 - quoted path
             types = {str(row[0]): str(row[1]) for row in self._connection.execute(described).fetchall()}
             count = int(_first(self._connection, f"SELECT count(*) FROM {source}")[0])  # noqa: S608 - quoted path
+            size, chunks, rows = _first(self._connection, _PARQUET_SIZE.format(path=path))
         except duckdb.Error as error:
             raise _damaged(file, error) from error
+        most = unpacked_limit(file.path.stat().st_size, self._unpacked)
+        if max(size, rows * _ROW_BYTES) > most:
+            raise too_large(file.key, f"its {rows:,} rows unpack to {max(size, rows * _ROW_BYTES):,} bytes", most)
+        if chunks > _LARGEST_CHUNK:
+            raise too_large(file.key, f"a column of one row group unpacks to {chunks:,} bytes", _LARGEST_CHUNK)
         layout = named_layout(file.key, list(types), self._schema)
         columns = {name: list(types)[place] for name, place in layout.positions.items()}
         _check_types(file.key, {name: types[column] for name, column in columns.items()}, self._schema)
-        texts = {name: f"coalesce(CAST({identifier(column)} AS VARCHAR), '')" for name, column in columns.items()}
-        cast = self._cast(texts, **self._typed(columns, types))
+        keys = {name for name in self._schema.required if name not in {self._schema.timestamp, self._schema.target}}
+        texts = {name: _text(column, types[column], key=name in keys) for name, column in columns.items()}
+        floats = [columns[name] for name in self._schema.required if name in keys and types[columns[name]] in _EXACT]
+        imprecise = tuple(f"abs({identifier(column)}) > {_EXACT[types[column]]}" for column in floats)
+        cast = self._cast(texts, **self._typed(columns, types), imprecise=imprecise)
         details = {f"t{place}": texts[name] for place, name in enumerate(layout.positions)}
         sql = self._rows_sql(source, cast, {"line": "file_row_number + 1", **details})
         return layout, self._parquet_rows(file, layout, sql, count, advance)
@@ -360,6 +434,23 @@ def _values(record: Record, places: Sequence[int], columns: int) -> tuple[int, l
         return Reason.NOT_UTF8.value, nothing
 
 
+def _text(column: str, kind: str, *, key: bool) -> str:
+    """SQL for a Parquet column as text; whole floats and decimals of a `key` have no fraction.
+
+    A text is cut where it is certainly too long: a few long texts, repeated by a dictionary, could fill any memory.
+    """
+    name = identifier(column)
+    text = f"CAST({name} AS VARCHAR)"
+    if key and kind in _EXACT:
+        whole = f"CAST(CAST({name} AS BIGINT) AS VARCHAR)"
+        text = f"CASE WHEN {name} = trunc({name}) AND abs({name}) < 1e18 THEN {whole} ELSE {text} END"
+    elif key and kind.startswith("DECIMAL"):
+        text = f"regexp_replace({text}, '\\.0+$', '')"
+    elif kind == "VARCHAR":
+        text = f"left({name}, {_LONGEST_TEXT})"
+    return f"coalesce({text}, '')"
+
+
 def _damaged(file: TrainFile, error: Exception) -> FileProblem:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     reason = reason.replace(str(file.path), file.key)
@@ -368,7 +459,7 @@ def _damaged(file: TrainFile, error: Exception) -> FileProblem:
 
 def _check_types(key: str, types: dict[str, str], schema: Schema) -> None:
     """Refuse Parquet columns whose type can't hold what they are needed for. Raises FileProblem."""
-    for name in (*schema.required, *schema.others):
+    for name in schema.required:
         kind = types.get(name, "VARCHAR")
         if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "BLOB")):
             raise FileProblem(key, f"the column {name!r} is of type {kind}", "store text, numbers or timestamps")

@@ -1,0 +1,65 @@
+"""Headers of CSV files: whether a row is one, and what its names are in a schema.
+
+The one home of these rules for the import (which knows the schema), for inference (which doesn't) and for the endpoint's
+CSV requests. Where columns are, and what their values mean, belongs to the callers.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+
+_LONGEST_NAME = 63
+
+# Letters that decomposing does not turn into ASCII.
+_LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "œ": "oe", "Œ": "OE"}
+)
+
+
+def column_name(text: str) -> str:
+    """The name that a schema gives to a column with this header: the service takes letters, digits and _ only.
+
+    "Order Quantity" -> "Order_Quantity", "2nd price" -> "c_2nd_price", "Größe (kg)" -> "Grosse_kg". A name in another
+    script is spelled by its code points ("売上" -> "c_58f2_4e0a"), so that two of them never become one.
+    """
+    composed = unicodedata.normalize("NFC", text.strip().removeprefix("\ufeff")).translate(_LETTERS)
+    name = re.sub(r"[^A-Za-z0-9]+", "_", "".join(map(_in_ascii, composed))).strip("_")
+    if not name or not name[0].isalpha() or not _in_ascii(composed[0])[0].isalnum():
+        name = f"c_{name}"
+    return name[:_LONGEST_NAME]
+
+
+def _in_ascii(character: str) -> str:
+    """A character without its accent, or a letter of another script as its code point between underscores."""
+    if character.isascii() or not character.isalnum():
+        return character
+    base = unicodedata.normalize("NFKD", character)[0]
+    return base if base.isascii() else f"_{ord(character):x}_"
+
+
+def folded(header: str) -> str:
+    """A header's name as it is compared: "Order Quantity" is the schema's `order_quantity`, which can hold no blank."""
+    return column_name(header).casefold() if header.strip() else ""
+
+
+def names_all(cells: Iterable[str], needed: Iterable[str]) -> bool:
+    """Whether a row names every needed column, without regard to case and to characters that no schema may hold."""
+    return {folded(name) for name in needed} <= {folded(cell) for cell in cells}
+
+
+def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]], is_value: Callable[[str], bool]) -> bool:
+    """Whether the first row of a file of unknown columns holds names: all texts, none a number or a timestamp.
+
+    A cell may be empty: pandas leaves the header of its index so. None may stand twice. A row of texts over rows of texts
+    alone can't be told apart, and counts as data. `is_value` says whether a text is a number or a timestamp.
+    """
+    cells = [cell.strip().removeprefix("\ufeff") for cell in first]
+    names = [cell for cell in cells if cell]
+    if not names or len(names) < len(cells) - 1 or len({name.casefold() for name in names}) < len(names):
+        return False
+    if any(is_value(name) for name in names):
+        return False
+    sample = [cell.strip() for row in rest[:100] for cell in row]
+    return not sample or any(is_value(cell) for cell in sample)
