@@ -1,0 +1,246 @@
+"""Files as people have them: preambles, foreign headers, blank stretches, other encodings, archives that swell."""
+
+import gzip
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from chronos_assets_tests.timeseries.train_drop import HOURS, Drop, params_for, rows
+
+HEADER = "timestamp,target_value,item_id\n"
+
+
+@pytest.fixture
+def drop(tmp_path):
+    return Drop(tmp_path)
+
+
+class TestPreambles:
+    @pytest.mark.parametrize(
+        ("text", "note"),
+        [
+            ("sep=,\n" + HEADER + HOURS, "line 1 (sep=,) names the delimiter"),
+            ('"sep=;"\r\n' + (HEADER + HOURS).replace(",", ";"), "names the delimiter"),
+            ("sep=^\n" + (HEADER + HOURS).replace(",", "^"), "names the delimiter"),
+            ("sep=;\n" + HOURS.replace(",", ";"), "names the delimiter"),
+            ("# made by a meter\n" + HEADER + HOURS, "a comment above the rows left out, to line 1"),
+            ("# a, b and c: d\n#\n\n" + HEADER + HOURS, "2 comments above the rows left out"),
+            ("# no header below\n" + HOURS, "a comment above the rows left out"),
+        ],
+    )
+    def test_is_left_out_and_said(self, drop, text, note):
+        report = drop.put(text).run()
+        assert drop.targets() == {"a": [1, 2, 3]}
+        assert [found for found in report.notes if note in found and found.startswith("train/0.csv: ")]
+
+    def test_an_item_that_starts_with_a_hash_is_no_comment(self, drop):
+        params = params_for(columns=("item_id", "timestamp", "target_value"))
+        drop.put(rows("#1,2024-01-01 00:00:00,1", "#1,2024-01-01 01:00:00,2", "a,2024-01-01 01:00:00,3")).run(params)
+        assert drop.targets() == {"#1": [1, 2], "a": [3]}
+
+    def test_a_header_that_starts_with_a_hash_is_a_header(self, drop):
+        drop.put("#" + HEADER + HOURS).run()
+        assert drop.targets() == {"a": [1, 2, 3]}
+
+    def test_lines_are_counted_from_the_top_of_the_file(self, drop):
+        failure = drop.put("sep=,\n# x\n" + HEADER + HOURS + "2024-01-01 03:00:00,x,a\n").fail()
+        assert [row.line for row in failure.rows] == [7]
+
+
+class TestPlaces:
+    """A header that lacks names of the schema is read by place, as Amazon Forecast did."""
+
+    @pytest.mark.parametrize(
+        ("header", "renamed"),
+        [
+            ("Timestamp,Order_Quantity,Model_ID\n", "'Order_Quantity' as target_value, 'Model_ID' as item_id"),
+            ("ds,y,unique_id\n", "'ds' as timestamp, 'y' as target_value, 'unique_id' as item_id"),
+            ("日付,売上,商品\n", "'日付' as timestamp, '売上' as target_value, '商品' as item_id"),
+        ],
+    )
+    def test_where_count_and_types_fit(self, drop, header, renamed):
+        report = drop.put(header + HOURS).run()
+        assert drop.targets() == {"a": [1, 2, 3]}
+        assert any("read by their place" in note and renamed in note for note in report.notes)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "when,who,how much\n2024-01-01 00:00:00,a,1\n",  # the numbers stand elsewhere
+            "item_id,how much,when\n2024-01-01 00:00:00,1,a\n",  # a known name in the wrong place
+            "when,how much,who\n",  # nothing to judge by
+        ],
+    )
+    def test_not_otherwise(self, drop, text):
+        assert "there is no column" in str(drop.put(text).fail())
+
+    def test_files_that_disagree_on_the_order_are_refused(self, drop):
+        params = params_for(columns=("timestamp", "target_value", "item_id", "store"), dimensions=("store",))
+        drop.put("ds,y,sku,shop\n2024-01-01 00:00:00,1,a,x\n", "a.csv")
+        drop.put("ds,y,shop,sku\n2024-01-01 00:00:00,1,x,a\n", "b.csv")
+        failure = drop.fail(params)
+        assert "train/b.csv: its header has the names of train/a.csv in another order" in str(failure)
+
+
+class TestNothing:
+    @pytest.mark.parametrize("text", [HEADER, "\n \r\n\n", "", "\ufeff", "sep=,\n", HEADER.rstrip("\n")])
+    def test_a_file_without_rows_is_left_out_and_said(self, drop, text):
+        report = drop.put(HOURS, "full.csv").put(text, "none.csv").run()
+        assert drop.targets() == {"a": [1, 2, 3]}
+        assert any(note.startswith("train/none.csv: left out: the file") for note in report.notes)
+        assert report.rows_read == 3
+
+    def test_parquet_without_rows_is_left_out(self, drop):
+        table = pa.table({"timestamp": pa.array([], pa.timestamp("us")), "target_value": [], "item_id": []})
+        report = drop.put(HOURS).put_table(table.cast(table.schema)).run()
+        assert any("x.parquet: left out: the file has no rows" in note for note in report.notes)
+
+    def test_no_file_with_rows_is_an_error(self, drop):
+        assert "no good row of any file has a value" in str(drop.put(HEADER).fail())
+
+
+class TestBlankLines:
+    """From some megabytes of CR LF on, DuckDB 2.0 answers with fewer rows and no error."""
+
+    @pytest.mark.parametrize(
+        ("end", "where", "lines"),
+        [
+            ("\r\n", "between", 5 << 20),
+            *((end, where, 100_000) for end in ("\n", "\r\n", "\r") for where in ("above", "between", "below")),
+        ],
+    )
+    def test_megabytes_of_them_drop_no_row(self, drop, end, where, lines):
+        blank = end * lines
+        lines = [HEADER, *HOURS.splitlines(keepends=True)]
+        place = {"above": 0, "between": 2, "below": 4}[where]
+        text = "".join(line.replace("\n", end) for line in lines[:place]) + blank
+        report = drop.put(text + "".join(line.replace("\n", end) for line in lines[place:])).run()
+        assert (report.rows_read, drop.targets()) == (3, {"a": [1, 2, 3]})
+
+    def test_lines_of_blanks_and_tabs_are_no_rows(self, drop):
+        assert drop.put(HOURS + "   \n" * 50_000 + HOURS.replace(",a", ",b")).run().rows_read == 6
+
+
+class TestEncodings:
+    @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+    def test_utf_16_is_named(self, drop, encoding):
+        assert "the file is UTF-16" in str(drop.put((HEADER + HOURS).encode(encoding)).fail())
+
+    def test_zero_bytes_are_no_text(self, drop):
+        assert "holds zero bytes" in str(drop.put(HOURS.encode() + b"\0\0").fail())
+
+    def test_utf_16_within_gzip_is_named(self, drop):
+        assert "the file is UTF-16" in str(drop.put(gzip.compress(HOURS.encode("utf-16-le"))).fail())
+
+
+class TestTimestamps:
+    @pytest.mark.parametrize("fraction", [".0000000", ".123456789", ".12345678Z", ".1234567+02:00", ".1"])
+    @pytest.mark.parametrize("between", [" ", "T"])
+    def test_nanoseconds_are_read(self, drop, fraction, between):
+        report = drop.put(f"2024-01-02{between}06:00:00{fraction},1,a\n").run()
+        assert report.manifest.first in {"2024-01-02T06:00:00", "2024-01-02T04:00:00"}
+
+
+class TestIds:
+    TIMES = pa.array([f"2024-01-01 0{hour}:00:00" for hour in range(3)])
+
+    def table(self, ids):
+        return pa.table({"timestamp": self.TIMES, "target_value": [1.0, 2.0, 3.0], "item_id": ids})
+
+    @pytest.mark.parametrize(
+        "ids",
+        [
+            pa.array([123.0] * 3),
+            pa.array([123.0] * 3, pa.float32()),
+            pa.array([123] * 3, pa.uint8()),
+            pa.array([123] * 3, pa.int64()),
+            pa.array([123] * 3).cast(pa.decimal128(22, 2)),
+            pa.array(["123"] * 3).dictionary_encode(),
+        ],
+        ids=lambda ids: str(ids.type)[:10],
+    )
+    def test_one_item_is_one_series_across_csv_and_parquet(self, drop, ids):
+        drop.put("2024-01-01 03:00:00,4,123\n").put_table(self.table(ids)).run()
+        assert drop.targets() == {"123": [1, 2, 3, 4]}
+
+    def test_a_float_with_a_fraction_is_kept(self, drop):
+        drop.put_table(self.table(pa.array([12.5, 12.5, -7.0]))).run()
+        assert set(drop.targets()) == {"12.5", "-7"}
+
+    @pytest.mark.parametrize(("kind", "number"), [("f8", 2**53 + 2), ("f4", 2**24 + 2), ("f8", 1e300)])
+    def test_a_float_that_can_not_tell_ids_apart_is_refused(self, drop, kind, number):
+        failure = drop.put_table(self.table(pa.array(np.array([1.0, number, 2.0], kind)))).fail()
+        assert [(row.line, row.column, row.reason) for row in failure.rows] == [(2, "item_id", "imprecise_identifier")]
+        assert "store the column as text or as whole numbers" in str(failure)
+
+    def test_the_largest_exact_float_is_taken(self, drop):
+        drop.put_table(self.table(pa.array([float(2**53)] * 3))).run()
+        assert set(drop.targets()) == {str(2**53)}
+
+    def test_a_missing_id_is_empty(self, drop):
+        failure = drop.put_table(self.table(pa.array([1.0, None, 2.0]))).fail()
+        assert [(row.line, row.reason) for row in failure.rows] == [(2, "empty_identifier")]
+
+    @pytest.mark.parametrize("item", ["NA", "null", "None", "nan", "N/A", "-", "?"])
+    def test_words_for_missing_are_ids_like_any_other(self, drop, item):
+        drop.put(f"2024-01-01 00:00:00,1,{item}\n").put_table(self.table(pa.array([item] * 3))).run()
+        assert drop.targets() == {item: [1, 2, 3]}
+
+    def test_an_unused_column_may_be_nested(self, drop):
+        params = params_for(columns=("timestamp", "target_value", "item_id", "tags"))
+        drop.put_table(self.table(pa.array(["a"] * 3)).append_column("tags", pa.array([["x"]] * 3))).run(params)
+        assert drop.targets() == {"a": [1, 2, 3]}
+
+
+class TestSwelling:
+    """Small files that become large ones."""
+
+    def test_gzip_beyond_the_limit_is_refused(self, drop):
+        failure = drop.put(gzip.compress(HOURS.encode() * 10_000), "x.csv.gz").fail(unpacked=100_000)
+        assert "train/x.csv.gz: the gzip data unpack to more than that" in str(failure)
+        assert "CHRONOS_MAX_UNPACKED" in str(failure)
+
+    def test_gzip_within_the_limit_is_read(self, drop):
+        assert drop.put(gzip.compress(HOURS.encode() * 10)).run(unpacked=100_000).rows_read == 30
+
+    def test_parquet_beyond_the_limit_is_refused(self, drop):
+        many = 100_000
+        table = pa.table({"timestamp": ["2024-01-01"] * many, "target_value": [1.0] * many, "item_id": ["a"] * many})
+        failure = drop.put_table(table).fail(unpacked=100_000)
+        assert "its 100,000 rows unpack to" in str(failure)
+
+    def test_long_texts_that_a_dictionary_repeats_take_no_memory(self, drop):
+        text = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * (1 << 20)]))
+        path = drop.folder / "long.parquet"
+        pq.write_table(
+            pa.table({"timestamp": ["2024-01-01"] * 20_000, "target_value": [1.0] * 20_000, "item_id": text}), path
+        )
+        drop.put(path.read_bytes(), "long.parquet")
+        failure = drop.fail()
+        assert failure.counts == {"long_identifier": 20_000}
+
+
+class TestGone:
+    def test_a_file_removed_before_it_is_read_is_an_error_by_its_key(self, drop):
+        drop.put(HOURS, "a.csv").put(HOURS, "b.csv")
+        drop.files[1].path.unlink()
+        assert "train/b.csv: the file can't be opened" in str(drop.fail())
+
+    @pytest.mark.parametrize("what", ["removed", "emptied", "cut"])
+    def test_a_file_that_changes_while_it_is_read_is_an_error_or_empty(self, drop, monkeypatch, what):
+        drop.put(HEADER + HOURS * 100, "a.csv")
+        path = drop.files[0].path
+        change = {"removed": path.unlink, "emptied": lambda: os.truncate(path, 0), "cut": lambda: os.truncate(path, 50)}
+        from chronos_assets.timeseries.dataset import train_files
+
+        def changing(path):
+            change[what]()
+            return False
+
+        monkeypatch.setattr(train_files, "has_long_blanks", changing)
+        text = str(drop.fail())
+        assert "train/a.csv" in text or "no good row" in text
+        assert "Traceback" not in text
