@@ -105,6 +105,8 @@ class Settings:
         partition_start: `CHRONOS_PARTITION_START`, first day of the first window (ISO date).
         base_model: `CHRONOS_BASE_MODEL`, `bundled`, a Hub id, a folder or an `s3://` prefix.
         memory_limit: `CHRONOS_MEMORY_LIMIT`, what DuckDB may use during an import or a table refresh.
+        max_unpacked: `CHRONOS_MAX_UNPACKED`, bytes that a compressed train file may unpack to; empty: 100 times its size, 1GB
+            at least.
         settle_seconds: `CHRONOS_SETTLE_SECONDS`, how long `train/` must be unchanged before an import is requested.
         sensor_interval_seconds: `CHRONOS_SENSOR_SECONDS`, least time between two ticks of a sensor.
         ui_url: `CHRONOS_UI_URL`, address of the Dagster UI, for the links in notices.
@@ -122,6 +124,7 @@ class Settings:
     partition_start: str = DEFAULT_PARTITION_START["daily"]
     base_model: str = "bundled"
     memory_limit: str = "2GB"
+    max_unpacked: int | None = None
     settle_seconds: float = 10.0
     sensor_interval_seconds: int = 15
     ui_url: str = "http://127.0.0.1:3000"
@@ -164,6 +167,7 @@ class Settings:
             ),
             base_model=_base_model(text("CHRONOS_BASE_MODEL", cls.base_model), deployment),
             memory_limit=_memory("CHRONOS_MEMORY_LIMIT", text("CHRONOS_MEMORY_LIMIT", cls.memory_limit)),
+            max_unpacked=_amount("CHRONOS_MAX_UNPACKED", text("CHRONOS_MAX_UNPACKED", "")),
             settle_seconds=_seconds("CHRONOS_SETTLE_SECONDS", text("CHRONOS_SETTLE_SECONDS", str(cls.settle_seconds))),
             sensor_interval_seconds=max(
                 1,
@@ -307,6 +311,16 @@ def _seconds(name: str, value: str) -> float:
     if not 0 <= seconds < 86_400:
         raise SettingsError(f"{name}={value!r}: set it to a number of seconds from 0 to 86400")
     return seconds
+
+
+def _amount(name: str, value: str) -> int | None:
+    """Bytes of an amount such as "500MB"; None where nothing is set."""
+    if not value:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)i?B", value, re.IGNORECASE)
+    if match is None:
+        raise SettingsError(f"{name}={value!r}: set it to an amount such as 500MB or 20GB")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
 
 
 def _memory(name: str, value: str) -> str:

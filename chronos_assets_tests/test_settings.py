@@ -21,6 +21,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("partition_start", "CHRONOS_PARTITION_START", "2014-01-01", "2014-01-01"),
         ("base_model", "CHRONOS_BASE_MODEL", "amazon/chronos-bolt-tiny", "amazon/chronos-bolt-tiny"),
         ("memory_limit", "CHRONOS_MEMORY_LIMIT", "500MB", "500MB"),
+        ("max_unpacked", "CHRONOS_MAX_UNPACKED", "20GB", 20_000_000_000),
         ("settle_seconds", "CHRONOS_SETTLE_SECONDS", "0.5", 0.5),
         ("sensor_interval_seconds", "CHRONOS_SENSOR_SECONDS", "60", 60),
         ("ui_url", "CHRONOS_UI_URL", "https://dagster.example/", "https://dagster.example"),

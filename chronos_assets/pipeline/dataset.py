@@ -80,6 +80,7 @@ def import_dataset(state: GroupState, log: Any) -> Imported:
                 rejected=folder / REJECTED_KEY,
                 memory_limit=group.settings.memory_limit,
                 min_shards=_least_shards(group),
+                unpacked=group.settings.max_unpacked,
                 progress=_throttled(log),
             )
         except ImportFailure as error:
