@@ -8,7 +8,18 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from chronos_assets.kernelsynth import counts, gaussian, noise, realism, seasons, trends
+from chronos_assets.kernelsynth import (
+    causal,
+    counts,
+    gaussian,
+    noise,
+    pulses,
+    realism,
+    regimes,
+    seasons,
+    smoothing,
+    trends,
+)
 from chronos_assets.kernelsynth.noise import Array
 
 Family = Callable[[np.random.Generator, int, int], Array]
@@ -109,9 +120,28 @@ def stepped(rng: np.random.Generator, n: int, length: int) -> Array:
     return values + (rng.random((n, 1)) < 0.8) * _log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
 
 
+def fine_grained(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Quarter hours and minutes: days of 48 to 288 steps, near steps alike, days of unlike level, bursts and outages."""
+    day = rng.choice([48, 96, 144, 288], (n, 1), p=[0.2, 0.5, 0.15, 0.15])
+    cycles = np.arange(length) / day + rng.random((n, 1))
+    base = seasons.read_profile(seasons.profiles(rng, n), cycles)
+    amplitude = np.exp(_log_uniform(rng, n, 0.05, 0.6) * noise.smooth_walk(rng, n, length))
+    colour = rng.uniform(0.5, 2.0, (n, 1))
+    near = _log_uniform(rng, n, 0.05, 2.0) * noise.coloured(rng, n, length, colour)
+    rough = _log_uniform(rng, n, 0.02, 1.0) * noise.white(rng, n, length)
+    # Consumption is rougher by day than by night.
+    rough *= np.where(rng.random((n, 1)) < 0.5, np.exp(0.5 * base), 1.0)
+    bursts = (rng.random((n, 1)) < 0.4) * _log_uniform(rng, n, 0.2, 3.0) * rng.choice([-1.0, 1.0], (n, 1))
+    bursts = bursts * pulses.shaped(rng, pulses.arrivals(rng, n, length), longest=24)
+    values = amplitude * base + near + rough + bursts
+    values = np.where(rng.random((n, 1)) < 0.3, np.exp((0.5 * values).clip(-6.0, 6.0)), values)
+    return np.where(rng.random((n, 1)) < 0.2, pulses.with_outages(rng, values), values)
+
+
 def mixed(rng: np.random.Generator, n: int, length: int) -> Array:
     """Convex combinations of two or three standardised series of other families (TSMixup of the Chronos paper)."""
     sources = [calendar, noisy_season, clean_season, random_walk, gaussian.composed, business, autoregressive]
+    sources += [smoothing.exponential_smoothing, fine_grained, regimes.switching, pulses.pulses, causal.causal_graph]
     weights = rng.dirichlet([1.5] * 3, n)
     weights[:, 2] *= rng.random(n) < 0.5
     values = np.zeros((n, length))
@@ -140,6 +170,11 @@ FAMILIES: Mapping[str, Family] = {
     "stepped": stepped,
     "chaotic": noise.chaotic_map,
     "mixed": mixed,
+    "smoothing": smoothing.exponential_smoothing,
+    "fine_grained": fine_grained,
+    "switching": regimes.switching,
+    "pulses": pulses.pulses,
+    "causal_graph": causal.causal_graph,
 }
 """Every family by name."""
 
@@ -147,19 +182,24 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 """The mixture a model starts with. Copying a cycle is learnt late, or never, when other series drown it."""
 
 REALISTIC: Mapping[str, float] = {
-    "clean_season": 0.14,
-    "noisy_season": 0.10,
-    "calendar": 0.27,
-    "business": 0.16,
+    "clean_season": 0.10,
+    "noisy_season": 0.09,
+    "calendar": 0.18,
+    "business": 0.12,
     "counts": 0.03,
     "intermittent": 0.02,
-    "random_walk": 0.07,
+    "random_walk": 0.06,
     "autoregressive": 0.03,
-    "gaussian_process": 0.05,
+    "gaussian_process": 0.04,
     "trending": 0.03,
     "stepped": 0.02,
     "chaotic": 0.01,
-    "mixed": 0.07,
+    "mixed": 0.05,
+    "smoothing": 0.12,
+    "fine_grained": 0.05,
+    "switching": 0.02,
+    "pulses": 0.01,
+    "causal_graph": 0.02,
 }
 """The mixture a model ends with. The weights add up to 1."""
 

@@ -15,10 +15,15 @@ FEATURES = 32
 
 
 def stationary(rng: np.random.Generator, n: int, length: int) -> Array:
-    """Draws of a squared-exponential or rational-quadratic kernel with a length scale of 1 to 1/2 of the series."""
+    """Draws of a squared-exponential, rational-quadratic or Matern kernel, of a length scale of 1 to 1/2 of the series."""
     scale = np.exp(rng.uniform(np.log(1.0 / length), np.log(0.5), (n, 1)))
-    # A rational quadratic kernel is a mixture of squared exponentials over length scales.
-    mixed = np.where(rng.random((n, 1)) < 0.5, rng.gamma(1.0, 1.0, (n, FEATURES)) ** 0.5, 1.0)
+    # A rational quadratic kernel is a mixture of squared exponentials over length scales: frequencies get a gamma factor.
+    rational = rng.gamma(1.0, 1.0, (n, FEATURES)) ** 0.5
+    # The spectral density of a Matern kernel is Student's t with twice its smoothness as degrees of freedom.
+    degrees = rng.choice([1.0, 3.0, 5.0], (n, 1))
+    matern = np.sqrt(degrees / rng.chisquare(degrees, (n, FEATURES)))
+    kind = rng.choice(3, (n, 1), p=[0.35, 0.35, 0.3])
+    mixed = np.select([kind == 0, kind == 1], [np.ones((n, FEATURES)), rational], matern)
     frequency = rng.standard_normal((n, FEATURES)) * mixed / (scale * length)
     return _cosines(rng, frequency, length)
 

@@ -44,6 +44,17 @@ def smooth_walk(rng: np.random.Generator, n: int, length: int) -> Array:
     return coloured(rng, n, length, rng.uniform(2.0, 3.5, (n, 1)))
 
 
+def decaying_sum(values: Array, keep: Array) -> Array:
+    """Return x (n, length) with x[t] = keep * x[t - 1] + values[t]: a first-order filter from 0.
+
+    `values` is (n, length), `keep` (n, 1) from 0 to 1; at 1 it is the running sum.
+    """
+    length = values.shape[1]
+    kernel = keep ** np.arange(length)
+    total: Array = np.fft.irfft(np.fft.rfft(values, 2 * length) * np.fft.rfft(kernel, 2 * length), 2 * length)
+    return total[:, :length]
+
+
 def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
     """Random walks of unit steps, some with drift, some with volatility that clusters, as prices have."""
     steps = white(rng, n, length)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.kernelsynth import families, realism
+from chronos_assets.kernelsynth import rates, realism
 from chronos_assets.kernelsynth.noise import Array
 
 TARGET_LIMIT = 20.0
@@ -17,6 +17,12 @@ TARGET_LIMIT = 20.0
 
 WEIGHT_FLOOR = 0.05
 """Error, in deviations of the context, below which a step's weight grows no further."""
+
+NEAR_STEPS = 48
+"""Steps ahead at which a step counts half as much as the first: most are asked for a few, not for all."""
+
+LEAST_CONTEXT = 64
+"""The patch of the bundled model: networks pad shorter contexts to it."""
 
 SHORTEST_HISTORY = 8
 """Least number of observed steps in a context."""
@@ -58,12 +64,13 @@ def training_windows(
         missing: whether some rows lose values.
     """
     rng = np.random.default_rng(seed)
-    values = _flipped(rng, families.draw(rng, weights, n, context_length + horizon))
+    values = _flipped(rng, rates.draw(rng, weights, n, context_length + horizon))
     context, target = values[:, :context_length].copy(), values[:, context_length:].copy()
 
     shortest = min(SHORTEST_HISTORY, context_length)
     short = np.exp(rng.uniform(np.log(shortest), np.log(context_length), n)).astype(int)
-    history = np.where(rng.random(n) < 0.4, short, context_length)
+    # The least context is what every shorter series is padded to.
+    history = np.where(rng.random(n) < (0.4 if context_length > LEAST_CONTEXT else 0.85), short, context_length)
     context[np.arange(context_length) < (context_length - history)[:, None]] = np.nan
     if missing:
         gappy = np.flatnonzero((rng.random(n) < 0.08) & (history >= 4 * shortest))
@@ -86,7 +93,9 @@ def standardise(context: Array, target: Array) -> Windows:
     usable = (scale > 1e-6 * (np.abs(loc) + 1e-6)) & (count > 2)
     scale = np.where(usable, scale, 1.0)
     standard = centred / scale
-    weight = np.where(usable, 1.0 / (WEIGHT_FLOOR + attainable_error(standard, observed, target.shape[1])), 0.0)
+    nearness = 1.0 / (1.0 + np.arange(target.shape[1]) / NEAR_STEPS)
+    attainable = attainable_error(standard, observed, target.shape[1])
+    weight = np.where(usable, nearness / (WEIGHT_FLOOR + attainable), 0.0)
     return Windows(
         context=np.where(observed, standard, np.nan).astype(np.float32),
         target=((target - loc) / scale).clip(-TARGET_LIMIT, TARGET_LIMIT).astype(np.float32),

@@ -110,8 +110,20 @@ RECIPE = (
     TrainingPlan(
         seed=20261123, steps=11_500, decay_steps=8_500, warmup_steps=200, learning_rate=1.5e-3, curriculum_steps=0
     ),
+    # Lower, so that what is known is kept. Contexts of one patch are what every short series is padded to.
+    TrainingPlan(
+        seed=20261125,
+        steps=14_000,
+        decay_steps=13_800,
+        warmup_steps=200,
+        learning_rate=1e-3,
+        context_lengths=(64, 128, 256, 512),
+        length_weights=(0.15, 0.2, 0.25, 0.4),
+        curriculum_steps=0,
+    ),
 )
-"""The stages of the bundled model: the skill of copying cycles first, then precision on the realistic mixture."""
+"""The stages of the bundled model: the skill of copying cycles first, then precision on the realistic mixture, and last
+more families and short contexts."""
 
 
 @dataclass(frozen=True)
@@ -399,19 +411,39 @@ def train_stages(
     report: Callable[[int, Progress], None] | None = None,
     device: str = "cpu",
     workers: int = 0,
+    initial: ChronosBoltModelForForecasting | None = None,
+    first: int = 1,
 ) -> ChronosBoltModelForForecasting:
     """Train through `stages`, each from the averaged weights of the one before, and return the last one's model.
 
-    Checkpoints are `<number from 1>/last.pt` in `checkpoints`. The first argument of `report` is that number; other
-    arguments are those of `train`.
+    Checkpoints are `<number>/last.pt` in `checkpoints`, where `first` is the number of the first of `stages`. The first
+    argument of `report` is that number; other arguments are those of `train`, `initial` that of the first stage.
     """
-    model = None
-    for number, plan in enumerate(stages, start=1):
+    model = initial
+    for number, plan in enumerate(stages, start=first):
         folder = None if checkpoints is None else checkpoints / str(number)
         told = None if report is None else partial(report, number)
         model = train(shape, plan, folder, told, model, device, workers)
     if model is None:
         raise TrainingError("there is no stage to train")
+    return model
+
+
+def load_model(folder: Path, shape: ModelShape) -> ChronosBoltModelForForecasting:
+    """Read a model that was saved in `folder`, to train on.
+
+    Raises:
+        TrainingError: there is none, or its network is another one than `shape`.
+    """
+    try:
+        model = ChronosBoltModelForForecasting.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TrainingError(f"there is no Chronos-Bolt model in {folder} to start from: {reason}") from error
+    expected = build_model(shape, 0)
+    sizes, wanted = ({name: tuple(p.shape) for name, p in m.state_dict().items()} for m in (model, expected))
+    if sizes != wanted or model.config.chronos_config != expected.config.chronos_config:
+        raise TrainingError(f"the model in {folder} is another network than the parameters': give its shape")
     return model
 
 

@@ -8,7 +8,10 @@ The defaults are the recipe of the bundled model, in stages, on a GPU where ther
     fields of `ModelShape`      the network
     fields of `TrainingPlan`    the same for every stage, but for `seed`: each stage adds its number, or it would see the
                                 windows of the one before again
-    stages                      how many of the recipe's stages to run; by default all
+    stages                      the number of the recipe's last stage to run; by default all
+    first_stage                 the number of the first one; 1 by default
+    initial                     folder of a saved model of the same network whose weights to start from; by default none,
+                                and the first stage starts from random ones
     device                      cpu, cuda, or auto, the default
     threads                     of the network on a CPU; 0, the default, leaves it to torch
     workers                     processes that draw windows; by default one per core but one on a GPU, which else would
@@ -24,6 +27,7 @@ Folders are those of a SageMaker training container, under `CHRONOS_ML_ROOT` (de
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any
 
 # One OpenMP runtime per process that sleeps when idle: the machine is often shared. Read when torch is first loaded.
@@ -32,7 +36,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.models import pretraining
+from chronos_assets.models import pretraining, widening
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Parameters:
     Attributes:
         shape: the network.
         stages: the plans, in order.
+        first_stage: the number of the first of them.
+        initial: folder of the model to start from, or None for random weights.
         device: `cpu` or `cuda`.
         threads: of the network on a CPU; 0 leaves it to torch.
         workers: processes that draw windows.
@@ -52,10 +58,12 @@ class Parameters:
     device: str
     threads: int
     workers: int
+    first_stage: int = 1
+    initial: Path | None = None
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
-    """Train, or go on training, and save the model."""
+    """Train, or go on training, widen the bands to what they should hold, and save the model."""
     try:
         given = parse_parameters(workspace.hyperparameters())
         if given.threads:
@@ -67,9 +75,13 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
             lambda number, progress: log_progress(number, progress, reporter),
             given.device,
             given.workers,
+            None if given.initial is None else pretraining.load_model(given.initial, given.shape),
+            given.first_stage,
         )
     except (ValueError, pretraining.TrainingError) as error:
         raise WorkloadError(str(error)) from error
+    factors = widening.calibrate(model)
+    reporter.log(f"widened bands, level by level: {' '.join(f'{factor:.3f}' for factor in factors)}")
     pretraining.save_model(model, workspace.model)
 
 
@@ -82,6 +94,8 @@ def parse_parameters(document: dict[str, Any]) -> Parameters:
     """
     values = dict(document)
     number = _checked("stages", values.pop("stages", len(pretraining.RECIPE)), 0)
+    first = _checked("first_stage", values.pop("first_stage", 1), 0)
+    initial = _checked("initial", values.pop("initial", ""), "")
     device = _checked("device", values.pop("device", "auto"), "")
     threads = _checked("threads", values.pop("threads", 0), 0)
     workers = _checked("workers", values.pop("workers", -1), 0)
@@ -91,6 +105,10 @@ def parse_parameters(document: dict[str, Any]) -> Parameters:
         raise ValueError(f"unknown parameters: {', '.join(sorted(values))}")
     if not 1 <= number <= len(pretraining.RECIPE):
         raise ValueError(f"parameter stages must be 1 to {len(pretraining.RECIPE)}, not {number}")
+    if not 1 <= first <= number:
+        raise ValueError(f"parameter first_stage must be 1 to {number}, not {first}")
+    if first > 1 and not initial:
+        raise ValueError(f"first_stage is {first}: give the model of the stage before it as initial")
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"parameter device must be auto, cpu or cuda, not {device}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -104,10 +122,13 @@ def parse_parameters(document: dict[str, Any]) -> Parameters:
         stages=tuple(
             dataclasses.replace(stage, **plan | ({"seed": plan["seed"] + index} if "seed" in plan else {}))
             for index, stage in enumerate(pretraining.RECIPE[:number])
+            if index + 1 >= first
         ),
         device=device,
         threads=threads,
         workers=workers,
+        first_stage=first,
+        initial=Path(initial) if initial else None,
     )
 
 

@@ -96,3 +96,10 @@ def test_the_repeated_forecast_continues_a_cycle_across_missing_values():
     context = cycle[:, :100].copy()
     context[0, [3, 11, 50]] = np.nan
     assert np.array_equal(windows.repeat_forecast(context, 50), cycle[:, 100:150])
+
+
+def test_near_steps_count_more_than_far_ones_of_what_repeats():
+    cycle = np.tile(np.random.default_rng(0).standard_normal(8), 60)[None, :]
+    weight = windows.standardise(cycle[:, :400], cycle[:, 400:464]).weight[0]
+    assert weight[windows.NEAR_STEPS] == pytest.approx(weight[0] / 2, rel=1e-3)
+    assert (np.diff(weight) < 0).all()

@@ -252,7 +252,9 @@ def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, stage):
         ({"stepz": "3"}, "unknown parameters: stepz"),
         ({"steps": '"many"'}, "parameter steps must be a int, not 'many'"),
         ({"bfloat16": "1"}, "parameter bfloat16 must be a bool, not 1"),
-        ({"stages": "0"}, "parameter stages must be 1 to 2, not 0"),
+        ({"stages": "0"}, "parameter stages must be 1 to 3, not 0"),
+        ({"first_stage": "4"}, "parameter first_stage must be 1 to 3, not 4"),
+        ({"first_stage": "2"}, "first_stage is 2: give the model of the stage before it as initial"),
         ({"device": '"tpu"'}, "parameter device must be auto, cpu or cuda, not tpu"),
     ],
 )
@@ -284,6 +286,37 @@ def test_a_gpu_is_taken_where_there_is_one_and_fed_by_processes(monkeypatch):
 
 def test_parameters_are_those_of_every_stage_and_each_stage_has_a_seed_of_its_own():
     stages = pretrain.parse_parameters({"device": "cpu", "steps": 7, "seed": 3}).stages
-    assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3), (7, 4)]
+    assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3), (7, 4), (7, 5)]
     assert len({plan.seed for plan in pretraining.RECIPE}) == len(pretraining.RECIPE)
     assert pretrain.parse_parameters({"device": "cpu", "stages": 1}).stages == pretraining.RECIPE[:1]
+
+
+def test_a_stage_alone_goes_on_from_a_saved_model(tmp_path):
+    start = pretraining.build_model(SHAPE, 5)
+    pretraining.save_model(start, tmp_path / "saved")
+    chosen = {"first_stage": "2", "stages": "2", "initial": json.dumps(str(tmp_path / "saved")), "steps": 2}
+    root = give(tmp_path / "job", {**document(), **chosen})
+    given = pretrain.parse_parameters(Workspace(root).hyperparameters())
+    assert [plan.seed for plan in given.stages] == [PLAN.seed + 1]
+    assert execute(pretrain.main, Workspace(root)) == 0
+    assert [folder.name for folder in (root / "checkpoints").iterdir()] == ["2"]
+    trained = pretraining.train_stages(SHAPE, given.stages, initial=start)
+    saved = torch.load(root / "checkpoints" / "2" / "last.pt", weights_only=True)["average"]
+    assert equal(saved, weights_of(trained))
+
+
+@pytest.mark.parametrize(
+    "folder, reason",
+    [("nothing", "there is no Chronos-Bolt model in .*nothing to start from"), ("other", "is another network")],
+)
+def test_a_model_that_can_not_be_started_from_is_refused(tmp_path, folder, reason):
+    pretraining.save_model(pretraining.build_model(replace(SHAPE, d_ff=64), 0), tmp_path / "other")
+    with pytest.raises(pretraining.TrainingError, match=reason):
+        pretraining.load_model(tmp_path / folder, SHAPE)
+
+
+def test_the_last_stage_sees_contexts_of_one_patch_which_are_mostly_short():
+    plan = replace(pretraining.RECIPE[-1], points_per_batch=6400, context_lengths=(64,), length_weights=(1.0,))
+    batch = pretraining.batch_at(0, plan, pretraining.ModelShape())
+    assert batch.context.shape == (100, 64)
+    assert 0.6 < np.isnan(batch.context[:, 0]).mean() < 0.95
