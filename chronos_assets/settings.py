@@ -30,7 +30,7 @@ DEFAULT_PARTITION_START: Mapping[str, str] = {
 
 
 class SettingsError(ChronosAssetsError, ValueError):
-    """An environment variable has a value that can't be used; the message names it and the mend."""
+    """An environment variable has a value that can't be used; the message names it and how to fix it."""
 
 
 @dataclass(frozen=True)

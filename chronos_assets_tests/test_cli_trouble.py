@@ -143,7 +143,7 @@ def test_what_people_removed_from_the_store_is_made_again(command: Command, data
     assert "Nothing new" in _run(command, data)[1]
 
 
-def test_a_wrong_date_empties_nothing_and_its_forecast_goes_when_it_is_mended(
+def test_a_wrong_date_empties_nothing_and_its_forecast_goes_when_it_is_fixed(
     command: Command, data: Path, store: Path
 ) -> None:
     before = (store / "forecast" / "forecast.csv").read_bytes()

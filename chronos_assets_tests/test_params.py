@@ -478,8 +478,8 @@ def test_files_of_a_single_series_need_no_item_column() -> None:
 # --- what is refused
 
 
-def wrong(path: str, value: Any, key: str, reason: str, mend: str) -> Any:
-    return pytest.param({path: value}, key, reason, mend, id=f"{path}={str(value)[:30]}")
+def wrong(path: str, value: Any, key: str, reason: str, fix: str) -> Any:
+    return pytest.param({path: value}, key, reason, fix, id=f"{path}={str(value)[:30]}")
 
 
 FREQUENCY = "Predictor__FeaturizationConfig__ForecastFrequency"
@@ -497,7 +497,7 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "key", "reason", "mend"),
+    ("changes", "key", "reason", "fix"),
     [
         wrong("DatasetGroup", ..., "DatasetGroup", "required", "DatasetGroupName"),
         wrong("DatasetGroup", "shop", "DatasetGroup", "must be an object", "{"),
@@ -607,13 +607,13 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong("Banana", 1, "Banana", "unknown", "remove"),
     ],
 )  # fmt: skip
-def test_each_mistake_is_one_problem_that_names_key_value_reason_and_mend(
-    changes: dict[str, Any], key: str, reason: str, mend: str
+def test_each_mistake_is_one_problem_that_names_key_value_reason_and_fix(
+    changes: dict[str, Any], key: str, reason: str, fix: str
 ) -> None:
     problem = only_problem(document(**changes))
     assert problem.key == key
     assert reason in problem.reason
-    assert mend in problem.mend
+    assert fix in problem.fix
 
 
 RESERVED = ["filled", "mean", "p10", "P05", "as_of", "Target", "level", "seasonal_naive"]
@@ -871,7 +871,7 @@ def check_outcome(changed: Any) -> None:
         assert parse_params(to_document(params)) == params
         return
     assert problems
-    assert all(problem.key and problem.reason and problem.mend for problem in problems)
+    assert all(problem.key and problem.reason and problem.fix for problem in problems)
 
 
 @given(st.sampled_from(places(FULL)), json_values)

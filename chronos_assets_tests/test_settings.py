@@ -1,4 +1,4 @@
-"""Environment -> Settings: defaults, every variable effective, errors that name the variable and the mend."""
+"""Environment -> Settings: defaults, every variable effective, errors that name the variable and how to fix it."""
 
 import re
 from dataclasses import fields
@@ -104,7 +104,7 @@ def test_each_variable_of_aws_sets_its_field(field: str, variable: str, text: st
         ({**AWS, "CHRONOS_GLUE_DATABASE": "My-Shop"}, "lower case letters"),
     ],
 )
-def test_what_aws_could_not_use_is_told_with_the_mend(values: dict[str, str], told: str) -> None:
+def test_what_aws_could_not_use_is_told_with_the_fix(values: dict[str, str], told: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(told)):
         Settings.from_env(values)
 

@@ -152,7 +152,7 @@ def test_the_hyperparameters_are_those_of_the_training_job_that_are_not_set_othe
         ([], "Chronos.Training", "object"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_key_and_mend(section: Any, key: str, part: str) -> None:
+def test_what_is_wrong_is_named_with_its_key_and_fix(section: Any, key: str, part: str) -> None:
     _, findings = read(section)
     assert key in [problem.key for problem in findings.problems]
     assert part in "\n".join(str(problem) for problem in findings.problems)

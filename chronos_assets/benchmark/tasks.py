@@ -41,7 +41,7 @@ _SEASONS: Mapping[str, int] = {
 
 
 class BenchmarkError(ChronosAssetsError, ValueError):
-    """The benchmark's data or configuration can't be used; one line with what, where and the mend."""
+    """The benchmark's data or configuration can't be used; one line with what, where and how to fix it."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ PROGRESS_SECONDS = 5.0  # an event log is read by people: one line of progress i
 
 
 class WorkloadError(ChronosAssetsError):
-    """A failure that the user can mend; the message says what, where and how, and needs no traceback."""
+    """A failure that the user can fix; the message says what, where and how, and needs no traceback."""
 
 
 class Terminated(BaseException):

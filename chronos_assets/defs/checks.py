@@ -184,7 +184,7 @@ def _result(answers: Sequence[tuple[str, CheckOutcome]], check_name: str | None 
         metadata |= dict(answers[0][1].numbers)
     if failed:
         metadata["failing_rows"] = failing_rows(failed)
-        metadata["what_to_do"] = dg.MetadataValue.md(failed[0][1].mend)
+        metadata["what_to_do"] = dg.MetadataValue.md(failed[0][1].fix)
     return dg.AssetCheckResult(
         passed=not failed,
         check_name=check_name,

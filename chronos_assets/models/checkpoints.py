@@ -48,7 +48,7 @@ _HUB_TIMEOUT_SECONDS = 10
 
 
 class ModelError(ChronosAssetsError, ValueError):
-    """A model reference or its files can't be used; one line that names the reference and the mend."""
+    """A model reference or its files can't be used; one line that names the reference and how to fix it."""
 
 
 class QuantileRangeError(ModelError):
@@ -174,7 +174,7 @@ def check_quantiles(description: ModelDescription, levels: Sequence[float]) -> N
     """Refuse levels outside the model's range, since anything given for them would be clipped or made up.
 
     Raises:
-        QuantileRangeError: names the levels, the range and the mend.
+        QuantileRangeError: names the levels, the range and how to fix it.
     """
     low, high = description.quantile_range
     outside = [level for level in levels if not low - 1e-9 <= level <= high + 1e-9]

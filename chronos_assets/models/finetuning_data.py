@@ -29,7 +29,7 @@ _PADDED_TO = 64
 
 
 class FinetuningError(ChronosAssetsError, RuntimeError):
-    """Fine-tuning can't start or go on; the message says why and how to mend it, in one line."""
+    """Fine-tuning can't start or go on; the message says why and how to fix it, in one line."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def find_columns(
             continue
         if column not in types:
             if schema_is_known:
-                findings.problem(key, list(types), f"the column {column} is missing", _missing_mend(field_name, domain))
+                findings.problem(key, list(types), f"the column {column} is missing", _missing_fix(field_name, domain))
         elif types[column] not in kinds:
             reason = f"{column} has a type that {field_name} can't have"
             findings.problem(key, types[column], reason, f'write "{kinds[0]}"')
@@ -66,11 +66,11 @@ def find_columns(
     return Columns(item, timestamp, value)
 
 
-def _missing_mend(field_name: str, domain: str) -> str:
-    mend = f"the domain {domain} needs it: add it, or say which column holds it in Chronos.Columns"
+def _missing_fix(field_name: str, domain: str) -> str:
+    fix = f"the domain {domain} needs it: add it, or say which column holds it in Chronos.Columns"
     if field_name == DOMAINS[domain].item:
-        mend += f' ({{"{field_name}": null}} when the files hold a single series)'
-    return mend
+        fix += f' ({{"{field_name}": null}} when the files hold a single series)'
+    return fix
 
 
 def reconcile_frequencies(
@@ -93,8 +93,8 @@ def reconcile_frequencies(
     units = list(Unit)  # from the finest to the coarsest
     if units.index(data.unit) < units.index(resolution(pattern)):
         reason = f"this can't tell apart rows {data.description}"
-        mend = f'write for example "{DEFAULT_FORMAT}", or correct DataFrequency "{data}"'
-        findings.problem("TimestampFormat", pattern, reason, mend)
+        fix = f'write for example "{DEFAULT_FORMAT}", or correct DataFrequency "{data}"'
+        findings.problem("TimestampFormat", pattern, reason, fix)
     return data, forecast
 
 
@@ -109,8 +109,8 @@ def find_dimensions(
         if name in (columns.item, columns.timestamp, columns.target):
             findings.problem(key, name, f"{name} is not an extra column", "name only further columns of the schema")
         elif name not in types:
-            mend = nearest(name, list(types)) or f"name columns of {target.section.path}.Schema"
-            findings.problem(key, name, f"the schema has no column {name}", mend)
+            fix = nearest(name, list(types)) or f"name columns of {target.section.path}.Schema"
+            findings.problem(key, name, f"the schema has no column {name}", fix)
         elif types[name] != "string":
             findings.problem(key, name, f"a dimension must be a string, not {types[name]}", 'make its type "string"')
         elif name.casefold() in RESERVED or RESERVED_PATTERN.fullmatch(name.casefold()):

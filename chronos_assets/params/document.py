@@ -1,7 +1,7 @@
 """Reading a JSON document written by people, so that everything wrong with it is reported at once.
 
 A `Section` hands out the keys of one object with checks of type and range. What is wrong goes to `Findings` with the
-key's path, the value, the reason and the mend, and reading goes on. Nothing here knows what the document is about.
+key's path, the value, the reason and how to fix it, and reading goes on. Nothing here knows what the document is about.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class Problem:
     """One thing wrong with a document.
 
     key: where, as "Datasets[0].Schema.Attributes[2].AttributeType". value: what stands there, as JSON text cut to a
-    readable length, or None where something is missing. reason: what is wrong. mend: what to write instead.
+    readable length, or None where something is missing. reason: what is wrong. fix: what to write instead.
     """
 
     key: str
     value: str | None
     reason: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
         shown = "" if self.value is None else f" = {self.value}"
-        return f"{self.key}{shown}: {self.reason}; {self.mend}"
+        return f"{self.key}{shown}: {self.reason}; {self.fix}"
 
 
 class DocumentError(ChronosAssetsError, ValueError):
@@ -133,9 +133,9 @@ class Findings:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
 
-    def problem(self, key: str, value: Any, reason: str, mend: str) -> None:
+    def problem(self, key: str, value: Any, reason: str, fix: str) -> None:
         """Note a problem; `value` is MISSING where there is nothing to show."""
-        self.problems.append(Problem(key, None if value is MISSING else shown(value), reason, mend))
+        self.problems.append(Problem(key, None if value is MISSING else shown(value), reason, fix))
 
     def has_problem_under(self, path: str) -> bool:
         """Whether something at or below a path is already known to be wrong."""
@@ -192,16 +192,16 @@ class Section:
         return name in self.value
 
     def take(self, name: str, *, required: str | None = None) -> Any:
-        """The raw value of a key, or MISSING, which is a problem if `required` gives its mend."""
+        """The raw value of a key, or MISSING, which is a problem if `required` gives its fix."""
         if self.has(name):
             return self.value[name]
         if required is not None:
             self.findings.problem(self.key(name), MISSING, "this key is required", required)
         return MISSING
 
-    def wrong(self, name: str, reason: str, mend: str) -> None:
+    def wrong(self, name: str, reason: str, fix: str) -> None:
         """Note a problem with the value of a key."""
-        self.findings.problem(self.key(name), self.value.get(name, MISSING), reason, mend)
+        self.findings.problem(self.key(name), self.value.get(name, MISSING), reason, fix)
 
     def text(self, name: str, *, required: str | None = None) -> str | None:
         """Text that is not blank, without the blanks around it."""
@@ -286,5 +286,5 @@ class Section:
             if name in ignored:
                 self.findings.note(f"{self.key(name)} = {shown(value)} is not used: {ignored[name]}.")
             else:
-                mend = nearest(name, [*self.known, *ignored]) or "remove it"
-                self.wrong(name, "this key is unknown", mend)
+                fix = nearest(name, [*self.known, *ignored]) or "remove it"
+                self.wrong(name, "this key is unknown", fix)

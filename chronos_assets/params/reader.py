@@ -326,15 +326,15 @@ def _types(value: Any, key: str, findings: Findings) -> tuple[tuple[float, ...],
     """Forecast types such as ["0.10", "mean"]: ascending levels, and whether the mean is among them."""
     items = value if isinstance(value, list) else [value]
     if not items or isinstance(value, Mapping):
-        mend = 'write quantiles from "0.01" to "0.99" and "mean", for example ["0.10", "0.50", "0.90"]'
-        findings.problem(key, value, "this must be a list that is not empty", mend)
+        fix = 'write quantiles from "0.01" to "0.99" and "mean", for example ["0.10", "0.50", "0.90"]'
+        findings.problem(key, value, "this must be a list that is not empty", fix)
         return None
     chosen: list[float | str] = []
     good = True
     for index, item in enumerate(items):
         kind = "mean" if item == "mean" else _level(item)
         if kind is None:
-            findings.problem(f"{key}[{index}]", item, "this is not a forecast type", _level_mend(item))
+            findings.problem(f"{key}[{index}]", item, "this is not a forecast type", _level_fix(item))
         elif kind in chosen:
             findings.problem(f"{key}[{index}]", item, "this is given twice", KEEP_ONE)
         else:
@@ -354,7 +354,7 @@ def _level(item: Any) -> float | None:
     return percent / 100 if 1 <= percent <= 99 and abs(number * 100 - percent) < 1e-6 else None
 
 
-def _level_mend(item: Any) -> str:
+def _level_fix(item: Any) -> str:
     """What to write instead of a bad forecast type, guessing at percentages such as 90 or "p90"."""
     match = re.fullmatch(r"[pP]?([0-9]{1,2})%?", str(item).strip())
     if match and int(match[1]) > 0:
@@ -368,10 +368,10 @@ def _level_mend(item: Any) -> str:
 def _read_datasets(top: Section, domain: str | None) -> TargetSection | None:
     """The target time series; datasets of the other types are checked and noted as not used."""
     findings = top.findings
-    mend = f'describe the train files: [{{"DatasetType": "{TARGET}", "DataFrequency": ..., "Schema": ...}}]'
+    fix = f'describe the train files: [{{"DatasetType": "{TARGET}", "DataFrequency": ..., "Schema": ...}}]'
     targets: list[TargetSection] = []
     kinds: list[str | None] = []
-    for section in top.sections("Datasets", required=mend):
+    for section in top.sections("Datasets", required=fix):
         kind = section.choice("DatasetType", (TARGET, RELATED, METADATA), required=True)
         kinds.append(kind)
         own_domain = section.choice("Domain", tuple(DOMAINS))
@@ -391,7 +391,7 @@ def _read_datasets(top: Section, domain: str | None) -> TargetSection | None:
     for extra in targets[1:]:
         extra.section.wrong("DatasetType", "there is more than one target", "describe one; all train files share it")
     if not targets and None not in kinds and not findings.has_problem_under("Datasets"):
-        findings.problem("Datasets", MISSING, f"none of them is a {TARGET}", mend)
+        findings.problem("Datasets", MISSING, f"none of them is a {TARGET}", fix)
     return targets[0] if targets else None
 
 
@@ -443,8 +443,8 @@ def _attribute_type(section: Section, name: str) -> AttributeType | None:
         return "string"
     if kind in _ATTRIBUTE_TYPES:
         return cast(AttributeType, kind)
-    mend = nearest(kind, _ATTRIBUTE_TYPES) or f"write one of {', '.join(_ATTRIBUTE_TYPES)}"
-    section.wrong(name, "this is not a type of column", mend)
+    fix = nearest(kind, _ATTRIBUTE_TYPES) or f"write one of {', '.join(_ATTRIBUTE_TYPES)}"
+    section.wrong(name, "this is not a type of column", fix)
     return None
 
 
@@ -452,14 +452,14 @@ def _read_timestamp_format(section: Section) -> str | None:
     value = section.take("TimestampFormat")
     if value is MISSING:
         return None
-    mend = f'write for example "{DEFAULT_FORMAT}" or "yyyy-MM-dd"'
+    fix = f'write for example "{DEFAULT_FORMAT}" or "yyyy-MM-dd"'
     if not isinstance(value, str):
-        section.wrong("TimestampFormat", "this must be text", mend)
+        section.wrong("TimestampFormat", "this must be text", fix)
         return None
     try:
         parse_pattern(value)
     except TimestampFormatError as error:
-        section.wrong("TimestampFormat", str(error), mend)
+        section.wrong("TimestampFormat", str(error), fix)
         return None
     return value
 
@@ -480,8 +480,8 @@ def _read_chronos(top: Section, domain: str | None) -> ChronosSection:
     columns = _read_columns(chronos, domain)
     time_zone = chronos.text("TimeZone")
     if time_zone is not None and time_zone not in _time_zones():
-        mend = nearest(time_zone, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
-        chronos.wrong("TimeZone", "this is not an IANA time zone", mend)
+        fix = nearest(time_zone, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
+        chronos.wrong("TimeZone", "this is not an IANA time zone", fix)
     read = ChronosSection(
         columns=columns,
         bad_rows=cast(BadRows, chronos.choice("BadRows", get_args(BadRows)) or "fail"),

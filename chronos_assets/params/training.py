@@ -306,8 +306,8 @@ def _read_ranges(section: Section, fixed: Mapping[str, Scalar]) -> Mapping[str, 
     for name in inner.value:
         if name not in HYPERPARAMETERS:
             inner.has(name)
-            mend = nearest(name, list(HYPERPARAMETERS)) or f"write one of {', '.join(HYPERPARAMETERS)}"
-            inner.wrong(name, "this is not a hyperparameter", mend)
+            fix = nearest(name, list(HYPERPARAMETERS)) or f"write one of {', '.join(HYPERPARAMETERS)}"
+            inner.wrong(name, "this is not a hyperparameter", fix)
             continue
         if name in fixed:
             inner.wrong(name, "this is both fixed in Hyperparameters and searched for", "keep one of them")

@@ -207,7 +207,7 @@ def plan_new_data(
     forecast_due, message = _due_forecast(dataset, forecasts, recipe, windows)
     accuracy_due = _due_accuracy(dataset, forecasts, accuracy, windows, policy)
     due = [*forecast_due, *accuracy_due]
-    # Kept for what is still due only: that bounds the cursor, and forgets failures once they are mended.
+    # Kept for what is still due only: that bounds the cursor, and forgets failures once they are fixed.
     tries = {item.name: state.tries[item.name] for item in due if item.name in state.tries}
     tries = {name: replace(item, rest=max(0, item.rest - 1)) for name, item in tries.items()}
     requests = _requests(due, tries, pending, cadence, policy)
@@ -402,6 +402,6 @@ def _given_up(
             some = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
             messages.append(
                 f"gave up on {kind} of {counted(len(keys), 'partition')} ({some}) after {policy.max_attempts} runs"
-                f"{last}; run them by hand once it is mended"
+                f"{last}; run them by hand once it is fixed"
             )
     return messages

@@ -141,8 +141,8 @@ def plan_retrain(due: tuple[bool, str], *, attempts: Sequence[RunState | None], 
             return RetrainPlan(None, "trained; the registry does not show it yet")
         if state.status == RunStatus.CANCELED or not state.retry:
             why = "was cancelled" if state.status == RunStatus.CANCELED else f"failed: {state.reason}"
-            return RetrainPlan(None, f"training {why}; launch the job retrain once that is mended")
-    return RetrainPlan(None, f"training failed {MAX_ATTEMPTS} times; launch the job retrain once that is mended")
+            return RetrainPlan(None, f"training {why}; launch the job retrain once that is fixed")
+    return RetrainPlan(None, f"training failed {MAX_ATTEMPTS} times; launch the job retrain once that is fixed")
 
 
 def run_keys(search: str) -> tuple[str, ...]:

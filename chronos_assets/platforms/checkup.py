@@ -30,13 +30,13 @@ class Finding:
         name: of what was looked at.
         status: `failed` is in the way of a run, `warning` is not; `unknown` couldn't be looked at from here.
         what: was found, in one line.
-        mend: what to do about it; empty if there is nothing to do.
+        fix: what to do about it; empty if there is nothing to do.
     """
 
     name: str
     status: Status
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 Check = Callable[[], Iterable[Finding]]
@@ -75,24 +75,22 @@ def run_checks(
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     late = "no answer within {:g} s"
-    mend = "is there a way from here to it: a proxy, a VPC endpoint, a security group?"
+    fix = "is there a way from here to it: a proxy, a VPC endpoint, a security group?"
     return [
-        finding
-        for name in checks
-        for finding in found.get(name, [Finding(name, "unknown", late.format(seconds), mend)])
+        finding for name in checks for finding in found.get(name, [Finding(name, "unknown", late.format(seconds), fix)])
     ]
 
 
 def render(findings: Sequence[Finding]) -> str:
-    """The findings as a table, one below the other, each with its mend; the last line sums up."""
+    """The findings as a table, one below the other, each with its fix; the last line sums up."""
     width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for finding in findings:
         lines.append(f"{finding.status:<8} {finding.name:<{width}}  {one_line(finding.what, MAX_WHAT)}")
-        if finding.mend:
+        if finding.fix:
             indent = " " * (8 + 1 + width + 2)
             lines += textwrap.wrap(
-                one_line(finding.mend),
+                one_line(finding.fix),
                 max(_WIDTH, len(indent) + 40),
                 initial_indent=f"{indent}-> ",
                 subsequent_indent=f"{indent}   ",

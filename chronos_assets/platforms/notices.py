@@ -43,7 +43,7 @@ _SECRETS = (
 
 
 class NoticeError(ChronosAssetsError):
-    """A notice could not be sent now, and is to be sent again later; the message says why and how to mend it."""
+    """A notice could not be sent now, and is to be sent again later; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)

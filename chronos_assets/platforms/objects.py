@@ -50,7 +50,7 @@ class ObstoreObjects:
         import obstore
 
         folder = check_key(prefix.rstrip("/")) if prefix.rstrip("/") else None
-        with self._explained("list", prefix, mend="; rename or remove what is named here"):
+        with self._explained("list", prefix, fix="; rename or remove what is named here"):
             for page in obstore.list(self._objects, folder, offset=after, chunk_size=PAGE):
                 for meta in page:
                     yield _info(meta)
@@ -104,14 +104,14 @@ class ObstoreObjects:
             obstore.put(self._objects, check_key(key), source)
 
     @contextmanager
-    def _explained(self, action: str, key: str, mend: str = "") -> Iterator[None]:
+    def _explained(self, action: str, key: str, fix: str = "") -> Iterator[None]:
         """Turn obstore's errors, but for a missing object, into a `StoreError` in one line that names the key."""
         from obstore.exceptions import BaseError
 
         try:
             yield
         except BaseError as error:
-            raise StoreError(f"can't {action} {self.url}/{key}: {_first_line(error)}{mend}") from error
+            raise StoreError(f"can't {action} {self.url}/{key}: {_first_line(error)}{fix}") from error
 
 
 def _info(meta: ObjectMeta) -> ObjectInfo:

@@ -44,7 +44,7 @@ class PackageVersion:
 
 
 class RegistryError(ChronosAssetsError):
-    """The registry can't do what was asked; the message says what, where and how to mend it."""
+    """The registry can't do what was asked; the message says what, where and how to fix it."""
 
 
 class Registry(Protocol):
@@ -171,7 +171,7 @@ def encode(version: PackageVersion, **beside: Any) -> bytes:
         raise RegistryError(f"the document of a version of {version.group} is not JSON: {error}") from error
 
 
-def decode(data: bytes, group: str, number: int, where: str, mend: str) -> tuple[PackageVersion, dict[str, Any]]:
+def decode(data: bytes, group: str, number: int, where: str, fix: str) -> tuple[PackageVersion, dict[str, Any]]:
     """A version's document as it was written; people may edit it.
 
     Args:
@@ -179,7 +179,7 @@ def decode(data: bytes, group: str, number: int, where: str, mend: str) -> tuple
         group: that the version must belong to.
         number: that the version must have.
         where: place of the document, for the message.
-        mend: what to do with a document that can't be read.
+        fix: what to do with a document that can't be read.
 
     Returns:
         The version, and the whole document.
@@ -194,7 +194,7 @@ def decode(data: bytes, group: str, number: int, where: str, mend: str) -> tuple
         return _version_of(document, group, number), document
     except (ValueError, KeyError, RegistryError) as error:
         said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise RegistryError(f"{where} can't be read ({said}): {mend}") from error
+        raise RegistryError(f"{where} can't be read ({said}): {fix}") from error
 
 
 def _version_of(document: Mapping[str, Any], group: str, number: int) -> PackageVersion:

@@ -14,11 +14,11 @@ MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
 
 
 class StoreError(ChronosAssetsError):
-    """The store can't do what was asked; the message says what, where and how to mend it."""
+    """The store can't do what was asked; the message says what, where and how to fix it."""
 
 
 class PublishError(StoreError):
-    """Nothing was published; the message says what is in the way and how to mend it."""
+    """Nothing was published; the message says what is in the way and how to fix it."""
 
 
 class StoreKeyError(StoreError, ValueError):

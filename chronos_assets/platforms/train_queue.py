@@ -10,7 +10,7 @@ from chronos_assets.errors import ChronosAssetsError
 
 
 class QueueError(ChronosAssetsError):
-    """A queue can't be read; the message says why and how to mend it."""
+    """A queue can't be read; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)

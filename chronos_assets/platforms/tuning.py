@@ -123,7 +123,7 @@ _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class SearchError(ChronosAssetsError, ValueError):
-    """A search that can't be run as asked; the message names every problem and how to mend it."""
+    """A search that can't be run as asked; the message names every problem and how to fix it."""
 
 
 def check_search(request: TuningRequest) -> None:

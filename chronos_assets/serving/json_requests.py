@@ -201,10 +201,10 @@ def _numbers(values: list[Any], place: str) -> Floats:
     if not set(map(type, values)) <= {int, float, type(None)}:
         index = next(i for i, value in enumerate(values) if type(value) not in (int, float, type(None)))
         value = values[index]
-        mend = (
+        fix = (
             "write null where nothing was observed" if isinstance(value, NotFiniteNumber) else "write a number or null"
         )
-        raise InvocationError(f"{place}[{index}]", f"{shown_value(value)} is not a number: {mend}")
+        raise InvocationError(f"{place}[{index}]", f"{shown_value(value)} is not a number: {fix}")
     array = np.array(values, dtype=np.float64)
     large = np.flatnonzero(np.abs(array) > LARGEST)
     if len(large):

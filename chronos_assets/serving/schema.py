@@ -42,7 +42,7 @@ class InvocationError(ChronosAssetsError):
     Attributes:
         status: of the HTTP answer.
         field: where, as `inputs[0].target[3]`.
-        message: what is wrong there and how to mend it.
+        message: what is wrong there and how to fix it.
     """
 
     def __init__(self, field: str, message: str, status: int = 400) -> None:

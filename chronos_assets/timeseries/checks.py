@@ -17,7 +17,7 @@ class CheckOutcome:
     """The answer of a check.
 
     passed; severity, if it did not. description: one sentence, with the numbers that matter. failing_rows: the first
-    `MAX_ROWS` of them, all with the same keys; failing: how many there are. numbers: for plots and tables. mend:
+    `MAX_ROWS` of them, all with the same keys; failing: how many there are. numbers: for plots and tables. fix:
     markdown, what to do about it; empty when there is nothing to do.
     """
 
@@ -27,4 +27,4 @@ class CheckOutcome:
     failing_rows: tuple[Row, ...] = ()
     failing: int = 0
     numbers: Mapping[str, int | float] = field(default_factory=dict)
-    mend: str = ""
+    fix: str = ""

@@ -66,7 +66,7 @@ def measure_on(
     workers: int | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Result:
-    """`measure`, with the data's and the model's errors as ones that a user can mend.
+    """`measure`, with the data's and the model's errors as ones that a user can fix.
 
     Raises:
         WorkloadError: the data, the set or the model can't be used.

@@ -149,7 +149,7 @@ def test_a_partition_without_a_forecast_can_not_be_scored(done: Line) -> None:
     assert "materialize forecasts[2024-01-03] first" in failure_reason(result)
 
 
-def test_a_window_before_the_data_fails_and_names_the_mend(done: Line) -> None:
+def test_a_window_before_the_data_fails_and_names_the_fix(done: Line) -> None:
     before = _bytes(done.root / "forecast")
     result = done.run(["forecasts"], "2023-12-15")
     assert not result.success

@@ -191,7 +191,7 @@ def test_a_partition_that_cannot_be_scored_keeps_no_others_back():
     assert "gave up on forecast_accuracy of 1 partition (2026-02-20) after 3 runs" in plan.message
     assert "the last with: 2026-02-20: the file is broken" in plan.message
     assert len(asked_for) < 40
-    made["2026-02-20"] = forecast("2026-02-20", version="mended")
+    made["2026-02-20"] = forecast("2026-02-20", version="fixed")
     assert asked(sensor.tick(dataset(datetime(2026, 6, 1)), made, scores)) == [
         ("forecast_accuracy", "2026-02-20", "2026-02-20", 1)
     ]
@@ -302,7 +302,7 @@ class History(RuleBasedStateMachine):
         event("a backfill by hand")
         self.make("forecasts", list(days(window_of(FIRST + timedelta(days=day), "daily").key, count)))
 
-    @rule(what=st.sampled_from(["recipe", "cursor", "purge", "broken", "mended"]), day=st.integers(0, 20))
+    @rule(what=st.sampled_from(["recipe", "cursor", "purge", "broken", "fixed"]), day=st.integers(0, 20))
     def something_else_happens(self, what, day):
         event(f"something else: {what}")
         if what == "recipe":

@@ -142,8 +142,8 @@ def test_a_failed_import_is_tried_again_after_pauses_and_then_left_to_people():
         attempts += [(tick, request.attempt) for request in plan.requests]
     assert attempts == [(1, 1), (4, 2), (9, 3)]
     assert "3 runs of it failed, the last with: disk full; change a file, or run the import by hand" in plan.message
-    sensor.tick(info("a.csv", etag="mended"), last_run=failed)
-    assert requested(sensor.tick(info("a.csv", etag="mended"), last_run=failed)).attempt == 1
+    sensor.tick(info("a.csv", etag="fixed"), last_run=failed)
+    assert requested(sensor.tick(info("a.csv", etag="fixed"), last_run=failed)).attempt == 1
 
 
 def test_an_import_that_would_fail_again_waits_for_a_change():
@@ -151,8 +151,8 @@ def test_an_import_that_would_fail_again_waits_for_a_change():
     bad_rows = RunState(RunStatus.FAILED, reason="a.csv, line 3: 'x' is not a number", retry=False)
     requests = [request for _ in range(30) for request in sensor.tick(info("a.csv"), last_run=bad_rows).requests]
     assert len(requests) == 1
-    sensor.tick(info("a.csv", etag="mended"), last_run=bad_rows)
-    assert requested(sensor.tick(info("a.csv", etag="mended"), last_run=bad_rows)).attempt == 1
+    sensor.tick(info("a.csv", etag="fixed"), last_run=bad_rows)
+    assert requested(sensor.tick(info("a.csv", etag="fixed"), last_run=bad_rows)).attempt == 1
 
 
 @pytest.mark.parametrize(

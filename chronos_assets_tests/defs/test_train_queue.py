@@ -404,7 +404,7 @@ def test_a_hundred_thousand_files_are_listed_only_when_something_happened():
 
 class BrokenQueue:
     def receive(self):
-        raise QueueError("queue x can't be read: mend it")
+        raise QueueError("queue x can't be read: fix it")
 
     def settle(self, token):
         return 0
@@ -447,6 +447,6 @@ def test_a_dropped_file_becomes_an_import_by_a_queue_on_a_server(line: Line, aws
 def test_a_broken_queue_does_not_break_the_sensor(line: Line) -> None:
     vars(line.group)["train_queue"] = BrokenQueue()
     daemon = Daemon(line)
-    assert "queue x can't be read: mend it; 1 file" in str(daemon.tick("train_files_sensor").skip_reason)
+    assert "queue x can't be read: fix it; 1 file" in str(daemon.tick("train_files_sensor").skip_reason)
     (request,) = daemon.until_request("train_files_sensor")
     assert request.asset_selection == [line.group.key("target_time_series")]

@@ -107,7 +107,7 @@ def test_what_is_no_model_is_refused_with_the_forms_that_are(reference):
         resolve_model(reference)
 
 
-def test_an_unreachable_hub_is_one_line_with_the_mend(monkeypatch, tmp_path):
+def test_an_unreachable_hub_is_one_line_with_the_fix(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as caught:
         resolve_model("amazon/chronos-bolt-tiny-of-no-one")
@@ -118,7 +118,7 @@ def test_an_unreachable_hub_is_one_line_with_the_mend(monkeypatch, tmp_path):
     assert "bundled" in text
 
 
-def test_a_download_that_breaks_off_is_one_line_with_the_mend(monkeypatch):
+def test_a_download_that_breaks_off_is_one_line_with_the_fix(monkeypatch):
     library = HfHubHTTPError.__bases__[0]
     assert not issubclass(library, OSError)
 
@@ -176,7 +176,7 @@ def test_a_prefix_without_a_model_is_refused(tmp_path):
         download_checkpoint(MemoryStore(), "s3://bucket/empty", tmp_path)
 
 
-def test_quantiles_outside_the_range_are_refused_with_range_and_mend(tmp_path):
+def test_quantiles_outside_the_range_are_refused_with_range_and_fix(tmp_path):
     description = describe_model(tiny.save_bolt(tmp_path / "narrow", levels=(0.1, 0.5, 0.9)))
     check_quantiles(description, [0.1, 0.33, 0.9])
     with pytest.raises(QuantileRangeError) as caught:

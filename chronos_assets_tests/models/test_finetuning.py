@@ -208,7 +208,7 @@ def test_the_base_is_no_candidate():
     assert not equal(weights_of(model), before)
 
 
-def test_a_loss_that_is_not_finite_names_step_rate_and_mend():
+def test_a_loss_that_is_not_finite_names_step_rate_and_fix():
     model, batches, validate = setting("bolt")
     with pytest.raises(FinetuningError, match=r"is (nan|inf) at step \d of 6 with learning_rate 1e\+30: .* lower"):
         finetune(model, batches, plan(learning_rate=1e30, max_grad_norm=1e9), validate)

@@ -80,7 +80,7 @@ def test_pandas_names_are_read_as_the_services(name: str, aliases: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "mend"),
+    ("text", "fix"),
     [
         ("60min", 'write "H"'),
         ("120min", 'write "2H"'),
@@ -104,10 +104,10 @@ def test_pandas_names_are_read_as_the_services(name: str, aliases: list[str]) ->
         ("9" * 5000 + "H", "1-59min"),
     ],
 )
-def test_other_names_are_refused_with_what_to_write(text: str, mend: str) -> None:
+def test_other_names_are_refused_with_what_to_write(text: str, fix: str) -> None:
     with pytest.raises(ValueError, match="is not a frequency") as refusal:
         Frequency.parse(text)
-    assert mend in str(refusal.value)
+    assert fix in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def check_failed(outcome: CheckOutcome, severity: str, *problems: str) -> None:
     assert (outcome.passed, outcome.severity) == (False, severity)
     assert [row["problem"] for row in outcome.failing_rows] == list(problems)
     assert outcome.failing == len(problems)
-    assert outcome.mend
+    assert outcome.fix
     assert len({tuple(row) for row in outcome.failing_rows}) == 1
     for row in outcome.failing_rows:
         assert all(value is None or isinstance(value, str | int | float) for value in row.values())
@@ -77,7 +77,7 @@ def test_a_sound_dataset_passes(tmp_path: Path) -> None:
     params = make_params(dimensions=("store",))
     series = [MadeSeries((name, "x"), "2024-01-01", [1.0, NAN, 3.0], [False, True, False]) for name in "abcdef"]
     outcome = check_dataset(write_dataset(tmp_path, params, series, shards=3), params)
-    assert (outcome.passed, outcome.failing_rows, outcome.mend) == (True, (), "")
+    assert (outcome.passed, outcome.failing_rows, outcome.fix) == (True, (), "")
     assert outcome.description == "6 series with 18 rows in 3 shards are sorted, regular (H) and as the manifest says."
     assert outcome.numbers == {"shards": 3, "series": 6, "rows": 18, "observed": 12}
 
@@ -216,7 +216,7 @@ def test_data_that_ended_too_long_ago_are_stale(zone: str | None, now: datetime,
     outcome = check_freshness(forecast_of("2024-01-02T23:00:00"), dataset, params, now=now)
     assert (outcome.passed, outcome.severity) == (passed, "warn")
     assert outcome.numbers["data_age_seconds"] == (7200 if passed else 7260)
-    assert bool(outcome.mend) is not passed
+    assert bool(outcome.fix) is not passed
 
 
 def test_age_is_not_looked_at_unless_asked_and_needs_a_real_clock() -> None:
@@ -319,7 +319,7 @@ def report_of(folder: Path, series: list[MadeSeries], forecasts: dict[Key, Any])
 def test_a_forecast_better_than_seasonal_naive_passes(tmp_path: Path) -> None:
     series = [MadeSeries(("a",), "2024-01-01", np.arange(51.0))]  # seasonal naive is a day behind
     outcome = check_accuracy(report_of(tmp_path, series, {("a",): band(49.0)}))
-    assert (outcome.passed, outcome.mend) == (True, "")
+    assert (outcome.passed, outcome.fix) == (True, "")
     assert outcome.numbers["relative"] == pytest.approx(outcome.numbers["wql"] / outcome.numbers["wql_seasonal_naive"])
     assert outcome.numbers["relative"] < 1
 

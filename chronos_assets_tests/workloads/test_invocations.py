@@ -142,7 +142,7 @@ def test_levels_outside_of_the_models_range_are_refused_with_the_range():
 
 
 @pytest.mark.parametrize(("body", "field", "words"), MALFORMED)
-def test_a_malformed_request_names_the_field_and_the_mend(body, field, words):
+def test_a_malformed_request_names_the_field_and_the_fix(body, field, words):
     error = refused(body)
     assert (error.status, error.field) == (400, field)
     assert words in error.message

@@ -37,7 +37,7 @@ _VALUES: Mapping[str, Callable[[str], Any]] = {
 }
 
 # What a failed query's reason says -> what to do about it; the first that is found.
-_MENDS = (
+_FIXES = (
     ("TABLE_NOT_FOUND", "materialize forecast_tables"),
     ("does not exist", "materialize forecast_tables"),
     ("HIVE_BAD_DATA", "remove what is no Parquet file from the folder that is named"),
@@ -48,7 +48,7 @@ _MENDS = (
 
 
 class AthenaError(StoreError):
-    """A query failed; the message says which, why and how to mend it."""
+    """A query failed; the message says which, why and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class Athena:
                 return
             if status["State"] in ("FAILED", "CANCELLED"):
                 reason = " ".join((status.get("StateChangeReason") or "it was cancelled").split())
-                mend = next(mend for sign, mend in _MENDS if sign in reason)
-                raise AthenaError(f"Athena query {query} in {self._database} failed: {reason}; {mend}")
+                fix = next(fix for sign, fix in _FIXES if sign in reason)
+                raise AthenaError(f"Athena query {query} in {self._database} failed: {reason}; {fix}")
             if time.monotonic() >= end:
                 raise AthenaError(
                     f"Athena query {query} in {self._database} was stopped after {self._timing.limit:.0f} s: "

@@ -1,6 +1,6 @@
 """Single objects below an `s3://` prefix: what the local store does for a folder, and conditional writes.
 
-Belongs here: opening a bucket as boto3 would, calls of one request, errors in one line with the mend. Does not belong
+Belongs here: opening a bucket as boto3 would, calls of one request, errors in one line with how to fix it. Does not belong
 here: published folders (`publishing.py`), copies on this machine (`cache.py`).
 
 Endpoint, region and credentials are those that a boto3 client of the same environment would have, so that `AWS_PROFILE`,
@@ -33,7 +33,7 @@ READ_TIMEOUT = timedelta(minutes=1)  # without a byte
 CREDENTIALS_SECONDS = 300  # how long credentials are used before boto3, which renews them in time, is asked again
 
 # What an answer says -> what to do about it; the first that is found.
-MENDS = (
+FIXES = (
     ("NoSuchBucket", "create the bucket or correct CHRONOS_STORE"),
     ("InvalidAccessKeyId", "correct the access key: `aws sts get-caller-identity` must answer"),
     ("SignatureDoesNotMatch", "correct the secret key: `aws sts get-caller-identity` must answer"),
@@ -202,7 +202,7 @@ class S3Objects(ObstoreObjects):
             obstore.put(self._objects, check_key(key), source, max_concurrency=UPLOAD_PARTS)
 
     @contextmanager
-    def _explained(self, action: str, key: str, mend: str = "") -> Iterator[None]:
+    def _explained(self, action: str, key: str, fix: str = "") -> Iterator[None]:
         """As for a folder, with what to do about it; a missing bucket is no missing object."""
         try:
             with super()._explained(action, key):
@@ -210,17 +210,17 @@ class S3Objects(ObstoreObjects):
         except StoreKeyError:
             raise
         except StoreError as error:
-            raise StoreError(f"{error}{_mend(str(error))}") from error.__cause__
+            raise StoreError(f"{error}{_fix(str(error))}") from error.__cause__
         except FileNotFoundError as error:
             if "NoSuchBucket" not in str(error):
                 raise
             raise StoreError(
-                f"can't {action} {self.url}/{key}: there is no bucket {self.bucket}{_mend('NoSuchBucket')}"
+                f"can't {action} {self.url}/{key}: there is no bucket {self.bucket}{_fix('NoSuchBucket')}"
             ) from error
 
 
-def _mend(message: str) -> str:
-    return next((f"; {mend}" for sign, mend in MENDS if sign in message), "")
+def _fix(message: str) -> str:
+    return next((f"; {fix}" for sign, fix in FIXES if sign in message), "")
 
 
 def _credentials_of(session: Any) -> Callable[[], S3Credential]:

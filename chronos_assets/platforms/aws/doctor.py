@@ -105,8 +105,8 @@ def _explain(name: str, error: Exception) -> Finding:
     """What it means that a check raised."""
     code, kind, told = code_of(error), type(error).__name__, text_of(error)
     if kind in _NO_CREDENTIALS:
-        mend = "run `aws sso login`, set AWS_PROFILE, or give the task a role"
-        return Finding(name, "failed", f"there are no credentials: {told}", mend)
+        fix = "run `aws sso login`, set AWS_PROFILE, or give the task a role"
+        return Finding(name, "failed", f"there are no credentials: {told}", fix)
     if code in _BAD_CREDENTIALS:
         return Finding(name, "failed", f"the credentials are refused: {told}", "sign in again, or set AWS_PROFILE")
     if kind == "NoRegionError":
@@ -114,8 +114,8 @@ def _explain(name: str, error: Exception) -> Finding:
     if code in _DENIED:
         return Finding(name, "unknown", f"may not be looked at: {told}", "allow the action, or ask whoever may")
     if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyConnectionError"):
-        mend = "is there a way from here to AWS: a proxy, a VPC endpoint, the right AWS_REGION?"
-        return Finding(name, "failed", f"no answer: {told}", mend)
+        fix = "is there a way from here to AWS: a proxy, a VPC endpoint, the right AWS_REGION?"
+        return Finding(name, "failed", f"no answer: {told}", fix)
     return Finding(name, "unknown", f"{code or kind}: {told}")
 
 
@@ -177,8 +177,8 @@ def _conditional_writes(clients: AwsClients, bucket: str, prefix: str) -> Iterat
     except Exception as error:
         if code_of(error) not in _DENIED:
             raise
-        mend = f"allow s3:PutObject, s3:GetObject and s3:DeleteObject on arn:aws:s3:::{bucket}/{prefix or ''}*"
-        yield Finding("publishing", "failed", f"objects can't be written: {text_of(error)}", mend)
+        fix = f"allow s3:PutObject, s3:GetObject and s3:DeleteObject on arn:aws:s3:::{bucket}/{prefix or ''}*"
+        yield Finding("publishing", "failed", f"objects can't be written: {text_of(error)}", fix)
         return
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
@@ -201,10 +201,8 @@ def _image(clients: AwsClients, image: str) -> Iterator[Finding]:
         return
     found = _IMAGE.fullmatch(image)
     if found is None:
-        mend = "push it to ECR (docker/sagemaker.Dockerfile says how), and set CHRONOS_SAGEMAKER_IMAGE to its URI there"
-        yield Finding(
-            "image", "failed", f"{image} is no image of ECR: <account>.dkr.ecr.<region>.amazonaws.com/…", mend
-        )
+        fix = "push it to ECR (docker/sagemaker.Dockerfile says how), and set CHRONOS_SAGEMAKER_IMAGE to its URI there"
+        yield Finding("image", "failed", f"{image} is no image of ECR: <account>.dkr.ecr.<region>.amazonaws.com/…", fix)
         return
     here = clients("ecr").meta.region_name
     if found["region"] != here:
@@ -219,8 +217,8 @@ def _image(clients: AwsClients, image: str) -> Iterator[Finding]:
     except Exception as error:
         if code_of(error) not in ("RepositoryNotFoundException", "ImageNotFoundException"):
             raise
-        mend = "build docker/sagemaker.Dockerfile and push it, or set CHRONOS_SAGEMAKER_IMAGE to one that is there"
-        yield Finding("image", "failed", f"{image} isn't there: {text_of(error)}", mend)
+        fix = "build docker/sagemaker.Dockerfile and push it, or set CHRONOS_SAGEMAKER_IMAGE to one that is there"
+        yield Finding("image", "failed", f"{image} isn't there: {text_of(error)}", fix)
         return
     (detail,) = answer["imageDetails"]
     size = detail.get("imageSizeInBytes", 0) / (1 << 30)
@@ -235,12 +233,12 @@ def _role(clients: AwsClients, role: str) -> Iterator[Finding]:
     except Exception as error:
         if code_of(error) not in _MISSING:
             raise
-        mend = f"set CHRONOS_SAGEMAKER_ROLE to the role of the jobs: {_TEMPLATE}"
-        yield Finding("role", "failed", f"there is no role {role}", mend)
+        fix = f"set CHRONOS_SAGEMAKER_ROLE to the role of the jobs: {_TEMPLATE}"
+        yield Finding("role", "failed", f"there is no role {role}", fix)
         return
     if not _trusts(found["AssumeRolePolicyDocument"], SERVICE):
-        mend = f'let "Service": "{SERVICE}" assume it in its trust policy'
-        yield Finding("role", "failed", f"SageMaker may not assume {role}", mend)
+        fix = f'let "Service": "{SERVICE}" assume it in its trust policy'
+        yield Finding("role", "failed", f"SageMaker may not assume {role}", fix)
         return
     yield Finding("role", "ok", f"{role} can be assumed by SageMaker")
 
@@ -288,9 +286,9 @@ def _permissions(clients: AwsClients, role: str) -> Iterator[Finding]:
     if refused:
         # Tags and resources that a policy asks for are not in the simulation.
         certain = "iam:PassRole" in refused
-        mend = f"give {caller} the policy of Dagster's role in docker/cloudformation.yaml"
+        fix = f"give {caller} the policy of Dagster's role in docker/cloudformation.yaml"
         what = f"{caller} may not {', '.join(refused)}"
-        yield Finding("permissions", "failed" if certain else "warning", what, mend)
+        yield Finding("permissions", "failed" if certain else "warning", what, fix)
         return
     yield Finding("permissions", "ok", f"{caller} may pass the role and create jobs")
 
@@ -308,10 +306,10 @@ def _quotas(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
         found |= {item["QuotaName"]: item["Value"] for item in page["Quotas"] if item["QuotaName"] in wanted}
     short = {name: found.get(name, 0.0) for name, number in wanted.items() if found.get(name, 0.0) < number}
     for name, value in short.items():
-        mend = (
+        fix = (
             "ask for more in Service Quotas, Amazon SageMaker, which takes hours or days; or set another instance type"
         )
-        yield Finding("quotas", "failed", f"{name}: {value:g} allowed, {wanted[name]} needed", mend)
+        yield Finding("quotas", "failed", f"{name}: {value:g} allowed, {wanted[name]} needed", fix)
     if not short:
         yield Finding("quotas", "ok", ", ".join(f"{name}: {found[name]:g}" for name in wanted))
 
@@ -342,8 +340,8 @@ def _logs(clients: AwsClients) -> Iterator[Finding]:
 
 def _topic(clients: AwsClients, topic: str) -> Iterator[Finding]:
     if not topic:
-        mend = "set CHRONOS_TOPIC to the ARN of an SNS topic"
-        yield Finding("topic", "warning", "nobody is told of failures: CHRONOS_TOPIC is not set", mend)
+        fix = "set CHRONOS_TOPIC to the ARN of an SNS topic"
+        yield Finding("topic", "warning", "nobody is told of failures: CHRONOS_TOPIC is not set", fix)
         return
     try:
         attributes = clients("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
@@ -377,12 +375,12 @@ def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterato
     told = [item for item in answer.get("QueueConfigurations", []) if item["QueueArn"] == arn]
     if not any(_covers(item, train) for item in told):
         what = f"{bucket} doesn't tell {arn} of new objects below {train}"
-        mend = f"add a notification of s3:ObjectCreated:* with the prefix {train} to the bucket: {_TEMPLATE}"
-        yield Finding("queue", "failed", what, mend)
+        fix = f"add a notification of s3:ObjectCreated:* with the prefix {train} to the bucket: {_TEMPLATE}"
+        yield Finding("queue", "failed", what, fix)
         return
     if "RedrivePolicy" not in attributes:
-        mend = "give the queue a dead-letter queue, or a message that can't be read comes back for ever"
-        yield Finding("queue", "warning", f"{arn} has no dead-letter queue", mend)
+        fix = "give the queue a dead-letter queue, or a message that can't be read comes back for ever"
+        yield Finding("queue", "warning", f"{arn} has no dead-letter queue", fix)
         return
     yield Finding("queue", "ok", f"{arn}, told of new objects below {train}")
 
@@ -414,8 +412,8 @@ def _workgroup(clients: AwsClients, name: str) -> Iterator[Finding]:
         # Athena says InvalidRequestException of a workgroup that isn't there.
         if "not found" not in text_of(error).lower():
             raise
-        mend = f"set CHRONOS_ATHENA_WORKGROUP: {_TEMPLATE}"
-        yield Finding("Athena workgroup", "failed", f"there is no workgroup {name}", mend)
+        fix = f"set CHRONOS_ATHENA_WORKGROUP: {_TEMPLATE}"
+        yield Finding("Athena workgroup", "failed", f"there is no workgroup {name}", fix)
         return
     configuration = group.get("Configuration", {})
     output = configuration.get("ResultConfiguration", {}).get("OutputLocation", "")
@@ -460,8 +458,8 @@ def _network(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
     except Exception as error:
         if not code_of(error).endswith((".NotFound", ".Malformed")):
             raise
-        mend = "set CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS to ids of this region"
-        yield Finding("network", "failed", text_of(error), mend)
+        fix = "set CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS to ids of this region"
+        yield Finding("network", "failed", text_of(error), fix)
         return
     vpcs = sorted({item["VpcId"] for item in (*subnets, *groups)})
     if len(vpcs) > 1:
@@ -471,8 +469,8 @@ def _network(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
     zones = sorted({item["AvailabilityZone"] for item in subnets})
     what = f"{len(subnets)} subnets of {vpcs[0]} in {', '.join(zones)}"
     if len(zones) < 2:
-        mend = "add one in another zone: an instance type may have no capacity, or not be offered, in one of them"
-        yield Finding("network", "warning", what, mend)
+        fix = "add one in another zone: an instance type may have no capacity, or not be offered, in one of them"
+        yield Finding("network", "warning", what, fix)
         return
     yield Finding("network", "ok", what)
 

@@ -245,7 +245,7 @@ class SageMakerEndpoints:
                 lambda: call(EndpointName=request.name, EndpointConfigName=wanted.name, **more), request.name, log
             )
         except self._client.exceptions.ClientError as error:
-            raise NotSwitchedError(f"{code_of(error)}: {text_of(error)}{_kind_mend(there, self._settings)}") from error
+            raise NotSwitchedError(f"{code_of(error)}: {text_of(error)}{_kind_fix(there, self._settings)}") from error
         now = self._settled(request.name, log)
         if now is not None and now.status == "InService" and now.config == wanted.name:
             return now
@@ -568,7 +568,7 @@ class SageMakerEndpoints:
 _PARTS: tuple[Kind, ...] = ("endpoint-config", "model")
 
 
-def _kind_mend(there: _There | None, settings: AwsSettings) -> str:
+def _kind_fix(there: _There | None, settings: AwsSettings) -> str:
     """What to do if SageMaker refuses to make one kind of endpoint of another."""
     if there is None:
         return ""

@@ -64,7 +64,7 @@ _UNPACK_FIRST = (
 
 
 class PipelineError(ChronosAssetsError):
-    """A pipeline that can't be rendered or made; the message says why and how to mend it."""
+    """A pipeline that can't be rendered or made; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What AWS refuses, as errors of a platform's part: what was asked for, what was said, how to mend it.
+"""What AWS refuses, as errors of a platform's part: what was asked for, what was said, how to fix it.
 
 Belongs here: those errors, and calls that find what they were about to make. Does not belong here: retries, which the
 clients do (`clients`), the errors of jobs (`sagemaker.faults`).
@@ -24,7 +24,7 @@ def refusals(kind: type[Exception], what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise kind(f"{what}: {code_of(error)}: {text_of(error)}{_mend(error)}") from error
+        raise kind(f"{what}: {code_of(error)}: {text_of(error)}{_fix(error)}") from error
     except BotoCoreError as error:
         raise kind(
             f"{what}: {text_of(error)}: check region, credentials and network with `chronos-assets doctor`"
@@ -36,7 +36,7 @@ def is_taken(error: BaseException) -> bool:
     return code_of(error) in {"ResourceInUse", "ConflictException"} or "already exist" in text_of(error).lower()
 
 
-def _mend(error: BaseException) -> str:
+def _fix(error: BaseException) -> str:
     code = code_of(error)
     if code in _DENIED:
         return ": let the role of Dagster do this, as docker/cloudformation.yaml does"

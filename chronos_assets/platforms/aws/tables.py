@@ -130,7 +130,7 @@ class AthenaTables:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn boto3's errors into a `StoreError` that names the database and the mend."""
+        """Turn boto3's errors into a `StoreError` that names the database and how to fix it."""
         from botocore.exceptions import ClientError
 
         try:

@@ -40,7 +40,7 @@ def check_tuning(request: TuningRequest, settings: AwsSettings) -> None:
     """Refuse a search that SageMaker couldn't run, before anything is created.
 
     Raises:
-        SearchError: of what is wrong with it, and how to mend it.
+        SearchError: of what is wrong with it, and how to fix it.
     """
     check_search(request)
     problems = [

@@ -69,8 +69,8 @@ def _disk(folder: Path) -> Iterator[Finding]:
     if free >= GOOD_FREE:
         yield Finding("disk", "ok", what)
         return
-    mend = "free some space, or set CHRONOS_STORE to a folder of a larger disk"
-    yield Finding("disk", "failed" if free < LEAST_FREE else "warning", what, mend)
+    fix = "free some space, or set CHRONOS_STORE to a folder of a larger disk"
+    yield Finding("disk", "failed" if free < LEAST_FREE else "warning", what, fix)
 
 
 def _packages() -> Iterator[Finding]:

@@ -85,7 +85,7 @@ class LocalRegistry:
         """See `Registry.versions`.
 
         Raises:
-            RegistryError: a version can't be read; the message names the file and the mend.
+            RegistryError: a version can't be read; the message names the file and how to fix it.
         """
         folder = self._group_folder(group)
         return [_read(folder / f"{number}.json", group, number) for number in _numbers(folder)]
@@ -141,14 +141,14 @@ def _write_incoming(folder: Path, version: PackageVersion) -> Path:
 
 
 def _read(path: Path, group: str, number: int) -> PackageVersion:
-    mend = "correct it, or move it away, which removes that version"
+    fix = "correct it, or move it away, which removes that version"
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise RegistryError(f"{path} is gone: someone removed that version; look at the registry again") from error
     except OSError as error:
-        raise RegistryError(f"{path} can't be read ({error}): {mend}") from error
-    return decode(data, group, number, str(path), mend)[0]
+        raise RegistryError(f"{path} can't be read ({error}): {fix}") from error
+    return decode(data, group, number, str(path), fix)[0]
 
 
 def _highest_used(lock: int, folder: Path) -> int:

@@ -66,7 +66,7 @@ class BadRow:
 
     file: its key. line: 1-based line of a CSV file, or row of a Parquet file. column: name in the schema, None where the
     whole row is meant. value: the offending text, as it stands in the file. reason: a `Reason` label. explanation and
-    mend: one clause each, for people.
+    fix: one clause each, for people.
     """
 
     file: str
@@ -75,11 +75,11 @@ class BadRow:
     value: str
     reason: str
     explanation: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
         column = f", column {self.column}" if self.column else ""
-        return f"{self.file}, line {self.line}{column}: {_shown(self.value)} {self.explanation}; {self.mend}"
+        return f"{self.file}, line {self.line}{column}: {_shown(self.value)} {self.explanation}; {self.fix}"
 
 
 def _shown(text: str, width: int = 80) -> str:
@@ -222,8 +222,8 @@ def explain(
 ) -> BadRow:
     """The report of one bad row. values: its texts by schema name, all empty where the row has no columns."""
 
-    def bad(column: str | None, value: str, explanation: str, mend: str) -> BadRow:
-        return BadRow(file, line, column, value, reason.label, explanation, mend)
+    def bad(column: str | None, value: str, explanation: str, fix: str) -> BadRow:
+        return BadRow(file, line, column, value, reason.label, explanation, fix)
 
     identifiers = [name for name in (schema.item, *schema.dimensions) if name is not None]
     when, what = values.get(schema.timestamp, ""), values.get(schema.target, "")
@@ -267,11 +267,11 @@ def explain(
                 schema.timestamp,
                 when,
                 f"is not a timestamp in the format {pattern}",
-                "mend it, or set TimestampFormat in params.json",
+                "fix it, or set TimestampFormat in params.json",
             )
         case Reason.TIMESTAMP_OUT_OF_RANGE:
             return bad(
-                schema.timestamp, when, f"is not between {FIRST_INSTANT[:10]} and {LAST_INSTANT[:10]}", "mend the year"
+                schema.timestamp, when, f"is not between {FIRST_INSTANT[:10]} and {LAST_INSTANT[:10]}", "fix the year"
             )
         case Reason.NOT_A_NUMBER:
             return bad(

@@ -26,7 +26,7 @@ from chronos_assets.timeseries.dataset.shards import (
 
 # --- dataset ----------------------------------------------------------------------------------------------------------
 
-_DATASET_MEND = """The dataset's files are not what the import wrote, or `params.json` was changed since.
+_DATASET_FIX = """The dataset's files are not what the import wrote, or `params.json` was changed since.
 
 1. Materialize `target_time_series`: it is made anew from `train/`, and published only when it is whole.
 2. If the same rows fail again, look at the disk (`dmesg`, free space), and report a bug with these rows.
@@ -50,7 +50,7 @@ def check_dataset(dataset: Path, params: ForecastParams) -> CheckOutcome:
             description=f"The dataset can't be read: {error}",
             failing_rows=(_dataset_row(dataset.name, None, "unreadable", str(error)),),
             failing=1,
-            mend=_DATASET_MEND,
+            fix=_DATASET_FIX,
         )
     problems = _Problems()
     totals: Counter[str] = Counter()
@@ -69,7 +69,7 @@ def check_dataset(dataset: Path, params: ForecastParams) -> CheckOutcome:
         return problems.outcome(
             f"{problems.count} problems in {len(manifest.shards)} shards: {problems.summary()}.",
             numbers=numbers,
-            mend=_DATASET_MEND,
+            fix=_DATASET_FIX,
         )
     return CheckOutcome(
         passed=True,
@@ -97,7 +97,7 @@ class _Problems:
     def summary(self) -> str:
         return ", ".join(f"{kind} ({count})" for kind, count in self.kinds.most_common())
 
-    def outcome(self, description: str, *, numbers: Mapping[str, int | float], mend: str) -> CheckOutcome:
+    def outcome(self, description: str, *, numbers: Mapping[str, int | float], fix: str) -> CheckOutcome:
         return CheckOutcome(
             passed=False,
             severity="error",
@@ -105,7 +105,7 @@ class _Problems:
             failing_rows=tuple(self.rows),
             failing=self.count,
             numbers=numbers,
-            mend=mend,
+            fix=fix,
         )
 
 

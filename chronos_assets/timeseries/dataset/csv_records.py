@@ -54,14 +54,14 @@ _BLANK_BLOCK = 1 << 15
 class FileProblem(ChronosAssetsError, ValueError):
     """A file that can't be read at all: which, why, and what to do."""
 
-    def __init__(self, file: str, reason: str, mend: str) -> None:
+    def __init__(self, file: str, reason: str, fix: str) -> None:
         self.file = file
         self.reason = reason
-        self.mend = mend
-        super().__init__(f"{file}: {reason}; {mend}")
+        self.fix = fix
+        super().__init__(f"{file}: {reason}; {fix}")
 
     def __reduce__(self) -> tuple[type[FileProblem], tuple[str, str, str]]:
-        return type(self), (self.file, self.reason, self.mend)
+        return type(self), (self.file, self.reason, self.fix)
 
 
 class NoRows(FileProblem):

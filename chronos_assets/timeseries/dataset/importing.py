@@ -276,8 +276,8 @@ class _Import:
         except AggregateOverflowError as error:
             place = f"series {', '.join(error.key)}"
             reason = f"the {self._params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
-            mend = "look for wrong values in that period, or aggregate otherwise"
-            raise ImportFailure([FileProblem(place, reason, mend)]) from error
+            fix = "look for wrong values in that period, or aggregate otherwise"
+            raise ImportFailure([FileProblem(place, reason, fix)]) from error
         return total, _Summary.of(parts)
 
     def _each(self, stage: str, work: Callable[[int], Any], count: int) -> Iterator[Any]:
@@ -303,8 +303,8 @@ class _Import:
                 f"{self._params.frequency}, from {self._start(summary.first)} (series {summary.first_key}) to "
                 f"{self._start(summary.last)} (series {summary.last_key})"
             )
-            mend = "mend the timestamp that is too early or too late, or choose a coarser ForecastFrequency"
-            raise ImportFailure([FileProblem("train/", reason, mend)])
+            fix = "fix the timestamp that is too early or too late, or choose a coarser ForecastFrequency"
+            raise ImportFailure([FileProblem("train/", reason, fix)])
 
     # ------------------------------------------------------------------------------------------------- write
 
@@ -457,5 +457,5 @@ def _notes(
         end = params.grid.start(summary.last).astype("datetime64[s]")
         yield (
             f"{early} of {summary.series} series end more than a forecast horizon before the last observation of the "
-            f"dataset ({end}, series {summary.last_key}); if that timestamp is wrong, mend it"
+            f"dataset ({end}, series {summary.last_key}); if that timestamp is wrong, fix it"
         )

@@ -56,7 +56,7 @@ def check_freshness(
             description=f"No forecast is published, and the dataset reaches {dataset.last}.",
             failing_rows=(_freshness_row("published forecast", "none", dataset.last),),
             failing=1,
-            mend="Run the job `refresh_forecasts`, or materialize the partition of `forecasts` that holds the last "
+            fix="Run the job `refresh_forecasts`, or materialize the partition of `forecasts` that holds the last "
             "observation.",
         )
     context_end = np.datetime64(str(forecast["context_end"]), "us")
@@ -73,7 +73,7 @@ def check_freshness(
             failing_rows=(_freshness_row("data in the forecast", str(context_end), dataset.last),),
             failing=1,
             numbers=numbers,
-            mend="Materialize the partition of `forecasts` that holds the last observation (the job "
+            fix="Materialize the partition of `forecasts` that holds the last observation (the job "
             "`refresh_forecasts` does), or switch on `new_data_sensor`. If it failed, its run says why; until then "
             "readers of `forecast/` see the older forecast.",
         )
@@ -107,7 +107,7 @@ def _check_age(
         failing_rows=(_freshness_row("newest data", str(end), f"{_duration(limit)} before {clock}"),),
         failing=1,
         numbers=numbers,
-        mend="No newer rows have been imported. Put newer files into `train/`; if they are there, look whether "
+        fix="No newer rows have been imported. Put newer files into `train/`; if they are there, look whether "
         "`train_files_sensor` is on and the last import failed. If the source is slower than "
         "`Chronos.MaxDataAge` says, raise that.",
     )
@@ -127,13 +127,13 @@ def _duration(seconds: float) -> str:
 
 # --- forecasts --------------------------------------------------------------------------------------------------------
 
-_ORDER_MEND = """The model, or what was done to its answer, is at fault: quantiles must not cross, no value may be missing.
+_ORDER_FIX = """The model, or what was done to its answer, is at fault: quantiles must not cross, no value may be missing.
 
 1. Don't use the forecast of these series: consumers that take a band from it get a negative width.
 2. Materialize the partition again. The same rows again: go back to the model before (`CHRONOS_BASE_MODEL`), and report
    a bug with these rows."""
 
-_COVERAGE_MEND = """By problem:
+_COVERAGE_FIX = """By problem:
 
 - **missing**, **steps**, **unknown**: materialize the partition again; if it was forecast from an older dataset
   than the one shown now, that is all it needs.
@@ -172,7 +172,7 @@ def check_quantiles(forecast: Path, *, memory_limit: str = DEFAULT_MEMORY) -> Ch
             failing_rows=shown,
             failing=total,
             numbers=numbers,
-            mend=_ORDER_MEND,
+            fix=_ORDER_FIX,
         )
     return CheckOutcome(
         passed=True,
@@ -254,7 +254,7 @@ def check_coverage(
         failing_rows=shown,
         failing=sum(failing.values()),
         numbers=numbers,
-        mend=_COVERAGE_MEND,
+        fix=_COVERAGE_FIX,
     )
 
 

@@ -55,7 +55,7 @@ _OF_A_PART = {*_SUMS, "skipped_reasons", "skipped", "part"}  # what may differ b
 
 
 class PartsError(ChronosAssetsError, ValueError):
-    """Parts that don't make up one forecast; the message says which, why, and how to mend it."""
+    """Parts that don't make up one forecast; the message says which, why, and how to fix it."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
 
 # --- accuracy ---------------------------------------------------------------------------------------------------------
 
-_ACCURACY_MEND = """Repeating last season would have been better. One partition may be chance: look at the plot of `wql`
+_ACCURACY_FIX = """Repeating last season would have been better. One partition may be chance: look at the plot of `wql`
 beside `wql_seasonal_naive` over the partitions. If it stays so:
 
 1. The rows below are the series that lose most: look for a change of level, an outlier or a gap before the as-of.
@@ -57,7 +57,7 @@ def check_accuracy(report: AccuracyReport) -> CheckOutcome:
         failing_rows=rows,
         failing=worse,
         numbers={**numbers, "series_worse": worse},
-        mend=_ACCURACY_MEND,
+        fix=_ACCURACY_FIX,
     )
 
 

@@ -1,4 +1,4 @@
-"""The checkup on AWS: a whole deployment is fine, and of each thing that is broken it says what and the mend."""
+"""The checkup on AWS: a whole deployment is fine, and of each thing that is broken it says what and how to fix it."""
 
 import json
 import time
@@ -148,7 +148,7 @@ def found(settings, clients, name, status="failed"):
     """What is found of one thing, all others being as fine as they were."""
     findings = {finding.name: finding for finding in doctor.examine(settings, clients)}
     assert findings[name].status == status, findings[name]
-    assert bool(findings[name].mend) == (status in ("failed", "warning"))
+    assert bool(findings[name].fix) == (status in ("failed", "warning"))
     return findings[name].what
 
 
@@ -165,7 +165,7 @@ def no_workgroup(aws):
     aws.faults.refuse("GetWorkGroup", "InvalidRequestException", "WorkGroup is not found.")
 
 
-def test_each_thing_that_is_broken_is_told_with_its_mend(settings, clients, aws):
+def test_each_thing_that_is_broken_is_told_with_its_fix(settings, clients, aws):
     no_workgroup(aws)
     broken = with_aws(
         settings,
@@ -183,7 +183,7 @@ def test_each_thing_that_is_broken_is_told_with_its_mend(settings, clients, aws)
     )
     findings = doctor.examine(replace(broken, store="s3://elsewhere/group"), clients)
     bad = [finding for finding in findings if finding.status != "ok"]
-    assert all(finding.mend for finding in bad if finding.status != "unknown")
+    assert all(finding.fix for finding in bad if finding.status != "unknown")
     assert {finding.name: finding.status for finding in bad} == {
         **dict.fromkeys(
             ("bucket", "image", "role", "quotas", "topic", "queue", "Athena workgroup", "key", "network", "alarms"),

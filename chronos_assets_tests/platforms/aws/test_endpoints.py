@@ -454,7 +454,7 @@ def test_throttling_is_waited_out(endpoints, cloud):
     assert endpoints.deploy(request("one"), log).healthy
 
 
-def test_what_is_refused_is_told_with_the_mend(endpoints, cloud):
+def test_what_is_refused_is_told_with_the_fix(endpoints, cloud):
     cloud.faults.refuse("CreateModel", "AccessDeniedException", "not authorized to perform sagemaker:CreateModel")
     with pytest.raises(
         EndpointError, match=r"deploying endpoint demand: AccessDenied.*let the role of Dagster do this"

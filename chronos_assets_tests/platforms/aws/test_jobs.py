@@ -133,7 +133,7 @@ def test_other_inputs_parameters_and_code_make_another_job(cloud, store, jobs_of
 def test_a_failure_has_the_workloads_own_reason(jobs_of, step):  # noqa: F811
     told = failure(step(running(jobs_of(), echo(end="user error"), [])))
     reason, *tail = told.description.splitlines()
-    assert "failed: train/a.csv, line 3: 'x' is not a number; mend the file (AlgorithmError" in reason
+    assert "failed: train/a.csv, line 3: 'x' is not a number; fix the file (AlgorithmError" in reason
     assert "train/a.csv, line 3:" in tail
     told = failure(step(running(jobs_of(), echo(end="bug"), [])))
     assert "ZeroDivisionError: division by zero" in told.description.splitlines()[0]

@@ -75,7 +75,7 @@ def test_names_become_values_that_a_dimension_may_have() -> None:
     assert len(both["Dimensions"][1]["Value"]) == 1024
 
 
-def test_a_refusal_names_the_mend(aws: AwsServer) -> None:
+def test_a_refusal_names_the_fix(aws: AwsServer) -> None:
     aws.faults.refuse("PutMetricData", "AccessDenied", "no")
     with pytest.raises(MetricsError, match=r"CloudWatch refused .*cloudwatch:PutMetricData"):
         CloudWatchMetrics(aws.clients(), "ChronosAssets").put("shop", [Measurement("WQL", 1.0, NOW)])

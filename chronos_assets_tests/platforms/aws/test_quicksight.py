@@ -117,7 +117,7 @@ def test_a_source_that_can_not_be_made_is_told_with_the_reason() -> None:
         quicksight.publish()
 
 
-def test_a_refusal_names_the_mend() -> None:
+def test_a_refusal_names_the_fix() -> None:
     quicksight = QuickSight()
     quicksight.stub.add_client_error("create_data_source", "AccessDeniedException")
     with pytest.raises(StoreError, match=r"no data set shop: .*AccessDenied.*unset CHRONOS_QUICKSIGHT_PRINCIPAL"):

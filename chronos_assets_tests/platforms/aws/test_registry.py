@@ -309,7 +309,7 @@ def test_what_can_not_be_registered_leaves_nothing(registry, changes, said, aws,
     assert list(store.list("packages")) == []
 
 
-def test_what_sagemaker_refuses_is_told_with_the_mend(registry, aws):
+def test_what_sagemaker_refuses_is_told_with_the_fix(registry, aws):
     aws.faults.refuse("ListModelPackages", "AccessDeniedException", "not authorized")
     with pytest.raises(RegistryError, match=r"listing the versions of retail.*not authorized: let the role of Dagster"):
         registry.versions("retail")

@@ -520,7 +520,7 @@ def test_a_folder_that_the_console_made_is_in_nobodys_way(remote, s3_server):
         ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}, None, "set AWS_PROFILE"),
     ],
 )
-def test_errors_say_how_to_mend_them(environment, url, message, s3_server, bucket, tmp_path, monkeypatch):
+def test_errors_say_how_to_fix_them(environment, url, message, s3_server, bucket, tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))

@@ -201,7 +201,7 @@ def test_a_look_takes_a_bounded_number_of_messages_and_time():
     assert queue_of(sqs, seconds=3, clock=lambda: next(clock)).receive().messages == 30
 
 
-def test_a_queue_that_is_not_there_says_how_to_mend_it(aws):
+def test_a_queue_that_is_not_there_says_how_to_fix_it(aws):
     queue = SqsTrainQueue(aws.clients(), f"{aws.url}/123456789012/none", bucket="b", prefix="", wait_seconds=0)
     with pytest.raises(QueueError, match=r"can't be read \(.*\): correct CHRONOS_TRAIN_QUEUE"):
         queue.receive()

@@ -293,7 +293,7 @@ def test_a_search_without_ranges_is_a_training_job(cloud, tuning, tune, capsys):
     assert len(cloud.calls_of("CreateTrainingJob")) == 1
 
 
-def test_data_that_is_not_there_names_its_mend(cloud, tuning, tune):
+def test_data_that_is_not_there_names_its_fix(cloud, tuning, tune):
     _, _, failures = tune(tuning, asked(inputs={"target": "elsewhere"}))
     assert "nothing at s3://data/group/elsewhere" in failures[0]
     assert "materialize the asset that makes it" in failures[0]

@@ -32,7 +32,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         reporter.message({"environment": dict(os.environ), "parameters": len(json.dumps(parameters))})
     match parameters.get("end"):
         case "user error":
-            raise WorkloadError("train/a.csv, line 3:\n'x' is not a number; mend the file")
+            raise WorkloadError("train/a.csv, line 3:\n'x' is not a number; fix the file")
         case "bug":
             sys.stderr.write("about to fail, password=hunter22\n")
             raise ZeroDivisionError("division by zero")

@@ -93,7 +93,7 @@ def test_a_deployment_may_add_variables(store):
 @pytest.mark.parametrize(
     ("end", "first_line", "last_lines"),
     [
-        ("user error", "train/a.csv, line 3: 'x' is not a number; mend the file", "mend the file"),
+        ("user error", "train/a.csv, line 3: 'x' is not a number; fix the file", "fix the file"),
         ("bug", "ZeroDivisionError: division by zero", "password***"),
         ("exit", "exit status 7 and no reason given", ""),
         ("killed", "killed by SIGKILL (was it out of memory? the system's log tells)", "using a lot of memory"),

@@ -159,7 +159,7 @@ def test_what_can_not_be_registered_leaves_nothing(registry, changes, said, tmp_
         (lambda text: text.replace('"format_version": 1', '"format_version": 2'), "format_version is 2"),
     ],
 )
-def test_a_file_that_was_broken_by_hand_is_named_with_the_mend(registry, edit, said, tmp_path):
+def test_a_file_that_was_broken_by_hand_is_named_with_the_fix(registry, edit, said, tmp_path):
     register(registry)
     path = file_of(tmp_path, 1)
     path.write_text(edit(path.read_text()), errors="surrogateescape")

@@ -27,7 +27,7 @@ _MAX_TAG_KEY, _MAX_TAG_VALUE = 128, 256
 
 
 class LimitError(ValueError):
-    """A request that SageMaker would refuse; the message names each field, what is wrong and how to mend it."""
+    """A request that SageMaker would refuse; the message names each field, what is wrong and how to fix it."""
 
 
 def job_name_for(
@@ -131,9 +131,9 @@ def _problems(shape: Any, value: Any, path: str) -> Iterator[str]:
         yield f"{path} is {value}: set it to {_between(low, high)}"
 
 
-def _sized(path: str, size: int, low: int | None, high: int | None, unit: str, mend: str) -> Iterator[str]:
+def _sized(path: str, size: int, low: int | None, high: int | None, unit: str, fix: str) -> Iterator[str]:
     if high is not None and size > high:
-        yield f"{path} has {size} {unit}, at most {high} are allowed: {mend}"
+        yield f"{path} has {size} {unit}, at most {high} are allowed: {fix}"
     elif low is not None and size < low:
         yield f"{path} has {size} {unit}, at least {low} are needed"
 

@@ -87,7 +87,7 @@ def test_small_requests_are_fine():
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
-def test_what_is_beyond_a_limit_is_named_with_the_mend(request_, told):
+def test_what_is_beyond_a_limit_is_named_with_the_fix(request_, told):
     with pytest.raises(LimitError) as refused:
         check_request(shape("CreateProcessingJob"), request_)
     assert f"CreateProcessingJob.{told}" in str(refused.value) or told in str(refused.value)
