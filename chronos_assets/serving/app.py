@@ -55,6 +55,7 @@ log = logging.getLogger("chronos_assets.endpoint")
 
 _THREAD_FROM = 64 * 1024  # bytes of a body from which reading it would hold up the other requests
 _BODY_SECONDS = 30.0
+_BODIES = 256 * 1024 * 1024  # bytes of all bodies that are being read or answered
 _ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _CLOSED = 499  # the client went away; nobody reads it
 
@@ -71,6 +72,7 @@ class Endpoint:
         predictor: makes forecasts.
         batcher: the queue before it.
         timeout_seconds: how long a request may wait for its answer.
+        body_bytes: of the requests that are being read or answered.
         draining: set when no new connection is taken: answers ask their clients to close.
     """
 
@@ -84,6 +86,7 @@ class Endpoint:
     batcher: MicroBatcher[Key, Item, list[Prediction]]
     timeout_seconds: float = 60.0
     draining: bool = False
+    body_bytes: int = 0
     started: float = field(default_factory=time.time)
     _sample: Sample | None = None
 
@@ -182,12 +185,21 @@ def build_app(endpoint: Endpoint) -> ASGIApp:
 
 
 async def _invoke(endpoint: Endpoint, request: Request) -> Response:
+    kind = content_type(request.headers.get("content-type"))
+    answer_kind = accepted(request.headers.get("accept"), kind)
+    read = _Read(endpoint)
     try:
-        kind = content_type(request.headers.get("content-type"))
-        answer_kind = accepted(request.headers.get("accept"), kind)
-        body = await _body(request, endpoint.schema)
+        body = await _body(request, endpoint.schema, read)
+        return await _answer(endpoint, request, body, kind, answer_kind)
     except ClientDisconnect:
         return Response(status_code=_CLOSED)
+    finally:
+        read.release()
+
+
+async def _answer(
+    endpoint: Endpoint, request: Request, body: bytes, kind: ContentType, answer_kind: ContentType
+) -> Response:
     query, attributes = request.url.query, request.headers.get(_ATTRIBUTES, "")
     calls = await _maybe_in_thread(len(body), lambda: parse(body, kind, endpoint.schema, query, attributes))
     request.state.series = sum(len(call.inputs) for call in calls)
@@ -220,7 +232,27 @@ async def _maybe_in_thread(size: int, function: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(function) if size >= _THREAD_FROM else function()
 
 
-async def _body(request: Request, schema: Schema) -> bytes:
+class _Read:
+    """What a request holds of the memory for bodies."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Hold `size` more bytes; `Overloaded` if all requests together would hold too many."""
+        if self._endpoint.body_bytes + size > _BODIES:
+            raise Overloaded(1)
+        self._endpoint.body_bytes += size
+        self._bytes += size
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._endpoint.body_bytes -= self._bytes
+        self._bytes = 0
+
+
+async def _body(request: Request, schema: Schema, read: _Read) -> bytes:
     """The request's body, of which no more than the limit is kept."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise InvocationError("Content-Encoding", "compressed bodies are not read here: send it as it is", 415)
@@ -236,6 +268,7 @@ async def _body(request: Request, schema: Schema) -> bytes:
                 size += len(part)
                 if size > limit:
                     raise too_large(schema.limits)
+                read.add(len(part))
                 parts.append(part)
     except TimeoutError:
         raise InvocationError("body", f"it did not come within {_BODY_SECONDS:.0f} s: send it again", 408) from None

@@ -14,12 +14,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from chronos_assets.serving.connections import BoundedConnection
 from chronos_assets.serving.handover import (
     Deployment,
     Predecessor,
@@ -28,6 +30,7 @@ from chronos_assets.serving.handover import (
     wait_for_end,
     wait_for_word,
 )
+from chronos_assets.serving.web_guard import LOOPBACK, WebGuard
 
 READY = "ready.json"  # {"port": of the private listener}, once the model is loaded
 SERVING = "serving.json"  # {"port": of the endpoint}, once it accepts there
@@ -77,13 +80,21 @@ async def host(hosted: Hosted, app: ASGIApp, hosting: Hosting, root: Path) -> No
         hosting: see there.
         root: folder for the files that a launcher waits for.
     """
-    process = _Process(app, hosting, root)
+    # Beyond loopback, names are the network's, and no browser sits on the same machine.
+    process = _Process(WebGuard(app, LOOPBACK) if _is_loopback(hosting.host) else app, hosting, root)
     hosted.start()
     listener = await process.serve()
     hosted.draining = True
     if listener is not None:
         await _drain(listener, hosting.drain_seconds)
     await hosted.stop()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Server(uvicorn.Server):
@@ -182,6 +193,7 @@ class _Process:
         """Accept connections on a socket."""
         config = uvicorn.Config(
             self._app,
+            http=BoundedConnection,
             lifespan="off",
             ws="none",
             access_log=False,

@@ -37,15 +37,17 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 # Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.contract import SERVER_LOG, Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
 from chronos_assets.serving.handover import Deployment
 from chronos_assets.serving.hosting import Hosting, host
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 
 SERVING_VARIABLE = "CHRONOS_SERVING"
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
+LOG_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     """Serve until told to go."""
     document = workspace.parameters() if workspace.parameters_file.exists() else {}
     settings = parse_settings(document, os.environ)
-    _log_to_stderr()
+    _log_to_stderr(workspace.root / SERVER_LOG)
     folder = workspace.model
     reference = str(folder) if (folder / "config.json").is_file() else settings.model
     try:
@@ -262,8 +265,25 @@ def _defaults_within(parameters: Parameters, quantile_range: tuple[float, float]
     return replace(parameters, quantile_levels=levels or ((low + high) / 2,))
 
 
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
+class _RotatedLog(logging.StreamHandler[TextIO]):
+    """A log on stderr which, where that is the file `path`, is moved to `<path>.1` when it has grown too large."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(sys.stderr)
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, and begin again when there are too many."""
+        super().emit(record)
+        written = os.fstat(self.stream.fileno())
+        if written.st_size > LOG_BYTES and self._path.exists() and os.path.samestat(written, self._path.stat()):
+            # Copied, not renamed: who started the server holds the file open, and reads its end.
+            shutil.copyfile(self._path, self._path.with_name(f"{self._path.name}.1"))
+            os.ftruncate(self.stream.fileno(), 0)
+
+
+def _log_to_stderr(file: Path) -> None:
+    handler = _RotatedLog(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     root = logging.getLogger()
     root.handlers = [handler]

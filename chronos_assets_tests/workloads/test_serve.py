@@ -22,6 +22,7 @@ from chronos_assets.platforms.endpoints import EndpointRequest
 from chronos_assets.platforms.local.endpoints import LocalEndpoints
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.serving.schema import Limits, Parameters
+from chronos_assets.workloads import serve
 from chronos_assets.workloads.serve import PORT_VARIABLE, SERVING_VARIABLE, build_endpoint, main, parse_settings
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
@@ -249,3 +250,32 @@ def test_defaults_that_the_model_cannot_do_are_refused(tmp_path):
         WorkloadError, match=r"quantile_levels\[0\]: 0.1: model unversioned forecasts levels from 0.2 to"
     ):
         build_endpoint(parse_settings({"quantile_levels": [0.1]}, {}), narrow)
+
+
+def test_a_servers_log_does_not_grow_for_ever(tmp_path, monkeypatch):
+    path = tmp_path / "server.log"
+    monkeypatch.setattr(serve, "LOG_BYTES", 2000)
+    with path.open("a") as stderr, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        log = logging.Logger("test")
+        log.addHandler(serve._RotatedLog(path))
+        for number in range(300):
+            log.info("line %d", number)
+            stderr.flush()
+    lines = [*path.with_name("server.log.1").read_text().splitlines(), *path.read_text().splitlines()]
+    assert path.stat().st_size <= 2100
+    assert lines[-1] == "line 299"
+    assert lines == [f"line {number}" for number in range(300 - len(lines), 300)]
+
+
+def test_a_page_of_another_site_reads_nothing_of_a_local_endpoint(deployed):
+    host = deployed.url.removeprefix("http://").partition("/")[0]
+
+    def status(**headers):
+        connection = http.client.HTTPConnection(host, timeout=10)
+        connection.request("GET", "/ping", headers=headers)
+        return connection.getresponse().status
+
+    assert status() == 200
+    assert status(Host="evil.example") == 421
+    assert status(Origin="https://evil.example") == 403

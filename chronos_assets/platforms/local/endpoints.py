@@ -41,7 +41,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.container.contract import Workspace
+from chronos_assets.container.contract import SERVER_LOG, Workspace
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
 from chronos_assets.platforms.file_locks import lock_file
 from chronos_assets.platforms.jobs import check_job_name
@@ -62,7 +62,7 @@ HOST = "127.0.0.1"
 # Ports that no system gives to outgoing connections by itself, so that an endpoint's own is free after a restart.
 _FIRST_PORT, _PORTS, _PORTS_TRIED = 20_000, 10_000, 50
 
-_STATE, _LOG = "state.json", "server.log"
+_STATE = "state.json"
 _READY, _SERVING, _CONTROL = "ready.json", "serving.json", "control.sock"
 _TAKE_OVER = b"take over\n"
 
@@ -241,7 +241,7 @@ class LocalEndpoints:
                 "port": port,
                 "deployed": current.deployed,
                 "page": f"{_url(port)}/",
-                "log": str(home / current.folder / _LOG),
+                "log": str(home / current.folder / SERVER_LOG),
             },
         )
 
@@ -336,7 +336,7 @@ class _Deployment:
             json.dumps(self._parameters(), ensure_ascii=False, allow_nan=False, indent=1), encoding="utf-8"
         )
         env = workload_environment(workspace.root, self._endpoints._env, lifeline=False)
-        with (workspace.root / _LOG).open("wb") as server_log:
+        with (workspace.root / SERVER_LOG).open("ab") as server_log:
             child = subprocess.Popen(
                 self._endpoints._command(self._folder, self._home),
                 cwd=workspace.root,  # where it makes its control socket, whose path must be short
@@ -465,7 +465,7 @@ class _Deployment:
             else "there is no older one to answer"
         )
         message = f"endpoint {request.name}: {request.version} was not deployed: {error}; {old}"
-        tail = log_tail(self._workspace.root / _LOG)
+        tail = log_tail(self._workspace.root / SERVER_LOG)
         return f"{message}\nLast lines of its log:\n{tail}" if tail else message
 
     def _remove_old_folders(self) -> None:
