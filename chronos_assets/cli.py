@@ -428,9 +428,9 @@ def _ui(options: argparse.Namespace) -> int:
         "CHRONOS_UI_URL": os.environ.get("CHRONOS_UI_URL") or f"http://127.0.0.1:{options.port}",
     }
     source = ["-w", "workspace.yaml"] if Path("workspace.yaml").is_file() else ["-m", "chronos_assets.definitions"]
-    program = Path(sys.executable).parent / "dagster"
-    os.execve(  # noqa: S606 - our own interpreter's dagster
-        program, [str(program), "dev", *source, "-h", "127.0.0.1", "-p", str(options.port)], environment
+    program = [sys.executable, "-m", "chronos_assets.defs.ui_server"]
+    os.execve(  # noqa: S606 - our own interpreter
+        sys.executable, [*program, "dev", *source, "-h", "127.0.0.1", "-p", str(options.port)], environment
     )
 
 

@@ -1,5 +1,6 @@
 """The UI as its user meets it: the command starts it, a real browser looks at it, a dropped file turns a partition green."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
@@ -130,6 +132,19 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
 def _published(line: Line, key: str) -> bool:
     path = line.root / "forecast" / "manifest.json"
     return path.exists() and f'"as_of": "{key}"' in path.read_text()
+
+
+def test_a_page_of_another_site_drives_nothing(ui: Ui) -> None:
+    mutation = {"query": "mutation { reloadWorkspace { __typename } }"}
+
+    def status(method: str, **request: Any) -> int:
+        return httpx.request(method, f"{ui.url}/graphql", timeout=30, **request).status_code
+
+    assert status("POST", json=mutation) == 200
+    assert status("GET", params=mutation) == 405
+    assert status("POST", content=json.dumps(mutation), headers={"content-type": "text/plain"}) == 415
+    assert status("POST", json=mutation, headers={"host": "evil.example"}) == 421
+    assert status("POST", json=mutation, headers={"origin": "https://evil.example"}) == 403
 
 
 def test_the_asset_graph_shows_the_groups(ui: Ui) -> None:
