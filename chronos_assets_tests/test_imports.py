@@ -51,7 +51,8 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
     assert readers == {
         "settings.py",
         # The command hands it on to Dagster's server, the launcher to its children.
-        "cli.py",
+        "cli/common.py",
+        "cli/ui.py",
         "platforms/local/processes.py",
         # A program in a container finds its folders, and sets what its libraries read.
         "container/contract.py",

@@ -1,6 +1,5 @@
 """README and docs are true: commands, variables, options, defaults and paths are the code's, and none is left out."""
 
-import argparse
 import json
 import re
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from chronos_assets.cli import _parser
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.params.forecast import ParamsError
 from chronos_assets.params.reader import parse_params
@@ -20,6 +18,7 @@ from chronos_assets.pipeline.training import MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.settings import AwsSettings, Settings
 from chronos_assets.timeseries.dataset.sample import sample_params, write_sample
 from chronos_assets.workloads.train import TrainRequest
+from chronos_assets_tests.commands import options, subcommands
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
@@ -48,11 +47,6 @@ def _code(cell: str) -> str:
     return found[1] if found else cell
 
 
-def _subcommands() -> dict[str, argparse.ArgumentParser]:
-    (actions,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return actions.choices
-
-
 def test_every_make_target_is_told_and_there() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
@@ -68,12 +62,11 @@ def _commands() -> str:
 
 def test_every_subcommand_is_told_and_there_with_its_options() -> None:
     used = re.findall(r"chronos-assets ([a-z][a-z-]*)(.*)", _commands())
-    commands = _subcommands()
+    commands = subcommands()
     # `make run` and `make ui` call the commands of the same name.
     assert {name for name, _ in used} | {"run", "ui"} == set(commands)
     for name, arguments in used:
-        known = {option for action in commands[name]._actions for option in action.option_strings}
-        assert set(re.findall(r"--[a-z-]+", arguments)) <= known
+        assert set(re.findall(r"--[a-z-]+", arguments)) <= options(commands[name])
 
 
 def test_every_benchmark_is_told_and_there_with_its_options() -> None:

@@ -1,14 +1,13 @@
 """docs/aws.md is true: its settings, parameters, outputs, files and commands are there, and none is left out."""
 
-import argparse
 import re
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from chronos_assets.cli import _parser
 from chronos_assets.settings import AwsSettings
+from chronos_assets_tests.commands import options, subcommands
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.docker.dockerfile import DOCKER
 from chronos_assets_tests.docker.template import load
@@ -70,15 +69,14 @@ def test_every_file_is_told() -> None:
 
 
 def test_the_commands_are_there_with_their_options() -> None:
-    (actions,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    commands = subcommands()
     used = re.findall(r"chronos-assets ([a-z][a-z-]*)(.*)", GUIDE)
     assert {"doctor", "run", "query", "validate", "endpoint"} <= {name for name, _ in used}
     for name, arguments in used:
-        if name not in actions.choices:
+        if name not in commands:
             assert name in ("endpoint",) or not arguments.startswith(" -"), name
             continue
-        known = {option for action in actions.choices[name]._actions for option in action.option_strings}
-        assert set(re.findall(r"(?<=\s)--[a-z-]+", arguments.split("`")[0].split("#")[0])) <= known
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", arguments.split("`")[0].split("#")[0])) <= options(commands[name])
 
 
 def test_the_template_needs_the_bucket_that_the_guide_makes_for_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore import xform_name
 
-from chronos_assets import cli
+from chronos_assets.cli import main, sagemaker
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.sagemaker_pipeline import training_line, training_pipeline
 from chronos_assets.pipeline.state import GroupState
@@ -196,13 +196,13 @@ def test_what_could_not_run_is_refused_before_anything_is_rendered(group, store)
 def test_the_command_prints_a_definition_and_makes_the_pipeline_once(group, store, aws, monkeypatch, capsys):
     monkeypatch.setenv("CHRONOS_DEPLOYMENT", "aws")
     monkeypatch.setenv("CHRONOS_STORE", "s3://data/group")
-    monkeypatch.setattr(cli, "_group", lambda _settings: group)
-    assert cli.main(["sagemaker-pipeline", "--name", "mine"]) == 0
+    monkeypatch.setattr(sagemaker, "open_group", lambda _settings: group)
+    assert main(["sagemaker-pipeline", "--name", "mine"]) == 0
     printed = json.loads(capsys.readouterr().out)
     client = aws.clients()("sagemaker")
     assert client.list_pipelines()["PipelineSummaries"] == []
     for _ in range(2):
-        assert cli.main(["sagemaker-pipeline", "--name", "mine", "--upsert"]) == 0
+        assert main(["sagemaker-pipeline", "--name", "mine", "--upsert"]) == 0
         assert capsys.readouterr().out.strip().endswith(":pipeline/mine")
     described = client.describe_pipeline(PipelineName="mine")
     assert json.loads(described["PipelineDefinition"]) == printed
@@ -217,7 +217,7 @@ def test_the_command_prints_a_definition_and_makes_the_pipeline_once(group, stor
 def test_the_command_says_where_it_works(monkeypatch, capsys):
     monkeypatch.setenv("CHRONOS_DEPLOYMENT", "local")
     monkeypatch.delenv("CHRONOS_STORE", raising=False)
-    assert cli.main(["sagemaker-pipeline"]) == 1
+    assert main(["sagemaker-pipeline"]) == 1
     assert "CHRONOS_DEPLOYMENT=aws" in capsys.readouterr().err
 
 

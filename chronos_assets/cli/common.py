@@ -1,0 +1,90 @@
+"""What several commands share: their options, the settings and the store behind them, and how they refuse.
+
+Belongs here: shared options, settings of a command, the folder of its Dagster instance, `UsageError`. Does not belong here:
+what a single command prints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_assets.errors import ChronosAssetsError
+
+if TYPE_CHECKING:
+    from chronos_assets.pipeline.group import Group
+    from chronos_assets.settings import Settings
+
+STORES = Path("stores")
+CONFIG = Path("dagster.yaml")
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="The folder that `run` was given.", show_default=False)]
+
+
+class UsageError(ChronosAssetsError):
+    """The command can't do what was asked; the message says why and what to do."""
+
+
+class Printer:
+    """A log for what runs outside of Dagster: information on standard output, warnings on standard error."""
+
+    def info(self, message: str) -> None:
+        """Print a line for the user."""
+        print(message)
+
+    def warning(self, message: str) -> None:
+        """Print a line that something may be wrong."""
+        print(message, file=sys.stderr)
+
+
+def settings_for(data: Path | None, env: Mapping[str, str] | None = None) -> Settings:
+    """The environment's settings; a data folder gets a store of its own unless `CHRONOS_STORE` names one.
+
+    Raises:
+        SettingsError: a variable has a value that can't be used.
+    """
+    from chronos_assets.settings import Settings
+
+    values = os.environ if env is None else env
+    settings = Settings.from_env(values)
+    if data is not None and not values.get("CHRONOS_STORE"):
+        folder = data.resolve()
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", folder.name).strip("-") or "data"
+        settings = replace(
+            settings, store=str(STORES / f"{slug}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}")
+        )
+    return settings
+
+
+def open_group(settings: Settings) -> Group:
+    """The dataset group in the settings' store."""
+    from chronos_assets.pipeline.group import Group
+
+    return Group(settings)
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Folder of the Dagster instance: `DAGSTER_HOME`, else inside a local store, else beside the user.
+
+    Raises:
+        UsageError: Dagster's SQLite storage would take the path for another one.
+    """
+    from chronos_assets.platforms.local.store import store_folder
+
+    store = store_folder(settings.store)
+    home = Path(settings.dagster_home).expanduser() if settings.dagster_home else (store or Path()) / ".dagster"
+    # Dagster puts the path into a URL as it is.
+    if found := re.search(r"\?|%[0-9A-Fa-f]{2}", str(home.absolute())):
+        raise UsageError(
+            f"{home.absolute()}: Dagster can't keep its database in a path with {found[0]!r}: "
+            "choose another store (CHRONOS_STORE), or set DAGSTER_HOME to a folder without it"
+        )
+    return home

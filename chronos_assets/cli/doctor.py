@@ -1,0 +1,23 @@
+"""`doctor`: what stands in the way of a run."""
+
+from __future__ import annotations
+
+from chronos_assets.cli.common import DataOption, settings_for
+
+
+def doctor(data: DataOption = None) -> int:
+    """What stands in the way of a run, before anything is launched."""
+    from chronos_assets.platforms.checkup import any_failed, render
+
+    settings = settings_for(data)
+    if settings.deployment == "aws":
+        from chronos_assets.platforms.aws import doctor as aws_doctor
+        from chronos_assets.platforms.aws.clients import clients_of
+
+        findings = aws_doctor.examine(settings, clients_of(settings))
+    else:
+        from chronos_assets.platforms.local import doctor as local_doctor
+
+        findings = local_doctor.examine(settings)
+    print(render(findings))
+    return int(any_failed(findings))

@@ -1,0 +1,85 @@
+"""`model`: versions of the tuned model, and what people decide about them."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chronos_assets.cli.common import DataOption, Printer, UsageError, open_group, settings_for
+
+if TYPE_CHECKING:
+    from chronos_assets.pipeline.group import Group
+
+app = typer.Typer(help="Versions of the tuned model: list, approve, reject, roll-back.", no_args_is_help=True)
+
+VersionArgument = Annotated[int | None, typer.Argument(help="Number of the version (the newest).", show_default=False)]
+ReasonOption = Annotated[str, typer.Option(help="For the version's history.")]
+NoVersion = Annotated[int | None, typer.Argument(hidden=True)]
+
+
+@app.command("list")
+def list_versions(version: NoVersion = None, data: DataOption = None) -> None:
+    """Versions, oldest first; the one in use is marked."""
+    _refuse("list", version)
+    _decide(data, "list")
+
+
+@app.command("approve")
+def approve(version: VersionArgument = None, reason: ReasonOption = "", data: DataOption = None) -> None:
+    """Make a version the one in use: newer approved ones get rejected. The endpoint follows."""
+    _decide(data, "approve", version, reason)
+
+
+@app.command("reject")
+def reject(version: VersionArgument = None, reason: ReasonOption = "", data: DataOption = None) -> None:
+    """Reject a version; if it was in use, the approved one before it takes its place."""
+    _decide(data, "reject", version, reason)
+
+
+@app.command("roll-back")
+def roll_back(version: NoVersion = None, reason: ReasonOption = "", data: DataOption = None) -> None:
+    """Reject the version in use; the approved one before it takes its place."""
+    _refuse("roll-back", version)
+    _decide(data, "roll_back", reason=reason)
+
+
+def _refuse(action: str, version: int | None) -> None:
+    if version is not None:
+        raise UsageError(f"model {action} takes no version: see `chronos-assets model list`")
+
+
+def _decide(data: Path | None, action: str, version: int | None = None, reason: str = "") -> None:
+    import dagster as dg
+
+    from chronos_assets.pipeline import serving
+    from chronos_assets.pipeline.state import GroupState
+
+    group = open_group(settings_for(data))
+    try:
+        if action != "list":
+            by = f"{getpass.getuser()} (command line)"
+            serving.decide_version(GroupState(group), action, version, by=by, reason=reason, log=Printer())
+        _print_versions(group)
+    except dg.Failure as error:
+        raise UsageError(str(error)) from error
+
+
+def _print_versions(group: Group) -> None:
+    from chronos_assets.pipeline import training
+    from chronos_assets.pipeline.state import GroupState
+
+    state = GroupState(group)
+    name, registered = training.package_group(state), state.versions
+    if not registered:
+        print(f"no version of {name} is registered yet: `make run` trains one")
+        return
+    in_use = state.version_in_use
+    for item in registered:
+        mark = "*" if in_use is not None and item.version == in_use.version else " "
+        wql = item.document["metrics"].get("wql")
+        score = "" if wql is None else f"wQL {wql:.4f}  "
+        print(f"{mark} {item.version:>3}  {item.status:<22} {item.document['created']}  {score}{item.reason}")
+    print("* in use" if in_use is not None else "none is in use: the zero-shot base model forecasts")

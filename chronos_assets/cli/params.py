@@ -1,0 +1,39 @@
+"""`validate` and `sample-july`: a user's files, before a run reads them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chronos_assets.cli.common import UsageError
+
+
+def validate(path: Annotated[Path, typer.Argument(help="A params.json.")]) -> int:
+    """Everything wrong with a params.json, at once."""
+    from chronos_assets.params.forecast import ParamsError
+    from chronos_assets.params.reader import load_params
+
+    try:
+        params = load_params(path.read_bytes(), source=str(path))
+    except ParamsError as error:
+        # All of it, however long: it is what was asked for.
+        print(f"chronos-assets: {error}", file=sys.stderr)
+        return 1
+    quantiles = ", ".join(f"{level:g}" for level in params.quantiles) or "none"
+    print(f"{path} is valid: {params.horizon} periods of {params.frequency}, quantiles {quantiles}")
+    for note in params.notes:
+        print(f"note: {note}")
+    return 0
+
+
+def sample_july(path: Annotated[Path, typer.Argument(help="File to write, in a store's train/.")]) -> None:
+    """The month after the built-in sample, to drop into train/."""
+    from chronos_assets.timeseries.dataset.sample import write_july
+
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is not a folder: give a path in the store's train/")
+    write_july(path)
+    print(f"{path} written")

@@ -1,0 +1,31 @@
+"""`sagemaker-pipeline`: the training line for runs without Dagster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from chronos_assets.cli.common import UsageError, open_group, settings_for
+
+
+def sagemaker_pipeline(
+    upsert: Annotated[bool, typer.Option("--upsert", help="Make the pipeline, or bring it up to date.")] = False,
+    name: Annotated[str, typer.Option(help="Of the pipeline (made from the model package group's).")] = "",
+    base_model: Annotated[str, typer.Option(help="To tune (the first of the parameters' base models).")] = "",
+) -> None:
+    """The training line as a SageMaker Pipelines definition, for runs without Dagster."""
+    import dagster as dg
+
+    from chronos_assets.pipeline.sagemaker_pipeline import training_pipeline
+    from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.platforms.aws.pipeline_definition import PipelineError
+
+    settings = settings_for(None)
+    if settings.deployment != "aws":
+        raise UsageError("a pipeline runs on AWS: set CHRONOS_DEPLOYMENT=aws, and CHRONOS_STORE to s3://bucket/prefix")
+    try:
+        pipeline = training_pipeline(GroupState(open_group(settings)), base_model=base_model, name=name)
+        print(pipeline.upsert() if upsert else pipeline.definition())
+    except (dg.Failure, PipelineError) as error:
+        raise UsageError(str(error)) from error

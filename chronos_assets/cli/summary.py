@@ -1,0 +1,186 @@
+"""What a run of the main job left, as the rows of its summary: read from what is published, not from what was meant."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.cli.common import UsageError
+from chronos_assets.platforms.notices import one_line
+
+if TYPE_CHECKING:
+    from chronos_assets.defs.main_job import MainJobResult
+    from chronos_assets.pipeline.group import Group
+    from chronos_assets.platforms.registry import PackageVersion
+
+
+def print_summary(group: Group, result: MainJobResult, data: Path | None) -> None:
+    """Print where the forecast is, how good it is, which model made it, and what to do next.
+
+    Raises:
+        UsageError: there is nothing to show: no series could be forecast.
+    """
+    from chronos_assets.pipeline import staging
+    from chronos_assets.pipeline.forecasts import forecast_manifest
+    from chronos_assets.store_layout import FORECAST_KEY
+
+    manifest = forecast_manifest(group, result.window.key)
+    if not manifest["series"]:
+        raise UsageError(_nothing_forecast(group, manifest, result.window.key))
+    flag = f" DATA={shlex.quote(str(data))}" if data is not None else ""
+    option = f" --data {shlex.quote(str(data))}" if data is not None else ""
+    rows = [
+        ("forecast", staging.place(group, f"{FORECAST_KEY}/forecast.csv")),
+        ("", staging.place(group, f"{FORECAST_KEY}/forecast.parquet")),
+        ("SQL tables", group.tables.place(group.store)),
+        ("as of", f"{manifest['context_end']} (partition {result.window.key})"),
+        ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
+    ]
+    if manifest["skipped_count"]:
+        reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
+        rows.append(("not forecast", reasons))
+    rows += [
+        ("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)"),
+        *backtest_rows(group, result),
+        *training_rows(group, result),
+        ("what next", f"make ui{flag}, then open http://127.0.0.1:3000"),
+        (
+            "",
+            f"chronos-assets query{option} {_first_item(group.store.snapshot(FORECAST_KEY) / 'forecast.parquet')}",
+        ),
+    ]
+    print_rows("Forecast published", rows)
+
+
+def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print a table of labels and texts; coloured in a terminal, plain elsewhere."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    console.print(f"\n[bold green]{title}[/]\n")
+    for label, text in rows:
+        # Not wrapped: a path is there to be copied.
+        console.print(Text.assemble("  ", (f"{label:<14}", "bold cyan"), f" {text}"), soft_wrap=True)
+
+
+def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
+    from chronos_assets.pipeline.state import GroupState
+
+    reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
+    last = GroupState(group).require_manifest().last
+    return (
+        f"no series could be forecast as of {key} ({reasons or 'none has begun'}); what was published before stays. "
+        f"The train files end at {last}: is that right, and are the values?"
+    )
+
+
+def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
+    """Mean wQL and MASE over the backtest windows beside seasonal naive, as rows of the summary."""
+    import pyarrow.parquet as pq
+
+    from chronos_assets.pipeline.forecasts import forecast_manifest
+    from chronos_assets.store_layout import accuracy_key
+
+    if not result.backtest:
+        return [("backtest", "none: no earlier partition has a horizon that is observed")]
+    scores: dict[str, list[tuple[float, float]]] = {"wql": [], "mase": []}
+    for window in result.backtest:
+        path = group.store.snapshot(accuracy_key(window.key)) / "metrics.parquet"
+        for row in pq.read_table(path, filters=[("level", "=", "all")]).to_pylist():
+            if row["metric"] in scores and row["value"] is not None and row["seasonal_naive"] is not None:
+                scores[row["metric"]].append((row["value"], row["seasonal_naive"]))
+    rows = [("backtest", f"{len(result.backtest)} as-of windows, {result.backtest[0].key} … {result.backtest[-1].key}")]
+    for name, label in (("wql", "wQL"), ("mase", "MASE")):
+        pairs = scores[name]
+        if not pairs:
+            rows.append((f"  {label}", "undefined for this data"))
+            continue
+        ours, naive = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
+        share = f"   ({ours / naive:.2f} of it)" if naive > 0 else ""
+        rows.append((f"  {label}", f"{ours:.4f}   seasonal naive {naive:.4f}{share}"))
+    flattered = sum(forecast_manifest(group, window.key)["trained_on_later_data"] for window in result.backtest)
+    if flattered:
+        rows.append(
+            ("", f"{flattered} of these windows were forecast by a model that was trained or chosen on later data")
+        )
+    return rows
+
+
+def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
+    """The last search, what the gate said, the version in use and the endpoint, as rows of the summary."""
+    from chronos_assets.pipeline import training
+    from chronos_assets.pipeline.state import GroupState
+
+    if result.training_failure:
+        return [("training", f"FAILED: {one_line(result.training_failure)}")]
+    state = GroupState(group)
+    tuned, registered = training.read_tuned(group), state.versions
+    if tuned is None or not registered:
+        return [("training", result.training)]
+    best, newest = tuned["candidates"][tuned["best"]], registered[-1]
+    trials = [trial for candidate in tuned["candidates"] for trial in candidate["trials"]]
+    chosen = ", ".join(f"{key} {_short(value)}" for key, value in best["chosen"].items())
+    model = state.model_in_use
+    rows = [
+        ("trials", f"{len(trials)}; best: {chosen or 'as given'}, validation wQL {best['objective']:.4f}"),
+        ("gate", _gate(newest)),
+        ("version", model.label if model.key else f"{model.label}, {model.note}"),
+    ]
+    return [*rows, *endpoint_rows(group)]
+
+
+def _gate(version: PackageVersion) -> str:
+    """The verdict, and the wQL of everything that was held against each other."""
+    from chronos_assets.timeseries.scoring.gate import TITLES
+
+    gate = version.document.get("gate")
+    if gate is None:  # registered by another program
+        return f"{version.status}: {version.reason}"
+    candidate, *others = gate["rows"]
+    told = ", ".join(f"{TITLES[row['model']]} {_number(row['wql'])}" for row in others)
+    return f"{version.status}: test wQL {_number(candidate['wql'])}; {told}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def endpoint_rows(group: Group) -> list[tuple[str, str]]:
+    """Whether the endpoint answers, which version, and the beginning of one answer."""
+    from chronos_assets.pipeline import serving
+    from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.platforms.endpoints import EndpointError
+
+    group_state = GroupState(group)
+    try:
+        state = group.endpoints.describe(serving.endpoint_name(group_state))
+    except EndpointError as error:
+        return [("endpoint", str(error))]
+    if state is None:
+        return [("endpoint", "none")]
+    if not state.healthy:
+        return [("endpoint", f"{state.url} does not answer: chronos-assets endpoint deploy")]
+    request = serving.golden_request(group_state, group_state.setup)
+    try:
+        prediction = group.endpoints.invoke(state.name, request)["predictions"][0]
+    except EndpointError as error:
+        return [("endpoint", f"{state.url} gave no answer: {error}")]
+    values = ", ".join(f"{value:.4g}" for value in prediction["mean"][:4])
+    return [
+        ("endpoint", f"{state.url}/invocations ({state.version})"),
+        ("  sample", f"{request['inputs'][0]['item_id']}: mean {values} …"),
+    ]
+
+
+def _first_item(path: Path) -> str:
+    import pyarrow.parquet as pq
+
+    batch = next(pq.ParquetFile(path).iter_batches(batch_size=1, columns=["item_id"]), None)
+    return shlex.quote(batch.column(0)[0].as_py()) if batch is not None and batch.num_rows else "<item_id>"
