@@ -18,6 +18,7 @@ from chronos_assets.defs.assets.forecasts import forecast_assets
 from chronos_assets.defs.assets.training import training_assets
 from chronos_assets.defs.checks import checks
 from chronos_assets.defs.console import console_logger
+from chronos_assets.defs.dead_runs import tagged_executor
 from chronos_assets.defs.jobs import jobs
 from chronos_assets.defs.sensors import sensors
 from chronos_assets.pipeline.group import Group
@@ -53,7 +54,7 @@ def group_definitions(group: Group) -> dg.Definitions:
             jobs=group_jobs,
             sensors=sensors(group, group_jobs),
             loggers={"console": console_logger},
-            executor=dg.in_process_executor,
+            executor=tagged_executor,
         )
 
 

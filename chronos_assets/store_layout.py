@@ -12,6 +12,8 @@ DATASET_KEY = "dataset/target_time_series"
 FORECAST_KEY = "forecast"
 REJECTED_KEY = "rejected"
 AS_OF = "as_of="
+# What the command remembers for the UI.
+RUN_SETTINGS_KEY = ".run-settings.json"
 
 
 def history_key(key: str) -> str:

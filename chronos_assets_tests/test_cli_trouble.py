@@ -14,7 +14,7 @@ import pytest
 from dagster._utils.error import SerializableErrorInfo
 
 from chronos_assets.cli import main
-from chronos_assets.defs.outcomes import _root_message
+from chronos_assets.defs.outcomes import root_message
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
 from chronos_assets_tests.models.tiny import folder_of
 
@@ -212,7 +212,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(
 
 def test_two_processes_may_open_a_new_instance_at_once(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from chronos_assets.defs.main_job import open_instance\n"
+        "import sys; from pathlib import Path; from chronos_assets.defs.instance import open_instance\n"
         "with open_instance(Path(sys.argv[1])) as instance: instance.all_asset_keys()"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "home")]
@@ -223,4 +223,4 @@ def test_two_processes_may_open_a_new_instance_at_once(tmp_path: Path) -> None:
 def test_an_interrupted_step_says_so() -> None:
     error = SerializableErrorInfo("x\n", [], "DagsterExecutionInterruptedError")
     outer = SerializableErrorInfo("Error occurred while executing op", [], "DagsterExecutionStepExecutionError", error)
-    assert _root_message(outer).startswith("interrupted")
+    assert root_message(outer).startswith("interrupted")

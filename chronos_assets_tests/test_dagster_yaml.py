@@ -1,6 +1,5 @@
-"""dagster.yaml and workspace.yaml: they load, and hold what a laptop needs. Each number here was a trap without it."""
+"""The instance of a store: it holds what a laptop needs, wherever it is started. Each number here was a trap without it."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +10,13 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
 
 from chronos_assets.definitions import build_definitions
+from chronos_assets.defs.instance import CONFIG, WORKSPACE, open_instance
 from chronos_assets.settings import Settings
-from chronos_assets_tests.conftest import REPOSITORY
 
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    shutil.copy(REPOSITORY / "dagster.yaml", tmp_path)
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+    with open_instance(tmp_path) as instance:
         yield instance
 
 
@@ -62,5 +60,34 @@ def test_ticks_are_forgotten_after_a_while(instance: dg.DagsterInstance) -> None
 
 
 def test_the_workspace_loads_the_definitions() -> None:
-    (target,) = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())["load_from"]
+    (target,) = yaml.safe_load(WORKSPACE.read_text())["load_from"]
     assert target["python_module"]["module_name"] == "chronos_assets.definitions"
+
+
+def test_a_foreign_configuration_in_the_working_directory_has_no_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    (here / "dagster.yaml").write_text("telemetry:\n  enabled: true\n")
+    monkeypatch.chdir(here)
+    with open_instance(tmp_path / "home") as instance:
+        assert not instance.telemetry_enabled
+        assert instance.run_monitoring_enabled
+    assert (tmp_path / "home" / "dagster.yaml").read_bytes() == CONFIG.read_bytes()
+
+
+def test_a_changed_configuration_in_a_store_is_the_packages_again(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: true\n")
+    with open_instance(tmp_path) as instance:
+        assert not instance.telemetry_enabled
+
+
+def test_a_folder_of_the_users_keeps_its_configuration_and_a_bare_one_gets_ours(tmp_path: Path) -> None:
+    own = "telemetry:\n  enabled: false\nnux:\n  enabled: true\n"
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "dagster.yaml").write_text(own)
+    for name, nux in (("own", True), ("bare", False)):
+        with open_instance(tmp_path / name, owned=False) as instance:
+            assert instance.nux_enabled is nux
+    assert (tmp_path / "own" / "dagster.yaml").read_text() == own

@@ -61,6 +61,7 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "train_files_sensor": "RUNNING",
         "new_data_sensor": "RUNNING",
         "run_outcome_sensor": "RUNNING",
+        "dead_run_sensor": "RUNNING",
     }
     assert {f"{key.asset_key.to_user_string()}.{key.name}" for key in graph.asset_check_keys} == {
         "target_time_series.whole_and_regular",

@@ -1,7 +1,8 @@
 """The command as a whole: its commands, and what becomes of an error.
 
 An error is at most `MAX_LINES` lines on standard error: what, where, how to fix it. `--verbose` adds the traceback.
-Exit status: 0; 1 with a reason; 2 for arguments that don't parse; 130 when interrupted; 141 when nobody reads the output.
+Exit status: 0; 1 with a reason, or silently when nobody reads the output any more; 2 for arguments that don't parse; 130
+when interrupted.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from chronos_assets.cli import doctor, endpoint, model, params, query, run, sagemaker, ui
-from chronos_assets.cli.common import UsageError
+from chronos_assets.errors import ChronosAssetsError
 
 MAX_LINES = 5
 WIDEST = 1500  # characters of a line: a reason that quotes a whole document helps nobody
 MISUSED = 2
 INTERRUPTED = 130
-NOBODY_READS = 141  # as a program that SIGPIPE ends
+NOBODY_READS = 1  # typer's own, where it notices first
 
 VERBOSE = "--verbose"
 
@@ -62,18 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = typer.main.get_command(app).main(given, prog_name="chronos-assets", standalone_mode=False)
         sys.stdout.flush()
+        if status == INTERRUPTED:
+            print("chronos-assets: interrupted", file=sys.stderr)
         return int(status or 0)
     except BrokenPipeError:
         # The rest has no reader; without this Python complains once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
-    except KeyboardInterrupt:
-        print("chronos-assets: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the edge: whatever went wrong is told in words
         if verbose:
             traceback.print_exc()
-        print("\n".join(_shortened(f"chronos-assets: {explain(error)}")), file=sys.stderr)
+        print("\n".join(_shortened(f"chronos-assets: {explain(error)}", getattr(error, "log", None))), file=sys.stderr)
         return MISUSED if isinstance(error, TyperException) else 1
 
 
@@ -86,10 +87,7 @@ def _without_verbose(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 def explain(error: Exception) -> str:
     """What went wrong, for a user: what, where and how to fix it, as far as the error knows."""
-    from chronos_assets.platforms.store import StoreError
-    from chronos_assets.settings import SettingsError
-
-    if isinstance(error, UsageError | SettingsError | StoreError):
+    if isinstance(error, ChronosAssetsError):
         return str(error)
     if isinstance(error, TyperException):
         return f"{error.format_message()}\nSee chronos-assets {' '.join(_command_of(error))}--help"
@@ -109,8 +107,9 @@ def _command_of(error: TyperException) -> list[str]:
     return [f"{word} " for word in context.command_path.split()[1:]] if context else []
 
 
-def _shortened(text: str) -> list[str]:
+def _shortened(text: str, log: Path | None) -> list[str]:
+    """The lines of `text`, or their beginning and where the rest is."""
     lines = [line if len(line) <= WIDEST else f"{line[: WIDEST - 2]} …" for line in text.rstrip().splitlines()]
     if len(lines) <= MAX_LINES:
         return lines
-    return [*lines[: MAX_LINES - 1], f"… and {len(lines) - MAX_LINES + 1} more lines"]
+    return [*lines[: MAX_LINES - 1], f"… and {len(lines) - MAX_LINES + 1} more lines{f' in {log}' if log else ''}"]

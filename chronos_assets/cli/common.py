@@ -24,13 +24,21 @@ if TYPE_CHECKING:
     from chronos_assets.settings import Settings
 
 STORES = Path("stores")
-CONFIG = Path("dagster.yaml")
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="The folder that `run` was given.", show_default=False)]
 
 
 class UsageError(ChronosAssetsError):
-    """The command can't do what was asked; the message says why and what to do."""
+    """The command can't do what was asked; the message says why and what to do.
+
+    Args:
+        message: for the user; the command prints its beginning if it is long.
+        log: file that has the whole of it.
+    """
+
+    def __init__(self, message: str, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 class Printer:

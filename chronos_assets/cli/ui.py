@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from chronos_assets.cli.common import CONFIG, DataOption, dagster_home, settings_for
+from chronos_assets.cli.common import DataOption, UsageError, dagster_home, settings_for
 
 
 def ui(
     data: DataOption = None, port: Annotated[int, typer.Option(help="To serve on, on this machine only.")] = 3000
 ) -> None:
     """The Dagster UI with sensors on, on the same store."""
-    from chronos_assets.defs.main_job import end_dead_runs, open_instance
+    from chronos_assets.defs.dead_runs import end_dead_runs
+    from chronos_assets.defs.instance import WORKSPACE, open_instance
     from chronos_assets.platforms.local.store import store_folder
 
     settings = settings_for(data)
     home = dagster_home(settings).resolve()
     store = store_folder(settings.store)
-    with open_instance(home, CONFIG) as instance:
-        end_dead_runs(instance)
+    home.mkdir(parents=True, exist_ok=True)
+    _take_store(home / ".ui.lock", port)
+    _check_port(port)
+    with open_instance(home, owned=not settings.dagster_home) as instance:
+        for run_id in end_dead_runs(instance):
+            print(f"run {run_id} had died; marked as failed")
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home),
         "CHRONOS_STORE": settings.store if store is None else str(store.resolve()),
         "CHRONOS_UI_URL": os.environ.get("CHRONOS_UI_URL") or f"http://127.0.0.1:{port}",
     }
-    source = ["-w", "workspace.yaml"] if Path("workspace.yaml").is_file() else ["-m", "chronos_assets.definitions"]
     program = [sys.executable, "-m", "chronos_assets.defs.ui_server"]
     os.execve(  # noqa: S606 - our own interpreter
-        sys.executable, [*program, "dev", *source, "-h", "127.0.0.1", "-p", str(port)], environment
+        sys.executable, [*program, "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(port)], environment
     )
+
+
+def _take_store(lock: Path, port: int) -> None:
+    """Hold the lock of the store's UI for as long as this process, and the program that takes its place, lives.
+
+    Two daemons on one store would launch every run twice.
+
+    Raises:
+        UsageError: another UI holds it.
+    """
+    from chronos_assets.platforms.file_locks import lock_file
+
+    try:
+        descriptor = lock_file(lock, seconds=0)
+    except TimeoutError as error:
+        there = lock.read_text().strip()
+        raise UsageError(
+            f"a UI is up on this store already ({there}): open it, or stop it before you start another"
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"http://127.0.0.1:{port}, process {os.getpid()}\n".encode())
+    os.set_inheritable(descriptor, True)
+
+
+def _check_port(port: int) -> None:
+    """See that the server will get its port before a daemon starts beside it.
+
+    Raises:
+        UsageError: another program has it, or it isn't a port that a user may have.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            busy = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            why = "another program listens there" if busy else str(error)
+            raise UsageError(
+                f"port {port} can't be used: {why}; choose another: make ui PORT={port + 1 if port < 65535 else 3000}"
+            ) from error

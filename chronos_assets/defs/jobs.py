@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from chronos_assets.defs import training_metadata
+from chronos_assets.defs.dead_runs import tagged_executor
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -68,7 +69,7 @@ def _decision(group: Group, name: str, action: str, description: str) -> dg.JobD
         )
         context.add_output_metadata(training_metadata.decision(made))
 
-    @dg.job(name=group.named(name), description=description, executor_def=dg.in_process_executor)
+    @dg.job(name=group.named(name), description=description, executor_def=tagged_executor)
     def decision_job() -> None:
         decide()
 
@@ -81,7 +82,7 @@ def _selections(group: Group) -> list[Any]:
             group.named(name),
             selection=dg.AssetSelection.assets(*(group.key(asset) for asset in assets)),
             description=description,
-            executor_def=dg.in_process_executor,
+            executor_def=tagged_executor,
         )
         for name, assets, description in SELECTIONS
     ]

@@ -1,23 +1,21 @@
 """The main job from a terminal: the same assets, the same Dagster instance as the UI, in this process.
 
-Belongs here: opening the instance, finding out what is left to do, launching runs in order. What an asset does is in
+Belongs here: finding out what is left to do, launching runs in order. What an asset does is in
 `pipeline`; what the user reads is printed by `chronos_assets.cli`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 
 from chronos_assets.defs import measurements
+from chronos_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs, slot_holders, this_process
 from chronos_assets.defs.jobs import SELECTIONS
 from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
 from chronos_assets.errors import ChronosAssetsError
@@ -29,15 +27,14 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import tables_are_current
 from chronos_assets.planning.windows import Window, window_for_key
-from chronos_assets.platforms.file_locks import locked_file
-from chronos_assets.platforms.local.processes import start_time
 from chronos_assets.platforms.notices import NoticeError
 
 logger = logging.getLogger(__name__)
 
-PROCESS_TAG = "chronos/process"
 # Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
 LONGEST_RANGE = 31
+POLL_SECONDS = 1.0
+REPEAT_SECONDS = 60.0
 
 
 class MainJobError(ChronosAssetsError):
@@ -63,45 +60,6 @@ class MainJobResult:
     training_failure: str = ""
 
 
-def open_instance(home: Path, config: Path | None = None) -> dg.DagsterInstance:
-    """The Dagster instance in `home`, with `config` (a dagster.yaml) copied there if it exists."""
-    home.mkdir(parents=True, exist_ok=True)
-    # Dagster makes its databases as they are first used: two processes that do so at once get in each other's way.
-    with locked_file(home / ".open.lock"):
-        if config is not None and config.is_file():
-            staged = home / ".dagster.yaml.new"
-            shutil.copyfile(config, staged)
-            staged.replace(home / "dagster.yaml")
-        (home / "dagster.yaml").touch()
-        instance = dg.DagsterInstance.from_config(str(home))
-        instance.get_run_records(limit=1)
-        instance.all_asset_keys()
-        _ = instance.schedule_storage
-    return instance
-
-
-def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs failed whose process on this machine is gone, and free what they hold; their ids.
-
-    A terminal run has no launcher that would notice a SIGKILL: left alone it would look alive and keep its pool slot.
-    """
-    ended = []
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
-    for record in instance.get_run_records(unfinished):
-        run = record.dagster_run
-        host, pid, start = [*run.tags.get(PROCESS_TAG, "").split(":", 2), "", ""][:3]
-        if host == socket.gethostname() and pid.isdigit() and start_time(int(pid)) != start:
-            instance.report_run_failed(run, f"process {pid} is gone: it was killed, or the machine restarted")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            ended.append(run.run_id)
-    return ended
-
-
-def _this_process() -> str:
-    """Value of `PROCESS_TAG`: the machine, and the number and start of this process."""
-    return f"{socket.gethostname()}:{os.getpid()}:{start_time(os.getpid())}"
-
-
 def run_main_job(
     group: Group,
     definitions: dg.Definitions,
@@ -109,24 +67,36 @@ def run_main_job(
     *,
     backtest_windows: int = 7,
     train: bool = True,
+    note: Callable[[str], None] = logger.info,
+    check_interrupt: Callable[[], None] = lambda: None,
 ) -> MainJobResult:
     """Import what is new, train a model if one is due, forecast the newest window, serve, score a backtest, refresh tables.
 
     The endpoint comes after the forecast, so that its check has the numbers of the same model to compare with.
 
+    Args:
+        group: the dataset group.
+        definitions: its definitions.
+        instance: Dagster's, which the UI has, too.
+        backtest_windows: how many earlier windows to score.
+        train: whether a training that is due is run.
+        note: told what is waited for.
+        check_interrupt: called after each run and while waiting; raises KeyboardInterrupt once the user wants to stop.
+
     Raises:
         MainJobError: a run failed, or can't be started.
+        KeyboardInterrupt: `check_interrupt` raised it.
     """
+    launcher = _Launcher(group, definitions, instance, note, check_interrupt)
     try:
-        return _run_main_job(group, definitions, instance, backtest_windows, train)
+        return _run_main_job(group, launcher, instance, backtest_windows, train)
     except dg.Failure as failure:
         raise MainJobError(str(failure.description)) from failure
 
 
 def _run_main_job(
-    group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance, backtest_windows: int, train: bool
+    group: Group, launcher: _Launcher, instance: dg.DagsterInstance, backtest_windows: int, train: bool
 ) -> MainJobResult:
-    launcher = _Launcher(group, definitions, instance)
     if not dataset_is_current(GroupState(group), instance):
         launcher.run(["target_time_series"], [])
     due, reason, failure = False, "not asked for (--no-training)", ""
@@ -191,9 +161,21 @@ def _ranges(windows: Sequence[Window], group: Group) -> list[list[Window]]:
 
 
 class _Launcher:
-    def __init__(self, group: Group, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    """Launches runs of the main job in this process, one after the other, and keeps their ids."""
+
+    def __init__(
+        self,
+        group: Group,
+        definitions: dg.Definitions,
+        instance: dg.DagsterInstance,
+        note: Callable[[str], None],
+        check_interrupt: Callable[[], None],
+    ) -> None:
         self._group = group
         self._instance = instance
+        self._definitions = definitions
+        self._note = note
+        self._check_interrupt = check_interrupt
         self._jobs = {name: definitions.resolve_job_def(group.named(name)) for name, _, _ in SELECTIONS}
         self.runs: list[str] = []
 
@@ -206,9 +188,10 @@ class _Launcher:
         return ""
 
     def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
-        tags = {PROCESS_TAG: _this_process()}
+        tags = {PROCESS_TAG: this_process()}
         if windows:
             tags |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
+        self._wait_for_slots(assets)
         job = self._jobs[next(name for name, made, _ in SELECTIONS if set(assets) <= set(made))]
         result = job.execute_in_process(
             instance=self._instance,
@@ -226,5 +209,24 @@ class _Launcher:
             measurements.tell(self._group, logger, notice)
         except NoticeError as error:
             logger.warning("%s", error)
+        # Dagster takes an interrupt for a step's failure, and forgets one that comes between two steps.
+        self._check_interrupt()
         if not result.success:
             raise MainJobError(f"{notice.asset or 'the run'}: {notice.reason}")
+
+    def _wait_for_slots(self, assets: Sequence[str]) -> None:
+        """Wait until no other run holds the slots that the assets need, and say what for.
+
+        Dagster would wait, too, but without a word, and without an ear for Ctrl-C.
+        """
+        keys = [self._definitions.resolve_assets_def(self._group.key(name)) for name in assets]
+        pools = sorted({definition.op.pool for definition in keys if definition.op.pool})
+        told, since = "", 0.0
+        while holders := slot_holders(self._instance, pools):
+            self._check_interrupt()
+            words = "; ".join(holders)
+            if words != told or time.monotonic() - since > REPEAT_SECONDS:
+                self._note(f"waiting for {words}")
+                told, since = words, time.monotonic()
+            time.sleep(POLL_SECONDS)
+            end_dead_runs(self._instance)

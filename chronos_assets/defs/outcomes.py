@@ -86,7 +86,7 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> RunFailure:
             continue
         data = entry.dagster_event.step_failure_data
         described = data.user_failure_data.description if data.user_failure_data else None
-        reason = described or _root_message(data.error)
+        reason = described or root_message(data.error)
         return RunFailure(entry.dagster_event.step_key or "", reason, foreseen=data.user_failure_data is not None)
     for kind in (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
         for entry in instance.all_logs(run_id, of_type=kind):
@@ -95,7 +95,7 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> RunFailure:
     return RunFailure("", "the run ended without saying why", foreseen=False)
 
 
-def _root_message(error: Any) -> str:
+def root_message(error: Any) -> str:
     """First line of the error at the end of the chain of causes."""
     while error is not None and error.cause is not None:
         error = error.cause

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.defs import measurements
+from chronos_assets.defs.dead_run_sensor import dead_run_sensor
 from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
 from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
 from chronos_assets.pipeline import forecasts as forecast_steps
@@ -16,6 +17,7 @@ from chronos_assets.pipeline.accuracy import accuracy_states
 from chronos_assets.pipeline.dataset import dataset_state, last_import
 from chronos_assets.pipeline.forecasts import forecast_states
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.run_settings import training_is_on
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.cursor import RunState, RunStatus, ticks
 from chronos_assets.planning.forecasts import DataPlan, DataRequest, plan_new_data, requested_run_keys
@@ -66,7 +68,12 @@ RUN_OUTCOME_SENSOR = (
 
 def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
     """The sensors of a group, running by default; `targets` are the group's jobs."""
-    made = [_train_files_sensor(group, targets), _new_data_sensor(group, targets), _run_outcome_sensor(group)]
+    made = [
+        _train_files_sensor(group, targets),
+        _new_data_sensor(group, targets),
+        _run_outcome_sensor(group),
+        dead_run_sensor(group),
+    ]
     if group.settings.deployment == "aws":
         from chronos_assets.defs.orphan_job_sensor import reaper_sensor
 
@@ -200,6 +207,8 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
 
 
 def _plan_retrain(state: GroupState, context: dg.SensorEvaluationContext) -> RetrainPlan:
+    if not training_is_on(state.group):
+        return RetrainPlan(None, "no training: the last `chronos-assets run` was given --no-training")
     identity = training.request_identity(state)
     attempts = [run_state(context, key) for key in run_keys(identity)]
     return plan_retrain(

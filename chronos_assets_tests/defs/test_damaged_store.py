@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from chronos_assets.cli import main
-from chronos_assets.defs.main_job import PROCESS_TAG, end_dead_runs
+from chronos_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.pipeline import serving, training
 from chronos_assets.platforms.local.processes import start_time

@@ -20,6 +20,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from moto import mock_aws
 
+from chronos_assets.defs.instance import CONFIG, WORKSPACE
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.docker import postgres
 from chronos_assets_tests.docker.template import REGION, load
@@ -33,7 +34,7 @@ INSTANCES = ("dagster-postgres.yaml", "dagster-aws.yaml")
 
 @pytest.mark.parametrize("name", INSTANCES)
 def test_what_was_a_trap_on_a_laptop_is_none_here(name: str) -> None:
-    laptop, here = (yaml.safe_load(path.read_text()) for path in (REPOSITORY / "dagster.yaml", DOCKER / name))
+    laptop, here = (yaml.safe_load(path.read_text()) for path in (CONFIG, DOCKER / name))
     for part in ("telemetry", "nux", "run_retries", "retention"):
         assert here[part] == laptop[part]
     monitoring = here["run_monitoring"]
@@ -55,7 +56,7 @@ def test_the_workspace_finds_the_code_location_by_its_variable(monkeypatch: pyte
     monkeypatch.setenv("DAGSTER_CODE_LOCATION_HOST", "code-location")
     (origin,) = location_origins_from_yaml_paths([str(DOCKER / "workspace.yaml")])
     # The name of the other workspace: what Dagster knows of a laptop's sensors it knows by it.
-    (there,) = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text())["load_from"]
+    (there,) = yaml.safe_load(WORKSPACE.read_text())["load_from"]
     assert origin.location_name == there["python_module"]["location_name"]
     assert (origin.host, origin.port) == ("code-location", 4000)  # type: ignore[attr-defined]
 

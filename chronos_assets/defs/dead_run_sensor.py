@@ -1,0 +1,36 @@
+"""The sensor that ends runs whose process is gone while the UI is up.
+
+Belongs here: when to look. Which run is dead is in `dead_runs`.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from chronos_assets.defs.dead_runs import end_dead_runs
+from chronos_assets.pipeline.group import Group
+
+INTERVAL_SECONDS = 60
+
+DEAD_RUN_SENSOR = """Runs whose process is gone (a power cut, a kill, a closed terminal) → failed, their slots freed.
+
+Without it they would look alive for ever, and the next forecast would wait for their slot.
+"""
+
+
+def dead_run_sensor(group: Group) -> dg.SensorDefinition:
+    """The sensor of a group; it looks at the runs of this machine, whoever launched them."""
+
+    @dg.sensor(
+        name=group.named("dead_run_sensor"),
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=DEAD_RUN_SENSOR,
+    )
+    def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_dead_runs(context.instance)
+        for run_id in ended:
+            context.log.warning(f"run {run_id} had died; marked as failed")
+        return dg.SkipReason(f"ended {', '.join(ended)}" if ended else "every run has its process")
+
+    return look

@@ -1,0 +1,43 @@
+"""The Dagster instance of a store: its folder, its configuration, its first opening.
+
+Belongs here: where the configuration comes from (the package, `dagster.yaml` and `workspace.yaml` beside this module) and how
+an instance is opened by several processes at once. Does not belong here: what runs in it.
+
+The working directory has no say: started from anywhere, Dagster runs without telemetry, with run monitoring, pools and
+retention as the package has them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+
+from chronos_assets.platforms.file_locks import locked_file
+
+CONFIG = Path(__file__).parent / "dagster.yaml"
+WORKSPACE = Path(__file__).parent / "workspace.yaml"
+
+
+def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
+    """The Dagster instance in `home`.
+
+    Args:
+        home: its folder, made if it isn't there.
+        owned: whether the folder is the package's: then its dagster.yaml is written again from the package's. In a folder
+            of the user's (`DAGSTER_HOME`) only a missing one is written.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    # Dagster makes its databases as they are first used: two processes that do so at once get in each other's way.
+    with locked_file(home / ".open.lock"):
+        if owned or not config.exists():
+            staged = home / ".dagster.yaml.new"
+            shutil.copyfile(CONFIG, staged)
+            staged.replace(config)
+        instance = dg.DagsterInstance.from_config(str(home))
+        instance.get_run_records(limit=1)
+        instance.all_asset_keys()
+        _ = instance.schedule_storage
+    return instance
