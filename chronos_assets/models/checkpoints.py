@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -45,6 +46,7 @@ _FORMS = "bundled, a Hub id such as amazon/chronos-bolt-small, a folder, or s3:/
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _WANTED_FILES = re.compile(r"(config|generation_config|[\w.-]+\.safetensors\.index)\.json|[\w.-]+\.safetensors")
 _HUB_TIMEOUT_SECONDS = 10
+_MAX_JSON = 100 << 20  # bytes of a configuration or of the header of weights: what the safetensors library allows
 
 
 class ModelError(ChronosAssetsError, ValueError):
@@ -157,6 +159,9 @@ def describe_model(reference: str | os.PathLike[str] = BUNDLED) -> ModelDescript
             f"model {text!r}: chronos_config in {folder / 'config.json'} is incomplete: {error}"
         ) from error
     weights = _weight_files(folder)
+    tensors = [shape for path in weights for shape in _header(path, text).values()]
+    parameters = sum(math.prod(shape) for shape in tensors)
+    _check_sizes(config, len(tensors), parameters, f"model {text!r}: {folder / 'config.json'}")
     return ModelDescription(
         reference=text,
         folder=folder,
@@ -165,7 +170,7 @@ def describe_model(reference: str | os.PathLike[str] = BUNDLED) -> ModelDescript
         quantile_range=(levels[0], levels[-1]) if levels else SAMPLED_RANGE,
         context_length=context,
         block_length=block,
-        parameters=sum(_count_parameters(path, text) for path in weights),
+        parameters=parameters,
         digest=_digest([folder / "config.json", *weights]),
     )
 
@@ -218,41 +223,72 @@ def _checked(folder: Path, reference: str) -> Path:
             f"model {reference!r}: {folder} holds {found}; save the model with "
             "save_pretrained(..., safe_serialization=True) to get model.safetensors"
         )
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"model {reference!r}: {folder} holds an adapter (adapter_config.json) whose base model lies elsewhere, which no "
+            "digest covers: merge it into the base model (peft's merge_and_unload) and save that"
+        )
     return folder
+
+
+def _check_sizes(config: Mapping[str, Any], tensors: int, parameters: int, what: str) -> None:
+    """Refuse a configuration that describes a larger network than the weights are of, before it is built."""
+    size = {}
+    for name in ("num_layers", "num_decoder_layers", "d_model", "d_ff", "d_kv", "num_heads", "vocab_size"):
+        value = config.get(name, 1)
+        if value is None:
+            value = 1
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ModelError(f"{what}: {name} is {value!r}, not a whole number: correct it or save the model again")
+        size[name] = value
+    width = size["d_model"]
+    described = {
+        "num_layers": (size["num_layers"] + size["num_decoder_layers"], tensors),
+        "d_ff": (width * size["d_ff"], parameters),
+        "num_heads and d_kv": (width * size["num_heads"] * size["d_kv"], parameters),
+        "vocab_size": (width * size["vocab_size"], parameters),
+    }
+    for name, (wanted, there) in described.items():
+        if wanted > there:
+            raise ModelError(
+                f"{what} describes a larger network than its weights are of ({name}; {parameters:,} weights in {tensors} "
+                "tensors): put the configuration that was saved with them there"
+            )
 
 
 def _read_config(folder: Path, reference: str) -> dict[str, Any]:
     path = folder / "config.json"
     try:
+        if path.stat().st_size > _MAX_JSON:
+            raise ValueError("it is too large")
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"model {reference!r}: {path} can't be read: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"model {reference!r}: {path} is not a JSON object")
     return config
 
 
-def _header(path: Path, reference: str) -> dict[str, Any]:
-    """The tensors that a safetensors file says it holds: an 8-byte length, then that much JSON."""
+def _header(path: Path, reference: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that a safetensors file says it holds: an 8-byte length, then that much JSON."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                raise ValueError("the header is longer than the file")
+            if length > min(path.stat().st_size, _MAX_JSON):
+                raise ValueError("the header is longer than the file, or than any")
             header = json.loads(file.read(length))
-    except (OSError, struct.error, ValueError) as error:
+        if not isinstance(header, dict):
+            raise ValueError("the header is no JSON object")
+        return {name: _shape(name, tensor) for name, tensor in header.items() if name != "__metadata__"}
+    except (OSError, struct.error, ValueError, RecursionError) as error:
         raise ModelError(f"model {reference!r}: {path} is not a whole safetensors file: {error}") from error
-    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 
-def _count_parameters(path: Path, reference: str) -> int:
-    total = 0
-    for tensor in _header(path, reference).values():
-        size = 1
-        for length in tensor["shape"]:
-            size *= length
-        total += size
-    return total
+def _shape(name: str, tensor: Any) -> tuple[int, ...]:
+    shape = tensor.get("shape") if isinstance(tensor, dict) else None
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"tensor {name!r} has no shape")
+    return tuple(shape)
 
 
 def _digest(paths: Sequence[Path]) -> str:

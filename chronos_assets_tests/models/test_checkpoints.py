@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -206,3 +208,62 @@ def test_the_description_of_a_sharded_checkpoint_counts_all_of_it(tmp_path):
         save_file(dict(half), parts / f"model-0000{number}-of-00002.safetensors")
     assert describe_model(parts).parameters == describe_model(whole).parameters
     assert isinstance(describe_model(parts).folder, Path)
+
+
+def _with_header(folder, header):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        [],
+        {"a": []},
+        {"a": {"dtype": "F32"}},
+        {"a": {"shape": "12"}},
+        {"a": {"shape": [-1]}},
+        {"a": {"shape": [1.5]}},
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe",
+    ],
+)
+def test_an_odd_header_of_weights_is_one_sentence(tmp_path, header):
+    folder = shutil.copytree(tiny.folder_of("bolt"), tmp_path / "model")
+    _with_header(folder, header)
+    with pytest.raises(ModelError, match=r"model\.safetensors is not a whole safetensors file"):
+        describe_model(folder)
+
+
+def test_a_nested_configuration_is_one_sentence(tmp_path):
+    folder = shutil.copytree(tiny.folder_of("bolt"), tmp_path / "model")
+    (folder / "config.json").write_text('{"a":' * 100_000)
+    with pytest.raises(ModelError, match=r"config\.json can't be read"):
+        describe_model(folder)
+
+
+@pytest.mark.parametrize(
+    "name, value, complaint",
+    [
+        ("num_layers", 10**9, "larger network than its weights"),
+        ("num_decoder_layers", 10**9, "larger network than its weights"),
+        ("d_model", 10**9, "larger network than its weights"),
+        ("vocab_size", 10**12, "larger network than its weights"),
+        ("num_layers", "many", "num_layers is 'many', not a whole number"),
+        ("d_ff", -1, "d_ff is -1, not a whole number"),
+    ],
+)
+def test_a_configuration_that_its_weights_don_t_fill_is_refused_before_it_is_built(tmp_path, name, value, complaint):
+    folder = shutil.copytree(tiny.folder_of("bolt"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {name: value}))
+    with pytest.raises(ModelError, match=complaint):
+        describe_model(folder)
+
+
+def test_an_adapter_is_refused_since_its_base_is_covered_by_no_digest(tmp_path):
+    folder = shutil.copytree(tiny.folder_of("chronos2"), tmp_path / "model")
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere"}')
+    with pytest.raises(ModelError, match="merge it into the base model"):
+        describe_model(folder)

@@ -16,6 +16,20 @@ MAX_BYTES = 8 << 30  # of all files; the largest Chronos model has 3 GB
 MAX_MEMBERS = 10_000
 
 
+class _WholeInfo(tarfile.TarInfo):
+    """A member whose header is whole: tarfile takes a damaged one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _WholeInfo:
+        """The next member of an open archive; `ReadError` where its header is cut or has a wrong checksum."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"it ends in the middle or is damaged: {error}") from error
+
+
 class ArchiveError(ChronosAssetsError):
     """An archive that is damaged, or holds what it must not; the message says which member and why."""
 
@@ -29,7 +43,7 @@ def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_membe
     target.mkdir(parents=True, exist_ok=True)
     try:
         # As a stream: members are checked one by one, before they are written, and a bomb is not unpacked to be counted.
-        with tarfile.open(archive, "r|gz") as tar:
+        with tarfile.open(archive, "r|gz", tarinfo=_WholeInfo) as tar:
             for member in _checked(tar, archive, max_bytes, max_members):
                 tar.extract(member, target, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:

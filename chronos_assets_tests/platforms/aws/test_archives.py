@@ -66,3 +66,18 @@ def test_what_is_no_archive_is_refused(tmp_path):
         made.write_bytes(content)
         with pytest.raises(ArchiveError, match=r"a\.tar\.gz"):
             unpack(made, tmp_path / "x")
+
+
+@pytest.mark.parametrize("damage", ["cut in the second header", "wrong checksum", "no end"])
+def test_an_archive_that_is_damaged_between_its_members_is_refused(tmp_path, damage):
+    members = [("config.json", b"{}", tarfile.REGTYPE), ("weights", b"w" * 100, tarfile.REGTYPE)]
+    plain = gzip.decompress(archive(tmp_path / "a.tar.gz", *members).read_bytes())
+    damaged = {
+        "cut in the second header": plain[: 1024 + 200],
+        "wrong checksum": plain[:1024] + b"X" + plain[1025:],
+        "no end": plain[:1024],
+    }[damage]
+    made = tmp_path / "b.tar.gz"
+    made.write_bytes(gzip.compress(damaged))
+    with pytest.raises(ArchiveError, match=r"b\.tar\.gz can't be unpacked"):
+        unpack(made, tmp_path / "x")
