@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 import dagster as dg
 
 from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.file_locks import lock_file, locked_file
 from chronos_assets.platforms.store import StoreError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_STAGING, _LOCK = "staging-", ".lock"
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------
@@ -50,15 +54,34 @@ def materialization_values(materialization: dg.AssetMaterialization) -> dict[str
 def staging(group: Group) -> Iterator[Path]:
     """A folder on this machine for files that are not published yet; removed at the end.
 
-    What a killed run left is removed by the next one, after a day in which it might still be alive.
+    Its owner holds a lock beside it for as long as it lives: what a killed run left is removed by the next one.
     """
     root = group.store.scratch
+    _remove_abandoned(root)
+    folder = root / f"{_STAGING}{uuid4().hex}"
+    with locked_file(lock := folder.with_suffix(_LOCK)), memory_limit_named(group):
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove the folders whose owners are gone, and whatever else has lain there for a day."""
+    for lock in root.glob(f"{_STAGING}*{_LOCK}"):
+        try:
+            descriptor = lock_file(lock, seconds=0)
+        except TimeoutError:
+            continue
+        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
     oldest = (datetime.now(UTC) - timedelta(days=1)).timestamp()
     for entry in os.scandir(root):
-        if entry.stat(follow_symlinks=False).st_mtime < oldest:
+        if not entry.name.startswith(_STAGING) and entry.stat(follow_symlinks=False).st_mtime < oldest:
             shutil.rmtree(entry.path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=root) as folder, memory_limit_named(group):
-        yield Path(folder)
 
 
 @contextmanager

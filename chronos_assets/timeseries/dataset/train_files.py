@@ -166,6 +166,8 @@ class TrainFileReader:
             return FileContents(file.key, kind, 0, 0, False, (), (f"left out: {nothing.reason}",))
         except OSError as error:
             raise unreadable(file.key, error) from error
+        except duckdb.OutOfMemoryException:
+            raise  # nothing is wrong with the file
         except duckdb.Error as error:
             reason = str(error).splitlines()[0].replace(str(file.path), file.key)
             raise FileProblem(
