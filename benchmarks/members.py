@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -55,12 +56,10 @@ def main() -> None:
     auto_theta(series[1:3], options.horizon)
     few = series[1:21]
     baseline = rate(lambda: auto_theta(few, options.horizon), len(few))
-    rates = {
-        member.name: rate(
-            lambda member=member: member.forecast(Contexts(series, options.horizon, (SEASON, 7 * SEASON))), len(series)
-        )
-        for member in statistical_members()
-    }
+    rates = {}
+    for member in statistical_members():
+        contexts = Contexts(series, options.horizon, (SEASON, 7 * SEASON))
+        rates[member.name] = rate(partial(member.forecast, contexts), len(series))
     document = {
         "series_per_second": {"AutoTheta": round(baseline, 1)} | {name: round(value) for name, value in rates.items()},
         "times_auto_theta": {name: round(value / baseline, 1) for name, value in rates.items()},

@@ -1,14 +1,20 @@
 """The zero-shot benchmark without Dagster: scores of models on the Chronos paper's sets. For reporting only.
 
-    python -m benchmarks.zero_shot [FOLDER] [--models MODEL ...] [--sets SET ...] [--output FOLDER]
+    python -m benchmarks.zero_shot [FOLDER] [--models MODEL ...] [--sets SET ...] [--output FOLDER] [--json FILE]
 
 FOLDER (or the environment's CHRONOS_BENCHMARK_DATA) holds the sets as JSON lines, `ETT-small.zip`, and `published/` with
 the configurations and result tables of chronos-forecasting; without one the sets come from the Hugging Face Hub. Prints
 two tables in markdown and leaves them in the output folder as `tables.md`, beside results.csv, aggregate.csv, figure.png
 and figure.svg. Results are kept in its `.results`: run again after a kill, it goes on with the next model or set.
+
+The first model is `default`: the default predictor, zero-shot, which learns its members' weights from quick backtests on each
+set's own past, as a run does; the others are bare checkpoints and peers. FILE gets the absolute values:
+{"<model>": {"<set>": {"wql", "mase", "coverage_80", "series_per_second"}}}.
 """
 
 import argparse
+import json
+import math
 import os
 import sys
 import time
@@ -17,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chronos_assets.benchmark.data import BenchmarkData, open_data
-from chronos_assets.benchmark.models import chronos_contender, local_contenders, with_unique_names
+from chronos_assets.benchmark.models import chronos_contender, local_contenders, predictor_contender, with_unique_names
 from chronos_assets.benchmark.report import write_report
 from chronos_assets.benchmark.scores import Contender, Result, markdown_tables, read_published
 from chronos_assets.benchmark.tasks import BenchmarkError
@@ -40,15 +46,30 @@ def kept_or_measured(folder: Path, data: BenchmarkData, name: str, contender: Co
     return result
 
 
+def absolute_values(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Scores by model and set; None where undefined."""
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for result in results:
+        rate = result.series_per_second
+        found.setdefault(result.model, {})[result.set] = {
+            "wql": result.wql if math.isfinite(result.wql) else None,
+            "mase": result.mase if math.isfinite(result.mase) else None,
+            "coverage_80": result.coverage,
+            "series_per_second": rate if rate is not None and math.isfinite(rate) else None,
+        }
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, write the files."""
     parser = argparse.ArgumentParser(description="Zero-shot scores of Chronos models, beside published ones.")
     parser.add_argument("folder", nargs="?", default=os.environ.get("CHRONOS_BENCHMARK_DATA", ""))
-    parser.add_argument("--models", nargs="+", default=[BUNDLED], help="bundled, Hub ids, folders; the first is tabled")
+    parser.add_argument("--models", nargs="+", default=[BUNDLED], help="bundled, Hub ids, folders")
     parser.add_argument("--sets", nargs="+", help="only these sets")
     parser.add_argument(
         "--alone", action="store_true", help="only the models and seasonal naive, no optional libraries"
     )
+    parser.add_argument("--json", type=Path, help="file for the absolute values")
     parser.add_argument("--output", type=Path, default=Path("store/benchmark-accuracy"))
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
@@ -64,7 +85,8 @@ def run(options: argparse.Namespace) -> None:
     chronos = [
         chronos_contender(model, describe_model(model).digest, ours=model == BUNDLED) for model in options.models
     ]
-    contenders = with_unique_names([*chronos, *local_contenders(optional=not options.alone)])
+    default = predictor_contender(options.models[0], describe_model(options.models[0]).digest)
+    contenders = with_unique_names([default, *chronos, *local_contenders(optional=not options.alone)])
     sets = options.sets or list(data.tasks)
     if unknown := sorted(set(sets) - set(data.tasks)):
         raise BenchmarkError(f"there is no set {', '.join(unknown)}: there are {', '.join(data.tasks)}")
@@ -76,6 +98,8 @@ def run(options: argparse.Namespace) -> None:
         for contender in contenders:
             results.append(kept_or_measured(kept, data, name, contender))
             print(f"{time.monotonic() - began:6.0f} s  {describe(results[-1])}", flush=True)
+    if options.json is not None:
+        options.json.write_text(json.dumps(absolute_values(results), indent=1, allow_nan=False) + "\n")
     published = read_published(Path(options.folder), sets) if options.folder else []
     write_report(options.output, results, published)
     tables = markdown_tables([*results, *published], contenders[0].name, BESIDE if published else ())

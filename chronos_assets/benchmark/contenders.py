@@ -1,32 +1,28 @@
 """What makes the forecasts of the zero-shot benchmark's contenders, of every program in one form.
 
 Here belong the calls of libraries; which contenders there are is in `benchmark.models`, what is asked of them
-and how it is scored in `workloads.zero_shot`. Libraries of optional extras (statsforecast, fracast) are imported where
-they are used.
+and how it is scored in `workloads.zero_shot`. The library of the optional extra
+(statsforecast) is imported where it is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+import time
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from chronos_assets.benchmark.models import (
     CHECKPOINT_PROGRAM,
     ETS_PROGRAM,
-    FRACAST_PROGRAM,
     NAIVE_PROGRAM,
     THETA_PROGRAM,
 )
 from chronos_assets.benchmark.scores import Contender
-from chronos_assets.benchmark.tasks import LEVELS, Floats
+from chronos_assets.benchmark.tasks import LEVELS, Floats, candidate_seasons, season
 from chronos_assets.container.contract import WorkloadError
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive, spread_to_quantiles
-
-_PEER_BATCH = 4  # of 2,048 steps each: more don't fit the processor's cache, and take twice the time
-_PEER_LEAST = 8  # observations that Fracast-0 needs
 
 
 class Forecasts(Protocol):
@@ -41,13 +37,13 @@ class Forecasts(Protocol):
         """
 
 
-def open_contender(contender: Contender, horizon: int, season: int, workers: int | None = None) -> Forecasts:
+def open_contender(contender: Contender, horizon: int, periods: int, workers: int | None = None) -> Forecasts:
     """Load a contender for a horizon.
 
     Args:
         contender: what to load.
         horizon: steps to forecast.
-        season: periods in a season, for the statistical models.
+        periods: in a season, for the statistical models.
         workers: batches of a network run at once; the process's cores if not given.
 
     Raises:
@@ -56,25 +52,21 @@ def open_contender(contender: Contender, horizon: int, season: int, workers: int
     try:
         match contender.program:
             case p if p == NAIVE_PROGRAM:
-                return naive_forecasts(horizon, season)
+                return naive_forecasts(horizon, periods)
             case p if p == CHECKPOINT_PROGRAM:
                 return _chronos(contender.reference, horizon, workers)
             case p if p in (ETS_PROGRAM, THETA_PROGRAM):
-                return _statistical(contender.program, horizon, season)
-            case p if p == FRACAST_PROGRAM:
-                return _fracast(horizon, workers)
+                return _statistical(contender.program, horizon, periods)
     except ImportError as error:
-        raise WorkloadError(
-            f"{contender.name} can't be measured: {error}; install the extra (baselines, peers) that holds it"
-        ) from error
+        raise WorkloadError(f"{contender.name} can't be measured: {error}; install the extra baselines") from error
     raise WorkloadError(f"{contender.name}: there is no program {contender.program!r}")
 
 
-def naive_forecasts(horizon: int, season: int) -> Forecasts:
+def naive_forecasts(horizon: int, periods: int) -> Forecasts:
     """Seasonal naive: a point that stands for every quantile."""
 
     def forecast(histories: Sequence[Floats], places: Sequence[int]) -> Floats:
-        points = [seasonal_naive(history, season, horizon) for history in histories]
+        points = [seasonal_naive(history, periods, horizon) for history in histories]
         return spread_to_quantiles(np.array(points).reshape(len(histories), horizon), len(LEVELS))
 
     return forecast
@@ -92,7 +84,7 @@ def _chronos(reference: str, horizon: int, workers: int | None) -> Forecasts:
     return forecast
 
 
-def _statistical(program: str, horizon: int, season: int) -> Forecasts:
+def _statistical(program: str, horizon: int, periods: int) -> Forecasts:
     """AutoETS or AutoTheta of statsforecast with its intervals' edges as quantiles; gaps are interpolated."""
     from statsforecast.models import AutoETS, AutoTheta
 
@@ -106,7 +98,7 @@ def _statistical(program: str, horizon: int, season: int) -> Forecasts:
             return np.full((horizon, len(LEVELS)), np.nan)
         values = np.interp(np.arange(known[0], len(history)), known, history[known])
         try:
-            made = make(season_length=season).forecast(y=values, h=horizon, level=bands)
+            made = make(season_length=periods).forecast(y=values, h=horizon, level=bands)
         except Exception:  # noqa: BLE001 - whatever a fit ends in, the series counts as one that it can't forecast
             return np.full((horizon, len(LEVELS)), np.nan)
         return np.sort(np.stack([np.asarray(made[column], dtype=np.float64) for column in columns], axis=-1), axis=-1)
@@ -122,36 +114,33 @@ def _edge(level: float) -> str:
     return f"{'lo' if level < 0.5 else 'hi'}-{round(100 * abs(1 - 2 * level))}"
 
 
-def _fracast(horizon: int, workers: int | None) -> Forecasts:
-    """Fracast-0 with the weights of its wheel: whole batches side by side, each on one thread."""
-    import torch
-    from fracast import FracastModel
+def open_predictor(
+    contender: Contender, horizon: int, frequency: str, past: Iterable[tuple[int, Floats]], workers: int | None = None
+) -> tuple[Forecasts, float]:
+    """The default predictor, learned from a set's own past as a run learns it from a dataset's; and the seconds of that.
 
-    from chronos_assets.models.forecasting import available_cores
+    Args:
+        contender: whose reference is the base model.
+        horizon: steps to forecast.
+        frequency: pandas' name of the set's frequency.
+        past: place and values of a sample of the series, each up to its first window.
+        workers: batches of a network run at once.
+    """
+    from chronos_assets.models.forecasting import Forecaster
+    from chronos_assets.models.loading import load_model
+    from chronos_assets.predictors.backtests import past_windows
+    from chronos_assets.predictors.ensemble import Ensemble
+    from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
 
-    model: Any = FracastModel.from_pretrained(weights="fp32")
-    columns = [model.quantiles.index(level) for level in LEVELS]
-
-    def batch(tails: Sequence[Floats]) -> Floats:
-        contexts = np.full((len(tails), max(len(tail) for tail in tails)), np.nan)
-        for row, tail in enumerate(tails):
-            contexts[row, contexts.shape[1] - len(tail) :] = tail
-        return np.sort(model.forecast_batch(contexts, horizon=horizon)[..., columns], axis=-1)
+    forecasters = {"chronos": Forecaster(load_model(contender.reference), horizon, LEVELS, workers=workers)}
+    began = time.perf_counter()
+    series = [((str(place),), values) for place, values in past]
+    windows = past_windows(series, horizon, season=season(frequency))
+    predictor = learn_predictor(windows, forecasters, zero_shot_recipe(horizon, candidate_seasons(frequency)))
+    ensemble = Ensemble(predictor, forecasters, horizon, LEVELS)
+    seconds = time.perf_counter() - began
 
     def forecast(histories: Sequence[Floats], places: Sequence[int]) -> Floats:
-        found = np.full((len(histories), horizon, len(LEVELS)), np.nan)
-        tails = [history[-model.context_length :] for history in histories]
-        able = [row for row, tail in enumerate(tails) if np.isfinite(tail).sum() >= _PEER_LEAST]
-        batches = [able[start : start + _PEER_BATCH] for start in range(0, len(able), _PEER_BATCH)]
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(workers or available_cores()) as pool:
-                made = pool.map(batch, [[tails[row] for row in rows] for rows in batches])
-                for rows, values in zip(batches, made, strict=True):
-                    found[rows] = values
-        finally:
-            torch.set_num_threads(before)
-        return found
+        return ensemble.forecast(histories, seeds=places).quantiles
 
-    return forecast
+    return forecast, seconds

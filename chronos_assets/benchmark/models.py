@@ -2,8 +2,8 @@
 
 Here belong their names, kinds and limits; what makes their forecasts is in `benchmark.contenders`.
 
-The statistical models fit each series anew, which takes up to a second, and the peer always reads 2,048 steps: both are
-given a part of the series of a large set, evenly spaced, and are compared with seasonal naive on the same.
+The statistical models fit each series by itself, which takes up to a second: they are given a part of the series of a large
+set, evenly spaced, and are compared with seasonal naive on the same.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ NAIVE_PROGRAM: Final = "seasonal-naive"
 CHECKPOINT_PROGRAM: Final = "chronos"
 ETS_PROGRAM: Final = "auto-ets"
 THETA_PROGRAM: Final = "auto-theta"
-FRACAST_PROGRAM: Final = "fracast"
+PREDICTOR_PROGRAM: Final = "predictor"
+
+DEFAULT_PREDICTOR = "default"
 
 STATISTICAL_SERIES = 100
 STATISTICAL_HISTORY = 500
-PEER_SERIES = 500
 
 # Program -> its name, its kind, and the distribution of an optional extra that it comes from.
 _OPTIONAL: Final[dict[str, tuple[str, Kind, str]]] = {
     ETS_PROGRAM: ("AutoETS", "local statistical", "statsforecast"),
     THETA_PROGRAM: ("AutoTheta", "local statistical", "statsforecast"),
-    FRACAST_PROGRAM: ("Fracast-0", "foundation", "fracast"),
 }
 
 
 def local_contenders(*, optional: bool = True) -> list[Contender]:
-    """Seasonal naive and, with `optional`, AutoETS, AutoTheta and Fracast-0 where their libraries are installed."""
+    """Seasonal naive and, with `optional`, AutoETS and AutoTheta where their library is installed."""
     found = [Contender(SEASONAL_NAIVE, "local statistical", NAIVE_PROGRAM, "", "1")]
     for program, (name, kind, distribution) in _OPTIONAL.items() if optional else ():
         try:
             installed = version(distribution)
         except PackageNotFoundError:
             continue
-        statistical = kind == "local statistical"
         found.append(
             Contender(
                 name,
@@ -50,8 +49,8 @@ def local_contenders(*, optional: bool = True) -> list[Contender]:
                 program,
                 "",
                 f"{distribution} {installed}",
-                max_series=STATISTICAL_SERIES if statistical else PEER_SERIES,
-                max_history=STATISTICAL_HISTORY if statistical else None,
+                max_series=STATISTICAL_SERIES,
+                max_history=STATISTICAL_HISTORY,
             )
         )
     return found
@@ -67,6 +66,18 @@ def chronos_contender(reference: str, digest: str, *, ours: bool) -> Contender:
     """
     name = PurePath(reference).name or reference
     return Contender(name, "ours" if ours else "foundation", CHECKPOINT_PROGRAM, reference, digest)
+
+
+def predictor_contender(reference: str, digest: str) -> Contender:
+    """The default predictor, zero-shot: members, and weights from quick backtests on each set's own past.
+
+    Args:
+        reference: of the base model.
+        digest: of its configuration and weights.
+    """
+    from chronos_assets.predictors.predictor import RECIPE_VERSION
+
+    return Contender(DEFAULT_PREDICTOR, "ours", PREDICTOR_PROGRAM, reference, f"{digest} recipe {RECIPE_VERSION}")
 
 
 def with_unique_names(contenders: Sequence[Contender]) -> list[Contender]:

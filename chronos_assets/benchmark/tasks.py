@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.errors import ChronosAssetsError
 
 Floats = NDArray[np.float64]
@@ -161,6 +162,16 @@ def _whole(path: Path, entry: Mapping[Any, Any], key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BenchmarkError(f"{path}: {key} of {entry.get('name')!r} is {value!r}, not a whole number")
     return value
+
+
+def candidate_seasons(frequency: str) -> tuple[int, ...]:
+    """Seasons in periods that a forecaster may test for, of a pandas frequency (`h` 24 and 168, `W-SUN` 52, `B` 5).
+
+    Raises:
+        ValueError: it is no frequency.
+    """
+    name = frequency.partition("-")[0]
+    return (5,) if name == "B" else Frequency.parse(name).candidate_seasons
 
 
 def season(frequency: str) -> int:

@@ -89,6 +89,15 @@ _SECONDS = {
 # Periods in one season of n = 1, as gluonts.time_feature.get_seasonality has them.
 _SEASONS = {Unit.MINUTE: 1440, Unit.HOUR: 24, Unit.DAY: 1, Unit.WEEK: 1, Unit.MONTH: 12, Unit.YEAR: 1}
 
+# Periods of n = 1 in a day, a week and a year.
+_CANDIDATES = {
+    Unit.MINUTE: (1440, 10080),
+    Unit.HOUR: (24, 168),
+    Unit.DAY: (7,),
+    Unit.WEEK: (52,),
+    Unit.MONTH: (12,),
+}
+
 _WORDS = {
     Unit.MINUTE: "minute",
     Unit.HOUR: "hour",
@@ -180,6 +189,15 @@ class Frequency:
         """
         season, remainder = divmod(_SEASONS[self.unit], self.n)
         return 1 if remainder else season
+
+    @property
+    def candidate_seasons(self) -> tuple[int, ...]:
+        """Periods in a day, a week and a year, where they are whole numbers from 2; ascending.
+
+        Forecasters test them on the data. A year is left to periods of a week and longer: shorter ones seldom have two.
+        """
+        lengths = _CANDIDATES.get(self.unit, ())
+        return tuple(length // self.n for length in lengths if length % self.n == 0 and length // self.n >= 2)
 
 
 def _larger_hint(n: int, unit: Unit) -> str:

@@ -5,7 +5,8 @@ Here belongs arithmetic on the members' forecasts of windows whose actuals are k
 
 **Pooled weights** are the average of two rules that fail differently: greedy forward selection with replacement (Caruana et
 al., ICML 2004) looks at combinations but grasps at noise in few windows; weights exp(-20 (loss / least loss - 1)) look at
-each member alone and spread over all that are nearly as good. Both are shrunk to prior weights where windows are few.
+each member alone and spread over all that are nearly as good. Either rule looks at the metric as it is, which a few series of
+large scale may rule, and at the same with all windows counting alike. All are shrunk to prior weights where windows are few.
 
 **An item's weights** are the pooled ones tilted by how its own losses differ from the pooled ones. What of that difference is
 the item's own and what is chance follows from the data: the share of the variance between items that is left after the
@@ -14,8 +15,6 @@ variance between windows of one item is taken off (an empirical Bayes estimate, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,11 +22,14 @@ from chronos_assets.predictors.losses import Actuals, OptimizationMetric
 from chronos_assets.predictors.members.base import Floats
 
 SHARPNESS = 20.0  # of the exponential weights
+ITEM_SHARPNESS = 3.0  # of an item's own differences, which even shrunk are less certain
 ROUNDS = 25  # of the greedy selection
 PRIOR_WINDOWS = 12.0  # windows that the prior weights count as
 NEGLIGIBLE = 0.02  # a smaller weight isn't worth a member's pass
-_POINTS = 6000  # of windows x periods that the greedy selection compares on
+_POINTS = 4000  # of windows x periods that the greedy selection compares on
 _LEAST_LOSS = 1e-12
+_MOST_DIFFERENCE = 1.0
+_MOST_TIMES = 5.0  # a typical loss; one window must not decide
 
 
 def combine(forecasts: Floats, weights: Floats) -> Floats:
@@ -66,31 +68,27 @@ def exponential_weights(losses: Floats) -> Floats:
     return np.asarray(weights / weights.sum())
 
 
-def greedy_weights(
-    forecasts: Floats, actuals: Actuals, metric: OptimizationMetric, allowed: NDArray[np.bool_] | None = None
-) -> Floats:
+def greedy_weights(forecasts: Floats, actuals: Actuals, metric: OptimizationMetric) -> Floats:
     """Weights (M,) by greedy selection with replacement: in each round the member that lowers the loss most is added.
 
     Args:
         forecasts: (M, N, horizon, LEVELS), finite for at least one member of each window.
         actuals: of the N windows.
         metric: to be lowered.
-        allowed: members that may be chosen, (M,); all if not given.
     """
     rows = _spread_out(len(actuals), max(1, _POINTS // forecasts.shape[2]))
     made, seen = forecasts[:, rows], actuals.take(rows)
     able = np.asarray(np.isfinite(made).all(axis=(2, 3)))
     fallback = combine(made, np.ones(len(made)))
     made = np.where(able[:, :, None, None], made, fallback)
-    places = np.arange(len(made)) if allowed is None else np.flatnonzero(allowed)
     counts = np.zeros(len(made))
     total = np.zeros(made.shape[1:])
     best, weights = np.inf, counts
     for number in range(1, ROUNDS + 1):
-        values = [float(seen.losses(metric, (total + made[place]) / number).sum()) for place in places]
+        values = [float(seen.losses(metric, (total + made[place]) / number).sum()) for place in range(len(made))]
         chosen = int(np.argmin(values))
-        counts[places[chosen]] += 1
-        total += made[places[chosen]]
+        counts[chosen] += 1
+        total += made[chosen]
         if values[chosen] < best:
             best, weights = values[chosen], counts / number
     return np.asarray(weights)
@@ -101,7 +99,7 @@ def pooled_weights(
     actuals: Actuals,
     metric: OptimizationMetric,
     prior: Floats,
-    allowed: NDArray[np.bool_] | None = None,
+    penalties: Floats | None = None,
 ) -> Floats:
     """Weights (M,) for all series: see the module.
 
@@ -110,15 +108,21 @@ def pooled_weights(
         actuals: of the N windows; with none, the prior weights are returned.
         metric: to be lowered.
         prior: weights before anything was seen, (M,), summing to 1.
-        allowed: members that may have a weight, (M,).
+        penalties: relative loss that each member's cost has to be worth, (M,).
     """
-    may = np.ones(len(prior), dtype=bool) if allowed is None else allowed
-    prior = normalised(prior * may, may)
     if not len(actuals) or not actuals.denominators(metric).sum() > 0:
         return prior
-    losses = member_losses(forecasts, actuals, metric).sum(axis=1)
-    alone = np.where(may, exponential_weights(np.where(may, losses, losses.max() * 10 + 1)), 0.0)
-    learned = (normalised(alone, may) + greedy_weights(forecasts, actuals, metric, may)) / 2
+    losses = member_losses(forecasts, actuals, metric)
+    typical = np.median(losses, axis=0)
+    typical = np.maximum(typical, max(1e-6 * float(typical.mean()), _LEAST_LOSS))
+    alike = np.minimum(losses / typical, _MOST_TIMES).mean(axis=1)
+    pooled = losses.sum(axis=1)
+    relative = np.sqrt(pooled / max(float(pooled.min()), _LEAST_LOSS) * alike / max(float(alike.min()), _LEAST_LOSS))
+    alone = exponential_weights(relative if penalties is None else relative * (1 + penalties))
+    balanced = Actuals(actuals.values / typical[:, None], actuals.scale / typical)
+    chosen = greedy_weights(forecasts, actuals, metric)
+    chosen_alike = greedy_weights(forecasts / typical[:, None, None], balanced, metric)
+    learned = alone / 2 + chosen / 4 + chosen_alike / 4
     trust = len(actuals) / (len(actuals) + PRIOR_WINDOWS)
     return pruned(trust * learned + (1 - trust) * prior)
 
@@ -140,8 +144,9 @@ def item_weights(losses: Floats, items: NDArray[np.intp], pooled: Floats) -> tup
     windows = np.bincount(items, minlength=count).astype(np.float64)
     if count < 2 or used.sum() < 2 or windows.max(initial=0) < 2:
         return even, 0.0
-    typical = losses[used].mean(axis=0)
-    relative = np.where(typical > _LEAST_LOSS, losses[used] / np.where(typical > _LEAST_LOSS, typical, 1.0), 1.0)
+    # Logarithms of relative losses, cut off: one window on which a member failed says little about the next.
+    logs = np.log(np.maximum(losses[used], _LEAST_LOSS))
+    relative = np.clip(logs - np.median(logs, axis=0), -_MOST_DIFFERENCE, _MOST_DIFFERENCE)
     relative -= relative.mean(axis=1, keepdims=True)  # the differences that are not all items' own
     means = np.stack([np.bincount(items, row, count) for row in relative]) / windows
     within = ((relative - means[:, items]) ** 2).sum() / max(1.0, float((windows - 1).clip(0).sum()) * used.sum())
@@ -151,7 +156,7 @@ def item_weights(losses: Floats, items: NDArray[np.intp], pooled: Floats) -> tup
     if own <= 0:
         return even, 0.0
     trust = own / (own + within / windows)  # of each item, by its number of windows
-    tilt = np.exp(-SHARPNESS / 2 * (means * trust))
+    tilt = np.exp(-ITEM_SHARPNESS * (means * trust))
     tilted = pooled[used, None] * tilt
     even[:, used] = (tilted / tilted.sum(axis=0)).T
     return even, float(trust.mean())
@@ -175,17 +180,6 @@ def pruned(weights: Floats) -> Floats:
     return np.asarray(kept / kept.sum())
 
 
-def normalised(weights: Floats, allowed: NDArray[np.bool_]) -> Floats:
-    """Weights (M,) summing to 1; equal ones of the allowed members where all are zero."""
-    total = float(weights.sum())
-    return np.asarray(weights / total if total > 0 else allowed / allowed.sum())
-
-
 def _spread_out(count: int, most: int) -> NDArray[np.intp]:
     """At most so many places of `count`, evenly spaced."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.intp)
-
-
-def equal(names: Sequence[str]) -> Floats:
-    """Equal weights of members."""
-    return np.full(len(names), 1 / len(names))

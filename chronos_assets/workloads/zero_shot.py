@@ -30,12 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from chronos_assets.benchmark.contenders import naive_forecasts, open_contender
+from chronos_assets.benchmark.contenders import naive_forecasts, open_contender, open_predictor
 from chronos_assets.benchmark.data import BenchmarkData, open_data
-from chronos_assets.benchmark.models import NAIVE_PROGRAM
+from chronos_assets.benchmark.models import NAIVE_PROGRAM, PREDICTOR_PROGRAM
 from chronos_assets.benchmark.scores import Contender, Result
 from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError, Floats, season
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.predictors.backtests import SAMPLE
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error
 
 CHUNK = 512  # windows forecast between two lines of progress
@@ -103,10 +104,15 @@ def measure(
         raise BenchmarkError(f"there is no set {name!r}: there are {', '.join(data.tasks)}")
     task, periods, count = data.tasks[name], season(data.frequency(name)), data.count(name)
     sampled = contender.sampled(count)
-    forecasts = open_contender(contender, task.horizon, periods, workers)
+    seconds = 0.0
+    if contender.program == PREDICTOR_PROGRAM:
+        past = list(_past(data, name, count))
+        forecasts, seconds = open_predictor(contender, task.horizon, data.frequency(name), past, workers)
+    else:
+        forecasts = open_contender(contender, task.horizon, periods, workers)
     naive = naive_forecasts(task.horizon, periods)
     totals: list[tuple[ErrorSums, ErrorSums]] = []
-    seconds, fallbacks, done = 0.0, 0, 0
+    fallbacks, done = 0, 0
     windows = _windows(data, name, sampled)
     while chunk := list(islice(windows, CHUNK)):
         seen = [window.history[-(contender.max_history or 0) :] for window in chunk]
@@ -173,6 +179,15 @@ def _windows(data: BenchmarkData, name: str, sampled: Collection[int]) -> Iterat
     for place, values in enumerate(data.series(name)):
         if place in sampled:
             yield from (_Window(place, history, actual) for history, actual in task.windows(values))
+
+
+def _past(data: BenchmarkData, name: str, count: int) -> Iterator[tuple[int, Floats]]:
+    """Place and values up to its first window of a sample of the series, evenly spaced."""
+    task = data.tasks[name]
+    chosen = {(2 * number + 1) * count // (2 * SAMPLE) for number in range(SAMPLE)} if count > SAMPLE else range(count)
+    for place, values in enumerate(data.series(name)):
+        if place in chosen:
+            yield place, values[: len(values) + task.offset]
 
 
 def _sum(parts: tuple[Any, ...]) -> ErrorSums:

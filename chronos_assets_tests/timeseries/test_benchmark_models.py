@@ -12,16 +12,17 @@ from chronos_assets.benchmark.models import chronos_contender, local_contenders,
 
 def test_seasonal_naive_is_always_measured_and_libraries_where_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
-        if name == "fracast":
-            return "0.1.0"
+        if name == "statsforecast":
+            return "2.0"
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(benchmark_models, "version", version)
     assert [(item.name, item.kind) for item in local_contenders()] == [
         ("Seasonal naive", "local statistical"),
-        ("Fracast-0", "foundation"),
+        ("AutoETS", "local statistical"),
+        ("AutoTheta", "local statistical"),
     ]
-    assert local_contenders()[1].version == "fracast 0.1.0"
+    assert local_contenders()[1].version == "statsforecast 2.0"
     assert [item.name for item in local_contenders(optional=False)] == ["Seasonal naive"]
 
 

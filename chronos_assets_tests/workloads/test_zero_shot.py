@@ -13,7 +13,7 @@ import pytest
 from benchmarks import zero_shot as command
 from chronos_assets.benchmark.contenders import Forecasts, open_contender
 from chronos_assets.benchmark.data import open_data
-from chronos_assets.benchmark.models import chronos_contender, local_contenders
+from chronos_assets.benchmark.models import chronos_contender, local_contenders, predictor_contender
 from chronos_assets.benchmark.scores import Contender, Result
 from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "sets"
 
 
-@pytest.mark.parametrize("program", ["chronos", "auto-ets", "auto-theta", "fracast"])
+@pytest.mark.parametrize("program", ["chronos", "auto-ets", "auto-theta"])
 def test_every_kind_of_model_is_measured(folder: Path, program: str) -> None:
     contenders = {item.program: item for item in local_contenders()} | {
         "chronos": chronos_contender("bundled", "0", ours=True)
@@ -67,7 +67,7 @@ def test_every_kind_of_model_is_measured(folder: Path, program: str) -> None:
     assert result.seconds > 0
 
 
-@pytest.mark.parametrize("program", ["chronos", "auto-ets", "auto-theta", "fracast"])
+@pytest.mark.parametrize("program", ["chronos", "auto-ets", "auto-theta"])
 def test_quantiles_ascend_and_gaps_are_no_obstacle(program: str) -> None:
     contenders = {item.program: item for item in local_contenders()} | {
         "chronos": chronos_contender("bundled", "0", ours=True)
@@ -83,6 +83,24 @@ def test_quantiles_ascend_and_gaps_are_no_obstacle(program: str) -> None:
     assert np.isfinite(made[:2]).all()
     assert (np.diff(made[:2], axis=-1) >= 0).all()
     assert np.isnan(made[2]).all()
+
+
+def test_the_default_predictor_is_learned_from_the_sets_own_past(folder: Path) -> None:
+    data = open_data(str(folder))
+    result = measure(data, "monash_hospital", predictor_contender("bundled", "0"), workers=1)
+    bare = measure(data, "monash_hospital", chronos_contender("bundled", "0", ours=True), workers=1)
+    assert (result.model, result.series, result.fallbacks) == ("default", 40, 0)
+    assert result.wql < 1.02 * bare.wql
+    again = measure(data, "monash_hospital", predictor_contender("bundled", "0"), workers=1)
+    assert (again.wql, again.mase) == (result.wql, result.mase)
+
+
+def test_the_command_leaves_absolute_values_by_model_and_set(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scores.json"
+    command.main([str(folder), "--alone", "--sets", "monash_m3_yearly", "--json", str(file), "--output", str(tmp_path)])
+    document = json.loads(file.read_bytes())
+    assert set(document) == {"default", "bundled", "Seasonal naive"}
+    assert set(document["default"]["monash_m3_yearly"]) == {"wql", "mase", "coverage_80", "series_per_second"}
 
 
 def test_scores_of_chunks_are_those_of_the_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ ZERO_SHOT_BENCHMARK = """Base models on the data sets of the Chronos paper, as t
 
 wQL and MASE of each model on each set, relative to seasonal naive, and their geometric means over the zero-shot sets;
 coverage of the 80% band, seconds and series per second; the paper's figure redrawn. Beside the configured models
-(`CHRONOS_BENCHMARK_MODELS`, else the base model) and the bundled one: seasonal naive, AutoETS, AutoTheta and Fracast-0
-where the extras `baselines` and `peers` are installed, on some of the series of large sets. Scores that chronos-forecasting
+(`CHRONOS_BENCHMARK_MODELS`, else the base model) and the bundled one: seasonal naive, AutoETS and AutoTheta
+where the extra `baselines` is installed, on some of the series of large sets. Scores that chronos-forecasting
 published are drawn beside them, and labelled so.
 
 The sets come from `CHRONOS_BENCHMARK_DATA`, a folder, or from the Hugging Face Hub. Results are kept: a run that was

@@ -11,7 +11,7 @@ elementwise arithmetic and reductions along time on C-ordered arrays, never BLAS
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -54,15 +54,33 @@ class Contexts:
         horizon: periods to forecast.
         seasons: candidate seasons in periods, ascending, each at least 2; members test them on the data.
         covariates: of each series; empty where there are none.
+        seeds: of each series, for networks that sample; empty where there are none.
+        groups: label of each series, for machines on which the rows of a network's pass are not independent.
     """
 
     values: Sequence[Floats]
     horizon: int
     seasons: tuple[int, ...] = ()
     covariates: Sequence[Covariates] = ()
+    seeds: Sequence[int] = ()
+    groups: Sequence[Hashable] = ()
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def take(self, rows: NDArray[np.intp]) -> Contexts:
+        """Those at some places; itself where these are all."""
+        if len(rows) == len(self):
+            return self
+        places = rows.tolist()
+        return Contexts(
+            [self.values[place] for place in places],
+            self.horizon,
+            self.seasons,
+            [self.covariates[place] for place in places] if self.covariates else (),
+            [self.seeds[place] for place in places] if self.seeds else (),
+            [self.groups[place] for place in places] if self.groups else (),
+        )
 
     @cached_property
     def panels(self) -> list[Panel]:

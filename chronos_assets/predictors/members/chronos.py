@@ -10,7 +10,7 @@ known mean on; their bands are widened by the spread of the fine values around t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ class Chronos:
     def forecast(self, contexts: Contexts) -> Floats:
         """See `Member.forecast`."""
         if not self.adjusted:
-            return self._plain(contexts.values, contexts.horizon)
+            return self._plain(contexts.values, contexts)
         values: list[Floats] = [np.empty(0)] * len(contexts)
         panels = []
         for panel in arrange(contexts.values, self.reach):
@@ -61,30 +61,33 @@ class Chronos:
             for row, place in enumerate(panel.rows):
                 known = np.where(panel.observed[row], adjusted.values[row], np.nan)
                 values[place] = known[panel.first[row] :]
-        made = self._plain(values, contexts.horizon)
+        made = self._plain(values, contexts)
         for panel, adjusted in panels:
             made[panel.rows] = adjusted.restore(made[panel.rows])
         return made
 
-    def _plain(self, values: Sequence[Floats], horizon: int) -> Floats:
+    def _plain(self, values: Sequence[Floats], contexts: Contexts) -> Floats:
+        horizon = contexts.horizon
         if self.fine > 1:
             dense = [_interpolated(context[-self.reach :], self.fine) for context in values]
-            return self._network(dense, horizon * self.fine)[:, self.fine - 1 :: self.fine]
+            return self._network(dense, horizon * self.fine, contexts)[:, self.fine - 1 :: self.fine]
         if self.coarse == 1:
-            return self._network(values, horizon)
+            return self._network(values, horizon, contexts)
         tails = [context[-self.reach :] for context in values]
         means = [_means(context, self.coarse) for context in tails]
-        steps = -(-horizon // self.coarse) + (1 if self.coarse > 1 else 0)
-        made = self._network(means, steps)
+        steps = -(-horizon // self.coarse) + 1
+        made = self._network(means, steps, contexts)
         last = np.array([_last(mean) for mean in means])
         spread = np.array([_spread(context, self.coarse) for context in tails])
         return _refined(made, last, spread, self.coarse, horizon)
 
-    def _network(self, values: Sequence[Floats], horizon: int) -> Floats:
+    def _network(self, values: Sequence[Floats], horizon: int, contexts: Contexts) -> Floats:
         """Quantiles (N, horizon, LEVELS) of the network."""
         low, high = self.forecaster.model.description.quantile_range
         known = [level for level in LEVELS if low - 1e-9 <= level <= high + 1e-9]
-        made = self.forecaster.at(horizon, known).forecast(values, seeds=[0] * len(values))
+        made = self.forecaster.at(horizon, known).forecast(
+            values, seeds=contexts.seeds or None, groups=contexts.groups or None
+        )
         return made.quantiles if len(known) == len(LEVELS) else interpolate(made.quantiles, known, LEVELS)
 
 
@@ -142,12 +145,3 @@ def _refined(made: Floats, last: Floats, spread: Floats, coarse: int, horizon: i
     median = path[:, :, MEDIAN][:, :, None]
     own = spread[:, None, None] * np.abs(normal_scores(LEVELS))
     return median + np.sign(path - median) * np.sqrt((path - median) ** 2 + own**2)
-
-
-def rates(horizon: int) -> Iterator[tuple[str, int, int]]:
-    """Names of rates with their coarse and fine factors, the plain one first."""
-    yield "1", 1, 1
-    for coarse in (2, 3, 4, 6, 8, 12, 24):
-        if coarse <= max(2, 2 * horizon):
-            yield f"mean{coarse}", coarse, 1
-    yield from (("fine2", 1, 2), ("fine3", 1, 3))

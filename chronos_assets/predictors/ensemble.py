@@ -1,0 +1,203 @@
+"""Forecasts of an ensemble: its members' quantiles combined, calibrated, and read at the levels asked for.
+
+Here belongs what happens between contexts and a predictor's quantiles. `Ensemble` is used like
+`models.forecasting.Forecaster`, so that a workload needn't know whether it forecasts with a network or with several members.
+
+As there, a series' forecast depends on nothing but the series (and its own weights). Series without an observation are
+skipped; one whose observations are all equal is that value. Where a series never was below zero, its quantiles aren't either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chronos_assets.models.quantiles import interpolate, mean_of_quantiles
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Member
+from chronos_assets.predictors.members.catalogue import checkpoint_of, rate_of, statistical_member
+from chronos_assets.predictors.members.chronos import Chronos
+from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
+from chronos_assets.predictors.predictor import Key, Predictor
+
+if TYPE_CHECKING:
+    from chronos_assets.models.forecasting import BatchForecast, Forecaster
+
+_LARGEST = 1e290
+_STATISTICAL_REACH = 2048
+
+
+def open_member(name: str, forecasters: Mapping[str, Forecaster]) -> Member:
+    """The member of a name, with its checkpoint's forecaster.
+
+    Raises:
+        ValueError: there is no such member. KeyError: its checkpoint is not among the forecasters.
+    """
+    checkpoint = checkpoint_of(name)
+    if checkpoint is None:
+        return statistical_member(name)
+    coarse, fine, adjusted = rate_of(name)
+    return Chronos(name, forecasters[checkpoint], coarse, fine, adjusted)
+
+
+class Ensemble:
+    """A predictor made ready for one horizon and one set of levels.
+
+    Args:
+        predictor: what to forecast with; its horizon need not be this one.
+        forecasters: of the checkpoints that its members need, by name, for any horizon.
+        horizon: periods to forecast.
+        levels: ascending quantile levels, within the range of the members' networks.
+        min_observations: series with fewer observations in their context are skipped.
+
+    Raises:
+        QuantileRangeError: a level is outside of a network's range.
+        ValueError: the horizon is below 1.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        forecasters: Mapping[str, Forecaster],
+        horizon: int,
+        levels: Sequence[float],
+        *,
+        min_observations: int = 1,
+    ) -> None:
+        self.predictor = predictor.used()
+        self.forecasters = {name: forecasters[name] for name in sorted(self.predictor.checkpoints)}
+        self.members = tuple(open_member(name, self.forecasters) for name in self.predictor.members)
+        self.min_observations = max(1, min_observations)
+        self.batch_size = max((item.batch_size for item in self.forecasters.values()), default=1)
+        self.rows_independent = all(item.rows_independent for item in self.forecasters.values())
+        reaches = [member.reach for member in self.members if isinstance(member, Chronos)]
+        self.context_length = max([_STATISTICAL_REACH, *reaches])
+        self._aim(horizon, levels)
+
+    def at(self, horizon: int, levels: Sequence[float]) -> Ensemble:
+        """The same predictor made ready for another horizon and other levels."""
+        other = copy(self)
+        other._aim(horizon, levels)
+        return other
+
+    def _aim(self, horizon: int, levels: Sequence[float]) -> None:
+        from chronos_assets.models.checkpoints import check_quantiles
+
+        if horizon < 1:
+            raise ValueError(f"horizon is {horizon}: it must be 1 or more")
+        for forecaster in self.forecasters.values():
+            check_quantiles(forecaster.model.description, levels)
+        self.horizon = horizon
+        self.levels = tuple(levels)
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether the horizon is longer than what one of the networks forecasts at once."""
+        return any(self.horizon > item.model.description.block_length for item in self.forecasters.values())
+
+    @property
+    def method(self) -> str:
+        """How the quantiles are made, in a sentence."""
+        shares = sorted(zip(self.predictor.weights.tolist(), self.predictor.members, strict=True), reverse=True)
+        named = ", ".join(f"{name} {100 * weight:.0f}%" for weight, name in shares if weight > 0)
+        own = f"; {len(self.predictor.items):,} items have weights of their own" if self.predictor.items else ""
+        return f"calibrated average of {named}{own}"
+
+    def forecast(
+        self,
+        contexts: Sequence[Floats],
+        *,
+        seeds: Sequence[int] | None = None,
+        groups: Sequence[Hashable] | None = None,
+        keys: Sequence[Key] | None = None,
+    ) -> BatchForecast:
+        """Forecast the periods that follow each context; see `Forecaster.forecast`.
+
+        Args:
+            contexts: values of each series up to its last period, (T,); NaN or infinite where nothing was observed.
+            seeds: a seed for each series, for families that sample.
+            groups: label of each series, where rows of a network's pass are not independent.
+            keys: item id and dimensions of each series, for weights of its own; all have the pooled ones if not given.
+        """
+        from chronos_assets.models.forecasting import BatchForecast, Skip
+
+        values = [np.asarray(context, dtype=np.float64) for context in contexts]
+        count = len(values)
+        flat = np.zeros(count, dtype=bool)
+        quantiles = np.full((count, self.horizon, len(LEVELS)), np.nan)
+        skipped: list[Skip] = []
+        usable: list[int] = []
+        for place, context in enumerate(values):
+            seen = context[-self.context_length :]
+            seen = seen[np.isfinite(seen)]
+            reason = self._unusable(seen, context)
+            if reason:
+                skipped.append(Skip(place, reason))
+            elif seen.min() == seen.max():
+                flat[place] = True
+                quantiles[place] = seen[0]
+            else:
+                usable.append(place)
+        if usable:
+            rows = np.array(usable, dtype=np.intp)
+            everything = Contexts(
+                values,
+                self.horizon,
+                self.predictor.seasons,
+                seeds=seeds if seeds is not None else range(count),
+                groups=groups or (),
+            )
+            quantiles[rows] = self._combined(everything.take(rows), [keys[place] if keys else None for place in usable])
+        failed = set(range(count)) - {skip.index for skip in skipped}
+        failed &= set(np.flatnonzero(~np.isfinite(quantiles).all(axis=(1, 2))).tolist())
+        skipped += [Skip(place, "no member gave a forecast that is finite") for place in failed]
+        wanted = interpolate(quantiles, LEVELS, self.levels)
+        return BatchForecast(
+            np.maximum.accumulate(wanted, axis=2),
+            mean_of_quantiles(quantiles, LEVELS),
+            tuple(sorted(skipped, key=lambda skip: skip.index)),
+            np.zeros(count, dtype=np.int64),
+            flat,
+        )
+
+    def _unusable(self, seen: Floats, context: Floats) -> str:
+        """Why a series can't be forecast from what was observed of its context; empty if it can."""
+        if not len(seen):
+            if np.isfinite(context).any():
+                return f"no observation in the last {self.context_length} periods, which is all the predictor reads"
+            return "no observation"
+        if len(seen) < self.min_observations:
+            return f"{len(seen)} observations, fewer than the {self.min_observations} asked for"
+        return f"values beyond {_LARGEST:g}" if np.abs(seen).max() > _LARGEST else ""
+
+    def _combined(self, contexts: Contexts, keys: Sequence[Key | None]) -> Floats:
+        """Calibrated quantiles (N, horizon, LEVELS) of series that have something to tell."""
+        weights = np.stack([self.predictor.weights_of(key) for key in keys])
+        total = np.zeros(len(contexts))
+        result = np.zeros((len(contexts), contexts.horizon, len(LEVELS)))
+        for share, member in zip(weights.T, self.members, strict=True):
+            rows = np.flatnonzero(share > 0)
+            if len(rows):
+                made = member.forecast(contexts.take(rows))
+                able = np.isfinite(made).all(axis=(1, 2))
+                done = rows[able]
+                total[done] += share[done]
+                result[done] += share[done, None, None] * made[able]
+        alone = np.flatnonzero(total == 0)  # no member with a weight could: TSB alone, of a series that isn't counts
+        if len(alone):
+            result[alone], total[alone] = SeasonalNaive().forecast(contexts.take(alone)), 1.0
+        return finished(result / total[:, None, None], self.predictor, contexts)
+
+
+def finished(combined: Floats, predictor: Predictor, contexts: Contexts) -> Floats:
+    """Combined quantiles (N, horizon, LEVELS) calibrated, in order, and not below zero where the series never was."""
+    ordered = predictor.calibration.apply(np.sort(combined, axis=2))
+    lowest = np.array([_lowest(values) for values in contexts.values])
+    return np.where((lowest >= 0)[:, None, None], np.maximum(ordered, 0.0), ordered)
+
+
+def _lowest(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.min()) if len(known) else -np.inf

@@ -1,0 +1,259 @@
+"""Learning a predictor from past windows: its members' forecasts, weights, calibration, leaderboard.
+
+Here belongs the order of things, on windows that the caller cut; which windows may be used as of when is decided there
+(`backtests` for the zero-shot predictor, the workloads for a trained one). Nothing here knows files or calendars.
+
+Calibration comes from forecasts whose weights were learned without them: the items (windows, where there is one item) are
+halved, each half is forecast with the other's weights, and the factors are those of both together. The leaderboard's
+ensemble is that one, too, so that it isn't flattered by windows it was fitted to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.predictors import selection
+from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
+from chronos_assets.predictors.losses import DEFAULT_METRIC, Actuals, OptimizationMetric
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Member
+from chronos_assets.predictors.members.catalogue import cost_of
+from chronos_assets.predictors.predictor import Key, Predictor, Standing, rounded
+from chronos_assets.predictors.prior import prior_weights
+
+_VALUES = 16_000_000  # quantiles of all members held at once: 128 MB
+_PASS = 512  # windows forecast between two reports of progress
+COST_PENALTY = 0.02  # relative loss that a plain pass of the network has to be worth
+
+
+@dataclass(frozen=True)
+class PastWindow:
+    """A stretch of a series whose values are known, and what was known before it.
+
+    Attributes:
+        key: item id and dimensions.
+        history: (T,) everything before it, NaN where nothing was observed.
+        actual: (horizon,), NaN where nothing was observed.
+        scale: seasonal error of the history; what MASE divides by; NaN where there is none.
+    """
+
+    key: Key
+    history: Floats
+    actual: Floats
+    scale: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a predictor is to be learned.
+
+    Attributes:
+        horizon: periods that it will forecast; windows may be shorter.
+        seasons: candidate seasons in periods.
+        metric: that weights lower.
+        max_cost: plain passes of the network that the members may take together.
+        per_item: whether items get weights of their own.
+    """
+
+    horizon: int
+    seasons: tuple[int, ...]
+    metric: OptimizationMetric = DEFAULT_METRIC
+    max_cost: float = 8.0
+    per_item: bool = False
+
+
+def learn(
+    windows: Sequence[PastWindow],
+    members: Sequence[Member],
+    recipe: Recipe,
+    *,
+    base: Mapping[str, str] | None = None,
+    learned: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictor:
+    """A predictor learned from windows; from none, one with the prior weights.
+
+    Args:
+        windows: all of one length.
+        members: that may be chosen.
+        recipe: see `Recipe`.
+        base, learned: copied into the predictor.
+        progress: told windows x members done, and how many there are.
+    """
+    names = tuple(member.name for member in members)
+    prior = prior_weights(names, seasonal=bool(recipe.seasons))
+    costs = np.array([cost_of(name) for name in names])
+    facts = {**(learned or {}), "windows": len(windows), "series": len({window.key for window in windows})}
+    if not windows:
+        weights = selection.affordable(selection.pruned(prior), costs, recipe.max_cost)
+        return rounded(_predictor(names, weights, recipe, base or {}, facts))
+    backtest = _backtest(windows, members, recipe, progress)
+    weights = backtest.weights(np.arange(len(backtest.kept)), prior, costs, recipe)
+    out_of_fold = backtest.out_of_fold(prior, costs, recipe)
+    calibration = calibrate(np.sort(out_of_fold, axis=2), backtest.actuals)
+    items: dict[Key, Floats] = {}
+    if recipe.per_item:
+        own, trust = selection.item_weights(backtest.losses, backtest.items, weights)
+        facts["item_trust"] = round(trust, 4)
+        if trust > 0:
+            items = {key: selection.pruned(row) for key, row in zip(backtest.keys, own, strict=True)}
+    finished = calibration.apply(np.sort(out_of_fold, axis=2))
+    rows, gain = _leaderboard(names, backtest, weights, finished)
+    return rounded(
+        _predictor(names, weights, recipe, base or {}, facts, calibration, items, leaderboard=rows, gain=gain)
+    )
+
+
+def _predictor(
+    names: tuple[str, ...],
+    weights: Floats,
+    recipe: Recipe,
+    base: Mapping[str, str],
+    facts: Mapping[str, Any],
+    calibration: Calibration | None = None,
+    items: Mapping[Key, Floats] | None = None,
+    **shown: Any,
+) -> Predictor:
+    made = Predictor(
+        members=names,
+        weights=weights,
+        calibration=calibration or Calibration.none(),
+        seasons=recipe.seasons,
+        horizon=recipe.horizon,
+        metric=recipe.metric,
+        items=items or {},
+        base=base,
+        learned=facts,
+        **shown,
+    )
+    return made.used()
+
+
+@dataclass(frozen=True)
+class _Backtest:
+    """What members forecast of the windows.
+
+    Attributes:
+        losses: in the metric, (M, N).
+        items: number of each window's item, (N,); keys: the items.
+        kept: places of the windows whose forecasts are kept, (K,).
+        forecasts: of those, (M, K, horizon, LEVELS); actuals: of those.
+        seconds: each member's, (M,).
+    """
+
+    losses: Floats
+    items: NDArray[np.intp]
+    keys: list[Key]
+    kept: NDArray[np.intp]
+    forecasts: Floats
+    actuals: Actuals
+    seconds: Floats
+
+    def weights(self, rows: NDArray[np.intp], prior: Floats, costs: Floats, recipe: Recipe) -> Floats:
+        """Pooled weights from some of the kept windows, within the budget."""
+        learned = selection.pooled_weights(
+            self.forecasts[:, rows], self.actuals.take(rows), recipe.metric, prior, penalties=COST_PENALTY * costs
+        )
+        return selection.affordable(learned, costs, recipe.max_cost)
+
+    def out_of_fold(self, prior: Floats, costs: Floats, recipe: Recipe) -> Floats:
+        """Combined quantiles (K, horizon, LEVELS) of the kept windows, by weights that have not seen them."""
+        items = self.items[self.kept]
+        half = (items if len(np.unique(items)) > 1 else np.arange(len(items))) % 2 == 0
+        result = np.empty(self.forecasts.shape[1:])
+        for part in (half, ~half):
+            weights = self.weights(np.flatnonzero(~part), prior, costs, recipe)
+            result[part] = selection.combine(self.forecasts[:, part], weights)
+        lost = ~np.isfinite(result).all(axis=(1, 2))
+        if lost.any():
+            result[lost] = selection.combine(self.forecasts[:, lost], np.ones(len(self.forecasts)))
+        return result
+
+
+def _backtest(
+    windows: Sequence[PastWindow],
+    members: Sequence[Member],
+    recipe: Recipe,
+    progress: Callable[[int, int], None] | None,
+) -> _Backtest:
+    horizon = len(windows[0].actual)
+    most = max(64, _VALUES // (len(members) * horizon * len(LEVELS)))
+    kept = np.unique(np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(np.intp))
+    numbers: dict[Key, int] = {}
+    items = np.array([numbers.setdefault(window.key, len(numbers)) for window in windows], dtype=np.intp)
+    losses = np.empty((len(members), len(windows)))
+    forecasts = np.empty((len(members), len(kept), horizon, len(LEVELS)))
+    seconds = np.zeros(len(members))
+    for start in range(0, len(windows), _PASS):
+        part = windows[start : start + _PASS]
+        contexts = Contexts([window.history for window in part], horizon, recipe.seasons)
+        actuals = _actuals(part)
+        made = np.empty((len(members), len(part), horizon, len(LEVELS)))
+        for place, member in enumerate(members):
+            began = time.perf_counter()
+            made[place] = member.forecast(contexts)
+            seconds[place] += time.perf_counter() - began
+            if progress is not None:
+                progress(start * len(members) + len(part) * (place + 1), len(windows) * len(members))
+        losses[:, start : start + len(part)] = selection.member_losses(made, actuals, recipe.metric)
+        here = (kept >= start) & (kept < start + len(part))
+        forecasts[:, here] = made[:, kept[here] - start]
+    chosen = [windows[place] for place in kept]
+    return _Backtest(losses, items, list(numbers), kept, forecasts, _actuals(chosen), seconds)
+
+
+def _actuals(windows: Sequence[PastWindow]) -> Actuals:
+    return Actuals(np.stack([window.actual for window in windows]), np.array([window.scale for window in windows]))
+
+
+def _leaderboard(
+    names: Sequence[str], backtest: _Backtest, weights: Floats, ensemble: Floats
+) -> tuple[tuple[Standing, ...], dict[str, Any]]:
+    """The rows, the ensemble first and members by their wQL; and the ensemble's gain over the best of them."""
+    actuals = backtest.actuals
+    rows = []
+    for place, name in enumerate(names):
+        made = backtest.forecasts[place]
+        able = np.flatnonzero(np.isfinite(made).all(axis=(1, 2)))
+        rate = len(backtest.items) / backtest.seconds[place] if backtest.seconds[place] > 0 else None
+        standing = _standing(name, made[able], actuals.take(able), float(weights[place]), rate)
+        if len(able) == len(actuals) or weights[place] > 0:
+            rows.append((standing, place, len(able) == len(actuals)))
+    rows.sort(key=lambda row: (row[0].wql is None, row[0].wql or 0.0))
+    first = _standing("ensemble", ensemble, actuals, None, None)
+    whole = [row for row in rows if row[2] and row[0].wql is not None]
+    gain = _gain(whole[0][0].member, ensemble, backtest.forecasts[whole[0][1]], backtest) if whole else {}
+    return (first, *(row[0] for row in rows)), gain
+
+
+def _standing(name: str, made: Floats, actuals: Actuals, weight: float | None, rate: float | None) -> Standing:
+    def value(metric: OptimizationMetric) -> float | None:
+        found = actuals.value(metric, made) if len(actuals) else float("nan")
+        return found if np.isfinite(found) else None
+
+    covered = coverage(made, actuals) if len(actuals) else float("nan")
+    return Standing(name, value(DEFAULT_METRIC), value("MASE"), covered if np.isfinite(covered) else None, weight, rate)
+
+
+def _gain(member: str, ensemble: Floats, best: Floats, backtest: _Backtest) -> dict[str, Any]:
+    """The difference of the two wQL with its interval, by resampling items."""
+    from chronos_assets.timeseries.scoring.gate import paired_bootstrap
+
+    items = backtest.items[backtest.kept]
+    scale = backtest.actuals.denominators(DEFAULT_METRIC)
+    losses = [backtest.actuals.losses(DEFAULT_METRIC, made) for made in (ensemble, best)]
+    numbers, places = np.unique(items, return_inverse=True)
+    width = int(np.bincount(places).max())
+    table = [np.full((len(numbers), width), np.nan) for _ in range(3)]
+    seen = np.zeros(len(numbers), dtype=int)
+    for row, place in enumerate(places):
+        for target, source in zip(table, (*losses, scale), strict=True):
+            target[place, seen[place]] = source[row]
+        seen[place] += 1
+    found = paired_bootstrap(table[0], table[1], table[2])
+    return {"member": member, "value": found.value, "low": found.low, "high": found.high}

@@ -1,0 +1,222 @@
+"""The predictor: members, their weights, the calibration of their bands; and the folder it is kept in.
+
+Here belong the value and its files. How it is learned is in `learning`, how it forecasts in `ensemble`.
+
+A folder has `predictor.json`, meant to be read by people, and beside it `config.json` and safetensors of the checkpoint that
+was trained on the user's data, where there is one. A folder with a checkpoint alone is a predictor with that one member. The
+base model is named by its reference, with the digest of the files that weights were learned with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chronos_assets.predictors.calibration import Calibration
+from chronos_assets.predictors.losses import DEFAULT_METRIC, METRICS, OptimizationMetric
+from chronos_assets.predictors.members.base import Floats
+from chronos_assets.predictors.members.catalogue import checkpoint_of
+
+FILE = "predictor.json"
+FORMAT = 1  # of the file; a higher one is refused
+RECIPE_VERSION = 1  # counts up when a predictor learned from the same data would come out otherwise
+_DIGITS = 6
+
+Key = tuple[str, ...]
+
+
+class PredictorError(ValueError):
+    """A predictor's file can't be used; one line with what, where and how to fix it."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One row of the leaderboard, over the windows that weights were learned on.
+
+    Attributes:
+        member: its name, or `ensemble`.
+        wql, mase, coverage: of the windows; coverage is that of the band from p10 to p90. None where undefined.
+        weight: the pooled one; None of the ensemble.
+        series_per_second: when it was learned, on that machine; None where it was not measured.
+    """
+
+    member: str
+    wql: float | None
+    mase: float | None
+    coverage: float | None
+    weight: float | None
+    series_per_second: float | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """The row as JSON values."""
+        return {name: _rounded(value) for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """See the module.
+
+    Attributes:
+        members: names, see `members.catalogue`.
+        weights: pooled, (M,), summing to 1.
+        calibration: of the combined bands.
+        seasons: candidate seasons in periods that members test.
+        horizon: periods that it was learned for; others can be forecast.
+        metric: that the weights lower.
+        items: weights of items that have their own, (M,).
+        base: reference and digest of the base model that members named `chronos/...` use; empty without one.
+        learned: from what: source, windows, series, until, ...; shown, never read back by the code.
+        leaderboard: see `Standing`; the ensemble first.
+        gain: by how much the ensemble is better than its best member: `member`, `value`, `low`, `high` of the difference of
+            their wQL; empty where it is not known.
+    """
+
+    members: tuple[str, ...]
+    weights: Floats
+    calibration: Calibration
+    seasons: tuple[int, ...]
+    horizon: int
+    metric: OptimizationMetric = DEFAULT_METRIC
+    items: Mapping[Key, Floats] = field(default_factory=dict)
+    base: Mapping[str, str] = field(default_factory=dict)
+    learned: Mapping[str, Any] = field(default_factory=dict)
+    leaderboard: tuple[Standing, ...] = ()
+    gain: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.members or len(set(self.members)) < len(self.members):
+            raise ValueError(f"members {list(self.members)}: each is named once, and there is at least one")
+        for weights in (self.weights, *self.items.values()):
+            total = float(weights.sum()) if weights.shape == (len(self.members),) else float("nan")
+            if not (weights >= 0).all() or not abs(total - 1) < 1e-6:
+                raise ValueError(f"weights {weights.tolist()} are not {len(self.members)} shares of 1")
+        if self.horizon < 1 or any(season < 2 for season in self.seasons):
+            raise ValueError(f"horizon {self.horizon} and seasons {list(self.seasons)} must be from 1 and from 2")
+
+    @property
+    def checkpoints(self) -> frozenset[str]:
+        """Which checkpoints its members need."""
+        return frozenset(name for member in self.members if (name := checkpoint_of(member)) is not None)
+
+    def weights_of(self, key: Key | None) -> Floats:
+        """An item's weights: its own, or the pooled ones."""
+        return self.items.get(key, self.weights) if key is not None else self.weights
+
+    def used(self) -> Predictor:
+        """The same without members that nothing gives a weight to."""
+        kept = np.flatnonzero(np.sum([self.weights > 0, *(own > 0 for own in self.items.values())], axis=0))
+        return replace(
+            self,
+            members=tuple(self.members[place] for place in kept),
+            weights=self.weights[kept],
+            items={key: own[kept] for key, own in self.items.items()},
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """The predictor as JSON values."""
+        return {
+            "format": FORMAT,
+            "members": list(self.members),
+            "weights": self._named(self.weights),
+            "items": [{"key": list(key), "weights": self._named(own)} for key, own in sorted(self.items.items())],
+            "calibration": self.calibration.to_document(),
+            "seasons": list(self.seasons),
+            "horizon": self.horizon,
+            "metric": self.metric,
+            "base": dict(self.base),
+            "learned": dict(self.learned),
+            "leaderboard": [row.to_document() for row in self.leaderboard],
+            "gain": {name: _rounded(value) for name, value in self.gain.items()},
+        }
+
+    def to_json(self) -> bytes:
+        """The file's content: the same predictor, the same bytes."""
+        return (json.dumps(self.to_document(), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    def save(self, folder: Path) -> None:
+        """Write `predictor.json` into a folder."""
+        (folder / FILE).write_bytes(self.to_json())
+
+    @classmethod
+    def from_json(cls, content: bytes, where: str = FILE) -> Predictor:
+        """The predictor of a file's content.
+
+        Raises:
+            PredictorError: it is none, or of a later format.
+        """
+        try:
+            document = json.loads(content)
+            if not isinstance(document, dict):
+                raise TypeError("it is not a JSON object")
+            if document.get("format") != FORMAT:
+                raise ValueError(f"format is {document.get('format')!r}, and this version reads {FORMAT}")
+            return cls._from_document(document)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+            raise PredictorError(
+                f"{where} can't be read as a predictor: {reason}; put the registered file back, or train a new version"
+            ) from error
+
+    @classmethod
+    def load(cls, folder: Path) -> Predictor | None:
+        """The predictor of a folder; None where it has a checkpoint alone.
+
+        Raises:
+            PredictorError: see `from_json`.
+        """
+        path = folder / FILE
+        return cls.from_json(path.read_bytes(), str(path)) if path.is_file() else None
+
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any]) -> Predictor:
+        members = tuple(document["members"])
+        for member in members:
+            checkpoint_of(member)
+        if document["metric"] not in METRICS:
+            raise ValueError(f"metric {document['metric']!r} is not one of {', '.join(METRICS)}")
+
+        def weights(named: Mapping[str, float]) -> Floats:
+            unknown = sorted(set(named) - set(members))
+            if unknown:
+                raise ValueError(f"weights of {', '.join(unknown)}, which are no members")
+            values = np.array([float(named.get(member, 0.0)) for member in members])
+            total = values.sum()
+            return values / total if abs(total - 1) < 1e-3 else values
+
+        return cls(
+            members=members,
+            weights=weights(document["weights"]),
+            calibration=Calibration.from_document(document["calibration"]),
+            seasons=tuple(int(season) for season in document["seasons"]),
+            horizon=int(document["horizon"]),
+            metric=document["metric"],
+            items={tuple(item["key"]): weights(item["weights"]) for item in document["items"]},
+            base=document["base"],
+            learned=document["learned"],
+            leaderboard=tuple(Standing(**row) for row in document["leaderboard"]),
+            gain=document["gain"],
+        )
+
+    def _named(self, weights: Floats) -> dict[str, float]:
+        """Weights by member, without zeros."""
+        return {
+            member: round(float(weight), _DIGITS)
+            for member, weight in zip(self.members, weights, strict=True)
+            if weight > 0
+        }
+
+
+def rounded(predictor: Predictor) -> Predictor:
+    """The predictor as it is read back from its file, so that what learned it and what loads it forecast alike."""
+    return Predictor.from_json(predictor.to_json())
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None

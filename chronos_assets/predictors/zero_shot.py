@@ -1,0 +1,107 @@
+"""The default predictor: every member with a base model as it is, weighed by quick backtests.
+
+Here belongs which members there are for a base model, and their forecasters; learning is in `learning`, windows in
+`backtests`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.predictors.backtests import ZERO_SHOT_COST
+from chronos_assets.predictors.ensemble import open_member
+from chronos_assets.predictors.learning import PastWindow, Recipe, learn
+from chronos_assets.predictors.members.base import Member
+from chronos_assets.predictors.members.catalogue import CHRONOS, RATES, STATISTICAL, TUNED, known_names, rate_of
+from chronos_assets.predictors.predictor import Predictor
+
+if TYPE_CHECKING:
+    from chronos_assets.models.checkpoints import ModelDescription
+    from chronos_assets.models.forecasting import Forecaster
+
+_SAMPLED_RATES = ("1",)  # of a family that samples a hundred paths: other rates cost too much
+
+
+def member_names(
+    checkpoints: Mapping[str, ModelDescription], horizon: int, wanted: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Names of the members there are for some checkpoints, `chronos` and `tuned`.
+
+    Interpolated rates are left out where their horizon is longer than a network's block: block after block, they cost many
+    times a plain pass.
+
+    Args:
+        checkpoints: by name.
+        horizon: periods to forecast.
+        wanted: names, or their parts before the slash (`chronos`: all its rates); all members if empty.
+    """
+    names: list[str] = []
+    for checkpoint in (TUNED, CHRONOS):
+        if checkpoint in checkpoints:
+            description = checkpoints[checkpoint]
+            names += [
+                name
+                for rate in (RATES if description.family != "t5" else _SAMPLED_RATES)
+                if (fine := rate_of(name := f"{checkpoint}/{rate}")[1]) == 1
+                or fine * horizon <= description.block_length
+            ]
+    names += STATISTICAL
+    chosen = [name for name in names if not wanted or name in wanted or name.partition("/")[0] in wanted]
+    return tuple(chosen)
+
+
+def check_members(wanted: Sequence[str]) -> None:
+    """Refuse names that no member has; see `member_names`. Raises ValueError."""
+    known = {*known_names((CHRONOS, TUNED)), CHRONOS, TUNED}
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise ValueError(
+            f"there is no member {', '.join(unknown)}: there are {', '.join([CHRONOS, TUNED, *STATISTICAL])}, "
+            f"and {CHRONOS}/ with a rate ({', '.join(RATES)})"
+        )
+
+
+def learn_predictor(
+    windows: Sequence[PastWindow],
+    forecasters: Mapping[str, Forecaster],
+    recipe: Recipe,
+    *,
+    wanted: Sequence[str] = (),
+    learned: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictor:
+    """A predictor of the members that these forecasters make possible.
+
+    Args:
+        windows: of the past; none gives the prior weights.
+        forecasters: by checkpoint, for any horizon.
+        recipe: see `Recipe`.
+        wanted: see `member_names`.
+        learned: copied into the predictor.
+        progress: see `learn`.
+
+    Raises:
+        ValueError: no wanted member is possible.
+    """
+    descriptions = {name: forecaster.model.description for name, forecaster in forecasters.items()}
+    names = member_names(descriptions, recipe.horizon, wanted)
+    if not names:
+        raise ValueError(f"none of the members {', '.join(wanted)} is possible with {', '.join(forecasters) or 'none'}")
+    members: list[Member] = [open_member(name, forecasters) for name in names]
+    base = descriptions.get(CHRONOS)
+    return learn(
+        windows,
+        members,
+        recipe,
+        base={"reference": base.reference, "digest": base.digest} if base is not None else {},
+        learned=learned,
+        progress=progress,
+    )
+
+
+def zero_shot_recipe(
+    horizon: int, seasons: tuple[int, ...], max_cost: float = ZERO_SHOT_COST, **options: Any
+) -> Recipe:
+    """The recipe of the default predictor: weights for all series, at no more than `ZERO_SHOT_COST` passes."""
+    return Recipe(horizon, seasons, max_cost=min(max_cost, ZERO_SHOT_COST), **options)

@@ -1,0 +1,161 @@
+"""A predictor from windows to file to forecasts: what it learns, keeps, refuses, and that rows don't depend on others."""
+
+import json
+
+import numpy as np
+import pytest
+
+from chronos_assets.models.checkpoints import QuantileRangeError
+from chronos_assets.models.forecasting import Forecaster
+from chronos_assets.models.loading import load_model
+from chronos_assets.predictors.backtests import past_windows, sample, windows_each
+from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.learning import Recipe
+from chronos_assets.predictors.members.base import LEVELS
+from chronos_assets.predictors.members.catalogue import cost_of, known_names
+from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.predictors.zero_shot import check_members, learn_predictor, zero_shot_recipe
+
+H, SEASONS = 12, (24,)
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@pytest.fixture(scope="module")
+def forecasters():
+    return {"chronos": Forecaster(load_model("bundled"), H, QUANTILES)}
+
+
+def series(count=12, length=160):
+    rng = np.random.default_rng(2)
+    time = np.arange(length)
+    for number in range(count):
+        noise = rng.normal(size=length)
+        values = 30 + 8 * np.sin(2 * np.pi * (time + number) / 24) + (noise if number % 2 else 0.3 * np.cumsum(noise))
+        yield (f"item {number}",), values
+
+
+@pytest.fixture(scope="module")
+def predictor(forecasters):
+    windows = past_windows(series(), H, season=24, windows=2)
+    recipe = Recipe(H, SEASONS, max_cost=2.2, per_item=True)
+    return learn_predictor(windows, forecasters, recipe, learned={"source": "test"})
+
+
+def test_what_was_learned_is_whole_and_within_its_budget(predictor):
+    assert np.isclose(predictor.weights.sum(), 1)
+    assert sum(cost_of(name) for name in predictor.members) <= 2.2
+    assert predictor.learned["series"] == 12
+    assert predictor.leaderboard[0].member == "ensemble"
+    assert {row.member for row in predictor.leaderboard} >= set(predictor.members)
+    assert {"member", "value", "low", "high"} == set(predictor.gain)
+
+
+def test_the_same_windows_give_the_same_file_but_for_the_speeds(predictor, forecasters):
+    windows = past_windows(series(), H, season=24, windows=2)
+    recipe = Recipe(H, SEASONS, max_cost=2.2, per_item=True)
+    again = learn_predictor(windows, forecasters, recipe, learned={"source": "test"})
+
+    def told(made):
+        document = made.to_document()
+        for row in document["leaderboard"]:
+            del row["series_per_second"]
+        return document
+
+    assert told(again) == told(predictor)
+
+
+def test_a_file_is_read_back_as_it_was(predictor, tmp_path):
+    predictor.save(tmp_path)
+    again = Predictor.load(tmp_path)
+    assert again.to_json() == predictor.to_json()
+    assert Predictor.load(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": 2}, "format is 2"),
+        ({"weights": {"theta": 0.5}}, "shares of 1|which are no members"),
+        ({"members": ["no_such"]}, "there is no member 'no_such'"),
+        ({"metric": "MSE"}, "is not one of"),
+        ({"calibration": {"ends": [1], "factors": [[0.0]]}}, "calibration"),
+        ({"horizon": 0}, "horizon 0"),
+        ({"seasons": None}, "can't be read as a predictor"),
+    ],
+)
+def test_a_file_that_is_no_predictor_is_refused_with_the_reason(predictor, change, reason):
+    document = json.loads(predictor.to_json()) | change
+    with pytest.raises(PredictorError, match=reason):
+        Predictor.from_json(json.dumps(document).encode())
+    with pytest.raises(PredictorError):
+        Predictor.from_json(b"{")
+
+
+def test_a_forecast_depends_on_nothing_but_its_series(predictor, forecasters):
+    ensemble = Ensemble(predictor, forecasters, H, QUANTILES)
+    given = list(series(7, 130)) + [((f"item {n}",), values[:n]) for n, (_, values) in enumerate(series(60), 20)]
+    keys, contexts = zip(*given, strict=True)
+    together = ensemble.forecast(contexts, keys=keys)
+    for place in (0, 3, 6, 7, 20):
+        alone = ensemble.forecast([contexts[place]], keys=[keys[place]])
+        assert np.array_equal(alone.quantiles[0], together.quantiles[place])
+        assert np.array_equal(alone.mean[0], together.mean[place])
+
+
+def test_forecasts_are_in_order_and_follow_the_series(predictor, forecasters):
+    ensemble = Ensemble(predictor, forecasters, H, LEVELS)
+    contexts = [values for _, values in series()]
+    made = ensemble.forecast([values[:-H] for values in contexts])
+    assert (np.diff(made.quantiles, axis=2) >= 0).all()
+    actual = np.array([values[-H:] for values in contexts])
+    assert np.abs(made.quantiles[:, :, LEVELS.index(0.5)] - actual).mean() < 3
+    assert ensemble.at(2 * H, QUANTILES).forecast(contexts).quantiles.shape == (12, 2 * H, 3)
+
+
+def test_what_cannot_be_forecast_is_named_and_what_is_constant_stays(predictor, forecasters):
+    ensemble = Ensemble(predictor, forecasters, H, QUANTILES, min_observations=3)
+    contexts = [np.full(9, np.nan), np.array([1.0, 2.0]), np.full(30, 7.0), np.abs(np.sin(np.arange(40.0)))]
+    made = ensemble.forecast(contexts)
+    assert [(skip.index, skip.reason) for skip in made.skipped] == [
+        (0, "no observation"),
+        (1, "2 observations, fewer than the 3 asked for"),
+    ]
+    assert made.flat.tolist() == [False, False, True, False]
+    assert (made.quantiles[2] == 7).all()
+    assert (made.quantiles[3] >= 0).all()
+
+
+def test_levels_beyond_the_network_are_refused(predictor, forecasters):
+    with pytest.raises(QuantileRangeError):
+        Ensemble(predictor, forecasters, H, [0.001])
+
+
+def test_no_past_gives_the_prior(forecasters):
+    learned = learn_predictor([], forecasters, zero_shot_recipe(H, SEASONS))
+    assert learned.learned["windows"] == 0
+    assert len(learned.members) > 1
+    assert (learned.calibration.factors == 1).all()
+
+
+def test_windows_end_at_the_as_of_and_lie_end_to_end():
+    values = np.arange(40.0)
+    cut = past_windows([(("a",), values)], 6, season=1, windows=2)
+    assert [window.actual[-1] for window in cut] == [39.0, 33.0, 27.0, 21.0, 15.0]  # few series: more windows of each
+    assert all(window.history[-1] == window.actual[0] - 1 for window in cut)
+    assert [len(window.actual) for window in past_windows([(("a",), values[:11])], 8, season=1)] == [4]
+    assert past_windows([(("a",), values[:5])], 8, season=1) == []
+    assert windows_each(10_000) == 2
+
+
+def test_a_sample_is_the_same_in_any_order():
+    keys = [(str(number),) for number in range(100)]
+    assert sample(keys, 0, 10) == sample(keys[::-1], 0, 10)
+    assert sample(keys, 0, 10) != sample(keys, 1, 10)
+
+
+def test_members_are_chosen_by_name_and_unknown_ones_refused(forecasters):
+    made = learn_predictor([], forecasters, zero_shot_recipe(H, SEASONS), wanted=("theta", "npts"))
+    assert set(made.members) <= {"theta", "npts"}
+    with pytest.raises(ValueError, match="there is no member nonsense"):
+        check_members(["nonsense"])
+    assert "chronos/mean4" in known_names()

@@ -1,0 +1,101 @@
+"""Weights and calibration: what is found where it is known what should be."""
+
+import numpy as np
+
+from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
+from chronos_assets.predictors.losses import METRICS, Actuals
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN
+from chronos_assets.predictors.selection import affordable, combine, greedy_weights, item_weights, pooled_weights
+
+Z = np.array([-2.326, -1.645, -1.282, -0.842, -0.524, -0.253, 0, 0.253, 0.524, 0.842, 1.282, 1.645, 2.326])
+WQL = "AverageWeightedQuantileLoss"
+
+
+def windows(count=80, horizon=6, seed=0):
+    """Actuals around 10 with deviation 1."""
+    rng = np.random.default_rng(seed)
+    return Actuals(10 + rng.normal(size=(count, horizon)), np.ones(count))
+
+
+def normal(centre, deviation, actuals):
+    """The same normal forecast of every window."""
+    made = centre + deviation * Z
+    return np.broadcast_to(made, (*actuals.values.shape, len(LEVELS))).copy()
+
+
+def test_the_better_member_gets_the_weight_and_opposite_errors_are_averaged():
+    actuals = windows()
+    good, bad = normal(10, 1, actuals), normal(14, 1, actuals)
+    low, high = normal(9, 1, actuals), normal(11, 1, actuals)
+    even = np.full(2, 0.5)
+    for metric in METRICS:
+        assert pooled_weights(np.stack([good, bad]), actuals, metric, even)[0] > 0.9
+    assert np.abs(greedy_weights(np.stack([low, high]), actuals, WQL) - 0.5).max() < 0.1
+
+
+def test_without_windows_the_prior_stands():
+    none = windows().take(np.array([], dtype=np.intp))
+    prior = np.array([0.7, 0.3])
+    assert np.array_equal(pooled_weights(np.empty((2, 0, 6, len(LEVELS))), none, WQL, prior), prior)
+
+
+def test_a_large_series_does_not_decide_for_the_others():
+    actuals = windows(40)
+    large = Actuals(np.concatenate([actuals.values, actuals.values[:1] * 1e6]), np.ones(41))
+    good = normal(10, 1, large)
+    bad = normal(14, 1, large)
+    good[-1], bad[-1] = 14e6, 10e6
+    weights = pooled_weights(np.stack([good, bad]), large, WQL, np.full(2, 0.5))
+    assert weights[0] > 0.2
+
+
+def test_items_that_differ_get_weights_of_their_own_and_noise_gets_none():
+    rng = np.random.default_rng(1)
+    items = np.repeat(np.arange(30), 4)
+    first = np.where(items < 15, 1.0, 2.0) * np.exp(0.05 * rng.normal(size=120))
+    weights, trust = item_weights(np.stack([first, first[::-1]]), items, np.full(2, 0.5))
+    assert trust > 0.8
+    assert weights[0, 0] > 0.7
+    assert weights[-1, 0] < 0.3
+    noise = np.exp(0.5 * rng.normal(size=(2, 120)))
+    weights, trust = item_weights(noise, items, np.full(2, 0.5))
+    assert np.abs(weights - 0.5).max() < 0.25
+    assert item_weights(noise[:, :30], np.arange(30), np.full(2, 0.5))[1] == 0.0
+
+
+def test_members_that_cost_more_than_they_are_worth_are_left_out():
+    weights = affordable(np.array([0.5, 0.3, 0.2]), np.array([1.0, 1.0, 0.1]), 1.2)
+    assert weights[1] == 0
+    assert np.isclose(weights.sum(), 1)
+    assert affordable(np.array([1.0]), np.array([9.0]), 1.0)[0] == 1.0
+
+
+def test_a_member_without_a_forecast_is_left_out_of_that_series():
+    actuals = windows(2)
+    one, other = normal(10, 1, actuals), normal(12, 1, actuals)
+    other[0] = np.nan
+    made = combine(np.stack([one, other]), np.array([0.5, 0.5]))
+    assert np.array_equal(made[0], one[0])
+    assert np.allclose(made[1, :, MEDIAN], 11)
+
+
+def test_calibration_widens_and_narrows_bands_to_hold_their_share():
+    actuals, later = windows(400), windows(400, seed=1)
+    for deviation in (0.5, 1.0, 2.0):
+        factors = calibrate(normal(10, deviation, actuals), actuals)
+        made = factors.apply(normal(10, deviation, later))
+        assert abs(coverage(made, later) - 0.8) < 0.04
+        assert (np.diff(made, axis=2) >= 0).all()
+    few = windows(2)
+    assert np.abs(calibrate(normal(10, 0.5, few), few).factors - 1).max() < 0.3
+
+
+def test_factors_follow_the_horizon_and_survive_their_document():
+    actuals = windows(300, 6)
+    values = actuals.values.copy()
+    values[:, 4:] = 10 + 3 * (values[:, 4:] - 10)
+    factors = calibrate(normal(10, 1, actuals), Actuals(values, actuals.scale))
+    assert factors.ends == (2, 4, 6)
+    assert factors.factors[2, 2] > 1.5 * factors.factors[0, 2]
+    again = Calibration.from_document(factors.to_document())
+    assert np.allclose(again.factors, factors.factors, atol=1e-6)
