@@ -128,6 +128,7 @@ def open_predictor(
     """
     from chronos_assets.models.forecasting import Forecaster
     from chronos_assets.models.loading import load_model
+    from chronos_assets.models.quantiles import is_non_negative
     from chronos_assets.predictors.backtests import past_windows
     from chronos_assets.predictors.ensemble import Ensemble
     from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
@@ -141,6 +142,9 @@ def open_predictor(
     seconds = time.perf_counter() - began
 
     def forecast(histories: Sequence[Floats], places: Sequence[int]) -> Floats:
-        return ensemble.forecast(histories, seeds=places).quantiles
+        bounded = [
+            is_non_negative(None, np.min(values, initial=np.inf, where=np.isfinite(values))) for values in histories
+        ]
+        return ensemble.forecast(histories, seeds=places, non_negative=bounded).quantiles
 
     return forecast, seconds

@@ -4,7 +4,7 @@ Here belongs what happens between contexts and a predictor's quantiles. `Ensembl
 `models.forecasting.Forecaster`, so that a workload needn't know whether it forecasts with a network or with several members.
 
 As there, a series' forecast depends on nothing but the series (and its own weights). Series without an observation are
-skipped; one whose observations are all equal is that value. Where a series never was below zero, its quantiles aren't either.
+skipped; one whose observations are all equal is that value.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class Ensemble:
         *,
         seeds: Sequence[int] | None = None,
         groups: Sequence[Hashable] | None = None,
+        non_negative: Sequence[bool] | None = None,
         keys: Sequence[Key] | None = None,
     ) -> BatchForecast:
         """Forecast the periods that follow each context; see `Forecaster.forecast`.
@@ -119,6 +120,7 @@ class Ensemble:
             contexts: values of each series up to its last period, (T,); NaN or infinite where nothing was observed.
             seeds: a seed for each series, for families that sample.
             groups: label of each series, where rows of a network's pass are not independent.
+            non_negative: of each series, whether its forecast must not be below zero; none, if not given.
             keys: item id and dimensions of each series, for weights of its own; all have the pooled ones if not given.
         """
         from chronos_assets.models.forecasting import BatchForecast, Skip
@@ -153,13 +155,17 @@ class Ensemble:
         failed = set(range(count)) - {skip.index for skip in skipped}
         failed &= set(np.flatnonzero(~np.isfinite(quantiles).all(axis=(1, 2))).tolist())
         skipped += [Skip(place, "no member gave a forecast that is finite") for place in failed]
-        wanted = interpolate(quantiles, LEVELS, self.levels)
+        bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
+        raised = np.where(bounded, (quantiles.min(axis=2) < 0).sum(axis=1), 0)
+        quantiles = np.where(bounded[:, None, None], np.maximum(quantiles, 0.0), quantiles)
+        mean = mean_of_quantiles(quantiles, LEVELS)
         return BatchForecast(
-            np.maximum.accumulate(wanted, axis=2),
-            mean_of_quantiles(quantiles, LEVELS),
+            np.maximum.accumulate(interpolate(quantiles, LEVELS, self.levels), axis=2),
+            np.where(bounded[:, None], np.maximum(mean, 0.0), mean),
             tuple(sorted(skipped, key=lambda skip: skip.index)),
             np.zeros(count, dtype=np.int64),
             flat,
+            raised,
         )
 
     def _unusable(self, seen: Floats, context: Floats) -> str:
@@ -188,16 +194,4 @@ class Ensemble:
         alone = np.flatnonzero(total == 0)  # no member with a weight could: TSB alone, of a series that isn't counts
         if len(alone):
             result[alone], total[alone] = SeasonalNaive().forecast(contexts.take(alone)), 1.0
-        return finished(result / total[:, None, None], self.predictor, contexts)
-
-
-def finished(combined: Floats, predictor: Predictor, contexts: Contexts) -> Floats:
-    """Combined quantiles (N, horizon, LEVELS) calibrated, in order, and not below zero where the series never was."""
-    ordered = predictor.calibration.apply(np.sort(combined, axis=2))
-    lowest = np.array([_lowest(values) for values in contexts.values])
-    return np.where((lowest >= 0)[:, None, None], np.maximum(ordered, 0.0), ordered)
-
-
-def _lowest(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.min()) if len(known) else -np.inf
+        return self.predictor.calibration.apply(np.sort(result / total[:, None, None], axis=2))

@@ -82,7 +82,8 @@ def learn(
         windows: all of one length.
         members: that may be chosen.
         recipe: see `Recipe`.
-        base, learned: copied into the predictor.
+        base: copied into the predictor.
+        learned: likewise.
         progress: told windows x members done, and how many there are.
     """
     names = tuple(member.name for member in members)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.losses import DEFAULT_METRIC, METRICS, OptimizationMetric
 from chronos_assets.predictors.members.base import Floats
@@ -30,7 +31,7 @@ _DIGITS = 6
 Key = tuple[str, ...]
 
 
-class PredictorError(ValueError):
+class PredictorError(ChronosAssetsError):
     """A predictor's file can't be used; one line with what, where and how to fix it."""
 
 

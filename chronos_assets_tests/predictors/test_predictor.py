@@ -115,7 +115,7 @@ def test_forecasts_are_in_order_and_follow_the_series(predictor, forecasters):
 def test_what_cannot_be_forecast_is_named_and_what_is_constant_stays(predictor, forecasters):
     ensemble = Ensemble(predictor, forecasters, H, QUANTILES, min_observations=3)
     contexts = [np.full(9, np.nan), np.array([1.0, 2.0]), np.full(30, 7.0), np.abs(np.sin(np.arange(40.0)))]
-    made = ensemble.forecast(contexts)
+    made = ensemble.forecast(contexts, non_negative=[False, False, False, True])
     assert [(skip.index, skip.reason) for skip in made.skipped] == [
         (0, "no observation"),
         (1, "2 observations, fewer than the 3 asked for"),

@@ -206,7 +206,7 @@ def test_the_command_reports_and_goes_on_where_it_was(
     command.main([*arguments, "--sets", "monash_m3_yearly"])
     assert "monash_m3_yearly, bolt: wQL" in capsys.readouterr().out
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / ".results").iterdir()}
-    assert len(kept) == 2
+    assert len(kept) == 3
 
     command.main(arguments)
     written = {path.name for path in (tmp_path / "out").iterdir()}
@@ -214,7 +214,7 @@ def test_the_command_reports_and_goes_on_where_it_was(
     tables = (tmp_path / "out" / "tables.md").read_text()
     assert tables in capsys.readouterr().out
     assert tables.count("\n| monash_") == 2
-    assert len(list((tmp_path / "out" / ".results").iterdir())) == 4
+    assert len(list((tmp_path / "out" / ".results").iterdir())) == 6
     assert all(path.stat().st_mtime_ns == modified for path, modified in kept.items())
 
     with pytest.raises(SystemExit, match="there is no set nn5"):
