@@ -8,11 +8,14 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chronos_assets.platforms.local.processes import workload_environment
+from chronos_assets.platforms.local.warm_workers import WARM_WORKERS, own_warm_workers
 from chronos_assets_tests.aws.fixtures import aws, aws_server, s3_server  # noqa: F401 - fixtures of every test
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -25,6 +28,16 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers() -> Iterator[None]:
+    """A fork server for the jobs of this session, as `chronos-assets run` has one; `CHRONOS_WARM_WORKERS=off` does without."""
+    workers = own_warm_workers(workload_environment(Path("/"), {}))
+    yield
+    if workers is not None:
+        del os.environ[WARM_WORKERS]
+        workers.close()
 
 
 @pytest.fixture(scope="session")

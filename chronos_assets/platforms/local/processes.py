@@ -11,6 +11,7 @@ becomes of its results.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from chronos_assets.container.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
+from chronos_assets.platforms.local.warm_workers import NoWarmWorkersError, WorkloadProcess, start_warm
 from chronos_assets.platforms.notices import MAX_REASON, one_line, redact
 
 # How a program finds its interpreter's parts, its caches, its mirror, its threads, its language. Nothing else.
@@ -31,6 +33,8 @@ PASSED = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 TAIL_LINES = 20
 TAIL_BYTES = 8192
@@ -58,8 +62,8 @@ def workload_environment(root: Path, extra: Mapping[str, str], *, lifeline: bool
 
 def start_workload(
     module: str, root: Path, env: Mapping[str, str], *, stderr: BinaryIO, lock: int, stdout: BinaryIO | None = None
-) -> subprocess.Popen[bytes]:
-    """Start `python -m <module>` in its folder, as the leader of a process group.
+) -> WorkloadProcess:
+    """Start `python -m <module>` in its folder, as the leader of a process group: warm where there is a fork server.
 
     Args:
         module: of the workload, as `python -m` takes it.
@@ -69,6 +73,17 @@ def start_workload(
         lock: descriptor that it shall hold for as long as it lives.
         stdout: file for its standard output; without one that of this process.
     """
+    try:
+        return start_warm(
+            module,
+            root.absolute(),
+            env,
+            stdout=1 if stdout is None else stdout.fileno(),
+            stderr=stderr.fileno(),
+            lock=lock,
+        )
+    except NoWarmWorkersError as error:
+        log.debug("%s starts as a plain process: %s", module, error)
     return subprocess.Popen(
         [sys.executable, "-m", module],
         cwd=root,
@@ -81,13 +96,13 @@ def start_workload(
     )
 
 
-def close_lifeline(process: subprocess.Popen[bytes]) -> None:
+def close_lifeline(process: WorkloadProcess) -> None:
     """Close our end of a workload's standard input; one that still runs ends."""
     assert process.stdin is not None  # noqa: S101 - a pipe was asked for
     process.stdin.close()
 
 
-def end_group(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
+def end_group(process: WorkloadProcess, grace_seconds: float) -> None:
     """Ask a workload to stop, then stop it and whatever it started."""
     try:
         process.terminate()
@@ -99,7 +114,7 @@ def end_group(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
         process.wait()
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: WorkloadProcess) -> None:
     """Kill a workload and whatever it started; what is gone already is fine."""
     try:
         os.killpg(process.pid, signal.SIGKILL)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from chronos_assets.platforms.local.processes import (
     start_workload,
     workload_environment,
 )
+from chronos_assets.platforms.local.warm_workers import WorkloadProcess
 from chronos_assets.platforms.tuning import TrialLogFile
 
 
@@ -43,7 +43,7 @@ class TrainingJob:
         self.workspace = Workspace(root)
         self.log_file = root / "output" / "stderr.log"
         self.log = TrialLogFile(self.log_file, metric_regex)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WorkloadProcess | None = None
         self._status: int | None = None
         self._kill_at: float | None = None
 

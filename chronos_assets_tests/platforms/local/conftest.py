@@ -1,10 +1,12 @@
-"""Fixtures of the tests that kill writers."""
+"""Fixtures of the tests that kill writers, and of those of jobs, which run with warm workers and without."""
 
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from chronos_assets.platforms.local.warm_workers import OFF, WARM_WORKERS
 
 
 @pytest.fixture
@@ -15,3 +17,12 @@ def memory_folder(tmp_path):
         return
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(params=["plain", "warm"])
+def both_ways(request, monkeypatch):
+    """Workloads as plain child processes, then forked by the fork server of the session."""
+    if request.param == "plain":
+        monkeypatch.setenv(WARM_WORKERS, OFF)
+    elif os.environ.get(WARM_WORKERS, OFF) == OFF:
+        pytest.skip("no fork server here")

@@ -18,6 +18,8 @@ from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 PACKAGE = "chronos_assets_tests.platforms.local"
 
 

@@ -11,6 +11,8 @@ from chronos_assets.platforms.local.trials import TrainingJob
 from chronos_assets.platforms.tuning import VALIDATION_REGEX, TrialLogFile
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 MODULE = "chronos_assets_tests.platforms.local.train"
 
 
