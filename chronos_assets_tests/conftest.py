@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from chronos_assets.platforms.local.processes import workload_environment
-from chronos_assets.platforms.local.warm_workers import WARM_WORKERS, own_warm_workers
+from chronos_assets.platforms.local.warm_workers import warm_workers
 from chronos_assets_tests.aws.fixtures import aws, aws_server, s3_server  # noqa: F401 - fixtures of every test
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -31,13 +31,10 @@ settings.load_profile("default")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm_workers() -> Iterator[None]:
+def fork_server() -> Iterator[None]:
     """A fork server for the jobs of this session, as `chronos-assets run` has one; `CHRONOS_WARM_WORKERS=off` does without."""
-    workers = own_warm_workers(workload_environment(Path("/"), {}))
-    yield
-    if workers is not None:
-        del os.environ[WARM_WORKERS]
-        workers.close()
+    with warm_workers(workload_environment(Path("/"), {})):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,9 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "cli/common.py",
         "cli/ui.py",
         "platforms/local/processes.py",
+        # A fork server has its jobs' variables, and tells descendants where it is.
+        "platforms/local/forkserver.py",
+        "platforms/local/warm_workers.py",
         # A program in a container finds its folders, and sets what its libraries read.
         "container/contract.py",
         "workloads/forecast.py",

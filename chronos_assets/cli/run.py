@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,13 +75,17 @@ def _main_job(group: Group, home: Path, backtest_windows: int, *, train: bool) -
     from chronos_assets.defs.dead_runs import end_dead_runs
     from chronos_assets.defs.instance import open_instance
     from chronos_assets.defs.main_job import MainJobError, run_main_job
+    from chronos_assets.platforms.local.processes import workload_environment
+    from chronos_assets.platforms.local.warm_workers import warm_workers
 
     # Dagster says of parts of its own Pipes that they are in preview; that is nothing a user can act on.
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     log = new_log(home / "logs")
+    local = group.settings.deployment == "local"
     with (
         open_instance(home, owned=not group.settings.dagster_home) as instance,
         raw_output_to(log) as user,
+        warm_workers(workload_environment(Path("/"), {})) if local else nullcontext(),
         view(user) as shown,
         messages_to(shown, line_handler(sys.stderr)),  # the log has the lines, too
         Interrupts(shown.note) as interrupts,

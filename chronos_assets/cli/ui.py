@@ -20,7 +20,9 @@ def ui(
     """The Dagster UI with sensors on, on the same store."""
     from chronos_assets.defs.dead_runs import end_dead_runs
     from chronos_assets.defs.instance import WORKSPACE, open_instance
+    from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.store import store_folder
+    from chronos_assets.platforms.local.warm_workers import own_warm_workers
 
     settings = settings_for(data)
     home = dagster_home(settings).resolve()
@@ -31,6 +33,8 @@ def ui(
     with open_instance(home, owned=not settings.dagster_home) as instance:
         for run_id in end_dead_runs(instance):
             print(f"run {run_id} had died; marked as failed")
+    if settings.deployment == "local":
+        own_warm_workers(workload_environment(Path("/"), {}))  # of the program that takes this one's place, too
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home),

@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -190,6 +191,18 @@ def own_warm_workers(environment: Mapping[str, str]) -> WarmWorkers | None:
         return None
     os.environ[WARM_WORKERS] = str(workers.path)
     return workers
+
+
+@contextmanager
+def warm_workers(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have a fork server inside of the block, see `own_warm_workers`."""
+    workers = own_warm_workers(environment)
+    try:
+        yield
+    finally:
+        if workers is not None:
+            del os.environ[WARM_WORKERS]
+            workers.close()
 
 
 def start_warm(
