@@ -122,10 +122,12 @@ def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
         return [("training", result.training)]
     best, newest = tuned["candidates"][tuned["best"]], registered[-1]
     trials = [trial for candidate in tuned["candidates"] for trial in candidate["trials"]]
+    failed = [trial for trial in trials if trial["state"] == "Failed"]
     chosen = ", ".join(f"{key} {_short(value)}" for key, value in best["chosen"].items())
     model = state.model_in_use
     rows = [
         ("trials", f"{len(trials)}; best: {chosen or 'as given'}, validation wQL {best['objective']:.4f}"),
+        *(("", f"trial {trial['number']} failed: {one_line(trial.get('reason', ''))}") for trial in failed),
         ("gate", _gate(newest)),
         ("version", model.label if model.key else f"{model.label}, {model.note}"),
     ]

@@ -406,6 +406,7 @@ def _trial_document(trial: Trial) -> dict[str, Any]:
         "state": trial.state,
         "objective": trial.objective,
         "hyperparameters": dict(trial.hyperparameters),
+        "reason": trial.reason,
     }
 
 

@@ -157,7 +157,8 @@ class LocalTuning:
         attempt.read(self._grace_seconds, self._progress_seconds)
         if status is None:
             return False
-        attempt.finish(status)
+        if not attempt.try_again(status):
+            attempt.finish(status)
         return True
 
     def _end(self, running: list[_Attempt]) -> None:
@@ -199,6 +200,10 @@ class _Search:
         if self._cut_off:
             return self._cut_off.pop(0)
         return self.study.start() if self.study.count() < self.request.max_jobs else None
+
+    def try_again(self, number: int) -> None:
+        """Run a trial again, next; it goes on from its checkpoint."""
+        self._cut_off.insert(0, number)
 
     def root(self, number: int) -> Path:
         """Folder of a trial."""
@@ -289,6 +294,16 @@ class _Attempt:
         if log.eta_seconds:
             facts.append(f"{float(log.eta_seconds):.0f} s left")
         return ", ".join(facts)
+
+    def try_again(self, status: int) -> bool:
+        """Whether the trial is to go on after a kill that nobody here meant, as when memory runs out; once."""
+        killed = status < 0 and not self.job.stopping
+        if not killed or self._study.notes(self._number).get("killed"):
+            return False
+        self._study.note(self._number, killed=True)
+        self._search.log.warning(f"trial {self._number} {self.job.failure(status)}: it is tried again")
+        self._search.try_again(self._number)
+        return True
 
     def finish(self, status: int) -> None:
         """Keep what became of it; its checkpoints are of no more use."""

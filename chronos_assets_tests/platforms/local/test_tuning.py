@@ -137,6 +137,14 @@ def test_a_trial_that_fails_does_not_stop_the_others(tuning):
     assert result.trials[0].objective is None
     assert {trial.state for trial in result.trials[2:]} == {"Completed"}
     assert log.those("trial 0 failed .*lower the learning rate\nLast lines of its log")
+    assert len(log.those("trial 1 killed by SIGKILL .*it is tried again")) == 1
+
+
+def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(tuning, store):
+    result, log = tune(tuning, request(2, max_steps=4, dying_once=[1]))
+    assert [trial.state for trial in result.trials] == ["Completed"] * 2
+    assert [attempt["from"] for attempt in attempts(store, 1) if "from" in attempt] == [0, 3]
+    assert len(log.those("trial 1 killed by SIGKILL .*it is tried again")) == 1
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         raise WorkloadError(f"loss is nan at step 1 of trial {number}; lower the learning rate")
     if number in chosen.get("dying", []):
         os.kill(os.getpid(), signal.SIGKILL)
+    dies_at = steps if number in chosen.get("dying_once", []) and not begin else -1
     floor = floor_of(chosen)
     sys.stdout.write(f"{{'step': 0, 'validation_wql': {9:.6f}}}\n")
     for step in range(begin + 1, steps + 1):
@@ -40,6 +41,8 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         if chosen.get("validate", True):
             reporter.log(f"{{'step': {step}, 'validation_wql': {floor + 1 / step:.6f}}}")
         last.write_text(json.dumps(step))
+        if step + 1 == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
     if chosen.get("save", True):
         (workspace.model / "config.json").write_text("{}")
         (workspace.model / "model.safetensors").write_bytes(b"weights")
