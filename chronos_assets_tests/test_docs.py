@@ -12,8 +12,8 @@ import pytest
 
 from chronos_assets.params.document import Section
 from chronos_assets.params.forecast import ParamsError
+from chronos_assets.params.hyperparameters import HYPERPARAMETERS
 from chronos_assets.params.reader import parse_params
-from chronos_assets.params.training import HYPERPARAMETERS
 from chronos_assets_tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.params.document import Findings
+from chronos_assets.params.hyperparameters import HYPERPARAMETERS
 from chronos_assets.params.reader import parse_params
 from chronos_assets.params.training import (
-    HYPERPARAMETERS,
     CategoricalRange,
     ContinuousRange,
     IntegerRange,
@@ -27,16 +27,23 @@ def read(section: Any) -> tuple[TrainingParams, Findings]:
     return read_training(chronos), findings
 
 
+# Values that every hyperparameter of the kind may have.
+POSSIBLE: dict[type, Any] = {
+    str: st.sampled_from(["full", "lora"]),
+    int: st.integers(1, 99),
+    float: st.floats(0, 1, exclude_min=True, exclude_max=True),
+}
+
+
 @st.composite
 def ranges(draw: st.DrawFn, name: str) -> Any:
-    kind = HYPERPARAMETERS[name]
+    kind = HYPERPARAMETERS[name].kind
     if kind is str or draw(st.booleans()):
-        values: Any = {str: st.sampled_from(["full", "lora"]), int: st.integers(1, 99), float: st.floats(0, 1)}[kind]
-        return CategoricalRange(tuple(draw(st.lists(values, min_size=1, max_size=3))))
+        return CategoricalRange(tuple(draw(st.lists(POSSIBLE[kind], min_size=1, max_size=3))))
     low, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     scale = draw(st.sampled_from(["linear", "log"]))
     return (
-        IntegerRange(low, low + width, scale) if kind is int else ContinuousRange(low / 100, low / 100 + width, scale)
+        IntegerRange(low, low + width, scale) if kind is int else ContinuousRange(low / 100, (low + width) / 100, scale)
     )
 
 
@@ -45,7 +52,6 @@ def trainings(draw: st.DrawFn) -> TrainingParams:
     """Any section that can be."""
     searched = draw(st.lists(st.sampled_from(sorted(HYPERPARAMETERS)), unique=True, max_size=3))
     fixed = draw(st.lists(st.sampled_from(sorted(set(HYPERPARAMETERS) - set(searched))), unique=True, max_size=3))
-    numbers: dict[type, Any] = {str: st.just("full"), int: st.integers(1, 99), float: st.floats(0, 1)}
     return TrainingParams(
         strategy=draw(st.sampled_from(["TRAIN", "RETRAIN", "NONE"])),
         max_age=draw(st.floats(1e-3, 1e12)),
@@ -55,7 +61,7 @@ def trainings(draw: st.DrawFn) -> TrainingParams:
         synthetic_share=draw(st.floats(0, 1)),
         validation_windows=draw(st.integers(1, 100)),
         test_windows=draw(st.integers(1, 100)),
-        hyperparameters={name: draw(numbers[HYPERPARAMETERS[name]]) for name in fixed},
+        hyperparameters={name: draw(POSSIBLE[HYPERPARAMETERS[name].kind]) for name in fixed},
         ranges={name: draw(ranges(name)) for name in searched},
         max_jobs=draw(st.integers(1, 1000)),
         max_parallel_jobs=draw(st.integers(1, 100)),
@@ -156,3 +162,52 @@ def test_what_is_wrong_is_named_with_its_key_and_fix(section: Any, key: str, par
     _, findings = read(section)
     assert key in [problem.key for problem in findings.problems]
     assert part in "\n".join(str(problem) for problem in findings.problems)
+
+
+EDGES: tuple[Any, ...] = (
+    *(-3, -1, 0, 1, 2, 1024, 1025, 2**32 - 1, 2**32, 10**12),
+    *(-0.5, 0.0, 1e-9, 0.5, 0.999, 1.0, 1.5, 999.9, 1000.0, 1e9, 1e12, float("nan"), float("inf")),
+    *("full", "lora", "nonsense", "", "5", True, False, None, [], {}),
+)
+
+
+@pytest.mark.parametrize("name", HYPERPARAMETERS)
+def test_what_the_job_would_refuse_is_refused_before_and_nothing_else(name: str) -> None:
+    """The reader of params.json and the training job agree about every value, and the reader says what would do."""
+    from chronos_assets.container.contract import WorkloadError
+    from chronos_assets.workloads.train import parse_request
+
+    for value in EDGES:
+        _, findings = read({"Hyperparameters": {name: value}})
+        try:
+            parse_request({name: value})
+            refused = value is None  # null in a job's document stands for the default; in params.json it is an accident
+        except WorkloadError:
+            refused = True
+        assert bool(findings.problems) == refused, value
+        if refused:
+            (problem,) = findings.problems
+            assert problem.key == f"Chronos.Training.Hyperparameters.{name}"
+            assert HYPERPARAMETERS[name].expected in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("section", "part"),
+    [
+        ({"Hyperparameters": {"max_steps": -3}}, "max_steps = -3: this must be a whole number from 1"),
+        ({"Hyperparameters": {"finetune_mode": "nonsense"}}, 'must be "full" or "lora"'),
+        ({"Hyperparameters": {"warmup_ratio": 1}}, "a number from 0 and below 1"),
+        (
+            {"Ranges": {"learning_rate": {"Type": "Continuous", "Min": 0, "Max": 1}}},
+            "Min = 0: this must be a number above 0",
+        ),
+        ({"Ranges": {"drop_prob": {"Type": "Continuous", "Min": 0, "Max": 1}}}, "Max = 1: this must be a number"),
+        ({"Ranges": {"batch_size": {"Type": "Integer", "Min": 0, "Max": 9}}}, "whole number from 1"),
+        ({"Ranges": {"finetune_mode": {"Type": "Categorical", "Values": ["full", "half"]}}}, '"full" or "lora"'),
+        ({"Ranges": {"max_steps": {"Type": "Categorical", "Values": [10, 0]}}}, "whole number from 1"),
+    ],
+)
+def test_impossible_values_are_named_with_what_would_do(section: Any, part: str) -> None:
+    _, findings = read(section)
+    (problem,) = findings.problems
+    assert part in str(problem)

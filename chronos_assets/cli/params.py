@@ -8,19 +8,24 @@ from typing import Annotated
 
 import typer
 
-from chronos_assets.cli.common import UsageError
+from chronos_assets.cli.common import UsageError, settings_for
 
 
 def validate(path: Annotated[Path, typer.Argument(help="A params.json.")]) -> int:
     """Everything wrong with a params.json, at once."""
     from chronos_assets.params.forecast import ParamsError
     from chronos_assets.params.reader import load_params
+    from chronos_assets.pipeline.training_limits import beyond_the_model
 
     try:
         params = load_params(path.read_bytes(), source=str(path))
     except ParamsError as error:
         # All of it, however long: it is what was asked for.
         print(f"chronos-assets: {error}", file=sys.stderr)
+        return 1
+    beyond = beyond_the_model(params.training, settings_for(None).base_model)
+    if beyond:
+        print("\n".join([f"chronos-assets: {path}:", *(f"  {problem}" for problem in beyond)]), file=sys.stderr)
         return 1
     quantiles = ", ".join(f"{level:g}" for level in params.quantiles) or "none"
     print(f"{path} is valid: {params.horizon} periods of {params.frequency}, quantiles {quantiles}")

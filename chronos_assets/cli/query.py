@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from chronos_assets.cli.common import DataOption, UsageError, open_group, settings_for
+
+if TYPE_CHECKING:
+    from chronos_assets.pipeline.group import Group
+
+
+class Question(NamedTuple):
+    """What is asked about an item."""
+
+    item_id: str
+    dimensions: dict[str, str]
+    start: datetime | None
+    end: datetime | None
 
 
 def query(
@@ -20,21 +32,50 @@ def query(
     ] = None,
     start: Annotated[str | None, typer.Option(help="First timestamp, ISO 8601.")] = None,
     end: Annotated[str | None, typer.Option(help="Last timestamp, ISO 8601.")] = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="How to print it.")] = "table",
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WINDOW", help="The forecast of this partition instead of the current one.", show_default=False
+        ),
+    ] = None,
+    format: Annotated[Literal["table", "json", "csv"], typer.Option(help="How to print it.")] = "table",
 ) -> None:
-    """The current forecast of one item."""
-    from chronos_assets.timeseries.forecast.query import QueryError, render_table
+    """The current forecast of one item, or one of its past ones."""
+    from chronos_assets.timeseries.forecast.query import render_csv, render_table
 
     group = open_group(settings_for(data))
-    dimensions = _dimensions(dimension or [])
-    first, last = _moment("--start", start), _moment("--end", end)
+    ask = Question(item_id, _dimensions(dimension or []), _moment("--start", start), _moment("--end", end))
+    answer = _past(group, as_of, ask) if as_of is not None else _current(group, ask)
+    if format == "json":
+        print(json.dumps(answer, indent=2))
+    else:
+        print(render_csv(answer) if format == "csv" else render_table(answer))
+
+
+def _current(group: Group, ask: Question) -> dict[str, Any]:
     try:
-        answer = group.tables.query(group.store, item_id, dimensions=dimensions, start=first, end=last)
+        return group.tables.query(group.store, ask.item_id, dimensions=ask.dimensions, start=ask.start, end=ask.end)
     except FileNotFoundError as error:
         raise UsageError(f"no forecast in {group.store.url} yet: run `make run` first") from error
-    except QueryError as error:
-        raise UsageError(str(error)) from error
-    print(json.dumps(answer, indent=2) if format == "json" else render_table(answer))
+
+
+def _past(group: Group, key: str, ask: Question) -> dict[str, Any]:
+    """The answer of a partition's forecast, from the history."""
+    from chronos_assets.planning.windows import window_for_key
+    from chronos_assets.store_layout import history_key
+    from chronos_assets.timeseries.forecast.query import query_forecast
+
+    try:
+        window_for_key(key, group.settings.partitions)
+    except ValueError as error:
+        raise UsageError(f"--as-of: {error}") from error
+    try:
+        path = group.store.snapshot(history_key(key)) / "forecast.parquet"
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no forecast as of {key}: chronos-assets backfill --from {key} --to {key} makes it"
+        ) from error
+    return query_forecast(path, ask.item_id, dimensions=ask.dimensions, start=ask.start, end=ask.end)
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +10,10 @@ import typer
 
 from chronos_assets.cli.common import UsageError, dagster_home, open_group, settings_for
 from chronos_assets.cli.copying import copy_data
-from chronos_assets.cli.output import new_log, raw_output_to
+from chronos_assets.cli.execution import executing
 from chronos_assets.cli.summary import print_summary
 
 if TYPE_CHECKING:
-    from chronos_assets.defs.main_job import MainJobResult
     from chronos_assets.pipeline.group import Group
 
 
@@ -35,6 +31,7 @@ def run(
     ] = False,
 ) -> None:
     """Import what is new, tune a model if one is due, forecast, score a backtest, publish, serve."""
+    from chronos_assets.defs.main_job import run_main_job
     from chronos_assets.pipeline.run_settings import remember_training
 
     if backtest_windows < 0:
@@ -47,7 +44,16 @@ def run(
     elif not any(group.store.list("train")):
         _write_sample(group)
     remember_training(group, not no_training)
-    result = _main_job(group, home, backtest_windows, train=not no_training)
+    with executing(group, home) as session:
+        result = run_main_job(
+            group,
+            session.definitions,
+            session.instance,
+            backtest_windows=backtest_windows,
+            train=not no_training,
+            note=session.note,
+            check_interrupt=session.check_interrupt,
+        )
     if not result.runs:
         print("Nothing new: train files, parameters and model are those of the last run. No work was done.")
     print_summary(group, result, data)
@@ -62,46 +68,3 @@ def _write_sample(group: Group) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_sample(Path(folder))
         copy_data(Path(folder), group)
-
-
-def _main_job(group: Group, home: Path, backtest_windows: int, *, train: bool) -> MainJobResult:
-    """Run the main job, shown to the user as it goes; what jobs and libraries write goes to a log file in `home`."""
-    import dagster as dg
-
-    from chronos_assets.cli.interrupts import Interrupts
-    from chronos_assets.cli.live import view
-    from chronos_assets.definitions import group_definitions
-    from chronos_assets.defs.console import line_handler, messages_to
-    from chronos_assets.defs.dead_runs import end_dead_runs
-    from chronos_assets.defs.instance import open_instance
-    from chronos_assets.defs.main_job import MainJobError, run_main_job
-    from chronos_assets.platforms.local.processes import workload_environment
-    from chronos_assets.platforms.local.warm_workers import warm_workers
-
-    # Dagster says of parts of its own Pipes that they are in preview; that is nothing a user can act on.
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    log = new_log(home / "logs")
-    local = group.settings.deployment == "local"
-    with (
-        open_instance(home, owned=not group.settings.dagster_home) as instance,
-        raw_output_to(log) as user,
-        warm_workers(workload_environment(Path("/"), {})) if local else nullcontext(),
-        view(user) as shown,
-        messages_to(shown, line_handler(sys.stderr)),  # the log has the lines, too
-        Interrupts(shown.note) as interrupts,
-    ):
-        for run_id in end_dead_runs(instance):
-            shown.note(f"run {run_id} had died; marked as failed")
-        try:
-            return run_main_job(
-                group,
-                group_definitions(group),
-                instance,
-                backtest_windows=backtest_windows,
-                train=train,
-                note=shown.note,
-                check_interrupt=interrupts.check,
-            )
-        except MainJobError as error:
-            print(error, file=sys.stderr)  # into the log
-            raise UsageError(str(error), log) from error

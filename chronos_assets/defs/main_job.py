@@ -1,24 +1,19 @@
 """The main job from a terminal: the same assets, the same Dagster instance as the UI, in this process.
 
-Belongs here: finding out what is left to do, launching runs in order. What an asset does is in
+Belongs here: finding out what is left to do, in which order. How a run is launched is in `launcher`; what an asset does is in
 `pipeline`; what the user reads is printed by `chronos_assets.cli`.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from chronos_assets.defs import measurements
-from chronos_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs, slot_holders, this_process
-from chronos_assets.defs.jobs import SELECTIONS
-from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
-from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.defs.launcher import Launcher, MainJobError, consecutive
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
 from chronos_assets.pipeline.dataset import dataset_is_current
@@ -27,18 +22,11 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import tables_are_current
 from chronos_assets.planning.windows import Window, window_for_key
-from chronos_assets.platforms.notices import NoticeError
 
 logger = logging.getLogger(__name__)
 
 # Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
 LONGEST_RANGE = 31
-POLL_SECONDS = 1.0
-REPEAT_SECONDS = 60.0
-
-
-class MainJobError(ChronosAssetsError):
-    """A run of the main job failed; the message says which asset and why."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +75,7 @@ def run_main_job(
         MainJobError: a run failed, or can't be started.
         KeyboardInterrupt: `check_interrupt` raised it.
     """
-    launcher = _Launcher(group, definitions, instance, note, check_interrupt)
+    launcher = Launcher(group, definitions, instance, note, check_interrupt)
     try:
         return _run_main_job(group, launcher, instance, backtest_windows, train)
     except dg.Failure as failure:
@@ -95,7 +83,7 @@ def run_main_job(
 
 
 def _run_main_job(
-    group: Group, launcher: _Launcher, instance: dg.DagsterInstance, backtest_windows: int, train: bool
+    group: Group, launcher: Launcher, instance: dg.DagsterInstance, backtest_windows: int, train: bool
 ) -> MainJobResult:
     if not dataset_is_current(GroupState(group), instance):
         launcher.run(["target_time_series"], [])
@@ -107,13 +95,13 @@ def _run_main_job(
     # What the runs changed is read again: each step begins with what is there then.
     state = GroupState(group)
     window, backtest = main_windows(state, backtest_windows)
-    for windows in _ranges(stale_forecasts(state, instance, _spanning(group, (*backtest, window))), group):
+    for windows in consecutive(stale_forecasts(state, instance, _spanning(group, (*backtest, window))), group):
         launcher.run(["forecasts"], windows)
     if not forecast_is_shown(GroupState(group), window.key):
         launcher.run(["forecasts"], [window])
     if train and not failure and (due or _endpoint_is_stale(GroupState(group))):
         failure = launcher.attempt(["endpoint"])
-    for windows in _ranges(unscored_forecasts(GroupState(group), instance, backtest), group):
+    for windows in consecutive(unscored_forecasts(GroupState(group), instance, backtest), group):
         launcher.run(["forecast_accuracy"], windows)
     if launcher.runs or not tables_are_current(group, instance):
         launcher.run(["forecast_tables"], [])
@@ -143,90 +131,3 @@ def _spanning(group: Group, windows: Sequence[Window]) -> list[Window]:
     if len(keys) > LONGEST_RANGE:
         return list(windows)
     return [window_for_key(key, group.settings.partitions) for key in keys]
-
-
-def _ranges(windows: Sequence[Window], group: Group) -> list[list[Window]]:
-    """Windows as runs of consecutive partitions: a single-run range has no holes."""
-    if not windows:
-        return []
-    keys = group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(windows[0].key, windows[-1].key))
-    position = {key: index for index, key in enumerate(keys)}
-    ranges: list[list[Window]] = [[windows[0]]]
-    for window in windows[1:]:
-        if position[window.key] == position[ranges[-1][-1].key] + 1:
-            ranges[-1].append(window)
-        else:
-            ranges.append([window])
-    return ranges
-
-
-class _Launcher:
-    """Launches runs of the main job in this process, one after the other, and keeps their ids."""
-
-    def __init__(
-        self,
-        group: Group,
-        definitions: dg.Definitions,
-        instance: dg.DagsterInstance,
-        note: Callable[[str], None],
-        check_interrupt: Callable[[], None],
-    ) -> None:
-        self._group = group
-        self._instance = instance
-        self._definitions = definitions
-        self._note = note
-        self._check_interrupt = check_interrupt
-        self._jobs = {name: definitions.resolve_job_def(group.named(name)) for name, _, _ in SELECTIONS}
-        self.runs: list[str] = []
-
-    def attempt(self, assets: Sequence[str]) -> str:
-        """Run assets that the forecasts can do without; why they failed, empty if they didn't."""
-        try:
-            self.run(assets, [])
-        except MainJobError as error:
-            return str(error)
-        return ""
-
-    def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
-        tags = {PROCESS_TAG: this_process()}
-        if windows:
-            tags |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
-        self._wait_for_slots(assets)
-        job = self._jobs[next(name for name, made, _ in SELECTIONS if set(assets) <= set(made))]
-        result = job.execute_in_process(
-            instance=self._instance,
-            run_config={"loggers": {"console": {}}},
-            asset_selection=[self._group.key(name) for name in assets],
-            tags=tags,
-            raise_on_error=False,
-        )
-        self.runs.append(result.run_id)
-        record = self._instance.get_run_record_by_id(result.run_id)
-        if record is None:
-            raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
-        notice = notice_of(self._instance, record, self._group, GroupState(self._group).name)
-        try:
-            measurements.tell(self._group, logger, notice)
-        except NoticeError as error:
-            logger.warning("%s", error)
-        # Dagster takes an interrupt for a step's failure, and forgets one that comes between two steps.
-        self._check_interrupt()
-        if not result.success:
-            raise MainJobError(f"{notice.asset or 'the run'}: {notice.reason}")
-
-    def _wait_for_slots(self, assets: Sequence[str]) -> None:
-        """Wait until no other run holds the slots that the assets need, and say what for.
-
-        Dagster would wait, too, but without a word, and without an ear for Ctrl-C.
-        """
-        keys = [self._definitions.resolve_assets_def(self._group.key(name)) for name in assets]
-        pools = sorted({definition.op.pool for definition in keys if definition.op.pool})
-        told, since = "", 0.0
-        while holders := slot_holders(self._instance, pools):
-            self._check_interrupt()
-            words = "; ".join(holders)
-            if words != told or time.monotonic() - since > REPEAT_SECONDS:
-                self._note(f"waiting for {words}")
-                told, since = words, time.monotonic()
-            time.sleep(POLL_SECONDS)
-            end_dead_runs(self._instance)

@@ -35,37 +35,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from chronos_assets.params.document import MISSING, Section, nearest
+from chronos_assets.params.hyperparameters import HYPERPARAMETERS, Hyperparameter, Scalar
 
 Strategy = Literal["TRAIN", "RETRAIN", "NONE"]
 ApprovalMode = Literal["auto", "manual"]
 Scale = Literal["linear", "log"]
-Scalar = str | int | float | bool
 
 WEEK = 604_800.0
-
-HYPERPARAMETERS: Mapping[str, type] = {
-    "finetune_mode": str,
-    "learning_rate": float,
-    "max_steps": int,
-    "batch_size": int,
-    "context_length": int,
-    "prediction_length": int,
-    "weight_decay": float,
-    "warmup_ratio": float,
-    "max_grad_norm": float,
-    "lora_rank": int,
-    "lora_alpha": int,
-    "seed": int,
-    "threads": int,
-    "min_past": int,
-    "drop_prob": float,
-    "eval_every": int,
-    "log_every": int,
-    "checkpoint_every": int,
-    "max_training_series": int,
-    "max_validation_series": int,
-}
-"""What a user may set of the training job's hyperparameters, and the type of each."""
 
 
 @dataclass(frozen=True)
@@ -279,23 +255,18 @@ def _read_hyperparameters(section: Section) -> dict[str, Scalar]:
     if inner is None:
         return {}
     values: dict[str, Scalar] = {}
-    for name, kind in HYPERPARAMETERS.items():
+    for name, known in HYPERPARAMETERS.items():
         value = inner.take(name)
-        if value is not MISSING and _is_of(kind, value):
-            values[name] = kind(value)
+        if value is not MISSING and value in known:
+            values[name] = known.checked(value)
         elif value is not MISSING:
-            inner.wrong(name, f"this must be {_KINDS[kind]}", f"write {_KINDS[kind]}")
+            inner.wrong(name, f"this must be {known.expected}", f"write {known.expected}, {_quoting(known)}")
     inner.finish({})
     return values
 
 
-_KINDS = {str: "text", int: "a whole number", float: "a number"}
-
-
-def _is_of(kind: type, value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+def _quoting(known: Hyperparameter) -> str:
+    return "quoted" if known.kind is str else "unquoted"
 
 
 def _read_ranges(section: Section, fixed: Mapping[str, Scalar]) -> Mapping[str, Range]:
@@ -318,7 +289,7 @@ def _read_ranges(section: Section, fixed: Mapping[str, Scalar]) -> Mapping[str, 
     return ranges
 
 
-def _read_range(section: Section, kind: type) -> Range | None:
+def _read_range(section: Section, known: Hyperparameter) -> Range | None:
     form = section.choice("Type", ("Continuous", "Integer", "Categorical"), required=True)
     if form is None:
         return None
@@ -327,16 +298,17 @@ def _read_range(section: Section, kind: type) -> Range | None:
         section.finish({})
         if values is MISSING:
             return None
-        if not isinstance(values, list) or not values or not all(_is_of(kind, value) for value in values):
-            section.wrong("Values", f"each of them must be {_KINDS[kind]}", "list at least one")
+        if not isinstance(values, list) or not values or not all(value in known for value in values):
+            section.wrong("Values", f"each of them must be {known.expected}", "list at least one")
             return None
-        return CategoricalRange(tuple(kind(value) for value in values))
-    if kind is not (int if form == "Integer" else float):
-        fit = {int: "Integer", float: "Continuous", str: "Categorical"}[kind]
-        section.wrong("Type", f"the hyperparameter is {_KINDS[kind]}", f'write "{fit}"')
+        return CategoricalRange(tuple(known.checked(value) for value in values))
+    if known.kind is not (int if form == "Integer" else float):
+        fit = {int: "Integer", float: "Continuous", str: "Categorical"}[known.kind]
+        kind = {int: "a whole number", float: "a number", str: "text"}[known.kind]
+        section.wrong("Type", f"the hyperparameter is {kind}", f'write "{fit}"')
         return None
     scale = cast(Scale, section.choice("Scale", get_args(Scale)) or "linear")
-    low, high = (_bound(section, name, kind) for name in ("Min", "Max"))
+    low, high = (_bound(section, name, known) for name in ("Min", "Max"))
     section.finish({})
     if low is None or high is None:
         return None
@@ -346,14 +318,14 @@ def _read_range(section: Section, kind: type) -> Range | None:
     if scale == "log" and low <= 0:
         section.wrong("Min", "a log scale begins above 0", 'write a number above 0, or "Scale": "linear"')
         return None
-    return IntegerRange(int(low), int(high), scale) if kind is int else ContinuousRange(low, high, scale)
+    return IntegerRange(int(low), int(high), scale) if known.kind is int else ContinuousRange(low, high, scale)
 
 
-def _bound(section: Section, name: str, kind: type) -> float | None:
-    value = section.take(name, required=f"write {_KINDS[kind]}")
+def _bound(section: Section, name: str, known: Hyperparameter) -> float | None:
+    value = section.take(name, required=f"write {known.expected}")
     if value is MISSING:
         return None
-    if not _is_of(kind, value):
-        section.wrong(name, f"this must be {_KINDS[kind]}", f"write {_KINDS[kind]}, unquoted")
+    if value not in known:
+        section.wrong(name, f"this must be {known.expected}", f"write {known.expected}, unquoted")
         return None
-    return value
+    return float(value) if known.kind is float else int(value)

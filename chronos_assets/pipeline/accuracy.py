@@ -127,6 +127,12 @@ def _is_observed(params: ForecastParams, manifest: Manifest, forecast: Mapping[s
     return is_observed(end, int(forecast["horizon"]), params.grid, manifest.last_timestamp)
 
 
+def scorable(state: GroupState, windows: Sequence[Window]) -> list[Window]:
+    """Those of `windows` whose forecast has a horizon that is observed."""
+    params, manifest = state.params, state.require_manifest()
+    return [window for window in windows if _is_observed(params, manifest, forecast_manifest(state.group, window.key))]
+
+
 def unscored_forecasts(state: GroupState, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
     """Those of `windows` not scored with today's dataset and the forecast that stands, or that Dagster doesn't know of."""
     group = state.group

@@ -57,6 +57,7 @@ def package_group(state: GroupState) -> str:
 
 def why_not_trainable(state: GroupState) -> str:
     """Why no model can be trained on the dataset that is there; empty if one can."""
+    from chronos_assets.pipeline.training_limits import beyond_the_model
     from chronos_assets.timeseries.dataset.holdout import HoldoutError, plan_holdout
 
     setup, manifest = state.setup, state.manifest
@@ -72,7 +73,7 @@ def why_not_trainable(state: GroupState) -> str:
         )
     except HoldoutError as error:
         return str(error)
-    return ""
+    return "; ".join(beyond_the_model(setup.training, state.group.settings.base_model))
 
 
 def is_due(state: GroupState, now: datetime) -> tuple[bool, str]:

@@ -63,7 +63,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TextIO, TypeVar, get_args
+from typing import Any, TextIO, TypeVar
 
 # Threads of torch that sleep when idle: those that spin take a shared machine four times the work. Read when torch is
 # first loaded.
@@ -89,6 +89,7 @@ from chronos_assets.models.finetuning_validation import SAMPLED_WINDOWS, Validat
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.params.forecast import Filling
+from chronos_assets.params.hyperparameters import HYPERPARAMETERS
 from chronos_assets.timeseries.dataset.filling import context_as_of, fill
 from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version
 from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
@@ -573,15 +574,6 @@ def _text(value: Any) -> str:
     return value
 
 
-def _choice(*options: str) -> Check:
-    def check(value: Any) -> str:
-        if value not in options:
-            raise ValueError(f"use {' or '.join(options)}")
-        return str(value)
-
-    return check
-
-
 def _whole(low: int) -> Check:
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -627,26 +619,9 @@ def _names(value: Any) -> tuple[str, ...]:
 
 
 _CHECKS: Mapping[str, Check] = {
+    **{name: known.checked for name, known in HYPERPARAMETERS.items()},
     "base_model": _text,
-    "finetune_mode": _choice(*get_args(FinetuneMode)),
-    "learning_rate": _number(0, math.inf, open_low=True),
-    "max_steps": _whole(1),
-    "batch_size": _whole(1),
-    "context_length": _whole(1),
-    "prediction_length": _whole(1),
-    "weight_decay": _number(0, 1e3),
-    "warmup_ratio": _number(0, 1),
-    "max_grad_norm": _number(0, 1e9, open_low=True),
-    "lora_rank": _whole(1),
-    "lora_alpha": _whole(1),
-    "seed": _whole(0),
     "mixture": _mixture,
-    "min_past": _whole(1),
-    "drop_prob": _number(0, 1),
-    "eval_every": _whole(1),
-    "checkpoint_every": _whole(1),
-    "log_every": _whole(1),
-    "threads": _whole(0),
     "horizon": _whole(1),
     "frequency": lambda value: Frequency.parse(_text(value)),
     "alignment": lambda value: Alignment(**value),
@@ -655,8 +630,6 @@ _CHECKS: Mapping[str, Check] = {
     "quantiles": _quantiles,
     "validation_windows": _whole(1),
     "test_windows": _whole(0),
-    "max_training_series": _whole(1),
-    "max_validation_series": _whole(1),
 }
 
 

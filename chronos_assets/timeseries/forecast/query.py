@@ -8,6 +8,8 @@ https://docs.aws.amazon.com/forecast/latest/dg/API_forecastquery_QueryForecast.h
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -149,6 +151,18 @@ def render_table(answer: Mapping[str, Any]) -> str:
         for cells in (list(zip(row, widths, strict=True)) for row in zip(*columns, strict=True))
     ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def render_csv(answer: Mapping[str, Any]) -> str:
+    """An answer of `query_forecast` as CSV: a header, one row for each timestamp, every digit of the values."""
+    predictions = answer["Forecast"]["Predictions"]
+    times = [point["Timestamp"] for point in next(iter(predictions.values()))]
+    columns = [[point["Value"] for point in points] for points in predictions.values()]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["timestamp", *predictions])
+    writer.writerows(zip(times, *columns, strict=True))
+    return text.getvalue().rstrip("\n")
 
 
 @contextmanager

@@ -1,0 +1,79 @@
+"""Runs of a command: on the store's Dagster instance, shown as they go, ended when the user wants it.
+
+Belongs here: what `run` and `backfill` share around their runs. Which runs there are is in `defs.main_job` and `defs.backfill`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chronos_assets.cli.common import UsageError
+from chronos_assets.cli.output import new_log, raw_output_to
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from chronos_assets.pipeline.group import Group
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command's runs need.
+
+    Attributes:
+        definitions: of the group.
+        instance: the store's.
+        note: shows the user a line.
+        check_interrupt: raises KeyboardInterrupt once the user wants to stop.
+    """
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    note: Callable[[str], None]
+    check_interrupt: Callable[[], None]
+
+
+@contextmanager
+def executing(group: Group, home: Path) -> Iterator[Session]:
+    """The session of a block that launches runs; what jobs and libraries write goes to a log file in `home`.
+
+    Raises:
+        UsageError: a run failed; the message is its reason, and the log has the whole of it.
+    """
+    import dagster as dg
+
+    from chronos_assets.cli.interrupts import Interrupts
+    from chronos_assets.cli.live import view
+    from chronos_assets.definitions import group_definitions
+    from chronos_assets.defs.console import line_handler, messages_to
+    from chronos_assets.defs.dead_runs import end_dead_runs
+    from chronos_assets.defs.instance import open_instance
+    from chronos_assets.defs.launcher import MainJobError
+    from chronos_assets.platforms.local.processes import workload_environment
+    from chronos_assets.platforms.local.warm_workers import warm_workers
+
+    # Dagster says of parts of its own Pipes that they are in preview; that is nothing a user can act on.
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    log = new_log(home / "logs")
+    local = group.settings.deployment == "local"
+    with (
+        open_instance(home, owned=not group.settings.dagster_home) as instance,
+        raw_output_to(log) as user,
+        warm_workers(workload_environment(Path("/"), {})) if local else nullcontext(),
+        view(user) as shown,
+        messages_to(shown, line_handler(sys.stderr)),  # the log has the lines, too
+        Interrupts(shown.note) as interrupts,
+    ):
+        for run_id in end_dead_runs(instance):
+            shown.note(f"run {run_id} had died; marked as failed")
+        try:
+            yield Session(group_definitions(group), instance, shown.note, interrupts.check)
+        except MainJobError as error:
+            print(error, file=sys.stderr)  # into the log
+            raise UsageError(str(error), log) from error

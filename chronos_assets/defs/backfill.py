@@ -1,0 +1,118 @@
+"""A backfill from a terminal: forecasts of past windows, their scores, the tables, on the store's own Dagster instance.
+
+What the UI's backfill does, without the UI: the partitions are green there afterwards. Belongs here: which windows are asked
+for and which of them are left to make. What a partition means is in `defs.assets.forecasts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import dagster as dg
+
+from chronos_assets.defs.launcher import Launcher, MainJobError, consecutive
+from chronos_assets.pipeline.accuracy import scorable, unscored_forecasts
+from chronos_assets.pipeline.dataset import dataset_is_current
+from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.planning.windows import Window, window_for_key, window_of
+
+
+@dataclass(frozen=True)
+class Backfilled:
+    """What a backfill did.
+
+    Attributes:
+        windows: that were asked for, oldest first.
+        made: those of them that were forecast; the others were as good as new.
+        scored: those of them that were scored; of some the horizon isn't observed yet.
+        runs: ids of the Dagster runs.
+    """
+
+    windows: tuple[Window, ...]
+    made: tuple[Window, ...]
+    scored: tuple[Window, ...]
+    runs: tuple[str, ...]
+
+
+def run_backfill(
+    group: Group,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    first: str,
+    last: str | None,
+    *,
+    note: Callable[[str], None],
+    check_interrupt: Callable[[], None],
+) -> Backfilled:
+    """Forecast the windows from `first` to `last` that aren't forecast from today's data and model, and score them.
+
+    Args:
+        group: the dataset group.
+        definitions: its definitions.
+        instance: Dagster's, which the UI has, too.
+        first: partition key of the first window, or a moment in it (ISO 8601).
+        last: of the last window; None: the one that holds the last observation.
+        note: told what is waited for.
+        check_interrupt: see `run_main_job`.
+
+    Raises:
+        MainJobError: the windows can't be forecast, or a run failed.
+        KeyboardInterrupt: `check_interrupt` raised it.
+    """
+    launcher = Launcher(group, definitions, instance, note, check_interrupt)
+    try:
+        if not dataset_is_current(GroupState(group), instance):
+            launcher.run(["target_time_series"], [])
+        windows = _windows(GroupState(group), first, last)
+        stale = stale_forecasts(GroupState(group), instance, windows)
+        for part in consecutive(stale, group):
+            launcher.run(["forecasts"], part)
+        state = GroupState(group)
+        unscored = unscored_forecasts(state, instance, scorable(state, windows))
+        for part in consecutive(unscored, group):
+            launcher.run(["forecast_accuracy"], part)
+        if launcher.runs:
+            launcher.run(["forecast_tables"], [])
+    except dg.Failure as failure:
+        raise MainJobError(str(failure.description)) from failure
+    return Backfilled(windows, tuple(stale), tuple(unscored), tuple(launcher.runs))
+
+
+def _windows(state: GroupState, first: str, last: str | None) -> tuple[Window, ...]:
+    """The windows that are asked for.
+
+    Raises:
+        MainJobError: they are none, or not all can be forecast.
+    """
+    group, manifest = state.group, state.require_manifest()
+    newest, _ = main_windows(state, 0)
+    begin = _window(group, "--from", first)
+    end = newest if last is None else _window(group, "--to", last)
+    oldest = max(
+        window_of(datetime.fromisoformat(str(manifest.first)), group.settings.partitions),
+        window_of(group.settings.partition_start_time(), group.settings.partitions),
+    )
+    if begin > end:
+        raise MainJobError(f"--from {begin.key} is after --to {end.key}: swap them")
+    if begin < oldest:
+        raise MainJobError(
+            f"--from {begin.key} is before the first window with an observation: begin with --from {oldest.key}"
+        )
+    if end > newest:
+        raise MainJobError(f"--to {end.key} is after the window of the last observation: end with --to {newest.key}")
+    keys = group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(begin.key, end.key))
+    return tuple(window_for_key(key, group.settings.partitions) for key in keys)
+
+
+def _window(group: Group, option: str, text: str) -> Window:
+    try:
+        return window_for_key(text, group.settings.partitions)
+    except ValueError as no_key:
+        try:
+            return window_of(datetime.fromisoformat(text), group.settings.partitions)
+        except ValueError:
+            raise MainJobError(f"{option}: {no_key}; a moment in the window (ISO 8601) will do, too") from no_key

@@ -1,0 +1,125 @@
+"""Runs launched in this process, on the store's own Dagster instance: the UI shows them and what they made.
+
+Belongs here: how a command launches a run, waits for its turn, tells of its end. Does not belong here: which runs there
+should be (`main_job`, `backfill`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+
+from chronos_assets.defs import measurements
+from chronos_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs, slot_holders, this_process
+from chronos_assets.defs.jobs import SELECTIONS
+from chronos_assets.defs.outcomes import RANGE_TAGS, notice_of
+from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.planning.windows import Window
+from chronos_assets.platforms.notices import NoticeError
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+REPEAT_SECONDS = 60.0
+
+
+class MainJobError(ChronosAssetsError):
+    """A run of the main job failed; the message says which asset and why."""
+
+
+class Launcher:
+    """Launches runs of the main job in this process, one after the other, and keeps their ids."""
+
+    def __init__(
+        self,
+        group: Group,
+        definitions: dg.Definitions,
+        instance: dg.DagsterInstance,
+        note: Callable[[str], None],
+        check_interrupt: Callable[[], None],
+    ) -> None:
+        self._group = group
+        self._instance = instance
+        self._definitions = definitions
+        self._note = note
+        self._check_interrupt = check_interrupt
+        self._jobs = {name: definitions.resolve_job_def(group.named(name)) for name, _, _ in SELECTIONS}
+        self.runs: list[str] = []
+
+    def attempt(self, assets: Sequence[str]) -> str:
+        """Run assets that the forecasts can do without; why they failed, empty if they didn't."""
+        try:
+            self.run(assets, [])
+        except MainJobError as error:
+            return str(error)
+        return ""
+
+    def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
+        """Run some assets of a job, for consecutive windows if they are partitioned.
+
+        Raises:
+            MainJobError: the run failed.
+            KeyboardInterrupt: the user wants to stop.
+        """
+        tags = {PROCESS_TAG: this_process()}
+        if windows:
+            tags |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
+        self._wait_for_slots(assets)
+        job = self._jobs[next(name for name, made, _ in SELECTIONS if set(assets) <= set(made))]
+        result = job.execute_in_process(
+            instance=self._instance,
+            run_config={"loggers": {"console": {}}},
+            asset_selection=[self._group.key(name) for name in assets],
+            tags=tags,
+            raise_on_error=False,
+        )
+        self.runs.append(result.run_id)
+        record = self._instance.get_run_record_by_id(result.run_id)
+        if record is None:
+            raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
+        notice = notice_of(self._instance, record, self._group, GroupState(self._group).name)
+        try:
+            measurements.tell(self._group, logger, notice)
+        except NoticeError as error:
+            logger.warning("%s", error)
+        # Dagster takes an interrupt for a step's failure, and forgets one that comes between two steps.
+        self._check_interrupt()
+        if not result.success:
+            raise MainJobError(f"{notice.asset or 'the run'}: {notice.reason}")
+
+    def _wait_for_slots(self, assets: Sequence[str]) -> None:
+        """Wait until no other run holds the slots that the assets need, and say what for.
+
+        Dagster would wait, too, but without a word, and without an ear for Ctrl-C.
+        """
+        keys = [self._definitions.resolve_assets_def(self._group.key(name)) for name in assets]
+        pools = sorted({definition.op.pool for definition in keys if definition.op.pool})
+        told, since = "", 0.0
+        while holders := slot_holders(self._instance, pools):
+            self._check_interrupt()
+            words = "; ".join(holders)
+            if words != told or time.monotonic() - since > REPEAT_SECONDS:
+                self._note(f"waiting for {words}")
+                told, since = words, time.monotonic()
+            time.sleep(POLL_SECONDS)
+            end_dead_runs(self._instance)
+
+
+def consecutive(windows: Sequence[Window], group: Group) -> list[list[Window]]:
+    """Windows as runs of consecutive partitions: a single-run range has no holes."""
+    if not windows:
+        return []
+    keys = group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(windows[0].key, windows[-1].key))
+    position = {key: index for index, key in enumerate(keys)}
+    ranges: list[list[Window]] = [[windows[0]]]
+    for window in windows[1:]:
+        if position[window.key] == position[ranges[-1][-1].key] + 1:
+            ranges[-1].append(window)
+        else:
+            ranges.append([window])
+    return ranges
