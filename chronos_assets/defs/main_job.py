@@ -103,7 +103,7 @@ def _run_main_job(
         failure = launcher.attempt(["endpoint"])
     for windows in consecutive(unscored_forecasts(GroupState(group), instance, backtest), group):
         launcher.run(["forecast_accuracy"], windows)
-    if launcher.runs or not tables_are_current(group, instance):
+    if launcher.runs or not tables_are_current(GroupState(group), instance):
         launcher.run(["forecast_tables"], [])
     return MainJobResult(tuple(launcher.runs), window, backtest, reason, failure)
 

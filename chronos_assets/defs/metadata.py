@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.params.forecast import quantile_name
+from chronos_assets.pipeline.tables import LINEAGE
 from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
 
 if TYPE_CHECKING:
@@ -191,9 +192,10 @@ def _metrics_schema(dimensions: Sequence[str]) -> dg.TableSchema:
     )
 
 
-def tables(group: Group, rows: Mapping[str, int]) -> Metadata:
-    """Of `forecast_tables`."""
+def tables(group: Group, rows: Mapping[str, int], made_from: str) -> Metadata:
+    """Of `forecast_tables`; `made_from` is the digest of what they show."""
     return {
+        LINEAGE: made_from,
         "dagster/uri": group.tables.place(group.store),
         "dagster/row_count": sum(rows.values()),
         "tables": table({"table": "string", "rows": "int"}, ({"table": k, "rows": v} for k, v in rows.items())),

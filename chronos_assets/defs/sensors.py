@@ -185,6 +185,7 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
             dataset = dataset_state(state, context.instance)
             recipe = forecast_steps.recipe(state) if dataset else ""
             forecasts = forecast_states(state) if dataset else {}
+            shown = forecast_steps.shown_state(state) if dataset else None
             retrain = _plan_retrain(state, context) if dataset else NOTHING_TO_TRAIN
             end_of_windows = forecast_steps.end_of_windows(group)
         except dg.Failure as failure:
@@ -200,6 +201,7 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
             cadence=group.settings.partitions,
             first_window=group.settings.partition_start_time().replace(tzinfo=None),
             end_of_windows=end_of_windows,
+            shown=shown,
         )
         return _data_result(group, plan, retrain)
 

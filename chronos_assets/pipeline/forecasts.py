@@ -6,6 +6,7 @@ model (`pipeline.model_in_use`), the files of a forecast (`timeseries.forecast`)
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.planning.forecasts import ForecastState
+from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, history_key
@@ -145,9 +146,9 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
 
 
 def publish_current(state: GroupState, params: ForecastParams, window: Window) -> bool:
-    """Publish `window`'s forecast from `history/` to `forecast/`, unless a later one is there; whether it was.
+    """Publish `window`'s forecast from `history/` to `forecast/`, unless one with later data is there; whether it was.
 
-    A later one gives way to that of the last observation once the data that it was made from is gone.
+    One with later data gives way to that of the last observation once those data are gone.
     """
     from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
 
@@ -156,8 +157,7 @@ def publish_current(state: GroupState, params: ForecastParams, window: Window) -
     with staging(group) as folder:
         staged = folder / "forecast"
         staged.mkdir()
-        for name in ("forecast.parquet", "manifest.json"):
-            shutil.copyfile(source / name, staged / name)
+        shutil.copyfile(source / "forecast.parquet", staged / "forecast.parquet")
         write_forecast_csv(
             staged / "forecast.csv",
             source / "forecast.parquet",
@@ -165,15 +165,26 @@ def publish_current(state: GroupState, params: ForecastParams, window: Window) -
             params,
             memory_limit=group.settings.memory_limit,
         )
+        made = json.loads((source / "manifest.json").read_bytes())
+        files = {name: _file_facts(staged / name) for name in ("forecast.csv", "forecast.parquet")}
+        text = json.dumps(made | {"files": files}, indent=1, sort_keys=True) + "\n"
+        (staged / "manifest.json").write_text(text, encoding="utf-8")
         shown = published_manifest(group)
-        gone = shown is not None and _is_withdrawn(state, shown) and window == main_windows(state, 0)[0]
-        withdrawn = _end(shown) if shown is not None and gone else None
-        return group.store.publish_forecast(FORECAST_KEY, staged, window.end, withdrawn=withdrawn)
+        gives_way = shown is not None and _gives_way(state, shown, made, window)
+        withdrawn = [_moment(shown, name) for name in ("context_end", "window_end")] if shown and gives_way else []
+        return group.store.publish_forecast(FORECAST_KEY, staged, _moment(made, "context_end"), withdrawn=withdrawn)
 
 
-def _is_withdrawn(state: GroupState, forecast: Mapping[str, Any]) -> bool:
-    """Whether a forecast was made from observations later than any that there are now."""
-    return bool(timestamp(str(forecast["context_end"])) > state.require_manifest().last_timestamp)
+def _gives_way(state: GroupState, shown: Mapping[str, Any], made: Mapping[str, Any], window: Window) -> bool:
+    """Whether the current forecast has to make room for one just made, whatever instant the store keeps of it.
+
+    It has less data behind it or just as much (older stores kept the end of its window), or it saw observations that are
+    gone, and the one just made is that of the last observation there is.
+    """
+    if _moment(shown, "context_end") <= _moment(made, "context_end"):
+        return True
+    gone = timestamp(str(shown["context_end"])) > state.require_manifest().last_timestamp
+    return bool(gone) and window == main_windows(state, 0)[0]
 
 
 def stale_forecasts(state: GroupState, instance: dg.DagsterInstance, windows: Sequence[Window]) -> list[Window]:
@@ -191,22 +202,43 @@ def stale_forecasts(state: GroupState, instance: dg.DagsterInstance, windows: Se
 
 
 def forecast_is_shown(state: GroupState, key: str) -> bool:
-    """Whether `forecast/` is whole and as of partition `key` or later; also where `key` has nothing to show."""
-    group = state.group
-    shown = published_manifest(group)
-    made = forecast_manifest(group, key)
-    if not made["series"]:
+    """Whether `forecast/` is whole and the right one to show, `key` being the partition of the last observation."""
+    made = forecast_states(state)[key]
+    return is_shown(made, shown_state(state, thorough=True), as_datetime(state.require_manifest().last_timestamp))
+
+
+def shown_state(state: GroupState, *, thorough: bool = False) -> ForecastState | None:
+    """The current forecast; None if there is none, or one of its files is missing or damaged.
+
+    Args:
+        state: of the group.
+        thorough: read the files, to see damage that leaves their size as it was.
+    """
+    manifest = published_manifest(state.group)
+    if manifest is None or not _is_whole(state.group, manifest.get("files", {}), thorough):
+        return None
+    return _state_of(manifest, "shown", state.model_in_use)
+
+
+def _is_whole(group: Group, files: Mapping[str, Mapping[str, Any]], thorough: bool) -> bool:
+    """Whether the files of the current forecast are those that were published; older forecasts don't say which."""
+    for name in ("forecast.csv", "forecast.parquet"):
+        there = group.store.head(f"{FORECAST_KEY}/{name}")
+        if there is None or (name in files and there.size != files[name]["bytes"]):
+            return False
+    if not thorough or not files:
         return True
-    whole = all(group.store.exists(f"{FORECAST_KEY}/{name}") for name in ("forecast.csv", "forecast.parquet"))
-    return shown is not None and whole and (_end(shown) == _end(made) or _is_later(state, shown, made))
+    folder = group.store.snapshot(FORECAST_KEY)
+    return all(_file_facts(folder / name) == facts for name, facts in files.items())
 
 
-def _is_later(state: GroupState, shown: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
-    return _end(shown) > _end(made) and not _is_withdrawn(state, shown)
+def _file_facts(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _end(manifest: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(manifest["window_end"])
+def _moment(manifest: Mapping[str, Any], name: str) -> datetime:
+    return datetime.fromisoformat(manifest[name])
 
 
 def recipe(state: GroupState) -> str:
@@ -220,14 +252,19 @@ def forecast_states(state: GroupState) -> dict[str, ForecastState]:
     group = state.group
     model = state.model_in_use
     return {
-        key: ForecastState(
-            version=version,
-            data_version=manifest["data_version"],
-            recipe=f"{_as_good_as(model, manifest['model']['digest'])}:{manifest['params_digest']}",
-            last_step=datetime.fromisoformat(manifest["forecast_end"]),
-        )
-        for key, version, manifest in published_partitions(group, "history")
+        key: _state_of(manifest, version, model) for key, version, manifest in published_partitions(group, "history")
     }
+
+
+def _state_of(manifest: Mapping[str, Any], version: str, model: ModelInUse) -> ForecastState:
+    return ForecastState(
+        version=version,
+        data_version=manifest["data_version"],
+        recipe=f"{_as_good_as(model, manifest['model']['digest'])}:{manifest['params_digest']}",
+        last_step=_moment(manifest, "forecast_end"),
+        context_end=_moment(manifest, "context_end"),
+        series=int(manifest["series"]),
+    )
 
 
 def _as_good_as(model: ModelInUse, digest: str) -> str:
@@ -243,11 +280,12 @@ def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, 
 
 
 def published_manifest(group: Group) -> dict[str, Any] | None:
-    """Manifest of the current forecast, None if none is published."""
+    """Manifest of the current forecast, None if none is published; also where it is damaged: it is published again."""
     try:
-        return json.loads(group.store.read(FORECAST_KEY, "manifest.json"))
-    except FileNotFoundError:
+        manifest = json.loads(group.store.read(FORECAST_KEY, "manifest.json"))
+    except (FileNotFoundError, ValueError):
         return None
+    return manifest if isinstance(manifest, dict) and "model" in manifest else None
 
 
 def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 
 import dagster as dg
 
-from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import memory_limit_named
+from chronos_assets.pipeline.staging import latest_metadata, memory_limit_named
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY
+
+LINEAGE = "made_from"  # metadata of forecast_tables
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
@@ -21,9 +25,26 @@ def refresh_tables(state: GroupState) -> Mapping[str, int]:
         return group.tables.refresh(group.store, params)
 
 
-def tables_are_current(group: Group, instance: dg.DagsterInstance) -> bool:
-    """Whether the SQL tables are there, and were refreshed after whatever they show was made."""
-    keys = [group.key(n) for n in ("forecast_tables", "target_time_series", "forecasts", "forecast_accuracy")]
-    events = [instance.get_latest_materialization_event(key) for key in keys]
-    refreshed, *made = [event.timestamp if event is not None else 0.0 for event in events]
-    return refreshed > 0 and refreshed >= max(made) and bool(group.tables.place(group.store))
+def tables_are_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
+    """Whether the SQL tables are there, whole, and were made from what is published now.
+
+    Decided by what they were made from, never by when: a clock may be wrong.
+    """
+    group = state.group
+    made_from = latest_metadata(instance, group.key("forecast_tables")).get(LINEAGE)
+    return made_from == tables_lineage(state) and group.tables.is_whole(group.store)
+
+
+def tables_lineage(state: GroupState) -> str:
+    """Digest of everything that the SQL tables show: versions of the dataset, forecasts and scores, the parameters."""
+    store = state.group.store
+    parts = {
+        "dataset": store.shown(DATASET_KEY),
+        "forecast": store.shown(FORECAST_KEY),
+        "params": state.params.digest,
+        **{
+            folder: sorted((name, version) for name, version, _ in store.manifests(folder))
+            for folder in ("history", "accuracy")
+        },
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

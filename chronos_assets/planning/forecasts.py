@@ -68,12 +68,16 @@ class ForecastState:
         data_version: of the dataset it was made from.
         recipe: digest of all else that it was made with (model, parameters).
         last_step: timestamp of its last step; it is observed when the dataset reaches it.
+        context_end: the last period that it saw.
+        series: how many it has; one of none is never shown.
     """
 
     version: str
     data_version: str
     recipe: str
     last_step: datetime
+    context_end: datetime
+    series: int = 1
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,7 @@ def plan_new_data(
     cadence: Cadence,
     first_window: datetime,
     end_of_windows: datetime,
+    shown: ForecastState | None,
     policy: DataPolicy = DataPolicy(),
 ) -> DataPlan:
     """Request the forecast of the window that holds the last observation, and the scores that can be computed now.
@@ -196,6 +201,7 @@ def plan_new_data(
         cadence: length of the windows.
         first_window: start of the first partition.
         end_of_windows: end of the last partition that exists; data beyond it is forecast from there.
+        shown: the current forecast, None if there is none or a file of it is missing.
         policy: how much to ask for at once.
     """
     state, note = _DataCursor.loads(cursor)
@@ -204,7 +210,7 @@ def plan_new_data(
         return DataPlan((), state.dumps(), joined(note, "no dataset yet: it is made from the files in train/"))
     pending, reasons = _still_running(state, runs)
     windows = _Windows(cadence, first_window, end_of_windows)
-    forecast_due, message = _due_forecast(dataset, forecasts, recipe, windows)
+    forecast_due, message = _due_forecast(dataset, forecasts, shown, recipe, windows)
     accuracy_due = _due_accuracy(dataset, forecasts, accuracy, windows, policy)
     due = [*forecast_due, *accuracy_due]
     # Kept for what is still due only: that bounds the cursor, and forgets failures once they are fixed.
@@ -227,6 +233,26 @@ def plan_new_data(
         messages.append(f"{counted(len(accuracy_due), 'partition')} without up-to-date scores")
     plan = _DataCursor(pending, tries, reasons)
     return DataPlan(tuple(request for request, _ in requests), plan.dumps(), joined(note, *messages))
+
+
+def is_shown(made: ForecastState, shown: ForecastState | None, last: datetime) -> bool:
+    """Whether the current forecast is the one to show, for a dataset that ends at `last`.
+
+    That is the forecast with the latest data behind it, then the one made last. One that saw data which are gone gives
+    way, and so does one from other data or by another model that saw as much.
+
+    Args:
+        made: of the window that holds the last observation, and up to date.
+        shown: None if there is none, or a file of it is missing.
+        last: timestamp of the last observation, or the end of its period.
+    """
+    if not made.series:
+        return True  # of nothing, which takes the place of none
+    if shown is None or shown.context_end > last:
+        return False
+    if shown.context_end != made.context_end:
+        return shown.context_end > made.context_end
+    return (shown.data_version, shown.recipe) == (made.data_version, made.recipe)
 
 
 def _still_running(state: _DataCursor, runs: Mapping[str, RunState]) -> tuple[dict[str, str], dict[str, str]]:
@@ -291,7 +317,11 @@ class _Windows:
 
 
 def _due_forecast(
-    dataset: DatasetState, forecasts: Mapping[str, ForecastState], recipe: str, windows: _Windows
+    dataset: DatasetState,
+    forecasts: Mapping[str, ForecastState],
+    shown: ForecastState | None,
+    recipe: str,
+    windows: _Windows,
 ) -> tuple[list[_Due], str]:
     """The forecast of the last observation's window if it isn't up to date, and what to say if nothing is due."""
     window = windows.holding(dataset.last)
@@ -304,7 +334,10 @@ def _due_forecast(
         return [], f"all observations are after the last partition, {window.key}: are their dates right?"
     seen = forecasts.get(window.key)
     if seen is not None and (seen.data_version, seen.recipe) == (dataset.data_version, recipe):
-        return [], f"the forecast of {window.key} is up to date"
+        if is_shown(seen, shown, dataset.last):
+            return [], f"the forecast of {window.key} is up to date"
+        stamp = digest_of(dataset.id, dataset.data_version, recipe, shown.version if shown else "none")
+        return [_Due(FORECASTS, window, stamp, "what is shown is not the forecast of the data that are there")], ""
     stamp = digest_of(dataset.id, dataset.data_version, recipe)
     return [_Due(FORECASTS, window, stamp, "the window that holds the last observation")], ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -142,17 +142,19 @@ class Store(Protocol):
             PublishError: `staged` isn't such a folder, or something of somebody else's is in the way.
         """
 
-    def publish_forecast(self, key: str, staged: Path, as_of: datetime, *, withdrawn: datetime | None = None) -> bool:
-        """`publish`, but never back in time: a forecast made for a later instant is left alone.
+    def publish_forecast(
+        self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
+    ) -> bool:
+        """`publish`, but never back in time: a forecast with later data behind it is left alone.
 
         The instant is kept with the version, and compared as it is shown: of two runs that finish at once the later as-of
-        wins, in whatever order they come.
+        wins, in whatever order they come; of equal ones the one that comes last.
 
         Args:
             key: of the folder.
             staged: as for `publish`.
-            as_of: the end of the forecast's partition window; naive means UTC.
-            withdrawn: the as-of of a later forecast that has lost its data, and gives way if it is still the one shown.
+            as_of: the last period that the forecast saw; naive means UTC.
+            withdrawn: instants of a forecast that gives way although it is later, if it is still the one shown.
 
         Returns:
             Whether `key` now shows `staged`.

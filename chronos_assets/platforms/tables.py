@@ -24,6 +24,9 @@ class Tables(Protocol):
     def place(self, store: Store) -> str:
         """Where people find the tables: a path, or a database's name; empty before the first refresh."""
 
+    def is_whole(self, store: Store) -> bool:
+        """Whether the tables are there, as the last refresh left them."""
+
     def query(
         self,
         store: Store,

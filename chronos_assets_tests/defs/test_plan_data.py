@@ -32,8 +32,14 @@ def dataset(last, number=1, first=FIRST):
 
 
 def forecast(key, data=1, recipe="model", version=None):
-    last_step = window_for_key(key, "daily").end + HORIZON - timedelta(hours=1)
-    return ForecastState(version or f"{key}/{data}/{recipe}", f"data {data}", recipe, last_step)
+    context_end = window_for_key(key, "daily").end - timedelta(hours=1)
+    name = version or f"{key}/{data}/{recipe}"
+    return ForecastState(name, f"data {data}", recipe, context_end + HORIZON, context_end)
+
+
+def plain(last_step):
+    """A forecast of which only the last step matters."""
+    return ForecastState("v", "data 1", "model", last_step, FIRST)
 
 
 def days(first, count):
@@ -52,6 +58,13 @@ class Sensor:
 
     def tick(self, data, forecasts=None, accuracy=None, runs=None, **more):
         options = {"recipe": "model", "cadence": "daily", "first_window": FIRST, "end_of_windows": END, **more}
+        # No forecast sees more than there is, and what is shown is right unless a test says otherwise.
+        if data and forecasts and "shown" not in more:
+            forecasts = {
+                key: replace(made, context_end=min(made.context_end, data.last)) for key, made in forecasts.items()
+            }
+            options["shown"] = forecasts.get(window_of(min(data.last, END), options["cadence"]).key)
+        options = {"shown": None, **options, **more}
         plan = plan_new_data(
             data, forecasts or {}, accuracy or {}, self.cursor, runs=runs or {}, policy=self.policy, **options
         )
@@ -90,7 +103,7 @@ def test_an_import_asks_for_the_window_that_holds_the_last_observation(cadence, 
     running = sensor.tick(dataset(last), cadence=cadence, runs={plan.requests[0].run_key: RUNNING})
     assert not running.requests
     assert "waiting for the end of 1 run requested before" in running.message
-    done = ForecastState("v", "data 1", "model", END)
+    done = plain(END)
     ended = sensor.tick(dataset(last), {key: done}, cadence=cadence, runs={})
     assert not ended.requests
     assert f"the forecast of {key} is up to date" in ended.message
@@ -167,7 +180,7 @@ def test_new_data_has_the_newest_scored_again_and_a_new_forecast_any():
 
 
 def test_forecasts_of_another_cadence_or_before_the_first_partition_are_left_alone():
-    other = ForecastState("v", "data 1", "model", FIRST)
+    other = plain(FIRST)
     made = {"2026-03-01-10:00": other, "1999-01-01": other, "2026-03-04": forecast("2026-03-04")}
     assert not Sensor().tick(dataset(datetime(2026, 3, 4)), made).requests
 
@@ -239,7 +252,7 @@ def test_a_cursor_that_cannot_be_read_starts_afresh_and_says_so(cursor):
 def test_the_cursor_stays_small_with_thousands_of_partitions_that_fail():
     sensor = Sensor(max_partitions=1000, max_ranges=5, max_attempts=2)
     made = {
-        window.key: ForecastState("v", "data 1", "model", window.end)
+        window.key: plain(window.end)
         for window in (window_of(FIRST + timedelta(hours=hour), "hourly") for hour in range(1500))
     }
     runs = {}
@@ -248,6 +261,33 @@ def test_the_cursor_stays_small_with_thousands_of_partitions_that_fail():
         runs = {request.run_key: RunState(RunStatus.FAILED, "broken " * 200) for request in plan.requests}
         assert len(plan.cursor) < 64_000
     assert len(json.loads(plan.cursor)["tries"]) <= MAX_TRIES
+
+
+SHOWN = [
+    ("what saw data that are gone", {"context_end": datetime(2026, 3, 5)}, True),
+    ("what saw less", {"context_end": datetime(2026, 3, 3, 23)}, True),
+    ("what is of other data", {"data_version": "data 0"}, True),
+    ("what another model made", {"recipe": "other"}, True),
+    ("a partition beyond the data, of the same data and model", {"version": "2026-06-01/1/model"}, False),
+    ("the forecast itself", {}, False),
+]
+
+
+@pytest.mark.parametrize(("what", "changes", "due"), SHOWN, ids=[case[0] for case in SHOWN])
+def test_what_is_shown_is_held_against_the_data_that_are_there(what, changes, due):
+    data = dataset(datetime(2026, 3, 4, 23))
+    made = {"2026-03-04": forecast("2026-03-04")}
+    plan = Sensor().tick(data, made, shown=replace(made["2026-03-04"], **changes))
+    assert asked(plan) == ([("forecasts", "2026-03-04", "2026-03-04", 1)] if due else [])
+    assert ("what is shown is not the forecast of the data that are there" in plan.message) == due
+
+
+def test_a_forecast_that_is_not_shown_at_all_is_made_again_and_one_of_nothing_is_not():
+    data = dataset(datetime(2026, 3, 4, 23))
+    made = {"2026-03-04": forecast("2026-03-04")}
+    assert len(Sensor().tick(data, made, shown=None).requests) == 1
+    empty = {"2026-03-04": replace(made["2026-03-04"], series=0)}
+    assert not Sensor().tick(data, empty, shown=None).requests
 
 
 # --- random histories -------------------------------------------------------------------------------------------------
@@ -274,6 +314,7 @@ class History(RuleBasedStateMachine):
         self.made = 0
         self.recipe = "model"
         self.forecasts = {}
+        self.shown = None
         self.accuracy = {}
         self.runs: dict[str, Run] = {}
         self.cursor = None
@@ -283,7 +324,7 @@ class History(RuleBasedStateMachine):
     @rule(day=st.integers(0, 20), same=st.booleans())
     def data_is_imported(self, day, same):
         self.imports += 1
-        last = FIRST + timedelta(days=day, hours=5)
+        last = self.data.last if same else FIRST + timedelta(days=day, hours=5)
         version = self.data.data_version if same else f"data {self.imports}"
         self.data = DatasetState(f"import {self.imports}", version, FIRST, last)
         event("the same data was imported again" if same else "data was imported")
@@ -292,10 +333,26 @@ class History(RuleBasedStateMachine):
         for key in keys:
             self.made += 1
             if kind == "forecasts":
-                last_step = window_for_key(key, "daily").end + HORIZON - timedelta(hours=1)
-                self.forecasts[key] = ForecastState(f"f{self.made}", self.data.data_version, self.recipe, last_step)
+                window = window_for_key(key, "daily")
+                context_end = min(window.end - timedelta(hours=1), self.data.last)
+                self.forecasts[key] = ForecastState(
+                    f"f{self.made}", self.data.data_version, self.recipe, context_end + HORIZON, context_end
+                )
             elif key in self.forecasts and self.forecasts[key].last_step <= self.data.last:
                 self.accuracy[key] = AccuracyState(self.forecasts[key].version, self.data.data_version)
+        if kind == "forecasts":
+            self.publish(max(keys))
+
+    def publish(self, key):
+        """As the asset does with the newest of its partitions."""
+        gone = self.shown is not None and self.shown.context_end > self.data.last
+        main = key == window_of(self.data.last, "daily").key
+        if self.shown is None or self.shown.context_end <= self.forecasts[key].context_end or (gone and main):
+            self.shown = self.forecasts[key]
+
+    @rule()
+    def somebody_deletes_the_current_forecast(self):
+        self.shown = None
 
     @rule(day=st.integers(0, 18), count=st.integers(1, 4))
     def people_backfill(self, day, count):
@@ -342,6 +399,7 @@ class History(RuleBasedStateMachine):
             cadence="daily",
             first_window=FIRST,
             end_of_windows=END,
+            shown=self.shown,
             policy=self.policy,
         )
         assert plan.message
@@ -369,7 +427,8 @@ class History(RuleBasedStateMachine):
         if kind == "forecasts":
             assert key == window_of(self.data.last, "daily").key
             seen = self.forecasts.get(key)
-            assert seen is None or (seen.data_version, seen.recipe) != (self.data.data_version, self.recipe)
+            made = seen is not None and (seen.data_version, seen.recipe) == (self.data.data_version, self.recipe)
+            assert not made or not self.shown_is_right()
         else:
             assert self.forecasts[key].last_step <= self.data.last
             assert self.accuracy.get(key) != AccuracyState(self.forecasts[key].version, self.data.data_version)
@@ -417,10 +476,17 @@ class History(RuleBasedStateMachine):
         if self.left():
             assert "gave up" in plan.message
 
+    def shown_is_right(self):
+        """Whether what is shown is what a fresh import of these data would show."""
+        right = (self.data.last, self.data.data_version, self.recipe)
+        shown = self.shown
+        return shown is not None and (shown.context_end, shown.data_version, shown.recipe) == right
+
     def left(self):
         key = window_of(self.data.last, "daily").key
         seen = self.forecasts.get(key)
         left = [] if seen and (seen.data_version, seen.recipe) == (self.data.data_version, self.recipe) else [key]
+        left += [] if self.shown_is_right() or left else [key]
         for key, made in self.forecasts.items():
             scores = self.accuracy.get(key)
             if made.last_step <= self.data.last and (scores is None or scores.forecast != made.version):

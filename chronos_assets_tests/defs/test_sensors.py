@@ -61,6 +61,22 @@ class Daemon:
         self.results.append(result)
         return result
 
+    def quiet(self, ticks: int = 40) -> None:
+        """Tick and launch as the daemon does, until nothing is asked for any more."""
+        idle = 0
+        for _ in range(ticks):
+            requests = [
+                request
+                for name in ("train_files_sensor", "new_data_sensor")
+                for request in self.tick(name).run_requests or ()
+            ]
+            idle = 0 if requests else idle + 1
+            if idle == 4:
+                return
+            for request in requests:
+                assert self.launch(request).success
+        raise AssertionError(f"still asking for runs after {ticks} ticks")
+
     def until_request(self, name: str, ticks: int = 5) -> list[dg.RunRequest]:
         for _ in range(ticks):
             if requests := self.tick(name).run_requests:

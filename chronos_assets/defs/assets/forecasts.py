@@ -10,7 +10,7 @@ from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.forecasts import make_forecasts
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.pipeline.tables import refresh_tables
+from chronos_assets.pipeline.tables import refresh_tables, tables_lineage
 
 FORECASTS = """Quantile forecasts of every series, made with the data up to the end of the partition's window.
 
@@ -78,7 +78,9 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
     def forecast_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
             state = GroupState(group)
-            made = metadata.tables(group, refresh_tables(state))
+            # Taken before: what is published meanwhile may not be in them.
+            made_from = tables_lineage(state)
+            made = metadata.tables(group, refresh_tables(state), made_from)
             removed = serving.clean_up(state) if state.params.perform_delete else None
             return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
 

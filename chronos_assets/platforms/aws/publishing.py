@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -138,7 +138,7 @@ class Publisher:
         *,
         data: str | None = None,
         as_of: datetime | None = None,
-        withdrawn: datetime | None = None,
+        withdrawn: Collection[datetime] = (),
     ) -> str | None:
         """See `Store.publish` and, with `as_of`, `Store.publish_forecast`; None if that refuses."""
         _check_name(key)
@@ -147,7 +147,7 @@ class Publisher:
         uploaded: Version | None = None
         while True:
             before, etag = self.pointer(key)
-            if not _admits(before, instant, naive(withdrawn) if withdrawn else None):
+            if not _admits(before, instant, {naive(moment) for moment in withdrawn}):
                 self._discard(key, uploaded, before)
                 return None
             if before is None or before.shown is None:
@@ -340,11 +340,11 @@ def _stable_key(key: str) -> str:
     return f"{STABLE}/{key}.json"
 
 
-def _admits(before: Pointer | None, instant: datetime | None, withdrawn: datetime | None) -> bool:
+def _admits(before: Pointer | None, instant: datetime | None, withdrawn: Collection[datetime]) -> bool:
     """Whether a version made for `instant` (None: any) may be shown in the place of the one before."""
     if instant is None or before is None or before.shown is None or before.as_of is None:
         return True
-    return before.as_of <= instant or before.as_of == withdrawn
+    return before.as_of <= instant or before.as_of in withdrawn
 
 
 def _next_pointer(

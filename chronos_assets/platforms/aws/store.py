@@ -10,7 +10,7 @@ the version may be removed, two publishings later: then the pointer names anothe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -90,7 +90,9 @@ class S3Store(S3Objects):
         assert version is not None  # noqa: S101 - refused for a later as-of only
         return version
 
-    def publish_forecast(self, key: str, staged: Path, as_of: datetime, *, withdrawn: datetime | None = None) -> bool:
+    def publish_forecast(
+        self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
+    ) -> bool:
         """See `Store.publish_forecast`."""
         return self._publisher.publish(key, staged, as_of=as_of, withdrawn=withdrawn) is not None
 

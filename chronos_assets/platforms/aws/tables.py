@@ -53,6 +53,10 @@ class AthenaTables:
             table = self._table(VIEW)
         return self._settings.glue_database if table and _owner(table) == store.url else ""
 
+    def is_whole(self, store: Store) -> bool:
+        """See `Tables.is_whole`: Glue's tables are descriptions of the store's own files."""
+        return bool(self.place(store))
+
     def refresh(self, store: Store, params: ForecastParams) -> dict[str, int]:
         """Bring the tables up to date with the store; rows of each, and of the view, as Athena counts them.
 

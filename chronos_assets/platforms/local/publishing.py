@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from chronos_assets.platforms.folder_files import folder_digest, plain_files
 from chronos_assets.platforms.store import PublishError
 
 VERSIONS = ".versions"
-AS_OF_FILE = ".as_of"  # in a published forecast: the instant it was made for
+AS_OF_FILE = ".as_of"  # in a published forecast: the last period that it saw
 
 _DIGEST_LENGTH = 16
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
@@ -59,8 +59,8 @@ def publish_directory(target: Path, staged: Path) -> Path:
     return version
 
 
-def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: datetime | None = None) -> bool:
-    """`publish_directory`, but never back in time: a forecast made for a later instant is left alone.
+def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()) -> bool:
+    """`publish_directory`, but never back in time: a forecast with later data behind it is left alone.
 
     The instant is kept in the folder itself (`.as_of`), and compared under the publishers' lock: of two runs that
     finish at once the later as-of wins, in whatever order they come.
@@ -68,8 +68,8 @@ def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: 
     Args:
         target: as for `publish_directory`.
         staged: as for `publish_directory`.
-        as_of: the end of the forecast's partition window; naive means UTC.
-        withdrawn: the as-of of a later forecast that has lost its data, and gives way if it is still the one shown.
+        as_of: the last period that the forecast saw; naive means UTC.
+        withdrawn: instants of a forecast that gives way although it is later, if it is still the one shown.
 
     Returns:
         Whether `target` now shows `staged`; if not, `staged` is untouched but for the added `.as_of`.
@@ -79,7 +79,7 @@ def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: 
 
     def admit() -> bool:
         shown = published_as_of(target)
-        return shown is None or shown <= instant or (withdrawn is not None and shown == _naive(withdrawn))
+        return shown is None or shown <= instant or shown in {_naive(moment) for moment in withdrawn}
 
     return _publish(target, staged, admit=admit) is not None
 

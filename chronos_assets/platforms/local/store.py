@@ -19,7 +19,7 @@ https://developmentseed.org/obstore/latest/api/store/local/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -114,7 +114,9 @@ class ObstoreStore(ObstoreObjects):
         """See `Store.publish`; DuckDB reads files by their names, so none is hidden."""
         return publish_directory(self.local_path(key), staged).name
 
-    def publish_forecast(self, key: str, staged: Path, as_of: datetime, *, withdrawn: datetime | None = None) -> bool:
+    def publish_forecast(
+        self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
+    ) -> bool:
         """See `Store.publish_forecast`."""
         return publish_forecast(self.local_path(key), staged, as_of, withdrawn=withdrawn)
 

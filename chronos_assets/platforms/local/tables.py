@@ -81,6 +81,10 @@ class LocalTables:
         path = self.database(store)
         return str(path) if path.is_file() else ""
 
+    def is_whole(self, store: Store) -> bool:
+        """See `Tables.is_whole`: the file is compared with its digest."""
+        return _is_whole(self.database(store))
+
     def query(
         self,
         store: Store,
@@ -122,7 +126,9 @@ class LocalTables:
                     if _Inputs.find(store, params) == inputs:
                         raise
                     continue
+                digest = _digest_of(leftovers / database.name)
                 _swap_in(leftovers / database.name, database)
+                _note_of(database).write_text(digest + "\n")
                 shutil.rmtree(leftovers)
                 return rows
         raise StoreError(f"{store.url}: the files changed {_ATTEMPTS} times while {database} was built; run it again")
@@ -180,7 +186,7 @@ def _rows_if_current(database: Path, digest: str) -> dict[str, int] | None:
     """The rows of a database that was built from inputs of this digest, else None."""
     import duckdb
 
-    if not database.exists() or _log_of(database).exists():
+    if not _is_whole(database) or _log_of(database).exists():
         return None
     try:
         with duckdb.connect(str(database), read_only=True) as connection:
@@ -303,6 +309,24 @@ def _swap_in(built: Path, database: Path) -> None:
     _log_of(database).unlink(missing_ok=True)
     os.replace(built, database)
     _sync(database.parent)
+
+
+def _is_whole(database: Path) -> bool:
+    """Whether a database has the bytes that the last refresh gave it; not so once it is cut, or written to."""
+    try:
+        return _note_of(database).read_text().strip() == _digest_of(database)
+    except FileNotFoundError:
+        return False
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _note_of(database: Path) -> Path:
+    """The file with a database's digest. Killed before it is written, a refresh is done again."""
+    return database.with_name(f".{database.name}.sha256")
 
 
 def _log_of(database: Path) -> Path:
