@@ -40,7 +40,7 @@ lint: install ## format, lint, who imports whom, and types
 	$(BIN)/mypy
 
 check: install ## load and validate the Dagster definitions
-	$(BIN)/dagster definitions validate -w chronos_assets/defs/workspace.yaml
+	$(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/dg check defs
 
 docs: install ## build the documentation into build/site; a broken link fails

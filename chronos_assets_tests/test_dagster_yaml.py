@@ -12,6 +12,7 @@ from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordi
 from chronos_assets.definitions import build_definitions
 from chronos_assets.defs.instance import CONFIG, WORKSPACE, open_instance
 from chronos_assets.settings import Settings
+from chronos_assets_tests.conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -91,3 +92,9 @@ def test_a_folder_of_the_users_keeps_its_configuration_and_a_bare_one_gets_ours(
         with open_instance(tmp_path / name, owned=False) as instance:
             assert instance.nux_enabled is nux
     assert (tmp_path / "own" / "dagster.yaml").read_text() == own
+
+
+def test_the_files_at_the_top_are_those_of_the_package() -> None:
+    """For Dagster's own commands in a checkout; the package holds the files, so that they are there wherever it runs."""
+    for name in ("dagster.yaml", "workspace.yaml"):
+        assert (REPOSITORY / name).read_bytes() == (REPOSITORY / "chronos_assets" / "defs" / name).read_bytes()
