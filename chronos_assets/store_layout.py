@@ -12,7 +12,8 @@ DATASET_KEY = "dataset/target_time_series"
 FORECAST_KEY = "forecast"
 REJECTED_KEY = "rejected"
 AS_OF = "as_of="
-# What the command remembers for the UI.
+# What the command remembers: of the user's folder, and for the UI.
+MIRROR_KEY = ".data-folder.json"
 RUN_SETTINGS_KEY = ".run-settings.json"
 
 

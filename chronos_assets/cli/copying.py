@@ -1,69 +1,267 @@
-"""A user's data folder -> the store: what is new or changed is copied, and the folder is only read."""
+"""A user's data folder -> the store: the store holds what the folder holds, beside what was dropped into the store itself.
+
+Belongs here: which files are copied, which leave the store again, and that a copy is one moment of its file. The folder is
+only read.
+
+What came from a folder is remembered in the store (`MIRROR_KEY`), so that a file that is removed or renamed in the folder
+leaves the store, while one that somebody dropped into the store stays. A file counts as unchanged by what the system can't
+be told to fake: its change time and inode beside its size and modification time. In doubt its content is read.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import shutil
+import stat
 import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from chronos_assets.cli.common import UsageError
+from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.store_layout import MIRROR_KEY, PARAMS_KEY, TRAIN_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
     from chronos_assets.platforms.store import Store
 
+FOLDERS = (TRAIN_KEY, "related", "item_metadata", "what_if")
+_ATTEMPTS = 5
+_PAUSE = 0.2  # seconds between two attempts at a file that is being written
+_GRAIN = 2.0  # seconds: a file changed so shortly before it was looked at may change again without a new time
+_PIECE = 1 << 20
 
-def copy_data(data: Path, group: Group) -> None:
-    """Copy `params.json` and the files of `train/` into the store, those that are new or changed.
+
+@dataclass(frozen=True)
+class Mirrored:
+    """What became of a folder's files.
+
+    Attributes:
+        copied: keys of the files that were new or changed.
+        removed: keys that left the store, since they left the folder.
+        kept: keys of data files that the store has and the folder never had.
+        ignored: files of the folder that are no data, and why; empty if there are none.
+    """
+
+    copied: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    ignored: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """What to tell the user."""
+        if self.ignored:
+            yield self.ignored
+        if self.removed:
+            yield f"removed from the store, as they are no longer in the folder: {_listed(self.removed)}"
+        if self.kept:
+            yield f"kept in the store, where they were dropped; the folder does not have them: {_listed(self.kept)}"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file that came from a folder.
+
+    Attributes:
+        size: of the file, bytes.
+        mtime_ns: its modification time.
+        ctime_ns: its change time.
+        inode: of the file.
+        sha256: of its content.
+        seen: when it was looked at, seconds since 1970.
+        tag: of the object in the store that the copy made.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    sha256: str
+    seen: float
+    tag: str
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Whether the file is surely the one that was copied."""
+        same = (self.size, self.mtime_ns, self.ctime_ns, self.inode) == _identity(status)
+        return same and self.seen - status.st_ctime > _GRAIN
+
+
+def copy_data(data: Path, group: Group) -> Mirrored:
+    """Make the store hold what a folder holds: `params.json`, `train/` and the folders of covariates.
 
     Times are kept where the store can keep them: of two files with the same timestamps, the newer one's rows win.
+
+    Raises:
+        UsageError: there is no `train/`, nothing in it where there was before, or a file that never rests.
+    """
+    if not (data / TRAIN_KEY).is_dir():
+        raise UsageError(f"{data} has no folder train/: put *.csv, *.csv.gz or *.parquet files there")
+    store = group.store
+    before = _read_record(store)
+    sources, ignored = _sources(data)
+    _check_not_emptied(data, sources, before)
+    after: dict[str, _Entry] = {}
+    copied = []
+    try:
+        for key, path in sources.items():
+            entry, new = _bring(store, key, path, before.get(key))
+            after[key] = entry
+            copied += [key] if new else []
+        removed = [key for key in sorted(before.keys() - sources.keys()) if _remove(store, key, before[key])]
+    except BaseException:
+        # What is in the store by now is remembered, so that it can leave it again.
+        _write_record(store, {**before, **after})
+        raise
+    if after != before:
+        _write_record(store, after)
+    kept = tuple(sorted(info.key for info in store.list(TRAIN_KEY) if info.key not in after and _is_data(info)))
+    return Mirrored(tuple(copied), tuple(removed), kept, ignored)
+
+
+def _sources(data: Path) -> tuple[dict[str, Path], str]:
+    """Key -> file of everything to copy, the oldest first, and what is said of the others."""
+    from chronos_assets.planning.listing import described
+
+    found: dict[str, tuple[int, Path]] = {}
+    others = []
+    for folder in FOLDERS:
+        for path in (data / folder).rglob("*"):
+            if not path.is_file():
+                continue
+            status, key = path.stat(), path.relative_to(data).as_posix()
+            info = ObjectInfo(key, status.st_size, "", datetime.fromtimestamp(status.st_mtime, UTC))
+            if _is_data(info):
+                found[key] = (status.st_mtime_ns, path)
+            elif not path.name.startswith("."):
+                others.append(info)
+    # Of two files with the same timestamps the later one's rows win: where times can't be kept, their order can.
+    ordered = sorted(found, key=lambda key: (found[key][0], key))
+    params = {PARAMS_KEY: data / PARAMS_KEY} if (data / PARAMS_KEY).is_file() else {}
+    return {key: found[key][1] for key in ordered} | params, described(others)
+
+
+def _is_data(info: ObjectInfo) -> bool:
+    from chronos_assets.planning.listing import why_ignored
+
+    return why_ignored(info, info.key.partition("/")[0] + "/") is None
+
+
+def _check_not_emptied(data: Path, sources: Mapping[str, Path], before: Mapping[str, _Entry]) -> None:
+    """A folder that lost all its train files at once was emptied by accident, or isn't mounted."""
+
+    def has_train(keys: Mapping[str, object]) -> bool:
+        return any(key.startswith(f"{TRAIN_KEY}/") for key in keys)
+
+    if has_train(before) and not has_train(sources):
+        raise UsageError(
+            f"{data / TRAIN_KEY} has no data files any more, and the store keeps those that it had: "
+            "put them back, or remove them from the store by hand"
+        )
+
+
+def _bring(store: Store, key: str, path: Path, known: _Entry | None) -> tuple[_Entry, bool]:
+    """The entry of a file that is in the store now, and whether it had to be copied."""
+    there = store.head(key)
+    if known is not None and there is not None and there.etag == known.tag:
+        status = path.stat()
+        if known.is_of(status):
+            return known, False
+        if status.st_mtime_ns == known.mtime_ns and _digest_of(path) == known.sha256:
+            return _entry(path.stat(), known.sha256, known.tag), False
+    status, sha256 = _copy(store, key, path)
+    copy = store.head(key)
+    return _entry(status, sha256, copy.etag if copy is not None else ""), True
+
+
+def _copy(store: Store, key: str, path: Path) -> tuple[os.stat_result, str]:
+    """Copy a file as it is at one moment: its state before and its content, and the same state after.
+
+    Raises:
+        UsageError: it goes on changing.
     """
     from chronos_assets.platforms.local.store import store_folder
 
-    train = data / "train"
-    if not train.is_dir():
-        raise UsageError(f"{data} has no folder train/: put the *.csv, *.csv.gz or *.parquet files there")
-    sources = [path for path in train.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    # Of two files with the same timestamps the later one's rows win: where times can't be kept, their order can.
-    sources.sort(key=lambda path: (path.stat().st_mtime_ns, path))
-    if (data / "params.json").is_file():
-        sources.append(data / "params.json")
-    for source in sources:
-        key = source.relative_to(data).as_posix()
-        if store_folder(group.store.url) is None:
-            _upload(source, group.store, key)
-        else:
-            _copy_file(source, group.store.local_path(key))
-
-
-def _upload(source: Path, store: Store, key: str) -> None:
-    """Put a file that is new or changed: of another size, or written after the object was."""
-    there, status = store.head(key), source.stat()
-    if there is None or there.size != status.st_size or there.last_modified.timestamp() < status.st_mtime:
-        store.put_file(key, source)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    """Copy a file with its time; `target` is the old one or the whole new one, also while another run does the same."""
-    if _same_file(source, target):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".copy-", suffix=".partial", dir=target.parent)
-    os.close(descriptor)
+    local = store_folder(store.url) is not None
+    folder = store.local_path(key).parent if local else Path(tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".copy-", suffix=".partial", dir=folder)
     partial = Path(name)
     try:
-        shutil.copy2(source, partial)
-        partial.chmod(0o644)
-        partial.replace(target)
-    except BaseException:
+        with os.fdopen(descriptor, "wb") as target:
+            before, sha256 = _read_whole(path, target)
+        # Never wider than the file's own mode; its owner may replace the copy.
+        partial.chmod(stat.S_IMODE(before.st_mode) | stat.S_IWUSR | stat.S_IRUSR)
+        os.utime(partial, ns=(before.st_atime_ns, before.st_mtime_ns))
+        if local:
+            partial.replace(store.local_path(key))
+        else:
+            store.put_file(key, partial)
+    finally:
         partial.unlink(missing_ok=True)
-        raise
+    return before, sha256
 
 
-def _same_file(source: Path, target: Path) -> bool:
-    if not target.is_file():
+def _read_whole(path: Path, target: BinaryIO) -> tuple[os.stat_result, str]:
+    """Write a file's content to `target`; its state, which was the same before and after, and the content's digest."""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE)
+        target.seek(0)
+        target.truncate()
+        digest = hashlib.sha256()
+        with path.open("rb") as source:
+            before = os.fstat(source.fileno())
+            while piece := source.read(_PIECE):
+                digest.update(piece)
+                target.write(piece)
+            length = source.tell()
+        after = path.stat()
+        if _identity(before) == _identity(after) and length == after.st_size:
+            return before, digest.hexdigest()
+    raise UsageError(f"{path} is being written to: run again once it is complete")
+
+
+def _remove(store: Store, key: str, entry: _Entry) -> bool:
+    """Remove what came from the folder; what somebody has put in its place since stays."""
+    there = store.head(key)
+    if there is None or there.etag != entry.tag:
         return False
-    one, other = source.stat(), target.stat()
-    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+    store.delete(key)
+    return True
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _entry(status: os.stat_result, sha256: str, tag: str) -> _Entry:
+    return _Entry(*_identity(status), sha256=sha256, seen=time.time(), tag=tag)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_record(store: Store) -> dict[str, _Entry]:
+    """What came from a folder so far; a record that can't be read is begun again, and its files stay."""
+    if store.head(MIRROR_KEY) is None:
+        return {}
+    try:
+        return {key: _Entry(**entry) for key, entry in json.loads(store.get(MIRROR_KEY))["files"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _write_record(store: Store, entries: Mapping[str, _Entry]) -> None:
+    document = {"files": {key: asdict(entry) for key, entry in sorted(entries.items())}}
+    store.put(MIRROR_KEY, json.dumps(document, indent=1).encode())
+
+
+def _listed(keys: tuple[str, ...], most: int = 5) -> str:
+    return ", ".join([*keys[:most], *(["…"] if len(keys) > most else [])])

@@ -40,7 +40,8 @@ def run(
     home = dagster_home(settings)
     group = open_group(settings)
     if data is not None:
-        copy_data(data, group)
+        for line in copy_data(data, group).lines():
+            print(line)
     elif not any(group.store.list("train")):
         _write_sample(group)
     remember_training(group, not no_training)

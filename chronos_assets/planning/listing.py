@@ -25,7 +25,7 @@ from typing import Any, Self
 from chronos_assets.platforms.store import ObjectInfo
 
 TRAIN_PREFIX = "train/"
-TRAIN_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+TRAIN_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".parq", ".pqt")
 
 MAX_RECENT = 256  # objects remembered by name
 MAX_RECENT_BYTES = 16_384  # and the bytes of their JSON
@@ -43,8 +43,9 @@ _MICROSECOND = timedelta(microseconds=1)
 def why_ignored(info: ObjectInfo, prefix: str = TRAIN_PREFIX) -> str | None:
     """Why an object below `prefix` is no data to import, or None if it is.
 
-    Data has a name that ends in `.csv`, `.csv.gz` or `.parquet` (in any case), at any depth, and is not empty, hidden
-    (a part that starts with `.` or `_`, as `_SUCCESS`) or another program's temporary file.
+    Data has a name that ends in one of `TRAIN_SUFFIXES` (in any case) or has no ending at all (`part-0000`, as the service
+    read it), at any depth, and is not empty, hidden (a part that starts with `.` or `_`, as `_SUCCESS`) or another
+    program's temporary file.
     """
     name = info.key.removeprefix(prefix)
     if not name or name.endswith("/"):
@@ -54,8 +55,8 @@ def why_ignored(info: ObjectInfo, prefix: str = TRAIN_PREFIX) -> str | None:
         return "temporary"
     if any(part.startswith((".", "_")) for part in parts):
         return "hidden"
-    if not parts[-1].lower().endswith(TRAIN_SUFFIXES):
-        return "neither " + " nor ".join(TRAIN_SUFFIXES)
+    if "." in parts[-1] and not parts[-1].lower().endswith(TRAIN_SUFFIXES):
+        return "neither CSV nor Parquet by its name"
     return "empty" if info.size == 0 else None
 
 
@@ -289,6 +290,14 @@ def compare(old: Snapshot, new: Snapshot) -> Change:
         deleted=tuple(sorted(gone)),
         others=total % _MODULUS != new.total,
     )
+
+
+def described(listing: Iterable[ObjectInfo]) -> str:
+    """What of a listing is left out, and why; empty if that's only folder markers."""
+    scan = Scan(timedelta())
+    for info in listing:
+        scan.add(info)
+    return describe_ignored(scan.finish())
 
 
 def describe_ignored(snapshot: Snapshot) -> str:

@@ -37,7 +37,19 @@ def scan(infos, overlap=HOUR):
 
 
 @pytest.mark.parametrize(
-    "key", ["a.csv", "A.CSV", "a.csv.gz", "a.parquet", "2026/jan/a b.csv", "ü%20.csv", "a.tmp.csv"]
+    "key",
+    [
+        "a.csv",
+        "A.CSV",
+        "a.csv.gz",
+        "a.parquet",
+        "2026/jan/a b.csv",
+        "ü%20.csv",
+        "a.tmp.csv",
+        "part-0000",
+        "a.parq",
+        "sub/A.PQT",
+    ],
 )
 def test_data_files_are_taken(key):
     assert is_train_file(info(key))
@@ -62,9 +74,8 @@ def test_data_files_are_taken(key):
         ("a.csv.filepart", "temporary"),
         ("a.csv.crdownload", "temporary"),
         (".a.csv.swp", "temporary"),
-        ("notes.txt", "neither .csv nor .csv.gz nor .parquet"),
-        ("a.gz", "neither .csv nor .csv.gz nor .parquet"),
-        ("csv", "neither .csv nor .csv.gz nor .parquet"),
+        ("notes.txt", "neither CSV nor Parquet by its name"),
+        ("a.gz", "neither CSV nor Parquet by its name"),
     ],
 )
 def test_everything_else_is_left_out_for_a_reason(key, reason):
@@ -78,7 +89,7 @@ def test_empty_files_are_left_out():
 def test_what_is_left_out_is_told_with_examples_but_markers_are_not():
     seen = scan([info(""), info("_SUCCESS"), *(info(f"n{number}.txt") for number in range(5))])
     assert describe_ignored(seen) == (
-        "ignored: 1 hidden (_SUCCESS), 5 neither .csv nor .csv.gz nor .parquet (n0.txt, n1.txt, n2.txt, …)"
+        "ignored: 1 hidden (_SUCCESS), 5 neither CSV nor Parquet by its name (n0.txt, n1.txt, n2.txt, …)"
     )
     assert describe_ignored(scan([info("")])) == ""
 
