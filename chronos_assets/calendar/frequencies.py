@@ -4,28 +4,34 @@ Here belong: the names Amazon Forecast gives to frequencies, their length and se
 timestamps and period numbers. Reading timestamps from text does not (see `timestamp_format`), nor does choosing a
 frequency for a file (see `inference`).
 
-A `Grid` cuts the whole time line into periods numbered by *ordinals*. Multiples need an anchor, so that "2H" means the
-same pairs of hours in every file; the anchors are (before the boundary of `Alignment` is added):
+A `Grid` cuts the whole time line into periods numbered by *ordinals*. Multiples need a *phase*: which weeks make up
+"2W", at which hours "8H" begins. `Alignment.anchor`, the start of any one period, gives it; so do a boundary's hour for
+multiples of hours that divide a day, and its month for multiples of months that divide a year. Without them the periods
+are counted from here (before the boundary of `Alignment` is added):
 
 ========  =======================================================================================
 unit      period 0 starts
 ========  =======================================================================================
-min, H    1970-01-01 00:00: "15min" and "6H" fall on round clock times, "7H" drifts through the day
+min, H    1970-01-01 00:00: "15min" and "6H" fall on round clock times
 D         1970-01-01, at the boundary's hour
 W         the week that starts on Monday 1969-12-29 (the week of 1970-01-01), moved to the boundary's weekday
 M         January 1970: "3M" are the calendar quarters, "6M" the half years
 Y         1970
 ========  =======================================================================================
 
-Without a boundary the periods are those of the service's "default time boundaries": midnight, Monday, the first of the
-month, the first of January.
+That is a convention where the multiple divides the next larger unit (`has_convention`), and arbitrary elsewhere: an
+import takes an open phase from the data (`alignment`), or refuses. Without a boundary the periods are those of the
+service's "default time boundaries": midnight, Monday, the first of the month, the first of January.
 """
 
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -170,6 +176,21 @@ class Frequency:
         return f"{self.n}{self.unit.value}"
 
     @property
+    def has_convention(self) -> bool:
+        """Whether the calendar says where periods start: n = 1, or a multiple that divides the next larger unit.
+
+        "3M" are the calendar quarters and "6H" starts at midnight; nobody can say which weeks make up "2W".
+        """
+        larger = {Unit.MINUTE: 60, Unit.HOUR: 24, Unit.MONTH: 12}.get(self.unit, 1)
+        return self.n == 1 or (larger > 1 and larger % self.n == 0)
+
+    @property
+    def microseconds(self) -> int | None:
+        """Length of a period in microseconds, None where it varies (months and years)."""
+        unit = _MICROSECONDS.get(self.unit)
+        return None if unit is None else self.n * unit
+
+    @property
     def approximate_seconds(self) -> float:
         """Length of a period in seconds: exact up to weeks, the Gregorian mean for months and years."""
         return self.n * _SECONDS[self.unit]
@@ -222,19 +243,30 @@ class Alignment:
 
     month: 1-12, for years. day_of_month: 1-31, for months and years; a month that is too short starts on its last day
     (the service stops at 28, where the question can't arise). day_of_week: 0 = Monday … 6 = Sunday, for weeks.
-    hour: 0-23, for days and everything longer. Parts that don't apply to a grid's unit are refused by `Grid`.
+    hour: 0-23, for days and everything longer. Where multiples divide a year or a day, month and hour also say which
+    months or hours their periods start at. anchor: start of any one period, ISO text, to the microsecond; it gives every
+    multiple its phase, and what of the other parts is not set. Parts that don't apply to a grid's unit, or contradict
+    the anchor, are refused by `Grid`.
     """
 
     month: int | None = None
     day_of_month: int | None = None
     day_of_week: int | None = None
     hour: int | None = None
+    anchor: str | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (("month", 1, 12), ("day_of_month", 1, 31), ("day_of_week", 0, 6), ("hour", 0, 23)):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{name} of a time alignment goes from {low} to {high}, not {value!r}")
+        if self.anchor is not None:
+            try:
+                moment = datetime.fromisoformat(self.anchor)
+            except ValueError:
+                raise ValueError(f"{self.anchor!r} is not an ISO date or time such as 2024-01-29") from None
+            if moment.tzinfo is not None:
+                raise ValueError(f"{self.anchor!r} has an offset; write it in the clock of the data, without one")
 
 
 DEFAULT_ALIGNMENT = Alignment()
@@ -262,15 +294,47 @@ class Grid:
     alignment: Alignment = DEFAULT_ALIGNMENT
 
     def __post_init__(self) -> None:
-        unit = self.frequency.unit
-        allowed = APPLICABLE_ALIGNMENT[unit]
         for name in ("month", "day_of_month", "day_of_week", "hour"):
-            if getattr(self.alignment, name) is not None and name not in allowed:
-                listed = " and ".join(allowed) or "nothing"
-                raise ValueError(
-                    f"a time alignment by {name} does not apply to the frequency {self.frequency}; "
-                    f"for {_WORDS[unit]}s only {listed} can be set"
-                )
+            if getattr(self.alignment, name) is not None and name not in self._applicable:
+                raise ValueError(self._does_not_apply(name))
+        if self.alignment.anchor is not None:
+            self._check_anchor(datetime.fromisoformat(self.alignment.anchor))
+
+    @cached_property
+    def _applicable(self) -> tuple[str, ...]:
+        """The parts of an alignment that say something about this frequency."""
+        by_phase = {Unit.HOUR: ("hour",), Unit.MONTH: ("month",)}.get(self.frequency.unit, ())
+        multiple = self.frequency.n > 1 and self.frequency.has_convention
+        return APPLICABLE_ALIGNMENT[self.frequency.unit] + (by_phase if multiple else ())
+
+    def _does_not_apply(self, name: str) -> str:
+        listed = " and ".join(self._applicable) or "nothing"
+        return (
+            f"a time alignment by {name} does not apply to the frequency {self.frequency}; "
+            f"for {_WORDS[self.frequency.unit]}s only {listed} can be set"
+        )
+
+    def _check_anchor(self, anchor: datetime) -> None:
+        """See that the other parts of the alignment agree with the anchor."""
+        alignment, n = self.alignment, self.frequency.n
+        month = alignment.month if self.frequency.unit is Unit.YEAR else _same_phase(alignment.month, anchor.month, n)
+        hour = _same_phase(alignment.hour, anchor.hour, n) if self.frequency.unit is Unit.HOUR else alignment.hour
+        day = alignment.day_of_month and min(alignment.day_of_month, monthrange(anchor.year, anchor.month)[1])
+        for name, wanted, found in (
+            ("Month", month, anchor.month),
+            ("DayOfMonth", day, anchor.day),
+            ("DayOfWeek", alignment.day_of_week, anchor.weekday()),
+            ("Hour", hour, anchor.hour if anchor == anchor.replace(minute=0, second=0, microsecond=0) else None),
+        ):
+            if wanted is not None and wanted != found:
+                raise ValueError(f"the anchor {alignment.anchor} contradicts {name} of the time alignment")
+
+    @property
+    def phase_is_open(self) -> bool:
+        """Whether nothing says which periods a multiple starts at: no anchor, and no part of the boundary that tells."""
+        part = {Unit.HOUR: "hour", Unit.MONTH: "month"}.get(self.frequency.unit)
+        told = part is not None and getattr(self.alignment, part) is not None
+        return self.frequency.n > 1 and self.alignment.anchor is None and not told
 
     def ordinal(self, timestamps: Timestamps) -> Ordinals:
         """The number of the period that holds each timestamp, in the shape of `timestamps`.
@@ -284,7 +348,7 @@ class Grid:
             return (micros - self._anchor) // (n * _MICROSECONDS[unit])
         months = micros.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
         if unit is Unit.MONTH:
-            return (months - (micros < self._month_start(months))) // n
+            return (months - (micros < self._month_start(months)) - self._phase) // n
         years = months // 12
         return (years - (micros < self._year_start(years))) // n
 
@@ -295,7 +359,7 @@ class Grid:
         if unit in _MICROSECONDS:
             micros = numbers * (n * _MICROSECONDS[unit]) + self._anchor
         elif unit is Unit.MONTH:
-            micros = self._month_start(numbers * n)
+            micros = self._month_start(numbers * n + self._phase)
         else:
             micros = self._year_start(numbers * n)
         return np.asarray(micros, dtype=np.int64).astype("datetime64[us]")
@@ -304,38 +368,73 @@ class Grid:
         """The start of the period that holds each timestamp."""
         return self.start(self.ordinal(timestamps))
 
-    def last_known(self, ends: NDArray[np.datetime64], *, complete: bool) -> NDArray[np.int64]:
-        """Number of the last period that is known just before each of `ends` (n,): those that started by then.
+    def last_known(self, ends: NDArray[np.datetime64], lag: np.timedelta64 | None) -> NDArray[np.int64]:
+        """Number of the last period that is known just before each of `ends` (n,).
 
-        With `complete`, those that ended by then: where a period is made up of finer rows, one that has only started
-        may hold rows of later.
+        lag: how long after a period's start its value is known: nothing where rows are stamped with the start. None:
+            once the period is over, because it is made up of finer rows and may hold some of later.
         """
-        if complete:
+        if lag is None:
             return self.ordinal(ends) - 1
-        return self.ordinal(ends - np.timedelta64(1, "us"))
+        return self.ordinal(ends - lag.astype("timedelta64[us]") - np.timedelta64(1, "us"))
 
     def range(self, first: np.datetime64, count: int) -> Timestamps:
         """The starts of `count` successive periods, from the one that holds `first`."""
         return self.start(self.ordinal(np.asarray(first)) + np.arange(count, dtype=np.int64))
 
-    @property
+    @cached_property
     def _anchor(self) -> int:
         """Start of period 0 of a unit of fixed length, in microseconds since 1970-01-01."""
+        if self.alignment.anchor is not None:
+            return _since_epoch(self.alignment.anchor) % (self.frequency.microseconds or 1)
         anchor = (self.alignment.hour or 0) * _HOUR
+        if self.frequency.unit is Unit.HOUR:
+            return anchor % (self.frequency.n * _HOUR)
         if self.frequency.unit is Unit.WEEK:
             anchor += _MONDAY + (self.alignment.day_of_week or 0) * _DAY
         return anchor
+
+    @cached_property
+    def _phase(self) -> int:
+        """The month of period 0, counted from January 1970, below the multiple."""
+        if self.alignment.anchor is not None:
+            moment = datetime.fromisoformat(self.alignment.anchor)
+            return (moment.year * 12 + moment.month - 1 - 1970 * 12) % self.frequency.n
+        return ((self.alignment.month or 1) - 1) % self.frequency.n
+
+    @cached_property
+    def _boundary(self) -> tuple[int, int, int]:
+        """Month, day of month and time of day (microseconds) at which months and years start."""
+        alignment = self.alignment
+        month, day, time = alignment.month, alignment.day_of_month, None
+        if alignment.hour is not None:
+            time = alignment.hour * _HOUR
+        if alignment.anchor is not None:
+            moment = datetime.fromisoformat(alignment.anchor)
+            month, day = month or moment.month, day or moment.day
+            time = _since_epoch(alignment.anchor) % _DAY if time is None else time
+        return month or 1, day or 1, time or 0
 
     def _month_start(self, months: Any) -> Any:
         """Boundary within each month (counted from January 1970), in microseconds since 1970-01-01."""
         first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
         length = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - first
-        day = np.minimum(self.alignment.day_of_month or 1, length)
-        return (first + day - 1) * _DAY + (self.alignment.hour or 0) * _HOUR
+        _, day, time = self._boundary
+        return (first + np.minimum(day, length) - 1) * _DAY + time
 
     def _year_start(self, years: Any) -> Any:
         """Boundary within each year (counted from 1970), in microseconds since 1970-01-01."""
-        return self._month_start(years * 12 + (self.alignment.month or 1) - 1)
+        return self._month_start(years * 12 + self._boundary[0] - 1)
+
+
+def _since_epoch(text: str) -> int:
+    """An ISO date or time in microseconds since 1970-01-01."""
+    return int(np.datetime64(datetime.fromisoformat(text), "us").astype(np.int64))
+
+
+def _same_phase(wanted: int | None, found: int, n: int) -> int | None:
+    """`found` where a part of the boundary means the same periods as it, by a multiple of n; else the part."""
+    return found if wanted is not None and (wanted - found) % n == 0 else wanted
 
 
 def _microseconds(timestamps: Timestamps) -> Any:

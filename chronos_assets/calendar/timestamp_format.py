@@ -234,11 +234,18 @@ def sql_parse(expression: str, pattern: str, time_zone: str | None = None) -> st
     None); one without an offset is taken as it stands. `expression` is SQL of the caller's own making.
     """
     format_literal = _sql_text(to_strptime(pattern))
+    if any(token.letter == "S" for token in parse_pattern(pattern)):
+        expression = sql_microseconds(expression)
     if not has_offset(pattern):
         return f"try_strptime({expression}, {format_literal})"
     # A final Z is UTC by ISO 8601, but DuckDB's %z reads digits only.
     digits = f"regexp_replace({expression}, '[zZ]\\s*$', '+00:00')"
     return f"timezone({_sql_text(time_zone or 'UTC')}, try_strptime({digits}, {format_literal}))"
+
+
+def sql_microseconds(expression: str) -> str:
+    """SQL for a VARCHAR expression without the digits of a fraction beyond microseconds, which nothing here keeps."""
+    return f"regexp_replace({expression}, '(\\.\\d{{6}})\\d+', '\\1')"
 
 
 def _sql_text(text: str) -> str:
@@ -247,7 +254,7 @@ def _sql_text(text: str) -> str:
 
 def parse_timestamp(text: str, pattern: str, time_zone: str | None = None) -> datetime | None:
     """One timestamp as a naive datetime by the rule of `sql_parse`; None when the text does not match."""
-    text = text.strip()
+    text = re.sub(r"(\.\d{6})\d+", r"\1", text.strip())
     if has_offset(pattern):
         # Python's %z reads Z, +01:00 and +0100, but neither z nor hours alone.
         text = re.sub(r"([+-]\d\d)$", r"\1:00", re.sub("z$", "Z", text))
@@ -258,11 +265,25 @@ def parse_timestamp(text: str, pattern: str, time_zone: str | None = None) -> da
         return None
 
 
-def format_timestamps(timestamps: NDArray[np.datetime64], pattern: str, time_zone: str | None = None) -> list[str]:
+def read_offset(text: str) -> timedelta | None:
+    """The offset from UTC at the end of a timestamp; None where there is none."""
+    match = re.search(r"(?:([zZ])|([+-])(\d\d):?(\d\d)?)\s*$", text)
+    if match is None:
+        return None
+    if match[1]:
+        return timedelta(0)
+    offset = timedelta(hours=int(match[3]), minutes=int(match[4] or 0))
+    return -offset if match[2] == "-" else offset
+
+
+def format_timestamps(
+    timestamps: NDArray[np.datetime64], pattern: str, time_zone: str | None = None, *, in_utc: bool = False
+) -> list[str]:
     """Timestamps as text in the pattern, the inverse of `sql_parse`.
 
     Each distinct timestamp is formatted once, so a forecast's long column of few times costs little. Offsets are those
-    of `time_zone` (UTC when None) at that clock time.
+    of `time_zone` (UTC when None) at that clock time. in_utc: timestamps are in UTC, and written on the clock of
+    `time_zone`: an hour that this clock shows twice has its two offsets.
 
     Raises:
         ValueError: for NaT.
@@ -273,10 +294,10 @@ def format_timestamps(timestamps: NDArray[np.datetime64], pattern: str, time_zon
     tokens = parse_pattern(pattern)
     zone = _zone(time_zone)
     distinct, inverse = np.unique(array, return_inverse=True)
-    texts = [
-        "".join(_format(token, moment, tokens, zone) for token in tokens)
-        for moment in distinct.astype(datetime).tolist()
-    ]
+    moments = distinct.astype(datetime).tolist()
+    if in_utc:
+        moments = [moment.replace(tzinfo=UTC).astimezone(zone) for moment in moments]
+    texts = ["".join(_format(token, moment, tokens, zone) for token in tokens) for moment in moments]
     return [texts[index] for index in inverse.tolist()]
 
 
@@ -320,7 +341,7 @@ def _format(token: Token, moment: datetime, tokens: tuple[Token, ...], zone: tzi
 
 def _offset(moment: datetime, token: Token, zone: tzinfo) -> str:
     """The offset as Joda writes it: X "+01", XX and Z "+0100", XXX "+01:00"; zero is "Z" for X, "+0000" for Z."""
-    offset = moment.replace(tzinfo=zone).utcoffset() or timedelta(0)
+    offset = (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).utcoffset() or timedelta(0)
     if not offset and token.letter == "X":
         return "Z"
     minutes = round(offset.total_seconds() / 60)

@@ -187,7 +187,7 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
             forecasts = forecast_states(state) if dataset else {}
             shown = forecast_steps.shown_state(state) if dataset else None
             retrain = _plan_retrain(state, context) if dataset else NOTHING_TO_TRAIN
-            end_of_windows = forecast_steps.end_of_windows(group)
+            end_of_windows = forecast_steps.end_of_windows(state)
         except dg.Failure as failure:
             # Broken parameters or a missing model: runs would fail alike, and no tick can fix it.
             return dg.SensorResult(skip_reason=failure.description, cursor=context.cursor)

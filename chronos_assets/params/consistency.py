@@ -5,7 +5,9 @@ Belongs here: rules over several sections. Does not belong here: reading one sec
 
 from __future__ import annotations
 
-from chronos_assets.calendar.frequencies import Frequency, Unit
+from dataclasses import replace
+
+from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid, Unit
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, resolution
 from chronos_assets.params.document import Findings, nearest
 from chronos_assets.params.forecast import DOMAINS, AttributeType
@@ -96,6 +98,17 @@ def reconcile_frequencies(
         fix = f'write for example "{DEFAULT_FORMAT}", or correct DataFrequency "{data}"'
         findings.problem("TimestampFormat", pattern, reason, fix)
     return data, forecast
+
+
+def reconcile_alignment(predictor: PredictorSection, chronos: ChronosSection, findings: Findings) -> Alignment:
+    """The alignment with its anchor, which must not contradict the boundary."""
+    alignment = replace(predictor.alignment, anchor=chronos.anchor)
+    if chronos.anchor is not None and predictor.frequency is not None:
+        try:
+            Grid(predictor.frequency, alignment)
+        except ValueError as error:
+            findings.problem("Chronos.Anchor", chronos.anchor, str(error), "correct it, or TimeAlignmentBoundary")
+    return alignment
 
 
 def find_dimensions(

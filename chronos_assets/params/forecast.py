@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from chronos_assets.calendar.frequencies import DAY_NAMES, DEFAULT_ALIGNMENT, MONTH_NAMES, Alignment, Frequency, Grid
-from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT
+from chronos_assets.calendar.time_zones import changes_clock
+from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, has_offset
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.document import Problem
 from chronos_assets.params.training import TrainingParams, training_document
@@ -89,6 +90,7 @@ class ForecastParams:
     non_negative: whether no forecast may be below zero; None leaves it to each series' history.
     join_row: whether forecast.csv begins each series and type with the last observation.
     max_data_age: seconds, or None when freshness is not checked.
+    snap_seconds: how much too early a row may come, None for as much as the rows show.
     notes: one sentence for each key that was accepted without effect, or whose effect may surprise. Not compared.
     """
 
@@ -119,6 +121,7 @@ class ForecastParams:
     max_data_age: float | None = None
     non_negative: bool | None = None
     join_row: bool = True
+    snap_seconds: float | None = None
     training: TrainingParams = field(default_factory=TrainingParams)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -126,6 +129,21 @@ class ForecastParams:
     def grid(self) -> Grid:
         """The regular grid of the forecast frequency."""
         return Grid(self.frequency, self.alignment)
+
+    @property
+    def clock(self) -> str | None:
+        """Zone of the dataset's and the forecasts' timestamps, None for UTC: `time_zone`, but UTC where that has gaps.
+
+        Hours and minutes of rows with offsets stay apart in UTC when clocks are put back, and none is missing when they
+        are put forward; forecast.csv has them on the clock of `time_zone`, with their offsets.
+        """
+        uneven = (
+            self.time_zone is not None
+            and self.frequency.approximate_seconds <= 3600
+            and has_offset(self.timestamp_format)
+            and changes_clock(self.time_zone)
+        )
+        return "UTC" if uneven else self.time_zone
 
     @property
     def constant_item(self) -> str | None:
@@ -144,6 +162,8 @@ class ForecastParams:
         Equal for files that mean the same, and for those that differ only in how models are trained.
         """
         document = to_document(replace(self, training=TrainingParams(), perform_delete=False))
+        if self.clock != self.time_zone:
+            document["clock"] = self.clock
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -251,6 +271,8 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("MaxDataAge", params.max_data_age, None),
         ("NonNegative", params.non_negative, None),
         ("JoinRow", params.join_row, True),
+        ("Anchor", params.alignment.anchor, None),
+        ("SnapSeconds", params.snap_seconds, None),
         ("Training", training_document(params.training), {}),
     )
     return {key: value for key, value, default in options if value != default}

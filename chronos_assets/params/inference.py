@@ -12,9 +12,9 @@ Rules, in order:
    is no item column: the files hold a single series.
 3. Target: by name (a domain's own, or "y", "sales", "Order_Quantity", …), else the only column of numbers left.
 4. Other text columns are dimensions when they are needed to tell rows of one item and timestamp apart; else unused.
-5. Frequency: the most common step between successive distinct timestamps of a series, if it is one of the service's and
-   nearly all other steps are multiples of it; else the greatest common divisor of the steps, if that is one.
-6. The alignment, where timestamps agree on a weekday, day of month or hour other than the default.
+5. Frequency: see `calendar.rhythm`.
+6. The alignment, where timestamps agree on a weekday, day of month, hour or phase, see `calendar.alignment`. Timestamps
+   with offsets whose local time shows days or longer are read on the clock of a zone that has these offsets.
 7. Horizon: `DEFAULT_HORIZON` of the unit (the M4 competition's: H 48, D 14, W 13, M 18, Y 6; a day of minutes, at most
    60 periods), divided by the multiple.
 """
@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -33,15 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import (
-    DEFAULT_ALIGNMENT,
-    MAX_MULTIPLE,
-    Alignment,
-    Frequency,
-    Grid,
-    Unit,
-)
-from chronos_assets.calendar.timestamp_format import format_timestamps, has_offset, parse_timestamp
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Frequency, Unit
+from chronos_assets.calendar.rhythm import Rhythm, duration, find_rhythm
+from chronos_assets.calendar.time_zones import find_time_zone
+from chronos_assets.calendar.timestamp_format import format_timestamps, has_offset, parse_timestamp, read_offset
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import (
     DOMAINS,
@@ -89,14 +84,12 @@ _TARGET_NAMES: tuple[str, ...] = (
 )
 _TARGET_NAMES += ("sales", "quantity", "qty", "units", "count", "load", "consumption", "usage", "volume", "amount")
 
-# A step is regular when at least this share of all steps are multiples of it.
-_REGULAR = 0.9
+# Fewer periods with a row than this are told of.
+_MOSTLY = 0.8
 # Up to this share of a column's values may be unreadable without changing what the column is: bad rows happen.
 _FEW_BAD = 0.05
 # Up to this share of rows may repeat a timestamp of their series (overlapping files do) before columns are in doubt.
 _FEW_REPEATS = 0.05
-
-_SHORTEST_MONTH = 28 * 86_400_000_000  # microseconds
 
 _DATES: tuple[str, ...] = (
     "yyyy-MM-dd",
@@ -204,16 +197,6 @@ class _Roles:
     dimensions: tuple[_Column, ...]
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """The steps between successive timestamps of series: the frequency they show, and how many follow it exactly."""
-
-    frequency: Frequency | None
-    exact_share: float
-    common: str
-    finer: str | None = None  # the step, where it is finer than the finest frequency
-
-
 def is_value(text: str) -> bool:
     """Whether a text is a number or a timestamp, so that it can't be a column's name."""
     return _is_number(text) or _reads_as_time(text)
@@ -277,16 +260,20 @@ def _infer(
     target_column = wanted_target or _target_column(remaining, has_header=header is not None)
     texts = [column for column in remaining if column is not target_column and not column.is_numeric]
     dimensions = _dimensions(item_column, readings[0], texts)
-    times, steps = _regular_reading(readings, [column for column in (item_column, *dimensions) if column is not None])
+    keys = [column for column in (item_column, *dimensions) if column is not None]
+    times, steps = _regular_reading(readings, keys)
+    times, steps, zone = _in_local_time(times, steps, keys)
     if steps.frequency is None:
         raise InferenceError(
-            f"how often rows come can't be told: {steps.common}; write a params.json that sets "
+            f"how often rows come can't be told: {steps.reason}; write a params.json that sets "
             f"Datasets[0].DataFrequency and Predictor.FeaturizationConfig.ForecastFrequency"
         )
     group = dataset_group if NAME_PATTERN.fullmatch(dataset_group) else column_name(dataset_group)
     roles = _Roles(times, target_column, item_column, tuple(dimensions))
-    params = _checked(_assemble(columns, roles, steps.frequency, group, has_header=header is not None))
-    return replace(params, notes=_notes(params, steps.finer))
+    params = _assemble(columns, roles, steps.frequency, group, has_header=header is not None)
+    snap = steps.snap / 1_000_000 if steps.snap else None
+    params = _checked(replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone))
+    return replace(params, notes=(*_notes(params, steps.finer), *_rhythm_notes(params, steps)))
 
 
 # --- Columns
@@ -530,11 +517,11 @@ def _repeats(keys: Sequence[_Column], times: _Times) -> float:
 # --- Frequency
 
 
-def _regular_reading(readings: Sequence[_Times], keys: Sequence[_Column]) -> tuple[_Times, _Steps]:
+def _regular_reading(readings: Sequence[_Times], keys: Sequence[_Column]) -> tuple[_Times, Rhythm]:
     """Of the readings of the timestamps, the one with the most regular steps."""
     measured = [(times, _steps(times, keys)) for times in readings]
-    best = max(steps.exact_share for _, steps in measured)
-    leaders = [(times, steps) for times, steps in measured if steps.exact_share == best]
+    best = max(steps.exact for _, steps in measured)
+    leaders = [(times, steps) for times, steps in measured if steps.exact == best]
     if len(leaders) > 1:
         patterns = " or ".join(times.pattern for times, _ in leaders)
         raise InferenceError(
@@ -553,112 +540,31 @@ def _series_moments(times: _Times, keys: Sequence[_Column]) -> list[NDArray[np.d
     return [np.array(sorted(moments), dtype="datetime64[us]") for moments in series.values()]
 
 
-def _steps(times: _Times, keys: Sequence[_Column]) -> _Steps:
+def _steps(times: _Times, keys: Sequence[_Column]) -> Rhythm:
     """The frequency that the timestamps of the series show."""
-    series = _series_moments(times, keys)
-    diffs = np.concatenate([np.diff(moments).astype(np.int64) for moments in series])
-    if not len(diffs):
-        return _Steps(None, 0.0, "no series of the sample has two different timestamps")
-    if np.mean(diffs >= _SHORTEST_MONTH) >= _REGULAR:
-        monthly = _calendar_steps(series, diffs)
-        if monthly is not None:
-            return monthly
-    step, count = Counter(diffs.tolist()).most_common(1)[0]
-    share = count / len(diffs)
-    common = f"the most common step is {_duration(step)}, at {share:.0%} of the rows"
-    multiples = float(np.mean(diffs % step == 0))
-    if multiples < _REGULAR:
-        step = int(np.gcd.reduce(diffs))
-        common += f"; all steps are multiples of {_duration(step)} only"
-    finer = _duration(step) if step < 60_000_000 else None
-    return _Steps(_snap(step), share, common, finer)
+    return find_rhythm(_series_moments(times, keys))
 
 
-def _calendar_steps(series: Sequence[NDArray[np.datetime64]], diffs: NDArray[np.int64]) -> _Steps | None:
-    """Months or years, when every timestamp lies on the same day of its month (or its last day) and time of day."""
-    moments = np.concatenate(series)
-    alignment = _month_alignment(moments)
-    if alignment is None:
-        return None
-    grid = Grid(Frequency(1, Unit.MONTH), alignment)
-    steps = np.concatenate([np.diff(grid.ordinal(each)) for each in series])
-    step, count = Counter(steps.tolist()).most_common(1)[0]
-    if float(np.mean(steps % step == 0)) < _REGULAR:
-        step = int(np.gcd.reduce(steps))
-    if step % 12 == 0:
-        frequency = Frequency(1, Unit.YEAR)
-    elif step <= MAX_MULTIPLE[Unit.MONTH]:
-        frequency = Frequency(step, Unit.MONTH)
-    else:
-        return None
-    return _Steps(frequency, count / len(diffs), f"the most common step is {step} months")
+def _in_local_time(times: _Times, steps: Rhythm, keys: Sequence[_Column]) -> tuple[_Times, Rhythm, str | None]:
+    """Timestamps with offsets on the clock of their own place, and its zone, where that shows days or longer periods.
 
-
-def _month_alignment(moments: NDArray[np.datetime64]) -> Alignment | None:
-    """The day of month and hour that (nearly) all timestamps share; the last day stands in where a month is shorter."""
-    days = (moments.astype("datetime64[D]") - moments.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)
-    day = int(days.max()) + 1
-    return _fitting(Frequency(1, Unit.MONTH), moments, Alignment(day_of_month=day, hour=_common_hour(moments)))
-
-
-def _common_hour(moments: NDArray[np.datetime64]) -> int:
-    hours = (moments.astype("datetime64[h]") - moments.astype("datetime64[D]")).astype(np.int64)
-    return Counter(hours.tolist()).most_common(1)[0][0]
-
-
-def _fitting(frequency: Frequency, moments: NDArray[np.datetime64], alignment: Alignment) -> Alignment | None:
-    """The alignment, if (nearly) all timestamps are starts of its periods."""
-    share = float(np.mean(Grid(frequency, alignment).floor(moments) == moments))
-    return alignment if share >= _REGULAR else None
-
-
-def _snap(step: int) -> Frequency | None:
-    """The service's frequency of exactly this many microseconds; a step of less than a minute counts as a minute."""
-    for unit, seconds in ((Unit.WEEK, 604_800), (Unit.DAY, 86_400), (Unit.HOUR, 3600), (Unit.MINUTE, 60)):
-        n, rest = divmod(step, seconds * 1_000_000)
-        if not rest and 1 <= n <= MAX_MULTIPLE[unit]:
-            return Frequency(n, unit)
-    return Frequency(1, Unit.MINUTE) if 60_000_000 % step == 0 else None
-
-
-def _duration(microseconds: int) -> str:
-    seconds = microseconds / 1_000_000
-    for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= size and (seconds / size).is_integer():
-            return f"{seconds / size:g} {name}"
-    return f"{seconds:g} seconds"
-
-
-def _alignment(frequency: Frequency, moments: NDArray[np.datetime64]) -> Alignment:
-    """Where the periods start, when timestamps agree on it and it is not the default."""
-    one = Frequency(1, frequency.unit)
-    if frequency.unit in (Unit.MINUTE, Unit.HOUR) or _fitting(one, moments, DEFAULT_ALIGNMENT) is not None:
-        return DEFAULT_ALIGNMENT
-    hour = _common_hour(moments)
-    candidate: Alignment | None
-    if frequency.unit is Unit.DAY:
-        candidate = _fitting(one, moments, Alignment(hour=hour))
-    elif frequency.unit is Unit.WEEK:
-        days = moments.astype("datetime64[D]").astype(np.int64)
-        weekday = Counter(((days + 3) % 7).tolist()).most_common(1)[0][0]
-        candidate = _fitting(one, moments, Alignment(day_of_week=weekday, hour=hour))
-    elif frequency.unit is Unit.MONTH:
-        candidate = _month_alignment(moments)
-    else:
-        monthly = _month_alignment(moments)
-        months = (moments.astype("datetime64[M]").astype(np.int64) % 12 + 1).tolist()
-        month = Counter(months).most_common(1)[0][0]
-        yearly = None if monthly is None else Alignment(month=month, day_of_month=monthly.day_of_month, hour=hour)
-        candidate = None if yearly is None else _fitting(one, moments, yearly)
-    if candidate is None:
-        return DEFAULT_ALIGNMENT
-    # Parts that equal the default are left out, so that the written file says no more than it must.
-    return Alignment(
-        month=candidate.month if candidate.month != 1 else None,
-        day_of_month=candidate.day_of_month if candidate.day_of_month != 1 else None,
-        day_of_week=candidate.day_of_week or None,
-        hour=candidate.hour or None,
-    )
+    Midnight in Berlin is 23:00 or 22:00 the day before in UTC: days, weeks and months are those of the place. Hours and
+    minutes stay in UTC, where none is missing or repeated.
+    """
+    if not has_offset(times.pattern):
+        return times, steps, None
+    offsets = [None if value is None else read_offset(value) for value in times.column.values]
+    if not any(offsets):
+        return times, steps, None
+    pairs = zip(times.moments, offsets, strict=True)
+    moments = tuple(None if moment is None or offset is None else moment + offset for moment, offset in pairs)
+    local = replace(times, moments=moments)
+    there = _steps(local, keys)
+    if there.frequency is None or there.frequency.approximate_seconds < 86_400:
+        return times, steps, None
+    known = [(m, o) for m, o in zip(times.moments, offsets, strict=True) if m is not None and o is not None]
+    zone = find_time_zone(known)
+    return (times, steps, None) if zone is None else (local, there, zone)
 
 
 def default_horizon(frequency: Frequency) -> int:
@@ -690,7 +596,6 @@ def _assemble(
     if roles.item is not None:
         fields[roles.item.index] = domain.item
     names = {c.index: c.name if has_header else fields.get(c.index, c.name) for c in columns}
-    moments = np.array([moment for moment in roles.times.moments if moment is not None], dtype="datetime64[us]")
     return ForecastParams(
         dataset_group=dataset_group,
         domain=domain_name,
@@ -701,7 +606,6 @@ def _assemble(
         dimensions=tuple(names[column.index] for column in roles.dimensions),
         data_frequency=frequency,
         frequency=frequency,
-        alignment=_alignment(frequency, moments),
         horizon=default_horizon(frequency),
         timestamp_format=roles.times.pattern,
     )
@@ -730,13 +634,32 @@ def _notes(params: ForecastParams, finer: str | None) -> tuple[str, ...]:
         notes[1] = f"Rows come every {finer} and are added up by the minute; {params.horizon} minutes are forecast."
     if params.dimensions:
         notes.append(f"Each value of {', '.join(params.dimensions)} makes a series of its own.")
-    if params.alignment != DEFAULT_ALIGNMENT:
-        notes.append("Periods start where the rows' timestamps lie, see Predictor.TimeAlignmentBoundary.")
     used = {params.item_column, params.timestamp_column, params.target_column, *params.dimensions}
     unused = [attribute.name for attribute in params.attributes if attribute.name not in used]
     if unused:
         notes.append(f"Not used: {', '.join(unused)}.")
     return tuple(notes)
+
+
+def _rhythm_notes(params: ForecastParams, steps: Rhythm) -> Iterator[str]:
+    """What was guessed of the periods: where they start, which rows were moved, how many are empty."""
+    if params.alignment != DEFAULT_ALIGNMENT:
+        where = "Chronos.Anchor" if params.alignment.anchor is not None else "Predictor.TimeAlignmentBoundary"
+        yield f"Periods start where the rows' timestamps lie, see {where}."
+    if params.snap_seconds is not None:
+        yield (
+            f"Timestamps stray from the starts of periods: rows up to {duration(steps.snap)} before one belong to the "
+            f"period that it starts, see Chronos.SnapSeconds."
+        )
+    if params.time_zone is not None:
+        yield f"Timestamps are read on the clock of {params.time_zone}, which fits their offsets, see Chronos.TimeZone."
+    elif has_offset(params.timestamp_format):
+        yield "Timestamps with an offset become times in UTC; set Chronos.TimeZone to have them on the clock of a place."
+    if steps.observed < _MOSTLY:
+        yield (
+            f"{1 - steps.observed:.0%} of the periods between the first and the last row of a series have no row; they "
+            f"count as missing, not as 0, see middlefill."
+        )
 
 
 def _checked(params: ForecastParams) -> ForecastParams:

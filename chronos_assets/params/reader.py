@@ -23,6 +23,7 @@ from chronos_assets.params.consistency import (
     find_columns,
     find_dimensions,
     note_unused_columns,
+    reconcile_alignment,
     reconcile_format,
     reconcile_frequencies,
 )
@@ -97,6 +98,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     pattern = reconcile_format(pattern, target, findings)
     columns = find_columns(domain, target, chronos, findings)
     frequencies = reconcile_frequencies(predictor, target, pattern, findings)
+    alignment = reconcile_alignment(predictor, chronos, findings)
     dimensions = find_dimensions(predictor, target, columns, findings)
     aggregation, filling = _read_filling(predictor, target, columns, findings)
     horizon = predictor.horizon
@@ -115,7 +117,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         dimensions=dimensions,
         data_frequency=frequencies[0],
         frequency=frequencies[1],
-        alignment=predictor.alignment,
+        alignment=alignment,
         horizon=horizon,
         quantiles=quantiles,
         mean=mean,
@@ -133,6 +135,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         non_negative=chronos.non_negative,
         join_row=chronos.join_row,
         max_data_age=chronos.max_data_age,
+        snap_seconds=chronos.snap_seconds,
         training=chronos.training,
         notes=tuple(findings.notes),
     )
@@ -494,6 +497,8 @@ def _read_chronos(top: Section, domain: str | None) -> ChronosSection:
         max_data_age=chronos.positive("MaxDataAge"),
         non_negative=chronos.truth("NonNegative"),
         join_row=chronos.boolean("JoinRow", True),
+        anchor=_read_anchor(chronos),
+        snap_seconds=_read_snap(chronos),
         training=read_training(chronos),
     )
     chronos.finish({})
@@ -519,6 +524,27 @@ def _read_columns(chronos: Section, domain: str | None) -> dict[str, str | None]
             section.wrong(field_name, *BAD_NAME)
     section.finish({})
     return columns
+
+
+def _read_anchor(chronos: Section) -> str | None:
+    """The start of a period; None, and a finding, where it is no date or time."""
+    text = chronos.text("Anchor")
+    try:
+        return Alignment(anchor=text).anchor
+    except ValueError as error:
+        chronos.wrong("Anchor", "this is not the start of a period", str(error))
+        return None
+
+
+def _read_snap(chronos: Section) -> float | None:
+    """How many seconds too early a row may come."""
+    value = chronos.take("SnapSeconds")
+    if value is MISSING:
+        return None
+    number = None if isinstance(value, str) else finite_number(value)
+    if number is None or number < 0:
+        chronos.wrong("SnapSeconds", "this must be a number of seconds, 0 or more", "write for example 60")
+    return number
 
 
 def _read_filling(

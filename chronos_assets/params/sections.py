@@ -58,6 +58,8 @@ class ChronosSection:
     max_data_age: float | None = None
     non_negative: bool | None = None
     join_row: bool = True
+    anchor: str | None = None
+    snap_seconds: float | None = None
     training: TrainingParams = field(default_factory=TrainingParams)
 
 

@@ -66,7 +66,7 @@ def import_dataset(state: GroupState, log: Any) -> Imported:
     files = train_files(group)
     if not files:
         raise no_train_files(group)
-    params = state.params
+    params = state.written_params
     for note in params.notes:
         log.info(f"{PARAMS_KEY}: {note}")
     log.info(f"importing {len(files)} files, {sum(info.size for info in files):,} bytes")
@@ -184,19 +184,26 @@ def dataset_state(state: GroupState, instance: dg.DagsterInstance) -> DatasetSta
 
 
 def last_instant(params: ForecastParams, manifest: Manifest) -> np.datetime64:
-    """When the last value is known: at its period's start as stamped; at its end where finer rows make it up."""
+    """When the last value is known: at its row's timestamp; at its period's end where finer rows make it up."""
     import numpy as np
 
-    if not complete_periods(params):
-        return manifest.last_timestamp
+    lag = known_after(params, manifest)
+    if lag is not None:
+        return manifest.last_timestamp + lag
     following = params.grid.ordinal(np.array([manifest.last_timestamp])) + 1
     return params.grid.start(following)[0] - np.timedelta64(1, "us")
 
 
-def complete_periods(params: ForecastParams) -> bool:
-    """Whether a period counts only once it is over."""
-    # A period aggregated from finer rows may hold some from after the as-of: it counts once it is over.
-    return params.data_frequency != params.frequency
+def known_after(params: ForecastParams, manifest: Manifest) -> np.timedelta64 | None:
+    """How long after its start a period's value is known; None if only once it is over.
+
+    A period made up of finer rows may hold some from after the as-of.
+    """
+    import numpy as np
+
+    if params.data_frequency != params.frequency or manifest.lag_seconds is None:
+        return None
+    return np.timedelta64(round(manifest.lag_seconds * 1_000_000), "us")
 
 
 def reading_parameters(params: ForecastParams) -> dict[str, Any]:

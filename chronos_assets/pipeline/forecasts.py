@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from chronos_assets.calendar.time_zones import local_now
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.dataset import (
-    complete_periods,
+    known_after,
     last_instant,
     reading_parameters,
 )
@@ -33,7 +34,10 @@ from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, history_key
 
 if TYPE_CHECKING:
-    pass
+    import numpy as np
+
+    from chronos_assets.calendar.frequencies import Grid
+    from chronos_assets.timeseries.dataset.shards import Manifest
 
 
 # --- forecasts --------------------------------------------------------------------------------------------------------
@@ -61,7 +65,9 @@ class Forecasts:
     facts: Mapping[str, Any]
 
 
-def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequence[Window]) -> dict[str, Any]:
+def forecast_parameters(
+    model: ModelInUse, params: ForecastParams, manifest: Manifest, windows: Sequence[Window]
+) -> dict[str, Any]:
     """The JSON document that the forecast workload reads."""
     return {
         "model": model.label,
@@ -76,7 +82,7 @@ def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequ
         "seed": params.seed,
         "min_observations": params.min_observations,
         "non_negative": params.non_negative,
-        "complete_periods": complete_periods(params),
+        "complete_periods": known_after(params, manifest) is None,
         "params_digest": params.digest,
     }
 
@@ -84,15 +90,14 @@ def forecast_parameters(model: ModelInUse, params: ForecastParams, windows: Sequ
 def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: Sequence[str]) -> Forecasts:
     """Forecast partitions `keys` in one job, publish each to `history/`, the newest to `forecast/` if none is newer."""
     group = state.group
-    params = state.params
-    state.require_manifest()
+    params, manifest = state.params, state.require_manifest()
     model = state.model_in_use
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     request = JobRequest(
         workload="forecast",
         name=job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1]),
-        parameters=forecast_parameters(model, params, windows),
+        parameters=forecast_parameters(model, params, manifest, windows),
         inputs={"dataset": DATASET_KEY, **({"model": model.key} if model.key else {})},
         outputs=("forecast",),
         sharded="dataset",
@@ -355,12 +360,16 @@ def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def end_of_windows(group: Group) -> datetime:
-    """End of the last partition that exists, naive."""
-    window = group.partitions.get_last_partition_window()
-    if window is None:
-        raise dg.Failure(f"there are no partitions yet: CHRONOS_PARTITION_START is {group.settings.partition_start}")
-    return window.end.replace(tzinfo=None)
+def end_of_windows(state: GroupState) -> datetime:
+    """End of the window that holds the present, by the clock of the data (`Chronos.TimeZone`); naive.
+
+    Partitions beyond it exist where that clock is ahead of UTC, see `pipeline.partitions`.
+    """
+    settings = state.group.settings
+    now = local_now(state.clock)
+    if now < settings.partition_start_time().replace(tzinfo=None):
+        raise dg.Failure(f"there are no partitions yet: CHRONOS_PARTITION_START is {settings.partition_start}")
+    return window_of(now, settings.partitions).end
 
 
 def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window, ...]]:
@@ -376,8 +385,8 @@ def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window
 
     group = state.group
     params, manifest = state.params, state.require_manifest()
-    grid, cadence = params.grid, group.settings.partitions
-    latest = end_of_windows(group) - timedelta(microseconds=1)
+    grid, cadence, lag = params.grid, group.settings.partitions, known_after(params, manifest)
+    latest = end_of_windows(state) - timedelta(microseconds=1)
     newest = window_of(min(as_datetime(last_instant(params, manifest)), latest), cadence)
     earliest = group.settings.partition_start_time().replace(tzinfo=None)
     if newest.start < earliest:
@@ -398,18 +407,18 @@ def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window
         if len(found) == backtest:
             break
         starts = grid.start(np.array([k, k + 1]))
-        known = starts[1] - np.timedelta64(1, "us") if complete_periods(params) else starts[0]
+        known = starts[1] - np.timedelta64(1, "us") if lag is None else starts[0] + lag
         window = window_of(as_datetime(known), cadence)
         if window.start < earliest:
             break
-        if _last_allowed(params, window) == k and window.end <= newest.end:
+        if _last_allowed(grid, window, lag) == k and window.end <= newest.end:
             found.append(window)
     return newest, tuple(reversed(found))
 
 
-def _last_allowed(params: ForecastParams, window: Window) -> int:
+def _last_allowed(grid: Grid, window: Window, lag: np.timedelta64 | None) -> int:
     """Number of the last period that a forecast as of the window's end may read."""
     import numpy as np
 
     end = np.array([np.datetime64(window.end, "us")])
-    return int(params.grid.last_known(end, complete=complete_periods(params))[0])
+    return int(grid.last_known(end, lag)[0])

@@ -6,20 +6,25 @@ import dagster as dg
 
 from chronos_assets.settings import Settings
 
+# The clock that is furthest ahead of UTC: Kiribati's.
+_HOURS_AHEAD = 14
+
 
 def forecast_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """Windows of `settings.partitions` length from `settings.partition_start`, the one under way included.
 
-    There is no end date: with one in the past, Dagster's plots over partitions stay empty. `end_offset=1` adds the
-    window under way, because today's file must be able to make today's forecast.
+    There is no end date: with one in the past, Dagster's plots over partitions stay empty. Dagster counts windows in UTC,
+    the data may come from a place whose clock is ahead, by 14 hours at most: windows that are under way there exist, too,
+    because today's file must be able to make today's forecast. Which one is the last is told by
+    `pipeline.forecasts.end_of_windows`.
     """
     start = settings.partition_start_time()
     match settings.partitions:
         case "hourly":
-            return dg.HourlyPartitionsDefinition(start_date=start, end_offset=1)
+            return dg.HourlyPartitionsDefinition(start_date=start, end_offset=1 + _HOURS_AHEAD)
         case "daily":
-            return dg.DailyPartitionsDefinition(start_date=start, end_offset=1)
+            return dg.DailyPartitionsDefinition(start_date=start, end_offset=2)
         case "weekly":
-            return dg.WeeklyPartitionsDefinition(start_date=start, end_offset=1)
+            return dg.WeeklyPartitionsDefinition(start_date=start, end_offset=2)
         case "monthly":
-            return dg.MonthlyPartitionsDefinition(start_date=start, end_offset=1)
+            return dg.MonthlyPartitionsDefinition(start_date=start, end_offset=2)

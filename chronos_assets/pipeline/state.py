@@ -51,6 +51,16 @@ class GroupState:
 
     @cached_property
     def params(self) -> ForecastParams:
+        """What forecasts are made by: `params.json`, and where it leaves open where periods start, what the import found.
+
+        Raises:
+            dg.Failure: see `written_params`; or the manifest of the dataset can't be read.
+        """
+        written = self.written_params
+        return written if self.manifest is None else self.manifest.resolve(written)
+
+    @cached_property
+    def written_params(self) -> ForecastParams:
         """`params.json`; without one it is inferred from the train files, and written for the user to keep.
 
         Raises:
@@ -64,6 +74,14 @@ class GroupState:
             return load_params(text, source=PARAMS_KEY)
         except ParamsError as error:
             raise dg.Failure(str(error)) from error
+
+    @cached_property
+    def clock(self) -> str | None:
+        """Zone of the data's clock, which partitions are counted in; None for UTC, and while `params.json` can't be read."""
+        try:
+            return None if self.params_text is None else load_params(self.params_text).clock
+        except ParamsError:
+            return None
 
     @cached_property
     def params_digest(self) -> str:

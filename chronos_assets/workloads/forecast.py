@@ -11,7 +11,7 @@ horizon           periods to forecast
 quantiles         [0.1, 0.5, 0.9]
 mean              true: a column with the mean
 model             "bundled", a Hub id, a folder or an s3:// prefix; the channel `model` comes first where there is one
-alignment         {"month", "day_of_month", "day_of_week", "hour"}, the grid's boundary
+alignment         {"month", "day_of_month", "day_of_week", "hour", "anchor"}, where the grid's periods start
 filling           {"middlefill", "backfill", "middlefill_value", "backfill_value"}
 dimensions        ["store", ...], as in the dataset
 complete_periods  true: use periods that end by the window's end, not those that only start before it
@@ -29,8 +29,9 @@ each window, and sends a message of it; they are merged by whoever started the j
 
 **As of.** A window's forecast is made as if the data ended with the last period that starts before the window's end (or
 ends by then, with `complete_periods`), or with the dataset's own last period if that is earlier; all series start right
-after it. A period's value counts as known at the period's start, as a train file's row does. Where the dataset's
-values come from finer data, a period may hold rows from beyond the window's end: `complete_periods` leaves it out.
+after it. A period's value counts as known when its row is stamped: at the period's start, or as long after it as the
+manifest's `lag_seconds` say. Where the dataset's values come from finer data, a period may hold rows from beyond the
+window's end: `complete_periods`, or a manifest without a lag, leaves it out.
 Values that filling made are made again from what was known then: a gap that the as-of cuts in two is one at the end
 of the series. A series that has no row before the as-of is left out, and counted (`not_started`).
 
@@ -192,6 +193,13 @@ def parse_request(document: Mapping[str, Any]) -> Request:
     return request
 
 
+def known_after(request: Request, dataset: Manifest) -> np.timedelta64 | None:
+    """How long after its start a period's value is known; None if only once it is over."""
+    if request.complete_periods or dataset.lag_seconds is None:
+        return None
+    return np.timedelta64(round(dataset.lag_seconds * 1_000_000), "us")
+
+
 def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
     """The windows with the last period that each may read.
 
@@ -201,11 +209,12 @@ def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
     """
     first, last = dataset.span(request.grid)
     ends = np.array([end for _, end in request.windows], dtype="datetime64[us]")
-    allowed = request.grid.last_known(ends, complete=request.complete_periods)
+    lag = known_after(request, dataset)
+    allowed = request.grid.last_known(ends, lag)
     too_early = [key for (key, _), ordinal in zip(request.windows, allowed, strict=True) if ordinal < first]
     if too_early:
         named = ", ".join(too_early[:3]) + (f" and {len(too_early) - 3} more" if len(too_early) > 3 else "")
-        since = request.grid.start(np.array([first + 1 if request.complete_periods else first]))[0]
+        since = request.grid.start(np.array([first + 1 if lag is None else first]))[0]
         raise WorkloadError(
             f"no data before the end of window {named}: the dataset begins at {dataset.first}; "
             f"choose partitions whose window ends after {since}, or add older train files"
@@ -504,7 +513,8 @@ class _Run:
             "unrolled": forecaster.unrolled,
             "method": forecaster.method,
             "seed": request.seed,
-            "complete_periods": request.complete_periods,
+            "complete_periods": known_after(request, self.dataset) is None,
+            "lag_seconds": self.dataset.lag_seconds,
             "data_version": self.dataset.data_version,
             "params_digest": request.params_digest,
             "series": tally.series,

@@ -35,6 +35,51 @@ def following(start: datetime, frequency: str) -> datetime:
     return period(start + timedelta(days=days), frequency)
 
 
+def whole_periods(rows: Sequence[tuple[str, datetime]], frequency: str) -> set[tuple[str, datetime]]:
+    """Item and start of the periods that rows fill: all but some first and last ones, see `timeseries.dataset.unfinished`.
+
+    rows: item and time of each observed row.
+    """
+    periods: dict[str, dict[datetime, list[datetime]]] = {}
+    for item, when in rows:
+        periods.setdefault(item, {}).setdefault(period(when, frequency), []).append(when)
+    kept = {(item, start) for item, found in periods.items() for start in found}
+    spread = [len(set(times)) > 1 for found in periods.values() for times in found.values()]
+    for item, found in periods.items():
+        inner = sorted(found)[1:-1]
+        if len(inner) < 3 or sum(len(set(found[start])) > 1 for start in inner) < 0.5 * len(inner):
+            continue
+        for place, gap in ((0, head), (-1, tail)):
+            usual = [gap(start, found[start], frequency) for start in inner]
+            end = sorted(found)[place]
+            if usual.count(min(usual)) >= 0.8 * len(usual) and gap(end, found[end], frequency) > min(usual):
+                kept.discard((item, end))
+    together: dict[datetime, list[datetime]] = {}
+    for found in periods.values():
+        for start, times in found.items():
+            together.setdefault(start, []).extend(times)
+    inner = sorted(together)[1:-1]
+    if len(inner) < 3 or sum(spread) <= 0.1 * len(spread):
+        return kept
+    dropped = set()
+    for place, gap in ((0, head), (-1, tail)):
+        usual = sorted(gap(start, together[start], frequency) for start in inner)
+        end = sorted(together)[place]
+        if gap(end, together[end], frequency) > usual[min(int(0.9 * len(usual)), len(usual) - 1)]:
+            dropped.add(end)
+    return {(item, start) for item, start in kept if start not in dropped}
+
+
+def head(start: datetime, times: Sequence[datetime], _frequency: str) -> timedelta:
+    """What lies between a period's start and its first row."""
+    return min(times) - start
+
+
+def tail(start: datetime, times: Sequence[datetime], frequency: str) -> timedelta:
+    """What lies between a period's last row and its end."""
+    return following(start, frequency) - max(times)
+
+
 def combine(values: Sequence[float], method: str) -> float:
     """The aggregate of values in time order."""
     return {
@@ -89,13 +134,14 @@ def slow_import(
         for item, when, value in rows
         if newest[item, when] == rank
     ]
+    whole = whole_periods([(item, when) for item, when, value in kept if value is not None], frequency)
     first_rows: dict[str, datetime] = {}
     cells: dict[str, dict[datetime, list[float]]] = {}
     for item, when, value in sorted(kept, key=lambda row: row[1]):
         start = period(when, frequency)
         first_rows.setdefault(item, start)
         found = cells.setdefault(item, {})
-        if value is not None:
+        if value is not None and (item, start) in whole:
             found.setdefault(start, []).append(value)
     last = max((start for found in cells.values() for start in found), default=None)
     if last is None:

@@ -100,7 +100,7 @@ def test_a_column_named_type_stays_the_inputs_own(tmp_path: Path) -> None:
 
 def test_timestamps_are_written_as_the_input_writes_them(tmp_path: Path) -> None:
     params = make_params(timestamp_format="yyyy-MM-dd'T'HH:mmXXX", time_zone="Europe/Berlin")
-    _, rows = export(tmp_path, params, {("a",): BAND}, {("a",): ("2024-01-01T23:00", 1.0)})
+    _, rows = export(tmp_path, params, {("a",): BAND}, {("a",): ("2024-01-01T22:00", 1.0)})
     assert rows[0]["timestamp"] == "2024-01-01T23:00+01:00"
 
 

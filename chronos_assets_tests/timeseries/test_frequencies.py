@@ -279,5 +279,6 @@ def test_a_period_is_known_once_it_starts_or_where_finer_rows_make_it_up_once_it
     grid = Grid(Frequency.parse("W"))
     ends = np.array(["2024-01-08", "2024-01-08T00:00:00.000001", "2024-01-10", "2024-01-15"], dtype="datetime64[us]")
     first = grid.ordinal(np.array(["2024-01-01"], dtype="datetime64[us]"))[0]  # a Monday
-    assert (grid.last_known(ends, complete=False) - first).tolist() == [0, 1, 1, 1]
-    assert (grid.last_known(ends, complete=True) - first).tolist() == [0, 0, 0, 1]
+    assert (grid.last_known(ends, np.timedelta64(0, "us")) - first).tolist() == [0, 1, 1, 1]
+    assert (grid.last_known(ends, np.timedelta64(2, "D")) - first).tolist() == [0, 0, 0, 1]
+    assert (grid.last_known(ends, None) - first).tolist() == [0, 0, 0, 1]

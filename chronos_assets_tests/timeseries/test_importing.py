@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -15,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset import importing
 from chronos_assets.timeseries.dataset.importing import TrainFile
@@ -206,8 +209,10 @@ def test_any_dataset_equals_an_import_by_hand(tmp_path_factory, dataset, aggrega
     filling |= {"middlefill_value": "-7.5"} if middle == "value" else {}
     filling |= {"backfill_value": "3.25"} if back == "value" else {}
     params = params_for(frequency=frequency, aggregation=aggregation, filling=filling)
+    # The calendar's own periods, wherever the few rows of an example lie.
+    params = replace(params, alignment=Alignment(anchor="2024-01-01"))
     if not expected:
-        assert "no good row of any file has a value" in str(drop.fail(params))
+        assert re.search("no good row of any file has a value|no period is whole", str(drop.fail(params)))
         return
     drop.run(params, shard_bytes=500)
     found = drop.series()

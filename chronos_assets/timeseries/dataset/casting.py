@@ -13,8 +13,9 @@ A row's values:
   date and time is taken too (`T` or a space, seconds and fraction optional, of which microseconds count, `Z` or an
   offset). A timestamp with an
   offset becomes the clock time of `Chronos.TimeZone` (UTC without one), a timestamp without is taken as it stands, each
-  row by itself, so one file may mix them. (In a zone that puts its clocks back, two instants then share a clock time
-  and are aggregated; on UTC they stay apart.) From 1677-09-22 to 2262-04-10, the span that every consumer can represent.
+  row by itself, so one file may mix them. Hours and minutes whose format has offsets are kept in UTC where the zone puts
+  its clocks back (`ForecastParams.clock`), since two instants would share a clock time; a timestamp without an offset is
+  then one of the zone. From 1677-09-22 to 2262-04-10, the span that every consumer can represent.
 - **Target**: a decimal number with a point, `1e3` and `+5` too. Empty, NaN, NA, N/A, null, None and \\N are a missing
   value: the row is good but observes nothing. Infinity and numbers beyond a double are refused.
 """
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from chronos_assets.calendar.timestamp_format import sql_parse
+from chronos_assets.calendar.timestamp_format import has_offset, sql_microseconds, sql_parse
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
 
 if TYPE_CHECKING:
@@ -108,30 +109,49 @@ class Cast:
     typed_target: bool = False
 
 
-def sql_timestamp(expression: str, pattern: str, time_zone: str | None) -> str:
-    """SQL for the naive TIMESTAMP of a VARCHAR expression by the rule above; NULL where it is none."""
-    declared = sql_parse(expression, pattern, time_zone)
+def sql_timestamp(expression: str, pattern: str, time_zone: str | None, clock: str | None = None) -> str:
+    """SQL for the naive TIMESTAMP of a VARCHAR expression by the rule above; NULL where it is none.
+
+    clock: the zone of the answer, that of `time_zone` when None.
+    """
+    clock = clock or time_zone
+    declared = sql_parse(expression, pattern, clock)
+    if clock != time_zone and not has_offset(pattern):
+        declared = _moved(declared, time_zone, clock)
     if not pattern.startswith("yyyy-MM"):
         return declared  # a format such as yyyy-dd-MM would be contradicted
     dates = "%Y-%m-%d"
     times = [f"{dates}{between}{time}" for between in " T" for time in ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")]
     # Of nanoseconds, as .NET, Java and pandas write them, the microseconds are kept.
-    coarse = f"regexp_replace({expression}, '(\\.\\d{{6}})\\d+', '\\1')"
-    naive = f"try_strptime({coarse}, [{', '.join(text_literal(form) for form in [dates, *times])}])"
+    micros = sql_microseconds(expression)
+    naive = f"try_strptime({micros}, [{', '.join(text_literal(form) for form in [dates, *times])}])"
+    if clock != time_zone:
+        naive = _moved(naive, time_zone, clock)
     # An offset of UTC+14 at most, the largest in use; DuckDB's %z knows digits only and no Z.
     offset = r"^\s*\S{10}[ T]\S+ ?([zZ]|[+-](0\d|1[0-4])(:?[0-5]\d)?)\s*$"
-    digits = f"regexp_replace(regexp_replace({coarse}, ' ?[zZ]\\s*$', '+00:00'), '(\\d) ([+-])', '\\1\\2')"
+    digits = f"regexp_replace(regexp_replace({micros}, ' ?[zZ]\\s*$', '+00:00'), '(\\d) ([+-])', '\\1\\2')"
     zoned = f"try_strptime({digits}, [{', '.join(text_literal(form + '%z') for form in times)}])"
     aware = (
         f"CASE WHEN regexp_matches({expression}, {text_literal(offset)}) "
-        f"THEN timezone({text_literal(time_zone or 'UTC')}, {zoned}) END"
+        f"THEN timezone({text_literal(clock or 'UTC')}, {zoned}) END"
     )
     # No part may occur twice: DuckDB would compute it for every row, not only for those that the first form misses.
     return f"coalesce({declared}, {naive}, {aware})"
 
 
+def _moved(expression: str, time_zone: str | None, clock: str | None) -> str:
+    """SQL for clock times of one zone on the clock of another."""
+    return f"timezone({text_literal(clock or 'UTC')}, timezone({text_literal(time_zone or 'UTC')}, {expression}))"
+
+
 def sql_rows(
-    source: str, cast: Cast, *, pattern: str, time_zone: str | None, details: Mapping[str, str] | None = None
+    source: str,
+    cast: Cast,
+    *,
+    pattern: str,
+    time_zone: str | None,
+    clock: str | None = None,
+    details: Mapping[str, str] | None = None,
 ) -> str:
     """A query over `source` (a FROM clause) with the meaning of each row, in the order of the source.
 
@@ -150,7 +170,7 @@ def sql_rows(
         *(f"{sql} AS imprecise{place}" for place, sql in enumerate(cast.imprecise)),
         *(f"{sql} AS {name}" for name, sql in told.items()),
     ]
-    instant = "timestamp_raw" if cast.typed_timestamp else sql_timestamp("timestamp_raw", pattern, time_zone)
+    instant = "timestamp_raw" if cast.typed_timestamp else sql_timestamp("timestamp_raw", pattern, time_zone, clock)
     number = "target_raw" if cast.typed_target else "TRY_CAST(target_raw AS DOUBLE)"
     shown = [f"CASE WHEN reason <> 0 THEN {name} END AS {name}" for name in told]
     answer = [*names, "instant", "coalesce(number, 'nan'::DOUBLE) AS value", "hash", "others", "reason", *shown]

@@ -6,6 +6,7 @@ to `filling`, the grid itself to `frequencies`.
 - Rows of different files with the same series and the same instant: only those of the newest file stay, even where its
   target is missing. Columns that play no part must be equal too, so a file for one location does not replace another's.
   Rows of one file are never dropped; they are aggregated.
+- A period that the rows of a series, or of the dataset, don't fill at its end or start has no cell, see `unfinished`.
 - Rows in one period are aggregated by `sum`, `avg`, `min`, `max`, or `first` (the earliest instant, then the order of
   the file). Missing values take no part. A period in which nothing was observed has no cell.
 - A series goes from its own first observation to the last observation of the whole dataset. A series without any is
@@ -17,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.filling import fill_many
 from chronos_assets.timeseries.dataset.shards import HASHES, ROW_GROUP, Shard, shard_name
+from chronos_assets.timeseries.dataset.unfinished import Ends, Extents, extents, whole_in_series
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +41,9 @@ Floats = NDArray[np.float64]
 
 # The "last period" of a series that was never observed.
 NOTHING = -(1 << 62)
+
+# Rows of one time that hardly any other time has: the share of times with several rows, at most.
+_FEW_DOUBLED = 0.05
 
 # Grid rows made at once: bounds the memory of a shard, except for a single longer series.
 _ROWS_AT_ONCE = 1 << 20
@@ -83,30 +88,56 @@ class CellCounts:
     """What happened to the rows on their way to cells.
 
     duplicates: rows left out, by (file that lost, file that won), as ranks. missing: rows without a value.
-    aggregated: observed rows beyond the first of their period.
+    aggregated: observed rows beyond the first of their period. unfinished: rows of periods that they don't fill, left
+    out. cut: series that lack such a period, though the dataset has it. repeated: rows of an hour that clocks show twice.
     """
 
     duplicates: Counter[tuple[int, int]]
     missing: int
     aggregated: int
+    unfinished: int = 0
+    cut: int = 0
+    repeated: int = 0
 
     def __add__(self, other: CellCounts) -> CellCounts:
         return CellCounts(
-            self.duplicates + other.duplicates, self.missing + other.missing, self.aggregated + other.aggregated
+            self.duplicates + other.duplicates,
+            self.missing + other.missing,
+            self.aggregated + other.aggregated,
+            self.unfinished + other.unfinished,
+            self.cut + other.cut,
+            self.repeated + other.repeated,
         )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How rows become cells.
+
+    snap: microseconds that a row may come before the period it belongs to. step: between rows, in microseconds, where
+    they are known to be finer than periods. repeated: (r, 2) spans of clock time, in microseconds, that occur twice.
+    """
+
+    grid: Grid
+    method: str
+    snap: int = 0
+    step: int | None = None
+    repeated: Integers = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
 
 
 # ---------------------------------------------------------------------------------------------------- aggregation
 
 
-def aggregate(table: pa.Table, grid: Grid, method: str) -> tuple[Cells, CellCounts]:
+def aggregate(table: pa.Table, rule: Rule) -> tuple[Cells, CellCounts, Extents]:
     """Cells of the rows in `table`: k0, k1, … (string), instant, value, hash; with several files also rank and others.
 
-    rank (int32) says how new a row's file is; rows come in ascending rank and, within a file, in its order.
+    rank (int32) says how new a row's file is; rows come in ascending rank and, within a file, in its order. Periods that
+    the rows of a series don't fill have no cell, see `unfinished`.
 
     Raises:
         AggregateOverflowError: a sum is beyond a double's range.
     """
+    grid = rule.grid
     names = [name for name in table.column_names if name.startswith("k")]
     codes, first_rows = _encode(table.select(names))
     instants = table.column("instant").to_numpy().astype("datetime64[us]").astype(np.int64)
@@ -120,14 +151,20 @@ def aggregate(table: pa.Table, grid: Grid, method: str) -> tuple[Cells, CellCoun
         others = table.column("others").to_numpy()[order]
         keep, duplicates = _newest(codes, instants, others, rank)
         codes, instants, values = codes[keep], instants[keep], values[keep]
-    ordinals = grid.ordinal(instants.astype("datetime64[us]"))
+    ordinals = grid.ordinal((instants + rule.snap).astype("datetime64[us]"))
     first = ordinals[np.flatnonzero(_changes(codes))]
     observed = ~np.isnan(values)
     missing = int(len(values) - np.count_nonzero(observed))
     if missing:
-        codes, ordinals, values = codes[observed], ordinals[observed], values[observed]
-    rows = len(values)
-    codes, ordinals, values = _aggregate_periods(codes, ordinals, values, method)
+        codes, ordinals, values, instants = codes[observed], ordinals[observed], values[observed], instants[observed]
+    values, repeated = _without_repeats(codes, instants, values, rule)
+    found = _ends(codes, ordinals, instants)
+    codes, ordinals, values = _aggregate_periods(codes, ordinals, values, rule.method)
+    whole, periods = _whole(found, rule)
+    rows, unfinished = int(found.rows.sum()), int(found.rows[~whole].sum())
+    cut = len(np.unique(codes[~whole]))
+    if cut:
+        codes, ordinals, values = codes[whole], ordinals[whole], values[whole]
     counts = np.bincount(codes, minlength=len(first_rows))
     first = first.copy()
     first[counts > 0] = ordinals[_changes(codes)]
@@ -138,7 +175,60 @@ def aggregate(table: pa.Table, grid: Grid, method: str) -> tuple[Cells, CellCoun
         raise AggregateOverflowError(key, int(ordinals[where]))
     offsets = (ordinals - np.repeat(first, counts)).astype(np.int32)
     cells = Cells(keys, hashes, first, counts, offsets, values)
-    return cells, CellCounts(duplicates, missing, rows - len(values))
+    aggregated = rows - unfinished - len(values)
+    return cells, CellCounts(duplicates, missing, aggregated, unfinished, cut, repeated), periods
+
+
+def _ends(codes: Integers, ordinals: Integers, instants: Integers) -> Ends:
+    """The first and last row of each period, of rows sorted by series and instant."""
+    starts = np.flatnonzero(_changes(codes, ordinals))
+    closes = np.append(starts[1:], len(codes))[: len(starts)]
+    return Ends(codes[starts], ordinals[starts], instants[starts], instants[closes - 1], closes - starts)
+
+
+def _whole(found: Ends, rule: Rule) -> tuple[NDArray[np.bool_], Extents]:
+    """(m,) whether the rows of its series fill a period, and the periods of all."""
+    if not len(found.codes):
+        return np.ones(0, dtype=bool), Extents.joined([])
+    head, tail = found.gaps(rule.grid)
+    if rule.step is None and (found.first == found.last).all():
+        whole = np.ones(len(found.codes), dtype=bool)
+    else:
+        whole = whole_in_series(found, head, tail, rule.step)
+    return whole, extents(found, whole, head, tail)
+
+
+def _without_repeats(codes: Integers, instants: Integers, values: Floats, rule: Rule) -> tuple[Floats, int]:
+    """Values of rows sorted by series and instant; two of one time that clocks show twice count half each.
+
+    Only where rows of other times are single, so that a second row is the second hour and no second sale.
+    """
+    if not len(rule.repeated) or rule.method != "sum" or not len(codes):
+        return values, 0
+    place = np.searchsorted(rule.repeated[:, 0], instants, side="right") - 1
+    inside = (place >= 0) & (instants < rule.repeated[place, 1])
+    changes = _changes(codes, instants)
+    runs = np.cumsum(changes) - 1
+    lengths = np.bincount(runs)
+    outside = lengths[runs[~inside & changes]]
+    twice = inside & (lengths[runs] == 2)
+    if not twice.any() or np.count_nonzero(outside > 1) > _FEW_DOUBLED * len(outside):
+        return values, 0
+    return np.where(twice, values / 2, values), int(np.count_nonzero(twice))
+
+
+def drop_periods(cells: Cells, ordinals: Sequence[int]) -> Cells:
+    """The cells of all other periods; a series that has no other is kept without any."""
+    numbers = np.repeat(cells.first, cells.counts) + cells.offsets
+    kept = ~np.isin(numbers, np.array(ordinals, dtype=np.int64))
+    if kept.all():
+        return cells
+    series = np.repeat(np.arange(len(cells.first)), cells.counts)[kept]
+    counts = np.bincount(series, minlength=len(cells.first))
+    first = cells.first.copy()
+    first[counts > 0] = numbers[kept][np.flatnonzero(_changes(series))]
+    offsets = (numbers[kept] - np.repeat(first, counts)).astype(np.int32)
+    return Cells(cells.keys, cells.hash, first, counts, offsets, cells.values[kept])
 
 
 def _encode(keys: pa.Table) -> tuple[Integers, Integers]:

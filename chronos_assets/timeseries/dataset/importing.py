@@ -22,7 +22,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chronos_assets.calendar.time_zones import repeated_hours
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure, counted
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
@@ -39,15 +40,19 @@ from chronos_assets.timeseries.dataset.gridding import (
     CellCounts,
     Cells,
     CellStore,
+    Rule,
     aggregate,
+    drop_periods,
     grid_rows,
     join_cells,
     series_digest,
     write_shard,
 )
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
+from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, place_rows
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard
 from chronos_assets.timeseries.dataset.train_files import FileContents, TrainFile, TrainFileReader
+from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,6 +70,8 @@ _BYTES_PER_ROW = 10
 # A grid this much larger than its data, and this large, is a wrong timestamp and not a dataset.
 _SPARSE_RATIO = 1000
 _SPARSE_ROWS = 100_000_000
+
+_LONGEST_MONTH = 31 * 86_400_000_000
 
 Progress = Callable[[str, float], None]
 
@@ -86,7 +93,7 @@ class FileReport:
 class ImportReport:
     """What an import did. manifest: as written beside the shards. files: from the oldest to the newest.
 
-    rows_read: good and bad; they are the manifest's observed + aggregated + missing + duplicates + rejected.
+    rows_read: good and bad; they are the manifest's observed + aggregated + missing + duplicates + unfinished + rejected.
     rejected_files: where bad rows were set aside, by the key of their file. notes: sentences a user should read.
     """
 
@@ -177,6 +184,7 @@ class _Import:
         self._min_shards = min_shards
         self._unpacked = unpacked
         self._progress = progress
+        self._instants = InstantSample()
 
     def execute(self, files: Sequence[TrainFile], output: Path, rejected: Path, scratch: Path) -> ImportReport:
         """All passes.
@@ -190,14 +198,20 @@ class _Import:
         rows = RowPartitions(_made(scratch / "rows"))
         bad = BadRows(_made(scratch / "rejected"), quarantine=self._params.bad_rows == "quarantine")
         contents = self._read(ordered, rows, bad, scratch)
+        placing = self._place()
         store = CellStore(_made(scratch / "cells"), rows.finish())
-        counts, summary = self._aggregate(rows, store)
+        counts, summary, periods = self._aggregate(rows, store, placing.snap)
         self._check(summary, bad)
+        dropped = unfinished(periods, self._step)
+        told = list(self._unfinished_notes(periods, dropped, counts))
+        if dropped:
+            counts, summary = self._drop(store, counts, periods, dropped)
+            self._check_left(summary, told)
         wholes = min(max(1, -(-summary.rows * _BYTES_PER_ROW // self._shard_bytes)), HASHES)
         pieces = min(-(-self._min_shards // wholes), HASHES // wholes)
         written = self._write(store, wholes, pieces, summary.last, output)
         reports = _with_replaced(contents, counts.duplicates)
-        notes = tuple(_notes(self._params, reports, counts, summary, bad.total))
+        notes = (*placing.notes, *told, *_notes(self._params, reports, counts, summary, bad.total))
         manifest = Manifest(
             data_version=self._data_version(summary.last, [digest for digest, _ in written]),
             first=self._start(summary.first),
@@ -216,6 +230,9 @@ class _Import:
             n_shards=wholes * pieces,
             shards=tuple(shard for _, shards in written for shard in shards),
             notes=notes,
+            unfinished=counts.unfinished,
+            alignment=asdict(self._params.alignment),
+            lag_seconds=None if self._step is not None or periods.several else periods.lag / 1_000_000,
         )
         (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         places = bad.publish(rejected, [file.key for file in ordered])
@@ -224,6 +241,14 @@ class _Import:
     def _start(self, ordinal: int) -> str:
         """ISO 8601 text of the start of a period."""
         return str(self._params.grid.start(ordinal).astype("datetime64[s]"))
+
+    @property
+    def _step(self) -> int | None:
+        """Microseconds between rows, at most, where they are declared finer than periods."""
+        data = self._params.data_frequency
+        if data == self._params.frequency:
+            return None
+        return data.microseconds or data.n * _LONGEST_MONTH
 
     # -------------------------------------------------------------------------------------------------- read
 
@@ -238,7 +263,7 @@ class _Import:
         with scratch_connection(scratch, memory_limit=self._memory_limit, threads=self._threads) as connection:
             reader = TrainFileReader(connection, self._params, bad, several=several, unpacked=self._unpacked)
             for rank, file in enumerate(files):
-                take = partial(_take_ranked, rows, rank) if several else rows.add
+                take = partial(self._take, partial(_take_ranked, rows, rank) if several else rows.add)
                 advance = partial(self._advance, sum(sizes[:rank]), sizes[rank], sum(sizes))
                 try:
                     with TemporaryDirectory(dir=scratch) as folder:
@@ -250,35 +275,102 @@ class _Import:
         self._progress("read", 1.0)
         return contents
 
+    def _take(self, add: Callable[[pa.RecordBatch], None], batch: pa.RecordBatch) -> None:
+        self._instants.add(batch.column("instant").to_numpy(zero_copy_only=False))
+        add(batch)
+
+    def _place(self) -> Placing:
+        """How rows are placed on the grid, which is settled from here on."""
+        try:
+            placing = place_rows(self._params, self._instants.moments)
+        except FileProblem as problem:
+            raise ImportFailure([problem]) from problem
+        self._params = replace(self._params, alignment=placing.alignment)
+        return placing
+
     def _advance(self, before: int, size: int, total: int, share: float) -> None:
         self._progress("read", min((before + size * share) / total, 1.0))
 
     # --------------------------------------------------------------------------------------------- aggregate
 
-    def _aggregate(self, rows: RowPartitions, store: CellStore) -> tuple[CellCounts, _Summary]:
-        """Cells of all rows, kept in `store`: what happened on the way, and what they are as a whole."""
+    def _aggregate(self, rows: RowPartitions, store: CellStore, snap: int) -> tuple[CellCounts, _Summary, Extents]:
+        """Cells of all rows, kept in `store`: what happened on the way, what they are as a whole, and of which periods."""
+        rule = Rule(self._params.grid, self._params.aggregation, snap, self._step, self._repeated())
 
-        def work(number: int) -> tuple[CellCounts, _Part] | None:
+        def work(number: int) -> tuple[CellCounts, _Part, Extents] | None:
             table = rows.read(number)
             if not table.num_rows:
                 return None
-            cells, counts = aggregate(table, self._params.grid, self._params.aggregation)
+            cells, counts, periods = aggregate(table, rule)
             store.put(number, cells)
-            return counts, _Part.of(cells)
+            return counts, _Part.of(cells), periods
 
         total = CellCounts(Counter(), 0, 0)
         parts: list[_Part] = []
+        spans: list[Extents] = []
         try:
             for answer in self._each("aggregate", work, store.partitions if rows.rows else 0):
                 if answer is not None:
                     total += answer[0]
                     parts.append(answer[1])
+                    spans.append(answer[2])
         except AggregateOverflowError as error:
             place = f"series {', '.join(error.key)}"
             reason = f"the {self._params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
             fix = "look for wrong values in that period, or aggregate otherwise"
             raise ImportFailure([FileProblem(place, reason, fix)]) from error
-        return total, _Summary.of(parts)
+        return total, _Summary.of(parts), Extents.joined(spans)
+
+    def _repeated(self) -> Periods:
+        """(r, 2) spans of clock time, in microseconds, that occur twice on the clock of the data, for hours and minutes."""
+        params = self._params
+        if params.clock is None or params.frequency.approximate_seconds > 3600:
+            return np.empty((0, 2), dtype=np.int64)
+        spans = np.array(repeated_hours(params.clock), dtype="datetime64[us]").astype(np.int64)
+        return spans.reshape(-1, 2)
+
+    def _drop(
+        self, store: CellStore, counts: CellCounts, periods: Extents, dropped: Sequence[int]
+    ) -> tuple[CellCounts, _Summary]:
+        """Leave out the dataset's periods that rows don't fill."""
+        parts = []
+        for number in range(store.partitions):
+            cells = store.get(number)
+            if cells is not None:
+                cells = drop_periods(cells, dropped)
+                store.put(number, cells)
+                parts.append(_Part.of(cells))
+        chosen = np.isin(periods.ordinals, dropped)
+        rows, cells_left_out = int(periods.rows[chosen].sum()), int(periods.cells[chosen].sum())
+        aggregated = counts.aggregated - (rows - cells_left_out)
+        return replace(counts, unfinished=counts.unfinished + rows, aggregated=aggregated), _Summary.of(parts)
+
+    def _check_left(self, summary: _Summary, told: Sequence[str]) -> None:
+        """Refuse a dataset whose rows don't fill a single period."""
+        if not summary.cells:
+            fix = "add rows, or choose a finer ForecastFrequency"
+            raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(told)}", fix)])
+
+    def _unfinished_notes(self, periods: Extents, dropped: Sequence[int], counts: CellCounts) -> Iterator[str]:
+        """What was left out because rows don't fill it, one sentence each."""
+        grid = self._params.grid
+        for ordinal in dropped:
+            place = int(np.searchsorted(periods.ordinals, ordinal))
+            start, end = grid.start(np.array([ordinal, ordinal + 1]))
+            first = start + np.timedelta64(int(periods.head[place]), "us")
+            last = end - np.timedelta64(int(periods.tail[place]), "us")
+            if place:
+                yield (
+                    f"the last period, {_shown(start)}, is left out: its rows end at {_shown(last)}, before the period "
+                    f"does at {_shown(end)}"
+                )
+            else:
+                yield f"the first period, {_shown(start)}, is left out: its rows begin at {_shown(first)}"
+        if counts.cut:
+            yield (
+                f"series whose own rows end, or begin, within a period that others may fill: {counts.cut}; the period is "
+                "left out of them"
+            )
 
     def _each(self, stage: str, work: Callable[[int], Any], count: int) -> Iterator[Any]:
         """The answers of `work` for 0 … count - 1, in order, made by several threads."""
@@ -333,7 +425,7 @@ class _Import:
 
     def _data_version(self, last: int, digests: Sequence[bytes]) -> str:
         boundary = self._params.grid.alignment
-        parts = [boundary.month, boundary.day_of_month, boundary.day_of_week, boundary.hour]
+        parts = [boundary.month, boundary.day_of_month, boundary.day_of_week, boundary.hour, boundary.anchor]
         filling = self._params.filling
         gaps = [filling.middlefill, filling.middlefill_value, filling.backfill, filling.backfill_value]
         meaning = [str(self._params.frequency), parts, self._params.dimensions, last, gaps]
@@ -341,6 +433,12 @@ class _Import:
         for digest in digests:
             version.update(digest)
         return version.hexdigest()
+
+
+def _shown(moment: np.datetime64) -> str:
+    """A time for people: a date where it is midnight."""
+    text = str(moment.astype("datetime64[s]"))
+    return text.removesuffix("T00:00:00").replace("T", " ")
 
 
 def _size(file: TrainFile, problems: list[FileProblem]) -> int:
@@ -447,6 +545,12 @@ def _notes(
         yield f"bad rows set aside in rejected/: {rejected}"
     if counts.aggregated:
         yield f"rows that joined another of the same period ({params.aggregation}): {counts.aggregated}"
+    if counts.unfinished:
+        yield f"rows of periods that they don't fill, left out: {counts.unfinished}"
+    if counts.repeated:
+        yield (
+            f"rows of an hour that clocks in {params.time_zone} show twice, of which the mean is taken: {counts.repeated}"
+        )
     if counts.missing:
         yield f"rows without a value, which count as not observed: {counts.missing}"
     empty = int(np.count_nonzero(summary.lasts == NOTHING))

@@ -13,15 +13,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import Frequency, Grid
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.errors import ChronosAssetsError
+
+if TYPE_CHECKING:
+    from chronos_assets.params import ForecastParams
 
 MANIFEST = "_manifest.json"
 HASHES = 1 << 16
@@ -52,7 +55,10 @@ class Manifest:
 
     data_version: SHA-256 of the series (keys, periods, observed values) and of the rule that fills their gaps. first,
     last: start of the first and of the last period of the grid, "2014-01-01T00:00:00". rows = observed + filled.
-    duplicates: rows left out because a newer file has the same series and timestamp. rejected: bad rows set aside, by
+    duplicates: rows left out because a newer file has the same series and timestamp. unfinished: rows left out because
+    they don't fill their period, the last or the first. alignment: where periods start, as `calendar.Alignment` has it,
+    None in a manifest of an older version. lag_seconds: how long after a period's start its value is known, None where it
+    is made up of finer rows and known at its end. rejected: bad rows set aside, by
     reason. files: rows read, by key. n_shards: the number by which series are dealt out, see `shard_number`.
     """
 
@@ -73,6 +79,9 @@ class Manifest:
     n_shards: int
     shards: tuple[Shard, ...]
     notes: tuple[str, ...] = ()
+    unfinished: int = 0
+    alignment: Mapping[str, Any] | None = None
+    lag_seconds: float | None = 0.0
     format_version: int = field(default=FORMAT_VERSION)
 
     @property
@@ -84,6 +93,14 @@ class Manifest:
     def last_timestamp(self) -> np.datetime64:
         """`last` as datetime64[us]."""
         return np.datetime64(self.last, "us")
+
+    def resolve(self, params: ForecastParams) -> ForecastParams:
+        """The parameters with the alignment that the import took from the rows, where they leave it open."""
+        if self.alignment is None or Frequency.parse(self.frequency) != params.frequency:
+            return params
+        if params.alignment != DEFAULT_ALIGNMENT and not params.grid.phase_is_open:
+            return params
+        return replace(params, alignment=Alignment(**self.alignment))
 
     def span(self, grid: Grid) -> tuple[int, int]:
         """Numbers of the first and of the last period on the dataset's grid."""

@@ -205,8 +205,15 @@ class TrainFileReader:
         return batch.select([*keys, "instant", "value", "hash", *(["others"] if self._several else [])])
 
     def _rows_sql(self, source: str, cast: Cast, details: dict[str, str] | None = None) -> str:
-        pattern, zone = self._params.timestamp_format, self._params.time_zone
-        return sql_rows(source, cast, pattern=pattern, time_zone=zone, details=details)
+        params = self._params
+        return sql_rows(
+            source,
+            cast,
+            pattern=params.timestamp_format,
+            time_zone=params.time_zone,
+            clock=params.clock,
+            details=details,
+        )
 
     def _cast(self, texts: dict[str, str], **changes: Any) -> Cast:
         """How rows are read whose columns are the SQL expressions `texts`, by schema name."""
@@ -308,7 +315,7 @@ class TrainFileReader:
         self._bad.add(bad)
 
     def _is_timestamp(self, text: str) -> bool:
-        sql = sql_timestamp("t", self._params.timestamp_format, self._params.time_zone)
+        sql = sql_timestamp("t", self._params.timestamp_format, self._params.time_zone, self._params.clock)
         sql = f"SELECT ({sql}) IS NOT NULL FROM (SELECT ?::VARCHAR AS t)"  # noqa: S608 - made of constants and `t`
         return bool(_first(self._connection, sql, [text])[0])
 
@@ -353,7 +360,7 @@ class TrainFileReader:
         changes: dict[str, Any] = {}
         when, target = columns[self._schema.timestamp], columns[self._schema.target]
         if types[when] == "TIMESTAMP WITH TIME ZONE":
-            zone = text_literal(self._params.time_zone or "UTC")
+            zone = text_literal(self._params.clock or "UTC")
             changes |= {"timestamp": f"timezone({zone}, {identifier(when)})", "typed_timestamp": True}
         elif types[when] != "VARCHAR":
             changes |= {"timestamp": f"CAST({identifier(when)} AS TIMESTAMP)", "typed_timestamp": True}

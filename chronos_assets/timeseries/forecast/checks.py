@@ -61,7 +61,7 @@ def check_freshness(
         )
     context_end = np.datetime64(str(forecast["context_end"]), "us")
     # The last period may be left out on purpose: it is not over at the end of its window.
-    open_periods = 1 if forecast.get("complete_periods") else 0
+    open_periods = 1 if forecast.get("complete_periods") or forecast.get("lag_seconds") else 0
     behind = last - int(grid.ordinal(np.asarray(context_end)))
     numbers["periods_behind"] = behind
     if behind > open_periods:

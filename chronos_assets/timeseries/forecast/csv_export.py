@@ -110,7 +110,9 @@ def _create_timestamp_texts(connection: DuckDBPyConnection, params: ForecastPara
         'FROM (SELECT "timestamp" FROM joins)) ORDER BY 1'
     ).fetchnumpy()["timestamp"]
     moments = distinct.astype("datetime64[us]")
-    texts = format_timestamps(moments, params.timestamp_format, params.time_zone)
+    texts = format_timestamps(
+        moments, params.timestamp_format, params.time_zone, in_utc=params.clock != params.time_zone
+    )
     connection.register("texts", pa.table({"timestamp": moments, "text": pa.array(texts, pa.string())}))
 
 

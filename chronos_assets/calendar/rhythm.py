@@ -1,0 +1,232 @@
+"""How often rows come: the frequency that the timestamps of series show.
+
+Belongs here: telling a rhythm from timestamps, whatever they came from. Where its periods start is `alignment`'s business,
+which columns hold the timestamps that of `params.inference`.
+
+The first rule that holds is taken:
+
+1. The calendar: timestamps share a day of the month, and steps are months or years.
+2. The most common step, if it is a frequency of the service's and nearly all timestamps are on its beat. One odd date does
+   not change that.
+3. The calendar, loosely: one row a month (quarter, year), within a few days of each other (last business day).
+4. A beat with jitter: steps are multiples of a frequency, up to a share of it (sensors that report some seconds off).
+5. The greatest common divisor of the steps: days with sales only. Not where steps are all alike but longer (every tenth day
+   of a month), nor below a day where hardly any period has a row: there the frequency can't be told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.calendar.alignment import MOST, WIDEST, Moments, fit_alignment
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
+
+Steps = NDArray[np.int64]
+
+_DAY = 86_400_000_000
+# February, less a day for a row that strays.
+_SHORTEST_MONTH = 27 * _DAY
+_NEARLY_ALL = 0.95
+# Irregular rows below a day make a series only where this share of the periods has one.
+_TOO_EMPTY = 0.05
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """What the steps between rows show.
+
+    frequency: None where they show none; `reason` says why. alignment, snap: as `alignment.Fit` has them. exact: the share
+    of steps that are the most common one. observed: the share of periods, between a series' first and last, with a row.
+    finer: the step, where it is finer than the finest frequency.
+    """
+
+    frequency: Frequency | None
+    reason: str = ""
+    alignment: Alignment = DEFAULT_ALIGNMENT
+    snap: int = 0
+    exact: float = 0.0
+    observed: float = 1.0
+    finer: str | None = None
+
+
+def find_rhythm(series: Sequence[Moments]) -> Rhythm:
+    """The rhythm of series, each given by its distinct ascending timestamps."""
+    several = [moments for moments in series if len(moments) > 1]
+    if not several:
+        return Rhythm(None, "no series of the sample has two different timestamps")
+    steps = np.concatenate([np.diff(moments).astype("timedelta64[us]").astype(np.int64) for moments in several])
+    values, counts = np.unique(steps, return_counts=True)
+    common = int(values[np.argmax(counts)])
+    exact = float(counts.max() / len(steps))
+    reason = f"the most common step is {duration(common)}, at {exact:.0%} of the rows"
+    for frequency, share in _candidates(several, steps, common, exact):
+        rhythm = _aligned(frequency, several, share)
+        if rhythm.frequency is not None:
+            finer = duration(common) if common < 60_000_000 and frequency == Frequency(1, Unit.MINUTE) else None
+            return Rhythm(frequency, "", rhythm.alignment, rhythm.snap, share, rhythm.observed, finer)
+        reason = rhythm.reason or reason
+    return Rhythm(None, reason, exact=exact)
+
+
+def _candidates(
+    series: Sequence[Moments], steps: Steps, common: int, exact: float
+) -> Iterator[tuple[Frequency, float]]:
+    """Frequencies to be tried in turn, with the share of steps that are exactly it."""
+    calendar = _calendar(series, steps)
+    if calendar is not None and calendar[2]:
+        yield calendar[:2]
+    beat = fixed_frequency(common)
+    if beat is not None and _on_beat(series, steps, common) >= MOST:
+        yield beat, exact
+    if calendar is not None and not calendar[2]:
+        yield calendar[:2]
+    for frequency in _with_jitter(series, steps):
+        yield frequency, exact
+    divisor = int(np.gcd.reduce(steps))
+    smallest = fixed_frequency(divisor)
+    if smallest is not None and divisor != common and not _alike(steps, divisor):
+        yield smallest, exact
+
+
+def _aligned(frequency: Frequency, series: Sequence[Moments], exact: float) -> Rhythm:
+    """The frequency with its alignment; without a frequency where that can't be, and the reason."""
+    moments = np.concatenate(series)
+    fit = fit_alignment(frequency, moments)
+    if fit is None and not frequency.has_convention:
+        return Rhythm(None, _several_phases(frequency, series))
+    alignment, snap = (DEFAULT_ALIGNMENT, 0) if fit is None else (fit.alignment, fit.snap)
+    observed = _observed(Grid(frequency, alignment), series, snap)
+    if observed < _TOO_EMPTY and frequency.approximate_seconds < 86_400 and exact < 0.5:
+        return Rhythm(
+            None,
+            f"rows come at irregular times: of the periods of {frequency}, the step that all others are multiples of, "
+            f"{observed:.1%} have a row; choose how to add them up, for example D",
+        )
+    return Rhythm(frequency, "", alignment, snap, exact, observed)
+
+
+def _several_phases(frequency: Frequency, series: Sequence[Moments]) -> str:
+    starts = sorted({str(moments[0].astype("datetime64[s]")) for moments in series})
+    shown = " and ".join(starts[:2])
+    return (
+        f"rows come {frequency.description}, but not all in the same ones (series begin at {shown}): "
+        "give series that share their periods, or a finer frequency"
+    )
+
+
+def _observed(grid: Grid, series: Sequence[Moments], snap: int) -> float:
+    """The share of the periods between the first and the last of each series that have a row."""
+    there = total = 0
+    for moments in series:
+        ordinals = grid.ordinal(moments + np.timedelta64(snap, "us"))
+        there += len(np.unique(ordinals))
+        total += int(ordinals[-1] - ordinals[0]) + 1
+    return there / total
+
+
+def _on_beat(series: Sequence[Moments], steps: Steps, step: int) -> float:
+    """The share of timestamps on the beat of a step, by the steps or by where each series has most of its timestamps."""
+    multiples = float(np.mean(steps % step == 0))
+    if multiples >= MOST:
+        return multiples
+    on = sum(
+        int(np.unique(moments.astype("datetime64[us]").astype(np.int64) % step, return_counts=True)[1].max())
+        for moments in series
+    )
+    return max(multiples, on / sum(map(len, series)))
+
+
+# --- The calendar
+
+
+def _calendar(series: Sequence[Moments], steps: Steps) -> tuple[Frequency, float, bool] | None:
+    """Months or years, when each series has at most one row in each; the share of its steps, and whether exactly."""
+    if np.mean(steps >= _SHORTEST_MONTH) < MOST:
+        return None
+    month = Frequency(1, Unit.MONTH)
+    fit = fit_alignment(month, np.concatenate(series))
+    if fit is None:
+        return None
+    grid, snap = Grid(month, fit.alignment), np.timedelta64(fit.snap, "us")
+    ordinals = [grid.ordinal(moments + snap) for moments in series]
+    months = np.concatenate([np.diff(each) for each in ordinals])
+    step, count = Counter(months.tolist()).most_common(1)[0]
+    exactly = fit.share >= MOST
+    if not exactly and (np.mean(months > 0) < 1 or count < MOST * len(months)):
+        return None
+    if step <= 0:
+        return None
+    on = sum(int(np.bincount(each % step).max()) for each in ordinals) / sum(map(len, ordinals))
+    if max(on, float(np.mean(months % step == 0))) < MOST:
+        step = int(np.gcd.reduce(months))
+    share = count / len(months)
+    if step and step % 12 == 0:
+        return Frequency(1, Unit.YEAR), share, exactly
+    return (Frequency(step, Unit.MONTH), share, exactly) if 1 <= step <= MAX_MULTIPLE[Unit.MONTH] else None
+
+
+# --- Jitter
+
+
+def _with_jitter(series: Sequence[Moments], steps: Steps) -> Iterator[Frequency]:
+    """Frequencies of which nearly all steps are multiples, up to a share of one, the longest first."""
+    moments = np.concatenate(series)
+    tried = [_nearest(float(np.quantile(steps, level))) for level in (0.5, 0.25, 0.1)]
+    for frequency in dict.fromkeys(tried):
+        length = frequency.microseconds
+        assert length is not None  # noqa: S101 - of a fixed length, by `_nearest`
+        times = np.rint(steps / length)
+        off = np.abs(steps - times * length)
+        if np.mean((off <= WIDEST * length) & (times >= 1)) < _NEARLY_ALL:
+            continue
+        if fit_alignment(frequency, moments) is not None:
+            yield frequency
+
+
+def _nearest(step: float) -> Frequency:
+    """The frequency of fixed length nearest to a step in microseconds, by their ratio."""
+    fixed = [Frequency(n, unit) for unit in (Unit.MINUTE, Unit.HOUR, Unit.DAY, Unit.WEEK) for n in _usual(unit)]
+    return min(fixed, key=lambda frequency: abs(np.log(step / (frequency.microseconds or 1))))
+
+
+def _usual(unit: Unit) -> Sequence[int]:
+    """Multiples that jitter may hide: 29 minutes are 30."""
+    return {
+        Unit.MINUTE: (1, 2, 5, 10, 15, 20, 30),
+        Unit.HOUR: (1, 2, 3, 4, 6, 8, 12),
+        Unit.DAY: (1,),
+        Unit.WEEK: (1, 2, 4),
+    }[unit]
+
+
+# --- Divisors
+
+
+def _alike(steps: Steps, divisor: int) -> bool:
+    """Whether steps are much the same, and far longer than their divisor: a rhythm of its own that is no frequency."""
+    middle = float(np.median(steps))
+    near = np.mean(np.abs(steps - middle) <= 0.4 * middle)
+    return bool(near >= MOST and middle >= 3 * divisor)
+
+
+def fixed_frequency(step: int) -> Frequency | None:
+    """The service's frequency of exactly this many microseconds; a step of less than a minute counts as a minute."""
+    for unit, seconds in ((Unit.WEEK, 604_800), (Unit.DAY, 86_400), (Unit.HOUR, 3600), (Unit.MINUTE, 60)):
+        n, rest = divmod(step, seconds * 1_000_000)
+        if not rest and 1 <= n <= MAX_MULTIPLE[unit]:
+            return Frequency(n, unit)
+    return Frequency(1, Unit.MINUTE) if 60_000_000 % step == 0 else None
+
+
+def duration(microseconds: int) -> str:
+    """A length of time for people: "36 hours"."""
+    seconds = microseconds / 1_000_000
+    for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= size and (seconds / size).is_integer():
+            return f"{seconds / size:g} {name}"
+    return f"{seconds:g} seconds"

@@ -1,0 +1,192 @@
+"""Periods that rows don't fill: the last ones, which are not over in the data, and the first ones, which began before them.
+
+Belongs here: telling such periods from whole ones. They are left out of the dataset, and so of contexts, actuals, the gate
+and scores: two days of a week are not a week. Gaps in the middle of a series are none of this module's business.
+
+Whether a period is whole is told from the others of its kind, since shops close at six and offices on Friday. Of each
+period the *tail* is what lies between its last row and its end, the *head* what lies between its start and its first row:
+
+- The dataset's last period is whole when its tail is no longer than nine in ten of the other periods have, over the rows
+  of all series. With too few others the declared DataFrequency says how long a tail may be.
+- The last period of a series is whole by the same measure of its own, if its rows come regularly (four in five of its
+  periods have the very same tail). Rows that come now and then say nothing: what is not there did not happen.
+
+The same for first periods, by heads. None of it applies where periods have one timestamp each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.calendar.frequencies import Grid
+
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+# Other periods that it takes to know what is usual.
+_OTHERS = 3
+# Of a series, the share of periods that are alike; of a dataset, the share whose head or tail is usual.
+_ALIKE = 0.8
+_USUAL = 0.9
+# Periods are made up of finer rows when this share of them has several timestamps.
+_SEVERAL = 0.1
+_OF_A_SERIES = 0.5
+
+
+@dataclass(frozen=True)
+class Extents:
+    """The rows of each period, over several series.
+
+    ordinals: (p,) ascending. head, tail: (p,) microseconds from the period's start to its first row, and from its last row
+    to its end. cells, rows: (p,) of series in the period, those left out not among them. spread: cells with several
+    timestamps, and all cells. lag: microseconds from the start of a period to its row, exceeded by one in twenty.
+    """
+
+    ordinals: Integers
+    head: Integers
+    tail: Integers
+    cells: Integers
+    rows: Integers
+    spread: tuple[int, int]
+    lag: int
+
+    @property
+    def several(self) -> bool:
+        """Whether periods are made up of finer rows."""
+        return self.spread[0] > _SEVERAL * self.spread[1]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Extents]) -> Extents:
+        """Of the series of all parts."""
+        if not parts:
+            nothing = np.empty(0, dtype=np.int64)
+            return cls(nothing, nothing, nothing, nothing, nothing, (0, 0), 0)
+        ordinals, groups = np.unique(np.concatenate([part.ordinals for part in parts]), return_inverse=True)
+        order = np.argsort(groups, kind="stable")
+        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+
+        def reduced(name: str, how: np.ufunc) -> Integers:
+            values = np.concatenate([getattr(part, name) for part in parts])
+            return how.reduceat(values[order], starts) if len(starts) else values
+
+        return cls(
+            ordinals,
+            reduced("head", np.minimum),
+            reduced("tail", np.minimum),
+            reduced("cells", np.add),
+            reduced("rows", np.add),
+            (sum(part.spread[0] for part in parts), sum(part.spread[1] for part in parts)),
+            max(part.lag for part in parts),
+        )
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The first and the last row of each period of each series, sorted by series and period.
+
+    codes: (m,) of the series. ordinals: (m,). first, last: (m,) instants in microseconds. rows: (m,).
+    """
+
+    codes: Integers
+    ordinals: Integers
+    first: Integers
+    last: Integers
+    rows: Integers
+
+    def gaps(self, grid: Grid) -> tuple[Integers, Integers]:
+        """(m,) heads and (m,) tails."""
+        ordinals, inverse = np.unique(self.ordinals, return_inverse=True)
+        bounds = grid.start(np.append(ordinals, ordinals + 1)).astype(np.int64)
+        starts, ends = bounds[: len(ordinals)][inverse], bounds[len(ordinals) :][inverse]
+        return np.maximum(self.first - starts, 0), ends - self.last
+
+
+def extents(ends: Ends, kept: Booleans, head: Integers, tail: Integers) -> Extents:
+    """The periods of some series: of all rows, counting those cells that are kept (m,)."""
+    order = np.argsort(ends.ordinals, kind="stable")
+    ordinals = ends.ordinals[order]
+    starts = np.flatnonzero(np.diff(ordinals, prepend=ordinals[:1] - 1)) if len(ordinals) else np.empty(0, np.int64)
+    if not len(starts):
+        return Extents.joined([])
+    weight = kept.astype(np.int64)
+    single = ends.first == ends.last
+    lags = np.sort(head[single]) if single.any() else np.zeros(1, dtype=np.int64)
+    return Extents(
+        ordinals[starts],
+        np.minimum.reduceat(head[order], starts),
+        np.minimum.reduceat(tail[order], starts),
+        np.add.reduceat(weight[order], starts),
+        np.add.reduceat((ends.rows * weight)[order], starts),
+        (int(np.count_nonzero(~single)), len(single)),
+        int(lags[min(int(0.95 * len(lags)), len(lags) - 1)]),
+    )
+
+
+def whole_in_series(ends: Ends, head: Integers, tail: Integers, step: int | None) -> Booleans:
+    """(m,) whether the period is whole, by what is usual in its own series.
+
+    Args:
+        ends: of the series, each with at least one period.
+        head: (m,) from the start of a period to its first row, see `Ends.gaps`.
+        tail: (m,) from its last row to its end.
+        step: microseconds between rows, where DataFrequency says that they are finer than periods.
+    """
+    whole = np.ones(len(ends.codes), dtype=bool)
+    opens = np.flatnonzero(np.diff(ends.codes, prepend=-1))
+    closes = np.append(opens[1:], len(ends.codes)) - 1
+    inner = np.ones(len(whole), dtype=bool)
+    inner[opens] = inner[closes] = False
+    if inner.any():
+        number = np.repeat(np.arange(len(opens)), closes - opens + 1)
+        others = np.bincount(number[inner], minlength=len(opens))
+        several = np.bincount(number[inner & (ends.first != ends.last)], minlength=len(opens))
+        told = (others >= _OTHERS) & (several >= _OF_A_SERIES * others)
+        for gap, place in ((tail, closes), (head, opens)):
+            usual = np.full(len(opens), np.iinfo(np.int64).max)
+            np.minimum.at(usual, number[inner], gap[inner])
+            alike = np.bincount(number[inner & (gap == usual[number])], minlength=len(opens)) >= _ALIKE * others
+            whole[place] &= ~(told & alike & (gap[place] > usual))
+    if step is not None:
+        whole &= _whole_by_step(ends, head, tail, step, opens, closes)
+    return whole
+
+
+def _whole_by_step(
+    ends: Ends, head: Integers, tail: Integers, step: int, opens: Integers, closes: Integers
+) -> Booleans:
+    """For series too short to know what is usual: by the declared step, if their rows follow it without a gap."""
+    whole = np.ones(len(ends.codes), dtype=bool)
+    lengths = closes - opens + 1
+    rows = np.add.reduceat(ends.rows, opens)
+    dense = (ends.last[closes] - ends.first[opens] == (rows - 1) * step) & (rows > 1) & (lengths < _OTHERS + 2)
+    whole[closes] &= ~(dense & (tail[closes] > step))
+    whole[opens] &= ~(dense & (head[opens] >= step))
+    return whole
+
+
+def unfinished(periods: Extents, step: int | None) -> tuple[int, ...]:
+    """Ordinals of the dataset's first and last period where rows don't fill them.
+
+    Args:
+        periods: of all series.
+        step: microseconds between rows, where DataFrequency says that they are finer than periods.
+    """
+    if not len(periods.ordinals) or not (periods.several or step is not None):
+        return ()
+    inner = slice(1, -1)
+    found = []
+    for gap, place in ((periods.head, 0), (periods.tail, -1)):
+        others = gap[inner]
+        if len(others) >= _OTHERS:
+            limit = int(np.sort(others)[min(int(_USUAL * len(others)), len(others) - 1)])
+        elif step is not None:
+            limit = step if place else step - 1
+        else:
+            continue
+        if gap[place] > limit:
+            found.append(int(periods.ordinals[place]))
+    return tuple(dict.fromkeys(found))
