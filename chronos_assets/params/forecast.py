@@ -47,6 +47,8 @@ DOMAINS: dict[str, Domain] = {
 DEFAULT_QUANTILES = (0.1, 0.5, 0.9)
 # Ten years of hours fit; more is a slip of the keyboard that would exhaust the memory, or the calendar.
 HORIZON_LIMIT = 100_000
+# How a draft marks what the user must choose; no key takes such a value.
+CHOOSE = "CHOOSE: "
 NAME_PATTERN = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,62}")
 
 
@@ -91,6 +93,7 @@ class ForecastParams:
     join_row: whether forecast.csv begins each series and type with the last observation.
     max_data_age: seconds, or None when freshness is not checked.
     snap_seconds: how much too early a row may come, None for as much as the rows show.
+    guesses: what was guessed where the parameters were inferred, one sentence each. Not compared.
     notes: one sentence for each key that was accepted without effect, or whose effect may surprise. Not compared.
     """
 
@@ -124,6 +127,7 @@ class ForecastParams:
     snap_seconds: float | None = None
     training: TrainingParams = field(default_factory=TrainingParams)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    guesses: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def grid(self) -> Grid:

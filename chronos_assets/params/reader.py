@@ -38,6 +38,7 @@ from chronos_assets.params.document import (
     shown,
 )
 from chronos_assets.params.forecast import (
+    CHOOSE,
     DEFAULT_QUANTILES,
     DOMAINS,
     HORIZON_LIMIT,
@@ -136,6 +137,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         join_row=chronos.join_row,
         max_data_age=chronos.max_data_age,
         snap_seconds=chronos.snap_seconds,
+        guesses=chronos.guesses,
         training=chronos.training,
         notes=tuple(findings.notes),
     )
@@ -499,10 +501,18 @@ def _read_chronos(top: Section, domain: str | None) -> ChronosSection:
         join_row=chronos.boolean("JoinRow", True),
         anchor=_read_anchor(chronos),
         snap_seconds=_read_snap(chronos),
+        guesses=_read_guesses(chronos),
         training=read_training(chronos),
     )
     chronos.finish({})
     return read
+
+
+def _read_guesses(chronos: Section) -> tuple[str, ...]:
+    """What was guessed; a draft's explanation is for the user alone."""
+    chronos.take("Draft")
+    guesses = chronos.take("Guessed")
+    return tuple(map(str, guesses)) if isinstance(guesses, list) else ()
 
 
 def _read_columns(chronos: Section, domain: str | None) -> dict[str, str | None]:
@@ -516,7 +526,9 @@ def _read_columns(chronos: Section, domain: str | None) -> dict[str, str | None]
         value = section.take(field_name)
         if value is MISSING:
             continue
-        if isinstance(value, str) and NAME_PATTERN.fullmatch(value):
+        if isinstance(value, str) and value.startswith(CHOOSE):
+            section.wrong(field_name, "this is still to be chosen", f"write one of {value.removeprefix(CHOOSE)}")
+        elif isinstance(value, str) and NAME_PATTERN.fullmatch(value):
             columns[field_name] = value
         elif value is None and field_name == names.item:
             columns[field_name] = None

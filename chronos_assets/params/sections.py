@@ -60,6 +60,7 @@ class ChronosSection:
     join_row: bool = True
     anchor: str | None = None
     snap_seconds: float | None = None
+    guesses: tuple[str, ...] = ()
     training: TrainingParams = field(default_factory=TrainingParams)
 
 

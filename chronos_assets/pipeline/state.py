@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -68,7 +68,7 @@ class GroupState:
         """
         text = self.params_text
         if text is None:
-            text = (json.dumps(to_document(_inferred_params(self.group)), indent=2) + "\n").encode()
+            text = (json.dumps(_inferred_document(self.group), indent=2, ensure_ascii=False) + "\n").encode()
             self.group.store.put(PARAMS_KEY, text)
         try:
             return load_params(text, source=PARAMS_KEY)
@@ -175,24 +175,39 @@ def train_files(group: Group) -> list[ObjectInfo]:
     return sorted((info for info in group.store.list(TRAIN_KEY) if is_train_file(info)), key=lambda info: info.key)
 
 
-def _inferred_params(group: Group) -> ForecastParams:
-    from chronos_assets.params.inference import InferenceError, infer
+def _inferred_document(group: Group) -> dict[str, Any]:
+    """The parameter file that the train files suggest, with what was guessed."""
+    from chronos_assets.params.draft import with_guesses
+    from chronos_assets.params.inference import InferenceError, infer, likely_keys
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
-    from chronos_assets.timeseries.dataset.sampling import sample_rows
+    from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
 
-    files = train_files(group)
-    if not files:
+    found = train_files(group)
+    if not found:
         raise no_train_files(group)
-    newest = max(files, key=lambda info: (info.last_modified, info.key))
+    files = [TrainFile(group.store.fetch(info.key), info.key, info.last_modified) for info in found]
+    newest = max(files, key=lambda file: (file.last_modified, file.key))
+    unpacked = group.settings.max_unpacked
+    odd: tuple[str, ...] = ()
     try:
-        header, rows = sample_rows(group.store.fetch(newest.key), newest.key)
-        return infer(header, rows)
+        sample = sample_files(files, unpacked=unpacked)
+        odd = sample.odd
+        if not sample.complete and sample.header is not None:
+            keys = likely_keys(sample.header, sample.rows, sample.files)
+            sample = sample_series(files, sample, keys, unpacked=unpacked)
+        params = infer(sample.header, sample.rows, files=sample.files, stretches=sample.stretches)
+        group.store.delete(DRAFT_KEY)
+        return with_guesses(to_document(params), params.notes)
     except (InferenceError, FileProblem) as error:
-        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {newest.key}: {error}"
+        source = newest.key if len(files) == 1 else f"{len(files)} files, the newest {newest.key}"
+        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {source}: {error}"
+        if odd:
+            reason += f" (odd: {'; '.join(odd[:3])})"
         draft = error.draft if isinstance(error, InferenceError) else None
         if draft is not None:
-            group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2) + "\n").encode())
-            reason += f"; correct the draft {group.store.uri(DRAFT_KEY)} and save it as {PARAMS_KEY}"
+            group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2, ensure_ascii=False) + "\n").encode())
+            reason += f"; complete the draft {group.store.uri(DRAFT_KEY)} and save it as {PARAMS_KEY}"
         raise dg.Failure(reason) from error
 
 

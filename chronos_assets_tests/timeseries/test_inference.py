@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import gzip
+import json
 import random
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
 from chronos_assets.calendar.timestamp_format import format_timestamps
-from chronos_assets.params.forecast import DOMAINS, Attribute, ForecastParams, to_document
+from chronos_assets.params.forecast import DOMAINS, Attribute, ForecastParams, ParamsError, to_document
 from chronos_assets.params.headers import column_name, looks_like_header
 from chronos_assets.params.inference import (
     InferenceError,
@@ -124,27 +125,58 @@ def test_a_file_of_one_series_needs_only_its_target_named(shared_data: Path) -> 
     assert any(note.startswith("Not used: Global_reactive_power") for note in params.notes)
 
 
-def test_a_refusal_brings_a_draft_to_correct(shared_data: Path) -> None:
+def completed(draft: dict[str, Any], column: str) -> ForecastParams:
+    """What a user's answer to the draft's only question, the target, makes of it."""
+    question = draft["Chronos"]["Columns"]["target_value"]
+    return parse_params(json.loads(json.dumps(draft).replace(json.dumps(question), json.dumps(column))))
+
+
+def test_a_refusal_brings_a_draft_to_complete(shared_data: Path) -> None:
     header, rows = sample(shared_data / "samples/household_power/household_power_hourly.csv.gz")
     with pytest.raises(InferenceError) as refusal:
         infer(header, rows, dataset_group="household")
     assert refusal.value.role == "target"
     assert refusal.value.candidates[:2] == ("Global_active_power", "Global_reactive_power")
     assert refusal.value.draft is not None
-    assert parse_params(refusal.value.draft) == infer(
-        header, rows, dataset_group="household", target="Global_active_power"
-    )
+    expected = infer(header, rows, dataset_group="household", target="Voltage")
+    assert completed(refusal.value.draft, "Voltage") == expected
 
 
-def test_a_draft_settles_several_doubts_and_is_left_out_where_it_can_not() -> None:
-    rows = [[row[0], row[1], "x", row[2], "5"] for row in hourly()]
-    with pytest.raises(InferenceError, match="hold the item") as refusal:
+def test_a_draft_chooses_nothing_itself() -> None:
+    rows = [[row[0], row[2], "5.5", "3.5"] for row in hourly(["a"])]
+    with pytest.raises(InferenceError) as refusal:
+        infer(["when", "much", "more", "most"], rows)
+    draft = refusal.value.draft
+    assert draft is not None
+    assert draft["Chronos"]["Columns"]["target_value"] == "CHOOSE: much | more | most"
+    with pytest.raises(ParamsError, match=r"this is still to be chosen; write one of much \| more \| most"):
+        parse_params(draft)
+    said = draft["Chronos"]["Draft"]
+    assert any("several columns could hold the value" in line for line in said)
+    assert any(line.startswith("Guessed: all rows are one series") for line in said)
+    assert any(line.startswith("melt: 3 series") for line in said)
+
+
+def test_a_draft_is_left_even_where_nothing_is_clear() -> None:
+    with pytest.raises(InferenceError) as refusal:
+        infer(["who", "what"], [["a", "b"], ["c", "d"]])
+    draft = refusal.value.draft
+    assert draft is not None
+    assert draft["Chronos"]["Columns"]["timestamp"] == "CHOOSE: who | what"
+    with pytest.raises(ParamsError):
+        parse_params(draft)
+
+
+def test_a_draft_asks_several_questions() -> None:
+    times = ["2024-01-01", "2024-01-02", "2024-01-05", "2024-01-17"]
+    rows = [
+        [time, place, thing, "1.5", "2.5"] for time in times for place, thing in (("a", "x"), ("b", "y"), ("c", "x"))
+    ]
+    with pytest.raises(InferenceError) as refusal:
         infer(["when", "place", "thing", "much", "more"], rows)
     assert refusal.value.draft is not None
-    assert parse_params(refusal.value.draft).target_column == "much"
-    with pytest.raises(InferenceError, match="hold the item") as refusal:
-        infer(["when", "place", "thing", "much", "more"], rows[:1])
-    assert refusal.value.draft is None
+    assert refusal.value.draft["Chronos"]["Columns"]["target_value"] == "CHOOSE: much | more"
+    assert refusal.value.draft["Chronos"]["Columns"]["item_id"] == "place"
 
 
 # --- headers
@@ -314,8 +346,25 @@ def test_repeated_timestamps_that_no_column_explains_are_refused() -> None:
         infer(HEADER, [[*row, "same"] for row in hourly() + hourly()])
 
 
-def test_repeated_timestamps_of_items_alone_are_added_up() -> None:
-    assert infer(["timestamp", "item_id", "demand"], hourly() + hourly()).dimensions == ()
+def test_repeated_timestamps_of_items_alone_are_refused_with_a_draft_that_adds_them_up() -> None:
+    with pytest.raises(InferenceError, match=r"50% of the rows repeat a timestamp of item_id, and no other") as refusal:
+        infer(["timestamp", "item_id", "demand"], hourly() + hourly())
+    assert "every repeated row equals another" in str(refusal.value)
+    assert refusal.value.draft is not None
+    assert parse_params(refusal.value.draft).aggregation == "sum"
+    assert parse_params(refusal.value.draft).item_column == "item_id"
+    assert any("added up" in line for line in refusal.value.draft["Chronos"]["Draft"])
+
+
+def test_a_few_repeated_timestamps_are_added_up_and_said() -> None:
+    params = infer(["timestamp", "item_id", "demand"], hourly() + hourly()[:4])
+    assert any("rows of one series and period are added up (sum)" in note for note in params.notes)
+
+
+def test_rows_of_two_files_are_no_repeats() -> None:
+    rows = hourly() + hourly()
+    files = [0] * len(hourly()) + [1] * len(hourly())
+    assert infer(["timestamp", "item_id", "demand"], rows, files=files).item_column == "item_id"
 
 
 def test_repeated_timestamps_without_an_item_are_refused() -> None:
@@ -323,9 +372,136 @@ def test_repeated_timestamps_without_an_item_are_refused() -> None:
         infer(["timestamp", "demand"], [[moment, value] for moment, _, value in hourly()])
 
 
-def test_two_text_columns_without_known_names_are_refused() -> None:
-    with pytest.raises(InferenceError, match=r"hold the item: place, thing; .*\"item_id\": \"place\""):
-        infer(["when", "place", "thing", "much"], [[row[0], row[1], "x", row[2]] for row in hourly()])
+def test_two_text_columns_that_tell_rows_apart_differently_are_refused() -> None:
+    rows = [
+        [moment, f"p{at}", f"t{at // 2 if day % 2 else at}", "1"] for day, moment in enumerate(HOURS) for at in range(4)
+    ]
+    for row in rows:
+        row[2] = f"{row[2]}{row[0][-7]}"
+    with pytest.raises(InferenceError, match=r"hold the item: .*place.*") as refusal:
+        infer(["when", "place", "again", "much"], [[row[0], row[1], row[1][::-1] + row[0][12], row[3]] for row in rows])
+    assert set(refusal.value.candidates) == {"place", "again"}
+    assert "series of about" in refusal.value.options["place"]
+
+
+def test_of_two_texts_the_one_that_tells_rows_apart_is_the_item() -> None:
+    rows = [[row[0], row[1], "x", row[2]] for row in hourly()]
+    params = infer(["when", "place", "thing", "much"], rows)
+    assert (params.item_column, params.dimensions) == ("place", ())
+    assert "Not used: thing." in params.notes
+
+
+def test_weather_is_no_item() -> None:
+    rows = [[moment, ["sunny", "rain", "fog"][at * at % 7 % 3], str(at % 7)] for at, moment in enumerate(HOURS)]
+    params = infer(["datetime", "weather", "count"], rows)
+    assert (params.item_column, params.target_column) == (None, "count")
+    assert any(note.startswith("Guessed: all rows are one series") for note in params.notes)
+
+
+def test_an_item_that_follows_another_is_an_item() -> None:
+    rows = [[moment, "a" if at < 36 else "b", "1.5"] for at, moment in enumerate(HOURS)]
+    assert infer(["datetime", "machine", "count"], rows).item_column == "machine"
+
+
+# --- keys: kinds of files seen in the wild
+
+
+DAYS = [f"2024-01-{day:02d}" for day in range(1, 31)]
+FLAGS = [("IsHoliday", ("TRUE", "FALSE")), ("promo", ("0", "1")), ("open", ("yes", "no")), ("is_weekend", ("A", "B"))]
+
+
+@pytest.mark.parametrize(("name", "words"), FLAGS)
+def test_numeric_keys_are_found_and_flags_never_are(name: str, words: tuple[str, str]) -> None:
+    rows = [
+        [str(store), str(dept), day, f"{at}.5", words[at % 5 == 0]]
+        for store in (1, 2)
+        for dept in (3, 4, 7)
+        for at, day in enumerate(DAYS)
+    ]
+    params = infer(["Store", "Dept", "Date", "Weekly_Sales", name], rows)
+    assert (params.item_column, params.dimensions) == ("Dept", ("Store",))
+    assert {a.name: a.type for a in params.attributes}["Store"] == "string"
+
+
+def test_a_flag_that_differs_between_items_is_no_key_either() -> None:
+    rows = [
+        [day, item, str(at), str((at + place) % 2)] for place, item in enumerate("ab") for at, day in enumerate(DAYS)
+    ]
+    params = infer(["date", "shop", "sales", "onpromotion"], rows)
+    assert (params.item_column, params.dimensions) == ("shop", ())
+
+
+def test_a_row_number_is_no_item_whatever_its_name() -> None:
+    rows = [
+        [str(at), day, store, family, str(at % 9), "0"]
+        for at, (day, store, family) in enumerate((d, s, f) for d in DAYS for s in "12" for f in ("AUTO", "BEAUTY"))
+    ]
+    params = infer(["id", "date", "store_nbr", "family", "sales", "onpromotion"], rows)
+    assert (params.item_column, params.dimensions) == ("family", ("store_nbr",))
+
+
+def test_three_numeric_keys() -> None:
+    rows = [
+        [day, str(shop), str(item), str(channel), "2.5"]
+        for day in DAYS[:12]
+        for shop in (1, 2)
+        for item in (10, 11)
+        for channel in (0, 1, 2)
+    ]
+    params = infer(["date", "shop_id", "product_id", "channel_id", "amount"], rows)
+    assert {params.item_column, *params.dimensions} == {"shop_id", "product_id", "channel_id"}
+
+
+def test_numbers_without_a_telling_name_are_named_and_not_taken() -> None:
+    rows = [[day, "4.5", str(a)] for day in DAYS for a in (1, 2, 3)]
+    with pytest.raises(InferenceError, match=r"67% of the rows repeat .* tell some of them apart: group") as refusal:
+        infer(["date", "sales", "group"], rows)
+    assert "0% of the rows repeat" in refusal.value.options["add group"]
+
+
+def test_receipts_are_not_series() -> None:
+    rows = [[day, f"R{at}-{place}", "shop", "9.5"] for at, day in enumerate(DAYS) for place in range(3)]
+    with pytest.raises(InferenceError, match="rows repeat a timestamp"):
+        infer(["date", "receipt", "where", "amount"], rows)
+
+
+@pytest.mark.parametrize("region", ["NA", "null", "None", "n/a", "-"])
+def test_words_for_missing_are_values_of_a_key(region: str) -> None:
+    rows = [[item, place, day, "1"] for item in ("x", "y") for place in (region, "EU") for day in DAYS]
+    params = infer(["item_id", "region", "timestamp", "target_value"], rows)
+    assert (params.item_column, params.dimensions) == ("item_id", ("region",))
+
+
+def test_a_column_without_a_name_is_read_over() -> None:
+    rows = [[str(at), *row] for at, row in enumerate(hourly())]
+    params = infer(["", "timestamp", "item_id", "target_value"], rows)
+    assert [attribute.name for attribute in params.attributes] == ["timestamp", "item_id", "target_value"]
+
+
+def test_headers_in_another_script_are_kept_apart_and_shown() -> None:
+    params = infer(["日付", "商品", "売上"], hourly())
+    assert len({attribute.name for attribute in params.attributes}) == 3
+    assert any("日付" in note for note in params.notes)
+
+
+@pytest.mark.parametrize("name", ["type", "Type", "TYPE"])
+def test_a_column_called_type_that_plays_no_part_is_left_out(name: str) -> None:
+    params = infer(["timestamp", "item_id", "demand", name], with_extra(lambda _, item: f"kind of {item}"))
+    assert [attribute.name for attribute in params.attributes] == ["timestamp", "item_id", "demand"]
+    assert f"Not used: {name}." in params.notes
+
+
+def test_nanoseconds_are_read() -> None:
+    params = with_times([f"2024-01-01 {hour:02d}:00:00.000000000" for hour in range(24)])
+    assert str(params.frequency) == "H"
+
+
+@pytest.mark.parametrize(("count", "horizon"), [(200, 14), (28, 14), (27, 9), (20, 6), (9, 3), (4, 1)])
+def test_a_horizon_leaves_a_past_window_to_score(count: int, horizon: int) -> None:
+    days = Grid(Frequency.parse("D")).range(np.datetime64("2024-01-01"), count)
+    params = with_times(format_timestamps(days, "yyyy-MM-dd"))
+    assert params.horizon == horizon
+    assert any("not 14, because the longest series has" in note for note in params.notes) == (horizon < 14)
 
 
 def test_a_column_with_a_reserved_name_is_refused() -> None:
@@ -341,12 +517,12 @@ def test_a_column_with_a_reserved_name_is_refused() -> None:
     [
         ([], "no rows"),
         ([["2024-01-01", "a", "1"], ["2024-01-02", "a"]], "row 2 of the sample has 2 columns, not 3"),
-        ([["2024-01-01", "a", "x"], ["2024-01-02", "b", "y"]], "hold the item: column_2, column_3"),
+        ([["2024-01-01", "a", "x"], ["2024-01-02", "b", "y"]], "none of column_2, column_3 holds numbers"),
         ([["1704067200", "a", "1.5"]], "column_1 seems to count seconds since 1970"),
         ([["a", "b", "1.5"]], "none of the columns column_1, column_2, column_3 holds timestamps"),
         ([["2024-01-01", "a", "1"]], "no series of the sample has two different timestamps"),
         ([["2024-01-01", "2024-01-02", "a", "1"]], "several columns could hold the timestamp: column_1, column_2"),
-        ([["2024-01-01", "a"]], "none of the columns holds numbers"),
+        ([["2024-01-01", "a"]], "none of column_2 holds numbers"),
     ],
 )
 def test_samples_that_say_too_little_are_refused(rows: list[list[str]], reason: str) -> None:
@@ -355,7 +531,7 @@ def test_samples_that_say_too_little_are_refused(rows: list[list[str]], reason: 
 
 
 def test_columns_with_the_same_name_are_refused() -> None:
-    with pytest.raises(InferenceError, match="two columns are called y"):
+    with pytest.raises(InferenceError, match=r"two columns are called y \('y', 'Y' in the header; names hold ASCII"):
         infer(["timestamp", "y", "Y"], [["2024-01-01", "1", "2"]])
 
 
@@ -398,7 +574,7 @@ def test_day_and_month_that_can_not_be_told_apart_are_refused() -> None:
 # --- frequency
 
 
-def observed(frequency: Frequency, alignment: Alignment = Alignment(), count: int = 60) -> ForecastParams:  # noqa: B008
+def observed(frequency: Frequency, alignment: Alignment = Alignment(), count: int = 130) -> ForecastParams:  # noqa: B008
     times = Grid(frequency, alignment).range(np.datetime64("2001-03-04"), count)
     return with_times(format_timestamps(times, "yyyy-MM-dd HH:mm:ss"))
 

@@ -535,6 +535,7 @@ def _notes(
     params: ForecastParams, files: Sequence[FileReport], counts: CellCounts, summary: _Summary, rejected: int
 ) -> Iterator[str]:
     """What a user should know, one sentence each."""
+    yield from params.guesses
     for file in files:
         yield from (f"{file.key}: {note}" for note in file.contents.notes)
         if file.contents.ignored:

@@ -1,70 +1,409 @@
-"""The first rows of a train file as text, for `inference`: what columns there are and what they look like."""
+"""A sample of the train files as text, for inference: what columns there are and what they look like.
+
+The sample is drawn over all files, and over all of each: its beginning, its end, and stretches between. Rows of a stretch
+follow each other, so that the steps between them are those of the data. Where series lie side by side (a date, all shops,
+the next date), stretches would hold few rows of each: then whole series are drawn instead.
+
+Belongs here: which rows are read. What they mean is for `params.inference` to say; rows that don't have the columns of the
+others are left to the import, which names them.
+"""
 
 from __future__ import annotations
 
-import gzip
-import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from chronos_assets.params.headers import looks_like_header
-from chronos_assets.params.inference import is_value
-from chronos_assets.timeseries.dataset.csv_records import FileProblem, is_parquet, scan_records
+from chronos_assets.params.headers import folded, looks_like_header
+from chronos_assets.params.timestamp_columns import is_value
+from chronos_assets.timeseries.dataset.csv_records import (
+    DELIMITERS,
+    FileProblem,
+    NoRows,
+    Record,
+    is_parquet,
+    plain_csv,
+    preamble,
+    scan_records,
+    unreadable,
+)
+from chronos_assets.timeseries.dataset.duckdb_sql import (
+    identifier,
+    parquet_argument,
+    scratch_connection,
+    text_literal,
+)
+from chronos_assets.timeseries.dataset.train_files import TrainFile
 
-SAMPLE_ROWS = 5000
-DELIMITERS = (",", ";", "\t", "|")
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
-Rows = list[list[str]]
+SAMPLE_ROWS = 20_000
+# Files that are looked at, at most, and stretches of each.
+_FILES = 50
+_STRETCHES = 8
+_LEAST_ROWS = 200
+# Rows that must agree on the number of columns.
+_MOST = 0.5
+# Types that hold more than one value, or none that text could show.
+_NESTED = ("STRUCT", "MAP", "UNION", "BLOB", "LIST")
 
 
-def sample_rows(path: Path, name: str, limit: int = SAMPLE_ROWS) -> tuple[list[str] | None, Rows]:
-    """Column names (None if the file has none) and up to `limit` rows of cells.
+@dataclass(frozen=True)
+class Sample:
+    """Rows of files that have the same columns.
 
-    `name` is what the user calls the file. Raises FileProblem for a file that is neither CSV (plain or gzip, UTF-8) nor
-    Parquet, or has no rows.
+    Attributes:
+        header: the files' column names, None when they have none.
+        rows: cells as text.
+        files: of each row, the number of its file.
+        stretches: of each row, the number of the run of rows that it belongs to.
+        odd: what is odd about files or rows that are not in the sample, one clause each.
+        complete: whether all rows of all files are in it.
     """
-    header, rows = _parquet_sample(path, limit) if is_parquet(path, name) else _csv_sample(path, name, limit)
-    if not rows:
-        raise FileProblem(name, "the file has no rows", "put rows into it, or remove it from train/")
-    return header, rows
+
+    header: list[str] | None
+    rows: list[list[str]]
+    files: list[int]
+    stretches: list[int]
+    odd: tuple[str, ...] = ()
+    complete: bool = True
 
 
-def _parquet_sample(path: Path, limit: int) -> tuple[list[str], Rows]:
+@dataclass
+class _Found:
+    """What was found in one file.
+
+    header, rows and their stretches. ragged: rows of another width, as people are told. delimiter; above: lines above the
+    header. complete: whether these are all rows.
+    """
+
+    header: list[str] | None
+    rows: list[list[str]]
+    stretches: list[int]
+    ragged: list[str] = field(default_factory=list)
+    delimiter: str = ","
+    above: int = 0
+    complete: bool = True
+
+
+def sample_files(files: Sequence[TrainFile], limit: int = SAMPLE_ROWS, unpacked: int | None = None) -> Sample:
+    """A sample of about `limit` rows of all files; `unpacked` as for an import.
+
+    The newest file says what the columns are; files with others are left out, and named.
+
+    Raises:
+        FileProblem: no file has rows that can be read: what is wrong with the newest.
+    """
+    ordered = sorted(files, key=lambda file: (file.last_modified, file.key), reverse=True)
+    chosen = [ordered[place * len(ordered) // _FILES] for place in range(_FILES)] if len(ordered) > _FILES else ordered
+    share = max(limit // max(len(chosen), 1), _LEAST_ROWS)
+    problems: list[FileProblem] = []
+    first: _Found | None = None
+    sample = Sample(None, [], [], [])
+    odd: list[str] = []
+    complete = True
+    for number, file in enumerate(chosen):
+        try:
+            with TemporaryDirectory() as folder:
+                found = _file(file, share, Path(folder), unpacked)
+        except FileProblem as problem:
+            problems.append(problem)
+            continue
+        odd += found.ragged[:1]
+        first = first or found
+        complete = complete and found.complete
+        places = _places(first, found)
+        if places is None:
+            odd.append(f"{file.key} has other columns than the newest file")
+            continue
+        sample.rows.extend([[row[place] if place is not None else "" for place in places] for row in found.rows])
+        sample.files.extend([number] * len(found.rows))
+        sample.stretches.extend(number * (_STRETCHES + 1) + stretch for stretch in found.stretches)
+    if first is None:
+        unreadable_ones = [problem for problem in problems if not isinstance(problem, NoRows)]
+        raise (unreadable_ones or problems)[0]
+    complete = complete and len(chosen) == len(ordered)
+    return Sample(first.header, sample.rows, sample.files, sample.stretches, tuple(odd), complete)
+
+
+def _places(first: _Found, found: _Found) -> list[int | None] | None:
+    """Where a file has the columns of the first; None where it has others."""
+    if first.header is None or found.header is None:
+        width = len(first.rows[0])
+        return list(range(width)) if len(found.rows[0]) == width else None
+    names = [folded(name) for name in found.header]
+    places = [names.index(folded(name)) if folded(name) in names else None for name in first.header]
+    known = sum(place is not None for place in places)
+    return places if 2 * known >= len(places) else None
+
+
+def _file(file: TrainFile, limit: int, scratch: Path, unpacked: int | None) -> _Found:
+    try:
+        if is_parquet(file.path, file.key):
+            found = _parquet(file, limit)
+        else:
+            found = _csv(plain_csv(file.path, file.key, scratch, unpacked), file.key, limit)
+    except OSError as error:
+        raise unreadable(file.key, error) from error
+    if not found.rows:
+        raise NoRows(file.key, "the file has no rows", "put rows into it, or remove it from train/")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- Parquet
+
+
+def _parquet(file: TrainFile, limit: int) -> _Found:
+    """Rows of a Parquet file as text; columns that hold more than one value each are left out."""
     import duckdb
 
-    with duckdb.connect() as connection:
-        connection.execute("SELECT COLUMNS(*)::VARCHAR FROM read_parquet(?) LIMIT ?", [str(path), limit])
-        names = [column[0] for column in connection.description or ()]
-        return names, [["" if cell is None else cell for cell in row] for row in connection.fetchall()]
+    source = f"read_parquet({text_literal(parquet_argument(file.path))}, binary_as_string=true)"
+    try:
+        with duckdb.connect() as connection:
+            described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted path
+            kinds = [(str(name), str(kind)) for name, kind, *_ in described]
+            names = [(name, kind) for name, kind in kinds if not kind.endswith("]") and not kind.startswith(_NESTED)]
+            count = int(connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0])  # noqa: S608
+            cells = ", ".join(_as_text(name, kind) for name, kind in names)
+            rows: list[list[str]] = []
+            stretches: list[int] = []
+            for stretch, (start, length) in enumerate(_stretches(count, limit)):
+                # Nothing of the data is in this text: quoted columns and the path.
+                sql = f"SELECT {cells} FROM {source} LIMIT {length} OFFSET {start}"  # noqa: S608
+                found = [list(row) for row in connection.execute(sql).fetchall()]
+                rows += found
+                stretches += [stretch] * len(found)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0].replace(str(file.path), file.key)
+        raise FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again") from error
+    return _Found([name for name, _ in names], rows, stretches, complete=count <= limit)
 
 
-def _csv_sample(path: Path, name: str, limit: int) -> tuple[list[str] | None, Rows]:
-    candidates = [_read(path, delimiter, limit) for delimiter in DELIMITERS]
+def _as_text(name: str, kind: str) -> str:
+    column = identifier(name)
+    text = f"CAST({column} AS VARCHAR)"
+    if kind in {"DOUBLE", "FLOAT"}:
+        # As the import writes identifiers; a quantity is the same number either way.
+        whole = f"{column} = trunc({column}) AND abs({column}) < 1e15"
+        text = f"CASE WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE {text} END"
+    return f"left(coalesce({text}, ''), 1024)"
+
+
+def _stretches(count: int, limit: int) -> list[tuple[int, int]]:
+    """(first row, rows) of the stretches: half of the limit at the beginning, the rest evenly to the very end."""
+    if count <= limit:
+        return [(0, count)]
+    head, length = limit // 2, limit // 2 // (_STRETCHES - 1)
+    gap = (count - head - length) / (_STRETCHES - 2)
+    return [(0, head), *((head + round(gap * number), length) for number in range(_STRETCHES - 1))]
+
+
+# ----------------------------------------------------------------------------------------------------------- CSV
+
+
+def _csv(path: Path, key: str, limit: int) -> _Found:
+    above = preamble(path)
+    marks = (above.delimiter,) if above.delimiter else DELIMITERS
+    heads = {mark: _head(path, mark, above.lines, limit) for mark in marks}
+    if not any(heads.values()):
+        raise NoRows(key, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
     # The delimiter that gives the most columns of those whose rows agree on how many there are.
-    rows = max(candidates, key=lambda rows: (len(rows) > 0, len({len(row) for row in rows}) == 1, _width(rows)))
-    if not rows:
-        return None, []
-    if _width(rows) == 1:
-        raise FileProblem(name, "the file has one column only", "separate timestamp and value by a comma")
-    return (rows[0], rows[1:]) if looks_like_header(rows[0], rows[1:], is_value) else (None, rows[:limit])
+    delimiter = max(
+        heads, key=lambda mark: (_agreement(heads[mark]) > _MOST, _width(heads[mark]) > 1, _width(heads[mark]))
+    )
+    head = heads[delimiter]
+    width = _width(head)
+    if width == 1:
+        raise FileProblem(
+            key,
+            f"the file has one column only (line {head[0].line} is {_shown(head[0])})",
+            f"separate timestamp and value by one of {' '.join(repr(mark) for mark in DELIMITERS)}",
+        )
+    records = list(_spread(path, delimiter, head, limit))
+    first = _cells(head[0], width)
+    below = [cells for record in head[1:] if (cells := _cells(record, width)) is not None]
+    header: list[str] | None = None
+    if first is None and looks_like_header(_texts(head[0]), below, is_value):
+        names = len(head[0].fields or [])
+        line = next((record for record in head[1:] if _cells(record, width) is not None), head[0])
+        raise FileProblem(
+            key,
+            f"line {line.line} has {width} columns where the header (line {head[0].line}) has {names}: {_shown(line)}",
+            "name every column in the header, or quote values that hold the delimiter",
+        )
+    if first is not None and looks_like_header(first, below, is_value):
+        header, records = first, records[1:]
+    above_header = head[0].line - 1 if header is not None else above.lines
+    found = _Found(header, [], [], [], delimiter, above_header, len(head) <= limit)
+    for stretch, record in records:
+        cells = _cells(record, width)
+        if cells is not None:
+            found.rows.append(cells)
+            found.stretches.append(stretch)
+        elif stretch == 0:  # elsewhere a stretch may begin within a quoted value, and lines aren't counted
+            columns = len(record.fields or [])
+            found.ragged.append(f"{key}, line {record.line} has {columns} columns instead of {width}: {_shown(record)}")
+    return found
 
 
-def _width(rows: Sequence[Sequence[str]]) -> int:
-    return len(rows[0]) if rows else 0
-
-
-def _read(path: Path, delimiter: str, limit: int) -> Rows:
-    with _open(path) as stream:
-        records = itertools.islice(scan_records(stream, delimiter), limit + 1)
-        return [
-            [cell.decode("utf-8", errors="replace").removeprefix("\ufeff") for cell in record.fields]
-            for record in records
-            if record.fields
-        ]
-
-
-def _open(path: Path) -> IO[bytes]:
+def _head(path: Path, delimiter: str, above: int, limit: int) -> list[Record]:
     with path.open("rb") as stream:
-        compressed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]
+        below = (record for record in scan_records(stream, delimiter) if record.line > above)
+        return list(islice(below, limit + 1))
+
+
+def _texts(record: Record) -> list[str]:
+    return [field.decode("utf-8", errors="replace").removeprefix("\ufeff") for field in record.fields or []]
+
+
+def _cells(record: Record, width: int) -> list[str] | None:
+    """The record's cells, without empty ones past the last column; None where it has another number."""
+    fields = record.fields
+    if fields is None or len(fields) < width or any(field.strip() for field in fields[width:]):
+        return None
+    return _texts(record)[:width]
+
+
+def _trimmed(record: Record) -> int:
+    """Columns of a record, not counting empty ones at its end beyond the first."""
+    fields = record.fields or []
+    count = len(fields)
+    while count > 1 and not fields[count - 1].strip():
+        count -= 1
+    return count
+
+
+def _width(records: Sequence[Record]) -> int:
+    """The number of columns that most records have; with the header's, where all beyond it are empty."""
+    if not records:
+        return 0
+    full = Counter(len(record.fields or []) for record in records)
+    width = full.most_common(1)[0][0]
+    header = len(records[0].fields or [])
+    if 1 < header < width and all(_trimmed(r) <= header for r in records if len(r.fields or []) == width):
+        return header
+    if header > width > 1 and _trimmed(records[0]) <= width:
+        return width
+    return width
+
+
+def _agreement(records: Sequence[Record]) -> float:
+    width = _width(records)
+    return sum(_cells(record, width) is not None for record in records) / max(len(records), 1)
+
+
+def _shown(record: Record) -> str:
+    text = record.raw.decode(errors="backslashreplace")
+    return repr(text if len(text) <= 80 else text[:79] + "…")
+
+
+def _spread(path: Path, delimiter: str, head: list[Record], limit: int) -> Iterator[tuple[int, Record]]:
+    """(stretch, record) of the file: all of it where it is short, else its beginning and stretches to its end."""
+    if len(head) <= limit:
+        yield from ((0, record) for record in head)
+        return
+    beginning = head[: limit // 2 + 1]
+    yield from ((0, record) for record in beginning)
+    size = path.stat().st_size
+    row = sum(len(record.raw) + 1 for record in head) / len(head)
+    # Rows differ in length: stretches are kept so short that they don't meet, which would look like repeated rows.
+    length = limit // 3 // (_STRETCHES - 1)
+    start = round(row * (limit + 1) * 0.6)
+    gap = (size - start - row * (length + 1)) / (_STRETCHES - 2)
+    for number in range(1, _STRETCHES):
+        with path.open("rb") as stream:
+            stream.seek(round(start + gap * (number - 1)))
+            stream.readline()
+            for record in islice(scan_records(stream, delimiter), length):
+                yield number, record
+
+
+# -------------------------------------------------------------------------------------------------- whole series
+
+
+def sample_series(
+    files: Sequence[TrainFile],
+    sample: Sample,
+    keys: Sequence[str],
+    limit: int = SAMPLE_ROWS,
+    unpacked: int | None = None,
+) -> Sample:
+    """Some whole series instead of stretches: all rows of all files whose `keys` (headers of columns) have certain hashes.
+
+    The sample itself where none is drawn, or a file can't be read so.
+    """
+    import duckdb
+
+    if sample.header is None or not keys:
+        return sample
+    ordered = sorted(files, key=lambda file: (file.last_modified, file.key), reverse=True)
+    try:
+        with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
+            sources = [
+                source
+                for number, file in enumerate(ordered)
+                if (
+                    source := _source(
+                        connection, file, number, sample.header, _made(Path(folder) / str(number)), unpacked
+                    )
+                )
+            ]
+            everything = " UNION ALL ".join(sources)
+            count = int(connection.execute(f"SELECT count(*) FROM ({everything})").fetchall()[0][0])  # noqa: S608
+            places = [sample.header.index(key) for key in keys]
+            key = ", ".join(f"c{place}" for place in places)
+            # Nothing of the data is in this text: columns by number, quoted paths.
+            sql = f"SELECT * FROM ({everything}) WHERE hash({key}) % {max(1, count // limit)} = 0 LIMIT {4 * limit}"  # noqa: S608
+            found = connection.execute(sql).fetchall()
+    except (FileProblem, OSError, duckdb.Error):
+        return sample
+    if len(found) < _LEAST_ROWS:
+        return sample
+    rows = [[str(cell) for cell in row[:-1]] for row in found]
+    return Sample(sample.header, rows, [int(row[-1]) for row in found], [0] * len(rows), sample.odd)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _source(
+    connection: DuckDBPyConnection,
+    file: TrainFile,
+    number: int,
+    header: Sequence[str],
+    scratch: Path,
+    unpacked: int | None,
+) -> str | None:
+    """A query of a file's rows as c0, c1, … in the order of `header`, and its number; None where it has no rows."""
+    if is_parquet(file.path, file.key):
+        source = f"read_parquet({text_literal(parquet_argument(file.path))}, binary_as_string=true)"
+        described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted path
+        kinds = {folded(str(name)): (str(name), str(kind)) for name, kind, *_ in described}
+        cells = [_as_text(*kinds[folded(name)]) if folded(name) in kinds else "''" for name in header]
+    else:
+        try:
+            path = plain_csv(file.path, file.key, scratch, unpacked)
+            found = _csv(path, file.key, _LEAST_ROWS)
+        except NoRows:
+            return None
+        if found.header is None:
+            return None
+        names = [folded(name) for name in found.header]
+        columns = ", ".join(f"'f{place}': 'VARCHAR'" for place in range(len(names)))
+        source = (
+            f"read_csv({text_literal(parquet_argument(path))}, auto_detect=false, columns={{{columns}}}, header=true, "
+            f"delim={text_literal(found.delimiter)}, quote='\"', escape='\"', strict_mode=false, ignore_errors=true, "
+            f"null_padding=true, skip={found.above}, compression='none')"
+        )
+        cells = [
+            f"trim(coalesce(f{names.index(folded(name))}, ''))" if folded(name) in names else "''" for name in header
+        ]
+    listed = ", ".join(f"{cell} AS c{place}" for place, cell in enumerate(cells))
+    return f"SELECT {listed}, {number} AS file FROM {source}"  # noqa: S608 - columns by number, quoted path

@@ -1,0 +1,192 @@
+"""Columns of a sample: what their names and values say, before anybody decides what they are for.
+
+Belongs here: the names that people give to timestamps, items and targets; whether values are numbers, flags, row numbers or
+identifiers. Which columns make a series is decided in `keys`, how timestamps are written in `timestamp_columns`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from chronos_assets.errors import ChronosAssetsError
+
+# What files write where a value is missing. As an identifier each of them is a text like any other.
+MISSING_MARKERS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
+
+# Known names, best first; compared without regard to case and to anything but letters and digits.
+TIMESTAMP_NAMES = ("timestamp", "datetime", "date", "ds", "time", "ts", "period", "day", "week", "month", "year")
+ITEM_NAMES: tuple[str, ...] = (
+    *("itemid", "instancetype", "workforcetype", "metricname", "uniqueid", "seriesid", "item", "series", "id"),
+    *("sku", "product", "name", "key"),
+)
+TARGET_NAMES: tuple[str, ...] = (
+    *("targetvalue", "demand", "numberofinstances", "workforcedemand", "metricvalue", "value", "target", "y"),
+    *("sales", "quantity", "qty", "units", "count", "load", "consumption", "usage", "volume", "amount"),
+)
+# Last words of the names of columns whose numbers stand for something, and are no quantity.
+_IDENTIFYING = frozenset(
+    {
+        *("id", "ids", "code", "sku", "upc", "ean", "gtin", "asin", "no"),
+        *("nr", "nbr", "num", "number", "store", "shop", "dept", "department", "item"),
+        *("product", "article", "family", "category", "cat", "class", "brand", "region", "site"),
+        *("location", "loc", "warehouse", "plant", "branch", "customer", "client", "user", "account"),
+        *("meter", "sensor", "device", "station", "machine", "channel", "route", "zone", "zip"),
+        *("postcode", "key", "series"),
+    }
+)
+_FLAG_NAMES = re.compile(
+    r"^(is|has|on|was)([_A-Z]|promotion|holiday|weekend|sale)|(^|_)(flag|holiday|promo)$", re.IGNORECASE
+)
+_FLAG_WORDS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"}, {"on", "off"}, {"0", "1"}, {"0.0", "1.0"})
+
+# Up to this share of a column's values may be unreadable without changing what the column is: bad rows happen.
+FEW_BAD = 0.05
+
+
+class InferenceError(ChronosAssetsError, ValueError):
+    """The sample does not say what params.json would; the message says what to write there.
+
+    `candidates` are what one must be chosen of for `role` ("item", "target", "timestamp", "format", "frequency"), if that
+    was the trouble; `infer` takes it under the role's name. `options` says what each would mean. `draft` is then a
+    parameter file (a JSON value) for the user to complete.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        role: str | None = None,
+        candidates: Sequence[str] = (),
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.role = role
+        self.candidates = tuple(candidates)
+        self.options = dict(options or {})
+        self.draft: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A column of the sample. `texts` are its cells, stripped; `values` have None where a value is missing.
+
+    `header` is its name in the file, `name` that in a schema.
+    """
+
+    index: int
+    name: str
+    header: str
+    texts: tuple[str, ...]
+
+    @cached_property
+    def values(self) -> tuple[str | None, ...]:
+        """The cells, with None where a value is missing."""
+        return tuple(None if text.casefold() in MISSING_MARKERS else text for text in self.texts)
+
+    @cached_property
+    def present(self) -> list[str]:
+        """The values that are not missing."""
+        return [value for value in self.values if value is not None]
+
+    @cached_property
+    def distinct(self) -> frozenset[str]:
+        """The different texts that are not empty."""
+        return frozenset(self.texts) - {""}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all values are missing."""
+        return not self.present
+
+    @cached_property
+    def is_numeric(self) -> bool:
+        """Whether the column holds numbers, a few bad values aside."""
+        numbers = sum(map(is_number, self.present))
+        return numbers > 0 and numbers >= (1 - FEW_BAD) * len(self.present)
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the column holds whole numbers from 0 on, as identifiers are."""
+        return self.is_numeric and all(re.fullmatch(r"\d{1,18}(\.0+)?", value) for value in self.present)
+
+    @cached_property
+    def is_flag(self) -> bool:
+        """Whether the column says yes or no: two words for it, or a name such as IsHoliday and two values."""
+        words = {value.casefold() for value in self.present}
+        return bool(words) and (
+            any(words <= pair for pair in _FLAG_WORDS) or (len(words) <= 2 and bool(_FLAG_NAMES.search(self.header)))
+        )
+
+    @cached_property
+    def is_row_number(self) -> bool:
+        """Whether the column counts the rows: a whole number that grows by one from each row to the next."""
+        if not self.is_whole or len(self.present) < max(3, len(self.texts)):
+            return False
+        numbers = [int(float(value)) for value in self.present]
+        steps = sum(after - before == 1 for before, after in pairwise(numbers))
+        return steps >= (1 - FEW_BAD) * (len(numbers) - 1) and len(set(numbers)) == len(numbers)
+
+    @cached_property
+    def is_identifying(self) -> bool:
+        """Whether the numbers of the column stand for something, by its name: Store, dept_id, store_nbr."""
+        return self.is_whole and not self.is_flag and last_word(self.header) in _IDENTIFYING
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether (nearly) every row has a text: a part of a series' key is never empty."""
+        return self.texts.count("") <= FEW_BAD * len(self.texts)
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """A column read as timestamps by one pattern."""
+
+    column: Column
+    pattern: str
+    moments: tuple[datetime | None, ...]
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number with a decimal point."""
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def listed(columns: Iterable[Column]) -> str:
+    """The names of columns, for people; a header that a schema can't hold stands beside its name there."""
+    return ", ".join(
+        column.name if column.header.isascii() else f"{column.header} ({column.name})" for column in columns
+    )
+
+
+def last_word(name: str) -> str:
+    """The last word of a name in lower case: "Order_Quantity" -> "quantity", "storeNbr" -> "nbr"."""
+    return _plain(re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name.strip())[-1])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def rank(name: str, known: Sequence[str]) -> float:
+    """How well a name is known: 0 is best, and a name whose last word is known ("Order_Quantity") comes last."""
+    plain = _plain(name)
+    if plain in known:
+        return known.index(plain)
+    return len(known) if last_word(name) in known else math.inf
+
+
+def best_known(columns: Sequence[Column], known: Sequence[str]) -> list[Column]:
+    """The columns with the best known name; none when no name is known."""
+    ranks = [rank(column.name, known) for column in columns]
+    best = min(ranks, default=math.inf)
+    return [] if best == math.inf else [column for column, each in zip(columns, ranks, strict=True) if each == best]

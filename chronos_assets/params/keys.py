@@ -1,0 +1,294 @@
+"""Which columns make a series: the item and the dimensions, chosen by what each choice would make of the rows.
+
+Belongs here: measuring choices (how many series, how many rows repeat a timestamp, how many periods are empty), and taking
+one only where the others are worse. What a column holds by itself is `columns`' business.
+
+The rules:
+
+- A column with an item's name is the item, unless it numbers the rows. Otherwise a column is looked for that tells rows of
+  one timestamp apart.
+- Without repeated timestamps there is one series, whatever texts stand beside it (weather, holidays), unless a text splits
+  it into series that are as full: then it names them.
+- A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature).
+- Numbers are a part of a key by themselves only where their name says that they stand for something (Store, dept_id).
+- Where more than a few rows repeat a timestamp of their series, nothing is taken: the candidates are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.calendar.rhythm import find_rhythm
+from chronos_assets.params.columns import (
+    FEW_BAD,
+    ITEM_NAMES,
+    Column,
+    InferenceError,
+    Times,
+    best_known,
+    listed,
+)
+
+# Up to this share of rows may repeat a timestamp of their series before columns are in doubt.
+FEW_REPEATS = 0.05
+# A text splits one series into full ones where they have hardly more empty periods than it.
+_HARDLY_EMPTIER = 0.1
+_MOST_KEYS = 3
+_MOST_TRIED = 10
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a choice of columns makes of the rows.
+
+    series: how many; rows: of the middle one. repeats: the share of rows whose series has their timestamp in the same file
+    already. empty: the share of periods without a row between the first and last of their series, None where that can't be
+    told.
+    """
+
+    keys: tuple[str, ...]
+    series: int
+    rows: int
+    repeats: float
+    empty: float | None
+
+    def __str__(self) -> str:
+        count = "one series" if self.series == 1 else f"{self.series:,} series"
+        empty = "" if self.empty is None else f", {self.empty:.0%} of the periods empty"
+        return f"{count} of about {self.rows:,} rows, {self.repeats:.0%} of the rows repeat a timestamp{empty}"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The columns of a series' key, and what they make of the rows."""
+
+    item: Column | None
+    dimensions: tuple[Column, ...]
+    outlook: Outlook
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Item and dimensions."""
+        return ((self.item,) if self.item is not None else ()) + self.dimensions
+
+
+class Rows:
+    """The rows of a sample, by what makes them comparable: their timestamps, files, and stretches.
+
+    times: of the rows. files: the file of each; rows of different files are never repeats. stretches: of rows that follow
+    each other in a file; the periods between two of them say nothing.
+    """
+
+    def __init__(self, times: Times, files: Sequence[int], stretches: Sequence[int]) -> None:
+        self.times = times
+        self.files = files
+        self.stretches = stretches
+        self._outlooks: dict[tuple[int, ...], Outlook] = {}
+
+    def outlook(self, keys: Sequence[Column]) -> Outlook:
+        """What these key columns make of the rows."""
+        place = tuple(sorted(column.index for column in keys))
+        if place not in self._outlooks:
+            self._outlooks[place] = self._measure(keys)
+        return self._outlooks[place]
+
+    def repeats(self, keys: Sequence[Column]) -> float:
+        """The share of rows whose series and timestamp occurred before in their file."""
+        rows = [row for row in zip(self.times.moments, self.files, *(c.texts for c in keys), strict=True) if row[0]]
+        return 1 - len(set(rows)) / len(rows)
+
+    def copies(self, columns: Sequence[Column]) -> float:
+        """The share of rows that equal another of their file in all columns."""
+        cells = list(zip(self.times.moments, self.files, *(column.texts for column in columns), strict=True))
+        return 1 - len(set(cells)) / len(cells)
+
+    def series(self, keys: Sequence[Column], times: Times | None = None) -> list[NDArray[np.datetime64]]:
+        """Distinct ascending timestamps of each series, each stretch by itself."""
+        found: dict[tuple[object, ...], set[datetime]] = {}
+        moments = (times or self.times).moments
+        for moment, *key in zip(moments, self.stretches, *(column.texts for column in keys), strict=True):
+            if moment is not None:
+                found.setdefault(tuple(key), set()).add(moment)
+        return [np.array(sorted(each), dtype="datetime64[us]") for each in found.values()]
+
+    def _measure(self, keys: Sequence[Column]) -> Outlook:
+        counts: dict[tuple[str, ...], int] = {}
+        for moment, *key in zip(self.times.moments, *(column.texts for column in keys), strict=True):
+            if moment is not None:
+                counts[tuple(key)] = counts.get(tuple(key), 0) + 1
+        rhythm = find_rhythm(self.series(keys))
+        return Outlook(
+            keys=tuple(column.name for column in keys),
+            series=len(counts),
+            rows=int(np.median(list(counts.values()))),
+            repeats=self.repeats(keys),
+            empty=None if rhythm.frequency is None else max(0.0, 1 - rhythm.observed),
+        )
+
+
+def choose_keys(
+    rows: Rows, columns: Sequence[Column], item: Column | None, *, has_header: bool, values: Column | None = None
+) -> Keys:
+    """Item and dimensions among columns that are neither the timestamp nor the target.
+
+    `item` is the one that the caller knows already; `values` the target, for what is said of repeated rows.
+
+    Raises:
+        InferenceError: more than a few rows repeat a timestamp of their series, or several columns could name the series.
+    """
+    open_columns = [c for c in columns if _may_be_key(c, rows) and c is not item]
+    if item is None and has_header:
+        item = _known_item(rows, [c for c in columns if not c.is_row_number and not _is_unique(c)])
+        open_columns = [column for column in open_columns if column is not item]
+    if item is not None:
+        return _with_dimensions(rows, item, open_columns, columns, values)
+    if rows.repeats([]) <= FEW_REPEATS:
+        return _single(rows, [column for column in open_columns if not column.is_numeric])
+    found = list(_smallest(rows, open_columns, []))
+    if not found:
+        raise _repeated(rows, [], columns, values)
+    best = _clearest(rows, found)
+    if best is None:
+        raise _several_keys(rows, found)
+    first = max(best, key=lambda column: (not column.is_numeric, len(column.distinct)))
+    return _keys(rows, first, [column for column in best if column is not first])
+
+
+def _keys(rows: Rows, item: Column | None, dimensions: Sequence[Column]) -> Keys:
+    ordered = tuple(sorted(dimensions, key=lambda column: column.index))
+    return Keys(item, ordered, rows.outlook([*([item] if item is not None else []), *ordered]))
+
+
+def _may_be_key(column: Column, rows: Rows) -> bool:
+    """Whether a column may be a part of a key without being named one."""
+    if column.is_empty and not column.distinct:
+        return False
+    if column.is_flag or column.is_row_number or _is_unique(column) or not column.is_complete:
+        return False
+    if column.is_numeric and not column.is_identifying:
+        return False
+    return not _is_shared(column, rows)
+
+
+def _is_unique(column: Column) -> bool:
+    """Whether (nearly) every row has a text of its own, as a receipt's number is."""
+    return len(column.texts) > 2 and len(column.distinct) >= (1 - FEW_BAD) * len(column.texts)
+
+
+def _is_shared(column: Column, rows: Rows) -> bool:
+    """Whether all rows of a timestamp share the column's value, where it has several rows: a holiday, not a key."""
+    values: dict[object, set[str]] = {}
+    counts: dict[object, int] = {}
+    for moment, text in zip(rows.times.moments, column.texts, strict=True):
+        if moment is not None:
+            values.setdefault(moment, set()).add(text)
+            counts[moment] = counts.get(moment, 0) + 1
+    several = [moment for moment, count in counts.items() if count > 1]
+    alone = sum(len(values[moment]) == 1 for moment in several)
+    return len(column.distinct) > 1 and bool(several) and alone >= (1 - FEW_BAD) * len(several)
+
+
+def _known_item(rows: Rows, columns: Sequence[Column]) -> Column | None:
+    known = best_known([column for column in columns if not column.is_flag], ITEM_NAMES)
+    if len(known) <= 1:
+        return known[0] if known else None
+    if rows.repeats([]) > FEW_REPEATS:
+        found = list(_smallest(rows, known, []))
+        best = _clearest(rows, found) if found else None
+        if best is not None:
+            return max(best, key=lambda column: len(column.distinct))
+    raise _several_keys(rows, [(column,) for column in known])
+
+
+def _single(rows: Rows, texts: Sequence[Column]) -> Keys:
+    """One series, or those of a text that are as full as it."""
+    whole = rows.outlook([])
+    if whole.empty is None:
+        return _keys(rows, texts[0] if len(texts) == 1 else None, ())
+    naming = []
+    for column in texts:
+        each = rows.outlook([column])
+        if each.empty is not None and each.empty <= whole.empty + _HARDLY_EMPTIER and each.rows > 1:
+            naming.append(column)
+    if len(naming) > 1 and any(len(column.distinct) > 1 for column in naming):
+        raise _several_keys(rows, [(column,) for column in naming])
+    return _keys(rows, naming[0] if len(naming) == 1 else None, ())
+
+
+def _with_dimensions(
+    rows: Rows, item: Column, candidates: Sequence[Column], columns: Sequence[Column], values: Column | None
+) -> Keys:
+    if rows.repeats([item]) <= FEW_REPEATS:
+        return _keys(rows, item, ())
+    found = list(_smallest(rows, candidates, [item]))
+    if not found:
+        raise _repeated(rows, [item], columns, values)
+    best = _clearest(rows, found)
+    if best is None:
+        # Texts that tell the same series apart (a shop and its town) are as good as each other.
+        best = found[0]
+    return _keys(rows, item, best)
+
+
+def _smallest(rows: Rows, candidates: Sequence[Column], given: Sequence[Column]) -> Iterator[tuple[Column, ...]]:
+    """The smallest sets of columns that, beside the `given` ones, leave few repeats: all of the first size that has any."""
+    ordered = sorted(candidates, key=lambda column: rows.repeats([*given, column]))[:_MOST_TRIED]
+    ordered.sort(key=lambda column: column.index)
+    for size in range(1, _MOST_KEYS + 1):
+        found = [keys for keys in combinations(ordered, size) if rows.repeats([*given, *keys]) <= FEW_REPEATS]
+        if found:
+            yield from found
+            return
+
+
+def _clearest(rows: Rows, found: Sequence[tuple[Column, ...]]) -> tuple[Column, ...] | None:
+    """The only set of keys, or the one of several that tell the same series apart; None where they differ."""
+    if len(found) == 1:
+        return found[0]
+    series = {rows.outlook(keys).series for keys in found}
+    together = rows.outlook(sorted({column for keys in found for column in keys}, key=lambda column: column.index))
+    if series == {together.series}:
+        return found[0]
+    return None
+
+
+def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], values: Column | None) -> InferenceError:
+    """What is said where more than a few rows repeat a timestamp of their series."""
+    repeats = rows.repeats(keys)
+    series = listed(keys) if keys else "the series (there is no item column)"
+    others = [c for c in columns if c not in keys and not c.is_row_number and not _is_unique(c)]
+    options = {f"add {c.name}": str(rows.outlook([*keys, c])) for c in others if len(c.distinct) > 1 and not c.is_flag}
+    options["add such rows up"] = str(rows.outlook(keys))
+    helping = [c for c in others if not c.is_flag and rows.repeats([*keys, c]) < repeats - FEW_BAD]
+    if helping:
+        why = f"candidates that would tell some of them apart: {listed(helping)}"
+    elif others:
+        why = f"{listed(others)} do not tell them apart"
+    else:
+        why = "no other column tells them apart"
+    if rows.copies([*columns, *([values] if values is not None else [])]) >= repeats - FEW_BAD:
+        why += " (every repeated row equals another: was a file appended to itself?)"
+    return InferenceError(
+        f"{repeats:.0%} of the rows repeat a timestamp of {series}, and {why}; write a params.json that names the columns of "
+        "a series in Predictor.FeaturizationConfig.ForecastDimensions, or that leaves them out to have such rows added up",
+        role="repeats",
+        candidates=("sum",),
+        options=options,
+    )
+
+
+def _several_keys(rows: Rows, found: Sequence[tuple[Column, ...]]) -> InferenceError:
+    names = [" and ".join(column.name for column in keys) for keys in found]
+    return InferenceError(
+        f"several columns could hold the item: {', '.join(names)}; write a params.json that lists the columns in "
+        f'Datasets[0].Schema.Attributes and says which it is, Chronos.Columns = {{"item_id": "{found[0][0].name}"}}',
+        role="item",
+        candidates=[keys[0].name for keys in found],
+        options={name: str(rows.outlook(keys)) for name, keys in zip(names, found, strict=True)},
+    )

@@ -1,0 +1,221 @@
+"""Columns of a sample that hold timestamps: how they are written, and on which clock they are read.
+
+Belongs here: the patterns that are tried, every reading that fits a column, the zone that explains offsets. How often rows
+come is `calendar.rhythm`'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+
+import numpy as np
+
+from chronos_assets.calendar.rhythm import Rhythm, find_rhythm
+from chronos_assets.calendar.time_zones import find_time_zone
+from chronos_assets.calendar.timestamp_format import format_timestamps, has_offset, parse_timestamp, read_offset
+from chronos_assets.params.columns import (
+    FEW_BAD,
+    TIMESTAMP_NAMES,
+    Column,
+    InferenceError,
+    Times,
+    best_known,
+    is_number,
+    listed,
+    rank,
+)
+from chronos_assets.params.keys import Rows
+
+_DATES: tuple[str, ...] = (
+    "yyyy-MM-dd",
+    "yyyy/MM/dd",
+    "dd/MM/yyyy",
+    "MM/dd/yyyy",
+    "dd-MM-yyyy",
+    "MM-dd-yyyy",
+    "dd.MM.yyyy",
+)
+_DATES += ("d/M/yyyy", "M/d/yyyy", "d.M.yyyy", "yyyy-M-d", "yyyy/M/d")
+_DATES += ("dd/MM/yy", "MM/dd/yy", "d/M/yy", "M/d/yy", "dd.MM.yy", "dd-MMM-yy")
+_DATES += ("dd MMM yyyy", "d MMM yyyy", "dd-MMM-yyyy", "MMM d yyyy", "MMM dd, yyyy", "yyyyMMdd")
+_TIMES: tuple[str, ...] = ("HH:mm:ss", "HH:mm", "H:mm:ss", "H:mm", "hh:mm:ss a", "hh:mm a", "h:mm:ss a", "h:mm a")
+_TIMES += tuple(f"HH:mm:ss.{'S' * digits}" for digits in range(1, 7))
+_PARTIAL_DATES = ("yyyy-MM", "yyyy/MM", "MMM yyyy", "yyyy")
+# What stands behind microseconds, which is as fine as timestamps are kept.
+_FINER = re.compile(r"(:\d\d\.\d{6})\d{1,3}(?!\d)")
+# Digits alone could be any number: these patterns need a column with a timestamp's name.
+_DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyy"})
+
+
+def _patterns() -> tuple[str, ...]:
+    """Every pattern that is tried, the service's own first."""
+    full = [f"{date}{separator}{time}" for separator in (" ", "'T'") for date in _DATES for time in _TIMES]
+    with_offset = [f"{pattern}XXX" for pattern in full if "a" not in pattern]
+    return (*_DATES, *full, *with_offset, *_PARTIAL_DATES)
+
+
+def _shape(text: str) -> str:
+    """What a text looks like: every run of letters an "a", every run of digits a "9"."""
+    return re.sub("[0-9]+", "9", re.sub("[A-Za-z]+", "a", text.strip()))
+
+
+@lru_cache(maxsize=1)
+def _patterns_by_shape() -> dict[str, list[str]]:
+    """The patterns that could read a text of a shape: trying all of them on every text would take long."""
+    example = np.array(["2024-11-12T13:14:15.161718"], dtype="datetime64[us]")
+    index: dict[str, list[str]] = {}
+    for pattern in _patterns():
+        shape = _shape(format_timestamps(example, pattern)[0])
+        shapes = [shape]
+        if has_offset(pattern):  # of which the example shows only the Z
+            shapes += [shape[:-1] + offset for offset in ("+9:9", "-9:9", "+9", "-9")]
+        for each in shapes:
+            index.setdefault(each, []).append(pattern)
+    return index
+
+
+def is_value(text: str) -> bool:
+    """Whether a text is a number or a timestamp, so that it can't be a column's name."""
+    return is_number(text) or _reads_as_time(text)
+
+
+def _reads_as_time(text: str) -> bool:
+    patterns = _patterns_by_shape().get(_shape(text), [])
+    return any(parse_timestamp(text, pattern) is not None for pattern in patterns if pattern not in _DIGITS_ONLY)
+
+
+def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[Times]:
+    """The timestamp column, in every reading that fits its values (several when day and month could be swapped)."""
+    candidates = [named] if named is not None else [column for column in columns if not column.is_empty]
+    clock = [column for column in candidates if _is_time_of_day(column)]
+    if clock:
+        raise InferenceError(
+            f"the time of day stands in a column of its own, {clock[0].name}; join it with the date into one column"
+        )
+    readings: dict[int, list[Times]] = {}
+    for bad in (0.0, FEW_BAD):  # a few bad values are tolerated only if no column reads without
+        for column in candidates:
+            known = named is not None or rank(column.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES)
+            if found := _read_times(column, digits_only=known, tolerated=bad):
+                readings[column.index] = found
+        if readings:
+            break
+    else:
+        raise InferenceError(_no_timestamp(columns, named))
+    times = [column for column in candidates if column.index in readings]
+    chosen = times if len(times) == 1 else best_known(times, TIMESTAMP_NAMES)
+    if len(chosen) != 1:
+        raise InferenceError(
+            f"several columns could hold the timestamp: {listed(chosen or times)}; write a params.json that lists the columns "
+            f'in Datasets[0].Schema.Attributes and says which it is, Chronos.Columns = {{"timestamp": "{times[0].name}"}}',
+            role="timestamp",
+            candidates=[column.name for column in chosen or times],
+        )
+    return readings[chosen[0].index]
+
+
+def _is_time_of_day(column: Column) -> bool:
+    return bool(column.present) and all(re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", value) for value in column.present)
+
+
+def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
+    epoch = [c.name for c in columns if c.present and all(re.fullmatch(r"1\d{9}(\d{3}){0,3}", v) for v in c.present)]
+    if epoch:
+        return f"{epoch[0]} seems to count seconds since 1970; write timestamps such as 2024-01-31 15:00:00"
+    where = f"column {named.name} holds" if named is not None else f"none of the columns {listed(columns)} holds"
+    return (
+        f"{where} timestamps in a form that is known; write them such as 2024-01-31 15:00:00, "
+        f"or describe them by TimestampFormat in a params.json"
+    )
+
+
+def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[Times]:
+    """Every reading of a column that differs from the others and leaves at most a tolerated share of values unread.
+
+    Of the patterns that read the same, the one that also writes the values as they stand is kept.
+    """
+    values = tuple(None if value is None else _FINER.sub(r"\1", value) for value in column.values)
+    distinct = list(dict.fromkeys(value for value in values if value is not None))
+    readings: dict[tuple[datetime | None, ...], str] = {}
+    shape = Counter(_shape(value) for value in distinct).most_common(1)[0][0]
+    for pattern in _patterns_by_shape().get(shape, []):
+        if pattern in _DIGITS_ONLY and not digits_only:
+            continue
+        moments = _read_all(distinct, pattern, int(tolerated * len(distinct)))
+        if moments is None:
+            continue
+        if moments not in readings or (
+            not _writes(moments, readings[moments], distinct) and _writes(moments, pattern, distinct)
+        ):
+            readings[moments] = pattern
+    times = []
+    for moments, pattern in readings.items():
+        table = dict(zip(distinct, moments, strict=True))
+        times.append(Times(column, pattern, tuple(None if v is None else table[v] for v in values)))
+    return times
+
+
+def _read_all(values: Sequence[str], pattern: str, failures: int) -> tuple[datetime | None, ...] | None:
+    """All values read by a pattern, None standing for at most `failures` that don't fit; None when more don't."""
+    moments: list[datetime | None] = []
+    for value in values:
+        moment = parse_timestamp(value, pattern)
+        # A year such as 14 is a two-digit year that %Y took literally.
+        if moment is not None and not 1000 <= moment.year <= 9000:
+            moment = None
+        if moment is None:
+            failures -= 1
+            if failures < 0:
+                return None
+        moments.append(moment)
+    return tuple(moments)
+
+
+def _writes(moments: Sequence[datetime | None], pattern: str, values: Sequence[str]) -> bool:
+    """Whether the pattern writes the moments exactly as the values stand."""
+    read = [(moment, value) for moment, value in zip(moments, values, strict=True) if moment is not None]
+    written = format_timestamps(np.array([moment for moment, _ in read], dtype="datetime64[us]"), pattern)
+    return written == [value for _, value in read]
+
+
+def regular_reading(readings: Sequence[Times], rows: Rows, keys: Sequence[Column]) -> tuple[Times, Rhythm]:
+    """Of the readings of the timestamps, the one with the most regular steps."""
+    measured = [(times, find_rhythm(rows.series(keys, times))) for times in readings]
+    best = max(steps.exact for _, steps in measured)
+    leaders = [(times, steps) for times, steps in measured if steps.exact == best]
+    if len(leaders) > 1:
+        patterns = [times.pattern for times, _ in leaders]
+        raise InferenceError(
+            f"day and month can't be told apart in {leaders[0][0].column.name}: {' or '.join(patterns)}; "
+            f"write a params.json that sets TimestampFormat",
+            role="format",
+            candidates=patterns,
+        )
+    return leaders[0]
+
+
+def in_local_time(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column]) -> tuple[Times, Rhythm, str | None]:
+    """Timestamps with offsets on the clock of their own place, and its zone, where that shows days or longer periods.
+
+    Midnight in Berlin is 23:00 or 22:00 the day before in UTC: days, weeks and months are those of the place. Hours and
+    minutes stay in UTC, where none is missing or repeated.
+    """
+    if not has_offset(times.pattern):
+        return times, steps, None
+    offsets = [None if value is None else read_offset(value) for value in times.column.values]
+    if not any(offsets):
+        return times, steps, None
+    pairs = zip(times.moments, offsets, strict=True)
+    moments = tuple(None if moment is None or offset is None else moment + offset for moment, offset in pairs)
+    local = replace(times, moments=moments)
+    there = find_rhythm(rows.series(keys, local))
+    if there.frequency is None or there.frequency.approximate_seconds < 86_400:
+        return times, steps, None
+    known = [(m, o) for m, o in zip(times.moments, offsets, strict=True) if m is not None and o is not None]
+    zone = find_time_zone(known)
+    return (times, steps, None) if zone is None else (local, there, zone)
