@@ -1,4 +1,4 @@
-"""`validate` and `sample-july`: a user's files, before a run reads them."""
+"""`validate`, `melt` and `sample-july`: a user's files, before a run reads them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,27 @@ def validate(path: Annotated[Path, typer.Argument(help="A params.json.")]) -> in
     for note in params.notes:
         print(f"note: {note}")
     return 0
+
+
+def melt(
+    path: Annotated[Path, typer.Argument(help="A CSV or Parquet file with a column for each series.")],
+    output: Annotated[Path, typer.Argument(help="The CSV file to write: timestamp, item_id, target_value.")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="A column that is a series (several times); all of numbers without.")
+    ] = None,
+) -> None:
+    """A wide file as rows, one for each series and timestamp."""
+    from datetime import UTC, datetime
+
+    from chronos_assets.timeseries.dataset.melting import melt as rewrite
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
+
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"{output.parent} is not a folder: give a path in one that is there")
+    if output.exists():
+        raise UsageError(f"{output} is there already: remove it, or give another path")
+    rows, series = rewrite(TrainFile(path, path.name, datetime.now(UTC)), output, column or ())
+    print(f"{output} written: {rows:,} rows of {len(series)} series ({', '.join(series)})")
 
 
 def sample_july(path: Annotated[Path, typer.Argument(help="File to write, in a store's train/.")]) -> None:
