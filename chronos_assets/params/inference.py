@@ -251,7 +251,7 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
     candidates = known or numbers
     wide = len(quantities) > 2 and rows.repeats([]) <= FEW_REPEATS
     hint = (
-        f"; if each of them is a series of its own, `chronos-assets melt FILE OUTPUT` writes the {len(quantities)} columns as rows "
+        "; if each of them is a series of its own, `chronos-assets melt FILE OUTPUT` writes them as rows "
         "of item_id, timestamp and target_value"
         if wide
         else ""
