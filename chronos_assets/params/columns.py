@@ -41,6 +41,7 @@ _IDENTIFYING = frozenset(
         *("postcode", "key", "series"),
     }
 )
+_COUNTING = frozenset({"id", "index", "idx", "row", "rownum", "no", "nr", "nbr", "num", "number", "obs"})
 _FLAG_NAMES = re.compile(
     r"^(is|has|on|was)([_A-Z]|promotion|holiday|weekend|sale)|(^|_)(flag|holiday|promo)$", re.IGNORECASE
 )
@@ -132,6 +133,12 @@ class Column:
         numbers = [int(float(value)) for value in self.present]
         steps = sum(after - before == 1 for before, after in pairwise(numbers))
         return steps >= (1 - FEW_BAD) * (len(numbers) - 1) and len(set(numbers)) == len(numbers)
+
+    @property
+    def is_index(self) -> bool:
+        """Whether the column counts the rows, and its name says so: a value may grow by one, too."""
+        named = self.header.casefold().startswith(("unnamed", "index", "level_0", "__index"))
+        return self.is_row_number and (named or last_word(self.header) in _COUNTING)
 
     @cached_property
     def is_identifying(self) -> bool:

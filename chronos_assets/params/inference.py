@@ -242,8 +242,8 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
     if len(known) == 1:
         return known[0]
     numbers = [column for column in columns if column.is_numeric]
-    quantities = [c for c in numbers if not (c.is_flag or c.is_row_number or (has_header and c.is_identifying))]
-    numbers = quantities or [column for column in numbers if not column.is_row_number]
+    quantities = [c for c in numbers if not (c.is_flag or c.is_index or (has_header and c.is_identifying))]
+    numbers = quantities or [column for column in numbers if not column.is_index]
     if not numbers:
         raise InferenceError(f"no value to forecast: none of {listed(columns) or 'the columns'} holds numbers")
     if len(numbers) == 1:

@@ -212,7 +212,10 @@ def test_where_params_can_not_be_inferred_a_draft_waits_to_be_corrected(line: Li
     draft = line.root / "params.draft.json"
     assert draft.as_uri() in reason
     assert not (line.root / "params.json").exists()
+    text = draft.read_text()
     draft.rename(line.root / "params.json")
+    assert "this is still to be chosen; write one of much | more" in failure_reason(line.run(["target_time_series"]))
+    (line.root / "params.json").write_text(text.replace("CHOOSE: much | more", "more"))
     assert line.run(["target_time_series"]).success
 
 

@@ -440,6 +440,14 @@ def test_a_row_number_is_no_item_whatever_its_name() -> None:
     assert (params.item_column, params.dimensions) == ("family", ("store_nbr",))
 
 
+def test_a_value_that_grows_by_one_is_a_value_and_an_index_is_none() -> None:
+    rows = [[day, str(at), str(at), "a"] for at, day in enumerate(DAYS)]
+    assert infer(["date", "index", "much", "shop"], rows).target_column == "much"
+    assert infer(["date", "Unnamed: 0", "much", "shop"], rows).target_column == "much"
+    with pytest.raises(InferenceError, match="value to forecast: more, much"):
+        infer(["date", "more", "much", "shop"], rows)
+
+
 def test_three_numeric_keys() -> None:
     rows = [
         [day, str(shop), str(item), str(channel), "2.5"]
