@@ -14,6 +14,8 @@ REJECTED_KEY = "rejected"
 AS_OF = "as_of="
 # What the command remembers: of the user's folder, and for the UI.
 MIRROR_KEY = ".data-folder.json"
+# From which files params.json was inferred.
+INFERRED_KEY = ".inferred-params.json"
 RUN_SETTINGS_KEY = ".run-settings.json"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.inferred import infer_again
 from chronos_assets.pipeline.staging import as_datetime, materialization_values, staging
 from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
 from chronos_assets.planning.forecasts import DatasetState
@@ -66,7 +67,10 @@ def import_dataset(state: GroupState, log: Any) -> Imported:
     files = train_files(group)
     if not files:
         raise no_train_files(group)
-    params = state.written_params
+    inferred = infer_again(group)
+    params = (GroupState(group) if inferred else state).written_params
+    if inferred:
+        log.warning(inferred)
     for note in params.notes:
         log.info(f"{PARAMS_KEY}: {note}")
     log.info(f"importing {len(files)} files, {sum(info.size for info in files):,} bytes")
@@ -85,6 +89,7 @@ def import_dataset(state: GroupState, log: Any) -> Imported:
             )
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
+        report = _with_notes(report, staged, [inferred] if inferred else [])
         _keep_rejected(group, files, report.rejected_files)
         group.store.publish(DATASET_KEY, staged, data="part-*.parquet")
     manifest = report.manifest
@@ -94,6 +99,17 @@ def import_dataset(state: GroupState, log: Any) -> Imported:
         f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
     )
     return Imported(report, params, listing_digest(files))
+
+
+def _with_notes(report: ImportReport, staged: Path, notes: Sequence[str]) -> ImportReport:
+    """The report, and the manifest in `staged`, with more to tell the user."""
+    from chronos_assets.timeseries.dataset.shards import MANIFEST
+
+    if not notes:
+        return report
+    manifest = replace(report.manifest, notes=(*notes, *report.manifest.notes))
+    (staged / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return replace(report, manifest=manifest, notes=manifest.notes)
 
 
 def _least_shards(group: Group) -> int:

@@ -19,10 +19,10 @@ from chronos_assets.params.reader import load_params
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
-from chronos_assets.planning.listing import is_train_file
+from chronos_assets.planning.listing import is_train_file, listing_digest
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, PARAMS_KEY, TRAIN_KEY
+from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, INFERRED_KEY, PARAMS_KEY, TRAIN_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.shards import Manifest
@@ -70,6 +70,7 @@ class GroupState:
         if text is None:
             text = (json.dumps(_inferred_document(self.group), indent=2, ensure_ascii=False) + "\n").encode()
             self.group.store.put(PARAMS_KEY, text)
+            _remember_inferred(self.group, text)
         try:
             return load_params(text, source=PARAMS_KEY)
         except ParamsError as error:
@@ -209,6 +210,12 @@ def _inferred_document(group: Group) -> dict[str, Any]:
             group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2, ensure_ascii=False) + "\n").encode())
             reason += f"; complete the draft {group.store.uri(DRAFT_KEY)} and save it as {PARAMS_KEY}"
         raise dg.Failure(reason) from error
+
+
+def _remember_inferred(group: Group, text: bytes) -> None:
+    """Note what `params.json` was inferred from, for `pipeline.inferred`."""
+    note = {"params": hashlib.sha256(text).hexdigest(), "train": listing_digest(train_files(group))}
+    group.store.put(INFERRED_KEY, json.dumps(note).encode())
 
 
 def no_train_files(group: Group) -> dg.Failure:

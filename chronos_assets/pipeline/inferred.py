@@ -1,0 +1,71 @@
+"""Parameters that were inferred and nobody touched follow the data.
+
+Belongs here: noticing that a `params.json` of our own making is about other files than those that are there, and having it
+inferred again. Does not belong here: inference (`params.inference`), reading the parameters (`pipeline.state`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState, train_files
+from chronos_assets.planning.listing import listing_digest
+from chronos_assets.store_layout import INFERRED_KEY, PARAMS_KEY
+
+_GUESSED = "Chronos.Guessed"  # how many rows speak for a guess changes with any file
+
+
+def infer_again(group: Group) -> str:
+    """Infer `params.json` again if it was inferred from other files and nobody has touched it; what changed, in words.
+
+    Raises:
+        dg.Failure: nothing can be inferred from the files that are there now; what was inferred before stays.
+    """
+    if group.store.head(INFERRED_KEY) is None or group.store.head(PARAMS_KEY) is None:
+        return ""
+    before = group.store.get(PARAMS_KEY)
+    try:
+        note = json.loads(group.store.get(INFERRED_KEY))
+        untouched = note["params"] == hashlib.sha256(before).hexdigest()
+        same = note["train"] == listing_digest(train_files(group))
+    except (ValueError, KeyError, TypeError):
+        return ""
+    if not untouched or same:
+        return ""
+    group.store.delete(PARAMS_KEY)
+    try:
+        _ = GroupState(group).written_params
+    except dg.Failure:
+        group.store.put(PARAMS_KEY, before)
+        raise
+    changes = _changes(json.loads(before), json.loads(group.store.get(PARAMS_KEY)))
+    if not changes:
+        return ""
+    return f"{PARAMS_KEY} was inferred from earlier files, and is inferred again from those that are there: {changes}"
+
+
+def _changes(before: Any, after: Any) -> str:
+    """How two JSON documents differ, value by value: `Predictor.ForecastHorizon 10 -> 14`."""
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    return "; ".join(
+        f"{name} {json.dumps(old.get(name))} -> {json.dumps(new.get(name))}"
+        for name in dict.fromkeys([*old, *new])
+        if name != _GUESSED and old.get(name) != new.get(name)
+    )
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{number}]")
+    else:
+        yield path, value
