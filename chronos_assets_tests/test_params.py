@@ -30,6 +30,7 @@ from chronos_assets.params.forecast import (
     quantile_name,
     to_document,
 )
+from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.params.reader import load_params, parse_params
 from chronos_assets.params.training import TrainingParams
 from chronos_assets_tests.test_training_params import trainings
@@ -162,7 +163,9 @@ def test_the_templates_layout_is_read_once_it_is_filled_in() -> None:
         ],
     }
     expected = document(
-        Predictor__FeaturizationConfig__ForecastDimensions=["store_id"], Forecast__ForecastTypes=["0.01"]
+        Predictor__FeaturizationConfig__ForecastDimensions=["store_id"],
+        Forecast__ForecastTypes=["0.01"],
+        Predictor__AlgorithmArn="arn:aws:forecast:::algorithm/ARIMA",
     )
     assert parse_params(template) == parse_params(expected)
 
@@ -343,7 +346,7 @@ def test_the_auto_predictors_flat_keys() -> None:
     )
     params = parse_params(flat)
     assert (str(params.frequency), str(params.data_frequency), params.dimensions) == ("W", "D", ("store_id",))
-    for key in ("ExplainPredictor", "OptimizationMetric", "MonitorConfig"):
+    for key in ("ExplainPredictor", "MonitorConfig"):
         assert any(note.startswith(f"Predictor.{key} = ") for note in params.notes)
 
 
@@ -356,7 +359,6 @@ MEANINGLESS = {
     "Predictor__PerformAutoML": True,
     "Predictor__PerformHPO": False,
     "Predictor__HPOConfig": {"ParameterRanges": {}},
-    "Predictor__AlgorithmArn": "arn:aws:forecast:::algorithm/Prophet",
     "Predictor__TrainingParameters": {"epochs": "500"},
     "Predictor__EvaluationParameters": {"NumberOfBacktestWindows": 1},
     "Predictor__InputDataConfig": {"SupplementaryFeatures": [{"Name": "holiday", "Value": "US"}]},
@@ -379,6 +381,34 @@ def test_keys_without_a_meaning_here_are_accepted_and_reported(path: str) -> Non
     reports = [note for note in params.notes if f"{key} = " in note and "is not used: " in note]
     assert len(reports) == 1
     assert reports[0].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "members"),
+    [("ETS", ("damped_trend",)), ("NPTS", ("npts",)), ("ARIMA", ("theta",)), ("CNN-QR", ("chronos", "tuned"))],
+)
+def test_an_algorithm_of_the_service_is_answered_by_the_nearest_members(
+    algorithm: str, members: tuple[str, ...]
+) -> None:
+    arn = f"arn:aws:forecast:::algorithm/{algorithm}"
+    params = parse_params(document(Predictor__AlgorithmArn=arn))
+    assert params.predictor.members == members
+    assert any(f"AlgorithmArn = {algorithm}: forecasts are made by" in note for note in params.notes)
+    chosen = parse_params(document(Predictor__AlgorithmArn=arn, Chronos__Predictor__Members=["chronos/mean4", "theta"]))
+    assert chosen.predictor.members == ("chronos/mean4", "theta")
+    assert params.digest != parse_params(document()).digest
+
+
+def test_the_predictors_options_are_read_back_and_wrong_ones_named() -> None:
+    options = {"Members": ["theta"], "PerItem": False, "BacktestWindows": 4, "MaxCost": 3.5}
+    params = parse_params(document(Chronos__Predictor=options, Predictor__OptimizationMetric="MASE"))
+    assert params.predictor == PredictorParams(("theta",), False, 4, 3.5, "MASE")
+    assert parse_params(to_document(params)) == params
+    wrong = {"Members": ["thetta"], "PerItem": "no", "BacktestWindows": 0, "MaxCost": -1, "Nonsense": 1}
+    with pytest.raises(ParamsError) as caught:
+        parse_params(document(Chronos__Predictor=wrong, Predictor__OptimizationMetric="MSE"))
+    for said in ('did you mean "theta"?', "PerItem", "BacktestWindows", "MaxCost", "Nonsense", "OptimizationMetric"):
+        assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

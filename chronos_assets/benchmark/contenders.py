@@ -129,13 +129,13 @@ def open_predictor(
     from chronos_assets.models.forecasting import Forecaster
     from chronos_assets.models.loading import load_model
     from chronos_assets.models.quantiles import is_non_negative
-    from chronos_assets.predictors.backtests import past_windows
+    from chronos_assets.predictors.backtests import Past, past_windows
     from chronos_assets.predictors.ensemble import Ensemble
     from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
 
     forecasters = {"chronos": Forecaster(load_model(contender.reference), horizon, LEVELS, workers=workers)}
     began = time.perf_counter()
-    series = [((str(place),), values) for place, values in past]
+    series = [Past((str(place),), values, values) for place, values in past]
     windows = past_windows(series, horizon, season=season(frequency))
     predictor = learn_predictor(windows, forecasters, zero_shot_recipe(horizon, candidate_seasons(frequency)))
     ensemble = Ensemble(predictor, forecasters, horizon, LEVELS)

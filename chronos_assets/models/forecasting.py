@@ -182,6 +182,7 @@ class Forecaster:
         seeds: Sequence[int] | None = None,
         groups: Sequence[Hashable] | None = None,
         non_negative: Sequence[bool] | None = None,
+        keys: Sequence[tuple[str, ...]] | None = None,
     ) -> BatchForecast:
         """Forecast the periods that follow each context.
 
@@ -190,6 +191,7 @@ class Forecaster:
             seeds: a seed for each series, for families that sample; its index if not given.
             groups: label of each series; where rows are not independent, only series of one label share a batch.
             non_negative: of each series, whether its forecast must not be below zero; none, if not given.
+            keys: of each series; only ensembles treat items differently.
         """
         count = len(contexts)
         quantiles = np.full((count, self.horizon, len(self.levels)), np.nan)

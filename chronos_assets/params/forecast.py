@@ -14,6 +14,7 @@ from chronos_assets.calendar.time_zones import changes_clock
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, has_offset
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.document import Problem
+from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams, predictor_document
 from chronos_assets.params.training import TrainingParams, training_document
 
 AttributeType = Literal["string", "integer", "float", "timestamp"]
@@ -90,6 +91,7 @@ class ForecastParams:
     timestamp_format: the service's tokens as written, see `calendar.timestamp_format`.
     bad_files: whether one file that can't be read stops the import, or is left out and named.
     non_negative: whether no forecast may be below zero; None leaves it to each series' history.
+    predictor: members, metric and limits of the ensemble that forecasts.
     join_row: whether forecast.csv begins each series and type with the last observation.
     max_data_age: seconds, or None when freshness is not checked.
     snap_seconds: how much too early a row may come, None for as much as the rows show.
@@ -126,6 +128,7 @@ class ForecastParams:
     join_row: bool = True
     snap_seconds: float | None = None
     training: TrainingParams = field(default_factory=TrainingParams)
+    predictor: PredictorParams = field(default_factory=PredictorParams)
     notes: tuple[str, ...] = field(default=(), compare=False)
     guesses: tuple[str, ...] = field(default=(), compare=False)
 
@@ -217,6 +220,8 @@ def to_document(params: ForecastParams) -> dict[str, Any]:
     predictor: dict[str, Any] = {"ForecastHorizon": params.horizon, "FeaturizationConfig": config}
     if boundary := _boundary_document(params.alignment):
         predictor["TimeAlignmentBoundary"] = boundary
+    if params.predictor.metric != DEFAULT_METRIC:
+        predictor["OptimizationMetric"] = params.predictor.metric
     attributes = [{"AttributeName": item.name, "AttributeType": item.type} for item in params.attributes]
     document: dict[str, Any] = {
         "DatasetGroup": {"DatasetGroupName": params.dataset_group, "Domain": params.domain},
@@ -277,6 +282,7 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("JoinRow", params.join_row, True),
         ("Anchor", params.alignment.anchor, None),
         ("SnapSeconds", params.snap_seconds, None),
+        ("Predictor", predictor_document(params.predictor), {}),
         ("Training", training_document(params.training), {}),
     )
     return {key: value for key, value, default in options if value != default}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _SERVICE_ONLY = "it steered the service and has no effect here"
 _GOVERNS_AWS = "access, encryption and tags are those of the place where this project runs"
-_MODEL = "the forecast is made by a Chronos model, chosen by CHRONOS_BASE_MODEL and tuned as Chronos.Training says"
+_MODEL = "forecasts are made by the members that Chronos.Predictor says, around the model that CHRONOS_BASE_MODEL names"
 _NAME_ONLY = "nothing here is named by it"
 _NOT_USED_YET = "such covariates are not used yet"
 
@@ -35,11 +35,9 @@ IGNORED_PREDICTOR = {
     "PredictorName": _NAME_ONLY,
     "PerformAutoML": _MODEL,
     "AutoMLOverrideStrategy": _MODEL,
-    "AlgorithmArn": _MODEL,
     "PerformHPO": _MODEL,
     "HPOConfig": _MODEL,
     "TrainingParameters": _MODEL,
-    "OptimizationMetric": _MODEL,
     "EvaluationParameters": "accuracy is measured on every partition whose horizon has been observed",
     "InputDataConfig": f"the data are the files in train/; holidays and weather: {_NOT_USED_YET}",
     "ExplainPredictor": "forecasts are not explained",

@@ -64,6 +64,7 @@ from chronos_assets.params.ignored_keys import (
     IGNORED_PREDICTOR,
     IGNORED_TOP,
 )
+from chronos_assets.params.predictor import METRICS, read_algorithm, read_predictor_options
 from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, ChronosSection, Columns, PredictorSection, TargetSection
 from chronos_assets.params.training import read_training
 
@@ -91,7 +92,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
             "PerformDelete = true stops the endpoint and deletes the tuned checkpoints once a forecast is published; "
             "forecasts, their history and the registry are kept."
         )
-    chronos = _read_chronos(top, domain)
+    chronos = _read_chronos(top, domain, predictor)
     top.finish(IGNORED_TOP)
     if body is not top:
         body.finish({})
@@ -139,6 +140,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         snap_seconds=chronos.snap_seconds,
         guesses=chronos.guesses,
         training=chronos.training,
+        predictor=chronos.predictor,
         notes=tuple(findings.notes),
     )
 
@@ -198,8 +200,12 @@ def _read_predictor(body: Section) -> PredictorSection:
     if horizon is not None and frequency is not None:
         _check_horizon(predictor, horizon, frequency)
     types = predictor.take("ForecastTypes")
+    metric = predictor.choice("OptimizationMetric", METRICS)
+    algorithm = read_algorithm(predictor)
     predictor.finish(IGNORED_PREDICTOR)
-    return PredictorSection(frequency, horizon, tuple(dimensions), alignment, tuple(transformations), types)
+    return PredictorSection(
+        frequency, horizon, tuple(dimensions), alignment, tuple(transformations), types, metric, algorithm
+    )
 
 
 def _check_horizon(predictor: Section, horizon: int, frequency: Frequency) -> None:
@@ -478,10 +484,10 @@ def _time_zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
-def _read_chronos(top: Section, domain: str | None) -> ChronosSection:
+def _read_chronos(top: Section, domain: str | None, predictor: PredictorSection) -> ChronosSection:
     chronos = top.section("Chronos")
     if chronos is None:
-        return ChronosSection()
+        return ChronosSection(predictor=read_predictor_options(None, predictor.metric, predictor.algorithm))
     columns = _read_columns(chronos, domain)
     time_zone = chronos.text("TimeZone")
     if time_zone is not None and time_zone not in _time_zones():
@@ -503,6 +509,7 @@ def _read_chronos(top: Section, domain: str | None) -> ChronosSection:
         snap_seconds=_read_snap(chronos),
         guesses=_read_guesses(chronos),
         training=read_training(chronos),
+        predictor=read_predictor_options(chronos, predictor.metric, predictor.algorithm),
     )
     chronos.finish({})
     return read

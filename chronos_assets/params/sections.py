@@ -10,6 +10,7 @@ from typing import Any
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency
 from chronos_assets.params.document import MISSING, Section
 from chronos_assets.params.forecast import Attribute, BadRows
+from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.params.training import TrainingParams
 
 # Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
@@ -62,6 +63,7 @@ class ChronosSection:
     snap_seconds: float | None = None
     guesses: tuple[str, ...] = ()
     training: TrainingParams = field(default_factory=TrainingParams)
+    predictor: PredictorParams = field(default_factory=PredictorParams)
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,5 @@ class PredictorSection:
     alignment: Alignment = DEFAULT_ALIGNMENT
     transformations: tuple[tuple[str, str, Section], ...] = ()  # (path, attribute, parameters)
     types: Any = MISSING
+    metric: str | None = None
+    algorithm: tuple[str, ...] = ()  # members that answer it

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,36 +37,52 @@ def windows_each(series: int, least: int = LEAST_WINDOWS) -> int:
     return max(least, min(MOST_WINDOWS, WINDOWS // max(series, 1)))
 
 
-def past_windows(
-    series: Iterable[tuple[Key, Floats]], horizon: int, *, season: int, windows: int | None = None
-) -> list[PastWindow]:
+@dataclass(frozen=True)
+class Past:
+    """What is known of a series up to an as-of.
+
+    Attributes:
+        key: item id and dimensions.
+        values: (T,), gaps filled as a forecast would read them; NaN where they aren't.
+        observed: (T,), NaN where nothing was observed.
+        context_length: latest periods that a forecast may read; all that members reach if not given.
+    """
+
+    key: Key
+    values: Floats
+    observed: Floats
+    context_length: int | None = None
+
+
+def past_windows(series: Iterable[Past], horizon: int, *, season: int, windows: int | None = None) -> list[PastWindow]:
     """Windows of the given series, in their order, the latest first.
 
     Args:
-        series: key and values up to the as-of, (T,), NaN where nothing was observed.
+        series: what is known of each.
         horizon: periods that will be forecast; windows may be shorter, all alike.
         season: of the seasonal error that MASE divides by.
         windows: of each series at least; see `windows_each`.
     """
-    known = [(key, np.asarray(values, dtype=np.float64)) for key, values in series]
+    known = list(series)
     each = windows_each(len(known), windows or LEAST_WINDOWS)
     for length in dict.fromkeys((horizon, max(1, horizon // 2), max(1, horizon // 4))):
-        cut = [window for key, values in known for window in _of_series(key, values, length, season, each)]
+        cut = [window for past in known for window in _of_series(past, length, season, each)]
         if 2 * len({window.key for window in cut}) >= len(known):
             return cut
     return []
 
 
-def _of_series(key: Key, values: Floats, horizon: int, season: int, windows: int) -> Iterable[PastWindow]:
+def _of_series(past: Past, horizon: int, season: int, windows: int) -> Iterator[PastWindow]:
     for number in range(1, windows + 1):
-        end = len(values) - (number - 1) * horizon
+        end = len(past.values) - (number - 1) * horizon
         start = end - horizon
         if start < max(_SHORTEST, horizon // 2):
             return
-        history, actual = values[:start], values[start:end]
+        history, actual = past.values[:start], past.observed[start:end]
         if np.isfinite(history).sum() < _SHORTEST or not np.isfinite(actual).any():
             continue
-        yield PastWindow(key, history[-REACH:], actual, seasonal_error(history, season))
+        reach = min(past.context_length or REACH, REACH)
+        yield PastWindow(past.key, history[-reach:], actual, seasonal_error(past.observed[:start], season))
 
 
 def seasonal_error(history: Floats, season: int) -> float:
@@ -74,8 +91,3 @@ def seasonal_error(history: Floats, season: int) -> float:
     steps = np.abs(history[lag:] - history[:-lag])
     steps = steps[np.isfinite(steps)]
     return float(steps.mean()) if len(steps) else float("nan")
-
-
-def sample(keys: Sequence[Key], seed: int, most: int = SAMPLE) -> set[Key]:
-    """At most so many of the keys, the same for the same seed."""
-    return set(sorted(keys, key=lambda key: rank(seed, key))[:most])

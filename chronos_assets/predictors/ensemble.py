@@ -50,6 +50,7 @@ class Ensemble:
         forecasters: of the checkpoints that its members need, by name, for any horizon.
         horizon: periods to forecast.
         levels: ascending quantile levels, within the range of the members' networks.
+        context_length: number of latest periods to read; all that the members reach if not given.
         min_observations: series with fewer observations in their context are skipped.
 
     Raises:
@@ -64,6 +65,7 @@ class Ensemble:
         horizon: int,
         levels: Sequence[float],
         *,
+        context_length: int | None = None,
         min_observations: int = 1,
     ) -> None:
         self.predictor = predictor.used()
@@ -73,7 +75,8 @@ class Ensemble:
         self.batch_size = max((item.batch_size for item in self.forecasters.values()), default=1)
         self.rows_independent = all(item.rows_independent for item in self.forecasters.values())
         reaches = [member.reach for member in self.members if isinstance(member, Chronos)]
-        self.context_length = max([_STATISTICAL_REACH, *reaches])
+        reach = max([_STATISTICAL_REACH, *reaches])
+        self.context_length = min(context_length or reach, reach)
         self._aim(horizon, levels)
 
     def at(self, horizon: int, levels: Sequence[float]) -> Ensemble:
@@ -125,16 +128,16 @@ class Ensemble:
         """
         from chronos_assets.models.forecasting import BatchForecast, Skip
 
-        values = [np.asarray(context, dtype=np.float64) for context in contexts]
+        given = [np.asarray(context, dtype=np.float64) for context in contexts]
+        values = [context[-self.context_length :] for context in given]
         count = len(values)
         flat = np.zeros(count, dtype=bool)
         quantiles = np.full((count, self.horizon, len(LEVELS)), np.nan)
         skipped: list[Skip] = []
         usable: list[int] = []
         for place, context in enumerate(values):
-            seen = context[-self.context_length :]
-            seen = seen[np.isfinite(seen)]
-            reason = self._unusable(seen, context)
+            seen = context[np.isfinite(context)]
+            reason = self._unusable(seen, given[place])
             if reason:
                 skipped.append(Skip(place, reason))
             elif seen.min() == seen.max():

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors import selection
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
-from chronos_assets.predictors.losses import DEFAULT_METRIC, Actuals, OptimizationMetric
+from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Member
 from chronos_assets.predictors.members.catalogue import cost_of
 from chronos_assets.predictors.predictor import Key, Predictor, Standing, rounded

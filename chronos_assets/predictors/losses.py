@@ -9,16 +9,12 @@ Every metric is a quotient of two sums over windows (RMSE the root of one), so t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.params.predictor import OptimizationMetric
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Floats
-
-OptimizationMetric = Literal["AverageWeightedQuantileLoss", "WAPE", "RMSE", "MASE", "MAPE"]
-METRICS: tuple[OptimizationMetric, ...] = get_args(OptimizationMetric)
-DEFAULT_METRIC: OptimizationMetric = "AverageWeightedQuantileLoss"
 
 # Levels that the average weighs: the deciles, as the published benchmark does. The outermost are left to calibration.
 _SCORED = np.array([round(0.1 * k, 1) for k in range(1, 10)])

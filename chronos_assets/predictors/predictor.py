@@ -9,6 +9,7 @@ base model is named by its reference, with the digest of the files that weights 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.params.predictor import DEFAULT_METRIC, METRICS, OptimizationMetric
 from chronos_assets.predictors.calibration import Calibration
-from chronos_assets.predictors.losses import DEFAULT_METRIC, METRICS, OptimizationMetric
 from chronos_assets.predictors.members.base import Floats
 from chronos_assets.predictors.members.catalogue import checkpoint_of
 
@@ -27,6 +28,7 @@ FILE = "predictor.json"
 FORMAT = 1  # of the file; a higher one is refused
 RECIPE_VERSION = 1  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
+_SHOWN = ("learned", "leaderboard", "gain")
 
 Key = tuple[str, ...]
 
@@ -117,6 +119,25 @@ class Predictor:
             weights=self.weights[kept],
             items={key: own[kept] for key, own in self.items.items()},
         )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what forecasts follow from: all but what is shown."""
+        document = {name: value for name, value in self.to_document().items() if name not in _SHOWN}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """What a forecast's manifest says of it; nothing that differs between two runs of the same."""
+        rows = [row.to_document() for row in self.leaderboard]
+        return {
+            "digest": self.digest,
+            "weights": self._named(self.weights),
+            "items": len(self.items),
+            "metric": self.metric,
+            "learned": dict(self.learned),
+            "leaderboard": [{name: row[name] for name in row if name != "series_per_second"} for row in rows],
+            "gain": {name: _rounded(value) for name, value in self.gain.items()},
+        }
 
     def to_document(self) -> dict[str, Any]:
         """The predictor as JSON values."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from chronos_assets.params.predictor import TUNED
 from chronos_assets.predictors.members.base import Floats
-from chronos_assets.predictors.members.catalogue import TUNED
 
 PATH = Path(__file__).parent / "prior.json"
 

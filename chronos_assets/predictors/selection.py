@@ -18,7 +18,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.predictors.losses import Actuals, OptimizationMetric
+from chronos_assets.params.predictor import OptimizationMetric
+from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import Floats
 
 SHARPNESS = 20.0  # of the exponential weights

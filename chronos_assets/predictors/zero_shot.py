@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.params.predictor import CHRONOS, RATES, STATISTICAL, TUNED
 from chronos_assets.predictors.backtests import ZERO_SHOT_COST
 from chronos_assets.predictors.ensemble import open_member
 from chronos_assets.predictors.learning import PastWindow, Recipe, learn
 from chronos_assets.predictors.members.base import Member
-from chronos_assets.predictors.members.catalogue import CHRONOS, RATES, STATISTICAL, TUNED, known_names, rate_of
+from chronos_assets.predictors.members.catalogue import rate_of
 from chronos_assets.predictors.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -49,17 +50,6 @@ def member_names(
     names += STATISTICAL
     chosen = [name for name in names if not wanted or name in wanted or name.partition("/")[0] in wanted]
     return tuple(chosen)
-
-
-def check_members(wanted: Sequence[str]) -> None:
-    """Refuse names that no member has; see `member_names`. Raises ValueError."""
-    known = {*known_names((CHRONOS, TUNED)), CHRONOS, TUNED}
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise ValueError(
-            f"there is no member {', '.join(unknown)}: there are {', '.join([CHRONOS, TUNED, *STATISTICAL])}, "
-            f"and {CHRONOS}/ with a rate ({', '.join(RATES)})"
-        )
 
 
 def learn_predictor(

@@ -19,9 +19,15 @@ context_length, batch_size, seed, min_observations
 non_negative      no forecast below zero: true of any series, false of none, null of those that never were by the as-of
 params_digest     copied to the manifest
 trained_until     last period that the model was trained on or chosen by, if it was trained on this dataset
+zero_shot         {"members", "metric", "backtest_windows", "max_cost"}: the model is a base model, and forecasts are those of
+                  the default predictor around it, learned for each window from what was known by its as-of
 ```
 
-Channels: reads `dataset` (a folder of shards) and, if given, `model`; writes to `forecast`, for each window, a folder
+A model's folder with `predictor.json` is a predictor: an ensemble of which the model is a member. One without, and a base model
+without `zero_shot`, forecasts by itself.
+
+Channels: reads `dataset` (a folder of shards) and, if given, `model` and `predictors` (`as_of=<key>/predictor.json`, learned
+before by the workload `learn`, where several instances forecast); writes to `forecast`, for each window, a folder
 `as_of=<key>/`, see `timeseries.forecast.files`. Its forecast columns are the mean (if asked for), p10, p50, ...
 
 **Several instances.** Each gets some of the shards, the manifest of the whole dataset, and all windows. It leaves a part of
@@ -46,13 +52,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,18 +65,18 @@ from numpy.typing import NDArray
 # Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
 from chronos_assets.models.checkpoints import (
-    BUNDLED,
     ModelDescription,
     ModelError,
     check_quantiles,
     describe_model,
 )
 from chronos_assets.models.quantiles import is_non_negative
-from chronos_assets.params.forecast import Filling, quantile_name
+from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.forecast_request import Request, Window, iso, known_after, parse_request, plan_windows
+from chronos_assets.predictors.opening import Network, learn_as_of
+from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
 from chronos_assets.timeseries.forecast.files import (
@@ -96,136 +99,6 @@ Floats = NDArray[np.float64]
 _EXAMPLE_POINTS = 160
 _MAX_TASKS = 4096
 _VALUES_AT_ONCE = 8_000_000  # contexts and forecasts held at once: 64 MB
-_WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
-
-
-@dataclass(frozen=True)
-class Window:
-    """One time window.
-
-    Attributes:
-        key: name of the partition.
-        end: the window's end, exclusive.
-        context_end: start of the last period that its forecast reads.
-        ordinal: the number of that period on the grid.
-        behind: whole periods between the dataset's last one and the last one that the window would allow.
-    """
-
-    key: str
-    end: np.datetime64
-    context_end: np.datetime64
-    ordinal: int
-    behind: int
-
-
-@dataclass(frozen=True)
-class Request:
-    """The parameters, checked."""
-
-    windows: tuple[tuple[str, np.datetime64], ...]
-    grid: Grid
-    horizon: int
-    quantiles: tuple[float, ...]
-    mean: bool
-    model: str
-    filling: Filling
-    dimensions: tuple[str, ...]
-    complete_periods: bool
-    context_length: int | None
-    batch_size: int | None
-    seed: int
-    min_observations: int
-    non_negative: bool | None
-    params_digest: str | None
-    trained_until: np.datetime64 | None
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """Levels to forecast: those asked for, and the median, which the examples draw."""
-        return tuple(sorted({*self.quantiles, 0.5}))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Forecast columns of the files."""
-        return (*(["mean"] if self.mean else []), *(quantile_name(level) for level in self.quantiles))
-
-    @property
-    def layout(self) -> Layout:
-        """Of the files."""
-        return Layout(self.dimensions, self.columns, self.horizon)
-
-
-def parse_request(document: Mapping[str, Any]) -> Request:
-    """Check the parameters.
-
-    Raises:
-        WorkloadError: one is missing, unknown or impossible.
-    """
-    required = {"windows", "frequency", "horizon", "quantiles"}
-    optional = {
-        "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
-        "seed", "min_observations", "non_negative", "params_digest", "trained_until",
-    }  # fmt: skip
-    check_names("forecast", document, required, optional)
-    try:
-        request = Request(
-            windows=_parse_windows(document["windows"]),
-            grid=Grid(Frequency.parse(document["frequency"]), Alignment(**(document.get("alignment") or {}))),
-            horizon=whole("horizon", document["horizon"]),
-            quantiles=quantile_levels(document["quantiles"]),
-            mean=bool(document.get("mean", False)),
-            model=str(document.get("model") or BUNDLED),
-            filling=Filling(**(document.get("filling") or {})),
-            dimensions=tuple(document.get("dimensions") or ()),
-            complete_periods=bool(document.get("complete_periods", False)),
-            context_length=option("context_length", document),
-            batch_size=option("batch_size", document),
-            seed=int(document.get("seed") or 0),
-            min_observations=option("min_observations", document) or 1,
-            non_negative=truth("non_negative", document),
-            params_digest=document.get("params_digest"),
-            trained_until=_timestamp(until) if (until := document.get("trained_until")) else None,
-        )
-    except (TypeError, ValueError) as error:
-        raise WorkloadError(f"parameters of the forecast: {error}") from error
-    if not request.columns:
-        raise WorkloadError("parameters of the forecast: neither a quantile nor the mean is asked for")
-    return request
-
-
-def known_after(request: Request, dataset: Manifest) -> np.timedelta64 | None:
-    """How long after its start a period's value is known; None if only once it is over."""
-    if request.complete_periods or dataset.lag_seconds is None:
-        return None
-    return np.timedelta64(round(dataset.lag_seconds * 1_000_000), "us")
-
-
-def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
-    """The windows with the last period that each may read.
-
-    Raises:
-        WorkloadError: a window ends before the data begin. None is forecast then, so that a range either has all of its
-            partitions or says at once which to leave out.
-    """
-    first, last = dataset.span(request.grid)
-    ends = np.array([end for _, end in request.windows], dtype="datetime64[us]")
-    lag = known_after(request, dataset)
-    allowed = request.grid.last_known(ends, lag)
-    too_early = [key for (key, _), ordinal in zip(request.windows, allowed, strict=True) if ordinal < first]
-    if too_early:
-        named = ", ".join(too_early[:3]) + (f" and {len(too_early) - 3} more" if len(too_early) > 3 else "")
-        since = request.grid.start(np.array([first + 1 if lag is None else first]))[0]
-        raise WorkloadError(
-            f"no data before the end of window {named}: the dataset begins at {dataset.first}; "
-            f"choose partitions whose window ends after {since}, or add older train files"
-        )
-    ordinals = np.minimum(allowed, last)
-    return [
-        Window(key, end, context_end, int(ordinal), int(limit - ordinal))
-        for (key, end), context_end, ordinal, limit in zip(
-            request.windows, request.grid.start(ordinals), ordinals, allowed, strict=True
-        )
-    ]
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -239,14 +112,15 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         windows = plan_windows(request, dataset)
         description = _describe(workspace, request)
         check_quantiles(description, request.quantiles)
+        predictors = _given_predictors(workspace, request, description)
         scratch = workspace.root / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         try:
             output = workspace.output("forecast")
-            _Run(request, windows, folder, dataset, shards, description, scratch, output, reporter).run()
+            _Run(request, windows, folder, dataset, shards, description, predictors, scratch, output, reporter).run()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except (ModelError, DatasetError) as error:
+    except (ModelError, DatasetError, PredictorError) as error:
         raise WorkloadError(str(error)) from error
 
 
@@ -285,6 +159,7 @@ class _Run:
     dataset: Manifest
     shards: Sequence[Shard]
     description: ModelDescription
+    predictors: Mapping[str, Predictor]  # by window, as far as they are known before
     scratch: Path
     output: Path
     reporter: Reporter
@@ -298,25 +173,21 @@ class _Run:
         """How many the shards hold."""
         return sum(shard.series for shard in self.shards)
 
-    @cached_property
-    def forecaster(self) -> Forecaster:
-        from chronos_assets.models import forecasting
-        from chronos_assets.models.loading import load_model
-
-        return forecasting.Forecaster(
-            load_model(self.description),
+    def run(self) -> None:
+        network = Network(
+            self.description,
             self.request.horizon,
             self.request.levels,
             context_length=self.request.context_length,
-            batch_size=self.request.batch_size or forecasting.BATCH_SIZE,
+            batch_size=self.request.batch_size,
             min_observations=self.request.min_observations,
         )
-
-    def run(self) -> None:
-        forecaster = self.forecaster
+        self.forecasters = self._forecasters(network)
+        self.context_length = max(forecaster.context_length for forecaster in self.forecasters)
+        self.rows_independent = all(forecaster.rows_independent for forecaster in self.forecasters)
         self.reporter.log(
             f"model {self.description.reference} ({self.description.family}) loaded in "
-            f"{time.monotonic() - self.started:.1f} s; {forecaster.method}"
+            f"{time.monotonic() - self.started:.1f} s; {self.forecasters[-1].method}"
         )
         total = self.series * len(self.windows)
         done = 0
@@ -328,20 +199,44 @@ class _Run:
         for index in range(len(self.windows)):
             self._finish(index)
 
+    def _forecasters(self, network: Network) -> list[Forecaster | Ensemble]:
+        """What forecasts each window."""
+        if self.request.zero_shot is None and not self.predictors:
+            return [network.alone] * len(self.windows)
+        missing = {window.key: window.ordinal for window in self.windows if window.key not in self.predictors}
+        learned = (
+            learn_as_of(
+                [self.folder / shard.name for shard in self.shards],
+                self.request,
+                network,
+                missing,
+                data_version=self.dataset.data_version,
+                log=self.reporter.log,
+            )
+            if missing
+            else {}
+        )
+        ensembles: dict[bytes, Ensemble] = {}
+        found: list[Forecaster | Ensemble] = []
+        for window in self.windows:
+            predictor = self.predictors.get(window.key) or learned[window.key]
+            found.append(ensembles.setdefault(predictor.to_json(), network.ensemble(predictor)))
+        return found
+
     def _chunks(self, shard: Path) -> Iterator[tuple[list[_Task], int]]:
         """Tasks of the next series of a shard, bounded in number and size, and how many series that were."""
         latest = max(window.ordinal for window in self.windows)
         until = self.request.grid.start(np.array([latest + 1]))[0]
-        width = self.forecaster.context_length + self.request.horizon * (2 * len(self.request.levels) + 2)
-        limit = int(np.clip(_VALUES_AT_ONCE // width, self.forecaster.batch_size, _MAX_TASKS))
-        if not self.forecaster.rows_independent:
+        width = self.context_length + self.request.horizon * (2 * len(self.request.levels) + 2)
+        limit = int(np.clip(_VALUES_AT_ONCE // width, max(item.batch_size for item in self.forecasters), _MAX_TASKS))
+        if not self.rows_independent:
             limit = 256 * len(self.windows)  # so that a chunk ends with the same series whatever the windows
         tasks: list[_Task] = []
         passed = 0
         for series in iter_series(shard, self.request.dimensions, until=until):
             tasks += self._tasks(series)
             passed += 1
-            full = passed >= 256 if not self.forecaster.rows_independent else len(tasks) >= limit
+            full = passed >= 256 if not self.rows_independent else len(tasks) >= limit
             if full:
                 yield tasks, passed
                 tasks, passed = [], 0
@@ -369,21 +264,26 @@ class _Run:
             yield _Task(
                 window=index,
                 key=series.key,
-                context=context_as_of(series, cut, self.forecaster.context_length, self.request.filling),
+                context=context_as_of(series, cut, self.context_length, self.request.filling),
                 last_timestamp=int(series.timestamps[last].astype("datetime64[us]").astype(np.int64)),
                 last_value=float(series.target[last]),
                 non_negative=is_non_negative(self.request.non_negative, float(lowest[known - 1])),
             )
 
     def _forecast(self, shard: int, tasks: Sequence[_Task]) -> None:
-        """Forecast a chunk and add it to the files of its windows."""
-        if not tasks:
-            return
-        forecast = self.forecaster.forecast(
+        """Forecast a chunk and add it to the files of its windows; those of one predictor share passes."""
+        for number in dict.fromkeys(id(forecaster) for forecaster in self.forecasters):
+            part = [task for task in tasks if id(self.forecasters[task.window]) == number]
+            if part:
+                self._forecast_by(self.forecasters[part[0].window], shard, part)
+
+    def _forecast_by(self, forecaster: Forecaster | Ensemble, shard: int, tasks: Sequence[_Task]) -> None:
+        forecast = forecaster.forecast(
             [task.context for task in tasks],
             seeds=[self._seed(task) for task in tasks],
             groups=[task.window for task in tasks],
             non_negative=[task.non_negative for task in tasks],
+            keys=[task.key for task in tasks],
         )
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         for window in sorted({task.window for task in tasks}):
@@ -489,14 +389,14 @@ class _Run:
 
     def _manifest(self, window: Window, tally: _Tally) -> dict[str, Any]:
         """What the forecast was made from and with; nothing that differs between two runs of the same."""
-        request, forecaster = self.request, self.forecaster
+        request, forecaster = self.request, self.forecasters[self.windows.index(window)]
         start = request.grid.start(np.array([window.ordinal + 1, window.ordinal + request.horizon]))
         return {
             "as_of": window.key,
-            "window_end": _iso(window.end),
-            "context_end": _iso(window.context_end),
-            "forecast_start": _iso(start[0]),
-            "forecast_end": _iso(start[1]),
+            "window_end": iso(window.end),
+            "context_end": iso(window.context_end),
+            "forecast_start": iso(start[0]),
+            "forecast_end": iso(start[1]),
             "frequency": str(request.grid.frequency),
             "horizon": request.horizon,
             "quantiles": list(request.quantiles),
@@ -504,7 +404,8 @@ class _Run:
             "columns": list(request.columns),
             "dimensions": list(request.dimensions),
             "model": self.description.to_document(),
-            "trained_until": None if request.trained_until is None else _iso(request.trained_until),
+            **({"predictor": forecaster.predictor.summary()} if isinstance(forecaster, Ensemble) else {}),
+            "trained_until": None if request.trained_until is None else iso(request.trained_until),
             # Then the forecast is none that could have been made at the time, and its scores flatter the model.
             "trained_on_later_data": bool(
                 request.trained_until is not None and request.trained_until > window.context_end
@@ -582,40 +483,22 @@ def _present(folder: Path, dataset: Manifest, *, several: bool) -> list[Shard]:
     return present
 
 
+def _given_predictors(workspace: Workspace, request: Request, description: ModelDescription) -> dict[str, Predictor]:
+    """The predictor of each window that needn't be learned: the model's own, or those that were learned before."""
+    own = Predictor.load(description.folder)
+    if own is not None:
+        return {key: own for key, _ in request.windows}
+    folder = workspace.root / "processing" / "input" / "predictors"
+    found = {key: Predictor.load(folder / f"as_of={key}") for key, _ in request.windows}
+    return {key: predictor for key, predictor in found.items() if predictor is not None}
+
+
 def _describe(workspace: Workspace, request: Request) -> ModelDescription:
     """The model in the job's channel if it has one, under the name that the parameters give it; else that model."""
     channel = workspace.root / "processing" / "input" / "model"
     return (
         replace(describe_model(channel), reference=request.model) if channel.is_dir() else describe_model(request.model)
     )
-
-
-def _parse_windows(value: Any) -> tuple[tuple[str, np.datetime64], ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"windows is {value!r}: give a list of objects with key and end")
-    windows: dict[str, np.datetime64] = {}
-    for window in value:
-        if not isinstance(window, dict) or set(window) != {"key", "end"}:
-            raise ValueError(f"window {window!r} must have key and end")
-        key = str(window["key"])
-        if not _WINDOW_KEY.fullmatch(key):
-            raise ValueError(f"window key {key!r} can't be the name of a folder")
-        if key in windows:
-            raise ValueError(f"window {key} is given twice")
-        windows[key] = _timestamp(str(window["end"]))
-    return tuple(windows.items())
-
-
-def _timestamp(text: str) -> np.datetime64:
-    """An ISO time as the dataset has it: naive, or converted to UTC if it has an offset."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return np.datetime64(moment, "us")
-
-
-def _iso(timestamp: np.datetime64) -> str:
-    return str(timestamp.astype("datetime64[us]").astype(datetime).isoformat())
 
 
 def _thinned(values: Floats, step: int) -> Floats:

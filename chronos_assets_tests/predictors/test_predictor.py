@@ -8,13 +8,13 @@ import pytest
 from chronos_assets.models.checkpoints import QuantileRangeError
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.predictors.backtests import past_windows, sample, windows_each
+from chronos_assets.predictors.backtests import Past, past_windows, windows_each
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.base import LEVELS
-from chronos_assets.predictors.members.catalogue import cost_of, known_names
+from chronos_assets.predictors.members.catalogue import cost_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
-from chronos_assets.predictors.zero_shot import check_members, learn_predictor, zero_shot_recipe
+from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
 
 H, SEASONS = 12, (24,)
 QUANTILES = (0.1, 0.5, 0.9)
@@ -34,9 +34,13 @@ def series(count=12, length=160):
         yield (f"item {number}",), values
 
 
+def pasts():
+    return [Past(key, values, values) for key, values in series()]
+
+
 @pytest.fixture(scope="module")
 def predictor(forecasters):
-    windows = past_windows(series(), H, season=24, windows=2)
+    windows = past_windows(pasts(), H, season=24, windows=2)
     recipe = Recipe(H, SEASONS, max_cost=2.2, per_item=True)
     return learn_predictor(windows, forecasters, recipe, learned={"source": "test"})
 
@@ -51,7 +55,7 @@ def test_what_was_learned_is_whole_and_within_its_budget(predictor):
 
 
 def test_the_same_windows_give_the_same_file_but_for_the_speeds(predictor, forecasters):
-    windows = past_windows(series(), H, season=24, windows=2)
+    windows = past_windows(pasts(), H, season=24, windows=2)
     recipe = Recipe(H, SEASONS, max_cost=2.2, per_item=True)
     again = learn_predictor(windows, forecasters, recipe, learned={"source": "test"})
 
@@ -139,23 +143,16 @@ def test_no_past_gives_the_prior(forecasters):
 
 def test_windows_end_at_the_as_of_and_lie_end_to_end():
     values = np.arange(40.0)
-    cut = past_windows([(("a",), values)], 6, season=1, windows=2)
+    cut = past_windows([Past(("a",), values, values)], 6, season=1, windows=2)
     assert [window.actual[-1] for window in cut] == [39.0, 33.0, 27.0, 21.0, 15.0]  # few series: more windows of each
     assert all(window.history[-1] == window.actual[0] - 1 for window in cut)
-    assert [len(window.actual) for window in past_windows([(("a",), values[:11])], 8, season=1)] == [4]
-    assert past_windows([(("a",), values[:5])], 8, season=1) == []
+    assert [len(window.actual) for window in past_windows([Past(("a",), values[:11], values[:11])], 8, season=1)] == [4]
+    assert past_windows([Past(("a",), values[:5], values[:5])], 8, season=1) == []
     assert windows_each(10_000) == 2
 
 
-def test_a_sample_is_the_same_in_any_order():
-    keys = [(str(number),) for number in range(100)]
-    assert sample(keys, 0, 10) == sample(keys[::-1], 0, 10)
-    assert sample(keys, 0, 10) != sample(keys, 1, 10)
-
-
-def test_members_are_chosen_by_name_and_unknown_ones_refused(forecasters):
+def test_members_are_chosen_by_name(forecasters):
     made = learn_predictor([], forecasters, zero_shot_recipe(H, SEASONS), wanted=("theta", "npts"))
     assert set(made.members) <= {"theta", "npts"}
-    with pytest.raises(ValueError, match="there is no member nonsense"):
-        check_members(["nonsense"])
-    assert "chronos/mean4" in known_names()
+    with pytest.raises(ValueError, match="none of the members tuned is possible"):
+        learn_predictor([], forecasters, zero_shot_recipe(H, SEASONS), wanted=("tuned",))

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from chronos_assets.params.predictor import METRICS
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
-from chronos_assets.predictors.losses import METRICS, Actuals
+from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN
 from chronos_assets.predictors.selection import affordable, combine, greedy_weights, item_weights, pooled_weights
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.models import forecasting
+from chronos_assets.predictors.calibration import Calibration
+from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.dataset.shards import MANIFEST, list_shards
 from chronos_assets.timeseries.forecast.files import merge_forecast_parts, merge_messages
 from chronos_assets.workloads import forecast
@@ -388,3 +391,67 @@ def test_series_that_never_were_below_zero_by_the_as_of_are_not_forecast_below_i
     assert by_history["returned"] < 0
     assert set(lowest(folders[True], "2024-01-04").values()) == {0.0}
     assert max(lowest(folders[False], "2024-01-04").values()) < 0
+
+
+ZERO_SHOT = {"members": [], "metric": "AverageWeightedQuantileLoss", "backtest_windows": 2, "max_cost": 8.0}
+
+
+def enough(count: int = 5) -> dict[tuple[str, ...], tuple[str, np.ndarray]]:
+    """Five days of hours, with a day."""
+    rng = np.random.default_rng(4)
+    hours = np.arange(120)
+    return {
+        (f"item {number}",): (
+            "2024-01-01T00:00:00",
+            20 + 5 * np.sin(2 * np.pi * hours / 24 + number) + rng.normal(size=120),
+        )
+        for number in range(count)
+    }
+
+
+def test_the_default_predictor_is_learned_before_each_as_of_and_the_same_in_a_range_and_alone(tmp_path):
+    dataset = write_dataset(tmp_path / "data", enough(), shards=2)
+    options = {"model": "bundled", "zero_shot": ZERO_SHOT}
+    together, listener = run(tmp_path / "range", dataset, windows=days(2, 3, 4), **options)
+    alone, _ = run(tmp_path / "alone", dataset, windows=days(3), **options)
+    whole = contents(together)
+    assert contents(alone) == {name: data for name, data in whole.items() if "2024-01-03" in name}
+    manifest = json.loads((together / "as_of=2024-01-03" / "manifest.json").read_bytes())
+    made = manifest["predictor"]
+    assert made["learned"]["until"] == "2024-01-03T23:00:00"
+    assert abs(sum(made["weights"].values()) - 1) < 1e-5
+    assert made["leaderboard"][0]["member"] == "ensemble"
+    assert manifest["method"].startswith("calibrated average of ")
+    assert manifest["trained_on_later_data"] is False
+    assert any("weights of 2024-01-03 learned from" in line for line in listener.lines)
+
+
+def test_what_comes_after_the_as_of_changes_no_byte_of_the_default_predictor(tmp_path):
+    options = {"model": "bundled", "zero_shot": ZERO_SHOT, "windows": days(3)}
+    series = enough()
+    expected, _ = run(tmp_path / "job", write_dataset(tmp_path / "data", series), **options)
+    changed = {
+        key: (start, np.concatenate([values[:72], values[72:] * 1e3])) for key, (start, values) in series.items()
+    }
+    changed[("new",)] = ("2024-01-05T00:00:00", np.arange(24.0))
+    output, _ = run(tmp_path / "changed", write_dataset(tmp_path / "changed data", changed), **options)
+    path = Path("as_of=2024-01-03") / "forecast.parquet"
+    assert (output / path).read_bytes() == (expected / path).read_bytes()
+
+
+def test_a_folder_with_a_predictor_forecasts_as_an_ensemble_and_one_without_as_a_model(tmp_path):
+    dataset = write_dataset(tmp_path / "data", enough())
+    folder = tmp_path / "version"
+    shutil.copytree(tiny.folder_of("bolt"), folder)
+    bare, _ = run(tmp_path / "bare", dataset, model=str(folder))
+    learned = Predictor(
+        ("tuned/1", "theta"), np.array([0.5, 0.5]), Calibration.none(), (24,), 6, base={"reference": "bundled"}
+    )
+    learned.save(folder)
+    output, _ = run(tmp_path / "ensemble", dataset, model=str(folder))
+    manifest = json.loads((output / "as_of=2024-01-02" / "manifest.json").read_bytes())
+    assert manifest["predictor"]["weights"] == {"tuned/1": 0.5, "theta": 0.5}
+    assert "predictor" not in json.loads((bare / "as_of=2024-01-02" / "manifest.json").read_bytes())
+    (folder / "predictor.json").write_text("{}")
+    with pytest.raises(WorkloadError, match=r"predictor.json can't be read as a predictor: format is None"):
+        run(tmp_path / "damaged", dataset, model=str(folder))

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from chronos_assets.params.predictor import CHRONOS, RATES, STATISTICAL, TUNED
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.damped_trend import DampedTrend
 from chronos_assets.predictors.members.intermittent import Intermittent
 from chronos_assets.predictors.members.recent_values import RecentValues
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.members.theta import Theta
-
-CHRONOS, TUNED = "chronos", "tuned"
-CHECKPOINTS = (CHRONOS, TUNED)
 
 _STATISTICAL: Mapping[str, type] = {
     "theta": Theta,
@@ -26,12 +24,6 @@ _STATISTICAL: Mapping[str, type] = {
     "npts": RecentValues,
     "intermittent": Intermittent,
 }
-STATISTICAL = tuple(_STATISTICAL)
-
-# Means of so many periods, interpolations to so many steps, and means after the season is removed.
-COARSE, FINE, ADJUSTED = (2, 3, 4, 6, 8, 12, 24), (2, 3), (1, 4, 24)
-RATES = ("1", *(f"mean{n}" for n in COARSE), *(f"fine{n}" for n in FINE), *(f"adjusted{n}" for n in ADJUSTED))
-
 STATISTICAL_COST = 0.06  # of a plain pass of the bundled network over 512 periods; measured, see benchmarks.members
 _NAME = re.compile(rf"({CHRONOS}|{TUNED})/(1|mean\d+|fine\d+|adjusted\d+)")
 

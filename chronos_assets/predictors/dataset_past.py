@@ -1,0 +1,69 @@
+"""The past of a dataset's series, as of a period: what a predictor is learned from.
+
+Here belongs reading shards for it: which series are sampled, and what was known of them. Cutting windows is in `backtests`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.params.forecast import Filling
+from chronos_assets.predictors.backtests import REACH, SAMPLE, Past, rank
+from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.shards import Series, iter_series
+
+
+def sampled_series(
+    shards: Iterable[Path],
+    dimensions: Sequence[str],
+    grid: Grid,
+    ordinals: Iterable[int],
+    seed: int,
+    most: int = SAMPLE,
+) -> dict[int, list[Series]]:
+    """At most so many of the series that had begun by each period, in order of their keys.
+
+    They are chosen by a digest of the key: the same however the series are dealt out over shards.
+    """
+    chosen: dict[int, list[tuple[int, tuple[str, ...], Series]]] = {ordinal: [] for ordinal in ordinals}
+    for shard in shards:
+        for series in iter_series(shard, dimensions):
+            place = -int.from_bytes(rank(seed, series.key))
+            first = int(grid.ordinal(series.timestamps[:1])[0])
+            for ordinal, heap in chosen.items():
+                if first > ordinal:
+                    continue
+                if len(heap) < most:
+                    heapq.heappush(heap, (place, series.key, series))
+                elif place > heap[0][0]:
+                    heapq.heapreplace(heap, (place, series.key, series))
+    by_key = {ordinal: sorted(heap, key=lambda item: item[1]) for ordinal, heap in chosen.items()}
+    return {ordinal: [series for _, _, series in heap] for ordinal, heap in by_key.items()}
+
+
+def past_as_of(
+    series: Iterable[Series], grid: Grid, ordinal: int, filling: Filling, context_length: int | None = None
+) -> Iterator[Past]:
+    """What was known of each series at the end of a period; of those that had begun, and were observed.
+
+    Args:
+        series: of the dataset.
+        grid: of the dataset.
+        ordinal: number of the last period that may be read.
+        filling: how gaps are filled.
+        context_length: latest periods that a forecast may read; all that members reach if not given.
+    """
+    for item in series:
+        cut = min(ordinal - int(grid.ordinal(item.timestamps[:1])[0]) + 1, len(item.target))
+        if cut <= 0:
+            continue
+        start = max(0, cut - 2 * REACH)
+        observed = ~item.filled[start:cut] & np.isfinite(item.target[start:cut])
+        if observed.any():
+            values = context_as_of(item, cut, cut - start, filling)
+            yield Past(item.key, values, np.where(observed, item.target[start:cut], np.nan), context_length)

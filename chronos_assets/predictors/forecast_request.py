@@ -1,0 +1,187 @@
+"""What a job was asked for that forecasts a dataset as of time windows: its parameters, checked, and what each may read.
+
+Here belong the document's meaning and the arithmetic of as-ofs, which the workloads `forecast` and `learn` share; the document
+itself is described in `workloads.forecast`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.container.contract import WorkloadError
+from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
+from chronos_assets.models.checkpoints import BUNDLED
+from chronos_assets.params.forecast import Filling, quantile_name
+from chronos_assets.params.predictor import PredictorParams
+from chronos_assets.predictors.opening import options
+from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.timeseries.forecast.files import Layout
+
+_WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Window:
+    """One time window.
+
+    Attributes:
+        key: name of the partition.
+        end: the window's end, exclusive.
+        context_end: start of the last period that its forecast reads.
+        ordinal: the number of that period on the grid.
+        behind: whole periods between the dataset's last one and the last one that the window would allow.
+    """
+
+    key: str
+    end: np.datetime64
+    context_end: np.datetime64
+    ordinal: int
+    behind: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """The parameters, checked."""
+
+    windows: tuple[tuple[str, np.datetime64], ...]
+    grid: Grid
+    horizon: int
+    quantiles: tuple[float, ...]
+    mean: bool
+    model: str
+    filling: Filling
+    dimensions: tuple[str, ...]
+    complete_periods: bool
+    context_length: int | None
+    batch_size: int | None
+    seed: int
+    min_observations: int
+    non_negative: bool | None
+    params_digest: str | None
+    trained_until: np.datetime64 | None
+    zero_shot: PredictorParams | None
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels to forecast: those asked for, and the median, which the examples draw."""
+        return tuple(sorted({*self.quantiles, 0.5}))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Forecast columns of the files."""
+        return (*(["mean"] if self.mean else []), *(quantile_name(level) for level in self.quantiles))
+
+    @property
+    def layout(self) -> Layout:
+        """Of the files."""
+        return Layout(self.dimensions, self.columns, self.horizon)
+
+
+def parse_request(document: Mapping[str, Any]) -> Request:
+    """Check the parameters.
+
+    Raises:
+        WorkloadError: one is missing, unknown or impossible.
+    """
+    required = {"windows", "frequency", "horizon", "quantiles"}
+    optional = {
+        "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
+        "seed", "min_observations", "non_negative", "params_digest", "trained_until", "zero_shot",
+    }  # fmt: skip
+    check_names("forecast", document, required, optional)
+    try:
+        request = Request(
+            windows=_parse_windows(document["windows"]),
+            grid=Grid(Frequency.parse(document["frequency"]), Alignment(**(document.get("alignment") or {}))),
+            horizon=whole("horizon", document["horizon"]),
+            quantiles=quantile_levels(document["quantiles"]),
+            mean=bool(document.get("mean", False)),
+            model=str(document.get("model") or BUNDLED),
+            filling=Filling(**(document.get("filling") or {})),
+            dimensions=tuple(document.get("dimensions") or ()),
+            complete_periods=bool(document.get("complete_periods", False)),
+            context_length=option("context_length", document),
+            batch_size=option("batch_size", document),
+            seed=int(document.get("seed") or 0),
+            min_observations=option("min_observations", document) or 1,
+            non_negative=truth("non_negative", document),
+            params_digest=document.get("params_digest"),
+            trained_until=_timestamp(until) if (until := document.get("trained_until")) else None,
+            zero_shot=options(document.get("zero_shot")),
+        )
+    except (TypeError, ValueError) as error:
+        raise WorkloadError(f"parameters of the forecast: {error}") from error
+    if not request.columns:
+        raise WorkloadError("parameters of the forecast: neither a quantile nor the mean is asked for")
+    return request
+
+
+def known_after(request: Request, dataset: Manifest) -> np.timedelta64 | None:
+    """How long after its start a period's value is known; None if only once it is over."""
+    if request.complete_periods or dataset.lag_seconds is None:
+        return None
+    return np.timedelta64(round(dataset.lag_seconds * 1_000_000), "us")
+
+
+def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
+    """The windows with the last period that each may read.
+
+    Raises:
+        WorkloadError: a window ends before the data begin. None is forecast then, so that a range either has all of its
+            partitions or says at once which to leave out.
+    """
+    first, last = dataset.span(request.grid)
+    ends = np.array([end for _, end in request.windows], dtype="datetime64[us]")
+    lag = known_after(request, dataset)
+    allowed = request.grid.last_known(ends, lag)
+    too_early = [key for (key, _), ordinal in zip(request.windows, allowed, strict=True) if ordinal < first]
+    if too_early:
+        named = ", ".join(too_early[:3]) + (f" and {len(too_early) - 3} more" if len(too_early) > 3 else "")
+        since = request.grid.start(np.array([first + 1 if lag is None else first]))[0]
+        raise WorkloadError(
+            f"no data before the end of window {named}: the dataset begins at {dataset.first}; "
+            f"choose partitions whose window ends after {since}, or add older train files"
+        )
+    ordinals = np.minimum(allowed, last)
+    return [
+        Window(key, end, context_end, int(ordinal), int(limit - ordinal))
+        for (key, end), context_end, ordinal, limit in zip(
+            request.windows, request.grid.start(ordinals), ordinals, allowed, strict=True
+        )
+    ]
+
+
+def _parse_windows(value: Any) -> tuple[tuple[str, np.datetime64], ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"windows is {value!r}: give a list of objects with key and end")
+    windows: dict[str, np.datetime64] = {}
+    for window in value:
+        if not isinstance(window, dict) or set(window) != {"key", "end"}:
+            raise ValueError(f"window {window!r} must have key and end")
+        key = str(window["key"])
+        if not _WINDOW_KEY.fullmatch(key):
+            raise ValueError(f"window key {key!r} can't be the name of a folder")
+        if key in windows:
+            raise ValueError(f"window {key} is given twice")
+        windows[key] = _timestamp(str(window["end"]))
+    return tuple(windows.items())
+
+
+def _timestamp(text: str) -> np.datetime64:
+    """An ISO time as the dataset has it: naive, or converted to UTC if it has an offset."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(moment, "us")
+
+
+def iso(timestamp: np.datetime64) -> str:
+    """A time as documents have it."""
+    return str(timestamp.astype("datetime64[us]").astype(datetime).isoformat())

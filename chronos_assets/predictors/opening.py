@@ -1,0 +1,188 @@
+"""A model's files made ready to forecast, alone or as an ensemble; and the zero-shot predictor of a dataset.
+
+Here belongs what the workloads that forecast have in common: which checkpoints a predictor needs, loading each once, and
+learning as of a period. Parameters of jobs and files of forecasts are the workloads'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.models.checkpoints import ModelDescription, describe_model
+from chronos_assets.params.forecast import Filling
+from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
+from chronos_assets.predictors.backtests import past_windows
+from chronos_assets.predictors.dataset_past import past_as_of, sampled_series
+from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor
+from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
+
+if TYPE_CHECKING:
+    from chronos_assets.models.forecasting import Forecaster
+
+
+def options(document: Any) -> PredictorParams | None:
+    """The parameter `zero_shot` of a workload, checked; None where it isn't given.
+
+    Raises:
+        ValueError: it is something else than what `PredictorParams.to_document` gives.
+        TypeError: likewise.
+    """
+    if document is None:
+        return None
+    if not isinstance(document, dict):
+        raise ValueError(f"zero_shot is {document!r}: it must be an object, or null")
+    return PredictorParams(**{**document, "members": tuple(document.get("members") or ())})
+
+
+class Reading(Protocol):
+    """What a workload knows of the dataset that it reads."""
+
+    @property
+    def grid(self) -> Grid: ...  # noqa: D102
+    @property
+    def horizon(self) -> int: ...  # noqa: D102
+    @property
+    def filling(self) -> Filling: ...  # noqa: D102
+    @property
+    def dimensions(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def context_length(self) -> int | None: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def zero_shot(self) -> PredictorParams | None: ...  # noqa: D102
+
+
+class Network:
+    """A model and the forecasters of the checkpoints around it, each loaded once, when it is first needed.
+
+    Args:
+        description: of the model: a base model, or a version's folder.
+        horizon: periods to forecast.
+        levels: ascending quantile levels.
+        context_length: latest periods to read; the models' own if not given.
+        batch_size: rows of a pass.
+        min_observations: series with fewer are skipped.
+        whole_batches: see `Forecaster`.
+    """
+
+    def __init__(
+        self,
+        description: ModelDescription,
+        horizon: int,
+        levels: Sequence[float],
+        *,
+        context_length: int | None = None,
+        batch_size: int | None = None,
+        min_observations: int = 1,
+        whole_batches: bool = True,
+    ) -> None:
+        self.description = description
+        self.horizon, self.levels = horizon, tuple(levels)
+        self.context_length, self.batch_size = context_length, batch_size
+        self.min_observations, self.whole_batches = min_observations, whole_batches
+        self._loaded: dict[str, Forecaster] = {}
+
+    @property
+    def alone(self) -> Forecaster:
+        """The model by itself."""
+        return self._forecaster(self.description)
+
+    def forecasters(self, predictor: Predictor) -> dict[str, Forecaster]:
+        """Those of the checkpoints that a predictor needs: the model's own, and the base model that it names.
+
+        Raises:
+            ModelError: the base model can't be had.
+        """
+        own = Predictor.load(self.description.folder) is not None
+        found = {}
+        for name in sorted(predictor.checkpoints):
+            is_own = name == (TUNED if own else CHRONOS)
+            found[name] = self.alone if is_own else self._forecaster(describe_model(predictor.base["reference"]))
+        return found
+
+    def ensemble(self, predictor: Predictor) -> Ensemble:
+        """A predictor made ready."""
+        return Ensemble(
+            predictor,
+            self.forecasters(predictor),
+            self.horizon,
+            self.levels,
+            context_length=self.context_length,
+            min_observations=self.min_observations,
+        )
+
+    def _forecaster(self, description: ModelDescription) -> Forecaster:
+        from chronos_assets.models import forecasting
+        from chronos_assets.models.loading import load_model
+
+        if description.digest not in self._loaded:
+            self._loaded[description.digest] = forecasting.Forecaster(
+                load_model(description),
+                self.horizon,
+                self.levels,
+                context_length=self.context_length,
+                batch_size=self.batch_size or forecasting.BATCH_SIZE,
+                min_observations=self.min_observations,
+                whole_batches=self.whole_batches,
+            )
+        return self._loaded[description.digest]
+
+
+def learn_as_of(
+    shards: Sequence[Path],
+    reading: Reading,
+    network: Network,
+    ordinals: Mapping[str, int],
+    *,
+    data_version: str,
+    log: Callable[[str], None],
+) -> dict[str, Predictor]:
+    """Zero-shot predictors of a dataset, by the keys of `ordinals`: each from what was known at the end of its period.
+
+    Args:
+        shards: all of the dataset's.
+        reading: the workload's parameters.
+        network: of the base model.
+        ordinals: number of the last period that each may read.
+        data_version: of the dataset.
+        log: told what was learned, and in how long.
+    """
+    if reading.zero_shot is None:
+        raise ValueError("the parameter zero_shot is not given: it says how a predictor is learned")
+    wanted, frequency = reading.zero_shot, reading.grid.frequency
+    recipe = zero_shot_recipe(reading.horizon, frequency.candidate_seasons, wanted.max_cost, metric=wanted.metric)
+    sampled = sampled_series(shards, reading.dimensions, reading.grid, set(ordinals.values()), reading.seed)
+    found: dict[str, Predictor] = {}
+    made: dict[int, Predictor] = {}
+    for key, ordinal in ordinals.items():
+        if ordinal not in made:
+            began = time.monotonic()
+            past = past_as_of(sampled[ordinal], reading.grid, ordinal, reading.filling, reading.context_length)
+            windows = past_windows(past, reading.horizon, season=frequency.seasonality, windows=wanted.backtest_windows)
+            until = reading.grid.start(np.array([ordinal]))[0].astype("datetime64[s]")
+            made[ordinal] = learn_predictor(
+                windows,
+                {CHRONOS: network.alone},
+                recipe,
+                wanted=wanted.members,
+                learned={
+                    "source": "backtests" if windows else "prior",
+                    "until": str(until),
+                    "data_version": data_version,
+                    "recipe": RECIPE_VERSION,
+                },
+            )
+            log(
+                f"weights of {key} learned from {len(windows)} windows of {made[ordinal].learned['series']} series "
+                f"in {time.monotonic() - began:.1f} s"
+            )
+        found[key] = made[ordinal]
+    return found

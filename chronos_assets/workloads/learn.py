@@ -1,0 +1,211 @@
+"""Workload: learn a predictor's weights and calibration from the past of a dataset.
+
+    python -m chronos_assets.workloads.learn
+
+Two kinds of parameters (one JSON document). Those of the workload `forecast`, with `windows` and `zero_shot`: a zero-shot
+predictor for each window, from what was known by its as-of; where several instances forecast, it is learned here before. Or,
+for a trained version:
+
+```
+model               the candidate's label; its folder is the channel `model`
+base                reference of the base model that is a member beside it; null: none is
+horizon, frequency, alignment, filling, dimensions, context_length, batch_size, seed    as the forecast has them
+predictor           {"members", "per_item", "backtest_windows", "max_cost", "metric"}
+validation_windows, test_windows    as the train workload has them: 2 and 2
+max_series          at most so many series, chosen by `seed` (default 256)
+```
+
+Channels: reads `dataset` (all shards) and, for a version, `model`. Writes to `predictors` for each window
+`as_of=<key>/predictor.json`, or for a version `predictor.json`.
+
+**What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout`: after what the
+checkpoint was trained on, and before the test windows, which the gate compares on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.parameters import check_names, option, whole
+from chronos_assets.models.checkpoints import ModelError, describe_model
+from chronos_assets.params.forecast import Filling
+from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
+from chronos_assets.predictors.backtests import REACH, SAMPLE, seasonal_error
+from chronos_assets.predictors.dataset_past import sampled_series
+from chronos_assets.predictors.forecast_request import parse_request, plan_windows
+from chronos_assets.predictors.learning import PastWindow, Recipe
+from chronos_assets.predictors.opening import Network, learn_as_of, options
+from chronos_assets.predictors.predictor import RECIPE_VERSION
+from chronos_assets.predictors.zero_shot import learn_predictor
+from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
+from chronos_assets.timeseries.dataset.shards import DatasetError, Series, list_shards, read_manifest
+
+
+@dataclass(frozen=True)
+class VersionRequest:
+    """The parameters of a version's predictor, checked."""
+
+    model: str
+    base: str | None
+    grid: Grid
+    horizon: int
+    filling: Filling
+    dimensions: tuple[str, ...]
+    context_length: int | None
+    batch_size: int | None
+    seed: int
+    predictor: PredictorParams
+    validation_windows: int
+    test_windows: int
+    max_series: int
+
+
+def parse_version_request(document: Mapping[str, Any]) -> VersionRequest:
+    """Check the parameters.
+
+    Raises:
+        WorkloadError: one is missing, unknown or impossible.
+    """
+    required = {"model", "horizon", "frequency", "predictor"}
+    optional = {
+        "base", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed", "validation_windows",
+        "test_windows", "max_series",
+    }  # fmt: skip
+    check_names("learning", document, required, optional)
+    try:
+        return VersionRequest(
+            model=str(document["model"]),
+            base=document.get("base"),
+            grid=Grid(Frequency.parse(document["frequency"]), Alignment(**(document.get("alignment") or {}))),
+            horizon=whole("horizon", document["horizon"]),
+            filling=Filling(**(document.get("filling") or {})),
+            dimensions=tuple(document.get("dimensions") or ()),
+            context_length=option("context_length", document),
+            batch_size=option("batch_size", document),
+            seed=int(document.get("seed") or 0),
+            predictor=options(document["predictor"]) or PredictorParams(),
+            validation_windows=option("validation_windows", document, default=2) or 1,
+            test_windows=option("test_windows", document, low=0, default=2) or 0,
+            max_series=option("max_series", document, default=SAMPLE) or SAMPLE,
+        )
+    except (TypeError, ValueError) as error:
+        raise WorkloadError(f"parameters of the learning: {error}") from error
+
+
+def main(workspace: Workspace, reporter: Reporter) -> None:
+    """Learn what is asked for."""
+    document = workspace.parameters()
+    try:
+        (_learn_windows if "windows" in document else _learn_version)(document, workspace, reporter)
+    except (ModelError, DatasetError, HoldoutError) as error:
+        raise WorkloadError(str(error)) from error
+
+
+def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: Reporter) -> None:
+    request = parse_request(document)
+    folder = workspace.input("dataset")
+    dataset = read_manifest(folder)
+    dataset.check("forecast", request.grid.frequency, request.dimensions)
+    windows = plan_windows(request, dataset)
+    network = Network(
+        describe_model(request.model),
+        request.horizon,
+        request.levels,
+        context_length=request.context_length,
+        batch_size=request.batch_size,
+    )
+    learned = learn_as_of(
+        list_shards(folder),
+        request,
+        network,
+        {window.key: window.ordinal for window in windows},
+        data_version=dataset.data_version,
+        log=reporter.log,
+    )
+    output = workspace.output("predictors")
+    for key, predictor in learned.items():
+        (output / f"as_of={key}").mkdir(exist_ok=True)
+        predictor.save(output / f"as_of={key}")
+
+
+def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: Reporter) -> None:
+    request = parse_version_request(document)
+    folder = workspace.input("dataset")
+    dataset = read_manifest(folder)
+    dataset.check("learning", request.grid.frequency, request.dimensions)
+    holdout = plan_holdout(
+        *dataset.span(request.grid),
+        request.horizon,
+        validation_windows=request.validation_windows,
+        test_windows=request.test_windows,
+    )
+    began = time.monotonic()
+    windows = list(_windows(list_shards(folder), request, holdout))
+    network = partial(Network, horizon=request.horizon, levels=(0.5,), context_length=request.context_length)
+    tuned = network(describe_model(workspace.input("model")), batch_size=request.batch_size)
+    forecasters = {TUNED: tuned.alone}
+    if request.base is not None:
+        forecasters[CHRONOS] = network(describe_model(request.base), batch_size=request.batch_size).alone
+    predictor = learn_predictor(
+        windows,
+        forecasters,
+        Recipe(
+            request.horizon,
+            request.grid.frequency.candidate_seasons,
+            request.predictor.metric,
+            request.predictor.max_cost,
+            request.predictor.per_item,
+        ),
+        wanted=request.predictor.members,
+        learned={
+            "source": "validation windows",
+            "from": str(request.grid.start(np.array([holdout.training_end + 1]))[0].astype("datetime64[s]")),
+            "until": str(request.grid.start(np.array([holdout.validation_end]))[0].astype("datetime64[s]")),
+            "data_version": dataset.data_version,
+            "recipe": RECIPE_VERSION,
+        },
+        progress=lambda done, total: reporter.progress(done, total, "windows x members forecast"),
+    )
+    predictor.save(workspace.output("predictors"))
+    reporter.log(f"learned from {len(windows)} windows in {time.monotonic() - began:.1f} s")
+    reporter.message({"predictor": predictor.to_document(), "seconds": round(time.monotonic() - began, 3)})
+
+
+def _windows(shards: list[Path], request: VersionRequest, holdout: Holdout) -> Iterator[PastWindow]:
+    """The validation windows of the sampled series, the latest first."""
+    end = holdout.validation_end
+    sampled = sampled_series(shards, request.dimensions, request.grid, [end], request.seed, request.max_series)[end]
+    for series in sampled:
+        first = int(request.grid.ordinal(series.timestamps[:1])[0])
+        for origin in reversed(holdout.validation):
+            window = _window(series, first, origin, request)
+            if window is not None:
+                yield window
+
+
+def _window(series: Series, first: int, origin: int, request: VersionRequest) -> PastWindow | None:
+    cut = min(periods_known(first, origin), len(series.target))
+    actual = window_actuals(series.target, series.filled, first, origin, request.horizon)
+    observed = np.where(series.filled[:cut] | ~np.isfinite(series.target[:cut]), np.nan, series.target[:cut])
+    if not np.isfinite(observed).any() or not np.isfinite(actual).any():
+        return None
+    reach = min(request.context_length or REACH, REACH)
+    history = context_as_of(series, cut, reach, request.filling)
+    return PastWindow(series.key, history, actual, seasonal_error(observed, request.grid.frequency.seasonality))
+
+
+if __name__ == "__main__":
+    run_workload(main)
