@@ -1,0 +1,183 @@
+"""From a file dropped into `train/` of a running UI to its published forecast, and where the time goes.
+
+    python -m benchmarks.drop_to_forecast           the month after the built-in sample, default settings, 3 drops
+    python -m benchmarks.drop_to_forecast --drops 1
+
+Makes a store with the sample's forecast, starts `chronos-assets ui` on it, waits until its sensors tick, and drops a day of
+new rows at a time. The stages are told by Dagster's own records: when a run was asked for, launched, started, and ended.
+Exits with 1 where the median from drop to forecast is 20 seconds or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+
+MOST_SECONDS = 20.0
+WAIT_SECONDS = 300.0
+COMMAND = [sys.executable, "-m", "chronos_assets.cli"]
+STAGES = (
+    "noticed and settled",
+    "queued",
+    "process started",
+    "imported",
+    "noticed",
+    "queued",
+    "process started",
+    "forecast",
+)
+
+
+def main() -> int:
+    """Measure and print.
+
+    Returns:
+        1 where it takes too long.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--drops", type=int, default=3)
+    drops = parser.parse_args().drops
+    with tempfile.TemporaryDirectory(prefix="drop-") as folder:
+        root = Path(folder)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))},
+            "CHRONOS_STORE": str(root / "store"),
+        }
+        run(["run", "--no-training", "--backtest-windows", "0"], environment, root)
+        run(["sample-july", str(root / "july.csv")], environment, root)
+        days = list(by_day(root / "july.csv", root / "days"))[:drops]
+        with ui(environment, root) as store:
+            measured = [drop(day, store) for day in days]
+    print(f"{'stage':24}{'median s':>9}")
+    for number, stage in enumerate(STAGES):
+        print(f"{stage:24}{statistics.median(stages[number] for stages in measured):9.1f}")
+    totals = [sum(stages) for stages in measured]
+    print(f"{'from drop to forecast':24}{statistics.median(totals):9.1f}   {min(totals):.1f} to {max(totals):.1f}")
+    return 0 if statistics.median(totals) < MOST_SECONDS else 1
+
+
+def run(arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+    """Run a command of the product to its end."""
+    subprocess.run([*COMMAND, *arguments], env=environment, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def by_day(source: Path, folder: Path) -> Iterator[Path]:
+    """A train file's rows as one file a day."""
+    folder.mkdir()
+    lines = source.read_text().splitlines(keepends=True)
+    header = lines[0] if "timestamp" in lines[0] else ""
+    days: dict[str, list[str]] = {}
+    for line in lines[bool(header) :]:
+        day = next(part for part in line.replace('"', "").replace(" ", "T").split(",") if part.startswith("2025-"))[:10]
+        days.setdefault(day, []).append(line)
+    for day, rows in sorted(days.items()):
+        (folder / f"{day}.csv").write_text(header + "".join(rows))
+        yield folder / f"{day}.csv"
+
+
+@contextmanager
+def ui(environment: dict[str, str], folder: Path) -> Iterator[Path]:
+    """`chronos-assets ui` on the store, once its sensors have ticked; the store's folder."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = Path(environment["CHRONOS_STORE"])
+    with (folder / "ui.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*COMMAND, "ui", "--port", str(port)],
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        with opened(store) as instance:
+            wait(lambda: has_ticked(instance), "the sensors tick")
+        time.sleep(5)  # until all of them have
+        yield store
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=30)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@contextmanager
+def opened(store: Path) -> Iterator[dg.DagsterInstance]:
+    """The store's Dagster instance."""
+    home = next(path.parent for path in store.rglob("dagster.yaml"))
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+def has_ticked(instance: dg.DagsterInstance) -> bool:
+    """Whether the daemon has asked a sensor."""
+    states = instance.all_instigator_state()
+    return any(instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1) for state in states)
+
+
+def wait(done: Callable[[], object], what: str) -> None:
+    """Wait until something is so.
+
+    Raises:
+        TimeoutError: it isn't for long.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {WAIT_SECONDS:.0f} s")
+        time.sleep(0.1)
+
+
+def drop(day: Path, store: Path) -> list[float]:
+    """Drop a file and wait for its forecast; the seconds of `STAGES`."""
+    published = store / "forecast" / "forecast.csv"
+    before = published.stat().st_mtime_ns
+    dropped = time.time()
+    shutil.copy(day, store / "train" / day.name)
+    wait(lambda: published.stat().st_mtime_ns != before, "a new forecast is published")
+    shown = time.time()
+    with opened(store) as instance:
+        wait(lambda: not unfinished(instance), "the runs end")
+        records = instance.get_run_records(dg.RunsFilter(created_after=_moment(dropped)), ascending=True)
+        records = sorted(records, key=lambda record: record.create_timestamp)[:2]
+        moments = [dropped]
+        for record in records:
+            stats = instance.get_run_stats(record.dagster_run.run_id)
+            moments += [record.create_timestamp.timestamp(), stats.launch_time or 0.0, stats.start_time or 0.0]
+            moments += [stats.end_time or 0.0]
+        moments[-1] = shown  # tables are refreshed after it
+    return [later - sooner for sooner, later in pairwise(moments)]
+
+
+def unfinished(instance: dg.DagsterInstance) -> bool:
+    """Whether a run has not ended."""
+    states = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    return bool(instance.get_run_records(dg.RunsFilter(statuses=states), limit=1))
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
