@@ -56,7 +56,9 @@ class _TaggedExecutor(dg.Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-@dg.executor(name="in_process")
+@dg.executor(
+    name="in_process", config_schema=dg.in_process_executor.config_schema
+)  # whose defaults the inner one needs
 def tagged_executor(context: dg.InitExecutorContext) -> dg.Executor:
     """All steps in the run's own process: they only wait on others, and a process per step would import everything again."""
     make = dg.in_process_executor.executor_creation_fn

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from chronos_assets.defs.dead_run_sensor import dead_run_sensor
-from chronos_assets.defs.dead_runs import GRACE, PROCESS_TAG, end_dead_runs, slot_holders, this_process
+from chronos_assets.defs.dead_runs import GRACE, PROCESS_TAG, end_dead_runs, slot_holders, tagged_executor, this_process
 from chronos_assets.defs.instance import open_instance
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets_tests.defs.line import Line, make_line
@@ -156,3 +156,22 @@ def test_an_interrupt_in_a_training_ends_the_main_job(line: Line, monkeypatch: p
     assert any("model_package" in selection for selection in launched)
     assert not any("forecasts" in selection for selection in launched)
     assert not (line.root / "forecast").exists()
+
+
+@dg.op
+def _nothing() -> None:
+    pass
+
+
+@dg.job(executor_def=tagged_executor)
+def _job_of_the_ui() -> None:
+    _nothing()
+
+
+def test_a_run_that_dagster_launches_executes_and_is_tagged(tmp_path):
+    """A run worker makes the executor from the run's configuration, which is empty: its defaults must be there."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        done = dg.execute_job(dg.reconstructable(_job_of_the_ui), instance)
+        assert done.success
+        run = instance.get_run_by_id(done.run_id)
+        assert run.tags[PROCESS_TAG] == this_process()
