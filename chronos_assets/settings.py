@@ -40,6 +40,7 @@ class AwsSettings:
     Attributes:
         region: `AWS_REGION`, else `AWS_DEFAULT_REGION`, region of everything; empty: that of boto3's profile.
         role: `CHRONOS_SAGEMAKER_ROLE`, ARN of the role that jobs and endpoints run with.
+        pipeline_role: `CHRONOS_PIPELINE_ROLE`, ARN of the role that SageMaker pipelines start jobs with.
         image: `CHRONOS_SAGEMAKER_IMAGE`, URI of the container image of the workloads.
         data_instance: `CHRONOS_DATA_INSTANCE`, instance type of processing jobs (synthetic series, forecasts).
         training_instance: `CHRONOS_TRAINING_INSTANCE`, instance type of training jobs and of the gate's evaluation.
@@ -68,6 +69,7 @@ class AwsSettings:
 
     region: str = ""
     role: str = ""
+    pipeline_role: str = ""
     image: str = ""
     data_instance: str = "ml.c5.2xlarge"
     training_instance: str = "ml.g5.xlarge"
@@ -200,6 +202,7 @@ def _aws(text: Callable[[str, str], str]) -> AwsSettings:
         # As containers in AWS are told it; boto3 itself knows the second name only.
         region=text("AWS_REGION", text("AWS_DEFAULT_REGION", "")),
         role=_matching("CHRONOS_SAGEMAKER_ROLE", text("CHRONOS_SAGEMAKER_ROLE", ""), _ROLE),
+        pipeline_role=_matching("CHRONOS_PIPELINE_ROLE", text("CHRONOS_PIPELINE_ROLE", ""), _ROLE),
         image=text("CHRONOS_SAGEMAKER_IMAGE", ""),
         data_instance=_matching("CHRONOS_DATA_INSTANCE", text("CHRONOS_DATA_INSTANCE", given.data_instance), _INSTANCE),
         training_instance=_matching(

@@ -47,6 +47,7 @@ ROLE = "arn:aws:iam::123456789012:role/chronos"
         ("region", "AWS_REGION", "eu-west-1", "eu-west-1"),
         ("region", "AWS_DEFAULT_REGION", "eu-west-1", "eu-west-1"),
         ("role", "CHRONOS_SAGEMAKER_ROLE", ROLE, ROLE),
+        ("pipeline_role", "CHRONOS_PIPELINE_ROLE", ROLE, ROLE),
         (
             "image",
             "CHRONOS_SAGEMAKER_IMAGE",

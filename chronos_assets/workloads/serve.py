@@ -16,6 +16,7 @@ batch_size                      series of one pass, at most; 1: no batching
 batch_wait_ms                   how long a series waits for others
 queue_length                    series that may wait; beyond, 503 with Retry-After
 rows                            rows of one pass of the network, at most
+gpu                             true: the machine has one; a server that can't use it ends with the reason
 whole_batches                   true: always as many, so that the numbers are the batch job's to the last bit, slower
 context_length                  periods to read, at most
 non_negative                    as the forecast workload has it
@@ -78,6 +79,7 @@ class Settings:
     queue_length: int = 512
     rows: int = 16
     whole_batches: bool = False
+    gpu: bool = False
     context_length: int | None = None
     non_negative: bool | None = None
     timeout_seconds: float = 60.0
@@ -93,7 +95,7 @@ GOLDEN: Mapping[str, Any] = {
 
 _WHOLE = ("batch_size", "queue_length", "rows", "context_length")
 _TEXT = ("endpoint", "version", "identity", "model")
-_TRUTHS = ("whole_batches", "non_negative")
+_TRUTHS = ("gpu", "whole_batches", "non_negative")
 _SECONDS = ("batch_wait_ms", "timeout_seconds")
 _DEFAULTS = ("prediction_length", "quantile_levels")
 _HOSTING = ("host", "port", "drain_seconds", "deployment")
@@ -203,8 +205,14 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
             _ = model.pipeline  # reads series together: loaded now, not while the first such request waits
     except ModelError as error:
         raise WorkloadError(str(error)) from error
+    if settings.gpu and model.device.type != "cuda":
+        raise WorkloadError(
+            "this machine has a GPU that torch can't use: its driver is too old for the image's CUDA, or the image has a "
+            "build for the CPU; deploy with an image and an InferenceAmiVersion that fit each other"
+        )
     reporter.log(
-        f"endpoint {settings.endpoint}: {settings.version}, {description.family}, {description.parameters:,} weights"
+        f"endpoint {settings.endpoint}: {settings.version}, {description.family}, {description.parameters:,} weights, "
+        f"on {model.device}"
     )
     endpoint = build_endpoint(settings, model)
     asyncio.run(host(endpoint, build_app(endpoint), settings.hosting, workspace.root))

@@ -63,6 +63,7 @@ def deployment(server: AwsServer) -> Mapping[str, str]:
         "CHRONOS_DEPLOYMENT": "aws",
         "CHRONOS_STORE": f"s3://{bucket}/store",
         "CHRONOS_SAGEMAKER_ROLE": ROLE,
+        "CHRONOS_PIPELINE_ROLE": ROLE,
         "CHRONOS_SAGEMAKER_IMAGE": IMAGE,
         "CHRONOS_ATHENA_WORKGROUP": WORKGROUP,
         "CHRONOS_TOPIC": clients("sns").create_topic(Name="chronos-assets")["TopicArn"],

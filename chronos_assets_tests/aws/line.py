@@ -43,6 +43,7 @@ def environment(bucket: str, folder: Path, **more: str) -> dict[str, str]:
         "CHRONOS_DEPLOYMENT": "aws",
         "CHRONOS_STORE": f"s3://{bucket}/shop",
         "CHRONOS_SAGEMAKER_ROLE": ROLE,
+        "CHRONOS_PIPELINE_ROLE": ROLE,
         "CHRONOS_SAGEMAKER_IMAGE": IMAGE,
         "CHRONOS_PARTITION_START": "2023-12-01",
         "CHRONOS_CACHE": str(folder / "cache"),

@@ -122,10 +122,66 @@ def test_what_services_may_do_is_bound_to_this_account(template: dict[str, Any])
 
 def test_roles_are_passed_to_one_service_each(template: dict[str, Any]) -> None:
     passed = [statement for statement in statements(template) if "iam:PassRole" in statement.actions]
-    assert {statement.resource for statement in passed} == {"SageMakerPolicy", "ControlRole"}
+    assert {statement.resource for statement in passed} == {"SageMakerPolicy", "ControlRole", "PipelineRole"}
     for statement in passed:
         assert statement.actions == ["iam:PassRole"]
         assert set(statement.document["Condition"]["StringEquals"]) == {"iam:PassedToService"}
+
+
+# What a call needs of the role that the service assumes, beside what its caller needs: the service authorization reference
+# of each service, https://docs.aws.amazon.com/service-authorization/latest/reference/, and the pages named here.
+OF_THE_ASSUMED_ROLE = {
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, CreateTrainingJob and its like
+    "Create*Job": (
+        "SageMakerRole",
+        {"s3:GetObject", "s3:PutObject", "s3:ListBucket", "logs:PutLogEvents", "ecr:BatchGetImage"},
+    ),
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
+    "UpdateEndpoint with alarms": ("SageMakerRole", {"cloudwatch:DescribeAlarms"}),
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-access.html
+    "StartPipelineExecution": (
+        "PipelineRole",
+        {
+            "iam:PassRole",
+            "sagemaker:AddTags",
+            *(
+                f"sagemaker:{verb}{kind}Job"
+                for kind in ("Processing", "HyperParameterTuning")
+                for verb in ("Create", "Describe", "Stop")
+            ),
+            "sagemaker:CreateModelPackage",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("call", OF_THE_ASSUMED_ROLE)
+def test_the_role_that_a_service_assumes_may_do_what_the_call_makes_it_do(template: dict[str, Any], call: str) -> None:
+    role, needed = OF_THE_ASSUMED_ROLE[call]
+    allowed = {action for item in statements(template) if item.resource == role for action in item.actions}
+    assert needed <= allowed
+
+
+def test_a_pipeline_has_a_role_for_each_type_of_step(template: dict[str, Any]) -> None:
+    """The types of step that the definition is made of, and the action that each takes."""
+    source = (REPOSITORY / "chronos_assets/platforms/aws/pipeline_definition.py").read_text()
+    action = {
+        "PROCESSING": "CreateProcessingJob",
+        "TUNING": "CreateHyperParameterTuningJob",
+        "TRAINING": "CreateTrainingJob",
+        "REGISTER_MODEL": "CreateModelPackage",
+    }
+    types = set(re.findall(r"StepTypeEnum\.(\w+)|sdk\.types\.(\w+)", source))
+    found = {name for pair in types for name in pair if name}
+    allowed = {a for item in statements(template) if item.resource == "PipelineRole" for a in item.actions}
+    assert found
+    assert {f"sagemaker:{action[name]}" for name in found if name in action} <= allowed
+    assert found <= set(action) | {"CONDITION", "FAIL"}
+
+
+def test_people_may_start_a_pipeline(template: dict[str, Any]) -> None:
+    allowed = {a for item in statements(template) if item.resource == "SageMakerPolicy" for a in item.actions}
+    assert "sagemaker:StartPipelineExecution" in allowed
 
 
 def test_jobs_are_created_and_stopped_by_their_tag_only(template: dict[str, Any]) -> None:
@@ -224,6 +280,7 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "Bucket": "b",
         "DatasetGroup": "energy_use",
         "SageMakerRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/r",
+        "PipelineRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/p",
         "JobRepository.RepositoryUri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/b/sagemaker",
         "TrainQueue": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/q",
         "Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:t",
@@ -244,6 +301,7 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
     same = {field.name for field in fields(AwsSettings)} - {
         "region",
         "role",
+        "pipeline_role",
         "image",
         "train_queue",
         "topic",

@@ -279,3 +279,17 @@ def test_a_page_of_another_site_reads_nothing_of_a_local_endpoint(deployed):
     assert status() == 200
     assert status(Host="evil.example") == 421
     assert status(Origin="https://evil.example") == 403
+
+
+def test_a_gpu_that_can_not_be_used_ends_the_server_with_the_reason(container, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(logging.getLogger(), "handlers", logging.getLogger().handlers)
+    monkeypatch.setenv(SERVING_VARIABLE, json.dumps({"gpu": True}))
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert execute(main, container) == 1
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert "a GPU that torch can't use: its driver is too old" in container.failure_file.read_text()

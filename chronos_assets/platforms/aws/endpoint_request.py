@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.aws.machines import output_key, vpc
+from chronos_assets.platforms.aws.machines import has_gpu, host_image, output_key, vpc
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def update_policy(settings: AwsSettings) -> dict[str, Any]:
 
 
 def _model(request: EndpointRequest, settings: AwsSettings, source: ModelSource) -> dict[str, Any]:
-    container: dict[str, Any] = {"Image": settings.image, "Environment": _environment(request, source)}
+    container: dict[str, Any] = {"Image": settings.image, "Environment": _environment(request, settings, source)}
     if source.archive:
         container["ModelDataUrl"] = source.archive
     elif source.prefix:
@@ -156,7 +156,7 @@ def _model(request: EndpointRequest, settings: AwsSettings, source: ModelSource)
     return model | (vpc(settings) if settings.endpoint != "serverless" else {})
 
 
-def _environment(request: EndpointRequest, source: ModelSource) -> dict[str, str]:
+def _environment(request: EndpointRequest, settings: AwsSettings, source: ModelSource) -> dict[str, str]:
     """The server's parameters. Its page shows a request of its own: the golden one has no room here."""
     serving = {
         **request.parameters,
@@ -164,6 +164,7 @@ def _environment(request: EndpointRequest, source: ModelSource) -> dict[str, str
         "version": request.version,
         "identity": request.identity,
         "model": source.reference,
+        **({"gpu": True} if settings.endpoint != "serverless" and has_gpu(settings.endpoint_instance) else {}),
     }
     text = json.dumps(serving, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     if len(text.encode()) > MAX_VARIABLE:
@@ -192,6 +193,8 @@ def _config(settings: AwsSettings, answers: str) -> dict[str, Any]:
         "ModelDataDownloadTimeoutInSeconds": READY_SECONDS,
         "ContainerStartupHealthCheckTimeoutInSeconds": READY_SECONDS,
     }
+    if image := host_image(settings.endpoint_instance):
+        variant["InferenceAmiVersion"] = image
     config: dict[str, Any] = {"ProductionVariants": [variant]}
     if settings.kms_key:
         config["KmsKeyId"] = settings.kms_key

@@ -15,6 +15,25 @@ if TYPE_CHECKING:
 # Instances whose disk is a local NVMe drive: it encrypts itself, and a key for it is refused.
 _LOCAL_DISK = re.compile(r"ml\.(g4dn|g5|g6|g6e|g7|g7e|p3dn|p4d|p4de|p5|p5e|p5en|p6\S*|trn\w+|[a-z]\d+[a-z]*d[a-z]*)\.")
 
+_GPU = re.compile(r"ml\.(?P<family>g\d\w*|p\d\w*)\.")
+# Images of hosts for endpoints, with their drivers: member `InferenceAmiVersion` of `ProductionVariant` in the API reference,
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariant.html. Without one a host has a driver for
+# CUDA 11, with which a build of torch for CUDA 12 finds no GPU. The newest families (Blackwell) need the newest driver.
+_DRIVER_550 = "al2-ami-sagemaker-inference-gpu-3-1"  # CUDA 12.4
+_DRIVER_580 = "al2023-ami-sagemaker-inference-gpu-4-1"  # CUDA 13.0
+_HOST_IMAGES = dict.fromkeys(("g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5", "p5e", "p5en"), _DRIVER_550)
+
+
+def has_gpu(instance_type: str) -> bool:
+    """Whether instances of this type have an NVIDIA GPU."""
+    return _GPU.match(instance_type) is not None
+
+
+def host_image(instance_type: str) -> str | None:
+    """The `InferenceAmiVersion` of an endpoint's hosts: one whose driver the image's CUDA can use; None without a GPU."""
+    found = _GPU.match(instance_type)
+    return _HOST_IMAGES.get(found["family"], _DRIVER_580) if found else None
+
 
 def missing_settings(settings: AwsSettings) -> list[str]:
     """Variables without which nothing runs, that are not set."""

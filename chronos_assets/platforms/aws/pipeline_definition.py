@@ -146,6 +146,11 @@ class TrainingPipeline:
         Raises:
             PipelineError: also where AWS refuses it.
         """
+        if not self._settings.pipeline_role:
+            raise PipelineError(
+                "CHRONOS_PIPELINE_ROLE is not set: a pipeline starts jobs itself, which the jobs' own role may not; deploy "
+                "docker/cloudformation.yaml, whose outputs are the settings"
+            )
         definition = json.dumps(json.loads(self.definition()), separators=(",", ":"))
         if len(definition.encode()) > MAX_DEFINITION:
             raise PipelineError(
@@ -160,7 +165,7 @@ class TrainingPipeline:
             "PipelineName": self._line.name,
             "PipelineDefinition": definition,
             "PipelineDescription": f"Tunes, gates and registers {self._line.group}; made by chronos-assets",
-            "RoleArn": self._settings.role,
+            "RoleArn": self._settings.pipeline_role,
         }
         with refusals(PipelineError, f"making the pipeline {self._line.name}"):
             try:

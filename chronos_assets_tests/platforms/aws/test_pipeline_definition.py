@@ -23,6 +23,7 @@ SETTINGS = Settings(
     store="s3://data/group",
     aws=AwsSettings(
         role="arn:aws:iam::123456789012:role/jobs",
+        pipeline_role="arn:aws:iam::123456789012:role/pipelines",
         image="123456789012.dkr.ecr.us-east-1.amazonaws.com/chronos:1",
         kms_key="alias/mine",
         subnets=("subnet-1",),
@@ -206,7 +207,7 @@ def test_the_command_prints_a_definition_and_makes_the_pipeline_once(group, stor
         assert capsys.readouterr().out.strip().endswith(":pipeline/mine")
     described = client.describe_pipeline(PipelineName="mine")
     assert json.loads(described["PipelineDefinition"]) == printed
-    assert described["RoleArn"] == SETTINGS.aws.role
+    assert described["RoleArn"] == SETTINGS.aws.pipeline_role
     assert len(aws.calls_of("CreatePipeline")) == len(aws.calls_of("UpdatePipeline")) == 1
     # The jobs' parameters lie where the steps read them.
     for name in ("GenerateSyntheticSeries", "EvaluateCandidate"):
