@@ -90,6 +90,7 @@ class CellCounts:
     duplicates: rows left out, by (file that lost, file that won), as ranks. missing: rows without a value.
     aggregated: observed rows beyond the first of their period. unfinished: rows of periods that they don't fill, left
     out. cut: series that lack such a period, though the dataset has it. repeated: rows of an hour that clocks show twice.
+    ahead: rows far ahead of all others, left out.
     """
 
     duplicates: Counter[tuple[int, int]]
@@ -98,6 +99,7 @@ class CellCounts:
     unfinished: int = 0
     cut: int = 0
     repeated: int = 0
+    ahead: int = 0
 
     def __add__(self, other: CellCounts) -> CellCounts:
         return CellCounts(
@@ -107,6 +109,7 @@ class CellCounts:
             self.unfinished + other.unfinished,
             self.cut + other.cut,
             self.repeated + other.repeated,
+            self.ahead + other.ahead,
         )
 
 

@@ -51,6 +51,7 @@ from chronos_assets.timeseries.dataset.gridding import (
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, place_rows
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard
+from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.train_files import FileContents, TrainFile, TrainFileReader
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
 
@@ -93,7 +94,8 @@ class FileReport:
 class ImportReport:
     """What an import did. manifest: as written beside the shards. files: from the oldest to the newest.
 
-    rows_read: good and bad; they are the manifest's observed + aggregated + missing + duplicates + unfinished + rejected.
+    rows_read: good and bad; they are the manifest's observed + aggregated + missing + duplicates + unfinished + ahead +
+        rejected.
     rejected_files: where bad rows were set aside, by the key of their file. notes: sentences a user should read.
     """
 
@@ -201,9 +203,15 @@ class _Import:
         placing = self._place()
         store = CellStore(_made(scratch / "cells"), rows.finish())
         counts, summary, periods = self._aggregate(rows, store, placing.snap)
+        told: list[str] = []
+        if strays := far_ahead(periods):
+            told += self._stray_notes(periods, strays, summary)
+            left, summary = self._drop(store, counts, periods, strays)
+            counts = replace(left, ahead=left.unfinished - counts.unfinished, unfinished=counts.unfinished)
+            periods = periods.without(strays)
         self._check(summary, bad)
         dropped = unfinished(periods, self._step)
-        told = list(self._unfinished_notes(periods, dropped, counts))
+        told += self._unfinished_notes(periods, dropped, counts)
         if dropped:
             counts, summary = self._drop(store, counts, periods, dropped)
             self._check_left(summary, told)
@@ -212,6 +220,7 @@ class _Import:
         written = self._write(store, wholes, pieces, summary.last, output)
         reports = _with_replaced(contents, counts.duplicates)
         notes = (*placing.notes, *told, *_notes(self._params, reports, counts, summary, bad.total))
+        notes += tuple(_account(sum(file.rows for file in contents), counts, summary, bad.total))
         manifest = Manifest(
             data_version=self._data_version(summary.last, [digest for digest, _ in written]),
             first=self._start(summary.first),
@@ -231,6 +240,7 @@ class _Import:
             shards=tuple(shard for _, shards in written for shard in shards),
             notes=notes,
             unfinished=counts.unfinished,
+            ahead=counts.ahead,
             alignment=asdict(self._params.alignment),
             lag_seconds=None if self._step is not None or periods.several else periods.lag / 1_000_000,
         )
@@ -350,6 +360,15 @@ class _Import:
         if not summary.cells:
             fix = "add rows, or choose a finer ForecastFrequency"
             raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(told)}", fix)])
+
+    def _stray_notes(self, periods: Extents, strays: Sequence[int], summary: _Summary) -> Iterator[str]:
+        """What was left out because it lies far ahead of everything else."""
+        rows = counted(int(periods.rows[np.isin(periods.ordinals, strays)].sum()), "row")
+        before = int(periods.ordinals[periods.ordinals < strays[0]].max())
+        yield (
+            f"{rows} far ahead of all others left out, from {self._start(strays[0])} on (series {summary.last_key}), where the "
+            f"others end at {self._start(before)}: fix the timestamp, if it is wrong"
+        )
 
     def _unfinished_notes(self, periods: Extents, dropped: Sequence[int], counts: CellCounts) -> Iterator[str]:
         """What was left out because rows don't fill it, one sentence each."""
@@ -564,3 +583,18 @@ def _notes(
             f"{early} of {summary.series} series end more than a forecast horizon before the last observation of the "
             f"dataset ({end}, series {summary.last_key}); if that timestamp is wrong, fix it"
         )
+
+
+def _account(read: int, counts: CellCounts, summary: _Summary, rejected: int) -> Iterator[str]:
+    """Where all rows went, if not every one is an observation of its own."""
+    parts = (
+        (counts.aggregated, "were combined with another of their period"),
+        (sum(counts.duplicates.values()), "gave way to newer files"),
+        (counts.missing, "have no value"),
+        (counts.unfinished, "lie in a period that rows don't fill"),
+        (counts.ahead, "lie far ahead of all others"),
+        (rejected, "were set aside"),
+    )
+    if any(count for count, _ in parts):
+        told = [f"{count:,} {what}" for count, what in ((summary.cells, "are observations"), *parts) if count]
+        yield f"of {read:,} rows read, {', '.join(told)}"

@@ -56,7 +56,8 @@ class Manifest:
     data_version: SHA-256 of the series (keys, periods, observed values) and of the rule that fills their gaps. first,
     last: start of the first and of the last period of the grid, "2014-01-01T00:00:00". rows = observed + filled.
     duplicates: rows left out because a newer file has the same series and timestamp. unfinished: rows left out because
-    they don't fill their period, the last or the first. alignment: where periods start, as `calendar.Alignment` has it,
+    they don't fill their period, the last or the first. ahead: rows left out because they lie far ahead of all others.
+    alignment: where periods start, as `calendar.Alignment` has it,
     None in a manifest of an older version. lag_seconds: how long after a period's start its value is known, None where it
     is made up of finer rows and known at its end. rejected: bad rows set aside, by
     reason. files: rows read, by key. n_shards: the number by which series are dealt out, see `shard_number`.
@@ -80,6 +81,7 @@ class Manifest:
     shards: tuple[Shard, ...]
     notes: tuple[str, ...] = ()
     unfinished: int = 0
+    ahead: int = 0
     alignment: Mapping[str, Any] | None = None
     lag_seconds: float | None = 0.0
     format_version: int = field(default=FORMAT_VERSION)

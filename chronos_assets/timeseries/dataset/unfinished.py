@@ -59,6 +59,12 @@ class Extents:
         """Whether periods are made up of finer rows."""
         return self.spread[0] > _SEVERAL * self.spread[1]
 
+    def without(self, ordinals: Sequence[int]) -> Extents:
+        """The other periods."""
+        kept = ~np.isin(self.ordinals, ordinals)
+        parts = (self.ordinals, self.head, self.tail, self.cells, self.rows)
+        return Extents(*(part[kept] for part in parts), self.spread, self.lag)
+
     @classmethod
     def joined(cls, parts: Sequence[Extents]) -> Extents:
         """Of the series of all parts."""
