@@ -209,12 +209,14 @@ class _Import:
             left, summary = self._drop(store, counts, periods, strays)
             counts = replace(left, ahead=left.unfinished - counts.unfinished, unfinished=counts.unfinished)
             periods = periods.without(strays)
-        self._check(summary, bad)
         dropped = unfinished(periods, self._step)
         told += self._unfinished_notes(periods, dropped, counts)
         if dropped:
             counts, summary = self._drop(store, counts, periods, dropped)
-            self._check_left(summary, told)
+        if counts.unfinished and not summary.cells:
+            fix = "add rows, or choose a finer ForecastFrequency"
+            raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(told)}", fix)])
+        self._check(summary, bad)
         wholes = min(max(1, -(-summary.rows * _BYTES_PER_ROW // self._shard_bytes)), HASHES)
         pieces = min(-(-self._min_shards // wholes), HASHES // wholes)
         written = self._write(store, wholes, pieces, summary.last, output)
@@ -354,12 +356,6 @@ class _Import:
         rows, cells_left_out = int(periods.rows[chosen].sum()), int(periods.cells[chosen].sum())
         aggregated = counts.aggregated - (rows - cells_left_out)
         return replace(counts, unfinished=counts.unfinished + rows, aggregated=aggregated), _Summary.of(parts)
-
-    def _check_left(self, summary: _Summary, told: Sequence[str]) -> None:
-        """Refuse a dataset whose rows don't fill a single period."""
-        if not summary.cells:
-            fix = "add rows, or choose a finer ForecastFrequency"
-            raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(told)}", fix)])
 
     def _stray_notes(self, periods: Extents, strays: Sequence[int], summary: _Summary) -> Iterator[str]:
         """What was left out because it lies far ahead of everything else."""
