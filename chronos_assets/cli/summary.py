@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,11 @@ from chronos_assets.platforms.notices import one_line
 if TYPE_CHECKING:
     from chronos_assets.defs.main_job import MainJobResult
     from chronos_assets.pipeline.group import Group
+    from chronos_assets.pipeline.state import GroupState
     from chronos_assets.platforms.registry import PackageVersion
+
+MOST_NOTES = 20
+MOST_NAMED = 5  # series without a forecast
 
 
 def print_summary(group: Group, result: MainJobResult, data: Path | None) -> None:
@@ -23,25 +27,28 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
         UsageError: there is nothing to show: no series could be forecast.
     """
     from chronos_assets.pipeline import staging
-    from chronos_assets.pipeline.forecasts import forecast_manifest
+    from chronos_assets.pipeline.forecasts import forecast_manifest, published_manifest
+    from chronos_assets.pipeline.state import GroupState
     from chronos_assets.store_layout import FORECAST_KEY
 
-    manifest = forecast_manifest(group, result.window.key)
-    if not manifest["series"]:
-        raise UsageError(_nothing_forecast(group, manifest, result.window.key))
+    made, state = forecast_manifest(group, result.window.key), GroupState(group)
+    manifest = published_manifest(group)
+    if not made["series"] or manifest is None:
+        print_rows("Not forecast", import_rows(state))
+        raise UsageError(_nothing_forecast(group, made, result.window.key))
     flag = f" DATA={shlex.quote(str(data))}" if data is not None else ""
     option = f" --data {shlex.quote(str(data))}" if data is not None else ""
     rows = [
         ("forecast", staging.place(group, f"{FORECAST_KEY}/forecast.csv")),
         ("", staging.place(group, f"{FORECAST_KEY}/forecast.parquet")),
         ("SQL tables", group.tables.place(group.store)),
-        ("as of", f"{manifest['context_end']} (partition {result.window.key})"),
+        ("as of", f"{manifest['context_end']} (partition {manifest['as_of']})"),
         ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
     ]
-    if manifest["skipped_count"]:
-        reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
-        rows.append(("not forecast", reasons))
     rows += [
+        *skipped_rows(state, manifest),
+        *bound_rows(manifest),
+        *import_rows(state),
         ("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)"),
         *backtest_rows(group, result),
         *training_rows(group, result),
@@ -52,6 +59,56 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
         ),
     ]
     print_rows("Forecast published", rows)
+
+
+def skipped_rows(state: GroupState, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Series without a forecast: how many and why, and some of them with the date of their last observation."""
+    from chronos_assets.pipeline.dataset import last_observations
+
+    if not manifest["skipped_count"]:
+        return []
+    reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
+    named = [tuple(skip["item"]) for skip in manifest["skipped"][:MOST_NAMED]]
+    lasts = last_observations(state, named)
+    texts = [f"{' / '.join(key)} (last observed {lasts.get(key) or 'never'})" for key in named]
+    more = manifest["skipped_count"] - len(named)
+    return [("not forecast", reasons), ("", ", ".join([*texts, *([f"and {more:,} more"] if more else [])]))]
+
+
+def bound_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What keeps forecasts from being negative, where it made a difference."""
+    raised = manifest.get("raised", 0)
+    if not raised:
+        return []
+    text = f"kept at or above zero, as their history is: {raised:,} of {manifest['series']:,} series"
+    return [("zero", f"{text} (Chronos.NonNegative decides otherwise)")]
+
+
+def import_rows(state: GroupState) -> list[tuple[str, str]]:
+    """What became of the rows, what was guessed, and everything else that the import has to say."""
+    from chronos_assets.planning.listing import described
+    from chronos_assets.store_layout import TRAIN_KEY
+
+    manifest = state.manifest
+    if manifest is None:
+        return []
+    parts = {
+        f"added to another of the same period ({state.params.aggregation})": manifest.aggregated,
+        "replaced by a newer file": manifest.duplicates,
+        "without a value": manifest.missing,
+        "of unfinished periods": manifest.unfinished,
+        **{f"set aside ({reason})": number for reason, number in manifest.rejected.items()},
+    }
+    read = manifest.observed + sum(parts.values())
+    told = [f"{number:,} {what}" for what, number in parts.items() if number]
+    rows = [("rows", ", ".join([f"{read:,} read", f"{manifest.observed:,} used", *told]))]
+    guesses = [note for note in state.params.notes if note.startswith("Guessed")]
+    notes = [*guesses, *manifest.notes, *filter(None, [described(state.group.store.list(TRAIN_KEY))])]
+    shown = notes if len(notes) <= MOST_NOTES else notes[: MOST_NOTES - 1]
+    rows += [("" if place else "notes", one_line(note)) for place, note in enumerate(shown)]
+    if len(notes) > len(shown):
+        rows.append(("", f"… and {len(notes) - len(shown)} more, in the UI's metadata of target_time_series"))
+    return rows
 
 
 def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -87,9 +144,11 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     if not result.backtest:
         return [("backtest", "none: no earlier partition has a horizon that is observed")]
     scores: dict[str, list[tuple[float, float]]] = {"wql": [], "mase": []}
+    names: dict[str, None] = {}  # of the baselines, in order
     for window in result.backtest:
         path = group.store.snapshot(accuracy_key(window.key)) / "metrics.parquet"
         for row in pq.read_table(path, filters=[("level", "=", "all")]).to_pylist():
+            names[str(row.get("baseline") or "seasonal naive")] = None
             if row["metric"] in scores and row["value"] is not None and row["seasonal_naive"] is not None:
                 scores[row["metric"]].append((row["value"], row["seasonal_naive"]))
     rows = [("backtest", f"{len(result.backtest)} as-of windows, {result.backtest[0].key} … {result.backtest[-1].key}")]
@@ -100,7 +159,7 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
             continue
         ours, naive = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
         share = f"   ({ours / naive:.2f} of it)" if naive > 0 else ""
-        rows.append((f"  {label}", f"{ours:.4f}   seasonal naive {naive:.4f}{share}"))
+        rows.append((f"  {label}", f"{ours:.4f}   {' or '.join(names)} {naive:.4f}{share}"))
     flattered = sum(forecast_manifest(group, window.key)["trained_on_later_data"] for window in result.backtest)
     if flattered:
         rows.append(
@@ -142,7 +201,7 @@ def _gate(version: PackageVersion) -> str:
     if gate is None:  # registered by another program
         return f"{version.status}: {version.reason}"
     candidate, *others = gate["rows"]
-    told = ", ".join(f"{TITLES[row['model']]} {_number(row['wql'])}" for row in others)
+    told = ", ".join(f"{row.get('title') or TITLES[row['model']]} {_number(row['wql'])}" for row in others)
     return f"{version.status}: test wQL {_number(candidate['wql'])}; {told}"
 
 

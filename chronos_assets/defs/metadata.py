@@ -150,6 +150,7 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
         "excluded_points": window.report.excluded,
         "data_version": window.data_version,
         "forecast_version": window.forecast_version,
+        "baseline": window.report.baseline.name,
         "metrics": table(
             {"metric": "string", "value": "float", "seasonal_naive": "float", "points": "int", "excluded": "int"},
             (
@@ -186,6 +187,9 @@ def _metrics_schema(dimensions: Sequence[str]) -> dg.TableSchema:
             dg.TableColumn("metric", "string"),
             dg.TableColumn("value", "double", "null where undefined, such as a ratio to zero"),
             dg.TableColumn("seasonal_naive", "double", "the same metric of the seasonal naive forecast"),
+            dg.TableColumn(
+                "baseline", "string", "which seasonal naive forecast: the one that was hardest to beat before"
+            ),
             dg.TableColumn("points", "int", "observed values that it was computed from"),
             dg.TableColumn("excluded", "int", "values of the horizon that were left out"),
         ]

@@ -60,6 +60,7 @@ def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, 
         files=tuple(dict.fromkeys(uri for item in made if (uri := _text(item, "dagster/uri")))),
         asset=failure.asset,
         reason=failure.reason,
+        notes=next((_text(item, "notes") for item in made if item.asset_key == group.key("target_time_series")), ""),
     )
 
 

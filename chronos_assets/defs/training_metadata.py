@@ -126,7 +126,8 @@ def package(group: Group, made: Packaged) -> Metadata:
         "relative": "float",
     }
     rows = (
-        {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()} for row in made.decision.rows
+        {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()} | {"model": row.title}
+        for row in made.decision.rows
     )
     return {
         "gate": table(columns, rows),

@@ -15,7 +15,7 @@ from chronos_assets.params.training import TrainingParams
 
 # Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
 RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of", "level", "metric", "value"}
-RESERVED |= {"seasonal_naive", "points", "excluded", "reason"}
+RESERVED |= {"seasonal_naive", "baseline", "points", "excluded", "reason"}
 RESERVED_PATTERN = re.compile(r"p\d+")
 
 KEEP_ONE = "keep one of them"

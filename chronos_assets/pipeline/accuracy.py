@@ -34,11 +34,15 @@ def accuracy_states(group: Group) -> dict[str, AccuracyState]:
     }
 
 
-def live_wqls(group: Group, model: str) -> Iterator[float]:
-    """The wQL of each scored partition that `model` forecast without having seen later data, oldest first."""
+def live_wqls(group: Group, model: str) -> Iterator[tuple[float, float | None]]:
+    """The wQL of each scored partition that `model` forecast without having seen later data, oldest first.
+
+    Beside it that of the seasonal naive forecast; None where an older version scored the partition.
+    """
     for _, _, manifest in published_partitions(group, "accuracy"):
         if manifest.get("model") == model and not manifest["trained_on_later_data"] and manifest["wql"] is not None:
-            yield float(manifest["wql"])
+            naive = manifest.get("naive_wql")
+            yield float(manifest["wql"]), None if naive is None else float(naive)
 
 
 # --- accuracy ---------------------------------------------------------------------------------------------------------
@@ -94,6 +98,8 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
                         "model": forecast["model"]["reference"],
                         "trained_on_later_data": forecast["trained_on_later_data"],
                         "wql": wql.value if (wql := report.overall().get("wql")) is not None else None,
+                        "naive_wql": wql.seasonal_naive if wql is not None else None,
+                        "baseline": report.baseline.to_document(),
                     },
                     indent=1,
                 )

@@ -166,6 +166,26 @@ def first_series(state: GroupState, params: ForecastParams) -> Series:
     raise dg.Failure("no series of the dataset has an observation")
 
 
+def last_observations(state: GroupState, keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """When some series were observed last, ISO 8601; those that never were are left out."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from chronos_assets.timeseries.dataset.shards import shard_name, shard_number
+
+    manifest, folder = state.require_manifest(), state.group.store.snapshot(DATASET_KEY)
+    names, found = ("item_id", *manifest.dimensions), {}
+    for key in keys:
+        shard = folder / shard_name(shard_number(key, manifest.n_shards))
+        if not shard.is_file():
+            continue
+        filters = [*((name, "=", part) for name, part in zip(names, key, strict=True)), ("filled", "=", False)]
+        last = pc.max(pq.read_table(shard, columns=["timestamp"], filters=filters).column("timestamp")).as_py()
+        if last is not None:
+            found[key] = last.isoformat()
+    return found
+
+
 def dataset_is_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
     """Whether the last import saw just the train files and parameters that are there now, and its result stands."""
     group = state.group

@@ -129,7 +129,11 @@ def _live_accuracy(group: Group, version: PackageVersion | None) -> LiveAccuracy
     wql = version.document["metrics"].get("wql") if version is not None else None
     if version is None or wql is None:
         return None
-    return LiveAccuracy(version.name, float(wql), tuple(live_wqls(group, version.name)))
+    scores = list(live_wqls(group, version.name))
+    naive = [naive for _, naive in scores if naive is not None]
+    return LiveAccuracy(
+        version.name, float(wql), tuple(own for own, _ in scores), tuple(naive) if len(naive) == len(scores) else ()
+    )
 
 
 # --- synthetic series -------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ A training is due
 - when the data changed and the newest version is older than `MaxAge`, or its checkpoint is gone (`PerformDelete`);
 - when the checkpoint of the newest version is gone though nothing was to delete it;
 - when the data changed and the model got worse: its live wQL, the mean over at least `DriftWindows` windows that were
-  forecast after its training ended, is above `DriftFactor` times the wQL at registration.
+  forecast after its training ended, is above `DriftFactor` times the wQL at registration, or above that of the seasonal
+  naive forecast of the same windows.
 
 In the other cases the data have to have changed: the same search on the same data gives the same candidate, and a
 rejected one would be made again for ever.
@@ -50,11 +51,13 @@ class LiveAccuracy:
         name: of the version.
         registered_wql: at the gate.
         wqls: one of each scored window that it forecast with data from after its training, oldest first.
+        naive_wqls: of the seasonal naive forecast on the same windows; empty where it is not known of all.
     """
 
     name: str
     registered_wql: float
     wqls: tuple[float, ...]
+    naive_wqls: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,16 @@ def training_due(
 
 
 def _drift(training: TrainingParams, live: LiveAccuracy | None) -> str:
-    if live is None or len(live.wqls) < training.drift_windows or live.registered_wql <= 0:
+    if live is None or len(live.wqls) < training.drift_windows:
         return ""
     mean = sum(live.wqls) / len(live.wqls)
+    if live.naive_wqls and mean > (naive := sum(live.naive_wqls) / len(live.naive_wqls)):
+        return (
+            f"{live.name} is worse than the seasonal naive forecast: wQL {mean:.4g} over {len(live.wqls)} windows, "
+            f"where the best season gives {naive:.4g}"
+        )
+    if live.registered_wql <= 0:
+        return ""
     if mean <= training.drift_factor * live.registered_wql:
         return ""
     return (

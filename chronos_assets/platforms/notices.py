@@ -63,6 +63,7 @@ class Notice:
         files: where the results are, paths or URLs.
         asset: on failure, the asset (or step) that failed.
         reason: on failure, why.
+        notes: what the import had to say of the data, a line each.
     """
 
     outcome: Outcome
@@ -77,6 +78,7 @@ class Notice:
     files: tuple[str, ...] = ()
     asset: str = ""
     reason: str = ""
+    notes: str = ""
 
 
 def one_line(text: str, limit: int = MAX_REASON) -> str:
@@ -114,6 +116,7 @@ def render(notice: Notice) -> tuple[str, str]:
         ("Files", ", ".join(notice.files)),
         ("Asset", notice.asset),
         ("Reason", notice.reason),
+        ("Notes", notice.notes),
         ("Run", f"{notice.run_id} {notice.run_url}".strip()),
         ("Time", notice.time.isoformat(timespec="seconds")),
     ]
@@ -134,6 +137,7 @@ def document(notice: Notice) -> dict[str, Any]:
         "files": [redact(file) for file in notice.files],
         "asset": notice.asset,
         "reason": one_line(notice.reason),
+        "notes": redact(notice.notes),
         "run_id": notice.run_id,
         "run_url": redact(notice.run_url),
         "time": notice.time.isoformat(),

@@ -78,6 +78,7 @@ COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "metric": "wql, wql_pXX, wape, rmse, mase, mape (a fraction), coverage_XX",
             "value": "NULL where undefined, such as a ratio to zero",
             "seasonal_naive": "The same metric of the seasonal naive forecast",
+            "baseline": "Which seasonal naive forecast: the season that was hardest to beat before the as-of",
             "points": "Observed values that it was computed from",
             "excluded": "Values of the horizon that were left out: not observed, or not usable by this metric",
         },
@@ -123,6 +124,7 @@ def accuracy_columns(dimensions: Sequence[str]) -> dict[str, str]:
         "metric": "VARCHAR",
         "value": "DOUBLE",
         "seasonal_naive": "DOUBLE",
+        "baseline": "VARCHAR",
         "points": "BIGINT",
         "excluded": "BIGINT",
     }

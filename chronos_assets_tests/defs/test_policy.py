@@ -55,6 +55,13 @@ def due(training: TrainingParams | None = None, **changes: Any) -> tuple[bool, s
             "Shop/1 drifted: wQL 0.13 over 7 windows, 1.3 times",
         ),
         ({"live": LiveAccuracy("Shop/1", 0.1, (0.13,) * 6)}, False, "Shop/1 is"),
+        (
+            {"live": LiveAccuracy("Shop/1", 0.1, (0.12,) * 7, (0.11,) * 7)},
+            True,
+            "worse than the seasonal naive forecast",
+        ),
+        ({"live": LiveAccuracy("Shop/1", 0.1, (0.12,) * 7, (0.13,) * 7)}, False, "Shop/1 is"),
+        ({"live": LiveAccuracy("Shop/1", 0.1, (0.12,) * 6, (0.11,) * 6)}, False, "Shop/1 is"),
         ({"live": LiveAccuracy("Shop/1", 0.1, (0.12,) * 7)}, False, "Shop/1 is"),
         ({"live": LiveAccuracy("Shop/1", 0.1, (9.0,) * 7), "newest": version(data="new")}, False, "was trained on"),
         ({"live": LiveAccuracy("Shop/1", 0.0, (9.0,) * 7)}, False, "Shop/1 is"),

@@ -107,7 +107,8 @@ def test_every_table_and_the_view_hold_the_stores_files(tmp_path: Path) -> None:
     assert columns(tmp_path, "forecast") == ["item_id", "timestamp", "p10", "p50", "p90"]
     assert columns(tmp_path, "forecast_history") == ["as_of", "item_id", "timestamp", "p10", "p50", "p90"]
     assert columns(tmp_path, "accuracy") == [
-        "as_of", "level", "item_id", "metric", "value", "seasonal_naive", "points", "excluded",
+        "as_of", "level", "item_id", "metric", "value", "seasonal_naive", "baseline", "points",
+        "excluded",
     ]  # fmt: skip
     assert columns(tmp_path, "forecast_vs_history") == ["item_id", "timestamp", "type", "value"]
     # What is missing is NULL, so that SQL's own averages are right.

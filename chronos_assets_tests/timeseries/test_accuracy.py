@@ -140,7 +140,8 @@ def test_dimensions_are_part_of_a_series(tmp_path: Path) -> None:
     write_metrics(report, tmp_path / "metrics.parquet")
     table = pq.read_table(tmp_path / "metrics.parquet")
     assert table.column_names == [
-        "level", "item_id", 'st"ore', "size", "metric", "value", "seasonal_naive", "points", "excluded",
+        "level", "item_id", 'st"ore', "size", "metric", "value", "seasonal_naive", "baseline", "points",
+        "excluded",
     ]  # fmt: skip
     rows = {tuple(row[name] for name in ("item_id", 'st"ore', "size")) for row in table.to_pylist()}
     assert rows == {(None, None, None), *keys}
@@ -185,6 +186,7 @@ def test_metrics_file_has_the_whole_and_each_item_and_the_same_bytes_every_time(
     zero = {row["metric"]: row for row in rows if row["item_id"] == "zero"}
     assert zero["wape"] == {
         "level": "item", "item_id": "zero", "metric": "wape", "value": None, "seasonal_naive": None,
+        "baseline": "seasonal naive, 24 h",
         "points": 3, "excluded": 0,
     }  # fmt: skip
     assert zero["rmse"]["value"] == 0.5

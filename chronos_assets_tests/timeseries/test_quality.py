@@ -349,7 +349,7 @@ def test_what_can_not_be_compared_passes_and_says_so(tmp_path: Path) -> None:
     series = [MadeSeries(("a",), "2024-01-01", [*np.arange(48.0), NAN, NAN, NAN])]
     outcome = check_accuracy(report_of(tmp_path / "none", series, {("a",): band()}))
     assert outcome.passed
-    assert outcome.description == "Not compared with seasonal naive: the horizon has no observed values."
+    assert outcome.description == "Not compared with naive (last value): the horizon has no observed values."
     zeros = [MadeSeries(("a",), "2024-01-01", [0.0] * 51)]
     outcome = check_accuracy(report_of(tmp_path / "zero", zeros, {("a",): band()}))
     assert outcome.passed

@@ -183,7 +183,7 @@ def write_metrics(report: AccuracyReport, path: Path) -> int:
     """Write metrics.parquet, long: one row for each metric over `all`, then for each `item`; the number of rows.
 
     Columns: level ("all" or "item"), item_id and dimensions (NULL for "all"), metric, value, seasonal_naive (NULL where
-    undefined), points, excluded. The same report gives the same bytes.
+    undefined), baseline (which seasonal naive forecast), points, excluded. The same report gives the same bytes.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -196,6 +196,7 @@ def write_metrics(report: AccuracyReport, path: Path) -> int:
             ("metric", pa.string()),
             ("value", pa.float64()),
             ("seasonal_naive", pa.float64()),
+            ("baseline", pa.string()),
             ("points", pa.int64()),
             ("excluded", pa.int64()),
         ]
@@ -441,6 +442,7 @@ def _metric_tables(report: AccuracyReport, keys: tuple[str, ...]) -> Iterator[di
         "metric": list(overall),
         "value": [comparison.value for comparison in overall.values()],
         "seasonal_naive": [comparison.seasonal_naive for comparison in overall.values()],
+        "baseline": [report.baseline.name] * len(overall),
         "points": [comparison.points for comparison in overall.values()],
         "excluded": [comparison.excluded for comparison in overall.values()],
     }
@@ -470,6 +472,7 @@ def _item_rows(report: AccuracyReport, piece: NDArray[np.intp], keys: tuple[str,
         # from_pandas: an undefined value becomes NULL.
         "value": pa.array(np.stack([measures[name].value for name in metrics], axis=1).ravel(), from_pandas=True),
         "seasonal_naive": pa.array(np.stack(naive, axis=1).ravel(), from_pandas=True),
+        "baseline": [report.baseline.name] * len(points),
         "points": points,
         "excluded": report.horizon - points,
     }

@@ -23,7 +23,7 @@ def check_accuracy(report: AccuracyReport) -> CheckOutcome:
     A warning when not. Its failing rows are the series that lose most to seasonal naive by themselves. What can't be
     compared (no observed points, nothing to divide by) passes, and says so.
     """
-    overall = report.overall()
+    overall, name = report.overall(), report.baseline.name
     metric = "wql" if "wql" in overall else "mase"
     result = overall.get(metric)
     if result is None or result.value is None or result.seasonal_naive is None:
@@ -31,7 +31,7 @@ def check_accuracy(report: AccuracyReport) -> CheckOutcome:
         return CheckOutcome(
             passed=True,
             severity="warn",
-            description=f"Not compared with seasonal naive: {reason}.",
+            description=f"Not compared with {name}: {reason}.",
             numbers={"points": report.points, "excluded": report.excluded},
         )
     numbers = {
@@ -42,17 +42,15 @@ def check_accuracy(report: AccuracyReport) -> CheckOutcome:
     }
     if result.seasonal_naive:
         numbers["relative"] = result.value / result.seasonal_naive
-    compared = (
-        f"{metric} {result.value:.4g} beside {result.seasonal_naive:.4g} of seasonal naive, over {result.points} points"
-    )
+    compared = f"{metric} {result.value:.4g} beside {result.seasonal_naive:.4g} of {name}, over {result.points} points"
     if result.value <= result.seasonal_naive:
-        description = f"The forecast is at least as good as seasonal naive: {compared}."
+        description = f"The forecast is at least as good as {name}: {compared}."
         return CheckOutcome(passed=True, severity="warn", description=description, numbers=numbers)
     worse, rows = _worst_series(report, metric)
     return CheckOutcome(
         passed=False,
         severity="warn",
-        description=f"The forecast is worse than seasonal naive: {compared}; {worse} of {len(report.series)} series "
+        description=f"The forecast is worse than {name}: {compared}; {worse} of {len(report.series)} series "
         "lose by themselves.",
         failing_rows=rows,
         failing=worse,
