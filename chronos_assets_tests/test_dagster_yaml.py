@@ -1,5 +1,6 @@
 """The instance of a store: it holds what a laptop needs, wherever it is started. Each number here was a trap without it."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
 
 from chronos_assets.definitions import build_definitions
-from chronos_assets.defs.instance import CONFIG, WORKSPACE, open_instance
+from chronos_assets.defs.instance import CONFIG, WORKSPACE, begin_daemon_here, open_instance
 from chronos_assets.settings import Settings
 from chronos_assets_tests.conftest import REPOSITORY
 
@@ -98,3 +99,18 @@ def test_the_files_at_the_top_are_those_of_the_package() -> None:
     """For Dagster's own commands in a checkout; the package holds the files, so that they are there wherever it runs."""
     for name in ("dagster.yaml", "workspace.yaml"):
         assert (REPOSITORY / name).read_bytes() == (REPOSITORY / "chronos_assets" / "defs" / name).read_bytes()
+
+
+def test_a_daemon_that_was_never_up_begins_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dagster._daemon.auto_run_reexecution import event_log_consumer as consumer
+
+    with open_instance(tmp_path) as instance:
+        begin_daemon_here(instance)
+        monkeypatch.setattr(instance.event_log_storage, "get_maximum_record_id", lambda: 99)
+        begin_daemon_here(instance)  # what is there is kept
+        logger = logging.getLogger("daemon")
+        cursors = consumer._fetch_persisted_cursors(instance, consumer.DAGSTER_EVENT_TYPES, logger)
+    assert set(cursors.values()) == {0}
+    assert not caplog.records

@@ -19,7 +19,7 @@ def ui(
 ) -> None:
     """The Dagster UI with sensors on, on the same store."""
     from chronos_assets.defs.dead_runs import end_dead_runs
-    from chronos_assets.defs.instance import WORKSPACE, open_instance
+    from chronos_assets.defs.instance import WORKSPACE, begin_daemon_here, open_instance
     from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.store import store_folder
     from chronos_assets.platforms.local.warm_workers import own_warm_workers
@@ -33,6 +33,7 @@ def ui(
     with open_instance(home, owned=not settings.dagster_home) as instance:
         for run_id in end_dead_runs(instance):
             print(f"run {run_id} had died; marked as failed")
+        begin_daemon_here(instance)
     if settings.deployment == "local":
         own_warm_workers(workload_environment(Path("/"), {}))  # of the program that takes this one's place, too
     environment = {

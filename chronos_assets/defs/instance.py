@@ -41,3 +41,18 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
         instance.all_asset_keys()
         _ = instance.schedule_storage
     return instance
+
+
+def begin_daemon_here(instance: dg.DagsterInstance) -> None:
+    """Let a daemon that was never up begin with what happens from now on.
+
+    It would do so by itself, with a warning that nobody can act on.
+    """
+    from dagster._daemon.auto_run_reexecution.event_log_consumer import DAGSTER_EVENT_TYPES, _create_cursor_key
+
+    storage = instance.daemon_cursor_storage
+    keys = {_create_cursor_key(event_type) for event_type in DAGSTER_EVENT_TYPES}
+    missing = keys - storage.get_cursor_values(keys).keys()
+    if missing:
+        newest = instance.event_log_storage.get_maximum_record_id() or 0
+        storage.set_cursor_values({key: str(newest) for key in missing})

@@ -10,6 +10,7 @@ the command and its settings (`cli`).
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ def develop(arguments: Sequence[str]) -> None:
     """
     from dagster._cli import dev
     from dagster._cli import main as dagster
+    from dagster_shared.utils.warnings import SupersessionWarning
 
     open_process = dev.open_ipc_subprocess
     plain = [sys.executable, "-m", WEB_SERVER]
@@ -63,6 +65,8 @@ def develop(arguments: Sequence[str]) -> None:
         return open_process(parts, **named)
 
     dev.open_ipc_subprocess = open_guarded
+    # "Use `dg dev` instead" is for who typed `dagster dev`.
+    warnings.simplefilter("ignore", category=SupersessionWarning)
     sys.argv = ["dagster", *arguments]
     dagster()
 

@@ -66,11 +66,6 @@ def test_a_run_that_no_process_took_up_is_ended_after_a_while(line: Line, status
     assert end_dead_runs(line.instance, datetime.now(UTC) + GRACE + timedelta(seconds=1)) == [run]
 
 
-def test_a_queued_run_is_the_daemons(line: Line) -> None:
-    _run(line, Status.QUEUED)
-    assert end_dead_runs(line.instance, datetime.now(UTC) + timedelta(days=9)) == []
-
-
 def test_slots_of_ended_and_unknown_runs_are_freed(line: Line) -> None:
     ended = _run(line, Status.FAILURE)
     _claim(line, ended)
