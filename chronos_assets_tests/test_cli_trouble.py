@@ -90,6 +90,7 @@ def _run(command: Command, data: Path, **settings: str) -> tuple[int, str, str]:
         ("ftp://somewhere/x", "set CHRONOS_STORE to a folder or to s3://bucket/prefix"),
         ("{}/a?b", "choose another store"),
         ("{}/a%20b", "choose another store"),
+        ("{}/a\\b", "choose another store"),
     ],
 )
 def test_a_store_that_can_not_be_used_is_told_in_one_line(

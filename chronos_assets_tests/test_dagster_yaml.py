@@ -11,7 +11,7 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
 
 from chronos_assets.definitions import build_definitions
-from chronos_assets.defs.instance import CONFIG, WORKSPACE, begin_daemon_here, open_instance
+from chronos_assets.defs.instance import CONFIG, WORKSPACE, InstanceError, begin_daemon_here, open_instance
 from chronos_assets.settings import Settings
 from chronos_assets_tests.conftest import REPOSITORY
 
@@ -114,3 +114,15 @@ def test_a_daemon_that_was_never_up_begins_without_a_warning(
         cursors = consumer._fetch_persisted_cursors(instance, consumer.DAGSTER_EVENT_TYPES, logger)
     assert set(cursors.values()) == {0}
     assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["history/runs.db", "storage/index.db", "schedules/schedules.db"])
+def test_a_damaged_database_is_refused_with_the_folder_and_what_may_be_done(tmp_path: Path, name: str) -> None:
+    with open_instance(tmp_path):
+        pass
+    database = next(path for path in tmp_path.rglob("*.db") if path.name == Path(name).name)
+    database.write_bytes(b"not a database " * 100)
+    with pytest.raises(InstanceError, match="move the folder away") as error:
+        open_instance(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

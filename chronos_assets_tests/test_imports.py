@@ -26,7 +26,7 @@ def _imports(path: Path) -> Iterator[tuple[int, str]]:
 
 def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    extras = ("aws", "baselines", "lora", "peers", "sagemaker")
+    extras = ("aws", "baselines", "lora", "sagemaker")
     optional = [line for extra in extras for line in project["optional-dependencies"][extra]]
     declared = {re.split(r"[<>=\[ ]", line)[0] for line in [*project["dependencies"], *optional]}
     imported = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for _, name in _imports(path)}

@@ -83,12 +83,17 @@ def dagster_home(settings: Settings) -> Path:
     """Folder of the Dagster instance: `DAGSTER_HOME`, else inside a local store, else beside the user.
 
     Raises:
-        UsageError: Dagster's SQLite storage would take the path for another one.
+        UsageError: Dagster's SQLite storage, or DuckDB, would take the path for another one.
     """
     from chronos_assets.platforms.local.store import store_folder
 
     store = store_folder(settings.store)
     home = Path(settings.dagster_home).expanduser() if settings.dagster_home else (store or Path()) / ".dagster"
+    if store is not None and "\\" in str(store.absolute()):
+        raise UsageError(
+            f"{store.absolute()}: DuckDB takes a backslash for a slash, and would look for the SQL tables elsewhere: "
+            "choose another store (CHRONOS_STORE)"
+        )
     # Dagster puts the path into a URL as it is.
     if found := re.search(r"\?|%[0-9A-Fa-f]{2}", str(home.absolute())):
         raise UsageError(

@@ -13,11 +13,17 @@ import shutil
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import DatabaseError
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.file_locks import locked_file
 
 CONFIG = Path(__file__).parent / "dagster.yaml"
 WORKSPACE = Path(__file__).parent / "workspace.yaml"
+
+
+class InstanceError(ChronosAssetsError):
+    """Dagster's own storage can't be used; the message says where it is and what may be done."""
 
 
 def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
@@ -27,6 +33,9 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
         home: its folder, made if it isn't there.
         owned: whether the folder is the package's: then its dagster.yaml is written again from the package's. In a folder
             of the user's (`DAGSTER_HOME`) only a missing one is written.
+
+    Raises:
+        InstanceError: its databases are damaged, full or locked.
     """
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
@@ -36,10 +45,16 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
             staged = home / ".dagster.yaml.new"
             shutil.copyfile(CONFIG, staged)
             staged.replace(config)
-        instance = dg.DagsterInstance.from_config(str(home))
-        instance.get_run_records(limit=1)
-        instance.all_asset_keys()
-        _ = instance.schedule_storage
+        try:
+            instance = dg.DagsterInstance.from_config(str(home))
+            instance.get_run_records(limit=1)
+            instance.all_asset_keys()
+            _ = instance.schedule_storage
+        except DatabaseError as error:
+            raise InstanceError(
+                f"{home}: Dagster's storage can't be read ({error.orig}): move the folder away (the history of runs is lost, "
+                "forecasts and models are not), or restore it from a backup"
+            ) from error
     return instance
 
 

@@ -52,7 +52,6 @@ def develop(arguments: Sequence[str]) -> None:
     """
     from dagster._cli import dev
     from dagster._cli import main as dagster
-    from dagster_shared.utils.warnings import SupersessionWarning
 
     open_process = dev.open_ipc_subprocess
     plain = [sys.executable, "-m", WEB_SERVER]
@@ -66,7 +65,7 @@ def develop(arguments: Sequence[str]) -> None:
 
     dev.open_ipc_subprocess = open_guarded
     # "Use `dg dev` instead" is for who typed `dagster dev`.
-    warnings.simplefilter("ignore", category=SupersessionWarning)
+    warnings.filterwarnings("ignore", message=r".*`dev_command` is superseded", category=FutureWarning)
     sys.argv = ["dagster", *arguments]
     dagster()
 

@@ -12,11 +12,14 @@ from __future__ import annotations
 import os
 import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 
 from chronos_assets.platforms.file_locks import lock_file
+
+PATIENCE_SECONDS = 2.0  # what is waited for without a word
 
 
 class LockedFolder:
@@ -48,13 +51,16 @@ class LockedFolder:
         self._unlock()
 
 
-def lock_folder(folder: Path, what: str, *, seconds: float, first: str | None = None) -> LockedFolder:
+def lock_folder(
+    folder: Path, what: str, *, seconds: float, say: Callable[[str], None], first: str | None = None
+) -> LockedFolder:
     """Take the lock on a folder's name, waiting up to `seconds` for another run that holds it.
 
     Args:
         folder: to be locked; it may not be there yet.
         what: is done there, as `job` or `search`, for people.
         seconds: how long to wait for another holder.
+        say: told what is waited for, if it takes more than a moment.
         first: see `LockedFolder`.
 
     Raises:
@@ -62,8 +68,13 @@ def lock_folder(folder: Path, what: str, *, seconds: float, first: str | None = 
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = lock_path(folder)
+    moment = min(seconds, PATIENCE_SECONDS)
     try:
-        return LockedFolder(folder, lock_file(path, seconds=seconds), first=first)
+        return LockedFolder(folder, lock_file(path, seconds=moment), first=first)
+    except TimeoutError:
+        say(f"waiting up to {seconds - moment:.0f} s for another run of {what} {folder.name}, which holds {path}")
+    try:
+        return LockedFolder(folder, lock_file(path, seconds=seconds - moment), first=first)
     except TimeoutError:
         raise dg.Failure(
             f"{what} {folder.name} is already running (another run holds {path}): wait for it or cancel it"

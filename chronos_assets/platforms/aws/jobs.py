@@ -98,7 +98,9 @@ class SageMakerJobs:
             code_version=f"{version('chronos-assets')} {self._settings.image}",
             parameters=[self._code_location, self._store.url, request.workload, dict(request.parameters)],
         )
-        staging = lock_folder(self._store.scratch / "jobs" / name, "job", seconds=self._busy_seconds)
+        staging = lock_folder(
+            self._store.scratch / "jobs" / name, "job", seconds=self._busy_seconds, say=context.log.info
+        )
         try:
             self._lay_out(name, request, sources)
             done = self._run(context, name, request, sources)

@@ -83,7 +83,7 @@ class LocalJobs:
         """
         folder = self._store.local_path(JOBS_KEY) / check_job_name(request.name)
         # The child inherits the lock, so it also outlives this process.
-        files = lock_folder(folder, "job", seconds=self._busy_seconds)
+        files = lock_folder(folder, "job", seconds=self._busy_seconds, say=context.log.info)
         try:
             workspace = self._lay_out(folder, request)
             context.log.info(f"job {request.name}: {self._package}.{request.workload} in {folder}")

@@ -83,7 +83,7 @@ class LocalTuning:
             raise dg.Failure(str(error), allow_retries=False) from None
         inputs = {channel: self._source(request, channel) for channel in request.inputs}
         folder = self._store.local_path(TUNING_KEY) / request.name
-        files = lock_folder(folder, "search", seconds=self._busy_seconds, first=STUDY_FILE)
+        files = lock_folder(folder, "search", seconds=self._busy_seconds, say=context.log.info, first=STUDY_FILE)
         try:
             study = self._open(context.log, folder, request, inputs)
             try:
