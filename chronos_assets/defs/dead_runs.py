@@ -56,9 +56,8 @@ class _TaggedExecutor(dg.Executor):
         yield from self._inner.execute(plan_context, execution_plan)
 
 
-@dg.executor(
-    name="in_process", config_schema=dg.in_process_executor.config_schema
-)  # whose defaults the inner one needs
+# The inner executor needs the defaults of its own settings.
+@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema.as_field())
 def tagged_executor(context: dg.InitExecutorContext) -> dg.Executor:
     """All steps in the run's own process: they only wait on others, and a process per step would import everything again."""
     make = dg.in_process_executor.executor_creation_fn
