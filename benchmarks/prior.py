@@ -15,7 +15,7 @@ from chronos_assets.kernelsynth import families
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.predictors import selection
-from chronos_assets.predictors.backtests import Past, past_windows
+from chronos_assets.predictors.backtests import BacktestPast, past_windows
 from chronos_assets.predictors.ensemble import open_member
 from chronos_assets.predictors.learning import Recipe, learn
 from chronos_assets.predictors.members.catalogue import known_names
@@ -48,7 +48,7 @@ def main() -> None:
         for number, (family, length, horizon, seasons) in enumerate(sets):
             rng = np.random.default_rng([20251125, number])
             values = families.draw(rng, {family: 1.0}, SERIES, length)
-            series = [Past((str(place),), row, row) for place, row in enumerate(values.astype(np.float64))]
+            series = [BacktestPast((str(place),), row, row) for place, row in enumerate(values.astype(np.float64))]
             windows = past_windows(series, horizon, season=1, windows=1)
             predictor = learn(windows, members, Recipe(horizon, seasons))
             total.update({name: float(w) for name, w in zip(predictor.members, predictor.weights, strict=True)})

@@ -32,7 +32,7 @@ from typing import Any
 import obstore
 from obstore.store import S3Store
 
-from chronos_assets.planning.imports import Imported, TrainPlan, plan_train_files
+from chronos_assets.planning.imports import ImportRecord, TrainPlan, plan_train_files
 from chronos_assets.planning.listing import listing_digest
 from chronos_assets.planning.queue import plan_with_queue
 from chronos_assets.platforms.local.store import open_store
@@ -55,13 +55,13 @@ def tick_listing(store: Any, cursor: str | None) -> tuple[str, bool]:
 
 def tick_plan(store: Any, cursor: str | None) -> tuple[str, bool]:
     """A tick of this project's sensor on a dataset that was made from all files but `NEW_KEY`."""
-    imported = Imported(Path(store.digest_file).read_text(), "run")
+    imported = ImportRecord(Path(store.digest_file).read_text(), "run")
     return _answer(plan_train_files(store.list("train"), cursor, imported=imported, last_run=None))
 
 
 def tick_queue(store: Any, cursor: str | None) -> tuple[str, bool]:
     """The same, where a queue tells of `NEW_KEY`."""
-    imported = Imported(Path(store.digest_file).read_text(), "run")
+    imported = ImportRecord(Path(store.digest_file).read_text(), "run")
     news = TrainNews(keys=(NEW_KEY,), messages=1) if store.exists(NEW_KEY) else TrainNews()
     plan = plan_with_queue(
         news,

@@ -66,3 +66,12 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "workloads/train.py",
         "models/checkpoints.py",
     }
+
+
+def test_a_class_has_a_name_of_its_own_in_the_package() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert not {name: places for name, places in homes.items() if len(places) > 1}

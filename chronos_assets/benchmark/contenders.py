@@ -25,7 +25,7 @@ from chronos_assets.container.contract import WorkloadError
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive, spread_to_quantiles
 
 
-class Forecasts(Protocol):
+class ReadyContender(Protocol):
     """A model ready for one horizon and season."""
 
     def __call__(self, histories: Sequence[Floats], places: Sequence[int]) -> Floats:
@@ -37,7 +37,7 @@ class Forecasts(Protocol):
         """
 
 
-def open_contender(contender: Contender, horizon: int, periods: int, workers: int | None = None) -> Forecasts:
+def open_contender(contender: Contender, horizon: int, periods: int, workers: int | None = None) -> ReadyContender:
     """Load a contender for a horizon.
 
     Args:
@@ -62,7 +62,7 @@ def open_contender(contender: Contender, horizon: int, periods: int, workers: in
     raise WorkloadError(f"{contender.name}: there is no program {contender.program!r}")
 
 
-def naive_forecasts(horizon: int, periods: int) -> Forecasts:
+def naive_forecasts(horizon: int, periods: int) -> ReadyContender:
     """Seasonal naive: a point that stands for every quantile."""
 
     def forecast(histories: Sequence[Floats], places: Sequence[int]) -> Floats:
@@ -72,7 +72,7 @@ def naive_forecasts(horizon: int, periods: int) -> Forecasts:
     return forecast
 
 
-def _chronos(reference: str, horizon: int, workers: int | None) -> Forecasts:
+def _chronos(reference: str, horizon: int, workers: int | None) -> ReadyContender:
     from chronos_assets.models.forecasting import Forecaster
     from chronos_assets.models.loading import load_model
 
@@ -84,7 +84,7 @@ def _chronos(reference: str, horizon: int, workers: int | None) -> Forecasts:
     return forecast
 
 
-def _statistical(program: str, horizon: int, periods: int) -> Forecasts:
+def _statistical(program: str, horizon: int, periods: int) -> ReadyContender:
     """AutoETS or AutoTheta of statsforecast with its intervals' edges as quantiles; gaps are interpolated."""
     from statsforecast.models import AutoETS, AutoTheta
 
@@ -116,7 +116,7 @@ def _edge(level: float) -> str:
 
 def open_predictor(
     contender: Contender, horizon: int, frequency: str, past: Iterable[tuple[int, Floats]], workers: int | None = None
-) -> tuple[Forecasts, float]:
+) -> tuple[ReadyContender, float]:
     """The default predictor, learned from a set's own past as a run learns it from a dataset's; and the seconds of that.
 
     Args:
@@ -129,13 +129,13 @@ def open_predictor(
     from chronos_assets.models.forecasting import Forecaster
     from chronos_assets.models.loading import load_model
     from chronos_assets.models.quantiles import is_non_negative
-    from chronos_assets.predictors.backtests import Past, past_windows
+    from chronos_assets.predictors.backtests import BacktestPast, past_windows
     from chronos_assets.predictors.ensemble import Ensemble
     from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
 
     forecasters = {"chronos": Forecaster(load_model(contender.reference), horizon, LEVELS, workers=workers)}
     began = time.perf_counter()
-    series = [Past((str(place),), values, values) for place, values in past]
+    series = [BacktestPast((str(place),), values, values) for place, values in past]
     windows = past_windows(series, horizon, season=season(frequency))
     predictor = learn_predictor(windows, forecasters, zero_shot_recipe(horizon, candidate_seasons(frequency)))
     ensemble = Ensemble(predictor, forecasters, horizon, LEVELS)

@@ -64,7 +64,7 @@ class Mirrored:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _CopiedFile:
     """A file that came from a folder.
 
     Attributes:
@@ -105,7 +105,7 @@ def copy_data(data: Path, group: Group) -> Mirrored:
     before = _read_record(store)
     sources, ignored = _sources(data)
     _check_not_emptied(data, sources, before)
-    after: dict[str, _Entry] = {}
+    after: dict[str, _CopiedFile] = {}
     copied = []
     try:
         for key, path in sources.items():
@@ -151,7 +151,7 @@ def _is_data(info: ObjectInfo) -> bool:
     return why_ignored(info, info.key.partition("/")[0] + "/") is None
 
 
-def _check_not_emptied(data: Path, sources: Mapping[str, Path], before: Mapping[str, _Entry]) -> None:
+def _check_not_emptied(data: Path, sources: Mapping[str, Path], before: Mapping[str, _CopiedFile]) -> None:
     """A folder that lost all its train files at once was emptied by accident, or isn't mounted."""
 
     def has_train(keys: Mapping[str, object]) -> bool:
@@ -164,7 +164,7 @@ def _check_not_emptied(data: Path, sources: Mapping[str, Path], before: Mapping[
         )
 
 
-def _bring(store: Store, key: str, path: Path, known: _Entry | None) -> tuple[_Entry, bool]:
+def _bring(store: Store, key: str, path: Path, known: _CopiedFile | None) -> tuple[_CopiedFile, bool]:
     """The entry of a file that is in the store now, and whether it had to be copied."""
     there = store.head(key)
     if known is not None and there is not None and there.etag == known.tag:
@@ -226,7 +226,7 @@ def _read_whole(path: Path, target: BinaryIO) -> tuple[os.stat_result, str]:
     raise UsageError(f"{path} is being written to: run again once it is complete")
 
 
-def _remove(store: Store, key: str, entry: _Entry) -> bool:
+def _remove(store: Store, key: str, entry: _CopiedFile) -> bool:
     """Remove what came from the folder; what somebody has put in its place since stays."""
     there = store.head(key)
     if there is None or there.etag != entry.tag:
@@ -239,8 +239,8 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _entry(status: os.stat_result, sha256: str, tag: str) -> _Entry:
-    return _Entry(*_identity(status), sha256=sha256, seen=time.time(), tag=tag)
+def _entry(status: os.stat_result, sha256: str, tag: str) -> _CopiedFile:
+    return _CopiedFile(*_identity(status), sha256=sha256, seen=time.time(), tag=tag)
 
 
 def _digest_of(path: Path) -> str:
@@ -248,17 +248,17 @@ def _digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_record(store: Store) -> dict[str, _Entry]:
+def _read_record(store: Store) -> dict[str, _CopiedFile]:
     """What came from a folder so far; a record that can't be read is begun again, and its files stay."""
     if store.head(MIRROR_KEY) is None:
         return {}
     try:
-        return {key: _Entry(**entry) for key, entry in json.loads(store.get(MIRROR_KEY))["files"].items()}
+        return {key: _CopiedFile(**entry) for key, entry in json.loads(store.get(MIRROR_KEY))["files"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
-def _write_record(store: Store, entries: Mapping[str, _Entry]) -> None:
+def _write_record(store: Store, entries: Mapping[str, _CopiedFile]) -> None:
     document = {"files": {key: asdict(entry) for key, entry in sorted(entries.items())}}
     store.put(MIRROR_KEY, json.dumps(document, indent=1).encode())
 

@@ -37,7 +37,7 @@ class Progress:
 
 
 @dataclass
-class Trial:
+class TrialView:
     """What the log said of a trial so far.
 
     Attributes:
@@ -143,7 +143,7 @@ class LiveView(View):
         super().__init__()
         self._console = console
         self._filter = AssetMessages()
-        self._trials: dict[str, Trial] = {}
+        self._trials: dict[str, TrialView] = {}
         self._steps: dict[str, Any] = {}
         self._message = ""
         self._tasks = Tasks(
@@ -200,7 +200,7 @@ class LiveView(View):
             self._steps[step] = self._tasks.add_task(step, total=None)
         task = self._steps[step]
         if trial := _TRIAL.fullmatch(message):
-            self._trials.setdefault(trial["number"], Trial()).read(message)
+            self._trials.setdefault(trial["number"], TrialView()).read(message)
         progress = progress_of(message)
         if progress is not None:
             self._tasks.update(task, completed=progress.done, total=progress.total)

@@ -18,7 +18,7 @@ from chronos_assets.timeseries.forecast.columns import quantile_level
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.accuracy import WindowAccuracy
-    from chronos_assets.pipeline.forecasts import Forecasts
+    from chronos_assets.pipeline.forecasts import ForecastRun
     from chronos_assets.pipeline.group import Group
     from chronos_assets.platforms.notices import Notice
 
@@ -55,7 +55,7 @@ def _score_name(metric: str) -> str:
     return SCORES.get(metric, "")
 
 
-def of_forecasts(made: Forecasts, at: datetime) -> list[Measurement]:
+def of_forecasts(made: ForecastRun, at: datetime) -> list[Measurement]:
     """Items and seconds of a run whose newest forecast became the current one; nothing of another.
 
     So a missing `Items` says that the current forecast gets old.

@@ -22,8 +22,8 @@ from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.pipeline.accuracy import WindowAccuracy
-    from chronos_assets.pipeline.dataset import Imported
-    from chronos_assets.pipeline.forecasts import Forecasts, WindowForecast
+    from chronos_assets.pipeline.dataset import ImportResult
+    from chronos_assets.pipeline.forecasts import ForecastRun, WindowForecast
     from chronos_assets.pipeline.group import Group
     from chronos_assets.timeseries.checks import CheckOutcome
 
@@ -33,7 +33,7 @@ TITLE_LENGTH = 40
 Metadata = dict[str, Any]
 
 
-def dataset(group: Group, imported: Imported) -> Metadata:
+def dataset(group: Group, imported: ImportResult) -> Metadata:
     """Of `target_time_series`."""
     manifest = imported.manifest
     params = imported.params
@@ -72,7 +72,7 @@ def dataset(group: Group, imported: Imported) -> Metadata:
     }
 
 
-def forecast(group: Group, made: Forecasts, window: WindowForecast) -> Metadata:
+def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadata:
     """Of one partition of `forecasts`: pictures first, then what it is, then what it was made from."""
     manifest, message, params = window.manifest, window.message, made.params
     model = manifest["model"]

@@ -72,7 +72,7 @@ class FinetunePlan:
 
 
 @dataclass(frozen=True)
-class Progress:
+class FinetuneProgress:
     """What a run tells while it runs.
 
     Attributes:
@@ -122,7 +122,7 @@ def finetune(
     *,
     checkpoint: Path | None = None,
     recipe: dict[str, Any] | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[FinetuneProgress], None] = lambda progress: None,
 ) -> Finetuned:
     """Fine-tune `model` in place, and leave it with the best of the weights that were validated.
 
@@ -145,7 +145,7 @@ def finetune(
     torch.manual_seed(_torch_seed(plan.seed, plan.max_steps))
     network = model.pipeline.inner_model
     wrapped = add_lora(model, plan.lora_rank, plan.lora_alpha) if plan.mode == "lora" else network
-    run = _Run(model, wrapped, loss_of(model, wrapped), batches, plan, validate, report)
+    run = _FinetuneLoop(model, wrapped, loss_of(model, wrapped), batches, plan, validate, report)
     started = time.monotonic()
     resumed_from = None
     if checkpoint is not None and checkpoint.exists():
@@ -153,7 +153,7 @@ def finetune(
         resumed_from = run.state.step
     else:
         run.state.base_validation = run.validated()
-        report(Progress(0, plan.max_steps, validation_wql=run.state.base_validation))
+        report(FinetuneProgress(0, plan.max_steps, validation_wql=run.state.base_validation))
     run.train(checkpoint, recipe or {}, started)
     run.take_best()
     if plan.mode == "lora":
@@ -191,7 +191,7 @@ def save_model(model: LoadedModel, folder: Path) -> None:
 
 
 @dataclass
-class _State:
+class _FinetuneState:
     """What a run has found out so far; with weights and optimiser, what a checkpoint holds."""
 
     step: int = 0
@@ -204,7 +204,7 @@ class _State:
     seconds: float = 0.0
 
 
-class _Run:
+class _FinetuneLoop:
     """The loop and all that it changes."""
 
     def __init__(
@@ -215,7 +215,7 @@ class _Run:
         batches: Callable[[int], Batch],
         plan: FinetunePlan,
         validate: Callable[[], float],
-        report: Callable[[Progress], None],
+        report: Callable[[FinetuneProgress], None],
     ) -> None:
         self.model, self.network = model, network
         self.loss, self.batches, self.plan, self.validate, self.report = loss, batches, plan, validate, report
@@ -225,7 +225,7 @@ class _Run:
         groups = [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
         used = [group for group in groups if group["params"]]
         self.optimiser = torch.optim.AdamW(used, lr=plan.learning_rate, fused=True)
-        self.state = _State()
+        self.state = _FinetuneState()
         self.best: dict[str, torch.Tensor] = {}
 
     def train(self, checkpoint: Path | None, recipe: dict[str, Any], started: float) -> None:
@@ -244,7 +244,7 @@ class _Run:
                     loss = float(np.mean(state.pending))
                     state.pending.clear()
                     state.curve.append((state.step, loss))
-                    self.report(Progress(state.step, plan.max_steps, loss, rate, eta))
+                    self.report(FinetuneProgress(state.step, plan.max_steps, loss, rate, eta))
                 if last or state.step % plan.eval_every == 0:
                     self._evaluate()
                 if checkpoint is not None and (last or state.step % plan.checkpoint_every == 0):
@@ -283,7 +283,7 @@ class _Run:
         if wql < state.best_validation:
             state.best_validation, state.best_step = wql, state.step
             self.best = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self.report(Progress(state.step, self.plan.max_steps, validation_wql=wql))
+        self.report(FinetuneProgress(state.step, self.plan.max_steps, validation_wql=wql))
 
     def validated(self) -> float:
         """The wQL of the present weights.
@@ -332,7 +332,7 @@ class _Run:
         changed = sorted(key for key in {*then, *recipe} if then.get(key) != recipe.get(key))
         if changed:
             raise FinetuningError(f"{path} was made with another {', '.join(changed)}: remove it to start afresh")
-        self.state = _State(**content["state"])
+        self.state = _FinetuneState(**content["state"])
         self.best = content["best"]
         with torch.no_grad():
             for name, weight in self.weights.items():

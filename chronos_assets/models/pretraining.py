@@ -127,7 +127,7 @@ more families and short contexts."""
 
 
 @dataclass(frozen=True)
-class Progress:
+class PretrainProgress:
     """What a stage tells while it runs: rates are per second, `remaining` is in seconds."""
 
     step: int
@@ -324,7 +324,7 @@ def train(
     shape: ModelShape,
     plan: TrainingPlan,
     checkpoints: Path | None = None,
-    report: Callable[[Progress], None] | None = None,
+    report: Callable[[PretrainProgress], None] | None = None,
     initial: ChronosBoltModelForForecasting | None = None,
     device: str = "cpu",
     workers: int = 0,
@@ -343,7 +343,7 @@ def train(
     Raises:
         TrainingError: if the loss is not finite, or the checkpoint is of another recipe.
     """
-    state = _State.fresh(shape, plan, initial, device)
+    state = _PretrainState.fresh(shape, plan, initial, device)
     if checkpoints is not None and (checkpoints / "last.pt").exists():
         state.restore(checkpoints / "last.pt", _recipe(shape, plan))
         logger.info("resumed at step %d", state.step)
@@ -388,7 +388,7 @@ def train(
         if report is not None and (validating or state.step % plan.log_every == 0):
             elapsed = time.monotonic() - began
             report(
-                Progress(
+                PretrainProgress(
                     step=state.step,
                     steps=plan.steps,
                     loss=float(np.mean(losses)),
@@ -408,7 +408,7 @@ def train_stages(
     shape: ModelShape,
     stages: Sequence[TrainingPlan],
     checkpoints: Path | None = None,
-    report: Callable[[int, Progress], None] | None = None,
+    report: Callable[[int, PretrainProgress], None] | None = None,
     device: str = "cpu",
     workers: int = 0,
     initial: ChronosBoltModelForForecasting | None = None,
@@ -487,7 +487,7 @@ def _recipe(shape: ModelShape, plan: TrainingPlan) -> dict[str, Any]:
 
 
 @dataclass
-class _State:
+class _PretrainState:
     """All that a run changes, and so all that a checkpoint holds."""
 
     model: ChronosBoltModelForForecasting
@@ -498,7 +498,7 @@ class _State:
     @classmethod
     def fresh(
         cls, shape: ModelShape, plan: TrainingPlan, initial: ChronosBoltModelForForecasting | None, device: str
-    ) -> "_State":
+    ) -> "_PretrainState":
         model, average = build_model(shape, plan.seed), build_model(shape, plan.seed)
         if initial is not None:
             model.load_state_dict(initial.state_dict())

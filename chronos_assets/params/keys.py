@@ -44,7 +44,7 @@ _MOST_TRIED = 10
 
 
 @dataclass(frozen=True)
-class Outlook:
+class KeyOutlook:
     """What a choice of columns makes of the rows.
 
     series: how many; rows: of the middle one. repeats: the share of rows whose series has their timestamp in the same file
@@ -70,7 +70,7 @@ class Keys:
 
     item: Column | None
     dimensions: tuple[Column, ...]
-    outlook: Outlook
+    outlook: KeyOutlook
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -89,9 +89,9 @@ class Rows:
         self.times = times
         self.files = files
         self.stretches = stretches
-        self._outlooks: dict[tuple[int, ...], Outlook] = {}
+        self._outlooks: dict[tuple[int, ...], KeyOutlook] = {}
 
-    def outlook(self, keys: Sequence[Column]) -> Outlook:
+    def outlook(self, keys: Sequence[Column]) -> KeyOutlook:
         """What these key columns make of the rows."""
         place = tuple(sorted(column.index for column in keys))
         if place not in self._outlooks:
@@ -117,13 +117,13 @@ class Rows:
                 found.setdefault(tuple(key), set()).add(moment)
         return [np.array(sorted(each), dtype="datetime64[us]") for each in found.values()]
 
-    def _measure(self, keys: Sequence[Column]) -> Outlook:
+    def _measure(self, keys: Sequence[Column]) -> KeyOutlook:
         counts: dict[tuple[str, ...], int] = {}
         for moment, *key in zip(self.times.moments, *(column.texts for column in keys), strict=True):
             if moment is not None:
                 counts[tuple(key)] = counts.get(tuple(key), 0) + 1
         rhythm = find_rhythm(self.series(keys))
-        return Outlook(
+        return KeyOutlook(
             keys=tuple(column.name for column in keys),
             series=len(counts),
             rows=int(np.median(list(counts.values()))),

@@ -21,7 +21,7 @@ from chronos_assets.pipeline.inferred import infer_again
 from chronos_assets.pipeline.staging import as_datetime, materialization_values, staging
 from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
 from chronos_assets.planning.forecasts import DatasetState
-from chronos_assets.planning.imports import Imported as ImportState
+from chronos_assets.planning.imports import ImportRecord
 from chronos_assets.planning.listing import listing_digest
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, REJECTED_KEY
@@ -42,7 +42,7 @@ FETCHES = 8  # train files fetched at once from a store that isn't on this machi
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """What an import made: its report, and from what."""
 
     report: ImportReport
@@ -55,7 +55,7 @@ class Imported:
         return self.report.manifest
 
 
-def import_dataset(state: GroupState, log: Any) -> Imported:
+def import_dataset(state: GroupState, log: Any) -> ImportResult:
     """Import every train file and publish the dataset; on failure the one that was there stays.
 
     Raises:
@@ -98,7 +98,7 @@ def import_dataset(state: GroupState, log: Any) -> Imported:
         f"{manifest.observed:,} periods observed, {manifest.filled:,} filled, {manifest.duplicates:,} duplicates "
         f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
     )
-    return Imported(report, params, listing_digest(files))
+    return ImportResult(report, params, listing_digest(files))
 
 
 def _with_notes(report: ImportReport, staged: Path, notes: Sequence[str]) -> ImportReport:
@@ -196,7 +196,7 @@ def dataset_is_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
     )
 
 
-def last_import(state: GroupState, instance: dg.DagsterInstance) -> ImportState | None:
+def last_import(state: GroupState, instance: dg.DagsterInstance) -> ImportRecord | None:
     """What the dataset that is there now was made from, by its materialization; None if that is not known."""
     group = state.group
     event = instance.get_latest_materialization_event(group.key("target_time_series"))
@@ -206,7 +206,7 @@ def last_import(state: GroupState, instance: dg.DagsterInstance) -> ImportState 
     seen = materialization_values(event.asset_materialization)
     if seen.get("data_version") != manifest.data_version:
         return None
-    return ImportState(content=str(seen["train_digest"]), id=event.run_id, params=str(seen["params_digest"]))
+    return ImportRecord(content=str(seen["train_digest"]), id=event.run_id, params=str(seen["params_digest"]))
 
 
 def dataset_state(state: GroupState, instance: dg.DagsterInstance) -> DatasetState | None:

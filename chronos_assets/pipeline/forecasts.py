@@ -54,7 +54,7 @@ class WindowForecast:
 
 
 @dataclass(frozen=True)
-class Forecasts:
+class ForecastRun:
     """What one run of `forecasts` made."""
 
     windows: tuple[WindowForecast, ...]
@@ -87,7 +87,7 @@ def forecast_parameters(
     }
 
 
-def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: Sequence[str]) -> Forecasts:
+def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: Sequence[str]) -> ForecastRun:
     """Forecast partitions `keys` in one job, publish each to `history/`, the newest to `forecast/` if none is newer."""
     group = state.group
     params, manifest = state.params, state.require_manifest()
@@ -116,7 +116,7 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
         for window in windows
     )
     # What the job read, which an import may have replaced since.
-    return Forecasts(made, str(manifests[newest.key]["data_version"]), params, result.seconds, model, result.facts)
+    return ForecastRun(made, str(manifests[newest.key]["data_version"]), params, result.seconds, model, result.facts)
 
 
 def _window_messages(result: JobResult) -> dict[str, Mapping[str, Any]]:

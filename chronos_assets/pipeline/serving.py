@@ -26,7 +26,7 @@ from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, E
 from chronos_assets.platforms.registry import RegistryError
 
 if TYPE_CHECKING:
-    from chronos_assets.platforms.registry import Change
+    from chronos_assets.platforms.registry import StatusChange
 
 ZERO_SHOT = "zero-shot"
 # Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
@@ -113,7 +113,7 @@ def served_identity(digest: str, label: str, setup: Setup) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EndpointComparison:
     """The endpoint's answer beside the published forecast.
 
     Attributes:
@@ -127,7 +127,7 @@ class Comparison:
     note: str
 
 
-def compare_endpoint(state: GroupState, most: int = 3) -> Comparison:
+def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:
     """Ask the endpoint for the first series of the published forecast, with the context that the forecast had.
 
     Raises:
@@ -140,16 +140,18 @@ def compare_endpoint(state: GroupState, most: int = 3) -> Comparison:
     if served is None or not served.healthy:
         raise dg.Failure(f"no endpoint {endpoint_name(state)} answers: materialize endpoint")
     if manifest is None:
-        return Comparison(0, None, "no forecast is published yet: nothing to compare with")
+        return EndpointComparison(0, None, "no forecast is published yet: nothing to compare with")
     model = manifest["model"]
     if model["family"] == "t5":
-        return Comparison(0, None, "a model that samples gives other samples each time: nothing to compare")
+        return EndpointComparison(0, None, "a model that samples gives other samples each time: nothing to compare")
     if manifest["horizon"] > LONGEST_ANSWER:
         horizon = manifest["horizon"]
-        return Comparison(0, None, f"the endpoint answers up to {LONGEST_ANSWER} periods, {horizon} were forecast")
+        return EndpointComparison(
+            0, None, f"the endpoint answers up to {LONGEST_ANSWER} periods, {horizon} were forecast"
+        )
     if served.identity != served_identity(model["digest"], model["reference"], state.setup):
         made = f"the published forecast was made by {model['reference']}"
-        return Comparison(
+        return EndpointComparison(
             0, None, f"{made}, the endpoint serves {served.version}: nothing to compare until the next one"
         )
     published = published_series(group, most)
@@ -178,7 +180,7 @@ def compare_endpoint(state: GroupState, most: int = 3) -> Comparison:
         for name, column in names.items():
             scale = max(float(np.abs(columns[column]).max()), 1e-12)
             largest = max(largest, float(np.abs(np.array(answer[name]) - columns[column]).max()) / scale)
-    return Comparison(len(published), largest, f"{len(published)} series agree to {largest:.1e} of their scale")
+    return EndpointComparison(len(published), largest, f"{len(published)} series agree to {largest:.1e} of their scale")
 
 
 def is_deployed(state: GroupState) -> bool:
@@ -211,7 +213,7 @@ def endpoint_is_current(state: GroupState) -> bool:
 class Decided:
     """What a decision changed: which version was and is in use, which were rejected, where it is served."""
 
-    change: Change
+    change: StatusChange
     model: ModelInUse
     endpoint: EndpointState | None
 

@@ -117,7 +117,7 @@ class DataPlan:
 
 
 @dataclass(frozen=True)
-class _Try:
+class _Attempts:
     """Runs requested so far for one partition: `stamp` says what for, `rest` how many ticks to pause."""
 
     stamp: str
@@ -136,7 +136,7 @@ class _DataCursor:
     """
 
     pending: Mapping[str, str] = field(default_factory=dict)
-    tries: Mapping[str, _Try] = field(default_factory=dict)
+    tries: Mapping[str, _Attempts] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def dumps(self) -> str:
@@ -155,7 +155,7 @@ class _DataCursor:
             return cls(
                 pending={str(key): str(kind) for key, kind in document.get("pending", {}).items()},
                 tries={
-                    str(name): _Try(str(item[0]), int(item[1]), int(item[2]))
+                    str(name): _Attempts(str(item[0]), int(item[1]), int(item[2]))
                     for name, item in document.get("tries", {}).items()
                 },
                 reasons={str(kind): str(reason) for kind, reason in document.get("reasons", {}).items()},
@@ -221,7 +221,7 @@ def plan_new_data(
     for request, items in requests:
         pending[request.run_key] = request.kind
         for item in items:
-            tries[item.name] = _Try(item.stamp, request.attempt, 2**request.attempt)
+            tries[item.name] = _Attempts(item.stamp, request.attempt, 2**request.attempt)
     messages = [message] if message else []
     messages += [f"requested {request.kind} of {request.reason} (attempt {request.attempt})" for request, _ in requests]
     if running:
@@ -280,12 +280,12 @@ class _Due:
     def name(self) -> str:
         return f"{self.kind}/{self.window.key}"
 
-    def attempts(self, tries: Mapping[str, _Try]) -> int:
+    def attempts(self, tries: Mapping[str, _Attempts]) -> int:
         """How many runs were requested for the same."""
         item = tries.get(self.name)
         return item.attempts if item is not None and item.stamp == self.stamp else 0
 
-    def rests(self, tries: Mapping[str, _Try]) -> bool:
+    def rests(self, tries: Mapping[str, _Attempts]) -> bool:
         """Whether it pauses after a run without effect."""
         return self.attempts(tries) > 0 and tries[self.name].rest > 0
 
@@ -371,7 +371,11 @@ def _due_accuracy(
 
 
 def _requests(
-    due: Sequence[_Due], tries: Mapping[str, _Try], pending: Mapping[str, str], cadence: Cadence, policy: DataPolicy
+    due: Sequence[_Due],
+    tries: Mapping[str, _Attempts],
+    pending: Mapping[str, str],
+    cadence: Cadence,
+    policy: DataPolicy,
 ) -> list[tuple[DataRequest, list[_Due]]]:
     """Requests for what is due, isn't being made, didn't fail too often and doesn't rest."""
     possible = [item for item in due if item.attempts(tries) < policy.max_attempts and not item.rests(tries)]
@@ -387,7 +391,9 @@ def _requests(
     return requests
 
 
-def _ranges(items: Sequence[_Due], tries: Mapping[str, _Try], cadence: Cadence, policy: DataPolicy) -> list[list[_Due]]:
+def _ranges(
+    items: Sequence[_Due], tries: Mapping[str, _Attempts], cadence: Cadence, policy: DataPolicy
+) -> list[list[_Due]]:
     """`items` (newest first) as ranges of windows side by side, each oldest first.
 
     After a failure a range is cut to an eighth, so that one partition that can't be made keeps no others back.
@@ -421,7 +427,7 @@ def _request(items: Sequence[_Due], attempt: int) -> DataRequest:
 
 def _given_up(
     due: Sequence[_Due],
-    tries: Mapping[str, _Try],
+    tries: Mapping[str, _Attempts],
     pending: Mapping[str, str],
     reasons: Mapping[str, str],
     policy: DataPolicy,

@@ -47,7 +47,7 @@ class TrainPolicy:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportRecord:
     """What the dataset that is there now was made from, as its materialization says.
 
     Attributes:
@@ -62,7 +62,7 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class TrainRequest:
+class ImportRequest:
     """Import everything that is listed now.
 
     Attributes:
@@ -101,7 +101,7 @@ class TrainPlan:
         settled: whether another listing, of the same files, would have nothing to add.
     """
 
-    requests: tuple[TrainRequest, ...]
+    requests: tuple[ImportRequest, ...]
     cursor: str
     message: str
     observed: Observed | None = None
@@ -190,7 +190,7 @@ def plan_train_files(
     listing: Iterable[ObjectInfo],
     cursor: str | None,
     *,
-    imported: Imported | None,
+    imported: ImportRecord | None,
     last_run: RunState | None,
     params: str = "",
     policy: TrainPolicy = TrainPolicy(),
@@ -248,7 +248,7 @@ def _whole(listing: Iterable[ObjectInfo], scan: Scan, out_of_time: Callable[[], 
 def _decide_import(
     state: _TrainCursor,
     snapshot: Snapshot,
-    imported: Imported | None,
+    imported: ImportRecord | None,
     last_run: RunState | None,
     params: str,
     policy: TrainPolicy,
@@ -291,7 +291,7 @@ def _decide_import(
 
     # What it replaces is in the key for the day the cursor is lost and the serial starts again.
     base = digest_of(imported.id if imported else "")[:8]
-    request = TrainRequest(
+    request = ImportRequest(
         run_key=f"import-{subject}-{base}-{state.serial + 1}-{attempts + 1}",
         content=snapshot.content,
         attempt=attempts + 1,
@@ -312,7 +312,7 @@ def _observing(plan: TrainPlan, state: _TrainCursor, snapshot: Snapshot, quiet: 
     return replace(plan, cursor=state.dumps(), observed=observed)
 
 
-def _nothing_to_do(snapshot: Snapshot, imported: Imported | None) -> str:
+def _nothing_to_do(snapshot: Snapshot, imported: ImportRecord | None) -> str:
     if snapshot.files:
         return f"nothing new in train/: {_files(snapshot)}, all imported"
     if imported is None:
@@ -320,7 +320,7 @@ def _nothing_to_do(snapshot: Snapshot, imported: Imported | None) -> str:
     return "no files in train/ any more: the dataset stays as it is"
 
 
-def _what_changed(before: Snapshot | None, now: Snapshot, imported: Imported | None, params: str) -> str:
+def _what_changed(before: Snapshot | None, now: Snapshot, imported: ImportRecord | None, params: str) -> str:
     if imported is None:
         return f"{_files(now)} in train/, none imported yet"
     if before is None or before.content != imported.content:

@@ -246,7 +246,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Change:
+class ListingChange:
     """How a listing differs from an older one, as far as names are remembered.
 
     Attributes:
@@ -272,7 +272,7 @@ class Change:
         return ", ".join(parts) or "no change"
 
 
-def compare(old: Snapshot, new: Snapshot) -> Change:
+def compare(old: Snapshot, new: Snapshot) -> ListingChange:
     """The change from `old` to `new`.
 
     A key that one snapshot remembers and the other doesn't is told as new or deleted only where the other would have
@@ -284,7 +284,7 @@ def compare(old: Snapshot, new: Snapshot) -> Change:
     total = old.total
     total += sum(_hash(key, new.recent[key][1]) for key in (*added, *changed))
     total -= sum(_hash(key, old.recent[key][1]) for key in (*gone, *changed))
-    return Change(
+    return ListingChange(
         new=tuple(sorted(added)),
         changed=tuple(sorted(changed)),
         deleted=tuple(sorted(gone)),

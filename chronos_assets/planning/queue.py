@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chronos_assets.planning.cursor import CURSOR_VERSION
-from chronos_assets.planning.imports import Imported, TrainPlan
+from chronos_assets.planning.imports import ImportRecord, TrainPlan
 from chronos_assets.planning.listing import MAX_EXAMPLES, why_ignored
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.platforms.train_queue import TrainNews
@@ -84,7 +84,7 @@ def plan_with_queue(
     news: TrainNews,
     cursor: str | None,
     *,
-    imported: Imported | None,
+    imported: ImportRecord | None,
     params: str,
     look: Callable[[], TrainPlan],
     reconcile_ticks: int,

@@ -236,7 +236,7 @@ def listed(group: str, versions: Sequence[PackageVersion]) -> str:
 
 
 @dataclass(frozen=True)
-class Change:
+class StatusChange:
     """What a call did.
 
     Attributes:
@@ -249,7 +249,7 @@ class Change:
     rejected: tuple[PackageVersion, ...] = ()
 
 
-def approve(registry: Registry, group: str, version: int, *, by: str, reason: str = "") -> Change:
+def approve(registry: Registry, group: str, version: int, *, by: str, reason: str = "") -> StatusChange:
     """Make a version the one in use, whatever its status: newer ones that are approved get rejected.
 
     Args:
@@ -280,10 +280,10 @@ def approve(registry: Registry, group: str, version: int, *, by: str, reason: st
         for item in there
         if item.version > version and item.status == "Approved"
     )
-    return Change(before, approved_version(registry.versions(group)), rejected)
+    return StatusChange(before, approved_version(registry.versions(group)), rejected)
 
 
-def reject(registry: Registry, group: str, version: int, *, by: str, reason: str = "") -> Change:
+def reject(registry: Registry, group: str, version: int, *, by: str, reason: str = "") -> StatusChange:
     """Reject a version, whatever its status. If it was in use, the approved one before it takes its place.
 
     Raises:
@@ -292,12 +292,12 @@ def reject(registry: Registry, group: str, version: int, *, by: str, reason: str
     there = registry.versions(group)
     before = approved_version(there)
     if any(item.version == version and item.status == "Rejected" for item in there):
-        return Change(before, before)
+        return StatusChange(before, before)
     rejected = registry.set_status(group, version, "Rejected", reason=reason or f"rejected by {by}", by=by)
-    return Change(before, approved_version(registry.versions(group)), (rejected,))
+    return StatusChange(before, approved_version(registry.versions(group)), (rejected,))
 
 
-def roll_back(registry: Registry, group: str, *, by: str, reason: str = "") -> Change:
+def roll_back(registry: Registry, group: str, *, by: str, reason: str = "") -> StatusChange:
     """Reject the version in use; the approved one before it takes its place, or none: then the base model is used.
 
     Not safe to repeat blindly: a second call rolls back once more.
@@ -316,4 +316,4 @@ def roll_back(registry: Registry, group: str, *, by: str, reason: str = "") -> C
         by=by,
         expected="Approved",
     )
-    return Change(before, approved_version(registry.versions(group)), (rejected,))
+    return StatusChange(before, approved_version(registry.versions(group)), (rejected,))

@@ -38,7 +38,7 @@ def windows_each(series: int, least: int = LEAST_WINDOWS) -> int:
 
 
 @dataclass(frozen=True)
-class Past:
+class BacktestPast:
     """What is known of a series up to an as-of.
 
     Attributes:
@@ -54,7 +54,9 @@ class Past:
     context_length: int | None = None
 
 
-def past_windows(series: Iterable[Past], horizon: int, *, season: int, windows: int | None = None) -> list[PastWindow]:
+def past_windows(
+    series: Iterable[BacktestPast], horizon: int, *, season: int, windows: int | None = None
+) -> list[PastWindow]:
     """Windows of the given series, in their order, the latest first.
 
     Args:
@@ -72,7 +74,7 @@ def past_windows(series: Iterable[Past], horizon: int, *, season: int, windows: 
     return []
 
 
-def _of_series(past: Past, horizon: int, season: int, windows: int) -> Iterator[PastWindow]:
+def _of_series(past: BacktestPast, horizon: int, season: int, windows: int) -> Iterator[PastWindow]:
     for number in range(1, windows + 1):
         end = len(past.values) - (number - 1) * horizon
         start = end - horizon

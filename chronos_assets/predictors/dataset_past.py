@@ -13,7 +13,7 @@ import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.forecast import Filling
-from chronos_assets.predictors.backtests import REACH, SAMPLE, Past, rank
+from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, rank
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import Series, iter_series
 
@@ -48,7 +48,7 @@ def sampled_series(
 
 def past_as_of(
     series: Iterable[Series], grid: Grid, ordinal: int, filling: Filling, context_length: int | None = None
-) -> Iterator[Past]:
+) -> Iterator[BacktestPast]:
     """What was known of each series at the end of a period; of those that had begun, and were observed.
 
     Args:
@@ -66,4 +66,4 @@ def past_as_of(
         observed = ~item.filled[start:cut] & np.isfinite(item.target[start:cut])
         if observed.any():
             values = context_as_of(item, cut, cut - start, filling)
-            yield Past(item.key, values, np.where(observed, item.target[start:cut], np.nan), context_length)
+            yield BacktestPast(item.key, values, np.where(observed, item.target[start:cut], np.nan), context_length)

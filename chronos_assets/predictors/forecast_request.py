@@ -22,13 +22,13 @@ from chronos_assets.params.forecast import Filling, quantile_name
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.opening import options
 from chronos_assets.timeseries.dataset.shards import Manifest
-from chronos_assets.timeseries.forecast.files import Layout
+from chronos_assets.timeseries.forecast.files import ForecastLayout
 
 _WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
 
 @dataclass(frozen=True)
-class Window:
+class ForecastWindow:
     """One time window.
 
     Attributes:
@@ -47,7 +47,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Request:
+class ForecastRequest:
     """The parameters, checked."""
 
     windows: tuple[tuple[str, np.datetime64], ...]
@@ -79,12 +79,12 @@ class Request:
         return (*(["mean"] if self.mean else []), *(quantile_name(level) for level in self.quantiles))
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> ForecastLayout:
         """Of the files."""
-        return Layout(self.dimensions, self.columns, self.horizon)
+        return ForecastLayout(self.dimensions, self.columns, self.horizon)
 
 
-def parse_request(document: Mapping[str, Any]) -> Request:
+def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
     """Check the parameters.
 
     Raises:
@@ -97,7 +97,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
     }  # fmt: skip
     check_names("forecast", document, required, optional)
     try:
-        request = Request(
+        request = ForecastRequest(
             windows=_parse_windows(document["windows"]),
             grid=Grid(Frequency.parse(document["frequency"]), Alignment(**(document.get("alignment") or {}))),
             horizon=whole("horizon", document["horizon"]),
@@ -123,14 +123,14 @@ def parse_request(document: Mapping[str, Any]) -> Request:
     return request
 
 
-def known_after(request: Request, dataset: Manifest) -> np.timedelta64 | None:
+def known_after(request: ForecastRequest, dataset: Manifest) -> np.timedelta64 | None:
     """How long after its start a period's value is known; None if only once it is over."""
     if request.complete_periods or dataset.lag_seconds is None:
         return None
     return np.timedelta64(round(dataset.lag_seconds * 1_000_000), "us")
 
 
-def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
+def plan_windows(request: ForecastRequest, dataset: Manifest) -> list[ForecastWindow]:
     """The windows with the last period that each may read.
 
     Raises:
@@ -151,7 +151,7 @@ def plan_windows(request: Request, dataset: Manifest) -> list[Window]:
         )
     ordinals = np.minimum(allowed, last)
     return [
-        Window(key, end, context_end, int(ordinal), int(limit - ordinal))
+        ForecastWindow(key, end, context_end, int(ordinal), int(limit - ordinal))
         for (key, end), context_end, ordinal, limit in zip(
             request.windows, request.grid.start(ordinals), ordinals, allowed, strict=True
         )

@@ -35,8 +35,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chronos_assets.serving.answers import render
 from chronos_assets.serving.batching import MicroBatcher, Overloaded
-from chronos_assets.serving.page import Sample, render_page
-from chronos_assets.serving.predictor import Item, Key, Predictor
+from chronos_assets.serving.page import SampleAnswer, render_page
+from chronos_assets.serving.predictor import BatchPredictor, Item, Key
 from chronos_assets.serving.requests import parse
 from chronos_assets.serving.schema import (
     CONTENT_TYPES,
@@ -82,13 +82,13 @@ class Endpoint:
     model: Mapping[str, Any]
     golden: Mapping[str, Any]
     schema: Schema
-    predictor: Predictor
+    predictor: BatchPredictor
     batcher: MicroBatcher[Key, Item, list[Prediction]]
     timeout_seconds: float = 60.0
     draining: bool = False
     body_bytes: int = 0
     started: float = field(default_factory=time.time)
-    _sample: Sample | None = None
+    _sample: SampleAnswer | None = None
 
     def start(self) -> None:
         """Begin to answer, inside the event loop."""
@@ -135,12 +135,12 @@ class Endpoint:
                 predictions[number] += item_predictions
         return predictions
 
-    async def sample(self) -> Sample:
+    async def sample(self) -> SampleAnswer:
         """The golden request with its answer, made once."""
         if self._sample is None:
             calls = parse(json.dumps(self.golden).encode(), JSON, self.schema)
             predictions = await self.answer(calls)
-            self._sample = Sample(self.golden, calls[0].inputs[0], calls[0].parameters, predictions[0][0])
+            self._sample = SampleAnswer(self.golden, calls[0].inputs[0], calls[0].parameters, predictions[0][0])
         return self._sample
 
 
@@ -181,7 +181,7 @@ def build_app(endpoint: Endpoint) -> ASGIApp:
     )
     # A path with a slash too many is unknown, not another route's.
     app.router.redirect_slashes = False
-    return _Logged(app, endpoint)
+    return _RequestLog(app, endpoint)
 
 
 async def _invoke(endpoint: Endpoint, request: Request) -> Response:
@@ -308,7 +308,7 @@ def _problem(
     )
 
 
-class _Logged:
+class _RequestLog:
     """Around the application: one line of log for each request, and the end of connections while draining."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], endpoint: Endpoint) -> None:

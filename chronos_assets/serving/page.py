@@ -40,7 +40,7 @@ pre { background: #8882; padding: .8rem; border-radius: 6px; white-space: pre-wr
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleAnswer:
     """A request's document, its first series, and that series' forecast."""
 
     document: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Sample:
     prediction: Prediction
 
 
-def render_page(status: Mapping[str, Any], sample: Sample, host: str) -> str:
+def render_page(status: Mapping[str, Any], sample: SampleAnswer, host: str) -> str:
     """The page.
 
     Args:
@@ -81,7 +81,7 @@ def render_page(status: Mapping[str, Any], sample: Sample, host: str) -> str:
     )
 
 
-def _picture(sample: Sample) -> str:
+def _picture(sample: SampleAnswer) -> str:
     """The end of the series, the level nearest to the median and the band of the outermost levels, as an SVG."""
     levels = sample.parameters.quantile_levels
     quantiles = sample.prediction.quantiles.reshape(-1, len(levels))[: sample.parameters.prediction_length]

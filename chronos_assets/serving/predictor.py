@@ -47,7 +47,7 @@ class Item:
     call: Call
 
 
-class Predictor:
+class BatchPredictor:
     """Forecasts with one loaded model.
 
     Args:

@@ -97,7 +97,7 @@ _VALUES_AT_ONCE = 4_000_000  # histories and forecasts held at once: 32 MB, and 
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluateRequest:
     """The parameters, checked. models: name -> reference, without the approved version where there is none."""
 
     models: Mapping[str, str]
@@ -117,7 +117,7 @@ class Request:
     max_series: int | None
 
 
-def parse_request(document: Mapping[str, Any]) -> Request:
+def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
     """Check the parameters.
 
     Raises:
@@ -139,7 +139,7 @@ def parse_request(document: Mapping[str, Any]) -> Request:
             if frequency is None
             else Grid(Frequency.parse(frequency), Alignment(**(document.get("alignment") or {})))
         )
-        return Request(
+        return EvaluateRequest(
             models=_parse_models(document["models"]),
             horizon=whole("horizon", document["horizon"]),
             quantiles=quantiles,
@@ -166,13 +166,13 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     try:
         data = _open_data(workspace, request)
         models, left_out = _describe(workspace, request)
-        _Run(request, data, models, left_out, reporter).run(workspace.output("evaluation"))
+        _Evaluation(request, data, models, left_out, reporter).run(workspace.output("evaluation"))
     except (ModelError, DatasetError, HoldoutError, ArrowFileError) as error:
         raise WorkloadError(str(error)) from error
 
 
 @dataclass(frozen=True)
-class Task:
+class WindowTask:
     """One window of one series.
 
     Attributes:
@@ -197,7 +197,7 @@ class Data(Protocol):
     def eligible(self) -> Iterator[tuple[Key, int]]:
         """The series that have windows that count, and how many."""
 
-    def tasks(self, chosen: set[Key]) -> Iterator[Task]:
+    def tasks(self, chosen: set[Key]) -> Iterator[WindowTask]:
         """The windows of the chosen series, in the order of the files."""
 
     def pasts(self, chosen: set[Key]) -> Iterator[Past]:
@@ -216,7 +216,7 @@ class DatasetWindows:
         HoldoutError: it is too short.
     """
 
-    def __init__(self, folder: Path, request: Request) -> None:
+    def __init__(self, folder: Path, request: EvaluateRequest) -> None:
         self._folder, self._request = folder, request
         if request.grid is None:
             raise WorkloadError("parameters of the evaluation: frequency not given, which the channel dataset needs")
@@ -235,14 +235,14 @@ class DatasetWindows:
         counted = ((series.key, sum(1 for _ in self._windows(series))) for series in self._series())
         return (pair for pair in counted if pair[1])
 
-    def tasks(self, chosen: set[Key]) -> Iterator[Task]:
+    def tasks(self, chosen: set[Key]) -> Iterator[WindowTask]:
         """See `Data.tasks`."""
         for series in self._series():
             if series.key not in chosen:
                 continue
             observed = np.where(series.filled | ~np.isfinite(series.target), np.nan, series.target)
             for window, cut, actual in self._windows(series):
-                yield Task(
+                yield WindowTask(
                     key=series.key,
                     window=window,
                     history=context_as_of(series, cut, cut, self._request.filling),
@@ -292,14 +292,14 @@ class DatasetWindows:
 class SyntheticWindows:
     """The last periods of the synthetic test series."""
 
-    def __init__(self, folder: Path, request: Request) -> None:
+    def __init__(self, folder: Path, request: EvaluateRequest) -> None:
         self._folder, self._request = folder, request
 
     def eligible(self) -> Iterator[tuple[Key, int]]:
         """See `Data.eligible`."""
         return ((task.key, 1) for task in self._all())
 
-    def tasks(self, chosen: set[Key]) -> Iterator[Task]:
+    def tasks(self, chosen: set[Key]) -> Iterator[WindowTask]:
         """See `Data.tasks`."""
         return (task for task in self._all() if task.key in chosen)
 
@@ -312,13 +312,13 @@ class SyntheticWindows:
         version = read_data_version(self._folder)
         return {"source": "synthetic", "data_version": version, "frequency": None, "holdout": None}
 
-    def _all(self) -> Iterator[Task]:
+    def _all(self) -> Iterator[WindowTask]:
         horizon = self._request.horizon
         for item, _, target in read_arrow(self._folder / "test.arrow"):
             history, actual = target[:-horizon], target[-horizon:]
             if np.isfinite(history).any() and np.isfinite(actual).any():
                 scale, lowest = season_error(history, self._request.season), float(np.nanmin(history))
-                yield Task((item,), 0, history, actual, scale, lowest)
+                yield WindowTask((item,), 0, history, actual, scale, lowest)
 
 
 @dataclass(frozen=True)
@@ -331,7 +331,7 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class _Pass:
+class _ModelErrors:
     """Errors of one model on every window.
 
     rows: series and number of each window. sums: shape (rows,), zero where a forecast failed. failed: row -> why.
@@ -343,10 +343,10 @@ class _Pass:
 
 
 @dataclass
-class _Run:
+class _Evaluation:
     """One run over all models."""
 
-    request: Request
+    request: EvaluateRequest
     data: Data
     models: Mapping[str, ModelDescription]
     left_out: Mapping[str, str]
@@ -358,7 +358,7 @@ class _Run:
     def run(self, output: Path) -> None:
         """Choose, measure, compare, tell."""
         chosen, available, total = self._choose()
-        passes: dict[str, _Pass] = {}
+        passes: dict[str, _ModelErrors] = {}
         details: dict[str, dict[str, Any]] = {}
         for names, description in _by_weights(self.models):
             what = " and ".join(TITLES[name] for name in names)
@@ -429,7 +429,7 @@ class _Run:
 
     def _measure_network(
         self, chosen: set[Key], total: int, what: str, description: ModelDescription
-    ) -> tuple[_Pass, dict[str, Any]]:
+    ) -> tuple[_ModelErrors, dict[str, Any]]:
         """A model's pass, and how it forecast; the model is let go of before the next one is loaded."""
         forecaster = self._load(description)
         method = {
@@ -440,8 +440,8 @@ class _Run:
         return self._measure(chosen, total, what, partial(self._network, forecaster)), method
 
     def _measure(
-        self, chosen: set[Key], total: int, what: str, predict: Callable[[Sequence[Task]], Predicted]
-    ) -> _Pass:
+        self, chosen: set[Key], total: int, what: str, predict: Callable[[Sequence[WindowTask]], Predicted]
+    ) -> _ModelErrors:
         rows: list[tuple[Key, int]] = []
         parts: list[ErrorSums] = []
         failed: dict[int, str] = {}
@@ -461,10 +461,10 @@ class _Run:
             failed |= {len(rows) + place: reason for place, reason in predicted.reasons.items()}
             rows += [(task.key, task.window) for task in tasks]
             self.reporter.progress(len(rows), total, f"windows forecast by {what}")
-        return _Pass(rows, ErrorSums.concatenate(parts), failed)
+        return _ModelErrors(rows, ErrorSums.concatenate(parts), failed)
 
-    def _chunks(self, chosen: set[Key]) -> Iterator[list[Task]]:
-        tasks: list[Task] = []
+    def _chunks(self, chosen: set[Key]) -> Iterator[list[WindowTask]]:
+        tasks: list[WindowTask] = []
         values = 0
         for task in self.data.tasks(chosen):
             tasks.append(task)
@@ -475,7 +475,7 @@ class _Run:
         if tasks:
             yield tasks
 
-    def _network(self, forecaster: Forecaster, tasks: Sequence[Task]) -> Predicted:
+    def _network(self, forecaster: Forecaster, tasks: Sequence[WindowTask]) -> Predicted:
         digests = [seeded_digest(self.request.seed, "window", str(task.window), *task.key) for task in tasks]
         seeds = [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]
         made = forecaster.forecast(
@@ -486,14 +486,14 @@ class _Run:
         )
         return Predicted(made.quantiles, made.mean, {skip.index: skip.reason for skip in made.skipped})
 
-    def _naive(self, season: int, tasks: Sequence[Task]) -> Predicted:
+    def _naive(self, season: int, tasks: Sequence[WindowTask]) -> Predicted:
         points = np.array([seasonal_naive(task.history, season, self.request.horizon) for task in tasks])
         return Predicted(spread_to_quantiles(points, len(self.request.quantiles)), points)
 
     def _finish(
         self,
         output: Path,
-        passes: Mapping[str, _Pass],
+        passes: Mapping[str, _ModelErrors],
         details: Mapping[str, Mapping[str, Any]],
         series: int,
         available: int,
@@ -544,7 +544,7 @@ def _named(rows: Sequence[tuple[Key, int]], failed: Mapping[int, str]) -> dict[s
     }
 
 
-def _open_data(workspace: Workspace, request: Request) -> Data:
+def _open_data(workspace: Workspace, request: EvaluateRequest) -> Data:
     """The dataset if the job has one, else the synthetic series."""
     inputs = workspace.root / "processing" / "input"
     if (inputs / "dataset").is_dir():
@@ -554,7 +554,7 @@ def _open_data(workspace: Workspace, request: Request) -> Data:
     raise WorkloadError(f"nothing to evaluate on: there is neither a channel dataset nor synthetic in {inputs}")
 
 
-def _describe(workspace: Workspace, request: Request) -> tuple[dict[str, ModelDescription], dict[str, str]]:
+def _describe(workspace: Workspace, request: EvaluateRequest) -> tuple[dict[str, ModelDescription], dict[str, str]]:
     """The models, each from its channel if the job has one; and those left out, with the reason.
 
     Raises:

@@ -74,7 +74,14 @@ from chronos_assets.models.checkpoints import (
 )
 from chronos_assets.models.quantiles import is_non_negative
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.forecast_request import Request, Window, iso, known_after, parse_request, plan_windows
+from chronos_assets.predictors.forecast_request import (
+    ForecastRequest,
+    ForecastWindow,
+    iso,
+    known_after,
+    parse_request,
+    plan_windows,
+)
 from chronos_assets.predictors.opening import Network, learn_as_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
@@ -82,8 +89,8 @@ from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Ser
 from chronos_assets.timeseries.forecast.files import (
     EXAMPLES,
     MAX_NAMED,
+    ForecastLayout,
     Key,
-    Layout,
     Record,
     part_of,
     skipped_summary,
@@ -117,7 +124,9 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         try:
             output = workspace.output("forecast")
-            _Run(request, windows, folder, dataset, shards, description, predictors, scratch, output, reporter).run()
+            _ForecastJob(
+                request, windows, folder, dataset, shards, description, predictors, scratch, output, reporter
+            ).run()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except (ModelError, DatasetError, PredictorError) as error:
@@ -150,11 +159,11 @@ class _Tally:
 
 
 @dataclass
-class _Run:
+class _ForecastJob:
     """One run over all shards and windows."""
 
-    request: Request
-    windows: Sequence[Window]
+    request: ForecastRequest
+    windows: Sequence[ForecastWindow]
     folder: Path
     dataset: Manifest
     shards: Sequence[Shard]
@@ -387,7 +396,7 @@ class _Run:
             }
         )
 
-    def _manifest(self, window: Window, tally: _Tally) -> dict[str, Any]:
+    def _manifest(self, window: ForecastWindow, tally: _Tally) -> dict[str, Any]:
         """What the forecast was made from and with; nothing that differs between two runs of the same."""
         request, forecaster = self.request, self.forecasters[self.windows.index(window)]
         start = request.grid.start(np.array([window.ordinal + 1, window.ordinal + request.horizon]))
@@ -437,7 +446,7 @@ class _Piece:
     Files of fixed-length records are appended to and closed again, so that any number of windows needs no open files.
     """
 
-    def __init__(self, scratch: Path, window: int, shard: int, layout: Layout) -> None:
+    def __init__(self, scratch: Path, window: int, shard: int, layout: ForecastLayout) -> None:
         folder = scratch / f"window-{window:05d}"
         self.keys = folder / f"{shard:05d}.keys"
         self.values = folder / f"{shard:05d}.values"
@@ -483,7 +492,9 @@ def _present(folder: Path, dataset: Manifest, *, several: bool) -> list[Shard]:
     return present
 
 
-def _given_predictors(workspace: Workspace, request: Request, description: ModelDescription) -> dict[str, Predictor]:
+def _given_predictors(
+    workspace: Workspace, request: ForecastRequest, description: ModelDescription
+) -> dict[str, Predictor]:
     """The predictor of each window that needn't be learned: the model's own, or those that were learned before."""
     own = Predictor.load(description.folder)
     if own is not None:
@@ -493,7 +504,7 @@ def _given_predictors(workspace: Workspace, request: Request, description: Model
     return {key: predictor for key, predictor in found.items() if predictor is not None}
 
 
-def _describe(workspace: Workspace, request: Request) -> ModelDescription:
+def _describe(workspace: Workspace, request: ForecastRequest) -> ModelDescription:
     """The model in the job's channel if it has one, under the name that the parameters give it; else that model."""
     channel = workspace.root / "processing" / "input" / "model"
     return (

@@ -58,7 +58,7 @@ _START = "2000-01-01T00:00:00"
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerateRequest:
     """The parameters, checked. workers: 0 for as many as there is work for."""
 
     seed: int = 0
@@ -97,20 +97,20 @@ class _Progress:
         self.reporter.progress(self.done, self.total, "series made")
 
 
-def parse_request(document: Mapping[str, Any]) -> Request:
+def parse_request(document: Mapping[str, Any]) -> GenerateRequest:
     """Check the parameters.
 
     Raises:
         WorkloadError: one is unknown or impossible; it names the parameter, its value and what is possible.
     """
-    known = [each.name for each in fields(Request)]
+    known = [each.name for each in fields(GenerateRequest)]
     _refuse_unknown("parameters of generate", document, known)
     sizes = document.get("sizes", {})
     if not isinstance(sizes, Mapping):
         raise WorkloadError(f'parameter sizes is {sizes!r}: write an object such as {{"train": 100}}')
     _refuse_unknown("parameter sizes", sizes, list(SPLITS))
     workers = document.get("workers")
-    return Request(
+    return GenerateRequest(
         seed=_integer("seed", document.get("seed", 0), 0, 2**63 - 1),
         # 8192 is the longest context of the models.
         length=_integer("length", document.get("length", 1024), 2, 8192),
@@ -158,7 +158,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
 
 
 def _entries(
-    split: str, request: Request, series: Iterator[tuple[Expression, Any]], progress: _Progress
+    split: str, request: GenerateRequest, series: Iterator[tuple[Expression, Any]], progress: _Progress
 ) -> Iterator[Entry]:
     start = np.datetime64(request.start, "s")
     for number, (expression, values) in enumerate(islice(series, request.sizes[split])):
@@ -166,7 +166,7 @@ def _entries(
         yield f"{split}-{number}", start, values
 
 
-def _manifest(folder: Path, request: Request) -> dict[str, Any]:
+def _manifest(folder: Path, request: GenerateRequest) -> dict[str, Any]:
     files = {}
     for split in SPLITS:
         path = _file(folder, split)

@@ -40,7 +40,7 @@ from chronos_assets.models import pretraining, widening
 
 
 @dataclasses.dataclass(frozen=True)
-class Parameters:
+class PretrainRequest:
     """What a job was asked for.
 
     Attributes:
@@ -85,7 +85,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     pretraining.save_model(model, workspace.model)
 
 
-def parse_parameters(document: dict[str, Any]) -> Parameters:
+def parse_parameters(document: dict[str, Any]) -> PretrainRequest:
     """Return what `document` asks for.
 
     Raises:
@@ -117,7 +117,7 @@ def parse_parameters(document: dict[str, Any]) -> Parameters:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if workers < 0:
         workers = max((os.cpu_count() or 1) - 1, 1) if device == "cuda" else 0
-    return Parameters(
+    return PretrainRequest(
         shape=shape,
         stages=tuple(
             dataclasses.replace(stage, **plan | ({"seed": plan["seed"] + index} if "seed" in plan else {}))
@@ -132,7 +132,7 @@ def parse_parameters(document: dict[str, Any]) -> Parameters:
     )
 
 
-def log_progress(number: int, progress: pretraining.Progress, reporter: Reporter) -> None:
+def log_progress(number: int, progress: pretraining.PretrainProgress, reporter: Reporter) -> None:
     """Log one line of progress of a stage, and one of validation losses by family where there are any."""
     reporter.log(
         f"stage {number} step {progress.step}/{progress.steps} loss {progress.loss:.4f} "

@@ -65,7 +65,7 @@ LOG_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServeOptions:
     """The parameters, checked; see the module's notes."""
 
     endpoint: str = "chronos"
@@ -102,7 +102,7 @@ _HOSTING = ("host", "port", "drain_seconds", "deployment")
 _LIMITS = tuple(limit.name for limit in fields(Limits))
 
 
-def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Settings:
+def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> ServeOptions:
     """Check the parameters.
 
     Raises:
@@ -129,7 +129,7 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Setti
         chosen |= {name: _truth(name, given[name]) for name in _TRUTHS if name in given}
         if "golden" in given:
             chosen["golden"] = _object("golden", given["golden"])
-        return Settings(**chosen, hosting=_hosting(given))
+        return ServeOptions(**chosen, hosting=_hosting(given))
     except (TypeError, ValueError, KeyError) as error:
         raise WorkloadError(f"parameters of the server: {error}") from error
 
@@ -218,7 +218,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     asyncio.run(host(endpoint, build_app(endpoint), settings.hosting, workspace.root))
 
 
-def build_endpoint(settings: Settings, model: LoadedModel) -> Endpoint:
+def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
     """The endpoint of a loaded model.
 
     Raises:
@@ -226,10 +226,10 @@ def build_endpoint(settings: Settings, model: LoadedModel) -> Endpoint:
     """
     from chronos_assets.serving.app import Endpoint
     from chronos_assets.serving.batching import MicroBatcher
-    from chronos_assets.serving.predictor import Predictor
+    from chronos_assets.serving.predictor import BatchPredictor
 
     description = model.description
-    predictor = Predictor(
+    predictor = BatchPredictor(
         model,
         batch_size=settings.rows,
         context_length=settings.context_length,

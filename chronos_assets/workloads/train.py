@@ -76,7 +76,7 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Fr
 from chronos_assets.container.contract import PROGRESS_SECONDS, Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.models import finetuning
 from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, ModelError, describe_model
-from chronos_assets.models.finetuning import FinetuneMode, FinetunePlan, Progress
+from chronos_assets.models.finetuning import FinetuneMode, FinetunePlan, FinetuneProgress
 from chronos_assets.models.finetuning_data import (
     FinetuningError,
     Mixture,
@@ -198,7 +198,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     if request.threads:
         torch.set_num_threads(request.threads)
     try:
-        _Job(workspace, request, reporter).run()
+        _TrainingJob(workspace, request, reporter).run()
     except (FinetuningError, ModelError, DatasetError, HoldoutError, ArrowFileError) as error:
         raise WorkloadError(str(error)) from error
 
@@ -223,7 +223,7 @@ class _Data:
     versions: Mapping[str, str | None]
 
 
-class _Job:
+class _TrainingJob:
     """One run."""
 
     def __init__(self, workspace: Workspace, request: TrainRequest, reporter: Reporter) -> None:
@@ -442,7 +442,7 @@ class _Log:
         if self._bar:
             self._stream.write("\n")
 
-    def tell(self, progress: Progress) -> None:
+    def tell(self, progress: FinetuneProgress) -> None:
         """Tell one point of the run."""
         for text in progress_lines(progress):
             self.line(text)
@@ -476,7 +476,7 @@ class _Log:
         self._stream.flush()
 
 
-def progress_lines(progress: Progress) -> list[str]:
+def progress_lines(progress: FinetuneProgress) -> list[str]:
     """The metric lines of one point of a run; numbers without exponents, which a metric's regex would cut."""
     lines = []
     if progress.loss is not None:

@@ -167,18 +167,18 @@ def describe(result: Result) -> str:
 
 
 @dataclass(frozen=True)
-class _Window:
+class _SetWindow:
     place: int
     history: Floats
     actual: Floats
 
 
-def _windows(data: BenchmarkData, name: str, sampled: Collection[int]) -> Iterator[_Window]:
+def _windows(data: BenchmarkData, name: str, sampled: Collection[int]) -> Iterator[_SetWindow]:
     """The windows of the series that are forecast, in the set's order."""
     task = data.tasks[name]
     for place, values in enumerate(data.series(name)):
         if place in sampled:
-            yield from (_Window(place, history, actual) for history, actual in task.windows(values))
+            yield from (_SetWindow(place, history, actual) for history, actual in task.windows(values))
 
 
 def _past(data: BenchmarkData, name: str, count: int) -> Iterator[tuple[int, Floats]]:

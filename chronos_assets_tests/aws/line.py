@@ -53,7 +53,7 @@ def environment(bucket: str, folder: Path, **more: str) -> dict[str, str]:
 
 def cloud_group(variables: dict[str, str]) -> Group:
     """The group that these variables describe, with the waits of a test."""
-    from chronos_assets.platforms.aws.athena import Timing as AthenaTiming
+    from chronos_assets.platforms.aws.athena import QueryTiming
     from chronos_assets.platforms.aws.endpoints import SageMakerEndpoints
     from chronos_assets.platforms.aws.jobs import SageMakerJobs
     from chronos_assets.platforms.aws.tables import AthenaTables
@@ -68,7 +68,7 @@ def cloud_group(variables: dict[str, str]) -> Group:
         "jobs": SageMakerJobs(clients, store, aws, code_location=location, timing=FAST),
         "tuning": SageMakerTuning(clients, store, aws, code_location=location, timing=FAST),
         "endpoints": SageMakerEndpoints(clients, store, aws, code_location=location, poll_first=0.05, poll_most=0.2),
-        "tables": AthenaTables(clients, aws, timing=AthenaTiming(first=0.02, most=0.1)),
+        "tables": AthenaTables(clients, aws, timing=QueryTiming(first=0.02, most=0.1)),
     }
     return Group(settings, parts)
 

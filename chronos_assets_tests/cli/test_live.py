@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from chronos_assets.cli.live import LiveView, PlainView, Progress, Trial, bars, progress_of, view
+from chronos_assets.cli.live import LiveView, PlainView, Progress, TrialView, bars, progress_of, view
 
 
 def _record(message: str, step: str = "forecasts", level: int = logging.INFO, event: Any = None) -> logging.LogRecord:
@@ -44,7 +44,7 @@ def test_progress_is_read_from_what_steps_log(message: str, progress: Progress |
 
 
 def test_a_trials_losses_are_kept_as_they_fall() -> None:
-    trial = Trial()
+    trial = TrialView()
     for message in (
         "trial 1 starts: learning_rate 3e-05",
         "trial 1: step 1,020, loss 0.5, learning rate 1e-05, 30 s left",
@@ -52,7 +52,7 @@ def test_a_trials_losses_are_kept_as_they_fall() -> None:
         "trial 1 completed after 12.0 s: validation 0.2",
     ):
         trial.read(message)
-    assert trial == Trial(step="1,040", losses=[0.5, 0.25], validation="0.2", state="completed")
+    assert trial == TrialView(step="1,040", losses=[0.5, 0.25], validation="0.2", state="completed")
 
 
 def test_bars_go_from_the_highest_to_the_lowest() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from chronos_assets.defs import measurements
 from chronos_assets.pipeline.accuracy import WindowAccuracy
-from chronos_assets.pipeline.forecasts import Forecasts, WindowForecast
+from chronos_assets.pipeline.forecasts import ForecastRun, WindowForecast
 from chronos_assets.platforms.metrics import Measurement
 from chronos_assets.platforms.notices import Notice
-from chronos_assets.timeseries.scoring.accuracy import Comparison
+from chronos_assets.timeseries.scoring.accuracy import MetricComparison
 
 NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
@@ -21,8 +21,8 @@ class Report:
     def __init__(self, **values: float | None) -> None:
         self.values = values
 
-    def overall(self) -> dict[str, Comparison]:
-        return {name: Comparison(value, None, 1, 0) for name, value in self.values.items()}
+    def overall(self) -> dict[str, MetricComparison]:
+        return {name: MetricComparison(value, None, 1, 0) for name, value in self.values.items()}
 
 
 def scored(key: str, **values: float | None) -> WindowAccuracy:
@@ -49,13 +49,13 @@ def test_a_backfill_of_older_partitions_measures_no_scores() -> None:
     assert measurements.of_scores([], [], NOW) == []
 
 
-def made(*published: bool) -> Forecasts:
+def made(*published: bool) -> ForecastRun:
     windows = tuple(
         WindowForecast(f"2024-01-0{number}", {"series": number, "model": {"reference": "bolt"}}, {}, shown)
         for number, shown in enumerate(published, 1)
     )
     anything: Any = None
-    return Forecasts(windows, "data-1", anything, 12.5, anything, {})
+    return ForecastRun(windows, "data-1", anything, 12.5, anything, {})
 
 
 def test_a_forecast_that_became_the_current_one_is_measured() -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from chronos_assets.planning import imports
 from chronos_assets.planning.cursor import RunState, RunStatus, ticks
-from chronos_assets.planning.imports import Imported, TrainPolicy, plan_train_files, requested_run_key, resume_after
+from chronos_assets.planning.imports import ImportRecord, TrainPolicy, plan_train_files, requested_run_key, resume_after
 from chronos_assets.planning.listing import listing_digest
 from chronos_assets.platforms.store import ObjectInfo
 
@@ -61,7 +61,7 @@ def test_a_new_file_is_imported_once_it_has_settled():
     assert sensor.tick(info("a.csv"), last_run=RUNNING).message.endswith(
         "waiting for the end of the import that is running"
     )
-    done = sensor.tick(info("a.csv"), last_run=SUCCEEDED, imported=Imported(content, "run 1"))
+    done = sensor.tick(info("a.csv"), last_run=SUCCEEDED, imported=ImportRecord(content, "run 1"))
     assert not done.requests
     assert done.message == "nothing new in train/: 1 file, newest train/a.csv, all imported"
 
@@ -87,7 +87,7 @@ def test_nothing_to_import_is_said_as_it_is():
         "no files in train/ yet: put *.csv, *.csv.gz or *.parquet files there; "
         "ignored: 1 empty (b.csv), 1 temporary (a.csv.part)"
     )
-    gone = sensor.tick(imported=Imported(listing_digest([info("a.csv")]), "run 1"))
+    gone = sensor.tick(imported=ImportRecord(listing_digest([info("a.csv")]), "run 1"))
     assert gone.message == "no files in train/ any more: the dataset stays as it is"
 
 
@@ -104,7 +104,7 @@ def test_nothing_to_import_is_said_as_it_is():
 )
 def test_a_change_is_found_whatever_its_modification_time(after, words):
     sensor = Sensor()
-    imported = Imported(listing_digest([info("a.csv")]), "run 1")
+    imported = ImportRecord(listing_digest([info("a.csv")]), "run 1")
     sensor.tick(info("a.csv"), imported=imported)
     assert not sensor.tick(*after, imported=imported).requests
     request = requested(sensor.tick(*after, imported=imported))
@@ -114,7 +114,7 @@ def test_a_change_is_found_whatever_its_modification_time(after, words):
 
 def test_a_change_of_the_parameters_is_imported_too():
     sensor = Sensor()
-    imported = Imported(listing_digest([info("a.csv")]), "run 1", params="p")
+    imported = ImportRecord(listing_digest([info("a.csv")]), "run 1", params="p")
     assert not sensor.tick(info("a.csv"), imported=imported, params="p").requests
     sensor.tick(info("a.csv"), imported=imported, params="q")
     assert requested(sensor.tick(info("a.csv"), imported=imported, params="q")).reason == "params.json changed"
@@ -129,7 +129,7 @@ def test_content_that_comes_back_is_imported_again_under_a_new_key():
         request = requested(sensor.tick(*contents[name], imported=imported, last_run=SUCCEEDED))
         keys.append(request.run_key)
         assert request.attempt == 1
-        imported = Imported(listing_digest(contents[name]), f"run {number}")
+        imported = ImportRecord(listing_digest(contents[name]), f"run {number}")
     assert len(set(keys)) == 5
 
 
@@ -168,7 +168,7 @@ def test_runs_without_effect_do_not_go_on_for_ever(last_run, words):
     made = []
     for number in range(60):
         # Whatever succeeds imports something else each time, as on a file system that gives new etags at every look.
-        imported = Imported(f"other {number}", f"run {number}") if last_run == SUCCEEDED else None
+        imported = ImportRecord(f"other {number}", f"run {number}") if last_run == SUCCEEDED else None
         plan = sensor.tick(info("a.csv"), last_run=last_run, imported=imported)
         made += plan.requests
     assert [request.attempt for request in made] == [1, 2, 3]
@@ -183,21 +183,24 @@ def test_a_run_that_imported_more_than_was_listed_needs_no_other():
     both = [info("a.csv"), info("b.csv")]
     plans = [
         sensor.tick(*both, last_run=RUNNING),
-        *(sensor.tick(*both, last_run=SUCCEEDED, imported=Imported(listing_digest(both), "run 1")) for _ in range(5)),
+        *(
+            sensor.tick(*both, last_run=SUCCEEDED, imported=ImportRecord(listing_digest(both), "run 1"))
+            for _ in range(5)
+        ),
     ]
     assert not any(plan.requests for plan in plans)
 
 
 def test_an_import_by_hand_is_seen():
     sensor = Sensor()
-    imported = Imported(listing_digest([info("a.csv")]), "by hand")
+    imported = ImportRecord(listing_digest([info("a.csv")]), "by hand")
     plans = [sensor.tick(info("a.csv"), imported=imported) for _ in range(5)]
     assert not any(plan.requests for plan in plans)
 
 
 def test_each_settled_content_is_observed_once():
     sensor = Sensor()
-    imported = Imported(listing_digest([info("a.csv")]), "run 1")
+    imported = ImportRecord(listing_digest([info("a.csv")]), "run 1")
     seen = [sensor.tick(info("a.csv"), imported=imported).observed for _ in range(4)]
     assert [bool(observed) for observed in seen] == [False, True, False, False]
     assert seen[1].content == imported.content
@@ -243,7 +246,7 @@ def test_a_tick_repeated_after_a_crash_asks_for_the_same_run():
 def test_the_cursor_remembers_times_and_etags_of_the_newest_files_and_stays_small():
     sensor = Sensor()
     files = [info(f"{number:06d}-{'k' * 200}.csv", f"{number:032x}", number) for number in range(3000)]
-    imported = Imported(listing_digest(files), "run 1")
+    imported = ImportRecord(listing_digest(files), "run 1")
     sensor.tick(*files, imported=imported)
     sensor.tick(*files, info("z.csv", seconds=5000), imported=imported)
     document = json.loads(sensor.cursor)
@@ -408,7 +411,7 @@ class History(RuleBasedStateMachine):
             self.without_effect[run.requested, run.params] -= 1
         self.imports += 1
         self.imported_files = run.files
-        self.imported = Imported(run.content, f"import {self.imports}", run.params)
+        self.imported = ImportRecord(run.content, f"import {self.imports}", run.params)
 
     @rule(looks=st.integers(5, 25))
     def nothing_works_for_a_while(self, looks):

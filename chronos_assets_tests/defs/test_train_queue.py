@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
 from chronos_assets.planning.cursor import RunState, RunStatus
-from chronos_assets.planning.imports import Imported, TrainPolicy, plan_train_files
+from chronos_assets.planning.imports import ImportRecord, TrainPolicy, plan_train_files
 from chronos_assets.planning.listing import listing_digest
 from chronos_assets.planning.queue import plan_with_queue, recorded_token
 from chronos_assets.platforms.aws.clients import AwsClients
@@ -83,7 +83,7 @@ class Sensor:
         self.cursor = plan.cursor
         for request in plan.requests:
             self.imports.append(request.content)
-            self.imported = Imported(request.content, f"import {len(self.imports)}", params)
+            self.imported = ImportRecord(request.content, f"import {len(self.imports)}", params)
         return plan
 
     def ticks(self, number):
@@ -139,7 +139,7 @@ def test_a_message_wakes_it_and_no_other_is_needed_until_the_file_is_imported(se
 def test_what_is_there_is_observed_once_it_has_settled_without_another_message(sensor, sqs):
     sensor.files["train/b.csv"] = info("b.csv")
     content = listing_digest(sensor.files.values())
-    sensor.imported = Imported(content, "by hand")
+    sensor.imported = ImportRecord(content, "by hand")
     sqs.send(told("train/b.csv"))
     observed = [plan.observed for plan in (sensor.tick() for _ in range(4)) if plan.observed]
     assert [seen.content for seen in observed] == [content]

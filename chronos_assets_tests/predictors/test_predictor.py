@@ -8,7 +8,7 @@ import pytest
 from chronos_assets.models.checkpoints import QuantileRangeError
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.predictors.backtests import Past, past_windows, windows_each
+from chronos_assets.predictors.backtests import BacktestPast, past_windows, windows_each
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.base import LEVELS
@@ -35,7 +35,7 @@ def series(count=12, length=160):
 
 
 def pasts():
-    return [Past(key, values, values) for key, values in series()]
+    return [BacktestPast(key, values, values) for key, values in series()]
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +143,13 @@ def test_no_past_gives_the_prior(forecasters):
 
 def test_windows_end_at_the_as_of_and_lie_end_to_end():
     values = np.arange(40.0)
-    cut = past_windows([Past(("a",), values, values)], 6, season=1, windows=2)
+    cut = past_windows([BacktestPast(("a",), values, values)], 6, season=1, windows=2)
     assert [window.actual[-1] for window in cut] == [39.0, 33.0, 27.0, 21.0, 15.0]  # few series: more windows of each
     assert all(window.history[-1] == window.actual[0] - 1 for window in cut)
-    assert [len(window.actual) for window in past_windows([Past(("a",), values[:11], values[:11])], 8, season=1)] == [4]
-    assert past_windows([Past(("a",), values[:5], values[:5])], 8, season=1) == []
+    assert [
+        len(window.actual) for window in past_windows([BacktestPast(("a",), values[:11], values[:11])], 8, season=1)
+    ] == [4]
+    assert past_windows([BacktestPast(("a",), values[:5], values[:5])], 8, season=1) == []
     assert windows_each(10_000) == 2
 
 

@@ -17,7 +17,7 @@ from chronos_assets.timeseries.scoring import accuracy
 from chronos_assets.timeseries.scoring.accuracy import (
     AccuracyError,
     AccuracyReport,
-    Comparison,
+    MetricComparison,
     evaluate_partition,
     is_observed,
     write_metrics,
@@ -64,7 +64,7 @@ def test_measures_the_forecast_and_the_naive_one_on_the_same_points(tmp_path: Pa
     assert overall["mase"].seasonal_naive == pytest.approx(np.abs(actual - naive).mean() / scale)
     # A point forecast's pinball losses at .1, .5 and .9 average to its absolute error.
     assert overall["wql"].seasonal_naive == pytest.approx(overall["wape"].seasonal_naive)
-    assert overall["coverage_80"] == Comparison(
+    assert overall["coverage_80"] == MetricComparison(
         pytest.approx(np.mean(np.abs(actual - 20) <= 1)), seasonal_naive=None, points=3, excluded=0
     )
     assert (report.points, report.excluded, report.missing_series, report.horizon) == (3, 0, 0, 3)
@@ -74,7 +74,9 @@ def test_filled_and_missing_actuals_are_left_out_and_counted(tmp_path: Path) -> 
     values = [*hours(48, 2), 20.0, 999.0, NAN]
     filled = [False] * 49 + [True, False]
     report = evaluate(tmp_path, make_params(), [MadeSeries(("a",), "2024-01-01", values, filled)], {("a",): flat(20.0)})
-    assert report.overall()["wape"] == Comparison(0.0, pytest.approx(abs(values[24] - 20) / 20), points=1, excluded=2)
+    assert report.overall()["wape"] == MetricComparison(
+        0.0, pytest.approx(abs(values[24] - 20) / 20), points=1, excluded=2
+    )
     assert (report.points, report.excluded) == (1, 2)
 
 
@@ -198,7 +200,7 @@ def test_a_forecast_of_nothing_has_metrics_of_nothing(tmp_path: Path) -> None:
     series = [MadeSeries(("a",), "2024-01-01", hours(51, 1))]
     report = evaluate(tmp_path, params, series, {("a",): {"p10": [], "p50": [], "p90": []}})
     assert report.series == ()
-    assert report.overall()["wql"] == Comparison(None, None, points=0, excluded=0)
+    assert report.overall()["wql"] == MetricComparison(None, None, points=0, excluded=0)
     assert write_metrics(report, tmp_path / "metrics.parquet") == 9
 
 

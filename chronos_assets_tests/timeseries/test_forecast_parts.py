@@ -16,7 +16,7 @@ from chronos_assets.timeseries.forecast import files
 from chronos_assets.timeseries.forecast.files import (
     MANIFEST,
     MAX_NAMED,
-    Layout,
+    ForecastLayout,
     PartsError,
     merge_forecast_parts,
     merge_messages,
@@ -25,7 +25,7 @@ from chronos_assets.timeseries.forecast.files import (
     write_window,
 )
 
-LAYOUT = Layout(("store",), ("mean", "p10"), 3)
+LAYOUT = ForecastLayout(("store",), ("mean", "p10"), 3)
 PERIODS = np.array(["2024-01-01", "2024-01-02", "2024-01-03"], "datetime64[us]")
 SHARDS = [f"part-{number:05d}.parquet" for number in range(6)]
 

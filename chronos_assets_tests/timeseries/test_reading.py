@@ -13,14 +13,14 @@ from chronos_assets.timeseries.dataset.csv_records import (
     CsvLayout,
     FileProblem,
     Flaw,
-    Schema,
+    TrainSchema,
     csv_layout,
     is_parquet,
     plain_csv,
     scan_records,
 )
 
-SCHEMA = Schema(("timestamp", "target_value", "item_id"), "item_id", (), "timestamp", "target_value")
+SCHEMA = TrainSchema(("timestamp", "target_value", "item_id"), "item_id", (), "timestamp", "target_value")
 GOOD = b"2024-01-01 00:00:00,1.5,a\n"
 
 

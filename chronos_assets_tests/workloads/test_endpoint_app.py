@@ -17,7 +17,7 @@ from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.serving import app as app_module
 from chronos_assets.serving.app import build_app
-from chronos_assets.workloads.serve import Settings, build_endpoint
+from chronos_assets.workloads.serve import ServeOptions, build_endpoint
 from chronos_assets_tests.models.tiny import folder_of
 
 LEVELS = (0.1, 0.25, 0.9)
@@ -32,7 +32,7 @@ def model(family):
 
 def served(scenario, family="bolt", **settings):
     """What a scenario makes of a client of an endpoint, and the endpoint itself."""
-    endpoint = build_endpoint(Settings(**settings), model(family))
+    endpoint = build_endpoint(ServeOptions(**settings), model(family))
 
     async def main():
         endpoint.start()
@@ -245,7 +245,7 @@ def test_nothing_is_unpickled(tmp_path, kind, status):
 
 
 def test_bodies_beyond_the_limit_are_413_however_they_come():
-    settings = Settings()
+    settings = ServeOptions()
     limits = replace(settings.limits, max_body_bytes=1000)
 
     async def chunks():

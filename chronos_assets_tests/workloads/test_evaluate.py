@@ -368,7 +368,7 @@ def test_quantiles_that_a_model_can_not_give(tmp_path):
 )
 def test_what_can_not_be_evaluated_is_refused_before_a_model_is_loaded(tmp_path, changes, said, monkeypatch):
     dataset = write_dataset(tmp_path / "data", waves(2))
-    monkeypatch.setattr(evaluate._Run, "run", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(evaluate._Evaluation, "run", lambda *_: pytest.fail("it began"))
     with pytest.raises(WorkloadError, match=said):
         run(tmp_path / "job", {"dataset": dataset}, **changes)
 

@@ -16,7 +16,7 @@ import torch
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, execute
 from chronos_assets.models.checkpoints import describe_model
-from chronos_assets.models.finetuning import Progress
+from chronos_assets.models.finetuning import FinetuneProgress
 from chronos_assets.models.loading import load_model
 from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, VALIDATION_REGEX
 from chronos_assets.workloads import train
@@ -300,7 +300,7 @@ def test_parameters_come_as_json_or_as_sagemaker_and_its_tuner_pass_them():
 
 
 def test_progress_has_no_number_with_an_exponent():
-    lines = train.progress_lines(Progress(3, 10, 1e-5, 1e-7, 2.4, 12345678.0))
+    lines = train.progress_lines(FinetuneProgress(3, 10, 1e-5, 1e-7, 2.4, 12345678.0))
     assert lines == [
         "{'step': 3, 'loss': 0.000010, 'learning_rate': 0.0000001000, 'eta_seconds': 2}",
         "{'step': 3, 'validation_wql': 12345678.000000}",
@@ -328,8 +328,8 @@ def test_a_person_at_a_terminal_sees_a_bar_and_dagster_a_line_now_and_then():
     stream, heard = Terminal(), Heard()
     with train._Log(heard, stream) as log:
         for step in range(1, 11):
-            log.tell(Progress(step, 10, 0.5, 1e-4, 10 - step))
-        log.tell(Progress(10, 10, validation_wql=0.25))
+            log.tell(FinetuneProgress(step, 10, 0.5, 1e-4, 10 - step))
+        log.tell(FinetuneProgress(10, 10, validation_wql=0.25))
     text = stream.getvalue()
     assert f"|{'█' * 10}{' ' * 10}| 5/10, loss 0.5000, 5 s to go, learning rate 0.0001" in text
     assert text.count("'loss'") == 10
@@ -343,7 +343,7 @@ def test_a_person_at_a_terminal_sees_a_bar_and_dagster_a_line_now_and_then():
 def test_by_hand_only_the_metric_lines_are_written():
     stream = io.StringIO()
     with train._Log(Reporter(), stream) as log:
-        log.tell(Progress(1, 10, 0.5, 1e-4, 9))
+        log.tell(FinetuneProgress(1, 10, 0.5, 1e-4, 9))
     assert stream.getvalue().splitlines() == [
         "{'step': 1, 'loss': 0.500000, 'learning_rate': 0.0001000000, 'eta_seconds': 9}"
     ]

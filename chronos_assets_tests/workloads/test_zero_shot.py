@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import zero_shot as command
-from chronos_assets.benchmark.contenders import Forecasts, open_contender
+from chronos_assets.benchmark.contenders import ReadyContender, open_contender
 from chronos_assets.benchmark.data import open_data
 from chronos_assets.benchmark.models import chronos_contender, local_contenders, predictor_contender
 from chronos_assets.benchmark.scores import Contender, Result
@@ -127,7 +127,7 @@ def test_a_series_that_cannot_be_forecast_is_by_seasonal_naive_and_counted(
 ) -> None:
     seen: list[int] = []
 
-    def half(*_: Any) -> Forecasts:
+    def half(*_: Any) -> ReadyContender:
         def forecast(histories: Any, places: Any) -> np.ndarray:
             seen.extend(len(history) for history in histories)
             made = np.full((len(histories), 12, len(LEVELS)), 1e9)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from chronos_assets.models.networks.layers import (
     Attention,
+    NetworkShape,
     ResidualBlock,
     RootMeanSquareNorm,
-    Shape,
     Table,
     TwoLayers,
     activation_of,
@@ -49,7 +49,7 @@ class BoltConfig:
         summary_token: whether the encoder reads a token (row 1 of the embedding) after the patches.
     """
 
-    shape: Shape
+    shape: NetworkShape
     encoder_blocks: int
     decoder_blocks: int
     buckets: int
@@ -74,7 +74,7 @@ class BoltConfig:
         if activation is None:
             return None
         return cls(
-            shape=Shape(
+            shape=NetworkShape(
                 features=config["d_model"],
                 hidden=config["d_ff"],
                 heads=config["num_heads"],
@@ -139,7 +139,7 @@ class Bolt(nn.Module):
 class _Stack(nn.Module):
     block: Any  # a list whose places are part of the names of weights
 
-    def __init__(self, blocks: list[nn.Module], shape: Shape) -> None:
+    def __init__(self, blocks: list[nn.Module], shape: NetworkShape) -> None:
         super().__init__()
         self.block = nn.ModuleList(blocks)
         self.final_layer_norm = RootMeanSquareNorm(shape)
@@ -150,7 +150,7 @@ class _EncoderBlock(nn.Module):
 
     def __init__(self, config: BoltConfig, *, first: bool) -> None:
         super().__init__()
-        self.layer = nn.ModuleList([_SelfAttention(config, first=first), _FeedForward(config.shape)])
+        self.layer = nn.ModuleList([_SelfAttention(config, first=first), _BoltFeedForward(config.shape)])
 
     def forward(self, states: Tensor, bias: Tensor) -> Tensor:
         return self.layer[1](self.layer[0](states, bias))
@@ -164,7 +164,7 @@ class _DecoderBlock(nn.Module):
     def __init__(self, config: BoltConfig, *, first: bool) -> None:
         super().__init__()
         self.layer = nn.ModuleList(
-            [_SelfAttention(config, first=first), _CrossAttention(config.shape), _FeedForward(config.shape)]
+            [_SelfAttention(config, first=first), _CrossAttention(config.shape), _BoltFeedForward(config.shape)]
         )
 
     def forward(self, states: Tensor, encoded: Tensor, hidden: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ class _RelativeAttention(Attention):
 
 
 class _CrossAttention(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.EncDecAttention = Attention(shape)
         self.layer_norm = RootMeanSquareNorm(shape)
@@ -215,8 +215,8 @@ class _CrossAttention(nn.Module):
         return states + attention.attend(queries, keys, values, hidden)
 
 
-class _FeedForward(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+class _BoltFeedForward(nn.Module):
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.DenseReluDense = TwoLayers(shape)
         self.layer_norm = RootMeanSquareNorm(shape)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from chronos_assets.models.networks.layers import (
     Attention,
+    NetworkShape,
     ResidualBlock,
     RootMeanSquareNorm,
-    Shape,
     Table,
     TwoLayers,
     activation_of,
@@ -48,7 +48,7 @@ class Chronos2Config:
         arcsinh: whether values are read on the scale of the inverse hyperbolic sine.
     """
 
-    shape: Shape
+    shape: NetworkShape
     blocks: int
     rotation_base: float
     context_length: int
@@ -71,7 +71,7 @@ class Chronos2Config:
         if activation is None or chronos["input_patch_size"] != chronos["output_patch_size"]:
             return None
         return cls(
-            shape=Shape(
+            shape=NetworkShape(
                 features=config["d_model"],
                 hidden=config["d_ff"],
                 heads=config["num_heads"],
@@ -153,9 +153,9 @@ class _Encoder(nn.Module):
 class _Block(nn.Module):
     layer: Any  # a list whose places are part of the names of weights
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
-        self.layer = nn.ModuleList([_Attended(shape), _Attended(shape), _FeedForward(shape)])
+        self.layer = nn.ModuleList([_Attended(shape), _Attended(shape), _Chronos2FeedForward(shape)])
 
     def forward(self, states: Tensor, hidden: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         over_time, over_group, feed_forward = self.layer
@@ -167,14 +167,14 @@ class _Block(nn.Module):
 
 
 class _Attended(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.self_attention = Attention(shape)
         self.layer_norm = RootMeanSquareNorm(shape)
 
 
-class _FeedForward(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+class _Chronos2FeedForward(nn.Module):
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.mlp = TwoLayers(shape)
         self.layer_norm = RootMeanSquareNorm(shape)

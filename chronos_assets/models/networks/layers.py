@@ -25,7 +25,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Shape:
+class NetworkShape:
     """Sizes of a network.
 
     Attributes:
@@ -97,7 +97,7 @@ class Table(nn.Module):
 class RootMeanSquareNorm(nn.Module):
     """T5's normalization: scaled by the root of the mean square, not shifted (https://arxiv.org/abs/1910.07467)."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(shape.features))
         self.epsilon = shape.epsilon
@@ -110,7 +110,7 @@ class RootMeanSquareNorm(nn.Module):
 class ResidualBlock(nn.Module):
     """Two layers beside a linear one; embeds patches and reads forecasts from embeddings."""
 
-    def __init__(self, inputs: int, outputs: int, shape: Shape) -> None:
+    def __init__(self, inputs: int, outputs: int, shape: NetworkShape) -> None:
         super().__init__()
         self.hidden_layer = Linear(inputs, shape.hidden)
         self.output_layer = Linear(shape.hidden, outputs)
@@ -125,7 +125,7 @@ class ResidualBlock(nn.Module):
 class TwoLayers(nn.Module):
     """The feed-forward layers of a block."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.wi = Linear(shape.features, shape.hidden, bias=False)
         self.wo = Linear(shape.hidden, shape.features, bias=False)
@@ -139,7 +139,7 @@ class TwoLayers(nn.Module):
 class Attention(nn.Module):
     """Attention of several heads whose scores are not scaled, as in T5."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         inner = shape.heads * shape.head_features
         self.heads = shape.heads

@@ -52,7 +52,7 @@ class AthenaError(StoreError):
 
 
 @dataclass(frozen=True)
-class Timing:
+class QueryTiming:
     """How a query is waited for, in seconds.
 
     Attributes:
@@ -68,7 +68,7 @@ class Timing:
 class Athena:
     """Queries in one database and workgroup."""
 
-    def __init__(self, clients: AwsClients, database: str, workgroup: str, timing: Timing) -> None:
+    def __init__(self, clients: AwsClients, database: str, workgroup: str, timing: QueryTiming) -> None:
         self._clients = clients
         self._database = database
         self._workgroup = workgroup

@@ -71,7 +71,7 @@ _TRIES = 5  # of what SageMaker does not see yet, or is not ready for
 
 
 @dataclass(frozen=True)
-class _There:
+class _EndpointStatus:
     """An endpoint as it is.
 
     Attributes:
@@ -196,7 +196,9 @@ class SageMakerEndpoints:
 
     # --- deploying ----------------------------------------------------------------------------------------------------
 
-    def _change(self, request: EndpointRequest, wanted: Plan, there: _There | None, log: Any) -> _There:
+    def _change(
+        self, request: EndpointRequest, wanted: Plan, there: _EndpointStatus | None, log: Any
+    ) -> _EndpointStatus:
         """Serve what is wanted, and see that it answers.
 
         Raises:
@@ -224,7 +226,9 @@ class SageMakerEndpoints:
         log.info(f"endpoint {request.name}: {request.version} answers after {time.monotonic() - started:.0f} s")
         return self._look(request.name) or there
 
-    def _switch(self, request: EndpointRequest, wanted: Plan, there: _There | None, log: Any) -> _There:
+    def _switch(
+        self, request: EndpointRequest, wanted: Plan, there: _EndpointStatus | None, log: Any
+    ) -> _EndpointStatus:
         """Bring an endpoint to the wanted configuration.
 
         Raises:
@@ -292,7 +296,9 @@ class SageMakerEndpoints:
             else:
                 return
 
-    def _bring_back(self, request: EndpointRequest, wanted: Plan, there: _There, before: str, log: Any) -> None:
+    def _bring_back(
+        self, request: EndpointRequest, wanted: Plan, there: _EndpointStatus, before: str, log: Any
+    ) -> None:
         """Serve again what was served before; nothing where there was nothing."""
         if before:
             log.info(f"endpoint {request.name}: back to {before}")
@@ -325,7 +331,7 @@ class SageMakerEndpoints:
             for kind in _PARTS:
                 self._lineage.delete(kind, wanted.name)
 
-    def _remove_unused(self, there: _There, log: Any) -> None:
+    def _remove_unused(self, there: _EndpointStatus, log: Any) -> None:
         """Delete configurations and models of the endpoint that it doesn't use: of earlier and interrupted deployments."""
         kept = {there.config, there.proven}
         for kind in _PARTS:
@@ -364,7 +370,7 @@ class SageMakerEndpoints:
         except TimeoutError as error:
             raise EndpointError(f"{what}: {error}: try again") from error
 
-    def _look(self, name: str, *, alone: bool = False) -> _There | None:
+    def _look(self, name: str, *, alone: bool = False) -> _EndpointStatus | None:
         """Our endpoint of this name; None if there is none.
 
         Raises:
@@ -384,7 +390,7 @@ class SageMakerEndpoints:
                 f"endpoint {name} is there, and this deployment did not make it (its tags say so): delete it, or name "
                 "the package group otherwise"
             )
-        return _There(
+        return _EndpointStatus(
             name,
             described["EndpointArn"],
             described["EndpointStatus"],
@@ -394,7 +400,7 @@ class SageMakerEndpoints:
             described,
         )
 
-    def _settled(self, name: str, log: Any, *, alone: bool = True) -> _There | None:
+    def _settled(self, name: str, log: Any, *, alone: bool = True) -> _EndpointStatus | None:
         """The endpoint once it no longer changes; None if there is none.
 
         Raises:
@@ -417,7 +423,7 @@ class SageMakerEndpoints:
             time.sleep(wait)
         raise AssertionError("waits never end")
 
-    def _state(self, there: _There, *, changed: bool = False) -> EndpointState:
+    def _state(self, there: _EndpointStatus, *, changed: bool = False) -> EndpointState:
         config = self._config(there.config)
         tags = there.tags
         if there.proven != there.config:
@@ -495,7 +501,7 @@ class SageMakerEndpoints:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def _golden_problem(self, there: _There, request: EndpointRequest) -> str:
+    def _golden_problem(self, there: _EndpointStatus, request: EndpointRequest) -> str:
         """What is wrong with the answer to the golden request; empty if nothing is.
 
         A serverless endpoint starts its server for the first request, which may come too early.
@@ -511,7 +517,7 @@ class SageMakerEndpoints:
                 return f"its answer to the golden request {problem}" if problem else ""
         raise AssertionError("the last attempt returns")
 
-    def _invoke(self, there: _There, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _invoke(self, there: _EndpointStatus, document: Mapping[str, Any]) -> Mapping[str, Any]:
         body = json.dumps(document, allow_nan=False).encode()
         data = self._ask_later(there.name, body) if there.asynchronous else self._ask(there.name, body)
         try:
@@ -568,7 +574,7 @@ class SageMakerEndpoints:
 _PARTS: tuple[Kind, ...] = ("endpoint-config", "model")
 
 
-def _kind_fix(there: _There | None, settings: AwsSettings) -> str:
+def _kind_fix(there: _EndpointStatus | None, settings: AwsSettings) -> str:
     """What to do if SageMaker refuses to make one kind of endpoint of another."""
     if there is None:
         return ""

@@ -209,7 +209,7 @@ class SageMakerJobs:
             outputs={channel: root / channel for channel in request.outputs},
             messages=messages,
             seconds=float(done.facts.get("seconds", 0.0)),
-            files=_Files(staging, remove),
+            files=_JobOutputs(staging, remove),
             instances=instances,
             facts=done.facts,
         )
@@ -227,7 +227,7 @@ class SageMakerJobs:
             list(pool.map(fetch, self._left(name, attempt)))
 
 
-class _Files:
+class _JobOutputs:
     """What a finished job left, here and in the bucket."""
 
     def __init__(self, staging: LockedFolder, remove: Callable[[], None]) -> None:

@@ -83,7 +83,7 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _OwnVersion:
     """A version of ours: SageMaker's row, the version, and whether its document was written."""
 
     row: _Row
@@ -265,13 +265,13 @@ class SageMakerRegistry:
             "SupportedResponseMIMETypes": list(document.get("response_types", ["application/json"])),
         }
 
-    def _complete(self, known: _Known) -> PackageVersion:
+    def _complete(self, known: _OwnVersion) -> PackageVersion:
         """What a version gets after SageMaker made it: the reason of its status, and its document."""
         self._update(known, known.version)
         self._write(known, known.version)
         return known.version
 
-    def _update(self, known: _Known, after: PackageVersion) -> None:
+    def _update(self, known: _OwnVersion, after: PackageVersion) -> None:
         """Set a version's status in SageMaker, and see that nothing else was lost or changed meanwhile."""
         there = self._client.describe_model_package(ModelPackageName=known.row.arn)
         status = there.get("ModelApprovalStatus", "PendingManualApproval")
@@ -292,13 +292,13 @@ class SageMakerRegistry:
             f"{after.name} was changed by someone else at the same moment: look at it in SageMaker, and decide again"
         )
 
-    def _write(self, known: _Known, version: PackageVersion) -> None:
+    def _write(self, known: _OwnVersion, version: PackageVersion) -> None:
         row = known.row
         self._store.put(_document_key(row, version.group), encode(version, arn=row.arn, created=row.created))
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def _known(self, group: str) -> list[_Known]:
+    def _known(self, group: str) -> list[_OwnVersion]:
         """Our versions of a group, in order."""
         rows = sorted(self._rows(group), key=lambda row: row.version)
         if not rows:
@@ -325,13 +325,13 @@ class SageMakerRegistry:
             if not is_gone(error):
                 raise
 
-    def _read(self, group: str, row: _Row, etag: str | None) -> _Known | None:
+    def _read(self, group: str, row: _Row, etag: str | None) -> _OwnVersion | None:
         """A version by its document, or by what was registered where it has none; None if it isn't ours."""
         if etag is not None:
             version, document = self._parse(_document_key(row, group), group, row.version, etag)
             # A document of a group that was deleted and made again is about another version of this number.
             if document.get("arn") == row.arn and document.get("created") == row.created:
-                known = _Known(row, version, self._token(group, version.identity))
+                known = _OwnVersion(row, version, self._token(group, version.identity))
                 return known if version.status == row.status else self._overtaken(known)
         if (row.arn, row.created) in self._foreign:
             return None
@@ -348,7 +348,7 @@ class SageMakerRegistry:
             version=row.version,
             history=tuple(dict(entry, at=properties.get(_AT, entry["at"])) for entry in registered.history),
         )
-        known = _Known(row, first, token, written=False)
+        known = _OwnVersion(row, first, token, written=False)
         return known if first.status == row.status else self._overtaken(known, there)
 
     def _parse(self, key: str, group: str, number: int, etag: str | None) -> tuple[PackageVersion, dict[str, Any]]:
@@ -366,7 +366,7 @@ class SageMakerRegistry:
             "correct it, or remove it, which shows the version as it was registered",
         )
 
-    def _overtaken(self, known: _Known, there: Mapping[str, Any] | None = None) -> _Known:
+    def _overtaken(self, known: _OwnVersion, there: Mapping[str, Any] | None = None) -> _OwnVersion:
         """A version whose status SageMaker knows better than its document, with a history that says so."""
         there = there or self._client.describe_model_package(ModelPackageName=known.row.arn)
         version = known.version

@@ -15,7 +15,7 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, cast
 
-from chronos_assets.platforms.aws.athena import Athena, Timing
+from chronos_assets.platforms.aws.athena import Athena, QueryTiming
 from chronos_assets.platforms.aws.glue_tables import (
     STORE_PARAMETER,
     VIEW,
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from chronos_assets.settings import AwsSettings
 
 _CANDIDATES = 200  # items that are compared here with an unknown one
-_DEFAULT_TIMING = Timing()
+_DEFAULT_TIMING = QueryTiming()
 
 
 class AthenaTables:
     """`Tables` in a Glue database."""
 
-    def __init__(self, clients: AwsClients, settings: AwsSettings, *, timing: Timing = _DEFAULT_TIMING) -> None:
+    def __init__(self, clients: AwsClients, settings: AwsSettings, *, timing: QueryTiming = _DEFAULT_TIMING) -> None:
         self._clients = clients
         self._settings = settings
         self._athena = Athena(clients, settings.glue_database, settings.athena_workgroup, timing)

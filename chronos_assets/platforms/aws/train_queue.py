@@ -44,7 +44,7 @@ class UnreadableMessageError(ChronosAssetsError, ValueError):
 
 
 @dataclass(frozen=True)
-class _Told:
+class _MessageNews:
     """What one message told, and what deletes it."""
 
     receipt: str
@@ -90,7 +90,7 @@ class SqsTrainQueue:
         self._visibility_seconds = visibility_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._held: dict[str, _Told] = {}  # by message id
+        self._held: dict[str, _MessageNews] = {}  # by message id
         self._token = ""
 
     def settle(self, token: str) -> int:
@@ -137,7 +137,7 @@ class SqsTrainQueue:
             unreadable[identity] = f"{identity}: {error}"
             return
         # The receipt that came last is the one that counts.
-        self._held[identity] = _Told(str(message["ReceiptHandle"]), keys, ignored)
+        self._held[identity] = _MessageNews(str(message["ReceiptHandle"]), keys, ignored)
 
     def _news(self, unreadable: Mapping[str, str]) -> TrainNews:
         held = self._held.values()

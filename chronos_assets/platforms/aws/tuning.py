@@ -89,13 +89,13 @@ class SageMakerTuning:
             check_tuning(request, self._settings)
             channels = self._channels(request)
             name = search_name(request, channels, self._settings, self._code_location)
-            search = _Search(context.log, request)
+            search = _SearchState(context.log, request)
             done = self._run(context, request, name, channels, search)
         except (SearchError, LimitError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         children = self._children(request, done)
         trials = tuple(trial_of(number, child) for number, child in enumerate(children))
-        files = _Files(self._store.scratch)
+        files = _SearchCopies(self._store.scratch)
         try:
             trials = self._results.with_best_model(trials, children, files.folder)
             self._refuse_if_none_completed(request, done.name, trials, children)
@@ -125,7 +125,7 @@ class SageMakerTuning:
         return channels
 
     def _run(
-        self, context: Any, request: TuningRequest, name: str, channels: Mapping[str, str], search: _Search
+        self, context: Any, request: TuningRequest, name: str, channels: Mapping[str, str], search: _SearchState
     ) -> SageMakerInvocation:
         def of_attempt(attempt: str) -> Mapping[str, Any]:
             common: dict[str, Any] = {
@@ -219,7 +219,7 @@ class SageMakerTuning:
         )
 
 
-class _Search:
+class _SearchState:
     """What is seen of a search while it runs.
 
     Attributes:
@@ -254,7 +254,7 @@ class _Search:
             self._log.info(f"search {self._request.name}: best so far {self._best}, validation {value:.6g}, {chosen}")
 
 
-class _Files:
+class _SearchCopies:
     """Copies on this machine of what a search left."""
 
     def __init__(self, scratch: Path) -> None:

@@ -93,7 +93,7 @@ class ServerProcess:
 
 
 @dataclass(frozen=True)
-class _State:
+class _StateFile:
     """`state.json`."""
 
     name: str
@@ -204,7 +204,7 @@ class LocalEndpoints:
         finally:
             os.close(descriptor)
 
-    def _tidied(self, home: Path, log: Any) -> _State:
+    def _tidied(self, home: Path, log: Any) -> _StateFile:
         """The state without what an interrupted deployment left."""
         state = _read_state(home)
         if not state.others:
@@ -219,13 +219,13 @@ class LocalEndpoints:
                 self._end(home, other)
         return _write_state(home, replace(state, others=()))
 
-    def _answers(self, state: _State) -> bool:
+    def _answers(self, state: _StateFile) -> bool:
         """Whether the server in use lives and answers; while it is replaced, the new one may answer in its place."""
         if state.current is None or state.port is None or not self._lives(state.current):
             return False
         return _ping(state.port).get("identity") in {process.identity for process in state.processes}
 
-    def _described(self, state: _State, *, healthy: bool, changed: bool = False) -> EndpointState:
+    def _described(self, state: _StateFile, *, healthy: bool, changed: bool = False) -> EndpointState:
         current, port = state.current, state.port
         assert current is not None and port is not None  # noqa: S101, PT018 - a state without them isn't described
         home = self._home(state.name)
@@ -279,7 +279,7 @@ class _Deployment:
         self,
         endpoints: LocalEndpoints,
         home: Path,
-        state: _State,
+        state: _StateFile,
         request: EndpointRequest,
         previous: ServerProcess | None,
         log: Any,
@@ -295,7 +295,7 @@ class _Deployment:
         self._workspace = Workspace(home / self._folder)
         self._deadline = time.monotonic() + endpoints._start_seconds
 
-    def run(self) -> _State:
+    def run(self) -> _StateFile:
         """The new state; on failure the old one is left."""
         request = self._request
         started = time.monotonic()
@@ -474,23 +474,23 @@ class _Deployment:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _read_state(home: Path) -> _State:
+def _read_state(home: Path) -> _StateFile:
     try:
         document = json.loads((home / _STATE).read_bytes())
         current = document["current"]
-        return _State(
+        return _StateFile(
             home.name,
             document["port"],
             None if current is None else ServerProcess(**current),
             tuple(ServerProcess(**other) for other in document["others"]),
         )
     except FileNotFoundError:
-        return _State(home.name)
+        return _StateFile(home.name)
     except (ValueError, KeyError, TypeError) as error:
         raise EndpointError(f"{home / _STATE} is not an endpoint's state ({error}): remove that file") from error
 
 
-def _write_state(home: Path, state: _State) -> _State:
+def _write_state(home: Path, state: _StateFile) -> _StateFile:
     """Replace the state at once."""
     part = home / f"{_STATE}.part"
     with part.open("w", encoding="utf-8") as file:

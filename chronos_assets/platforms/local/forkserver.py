@@ -92,7 +92,7 @@ def digest(environment: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
-class Request:
+class ForkRequest:
     """A job to start.
 
     Attributes:
@@ -111,7 +111,7 @@ class Request:
 
 
 @dataclass
-class _Job:
+class _ForkedJob:
     """A forked workload, and the connection that waits for its status; None if its launcher is gone."""
 
     pid: int
@@ -120,7 +120,7 @@ class _Job:
 
 
 @dataclass
-class Snapshot:
+class SourceSnapshot:
     """Source files as they were imported.
 
     Attributes:
@@ -178,7 +178,7 @@ class ForkServer:
         listener: socket.socket,
         path: Path,
         environment: str,
-        jobs: Iterable[_Job] = (),
+        jobs: Iterable[_ForkedJob] = (),
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._listener = listener
@@ -186,7 +186,7 @@ class ForkServer:
         self._environment = environment
         self._jobs = {job.pid: job for job in jobs}
         self._idle_seconds = idle_seconds
-        self._snapshot = Snapshot()
+        self._snapshot = SourceSnapshot()
         self._snapshot.add(imported_files())
         self._preloaded: set[str] = set()
         self._owned = True
@@ -259,7 +259,7 @@ class ForkServer:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _answer(self, request: Request) -> dict[str, str]:
+    def _answer(self, request: ForkRequest) -> dict[str, str]:
         """Why the request can't be served, or not yet; empty if it can."""
         if request.protocol != PROTOCOL or request.executable != sys.executable:
             return {"refused": f"this server speaks {PROTOCOL} and is of {sys.executable}"}
@@ -277,7 +277,7 @@ class ForkServer:
         wanted = set(modules) - self._preloaded
         if not wanted:
             return
-        self._snapshot = Snapshot(files=self._snapshot.files)  # files that were there before stay as they were
+        self._snapshot = SourceSnapshot(files=self._snapshot.files)  # files that were there before stay as they were
         for module in sorted(wanted):
             importlib.import_module(module)
         self._snapshot.add(imported_files())
@@ -285,7 +285,7 @@ class ForkServer:
         gc.collect()
         gc.freeze()  # a collection in a child would copy the pages that it shares with this process
 
-    def _start(self, request: Request, connection: socket.socket, descriptors: list[int]) -> None:
+    def _start(self, request: ForkRequest, connection: socket.socket, descriptors: list[int]) -> None:
         pid = os.fork()
         if pid == 0:
             try:
@@ -294,7 +294,7 @@ class ForkServer:
                 _become(request, descriptors)
             finally:
                 os._exit(1)  # whatever went wrong, a child must not go on as the server
-        job = self._jobs[pid] = _Job(pid, connection)
+        job = self._jobs[pid] = _ForkedJob(pid, connection)
         _send(connection, {"pid": pid})
         self._watch(job)
 
@@ -308,13 +308,13 @@ class ForkServer:
             if job.connection is not None:
                 job.connection.close()
 
-    def _watch(self, job: _Job) -> None:
+    def _watch(self, job: _ForkedJob) -> None:
         """See when the launcher of a job has read its status, or is gone."""
         if job.connection is not None:
             job.connection.settimeout(_REQUEST_SECONDS)
             self._selector.register(job.connection, selectors.EVENT_READ, lambda: self._dismiss(job))
 
-    def _dismiss(self, job: _Job) -> None:
+    def _dismiss(self, job: _ForkedJob) -> None:
         if job.connection is not None:
             self._selector.unregister(job.connection)
             job.connection.close()
@@ -357,7 +357,7 @@ def server_command(listener: int, path: Path, environment: str, idle_seconds: fl
     return [sys.executable, "-m", _SERVER, *(str(part) for option in options.items() for part in option)]
 
 
-def _become(request: Request, descriptors: list[int]) -> NoReturn:
+def _become(request: ForkRequest, descriptors: list[int]) -> NoReturn:
     """Be a workload from here on: what `python -m <module>` would be with the request's environment and descriptors."""
     os.setsid()
     for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -412,7 +412,7 @@ def _set_title(module: str) -> None:
     setproctitle.setproctitle(f"{sys.executable} -m {module}")
 
 
-def _receive(connection: socket.socket, descriptors: list[int]) -> Request:
+def _receive(connection: socket.socket, descriptors: list[int]) -> ForkRequest:
     """Read a request; its descriptors are added to `descriptors`, so that they can be closed whatever happens.
 
     Raises:
@@ -433,7 +433,7 @@ def _receive(connection: socket.socket, descriptors: list[int]) -> Request:
         received += more
     if len(descriptors) != DESCRIPTORS:
         raise ValueError(f"{len(descriptors)} descriptors")
-    return Request(**json.loads(received[LENGTH.size :]))
+    return ForkRequest(**json.loads(received[LENGTH.size :]))
 
 
 def _send(connection: socket.socket, document: Mapping[str, Any]) -> None:
@@ -465,7 +465,7 @@ def main(arguments: list[str]) -> int:
         connection = None if descriptor is None else socket.socket(fileno=descriptor)
         if connection is not None:
             connection.set_inheritable(False)
-        jobs.append(_Job(int(pid), connection, told))
+        jobs.append(_ForkedJob(int(pid), connection, told))
     return ForkServer(listener, options.socket, options.environment, jobs, options.idle).run()
 
 

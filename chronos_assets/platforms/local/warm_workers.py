@@ -31,7 +31,7 @@ from chronos_assets.platforms.local.forkserver import (
     DESCRIPTORS,
     IDLE_SECONDS,
     LENGTH,
-    Request,
+    ForkRequest,
     digest,
     lasting,
     server_command,
@@ -216,7 +216,7 @@ def start_warm(
     path = os.environ.get(WARM_WORKERS, OFF)
     if path in ("", OFF):
         raise NoWarmWorkersError("there is no fork server")
-    request = Request(module, str(folder), dict(environment), sys.executable)
+    request = ForkRequest(module, str(folder), dict(environment), sys.executable)
     reason = ""
     for _ in range(_ATTEMPTS):
         stdin, ours = os.pipe()
@@ -244,7 +244,7 @@ def start_warm(
     raise NoWarmWorkersError(reason)
 
 
-def _send(connection: socket.socket, request: Request, descriptors: list[int]) -> None:
+def _send(connection: socket.socket, request: ForkRequest, descriptors: list[int]) -> None:
     assert len(descriptors) == DESCRIPTORS  # noqa: S101 - what the server wants
     document = json.dumps(asdict(request)).encode()
     message = LENGTH.pack(len(document)) + document

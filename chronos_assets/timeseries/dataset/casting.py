@@ -32,7 +32,7 @@ from chronos_assets.calendar.timestamp_format import has_offset, sql_microsecond
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
 
 if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.csv_records import Schema
+    from chronos_assets.timeseries.dataset.csv_records import TrainSchema
 
 MAX_IDENTIFIER = 256
 FIRST_INSTANT, LAST_INSTANT = "1677-09-22 00:00:00", "2262-04-10 23:59:59.999999"
@@ -222,7 +222,7 @@ def _sql_reason(cast: Cast, names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Shape:
+class RowShape:
     """A bad row as a whole: its text as it stands, how many columns it has, and how many it should have."""
 
     raw: str
@@ -236,8 +236,8 @@ def explain(
     line: int,
     values: Mapping[str, str],
     *,
-    shape: Shape,
-    schema: Schema,
+    shape: RowShape,
+    schema: TrainSchema,
     pattern: str,
 ) -> BadRow:
     """The report of one bad row. values: its texts by schema name, all empty where the row has no columns."""

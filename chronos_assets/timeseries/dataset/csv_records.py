@@ -89,7 +89,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Schema:
+class TrainSchema:
     """The columns that an import needs: names in schema order, and the parts some of them play.
 
     item is None when the files hold one series without a column that says so. others are text columns that play no part
@@ -110,7 +110,7 @@ class Schema:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnLayout:
     """Where a file has the schema's columns.
 
     positions: schema name -> 0-based column of the file, for the names that the file has. columns: how many columns
@@ -123,8 +123,8 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class CsvLayout(Layout):
-    """A `Layout` of a CSV file.
+class CsvLayout(ColumnLayout):
+    """A `ColumnLayout` of a CSV file.
 
     header_line: the line of the header record, None without one. preamble: the last line above the header or the first
     row that is neither. renamed: (the header's name, the schema's) of the columns that were found by their place.
@@ -411,7 +411,7 @@ def preamble(path: Path) -> Preamble:
 
 
 def csv_layout(
-    path: Path, name: str, schema: Schema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
+    path: Path, name: str, schema: TrainSchema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
 ) -> CsvLayout:
     """Delimiter, header and columns of a CSV file.
 
@@ -457,7 +457,7 @@ def csv_layout(
 def _by_place(
     names: Sequence[str],
     below: Sequence[Sequence[str]],
-    schema: Schema,
+    schema: TrainSchema,
     is_timestamp: Callable[[str], bool],
     is_target: Callable[[str], bool],
 ) -> tuple[tuple[str, str], ...]:
@@ -475,7 +475,7 @@ def _by_place(
     return tuple((header, column) for header, column in pairs if folded(header) != folded(column))
 
 
-def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
+def named_layout(name: str, columns: Sequence[str], schema: TrainSchema) -> ColumnLayout:
     """Columns by name, without regard to case and to characters that no schema may hold.
 
     Raises FileProblem where a needed one is missing or there twice.
@@ -497,7 +497,7 @@ def named_layout(name: str, columns: Sequence[str], schema: Schema) -> Layout:
     known = {folded(column): column for column in schema.names}
     positions = {known[key]: found[0] for key, found in places.items() if key in known}
     ignored = tuple(column for column in columns if column.strip() and folded(column) not in known)
-    return Layout(positions, len(columns), ignored)
+    return ColumnLayout(positions, len(columns), ignored)
 
 
 def _first_records(stream: IO[bytes], delimiter: str, above: int) -> list[Record]:
@@ -507,7 +507,7 @@ def _first_records(stream: IO[bytes], delimiter: str, above: int) -> list[Record
     return list(islice(below, _LOOK_AHEAD))
 
 
-def _choose(candidates: dict[str, list[Record]], schema: Schema) -> tuple[str, list[Record]]:
+def _choose(candidates: dict[str, list[Record]], schema: TrainSchema) -> tuple[str, list[Record]]:
     """The delimiter that fits the first record, and the records split by it."""
     for delimiter, records in candidates.items():
         if names_all([field.decode(errors="replace") for field in records[0].fields or []], schema.required):
@@ -519,7 +519,7 @@ def _choose(candidates: dict[str, list[Record]], schema: Schema) -> tuple[str, l
 
 
 def _is_header(
-    names: Sequence[str], schema: Schema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
+    names: Sequence[str], schema: TrainSchema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
 ) -> bool:
     if names_all(names, schema.required):
         return True

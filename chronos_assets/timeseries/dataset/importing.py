@@ -309,16 +309,16 @@ class _Import:
         """Cells of all rows, kept in `store`: what happened on the way, what they are as a whole, and of which periods."""
         rule = Rule(self._params.grid, self._params.aggregation, snap, self._step, self._repeated())
 
-        def work(number: int) -> tuple[CellCounts, _Part, Extents] | None:
+        def work(number: int) -> tuple[CellCounts, _PartitionSeries, Extents] | None:
             table = rows.read(number)
             if not table.num_rows:
                 return None
             cells, counts, periods = aggregate(table, rule)
             store.put(number, cells)
-            return counts, _Part.of(cells), periods
+            return counts, _PartitionSeries.of(cells), periods
 
         total = CellCounts(Counter(), 0, 0)
-        parts: list[_Part] = []
+        parts: list[_PartitionSeries] = []
         spans: list[Extents] = []
         try:
             for answer in self._each("aggregate", work, store.partitions if rows.rows else 0):
@@ -351,7 +351,7 @@ class _Import:
             if cells is not None:
                 cells = drop_periods(cells, dropped)
                 store.put(number, cells)
-                parts.append(_Part.of(cells))
+                parts.append(_PartitionSeries.of(cells))
         chosen = np.isin(periods.ordinals, dropped)
         rows, cells_left_out = int(periods.rows[chosen].sum()), int(periods.cells[chosen].sum())
         aggregated = counts.aggregated - (rows - cells_left_out)
@@ -485,7 +485,7 @@ Periods = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PartitionSeries:
     """Series of one partition. cells: how many. firsts, lasts: (series,) periods, `NOTHING` for a last that is not.
 
     first, last: the earliest and the latest period with a series that has it.
@@ -498,7 +498,7 @@ class _Part:
     last: tuple[int, str]
 
     @classmethod
-    def of(cls, cells: Cells) -> _Part:
+    def of(cls, cells: Cells) -> _PartitionSeries:
         lasts = cells.last
         first, last = int(cells.first.argmin()), int(lasts.argmax())
         ends = (int(cells.first[first]), _key(cells, first)), (int(lasts[last]), _key(cells, last))
@@ -522,7 +522,7 @@ class _Summary:
     lasts: Periods = field(repr=False)
 
     @classmethod
-    def of(cls, parts: Sequence[_Part]) -> _Summary:
+    def of(cls, parts: Sequence[_PartitionSeries]) -> _Summary:
         cells = sum(part.cells for part in parts)
         if not cells:
             return cls(0, 0, 0, 0, "", 0, "", np.empty(0, dtype=np.int64))

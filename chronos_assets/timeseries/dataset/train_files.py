@@ -23,20 +23,20 @@ from chronos_assets.timeseries.dataset.casting import (
     BadRow,
     Cast,
     Reason,
-    Shape,
+    RowShape,
     explain,
     sql_rows,
     sql_timestamp,
 )
 from chronos_assets.timeseries.dataset.csv_records import (
     MAX_RECORD_BYTES,
+    ColumnLayout,
     CsvLayout,
     FileProblem,
     Flaw,
-    Layout,
     NoRows,
     Record,
-    Schema,
+    TrainSchema,
     csv_layout,
     has_long_blanks,
     is_parquet,
@@ -107,10 +107,10 @@ class FileContents:
     notes: tuple[str, ...] = ()
 
 
-def schema_of(params: ForecastParams) -> Schema:
+def schema_of(params: ForecastParams) -> TrainSchema:
     """The columns that an import needs, from the parameters."""
     parts = {params.item_column, params.timestamp_column, params.target_column, *params.dimensions}
-    return Schema(
+    return TrainSchema(
         names=tuple(attribute.name for attribute in params.attributes),
         item=params.item_column,
         dimensions=params.dimensions,
@@ -178,7 +178,7 @@ class TrainFileReader:
         self, file: TrainFile, take: Callable[[pa.RecordBatch], None], scratch: Path, advance: Advance
     ) -> FileContents:
         before, count = self._bad.total, 0
-        layout: Layout
+        layout: ColumnLayout
         if is_parquet(file.path, file.key):
             layout, batches = self._parquet(file, advance)
         else:
@@ -227,7 +227,7 @@ class TrainFileReader:
         }
         return Cast(**(values | changes))
 
-    def _explain(self, key: str, line: int, reason: int, values: dict[str, str], shape: Shape) -> BadRow:
+    def _explain(self, key: str, line: int, reason: int, values: dict[str, str], shape: RowShape) -> BadRow:
         pattern = self._params.timestamp_format
         return explain(Reason(reason), key, line, values, shape=shape, schema=self._schema, pattern=pattern)
 
@@ -307,7 +307,7 @@ class TrainFileReader:
             bad.append(
                 (
                     self._explain(
-                        key, record.line, int(reasons[place]), values, Shape(raw, found_columns, layout.columns)
+                        key, record.line, int(reasons[place]), values, RowShape(raw, found_columns, layout.columns)
                     ),
                     raw,
                 )
@@ -326,7 +326,7 @@ class TrainFileReader:
 
     # ----------------------------------------------------------------------------------------------- Parquet
 
-    def _parquet(self, file: TrainFile, advance: Advance) -> tuple[Layout, Iterator[pa.RecordBatch]]:
+    def _parquet(self, file: TrainFile, advance: Advance) -> tuple[ColumnLayout, Iterator[pa.RecordBatch]]:
         import duckdb
 
         path = text_literal(parquet_argument(file.path))
@@ -369,7 +369,7 @@ class TrainFileReader:
         return changes
 
     def _parquet_rows(
-        self, file: TrainFile, layout: Layout, sql: str, count: int, advance: Advance
+        self, file: TrainFile, layout: ColumnLayout, sql: str, count: int, advance: Advance
     ) -> Iterator[pa.RecordBatch]:
         import duckdb
         import pyarrow as pa
@@ -384,14 +384,14 @@ class TrainFileReader:
         except (duckdb.Error, pa.ArrowException) as error:
             raise _damaged(file, error) from error
 
-    def _collect_parquet(self, key: str, layout: Layout, batch: pa.RecordBatch) -> None:
+    def _collect_parquet(self, key: str, layout: ColumnLayout, batch: pa.RecordBatch) -> None:
         bad = []
         reasons = batch.column("reason").to_numpy()
         for place in np.flatnonzero(reasons).tolist():
             values = {name: batch.column(f"t{number}")[place].as_py() for number, name in enumerate(layout.positions)}
             raw = _csv_line(values.values())
             line = batch.column("line")[place].as_py()
-            shape = Shape(raw, layout.columns, layout.columns)
+            shape = RowShape(raw, layout.columns, layout.columns)
             bad.append((self._explain(key, line, int(reasons[place]), values, shape), raw))
         self._bad.add(bad)
 
@@ -466,7 +466,7 @@ def _damaged(file: TrainFile, error: Exception) -> FileProblem:
     return FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again")
 
 
-def _check_types(key: str, types: dict[str, str], schema: Schema) -> None:
+def _check_types(key: str, types: dict[str, str], schema: TrainSchema) -> None:
     """Refuse Parquet columns whose type can't hold what they are needed for. Raises FileProblem."""
     for name in schema.required:
         kind = types.get(name, "VARCHAR")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Key = tuple[str, ...]
-Record = Any  # one row of `Layout.record`
+Record = Any  # one row of `ForecastLayout.record`
 Periods = NDArray[np.datetime64]
 
 FORECAST = "forecast.parquet"
@@ -59,7 +59,7 @@ class PartsError(ChronosAssetsError, ValueError):
 
 
 @dataclass(frozen=True)
-class Layout:
+class ForecastLayout:
     """What the rows of a forecast look like.
 
     Attributes:
@@ -118,7 +118,7 @@ def skipped_summary(skipped: pa.Table) -> dict[str, Any]:
 
 def write_window(
     folder: Path,
-    layout: Layout,
+    layout: ForecastLayout,
     periods: Periods,
     sources: Sequence[Iterator[tuple[Key, Record]]],
     skipped: pa.Table,
@@ -146,7 +146,7 @@ def write_window(
     (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def _write_series(folder: Path, layout: Layout, periods: Periods, merged: Iterable[tuple[Key, Record]]) -> None:
+def _write_series(folder: Path, layout: ForecastLayout, periods: Periods, merged: Iterable[tuple[Key, Record]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -213,7 +213,7 @@ def merge_forecast_parts(parts: Sequence[Path], output: Path) -> dict[str, Any]:
     """
     import pyarrow as pa
 
-    found = [_Part.read(folder) for folder in parts]
+    found = [_WindowFolder.read(folder) for folder in parts]
     _check_one_run(found)
     _check_shards(found)
     layout = found[0].layout
@@ -247,14 +247,14 @@ def _by_key(document: Mapping[str, Any]) -> Key:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _WindowFolder:
     """A folder of a window, whole or a part, with its manifest."""
 
     folder: Path
     manifest: Mapping[str, Any]
 
     @classmethod
-    def read(cls, folder: Path) -> _Part:
+    def read(cls, folder: Path) -> _WindowFolder:
         try:
             manifest = json.loads((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
@@ -262,9 +262,9 @@ class _Part:
         return cls(folder, manifest)
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> ForecastLayout:
         manifest = self.manifest
-        return Layout(tuple(manifest["dimensions"]), tuple(manifest["columns"]), int(manifest["horizon"]))
+        return ForecastLayout(tuple(manifest["dimensions"]), tuple(manifest["columns"]), int(manifest["horizon"]))
 
     def skipped(self) -> pa.Table:
         import pyarrow.parquet as pq
@@ -319,12 +319,12 @@ class _Part:
                 yield pa.Table.from_batches(held)
 
 
-def _periods(parts: Sequence[_Part]) -> Periods:
+def _periods(parts: Sequence[_WindowFolder]) -> Periods:
     found = [periods for part in parts if (periods := part.periods()) is not None]
     return found[0] if found else np.empty(0, dtype="datetime64[us]")
 
 
-def _check_one_run(parts: Sequence[_Part]) -> None:
+def _check_one_run(parts: Sequence[_WindowFolder]) -> None:
     """Parts of one run have the same manifests, but for what they count."""
     first = parts[0]
     for other in parts[1:]:
@@ -337,7 +337,7 @@ def _check_one_run(parts: Sequence[_Part]) -> None:
                 )
 
 
-def _check_shards(parts: Sequence[_Part]) -> None:
+def _check_shards(parts: Sequence[_WindowFolder]) -> None:
     """Together the parts are of every shard of the dataset, and of none twice."""
     told = [part.manifest["part"]["dataset"] for part in parts if "part" in part.manifest]
     every = told[0] if told else ["every shard"]

@@ -68,7 +68,7 @@ class AccuracyError(ChronosAssetsError, ValueError):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MetricComparison:
     """One metric of the forecast beside the seasonal naive one.
 
     value, seasonal_naive: None where undefined (no points, nothing to divide by, a band of a point forecast).
@@ -110,12 +110,12 @@ class AccuracyReport:
         """Points of the horizon that have no observed actual."""
         return len(self.series) * self.horizon - self.points
 
-    def overall(self) -> dict[str, Comparison]:
+    def overall(self) -> dict[str, MetricComparison]:
         """Every metric over all series, by name."""
         measures = self.forecast.total().measures()
         baselines = self.seasonal_naive.total().measures()
         return {
-            name: Comparison(
+            name: MetricComparison(
                 value=_number(measure.value),
                 seasonal_naive=None if name.startswith("coverage_") else _number(baselines[name].value),
                 points=int(measure.points),
@@ -153,7 +153,7 @@ def evaluate_partition(
         TemporaryDirectory(prefix="accuracy-", dir=scratch) as folder,
         scratch_connection(Path(folder), memory_limit=memory_limit) as connection,
     ):
-        window = _Window.of(connection, forecast, params, context_end)
+        window = _Horizon.of(connection, forecast, params, context_end)
         _check_observed(dataset, window)
         baseline = window.choose_baseline(dataset, params)
         chunks = [window.measure(connection, [])]
@@ -229,7 +229,7 @@ class _Chunk:
 
 
 @dataclass(frozen=True)
-class _Window:
+class _Horizon:
     """The stretch of time that a forecast covers: `steps` periods from the ordinal `first`; and what was forecast."""
 
     grid: Grid
@@ -243,7 +243,7 @@ class _Window:
     @classmethod
     def of(
         cls, connection: DuckDBPyConnection, forecast: Path, params: ForecastParams, context_end: np.datetime64
-    ) -> _Window:
+    ) -> _Horizon:
         """The window of a forecast file, which becomes the view `forecasts` of the connection."""
         connection.execute(
             f"CREATE VIEW forecasts AS SELECT * FROM read_parquet({text_literal(parquet_argument(forecast))}, "  # noqa: S608
@@ -424,7 +424,7 @@ def _some_series(dataset: Path, dimensions: tuple[str, ...]) -> Iterator[Series]
     return islice(chain.from_iterable(iter_series(shard, dimensions) for shard in shards), 0, None, step)
 
 
-def _check_observed(dataset: Path, window: _Window) -> None:
+def _check_observed(dataset: Path, window: _Horizon) -> None:
     last = read_manifest(dataset).last_timestamp
     if not is_observed(window.context_end, window.steps, window.grid, last):
         raise AccuracyError(

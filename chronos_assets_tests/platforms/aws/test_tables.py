@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.platforms.aws.athena import Athena, AthenaError, Timing, literal
+from chronos_assets.platforms.aws.athena import Athena, AthenaError, QueryTiming, literal
 from chronos_assets.platforms.aws.glue_tables import projection
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tables import AthenaTables
@@ -30,7 +30,7 @@ from chronos_assets_tests.aws.s3_server import S3Server
 from chronos_assets_tests.timeseries.builders import Key, MadeSeries, make_params, write_dataset, write_forecast
 
 FIRST = "2024-01-03T00:00"
-FAST = Timing(first=0.001, most=0.01, limit=20)
+FAST = QueryTiming(first=0.001, most=0.01, limit=20)
 SETTINGS = AwsSettings(glue_database="shop")
 EVIL = "'; DROP TABLE train; --"
 
@@ -298,7 +298,7 @@ def test_queries_that_can_not_be_started_or_take_too_long(twins: Twins) -> None:
     with pytest.raises(AthenaError, match=r"workgroup nowhere.*set CHRONOS_ATHENA_WORKGROUP"):
         Athena(clients, "shop", "nowhere", FAST).rows("SELECT 1")
     with pytest.raises(AthenaError, match="stopped after 0 s"):
-        Athena(clients, "shop", "chronos-assets", Timing(limit=0)).rows("SELECT 1")
+        Athena(clients, "shop", "chronos-assets", QueryTiming(limit=0)).rows("SELECT 1")
     assert len(twins.aws.calls_of("StopQueryExecution")) == 1
     with pytest.raises(AthenaError, match=r"TABLE_NOT_FOUND.*materialize forecast_tables"):
         twins.ask("SELECT * FROM nothing")

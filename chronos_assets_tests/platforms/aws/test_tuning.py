@@ -313,7 +313,7 @@ def interrupted(tune, monkeypatch):
                 raise DagsterExecutionInterruptedError
 
         with monkeypatch.context() as patch:
-            patch.setattr("chronos_assets.platforms.aws.tuning._Search.look", look)
+            patch.setattr("chronos_assets.platforms.aws.tuning._SearchState.look", look)
             result, _, failures = tune(tuning, request)
         assert result is None
         return failures

@@ -11,7 +11,7 @@ import pytest
 
 from chronos_assets.container.contract import ROOT_VARIABLE
 from chronos_assets.platforms.local import forkserver
-from chronos_assets.platforms.local.forkserver import Snapshot
+from chronos_assets.platforms.local.forkserver import SourceSnapshot
 from chronos_assets.platforms.local.processes import start_workload, workload_environment
 from chronos_assets.platforms.local.warm_workers import (
     OFF,
@@ -272,7 +272,7 @@ def test_a_file_that_was_written_while_it_was_imported_counts_as_changed(tmp_pat
     old, new = tmp_path / "old.py", tmp_path / "new.py"
     old.write_text("a = 1")
     os.utime(old, (1, 1))
-    snapshot = Snapshot()
+    snapshot = SourceSnapshot()
     snapshot.add([str(old)])
     assert snapshot.changed() is None
     new.write_text("b = 1")

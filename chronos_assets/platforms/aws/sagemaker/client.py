@@ -110,7 +110,7 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _AttemptEnd:
     """An attempt that has ended; `found` is how it was come by: created, attached or reused."""
 
     name: str
@@ -271,7 +271,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             "change what it is made from"
         )
 
-    def _attempt(self, plan: _Plan, name: str, found: Mapping[str, Any] | None) -> _Ended:
+    def _attempt(self, plan: _Plan, name: str, found: Mapping[str, Any] | None) -> _AttemptEnd:
         """One attempt, until it has ended."""
         with self._session(plan, name) as (session, reader):
             try:
@@ -288,7 +288,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
                 f"{plan.word} {name} failed: its messages in S3 could not be read: {text_of(reader.failure)}; a retry "
                 "finds the job and reads them again"
             ) from reader.failure
-        return _Ended(name, description, session, how)
+        return _AttemptEnd(name, description, session, how)
 
     def _create(self, plan: _Plan, name: str, session: PipesSession) -> tuple[str, Mapping[str, Any]]:
         request = copy.deepcopy(dict(plan.request(name)))
@@ -365,7 +365,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
     def _show(self, line: str) -> None:
         sys.stdout.write(self._redact(line) + "\n")
 
-    def _invocation(self, plan: _Plan, ended: _Ended, tries: int) -> SageMakerInvocation:
+    def _invocation(self, plan: _Plan, ended: _AttemptEnd, tries: int) -> SageMakerInvocation:
         facts = {
             **plan.api.urls(ended.name),
             "job_arn": str(ended.description[plan.kind.arn]),
@@ -375,7 +375,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         }
         return SageMakerInvocation(ended.session, name=ended.name, description=ended.description, facts=facts)
 
-    def _failure(self, plan: _Plan, ended: _Ended, tries: int) -> dg.Failure:
+    def _failure(self, plan: _Plan, ended: _AttemptEnd, tries: int) -> dg.Failure:
         reason = self._redact(reason_of(ended.description))
         if is_out_of_time(ended.description):
             reason = f"it ran longer than its StoppingCondition allows ({reason})"
