@@ -24,7 +24,7 @@ from chronos_assets.timeseries.dataset.csv_records import FileProblem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chronos_assets.params import ForecastParams
+    from chronos_assets.params.forecast import ForecastParams
 
 Instants = NDArray[np.int64]
 

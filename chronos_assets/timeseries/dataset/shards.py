@@ -24,7 +24,7 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Fr
 from chronos_assets.errors import ChronosAssetsError
 
 if TYPE_CHECKING:
-    from chronos_assets.params import ForecastParams
+    from chronos_assets.params.forecast import ForecastParams
 
 MANIFEST = "_manifest.json"
 HASHES = 1 << 16

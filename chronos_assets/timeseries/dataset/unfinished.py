@@ -17,7 +17,7 @@ The same for first periods, by heads. None of it applies where periods have one 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +62,8 @@ class Extents:
     def without(self, ordinals: Sequence[int]) -> Extents:
         """The other periods."""
         kept = ~np.isin(self.ordinals, ordinals)
-        parts = (self.ordinals, self.head, self.tail, self.cells, self.rows)
-        return Extents(*(part[kept] for part in parts), self.spread, self.lag)
+        names = ("ordinals", "head", "tail", "cells", "rows")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     @classmethod
     def joined(cls, parts: Sequence[Extents]) -> Extents:
