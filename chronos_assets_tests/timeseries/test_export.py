@@ -104,6 +104,14 @@ def test_timestamps_are_written_as_the_input_writes_them(tmp_path: Path) -> None
     assert rows[0]["timestamp"] == "2024-01-01T23:00+01:00"
 
 
+def test_rows_are_in_order_of_time_however_it_is_written(tmp_path: Path) -> None:
+    params = make_params(timestamp_format="dd/MM/yyyy HH:mm")
+    band = {"p50": [1.0, 2.0, 3.0]}
+    _, rows = export(tmp_path, params, {("a",): band}, {("a",): ("2024-01-31T22:00", 0.0)}, first="2024-01-31T23:00")
+    assert [row["target_value"] for row in rows] == ["0.0", "1.0", "2.0", "3.0"]
+    assert [row["timestamp"][:2] for row in rows] == ["31", "31", "01", "01"]
+
+
 def test_item_ids_are_data_whatever_they_hold(tmp_path: Path) -> None:
     params = make_params(dimensions=('si"ze',))
     forecasts = {(item, size): BAND for item in AWKWARD for size in ("x,y", "")}

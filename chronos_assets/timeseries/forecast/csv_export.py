@@ -131,10 +131,12 @@ def _long_sql(params: ForecastParams, keys: tuple[str, ...], types: tuple[str, .
         *(f"{sources.get(attribute.name, 'NULL')} AS {identifier(attribute.name)}" for attribute in params.attributes),
         f"{names}[position] AS {identifier(header[-1])}",
     ]
+    # Qualified, because the CSV's own columns may have these names: its timestamps are texts, in any order.
+    order = ", ".join(f"points.{identifier(name)}" for name in (*keys, "position", "timestamp"))
     return (
         f"SELECT {', '.join(shown)} FROM ("  # noqa: S608 - quoted names
         f'SELECT {identifiers(keys)}, "timestamp", {positions} AS position, '
         f"unnest([{identifiers(types)}]) AS value FROM forecasts "
         f'UNION ALL SELECT {identifiers(keys)}, "timestamp", {positions}, target FROM joins'
-        f') JOIN texts USING ("timestamp") ORDER BY {identifiers(keys)}, position, "timestamp"'
+        f') AS points JOIN texts USING ("timestamp") ORDER BY {order}'
     )
