@@ -18,6 +18,9 @@ MIRROR_KEY = ".data-folder.json"
 INFERRED_KEY = ".inferred-params.json"
 RUN_SETTINGS_KEY = ".run-settings.json"
 
+# Forecasts that one job has made for runs to come, and what it told of them.
+PREPARED_KEY = ".prepared"
+
 
 def history_key(key: str) -> str:
     """Store key of the folder that holds partition `key`'s forecast."""

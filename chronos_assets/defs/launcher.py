@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 
@@ -59,23 +59,23 @@ class Launcher:
             return str(error)
         return ""
 
-    def run(self, assets: Sequence[str], windows: Sequence[Window]) -> None:
+    def run(self, assets: Sequence[str], windows: Sequence[Window], *, tags: Mapping[str, str] | None = None) -> None:
         """Run some assets of a job, for consecutive windows if they are partitioned.
 
         Raises:
             MainJobError: the run failed.
             KeyboardInterrupt: the user wants to stop.
         """
-        tags = {PROCESS_TAG: this_process()}
+        own = {PROCESS_TAG: this_process(), **(tags or {})}
         if windows:
-            tags |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
+            own |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
         self._wait_for_slots(assets)
         job = self._jobs[next(name for name, made, _ in SELECTIONS if set(assets) <= set(made))]
         result = job.execute_in_process(
             instance=self._instance,
             run_config={"loggers": {"console": {}}},
             asset_selection=[self._group.key(name) for name in assets],
-            tags=tags,
+            tags=own,
             raise_on_error=False,
         )
         self.runs.append(result.run_id)

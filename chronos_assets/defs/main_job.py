@@ -17,7 +17,7 @@ from chronos_assets.defs.launcher import Launcher, MainJobError, consecutive
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
 from chronos_assets.pipeline.dataset import dataset_is_current
-from chronos_assets.pipeline.forecasts import forecast_is_shown, main_windows, stale_forecasts
+from chronos_assets.pipeline.forecasts import AHEAD_TAG, forecast_is_shown, main_windows, stale_forecasts
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import tables_are_current
@@ -95,8 +95,11 @@ def _run_main_job(
     # What the runs changed is read again: each step begins with what is there then.
     state = GroupState(group)
     window, backtest = main_windows(state, backtest_windows)
-    for windows in consecutive(stale_forecasts(state, instance, _spanning(group, (*backtest, window))), group):
-        launcher.run(["forecasts"], windows)
+    ranges = consecutive(stale_forecasts(state, instance, _spanning(group, (*backtest, window))), group)
+    for number, windows in enumerate(ranges):
+        # One process and one load of the model for all of them, whatever lies between.
+        later = " ".join(other.key for part in ranges[1:] for other in part) if number == 0 else ""
+        launcher.run(["forecasts"], windows, tags={AHEAD_TAG: later} if len(ranges) > 1 else {})
     if not forecast_is_shown(GroupState(group), window.key):
         launcher.run(["forecasts"], [window])
     if train and not failure and (due or _endpoint_is_stale(GroupState(group))):

@@ -31,7 +31,7 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
-from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, history_key
+from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, PREPARED_KEY, history_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.timeseries.dataset.shards import Manifest
 
+
+# Of a run: partitions that its job forecasts as well, or nothing where an earlier one was to do so.
+AHEAD_TAG = "chronos/ahead"
 
 # --- forecasts --------------------------------------------------------------------------------------------------------
 
@@ -88,16 +91,24 @@ def forecast_parameters(
 
 
 def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: Sequence[str]) -> ForecastRun:
-    """Forecast partitions `keys` in one job, publish each to `history/`, the newest to `forecast/` if none is newer."""
+    """Forecast partitions `keys` in one job, publish each to `history/`, the newest to `forecast/` if none is newer.
+
+    A run of Dagster is about consecutive partitions, while a model is loaded once for any: with the tag `AHEAD_TAG` the
+    job forecasts those of later runs as well, which find their forecasts made if they carry it, too, empty.
+    """
     group = state.group
+    ahead = context.run.tags.get(AHEAD_TAG)
+    if ahead == "" and (prepared := _prepared(state, keys)) is not None:
+        return prepared
     params, manifest = state.params, state.require_manifest()
     model = state.model_in_use
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
+    later = [window_for_key(key, group.settings.partitions) for key in (ahead or "").split() if key not in keys]
     request = JobRequest(
         workload="forecast",
         name=job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1]),
-        parameters=forecast_parameters(model, params, manifest, windows),
+        parameters=forecast_parameters(model, params, manifest, [*windows, *later]),
         inputs={"dataset": DATASET_KEY, **({"model": model.key} if model.key else {})},
         outputs=("forecast",),
         sharded="dataset",
@@ -105,9 +116,26 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
     with group.jobs.run(context, request) as result, staging(group) as folder:
         messages = _window_messages(result)
         manifests = {}
-        for window in windows:
+        for window in (*windows, *later):
             staged, manifests[window.key] = _window_forecast(result, window, folder)
             group.store.publish(history_key(window.key), staged, data="forecast.parquet")
+        for window in later:
+            told = {"version": group.store.shown(history_key(window.key)), "message": messages[window.key]}
+            group.store.put(_prepared_key(window.key), json.dumps(told).encode())
+    return _forecasts(state, windows, manifests, messages, seconds=result.seconds, facts=result.facts)
+
+
+def _forecasts(
+    state: GroupState,
+    windows: Sequence[Window],
+    manifests: Mapping[str, Mapping[str, Any]],
+    messages: Mapping[str, Mapping[str, Any]],
+    *,
+    seconds: float,
+    facts: Mapping[str, Any],
+) -> ForecastRun:
+    """What is told of partitions that are in `history/`, the newest of them published if none is newer."""
+    group, params = state.group, state.params
     newest = max(windows, key=lambda window: window.end)
     # A forecast of nothing takes the place of none. The data may have been imported again while the job ran.
     published = bool(manifests[newest.key]["series"]) and publish_current(GroupState(group), params, newest)
@@ -116,7 +144,30 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
         for window in windows
     )
     # What the job read, which an import may have replaced since.
-    return ForecastRun(made, str(manifests[newest.key]["data_version"]), params, result.seconds, model, result.facts)
+    return ForecastRun(made, str(manifests[newest.key]["data_version"]), params, seconds, state.model_in_use, facts)
+
+
+def _prepared(state: GroupState, keys: Sequence[str]) -> ForecastRun | None:
+    """Forecasts that an earlier run's job has made of today's dataset, parameters and model; None if one is missing."""
+    store, states = state.group.store, forecast_states(state)
+    wanted = (state.require_manifest().data_version, recipe(state))
+    manifests, messages = {}, {}
+    for key in keys:
+        if store.head(_prepared_key(key)) is None or (made := states.get(key)) is None:
+            return None
+        told = json.loads(store.get(_prepared_key(key)))
+        if told["version"] != made.version or (made.data_version, made.recipe) != wanted:
+            return None
+        manifests[key], messages[key] = forecast_manifest(state.group, key), told["message"]
+    windows = [window_for_key(key, state.group.settings.partitions) for key in keys]
+    found = _forecasts(state, windows, manifests, messages, seconds=0.0, facts={})
+    for key in keys:
+        store.delete(_prepared_key(key))
+    return found
+
+
+def _prepared_key(key: str) -> str:
+    return f"{PREPARED_KEY}/{key}.json"
 
 
 def _window_messages(result: JobResult) -> dict[str, Mapping[str, Any]]:

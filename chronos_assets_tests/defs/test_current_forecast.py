@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -197,6 +198,30 @@ def test_tables_are_made_again_after_a_kill_although_the_clock_was_ahead(
     result = run(line)
     assert len(result.runs) == 1
     assert run(line).runs == ()
+
+
+def test_windows_far_apart_are_forecast_by_one_job_and_each_has_its_materialization(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = make_daily_line(tmp_path / "store", instance)
+        text = json.dumps(DAILY)
+        for name, monthly in (("ForecastFrequency", '"M"'), ("DataFrequency", '"M"'), ("ForecastHorizon", "2")):
+            text = re.sub(f'"{name}": [^,}}]+', f'"{name}": {monthly}', text)
+            '"ForecastHorizon": 7', '"ForecastHorizon": 2'
+        )
+        line.put("params.json", text)
+        months = [f"{2023 + month // 12}-{month % 12 + 1:02d}-01 00:00:00,{month % 12},a" for month in range(30)]
+        line.put("train/a.csv", "\n".join(months) + "\n")
+        result = run(line, backtest=4)
+        assert len(result.backtest) == 4
+        assert len(line.group.jobs.calls) == 1
+        assert len(line.group.jobs.calls[0]) == 5
+        for window in (*result.backtest, result.window):
+            metadata = line.metadata("forecasts", window.key)
+            assert metadata["context_end"] < window.end.isoformat()
+            assert "](data:image/svg+xml;base64," in metadata["picture_1"]
+        assert not list((line.root / ".prepared").glob("*"))
+        assert published_manifest(line.group)["as_of"] == result.window.key
+        assert run(line, backtest=4).runs == ()
 
 
 @pytest.mark.parametrize("seed", range(3))

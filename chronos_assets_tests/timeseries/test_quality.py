@@ -353,4 +353,4 @@ def test_what_can_not_be_compared_passes_and_says_so(tmp_path: Path) -> None:
     zeros = [MadeSeries(("a",), "2024-01-01", [0.0] * 51)]
     outcome = check_accuracy(report_of(tmp_path / "zero", zeros, {("a",): band()}))
     assert outcome.passed
-    assert outcome.description == "Not compared with seasonal naive: wql is undefined there."
+    assert outcome.description == "Not compared with seasonal naive, 24 h: wql is undefined there."
