@@ -97,13 +97,17 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
         "replaced by a newer file": manifest.duplicates,
         "without a value": manifest.missing,
         "of unfinished periods": manifest.unfinished,
+        "far ahead of all others": manifest.ahead,
         **{f"set aside ({reason})": number for reason, number in manifest.rejected.items()},
     }
     read = manifest.observed + sum(parts.values())
     told = [f"{number:,} {what}" for what, number in parts.items() if number]
     rows = [("rows", ", ".join([f"{read:,} read", f"{manifest.observed:,} used", *told]))]
     guesses = [note for note in state.params.notes if note.startswith("Guessed")]
-    notes = [*guesses, *manifest.notes, *filter(None, [described(state.group.store.list(TRAIN_KEY))])]
+    # The dataset's own account of its rows is the line above.
+    own = (note for note in manifest.notes if " rows read, " not in note)
+    ignored = described(state.group.store.list(TRAIN_KEY))
+    notes = list(dict.fromkeys([*guesses, *own, *([ignored] if ignored else [])]))
     shown = notes if len(notes) <= MOST_NOTES else notes[: MOST_NOTES - 1]
     rows += [("" if place else "notes", one_line(note)) for place, note in enumerate(shown)]
     if len(notes) > len(shown):

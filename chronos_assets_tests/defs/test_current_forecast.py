@@ -206,8 +206,6 @@ def test_windows_far_apart_are_forecast_by_one_job_and_each_has_its_materializat
         text = json.dumps(DAILY)
         for name, monthly in (("ForecastFrequency", '"M"'), ("DataFrequency", '"M"'), ("ForecastHorizon", "2")):
             text = re.sub(f'"{name}": [^,}}]+', f'"{name}": {monthly}', text)
-            '"ForecastHorizon": 7', '"ForecastHorizon": 2'
-        )
         line.put("params.json", text)
         months = [f"{2023 + month // 12}-{month % 12 + 1:02d}-01 00:00:00,{month % 12},a" for month in range(30)]
         line.put("train/a.csv", "\n".join(months) + "\n")

@@ -72,6 +72,8 @@ _BYTES_PER_ROW = 10
 _SPARSE_RATIO = 1000
 _SPARSE_ROWS = 100_000_000
 
+_NAMED = 5  # series that end early
+
 _LONGEST_MONTH = 31 * 86_400_000_000
 
 Progress = Callable[[str, float], None]
@@ -197,9 +199,7 @@ class _Import:
         ordered = sorted(files, key=lambda file: (file.last_modified, file.key))
         if not ordered:
             raise ImportFailure([FileProblem("train/", "there are no files", "put CSV or Parquet files there")])
-        rows = RowPartitions(_made(scratch / "rows"))
-        bad = BadRows(_made(scratch / "rejected"), quarantine=self._params.bad_rows == "quarantine")
-        contents = self._read(ordered, rows, bad, scratch)
+        contents, rows, bad, left_out = self._read_good(ordered, scratch)
         placing = self._place()
         store = CellStore(_made(scratch / "cells"), rows.finish())
         counts, summary, periods = self._aggregate(rows, store, placing.snap)
@@ -221,6 +221,7 @@ class _Import:
         pieces = min(-(-self._min_shards // wholes), HASHES // wholes)
         written = self._write(store, wholes, pieces, summary.last, output)
         reports = _with_replaced(contents, counts.duplicates)
+        told = [*(f"{key} was left out as a whole: {reason}" for key, reason in left_out.items()), *told]
         notes = (*placing.notes, *told, *_notes(self._params, reports, counts, summary, bad.total))
         notes += tuple(_account(sum(file.rows for file in contents), counts, summary, bad.total))
         manifest = Manifest(
@@ -263,6 +264,29 @@ class _Import:
         return data.microseconds or data.n * _LONGEST_MONTH
 
     # -------------------------------------------------------------------------------------------------- read
+
+    def _read_good(
+        self, files: Sequence[TrainFile], scratch: Path
+    ) -> tuple[list[FileContents], RowPartitions, BadRows, dict[str, str]]:
+        """What all files hold; those that can't be read are left out if the parameters say so, and named with the reason.
+
+        Raises:
+            ImportFailure: a file can't be read, and may not be left out, or none is left.
+        """
+        kept, left_out = list(files), dict[str, str]()
+        while True:
+            attempt = str(len(left_out))
+            rows = RowPartitions(_made(scratch / "rows" / attempt))
+            bad = BadRows(_made(scratch / "rejected" / attempt), quarantine=self._params.bad_rows == "quarantine")
+            self._instants = InstantSample()
+            try:
+                return self._read(kept, rows, bad, scratch), rows, bad, left_out
+            except ImportFailure as failure:
+                reasons = _by_file(failure, bad)
+                if self._params.bad_files != "quarantine" or not reasons or len(reasons) == len(kept):
+                    raise
+                left_out |= reasons
+                kept = [file for file in kept if file.key not in left_out]
 
     def _read(self, files: Sequence[TrainFile], rows: RowPartitions, bad: BadRows, scratch: Path) -> list[FileContents]:
         several = len(files) > 1
@@ -466,6 +490,13 @@ def _size(file: TrainFile, problems: list[FileProblem]) -> int:
         return 1
 
 
+def _by_file(failure: ImportFailure, bad: BadRows) -> dict[str, str]:
+    """What is wrong with each file; bad rows only where they can't be set aside by themselves."""
+    failing = () if bad.quarantine else reversed(failure.rows)
+    rows = {row.file: f"line {row.line}: {row.explanation}" for row in failing}
+    return rows | {problem.file: problem.reason for problem in failure.files}
+
+
 def _hashes(number: int, n_shards: int) -> tuple[int, int]:
     """The hashes h with h * n_shards // HASHES == number, low <= h < high; see `shards.shard_number`."""
     return -(-number * HASHES // n_shards), -(-(number + 1) * HASHES // n_shards)
@@ -488,7 +519,8 @@ Periods = np.ndarray[Any, np.dtype[np.int64]]
 class _PartitionSeries:
     """Series of one partition. cells: how many. firsts, lasts: (series,) periods, `NOTHING` for a last that is not.
 
-    first, last: the earliest and the latest period with a series that has it.
+    first, last: the earliest and the latest period with a series that has it. earliest: some of the series that end first,
+    each with its last period.
     """
 
     cells: int
@@ -496,20 +528,23 @@ class _PartitionSeries:
     lasts: Periods
     first: tuple[int, str]
     last: tuple[int, str]
+    earliest: tuple[tuple[int, str], ...]
 
     @classmethod
     def of(cls, cells: Cells) -> _PartitionSeries:
         lasts = cells.last
         first, last = int(cells.first.argmin()), int(lasts.argmax())
         ends = (int(cells.first[first]), _key(cells, first)), (int(lasts[last]), _key(cells, last))
-        return cls(len(cells.values), cells.first, lasts, *ends)
+        ended = np.argsort(lasts, kind="stable")[np.count_nonzero(lasts == NOTHING) :][:_NAMED].tolist()
+        earliest = tuple((int(lasts[place]), _key(cells, place)) for place in ended)
+        return cls(len(cells.values), cells.first, lasts, *ends, earliest)
 
 
 @dataclass(frozen=True)
 class _Summary:
     """The cells as a whole: how many series, cells, and rows on the grid; the first and last period and who has it.
 
-    lasts: (series,) last observed period of each, in no order, `NOTHING` without any.
+    lasts: (series,) last observed period of each, in no order, `NOTHING` without any. earliest: those that end first.
     """
 
     series: int
@@ -520,6 +555,7 @@ class _Summary:
     last: int
     last_key: str
     lasts: Periods = field(repr=False)
+    earliest: tuple[tuple[int, str], ...] = ()
 
     @classmethod
     def of(cls, parts: Sequence[_PartitionSeries]) -> _Summary:
@@ -530,7 +566,8 @@ class _Summary:
         last, last_key = max(part.last for part in parts)
         firsts, lasts = (np.concatenate([getattr(part, name) for part in parts]) for name in ("firsts", "lasts"))
         rows = int(grid_rows(firsts, last).sum())
-        return cls(len(firsts), cells, rows, min(first, last), first_key, last, last_key, lasts)
+        earliest = tuple(sorted(pair for part in parts for pair in part.earliest)[:_NAMED])
+        return cls(len(firsts), cells, rows, min(first, last), first_key, last, last_key, lasts, earliest)
 
 
 def _key(cells: Cells, series: int) -> str:
@@ -573,11 +610,18 @@ def _notes(
     if empty:
         yield f"series without any observed value: {empty} of {summary.series}"
     early = int(np.count_nonzero(summary.lasts < summary.last - params.horizon))
-    if 2 * early > summary.series:
+    if early > empty:
         end = params.grid.start(summary.last).astype("datetime64[s]")
+        named = [
+            f"{key} on {_shown(params.grid.start(np.array([last]))[0])}"
+            for last, key in summary.earliest
+            if last < summary.last - params.horizon
+        ]
+        more = early - empty - len(named)
         yield (
             f"{early} of {summary.series} series end more than a forecast horizon before the last observation of the "
-            f"dataset ({end}, series {summary.last_key}); if that timestamp is wrong, fix it"
+            f"dataset ({end}, series {summary.last_key}): {', '.join(named)}{f' and {more} more' if more else ''}"
+            f"{'; if that timestamp is wrong, fix it' if 2 * early > summary.series else ''}"
         )
 
 
