@@ -6,7 +6,6 @@ Belongs here: what `run` and `backfill` share around their runs. Which runs ther
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -46,8 +45,6 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
     Raises:
         UsageError: a run failed; the message is its reason, and the log has the whole of it.
     """
-    import dagster as dg
-
     from chronos_assets.cli.interrupts import Interrupts
     from chronos_assets.cli.live import view
     from chronos_assets.definitions import group_definitions
@@ -58,8 +55,6 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
     from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.warm_workers import warm_workers
 
-    # Dagster says of parts of its own Pipes that they are in preview; that is nothing a user can act on.
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     log = new_log(home / "logs")
     local = group.settings.deployment == "local"
     with (

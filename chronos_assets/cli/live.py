@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 LOSSES_SHOWN = 24
+UNFINISHED = 0.9999
 
 _COUNTED = re.compile(r"(?P<what>.+): (?P<done>[\d,]+) / (?P<total>[\d,]+)(?: \(\d+%\))?")
 _SHARE = re.compile(r"(?P<what>[a-z]+): (?P<percent>\d+)%")
@@ -185,6 +186,8 @@ class LiveView(View):
         meta = getattr(record, "dagster_meta", {})
         step = meta.get("step_key") or ""
         event = meta.get("dagster_event")
+        if event is not None and event.event_type_value == "STEP_START":
+            self._task(step)
         if event is not None and event.is_step_success:
             self._finish(step)
         if not self._filter.filter(record):
@@ -196,15 +199,20 @@ class LiveView(View):
             self._show(step, message)
 
     def _show(self, step: str, message: str) -> None:
-        if step not in self._steps:
-            self._steps[step] = self._tasks.add_task(step, total=None)
-        task = self._steps[step]
+        task = self._task(step)
         if trial := _TRIAL.fullmatch(message):
             self._trials.setdefault(trial["number"], TrialView()).read(message)
         progress = progress_of(message)
         if progress is not None:
-            self._tasks.update(task, completed=progress.done, total=progress.total)
+            # A bar that is full would stop the clock, and what is done may be one part of the step.
+            self._tasks.update(task, completed=min(progress.done, UNFINISHED * progress.total), total=progress.total)
         self._message = next(iter(message.splitlines()), "")
+
+    def _task(self, step: str) -> Any:
+        """The line of a step, which is added when the step begins."""
+        if step not in self._steps:
+            self._steps[step] = self._tasks.add_task(step, total=None)
+        return self._steps[step]
 
     def _finish(self, step: str) -> None:
         if (task := self._steps.get(step)) is None or self._tasks.tasks[task].finished:

@@ -19,12 +19,15 @@ def _record(message: str, step: str = "forecasts", level: int = logging.INFO, ev
 
 def _failure(step: str, reason: str) -> logging.LogRecord:
     data = SimpleNamespace(user_failure_data=SimpleNamespace(description=reason), error=None)
-    event = SimpleNamespace(is_step_failure=True, is_step_success=False, step_failure_data=data)
+    event = SimpleNamespace(
+        event_type_value="STEP_FAILURE", is_step_failure=True, is_step_success=False, step_failure_data=data
+    )
     return _record(f'Execution of step "{step}" failed.', step, logging.ERROR, event)
 
 
-def _event(step: str, message: str) -> logging.LogRecord:
-    return _record(message, step, logging.DEBUG, SimpleNamespace(is_step_failure=False, is_step_success=False))
+def _event(step: str, message: str, kind: str = "STEP_START") -> logging.LogRecord:
+    event = SimpleNamespace(event_type_value=kind, is_step_failure=False, is_step_success=kind == "STEP_SUCCESS")
+    return _record(message, step, logging.DEBUG, event)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +124,24 @@ def test_plain_lines_say_why_a_step_failed_and_nothing_of_dagsters_own() -> None
         f"{'forecasts':<20}  it can't be done",
     ]
     assert lines[2:] == ["a note"]
+
+
+def test_a_step_is_done_when_it_says_so_not_when_one_part_of_it_is() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with LiveView(console) as shown:
+        shown.handle(_event("model_package", "Started execution"))
+        shown.handle(_record("windows forecast by zero-shot: 3 / 3 (100%)", "model_package"))
+        (task,) = shown._tasks.tasks
+        assert not task.finished
+        shown.handle(_event("model_package", "Finished execution", "STEP_SUCCESS"))
+        assert task.finished
+
+
+def test_a_step_that_was_cut_off_is_not_shown_as_done() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    shown = LiveView(console)
+    shown.handle(_event("tuned_checkpoints", "Started execution"))
+    with pytest.raises(KeyboardInterrupt), shown:
+        raise KeyboardInterrupt
+    (task,) = shown._tasks.tasks
+    assert not task.finished

@@ -11,15 +11,19 @@ import json
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from dagster import PipesFileMessageReader, PipesMessageReader
+from dagster import PipesFileMessageReader, PipesMessageReader, PreviewWarning
 
 PAUSE_SECONDS = 0.01
+
+# Dagster says of a part of its own Pipes that it is in preview, at each job; nobody can act on that.
+warnings.filterwarnings("ignore", message=r".*expected_writer_count. is currently in preview", category=PreviewWarning)
 
 
 class WholeLinesMessageReader(PipesMessageReader):
