@@ -319,3 +319,15 @@ def _share(summary: str, metric: str) -> float:
     """The `(0.67 of it)` of a metric's line."""
     line = next(line for line in summary.splitlines() if line.split()[:1] == [metric])
     return float(line.rsplit("(", 1)[1].split()[0])
+
+
+def test_melt_writes_a_wide_file_as_rows(tmp_path: Path) -> None:
+    wide = tmp_path / "wide.csv"
+    wide.write_text("date,north,south\n" + "".join(f"2024-01-{day:02d},{day}.5,{day}\n" for day in range(1, 31)))
+    done = _run(tmp_path, "melt", "wide.csv", "long.csv")
+    assert done.returncode == 0
+    assert "60 rows of 2 series (north, south)" in done.stdout
+    assert len((tmp_path / "long.csv").read_text().splitlines()) == 61
+    again = _run(tmp_path, "melt", "wide.csv", "long.csv")
+    assert again.returncode == 1
+    assert "is there already" in again.stderr

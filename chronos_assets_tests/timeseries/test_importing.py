@@ -284,3 +284,34 @@ class TestRealSamples:
         params = params_for(columns=("timestamp", "item_id", "target_value"))
         report = self.run(drop, shared_data / "samples/amazon_forecast/sample_demand.csv", params)
         assert (report.manifest.series, report.manifest.observed, report.manifest.filled) == (20, 78015, 126688)
+
+
+# --- one series that is larger than memory
+
+
+@pytest.mark.parametrize("method", ["sum", "avg", "first", "min", "max"])
+def test_a_series_in_parts_is_the_same_series(tmp_path, monkeypatch, method):
+    lines = [
+        f"2024-01-01 {at // 3600:02d}:{at // 60 % 60:02d}:{at % 60:02d},{at % 13},{'ab'[at % 7 == 0]}"
+        for at in range(9000)
+    ]
+    again = [f"2024-01-01 01:{at:02d}:00,5,a" for at in range(60)]
+
+    def outcome(folder):
+        drop = Drop(folder).put(rows(*lines)).put(rows(*again))
+        report = drop.run(params_for(frequency="15min", aggregation=method))
+        return report.manifest.data_version, report.manifest.aggregated, report.manifest.duplicates, drop.bytes()
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = outcome(tmp_path / "whole")
+    monkeypatch.setattr("chronos_assets.timeseries.dataset.importing._Import._rows_at_once", lambda self: 1000)
+    assert outcome(tmp_path / "parts") == whole
+
+
+def test_a_period_beyond_memory_is_refused_with_its_rows_and_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("chronos_assets.timeseries.dataset.importing._Import._rows_at_once", lambda self: 100)
+    lines = [f"2024-01-01 00:{at // 60:02d}:{at % 60:02d},1,a" for at in range(1000)]
+    failure = Drop(tmp_path).put(rows(*lines)).fail(params_for(frequency="D"), memory_limit="500MB")
+    assert "the period 2024-01-01T00:00:00 has 1,000 rows" in str(failure)
+    assert "more than the 200 that CHRONOS_MEMORY_LIMIT=500MB holds at once" in str(failure)

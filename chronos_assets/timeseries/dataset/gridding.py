@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,16 +132,45 @@ class Rule:
 # ---------------------------------------------------------------------------------------------------- aggregation
 
 
-def aggregate(table: pa.Table, rule: Rule) -> tuple[Cells, CellCounts, Extents]:
-    """Cells of the rows in `table`: k0, k1, … (string), instant, value, hash; with several files also rank and others.
+@dataclass(frozen=True)
+class Condensed:
+    """Rows of some series in some periods, one entry for each of the m observed (series, period).
 
-    rank (int32) says how new a row's file is; rows come in ascending rank and, within a file, in its order. Periods that
-    the rows of a series don't fill have no cell, see `unfinished`.
+    keys: table (k) of item and dimensions; hash: (k,). first: (k,) ordinal of each series' first row. ends: the periods'
+    rows, values: (m,) their aggregates, sorted by series and period. duplicates, missing, repeated: as in `CellCounts`.
+    """
+
+    keys: pa.Table
+    hash: NDArray[np.uint16]
+    first: Integers
+    ends: Ends
+    values: Floats
+    duplicates: Counter[tuple[int, int]]
+    missing: int
+    repeated: int
+
+
+def aggregate(tables: Iterable[pa.Table], rule: Rule) -> tuple[Cells, CellCounts, Extents] | None:
+    """Cells of the rows in `tables`: k0, k1, … (string), instant, value, hash; with several files also rank and others.
+
+    rank (int32) says how new a row's file is; rows come in ascending rank and, within a file, in its order. Tables have no
+    period in common, and only one is held at a time. Periods that the rows of a series don't fill have no cell, see
+    `unfinished`. None without rows.
 
     Raises:
         AggregateOverflowError: a sum is beyond a double's range.
     """
-    grid = rule.grid
+    parts = [condense(table, rule) for table in tables if table.num_rows]
+    return cells_of(join_condensed(parts), rule) if parts else None
+
+
+def period_of(instants: Integers, rule: Rule) -> Integers:
+    """(n,) ordinals of the periods that rows at these microseconds belong to."""
+    return rule.grid.ordinal((instants + rule.snap).astype("datetime64[us]"))
+
+
+def condense(table: pa.Table, rule: Rule) -> Condensed:
+    """The rows of a table as `aggregate` takes it, by series and period."""
     names = [name for name in table.column_names if name.startswith("k")]
     codes, first_rows = _encode(table.select(names))
     instants = table.column("instant").to_numpy().astype("datetime64[us]").astype(np.int64)
@@ -154,32 +184,74 @@ def aggregate(table: pa.Table, rule: Rule) -> tuple[Cells, CellCounts, Extents]:
         others = table.column("others").to_numpy()[order]
         keep, duplicates = _newest(codes, instants, others, rank)
         codes, instants, values = codes[keep], instants[keep], values[keep]
-    ordinals = grid.ordinal((instants + rule.snap).astype("datetime64[us]"))
+    ordinals = period_of(instants, rule)
     first = ordinals[np.flatnonzero(_changes(codes))]
     observed = ~np.isnan(values)
     missing = int(len(values) - np.count_nonzero(observed))
     if missing:
         codes, ordinals, values, instants = codes[observed], ordinals[observed], values[observed], instants[observed]
     values, repeated = _without_repeats(codes, instants, values, rule)
-    found = _ends(codes, ordinals, instants)
-    codes, ordinals, values = _aggregate_periods(codes, ordinals, values, rule.method)
+    ends = _ends(codes, ordinals, instants)
+    _, _, values = _aggregate_periods(codes, ordinals, values, rule.method)
+    keys = table.select(names).take(first_rows)
+    return Condensed(keys, hashes, first, ends, values, duplicates, missing, repeated)
+
+
+def join_condensed(parts: Sequence[Condensed]) -> Condensed:
+    """Parts of the same series that have no period in common, as one."""
+    import pyarrow as pa
+
+    if len(parts) == 1:
+        return parts[0]
+    table = pa.concat_tables([part.keys for part in parts]).combine_chunks()
+    codes, rows = _encode(table)
+    starts = np.cumsum([0, *(len(part.first) for part in parts)])
+    mapped = [codes[start:end] for start, end in pairwise(starts.tolist())]
+    series = np.concatenate([places[part.ends.codes] for places, part in zip(mapped, parts, strict=True)])
+    columns = {
+        name: np.concatenate([getattr(part.ends, name) for part in parts])
+        for name in ("ordinals", "first", "last", "rows")
+    }
+    order = np.lexsort((columns["ordinals"], series))
+    first = np.full(len(rows), np.iinfo(np.int64).max)
+    np.minimum.at(first, codes, np.concatenate([part.first for part in parts]))
+    return Condensed(
+        keys=table.take(rows),
+        hash=np.concatenate([part.hash for part in parts])[rows],
+        first=first,
+        ends=Ends(series[order], *(column[order] for column in columns.values())),
+        values=np.concatenate([part.values for part in parts])[order],
+        duplicates=sum((part.duplicates for part in parts), Counter()),
+        missing=sum(part.missing for part in parts),
+        repeated=sum(part.repeated for part in parts),
+    )
+
+
+def cells_of(condensed: Condensed, rule: Rule) -> tuple[Cells, CellCounts, Extents]:
+    """The cells of whole series.
+
+    Raises:
+        AggregateOverflowError: a sum is beyond a double's range.
+    """
+    found, values = condensed.ends, condensed.values
+    codes, ordinals = found.codes, found.ordinals
     whole, periods = _whole(found, rule)
     rows, unfinished = int(found.rows.sum()), int(found.rows[~whole].sum())
     cut = len(np.unique(codes[~whole]))
     if cut:
         codes, ordinals, values = codes[whole], ordinals[whole], values[whole]
-    counts = np.bincount(codes, minlength=len(first_rows))
-    first = first.copy()
+    counts = np.bincount(codes, minlength=len(condensed.first))
+    first = condensed.first.copy()
     first[counts > 0] = ordinals[_changes(codes)]
-    keys = table.select(names).take(first_rows)
     if np.isinf(values).any():
         where = int(np.flatnonzero(np.isinf(values))[0])
-        key = tuple(keys.column(name)[int(codes[where])].as_py() for name in names)
+        key = tuple(column[int(codes[where])].as_py() for column in condensed.keys.columns)
         raise AggregateOverflowError(key, int(ordinals[where]))
     offsets = (ordinals - np.repeat(first, counts)).astype(np.int32)
-    cells = Cells(keys, hashes, first, counts, offsets, values)
+    cells = Cells(condensed.keys, condensed.hash, first, counts, offsets, values)
     aggregated = rows - unfinished - len(values)
-    return cells, CellCounts(duplicates, missing, aggregated, unfinished, cut, repeated), periods
+    account = CellCounts(condensed.duplicates, condensed.missing, aggregated, unfinished, cut, condensed.repeated)
+    return cells, account, periods
 
 
 def _ends(codes: Integers, ordinals: Integers, instants: Integers) -> Ends:

@@ -19,10 +19,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,20 +39,20 @@ from chronos_assets.timeseries.dataset.gridding import (
     NOTHING,
     AggregateOverflowError,
     CellCounts,
-    Cells,
     CellStore,
     Rule,
     aggregate,
     drop_periods,
-    grid_rows,
     join_cells,
+    period_of,
     series_digest,
     write_shard,
 )
-from chronos_assets.timeseries.dataset.partitioning import RowPartitions
+from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, RowPartitions
 from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, place_rows
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard
 from chronos_assets.timeseries.dataset.strays import far_ahead
+from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary
 from chronos_assets.timeseries.dataset.train_files import FileContents, TrainFile, TrainFileReader
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
 
@@ -72,7 +73,10 @@ _BYTES_PER_ROW = 10
 _SPARSE_RATIO = 1000
 _SPARSE_ROWS = 100_000_000
 
-_NAMED = 5  # series that end early
+# What a row takes while it is aggregated, measured; the least that is aggregated at once whatever the memory's limit.
+_BYTES_HELD = 150
+_LEAST_AT_ONCE = 100_000
+_UNKNOWN_LIMIT = 1e9
 
 _LONGEST_MONTH = 31 * 86_400_000_000
 
@@ -329,20 +333,21 @@ class _Import:
 
     # --------------------------------------------------------------------------------------------- aggregate
 
-    def _aggregate(self, rows: RowPartitions, store: CellStore, snap: int) -> tuple[CellCounts, _Summary, Extents]:
+    def _aggregate(self, rows: RowPartitions, store: CellStore, snap: int) -> tuple[CellCounts, Summary, Extents]:
         """Cells of all rows, kept in `store`: what happened on the way, what they are as a whole, and of which periods."""
         rule = Rule(self._params.grid, self._params.aggregation, snap, self._step, self._repeated())
 
-        def work(number: int) -> tuple[CellCounts, _PartitionSeries, Extents] | None:
-            table = rows.read(number)
-            if not table.num_rows:
+        def work(number: int) -> tuple[CellCounts, PartitionSeries, Extents] | None:
+            tables = rows.read_parts(number, self._rows_at_once(), partial(period_of, rule=rule))
+            answer = aggregate(tables, rule)
+            if answer is None:
                 return None
-            cells, counts, periods = aggregate(table, rule)
+            cells, counts, periods = answer
             store.put(number, cells)
-            return counts, _PartitionSeries.of(cells), periods
+            return counts, PartitionSeries.of(cells), periods
 
         total = CellCounts(Counter(), 0, 0)
-        parts: list[_PartitionSeries] = []
+        parts: list[PartitionSeries] = []
         spans: list[Extents] = []
         try:
             for answer in self._each("aggregate", work, store.partitions if rows.rows else 0):
@@ -355,7 +360,20 @@ class _Import:
             reason = f"the {self._params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
             fix = "look for wrong values in that period, or aggregate otherwise"
             raise ImportFailure([FileProblem(place, reason, fix)]) from error
-        return total, _Summary.of(parts), Extents.joined(spans)
+        except PeriodTooLargeError as error:
+            reason = (
+                f"the period {self._start(error.period)} has {error.rows:,} rows of a few series, more than the "
+                f"{2 * self._rows_at_once():,} that CHRONOS_MEMORY_LIMIT={self._memory_limit} holds at once"
+            )
+            fix = "set it higher, choose a finer ForecastFrequency, or add the rows up beforehand"
+            raise ImportFailure([FileProblem("train/", reason, fix)]) from error
+        return total, Summary.of(parts), Extents.joined(spans)
+
+    def _rows_at_once(self) -> int:
+        """Rows of a partition that each thread may hold while it aggregates them."""
+        amount = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])i?B", self._memory_limit)
+        size = float(amount[1]) * 10 ** {"M": 6, "G": 9}[amount[2]] if amount else _UNKNOWN_LIMIT
+        return max(int(size / self._threads / _BYTES_HELD), _LEAST_AT_ONCE)
 
     def _repeated(self) -> Periods:
         """(r, 2) spans of clock time, in microseconds, that occur twice on the clock of the data, for hours and minutes."""
@@ -367,7 +385,7 @@ class _Import:
 
     def _drop(
         self, store: CellStore, counts: CellCounts, periods: Extents, dropped: Sequence[int]
-    ) -> tuple[CellCounts, _Summary]:
+    ) -> tuple[CellCounts, Summary]:
         """Leave out the dataset's periods that rows don't fill."""
         parts = []
         for number in range(store.partitions):
@@ -375,13 +393,13 @@ class _Import:
             if cells is not None:
                 cells = drop_periods(cells, dropped)
                 store.put(number, cells)
-                parts.append(_PartitionSeries.of(cells))
+                parts.append(PartitionSeries.of(cells))
         chosen = np.isin(periods.ordinals, dropped)
         rows, cells_left_out = int(periods.rows[chosen].sum()), int(periods.cells[chosen].sum())
         aggregated = counts.aggregated - (rows - cells_left_out)
-        return replace(counts, unfinished=counts.unfinished + rows, aggregated=aggregated), _Summary.of(parts)
+        return replace(counts, unfinished=counts.unfinished + rows, aggregated=aggregated), Summary.of(parts)
 
-    def _stray_notes(self, periods: Extents, strays: Sequence[int], summary: _Summary) -> Iterator[str]:
+    def _stray_notes(self, periods: Extents, strays: Sequence[int], summary: Summary) -> Iterator[str]:
         """What was left out because it lies far ahead of everything else."""
         rows = counted(int(periods.rows[np.isin(periods.ordinals, strays)].sum()), "row")
         before = int(periods.ordinals[periods.ordinals < strays[0]].max())
@@ -423,7 +441,7 @@ class _Import:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _check(self, summary: _Summary, bad: BadRows) -> None:
+    def _check(self, summary: Summary, bad: BadRows) -> None:
         """Refuse a dataset without values, and one whose grid would be absurdly larger than its data."""
         if not summary.cells:
             problem = FileProblem("train/", "no good row of any file has a value", "give the target column numbers")
@@ -509,71 +527,6 @@ def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:
     rows.add(batch.append_column("rank", pa.array(np.full(batch.num_rows, rank, dtype=np.int32))))
 
 
-# -------------------------------------------------------------------------------------------------------- summary
-
-
-Periods = np.ndarray[Any, np.dtype[np.int64]]
-
-
-@dataclass(frozen=True)
-class _PartitionSeries:
-    """Series of one partition. cells: how many. firsts, lasts: (series,) periods, `NOTHING` for a last that is not.
-
-    first, last: the earliest and the latest period with a series that has it. earliest: some of the series that end first,
-    each with its last period.
-    """
-
-    cells: int
-    firsts: Periods
-    lasts: Periods
-    first: tuple[int, str]
-    last: tuple[int, str]
-    earliest: tuple[tuple[int, str], ...]
-
-    @classmethod
-    def of(cls, cells: Cells) -> _PartitionSeries:
-        lasts = cells.last
-        first, last = int(cells.first.argmin()), int(lasts.argmax())
-        ends = (int(cells.first[first]), _key(cells, first)), (int(lasts[last]), _key(cells, last))
-        ended = np.argsort(lasts, kind="stable")[np.count_nonzero(lasts == NOTHING) :][:_NAMED].tolist()
-        earliest = tuple((int(lasts[place]), _key(cells, place)) for place in ended)
-        return cls(len(cells.values), cells.first, lasts, *ends, earliest)
-
-
-@dataclass(frozen=True)
-class _Summary:
-    """The cells as a whole: how many series, cells, and rows on the grid; the first and last period and who has it.
-
-    lasts: (series,) last observed period of each, in no order, `NOTHING` without any. earliest: those that end first.
-    """
-
-    series: int
-    cells: int
-    rows: int
-    first: int
-    first_key: str
-    last: int
-    last_key: str
-    lasts: Periods = field(repr=False)
-    earliest: tuple[tuple[int, str], ...] = ()
-
-    @classmethod
-    def of(cls, parts: Sequence[_PartitionSeries]) -> _Summary:
-        cells = sum(part.cells for part in parts)
-        if not cells:
-            return cls(0, 0, 0, 0, "", 0, "", np.empty(0, dtype=np.int64))
-        first, first_key = min(part.first for part in parts)
-        last, last_key = max(part.last for part in parts)
-        firsts, lasts = (np.concatenate([getattr(part, name) for part in parts]) for name in ("firsts", "lasts"))
-        rows = int(grid_rows(firsts, last).sum())
-        earliest = tuple(sorted(pair for part in parts for pair in part.earliest)[:_NAMED])
-        return cls(len(firsts), cells, rows, min(first, last), first_key, last, last_key, lasts, earliest)
-
-
-def _key(cells: Cells, series: int) -> str:
-    return ", ".join(column[series].as_py() for column in cells.keys.columns)
-
-
 def _with_replaced(files: Sequence[FileContents], duplicates: Counter[tuple[int, int]]) -> tuple[FileReport, ...]:
     """Reports of the files; the ranks in `duplicates` (lost, won) are positions in `files`."""
     pairs = sorted(duplicates.items())
@@ -584,7 +537,7 @@ def _with_replaced(files: Sequence[FileContents], duplicates: Counter[tuple[int,
 
 
 def _notes(
-    params: ForecastParams, files: Sequence[FileReport], counts: CellCounts, summary: _Summary, rejected: int
+    params: ForecastParams, files: Sequence[FileReport], counts: CellCounts, summary: Summary, rejected: int
 ) -> Iterator[str]:
     """What a user should know, one sentence each."""
     yield from params.guesses
@@ -625,7 +578,7 @@ def _notes(
         )
 
 
-def _account(read: int, counts: CellCounts, summary: _Summary, rejected: int) -> Iterator[str]:
+def _account(read: int, counts: CellCounts, summary: Summary, rejected: int) -> Iterator[str]:
     """Where all rows went, if not every one is an observation of its own."""
     parts = (
         (counts.aggregated, "were combined with another of their period"),

@@ -54,7 +54,7 @@ def melt(source: TrainFile, target: Path, columns: Sequence[str] = ()) -> tuple[
         if name.strip()
     ]
     when = timestamp_readings(found, None)[0].column
-    numbers = [c for c in found if c is not when and c.is_numeric and not c.is_row_number]
+    numbers = [c for c in found if c is not when and c.is_numeric and not c.is_index]
     wanted = {folded(name) for name in columns}
     series = [c for c in (found if wanted else numbers) if c is not when and (not wanted or folded(c.header) in wanted)]
     if not series or (wanted and len(series) < len(wanted)):

@@ -5,16 +5,29 @@ Reading rows and making series of them belong to `importing` and `gridding`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Integers = NDArray[np.int64]
+
 PARTITIONS = 256
 MEMORY_BYTES = 64 << 20
+
+
+class PeriodTooLargeError(ValueError):
+    """One period of a partition has more rows than may be held at once; period and rows say where, and how many."""
+
+    def __init__(self, period: int, rows: int) -> None:
+        self.period = period
+        self.rows = rows
+        super().__init__(f"period {period} has {rows} rows")
 
 
 class RowPartitions:
@@ -62,6 +75,51 @@ class RowPartitions:
                 batches.append(pa.ipc.open_file(source).get_batch(number))
         return pa.Table.from_batches(batches)
 
+    def read_parts(self, number: int, most: int, period_of: Callable[[Integers], Integers]) -> Iterator[pa.Table]:
+        """The rows of one partition in tables of `most` rows about, if it has more; none shares a period with another.
+
+        `period_of` gives the periods (n,) of instants (n,) in microseconds. The rows are read once for each table.
+
+        Raises:
+            PeriodTooLargeError: the rows of one period alone are more than twice as many.
+        """
+        import pyarrow as pa
+
+        if sum(batch.num_rows for batch in self._batches(number)) <= most:
+            yield self.read(number)
+            return
+        for first, last in self._spans(number, most, period_of):
+            chosen = []
+            for batch in self._batches(number):
+                periods = period_of(_microseconds(batch))
+                inside = (periods >= first) & (periods <= last)
+                if inside.any():
+                    chosen.append(batch.filter(pa.array(inside)))
+            yield pa.Table.from_batches(chosen)
+
+    def _batches(self, number: int) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        if not self._files:
+            yield from self._pending
+            return
+        for path in self._files:
+            with pa.OSFile(str(path)) as source:
+                yield pa.ipc.open_file(source).get_batch(number)
+
+    def _spans(self, number: int, most: int, period_of: Callable[[Integers], Integers]) -> list[tuple[int, int]]:
+        """(first, last) periods of the tables, ascending."""
+        found = [np.unique(period_of(_microseconds(batch)), return_counts=True) for batch in self._batches(number)]
+        periods, places = np.unique(np.concatenate([each for each, _ in found]), return_inverse=True)
+        counts = np.bincount(places, weights=np.concatenate([each for _, each in found])).astype(np.int64)
+        largest = int(counts.argmax())
+        if counts[largest] > 2 * most:
+            raise PeriodTooLargeError(int(periods[largest]), int(counts[largest]))
+        groups = (np.cumsum(counts) - 1) // most
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        ends = np.append(starts[1:], len(periods)) - 1
+        return list(zip(periods[starts].tolist(), periods[ends].tolist(), strict=True))
+
     def _flush(self) -> None:
         import pyarrow as pa
 
@@ -79,6 +137,11 @@ class RowPartitions:
                 part = table.slice(start, end - start).combine_chunks()
                 writer.write_batch(part.to_batches()[0] if end > start else _empty(table.schema))
         self._files.append(path)
+
+
+def _microseconds(batch: pa.RecordBatch) -> Integers:
+    instants = batch.column("instant").to_numpy(zero_copy_only=False)
+    return np.asarray(instants.astype("datetime64[us]").astype(np.int64))
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
