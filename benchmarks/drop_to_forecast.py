@@ -4,7 +4,7 @@
     python -m benchmarks.drop_to_forecast --drops 1
 
 Makes a store with the sample's forecast, starts `chronos-assets ui` on it, waits until its sensors tick, and drops a day of
-new rows at a time. The stages are told by Dagster's own records: when a run was asked for, launched, started, and ended.
+new rows at a time. The stages are those of Dagster's own records: when a run was asked for, launched, started, and ended.
 Exits with 1 where the median from drop to forecast is 20 seconds or more.
 """
 

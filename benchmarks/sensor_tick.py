@@ -7,7 +7,7 @@
 Measured, each in a process of its own: the first tick, the median of three that find nothing new, and one that finds a
 new file; the process's peak of memory; the bytes of the cursor. The reference keeps a `key: etag` of every object in its
 cursor, as sensors that must not lose a file commonly do; `listing` only lists, the least that any sensor without a queue
-must do. `queue` is the same plan woken by a queue: for its three ticks nothing is told, for the last one the new file. A
+must do. `queue` is the same plan woken by a queue: for its three ticks nothing is reported, for the last one the new file. A
 look at that one key stands for the request to the queue.
 """
 
@@ -60,7 +60,7 @@ def tick_plan(store: Any, cursor: str | None) -> tuple[str, bool]:
 
 
 def tick_queue(store: Any, cursor: str | None) -> tuple[str, bool]:
-    """The same, where a queue tells of `NEW_KEY`."""
+    """The same, where a queue reports `NEW_KEY`."""
     imported = ImportRecord(Path(store.digest_file).read_text(), "run")
     news = TrainNews(keys=(NEW_KEY,), messages=1) if store.exists(NEW_KEY) else TrainNews()
     plan = plan_with_queue(

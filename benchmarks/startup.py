@@ -79,7 +79,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 class Job:
-    """A forecast of all series as of the last day, in a folder that is laid out anew for each run."""
+    """A forecast of all series as of the last day, in a folder that is laid out again for each run."""
 
     def __init__(self, folder: Path, dataset: Path) -> None:
         self.root = folder / "job"

@@ -58,7 +58,7 @@ class AwsSettings:
         security_groups: `CHRONOS_SECURITY_GROUPS`, comma separated ids, of jobs and endpoints in the subnets.
         kms_key: `CHRONOS_KMS_KEY`, key that encrypts volumes and outputs.
         tags: `CHRONOS_TAGS`, comma separated `name=value`, on everything that is made.
-        train_queue: `CHRONOS_TRAIN_QUEUE`, URL of the SQS queue that the bucket tells of new train files; empty: listing.
+        train_queue: `CHRONOS_TRAIN_QUEUE`, URL of the SQS queue that the bucket reports new train files to; empty: listing.
         topic: `CHRONOS_TOPIC`, ARN of the SNS topic of notices; empty: none are sent.
         glue_database: `CHRONOS_GLUE_DATABASE`, database of the SQL tables.
         athena_workgroup: `CHRONOS_ATHENA_WORKGROUP`, workgroup that queries run in.
@@ -199,7 +199,7 @@ def _aws(text: Callable[[str, str], str]) -> AwsSettings:
         return _whole(name, text(name, str(default)), low, high)
 
     return AwsSettings(
-        # As containers in AWS are told it; boto3 itself knows the second name only.
+        # As containers in AWS are given it; boto3 itself knows the second name only.
         region=text("AWS_REGION", text("AWS_DEFAULT_REGION", "")),
         role=_matching("CHRONOS_SAGEMAKER_ROLE", text("CHRONOS_SAGEMAKER_ROLE", ""), _ROLE),
         pipeline_role=_matching("CHRONOS_PIPELINE_ROLE", text("CHRONOS_PIPELINE_ROLE", ""), _ROLE),

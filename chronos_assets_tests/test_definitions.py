@@ -64,7 +64,7 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "dead_run_sensor": "RUNNING",
     }
     assert {f"{key.asset_key.to_user_string()}.{key.name}" for key in graph.asset_check_keys} == {
-        "target_time_series.whole_and_regular",
+        "target_time_series.complete_and_regular",
         "forecasts.quantiles_do_not_cross",
         "forecasts.every_series_is_forecast",
         "forecast_accuracy.not_worse_than_seasonal_naive",

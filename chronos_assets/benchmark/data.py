@@ -249,7 +249,7 @@ def _filled_lines(path: Path, file: Iterable[str]) -> Iterator[str]:
     try:
         yield from (line for line in file if line.strip())
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise BenchmarkError(f"{path} can't be read: {error}; copy it anew") from error
+        raise BenchmarkError(f"{path} can't be read: {error}; copy it again") from error
 
 
 def _record(path: Path, number: int, line: str) -> Mapping[str, Any]:
@@ -287,7 +287,7 @@ def _read_ett(archive: Path, name: str, read: Callable[[IO[bytes], str], Part]) 
                 with files.open(found[0]) as member:
                     yield read(member, f"{archive}, {wanted}")
     except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise BenchmarkError(f"{archive} can't be read: {error}; copy it anew") from error
+        raise BenchmarkError(f"{archive} can't be read: {error}; copy it again") from error
 
 
 def _rows(member: IO[bytes]) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK, _MUTED, _GRID = "#1f2933", "#66727f", "#d5dbe1"
-# Told apart by the colour blind, too. A bar of one colour also keeps the picture small.
+# Distinguished by the colour blind, too. A bar of one colour also keeps the picture small.
 _COLOURS: Final[Mapping[Kind, str]] = {
     "ours": "#d9480f",
     "foundation": "#1c7293",

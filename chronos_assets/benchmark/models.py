@@ -81,7 +81,7 @@ def predictor_contender(reference: str, digest: str) -> Contender:
 
 
 def with_unique_names(contenders: Sequence[Contender]) -> list[Contender]:
-    """The contenders without repetitions; those of one name told apart by the start of their digests."""
+    """The contenders without repetitions; those of one name distinguished by the start of their digests."""
     first: dict[tuple[str, str], Contender] = {}
     for item in contenders:
         first.setdefault((item.program, item.version), item)

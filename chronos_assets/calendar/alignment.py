@@ -1,10 +1,10 @@
-"""Where the periods of a frequency start, told from the timestamps of rows: weekday, day of month, hour, phase.
+"""Where the periods of a frequency start, inferred from the timestamps of rows: weekday, day of month, hour, phase.
 
 Belongs here: the search for the `Alignment` that timestamps share, and how far they stray from it. Choosing a frequency
 belongs to `params.inference`; the arithmetic of periods to `frequencies`.
 
 Rows that are stamped once per period agree on where periods start, a few of them aside (one odd date, a holiday). Three
-kinds of straying are told apart:
+kinds of straying are distinguished:
 
 - *Exact*: nearly all timestamps (`MOST`) are starts of periods.
 - *Jitter*: timestamps lie close together around one point of the period, within `WIDEST` of its length. Sensors that
@@ -28,7 +28,7 @@ Moments = NDArray[np.datetime64]
 
 # Timestamps agree when this share of them does.
 MOST = 0.9
-# Jitter is told from finer rows by the width of the arc that holds nearly all timestamps, as a share of the period.
+# Jitter is inferred from finer rows by the width of the arc that holds nearly all timestamps, as a share of the period.
 WIDEST = 0.3
 _NEARLY_ALL = 0.95
 # A single row that comes this much too early, as a share of the period, belongs to the period that follows.

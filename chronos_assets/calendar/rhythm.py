@@ -11,7 +11,7 @@ The first rule that holds is taken:
 3. The calendar, loosely: one row a month (quarter, year), within a few days of each other (last business day).
 4. A beat with jitter: steps are multiples of a frequency, up to a share of it (sensors that report some seconds off).
 5. The greatest common divisor of the steps: days with sales only. Not where steps are all alike but longer (every tenth day
-   of a month), nor below a day where hardly any period has a row: there the frequency can't be told.
+   of a month), nor below a day where hardly any period has a row: there the frequency can't be determined.
 """
 
 from __future__ import annotations

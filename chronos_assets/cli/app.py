@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The rest has no reader; without this Python complains once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
-    except Exception as error:  # noqa: BLE001 - the edge: whatever went wrong is told in words
+    except Exception as error:  # noqa: BLE001 - the edge: whatever went wrong is reported in words
         if verbose:
             traceback.print_exc()
         print("\n".join(_shortened(f"chronos-assets: {explain(error)}", getattr(error, "log", None))), file=sys.stderr)

@@ -141,12 +141,12 @@ class Workspace:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Names of all instances of the job, in order; empty where it wasn't told, and runs on one."""
+        """Names of all instances of the job, in order; empty where they are unknown: the job runs on one."""
         return tuple(sorted(self._resources.get("hosts", ()), key=host_order))
 
     @property
     def host(self) -> str:
-        """Name of this instance; empty where it wasn't told."""
+        """Name of this instance; empty where it is unknown."""
         return str(self._resources.get("current_host", ""))
 
     @property

@@ -56,7 +56,7 @@ def run_backfill(
         instance: Dagster's, which the UI has, too.
         first: partition key of the first window, or a moment in it (ISO 8601).
         last: of the last window; None: the one that holds the last observation.
-        note: told what is waited for.
+        note: called with what is waited for.
         check_interrupt: see `run_main_job`.
 
     Raises:

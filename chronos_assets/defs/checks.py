@@ -97,13 +97,13 @@ def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
 def _dataset_check(group: Group) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=group.key("target_time_series"),
-        name="whole_and_regular",
+        name="complete_and_regular",
         description="Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
     )
-    def whole_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    def complete_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         return _result([("", check_dataset(group.store.snapshot(DATASET_KEY), GroupState(group).params))])
 
-    return whole_and_regular
+    return complete_and_regular
 
 
 def _quantiles_check(group: Group) -> dg.AssetChecksDefinition:

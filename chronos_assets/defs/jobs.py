@@ -12,7 +12,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 
 # (name, assets, description). The selections only wait on other processes, so their steps run in the run's process: a
-# process per step would import the code location anew, a few seconds each.
+# process per step would import the code location again, a few seconds each.
 SELECTIONS = (
     (
         "refresh_forecasts",

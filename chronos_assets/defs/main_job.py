@@ -68,7 +68,7 @@ def run_main_job(
         instance: Dagster's, which the UI has, too.
         backtest_windows: how many earlier windows to score.
         train: whether a training that is due is run.
-        note: told what is waited for.
+        note: called with what is waited for.
         check_interrupt: called after each run and while waiting; raises KeyboardInterrupt once the user wants to stop.
 
     Raises:

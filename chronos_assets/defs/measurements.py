@@ -71,7 +71,7 @@ def of_forecasts(made: ForecastRun, at: datetime) -> list[Measurement]:
 
 
 def keep(group: Group, log: Any, dataset_group: str, measurements: Sequence[Measurement]) -> None:
-    """Keep measurements; if that fails it is told, and what they were measured of stands all the same."""
+    """Keep measurements; if that fails it is reported, and what they were measured of stands all the same."""
     try:
         group.metrics.put(dataset_group, measurements)
     except MetricsError as error:
@@ -79,7 +79,7 @@ def keep(group: Group, log: Any, dataset_group: str, measurements: Sequence[Meas
 
 
 def tell(group: Group, log: Any, notice: Notice) -> bool:
-    """Send a notice and count the outcome; False if it had been told before."""
+    """Send a notice and count the outcome; False if it had been reported before."""
     if not group.notices.send(notice):
         return False
     keep(group, log, notice.group, of_outcome(notice))

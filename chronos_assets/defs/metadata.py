@@ -117,7 +117,7 @@ def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadat
 
 
 def job(facts: Mapping[str, Any]) -> Metadata:
-    """What a platform tells of a job or a search, with its addresses to be clicked; nothing on a laptop."""
+    """What a platform reports of a job or a search, with its addresses to be clicked; nothing on a laptop."""
     return {
         name: dg.MetadataValue.url(value) if str(value).startswith("https://") else value
         for name, value in facts.items()

@@ -30,7 +30,7 @@ class RunFailure:
 
     Attributes:
         asset: the step, empty if none failed by itself.
-        reason: what people are told.
+        reason: what people read.
         foreseen: the code itself refused (`dagster.Failure`): the same run would fail again.
     """
 

@@ -18,7 +18,7 @@ from chronos_assets.benchmark.matplotlib_png import to_small_png
 from chronos_assets.platforms.tuning import Trial
 
 _SIZE = (8.0, 3.6)  # inches
-_POINTS = 60  # of a curve; more are not told apart
+_POINTS = 60  # of a curve; more are not distinguished
 _NAMED = 6  # trials that the legend names
 
 _BEST, _BASE, _CROWD = "#d9480f", "#212529", "#adb5bd"
@@ -153,7 +153,7 @@ def _finish(axes: Any, title: str, curves: Iterable[Curve], shown: Curve) -> Non
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     values = [value for curve in curves for _, value in curve]
     if not values:
-        axes.text(0.5, 0.5, "none told", transform=axes.transAxes, ha="center", color=_BASE, fontsize=9)
+        axes.text(0.5, 0.5, "none reported", transform=axes.transAxes, ha="center", color=_BASE, fontsize=9)
         return
     certain = [value for _, value in shown]
     low = min(values + certain)

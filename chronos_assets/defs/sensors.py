@@ -56,7 +56,7 @@ TRAIN_FILES_SENSOR = """New or changed files under `train/` → an import.
 
 Waits until the folder has been quiet for `CHRONOS_SETTLE_SECONDS`, so that a batch of files makes one run. Compares what is
 listed with what the dataset was made from, so no file is lost or imported twice, whatever its modification time. With
-`CHRONOS_TRAIN_QUEUE`, `train/` is listed when the queue tells of a change, and each hour.
+`CHRONOS_TRAIN_QUEUE`, `train/` is listed when the queue reports a change, and each hour.
 """
 NEW_DATA_SENSOR = """An import is done → the forecast of the window that holds the last observation, and its tables; scores of
 the windows whose horizon is observed now; a training, when the policy of `Chronos.Training` asks for one.
@@ -130,7 +130,7 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
 
 
 def _news(queue: TrainQueue, cursor: str | None) -> TrainNews:
-    """What the queue tells, once what the cursor has recorded of it is deleted; a broken queue leaves the listing."""
+    """What the queue reports, once what the cursor has recorded of it is deleted; a broken queue leaves the listing."""
     try:
         queue.settle(recorded_token(cursor))
         return queue.receive()
@@ -275,7 +275,7 @@ def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
             try:
                 sent += measurements.tell(group, context.log, notice)
             except NoticeError as error:
-                # The others are told all the same; this one is tried again, since the cursor stays before it.
+                # The others are reported all the same; this one is tried again, since the cursor stays before it.
                 refused.append((_utc(record.update_timestamp), str(error)))
         full = len(records) == NOTICES_PER_TICK
         newest = max((_utc(record.update_timestamp) for record in records), default=since)

@@ -1,6 +1,6 @@
 """Stochastic components: white, coloured and clustered noise, random walks, autoregressions, chaotic maps.
 
-Here belongs whatever is drawn anew at every step. All functions return float arrays of shape (n, length).
+Here belongs whatever is drawn independently at every step. All functions return float arrays of shape (n, length).
 """
 
 from typing import Any

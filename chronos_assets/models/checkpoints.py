@@ -5,7 +5,7 @@ folder, and describing them: family, quantile levels, context and block length, 
 that an asset's shell can name the model it will use. Loading the weights is in `loading`.
 
 A checkpoint is a folder with `config.json` and `*.safetensors` as Hugging Face transformers writes them; the families
-are told apart by the keys `chronos_pipeline_class` and `chronos_config` of the configuration, as in
+are distinguished by the keys `chronos_pipeline_class` and `chronos_config` of the configuration, as in
 `chronos.BaseChronosPipeline.from_pretrained`. Pickled weights (`pytorch_model.bin`) are refused, since loading them can
 run code; for the same reason only those two kinds of file are ever downloaded.
 """

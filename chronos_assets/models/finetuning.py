@@ -73,11 +73,11 @@ class FinetunePlan:
 
 @dataclass(frozen=True)
 class FinetuneProgress:
-    """What a run tells while it runs.
+    """What a run reports while it runs.
 
     Attributes:
         step, steps: done, and in all.
-        loss: mean over the steps since the last that was told; None where only a validation is told.
+        loss: mean over the steps since the last that was reported; None where only a validation is reported.
         learning_rate: of the latest step.
         eta_seconds: until the end, at the pace so far.
         validation_wql: of the present weights, where they were just validated.
@@ -200,7 +200,7 @@ class _FinetuneState:
     best_step: int = 0
     curve: list[tuple[int, float]] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
-    pending: list[float] = field(default_factory=list)  # losses since the last that was told
+    pending: list[float] = field(default_factory=list)  # losses since the last that was reported
     seconds: float = 0.0
 
 

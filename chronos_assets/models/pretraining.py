@@ -128,7 +128,7 @@ more families and short contexts."""
 
 @dataclass(frozen=True)
 class PretrainProgress:
-    """What a stage tells while it runs: rates are per second, `remaining` is in seconds."""
+    """What a stage reports while it runs: rates are per second, `remaining` is in seconds."""
 
     step: int
     steps: int

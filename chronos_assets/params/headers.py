@@ -53,7 +53,7 @@ def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]], is_va
     """Whether the first row of a file of unknown columns holds names: all texts, none a number or a timestamp.
 
     A cell may be empty: pandas leaves the header of its index so. None may stand twice. A row of texts over rows of texts
-    alone can't be told apart, and counts as data. `is_value` says whether a text is a number or a timestamp.
+    alone can't be distinguished, and counts as data. `is_value` says whether a text is a number or a timestamp.
     """
     cells = [cell.strip().removeprefix("\ufeff") for cell in first]
     names = [cell for cell in cells if cell]

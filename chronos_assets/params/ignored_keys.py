@@ -20,7 +20,7 @@ IGNORED_TOP = {
     "DataSource": "files are read from train/ in the store",
     "DatasetImportJobName": _SERVICE_ONLY,
     "ImportMode": "files in train/ are always imported together, and the newer one wins",
-    "Format": "CSV and Parquet are told apart by the file's name",
+    "Format": "CSV and Parquet are distinguished by the file's name",
     "TimeZone": "set Chronos.TimeZone to convert timestamps that carry an offset",
     "UseGeolocationForTimeZone": _NOT_USED_YET,
     "GeolocationFormat": _NOT_USED_YET,

@@ -8,7 +8,7 @@ in as text.
 Rules, in order:
 
 1. Timestamp: the one column whose every value reads by one of the known patterns, names such as "timestamp" or "date"
-   first. Day and month are told apart by values above 12, else by which reading gives the more regular steps. See
+   first. Day and month are distinguished by values above 12, else by which reading gives the more regular steps. See
    `timestamp_columns`.
 2. Target: by name (a domain's own, or "y", "sales", "Order_Quantity", …), else the only column of numbers left that are no
    identifiers, flags or row numbers.
@@ -165,7 +165,7 @@ def _infer(
         steps = replace(steps, frequency=Frequency.parse(frequency))
     if steps.frequency is None:
         raise InferenceError(
-            f"how often rows come can't be told: {steps.reason}; write a params.json that sets "
+            f"how often rows come can't be determined: {steps.reason}; write a params.json that sets "
             f"Datasets[0].DataFrequency and Predictor.FeaturizationConfig.ForecastFrequency",
             role="frequency",
             candidates=("D", "H", "W", "M"),

@@ -191,7 +191,7 @@ def regular_reading(readings: Sequence[Times], rows: Rows, keys: Sequence[Column
     if len(leaders) > 1:
         patterns = [times.pattern for times, _ in leaders]
         raise InferenceError(
-            f"day and month can't be told apart in {leaders[0][0].column.name}: {' or '.join(patterns)}; "
+            f"day and month can't be distinguished in {leaders[0][0].column.name}: {' or '.join(patterns)}; "
             f"write a params.json that sets TimestampFormat",
             role="format",
             candidates=patterns,

@@ -7,8 +7,8 @@ too. What a hyperparameter does is in `workloads.train`; when the policy asks fo
 key                meaning
 =================  ====================================================================================================
 Strategy           "TRAIN" (default): from the base model; "RETRAIN": on from the version in use; "NONE": never
-MaxAge             seconds after which a version is trained anew once the data changed (default 604800, a week)
-DriftFactor        trained anew when the live wQL is above so many times that at registration (default 1.25) ...
+MaxAge             seconds after which a version is trained again once the data changed (default 604800, a week)
+DriftFactor        trained again when the live wQL is above so many times that at registration (default 1.25) ...
 DriftWindows       ... on average over at least so many scored windows (default 7)
 BaseModels         models to tune, as CHRONOS_BASE_MODEL names them (default: that one)
 SyntheticShare     probability of a training window to be synthetic, the others are the user's (default 0.1)

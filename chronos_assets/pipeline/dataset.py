@@ -59,7 +59,7 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
     """Import every train file and publish the dataset; on failure the one that was there stays.
 
     Raises:
-        dg.Failure: no files, bad parameters or bad rows; the description tells which.
+        dg.Failure: no files, bad parameters or bad rows; the description says which.
     """
     from chronos_assets.timeseries.dataset.importing import ImportFailure, import_target_time_series
 
@@ -243,7 +243,7 @@ def known_after(params: ForecastParams, manifest: Manifest) -> np.timedelta64 | 
 
 
 def reading_parameters(params: ForecastParams) -> dict[str, Any]:
-    """What every workload is told that reads the dataset: its grid, the columns of its keys, how gaps are filled."""
+    """What every workload that reads the dataset gets: its grid, the columns of its keys, how gaps are filled."""
     return {
         "frequency": str(params.frequency),
         "alignment": asdict(params.alignment),

@@ -88,7 +88,7 @@ class Group:
 
     @cached_property
     def notices(self) -> Notices:
-        """Tells people what a run did."""
+        """Notifies people what a run did."""
         return self.overrides["notices"] if "notices" in self.overrides else self._platform.notices(self.store)
 
     @cached_property
@@ -98,7 +98,7 @@ class Group:
 
     @cached_property
     def train_queue(self) -> TrainQueue | None:
-        """Tells of changes below `train/`; None where only a listing does."""
+        """Reports changes below `train/`; None where only a listing does."""
         return (
             self.overrides["train_queue"] if "train_queue" in self.overrides else self._platform.train_queue(self.store)
         )

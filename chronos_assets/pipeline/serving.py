@@ -193,7 +193,7 @@ def is_deployed(state: GroupState) -> bool:
 
 
 def endpoint_is_current(state: GroupState) -> bool:
-    """Whether the endpoint answers with the model in use; one whose state is damaged doesn't: deploying tells why."""
+    """Whether the endpoint answers with the model in use; one whose state is damaged doesn't: deploying says why."""
     group = state.group
     setup = state.setup
     model = state.model_in_use

@@ -141,7 +141,7 @@ def _live_accuracy(group: Group, version: PackageVersion | None) -> LiveAccuracy
 
 @dataclass(frozen=True)
 class Synthetic:
-    """What `synthetic_dataset` made: the manifest beside the files, what the workload told, in how long, by which job."""
+    """What `synthetic_dataset` made: the manifest beside the files, what the workload reported, in how long, by which job."""
 
     manifest: Mapping[str, Any]
     message: Mapping[str, Any]
@@ -416,7 +416,7 @@ def _trial_document(trial: Trial) -> dict[str, Any]:
 
 
 def read_tuned(group: Group) -> dict[str, Any] | None:
-    """The document of the last search; None if there is none, or a damaged one: it is made anew then."""
+    """The document of the last search; None if there is none, or a damaged one: it is rebuilt then."""
     tuned = _read_json(group, TUNED_KEY)
     return tuned if tuned is not None and _is_whole(tuned) else None
 

@@ -33,7 +33,7 @@ class DataPolicy:
         max_ranges: accuracy runs requested by one tick.
         max_attempts: runs for the same partition and data.
         revisit: of the windows whose horizon is observed, so many of the newest are scored again with each new data
-            version (late corrections); older ones only if their forecast is made anew. None: all of them.
+            version (late corrections); older ones only if their forecast is rebuilt. None: all of them.
     """
 
     max_partitions: int = 64
@@ -358,7 +358,7 @@ def _due_accuracy(
         if scores is None:
             reason = "the horizon is observed"
         elif scores.forecast != forecast.version:
-            reason = "the forecast was made anew"
+            reason = "the forecast was rebuilt"
         elif revisit and scores.data_version != dataset.data_version:
             reason = "there is new data"
         else:

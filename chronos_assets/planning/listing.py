@@ -275,8 +275,8 @@ class ListingChange:
 def compare(old: Snapshot, new: Snapshot) -> ListingChange:
     """The change from `old` to `new`.
 
-    A key that one snapshot remembers and the other doesn't is told as new or deleted only where the other would have
-    remembered it; whether the named changes are all there are is told by the sums.
+    A key that one snapshot remembers and the other doesn't is reported as new or deleted only where the other would have
+    remembered it; whether the named changes are all there are the sums say.
     """
     added = [k for k, (modified, _) in new.recent.items() if k not in old.recent and (modified, k) >= old.floor]
     gone = [k for k, (modified, _) in old.recent.items() if k not in new.recent and (modified, k) >= new.floor]

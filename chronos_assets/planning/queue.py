@@ -1,19 +1,19 @@
-"""When the train files' sensor has to list `train/`, where a queue tells of changes: pure functions of news and a cursor.
+"""When the train files' sensor has to list `train/`, where a queue reports changes: pure functions of news and a cursor.
 
 Belongs here: whether to look, and what to remember of that. Does not belong here: what is to be imported, which
 `plan_train_files` decides from a listing with or without a queue; receiving messages (`platforms.aws.train_queue`).
 
-The queue only wakes the sensor. Whatever it tells late, twice, in another order or not at all changes when `train/` is
+The queue only wakes the sensor. Whatever it reports late, twice, in another order or not at all changes when `train/` is
 listed, never what is found there. So it is listed
 
-- when the queue told of a file that counts as data;
+- when the queue reported a file that counts as data;
 - again at each tick, until another listing would have nothing to add: the settle time, a run under way, pauses between
   attempts and a listing that goes on are the plan's, and need no message;
 - when the dataset or the parameters are others than at the last listing;
 - when nothing is remembered: the first tick, a lost cursor, a deployment that had no queue;
 - after `reconcile_ticks` without, in case that messages were lost.
 
-What the queue told is recorded in the cursor, under the token of `TrainNews`: a tick that finds it there knows that
+What the queue reported is recorded in the cursor, under the token of `TrainNews`: a tick that finds it there knows that
 Dagster has the requests and the cursor of the tick before, and has the messages deleted.
 
 The cursor is that of the listing, with one more entry. Each kind of sensor can go on with the other's.
@@ -92,7 +92,7 @@ def plan_with_queue(
     """What `look` plans, where there is a reason to look; else that there is none.
 
     Args:
-        news: what the queue told since the last tick.
+        news: what the queue reported since the last tick.
         cursor: as saved by the last tick, or None.
         imported: what the dataset was made from; None if there is none.
         params: digest of the parameters an import would use now.
@@ -138,7 +138,7 @@ def _told(news: TrainNews, changed: list[str]) -> list[str]:
     parts = [news.trouble] if news.trouble else []
     if changed:
         examples = ", ".join(changed[:MAX_EXAMPLES]) + (", …" if len(changed) > MAX_EXAMPLES else "")
-        parts.append(f"the queue told of {examples}")
+        parts.append(f"the queue reported {examples}")
     ignored = dict(news.ignored)
     if len(news.keys) > len(changed):
         ignored["no data"] = len(news.keys) - len(changed)

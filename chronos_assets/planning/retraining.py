@@ -109,7 +109,10 @@ def training_due(
     if drift:
         return True, f"the data changed, and {drift}"
     left = timedelta(seconds=training.max_age) - age
-    return False, f"{newest.name} is {_days(age)} old; trained anew on changed data in {_days(left)}, or when it drifts"
+    return (
+        False,
+        f"{newest.name} is {_days(age)} old; trained again on changed data in {_days(left)}, or when it drifts",
+    )
 
 
 def _drift(training: TrainingParams, live: LiveAccuracy | None) -> str:
@@ -137,7 +140,7 @@ def plan_retrain(due: tuple[bool, str], *, attempts: Sequence[RunState | None], 
     Args:
         due: from `training_due`.
         attempts: states of the runs of `run_keys(search)`, in order.
-        search: identity of the search: another one begins anew.
+        search: identity of the search: another one starts over.
     """
     wanted, reason = due
     if not wanted:

@@ -54,7 +54,8 @@ class JobResult:
     ```
 
     Attributes:
-        outputs: channel -> staging folder on this machine, theirs who called to move or read. Where a `sharded` job ran on
+        outputs: channel -> staging folder on this machine, owned by the caller, who may move or
+            read them. Where a `sharded` job ran on
             several instances, the folder holds one folder of each, see `parts`.
         messages: documents that the workload sent with `Reporter.message`, in order.
         seconds: wall time of the workload.

@@ -60,7 +60,7 @@ def lock_folder(
         folder: to be locked; it may not be there yet.
         what: is done there, as `job` or `search`, for people.
         seconds: how long to wait for another holder.
-        say: told what is waited for, if it takes more than a moment.
+        say: called with what is waited for, if it takes more than a moment.
         first: see `LockedFolder`.
 
     Raises:

@@ -12,7 +12,7 @@ from chronos_assets.errors import ChronosAssetsError
 
 
 class Notices(Protocol):
-    """Tells people what a run did."""
+    """Notifies people what a run did."""
 
     def send(self, notice: Notice) -> bool:
         """Deliver, at most once per run and outcome; False if it had been delivered before.

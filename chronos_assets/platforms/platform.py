@@ -37,10 +37,10 @@ class Platform(Protocol):
         """The SQL tables."""
 
     def notices(self, store: Store) -> Notices:
-        """Tells people what a run did."""
+        """Notifies people what a run did."""
 
     def metrics(self, store: Store) -> Metrics:
         """Keeps numbers."""
 
     def train_queue(self, store: Store) -> TrainQueue | None:
-        """Tells of changes below `train/`; None where only a listing does."""
+        """Reports changes below `train/`; None where only a listing does."""

@@ -15,7 +15,7 @@ class QueueError(ChronosAssetsError):
 
 @dataclass(frozen=True)
 class TrainNews:
-    """What the queue told.
+    """What the queue reported.
 
     Attributes:
         token: of everything told here, for `settle`; empty if that is nothing.
@@ -37,17 +37,17 @@ class TrainNews:
 
 
 class TrainQueue(Protocol):
-    """Tells of changes below `train/`: late, twice, in any order, or not at all. What is there only a listing knows."""
+    """Reports changes below `train/`: late, twice, in any order, or not at all. What is there only a listing knows."""
 
     def receive(self) -> TrainNews:
-        """What the queue tells now, and what it told before that was not settled.
+        """What the queue reports now, and what it reported before that was not settled.
 
         Raises:
             QueueError: it can't be reached, or refuses.
         """
 
     def settle(self, token: str) -> int:
-        """Have what was told under `token` told no more, now that it is recorded; how many messages that were.
+        """Have what was reported under `token` told no more, now that it is recorded; how many messages that were.
 
         A token that isn't that of the last `receive` is fine.
 

@@ -56,8 +56,8 @@ class Trial:
         number: from 0, in order of their start.
         hyperparameters: those that the search chose.
         state: `Stopped` is one that the search gave up early (pruned).
-        objective: validation wQL; None where it never told one.
-        losses, validation: (step, value), as its log told them.
+        objective: validation wQL; None where it never reported one.
+        losses, validation: (step, value), as its log reported them.
         seconds: wall time, over all attempts.
         reason: why it failed, or was stopped.
         model: folder of its model (config.json, *.safetensors) on this machine, of completed trials; where models are
@@ -221,15 +221,15 @@ _STEP, _LOSS = re.compile(STEP_REGEX), re.compile(LOSS_REGEX)
 
 
 class TrialLog:
-    """What a training job's log tells, line by line; of a step that is told again the later value counts.
+    """What a training job's log reports, line by line; of a step that is reported again the later value counts.
 
     Args:
         metric_regex: finds the objective.
 
     Attributes:
         losses, validation: step -> value.
-        loss, latest: the loss, and the validation value after at least one step, told last; None before.
-        rate, eta_seconds: learning rate and seconds left, as told last, as text; "" before.
+        loss, latest: the loss, and the validation value after at least one step, reported last; None before.
+        rate, eta_seconds: learning rate and seconds left, as reported last, as text; "" before.
     """
 
     def __init__(self, metric_regex: str) -> None:
@@ -244,7 +244,7 @@ class TrialLog:
 
     @property
     def step(self) -> int:
-        """The step told last."""
+        """The step reported last."""
         return self._step or 0
 
     def take(self, line: str) -> tuple[int, float] | None:
@@ -267,7 +267,7 @@ class TrialLog:
         return place, value
 
     def _place(self, values: Mapping[int, float]) -> int:
-        """Step of a value: the one told last, or its number where steps are never told."""
+        """Step of a value: the one reported last, or its number where steps are never reported."""
         return len(values) + 1 if self._step is None else self._step
 
 

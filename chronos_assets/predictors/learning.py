@@ -85,7 +85,7 @@ def learn(
         recipe: see `Recipe`.
         base: copied into the predictor.
         learned: likewise.
-        progress: told windows x members done, and how many there are.
+        progress: called with windows x members done, and how many there are.
     """
     names = tuple(member.name for member in members)
     prior = prior_weights(names, seasonal=bool(recipe.seasons))

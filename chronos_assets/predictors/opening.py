@@ -153,7 +153,7 @@ def learn_as_of(
         network: of the base model.
         ordinals: number of the last period that each may read.
         data_version: of the dataset.
-        log: told what was learned, and in how long.
+        log: called with what was learned, and in how long.
     """
     if reading.zero_shot is None:
         raise ValueError("the parameter zero_shot is not given: it says how a predictor is learned")

@@ -99,7 +99,7 @@ class Endpoint:
         await self.batcher.stop()
 
     def status(self) -> dict[str, Any]:
-        """What `GET /ping` tells."""
+        """What `GET /ping` reports."""
         return {
             "status": "ok",
             "endpoint": self.name,
@@ -294,7 +294,7 @@ async def _told(_request: Request, error: Exception) -> Response:
         if error.status_code == 404:
             return _problem(404, "path", "unknown: there are /ping, /invocations, /endpoints/{name}/invocations")
         return _problem(error.status_code, "request", str(error.detail))
-    return _problem(500, "", "internal error: the server's log tells where", "InternalFailure")
+    return _problem(500, "", "internal error: the server's log says where", "InternalFailure")
 
 
 def _problem(

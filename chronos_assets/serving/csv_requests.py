@@ -39,7 +39,7 @@ _CSV_COLUMNS = ("item_id", "timestamp", "target")
 
 
 def parse_csv(text: str, schema: Schema) -> Call:
-    """One call of all series, which are told apart by item_id and keep the order of their first rows."""
+    """One call of all series, which are distinguished by item_id and keep the order of their first rows."""
     try:
         rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1) if row]
     except csv.Error as error:
@@ -163,7 +163,7 @@ def _inferred(series: Any) -> Frequency:
             frequency = Frequency(int(number), unit)
             if period(times[0], frequency, 1) == times[1]:
                 return frequency
-    raise InvocationError("query.freq", "can't be told from the first two rows: give it, as ?freq=h")
+    raise InvocationError("query.freq", "can't be determined from the first two rows: give it, as ?freq=h")
 
 
 def _is_frequency(number: int, unit: Unit) -> bool:

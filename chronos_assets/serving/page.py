@@ -53,7 +53,7 @@ def render_page(status: Mapping[str, Any], sample: SampleAnswer, host: str) -> s
     """The page.
 
     Args:
-        status: what `GET /ping` tells.
+        status: what `GET /ping` reports.
         sample: drawn, and shown as a command to copy.
         host: as the browser called the server; one with odd characters is not repeated.
     """

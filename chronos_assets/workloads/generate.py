@@ -83,7 +83,7 @@ class GenerateRequest:
 
 @dataclass
 class _Progress:
-    """What is told while series are made."""
+    """What is reported while series are made."""
 
     reporter: Reporter
     total: int

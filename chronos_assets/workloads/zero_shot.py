@@ -94,7 +94,7 @@ def measure(
         name: of the set.
         contender: the model.
         workers: see `contenders.open_contender`.
-        progress: told windows done, windows in all, and what it is about.
+        progress: called with windows done, windows in all, and what it is about.
 
     Raises:
         BenchmarkError: the data has no such set, or it can't be read.

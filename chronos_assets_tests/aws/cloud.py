@@ -74,7 +74,7 @@ class _Planned:
 
 
 class Faults:
-    """What shall go wrong. Each fault is used up as often as it is told.
+    """What shall go wrong. Each fault is used up as often as it is listed.
 
     Attributes:
         roll_back_next_update: the next UpdateEndpoint ends as AWS's silent roll-back does.

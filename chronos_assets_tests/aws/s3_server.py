@@ -103,7 +103,7 @@ class S3Server:
             self._log.close()
             self._log = None
         for part in PARTS:
-            # The one place that it can't be told.
+            # The one place that it can't reach.
             Path(f"/tmp/seaweedfs-{part}-grpc-{self._ports.get(f'{part}.port.grpc')}.sock").unlink(missing_ok=True)
 
     def stop(self) -> None:

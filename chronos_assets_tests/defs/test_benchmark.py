@@ -74,7 +74,7 @@ def materialize(group: Group, instance: dg.DagsterInstance) -> dg.ExecuteInProce
 
 
 def kept(root: Path) -> dict[str, tuple[int, int]]:
-    """The results that are kept, with what changes when one is made anew."""
+    """The results that are kept, with what changes when one is rebuilt."""
     folder = root / "store" / KEPT_KEY
     files = folder.glob("*.json") if folder.is_dir() else ()
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}

@@ -1,4 +1,4 @@
-"""What people and accidents do to the training line's files: made anew where they can be, else told in a line."""
+"""What people and accidents do to the training line's files: rebuilt where they can be, else told in a line."""
 
 import json
 import os

@@ -112,7 +112,7 @@ def test_every_check_ran_and_a_model_that_knows_nothing_is_warned_of(done: Line)
         evaluation = records[0].event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
         summary[key.name] = evaluation
     assert {name for name, evaluation in summary.items() if evaluation.passed} == {
-        "whole_and_regular",
+        "complete_and_regular",
         "quantiles_do_not_cross",
         "every_series_is_forecast",
         "forecast_is_fresh",

@@ -176,7 +176,7 @@ def test_new_data_has_the_newest_scored_again_and_a_new_forecast_any():
     made["2026-03-02"] = forecast("2026-03-02", version="made by hand")
     plan = Sensor(revisit=0).tick(data, made, scores)
     assert asked(plan) == [("forecast_accuracy", "2026-03-02", "2026-03-02", 1)]
-    assert "the forecast was made anew" in plan.requests[0].reason
+    assert "the forecast was rebuilt" in plan.requests[0].reason
 
 
 def test_forecasts_of_another_cadence_or_before_the_first_partition_are_left_alone():

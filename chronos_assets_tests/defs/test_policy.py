@@ -38,7 +38,7 @@ def due(training: TrainingParams | None = None, **changes: Any) -> tuple[bool, s
     [
         ({"newest": None}, True, "no version has been registered"),
         ({"newest": None, "data_version": None}, False, "no dataset"),
-        ({}, False, "trained anew on changed data in"),
+        ({}, False, "trained again on changed data in"),
         ({"newest": version(WEEK)}, False, "days old"),
         ({"newest": version(WEEK + timedelta(seconds=1))}, True, "more than Chronos.Training.MaxAge = 604800 s"),
         ({"newest": version(5 * WEEK, data="new")}, False, "was trained on the data that are there"),

@@ -124,7 +124,7 @@ def test_a_message_wakes_it_and_no_other_is_needed_until_the_file_is_imported(se
     sqs.send(told("train/b.csv"))
     first = sensor.tick()
     assert not first.requests
-    assert first.message.startswith("the queue told of train/b.csv; train/: 1 new (b.csv): waiting until")
+    assert first.message.startswith("the queue reported train/b.csv; train/: 1 new (b.csv): waiting until")
     assert sqs.deleted == []
     (request,) = sensor.tick().requests
     assert request.content == listing_digest(sensor.files.values())

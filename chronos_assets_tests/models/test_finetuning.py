@@ -139,7 +139,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(family, mo
     runs = []
     for seed in (0, 0, 1):
         model, batches, validate = setting(family, drop_prob=0.2)
-        assert model.pipeline.inner_model.config.dropout_rate > 0  # dropout is drawn anew in each step
+        assert model.pipeline.inner_model.config.dropout_rate > 0  # dropout is drawn again in each step
         finetune(model, batches, plan(mode=mode, seed=seed), validate)
         runs.append(weights_of(model))
     assert equal(runs[0], runs[1])

@@ -86,7 +86,7 @@ def test_a_band_that_breathes_with_the_season_goes_on_breathing():
     band = widths("season", LEVELS_21)
     hours = np.arange(3 * BLOCK)
     expected = 1 + 0.5 * np.sin(hours % 24 * np.pi / 12)
-    # Each block starts the profile's clock anew, since this network knows the time by counting back from the end.
+    # Each block starts the profile's clock again, since this network knows the time by counting back from the end.
     for start in range(0, 3 * BLOCK, BLOCK):
         assert band[start : start + BLOCK] / band[0] == pytest.approx(expected[:BLOCK], rel=0.1)
 

@@ -575,7 +575,7 @@ def test_day_and_month_are_told_apart_by_regularity() -> None:
 
 
 def test_day_and_month_that_can_not_be_told_apart_are_refused() -> None:
-    with pytest.raises(InferenceError, match=r"day and month can't be told apart in date: dd/MM/yyyy or MM/dd/yyyy"):
+    with pytest.raises(InferenceError, match=r"day and month can't be distinguished in date: dd/MM/yyyy or MM/dd/yyyy"):
         with_times(["01/02/2024", "02/01/2024"])
 
 
@@ -649,7 +649,7 @@ def test_irregular_times_are_refused() -> None:
     generator = random.Random(0)
     start = dt.datetime(2024, 1, 1)
     times = sorted(start + dt.timedelta(seconds=generator.randrange(7, 10_000_000, 7)) for _ in range(200))
-    with pytest.raises(InferenceError, match="how often rows come can't be told"):
+    with pytest.raises(InferenceError, match="how often rows come can't be determined"):
         with_times([time.isoformat(" ") for time in times])
 
 

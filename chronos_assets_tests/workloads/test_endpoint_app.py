@@ -295,7 +295,7 @@ def test_an_unforeseen_error_is_told_without_the_data(caplog, monkeypatch):
         answer = served(scenario)
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         500,
-        "internal error: the server's log tells where",
+        "internal error: the server's log says where",
     )
     assert re.search(r"KeyError at .*test_endpoint_app.py:\d+", caplog.text)
     assert "31337" not in caplog.text + answer.text

@@ -29,7 +29,7 @@ def prepare(root: Path, parameters: Mapping[str, Any]) -> Workspace:
 
 
 def run(root: Path, **changes: Any) -> tuple[Path, dict[str, Any]]:
-    """The output folder, and what the workload told."""
+    """The output folder, and what the workload reported."""
     workspace, listener = prepare(root, SMALL | changes), Listener()
     generate.main(workspace, listener)
     (message,) = listener.messages

@@ -65,7 +65,7 @@ def alarms(namespace: str, data_set: str, topic: str, stale_days: int) -> list[d
     Args:
         namespace: of the metrics, `CHRONOS_METRICS_NAMESPACE`.
         data_set: name of the dataset group.
-        topic: ARN of the SNS topic that is told.
+        topic: ARN of the SNS topic that is notified.
         stale_days: how long a forecast may be the current one, 1 to 7: CloudWatch looks back no further.
     """
     common = {

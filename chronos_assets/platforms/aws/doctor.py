@@ -158,7 +158,7 @@ def _bucket(clients: AwsClients, bucket: str, prefix: str) -> Iterator[Finding]:
         what = f"there is no bucket {bucket}"
         yield Finding("bucket", "failed", what, f"set CHRONOS_STORE to s3://<bucket>/<prefix> of a bucket: {_TEMPLATE}")
         return
-    # us-east-1 is told as none.
+    # us-east-1 is reported as none.
     place = s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
     here = clients("sagemaker").meta.region_name
     if place != here:
@@ -341,7 +341,7 @@ def _logs(clients: AwsClients) -> Iterator[Finding]:
 def _topic(clients: AwsClients, topic: str) -> Iterator[Finding]:
     if not topic:
         fix = "set CHRONOS_TOPIC to the ARN of an SNS topic"
-        yield Finding("topic", "warning", "nobody is told of failures: CHRONOS_TOPIC is not set", fix)
+        yield Finding("topic", "warning", "nobody is notified of failures: CHRONOS_TOPIC is not set", fix)
         return
     try:
         attributes = clients("sns").get_topic_attributes(TopicArn=topic)["Attributes"]

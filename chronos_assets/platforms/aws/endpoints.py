@@ -78,7 +78,7 @@ class _EndpointStatus:
         status: SageMaker's; config: name of the configuration in use.
         reason: why it failed; empty also where SageMaker doesn't say.
         tags: its own, of which `proven` is the configuration that answered the golden request last.
-        described: what `DescribeEndpoint` tells.
+        described: what `DescribeEndpoint` reports.
     """
 
     name: str
@@ -150,9 +150,7 @@ class SageMakerEndpoints:
         with self._refusals(f"deploying endpoint {request.name}"):
             there = self._settled(request.name, log)
             if there is not None and there.status == "Failed":
-                log.info(
-                    f"endpoint {request.name} has failed ({there.reason}) and can only be deleted: it is made anew"
-                )
+                log.info(f"endpoint {request.name} has failed ({there.reason}) and can only be deleted: it is rebuilt")
                 self._lineage.delete("endpoint", request.name)
                 there = None
             wanted = plan(request, self._settings, self._source(request), self._answers(request.name))
@@ -217,7 +215,7 @@ class SageMakerEndpoints:
                 raise EndpointError(self._failure(request, str(error), before)) from None
         problem = self._golden_problem(there, request)
         if problem:
-            self._bring_back(request, wanted, there, before, log)
+            self._restore_previous(request, wanted, there, before, log)
             raise EndpointError(self._failure(request, problem, before))
         proof = {PROVEN: wanted.name, IDENTITY: tag_value(request.identity), VERSION: tag_value(request.version)}
         self._client.add_tags(
@@ -245,7 +243,7 @@ class SageMakerEndpoints:
         else:
             call, more = self._client.update_endpoint, {"DeploymentConfig": update_policy(self._settings)}
         try:
-            self._insistently(
+            self._call_until_accepted(
                 lambda: call(EndpointName=request.name, EndpointConfigName=wanted.name, **more), request.name, log
             )
         except self._client.exceptions.ClientError as error:
@@ -259,7 +257,7 @@ class SageMakerEndpoints:
             # It could only be deleted, and would be in the way of the next one.
             self._lineage.delete("endpoint", request.name)
         raise NotSwitchedError(
-            now.reason or f"SageMaker rolled the update back to {now.config} (no reason told): look at alarms and log"
+            now.reason or f"SageMaker rolled the update back to {now.config} (no reason given): look at alarms and log"
         )
 
     def _make(self, request: EndpointRequest, wanted: Plan) -> None:
@@ -282,7 +280,7 @@ class SageMakerEndpoints:
                 if not is_taken(error):
                     raise
 
-    def _insistently(self, call: Any, name: str, log: Any) -> None:
+    def _call_until_accepted(self, call: Any, name: str, log: Any) -> None:
         """A call that SageMaker may refuse because it doesn't see yet what was just made, or changes the endpoint."""
         for attempt, wait in zip(range(_TRIES), waits(self._poll_first, self._poll_most), strict=False):
             try:
@@ -296,7 +294,7 @@ class SageMakerEndpoints:
             else:
                 return
 
-    def _bring_back(
+    def _restore_previous(
         self, request: EndpointRequest, wanted: Plan, there: _EndpointStatus, before: str, log: Any
     ) -> None:
         """Serve again what was served before; nothing where there was nothing."""
@@ -304,7 +302,7 @@ class SageMakerEndpoints:
             log.info(f"endpoint {request.name}: back to {before}")
             policy = {"BlueGreenUpdatePolicy": update_policy(self._settings)["BlueGreenUpdatePolicy"]}
             try:
-                self._insistently(
+                self._call_until_accepted(
                     lambda: self._client.update_endpoint(
                         EndpointName=request.name, EndpointConfigName=before, DeploymentConfig=policy
                     ),
@@ -351,7 +349,7 @@ class SageMakerEndpoints:
         try:
             lines = last_lines(self._clients("logs"), log_group(name), VARIANT, timing)
         except (self._client.exceptions.ClientError, OutOfReach) as error:
-            # The reason is told all the same.
+            # The reason is reported all the same.
             return f"(it can't be read: {text_of(error)})"
         return "\n".join(map(redact, lines))
 

@@ -10,7 +10,7 @@ versions/<key>/<digest>-<random>/<object>   a version: complete before it is sho
 .stable/<key>.json                          which publication the copies are of, and their etags
 ```
 
-A bucket has no locks. Whoever moves the pointer first wins, the others look again and decide anew: that is how the later
+A bucket has no locks. Whoever moves the pointer first wins, the others look again and decide again: that is how the later
 as-of wins, in whatever order two publishers come. A version stays for a day after it has been replaced twice, since jobs
 that began with it still read it; nobody can still be writing it, since every upload has a folder of its own. What killed
 publishers left is removed a day later, too, by the bucket's clock. The copies follow the pointer: whoever has made them

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.platforms.aws.sagemaker.api import JobApi
-from chronos_assets.platforms.aws.sagemaker.faults import Timing, patiently
+from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, JobKind
 from chronos_assets.platforms.aws.tags import RUN_ID, ours, tags_of
 
@@ -120,5 +120,5 @@ class Reaper:
     def _pages(self, operation: str, **arguments: Any) -> list[Mapping[str, Any]]:
         """Every page of a listing; one that is throttled on its way is begun again."""
         paginator = self._clients("sagemaker").get_paginator(operation)
-        pages: list[Mapping[str, Any]] = patiently(lambda: list(paginator.paginate(**arguments)), self._timing)
+        pages: list[Mapping[str, Any]] = call_with_retries(lambda: list(paginator.paginate(**arguments)), self._timing)
         return pages

@@ -65,7 +65,7 @@ class S3Store(S3Objects):
         return self._cache.scratch
 
     def fetch(self, key: str) -> Path:
-        """See `Store.fetch`: a copy, made anew when the object's etag changes."""
+        """See `Store.fetch`: a copy, rebuilt when the object's etag changes."""
         for _ in range(ATTEMPTS):
             info = self.head(key)
             if info is None:

@@ -1,4 +1,4 @@
-"""The tags on everything that is made on AWS: by them it is told apart from what others made, found and cleaned up.
+"""The tags on everything that is made on AWS: by them it is distinguished from what others made, found and cleaned up.
 
 Belongs here: their names, and what a tag may look like. Does not belong here: finding and deleting by them (`lineage`,
 `reaper`).

@@ -1,11 +1,11 @@
-"""The queue in which a bucket tells of changes below `train/`: receiving its messages, understanding and deleting them.
+"""The queue in which a bucket reports changes below `train/`: receiving its messages, understanding and deleting them.
 
 Belongs here: SQS, and what a notification looks like. Does not belong here: what a change means (`planning.queue`), and
 what is below `train/`, which only a listing knows: a message is a reason to look, no more.
 
 A message may come twice, late, out of order, or never; none of that may matter to whoever reads the queue.
 
-- What was received is deleted once it has been recorded (`settle`), at the next look. Until then it is told again, or
+- What was received is deleted once it has been recorded (`settle`), at the next look. Until then it is reported again, or
   comes again after the queue's visibility timeout, should this process be gone.
 - A message that isn't understood is left alone: the queue's redrive policy moves it to the dead-letter queue.
 
@@ -45,7 +45,7 @@ class UnreadableMessageError(ChronosAssetsError, ValueError):
 
 @dataclass(frozen=True)
 class _MessageNews:
-    """What one message told, and what deletes it."""
+    """What one message reported, and what deletes it."""
 
     receipt: str
     keys: tuple[str, ...]
@@ -94,7 +94,7 @@ class SqsTrainQueue:
         self._token = ""
 
     def settle(self, token: str) -> int:
-        """See `TrainQueue.settle`. What another process received comes again, to be told and deleted by this one."""
+        """See `TrainQueue.settle`. What another process received comes again, to be reported and deleted by this one."""
         with self._lock:
             if not token or token != self._token:
                 return 0
@@ -163,7 +163,7 @@ class SqsTrainQueue:
 
 
 def read_notification(body: str, bucket: str, prefix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Keys below `train/` that a message tells of, and why the rest of it plays no part.
+    """Keys below `train/` that a message reports, and why the rest of it plays no part.
 
     Understood are the notifications that S3 sends itself, the same through SNS, those of EventBridge, and S3's test event.
 

@@ -23,7 +23,7 @@ import dagster as dg
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.jobs import JOBS_KEY, STARTING_SECONDS, pipes_client
 from chronos_assets.platforms.aws.sagemaker.client import SageMakerInvocation
-from chronos_assets.platforms.aws.sagemaker.faults import Timing, patiently
+from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError
 from chronos_assets.platforms.aws.tags import STORE
 from chronos_assets.platforms.aws.tuning_request import (
@@ -169,7 +169,7 @@ class SageMakerTuning:
     def _parent(self, request: TuningRequest, name: str) -> str:
         """The last completed search of the same lineage; empty if there is none."""
         lineage = lineage_name(request, self._code_location)
-        listed = patiently(
+        listed = call_with_retries(
             lambda: self._clients("sagemaker").list_hyper_parameter_tuning_jobs(
                 NameContains=lineage,
                 StatusEquals="Completed",

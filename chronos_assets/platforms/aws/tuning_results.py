@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.platforms.aws.archives import ArchiveError, unpack
-from chronos_assets.platforms.aws.sagemaker.faults import Timing, is_gone, patiently
+from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries, is_gone
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, facts_of, reason_of
 from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines
 from chronos_assets.platforms.notices import one_line, redact
@@ -38,7 +38,7 @@ class Child:
 
     Attributes:
         description: what `DescribeTrainingJob` says.
-        log: what its log tells.
+        log: what its log reports.
         chosen: the hyperparameters that the search chose, as SageMaker has them.
         objective: its final value, as SageMaker found it in the log; None where it found none.
     """
@@ -66,7 +66,7 @@ def trial_of(number: int, child: Child) -> Trial:
     objective = child.log.latest if child.log.validation else child.objective
     state, reason = _state(str(description["TrainingJobStatus"])), ""
     if state == "Completed" and objective is None:
-        state, reason = "Failed", "it completed, but its log tells no validation: is the metric's regex right?"
+        state, reason = "Failed", "it completed, but its log reports no validation: is the metric's regex right?"
     elif state != "Completed":
         reason = one_line(reason_of(description))
     return Trial(
@@ -101,7 +101,7 @@ def _seconds(description: Mapping[str, Any]) -> float:
 
 
 class Results:
-    """Reads what training jobs told and left.
+    """Reads what training jobs reported and left.
 
     Args:
         clients: of the account.
@@ -136,7 +136,7 @@ class Results:
         chosen: Mapping[str, str] | None = None,
         objective: float | None = None,
     ) -> Child:
-        """A training job with what its log tells."""
+        """A training job with what its log reports."""
         name = str(description["TrainingJobName"])
         log = TrialLog(request.metric_regex)
         read = 0
@@ -167,7 +167,7 @@ class Results:
         try:
             self._patiently(lambda: self._clients("s3").head_object(Bucket=bucket, Key=key))
         except Exception as error:
-            # Of an object that isn't there S3 tells the status, and no more.
+            # Of an object that isn't there S3 reports the status, and no more.
             if is_gone(error) or _status(error) == 404:
                 return False
             raise
@@ -233,7 +233,7 @@ class Results:
         return described
 
     def _patiently(self, call: Any) -> Any:
-        return patiently(call, self._timing)
+        return call_with_retries(call, self._timing)
 
 
 def _model_url(description: Mapping[str, Any]) -> str:

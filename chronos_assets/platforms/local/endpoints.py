@@ -79,7 +79,7 @@ class ServerProcess:
 
     Attributes:
         folder: its deployment, `d<n>`.
-        pid: process number; started: its start time, as the system tells it.
+        pid: process number; started: its start time, as the system reports it.
         identity, version: of what it serves.
         deployed: when, ISO, UTC.
     """
@@ -507,7 +507,7 @@ def _url(port: int) -> str:
 
 
 def _ping(port: int) -> dict[str, Any]:
-    """What `GET /ping` tells; empty where nothing sensible answers."""
+    """What `GET /ping` reports; empty where nothing sensible answers."""
     try:
         status, answer = _http(port, "GET", "/ping", None, _PING_SECONDS)
     except (OSError, http.client.HTTPException, ValueError):

@@ -7,7 +7,7 @@ Dagster's own `PipesSubprocessClient` hands the whole environment to the child, 
 exit status only; this opens the same Pipes session (`open_pipes_session`, the documented way to do without a client)
 and adds what a job needs:
 
-- Folder `<store>/.jobs/<name>/`, made anew for each run and locked for as long as the run, its child or the caller that
+- Folder `<store>/.jobs/<name>/`, rebuilt for each run and locked for as long as the run, its child or the caller that
   publishes the outputs lives: what a killed run left is removed by the next run of the same name.
 - The child's process, environment and end are those of `processes.py`.
 - The reason that the workload left in `output/failure`, or the signal that killed it, with the end of its stderr,
@@ -79,7 +79,7 @@ class LocalJobs:
 
         Args:
             context: the asset's or op's execution context; an asset must return or yield a `MaterializeResult`.
-            request: what to run. An input channel shows the folder as it is now, even if it is published anew.
+            request: what to run. An input channel shows the folder as it is now, even if it is published again.
         """
         folder = self._store.local_path(JOBS_KEY) / check_job_name(request.name)
         # The child inherits the lock, so it also outlives this process.
@@ -97,7 +97,7 @@ class LocalJobs:
         return JobResult(outputs=outputs, messages=messages, seconds=seconds, files=files)
 
     def _lay_out(self, folder: Path, request: JobRequest) -> Workspace:
-        """Make the job's folder anew: inputs are links, so that nothing is copied."""
+        """Rebuild the job's folder: inputs are links, so that nothing is copied."""
         if folder.exists():
             shutil.rmtree(folder)
         workspace = Workspace(folder)

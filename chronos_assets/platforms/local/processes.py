@@ -127,7 +127,7 @@ def failure_reason(workspace: Workspace, status: int) -> str:
     if status < 0:
         # A killed workload had no chance to write a reason; what lies there would be about something else.
         name = signal.Signals(-status).name
-        hint = " (was it out of memory? the system's log tells)" if name == "SIGKILL" else ""
+        hint = " (was it out of memory? the system's log says)" if name == "SIGKILL" else ""
         return f"killed by {name}{hint}"
     try:
         told = workspace.failure_file.read_text(encoding="utf-8", errors="replace")
@@ -154,7 +154,7 @@ def echo_log(path: Path) -> None:
 
 
 def start_time(pid: int) -> str | None:
-    """When a process began, as the system tells it; None for one that is gone or has ended.
+    """When a process began, as the system reports it; None for one that is gone or has ended.
 
     A number is given to another process sooner or later, in a container at once; number and start together are not.
     """

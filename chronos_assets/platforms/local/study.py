@@ -6,7 +6,7 @@ folders of trials (`trials.py`), their order (`tuning.py`).
 The file can be looked at while the search runs (`optuna-dashboard sqlite:///…/study.db`); only one process writes, the
 holder of the search's lock.
 
-What is proposed depends on the seed, the trial's number and what trials before it told, and on nothing in this
+What is proposed depends on the seed, the trial's number and what trials before it reported, and on nothing in this
 process's past: a search that was killed proposes what it would have. So each proposal has a fresh sampler, over a copy
 in memory; the trial then goes to the file at once, with all that was chosen.
 """
@@ -109,7 +109,7 @@ class Study:
 
     @property
     def request(self) -> Mapping[str, Any]:
-        """What `create` was told."""
+        """What `create` was given."""
         request: Mapping[str, Any] = self._study.user_attrs[REQUEST]
         return request
 
@@ -151,7 +151,7 @@ class Study:
         return len(history)
 
     def report(self, number: int, step: int, value: float) -> Hopeless | None:
-        """Keep a validation value of a trial that runs; that of a step told before stays.
+        """Keep a validation value of a trial that runs; that of a step reported before stays.
 
         Returns:
             Why the trial is to be given up; None if it is to go on.

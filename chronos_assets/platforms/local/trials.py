@@ -1,7 +1,7 @@
 """One training job of a search: its folder and its process.
 
 Belongs here: the folders of a SageMaker training container, filled for one trial. Does not belong here: which
-hyperparameters it gets and when it is given up (`study.py`, `tuning.py`), what its log tells (`platforms.tuning`),
+hyperparameters it gets and when it is given up (`study.py`, `tuning.py`), what its log reports (`platforms.tuning`),
 what training is.
 
 SageMaker's files: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
@@ -128,7 +128,7 @@ class TrainingJob:
         if missing:
             return f"exit status 0, but it left no {' and no '.join(missing)} in {model}"
         if self.log.latest is None:
-            return f"exit status 0, but no line of {self.log_file} tells its validation: is the metric's regex right?"
+            return f"exit status 0, but no line of {self.log_file} reports its validation: is the metric's regex right?"
         return ""
 
     def log_tail(self) -> str:

@@ -48,7 +48,7 @@ class LocalTuning:
         env: variables for the training jobs beside those that every workload gets.
         busy_seconds: how long to wait for another run of a search of the same name.
         grace_seconds: how long a training job may take to end once asked to.
-        progress_seconds: a trial's progress is told at most once in so long.
+        progress_seconds: a trial's progress is reported at most once in so long.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class LocalTuning:
                 if not running:
                     return
                 time.sleep(_PAUSE_SECONDS)
-                # Those that are done are told before others are started: what they found is known to these.
+                # Those that are done are reported before others are started: what they found is known to these.
                 running = [attempt for attempt in running if not self._advance(attempt)]
         except BaseException:
             search.log.warning(f"search {request.name}: the run is being stopped, and its trials with it")
@@ -152,7 +152,7 @@ class LocalTuning:
             raise
 
     def _advance(self, attempt: _Attempt) -> bool:
-        """Take in what a trial told since, and whether it is done."""
+        """Take in what a trial reported since, and whether it is done."""
         status = attempt.job.ended()  # asked before reading: nothing is written after it
         attempt.read(self._grace_seconds, self._progress_seconds)
         if status is None:
@@ -263,7 +263,7 @@ class _Attempt:
         return before + (max(0.0, last - began) if began is not None and last is not None else 0.0)
 
     def read(self, grace_seconds: float, progress_seconds: float) -> None:
-        """Take in what its log tells; give it up if its validation is worse than most were at that step."""
+        """Take in what its log reports; give it up if its validation is worse than most were at that step."""
         if self.job.stopping:
             return  # judged: what it still writes changes nothing
         for step, value in self.job.log.read():

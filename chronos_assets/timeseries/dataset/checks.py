@@ -28,7 +28,7 @@ from chronos_assets.timeseries.dataset.shards import (
 
 _DATASET_FIX = """The dataset's files are not what the import wrote, or `params.json` was changed since.
 
-1. Materialize `target_time_series`: it is made anew from `train/`, and published only when it is whole.
+1. Materialize `target_time_series`: it is rebuilt from `train/`, and published only when it is whole.
 2. If the same rows fail again, look at the disk (`dmesg`, free space), and report a bug with these rows.
 
 Forecasts that were made from this dataset are suspect: materialize their partitions again afterwards."""

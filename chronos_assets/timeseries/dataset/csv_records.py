@@ -297,7 +297,7 @@ def _without_end(text: bytes) -> bytes:
     return text
 
 
-_OPEN: list[bytes] = []  # the answer "a quote is still open", told apart by identity
+_OPEN: list[bytes] = []  # the answer "a quote is still open", distinguished by identity
 
 
 def _field_pattern(separator: bytes) -> re.Pattern[bytes]:

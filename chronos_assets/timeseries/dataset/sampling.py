@@ -78,7 +78,7 @@ class Sample:
 class _Found:
     """What was found in one file.
 
-    header, rows and their stretches. ragged: rows of another width, as people are told. delimiter; above: lines above the
+    header, rows and their stretches. ragged: rows of another width, as people read them. delimiter; above: lines above the
     header. complete: whether these are all rows.
     """
 

@@ -154,7 +154,7 @@ class TrainFileReader:
         """Read one file: its good rows go to `take` in batches, in order, its bad ones to the collection.
 
         The batches have the columns k0, k1, … (item and dimensions), instant, value and hash, and others with
-        `several`. scratch: a folder of this file's own. advance is told how much of the file is done, 0 to 1.
+        `several`. scratch: a folder of this file's own. advance is called with how much of the file is done, 0 to 1.
         A file without rows is read as such, and said. Raises FileProblem for a file that can't be read at all.
         """
         import duckdb

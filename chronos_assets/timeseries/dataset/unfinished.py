@@ -3,7 +3,7 @@
 Belongs here: telling such periods from whole ones. They are left out of the dataset, and so of contexts, actuals, the gate
 and scores: two days of a week are not a week. Gaps in the middle of a series are none of this module's business.
 
-Whether a period is whole is told from the others of its kind, since shops close at six and offices on Friday. Of each
+Whether a period is whole is inferred from the others of its kind, since shops close at six and offices on Friday. Of each
 period the *tail* is what lies between its last row and its end, the *head* what lies between its start and its first row:
 
 - The dataset's last period is whole when its tail is no longer than nine in ten of the other periods have, over the rows

@@ -50,7 +50,7 @@ class Baseline:
 
     @classmethod
     def of(cls, season: int, frequency: Frequency | None, errors: Mapping[int, float] | None = None) -> Baseline:
-        """The baseline of a season; without a frequency its length is told in periods."""
+        """The baseline of a season; without a frequency its length is reported in periods."""
         return cls(season, season_name(season, frequency), errors or {})
 
     def to_document(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ files in `evaluation_files`, keeping the verdict in `platforms`.
 
 The rule: a candidate is approved if its wQL is not above that of any reference: the base model as it is, the version in
 use, the seasonal naive forecast. All are measured on the same points. The interval beside each difference says how much
-of it may be chance; the rule doesn't ask it, since of two models that can't be told apart the better one is taken.
+of it may be chance; the rule doesn't ask it, since of two models that can't be distinguished the better one is taken.
 
 The interval is that of a paired bootstrap (Efron & Tibshirani 1993, chapter 13, percentiles): series are drawn with
 replacement, each with all its windows and with the losses of both models, since windows of one series are alike, and

@@ -83,7 +83,7 @@ def version(endpoints, name=NAME):
 
 
 def serving(cloud):
-    """What the server in use was told, as `workloads.serve` reads it."""
+    """What the server in use was given, as `workloads.serve` reads it."""
     (name,) = names(cloud, "model")
     container = cloud.cloud.backend._models[name].request["PrimaryContainer"]
     return parse_settings({}, container["Environment"]), container

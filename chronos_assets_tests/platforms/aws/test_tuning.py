@@ -264,7 +264,7 @@ def test_a_trial_that_fails_does_not_stop_the_others(tuning, tune):
     "how, reason",
     [
         ({"failing_from": 0}, r"search search-1 failed: .*loss is nan at step 1 with a learning rate of"),
-        ({"validate": False}, r"search search-1 failed: it completed, but its log tells no validation"),
+        ({"validate": False}, r"search search-1 failed: it completed, but its log reports no validation"),
         ({"save": False}, r"search search-1 failed: its model can't be used: there is no \*\.safetensors in s3://data"),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_deployment_may_add_variables(store):
         ("user error", "train/a.csv, line 3: 'x' is not a number; fix the file", "fix the file"),
         ("bug", "ZeroDivisionError: division by zero", "password***"),
         ("exit", "exit status 7 and no reason given", ""),
-        ("killed", "killed by SIGKILL (was it out of memory? the system's log tells)", "using a lot of memory"),
+        ("killed", "killed by SIGKILL (was it out of memory? the system's log says)", "using a lot of memory"),
     ],
 )
 def test_a_failure_says_why_in_one_line_and_shows_the_end_of_stderr(jobs, store, end, first_line, last_lines):

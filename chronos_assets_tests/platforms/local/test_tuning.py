@@ -38,7 +38,7 @@ def tuning(store) -> Tuning:
 
 
 class Log:
-    """What a run's log is told."""
+    """What a run writes to its log."""
 
     def __init__(self):
         self.lines = []
@@ -151,7 +151,7 @@ def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(tuning):
 
 @pytest.mark.parametrize(
     ("hyperparameters", "reason"),
-    [({"save": False}, "it left no config.json and no *.safetensors"), ({"validate": False}, "tells its validation")],
+    [({"save": False}, "it left no config.json and no *.safetensors"), ({"validate": False}, "reports its validation")],
 )
 def test_a_training_job_that_leaves_nothing_has_failed(tuning, hyperparameters, reason):
     with pytest.raises(dg.Failure, match=re.escape(reason)):

@@ -13,12 +13,12 @@ from typing import Any
 from chronos_assets.platforms.aws.sagemaker.faults import (
     OutOfReach,
     Timing,
+    call_with_retries,
     code_of,
     is_gone,
     is_no_capacity,
     is_refused_stop,
     is_taken,
-    patiently,
     text_of,
     waits,
 )
@@ -65,7 +65,7 @@ class JobApi:
         """What SageMaker says of a job; None if there is none."""
         describe = self._method("describe")
         try:
-            return patiently(lambda: describe(**{self.kind.name: name}), self._timing)
+            return call_with_retries(lambda: describe(**{self.kind.name: name}), self._timing)
         except Exception as error:
             if is_gone(error):
                 return None
@@ -97,7 +97,7 @@ class JobApi:
         check_request(operations.operation_model(f"Create{self.kind.api}").input_shape, request)
         create, created = self._method("create"), True
         try:
-            patiently(lambda: create(**request), self._timing)
+            call_with_retries(lambda: create(**request), self._timing)
         except Exception as error:
             if is_no_capacity(error):
                 raise NoCapacity(text_of(error)) from error
@@ -118,7 +118,7 @@ class JobApi:
         """Ask a job to stop; one that has ended, or never was, is fine."""
         stop = self._method("stop")
         try:
-            patiently(
+            call_with_retries(
                 lambda: stop(**{self.kind.name: name}), self._timing, seconds=min(self._timing.outage, STOP_SECONDS)
             )
         except Exception as error:
@@ -143,7 +143,7 @@ class JobApi:
 
     def tag(self, arn: str, tags: Sequence[Mapping[str, str]]) -> None:
         """Add tags to a job, or give those that it has other values."""
-        patiently(
+        call_with_retries(
             lambda: self._clients("sagemaker").add_tags(ResourceArn=arn, Tags=[dict(tag) for tag in tags]), self._timing
         )
 

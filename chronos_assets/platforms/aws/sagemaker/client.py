@@ -205,7 +205,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         form = KINDS[kind]
         speaks = form.longest_variable > 0 if pipes is None else pipes
         if speaks and not form.longest_variable:
-            raise ValueError(f"a {form.word} can't be told of Pipes: call run() with pipes=False")
+            raise ValueError(f"a {form.word} can't use Pipes: call run() with pipes=False")
         make = request if callable(request) else _always(request)
         base = name or _name(context, form, make(NAMELESS), data_versions, code_version)
         return self._run(

@@ -131,7 +131,7 @@ def is_worth_another(reason: str) -> bool:
     return any(word in told for word in (*_CAPACITY_WORDS, *_INTERNAL_WORDS))
 
 
-def patiently(call: Callable[[], Any], timing: Timing, *, seconds: float | None = None) -> Any:
+def call_with_retries(call: Callable[[], Any], timing: Timing, *, seconds: float | None = None) -> Any:
     """The answer of a call, asked for again while it is throttled or AWS is out of reach.
 
     Args:

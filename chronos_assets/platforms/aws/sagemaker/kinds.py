@@ -28,7 +28,7 @@ class Kind:
         group: CloudWatch log group.
         page: path in SageMaker's console.
         longest_name: characters that a name may have.
-        longest_variable: characters that the value of an environment variable may have; 0 where Pipes can't be told
+        longest_variable: characters that the value of an environment variable may have; 0 where Pipes can't be used
             to the container: a tuning job has many, a transform job's is a server.
     """
 

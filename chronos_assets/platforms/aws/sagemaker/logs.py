@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from chronos_assets.platforms.aws.sagemaker.faults import Timing, code_of, is_passing, patiently, waits
+from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries, code_of, is_passing, waits
 
 _MOST_STREAMS = 20  # of a job with many instances: enough to see what it does
 _PAGES = 10  # read at one go; the rest is read the next time
@@ -100,7 +100,7 @@ def last_lines(client: Any, group: str, prefix: str, timing: Timing, *, lines: i
             events += [(int(event["timestamp"]), _line(event)) for event in answer["events"]]
         return events
 
-    events = patiently(read, timing, seconds=min(120.0, timing.outage))
+    events = call_with_retries(read, timing, seconds=min(120.0, timing.outage))
     return [line for _, line in sorted(events, key=lambda event: event[0]) if line.strip()][-lines:]
 
 

@@ -8,7 +8,7 @@ and `PipesBlobStoreMessageReader` counts on where another session has stopped, s
 for messages after a job has ended. S3 shows what was written at once: once the job has ended, all its chunks are there.
 
 ```
-<prefix>/<job name>/context.json    what the container is told of the run; written anew by a run that finds the job running
+<prefix>/<job name>/context.json    what the container learns about the run; rewritten by a run that finds the job running
 <prefix>/<job name>/1.json, ...     what it tells: chunks of lines, each a message
 ```
 """

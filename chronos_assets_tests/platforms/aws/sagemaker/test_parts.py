@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from dagster_pipes import decode_param, encode_param
 
 from chronos_assets.platforms.aws.sagemaker import faults
-from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, patiently, waits
+from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, call_with_retries, waits
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, console_url, facts_of, log_url, reason_of, step_of
 from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
@@ -72,14 +72,14 @@ def test_a_call_is_given_up_after_an_outage_and_other_errors_at_once():
         raise error("ThrottlingException", "Rate exceeded")
 
     with pytest.raises(OutOfReach, match="no answer for too long: Rate exceeded"):
-        patiently(throttled, QUICK, seconds=0.05)
+        call_with_retries(throttled, QUICK, seconds=0.05)
     answers = iter([error("ThrottlingException"), error("AccessDeniedException")])
 
     def refused():
         raise next(answers)
 
     with pytest.raises(ClientError, match="AccessDenied"):
-        patiently(refused, QUICK)
+        call_with_retries(refused, QUICK)
 
 
 def test_what_a_job_cost_is_read_from_its_description():
