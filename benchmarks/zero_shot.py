@@ -5,7 +5,7 @@
 FOLDER (or the environment's CHRONOS_BENCHMARK_DATA) holds the sets as JSON lines, `ETT-small.zip`, and `published/` with
 the configurations and result tables of chronos-forecasting; without one the sets come from the Hugging Face Hub. Prints
 two tables in markdown and leaves them in the output folder as `tables.md`, beside results.csv, aggregate.csv, figure.png
-and figure.svg. Results are kept in its `.results`: run again after a kill, it goes on with the next model or set.
+and figure.svg. Results are kept in its `.results`: run again after a kill, it continues with the next model or set.
 
 The first model is `default`: the default predictor, zero-shot, which learns its members' weights from quick backtests on each
 set's own past, as a run does; the others are bare checkpoints and peers. FILE gets the absolute values:

@@ -330,4 +330,4 @@ def test_melt_writes_a_wide_file_as_rows(tmp_path: Path) -> None:
     assert len((tmp_path / "long.csv").read_text().splitlines()) == 61
     again = _run(tmp_path, "melt", "wide.csv", "long.csv")
     assert again.returncode == 1
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr

@@ -182,7 +182,7 @@ def _copy(store: Store, key: str, path: Path) -> tuple[os.stat_result, str]:
     """Copy a file as it is at one moment: its state before and its content, and the same state after.
 
     Raises:
-        UsageError: it goes on changing.
+        UsageError: it keeps changing.
     """
     from chronos_assets.platforms.local.store import store_folder
 

@@ -48,9 +48,9 @@ def melt(
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
     if not output.absolute().parent.is_dir():
-        raise UsageError(f"{output.parent} is not a folder: give a path in one that is there")
+        raise UsageError(f"{output.parent} is not a folder: give a path in one that exists")
     if output.exists():
-        raise UsageError(f"{output} is there already: remove it, or give another path")
+        raise UsageError(f"{output} already exists: remove it, or give another path")
     rows, series = rewrite(TrainFile(path, path.name, datetime.now(UTC)), output, column or ())
     print(f"{output} written: {rows:,} rows of {len(series)} series ({', '.join(series)})")
 

@@ -16,7 +16,7 @@ config/resourceconfig.json          names of a processing job's instances; in in
 input/config/hyperparameters.json   a training job's parameters: JSON values, or strings of them
 input/data/<channel>/               files that a training job reads
 model/                              what it leaves to be served: config.json, *.safetensors
-checkpoints/                        what it needs to go on after a kill
+checkpoints/                        what it needs to continue after a kill
 output/data/                        what it leaves beside the model: training.json
 output/failure                      the reason in one line, if the workload failed; SageMaker reads it of training jobs
 output/message                      the same; SageMaker reads it of processing jobs
@@ -349,7 +349,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 def _die_with_launcher() -> None:
     """Wait for the end of standard input, which only comes when the launcher is gone, then end the whole job.
 
-    A workload that outlives a killed launcher would go on for hours, and write where the next one does.
+    A workload that outlives a killed launcher would continue for hours, and write where the next one does.
     """
     while os.read(sys.stdin.fileno(), 4096):
         pass

@@ -101,7 +101,7 @@ def root_message(error: Any) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
     if error is not None and error.cls_name == INTERRUPTED:
-        return "interrupted; run it again to go on"
+        return "interrupted; run it again to continue"
     lines = error.message.strip().splitlines() if error is not None else []
     return lines[0] if lines else "the step failed"
 

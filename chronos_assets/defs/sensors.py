@@ -38,7 +38,7 @@ from chronos_assets.store_layout import TRAIN_KEY
 REASON_TAG = "chronos/reason"
 TAG_LENGTH = 250
 NOTHING_TO_TRAIN = RetrainPlan(None, "no dataset to train on yet")
-# Well below the 60 seconds that Dagster gives a tick: a long listing goes on at the next one.
+# Well below the 60 seconds that Dagster gives a tick: a long listing continues at the next one.
 TICK_SECONDS = 30.0
 # A queue may lose a message: so often `train/` is listed without any.
 RECONCILE = timedelta(hours=1)

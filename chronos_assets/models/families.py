@@ -82,7 +82,7 @@ class T5Sampler:
 
     The sampling is that of `ChronosPipeline.predict` (temperature, top-k and top-p of the checkpoint, no end of
     sequence), value for value, with two differences: each series has a random generator of its own, where transformers'
-    `generate` only knows the process's one, and beyond a block each path goes on from its own values, where the library
+    `generate` only knows the process's one, and beyond a block each path resumes from its own values, where the library
     continues all from their median.
     """
 

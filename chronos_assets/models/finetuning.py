@@ -6,7 +6,7 @@ Here belong the schedule, the loop, checkpoints and saving. Batches come from `f
 
 The recipe is the blueprint's: AdamW, linear decay after a short warm-up, gradients clipped, float32 (on a CPU bfloat16
 is slower and loses digits). Everything drawn at random in a step follows from (seed, step), dropout too: a run killed
-at any moment goes on from its last checkpoint as if nothing had happened, and gives the same weights on the same
+at any moment resumes from its last checkpoint as if nothing had happened, and gives the same weights on the same
 machine with the same number of threads.
 """
 
@@ -132,8 +132,8 @@ def finetune(
         plan: the recipe.
         validate: wQL of the model with its present weights; called in evaluation mode before the first step, every
             `eval_every` steps and at the end.
-        checkpoint: file to go on from if it is there, and to write every `checkpoint_every` steps.
-        recipe: what else must not change between a checkpoint and the run that goes on from it; JSON values.
+        checkpoint: file to resume from if it is there, and to write every `checkpoint_every` steps.
+        recipe: what else must not change between a checkpoint and the run that resumes from it; JSON values.
         report: called every `log_every` steps, and after each validation (at step 0 with that of the base model).
 
     Raises:

@@ -3,7 +3,7 @@
 Here belongs the way from series in memory to batches of scaled windows. Which series those are, and where they end so
 that nothing held out is seen, is decided in `workloads.train`; the loss of a batch in `finetuning_families`.
 
-The batch of a step is a pure function of (seed, step): a run that goes on from a checkpoint sees what an unbroken one
+The batch of a step is a pure function of (seed, step): a run that resumes from a checkpoint sees what an unbroken one
 would have seen.
 """
 
@@ -29,7 +29,7 @@ _PADDED_TO = 64
 
 
 class FinetuningError(ChronosAssetsError, RuntimeError):
-    """Fine-tuning can't start or go on; the message says why and how to fix it, in one line."""
+    """Fine-tuning can't start or continue; the message says why and how to fix it, in one line."""
 
 
 @dataclass(frozen=True)

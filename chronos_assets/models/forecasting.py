@@ -167,7 +167,7 @@ class Forecaster:
         block = self.model.description.block_length
         if isinstance(self._network, T5Sampler):
             made = f"quantiles of {self._samples} sample paths"
-            return f"{made}, each going on from its own values after every {block} periods" if self.unrolled else made
+            return f"{made}, each resuming from its own values after every {block} periods" if self.unrolled else made
         if not self.unrolled:
             return "quantiles of the network, in one block"
         return (

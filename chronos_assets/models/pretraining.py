@@ -3,7 +3,7 @@
 Here belong the network's shape, the loss, the schedule, the stages, checkpoints and the loop. What a window is lives in
 `chronos_assets.kernelsynth.windows`; parameters, folders and exit codes in `chronos_assets.workloads.pretrain`.
 
-The data of a step is a pure function of (seed, step): a run killed at any moment goes on from its last checkpoint as if
+The data of a step is a pure function of (seed, step): a run killed at any moment resumes from its last checkpoint as if
 nothing had happened, and gives the same weights on the same machine.
 """
 
@@ -140,7 +140,7 @@ class PretrainProgress:
 
 
 class TrainingError(ChronosAssetsError, RuntimeError):
-    """Training cannot go on; the message says why, in one line."""
+    """Training cannot continue; the message says why, in one line."""
 
 
 def build_model(shape: ModelShape, seed: int) -> ChronosBoltModelForForecasting:
@@ -334,7 +334,7 @@ def train(
     Args:
         shape: the network.
         plan: the stage.
-        checkpoints: folder for `last.pt`, written atomically; a run whose folder holds one goes on from it.
+        checkpoints: folder for `last.pt`, written atomically; a run whose folder holds one resumes from it.
         report: called every `log_every` steps, and with validation losses every `validate_every`.
         initial: a model of the same shape whose weights to start from, instead of random ones.
         device: where the network is: `cpu`, `cuda`, `cuda:1`.
@@ -481,7 +481,7 @@ def _prefetched(
 
 
 def _recipe(shape: ModelShape, plan: TrainingPlan) -> dict[str, Any]:
-    """Return what must not change between a checkpoint and the run that goes on from it."""
+    """Return what must not change between a checkpoint and the run that resumes from it."""
     free = {"steps", "decay_steps", "learning_rate", "compiled", "log_every", "validate_every", "checkpoint_every"}
     return {"shape": asdict(shape), "plan": {key: value for key, value in asdict(plan).items() if key not in free}}
 

@@ -5,7 +5,7 @@ is in `checkpoints`; how forecasts are made is in `forecasting`.
 
 A forecast is known at some *levels* only (0.1, 0.2, ... or 0.01, 0.05, ..., 0.99). Everything below reads it as
 *piecewise normal*: plotted against the standard normal quantile `z(level)`, the quantile function is linear between
-neighbouring levels, and goes on with the slope of the outermost pair beyond them. Two reasons: a normal distribution is
+neighbouring levels, and continues with the slope of the outermost pair beyond them. Two reasons: a normal distribution is
 reproduced exactly from any two of its quantiles (linear interpolation in the level itself, which the Chronos library
 uses, bends the tails inward and gives the mean of a clipped variable), and every result is a fixed linear map of the
 quantiles, so that no series needs a fit of its own and scale and shift pass through.

@@ -1,9 +1,9 @@
 """Horizons longer than what a network forecasts at once: blocks, each made from several paths through those before.
 
 Here belongs how the uncertainty of one block is handed to the next. Batches and scales are in `forecasting`, arithmetic
-on distributions in `quantiles`. T5 needs none of this: its sample paths go on by themselves.
+on distributions in `quantiles`. T5 needs none of this: its sample paths continue by themselves.
 
-A network gives the *marginal* distribution of each period. To go on, it must be shown contexts that end in plausible
+A network gives the *marginal* distribution of each period. To continue, it must be shown contexts that end in plausible
 values of the block, and how those of one path belong together is not in the marginals:
 
 - The median as the only path says that there is no uncertainty: the band collapses to that of a first block.

@@ -1,7 +1,7 @@
 """Reading a JSON document written by people, so that everything wrong with it is reported at once.
 
 A `Section` hands out the keys of one object with checks of type and range. What is wrong goes to `Findings` with the
-key's path, the value, the reason and how to fix it, and reading goes on. Nothing here knows what the document is about.
+key's path, the value, the reason and how to fix it, and reading continues. Nothing here knows what the document is about.
 """
 
 from __future__ import annotations

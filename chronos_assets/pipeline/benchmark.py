@@ -6,7 +6,7 @@ Belongs here: which models and sets there are, and where results are kept. Forec
 
 **Resuming.** There is a job per set, which measures the models whose results on it are not kept yet. Each result is put
 under `.benchmark/` once its job is done, under the digest of everything that it follows from (protocol, set, model): a
-benchmark that was killed goes on with the set that it was at, and a new model is measured without the others.
+benchmark that was killed continues with the set that it was at, and a new model is measured without the others.
 """
 
 from __future__ import annotations

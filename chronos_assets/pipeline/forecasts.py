@@ -451,7 +451,7 @@ def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window
             "are their dates right?"
         )
     first, last = manifest.span(grid)
-    # Data may go on for centuries after the last partition, by a wrong year: no need to walk through them.
+    # Data may continue for centuries after the last partition, by a wrong year: no need to walk through them.
     last = min(last, int(grid.ordinal(np.array([np.datetime64(newest.end, "us")]))[0]) + params.horizon)
     found: list[Window] = []
     for k in range(last - params.horizon, first - 1, -1):

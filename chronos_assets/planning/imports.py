@@ -127,7 +127,7 @@ class _TrainCursor:
         requested: the last request, until it had its effect.
         serial: number of requests so far: content that comes back is asked for under a new key.
         observed: content last observed.
-        scan: a listing that goes on at the next tick.
+        scan: a listing that continues at the next tick.
     """
 
     imported: Snapshot | None = None
@@ -159,7 +159,7 @@ class _TrainCursor:
         document, note = load_cursor(text)
         try:
             if document.get("scan"):
-                Scan(timedelta(), document["scan"])  # raises here, not where it goes on
+                Scan(timedelta(), document["scan"])  # raises here, not where it continues
             return cls(
                 imported=Snapshot.from_json(document["imported"]) if document.get("imported") else None,
                 subject=document.get("subject"),
@@ -211,18 +211,18 @@ def plan_train_files(
         params: digest of the parameters an import would use now.
         policy: how patient to be.
         out_of_time: whether the tick must end; asked now and then.
-        resumable: whether the listing is in ascending order of keys, so that the next tick can go on with it.
+        resumable: whether the listing is in ascending order of keys, so that the next tick can continue with it.
     """
     state, note = _TrainCursor.loads(cursor)
     scan = Scan(policy.overlap, state.scan)
     if not _whole(listing, scan, out_of_time):
         if resumable and scan.ascending:
             state = replace(state, scan=scan.to_json())
-            message = f"listing train/: {scan.objects:,} objects so far, goes on after {scan.after}"
+            message = f"listing train/: {scan.objects:,} objects so far, continues after {scan.after}"
         else:
             state = replace(state, scan=None)
             message = (
-                f"listing train/ did not end in time ({scan.objects:,} objects seen), and this store can't go on "
+                f"listing train/ did not end in time ({scan.objects:,} objects seen), and this store can't continue "
                 "where it stopped: give the sensor more time, or put files that are done with elsewhere"
             )
         return TrainPlan((), state.dumps(), joined(note, message))

@@ -148,11 +148,11 @@ class Snapshot:
 
 
 class Scan:
-    """Folds a listing into a `Snapshot`, in memory bounded by `MAX_RECENT` objects; can go on in a later tick.
+    """Folds a listing into a `Snapshot`, in memory bounded by `MAX_RECENT` objects; can continue in a later tick.
 
     Args:
         overlap: how far below the highest modification time objects are remembered by name.
-        state: what `to_json` gave, to go on where that scan stopped.
+        state: what `to_json` gave, to continue where that scan stopped.
     """
 
     def __init__(self, overlap: timedelta, state: Mapping[str, Any] | None = None) -> None:
@@ -235,7 +235,7 @@ class Scan:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The scan so far, to go on with later."""
+        """The scan so far, to continue with later."""
         return {
             **self.finish().to_json(),
             "after": self.after,

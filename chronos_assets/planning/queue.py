@@ -8,7 +8,7 @@ listed, never what is found there. So it is listed
 
 - when the queue reported a file that counts as data;
 - again at each tick, until another listing would have nothing to add: the settle time, a run under way, pauses between
-  attempts and a listing that goes on are the plan's, and need no message;
+  attempts and a listing that continues are the plan's, and need no message;
 - when the dataset or the parameters are others than at the last listing;
 - when nothing is remembered: the first tick, a lost cursor, a deployment that had no queue;
 - after `reconcile_ticks` without, in case that messages were lost.
@@ -16,7 +16,7 @@ listed, never what is found there. So it is listed
 What the queue reported is recorded in the cursor, under the token of `TrainNews`: a tick that finds it there knows that
 Dagster has the requests and the cursor of the tick before, and has the messages deleted.
 
-The cursor is that of the listing, with one more entry. Each kind of sensor can go on with the other's.
+The cursor is that of the listing, with one more entry. Each kind of sensor can continue with the other's.
 """
 
 from __future__ import annotations

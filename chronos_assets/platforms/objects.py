@@ -122,6 +122,6 @@ def _info(meta: ObjectMeta) -> ObjectInfo:
 
 
 def _first_line(error: BaseException) -> str:
-    """Obstore's messages go on with Rust debug output after the first paragraph, and quote names as they are."""
+    """Obstore's messages continue with Rust debug output after the first paragraph, and quote names as they are."""
     text = str(error).split("\n\nDebug source", maxsplit=1)[0].strip()
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

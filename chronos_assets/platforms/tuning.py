@@ -26,7 +26,7 @@ class TuningRequest:
     """A search for the hyperparameters whose training job has the least validation wQL.
 
     Attributes:
-        name: deterministic, see `job_name`: a search that was killed goes on when asked for again by its name.
+        name: deterministic, see `job_name`: a search that was killed continues when asked for again by its name.
         hyperparameters: of every trial, JSON values; those of `ranges` are added by the tuner.
         ranges: hyperparameter -> what it may be.
         inputs: channel -> store key of a folder, or path of one on this machine, that the training job reads.
@@ -203,7 +203,7 @@ def _category_problems(values: CategoricalRange) -> Iterator[str]:
     # Equal is what a search takes for the same, and to Python 1 == 1.0 == True.
     twice = [value for number, value in enumerate(values.values) if value in values.values[:number]]
     if twice:
-        yield f"{twice[0]!r} is there twice"
+        yield f"{twice[0]!r} occurs twice"
 
 
 def _is_whole(value: object) -> bool:

@@ -412,7 +412,7 @@ class _Evaluation:
         keys = {key for _, key, _ in chosen}
         if len(keys) < len(chosen):
             twice = next(key for (_, key, _), (_, other, _) in pairwise(chosen) if key == other)
-            raise WorkloadError(f"series {' / '.join(twice)} is there twice: give each its own item_id")
+            raise WorkloadError(f"series {' / '.join(twice)} occurs twice: give each its own item_id")
         return keys, available, sum(windows for _, _, windows in chosen)
 
     def _load(self, description: ModelDescription) -> Forecaster:

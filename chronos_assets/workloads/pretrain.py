@@ -21,7 +21,7 @@ Folders are those of a SageMaker training container, under `CHRONOS_ML_ROOT` (de
 
     input/config/hyperparameters.json   the parameters, if any
     model/                              config.json, model.safetensors
-    checkpoints/<stage>/last.pt         a run that finds them goes on from them
+    checkpoints/<stage>/last.pt         a run that finds them resumes from them
     output/failure                      one line, with exit code 1, when the run failed
 """
 
@@ -63,7 +63,7 @@ class PretrainRequest:
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
-    """Train, or go on training, widen the bands to what they should hold, and save the model."""
+    """Train, or continue training, widen the bands to what they should hold, and save the model."""
     try:
         given = parse_parameters(workspace.hyperparameters())
         if given.threads:

@@ -10,7 +10,7 @@ input/data/synthetic/               train.arrow and validation.arrow (with manif
 input/data/target/                  a dataset's folder of shards
 input/data/model/                   the model to start from; comes before `base_model`
 model/                              config.json, model.safetensors (, generation_config.json): nothing else
-checkpoints/last.pt                 a run that finds it goes on from it; in SageMaker below the job's name
+checkpoints/last.pt                 a run that finds it resumes from it; in SageMaker below the job's name
 output/data/training.json           what was done, see `_document`
 output/failure                      one line, with a non-zero exit code, when the run failed
 ```
@@ -193,7 +193,7 @@ def parse_request(document: Mapping[str, Any]) -> TrainRequest:
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
-    """Fine-tune, or go on with it, and save the best weights. What can be refused is refused before the first step."""
+    """Fine-tune, or continue with it, and save the best weights. What can be refused is refused before the first step."""
     request = parse_request(workspace.hyperparameters())
     if request.threads:
         torch.set_num_threads(request.threads)
@@ -555,7 +555,7 @@ def _synthetic_windows(path: Path, horizon: int, limit: int, seed: int) -> list[
 
 
 def _checkpoint(workspace: Workspace) -> Path:
-    """The file to go on from. Training jobs of one search may share the folder; SageMaker tells each its name."""
+    """The file to resume from. Training jobs of one search may share the folder; SageMaker tells each its name."""
     return workspace.checkpoints / os.environ.get(JOB_VARIABLE, "") / "last.pt"
 
 

@@ -39,7 +39,7 @@ _STARTER = ThreadPoolExecutor(1, "container starter")
 
 
 class JobError(Exception):
-    """A job can't go on; the message is its failure reason."""
+    """A job can't continue; the message is its failure reason."""
 
 
 @cache

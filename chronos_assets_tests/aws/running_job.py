@@ -95,7 +95,7 @@ class Job:
             self.run()
         except JobError as error:
             self.finish("Failed", str(error))
-        except Exception as error:  # noqa: BLE001 - as the service would: the job fails, the service goes on
+        except Exception as error:  # noqa: BLE001 - as the service would: the job fails, the service continues
             traceback.print_exc(file=sys.stderr)
             self.finish("Failed", f"InternalServerError: {error}")
         finally:

@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on: bars, losses that fall, plain lines where there is no terminal."""
+"""What the user sees while a run continues: bars, losses that fall, plain lines where there is no terminal."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""`zero_shot_benchmark` through Dagster: killed in the middle, gone on with, its files and what the UI shows."""
+"""`zero_shot_benchmark` through Dagster: killed in the middle, continued, its files and what the UI shows."""
 
 from __future__ import annotations
 

@@ -423,7 +423,7 @@ class History(RuleBasedStateMachine):
         return plan
 
     def check_due(self, kind, key):
-        """Nothing is asked for that is there already."""
+        """Nothing is asked for that already exists."""
         if kind == "forecasts":
             assert key == window_of(self.data.last, "daily").key
             seen = self.forecasts.get(key)

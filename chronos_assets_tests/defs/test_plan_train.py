@@ -274,7 +274,7 @@ def test_a_huge_prefix_is_listed_over_several_ticks():
         if plan.requests:
             break
     assert requested(plan).content == listing_digest(files)
-    assert "512 objects so far, goes on after train/000511.csv" in messages[0]
+    assert "512 objects so far, continues after train/000511.csv" in messages[0]
     assert len(sensor.cursor) < 64_000
 
 
@@ -467,7 +467,7 @@ class History(RuleBasedStateMachine):
         assert plan.message
         assert len(plan.requests) <= 1
         for request in plan.requests:
-            # Never what is there already, never beside a run that this sensor asked for.
+            # Never what already exists, never beside a run that this sensor asked for.
             assert (imported.content, imported.params) != (request.content, params) if imported else True
             assert not any(r.remembered for r in self.running(started=True) + self.running(started=False))
             if whole:
@@ -496,7 +496,7 @@ class History(RuleBasedStateMachine):
     def sensor_ticks(self, number, limit):
         for _ in range(number):
             message = self.tick(limit).message
-            event("a tick ran out of time" if "goes on after" in message else "a tick")
+            event("a tick ran out of time" if "continues after" in message else "a tick")
 
     @rule(crash=st.sampled_from(["before launching", "before saving"]))
     def sensor_crashes(self, crash):

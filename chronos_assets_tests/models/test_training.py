@@ -110,7 +110,7 @@ def test_the_loss_of_the_model_itself_agrees_but_for_the_weights():
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_cheap_rectifier_has_the_gradient_of_the_usual_one(compiled):
     x = torch.tensor([-2.0, -0.0, 0.0, 0.5, 3.0], requires_grad=True)
-    # What a compiler's front end makes of it; the machine code that it would go on to make takes half a minute.
+    # What a compiler's front end makes of it; the machine code that it would continue to make takes half a minute.
     rectify = pretraining._RectifiedLinear()
     rectify = torch.compile(rectify, backend="aot_eager") if compiled else rectify
     (rectify(x) * torch.arange(5.0)).sum().backward()

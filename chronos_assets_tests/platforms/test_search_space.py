@@ -48,7 +48,7 @@ def test_what_can_be_searched_is_let_through(changes):
         ({"ranges": {"x": IntegerRange(0, 5, "log")}}, "above 0"),
         ({"ranges": {"x": IntegerRange(5, 0)}}, "not below"),
         ({"ranges": {"x": CategoricalRange(())}}, "it has no values"),
-        ({"ranges": {"x": CategoricalRange((1, True))}}, "True is there twice"),
+        ({"ranges": {"x": CategoricalRange((1, True))}}, "True occurs twice"),
         ({"ranges": {"x": CategoricalRange((None, 1))}}, "None is no text"),
         ({"ranges": {"x": CategoricalRange((float("nan"), 1))}}, "nan is no text, finite number"),
         ({"inputs": {"../x": "dataset"}}, "input channel '../x'"),

@@ -69,7 +69,7 @@ def test_draws_history_median_and_band_to_scale() -> None:
     history, median = np.arange(10.0), np.array([10.0, 11.0, 12.0, 13.0])
     band, past, future = paths_of(sparkline_svg(Outlook(history, median, median - 3, median + 2)))
     assert (len(band), len(past), len(future)) == (8, 10, 5)
-    assert past[-1] == future[0]  # the line goes on
+    assert past[-1] == future[0]  # the line continues
     # The lowest value is at the bottom, the highest at the top of the band; rows fall in equal steps.
     assert past[0][1] == 58
     assert min(y for _, y in band) == 2

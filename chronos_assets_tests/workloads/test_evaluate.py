@@ -385,7 +385,7 @@ def test_missing_channels_and_empty_data_are_told(tmp_path):
         run(tmp_path / "synthetic job", {"synthetic": folder})
     write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))])
     write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))] * 2)
-    with pytest.raises(WorkloadError, match="series a is there twice"):
+    with pytest.raises(WorkloadError, match="series a occurs twice"):
         run(tmp_path / "twice", {"synthetic": folder})
     write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))])
     (folder / "manifest.json").write_text("[]")

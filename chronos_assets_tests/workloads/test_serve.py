@@ -122,7 +122,7 @@ def test_what_is_served_is_told_and_logged_without_the_data(deployed, endpoints)
     connection.close()
     assert "demand/3" in page
     assert "<svg" in page
-    log = open(deployed.details["log"], encoding="utf-8").read()  # noqa: SIM115 - the server goes on to write it
+    log = open(deployed.details["log"], encoding="utf-8").read()  # noqa: SIM115 - the server continues to write it
     assert "POST /invocations 200" in log
     assert "987654321" not in log
 

@@ -16,7 +16,7 @@ where the extra `baselines` is installed, on some of the series of large sets. S
 published are drawn beside them, and labelled so.
 
 The sets come from `CHRONOS_BENCHMARK_DATA`, a folder, or from the Hugging Face Hub. Results are kept: a run that was
-killed goes on with the set that it was at, and only new models are measured. Nothing is ever trained on these series.
+killed continues with the set that it was at, and only new models are measured. Nothing is ever trained on these series.
 """
 
 

@@ -23,7 +23,7 @@ Parquet shards of whole series: a later step streams shard by shard. The data ve
 import that changes nothing makes nothing downstream stale.
 
 A bad row fails the import, and the dataset that was there stays; `Chronos.BadRows: "quarantine"` writes bad rows to
-`rejected/` and goes on.
+`rejected/` and continues.
 """
 
 

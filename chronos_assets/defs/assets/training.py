@@ -20,7 +20,7 @@ TUNED_CHECKPOINTS = """The best checkpoint of a search for hyperparameters, of e
 
 Every trial fine-tunes the base model on a mixture of the user's series and synthetic ones, and is judged by its wQL on
 validation windows that it never trained on; the test windows after those are left to the gate. A search that was killed
-goes on where it was: finished trials are kept, the one that ran continues from its last checkpoint.
+continues where it was: finished trials are kept, the one that ran continues from its last checkpoint.
 What is kept are `config.json` and safetensors, under `models/`.
 """
 
@@ -38,7 +38,7 @@ endpoint follows at once, forecasts with the next run or sensor tick.
 ENDPOINT = """The version in use behind an HTTP endpoint that outlives the run; the zero-shot base model while none is approved.
 
 Deployment is blue/green: the new server answers a request before it takes over, and no request is lost; if it fails, the
-old one goes on. It speaks SageMaker's protocol and the Chronos JumpStart schema, so boto3's `sagemaker-runtime` works.
+old one continues. It speaks SageMaker's protocol and the Chronos JumpStart schema, so boto3's `sagemaker-runtime` works.
 """
 
 

@@ -110,7 +110,7 @@ def plan(request: EndpointRequest, settings: AwsSettings, source: ModelSource, a
             "deploy docker/cloudformation.yaml, whose outputs are the settings"
         )
     if bool(settings.subnets) != bool(settings.security_groups):
-        raise EndpointError("CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS are set together: SageMaker wants both")
+        raise EndpointError("CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS are set together: SageMaker requires both")
     if len(settings.image) > MAX_IMAGE:
         raise EndpointError(
             f"CHRONOS_SAGEMAKER_IMAGE has {len(settings.image)} characters, SageMaker allows {MAX_IMAGE}"

@@ -8,7 +8,7 @@ roll back without a word, when they don't or when an alarm goes off; so the conf
 Then the golden request is asked. Only when it was answered are the old configuration and model deleted; when it wasn't, the
 endpoint is brought back to the old configuration, which is there until then.
 
-**Interrupted at any moment**, a deployment goes on in SageMaker. The next one waits for it, and finds by the endpoint's tag
+**Interrupted at any moment**, a deployment continues in SageMaker. The next one waits for it, and finds by the endpoint's tag
 `proven`, the last configuration that answered the golden request, what is left to do: to try, to bring back, to delete.
 
 **Only what is ours** is touched: every thing is tagged with the deployment's code location and its store.
@@ -402,7 +402,7 @@ class SageMakerEndpoints:
         """The endpoint once it no longer changes; None if there is none.
 
         Raises:
-            EndpointError: it still changes after `change_seconds`; it goes on.
+            EndpointError: it still changes after `change_seconds`; it continues.
         """
         until = time.monotonic() + self._change_seconds
         told = ""
@@ -415,7 +415,7 @@ class SageMakerEndpoints:
             told = there.status
             if time.monotonic() > until:
                 raise EndpointError(
-                    f"endpoint {name} is still {there.status} after {self._change_seconds:.0f} s: it goes on, deploy again "
+                    f"endpoint {name} is still {there.status} after {self._change_seconds:.0f} s: it continues, deploy again "
                     "to wait for it"
                 )
             time.sleep(wait)

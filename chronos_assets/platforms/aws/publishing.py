@@ -241,7 +241,9 @@ class Publisher:
             parent = "/".join(parts[:length])
             found, _ = self.pointer(parent)
             if found is not None and found.shown is not None:
-                raise PublishError(f"can't publish {self._objects.uri(key)}: it lies in the published folder {parent}")
+                raise PublishError(
+                    f"can't publish {self._objects.uri(key)}: it is inside the published folder {parent}"
+                )
         for info in self._objects.list(f"{POINTERS}/{key}"):
             inner = self._objects.get_tagged(info.key)
             if inner is not None and parse_pointer(inner.data, self._objects.uri(info.key)).shown is not None:

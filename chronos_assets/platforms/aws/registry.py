@@ -19,7 +19,7 @@ that a second request makes nothing, and a property of the version; should there
 next registration of the same writes what is missing.
 
 **Whoever decides in SageMaker Studio** is heard: the status is SageMaker's, and where the document knows another one,
-its history is told to go on outside.
+its history is told to continue outside.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry.html
 """

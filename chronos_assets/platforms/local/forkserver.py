@@ -293,7 +293,7 @@ class ForkServer:
                 connection.close()
                 _become(request, descriptors)
             finally:
-                os._exit(1)  # whatever went wrong, a child must not go on as the server
+                os._exit(1)  # whatever went wrong, a child must not continue as the server
         job = self._jobs[pid] = _ForkedJob(pid, connection)
         _send(connection, {"pid": pid})
         self._watch(job)
@@ -421,7 +421,7 @@ def _receive(connection: socket.socket, descriptors: list[int]) -> ForkRequest:
     received, given, _, _ = socket.recv_fds(connection, 1 << 16, DESCRIPTORS)
     descriptors += given
     for descriptor in given:
-        # A server that starts over must not go on holding the lock of a job that it has refused.
+        # A server that starts over must not keep holding the lock of a job that it has refused.
         os.set_inheritable(descriptor, False)
     (length,) = LENGTH.unpack_from(received)
     if length > _LARGEST_REQUEST:

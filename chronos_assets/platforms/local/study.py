@@ -154,14 +154,14 @@ class Study:
         """Keep a validation value of a trial that runs; that of a step reported before stays.
 
         Returns:
-            Why the trial is to be given up; None if it is to go on.
+            Why the trial is to be given up; None if it is to continue.
         """
         if step not in self._trial(number).intermediate_values:
             self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
         trial = self._trial(number)
         if not self._study.pruner.prune(self._study, trial):
             return None
-        last = trial.last_step  # the one that is judged: later than `step` where a trial goes on from a checkpoint
+        last = trial.last_step  # the one that is judged: later than `step` where a trial resumes from a checkpoint
         done = self._study.get_trials(deepcopy=False, states=(_optuna().trial.TrialState.COMPLETE,))
         median = statistics.median(
             other.intermediate_values[last] for other in done if last in other.intermediate_values

@@ -5,7 +5,7 @@ of it (`timeseries.forecast.query`), or making the files that it is built from.
 
 The database is built beside the published one and swapped in with one rename, so that `tables/forecast.duckdb` can be
 opened at any moment, by any number of readers, whatever is running or has been killed. No process of ours ever has the
-published file open for writing. A reader that has it open goes on reading what it opened; the next one sees the new
+published file open for writing. A reader that has it open keeps reading what it opened; the next one sees the new
 tables. Whatever a client writes into it is lost with the next refresh.
 
 Item ids and dimensions are data: they pass through as values, never as text of a statement.
@@ -106,7 +106,7 @@ class LocalTables:
         A database that is up to date is not touched. What does not exist yet gives empty tables with the same columns.
 
         Raises:
-            StoreError: when the store is not on this machine, or its files go on changing while they are read.
+            StoreError: when the store is not on this machine, or its files keep changing while they are read.
         """
         database = self.database(store)
         folder = database.parent

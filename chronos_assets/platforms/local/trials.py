@@ -32,7 +32,7 @@ from chronos_assets.platforms.tuning import TrialLogFile
 
 
 class TrainingJob:
-    """A training job in a folder of its own, which it may go on in after a kill.
+    """A training job in a folder of its own, which it may continue in after a kill.
 
     Args:
         root: its folder, what a container sees as `/opt/ml`.

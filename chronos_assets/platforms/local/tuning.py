@@ -5,12 +5,12 @@ chosen (`study.py`), a trial's folder and process (`trials.py`), what training i
 
 - Folder `<store>/.tuning/<name>/`: `study.db`, and `trial-<n>/`, which its training job sees as `/opt/ml`. It is locked
   for as long as the run, its trials or the caller that publishes the model lives.
-- What was killed goes on when the same is asked for again: finished trials count as they are, one that was cut off goes
+- What was killed continues when the same is asked for again: finished trials count as they are, one that was cut off goes
   on from its checkpoint with the hyperparameters that it had. A trial is never counted twice.
 - The same name for another search (other ranges, seed, hyperparameters or data) starts afresh, and so does a search of
   which every trial failed. Only `max_jobs` and `max_parallel_jobs` may change: the search is then longer, shorter, wider.
 - One thread watches all trials by their logs. A trial that fails doesn't stop the others; a cancelled run stops them
-  all, and its search can be gone on with.
+  all, and its search can be continued.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class LocalTuning:
         return shown.resolve()
 
     def _open(self, log: Any, folder: Path, request: TuningRequest, inputs: Mapping[str, Path]) -> Study:
-        """The study of this request: that of an earlier run, if it is of the same and can be gone on with."""
+        """The study of this request: that of an earlier run, if it is of the same and can be continued."""
         asked = _asked(request, inputs)
         path = folder / STUDY_FILE
         if path.exists():
@@ -191,7 +191,7 @@ class _Search:
         self.finished = len(numbers) - len(self._cut_off)
         if self.finished or self._cut_off:
             log.info(
-                f"search {request.name} goes on: {self.finished} of {request.max_jobs} trials are finished, "
+                f"search {request.name} continues: {self.finished} of {request.max_jobs} trials are finished, "
                 f"{len(self._cut_off)} were cut off"
             )
 
@@ -202,7 +202,7 @@ class _Search:
         return self.study.start() if self.study.count() < self.request.max_jobs else None
 
     def try_again(self, number: int) -> None:
-        """Run a trial again, next; it goes on from its checkpoint."""
+        """Run a trial again, next; it resumes from its checkpoint."""
         self._cut_off.insert(0, number)
 
     def root(self, number: int) -> Path:
@@ -253,7 +253,7 @@ class _Attempt:
         self._told_step = self.job.log.step
         self._began = time.monotonic()
         self._study.note(number, seconds=self._seconds_before, began=time.time())
-        search.log.info(f"trial {number} {'goes on' if self._goes_on else 'starts'}: {_shown(chosen)}")
+        search.log.info(f"trial {number} {'continues' if self._goes_on else 'starts'}: {_shown(chosen)}")
 
     def _seconds_of_killed_attempts(self) -> float:
         """Wall time before this attempt: the last one ended at the last sign of it."""
@@ -296,7 +296,7 @@ class _Attempt:
         return ", ".join(facts)
 
     def try_again(self, status: int) -> bool:
-        """Whether the trial is to go on after a kill that nobody here meant, as when memory runs out; once."""
+        """Whether the trial is to continue after a kill that nobody here meant, as when memory runs out; once."""
         killed = status < 0 and not self.job.stopping
         if not killed or self._study.notes(self._number).get("killed"):
             return False
@@ -345,7 +345,7 @@ def _described(values: Range) -> dict[str, Any]:
 
 
 def _obstacle(study: Study, asked: Mapping[str, Any], folder: Path) -> str | None:
-    """Why an earlier run's search can't be gone on with."""
+    """Why an earlier run's search can't be continued."""
     before = study.request
     changed = [name for name in asked if before.get(name) != asked[name]]
     if changed:

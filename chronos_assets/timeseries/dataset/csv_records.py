@@ -10,7 +10,7 @@ others):
 - A field may be quoted by `"`, with a quote inside doubled; spaces around the quotes do not count. A quote elsewhere in
   a field is a character like any other (`5" pipe`).
 - Empty fields past the last column are ignored (a trailing delimiter); any other wrong number of fields is a flaw.
-- A record longer than 1 MiB is a flaw, and so is a quote that does not close within it. Reading goes on at the line
+- A record longer than 1 MiB is a flaw, and so is a quote that does not close within it. Reading continues at the line
   after the one where the flawed record began, so one stray quote costs one line and not the rest of the file.
 - The line number of a record is that of its first character, counted as an editor does: line ends inside quotes count.
 - Above the first record there may be a preamble: Excel's line `sep=;`, and comments, which start with `#` and don't have

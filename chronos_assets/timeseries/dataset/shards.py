@@ -232,7 +232,7 @@ def iter_series(
 
 
 def _pieces(batch: Any, names: Sequence[str]) -> Iterator[Series]:
-    """The runs of rows of one series in a record batch; a series may go on in the next batch."""
+    """The runs of rows of one series in a record batch; a series may continue in the next batch."""
     if not batch.num_rows:
         return
     timestamps = batch.column("timestamp").to_numpy(zero_copy_only=False)

@@ -90,7 +90,7 @@ def sparkline_svg(outlook: Outlook, *, points: int = MAX_POINTS) -> str:
         outline = _path(np.concatenate([ahead, ahead[::-1]]), _rows(np.concatenate([high, low[::-1]]), bottom, top))
         if outline:
             shapes.append(f'<path d="{outline}z" fill="{_FORECAST}" opacity=".3"/>')
-    # The median begins at the last point of the history, so that the line goes on.
+    # The median begins at the last point of the history, so that the line continues.
     joint = seam - 1 if seam and np.isfinite(past[-1]) else seam
     whole = _rows(np.concatenate([past, future]), bottom, top)
     for part, colour in ((slice(0, seam), _HISTORY), (slice(joint, None), _FORECAST)):

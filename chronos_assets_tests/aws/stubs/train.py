@@ -1,4 +1,4 @@
-"""A training container of no torch: its validation falls from step to step, and it goes on from its checkpoint."""
+"""A training container of no torch: its validation falls from step to step, and it resumes from its checkpoint."""
 
 import json
 import math

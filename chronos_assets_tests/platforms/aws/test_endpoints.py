@@ -305,7 +305,7 @@ def test_what_an_interrupted_deployment_left_goes_with_the_next(endpoints, make,
 def test_a_change_that_takes_too_long_goes_on(cloud, store, make):
     impatient = make()
     impatient._change_seconds = 0.0
-    with pytest.raises(EndpointError, match="is still Creating after 0 s: it goes on, deploy again"):
+    with pytest.raises(EndpointError, match="is still Creating after 0 s: it continues, deploy again"):
         impatient.deploy(request("one"), log)
     assert make().deploy(request("one"), log).healthy
 

@@ -254,7 +254,7 @@ def with_readers(folder: Path, work: Callable[[], dict], readers: int = 2) -> di
 
 
 def scenario_random(folder: Path) -> dict:
-    """A publisher in a loop is killed at random moments; each next one goes on where it was."""
+    """A publisher in a loop is killed at random moments; each next one continues where it was."""
     chance = random.Random(1)
     progress = folder / "progress"
 

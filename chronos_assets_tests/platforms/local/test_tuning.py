@@ -145,7 +145,7 @@ def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(tuning):
     assert [trial.state for trial in result.trials] == ["Completed"] * 2
     # Its log is that of both attempts: no step was made twice.
     assert [step for step, _ in result.trials[1].losses] == [1, 2, 3, 4]
-    assert len(log.those("trial 1 goes on")) == 1
+    assert len(log.those("trial 1 continues")) == 1
     assert len(log.those("trial 1 killed by SIGKILL .*it is tried again")) == 1
 
 
@@ -217,7 +217,7 @@ def test_asked_for_again_a_kept_search_gives_the_same_without_training(tuning, s
     again, log = tune(tuning, asked, keep=True)
     assert again.trials == first.trials
     assert (first.resumed, again.resumed) == (0, 3)
-    assert not log.those("starts|goes on:? step")
+    assert not log.those("starts|continues:? step")
     assert len(attempts(store, 0)) == 2  # began, ended
     longer, _ = tune(tuning, request(4, max_steps=1, failing=[1]), keep=True)
     assert longer.trials[:3] == first.trials
@@ -336,7 +336,7 @@ def test_a_killed_search_goes_on_where_it_was(store, tmp_path):
     result, log = tune(tuning, request(7, **hyperparameters), keep=True)
     assert all(gone(int(pid)) for pid in pids)
     assert result.resumed == 2
-    assert log.those("goes on: 2 of 7 trials are finished, 1 were cut off")
+    assert log.those("continues: 2 of 7 trials are finished, 1 were cut off")
     assert [len([line for line in attempts(store, number) if "began" in line]) for number in range(4)] == [1, 1, 2, 1]
     assert attempts(store, 2)[1]["from"] == 2
     assert [trial.number for trial in result.trials] == list(range(7))

@@ -5,7 +5,7 @@ here: what runs in it, and any other part of the project: this package imports n
 
 - *A job is paid for once.* Its name follows from what it makes. A run that finds a job of that name attaches to it if it
   is running, takes its result if it is completed, and makes a further attempt (`<name>-a2`, ...) if it failed.
-- *Cancel means stop.* A run that is interrupted stops its job, waits until it has ended, and goes on with ending itself.
+- *Cancel means stop.* A run that is interrupted stops its job, waits until it has ended, and continues with ending itself.
 - *Faults pass.* Throttling and outages are waited out. A job that SageMaker had no capacity for, or took the spot
   instances of, gets another attempt, a few times.
 - *A failure says why*: the reason that the job left, and the last lines of its log.
@@ -192,7 +192,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             code_version: of the assets that the job makes.
             tags: of the job, beside those of code location, run, asset and partition.
             pipes: whether the container speaks Pipes. Processing and training jobs do unless told otherwise; others can't.
-            tail_logs: whether to show its log lines as they come; by default only where Pipes doesn't tell what goes on.
+            tail_logs: whether to show its log lines as they come; by default only where Pipes doesn't report progress.
             timeout: seconds until the job is stopped, waiting for an instance included; none if not given.
             usable: whether the result of a completed job, of which its name and description are given, is still there.
             on_status: gets every new description of the job.
@@ -336,10 +336,10 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         if isinstance(error, NoCapacity | Refused | Vanished):
             return
         if isinstance(error, OutOfReach):
-            log.warning(f"[pipes] {word} goes on, and a retry of this step finds it: {error}")
+            log.warning(f"[pipes] {word} continues, and a retry of this step finds it: {error}")
             return
         if not isinstance(error, Exception) and not self.forward_termination:
-            log.warning(f"[pipes] the run is interrupted, and {word} goes on")
+            log.warning(f"[pipes] the run is interrupted, and {word} continues")
             return
         try:
             if plan.api.describe(name) is None:

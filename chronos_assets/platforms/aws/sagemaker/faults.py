@@ -45,7 +45,7 @@ class Timing:
         logs_first, logs_most: between two looks for new log lines; grows while there are none. The quota of
             `GetLogEvents` is the whole account's.
         retry_first, retry_most: between two tries of a call that was throttled or got no answer.
-        outage: how long AWS may be out of reach before the wait for a job is given up. The job goes on.
+        outage: how long AWS may be out of reach before the wait for a job is given up. The job continues.
         capacity_first, capacity_most: before another attempt at a job for which there was no capacity.
         stop: how long a stopped job may take to end; SageMaker gives its container two minutes.
     """
@@ -64,7 +64,7 @@ class Timing:
 
 
 class OutOfReach(Exception):
-    """AWS did not answer for too long. What was started there goes on."""
+    """AWS did not answer for too long. What was started there continues."""
 
 
 def waits(first: float, most: float) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""A process that runs a job which waits until it may go on."""
+"""A process that runs a job which waits until it may continue."""
 
 import sys
 

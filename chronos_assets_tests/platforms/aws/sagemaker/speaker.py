@@ -1,6 +1,6 @@
 """A container that speaks Dagster Pipes over S3: it does what the environment says.
 
-`SAY` is logged and reported, `WAIT` names an object without which it goes on waiting.
+`SAY` is logged and reported, `WAIT` names an object without which it continues waiting.
 """
 
 import os
