@@ -34,7 +34,8 @@ class PartitionSeries:
     def of(cls, cells: Cells) -> PartitionSeries:
         """Of a partition's cells."""
         lasts = cells.last
-        first, last = int(cells.first.argmin()), int(lasts.argmax())
+        # Of equals the first key and the last one, as among partitions: how many there are must not show.
+        first, last = int(cells.first.argmin()), len(lasts) - 1 - int(lasts[::-1].argmax())
         ends = (int(cells.first[first]), _key(cells, first)), (int(lasts[last]), _key(cells, last))
         ended = np.argsort(lasts, kind="stable")[np.count_nonzero(lasts == NOTHING) :][:NAMED].tolist()
         earliest = tuple((int(lasts[place]), _key(cells, place)) for place in ended)
