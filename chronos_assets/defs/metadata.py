@@ -78,7 +78,7 @@ def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadat
     model = manifest["model"]
     values: Metadata = {
         f"picture_{number}": dg.MetadataValue.md(markdown)
-        for number, markdown in enumerate(sparklines(message.get("sparks", ())), 1)
+        for number, markdown in enumerate(sparklines(message.get("sparks", ()), _dates(manifest)), 1)
     }
     values |= {
         "series": manifest["series"],
@@ -254,7 +254,13 @@ def png(alternative: str, picture: bytes) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{alternative}](data:image/png;base64,{base64.b64encode(picture).decode()})")
 
 
-def sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:
+def _dates(manifest: Mapping[str, Any]) -> str:
+    """What a forecast's picture is about in time: up to when it saw data, and up to when it goes."""
+    seen, end = (str(manifest[name]).removesuffix("T00:00:00") for name in ("context_end", "forecast_end"))
+    return f"data to {seen}, forecast to {end}"
+
+
+def sparklines(sparks: Sequence[Mapping[str, Any]], dates: str = "") -> list[str]:
     """A picture in markdown of each {"item", "history", "median", "low", "high"}; the band may be missing."""
     import numpy as np
 
@@ -273,7 +279,7 @@ def sparklines(sparks: Sequence[Mapping[str, Any]]) -> list[str]:
         low, high = spark.get("low"), spark.get("high")
         band = {} if low is None or high is None else {"low": floats(low), "high": floats(high)}
         outlook = Outlook(history=floats(spark["history"]), median=floats(spark["median"]), **band)
-        title = f"**{escape_markdown(str(spark['item'])[:TITLE_LENGTH])}**\n\n"
+        title = f"**{escape_markdown(str(spark['item'])[:TITLE_LENGTH])}**{f' {dates}' if dates else ''}\n\n"
         picture = sparkline_markdown(str(spark["item"]), outlook, limit=MARKDOWN_LIMIT - len(title))
         pictures.append(title + picture)
     return pictures

@@ -155,7 +155,8 @@ class _Tally:
     non_negative: int = 0
     raised: int = 0
     skipped: list[tuple[Key, str]] = field(default_factory=list)
-    examples: list[tuple[Key, dict[str, Any]]] = field(default_factory=list)  # of the first few series by key
+    # Of the few series with the largest volume, by volume and key.
+    examples: list[tuple[tuple[float, Key], dict[str, Any]]] = field(default_factory=list)
 
 
 @dataclass
@@ -325,23 +326,26 @@ class _ForecastJob:
     def _keep_examples(
         self, tally: _Tally, tasks: Sequence[_Task], places: Sequence[int], forecast: BatchForecast
     ) -> None:
-        """Keep the first few series by key, to be drawn."""
+        """Keep the few series with the largest volume, to be drawn."""
         candidates = tally.examples
-        for place in places[:EXAMPLES]:  # a chunk is in order of its keys
-            key = tasks[place].key
-            if len(candidates) < EXAMPLES or key < candidates[-1][0]:
-                candidates.append((key, self._example(tasks[place], forecast.quantiles[place])))
+        for place in places:
+            task = tasks[place]
+            volume = float(np.nansum(np.abs(task.context[-2 * self.request.horizon :])))
+            rank = (-volume, task.key)
+            if len(candidates) < EXAMPLES or rank < candidates[-1][0]:
+                candidates.append((rank, self._example(task, forecast.quantiles[place], volume)))
                 candidates.sort(key=lambda pair: pair[0])
                 del candidates[EXAMPLES:]
 
-    def _example(self, task: _Task, quantiles: Floats) -> dict[str, Any]:
-        """A series' last values and its forecast, thinned alike so that both keep one time scale."""
+    def _example(self, task: _Task, quantiles: Floats, volume: float) -> dict[str, Any]:
+        """A series' last values and its forecast, thinned alike so that both keep one time scale, and from when to when."""
         levels, horizon = self.request.levels, self.request.horizon
         history = task.context[-max(40, 2 * horizon) :]
         step = -(-(len(history) + horizon) // _EXAMPLE_POINTS)
         example: dict[str, Any] = {
             "item": " / ".join(task.key),
             "key": list(task.key),
+            "volume": volume if np.isfinite(volume) else 0.0,
             "history": _rounded(_thinned(history[::-1], step)[::-1]),
             "median": _rounded(_thinned(quantiles[:, levels.index(0.5)], step)),
             "low": None,

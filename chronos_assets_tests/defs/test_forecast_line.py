@@ -45,7 +45,9 @@ def test_each_partition_has_its_own_as_of_pictures_and_model(done: Line) -> None
         metadata = done.metadata("forecasts", key)
         assert metadata["context_end"] == f"{key}T23:00:00"
         assert metadata["series"] == 3
-        assert "client" in metadata["picture_1"].splitlines()[0]
+        title = metadata["picture_1"].splitlines()[0]
+        assert title.startswith('**client\\, \\"c\\"**')  # the largest
+        assert title.endswith(f"data to {key}T23:00:00, forecast to 2024-01-{day + 1:02d}T23:00:00")
         assert metadata["dagster/partition_row_count"] == 72
         assert metadata["published"] is (key == LAST)
         assert metadata["windows_in_run"] == 5

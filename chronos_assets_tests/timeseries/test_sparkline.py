@@ -117,3 +117,15 @@ def test_a_band_has_two_sides_as_long_as_the_median() -> None:
         Outlook(np.ones(3), np.ones(2), low=np.ones(1), high=np.ones(2))
     with pytest.raises(ValueError, match="does not fit"):
         sparkline_markdown("x", Outlook(np.ones(3), np.ones(2)), limit=50)
+
+
+@pytest.mark.parametrize("steps", [3, 7, 14, 24])
+def test_a_short_forecast_is_drawn_at_the_datas_own_resolution_with_as_much_history_as_fits(steps: int) -> None:
+    wave = 50 + 40 * np.sin(np.arange(400))
+    median = wave[200 : 200 + steps]
+    markdown = sparkline_markdown("series", Outlook(wave[:200], median, median - 5, median + 5))
+    drawn = base64.b64decode(re.search(r"base64,([^)]+)", markdown)[1]).decode()
+    *_, history, forecast = re.findall(r'<path d="([^"]+)"', drawn)
+    assert len(points_of(forecast)) == steps + 1  # from the last observation on
+    assert len(points_of(history)) >= max(steps // 2, 4)
+    assert len(markdown) <= MARKDOWN_LIMIT

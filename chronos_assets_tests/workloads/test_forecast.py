@@ -93,7 +93,7 @@ def test_a_window_has_its_files_in_the_agreed_shape(tmp_path):
     (message,) = listener.messages
     assert (message["window"], message["series"], message["skipped"]) == ("2024-01-02", 5, [])
     assert len(message["sparks"]) == 3
-    assert message["sparks"][0]["item"] == "item-00"
+    assert [spark["item"] for spark in message["sparks"]] == ["item-04", "item-03", "item-02"]  # the largest first
     assert len(message["sparks"][0]["median"]) == 6
     assert "series x windows forecast: 5 / 5 (100%)" in listener.lines
     assert not (tmp_path / "job" / "scratch").exists()

@@ -231,7 +231,7 @@ def merge_forecast_parts(parts: Sequence[Path], output: Path) -> dict[str, Any]:
 def merge_messages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The message of one window from those of its parts: as one instance would have sent it, but for its `seconds`."""
     skipped = sorted((row for message in messages for row in message["skipped"]), key=_by_key)
-    sparks = sorted((spark for message in messages for spark in message["sparks"]), key=_by_key)
+    sparks = sorted((spark for message in messages for spark in message["sparks"]), key=_by_volume)
     counts = [name for name in _SUMS if name in messages[0]]
     return {
         **messages[0],
@@ -240,6 +240,10 @@ def merge_messages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "sparks": sparks[:EXAMPLES],
         "seconds": max(message["seconds"] for message in messages),
     }
+
+
+def _by_volume(spark: Mapping[str, Any]) -> tuple[float, Key]:
+    return -float(spark.get("volume", 0.0)), _by_key(spark)
 
 
 def _by_key(document: Mapping[str, Any]) -> Key:

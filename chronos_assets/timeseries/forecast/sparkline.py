@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import math
 import string
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,18 +52,29 @@ class Outlook:
 
 
 def sparkline_markdown(label: str, outlook: Outlook, *, limit: int = MARKDOWN_LIMIT) -> str:
-    """A markdown image of an outlook, at most `limit` characters long; points are dropped until it fits.
+    """A markdown image of an outlook, at most `limit` characters long.
+
+    At the data's own resolution if the forecast has few enough steps, with as much history as fits; else points are
+    averaged until it fits.
 
     Raises:
         ValueError: when even four points don't fit.
     """
     alternative = escape_markdown(label if len(label) <= _LABEL_LENGTH else label[: _LABEL_LENGTH - 1] + "…")
-    for points in range(MAX_POINTS, 3, -1):
-        encoded = base64.b64encode(sparkline_svg(outlook, points=points).encode()).decode()
+    for cut, points in (*_crops(outlook), *((outlook, points) for points in range(MAX_POINTS, 3, -1))):
+        encoded = base64.b64encode(sparkline_svg(cut, points=points).encode()).decode()
         markdown = f"![{alternative}](data:image/svg+xml;base64,{encoded})"
         if len(markdown) <= limit:
             return markdown
     raise ValueError(f"a sparkline does not fit into {limit} characters; give it at least {MARKDOWN_LIMIT}")
+
+
+def _crops(outlook: Outlook) -> Iterator[tuple[Outlook, int]]:
+    """Outlooks with less and less history, at least half as long as the forecast, and their points: one for each period."""
+    steps = len(outlook.median)
+    longest = min(len(outlook.history), MAX_POINTS - steps)
+    for length in range(longest, max(steps // 2, 4) - 1, -2):
+        yield replace(outlook, history=outlook.history[-length:]), length + steps
 
 
 def sparkline_svg(outlook: Outlook, *, points: int = MAX_POINTS) -> str:
