@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any, cast, get_args
 
 from chronos_assets.calendar.frequencies import (
@@ -19,6 +17,7 @@ from chronos_assets.calendar.frequencies import (
     Unit,
 )
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, TimestampFormatError, parse_pattern
+from chronos_assets.params.chronos_section import read_chronos
 from chronos_assets.params.consistency import (
     find_columns,
     find_dimensions,
@@ -38,7 +37,6 @@ from chronos_assets.params.document import (
     shown,
 )
 from chronos_assets.params.forecast import (
-    CHOOSE,
     DEFAULT_QUANTILES,
     DOMAINS,
     HORIZON_LIMIT,
@@ -49,7 +47,6 @@ from chronos_assets.params.forecast import (
     Aggregation,
     Attribute,
     AttributeType,
-    BadRows,
     Filling,
     FillMethod,
     ForecastParams,
@@ -64,9 +61,8 @@ from chronos_assets.params.ignored_keys import (
     IGNORED_PREDICTOR,
     IGNORED_TOP,
 )
-from chronos_assets.params.predictor import METRICS, read_algorithm, read_predictor_options
-from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, ChronosSection, Columns, PredictorSection, TargetSection
-from chronos_assets.params.training import read_training
+from chronos_assets.params.predictor import METRICS, read_algorithm
+from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, Columns, PredictorSection, TargetSection
 
 _SERVICE_HORIZON_LIMIT = 500
 _LONGEST_HORIZON_YEARS = 1000
@@ -92,7 +88,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
             "PerformDelete = true stops the endpoint and deletes the tuned checkpoints once a forecast is published; "
             "forecasts, their history and the registry are kept."
         )
-    chronos = _read_chronos(top, domain, predictor)
+    chronos = read_chronos(top, domain, predictor)
     top.finish(IGNORED_TOP)
     if body is not top:
         body.finish({})
@@ -475,95 +471,7 @@ def _read_timestamp_format(section: Section) -> str | None:
     return value
 
 
-# --- Chronos
-
-
-@lru_cache(maxsize=1)
-def _time_zones() -> frozenset[str]:
-    """The IANA time zones; finding them takes a walk through the database's folders."""
-    return frozenset(zoneinfo.available_timezones())
-
-
-def _read_chronos(top: Section, domain: str | None, predictor: PredictorSection) -> ChronosSection:
-    chronos = top.section("Chronos")
-    if chronos is None:
-        return ChronosSection(predictor=read_predictor_options(None, predictor.metric, predictor.algorithm))
-    columns = _read_columns(chronos, domain)
-    time_zone = chronos.text("TimeZone")
-    if time_zone is not None and time_zone not in _time_zones():
-        fix = nearest(time_zone, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
-        chronos.wrong("TimeZone", "this is not an IANA time zone", fix)
-    read = ChronosSection(
-        columns=columns,
-        bad_rows=cast(BadRows, chronos.choice("BadRows", get_args(BadRows)) or "fail"),
-        bad_files=cast(BadRows, chronos.choice("BadFiles", get_args(BadRows)) or "fail"),
-        time_zone=time_zone,
-        context_length=chronos.integer("ContextLength", low=1),
-        batch_size=chronos.integer("BatchSize", low=1),
-        seed=chronos.integer("Seed", low=0, high=2**32 - 1) or 0,
-        min_observations=chronos.integer("MinObservations", low=1) or 1,
-        max_data_age=chronos.positive("MaxDataAge"),
-        non_negative=chronos.truth("NonNegative"),
-        join_row=chronos.boolean("JoinRow", True),
-        anchor=_read_anchor(chronos),
-        snap_seconds=_read_snap(chronos),
-        guesses=_read_guesses(chronos),
-        training=read_training(chronos),
-        predictor=read_predictor_options(chronos, predictor.metric, predictor.algorithm),
-    )
-    chronos.finish({})
-    return read
-
-
-def _read_guesses(chronos: Section) -> tuple[str, ...]:
-    """What was guessed; a draft's explanation is for the user alone."""
-    chronos.take("Draft")
-    guesses = chronos.take("Guessed")
-    return tuple(map(str, guesses)) if isinstance(guesses, list) else ()
-
-
-def _read_columns(chronos: Section, domain: str | None) -> dict[str, str | None]:
-    """Chronos.Columns: field of the domain -> column, None for an item column that the files don't have."""
-    section = chronos.section("Columns")
-    if section is None or domain is None:
-        return {}
-    names = DOMAINS[domain]
-    columns: dict[str, str | None] = {}
-    for field_name in (names.item, names.timestamp, names.target):
-        value = section.take(field_name)
-        if value is MISSING:
-            continue
-        if isinstance(value, str) and value.startswith(CHOOSE):
-            section.wrong(field_name, "this is still to be chosen", f"write one of {value.removeprefix(CHOOSE)}")
-        elif isinstance(value, str) and NAME_PATTERN.fullmatch(value):
-            columns[field_name] = value
-        elif value is None and field_name == names.item:
-            columns[field_name] = None
-        else:
-            section.wrong(field_name, *BAD_NAME)
-    section.finish({})
-    return columns
-
-
-def _read_anchor(chronos: Section) -> str | None:
-    """The start of a period; None, and a finding, where it is no date or time."""
-    text = chronos.text("Anchor")
-    try:
-        return Alignment(anchor=text).anchor
-    except ValueError as error:
-        chronos.wrong("Anchor", "this is not the start of a period", str(error))
-        return None
-
-
-def _read_snap(chronos: Section) -> float | None:
-    """How many seconds too early a row may come."""
-    value = chronos.take("SnapSeconds")
-    if value is MISSING:
-        return None
-    number = None if isinstance(value, str) else finite_number(value)
-    if number is None or number < 0:
-        chronos.wrong("SnapSeconds", "this must be a number of seconds, 0 or more", "write for example 60")
-    return number
+# --- Filling, and the whole
 
 
 def _read_filling(
