@@ -61,6 +61,7 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "container/contract.py",
         "workloads/forecast.py",
         "workloads/generate.py",
+        "workloads/learn.py",
         "workloads/pretrain.py",
         "workloads/serve.py",
         "workloads/train.py",
