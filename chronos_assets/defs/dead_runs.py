@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.launcher import DefaultRunLauncher
 
 from chronos_assets.platforms.local.processes import start_time
 
@@ -79,7 +80,7 @@ def end_dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> 
     ended = []
     now = now or datetime.now(UTC)
     for record in reversed(instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED))):
-        reason = _why_dead(record, now)
+        reason = _why_dead(instance, record, now)
         if reason:
             _end(instance, record.dagster_run, reason)
             ended.append(record.dagster_run.run_id)
@@ -95,15 +96,18 @@ def free_slots_of_ended_runs(instance: dg.DagsterInstance) -> None:
             instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
-def _why_dead(record: dg.RunRecord, now: datetime) -> str:
+def _why_dead(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> str:
     """Why a run that hasn't ended never will; empty if it may be alive."""
     run = record.dagster_run
     tag = run.tags.get(PROCESS_TAG, "")
     if not tag:
-        made = record.create_timestamp
-        age = now - (made if made.tzinfo else made.replace(tzinfo=UTC))
-        taken_up = run.status not in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
-        return "" if taken_up or age < GRACE else "no process took it up: the one that made it was killed"
+        # Its last change: a run may have been queued for hours before it was handed on.
+        changed = record.update_timestamp
+        age = now - (changed if changed.tzinfo else changed.replace(tzinfo=UTC))
+        waits = run.status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+        # Another launcher waits for machines, and Dagster's monitoring knows for how long.
+        lost = waits and age >= GRACE and isinstance(instance.run_launcher, DefaultRunLauncher)
+        return "no process took it up: the one that made it was killed" if lost else ""
     host, number, start = [*tag.split(":", 2), "", ""][:3]
     if host != socket.gethostname() or not number.isdigit() or start_time(int(number)) == start:
         return ""

@@ -72,13 +72,13 @@ def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
         _train_files_sensor(group, targets),
         _new_data_sensor(group, targets),
         _run_outcome_sensor(group),
-        dead_run_sensor(group),
     ]
+    # Where runs are tasks of ECS, Dagster's monitoring asks ECS whether they live.
     if group.settings.deployment == "aws":
         from chronos_assets.defs.orphan_job_sensor import reaper_sensor
 
-        made.append(reaper_sensor(group))
-    return made
+        return [*made, reaper_sensor(group)]
+    return [*made, dead_run_sensor(group)]
 
 
 def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:

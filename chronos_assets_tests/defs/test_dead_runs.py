@@ -63,7 +63,19 @@ def test_a_run_of_a_dead_process_is_ended_whatever_its_state(line: Line, status:
 def test_a_run_that_no_process_took_up_is_ended_after_a_while(line: Line, status: Status) -> None:
     run = _run(line, status)
     assert end_dead_runs(line.instance) == []
-    assert end_dead_runs(line.instance, datetime.now(UTC) + GRACE + timedelta(seconds=1)) == [run]
+    later = datetime.now(UTC) + GRACE + timedelta(seconds=1)
+    assert end_dead_runs(line.instance, later) == [run]
+
+
+def test_a_run_that_was_queued_for_hours_is_not_dead_when_it_is_handed_on(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _run(line, Status.NOT_STARTED)
+    made = datetime.now(UTC) - timedelta(hours=9)
+    records = [record._replace(create_timestamp=made) for record in line.instance.get_run_records()]
+    monkeypatch.setattr(line.instance, "get_run_records", lambda *_: records)
+    assert [record.dagster_run.run_id for record in records] == [run]
+    assert end_dead_runs(line.instance) == []
 
 
 def test_slots_of_ended_and_unknown_runs_are_freed(line: Line) -> None:
