@@ -5,12 +5,14 @@ Belongs here: what `run` and `backfill` share around their runs. Which runs ther
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from chronos_assets.cli.common import UsageError
 from chronos_assets.cli.output import new_log, raw_output_to
@@ -18,6 +20,7 @@ from chronos_assets.cli.output import new_log, raw_output_to
 if TYPE_CHECKING:
     import dagster as dg
 
+    from chronos_assets.cli.live import View
     from chronos_assets.pipeline.group import Group
 
 
@@ -63,7 +66,7 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
         warm_workers(workload_environment(Path("/"), {})) if local else nullcontext(),
         view(user) as shown,
         messages_to(shown, line_handler(sys.stderr)),  # the log has the lines, too
-        Interrupts(shown.note) as interrupts,
+        Interrupts(shown.note, partial(_end, shown)) as interrupts,
     ):
         for run_id in end_dead_runs(instance):
             shown.note(f"run {run_id} had died; marked as failed")
@@ -72,3 +75,10 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
         except MainJobError as error:
             print(error, file=sys.stderr)  # into the log
             raise UsageError(str(error), log) from error
+
+
+def _end(shown: View, status: int) -> NoReturn:
+    """End this process without waiting for anything: its jobs end with it, the next command finds its run dead."""
+    shown.note("ended; what was under way is done again by the next run")
+    shown.abandon()
+    os._exit(status)

@@ -13,7 +13,6 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
 
 STOPPING = frozenset({signal.SIGINT, signal.SIGTERM})
 GRACE_SECONDS = 20.0  # a job has 10 to end by itself
@@ -25,10 +24,10 @@ class Interrupts:
 
     Args:
         say: tells the user that the run is being stopped.
-        end: ends the process when stopping takes too long, or a second signal comes.
+        end: ends the process, with the status it is given, when stopping takes too long, or a second signal comes.
     """
 
-    def __init__(self, say: Callable[[str], None], end: Callable[[int], Any] = os._exit) -> None:
+    def __init__(self, say: Callable[[str], None], end: Callable[[int], object] = os._exit) -> None:
         self._say = say
         self._end = end
         self._seen = 0

@@ -101,6 +101,9 @@ class View(logging.Handler):
         """Show a line that belongs to no step: what is waited for, what was found."""
         raise NotImplementedError
 
+    def abandon(self) -> None:
+        """Leave the terminal as it was, as the last thing that this process does."""
+
     def __enter__(self) -> View:
         return self
 
@@ -176,6 +179,10 @@ class LiveView(View):
             for name in self._steps:
                 self._finish(name)
         self._live.stop()
+
+    def abandon(self) -> None:
+        """See `View.abandon`."""
+        self._console.show_cursor(True)
 
     def note(self, message: str) -> None:
         """See `View.note`."""

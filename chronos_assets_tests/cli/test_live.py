@@ -145,3 +145,12 @@ def test_a_step_that_was_cut_off_is_not_shown_as_done() -> None:
         raise KeyboardInterrupt
     (task,) = shown._tasks.tasks
     assert not task.finished
+
+
+def test_a_process_that_ends_at_once_leaves_the_cursor_in_the_terminal() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with LiveView(console) as shown:
+        assert isinstance(console.file, io.StringIO)
+        written = len(console.file.getvalue())
+        shown.abandon()
+        assert "\x1b[?25h" in console.file.getvalue()[written:]
