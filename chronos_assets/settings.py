@@ -33,6 +33,9 @@ class SettingsError(ChronosAssetsError, ValueError):
     """An environment variable has a value that can't be used; the message names it and how to fix it."""
 
 
+SENSOR_SECONDS_ON_AWS = 15
+
+
 @dataclass(frozen=True)
 class AwsSettings:
     """What only a deployment on AWS sets. Credentials are boto3's own business: variables, profiles, the task's role.
@@ -110,7 +113,8 @@ class Settings:
         max_unpacked: `CHRONOS_MAX_UNPACKED`, bytes that a compressed train file may unpack to; empty: 100 times its size, 1GB
             at least.
         settle_seconds: `CHRONOS_SETTLE_SECONDS`, how long `train/` must be unchanged before an import is requested.
-        sensor_interval_seconds: `CHRONOS_SENSOR_SECONDS`, least time between two ticks of a sensor.
+        sensor_interval_seconds: `CHRONOS_SENSOR_SECONDS`, least time between two ticks of a sensor; on AWS, where each
+            lists a bucket, 15 unless it is set.
         ui_url: `CHRONOS_UI_URL`, address of the Dagster UI, for the links in notices.
         owners: `CHRONOS_OWNERS`, comma separated owners shown on every asset (`team:name` or a mail address).
         key_prefix: `CHRONOS_KEY_PREFIX`, slash separated prefix of every asset key, for several groups side by side.
@@ -128,7 +132,7 @@ class Settings:
     memory_limit: str = "2GB"
     max_unpacked: int | None = None
     settle_seconds: float = 10.0
-    sensor_interval_seconds: int = 15
+    sensor_interval_seconds: int = 2
     ui_url: str = "http://127.0.0.1:3000"
     owners: tuple[str, ...] = ("team:forecasting",)
     key_prefix: tuple[str, ...] = ()
@@ -173,9 +177,7 @@ class Settings:
             settle_seconds=_seconds("CHRONOS_SETTLE_SECONDS", text("CHRONOS_SETTLE_SECONDS", str(cls.settle_seconds))),
             sensor_interval_seconds=max(
                 1,
-                int(
-                    _seconds("CHRONOS_SENSOR_SECONDS", text("CHRONOS_SENSOR_SECONDS", str(cls.sensor_interval_seconds)))
-                ),
+                int(_seconds("CHRONOS_SENSOR_SECONDS", text("CHRONOS_SENSOR_SECONDS", _sensor_seconds(deployment)))),
             ),
             ui_url=text("CHRONOS_UI_URL", cls.ui_url).rstrip("/"),
             owners=_owners("CHRONOS_OWNERS", text("CHRONOS_OWNERS", ",".join(cls.owners))),
@@ -304,6 +306,11 @@ def _iso_date(name: str, value: str) -> str:
         return datetime.strptime(value, "%Y-%m-%d").date().isoformat()
     except ValueError as error:
         raise SettingsError(f"{name}={value!r}: set it to a day as YYYY-MM-DD") from error
+
+
+def _sensor_seconds(deployment: str) -> str:
+    """Default of `CHRONOS_SENSOR_SECONDS`."""
+    return str(SENSOR_SECONDS_ON_AWS if deployment == "aws" else Settings.sensor_interval_seconds)
 
 
 def _seconds(name: str, value: str) -> float:

@@ -43,6 +43,10 @@ TICK_SECONDS = 30.0
 # A queue may lose a message: so often `train/` is listed without any.
 RECONCILE = timedelta(hours=1)
 NOTICES_PER_TICK = 100
+# Files that still change after so long are imported all the same.
+LONGEST_WAIT = timedelta(minutes=10)
+# After a run that failed: twice as long after each, so that whatever was in its way has time to pass.
+PAUSE = timedelta(seconds=15)
 # Runs of one second may be recorded in any order: look back a little, notices are sent once per run anyway.
 OUTCOME_OVERLAP = timedelta(seconds=60)
 
@@ -81,11 +85,24 @@ def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
     return [*made, dead_run_sensor(group)]
 
 
+def train_policy(settle_seconds: float, interval_seconds: float) -> TrainPolicy:
+    """How patient the sensor of train files is, in its ticks."""
+    interval = timedelta(seconds=interval_seconds)
+    return TrainPolicy(
+        settle_ticks=max(1, ticks(timedelta(seconds=settle_seconds), interval)),
+        max_wait_ticks=max(2, ticks(LONGEST_WAIT, interval)),
+        pause_ticks=pause_ticks(interval_seconds),
+    )
+
+
+def pause_ticks(interval_seconds: float) -> int:
+    """Ticks of a sensor's pause after a run that failed."""
+    return max(1, ticks(PAUSE, timedelta(seconds=interval_seconds)))
+
+
 def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
     interval = group.settings.sensor_interval_seconds
-    policy = TrainPolicy(
-        settle_ticks=max(1, ticks(timedelta(seconds=group.settings.settle_seconds), timedelta(seconds=interval)))
-    )
+    policy = train_policy(group.settings.settle_seconds, interval)
 
     @dg.sensor(
         name=group.named("train_files_sensor"),

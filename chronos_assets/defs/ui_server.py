@@ -1,7 +1,10 @@
-"""`dagster dev` with a guarded web server: run as `python -m chronos_assets.defs.ui_server` with the arguments of `dagster`.
+"""`dagster dev` with a guarded web server and quick sensors: `python -m chronos_assets.defs.ui_server`, with its arguments.
 
 Dagster's web server answers any `Host`, and runs mutations that come by GET: a link on any web page could launch jobs on the
 machine of whoever follows it. Both processes below are Dagster's own; the web server's application is put behind `WebGuard`.
+
+Its daemon looks at sensors every 5 seconds at most, whatever interval they ask for; a dropped file waits for four such looks.
+Here it looks each second, and asks each sensor as often as its interval says.
 
 Belongs here: starting Dagster's UI so that only its own pages drive it. Does not belong here: the guard (`serving.web_guard`),
 the command and its settings (`cli`).
@@ -17,16 +20,20 @@ from typing import Any
 from chronos_assets.serving.web_guard import guarded
 
 WEB_SERVER = "dagster_webserver"
+DAEMON = "dagster._daemon"
+SENSOR_LOOP_SECONDS = 1
 
 
 def main(arguments: Sequence[str]) -> None:
     """Dagster's command line; the web server that `dagster dev` starts is this module's.
 
     Args:
-        arguments: of `dagster`; of `dagster-webserver` behind a first argument of that name.
+        arguments: of `dagster`; of `dagster-webserver` or `dagster-daemon` behind a first argument of its module's name.
     """
     if arguments[:1] == [WEB_SERVER]:
         serve(arguments[1:])
+    elif arguments[:1] == [DAEMON]:
+        watch(arguments[1:])
     else:
         develop(arguments)
 
@@ -44,6 +51,16 @@ def serve(arguments: Sequence[str]) -> None:
     cli.cli(args=list(arguments), prog_name="dagster-webserver")
 
 
+def watch(arguments: Sequence[str]) -> None:
+    """Dagster's daemon, which looks at sensors each second; a release without that constant looks as it likes."""
+    from dagster._daemon import sensor
+    from dagster._daemon.cli import create_dagster_daemon_cli
+
+    if hasattr(sensor, "MIN_INTERVAL_LOOP_TIME"):
+        sensor.MIN_INTERVAL_LOOP_TIME = SENSOR_LOOP_SECONDS
+    create_dagster_daemon_cli()(args=list(arguments), prog_name="dagster-daemon", obj={})
+
+
 def develop(arguments: Sequence[str]) -> None:
     """`dagster dev`, whose web server is the guarded one.
 
@@ -54,11 +71,11 @@ def develop(arguments: Sequence[str]) -> None:
     from dagster._cli import main as dagster
 
     open_process = dev.open_ipc_subprocess
-    plain = [sys.executable, "-m", WEB_SERVER]
+    plain, own = [sys.executable, "-m"], [sys.executable, "-m", "chronos_assets.defs.ui_server"]
 
     def open_guarded(parts: Sequence[str], **named: Any) -> Any:
-        if list(parts[:3]) == plain:
-            parts = [sys.executable, "-m", "chronos_assets.defs.ui_server", WEB_SERVER, *parts[3:]]
+        if list(parts[:3]) in ([*plain, WEB_SERVER], [*plain, DAEMON]):
+            parts = [*own, *parts[2:]]
         elif any("webserver" in part for part in parts):
             raise RuntimeError(f"the web server is started as {parts[:3]}: it would not be guarded")
         return open_process(parts, **named)

@@ -34,12 +34,14 @@ class DataPolicy:
         max_attempts: runs for the same partition and data.
         revisit: of the windows whose horizon is observed, so many of the newest are scored again with each new data
             version (late corrections); older ones only if their forecast is rebuilt. None: all of them.
+        pause_ticks: half of the pause after the first run without effect; doubled with each.
     """
 
     max_partitions: int = 64
     max_ranges: int = 2
     max_attempts: int = 3
     revisit: int | None = 31
+    pause_ticks: int = 1
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def plan_new_data(
     for request, items in requests:
         pending[request.run_key] = request.kind
         for item in items:
-            tries[item.name] = _Attempts(item.stamp, request.attempt, 2**request.attempt)
+            tries[item.name] = _Attempts(item.stamp, request.attempt, 2**request.attempt * policy.pause_ticks)
     messages = [message] if message else []
     messages += [f"requested {request.kind} of {request.reason} (attempt {request.attempt})" for request, _ in requests]
     if running:

@@ -36,12 +36,14 @@ class TrainPolicy:
         settle_ticks: a listing must be seen unchanged so many times again before it is imported; a batch of files
             that is being copied makes one run.
         max_wait_ticks: after so many ticks of waiting it is imported although it still changes.
+        pause_ticks: pause after the first run that failed; doubled after each.
         max_attempts: runs for the same content; then only a change helps, or a person.
         overlap: how far below the newest modification time files are remembered by name, for messages.
     """
 
     settle_ticks: int = 1
     max_wait_ticks: int = 40
+    pause_ticks: int = 1
     max_attempts: int = 3
     overlap: timedelta = timedelta(hours=1)
 
@@ -283,7 +285,7 @@ def _decide_import(
         plan = TrainPlan((), "", message, settled=quiet >= policy.settle_ticks)
         return _observing(plan, replace(state, waiting=0), snapshot, quiet, policy)
     # A failure may have passed by itself in a while: twice as long each time.
-    rest = 2**attempts * policy.settle_ticks if attempts else 0
+    rest = 2**attempts * max(policy.pause_ticks, policy.settle_ticks) if attempts else 0
     if waiting <= rest or (quiet < policy.settle_ticks and waiting < policy.max_wait_ticks):
         until = f"attempt {attempts + 1} after a pause" if waiting <= rest else "nothing changes any more"
         plan = TrainPlan((), "", f"{change}: waiting until {until}")
