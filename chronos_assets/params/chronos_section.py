@@ -9,6 +9,7 @@ from typing import cast, get_args
 from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.params.document import MISSING, Section, finite_number, nearest
 from chronos_assets.params.forecast import CHOOSE, DOMAINS, NAME_PATTERN, BadRows
+from chronos_assets.params.headers import schema_name
 from chronos_assets.params.predictor import read_predictor_options
 from chronos_assets.params.sections import BAD_NAME, ChronosSection, PredictorSection
 from chronos_assets.params.training import read_training
@@ -72,8 +73,8 @@ def _read_columns(chronos: Section, domain: str | None) -> dict[str, str | None]
             continue
         if isinstance(value, str) and value.startswith(CHOOSE):
             section.wrong(field_name, "this is still to be chosen", f"write one of {value.removeprefix(CHOOSE)}")
-        elif isinstance(value, str) and NAME_PATTERN.fullmatch(value):
-            columns[field_name] = value
+        elif isinstance(value, str) and NAME_PATTERN.fullmatch(schema_name(value)):
+            columns[field_name] = schema_name(value)
         elif value is None and field_name == names.item:
             columns[field_name] = None
         else:

@@ -39,9 +39,31 @@ def _in_ascii(character: str) -> str:
     return base if base.isascii() else f"_{ord(character):x}_"
 
 
+def schema_name(text: str) -> str:
+    """A column's name as params.json may write it: "Order Quantity" is `Order_Quantity`; other texts are left as they are.
+
+    Only letters, digits, blanks and a few marks make a name; what else stands there is for the reader to refuse.
+    """
+    return column_name(text) if re.fullmatch(r"\w[\w .()/%#-]*", text) and not re.fullmatch(r"[0-9_].*", text) else text
+
+
 def folded(header: str) -> str:
     """A header's name as it is compared: "Order Quantity" is the schema's `order_quantity`, which can hold no blank."""
     return column_name(header).casefold() if header.strip() else ""
+
+
+def renamed(name: str) -> str:
+    """The name in a schema of a column whose own is taken there: "level" -> "c_level"; see `as_in_schema`."""
+    return f"c_{name}"
+
+
+def as_in_schema(headers: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Headers, those that a schema renamed (see `renamed`) by their name there."""
+    known = {folded(name): name for name in names}
+    return [
+        known.get(folded(renamed(header)), header) if header.strip() and folded(header) not in known else header
+        for header in headers
+    ]
 
 
 def names_all(cells: Iterable[str], needed: Iterable[str]) -> bool:

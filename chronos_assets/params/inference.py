@@ -52,9 +52,10 @@ from chronos_assets.params.forecast import (
     ParamsError,
     to_document,
 )
-from chronos_assets.params.headers import column_name
+from chronos_assets.params.headers import column_name, renamed
 from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys
 from chronos_assets.params.reader import parse_params
+from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
 from chronos_assets.params.timestamp_columns import in_local_time, is_value, regular_reading, timestamp_readings
 
 __all__ = ["DEFAULT_HORIZON", "InferenceError", "default_horizon", "infer", "is_value", "likely_keys"]
@@ -313,6 +314,9 @@ def _assemble(
     parts = {roles.times.column, roles.target, *roles.keys.columns}
     columns = [column for column in columns if column in parts or column.name.casefold() not in _TAKEN]
     names = {c.index: c.name if has_header else fields.get(c.index, c.name) for c in columns}
+    for column in roles.keys.dimensions:
+        if column.name.casefold() in RESERVED or RESERVED_PATTERN.fullmatch(column.name.casefold()):
+            names[column.index] = renamed(column.name)
     return ForecastParams(
         dataset_group=dataset_group,
         domain=domain_name,

@@ -52,6 +52,7 @@ from chronos_assets.params.forecast import (
     ForecastParams,
     ParamsError,
 )
+from chronos_assets.params.headers import schema_name
 from chronos_assets.params.ignored_keys import (
     IGNORED_ANYWHERE,
     IGNORED_DATA_CONFIG,
@@ -66,6 +67,8 @@ from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, Columns, Predicto
 
 _SERVICE_HORIZON_LIMIT = 500
 _LONGEST_HORIZON_YEARS = 1000
+
+_LONGEST_NAME = 63
 
 _ATTRIBUTE_TYPES: tuple[AttributeType, ...] = get_args(AttributeType)
 
@@ -255,7 +258,7 @@ def _read_dimensions(section: Section) -> list[tuple[str, str]]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         section.wrong("ForecastDimensions", f"{', '.join(twice)} is given twice", "name every dimension once")
-    return [(section.key("ForecastDimensions"), name) for name in dict.fromkeys(names)]
+    return [(section.key("ForecastDimensions"), schema_name(name)) for name in dict.fromkeys(names)]
 
 
 def _read_featurizations(config: Section) -> Iterator[tuple[str, str, Section]]:
@@ -270,7 +273,7 @@ def _read_featurizations(config: Section) -> Iterator[tuple[str, str, Section]]:
             parameters = method.section("FeaturizationMethodParameters")
             method.finish({})
             if attribute is not None and parameters is not None:
-                yield featurization.key("AttributeName"), attribute, parameters
+                yield featurization.key("AttributeName"), schema_name(attribute), parameters
         featurization.finish({})
 
 
@@ -281,7 +284,7 @@ def _read_attribute_configs(data: Section) -> Iterator[tuple[str, str, Section]]
         parameters = config.section("Transformations", required="write the filling methods")
         config.finish({})
         if attribute is not None and parameters is not None:
-            yield config.key("AttributeName"), attribute, parameters
+            yield config.key("AttributeName"), schema_name(attribute), parameters
 
 
 def _read_alignment(predictor: Section, frequency: Frequency | None) -> Alignment:
@@ -390,7 +393,7 @@ def _read_datasets(top: Section, domain: str | None) -> TargetSection | None:
         section.finish(IGNORED_DATASET)
         if kind == TARGET:
             if any(attribute.name.casefold() == "type" for attribute in attributes):
-                section.wrong("Schema", "forecast.csv has a column type of its own", "rename that column in the schema")
+                findings.note("The files have a column type: forecast.csv calls its own forecast_type.")
             targets.append(TargetSection(section, attributes, frequency, pattern))
         elif kind is not None:
             what = "related time series" if kind == RELATED else "item metadata"
@@ -430,8 +433,12 @@ def _read_schema(section: Section) -> tuple[Attribute, ...]:
     if not rows and not section.findings.has_problem_under(schema.path):
         section.wrong("Schema", "there are no columns", "list the columns of the files, in order")
     attributes: list[Attribute] = []
-    for home, name_key, type_key, name in rows:
+    for home, name_key, type_key, given in rows:
+        name = given
         kind = _attribute_type(home, type_key)
+        if len(name) <= _LONGEST_NAME and schema_name(name) != name:
+            section.findings.note(f"The column {name!r} is called {schema_name(name)} here.")
+            name = schema_name(name)
         if not NAME_PATTERN.fullmatch(name):
             home.wrong(name_key, *BAD_NAME)
         elif any(name.casefold() == other.name.casefold() for other in attributes):

@@ -512,12 +512,12 @@ def test_a_horizon_leaves_a_past_window_to_score(count: int, horizon: int) -> No
     assert any("not 14, because the longest series has" in note for note in params.notes) == (horizon < 14)
 
 
-def test_a_column_with_a_reserved_name_is_refused() -> None:
+@pytest.mark.parametrize("name", ["level", "Type", "metric", "p50"])
+def test_a_dimension_with_a_reserved_name_gets_another(name: str) -> None:
     rows = [[*row, store] for store in ("north", "south") for row in hourly()]
-    with pytest.raises(InferenceError, match="forecast files have a column of this name"):
-        infer(["timestamp", "item_id", "demand", "level"], rows)
-    with pytest.raises(InferenceError, match=r"forecast\.csv has a column type"):
-        infer(["timestamp", "item_id", "demand", "Type"], rows)
+    params = infer(["timestamp", "item_id", "demand", name], rows)
+    assert params.dimensions == (f"c_{name}",)
+    assert parse_params(to_document(params)).dimensions == (f"c_{name}",)
 
 
 @pytest.mark.parametrize(

@@ -244,3 +244,16 @@ class TestGone:
         text = str(drop.fail())
         assert "train/a.csv" in text or "no good row" in text
         assert "Traceback" not in text
+
+
+class TestTakenNames:
+    """A dimension whose name the forecast files use themselves has another in the schema, and is found in the files."""
+
+    @pytest.mark.parametrize("name", ["level", "Type"])
+    def test_in_csv_and_parquet(self, drop, name):
+        columns = ("item_id", f"c_{name}", "timestamp", "target_value")
+        params = params_for(columns=columns, dimensions=(f"c_{name}",))
+        drop.put(f"item_id,{name},timestamp,target_value\na,x,2024-01-01 00:00:00,1\na,y,2024-01-01 00:00:00,2\n")
+        table = {"item_id": ["a"], name: ["x"], "timestamp": ["2024-01-01 01:00:00"], "target_value": [3.0]}
+        drop.put_table(pa.table(table)).run(params)
+        assert drop.targets()["a", "x"] == [1, 3]

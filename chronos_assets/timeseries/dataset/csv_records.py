@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import IO
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.params.headers import folded, names_all
+from chronos_assets.params.headers import as_in_schema, folded, names_all
 
 MAX_RECORD_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
@@ -436,6 +436,7 @@ def csv_layout(
         raise NoRows(name, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
     delimiter, records = _choose(candidates, schema)
     names = [field.decode(errors="replace").strip() for field in records[0].fields or []]
+    names = as_in_schema(names, schema.names)
     if not _is_header(names, schema, is_timestamp, is_target):
         positions = {column: place for place, column in enumerate(schema.names)}
         return CsvLayout(positions, len(schema.names), (), delimiter, None, above.lines, (), above.notes)
@@ -481,6 +482,7 @@ def named_layout(name: str, columns: Sequence[str], schema: TrainSchema) -> Colu
     Raises FileProblem where a needed one is missing or there twice.
     """
     places: dict[str, list[int]] = {}
+    columns = as_in_schema(columns, schema.names)
     for place, column in enumerate(columns):
         places.setdefault(folded(column), []).append(place)
     missing = [column for column in schema.required if folded(column) not in places]
@@ -510,7 +512,8 @@ def _first_records(stream: IO[bytes], delimiter: str, above: int) -> list[Record
 def _choose(candidates: dict[str, list[Record]], schema: TrainSchema) -> tuple[str, list[Record]]:
     """The delimiter that fits the first record, and the records split by it."""
     for delimiter, records in candidates.items():
-        if names_all([field.decode(errors="replace") for field in records[0].fields or []], schema.required):
+        names = [field.decode(errors="replace") for field in records[0].fields or []]
+        if names_all(as_in_schema(names, schema.names), schema.required):
             return delimiter, records
     for delimiter, records in candidates.items():
         if len(records[0].fields or []) >= len(schema.names):
