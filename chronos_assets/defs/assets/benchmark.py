@@ -9,10 +9,10 @@ from chronos_assets.pipeline.group import Group
 
 ZERO_SHOT_BENCHMARK = """Base models on the data sets of the Chronos paper, as the paper measures them.
 
-wQL and MASE of each model on each set, relative to seasonal naive, and their geometric means over the zero-shot sets;
-coverage of the 80% band, seconds and series per second; the paper's figure redrawn. Beside the configured models
-(`CHRONOS_BENCHMARK_MODELS`, else the base model) and the bundled one: seasonal naive, AutoETS and AutoTheta
-where the extra `baselines` is installed, on some of the series of large sets. Scores that chronos-forecasting
+wQL and MASE of each model on each set, relative to seasonal naive with GluonTS's season, and their geometric means over
+the zero-shot sets; coverage of the 80% band, seconds and series per second; the paper's figure redrawn. Beside the
+configured models (`CHRONOS_BENCHMARK_MODELS`, else the base model) and the bundled one: seasonal naive, AutoETS and
+AutoTheta where the extra `baselines` is installed, on some of the series of large sets. Scores that chronos-forecasting
 published are drawn beside them, and labelled so.
 
 The sets come from `CHRONOS_BENCHMARK_DATA`, a folder, or from the Hugging Face Hub. Results are kept: a run that was
