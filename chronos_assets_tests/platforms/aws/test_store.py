@@ -188,8 +188,8 @@ def test_a_forecast_never_goes_back_in_time_unless_the_later_one_lost_its_data(s
     assert source.exists()
     assert store.read("forecast", "a") == b"noon"
     assert store.publish_forecast("forecast", staged(store, a="again"), NOON.replace(tzinfo=UTC))
-    assert not store.publish_forecast("forecast", staged(store, a="before"), NOON - HOUR, withdrawn=NOON + HOUR)
-    assert store.publish_forecast("forecast", staged(store, a="before"), NOON - HOUR, withdrawn=NOON)
+    assert not store.publish_forecast("forecast", staged(store, a="before"), NOON - HOUR, withdrawn=[NOON + HOUR])
+    assert store.publish_forecast("forecast", staged(store, a="before"), NOON - HOUR, withdrawn=[NOON])
     assert store.read("forecast", "a") == b"before"
     assert store.publish_forecast("forecast", staged(store, a="after"), NOON + HOUR)
     assert store.withdraw("forecast")
