@@ -53,7 +53,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
         put_params(made)
         made.put("train/demand.csv", noisy_rows(10))
         yield made
-        made.group.endpoints.delete(serving.endpoint_name(made.group))
+        made.group.endpoints.delete(serving.endpoint_name(made.state))
 
 
 def decide(line: Line, job: str, **config: Any) -> dg.ExecuteInProcessResult:
