@@ -23,6 +23,7 @@ Rules, in order:
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,6 +90,7 @@ def infer(
     target: str | None = None,
     files: Sequence[int] | None = None,
     stretches: Sequence[int] | None = None,
+    complete: bool = True,
 ) -> ForecastParams:
     """Parameters for files that look like this sample of some thousand rows.
 
@@ -101,6 +103,7 @@ def infer(
         item: see `timestamp`.
         target: see `timestamp`.
         files: of each row, a number for its file; all of one file when None.
+        complete: whether these are all rows; what is counted is said to be of a sample otherwise.
         stretches: of each row, a number for the run of rows that it belongs to, without a gap in the file; one when None.
 
     Returns:
@@ -114,7 +117,8 @@ def infer(
     places = (list(files or [0] * len(rows)), list(stretches or [0] * len(rows)))
 
     def attempt(given: Mapping[str, str | None]) -> ForecastParams:
-        return _infer(columns, places, dataset_group, given, has_header=header is not None)
+        params = _infer(columns, places, dataset_group, given, has_header=header is not None)
+        return params if complete else replace(params, notes=tuple(map(_of_a_sample, params.notes)))
 
     try:
         return attempt(named)
@@ -373,6 +377,11 @@ def _notes(
     unused = [column.name for column in columns if column.name not in used and column.index not in parts]
     if unused:
         yield f"Not used: {', '.join(unused)}."
+
+
+def _of_a_sample(note: str) -> str:
+    """A guess that counts series, said of the sample that was counted."""
+    return re.sub(r"\((?=[^()]* rows, )", "(in a sample: ", note)
 
 
 def _label(column: Column, name: str) -> str:

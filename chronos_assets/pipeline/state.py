@@ -197,7 +197,9 @@ def _inferred_document(group: Group) -> dict[str, Any]:
         if not sample.complete and sample.header is not None:
             keys = likely_keys(sample.header, sample.rows, sample.files)
             sample = sample_series(files, sample, keys, unpacked=unpacked)
-        params = infer(sample.header, sample.rows, files=sample.files, stretches=sample.stretches)
+        params = infer(
+            sample.header, sample.rows, files=sample.files, stretches=sample.stretches, complete=sample.complete
+        )
         group.store.delete(DRAFT_KEY)
         return with_guesses(to_document(params), params.notes)
     except (InferenceError, FileProblem) as error:

@@ -361,6 +361,11 @@ def test_a_few_repeated_timestamps_are_added_up_and_said() -> None:
     assert any("rows of one series and period are added up (sum)" in note for note in params.notes)
 
 
+def test_what_was_counted_in_a_sample_is_said_to_be() -> None:
+    notes = infer(["timestamp", "item_id", "demand"], hourly(), complete=False).notes
+    assert any("is a series (in a sample: 2 series of about 72 rows, " in note for note in notes)
+
+
 def test_rows_of_two_files_are_no_repeats() -> None:
     rows = hourly() + hourly()
     files = [0] * len(hourly()) + [1] * len(hourly())

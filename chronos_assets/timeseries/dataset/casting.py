@@ -252,7 +252,7 @@ def explain(
             return bad(
                 None,
                 shape.raw,
-                f"has {shape.columns} columns instead of {shape.expected}",
+                f"has {shape.columns} column{'' if shape.columns == 1 else 's'} instead of {shape.expected}",
                 "complete the row, or quote a value that holds the delimiter",
             )
         case Reason.MISPLACED_QUOTE:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from chronos_assets.params.headers import folded, looks_like_header
 from chronos_assets.params.timestamp_columns import is_value
+from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.csv_records import (
     DELIMITERS,
     FileProblem,
@@ -186,6 +187,9 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
 
 def _as_text(name: str, kind: str) -> str:
     column = identifier(name)
+    if kind == "VARCHAR":
+        # Cut before anything else: a few long texts, repeated by a dictionary, could fill any memory.
+        return f"coalesce(left({column}, 1024), '')"
     text = f"CAST({column} AS VARCHAR)"
     if kind in {"DOUBLE", "FLOAT"}:
         # As the import writes identifiers; a quantity is the same number either way.
@@ -247,7 +251,9 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
             found.stretches.append(stretch)
         elif stretch == 0:  # elsewhere a stretch may begin within a quoted value, and lines aren't counted
             columns = len(record.fields or [])
-            found.ragged.append(f"{key}, line {record.line} has {columns} columns instead of {width}: {_shown(record)}")
+            found.ragged.append(
+                f"{key}, line {record.line} has {counted(columns, 'column')} instead of {width}: {_shown(record)}"
+            )
     return found
 
 
@@ -365,7 +371,7 @@ def sample_series(
     if len(found) < _LEAST_ROWS:
         return sample
     rows = [[str(cell) for cell in row[:-1]] for row in found]
-    return Sample(sample.header, rows, [int(row[-1]) for row in found], [0] * len(rows), sample.odd)
+    return Sample(sample.header, rows, [int(row[-1]) for row in found], [0] * len(rows), sample.odd, complete=False)
 
 
 def _made(folder: Path) -> Path:
