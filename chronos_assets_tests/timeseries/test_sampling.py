@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.params.forecast import to_document
@@ -206,3 +208,11 @@ def test_files_with_other_columns_are_named(tmp_path: Path) -> None:
     sample = _sample(old, new)
     assert sample.header == ["date", "y"]
     assert sample.odd == ("train/a.csv has other columns than the newest file",)
+
+
+def test_long_texts_that_a_dictionary_repeats_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "long.parquet"
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * (1 << 20)]))
+    pq.write_table(pa.table({"date": ["2024-01-01"] * 20_000, "y": [1.5] * 20_000, "note": long}), path)
+    sample = _sample(path)
+    assert {len(row[2]) for row in sample.rows} == {1024}

@@ -173,9 +173,12 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
             cells = ", ".join(_as_text(name, kind) for name, kind in names)
             rows: list[list[str]] = []
             stretches: list[int] = []
+            numbered = source.replace("binary_as_string=true", "binary_as_string=true, file_row_number=true")
             for stretch, (start, length) in enumerate(_stretches(count, limit)):
+                # By row number and not by LIMIT, which would hold whole texts before they are cut.
+                where = f"file_row_number BETWEEN {start} AND {start + length - 1}"
                 # Nothing of the data is in this text: quoted columns and the path.
-                sql = f"SELECT {cells} FROM {source} LIMIT {length} OFFSET {start}"  # noqa: S608
+                sql = f"SELECT {cells} FROM {numbered} WHERE {where}"  # noqa: S608
                 found = [list(row) for row in connection.execute(sql).fetchall()]
                 rows += found
                 stretches += [stretch] * len(found)
