@@ -6,7 +6,7 @@ DATA ?=
 PORT ?= 3000
 DATA_FLAG := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: help install run run-aws ui test lint check docs bench bench-accuracy clean
+.PHONY: help install run run-aws ui test test-unit lint check docs bench bench-accuracy clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ ui: install ## the Dagster UI with sensors on, on the same store (PORT=3000)
 
 test: install ## the whole test suite, in parallel: much of it waits for other processes, hence a worker more than cores
 	$(BIN)/pytest -n 3 --dist worksteal
+
+test-unit: install ## the quick tests alone: no server, no subprocess, no training
+	$(BIN)/pytest -n 2 -m unit
 
 lint: install ## format, lint, who imports whom, and types
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """Fixtures every test may use: thread caps, hypothesis profiles, the shared real data."""
 
 import os
+import re
 
 # Caps come before numpy or torch are imported anywhere: workers of a parallel run share two cores.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -9,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,31 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("default")
+
+AWS_FIXTURES = {"aws", "aws_server", "s3_server"}
+# What starts a process, trains a model or runs Dagster's graph names one of these.
+_PROCESSES = re.compile(
+    r"\bsubprocess\b|\bmultiprocessing\b|\bmake_line\b|run_main_job|execute_in_process|dg\.materialize|[Ff]ork_?[Ss]erver"
+    r"|warm_workers|Local(?:Jobs|Tuning|Endpoints|Platform)|\btrain(?:_model)?\("
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its kind: `aws`, `process` or `unit`; what drives a browser says so itself."""
+    for item in items:
+        if item.get_closest_marker("browser") is None:
+            item.add_marker(_kind(item))
+
+
+def _kind(item: pytest.Item) -> str:
+    if AWS_FIXTURES & set(getattr(item, "fixturenames", ())) or "chronos_assets_tests/aws/" in item.path.as_posix():
+        return "aws"
+    return "process" if _starts_processes(item.path) else "unit"
+
+
+@cache
+def _starts_processes(path: Path) -> bool:
+    return _PROCESSES.search(path.read_text()) is not None
 
 
 @pytest.fixture(scope="session", autouse=True)
