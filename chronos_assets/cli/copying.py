@@ -166,16 +166,31 @@ def _check_not_emptied(data: Path, sources: Mapping[str, Path], before: Mapping[
 
 def _bring(store: Store, key: str, path: Path, known: _CopiedFile | None) -> tuple[_CopiedFile, bool]:
     """The entry of a file that is in the store now, and whether it had to be copied."""
-    there = store.head(key)
-    if known is not None and there is not None and there.etag == known.tag:
-        status = path.stat()
-        if known.is_of(status):
+    there, status = store.head(key), path.stat()
+    if there is not None:
+        if known is not None and there.etag == known.tag and known.is_of(status):
             return known, False
-        if status.st_mtime_ns == known.mtime_ns and _digest_of(path) == known.sha256:
-            return _entry(path.stat(), known.sha256, known.tag), False
+        held = _held(store, key, there, known)
+        if held is not None and held == (status.st_mtime_ns, _digest_of(path)):
+            return _entry(path.stat(), held[1], there.etag), False
     status, sha256 = _copy(store, key, path)
     copy = store.head(key)
     return _entry(status, sha256, copy.etag if copy is not None else ""), True
+
+
+def _held(store: Store, key: str, there: ObjectInfo, known: _CopiedFile | None) -> tuple[int, str] | None:
+    """Modification time and digest of what the store holds; None where only its content would say, in a bucket.
+
+    A store that was copied by hand, or made by an older version, has the files but not the tags.
+    """
+    from chronos_assets.platforms.local.store import store_folder
+
+    if known is not None and there.etag == known.tag:
+        return known.mtime_ns, known.sha256
+    if store_folder(store.url) is None:
+        return None
+    copy = store.local_path(key)
+    return copy.stat().st_mtime_ns, _digest_of(copy)
 
 
 def _copy(store: Store, key: str, path: Path) -> tuple[os.stat_result, str]:
@@ -229,7 +244,7 @@ def _read_whole(path: Path, target: BinaryIO) -> tuple[os.stat_result, str]:
 def _remove(store: Store, key: str, entry: _CopiedFile) -> bool:
     """Remove what came from the folder; what somebody has put in its place since stays."""
     there = store.head(key)
-    if there is None or there.etag != entry.tag:
+    if there is None or _held(store, key, there, entry) != (entry.mtime_ns, entry.sha256):
         return False
     store.delete(key)
     return True

@@ -193,6 +193,15 @@ def test_a_file_that_never_rests_is_refused_and_the_old_copy_stays(
     assert stored(group) == {"a.csv": "one"}
 
 
+def test_a_store_that_was_copied_by_hand_is_the_same_store(group: Group, data: Path, tmp_path: Path) -> None:
+    write(data / "train" / "b.csv", "two")
+    copy_data(data, group)
+    copy = Group(Settings(store=str(shutil.copytree(tmp_path / "store", tmp_path / "copy"))))
+    (data / "train" / "b.csv").unlink()
+    mirrored = copy_data(data, copy)
+    assert (mirrored.copied, mirrored.removed, mirrored.kept) == ((), ("train/b.csv",), ())
+
+
 def test_a_damaged_record_loses_no_file(group: Group, data: Path) -> None:
     copy_data(data, group)
     group.store.put(".data-folder.json", b"{")
