@@ -17,7 +17,7 @@ from chronos_assets.models.loading import load_model
 from chronos_assets.predictors import selection
 from chronos_assets.predictors.backtests import BacktestPast, past_windows
 from chronos_assets.predictors.ensemble import open_member
-from chronos_assets.predictors.learning import Recipe, learn
+from chronos_assets.predictors.learning import Backtester, Recipe, learn
 from chronos_assets.predictors.members.catalogue import known_names
 from chronos_assets.predictors.prior import PATH
 
@@ -50,7 +50,7 @@ def main() -> None:
             values = families.draw(rng, {family: 1.0}, SERIES, length)
             series = [BacktestPast((str(place),), row, row) for place, row in enumerate(values.astype(np.float64))]
             windows = past_windows(series, horizon, season=1, windows=1)
-            predictor = learn(windows, members, Recipe(horizon, seasons))
+            predictor = learn(windows, Backtester(members, seasons), Recipe(horizon, seasons))
             total.update({name: float(w) for name, w in zip(predictor.members, predictor.weights, strict=True)})
             sys.stderr.write(f"{kind}, {family}: {predictor.to_document()['weights']}\n")
         shares = {name: weight / len(sets) for name, weight in total.items()}

@@ -16,6 +16,9 @@ AS_OF = "as_of="
 MIRROR_KEY = ".data-folder.json"
 # From which files params.json was inferred.
 INFERRED_KEY = ".inferred-params.json"
+# Predictors: learned for windows that several instances forecast; the zero-shot one as it is served.
+LEARNED_KEY = "predictors/learned"
+ZERO_SHOT_KEY = "predictors/zero-shot"
 RUN_SETTINGS_KEY = ".run-settings.json"
 
 # Forecasts that one job has made for runs to come, and what it told of them.

@@ -60,6 +60,7 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         # A program in a container finds its folders, and sets what its libraries read.
         "container/contract.py",
         "workloads/forecast.py",
+        "workloads/learn.py",
         "workloads/generate.py",
         "workloads/learn.py",
         "workloads/pretrain.py",

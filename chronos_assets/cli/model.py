@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +14,7 @@ from chronos_assets.cli.common import DataOption, Printer, UsageError, open_grou
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
 
-app = typer.Typer(help="Versions of the tuned model: list, approve, reject, roll-back.", no_args_is_help=True)
+app = typer.Typer(help="Versions of the tuned model: list, show, approve, reject, roll-back.", no_args_is_help=True)
 
 VersionArgument = Annotated[int | None, typer.Argument(help="Number of the version (the newest).", show_default=False)]
 ReasonOption = Annotated[str, typer.Option(help="For the version's history.")]
@@ -44,6 +45,47 @@ def roll_back(version: NoVersion = None, reason: ReasonOption = "", data: DataOp
     """Reject the version in use; the approved one before it takes its place."""
     _refuse("roll-back", version)
     _decide(data, "roll_back", reason=reason)
+
+
+@app.command("show")
+def show(version: VersionArgument = None, data: DataOption = None) -> None:
+    """A version's predictor: its members with their scores and weights, and what the ensemble gains."""
+    import dagster as dg
+
+    from chronos_assets.pipeline import training
+    from chronos_assets.pipeline.state import GroupState
+
+    try:
+        state = GroupState(open_group(settings_for(data)))
+        name, registered = training.package_group(state), state.versions
+    except dg.Failure as error:
+        raise UsageError(str(error)) from error
+    chosen = registered[-1:] if version is None else [item for item in registered if item.version == version]
+    if not chosen:
+        there = ", ".join(str(item.version) for item in registered) or "none"
+        raise UsageError(f"there is no such version of {name}: there are {there}, see `chronos-assets model list`")
+    print(f"{chosen[0].name}  {chosen[0].status}  {chosen[0].reason}")
+    _print_predictor(chosen[0].document.get("predictor"))
+
+
+def _print_predictor(predictor: Mapping[str, Any] | None) -> None:
+    from chronos_assets.pipeline.predictors import gain_text, learned_text
+
+    if predictor is None:
+        print("the model alone: it was registered without a predictor")
+        return
+    print(f"{'member':<22}{'weight':>8}{'wQL':>10}{'MASE':>9}{'80% band':>10}")
+    for row in predictor["leaderboard"]:
+        cells = [row["weight"], row["wql"], row["mase"], row["coverage"]]
+        forms = ("8.1%", "10.4f", "9.3f", "10.1%")
+        widths = (8, 10, 9, 10)
+        texts = [
+            " " * width if cell is None else f"{cell:{form}}"
+            for cell, form, width in zip(cells, forms, widths, strict=True)
+        ]
+        print(f"{row['member']:<22}{''.join(texts)}")
+    print(f"ensemble: {gain_text(predictor.get('gain') or {})}")
+    print(f"learned from {learned_text(predictor['learned'])}; {predictor['items']:,} items have weights of their own")
 
 
 def _refuse(action: str, version: int | None) -> None:

@@ -38,6 +38,9 @@ def query(
             metavar="WINDOW", help="The forecast of this partition instead of the current one.", show_default=False
         ),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Name the members that made it, with their weights.")
+    ] = False,
     format: Annotated[Literal["table", "json", "csv"], typer.Option(help="How to print it.")] = "table",
 ) -> None:
     """The current forecast of one item, or one of its past ones."""
@@ -46,10 +49,32 @@ def query(
     group = open_group(settings_for(data))
     ask = Question(item_id, _dimensions(dimension or []), _moment("--start", start), _moment("--end", end))
     answer = _past(group, as_of, ask) if as_of is not None else _current(group, ask)
+    if explain:
+        _explain(group, as_of, ask)
+        return
     if format == "json":
         print(json.dumps(answer, indent=2))
     else:
         print(render_csv(answer) if format == "csv" else render_table(answer))
+
+
+def _explain(group: Group, as_of: str | None, ask: Question) -> None:
+    """Print the members that made an item's forecast, and their weights."""
+    from chronos_assets.pipeline.predictors import by_weight, gain_text, learned_text, predictor_that_made
+
+    manifest, predictor = predictor_that_made(group, as_of)
+    if predictor is None:
+        print(f"made by {manifest['model']['reference']} alone")
+        return
+    keys: list[tuple[str, ...] | None] = [key for key in predictor.items if key[0] == ask.item_id]
+    print(f"made by {manifest['model']['reference']} and other members; learned from {learned_text(predictor.learned)}")
+    print(f"ensemble: {gain_text(predictor.gain)}")
+    for key in keys or [None]:
+        weights = dict(zip(predictor.members, predictor.weights_of(key).tolist(), strict=True))
+        print(f"{' / '.join(key)}, weights of its own:" if key else "weights, those of all items:")
+        for name, weight in by_weight(weights):
+            if weight > 0:
+                print(f"  {name:<22}{weight:>7.1%}")
 
 
 def _current(group: Group, ask: Question) -> dict[str, Any]:

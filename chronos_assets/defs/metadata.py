@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.params.forecast import quantile_name
+from chronos_assets.pipeline.predictors import by_weight, gain_text, learned_text
 from chronos_assets.pipeline.tables import LINEAGE
 from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
 
@@ -72,6 +73,24 @@ def dataset(group: Group, imported: ImportResult) -> Metadata:
     }
 
 
+def leaderboard(predictor: Mapping[str, Any] | None) -> Metadata:
+    """Of a predictor's summary: its members beside the ensemble, and what the ensemble gains; nothing of a model alone."""
+    if predictor is None:
+        return {}
+    columns = {"member": "string", "weight": "float", "wql": "float", "mase": "float", "coverage": "float"}
+    numbers = [name for name, kind in columns.items() if kind == "float"]
+    rows = (
+        {"member": str(row["member"]), **{name: rounded(row.get(name)) for name in numbers}}
+        for row in predictor["leaderboard"]
+    )
+    return {
+        "leaderboard": table(columns, rows),
+        "members": ", ".join(f"{name} {weight:.0%}" for name, weight in by_weight(predictor["weights"])),
+        "ensemble_gain": gain_text(predictor.get("gain") or {}),
+        "learned_from": learned_text(predictor["learned"]),
+    }
+
+
 def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadata:
     """Of one partition of `forecasts`: pictures first, then what it is, then what it was made from."""
     manifest, message, params = window.manifest, window.message, made.params
@@ -98,6 +117,7 @@ def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadat
         "unrolled": manifest["unrolled"],
         "method": manifest["method"],
         "crossed_quantiles": manifest["crossed"],
+        **leaderboard(manifest.get("predictor")),
     }
     if manifest["skipped_count"]:
         values["skipped"] = table(

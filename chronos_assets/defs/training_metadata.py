@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.defs.metadata import Metadata, job, png, rounded, sparklines, table
+from chronos_assets.defs.metadata import Metadata, job, leaderboard, png, rounded, sparklines, table
 from chronos_assets.pipeline import training
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def package(group: Group, made: Packaged) -> Metadata:
     )
     return {
         "gate": table(columns, rows),
+        **leaderboard(document.get("predictor")),
         "version": version.name,
         "status": version.status,
         "reason": version.reason,

@@ -25,7 +25,8 @@ from chronos_assets.pipeline.dataset import (
     reading_parameters,
 )
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.model_in_use import ModelInUse
+from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
+from chronos_assets.pipeline.predictors import PREDICTOR_FILE, learn_before
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
@@ -87,6 +88,7 @@ def forecast_parameters(
         "non_negative": params.non_negative,
         "complete_periods": known_after(params, manifest) is None,
         "params_digest": params.digest,
+        "zero_shot": params.predictor.to_document() if model.key is None else None,
     }
 
 
@@ -105,11 +107,17 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     later = [window_for_key(key, group.settings.partitions) for key in (ahead or "").split() if key not in keys]
+    parameters = forecast_parameters(model, params, manifest, [*windows, *later])
+    learned = learn_before(group, context, model, parameters)
     request = JobRequest(
         workload="forecast",
         name=job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1]),
-        parameters=forecast_parameters(model, params, manifest, [*windows, *later]),
-        inputs={"dataset": DATASET_KEY, **({"model": model.key} if model.key else {})},
+        parameters=parameters,
+        inputs={
+            "dataset": DATASET_KEY,
+            **({"model": model.key} if model.key else {}),
+            **({"predictors": learned} if learned else {}),
+        },
         outputs=("forecast",),
         sharded="dataset",
     )
@@ -196,7 +204,10 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
             return parts[0], manifest
     merged = folder / f"{AS_OF}{window.key}"
     try:
-        return merged, merge_forecast_parts(parts, merged)
+        manifest = merge_forecast_parts(parts, merged)
+        if (parts[0] / PREDICTOR_FILE).exists():
+            shutil.copyfile(parts[0] / PREDICTOR_FILE, merged / PREDICTOR_FILE)
+        return merged, manifest
     except PartsError as error:
         raise dg.Failure(f"partition {window.key}: {error}") from error
 
@@ -300,7 +311,7 @@ def _moment(manifest: Mapping[str, Any], name: str) -> datetime:
 def recipe(state: GroupState) -> str:
     """Digest of what a forecast would be made with now, beside the data; `dg.Failure` if that can't be read."""
     params = state.params
-    return f"{state.model_in_use.digest}:{params.digest}"
+    return f"{state.model_in_use.digest}:{params.digest}:{state.model_in_use.predictor}"
 
 
 def forecast_states(state: GroupState) -> dict[str, ForecastState]:
@@ -316,16 +327,22 @@ def _state_of(manifest: Mapping[str, Any], version: str, model: ModelInUse) -> F
     return ForecastState(
         version=version,
         data_version=manifest["data_version"],
-        recipe=f"{_as_good_as(model, manifest['model']['digest'])}:{manifest['params_digest']}",
+        recipe=f"{_as_good_as(model, manifest)}:{manifest['params_digest']}:{_predictor_as_good_as(model, manifest)}",
         last_step=_moment(manifest, "forecast_end"),
         context_end=_moment(manifest, "context_end"),
         series=int(manifest["series"]),
     )
 
 
-def _as_good_as(model: ModelInUse, digest: str) -> str:
-    """`digest` of the model that made a forecast, or of the one in use now where that one can't do better."""
+def _as_good_as(model: ModelInUse, manifest: Mapping[str, Any]) -> str:
+    """Digest of the model that made a forecast, or of the one in use now where that one can't do better."""
+    digest = str(manifest["model"]["digest"])
     return model.digest if digest in model.stands_for else digest
+
+
+def _predictor_as_good_as(model: ModelInUse, manifest: Mapping[str, Any]) -> str:
+    """The same of its predictor."""
+    return model.predictor if manifest["model"]["digest"] in model.stands_for else predictor_of(manifest)
 
 
 def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

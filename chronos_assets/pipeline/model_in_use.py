@@ -26,6 +26,8 @@ class ModelInUse:
         key: store key of the version's folder; None for the zero-shot base model.
         digest: of the model's files.
         trained_until: ISO time of the last period that it was trained on or chosen by; None for the base model.
+        predictor: which predictor forecasts: the digest of the version's, the recipe of the zero-shot one; empty where it is
+            the model alone.
         note: why it is the zero-shot base model; empty for a version.
         stands_for: digests of models whose forecasts need not be made again because of this one: of an approved
             version whose checkpoint was deleted after publishing.
@@ -35,6 +37,7 @@ class ModelInUse:
     key: str | None
     digest: str
     trained_until: str | None = None
+    predictor: str = ""
     note: str = ""
     stands_for: frozenset[str] = frozenset()
 
@@ -86,18 +89,24 @@ def model_in_use(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse
         dg.Failure: the model's files can't be read.
     """
     from chronos_assets.models.checkpoints import ModelError, describe_model
+    from chronos_assets.predictors.predictor import Predictor, PredictorError
 
     version = version_in_use(group, versions)
     try:
         if version is None:
             return _zero_shot(group, versions)
-        digest = describe_model(group.store.snapshot(version.model)).digest
-    except ModelError as error:
+        folder = group.store.snapshot(version.model)
+        digest = describe_model(folder).digest
+        predictor = Predictor.load(folder)
+    except (ModelError, PredictorError) as error:
         raise dg.Failure(str(error) if version is None else _unusable(group, version, str(error))) from error
     if digest != version.document.get("model_digest", digest):
         raise dg.Failure(_unusable(group, version, "these are not the files that were registered"))
     until = version.document.get("validation_end") or version.document.get("training_cutoff")
-    return ModelInUse(version.name, version.model, digest, trained_until=until)
+    made_by = predictor.digest if predictor is not None else ""
+    if made_by != version.document.get("predictor_digest", made_by):
+        raise dg.Failure(_unusable(group, version, "its predictor.json is not the one that was registered"))
+    return ModelInUse(version.name, version.model, digest, trained_until=until, predictor=made_by)
 
 
 def _unusable(group: Group, version: PackageVersion, reason: str) -> str:
@@ -119,4 +128,20 @@ def _zero_shot(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse:
     else:
         note = "zero-shot: no version has been registered yet"
     gone = frozenset({str(approved.document.get("model_digest", ""))} if approved is not None else ())
-    return ModelInUse(base, None, describe_model(base).digest, note=note, stands_for=gone)
+    return ModelInUse(base, None, describe_model(base).digest, predictor=zero_shot_recipe(), note=note, stands_for=gone)
+
+
+def zero_shot_recipe() -> str:
+    """Name of how the zero-shot predictor is learned now."""
+    from chronos_assets.predictors.predictor import RECIPE_VERSION
+
+    return f"zero-shot {RECIPE_VERSION}"
+
+
+def predictor_of(manifest: Mapping[str, Any]) -> str:
+    """Which predictor made a forecast, as `ModelInUse.predictor` has it, by the forecast's manifest."""
+    made: Mapping[str, Any] = manifest.get("predictor") or {}
+    learned: Mapping[str, Any] = made.get("learned") or {}
+    if learned.get("source") in ("backtests", "prior"):
+        return f"zero-shot {learned.get('recipe')}"
+    return str(made.get("digest", ""))

@@ -20,6 +20,7 @@ from chronos_assets.params.forecast import quantile_name
 from chronos_assets.pipeline.dataset import first_series
 from chronos_assets.pipeline.forecasts import contexts_of, published_manifest, published_series
 from chronos_assets.pipeline.model_in_use import ModelInUse
+from chronos_assets.pipeline.predictors import publish_zero_shot, shown_predictor
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import made_here, package_group, read_tuned
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
@@ -63,13 +64,14 @@ def deploy(state: GroupState, log: Any) -> Deployed:
     model = state.model_in_use
     golden = golden_request(state, setup)
     base = group.settings.base_model
+    zero_shot = publish_zero_shot(state) if model.key is None else None
     try:
         served = group.endpoints.deploy(
             EndpointRequest(
                 name=endpoint_name(state),
-                model=model.key or base,
+                model=model.key or zero_shot or base,
                 version=model.label if model.key else f"{ZERO_SHOT} {base}",
-                identity=served_identity(model.digest, model.label, setup),
+                identity=served_identity(model.digest, model.label, setup, served_predictor(state)),
                 golden=golden,
                 parameters=server_parameters(setup),
             ),
@@ -106,10 +108,20 @@ def server_parameters(setup: Setup) -> dict[str, Any]:
     return serving_parameters(setup) | ({} if rule is None else {"non_negative": rule})
 
 
-def served_identity(digest: str, label: str, setup: Setup) -> str:
-    """Identity of a deployment: of the model's files, the name that people know it by and the server's parameters."""
+def served_identity(digest: str, label: str, setup: Setup, predictor: str = "") -> str:
+    """Identity of a deployment: of the model's files and name, the server's parameters and, where it has one, the predictor."""
     parameters = json.dumps(server_parameters(setup), sort_keys=True)
-    return hashlib.sha256(f"{digest}\0{label}\0{parameters}".encode()).hexdigest()[:16]
+    parts = [digest, label, parameters, *([predictor] if predictor else [])]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def served_predictor(state: GroupState) -> str:
+    """Digest of the predictor to serve: the version's, or the one that the current zero-shot forecast was made with."""
+    model = state.model_in_use
+    if model.key is not None:
+        return model.predictor
+    shown = shown_predictor(state)
+    return shown.digest if shown is not None else ""
 
 
 @dataclass(frozen=True)
@@ -149,7 +161,9 @@ def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:
         return EndpointComparison(
             0, None, f"the endpoint answers up to {LONGEST_ANSWER} periods, {horizon} were forecast"
         )
-    if served.identity != served_identity(model["digest"], model["reference"], state.setup):
+    if served.identity != served_identity(
+        model["digest"], model["reference"], state.setup, str((manifest.get("predictor") or {}).get("digest", ""))
+    ):
         made = f"the published forecast was made by {model['reference']}"
         return EndpointComparison(
             0, None, f"{made}, the endpoint serves {served.version}: nothing to compare until the next one"
@@ -202,7 +216,9 @@ def endpoint_is_current(state: GroupState) -> bool:
     except EndpointError:
         return False
     return (
-        served is not None and served.healthy and served.identity == served_identity(model.digest, model.label, setup)
+        served is not None
+        and served.healthy
+        and served.identity == served_identity(model.digest, model.label, setup, served_predictor(state))
     )
 
 

@@ -24,6 +24,7 @@ from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.accuracy import live_wqls
 from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.predictors import learn_version
 from chronos_assets.pipeline.staging import latest_metadata, staging
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.planning.retraining import LiveAccuracy, NewestVersion, training_due
@@ -35,6 +36,7 @@ from chronos_assets.store_layout import DATASET_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.models.checkpoints import ModelDescription
+    from chronos_assets.predictors.predictor import Predictor
     from chronos_assets.timeseries.scoring.gate import GateDecision
 
 SYNTHETIC_KEY = "datasets/synthetic"
@@ -480,6 +482,7 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
         raise dg.Failure("there is no candidate yet: materialize tuned_checkpoints first")
     candidate = tuned["candidates"][tuned["best"]]
     in_use = state.version_in_use
+    predictor = learn_version(group, context, setup, candidate)
     request = JobRequest(
         workload="evaluate",
         name=job_name("evaluate", *group.settings.key_prefix, setup.name),
@@ -497,14 +500,16 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
         except ValueError as error:
             raise dg.Failure(f"the gate can't decide: {error}") from error
     identity = hashlib.sha256(
-        "\0".join([candidate["digest"], tuned["search"], tuned["data_version"]]).encode()
+        "\0".join(
+            [candidate["digest"], tuned["search"], tuned["data_version"], *([predictor.digest] if predictor else [])]
+        ).encode()
     ).hexdigest()
     try:
         version = group.registry.register(
             setup.name,
             model=candidate["model"],
             identity=identity,
-            document=package_document(tuned, candidate, decision, image(group)),
+            document=package_document(tuned, candidate, decision, image(group), predictor),
             status=decision.status,
             reason=decision.reason,
         )
@@ -532,6 +537,7 @@ def evaluation_parameters(setup: Setup, candidate: Mapping[str, Any], in_use: Pa
         "batch_size": params.batch_size,
         "seed": params.seed,
         "non_negative": params.non_negative,
+        "zero_shot": params.predictor.to_document(),
     }
 
 
@@ -540,6 +546,7 @@ def package_document(
     candidate: Mapping[str, Any],
     decision: GateDecision,
     image: str,
+    predictor: Predictor | None = None,
 ) -> dict[str, Any]:
     """What the registry keeps of a version beside its status; the names are those of SageMaker's model packages."""
     report = candidate["report"]
@@ -564,6 +571,7 @@ def package_document(
             if value is not None
         },
         "gate": decision.to_document(),
+        **({"predictor_digest": predictor.digest, "predictor": predictor.summary()} if predictor is not None else {}),
         "image": image,
         "content_types": list(CONTENT_TYPES),
         "response_types": list(RESPONSE_TYPES),

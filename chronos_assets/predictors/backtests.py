@@ -19,9 +19,10 @@ from chronos_assets.predictors.members.base import Floats
 from chronos_assets.predictors.predictor import Key
 
 SAMPLE = 256  # series
-WINDOWS = 384  # in all, where there are fewer series: more of each
-MOST_WINDOWS = 12  # of one series
+WINDOWS = 256  # in all, where there are fewer series: more of each
+MOST_WINDOWS = 8  # of one series
 LEAST_WINDOWS = 2
+LONGEST_WINDOW = 64  # periods
 ZERO_SHOT_COST = 2.2  # plain passes of the network: with the backtests, a third of the bare model's speed is left
 REACH = 512 * 24  # latest periods of a history that any member reads
 _SHORTEST = 6  # observations before a window
@@ -46,37 +47,50 @@ class BacktestPast:
         values: (T,), gaps filled as a forecast would read them; NaN where they aren't.
         observed: (T,), NaN where nothing was observed.
         context_length: latest periods that a forecast may read; all that members reach if not given.
+        end: number of the last period on the dataset's grid; windows end with the series if not given.
     """
 
     key: Key
     values: Floats
     observed: Floats
     context_length: int | None = None
+    end: int | None = None
 
 
 def past_windows(
-    series: Iterable[BacktestPast], horizon: int, *, season: int, windows: int | None = None
+    series: Iterable[BacktestPast],
+    horizon: int,
+    *,
+    season: int,
+    windows: int | None = None,
+    longest: int = LONGEST_WINDOW,
 ) -> list[PastWindow]:
     """Windows of the given series, in their order, the latest first.
+
+    They end at whole multiples of their length, counted on the series' own scale (`Past.end`): as-ofs a few periods apart
+    look at the same windows.
 
     Args:
         series: what is known of each.
         horizon: periods that will be forecast; windows may be shorter, all alike.
         season: of the seasonal error that MASE divides by.
         windows: of each series at least; see `windows_each`.
+        longest: periods of a window at most: what networks forecast at once.
     """
     known = list(series)
     each = windows_each(len(known), windows or LEAST_WINDOWS)
-    for length in dict.fromkeys((horizon, max(1, horizon // 2), max(1, horizon // 4))):
-        cut = [window for past in known for window in _of_series(past, length, season, each)]
+    length = min(horizon, longest)
+    for shorter in dict.fromkeys((length, max(1, length // 2), max(1, length // 4))):
+        cut = [window for past in known for window in _of_series(past, shorter, season, each)]
         if 2 * len({window.key for window in cut}) >= len(known):
             return cut
     return []
 
 
 def _of_series(past: BacktestPast, horizon: int, season: int, windows: int) -> Iterator[PastWindow]:
-    for number in range(1, windows + 1):
-        end = len(past.values) - (number - 1) * horizon
+    unused = (past.end + 1) % horizon if past.end is not None else 0
+    for number in range(windows):
+        end = len(past.values) - unused - number * horizon
         start = end - horizon
         if start < max(_SHORTEST, horizon // 2):
             return
@@ -84,7 +98,9 @@ def _of_series(past: BacktestPast, horizon: int, season: int, windows: int) -> I
         if np.isfinite(history).sum() < _SHORTEST or not np.isfinite(actual).any():
             continue
         reach = min(past.context_length or REACH, REACH)
-        yield PastWindow(past.key, history[-reach:], actual, seasonal_error(past.observed[:start], season))
+        last = (past.end if past.end is not None else len(past.values) - 1) - (len(past.values) - end)
+        scale = seasonal_error(past.observed[:start], season)
+        yield PastWindow(past.key, history[-reach:], actual, scale, last)
 
 
 def seasonal_error(history: Floats, season: int) -> float:

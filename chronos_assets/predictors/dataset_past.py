@@ -59,11 +59,13 @@ def past_as_of(
         context_length: latest periods that a forecast may read; all that members reach if not given.
     """
     for item in series:
-        cut = min(ordinal - int(grid.ordinal(item.timestamps[:1])[0]) + 1, len(item.target))
+        first = int(grid.ordinal(item.timestamps[:1])[0])
+        cut = min(ordinal - first + 1, len(item.target))
         if cut <= 0:
             continue
         start = max(0, cut - 2 * REACH)
         observed = ~item.filled[start:cut] & np.isfinite(item.target[start:cut])
         if observed.any():
             values = context_as_of(item, cut, cut - start, filling)
-            yield BacktestPast(item.key, values, np.where(observed, item.target[start:cut], np.nan), context_length)
+            seen = np.where(observed, item.target[start:cut], np.nan)
+            yield BacktestPast(item.key, values, seen, context_length, first + cut - 1)

@@ -20,7 +20,7 @@ from chronos_assets.container.parameters import check_names, option, quantile_le
 from chronos_assets.models.checkpoints import BUNDLED
 from chronos_assets.params.forecast import Filling, quantile_name
 from chronos_assets.params.predictor import PredictorParams
-from chronos_assets.predictors.opening import options
+from chronos_assets.predictors.opening import Reading, options
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.files import ForecastLayout
 
@@ -67,6 +67,19 @@ class ForecastRequest:
     params_digest: str | None
     trained_until: np.datetime64 | None
     zero_shot: PredictorParams | None
+
+    @property
+    def reading(self) -> Reading:
+        """What learning a predictor has to know; with the default options where none were given."""
+        return Reading(
+            self.grid,
+            self.horizon,
+            self.filling,
+            self.dimensions,
+            self.context_length,
+            self.seed,
+            self.zero_shot or PredictorParams(),
+        )
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -41,12 +41,19 @@ class PastWindow:
         history: (T,) everything before it, NaN where nothing was observed.
         actual: (horizon,), NaN where nothing was observed.
         scale: seasonal error of the history; what MASE divides by; NaN where there is none.
+        end: number of its last period, on whatever scale: windows of one key differ in it, or in their length.
     """
 
     key: Key
     history: Floats
     actual: Floats
     scale: float
+    end: int
+
+    @property
+    def identity(self) -> tuple[Key, int, int]:
+        """What tells it from other windows of the same data."""
+        return self.key, self.end, len(self.actual)
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Recipe:
 
 def learn(
     windows: Sequence[PastWindow],
-    members: Sequence[Member],
+    backtester: Backtester,
     recipe: Recipe,
     *,
     base: Mapping[str, str] | None = None,
@@ -81,20 +88,20 @@ def learn(
 
     Args:
         windows: all of one length.
-        members: that may be chosen.
+        backtester: of the members that may be chosen.
         recipe: see `Recipe`.
         base: copied into the predictor.
         learned: likewise.
-        progress: called with windows x members done, and how many there are.
+        progress: told how many windows are done, of how many.
     """
-    names = tuple(member.name for member in members)
+    names = tuple(member.name for member in backtester.members)
     prior = prior_weights(names, seasonal=bool(recipe.seasons))
     costs = np.array([cost_of(name) for name in names])
     facts = {**(learned or {}), "windows": len(windows), "series": len({window.key for window in windows})}
     if not windows:
         weights = selection.affordable(selection.pruned(prior), costs, recipe.max_cost)
         return rounded(_predictor(names, weights, recipe, base or {}, facts))
-    backtest = _backtest(windows, members, recipe, progress)
+    backtest = _backtest(windows, backtester, recipe, progress)
     weights = backtest.weights(np.arange(len(backtest.kept)), prior, costs, recipe)
     out_of_fold = backtest.out_of_fold(prior, costs, recipe)
     calibration = calibrate(np.sort(out_of_fold, axis=2), backtest.actuals)
@@ -145,7 +152,7 @@ class _Backtest:
         items: number of each window's item, (N,); keys: the items.
         kept: places of the windows whose forecasts are kept, (K,).
         forecasts: of those, (M, K, horizon, LEVELS); actuals: of those.
-        seconds: each member's, (M,).
+        speeds: windows per second of each member, (M,).
     """
 
     losses: Floats
@@ -154,7 +161,7 @@ class _Backtest:
     kept: NDArray[np.intp]
     forecasts: Floats
     actuals: Actuals
-    seconds: Floats
+    speeds: Floats
 
     def weights(self, rows: NDArray[np.intp], prior: Floats, costs: Floats, recipe: Recipe) -> Floats:
         """Pooled weights from some of the kept windows, within the budget."""
@@ -177,36 +184,74 @@ class _Backtest:
         return result
 
 
+class Backtester:
+    """Forecasts of past windows by every member, each made once: predictors of successive as-ofs share most of their windows.
+
+    Args:
+        members: that forecast.
+        seasons: candidate seasons in periods.
+    """
+
+    def __init__(self, members: Sequence[Member], seasons: tuple[int, ...]) -> None:
+        self.members = tuple(members)
+        self.seasons = seasons
+        self.forecast_windows = 0
+        self.seconds = np.zeros(len(self.members))
+        self._made: dict[tuple[Key, int, int], Floats] = {}
+
+    def forecast(self, windows: Sequence[PastWindow]) -> Floats:
+        """Quantiles (M, N, horizon, LEVELS) of windows of one length."""
+        missing = [window for window in windows if window.identity not in self._made]
+        if missing:
+            made = self._forecast(missing)
+            self.forecast_windows += len(missing)
+            for place, window in enumerate(missing):
+                self._made[window.identity] = made[:, place]
+        return np.stack([self._made[window.identity] for window in windows], axis=1)
+
+    def forget_all_but(self, windows: Sequence[PastWindow]) -> None:
+        """Let go of the forecasts of other windows, so that memory is that of one predictor's."""
+        kept = {window.identity for window in windows}
+        self._made = {identity: made for identity, made in self._made.items() if identity in kept}
+
+    def _forecast(self, windows: Sequence[PastWindow]) -> Floats:
+        horizon = len(windows[0].actual)
+        contexts = Contexts([window.history for window in windows], horizon, self.seasons)
+        made = np.empty((len(self.members), len(windows), horizon, len(LEVELS)))
+        for place, member in enumerate(self.members):
+            began = time.perf_counter()
+            made[place] = member.forecast(contexts)
+            self.seconds[place] += time.perf_counter() - began
+        return made
+
+
 def _backtest(
     windows: Sequence[PastWindow],
-    members: Sequence[Member],
+    backtester: Backtester,
     recipe: Recipe,
     progress: Callable[[int, int], None] | None,
 ) -> _Backtest:
-    horizon = len(windows[0].actual)
-    most = max(64, _VALUES // (len(members) * horizon * len(LEVELS)))
+    horizon, count = len(windows[0].actual), len(backtester.members)
+    most = max(64, _VALUES // (count * horizon * len(LEVELS)))
     kept = np.unique(np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(np.intp))
     numbers: dict[Key, int] = {}
     items = np.array([numbers.setdefault(window.key, len(numbers)) for window in windows], dtype=np.intp)
-    losses = np.empty((len(members), len(windows)))
-    forecasts = np.empty((len(members), len(kept), horizon, len(LEVELS)))
-    seconds = np.zeros(len(members))
+    losses = np.empty((count, len(windows)))
+    forecasts = np.empty((count, len(kept), horizon, len(LEVELS)))
     for start in range(0, len(windows), _PASS):
         part = windows[start : start + _PASS]
-        contexts = Contexts([window.history for window in part], horizon, recipe.seasons)
-        actuals = _actuals(part)
-        made = np.empty((len(members), len(part), horizon, len(LEVELS)))
-        for place, member in enumerate(members):
-            began = time.perf_counter()
-            made[place] = member.forecast(contexts)
-            seconds[place] += time.perf_counter() - began
-            if progress is not None:
-                progress(start * len(members) + len(part) * (place + 1), len(windows) * len(members))
-        losses[:, start : start + len(part)] = selection.member_losses(made, actuals, recipe.metric)
+        made = backtester.forecast(part)
+        losses[:, start : start + len(part)] = selection.member_losses(made, _actuals(part), recipe.metric)
         here = (kept >= start) & (kept < start + len(part))
         forecasts[:, here] = made[:, kept[here] - start]
+        if len(windows) > most:
+            backtester.forget_all_but(())
+        if progress is not None:
+            progress(start + len(part), len(windows))
+    backtester.forget_all_but(windows)
+    speeds = backtester.forecast_windows / np.maximum(backtester.seconds, 1e-9)
     chosen = [windows[place] for place in kept]
-    return _Backtest(losses, items, list(numbers), kept, forecasts, _actuals(chosen), seconds)
+    return _Backtest(losses, items, list(numbers), kept, forecasts, _actuals(chosen), speeds)
 
 
 def _actuals(windows: Sequence[PastWindow]) -> Actuals:
@@ -222,7 +267,7 @@ def _leaderboard(
     for place, name in enumerate(names):
         made = backtest.forecasts[place]
         able = np.flatnonzero(np.isfinite(made).all(axis=(1, 2)))
-        rate = len(backtest.items) / backtest.seconds[place] if backtest.seconds[place] > 0 else None
+        rate = float(backtest.speeds[place])
         standing = _standing(name, made[able], actuals.take(able), float(weights[place]), rate)
         if len(able) == len(actuals) or weights[place] > 0:
             rows.append((standing, place, len(able) == len(actuals)))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from chronos_assets.predictors.backtests import past_windows
 from chronos_assets.predictors.dataset_past import past_as_of, sampled_series
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor
-from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
+from chronos_assets.predictors.zero_shot import learn_predictor, open_backtester, zero_shot_recipe
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster
@@ -41,23 +42,17 @@ def options(document: Any) -> PredictorParams | None:
     return PredictorParams(**{**document, "members": tuple(document.get("members") or ())})
 
 
-class Reading(Protocol):
-    """What a workload knows of the dataset that it reads."""
+@dataclass(frozen=True)
+class Reading:
+    """What a workload knows of the dataset that it reads: the grid, how gaps are filled, the options of the predictor."""
 
-    @property
-    def grid(self) -> Grid: ...  # noqa: D102
-    @property
-    def horizon(self) -> int: ...  # noqa: D102
-    @property
-    def filling(self) -> Filling: ...  # noqa: D102
-    @property
-    def dimensions(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def context_length(self) -> int | None: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-    @property
-    def zero_shot(self) -> PredictorParams | None: ...  # noqa: D102
+    grid: Grid
+    horizon: int
+    filling: Filling
+    dimensions: tuple[str, ...]
+    context_length: int | None
+    seed: int
+    zero_shot: PredictorParams
 
 
 class Network:
@@ -149,20 +144,19 @@ def learn_as_of(
 
     Args:
         shards: all of the dataset's.
-        reading: the workload's parameters.
+        reading: what is known of it.
         network: of the base model.
         ordinals: number of the last period that each may read.
         data_version: of the dataset.
         log: called with what was learned, and in how long.
     """
-    if reading.zero_shot is None:
-        raise ValueError("the parameter zero_shot is not given: it says how a predictor is learned")
     wanted, frequency = reading.zero_shot, reading.grid.frequency
     recipe = zero_shot_recipe(reading.horizon, frequency.candidate_seasons, wanted.max_cost, metric=wanted.metric)
     sampled = sampled_series(shards, reading.dimensions, reading.grid, set(ordinals.values()), reading.seed)
     found: dict[str, Predictor] = {}
     made: dict[int, Predictor] = {}
-    for key, ordinal in ordinals.items():
+    backtester = open_backtester({CHRONOS: network.alone}, recipe, wanted.members)
+    for key, ordinal in sorted(ordinals.items(), key=lambda item: item[1]):
         if ordinal not in made:
             began = time.monotonic()
             past = past_as_of(sampled[ordinal], reading.grid, ordinal, reading.filling, reading.context_length)
@@ -172,7 +166,7 @@ def learn_as_of(
                 windows,
                 {CHRONOS: network.alone},
                 recipe,
-                wanted=wanted.members,
+                backtester=backtester,
                 learned={
                     "source": "backtests" if windows else "prior",
                     "until": str(until),

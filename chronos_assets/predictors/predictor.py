@@ -110,6 +110,10 @@ class Predictor:
         """An item's weights: its own, or the pooled ones."""
         return self.items.get(key, self.weights) if key is not None else self.weights
 
+    def without_speeds(self) -> Predictor:
+        """The same without what was timed: two runs of the same give the same bytes."""
+        return replace(self, leaderboard=tuple(replace(row, series_per_second=None) for row in self.leaderboard))
+
     def used(self) -> Predictor:
         """The same without members that nothing gives a weight to."""
         kept = np.flatnonzero(np.sum([self.weights > 0, *(own > 0 for own in self.items.values())], axis=0))

@@ -24,10 +24,10 @@ from chronos_assets.predictors.members.base import Floats
 
 SHARPNESS = 20.0  # of the exponential weights
 ITEM_SHARPNESS = 3.0  # of an item's own differences, which even shrunk are less certain
-ROUNDS = 25  # of the greedy selection
+ROUNDS = 20  # of the greedy selection
 PRIOR_WINDOWS = 12.0  # windows that the prior weights count as
 NEGLIGIBLE = 0.02  # a smaller weight isn't worth a member's pass
-_POINTS = 4000  # of windows x periods that the greedy selection compares on
+_POINTS = 2500  # of windows x periods that the greedy selection compares on
 _LEAST_LOSS = 1e-12
 _MOST_DIFFERENCE = 1.0
 _MOST_TIMES = 5.0  # a typical loss; one window must not decide

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chronos_assets.params.predictor import CHRONOS, RATES, STATISTICAL, TUNED
 from chronos_assets.predictors.backtests import ZERO_SHOT_COST
 from chronos_assets.predictors.ensemble import open_member
-from chronos_assets.predictors.learning import PastWindow, Recipe, learn
+from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.catalogue import rate_of
 from chronos_assets.predictors.predictor import Predictor
@@ -52,12 +52,32 @@ def member_names(
     return tuple(chosen)
 
 
+def open_backtester(forecasters: Mapping[str, Forecaster], recipe: Recipe, wanted: Sequence[str] = ()) -> Backtester:
+    """All members that these forecasters make possible, ready for `learn`.
+
+    Args:
+        forecasters: by checkpoint, for any horizon.
+        recipe: see `Recipe`.
+        wanted: see `member_names`.
+
+    Raises:
+        ValueError: no wanted member is possible.
+    """
+    descriptions = {name: forecaster.model.description for name, forecaster in forecasters.items()}
+    names = member_names(descriptions, recipe.horizon, wanted)
+    if not names:
+        raise ValueError(f"none of the members {', '.join(wanted)} is possible with {', '.join(forecasters) or 'none'}")
+    members: list[Member] = [open_member(name, forecasters) for name in names]
+    return Backtester(members, recipe.seasons)
+
+
 def learn_predictor(
     windows: Sequence[PastWindow],
     forecasters: Mapping[str, Forecaster],
     recipe: Recipe,
     *,
     wanted: Sequence[str] = (),
+    backtester: Backtester | None = None,
     learned: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictor:
@@ -68,21 +88,17 @@ def learn_predictor(
         forecasters: by checkpoint, for any horizon.
         recipe: see `Recipe`.
         wanted: see `member_names`.
+        backtester: of an earlier call with the same forecasters and members, which has forecast some of the windows.
         learned: copied into the predictor.
         progress: see `learn`.
 
     Raises:
         ValueError: no wanted member is possible.
     """
-    descriptions = {name: forecaster.model.description for name, forecaster in forecasters.items()}
-    names = member_names(descriptions, recipe.horizon, wanted)
-    if not names:
-        raise ValueError(f"none of the members {', '.join(wanted)} is possible with {', '.join(forecasters) or 'none'}")
-    members: list[Member] = [open_member(name, forecasters) for name in names]
-    base = descriptions.get(CHRONOS)
+    base = forecasters[CHRONOS].model.description if CHRONOS in forecasters else None
     return learn(
         windows,
-        members,
+        backtester or open_backtester(forecasters, recipe, wanted),
         recipe,
         base={"reference": base.reference, "digest": base.digest} if base is not None else {},
         learned=learned,

@@ -25,9 +25,13 @@ from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.joint import JointSeries, forecast_jointly
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import clip_at_zero, is_non_negative
+from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput
 
 Floats = NDArray[np.float64]
+
+
+KEY_SEPARATOR = " / "  # between the item id and the dimensions of a series, in an item_id
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class BatchPredictor:
         batch_size: rows of a pass of the network, at most.
         context_length: periods to read, at most.
         whole_batches: whether every pass has as many rows as the batch job's.
+        ensemble: what forecasts series by themselves, where the model is a member of a predictor; the model if not given.
         non_negative: as the forecast workload has it; the history is the target that a request brings.
     """
 
@@ -65,6 +70,7 @@ class BatchPredictor:
         batch_size: int = 16,
         context_length: int | None = None,
         whole_batches: bool = False,
+        ensemble: Ensemble | None = None,
         non_negative: bool | None = None,
     ) -> None:
         description = model.description
@@ -74,7 +80,7 @@ class BatchPredictor:
         self._samples = description.family == "t5"
         self._numbers = count()
         self._non_negative = non_negative
-        self._forecaster = Forecaster(
+        self._forecaster: Forecaster | Ensemble = ensemble or Forecaster(
             model,
             description.block_length,
             [(low + high) / 2],
@@ -119,6 +125,7 @@ class BatchPredictor:
             targets,
             seeds=[_seed(target) for target in targets] if self._samples else None,
             non_negative=[self._bounded(target) for target in targets],
+            keys=[tuple((item.inputs[0].item_id or "").split(KEY_SEPARATOR)) for item in items],
         )
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         if reasons and len(items) == 1:

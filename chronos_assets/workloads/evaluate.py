@@ -14,6 +14,8 @@ validation_windows, test_windows    as the train workload has them: 2 and 2
 season              periods in a season, for MASE; by default GluonTS's for the frequency
 baseline_season     periods in a season of seasonal naive; by default the one that did best before the test windows
 non_negative        as the forecast workload has it
+zero_shot           likewise: the base is the default predictor around its model, learned from what was known before the test
+                    windows; null: the model alone
 max_series          at most so many series, chosen at random by `seed`: by default 5000, and 500 where a model samples
 ```
 
@@ -59,6 +61,10 @@ from chronos_assets.models.checkpoints import (
 )
 from chronos_assets.models.quantiles import is_non_negative
 from chronos_assets.params.forecast import Filling
+from chronos_assets.params.predictor import PredictorParams
+from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.opening import Network, Reading, learn_as_of, options
+from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version
 from chronos_assets.timeseries.dataset.holdout import HoldoutError, periods_known, plan_holdout, window_actuals
@@ -107,6 +113,7 @@ class EvaluateRequest:
     season: int
     baseline_season: int | None
     non_negative: bool | None
+    zero_shot: PredictorParams | None
     filling: Filling
     dimensions: tuple[str, ...]
     context_length: int | None
@@ -127,6 +134,7 @@ def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
     optional = {
         "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
         "validation_windows", "test_windows", "season", "baseline_season", "non_negative", "max_series",
+        "zero_shot",
     }  # fmt: skip
     check_names("evaluation", document, required, optional)
     try:
@@ -147,6 +155,7 @@ def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
             season=option("season", document) or (grid.frequency.seasonality if grid else 1),
             baseline_season=option("baseline_season", document),
             non_negative=truth("non_negative", document),
+            zero_shot=options(document.get("zero_shot")),
             filling=Filling(**(document.get("filling") or {})),
             dimensions=tuple(document.get("dimensions") or ()),
             context_length=option("context_length", document),
@@ -167,7 +176,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         data = _open_data(workspace, request)
         models, left_out = _describe(workspace, request)
         _Evaluation(request, data, models, left_out, reporter).run(workspace.output("evaluation"))
-    except (ModelError, DatasetError, HoldoutError, ArrowFileError) as error:
+    except (ModelError, DatasetError, HoldoutError, ArrowFileError, PredictorError) as error:
         raise WorkloadError(str(error)) from error
 
 
@@ -202,6 +211,9 @@ class Data(Protocol):
 
     def pasts(self, chosen: set[Key]) -> Iterator[Past]:
         """What was known of the chosen series before their first window."""
+
+    def learn(self, network: Network, log: Callable[[str], None]) -> Predictor | None:
+        """The zero-shot predictor around a base model, from what was known before the windows; None where there is no past."""
 
     def to_document(self) -> dict[str, Any]:
         """What the windows are, JSON values."""
@@ -269,6 +281,24 @@ class DatasetWindows:
             "holdout": self._holdout.to_document(self._grid),
         }
 
+    def learn(self, network: Network, log: Callable[[str], None]) -> Predictor | None:
+        """See `Data.learn`."""
+        origin = {"the gate": self._holdout.test[0]}
+        request = self._request
+        if request.zero_shot is None:
+            return None
+        shards, version = list_shards(self._folder), self._manifest.data_version
+        reading = Reading(
+            self._grid,
+            request.horizon,
+            request.filling,
+            request.dimensions,
+            request.context_length,
+            request.seed,
+            request.zero_shot,
+        )
+        return learn_as_of(shards, reading, network, origin, data_version=version, log=log)["the gate"]
+
     def _series(self) -> Iterator[Series]:
         for shard in list_shards(self._folder):
             yield from iter_series(shard, self._request.dimensions)
@@ -311,6 +341,10 @@ class SyntheticWindows:
         """See `Data.to_document`."""
         version = read_data_version(self._folder)
         return {"source": "synthetic", "data_version": version, "frequency": None, "holdout": None}
+
+    def learn(self, network: Network, log: Callable[[str], None]) -> Predictor | None:
+        """See `Data.learn`."""
+        return None
 
     def _all(self) -> Iterator[WindowTask]:
         horizon = self._request.horizon
@@ -360,9 +394,9 @@ class _Evaluation:
         chosen, available, total = self._choose()
         passes: dict[str, _ModelErrors] = {}
         details: dict[str, dict[str, Any]] = {}
-        for names, description in _by_weights(self.models):
+        for names, description in _by_weights(self.models, self._is_zero_shot(BASE)):
             what = " and ".join(TITLES[name] for name in names)
-            made, method = self._measure_network(chosen, total, what, description)
+            made, method = self._measure_model(chosen, total, what, description, names)
             for name in names:
                 passes[name] = made
                 details[name] = {"model": self.models[name].to_document(), **method}
@@ -415,29 +449,37 @@ class _Evaluation:
             raise WorkloadError(f"series {' / '.join(twice)} occurs twice: give each its own item_id")
         return keys, available, sum(windows for _, _, windows in chosen)
 
-    def _load(self, description: ModelDescription) -> Forecaster:
-        from chronos_assets.models import forecasting
-        from chronos_assets.models.loading import load_model
+    def _is_zero_shot(self, name: str) -> bool:
+        """Whether a model stands for the zero-shot predictor around it."""
+        return name == BASE and self.request.zero_shot is not None and self.request.grid is not None
 
-        return forecasting.Forecaster(
-            load_model(description),
+    def _open(self, description: ModelDescription, names: Sequence[str]) -> Forecaster | Ensemble:
+        """What forecasts for a model: its predictor, the zero-shot one around it, or itself."""
+        network = Network(
+            description,
             self.request.horizon,
             self.request.quantiles,
             context_length=self.request.context_length,
-            batch_size=self.request.batch_size or forecasting.BATCH_SIZE,
+            batch_size=self.request.batch_size,
         )
+        own = Predictor.load(description.folder)
+        if own is not None:
+            return network.ensemble(own)
+        learned = self.data.learn(network, self.reporter.log) if self._is_zero_shot(names[0]) else None
+        return network.ensemble(learned) if learned is not None else network.alone
 
-    def _measure_network(
-        self, chosen: set[Key], total: int, what: str, description: ModelDescription
+    def _measure_model(
+        self, chosen: set[Key], total: int, what: str, description: ModelDescription, names: Sequence[str]
     ) -> tuple[_ModelErrors, dict[str, Any]]:
         """A model's pass, and how it forecast; the model is let go of before the next one is loaded."""
-        forecaster = self._load(description)
-        method = {
+        forecaster = self._open(description, names)
+        method: dict[str, Any] = {
+            **({"predictor": forecaster.predictor.summary()} if isinstance(forecaster, Ensemble) else {}),
             "context_length": forecaster.context_length,
             "unrolled": forecaster.unrolled,
             "method": forecaster.method,
         }
-        return self._measure(chosen, total, what, partial(self._network, forecaster)), method
+        return self._measure(chosen, total, what, partial(self._forecast, forecaster)), method
 
     def _measure(
         self, chosen: set[Key], total: int, what: str, predict: Callable[[Sequence[WindowTask]], Predicted]
@@ -475,7 +517,7 @@ class _Evaluation:
         if tasks:
             yield tasks
 
-    def _network(self, forecaster: Forecaster, tasks: Sequence[WindowTask]) -> Predicted:
+    def _forecast(self, forecaster: Forecaster | Ensemble, tasks: Sequence[WindowTask]) -> Predicted:
         digests = [seeded_digest(self.request.seed, "window", str(task.window), *task.key) for task in tasks]
         seeds = [int.from_bytes(digest[:8], "little") >> 1 for digest in digests]
         made = forecaster.forecast(
@@ -483,6 +525,7 @@ class _Evaluation:
             seeds=seeds,
             groups=[task.window for task in tasks],
             non_negative=[is_non_negative(self.request.non_negative, task.lowest) for task in tasks],
+            keys=[task.key for task in tasks],
         )
         return Predicted(made.quantiles, made.mean, {skip.index: skip.reason for skip in made.skipped})
 
@@ -580,10 +623,23 @@ def _describe(workspace: Workspace, request: EvaluateRequest) -> tuple[dict[str,
     return found, left_out
 
 
-def _by_weights(models: Mapping[str, ModelDescription]) -> Iterator[tuple[list[str], ModelDescription]]:
-    """Names of models of equal configuration and weights, with one of their descriptions."""
-    for digest in dict.fromkeys(description.digest for description in models.values()):
-        names = [name for name, description in models.items() if description.digest == digest]
+def _by_weights(
+    models: Mapping[str, ModelDescription], base_apart: bool
+) -> Iterator[tuple[list[str], ModelDescription]]:
+    """Names of models that forecast alike, with one of their descriptions: of equal weights, and equal predictors.
+
+    Args:
+        models: by name.
+        base_apart: whether the base stands for the zero-shot predictor around it.
+    """
+
+    def identity(name: str) -> tuple[str, str]:
+        predictor = Predictor.load(models[name].folder)
+        alone = "zero-shot" if base_apart and name == BASE else ""
+        return models[name].digest, predictor.digest if predictor is not None else alone
+
+    for wanted in dict.fromkeys(identity(name) for name in models):
+        names = [name for name in models if identity(name) == wanted]
         yield names, models[names[0]]
 
 

@@ -120,6 +120,11 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         description = _describe(workspace, request)
         check_quantiles(description, request.quantiles)
         predictors = _given_predictors(workspace, request, description)
+        if request.zero_shot is not None and len(workspace.hosts) > 1 and len(predictors) < len(windows):
+            raise WorkloadError(
+                "several instances forecast, each of which has some of the series: run the workload learn before, and give "
+                "what it writes as the channel predictors"
+            )
         scratch = workspace.root / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         try:
@@ -217,7 +222,7 @@ class _ForecastJob:
         learned = (
             learn_as_of(
                 [self.folder / shard.name for shard in self.shards],
-                self.request,
+                self.request.reading,
                 network,
                 missing,
                 data_version=self.dataset.data_version,
@@ -370,6 +375,9 @@ class _ForecastJob:
         skipped = skipped_table(tally.skipped, request.dimensions)
         manifest = self._manifest(window, tally) | skipped_summary(skipped)
         write_window(target, request.layout, periods, [piece.read() for piece in pieces], skipped, manifest)
+        forecaster = self.forecasters[index]
+        if isinstance(forecaster, Ensemble):
+            forecaster.predictor.without_speeds().save(target)
         for piece in pieces:
             piece.remove()
         named = manifest["skipped"][:MAX_NAMED]

@@ -129,7 +129,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
     )
     learned = learn_as_of(
         list_shards(folder),
-        request,
+        request.reading,
         network,
         {window.key: window.ordinal for window in windows},
         data_version=dataset.data_version,
@@ -177,7 +177,7 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
             "data_version": dataset.data_version,
             "recipe": RECIPE_VERSION,
         },
-        progress=lambda done, total: reporter.progress(done, total, "windows x members forecast"),
+        progress=lambda done, total: reporter.progress(done, total, "windows forecast by all members"),
     )
     predictor.save(workspace.output("predictors"))
     reporter.log(f"learned from {len(windows)} windows in {time.monotonic() - began:.1f} s")
@@ -204,7 +204,7 @@ def _window(series: Series, first: int, origin: int, request: VersionRequest) ->
         return None
     reach = min(request.context_length or REACH, REACH)
     history = context_as_of(series, cut, reach, request.filling)
-    return PastWindow(series.key, history, actual, seasonal_error(observed, request.grid.frequency.seasonality))
+    return PastWindow(series.key, history, actual, seasonal_error(observed, request.grid.frequency.seasonality), origin)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ from chronos_assets.serving.json_requests import parse_parameters
 from chronos_assets.serving.schema import InvocationError, Limits, Parameters, Schema
 
 if TYPE_CHECKING:
+    from chronos_assets.models.checkpoints import ModelDescription
     from chronos_assets.models.loading import LoadedModel
+    from chronos_assets.predictors.ensemble import Ensemble
     from chronos_assets.serving.app import Endpoint
 
 SERVING_VARIABLE = "CHRONOS_SERVING"
@@ -231,6 +233,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
     description = model.description
     predictor = BatchPredictor(
         model,
+        ensemble=_ensemble(description, settings),
         batch_size=settings.rows,
         context_length=settings.context_length,
         non_negative=settings.non_negative,
@@ -264,6 +267,32 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
         ),
         settings.timeout_seconds,
     )
+
+
+def _ensemble(description: ModelDescription, settings: ServeOptions) -> Ensemble | None:
+    """The predictor that is kept beside a model, made ready; None where the model forecasts by itself.
+
+    Raises:
+        WorkloadError: its file is damaged, or its base model can't be had.
+    """
+    from chronos_assets.predictors.opening import Network
+    from chronos_assets.predictors.predictor import Predictor as Learned
+    from chronos_assets.predictors.predictor import PredictorError
+
+    low, high = description.quantile_range
+    try:
+        learned = Learned.load(description.folder)
+        network = Network(
+            description,
+            description.block_length,
+            [(low + high) / 2],
+            context_length=settings.context_length,
+            batch_size=settings.rows,
+            whole_batches=settings.whole_batches,
+        )
+        return None if learned is None else network.ensemble(learned)
+    except (PredictorError, ModelError) as error:
+        raise WorkloadError(str(error)) from error
 
 
 def _defaults_within(parameters: Parameters, quantile_range: tuple[float, float]) -> Parameters:

@@ -16,7 +16,7 @@ from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
 from chronos_assets.timeseries.dataset.shards import MANIFEST, read_manifest
-from chronos_assets.workloads import forecast
+from chronos_assets.workloads import forecast, learn
 from chronos_assets_tests.defs.line import Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.workloads.listener import Listener
@@ -33,6 +33,8 @@ class SharingJobs:
         self.shares: list[list[str]] = []
 
     def run(self, context: Any, request: JobRequest) -> JobResult:
+        if request.workload == "learn":
+            return self._learn(request)
         assert request.sharded == "dataset"
         listener = Listener()
         dataset = self.group.store.snapshot(request.inputs["dataset"])
@@ -46,6 +48,8 @@ class SharingJobs:
             channel.mkdir(parents=True)
             for file in (MANIFEST, *share):
                 (channel / file).symlink_to(dataset / file)
+            if "predictors" in request.inputs:
+                (channel.parent / "predictors").symlink_to(self.group.store.snapshot(request.inputs["predictors"]))
             (root / "input" / "config").mkdir(parents=True)
             (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
             (root / "config").mkdir()
@@ -56,6 +60,17 @@ class SharingJobs:
             Workspace(root).output("forecast").rename(output / name)
         kept = tuple(name for name in names if name not in self.lost)
         return JobResult({"forecast": output}, tuple(listener.messages), 1.0, instances=kept)
+
+    def _learn(self, request: JobRequest) -> JobResult:
+        """The zero-shot predictors, learned by one instance from all series before the others forecast some each."""
+        root = self.folder / "learn"
+        (root / "processing" / "input").mkdir(parents=True)
+        (root / "processing" / "input" / "dataset").symlink_to(self.group.store.snapshot(request.inputs["dataset"]))
+        (root / "input" / "config").mkdir(parents=True)
+        (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
+        listener = Listener()
+        learn.main(Workspace(root), listener)
+        return JobResult({"predictors": Workspace(root).output("predictors")}, tuple(listener.messages), 1.0)
 
 
 @pytest.fixture

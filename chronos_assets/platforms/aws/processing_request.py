@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from chronos_assets.settings import AwsSettings
 
 WORKLOADS = "chronos_assets.workloads"
-ON_TRAINING_INSTANCES = frozenset({"evaluate", "zero_shot"})  # they forecast with models of any size
+ON_TRAINING_INSTANCES = frozenset({"evaluate", "learn", "zero_shot"})  # they forecast with models of any size
 PART = "part-"  # what the names of objects begin with that are dealt out
 
 

@@ -63,6 +63,7 @@ _FORECASTING = (
     "safetensors.torch",
     "chronos_assets.models.forecasting",
     "chronos_assets.models.loading",
+    "chronos_assets.predictors.opening",
     "chronos_assets.timeseries.forecast.files",
 )
 _TRAINING = (*_FORECASTING, "chronos", "chronos_assets.models.finetuning")
@@ -71,6 +72,7 @@ PRELOADS: Mapping[str, tuple[str, ...]] = {
     "chronos_assets.workloads.evaluate": _FORECASTING,
     "chronos_assets.workloads.forecast": _FORECASTING,
     "chronos_assets.workloads.generate": ("dagster_pipes", "chronos_assets.kernelsynth.sampler"),
+    "chronos_assets.workloads.learn": _FORECASTING,
     "chronos_assets.workloads.train": _TRAINING,
 }
 """What a workload imports, but not the workload itself, which runs as the main program."""

@@ -1,0 +1,161 @@
+"""Predictors in the store: learning them in jobs, and keeping them beside the models that they need.
+
+Belongs here: when a predictor is learned, and where it is put. Does not belong here: how it is learned (`workloads.learn`,
+`predictors`), when it is used (`pipeline.forecasts`, `pipeline.serving`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.pipeline.dataset import reading_parameters
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.staging import staging
+from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, LEARNED_KEY, ZERO_SHOT_KEY, history_key
+
+if TYPE_CHECKING:
+    from chronos_assets.pipeline.model_in_use import ModelInUse
+    from chronos_assets.pipeline.state import GroupState, Setup
+    from chronos_assets.predictors.predictor import Predictor
+
+PREDICTOR_FILE = "predictor.json"
+
+
+def learn_before(
+    group: Group, context: dg.AssetExecutionContext, model: ModelInUse, parameters: Mapping[str, Any]
+) -> str | None:
+    """Learn the zero-shot predictors of a forecast that several instances make, and publish them.
+
+    Returns:
+        Store key of the folder; None where the forecast's job learns them itself.
+    """
+    if model.key is not None or group.settings.aws.forecast_instances < 2:
+        return None
+    windows = parameters["windows"]
+    request = JobRequest(
+        workload="learn",
+        name=job_name("learn", *group.settings.key_prefix, windows[0]["key"], windows[-1]["key"]),
+        parameters=parameters,
+        inputs={"dataset": DATASET_KEY},
+        outputs=("predictors",),
+    )
+    key = f"{LEARNED_KEY}/{hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]}"
+    with group.jobs.run(context, request) as result:
+        group.store.publish(key, result.outputs["predictors"])
+    return key
+
+
+def learn_version(
+    group: Group, context: dg.AssetExecutionContext, setup: Setup, candidate: Mapping[str, Any]
+) -> Predictor | None:
+    """Learn the predictor of a candidate, and put it beside its checkpoint; None without a dataset to learn from."""
+    from chronos_assets.models.checkpoints import BUNDLED
+    from chronos_assets.predictors.predictor import Predictor
+
+    if setup.params is None:
+        return None
+    params = setup.params
+    request = JobRequest(
+        workload="learn",
+        name=job_name("learn", *group.settings.key_prefix, setup.name),
+        parameters={
+            "model": candidate["model"],
+            # Only the bundled model is on every machine that will forecast.
+            "base": BUNDLED if candidate["base_model"] == BUNDLED else None,
+            "horizon": setup.horizon,
+            **reading_parameters(params),
+            "context_length": params.context_length,
+            "batch_size": params.batch_size,
+            "seed": params.seed,
+            "predictor": params.predictor.to_document(),
+            "validation_windows": setup.training.validation_windows,
+            "test_windows": setup.training.test_windows,
+        },
+        inputs={"dataset": DATASET_KEY, "model": candidate["model"]},
+        outputs=("predictors",),
+    )
+    with group.jobs.run(context, request) as result, staging(group) as folder:
+        content = (result.outputs["predictors"] / PREDICTOR_FILE).read_bytes()
+        _publish(group, str(candidate["model"]), group.store.snapshot(str(candidate["model"])), content, folder)
+    return Predictor.from_json(content)
+
+
+def shown_predictor(state: GroupState) -> Predictor | None:
+    """The predictor that the current forecast was made with, if the base model in use now is in it; None if not."""
+    from chronos_assets.predictors.predictor import Predictor
+
+    try:
+        manifest = json.loads(state.group.store.read(FORECAST_KEY, "manifest.json"))
+        content = state.group.store.read(history_key(manifest["as_of"]), PREDICTOR_FILE)
+    except (FileNotFoundError, KeyError, ValueError):  # none, or a damaged one, which is published again
+        return None
+    same = manifest["model"]["digest"] == state.model_in_use.digest
+    return Predictor.from_json(content, f"{history_key(manifest['as_of'])}/{PREDICTOR_FILE}") if same else None
+
+
+def predictor_that_made(group: Group, key: str | None) -> tuple[dict[str, Any], Predictor | None]:
+    """Manifest and predictor of a partition's forecast, or of the current one; no predictor where a model made it alone.
+
+    Raises:
+        FileNotFoundError: there is no such forecast.
+        PredictorError: its predictor's file is damaged.
+    """
+    from chronos_assets.predictors.predictor import Predictor
+
+    manifest = json.loads(group.store.read(history_key(key) if key is not None else FORECAST_KEY, "manifest.json"))
+    folder = history_key(manifest["as_of"])
+    if "predictor" not in manifest:
+        return manifest, None
+    return manifest, Predictor.from_json(group.store.read(folder, PREDICTOR_FILE), f"{folder}/{PREDICTOR_FILE}")
+
+
+def publish_zero_shot(state: GroupState) -> str | None:
+    """Publish the base model with the current forecast's predictor as one folder, to be served; its key."""
+    from chronos_assets.models.checkpoints import describe_model
+
+    predictor = shown_predictor(state)
+    if predictor is None:
+        return None
+    group = state.group
+    with staging(group) as folder:
+        source = describe_model(group.settings.base_model).folder
+        _publish(group, ZERO_SHOT_KEY, source, predictor.to_json(), folder)
+    return ZERO_SHOT_KEY
+
+
+def _publish(group: Group, key: str, source: Path, predictor: bytes, folder: Path) -> None:
+    staged = folder / "predictor"
+    shutil.copytree(source, staged, ignore=shutil.ignore_patterns(PREDICTOR_FILE, "*.md"))
+    (staged / PREDICTOR_FILE).write_bytes(predictor)
+    group.store.publish(key, staged)
+
+
+def by_weight(weights: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Members with their weights, the greatest first."""
+    return sorted(weights.items(), key=lambda item: (-item[1], item[0]))
+
+
+def gain_text(gain: Mapping[str, Any]) -> str:
+    """By how much the ensemble is better than its best member, for people."""
+    value, low, high = (gain.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return "not known: there was no past to learn from"
+    interval = "" if low is None or high is None else f", 95% interval {low:+.4g} to {high:+.4g}"
+    word = "better" if value < 0 else "worse"
+    return f"wQL {abs(value):.4g} {word} than {gain['member']}, the best member (difference {value:+.4g}{interval})"
+
+
+def learned_text(learned: Mapping[str, Any]) -> str:
+    """What a predictor was learned from, for people."""
+    if learned.get("source") == "prior":
+        return "nothing: the weights are those of synthetic series"
+    windows = f"{learned.get('windows', 0):,} windows of {learned.get('series', 0):,} series"
+    return f"{windows}, up to {learned.get('until', 'an unknown time')}"
