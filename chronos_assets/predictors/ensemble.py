@@ -106,7 +106,9 @@ class Ensemble:
         shares = sorted(zip(self.predictor.weights.tolist(), self.predictor.members, strict=True), reverse=True)
         named = ", ".join(f"{name} {100 * weight:.0f}%" for weight, name in shares if weight > 0)
         own = f"; {len(self.predictor.items):,} items have weights of their own" if self.predictor.items else ""
-        return f"calibrated average of {named}{own}"
+        beyond = [forecaster.at(self.horizon, self.levels) for forecaster in self.forecasters.values()]
+        unrolled = "".join(f"; networks beyond their block by {item.method}" for item in beyond[:1] if item.unrolled)
+        return f"calibrated average of {named}{own}{unrolled}"
 
     def forecast(
         self,
