@@ -62,7 +62,6 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "workloads/forecast.py",
         "workloads/learn.py",
         "workloads/generate.py",
-        "workloads/learn.py",
         "workloads/pretrain.py",
         "workloads/serve.py",
         "workloads/train.py",

@@ -93,13 +93,13 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     tuned = training.read_tuned(line.group)
     assert tuned is not None
     folder = line.root / tuned["candidates"][0]["model"]
-    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", "predictor.json"}
     assert line.metadata("tuned_checkpoints")["loss_curves"].startswith("![")
 
     # The gate held it against base and seasonal naive, and approved it.
     gate = {row["model"]: row for row in line.table("model_package", "gate")}
-    assert set(gate) == {"candidate", "base", "seasonal_naive"}
-    assert gate["candidate"]["wql"] <= min(gate["base"]["wql"], gate["seasonal_naive"]["wql"])
+    assert set(gate) == {"candidate", "zero-shot base", "seasonal naive, 168 h"}
+    assert gate["candidate"]["wql"] <= min(gate["zero-shot base"]["wql"], gate["seasonal naive, 168 h"]["wql"])
     package = line.metadata("model_package")
     assert (package["version"], package["status"]) == ("Shop/1", "Approved")
     registered = json.loads((line.root / "packages" / "Shop" / "1.json").read_text())
