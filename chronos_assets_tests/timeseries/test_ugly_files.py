@@ -224,6 +224,11 @@ class TestSwelling:
 
 
 class TestGone:
+    def test_what_can_not_be_read_names_the_setting_that_leaves_it_out(self, drop):
+        text = str(drop.put(HOURS).put(HOURS, "b.parquet").fail())
+        assert "train/b.parquet: the name says Parquet but the content is not" in text
+        assert '"BadFiles": "quarantine"' in text
+
     def test_a_file_removed_before_it_is_read_is_an_error_by_its_key(self, drop):
         drop.put(HOURS, "a.csv").put(HOURS, "b.csv")
         drop.files[1].path.unlink()

@@ -44,13 +44,15 @@ class ImportFailure(ChronosAssetsError, ValueError):
     def _lines(self) -> Iterator[str]:
         yield "the train files can't be imported; the previous dataset stays as it is"
         yield from (f"  - {problem}" for problem in self.files)
+        if any(len(problem.file) > len("train/") and problem.file.startswith("train/") for problem in self.files):
+            yield 'Fix the files, or set "Chronos": {"BadFiles": "quarantine"} in params.json to leave such files out.'
         if self.total:
             counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.counts.items()))
             yield f"{counted(self.total, 'bad row')} ({counts}):"
             yield from (f"  - {row}" for row in self.rows)
             if self.total > len(self.rows):
                 yield f"  … and {self.total - len(self.rows)} more"
-            yield 'Mend them, or set "Chronos": {"BadRows": "quarantine"} in params.json to set them aside.'
+            yield 'Fix them, or set "Chronos": {"BadRows": "quarantine"} in params.json to set them aside.'
 
 
 def counted(number: int, what: str) -> str:
