@@ -116,6 +116,7 @@ def package(group: Group, made: Packaged) -> Metadata:
     version, document = made.version, made.version.document
     columns = {
         "model": "string",
+        "name": "string",
         "wql": "float",
         "mase": "float",
         "coverage": "float",
@@ -126,7 +127,7 @@ def package(group: Group, made: Packaged) -> Metadata:
         "relative": "float",
     }
     rows = (
-        {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()} | {"model": row.title}
+        {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()} | {"name": row.title}
         for row in made.decision.rows
     )
     return {

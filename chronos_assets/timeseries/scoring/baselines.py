@@ -23,6 +23,7 @@ from chronos_assets.calendar.frequencies import Frequency, Unit
 Floats = NDArray[np.float64]
 
 MAX_TRIED_SERIES = 500  # enough to tell seasons apart; more of them only cost time
+_MARGIN = 0.05  # by which another season has to do better than GluonTS's: less than that is chance
 _WINDOWS = 8  # of the past, for each series
 
 # What repeats, in minutes, days or months: an hour (of minutes), a day, a week; 52 weeks rather than a year, so that a
@@ -108,7 +109,7 @@ def choose_baseline(pasts: Iterable[Past], frequency: Frequency, horizon: int) -
     Up to eight windows of each series, spread over the last two of the longest season (or the last eight horizons, if
     those are longer), are forecast from what was before them with every plausible season. The errors of all series are
     added up over observed values, as wQL does. A season that most windows have less than one of before them isn't one.
-    Of equal ones GluonTS's season wins, then the shorter.
+    Another season than GluonTS's has to do 5 % better; of equal ones the shorter wins.
 
     Args:
         pasts: of series up to the same moment; the first `MAX_TRIED_SERIES` are used.
@@ -136,7 +137,10 @@ def choose_baseline(pasts: Iterable[Past], frequency: Frequency, horizon: int) -
     tried = [place for place in range(len(seasons)) if windows and 2 * seen[place] > windows]
     if not tried:
         return Baseline.of(default, frequency)
-    best = min(tried, key=lambda place: (errors[place], seasons[place] != default, seasons[place]))
+    best = min(tried, key=lambda place: (errors[place], seasons[place]))
+    usual = seasons.index(default)
+    if usual in tried and errors[best] >= (1 - _MARGIN) * errors[usual]:
+        best = usual
     shares = {seasons[place]: float(errors[place] / scale) if scale else 0.0 for place in tried}
     return Baseline.of(seasons[best], frequency, shares)
 
