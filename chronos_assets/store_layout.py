@@ -19,6 +19,8 @@ INFERRED_KEY = ".inferred-params.json"
 # Predictors: learned for windows that several instances forecast; the zero-shot one as it is served.
 LEARNED_KEY = "predictors/learned"
 ZERO_SHOT_KEY = "predictors/zero-shot"
+# How long the forecast windows of the store are, and where they start.
+WINDOWS_KEY = ".windows.json"
 RUN_SETTINGS_KEY = ".run-settings.json"
 
 # Forecasts that one job has made for runs to come, and what it told of them.

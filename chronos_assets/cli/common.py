@@ -56,6 +56,8 @@ class Printer:
 def settings_for(data: Path | None, env: Mapping[str, str] | None = None) -> Settings:
     """The environment's settings; a data folder gets a store of its own unless `CHRONOS_STORE` names one.
 
+    Windows that no variable sets are those that the store remembers.
+
     Raises:
         SettingsError: a variable has a value that can't be used.
     """
@@ -69,7 +71,11 @@ def settings_for(data: Path | None, env: Mapping[str, str] | None = None) -> Set
         settings = replace(
             settings, store=str(STORES / f"{slug}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}")
         )
-    return settings
+    from chronos_assets.pipeline.window_settings import with_remembered_windows
+    from chronos_assets.platforms.local.store import store_folder
+
+    store = store_folder(settings.store)
+    return settings if store is None else with_remembered_windows(settings, store, values)
 
 
 def open_group(settings: Settings) -> Group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,7 @@ def run(
     """Import what is new, tune a model if one is due, forecast, score a backtest, publish, serve."""
     from chronos_assets.defs.main_job import run_main_job
     from chronos_assets.pipeline.run_settings import remember_training
+    from chronos_assets.pipeline.window_settings import choose_windows, follow_data
 
     if backtest_windows < 0:
         raise UsageError("--backtest-windows must not be negative")
@@ -44,6 +46,7 @@ def run(
             print(line)
     elif not any(group.store.list("train")):
         _write_sample(group)
+    group = open_group(choose_windows(group, os.environ, for_good=False))
     remember_training(group, not no_training)
     with executing(group, home) as session:
         result = run_main_job(
@@ -55,6 +58,7 @@ def run(
             note=session.note,
             check_interrupt=session.check_interrupt,
         )
+    follow_data(group, os.environ)
     if not result.runs:
         print("Nothing new: train files, parameters and model are those of the last run. No work was done.")
     print_summary(group, result, data)

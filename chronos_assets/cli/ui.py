@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_assets.cli.common import DataOption, UsageError, dagster_home, settings_for
+from chronos_assets.cli.common import DataOption, UsageError, dagster_home, open_group, settings_for
 
 
 def ui(
@@ -20,6 +20,7 @@ def ui(
     """The Dagster UI with sensors on, on the same store."""
     from chronos_assets.defs.dead_runs import end_dead_runs
     from chronos_assets.defs.instance import WORKSPACE, begin_daemon_here, open_instance
+    from chronos_assets.pipeline.window_settings import choose_windows, follow_data
     from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.store import store_folder
     from chronos_assets.platforms.local.warm_workers import own_warm_workers
@@ -34,12 +35,15 @@ def ui(
         for run_id in end_dead_runs(instance):
             print(f"run {run_id} had died; marked as failed")
         begin_daemon_here(instance)
+    settings = follow_data(open_group(choose_windows(open_group(settings), os.environ, for_good=True)), os.environ)
     if settings.deployment == "local":
         own_warm_workers(workload_environment(Path("/"), {}))  # of the program that takes this one's place, too
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home),
         "CHRONOS_STORE": settings.store if store is None else str(store.resolve()),
+        "CHRONOS_PARTITIONS": settings.partitions,
+        "CHRONOS_PARTITION_START": settings.partition_start,
         "CHRONOS_UI_URL": os.environ.get("CHRONOS_UI_URL") or f"http://127.0.0.1:{port}",
     }
     program = [sys.executable, "-m", "chronos_assets.defs.ui_server"]

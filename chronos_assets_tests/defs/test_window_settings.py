@@ -1,0 +1,142 @@
+"""Windows of a store: by the frequency of its data, chosen once, starting with the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from chronos_assets.cli.common import settings_for
+from chronos_assets.definitions import group_definitions
+from chronos_assets.defs.main_job import run_main_job
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.window_settings import choose_windows, follow_data
+from chronos_assets_tests.defs.line import Line
+from chronos_assets_tests.defs.quick_jobs import QuickJobs
+from chronos_assets_tests.models.tiny import folder_of
+
+
+def months(count: int = 72, first: int = 2015) -> list[datetime]:
+    return [datetime(first + number // 12, number % 12 + 1, 1) for number in range(count)]
+
+
+def every(step: timedelta, count: int = 90) -> list[datetime]:
+    return [datetime(2019, 3, 4) + number * step for number in range(count)]
+
+
+class Store:
+    """A store that commands are run on, one after another."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, moments: list[datetime], name: str = "a") -> None:
+        path = self.root / "train" / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = "".join(f"a,{moment},{number % 12}\n" for number, moment in enumerate(moments))
+        path.write_text(f"item_id,timestamp,target_value\n{rows}")
+
+    def env(self, **more: str) -> dict[str, str]:
+        return {"CHRONOS_STORE": str(self.root), "CHRONOS_BASE_MODEL": str(folder_of("bolt")), **more}
+
+    def command(self, *, for_good: bool = False, **variables: str) -> tuple[str, str]:
+        """Length and start of the windows that a command works with."""
+        env = self.env(**variables)
+        settings = choose_windows(Group(settings_for(None, env)), env, for_good=for_good)
+        return settings.partitions, settings.partition_start
+
+    def run(self, instance: dg.DagsterInstance, backtest: int = 0) -> list[list[str]]:
+        """The partitions of each job of `run`."""
+        env = self.env()
+        group = Group(choose_windows(Group(settings_for(None, env)), env, for_good=False))
+        jobs = QuickJobs(group.store)
+        group.overrides["jobs"] = jobs
+        line = Line(group, instance, group_definitions(group))
+        run_main_job(group, line.definitions, instance, backtest_windows=backtest, train=False)
+        follow_data(group, env)
+        return jobs.calls
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.mark.parametrize(
+    ("moments", "length"),
+    [
+        (months(), "monthly"),
+        (months()[::3], "monthly"),
+        (months(20 * 12)[::12], "monthly"),
+        (every(timedelta(weeks=1)), "weekly"),
+        (every(timedelta(weeks=2)), "weekly"),
+        (every(timedelta(days=1)), "daily"),
+        (every(timedelta(hours=1)), "daily"),
+    ],
+)
+def test_windows_are_as_long_as_the_periods(store: Store, moments: list[datetime], length: str) -> None:
+    store.put(moments)
+    assert store.command()[0] == length
+
+
+def test_the_first_command_chooses_for_good(store: Store) -> None:
+    store.put(months())
+    assert store.command()[0] == "monthly"
+    store.put(every(timedelta(days=1)))
+    (store.root / "params.json").unlink()
+    assert store.command()[0] == "monthly"
+
+
+def test_a_ui_on_an_empty_store_takes_days_and_later_commands_do_likewise(store: Store) -> None:
+    assert store.command()[0] == "daily"  # a run that fails for want of data decides nothing
+    assert not (store.root / ".windows.json").exists()
+    assert store.command(for_good=True)[0] == "daily"
+    store.put(months())
+    assert store.command()[0] == "daily"
+
+
+def test_windows_that_forecasts_were_made_for_before_stay(store: Store) -> None:
+    store.put(months())
+    (store.root / "history" / "as_of=2020-01-05").mkdir(parents=True)
+    (store.root / "history" / "as_of=2020-01-05" / "forecast.parquet").touch()
+    assert store.command()[0] == "daily"
+
+
+def test_variables_win_and_are_not_remembered(store: Store) -> None:
+    store.put(months())
+    assert store.command(CHRONOS_PARTITIONS="weekly") == ("weekly", "2000-01-01")
+    assert store.command(CHRONOS_PARTITION_START="2018-01-01") == ("monthly", "2018-01-01")
+    assert store.command(CHRONOS_PARTITIONS="daily", CHRONOS_PARTITION_START="2019-01-01") == ("daily", "2019-01-01")
+
+
+def test_a_document_that_cannot_be_read_counts_as_none(store: Store) -> None:
+    store.put(months())
+    for text in ("{", "[]", '{"length": "yearly", "start": "2000-01-01"}', '{"length": "daily", "start": "x"}'):
+        (store.root / ".windows.json").write_text(text)
+        assert store.command() == ("daily", "2000-01-01")
+
+
+def test_windows_start_with_the_data_and_a_backtest_of_months_is_one_job(
+    store: Store, instance: dg.DagsterInstance
+) -> None:
+    store.put(months())
+    calls = store.run(instance, backtest=5)
+    assert len(calls) == 1
+    assert len(calls[0]) >= 6
+    assert calls[0][-1] == "2020-12-01"
+    assert store.command() == ("monthly", "2015-01-01")
+    store.put(months(24, first=2012), "older")
+    store.run(instance)
+    assert store.command() == ("monthly", "2012-01-01")
+    (store.root / "train" / "older.csv").unlink()
+    store.run(instance)
+    assert store.command() == ("monthly", "2012-01-01")  # forecasts of that time stay listed
