@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from dagster._utils.error import SerializableErrorInfo
 
-from chronos_assets.cli import main
+from chronos_assets.cli import copying, main
 from chronos_assets.defs.outcomes import root_message
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
 from chronos_assets_tests.models.tiny import folder_of
@@ -151,10 +152,9 @@ def test_a_wrong_date_empties_nothing_and_its_forecast_goes_when_it_is_fixed(
 
     wrong = store / "train" / "wrong.csv"
     wrong.write_text("2250-01-01 00:00:00,1,a\n")
-    status, _, errors = _run(command, data)
-    assert status == 1
-    assert "no series could be forecast" in errors
-    assert "2250" in errors.splitlines()[-1]
+    status, output, _ = _run(command, data)
+    assert status == 0
+    assert "1 row far ahead of all others left out, from 2250-01-01" in output
     assert (store / "forecast" / "forecast.csv").read_bytes() == before
 
     wrong.write_text("2024-01-05 00:00:00,1,a\n")
@@ -200,11 +200,11 @@ def test_a_mean_alone_is_forecast_and_scored(command: Command, data: Path) -> No
 def test_a_copy_that_fails_leaves_nothing_behind(
     tmp_path: Path, command: Command, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes()[:10])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+    def full(path: Path, target: BinaryIO) -> None:
+        target.write(path.read_bytes()[:10])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(shutil, "copy2", full)
+    monkeypatch.setattr(copying, "_read_whole", full)
     status, _, errors = _run(command, data)
     assert status == 1
     assert "No space left on device" in errors
