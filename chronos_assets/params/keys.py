@@ -40,6 +40,9 @@ FEW_REPEATS = 0.05
 # A text splits one series into full ones where they have hardly more empty periods than it.
 _HARDLY_EMPTIER = 0.1
 _MOST_KEYS = 3
+# A series of fewer rows is none; in a sample of fewer timestamps that can't be told.
+_LEAST_ROWS = 3
+_ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
 
 
@@ -146,6 +149,8 @@ def choose_keys(
     if item is None and has_header:
         item = _known_item(rows, [c for c in columns if not c.is_row_number and not _is_unique(c)])
         open_columns = [column for column in open_columns if column is not item]
+        if item is not None:
+            return _named_or_better(rows, item, open_columns, columns, values)
     if item is not None:
         return _with_dimensions(rows, item, open_columns, columns, values)
     if rows.repeats([]) <= FEW_REPEATS:
@@ -192,6 +197,34 @@ def _is_shared(column: Column, rows: Rows) -> bool:
     several = [moment for moment, count in counts.items() if count > 1]
     alone = sum(len(values[moment]) == 1 for moment in several)
     return len(column.distinct) > 1 and bool(several) and alone >= (1 - FEW_BAD) * len(several)
+
+
+def _named_or_better(
+    rows: Rows, item: Column, candidates: Sequence[Column], columns: Sequence[Column], values: Column | None
+) -> Keys:
+    """The keys that an item's name leads to, unless they make no series and others do.
+
+    A receipt's or a customer's number names something else than a series.
+    """
+    named: Keys | None = None
+    try:
+        named = _with_dimensions(rows, item, candidates, columns, values)
+        if _are_series(rows, named.columns):
+            return named
+    except InferenceError:
+        pass  # raised again below, if nothing better is found
+    found = [keys for keys in _smallest(rows, candidates, []) if _are_series(rows, keys)]
+    best = _clearest(rows, found) if found else None
+    if best is None:
+        return named if named is not None else _with_dimensions(rows, item, candidates, columns, values)
+    first = max(best, key=lambda column: (not column.is_numeric, len(column.distinct)))
+    return _keys(rows, first, [column for column in best if column is not first])
+
+
+def _are_series(rows: Rows, keys: Sequence[Column]) -> bool:
+    """Whether the keys tell rows apart and leave the middle series enough of them, where that can be told."""
+    moments = len(set(rows.times.moments))
+    return moments < _ENOUGH_MOMENTS or (rows.repeats(keys) <= FEW_REPEATS and rows.outlook(keys).rows >= _LEAST_ROWS)
 
 
 def _known_item(rows: Rows, columns: Sequence[Column]) -> Column | None:

@@ -472,6 +472,15 @@ def test_numbers_without_a_telling_name_are_named_and_not_taken() -> None:
     assert "0% of the rows repeat" in refusal.value.options["add group"]
 
 
+def test_a_column_with_an_items_name_that_makes_no_series_is_no_item() -> None:
+    rows = [
+        [f"{at // 3}", ["A1", "B2", "C3"][at % 3], f"{at % 5}.5", day, str(17850 + at // 3 % 29)]
+        for at, day in enumerate(day for day in DAYS for _ in range(3))
+    ]
+    params = infer(["InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "CustomerID"], rows)
+    assert (params.item_column, params.dimensions) == ("StockCode", ())
+
+
 def test_receipts_are_not_series() -> None:
     rows = [[day, f"R{at}-{place}", "shop", "9.5"] for at, day in enumerate(DAYS) for place in range(3)]
     with pytest.raises(InferenceError, match="rows repeat a timestamp"):
