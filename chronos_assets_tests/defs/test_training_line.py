@@ -99,7 +99,7 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     # The gate held it against base and seasonal naive, and approved it.
     gate = {row["model"]: row for row in line.table("model_package", "gate")}
     names = {row["model"]: row["name"] for row in gate.values()}
-    assert names == {"candidate": "candidate", "base": "zero-shot base", "seasonal_naive": "seasonal naive, 168 h"}
+    assert names == {"candidate": "candidate", "base": "zero-shot base", "seasonal_naive": "seasonal naive, 24 h"}
     assert gate["candidate"]["wql"] <= min(gate["base"]["wql"], gate["seasonal_naive"]["wql"])
     package = line.metadata("model_package")
     assert (package["version"], package["status"]) == ("Shop/1", "Approved")
