@@ -52,6 +52,7 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "settings.py",
         # The command hands it on to Dagster's server, the launcher to its children.
         "cli/common.py",
+        "cli/run.py",
         "cli/ui.py",
         "platforms/local/processes.py",
         # A fork server has its jobs' variables, and tells descendants where it is.
