@@ -145,7 +145,7 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     package = line.metadata("model_package")
     assert (package["version"], package["status"]) == ("Shop/2", "Rejected")
     assert "seasonal naive" in package["reason"]
-    assert {row["model"] for row in line.table("model_package", "gate")} >= {"approved version"}
+    assert {row["name"] for row in line.table("model_package", "gate")} >= {"approved version"}
     assert in_use(line).label == served(line) == "Shop/1"
 
     # People decide: one job each.
