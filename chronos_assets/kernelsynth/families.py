@@ -182,13 +182,13 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 """The mixture a model starts with. Copying a cycle is learnt late, or never, when other series drown it."""
 
 REALISTIC: Mapping[str, float] = {
-    "clean_season": 0.10,
+    "clean_season": 0.08,
     "noisy_season": 0.09,
-    "calendar": 0.18,
+    "calendar": 0.16,
     "business": 0.12,
     "counts": 0.03,
     "intermittent": 0.02,
-    "random_walk": 0.06,
+    "random_walk": 0.07,
     "autoregressive": 0.03,
     "gaussian_process": 0.04,
     "trending": 0.03,
@@ -196,7 +196,7 @@ REALISTIC: Mapping[str, float] = {
     "chaotic": 0.01,
     "mixed": 0.05,
     "smoothing": 0.12,
-    "fine_grained": 0.05,
+    "fine_grained": 0.08,
     "switching": 0.02,
     "pulses": 0.01,
     "causal_graph": 0.02,

@@ -113,13 +113,14 @@ RECIPE = (
     # Lower, so that what is known is kept. Contexts of one patch are what every short series is padded to.
     TrainingPlan(
         seed=20261125,
-        steps=14_000,
-        decay_steps=13_800,
-        warmup_steps=200,
-        learning_rate=1e-3,
+        steps=2_900,
+        decay_steps=2_800,
+        warmup_steps=60,
+        learning_rate=7e-4,
         context_lengths=(64, 128, 256, 512),
-        length_weights=(0.15, 0.2, 0.25, 0.4),
+        length_weights=(0.2, 0.2, 0.25, 0.35),
         curriculum_steps=0,
+        ema_decay=0.995,
     ),
 )
 """The stages of the bundled model: the skill of copying cycles first, then precision on the realistic mixture, and last
