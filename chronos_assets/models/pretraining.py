@@ -123,8 +123,10 @@ RECIPE = (
         ema_decay=0.995,
     ),
 )
-"""The stages of the bundled model: the skill of copying cycles first, then precision on the realistic mixture, and last
-more families and short contexts."""
+"""The skill of copying cycles first, then precision on the realistic mixture, and last more families and short contexts.
+
+The bundled model is that of the first two; its card says what the third one brings and costs.
+"""
 
 
 @dataclass(frozen=True)

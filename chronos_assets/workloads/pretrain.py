@@ -3,7 +3,7 @@
     python -m chronos_assets.workloads.pretrain
 
 Reads one JSON document of parameters, values as JSON or as strings of JSON (a SageMaker training job passes strings).
-The defaults are the recipe of the bundled model, in stages, on a GPU where there is one.
+The defaults are the recipe, in stages, on a GPU where there is one; its first two stages made the bundled model.
 
     fields of `ModelShape`      the network
     fields of `TrainingPlan`    the same for every stage, but for `seed`: each stage adds its number, or it would see the

@@ -270,7 +270,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
         pretrain.parse_parameters({"device": "cuda"})
 
 
-def test_without_parameters_the_recipe_is_that_of_the_bundled_model(monkeypatch):
+def test_without_parameters_all_stages_of_the_recipe_are_run(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     given = pretrain.parse_parameters({})
     assert (given.shape, given.stages) == (pretraining.ModelShape(), pretraining.RECIPE)
