@@ -77,3 +77,8 @@ def test_a_class_has_a_name_of_its_own_in_the_package() -> None:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
     assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    lengths = {path.relative_to(PACKAGE).as_posix(): path.read_text().count("\n") for path in PACKAGE.rglob("*.py")}
+    assert {name: lines for name, lines in lengths.items() if lines > 600} == {}

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.container.contract import CONTENT_TYPES, RESPONSE_TYPES
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.accuracy import live_wqls
 from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.package_document import image, package_document
 from chronos_assets.pipeline.predictors import learn_version
 from chronos_assets.pipeline.staging import latest_metadata, staging
 from chronos_assets.pipeline.state import GroupState, Setup
@@ -36,7 +36,6 @@ from chronos_assets.store_layout import DATASET_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.models.checkpoints import ModelDescription
-    from chronos_assets.predictors.predictor import Predictor
     from chronos_assets.timeseries.scoring.gate import GateDecision
 
 SYNTHETIC_KEY = "datasets/synthetic"
@@ -539,57 +538,6 @@ def evaluation_parameters(setup: Setup, candidate: Mapping[str, Any], in_use: Pa
         "non_negative": params.non_negative,
         "zero_shot": params.predictor.to_document(),
     }
-
-
-def package_document(
-    tuned: Mapping[str, Any],
-    candidate: Mapping[str, Any],
-    decision: GateDecision,
-    image: str,
-    predictor: Predictor | None = None,
-) -> dict[str, Any]:
-    """What the registry keeps of a version beside its status; the names are those of SageMaker's model packages."""
-    report = candidate["report"]
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "base_model": candidate["base_model"],
-        "model_digest": candidate["digest"],
-        "started_from": candidate["started_from"],
-        "data_version": tuned["data_version"],
-        "synthetic_version": tuned["synthetic_version"],
-        "hyperparameters": report.get("hyperparameters", {}) | candidate["chosen"],
-        "validation_wql": candidate["objective"],
-        "training_cutoff": report.get("training_cutoff"),
-        "validation_end": report.get("validation_end"),
-        "metrics": {
-            name: value
-            for name, value in (
-                ("wql", decision.rows[0].wql),
-                ("mase", decision.rows[0].mase),
-                (decision.band or "coverage", decision.rows[0].coverage),
-            )
-            if value is not None
-        },
-        "gate": decision.to_document(),
-        **({"predictor_digest": predictor.digest, "predictor": predictor.summary()} if predictor is not None else {}),
-        "image": image,
-        "content_types": list(CONTENT_TYPES),
-        "response_types": list(RESPONSE_TYPES),
-        "framework": "PYTORCH",
-        "task": "OTHER",
-        "domain": "MACHINE_LEARNING",
-    }
-
-
-def image(group: Group) -> str:
-    """What serves and forecasts with a version: a container image, on a laptop this package itself."""
-    from importlib.metadata import version
-
-    return (
-        group.settings.aws.image
-        if group.settings.deployment == "aws"
-        else f"chronos-assets:{version('chronos-assets')}"
-    )
 
 
 def _read_json(group: Group, key: str) -> dict[str, Any] | None:

@@ -44,14 +44,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
 from chronos_assets.models.checkpoints import (
     ModelDescription,
     ModelError,
@@ -60,41 +57,37 @@ from chronos_assets.models.checkpoints import (
     describe_model,
 )
 from chronos_assets.models.quantiles import is_non_negative
-from chronos_assets.params.forecast import Filling
-from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.opening import Network, Reading, learn_as_of, options
+from chronos_assets.predictors.evaluation_data import (
+    Data,
+    EvaluateRequest,
+    Floats,
+    Key,
+    WindowTask,
+    open_data,
+    parse_request,
+)
+from chronos_assets.predictors.opening import Network
 from chronos_assets.predictors.predictor import Predictor, PredictorError
-from chronos_assets.timeseries.dataset.filling import context_as_of
-from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version
-from chronos_assets.timeseries.dataset.holdout import HoldoutError, periods_known, plan_holdout, window_actuals
+from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError
+from chronos_assets.timeseries.dataset.holdout import HoldoutError
 from chronos_assets.timeseries.dataset.shards import (
     DatasetError,
-    Series,
-    iter_series,
-    list_shards,
-    read_manifest,
     seeded_digest,
 )
 from chronos_assets.timeseries.scoring.baselines import (
     MAX_TRIED_SERIES,
     Baseline,
-    Past,
     choose_baseline,
     seasonal_naive,
     spread_to_quantiles,
 )
 from chronos_assets.timeseries.scoring.evaluation_files import Measured, write_evaluation
 from chronos_assets.timeseries.scoring.gate import APPROVED, BASE, CANDIDATE, SEASONAL_NAIVE, TITLES
-from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error
+from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster
-
-Floats = NDArray[np.float64]
-Key = tuple[str, ...]
-
-MODELS = (CANDIDATE, BASE, APPROVED)
 MAX_SERIES = 5000
 MAX_SAMPLED_SERIES = 500  # by T5, which takes a hundred paths of each, one series after another
 MAX_NAMED = 20  # failures named in the document
@@ -102,257 +95,15 @@ _MAX_TASKS = 4096
 _VALUES_AT_ONCE = 4_000_000  # histories and forecasts held at once: 32 MB, and a few times that while they are summed
 
 
-@dataclass(frozen=True)
-class EvaluateRequest:
-    """The parameters, checked. models: name -> reference, without the approved version where there is none."""
-
-    models: Mapping[str, str]
-    horizon: int
-    quantiles: tuple[float, ...]
-    grid: Grid | None
-    season: int
-    baseline_season: int | None
-    non_negative: bool | None
-    zero_shot: PredictorParams | None
-    filling: Filling
-    dimensions: tuple[str, ...]
-    context_length: int | None
-    batch_size: int | None
-    seed: int
-    validation_windows: int
-    test_windows: int
-    max_series: int | None
-
-
-def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
-    """Check the parameters.
-
-    Raises:
-        WorkloadError: one is missing, unknown or impossible.
-    """
-    required = {"models", "horizon", "quantiles"}
-    optional = {
-        "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
-        "validation_windows", "test_windows", "season", "baseline_season", "non_negative", "max_series",
-        "zero_shot",
-    }  # fmt: skip
-    check_names("evaluation", document, required, optional)
-    try:
-        quantiles = quantile_levels(document["quantiles"])
-        if not quantiles:
-            raise ValueError("quantiles is empty: wQL needs one at least")
-        frequency = document.get("frequency")
-        grid = (
-            None
-            if frequency is None
-            else Grid(Frequency.parse(frequency), Alignment(**(document.get("alignment") or {})))
-        )
-        return EvaluateRequest(
-            models=_parse_models(document["models"]),
-            horizon=whole("horizon", document["horizon"]),
-            quantiles=quantiles,
-            grid=grid,
-            season=option("season", document) or (grid.frequency.seasonality if grid else 1),
-            baseline_season=option("baseline_season", document),
-            non_negative=truth("non_negative", document),
-            zero_shot=options(document.get("zero_shot")),
-            filling=Filling(**(document.get("filling") or {})),
-            dimensions=tuple(document.get("dimensions") or ()),
-            context_length=option("context_length", document),
-            batch_size=option("batch_size", document),
-            seed=int(document.get("seed") or 0),
-            validation_windows=option("validation_windows", document, low=0, default=2) or 0,
-            test_windows=option("test_windows", document, default=2) or 1,
-            max_series=option("max_series", document),
-        )
-    except (TypeError, ValueError) as error:
-        raise WorkloadError(f"parameters of the evaluation: {error}") from error
-
-
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Measure all models. Everything that can be refused is refused before one is loaded."""
     request = parse_request(workspace.parameters())
     try:
-        data = _open_data(workspace, request)
+        data = open_data(workspace, request)
         models, left_out = _describe(workspace, request)
         _Evaluation(request, data, models, left_out, reporter).run(workspace.output("evaluation"))
     except (ModelError, DatasetError, HoldoutError, ArrowFileError, PredictorError) as error:
         raise WorkloadError(str(error)) from error
-
-
-@dataclass(frozen=True)
-class WindowTask:
-    """One window of one series.
-
-    Attributes:
-        key: item id and dimensions; window: from 0.
-        history: (n,) everything before the window, filled as of then.
-        actual: (horizon,) what was observed in it, NaN elsewhere.
-        season_error: of the observed history, what MASE divides by.
-        lowest: observed value of the history.
-    """
-
-    key: Key
-    window: int
-    history: Floats
-    actual: Floats
-    season_error: float
-    lowest: float
-
-
-class Data(Protocol):
-    """Held-out windows of some series."""
-
-    def eligible(self) -> Iterator[tuple[Key, int]]:
-        """The series that have windows that count, and how many."""
-
-    def tasks(self, chosen: set[Key]) -> Iterator[WindowTask]:
-        """The windows of the chosen series, in the order of the files."""
-
-    def pasts(self, chosen: set[Key]) -> Iterator[Past]:
-        """What was known of the chosen series before their first window."""
-
-    def learn(self, network: Network, log: Callable[[str], None]) -> Predictor | None:
-        """The zero-shot predictor around a base model, from what was known before the windows; None where there is no past."""
-
-    def to_document(self) -> dict[str, Any]:
-        """What the windows are, JSON values."""
-
-
-class DatasetWindows:
-    """The test windows of a dataset.
-
-    Raises:
-        WorkloadError: the parameters have no frequency.
-        DatasetError: it can't be read, or is not the one that the parameters describe.
-        HoldoutError: it is too short.
-    """
-
-    def __init__(self, folder: Path, request: EvaluateRequest) -> None:
-        self._folder, self._request = folder, request
-        if request.grid is None:
-            raise WorkloadError("parameters of the evaluation: frequency not given, which the channel dataset needs")
-        self._grid = request.grid
-        self._manifest = read_manifest(folder)
-        self._manifest.check("evaluation", self._grid.frequency, request.dimensions)
-        self._holdout = plan_holdout(
-            *self._manifest.span(self._grid),
-            request.horizon,
-            validation_windows=request.validation_windows,
-            test_windows=request.test_windows,
-        )
-
-    def eligible(self) -> Iterator[tuple[Key, int]]:
-        """See `Data.eligible`."""
-        counted = ((series.key, sum(1 for _ in self._windows(series))) for series in self._series())
-        return (pair for pair in counted if pair[1])
-
-    def tasks(self, chosen: set[Key]) -> Iterator[WindowTask]:
-        """See `Data.tasks`."""
-        for series in self._series():
-            if series.key not in chosen:
-                continue
-            observed = np.where(series.filled | ~np.isfinite(series.target), np.nan, series.target)
-            for window, cut, actual in self._windows(series):
-                yield WindowTask(
-                    key=series.key,
-                    window=window,
-                    history=context_as_of(series, cut, cut, self._request.filling),
-                    actual=actual,
-                    season_error=season_error(observed[:cut], self._request.season),
-                    lowest=float(np.nanmin(observed[:cut])),
-                )
-
-    def pasts(self, chosen: set[Key]) -> Iterator[Past]:
-        """See `Data.pasts`."""
-        for series in self._series():
-            first = next(self._windows(series), None) if series.key in chosen else None
-            if first is not None:
-                cut = first[1]
-                observed = np.where(series.filled | ~np.isfinite(series.target), np.nan, series.target)[:cut]
-                yield Past(context_as_of(series, cut, cut, self._request.filling), observed)
-
-    def to_document(self) -> dict[str, Any]:
-        """See `Data.to_document`."""
-        return {
-            "source": "dataset",
-            "data_version": self._manifest.data_version,
-            "frequency": str(self._grid.frequency),
-            "holdout": self._holdout.to_document(self._grid),
-        }
-
-    def learn(self, network: Network, log: Callable[[str], None]) -> Predictor | None:
-        """See `Data.learn`."""
-        origin = {"the gate": self._holdout.test[0]}
-        request = self._request
-        if request.zero_shot is None:
-            return None
-        shards, version = list_shards(self._folder), self._manifest.data_version
-        reading = Reading(
-            self._grid,
-            request.horizon,
-            request.filling,
-            request.dimensions,
-            request.context_length,
-            request.seed,
-            request.zero_shot,
-        )
-        return learn_as_of(shards, reading, network, origin, data_version=version, log=log)["the gate"]
-
-    def _series(self) -> Iterator[Series]:
-        for shard in list_shards(self._folder):
-            yield from iter_series(shard, self._request.dimensions)
-
-    def _windows(self, series: Series) -> Iterator[tuple[int, int, Floats]]:
-        """Of each window that counts: its number, how many periods of the series are before it, its actuals."""
-        first, last = self._grid.ordinal(series.timestamps[[0, -1]]).tolist()
-        if last - first != len(series.timestamps) - 1:
-            raise WorkloadError(
-                f"series {' / '.join(series.key)} is not on a regular grid of {self._grid.frequency}: "
-                "materialize target_time_series again"
-            )
-        for window, origin in enumerate(self._holdout.test):
-            cut = periods_known(first, origin)
-            actual = window_actuals(series.target, series.filled, first, origin, self._request.horizon)
-            known = np.isfinite(series.target[:cut]) & ~series.filled[:cut]
-            if known.any() and np.isfinite(actual).any():
-                yield window, cut, actual
-
-
-class SyntheticWindows:
-    """The last periods of the synthetic test series."""
-
-    def __init__(self, folder: Path, request: EvaluateRequest) -> None:
-        self._folder, self._request = folder, request
-
-    def eligible(self) -> Iterator[tuple[Key, int]]:
-        """See `Data.eligible`."""
-        return ((task.key, 1) for task in self._all())
-
-    def tasks(self, chosen: set[Key]) -> Iterator[WindowTask]:
-        """See `Data.tasks`."""
-        return (task for task in self._all() if task.key in chosen)
-
-    def pasts(self, chosen: set[Key]) -> Iterator[Past]:
-        """See `Data.pasts`."""
-        return (Past(task.history, task.history) for task in self.tasks(chosen))
-
-    def to_document(self) -> dict[str, Any]:
-        """See `Data.to_document`."""
-        version = read_data_version(self._folder)
-        return {"source": "synthetic", "data_version": version, "frequency": None, "holdout": None}
-
-    def learn(self, network: Network, log: Callable[[str], None]) -> Predictor | None:
-        """See `Data.learn`."""
-        return None
-
-    def _all(self) -> Iterator[WindowTask]:
-        horizon = self._request.horizon
-        for item, _, target in read_arrow(self._folder / "test.arrow"):
-            history, actual = target[:-horizon], target[-horizon:]
-            if np.isfinite(history).any() and np.isfinite(actual).any():
-                scale, lowest = season_error(history, self._request.season), float(np.nanmin(history))
-                yield WindowTask((item,), 0, history, actual, scale, lowest)
 
 
 @dataclass(frozen=True)
@@ -587,16 +338,6 @@ def _named(rows: Sequence[tuple[Key, int]], failed: Mapping[int, str]) -> dict[s
     }
 
 
-def _open_data(workspace: Workspace, request: EvaluateRequest) -> Data:
-    """The dataset if the job has one, else the synthetic series."""
-    inputs = workspace.root / "processing" / "input"
-    if (inputs / "dataset").is_dir():
-        return DatasetWindows(workspace.input("dataset"), request)
-    if (inputs / "synthetic").is_dir():
-        return SyntheticWindows(workspace.input("synthetic"), request)
-    raise WorkloadError(f"nothing to evaluate on: there is neither a channel dataset nor synthetic in {inputs}")
-
-
 def _describe(workspace: Workspace, request: EvaluateRequest) -> tuple[dict[str, ModelDescription], dict[str, str]]:
     """The models, each from its channel if the job has one; and those left out, with the reason.
 
@@ -641,19 +382,6 @@ def _by_weights(
     for wanted in dict.fromkeys(identity(name) for name in models):
         names = [name for name in models if identity(name) == wanted]
         yield names, models[names[0]]
-
-
-def _parse_models(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not set(value) <= set(MODELS):
-        raise ValueError(f"models is {value!r}: give an object of {', '.join(MODELS)}")
-    models = {name: value[name] for name in MODELS if value.get(name) is not None}
-    for name in (CANDIDATE, BASE):
-        if name not in models:
-            raise ValueError(f"models names no {name}")
-    for name, reference in models.items():
-        if not isinstance(reference, str) or not reference.strip():
-            raise ValueError(f"models.{name} is {reference!r}: it must be a reference of a model")
-    return models
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -74,6 +74,7 @@ import torch
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.container.contract import PROGRESS_SECONDS, Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.values import Check, mixture, nonempty_text, quantile_levels, text_list, whole_number
 from chronos_assets.models import finetuning
 from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, ModelError, describe_model
 from chronos_assets.models.finetuning import FinetuneMode, FinetunePlan, FinetuneProgress
@@ -565,71 +566,18 @@ def _set(value: T | None) -> T:
     return value
 
 
-Check = Callable[[Any], Any]
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("it must be text")
-    return value
-
-
-def _whole(low: int) -> Check:
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ValueError(f"it must be a whole number from {low}")
-        return value
-
-    return check
-
-
-def _number(low: float, high: float, *, open_low: bool = False) -> Check:
-    """A check for a number from `low` (excluded if `open_low`) to `high` (excluded)."""
-
-    def check(value: Any) -> float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high
-        if not fits or (open_low and value == low):
-            raise ValueError(f"it must be a number {'above' if open_low else 'from'} {low:g} and below {high:g}")
-        return float(value)
-
-    return check
-
-
-def _mixture(value: Any) -> dict[str, float]:
-    if not isinstance(value, dict):
-        raise ValueError('it must be an object such as {"target": 0.9, "synthetic": 0.1}')
-    unknown = sorted(set(value) - {"target", "synthetic"})
-    if unknown:
-        raise ValueError(f"there is no source {', '.join(unknown)}, only target and synthetic")
-    share = _number(-1, 1.000001)
-    return {name: share(part) for name, part in value.items()}
-
-
-def _quantiles(value: Any) -> tuple[float, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError("it must be a list of levels such as [0.1, 0.5, 0.9]")
-    level = _number(0, 1, open_low=True)
-    return tuple(sorted({level(item) for item in value}))
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ValueError("it must be a list of names")
-    return tuple(_text(item) for item in value)
-
-
 _CHECKS: Mapping[str, Check] = {
     **{name: known.checked for name, known in HYPERPARAMETERS.items()},
-    "base_model": _text,
-    "mixture": _mixture,
-    "horizon": _whole(1),
-    "frequency": lambda value: Frequency.parse(_text(value)),
+    "base_model": nonempty_text,
+    "mixture": mixture,
+    "horizon": whole_number(1),
+    "frequency": lambda value: Frequency.parse(nonempty_text(value)),
     "alignment": lambda value: Alignment(**value),
     "filling": lambda value: Filling(**value),
-    "dimensions": _names,
-    "quantiles": _quantiles,
-    "validation_windows": _whole(1),
-    "test_windows": _whole(0),
+    "dimensions": text_list,
+    "quantiles": quantile_levels,
+    "validation_windows": whole_number(1),
+    "test_windows": whole_number(0),
 }
 
 
