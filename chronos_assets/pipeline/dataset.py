@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 3.0
 # So that instances which share a dataset get equal shares, whatever series a shard happens to hold.
 SHARDS_PER_INSTANCE = 4
+CLOCKS_DIFFER = timedelta(minutes=10)  # between this machine and the one that dates files, without any being wrong
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
 FETCHES = 8  # train files fetched at once from a store that isn't on this machine
 
 
@@ -74,11 +77,14 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
     for note in params.notes:
         log.info(f"{PARAMS_KEY}: {note}")
     log.info(f"importing {len(files)} files, {sum(info.size for info in files):,} bytes")
+    trusted, doubts = trusted_times(files, datetime.now(UTC))
+    for doubt in doubts:
+        log.warning(doubt)
     with staging(group) as folder:
         staged = folder / "dataset"
         try:
             report = import_target_time_series(
-                _fetch(group, files),
+                _fetch(group, trusted),
                 params,
                 output=staged,
                 rejected=folder / REJECTED_KEY,
@@ -89,7 +95,7 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
             )
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
-        report = _with_notes(report, staged, [inferred] if inferred else [])
+        report = _with_notes(report, staged, [*([inferred] if inferred else []), *doubts])
         _keep_rejected(group, files, report.rejected_files)
         group.store.publish(DATASET_KEY, staged, data="part-*.parquet")
     manifest = report.manifest
@@ -99,6 +105,22 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
         f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
     )
     return ImportResult(report, params, listing_digest(files))
+
+
+def trusted_times(files: Sequence[ObjectInfo], now: datetime) -> tuple[list[ObjectInfo], list[str]]:
+    """The files, those that are dated in the future as older than all others; and what to tell the user of these.
+
+    Of two rows for the same period that of the newer file counts. A file from a machine whose clock is ahead would win over
+    every correction until that time has come.
+    """
+    ahead = {info.key for info in files if info.last_modified > now + CLOCKS_DIFFER}
+    trusted = [replace(info, last_modified=_NO_TIME) if info.key in ahead else info for info in files]
+    return trusted, [
+        f"{info.key} is dated {info.last_modified:%Y-%m-%d %H:%M}, in the future: where another file has a row for the same "
+        "period, that row counts; set the file's time right if it is the newer one"
+        for info in files
+        if info.key in ahead
+    ]
 
 
 def _with_notes(report: ImportReport, staged: Path, notes: Sequence[str]) -> ImportReport:
