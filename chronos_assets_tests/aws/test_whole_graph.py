@@ -48,7 +48,7 @@ def variables(aws: AwsServer, tmp_path: Path) -> dict[str, str]:
 def line(variables: dict[str, str]) -> Iterator[CloudLine]:
     with dg.DagsterInstance.ephemeral() as instance:
         made = cloud_line(cloud_group(variables), instance)
-        made.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": TRAINING}}))
+        made.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": TRAINING | {"Approval": "manual"}}}))
         made.put("train/demand.csv", noisy_rows(10))
         yield made
 
@@ -200,7 +200,9 @@ def test_a_forecast_dealt_out_over_instances_has_the_bytes_of_one(
             assert each.run(["target_time_series"]).success
             made = each.run(["forecasts"], AS_OF)
             assert made.success, failure_reason(made)
-        (job,) = aws.calls_of("CreateProcessingJob")
+        # Weights are learned in one job, on one instance, whatever the number that forecasts.
+        learn, job = aws.calls_of("CreateProcessingJob")
+        assert learn["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 1
         assert job["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 4
         history = history_key(AS_OF)
         for name in ("forecast.parquet", "last_observed.parquet", "skipped.parquet", "manifest.json"):

@@ -39,7 +39,14 @@ def rows(first: int, count: int, value: float = 10.0, items: tuple[str, ...] = (
 
 
 def make_daily_line(root: Path, instance: dg.DagsterInstance, name: str = "bolt", **params: object) -> Line:
-    group = Group(Settings(store=str(root), base_model=str(folder_of(name)), partition_start="2023-12-01"))
+    settings = Settings(
+        store=str(root),
+        base_model=str(folder_of(name)),
+        partition_start="2023-12-01",
+        settle_seconds=15,
+        sensor_interval_seconds=15,
+    )
+    group = Group(settings)
     group.overrides["jobs"] = QuickJobs(group.store)
     line = Line(group, instance, group_definitions(group))
     line.put("params.json", json.dumps(DAILY | params))

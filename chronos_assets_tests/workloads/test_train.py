@@ -241,7 +241,7 @@ def test_other_data_or_parameters_are_no_continuation(tmp_path):
             {"learning_rat": 1, "max_steps": "many", "seed": -1, "quantiles": [0.5, 1.0]},
             ["learning_rat is not known", "max_steps is 'many'", "seed is -1", "quantiles is [0.5, 1.0]"],
         ),
-        ({"finetune_mode": "half"}, ["finetune_mode is 'half': use full or lora"]),
+        ({"finetune_mode": "half"}, ['finetune_mode is \'half\': it must be "full" or "lora"']),
         ({"mixture": {"target": 0.5, "synthetic": 0.5}}, ["synthetic has 0.5 but the job has no such channel"]),
         ({"mixture": {"target": 0.5}}, ["sum to 0.5, not to 1"]),
         ({"mixture": {"tarket": 1}}, ["no source tarket"]),

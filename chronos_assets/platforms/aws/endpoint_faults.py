@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_passing, text_of
 from chronos_assets.platforms.endpoints import EndpointError
 
 
-class NotSwitchedError(Exception):
+class NotSwitchedError(ChronosAssetsError):
     """SageMaker didn't bring an endpoint to a configuration."""
 
 

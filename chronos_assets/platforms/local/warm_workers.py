@@ -27,6 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.local.forkserver import (
     DESCRIPTORS,
     IDLE_SECONDS,
@@ -71,7 +72,7 @@ class WorkloadProcess(Protocol):
         """Ask it to stop."""
 
 
-class NoWarmWorkersError(Exception):
+class NoWarmWorkersError(ChronosAssetsError):
     """There is no server that starts this workload; a plain process does."""
 
 
@@ -234,8 +235,11 @@ def start_warm(
             reason = str(answer.get("again") or answer.get("refused"))
             if "refused" in answer:
                 break
-        except (OSError, ValueError) as error:
+        except TimeoutError as error:
             raise NoWarmWorkersError(f"the fork server does not answer: {error}") from error
+        except (OSError, ValueError) as error:
+            # It may be starting over at this moment, and close what it had accepted before.
+            reason = f"the fork server does not answer: {error}"
         finally:
             os.close(stdin)
             if not started:

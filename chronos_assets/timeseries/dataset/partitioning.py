@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.errors import ChronosAssetsError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -21,7 +23,7 @@ PARTITIONS = 256
 MEMORY_BYTES = 64 << 20
 
 
-class PeriodTooLargeError(ValueError):
+class PeriodTooLargeError(ChronosAssetsError, ValueError):
     """One period of a partition has more rows than may be held at once; period and rows say where, and how many."""
 
     def __init__(self, period: int, rows: int) -> None:

@@ -441,7 +441,7 @@ def test_what_is_in_the_way_is_told_and_left_alone(remote):
     remote.publish("a/b", staged(remote, a="1"))
     with pytest.raises(PublishError, match="a part of it is published"):
         remote.publish("a", staged(remote, a="1"))
-    with pytest.raises(PublishError, match="lies in the published folder a/b"):
+    with pytest.raises(PublishError, match="is inside the published folder a/b"):
         remote.publish("a/b/c", staged(remote, a="1"))
     for key in ("versions/x", ".current/x", ".stable/x"):
         with pytest.raises(PublishError, match="kept"):
