@@ -466,9 +466,12 @@ def test_our_own_options() -> None:
         "BadFiles": "quarantine",
         "NonNegative": False,
         "JoinRow": False,
+        "QuoteFormulas": True,
     }
     params = parse_params(document(Chronos=options))
     assert (params.bad_files, params.non_negative, params.join_row) == ("quarantine", False, False)
+    assert params.quote_formulas
+    assert not parse_params(document()).quote_formulas
     assert parse_params(document()).non_negative is None
     assert parse_params(document(Chronos={"NonNegative": True})).non_negative is True
     assert params.bad_rows == "quarantine"

@@ -43,6 +43,7 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         max_data_age=chronos.positive("MaxDataAge"),
         non_negative=chronos.truth("NonNegative"),
         join_row=chronos.boolean("JoinRow", True),
+        quote_formulas=chronos.boolean("QuoteFormulas", False),
         anchor=_read_anchor(chronos),
         snap_seconds=_read_snap(chronos),
         guesses=_read_guesses(chronos),

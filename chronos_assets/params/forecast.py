@@ -93,6 +93,7 @@ class ForecastParams:
     non_negative: whether no forecast may be below zero; None leaves it to each series' history.
     predictor: members, metric and limits of the ensemble that forecasts.
     join_row: whether forecast.csv begins each series and type with the last observation.
+    quote_formulas: whether names in forecast.csv that a spreadsheet would run as a formula begin with a quote.
     max_data_age: seconds, or None when freshness is not checked.
     snap_seconds: how much too early a row may come, None for as much as the rows show.
     guesses: what was guessed where the parameters were inferred, one sentence each. Not compared.
@@ -126,6 +127,7 @@ class ForecastParams:
     max_data_age: float | None = None
     non_negative: bool | None = None
     join_row: bool = True
+    quote_formulas: bool = False
     snap_seconds: float | None = None
     training: TrainingParams = field(default_factory=TrainingParams)
     predictor: PredictorParams = field(default_factory=PredictorParams)
@@ -280,6 +282,7 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("MaxDataAge", params.max_data_age, None),
         ("NonNegative", params.non_negative, None),
         ("JoinRow", params.join_row, True),
+        ("QuoteFormulas", params.quote_formulas, False),
         ("Anchor", params.alignment.anchor, None),
         ("SnapSeconds", params.snap_seconds, None),
         ("Predictor", predictor_document(params.predictor), {}),

@@ -59,6 +59,7 @@ class ChronosSection:
     max_data_age: float | None = None
     non_negative: bool | None = None
     join_row: bool = True
+    quote_formulas: bool = False
     anchor: str | None = None
     snap_seconds: float | None = None
     guesses: tuple[str, ...] = ()

@@ -95,7 +95,8 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
             )
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
-        report = _with_notes(report, staged, [*([inferred] if inferred else []), *doubts])
+        formulas = _formula_note(group, staged, params, report)
+        report = _with_notes(report, staged, [*([inferred] if inferred else []), *doubts, *formulas])
         _keep_rejected(group, files, report.rejected_files)
         group.store.publish(DATASET_KEY, staged, data="part-*.parquet")
     manifest = report.manifest
@@ -121,6 +122,20 @@ def trusted_times(files: Sequence[ObjectInfo], now: datetime) -> tuple[list[Obje
         for info in files
         if info.key in ahead
     ]
+
+
+def _formula_note(group: Group, staged: Path, params: ForecastParams, report: ImportReport) -> list[str]:
+    """What to tell the user of names that a spreadsheet would run."""
+    from chronos_assets.timeseries.forecast.csv_export import count_formulas
+
+    if params.quote_formulas:
+        return []
+    shards = [staged / shard.name for shard in report.manifest.shards]
+    found = count_formulas(staged.parent, ("item_id", *params.dimensions), shards, group.settings.memory_limit)
+    return [
+        f"{found:,} series have names that a spreadsheet runs as a formula (they begin with =, +, - or @): set "
+        '"Chronos": {"QuoteFormulas": true} if forecast.csv is opened in one'
+    ] * bool(found)
 
 
 def _with_notes(report: ImportReport, staged: Path, notes: Sequence[str]) -> ImportReport:

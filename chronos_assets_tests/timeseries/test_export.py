@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from chronos_assets.params.forecast import Attribute, ForecastParams
 from chronos_assets.params.reader import load_params
-from chronos_assets.timeseries.forecast.csv_export import ExportReport, write_forecast_csv
+from chronos_assets.timeseries.forecast.csv_export import ExportReport, count_formulas, write_forecast_csv
 from chronos_assets_tests.timeseries.builders import Key, make_params, write_forecast, write_last_observed
 
 BAND = {"p10": [1.0, 2.0], "p50": [3.0, 4.5], "p90": [5.0, 6.0]}
@@ -159,3 +160,24 @@ def test_the_real_samples_own_parameters_give_its_own_columns(shared_data: Path,
     )
     assert list(rows[0].values()) == ["2015-01-01 00:00:00", "20.5", "client_12", "p10"]
     assert list(rows[0]) == ["timestamp", "target_value", "item_id", "type"]
+
+
+FORMULAS = ["=cmd|' /C calc'!A0", "+1", "@SUM(1)", "-x", "\tb", "\r"]
+PLAIN = ["a=b", "-5", "-.5", "7", "", "'=x"]
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_names_that_a_spreadsheet_would_run_are_quoted_where_asked_for(tmp_path: Path, quoted: bool) -> None:
+    params = replace(make_params(), quote_formulas=quoted)
+    _, rows = export(tmp_path, params, {(name,): BAND for name in (*FORMULAS, *PLAIN)}, None)
+    assert params.item_column is not None
+    expected = {("'" if quoted else "") + name for name in FORMULAS} | set(PLAIN)
+    assert {row[params.item_column] for row in rows} == expected
+
+
+def test_names_that_a_spreadsheet_would_run_are_counted(tmp_path: Path) -> None:
+    params = make_params()
+    names = {(name,): BAND for name in (*FORMULAS, *PLAIN)}
+    shard = write_forecast(tmp_path / "part.parquet", params, "2024-01-02T00:00", names)
+    assert count_formulas(tmp_path, ("item_id",), [shard], "1GB") == len(FORMULAS)
+    assert count_formulas(tmp_path, ("item_id",), [], "1GB") == 0

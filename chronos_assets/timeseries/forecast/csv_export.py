@@ -11,6 +11,7 @@ the schema has a column `type` already, ours is `forecast_type`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,36 @@ def write_forecast_csv(
     return ExportReport(rows, series, joined, columns=tuple(header))
 
 
+def count_formulas(destination: Path, keys: tuple[str, ...], shards: Sequence[Path], memory_limit: str) -> int:
+    """How many series have a name that a spreadsheet runs as a formula when it opens the CSV.
+
+    Args:
+        destination: folder for temporary files.
+        keys: columns of the shards that name a series.
+        shards: Parquet files of whole series.
+        memory_limit: what DuckDB may use.
+    """
+    if not shards:
+        return 0
+    files = ", ".join(text_literal(parquet_argument(shard)) for shard in shards)
+    odd = " OR ".join(_formula(identifier(name)) for name in keys)
+    with scratch_connection(destination, memory_limit=memory_limit) as connection:
+        (count,) = first_row(
+            connection,
+            f"SELECT count(*) FROM (SELECT DISTINCT {identifiers(keys)} "  # noqa: S608 - quoted names
+            f"FROM read_parquet([{files}], hive_partitioning = false)) WHERE {odd}",
+        )
+    return int(count)
+
+
+def _formula(text: str) -> str:
+    """SQL: whether a text begins as a formula does; a minus before a digit is a number's.
+
+    See https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    return f"regexp_matches({text}, '^([=+@\\t\\r]|-[^0-9.])')"
+
+
 def _header(params: ForecastParams) -> list[str]:
     names = [attribute.name for attribute in params.attributes]
     taken = {name.casefold() for name in names}
@@ -118,13 +149,14 @@ def _create_timestamp_texts(connection: DuckDBPyConnection, params: ForecastPara
 
 def _long_sql(params: ForecastParams, keys: tuple[str, ...], types: tuple[str, ...], header: list[str]) -> str:
     """A SELECT of the CSV's columns, one row for each series, type and timestamp, in order."""
-    sources = {
-        params.timestamp_column: "text",
-        params.target_column: "value",
-        **{name: identifier(name) for name in params.dimensions},
-    }
+    named = {name: identifier(name) for name in params.dimensions}
     if params.item_column is not None:
-        sources[params.item_column] = "item_id"
+        named[params.item_column] = "item_id"
+    if params.quote_formulas:
+        named = {
+            name: f"CASE WHEN {_formula(text)} THEN chr(39) || {text} ELSE {text} END" for name, text in named.items()
+        }
+    sources = {params.timestamp_column: "text", params.target_column: "value", **named}
     names = f"[{', '.join(text_literal(name) for name in types)}]"
     positions = f"unnest(range(1, {len(types) + 1}))"
     shown = [
