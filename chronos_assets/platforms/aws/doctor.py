@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.machines import missing_settings
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
 from chronos_assets.platforms.aws.tags import MAX_TAGS
 from chronos_assets.platforms.checkup import CHECK_SECONDS, Check, Finding, run_checks
@@ -123,8 +124,7 @@ def _explain(name: str, error: Exception) -> Finding:
 
 
 def _settings(aws: AwsSettings) -> Iterator[Finding]:
-    needed = {"CHRONOS_SAGEMAKER_ROLE": aws.role, "CHRONOS_SAGEMAKER_IMAGE": aws.image}
-    missing = [name for name, value in needed.items() if not value]
+    missing = missing_settings(aws)
     if missing:
         yield Finding("settings", "failed", f"{' and '.join(missing)} not set", f"set them: {_TEMPLATE}")
     if bool(aws.subnets) != bool(aws.security_groups):

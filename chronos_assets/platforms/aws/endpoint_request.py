@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.aws.machines import has_gpu, host_image, output_key, vpc
+from chronos_assets.platforms.aws.machines import has_gpu, host_image, missing_settings, output_key, vpc
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def plan(request: EndpointRequest, settings: AwsSettings, source: ModelSource, a
     Raises:
         EndpointError: SageMaker would refuse it, or a setting is missing.
     """
-    needed = {"CHRONOS_SAGEMAKER_ROLE": settings.role, "CHRONOS_SAGEMAKER_IMAGE": settings.image}
-    missing = [name for name, value in needed.items() if not value]
+    missing = missing_settings(settings)
     if missing:
         raise EndpointError(
             f"endpoint {request.name} can't be deployed without {' and '.join(missing)}: "
