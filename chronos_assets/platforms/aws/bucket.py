@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from chronos_assets.platforms.aws.multipart_copy import MIB, S3Limits, copy_in_parts
 from chronos_assets.platforms.objects import ObstoreObjects
 from chronos_assets.platforms.store import StoreError, StoreKeyError, check_key
 
@@ -27,9 +28,18 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 DOWNLOAD_BYTES = 8 << 20  # held in memory at a time
-UPLOAD_PARTS = 4  # of 5 MB, of one file at once
+UPLOAD_PARTS = 4  # of one file at once
+UPLOAD_PART_BYTES = 5 * MIB
+COPY_PART_BYTES = 512 * MIB  # its content doesn't come here
 REQUEST_TIMEOUT = timedelta(minutes=30)  # of a whole answer: a model is one, and the line may be slow
 READ_TIMEOUT = timedelta(minutes=1)  # without a byte
+# Argument of boto3's client -> obstore's name for it.
+CLIENT_OPTIONS = {
+    "endpoint_url": "endpoint",
+    "region_name": "region",
+    "aws_access_key_id": "access_key_id",
+    "aws_secret_access_key": "secret_access_key",
+}
 CREDENTIALS_SECONDS = 300  # how long credentials are used before boto3, which renews them in time, is asked again
 
 # What an answer says -> what to do about it; the first that is found.
@@ -80,13 +90,15 @@ class S3Objects(ObstoreObjects):
     Args:
         url: `s3://bucket/prefix`.
         options: arguments of obstore's `S3Store` that go before what boto3 says (`endpoint`, `retry_config`, ...).
+        limits: what the server takes in one request.
     """
 
-    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None, limits: S3Limits | None = None) -> None:
         self.bucket, self.prefix = parse_url(url)
         self.url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         self.root = None
         self._options = dict(options or {})
+        self._limits = limits or S3Limits()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -97,15 +109,12 @@ class S3Objects(ObstoreObjects):
 
         if "endpoint" in self._options:
             return S3Store(self.bucket, prefix=self.prefix or None, **self._options)
-        import boto3
-
-        session = boto3.Session()
-        meta = session.client("s3").meta
+        meta = self._client.meta
         found = {
             "endpoint": meta.endpoint_url,
             # Without a region in the environment boto3 has this one for S3.
             "region": meta.region_name if meta.region_name != "aws-global" else "us-east-1",
-            "credential_provider": _credentials_of(session),
+            "credential_provider": _credentials_of(self._session),
             "client_options": {
                 "allow_http": meta.endpoint_url.startswith("http://"),
                 "timeout": REQUEST_TIMEOUT,
@@ -113,6 +122,18 @@ class S3Objects(ObstoreObjects):
             },
         }
         return S3Store(self.bucket, prefix=self.prefix or None, **{**found, **self._options})
+
+    @cached_property
+    def _session(self) -> Any:
+        import boto3
+
+        return boto3.Session()
+
+    @cached_property
+    def _client(self) -> Any:
+        """boto3's client of the same server, for what obstore has no call for."""
+        given = {name: self._options[option] for name, option in CLIENT_OPTIONS.items() if option in self._options}
+        return self._session.client("s3", **given)
 
     def object_uri(self, key: str) -> str:
         """`s3://` URL of an object, as S3 has it."""
@@ -151,12 +172,33 @@ class S3Objects(ObstoreObjects):
             raise
         return True
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy an object within the bucket, without its content coming here."""
+    def copy(self, source: str, target: str, size: int) -> None:
+        """Copy an object of `size` bytes within the bucket, without its content coming here.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
         import obstore
 
+        check_key(source), check_key(target)
+        if size > self._limits.copy_bytes:
+            self._copy_in_parts(source, target, size)
+            return
         with self._explained("copy", source):
-            obstore.copy(self._objects, check_key(source), check_key(target))
+            obstore.copy(self._objects, source, target)
+
+    def _copy_in_parts(self, source: str, target: str, size: int) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        part = self._limits.part_size(size, min(COPY_PART_BYTES, self._limits.copy_bytes))
+        try:
+            copy_in_parts(
+                self._client, self.bucket, self.object_key(source), self.object_key(target), size=size, part=part
+            )
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":
+                raise FileNotFoundError(f"{self.url}/{source}: no such object") from error
+            raise StoreError(f"can't copy {self.url}/{source}: {error}{_fix(str(error))}") from error
 
     def delete_all(self, keys: Iterable[str]) -> None:
         """Remove objects, 1,000 with a request; those that aren't there are fine."""
@@ -199,7 +241,8 @@ class S3Objects(ObstoreObjects):
         import obstore
 
         with self._explained("write", key):
-            obstore.put(self._objects, check_key(key), source, max_concurrency=UPLOAD_PARTS)
+            part = self._limits.part_size(source.stat().st_size, UPLOAD_PART_BYTES)
+            obstore.put(self._objects, check_key(key), source, chunk_size=part, max_concurrency=UPLOAD_PARTS)
 
     @contextmanager
     def _explained(self, action: str, key: str, fix: str = "") -> Iterator[None]:

@@ -196,11 +196,11 @@ class Publisher:
             return
         for _ in range(HEALINGS):
             version = pointer.shown
-            wanted = {file.object for file in version.files.values()} if version else set()
+            wanted = {file.object: file.size for file in version.files.values()} if version else {}
             whole = True
             try:
                 if version is not None:
-                    self._each(partial(self._copy_out, key, version), wanted)
+                    self._each(partial(self._copy_out, key, version), wanted.items())
             except FileNotFoundError:
                 whole = False  # two publishings later this version is gone
             if whole:
@@ -222,8 +222,9 @@ class Publisher:
             )
         raise PublishError(f"the objects of {self._objects.uri(key)}/ keep changing: see who else writes there")
 
-    def _copy_out(self, key: str, version: Version, name: str) -> None:
-        self._objects.copy(f"{version_key(key, version)}/{name}", f"{key}/{name}")
+    def _copy_out(self, key: str, version: Version, item: tuple[str, int]) -> None:
+        name, size = item
+        self._objects.copy(f"{version_key(key, version)}/{name}", f"{key}/{name}", size)
 
     def _stable(self, key: str, pointer: Pointer) -> bool:
         """Whether the copies are this publication's, complete and as they were made."""

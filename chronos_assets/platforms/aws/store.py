@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from chronos_assets.platforms.aws.bucket import S3Objects
 from chronos_assets.platforms.aws.cache import Cache
+from chronos_assets.platforms.aws.multipart_copy import S3Limits
 from chronos_assets.platforms.aws.pointers import (
     MANIFEST,
     POINTERS,
@@ -44,6 +45,7 @@ class S3Store(S3Objects):
         options: arguments of obstore's `S3Store` that go before what boto3 says.
         leftover_seconds: age from which a version that no pointer names was left by a killed publisher, and time for
             which a replaced one is kept for its readers.
+        limits: what the server takes in one request.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class S3Store(S3Objects):
         cache: Path,
         options: Mapping[str, Any] | None = None,
         leftover_seconds: float = LEFTOVER_SECONDS,
+        limits: S3Limits | None = None,
     ) -> None:
-        super().__init__(url, options=options)
+        super().__init__(url, options=options, limits=limits)
         self._cache = Cache(cache, self.url)
         self._publisher = Publisher(self, leftover_seconds=leftover_seconds)
         self._pointer_of = lru_cache(maxsize=POINTERS_KEPT)(self._read_pointer)

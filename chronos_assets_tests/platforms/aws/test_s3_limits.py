@@ -1,0 +1,109 @@
+"""Publishing stays within what S3 takes: sizes of copies, numbers of parts, conditional writes."""
+
+import uuid
+
+import pytest
+
+from chronos_assets.platforms.aws.multipart_copy import GIB, MIB, S3Limits, ranges
+from chronos_assets.platforms.aws.store import S3Store
+from chronos_assets.platforms.store import StoreError
+from chronos_assets_tests.aws.s3_limits import StrictS3
+from chronos_assets_tests.platforms.aws.store_driver import KEY, copies_of, options_of, said, stable, stage
+
+# S3's own smallest part, so that what obstore sends is held to it, too.
+SMALL = S3Limits(copy_bytes=6 * MIB, part_bytes=5 * MIB, parts=4)
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server):
+    s3_server.client().create_bucket(Bucket="limits")
+    return "limits"
+
+
+@pytest.fixture
+def strict(s3_server):
+    with StrictS3(s3_server.endpoint, SMALL) as server:
+        yield server
+
+
+@pytest.fixture
+def open_store(strict, bucket, tmp_path):
+    def opened(limits):
+        url = f"s3://{bucket}/{uuid.uuid4().hex}"
+        return S3Store(url, cache=tmp_path / "cache", options=options_of(strict.endpoint), limits=limits)
+
+    return opened
+
+
+def staged(store, content):
+    folder = stage(store, 1)
+    (folder / "forecast.csv").write_bytes(content)
+    return folder
+
+
+def test_an_object_above_the_limit_of_a_copy_is_published_in_parts(strict, open_store):
+    store = open_store(SMALL)
+    content = bytes(range(256)) * (14 * MIB // 256) + b"end"
+    store.publish(KEY, staged(store, content))
+    assert store.get(f"{KEY}/forecast.csv") == content
+    assert (store.snapshot(KEY) / "forecast.csv").read_bytes() == content
+    assert strict.requests.count("PUT part copy") == 3
+    # What is there is as it was made: nothing is copied a second time.
+    strict.requests.clear()
+    store.publish(KEY, staged(store, content))
+    assert not [request for request in strict.requests if "copy" in request]
+
+
+def test_the_server_refuses_what_s3_refuses(open_store):
+    store = open_store(S3Limits())
+    with pytest.raises(StoreError, match="copy source is larger than the maximum"):
+        store.publish(KEY, staged(store, bytes(7 * MIB)))
+
+
+def test_a_file_of_too_many_parts_is_uploaded_in_larger_ones(strict, open_store, tmp_path):
+    (tmp_path / "file").write_bytes(bytes(23 * MIB))
+    with pytest.raises(StoreError, match="between 1 and 4"):
+        open_store(S3Limits()).put_file("train/a.csv", tmp_path / "file")
+    strict.requests.clear()
+    store = open_store(SMALL)
+    store.put_file("train/a.csv", tmp_path / "file")
+    assert strict.requests.count("PUT part") == SMALL.parts
+    assert store.head("train/a.csv").size == 23 * MIB
+
+
+def test_parts_of_the_largest_objects_are_within_the_limits():
+    limits = S3Limits()
+    for size in (1, 5 * GIB, 5 * GIB + 1, 5 * 1024 * GIB):
+        part = limits.part_size(size, 5 * MIB)
+        sizes = [last - first + 1 for first, last in ranges(size, part)]
+        assert sum(sizes) == size
+        assert len(sizes) <= 10_000
+        assert all(5 * MIB <= part <= 5 * GIB for part in sizes[:-1])
+
+
+def test_a_copy_that_fails_leaves_no_parts(open_store, bucket, s3_server):
+    store = open_store(SMALL)
+    with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
+        store.copy("nothing.csv", "target.csv", 14 * MIB)
+    uploads = s3_server.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    assert not [upload for upload in uploads if upload["Key"].endswith("target.csv")]
+
+
+def test_a_conditional_write_that_meets_another_one_is_tried_again(strict, open_store):
+    store = open_store(SMALL)
+    store.publish(KEY, stage(store, 1))
+    for number in (2, 3):
+        strict.conflicts = 1
+        store.publish(KEY, stage(store, number))
+        assert strict.conflicts == 0
+        assert said(store) == {str(number)}
+        assert stable(store) == copies_of(number)
+
+
+def test_a_write_under_a_condition_needs_an_object_that_meets_it(open_store):
+    store = open_store(SMALL)
+    assert not store.put_if("a.json", b"1", '"0123456789abcdef0123456789abcdef"')
+    assert store.put_if("a.json", b"1", None)
+    assert not store.put_if("a.json", b"2", None)
+    assert store.put_if("a.json", b"2", store.get_tagged("a.json").etag)
+    assert store.get("a.json") == b"2"
