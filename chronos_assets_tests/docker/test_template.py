@@ -64,6 +64,9 @@ S3_ACTIONS = {
     "GetBucketNotificationConfiguration": "GetBucketNotification",
     "DeleteObjects": "DeleteObject",
     "CopyObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPartCopy": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
 }
 SQS_ACTIONS = {"DeleteMessageBatch": "DeleteMessage", "ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}
 
