@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid, Unit
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, resolution
+from chronos_assets.params.attributes import AttributeType
 from chronos_assets.params.document import Findings, nearest
-from chronos_assets.params.forecast import DOMAINS, AttributeType
+from chronos_assets.params.forecast import DOMAINS
 from chronos_assets.params.sections import (
     KEEP_ONE,
     RESERVED,

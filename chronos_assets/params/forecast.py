@@ -10,17 +10,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from chronos_assets.calendar.frequencies import DAY_NAMES, DEFAULT_ALIGNMENT, MONTH_NAMES, Alignment, Frequency, Grid
+from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.calendar.time_zones import changes_clock
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, has_offset
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.params.attributes import (
+    Aggregation,
+    Attribute,
+    Filling,
+    MetadataParams,
+    RelatedParams,
+)
 from chronos_assets.params.document import Problem
 from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams, predictor_document
 from chronos_assets.params.training import TrainingParams, training_document
 
-AttributeType = Literal["string", "integer", "float", "timestamp"]
-Aggregation = Literal["sum", "avg", "first", "min", "max"]
 BadRows = Literal["fail", "quarantine"]
-FillMethod = Literal["zero", "value", "nan", "median", "mean", "min", "max"]
 
 TARGET, RELATED, METADATA = "TARGET_TIME_SERIES", "RELATED_TIME_SERIES", "ITEM_METADATA"
 
@@ -53,29 +58,6 @@ CHOOSE = "CHOOSE: "
 NAME_PATTERN = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,62}")
 
 
-@dataclass(frozen=True)
-class Attribute:
-    """A column of the train files: its name in the schema, and its type."""
-
-    name: str
-    type: AttributeType
-
-
-@dataclass(frozen=True)
-class Filling:
-    """How periods without a row get a value, by the service's names.
-
-    middlefill fills between a series' first and last observation, backfill from its last observation to the end of the
-    dataset. "nan" (our default; the service's was "zero") leaves a missing value, which Chronos models take as such;
-    "value" fills with the number in `middlefill_value` or `backfill_value`, which are None for every other method.
-    """
-
-    middlefill: FillMethod = "nan"
-    backfill: FillMethod = "nan"
-    middlefill_value: float | None = None
-    backfill_value: float | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class ForecastParams:
     """Everything params.json says, checked. Build it with `parse_params` or `load_params`.
@@ -95,6 +77,8 @@ class ForecastParams:
     join_row: whether forecast.csv begins each series and type with the last observation.
     quote_formulas: whether names in forecast.csv that a spreadsheet would run as a formula begin with a quote.
     max_data_age: seconds, or None when freshness is not checked.
+    related, metadata, holidays: where covariates come from; None where they are not declared.
+    known_in_advance: by attribute, whether a forecast may read it beyond its as-of; of others their reach decides.
     snap_seconds: how much too early a row may come, None for as much as the rows show.
     guesses: what was guessed where the parameters were inferred, one sentence each. Not compared.
     notes: one sentence for each key that was accepted without effect, or whose effect may surprise. Not compared.
@@ -115,7 +99,7 @@ class ForecastParams:
     mean: bool = False
     timestamp_format: str = DEFAULT_FORMAT
     aggregation: Aggregation = "sum"
-    filling: Filling = Filling()
+    filling: Filling = field(default_factory=Filling)
     perform_delete: bool = False
     bad_rows: BadRows = "fail"
     bad_files: BadRows = "fail"
@@ -129,6 +113,10 @@ class ForecastParams:
     join_row: bool = True
     quote_formulas: bool = False
     snap_seconds: float | None = None
+    related: RelatedParams | None = None
+    metadata: MetadataParams | None = None
+    holidays: HolidayCalendar | None = None
+    known_in_advance: tuple[tuple[str, bool], ...] = ()
     training: TrainingParams = field(default_factory=TrainingParams)
     predictor: PredictorParams = field(default_factory=PredictorParams)
     notes: tuple[str, ...] = field(default=(), compare=False)

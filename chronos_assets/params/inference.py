@@ -33,6 +33,7 @@ import numpy as np
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Frequency, Grid, Unit
 from chronos_assets.calendar.rhythm import Rhythm, duration
 from chronos_assets.calendar.timestamp_format import has_offset
+from chronos_assets.params.attributes import Attribute, AttributeType
 from chronos_assets.params.columns import (
     TARGET_NAMES,
     Column,
@@ -46,8 +47,6 @@ from chronos_assets.params.draft import draft_of, skeleton
 from chronos_assets.params.forecast import (
     DOMAINS,
     NAME_PATTERN,
-    Attribute,
-    AttributeType,
     Domain,
     ForecastParams,
     ParamsError,

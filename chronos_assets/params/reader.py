@@ -17,6 +17,7 @@ from chronos_assets.calendar.frequencies import (
     Unit,
 )
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, TimestampFormatError, parse_pattern
+from chronos_assets.params.attributes import Aggregation, Attribute, AttributeType, Filling, FillMethod
 from chronos_assets.params.chronos_section import read_chronos
 from chronos_assets.params.consistency import (
     find_columns,
@@ -44,11 +45,6 @@ from chronos_assets.params.forecast import (
     NAME_PATTERN,
     RELATED,
     TARGET,
-    Aggregation,
-    Attribute,
-    AttributeType,
-    Filling,
-    FillMethod,
     ForecastParams,
     ParamsError,
 )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency
+from chronos_assets.params.attributes import Attribute
 from chronos_assets.params.document import MISSING, Section
-from chronos_assets.params.forecast import Attribute, BadRows
+from chronos_assets.params.forecast import BadRows
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.params.training import TrainingParams
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
-from chronos_assets.params.forecast import Filling
+from chronos_assets.params.attributes import Filling
 from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, rank
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import Series, iter_series

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
-from chronos_assets.params.forecast import Filling
+from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.opening import Network, Reading, learn_as_of, options
 from chronos_assets.predictors.predictor import Predictor

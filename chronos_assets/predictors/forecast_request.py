@@ -18,7 +18,8 @@ from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.container.contract import WorkloadError
 from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
 from chronos_assets.models.checkpoints import BUNDLED
-from chronos_assets.params.forecast import Filling, quantile_name
+from chronos_assets.params.attributes import Filling
+from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.opening import Reading, options
 from chronos_assets.timeseries.dataset.shards import Manifest

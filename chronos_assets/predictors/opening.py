@@ -16,7 +16,7 @@ import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.models.checkpoints import ModelDescription, describe_model
-from chronos_assets.params.forecast import Filling
+from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import past_windows
 from chronos_assets.predictors.dataset_past import past_as_of, sampled_series

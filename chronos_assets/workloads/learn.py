@@ -40,7 +40,7 @@ from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import check_names, option, whole
 from chronos_assets.models.checkpoints import ModelError, describe_model
-from chronos_assets.params.forecast import Filling
+from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import REACH, SAMPLE, seasonal_error
 from chronos_assets.predictors.dataset_past import sampled_series

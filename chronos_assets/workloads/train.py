@@ -89,7 +89,7 @@ from chronos_assets.models.finetuning_data import (
 from chronos_assets.models.finetuning_validation import SAMPLED_WINDOWS, Validation, ValidationWindow
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.params.forecast import Filling
+from chronos_assets.params.attributes import Filling
 from chronos_assets.params.hyperparameters import HYPERPARAMETERS
 from chronos_assets.timeseries.dataset.filling import context_as_of, fill
 from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version

@@ -13,9 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import Frequency
+from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.params.forecast import Attribute, ForecastParams
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, shard_name, shard_number
+from chronos_assets.timeseries.dataset.related import (
+    CovariateAttribute,
+    Kind,
+    MetadataManifest,
+    RelatedManifest,
+    RelatedSeries,
+    write_item_metadata,
+    write_related,
+)
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, read_manifest, shard_name, shard_number
 
 Key = tuple[str, ...]
 
@@ -151,3 +160,39 @@ def write_last_observed(path: Path, params: ForecastParams, points: Mapping[Key,
     )
     pq.write_table(pa.table(columns, schema=schema), path)
     return path
+
+
+@dataclass(frozen=True)
+class MadeRelated:
+    """Covariates of one series from `start` (a period's first instant) on: by attribute, numbers or texts (None: unknown)."""
+
+    key: Key
+    start: str
+    values: Mapping[str, Sequence[float] | Sequence[str | None]]
+
+
+def make_related(
+    folder: Path, dataset: Path, series: Sequence[MadeRelated], *, known: Sequence[str] = ()
+) -> RelatedManifest:
+    """Related time series for a dataset's folder, as an import would leave them; `known` are known in advance."""
+    manifest = read_manifest(dataset)
+    grid = Grid(Frequency.parse(manifest.frequency), Alignment(**(manifest.alignment or {})))
+    attributes: dict[str, CovariateAttribute] = {}
+    rows = []
+    for one in series:
+        first = int(grid.ordinal(np.array([np.datetime64(one.start, "us")]))[0])
+        rows.append(RelatedSeries(one.key, first, {name: np.asarray(each) for name, each in one.values.items()}))
+        for name, each in one.values.items():
+            kind: Kind = "category" if any(isinstance(value, str) for value in each) else "number"
+            last = str(grid.start(first + len(each) - 1).astype("datetime64[s]"))
+            before = attributes.get(name)
+            latest = last if before is None or before.last is None else max(before.last, last)
+            attributes[name] = CovariateAttribute(name, kind, name in known, latest)
+    return write_related(folder, rows, list(attributes.values()), manifest)
+
+
+def make_metadata(folder: Path, items: Mapping[str, Mapping[str, float | str | None]]) -> MetadataManifest:
+    """Item metadata, as an import would leave them: attributes by item."""
+    names = list(dict.fromkeys(name for each in items.values() for name in each))
+    columns = {name: [items[item].get(name) for item in items] for name in names}
+    return write_item_metadata(folder, pa.table({"item_id": list(items), **columns}))

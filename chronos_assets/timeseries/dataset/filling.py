@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from chronos_assets.params.forecast import Filling
+    from chronos_assets.params.attributes import Filling
     from chronos_assets.timeseries.dataset.shards import Series
 
 WINDOW = 64

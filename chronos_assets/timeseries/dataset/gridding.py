@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from chronos_assets.calendar.frequencies import Grid
-    from chronos_assets.params.forecast import Filling
+    from chronos_assets.params.attributes import Filling
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
