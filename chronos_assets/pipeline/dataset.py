@@ -154,6 +154,16 @@ def _least_shards(group: Group) -> int:
     return SHARDS_PER_INSTANCE * instances if instances > 1 else 1
 
 
+def _too_few_shards(group: Group, manifest: Manifest) -> str:
+    """Why the dataset has to be cut finer, as an import does; empty if it is fine enough."""
+    if manifest.n_shards >= _least_shards(group):
+        return ""
+    return (
+        f"CHRONOS_FORECAST_INSTANCES={group.settings.aws.forecast_instances} takes {_least_shards(group)} shards, the "
+        f"dataset has {manifest.n_shards}"
+    )
+
+
 def _fetch(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
     """The train files on this machine."""
     from chronos_assets.timeseries.dataset.importing import TrainFile
@@ -227,10 +237,7 @@ def dataset_is_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
     """Whether the last import saw just the train files and parameters that are there now, and its result stands."""
     group = state.group
     imported = last_import(state, instance)
-    return imported is not None and (imported.content, imported.params) == (
-        listing_digest(train_files(group)),
-        state.params_digest,
-    )
+    return imported is not None and imported.is_of(listing_digest(train_files(group)), state.params_digest)
 
 
 def last_import(state: GroupState, instance: dg.DagsterInstance) -> ImportRecord | None:
@@ -243,7 +250,12 @@ def last_import(state: GroupState, instance: dg.DagsterInstance) -> ImportRecord
     seen = materialization_values(event.asset_materialization)
     if seen.get("data_version") != manifest.data_version:
         return None
-    return ImportRecord(content=str(seen["train_digest"]), id=event.run_id, params=str(seen["params_digest"]))
+    return ImportRecord(
+        content=str(seen["train_digest"]),
+        id=event.run_id,
+        params=str(seen["params_digest"]),
+        outdated=_too_few_shards(group, manifest),
+    )
 
 
 def dataset_state(state: GroupState, instance: dg.DagsterInstance) -> DatasetState | None:

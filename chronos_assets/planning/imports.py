@@ -56,11 +56,17 @@ class ImportRecord:
         content: `listing_digest` of the files that were imported.
         id: of that import, never used again: the run's id, or the event's.
         params: digest of the parameters that it was made with.
+        outdated: why it has to be imported again although files and parameters are the same; empty if it hasn't.
     """
 
     content: str
     id: str
     params: str = ""
+    outdated: str = ""
+
+    def is_of(self, content: str, params: str) -> bool:
+        """Whether an import of these files with these parameters would change nothing."""
+        return not self.outdated and (self.content, self.params) == (content, params)
 
 
 @dataclass(frozen=True)
@@ -259,7 +265,7 @@ def _decide_import(
     quiet = state.quiet + 1 if state.subject == subject else 0
     running = state.requested is not None and last_run is not None and last_run.status == RunStatus.RUNNING
     state = replace(state, subject=subject, quiet=quiet)
-    done = imported is not None and digest_of(imported.content, imported.params) == subject
+    done = imported is not None and imported.is_of(snapshot.content, params)
     if done or not snapshot.files:
         state = replace(
             state,
@@ -325,6 +331,8 @@ def _nothing_to_do(snapshot: Snapshot, imported: ImportRecord | None) -> str:
 def _what_changed(before: Snapshot | None, now: Snapshot, imported: ImportRecord | None, params: str) -> str:
     if imported is None:
         return f"{_files(now)} in train/, none imported yet"
+    if imported.outdated and (imported.content, imported.params) == (now.content, params):
+        return imported.outdated
     if before is None or before.content != imported.content:
         return f"{_files(now)} in train/, not those that were imported last"
     if before.content == now.content:

@@ -101,7 +101,7 @@ def plan_with_queue(
     """
     document = _document(cursor)
     state = _QueueState.read(document)
-    basis = (imported.id, imported.content, imported.params, params) if imported else (params,)
+    basis = (imported.id, imported.content, imported.params, imported.outdated, params) if imported else (params,)
     changed = [key for key in news.keys if _is_data(key)]
     quiet = state.settled and state.basis == basis and state.idle + 1 < reconcile_ticks
     if quiet and not changed and not news.trouble:

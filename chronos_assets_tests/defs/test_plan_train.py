@@ -112,6 +112,21 @@ def test_a_change_is_found_whatever_its_modification_time(after, words):
     assert request.content == listing_digest(after)
 
 
+def test_a_dataset_that_is_outdated_is_imported_again_though_nothing_changed():
+    sensor = Sensor()
+    imported = ImportRecord(listing_digest([info("a.csv")]), "run 1", params="p")
+    assert not sensor.tick(info("a.csv"), imported=imported, params="p").requests
+    outdated = replace(imported, outdated="too few shards")
+    # It has settled long ago.
+    assert requested(sensor.tick(info("a.csv"), imported=outdated, params="p")).reason == "too few shards"
+    done = sensor.tick(info("a.csv"), imported=replace(imported, id="run 2"), params="p", last_run=SUCCEEDED)
+    assert done.message.startswith("nothing new in train/")
+    # A sensor that has just begun says the same.
+    fresh = Sensor()
+    fresh.tick(info("a.csv"), imported=outdated, params="p")
+    assert requested(fresh.tick(info("a.csv"), imported=outdated, params="p")).reason == "too few shards"
+
+
 def test_a_change_of_the_parameters_is_imported_too():
     sensor = Sensor()
     imported = ImportRecord(listing_digest([info("a.csv")]), "run 1", params="p")

@@ -1,6 +1,7 @@
 """Forecasts that several instances make in parts: what is published is what one instance would have left."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from chronos_assets.container.contract import Workspace
-from chronos_assets.pipeline.dataset import SHARDS_PER_INSTANCE
+from chronos_assets.definitions import group_definitions
+from chronos_assets.pipeline.dataset import SHARDS_PER_INSTANCE, dataset_is_current
 from chronos_assets.pipeline.forecasts import contexts_of, published_manifest, published_series
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
@@ -117,6 +120,18 @@ def test_the_parts_of_all_instances_are_published_as_the_forecast_of_one(line: L
         assert max(counts) - min(counts) <= 1
     assert found[0][0] == found[1][0]
     assert found[0][1] == found[1][1]
+
+
+def test_more_instances_cut_the_dataset_finer_and_leave_its_version(line: Line) -> None:
+    before = read_manifest(line.group.store.snapshot(DATASET_KEY))
+    assert dataset_is_current(line.state, line.instance)
+    for instances, current in ((2, True), (5, False)):
+        group = Group(replace(line.group.settings, aws=AwsSettings(forecast_instances=instances)))
+        assert dataset_is_current(GroupState(group), line.instance) == current
+    assert Line(group, line.instance, group_definitions(group)).run(["target_time_series"]).success
+    after = read_manifest(line.group.store.snapshot(DATASET_KEY))
+    assert (after.n_shards, after.data_version) == (5 * SHARDS_PER_INSTANCE, before.data_version)
+    assert dataset_is_current(GroupState(group), line.instance)
 
 
 def test_a_part_that_is_lost_fails_the_run_and_publishes_nothing(line: Line, tmp_path: Path) -> None:

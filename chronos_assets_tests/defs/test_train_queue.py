@@ -136,6 +136,13 @@ def test_a_message_wakes_it_and_no_other_is_needed_until_the_file_is_imported(se
     assert sensor.listings == 0
 
 
+def test_a_dataset_that_is_outdated_wakes_it_without_news(sensor):
+    sensor.ticks(3)
+    sensor.imported = replace(sensor.imported, outdated="too few shards")
+    (request,) = sensor.tick().requests
+    assert request.reason == "too few shards"
+
+
 def test_what_is_there_is_observed_once_it_has_settled_without_another_message(sensor, sqs):
     sensor.files["train/b.csv"] = info("b.csv")
     content = listing_digest(sensor.files.values())

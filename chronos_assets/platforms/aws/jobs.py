@@ -102,6 +102,8 @@ class SageMakerJobs:
             self._store.scratch / "jobs" / name, "job", seconds=self._busy_seconds, say=context.log.info
         )
         try:
+            if request.sharded:
+                self._report_instances(context.log, request, sources)
             self._lay_out(name, request, sources)
             done = self._run(context, name, request, sources)
             return self._result(context, name, request, done, staging)
@@ -111,6 +113,16 @@ class SageMakerJobs:
         except BaseException:
             staging.close()
             raise
+
+    def _report_instances(self, log: Any, request: JobRequest, sources: Mapping[str, Source]) -> None:
+        used, wanted = instances_for(request, sources, self._settings), self._settings.forecast_instances
+        if used < wanted:
+            log.warning(
+                f"{used} of CHRONOS_FORECAST_INSTANCES={wanted} instances: the {request.sharded} has {used} "
+                f"{'shard' if used == 1 else 'shards'}; its next import cuts it finer, where it has as many series"
+            )
+        else:
+            log.info(f"instances: {used}")
 
     def _check_settings(self, request: JobRequest) -> None:
         missing = missing_settings(self._settings)

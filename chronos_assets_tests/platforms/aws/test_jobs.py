@@ -147,6 +147,20 @@ def test_settings_and_inputs_that_are_missing_are_told(jobs_of, step):  # noqa: 
     assert "nothing at s3://data/shop/models/none for input channel 'model'" in told.description
 
 
+def test_how_many_instances_share_a_job_is_reported(store, jobs_of, step, instance, tmp_path):  # noqa: F811
+    publish(store, tmp_path, "dataset/all", **{"part-00000": "0", "part-00001": "1"})
+    results = []
+    request = echo(inputs={"dataset": "dataset/all"}, sharded="dataset", copy="dataset")
+    ran = step(running(jobs_of(forecast_instances=3), request, results))
+    assert ran.success
+    ((made, _),) = results
+    assert made.facts["instance_count"] == 2
+    told = [record.user_message for record in instance.all_logs(ran.run_id)]
+    assert any(
+        text.startswith("2 of CHRONOS_FORECAST_INSTANCES=3 instances: the dataset has 2 shards") for text in told
+    )
+
+
 def test_a_job_is_dealt_out_over_instances(cloud, store, jobs_of, step, tmp_path):  # noqa: F811
     parts = {f"part-0000{number}": str(number) for number in range(5)}
     publish(store, tmp_path, "dataset/all", **parts, _manifest__json="all")
