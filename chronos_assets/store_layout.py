@@ -35,3 +35,8 @@ def history_key(key: str) -> str:
 def accuracy_key(key: str) -> str:
     """Store key of the folder that holds partition `key`'s scores."""
     return f"accuracy/{AS_OF}{key}"
+
+
+def members_key(key: str) -> str:
+    """Store key of the folder that says which members made partition `key`'s forecast."""
+    return f"members/{AS_OF}{key}"

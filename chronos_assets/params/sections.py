@@ -17,6 +17,7 @@ from chronos_assets.params.training import TrainingParams
 # Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
 RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of", "level", "metric", "value"}
 RESERVED |= {"seasonal_naive", "baseline", "points", "excluded", "reason"}
+RESERVED |= {"member", "best_member", "member_rank", "member_weight", "wql", "mase", "coverage_80"}
 RESERVED_PATTERN = re.compile(r"p\d+")
 
 KEEP_ONE = "keep one of them"

@@ -26,7 +26,7 @@ from chronos_assets.pipeline.dataset import (
 )
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
-from chronos_assets.pipeline.predictors import PREDICTOR_FILE, learn_before
+from chronos_assets.pipeline.predictors import PREDICTOR_FILE, learn_before, publish_members
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
@@ -126,6 +126,7 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
         manifests = {}
         for window in (*windows, *later):
             staged, manifests[window.key] = _window_forecast(result, window, folder)
+            publish_members(group, window.key, staged, folder)
             group.store.publish(history_key(window.key), staged, data="forecast.parquet")
         for window in later:
             told = {"version": group.store.shown(history_key(window.key)), "message": messages[window.key]}

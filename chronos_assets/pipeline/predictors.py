@@ -19,7 +19,7 @@ from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, LEARNED_KEY, ZERO_SHOT_KEY, history_key
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, LEARNED_KEY, ZERO_SHOT_KEY, history_key, members_key
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.model_in_use import ModelInUse
@@ -136,6 +136,31 @@ def _publish(group: Group, key: str, source: Path, predictor: bytes, folder: Pat
     shutil.copytree(source, staged, ignore=shutil.ignore_patterns(PREDICTOR_FILE, "*.md"))
     (staged / PREDICTOR_FILE).write_bytes(predictor)
     group.store.publish(key, staged)
+
+
+def publish_members(group: Group, key: str, forecast: Path, folder: Path) -> None:
+    """Publish which members make a partition's forecast, for the SQL tables; withdraw it where a model makes it alone.
+
+    Args:
+        group: whose store it is.
+        key: of the partition.
+        forecast: folder of its forecast, not yet published: whoever sees the forecast finds its members.
+        folder: for what is staged.
+    """
+    from chronos_assets.predictors.members_file import MEMBERS, write_members
+    from chronos_assets.predictors.predictor import Predictor
+    from chronos_assets.timeseries.forecast.files import LAST_OBSERVED
+
+    predictor = Predictor.load(forecast)
+    if predictor is None:
+        if group.store.shown(members_key(key)) is not None:
+            group.store.withdraw(members_key(key))
+        return
+    dimensions = json.loads((forecast / "manifest.json").read_bytes())["dimensions"]
+    staged = folder / f"members-{key}"
+    staged.mkdir()
+    write_members(staged / MEMBERS, predictor, forecast / LAST_OBSERVED, dimensions)
+    group.store.publish(members_key(key), staged)
 
 
 def by_weight(weights: Mapping[str, float]) -> list[tuple[str, float]]:

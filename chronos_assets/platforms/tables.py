@@ -44,10 +44,22 @@ class Tables(Protocol):
         """
 
 
-TABLES = ("train", "forecast", "forecast_history", "accuracy", "forecast_vs_history")
+# Views over the members of each partition's forecast.
+MEMBER_VIEWS = ("leaderboard", "weights", "best_member")
+VIEWS = (*MEMBER_VIEWS, "forecast_vs_history")
+TABLES = ("train", "forecast", "forecast_history", "accuracy", "members", *VIEWS)
 
 _ITEM_COMMENT = "Identifier of the item, as in the train files"
 _DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
+
+_MEMBER_COMMENTS = {
+    "as_of": "Partition of the forecast",
+    "member": "'ensemble', or a member: chronos/<rate>, tuned/<rate>, theta, ...",
+    "member_weight": "Share of the forecast; NULL for the ensemble",
+    "wql": "Weighted quantile loss on past windows; NULL where nothing was learned",
+    "mase": "Mean absolute scaled error on past windows; NULL where undefined",
+    "coverage_80": "Share of actual values between p10 and p90 on past windows; NULL where nothing was learned",
+}
 
 # Table -> its comment, and those of the columns that mean something else than `column_comment` says, or nothing there.
 COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -82,6 +94,26 @@ COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "points": "Observed values that it was computed from",
             "excluded": "Values of the horizon that were left out: not observed, or not usable by this metric",
         },
+    ),
+    "members": (
+        "Which members made each partition's forecast: their leaderboard, and their weights for each series",
+        {
+            "level": "'all' for a row of the leaderboard, 'item' for a member's weight for a series",
+            "member_rank": "1 for the best of the partition's, or the series', members; 0 for the ensemble",
+            **_MEMBER_COMMENTS,
+        },
+    ),
+    "leaderboard": (
+        "How the ensemble and each of its members did on the past windows that weights were learned from",
+        {"member_rank": "By wQL: 0 for the ensemble, 1 for its best member", **_MEMBER_COMMENTS},
+    ),
+    "weights": (
+        "How much each member counts in the forecast of each series",
+        {"member_rank": "By weight: 1 for the member that counts most", **_MEMBER_COMMENTS},
+    ),
+    "best_member": (
+        "The member that counts most in the forecast of each series",
+        {**_MEMBER_COMMENTS, "best_member": "Name of the member", "member_weight": "Its share of the forecast"},
     ),
     "forecast_vs_history": (
         "Long: observations (type 'history') and the current forecast (type 'p10', 'p50', …, 'mean')",
@@ -129,6 +161,41 @@ def accuracy_columns(dimensions: Sequence[str]) -> dict[str, str]:
         "excluded": "BIGINT",
     }
     return {"level": "VARCHAR", **_key_columns(dimensions), **values}
+
+
+def members_columns(dimensions: Sequence[str]) -> dict[str, str]:
+    """Columns of the members of one partition's forecast, and their types (`predictors.members_file`)."""
+    scores = dict.fromkeys(("member_weight", "wql", "mase", "coverage_80"), "DOUBLE")
+    return {"level": "VARCHAR", **_key_columns(dimensions), "member": "VARCHAR", "member_rank": "BIGINT", **scores}
+
+
+def member_view_columns(view: str, members: Mapping[str, str]) -> dict[str, str]:
+    """Columns of one of `MEMBER_VIEWS`, and their types; those of the table `members` are given."""
+    types = {"as_of": "VARCHAR", **members}
+    keys = [name for name in members if name not in members_columns(()) or name == "item_id"]
+    match view:
+        case "leaderboard":
+            names = ["as_of", "member_rank", "member", "member_weight", "wql", "mase", "coverage_80"]
+        case "weights":
+            names = ["as_of", *keys, "member_rank", "member", "member_weight"]
+        case _:
+            return {
+                **{name: types[name] for name in ("as_of", *keys)},
+                "best_member": "VARCHAR",
+                "member_weight": "DOUBLE",
+            }
+    return {name: types[name] for name in names}
+
+
+def member_view_sql(view: str, members: Mapping[str, str]) -> str:
+    """The query of one of `MEMBER_VIEWS`; columns of the table `members` are given."""
+    shown = ", ".join(
+        'member AS "best_member"' if name == "best_member" else identifier(name)
+        for name in member_view_columns(view, members)
+    )
+    level = "'all'" if view == "leaderboard" else "'item'"
+    best = ' AND "member_rank" = 1' if view == "best_member" else ""
+    return f'SELECT {shown} FROM members WHERE "level" = {level}{best}'  # noqa: S608 - quoted
 
 
 def _key_columns(dimensions: Sequence[str]) -> dict[str, str]:

@@ -83,12 +83,22 @@ def test_the_tables_hold_all_of_it_and_item_ids_are_data(done: Line) -> None:
             name: connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
             for name in ("train", "forecast", "forecast_history", "accuracy", "forecast_vs_history")
         }
+        shares = connection.execute(
+            "SELECT as_of, item_id, sum(member_weight) FROM weights GROUP BY ALL ORDER BY 1, 2"
+        ).fetchall()
+        best = connection.execute("SELECT count(*) FROM best_member WHERE as_of = '2024-01-10'").fetchall()
         as_ofs = connection.execute("SELECT DISTINCT as_of FROM forecast_history ORDER BY 1").fetchall()
     assert counts["train"] == 720
     assert counts["forecast"] == 72
     assert counts["forecast_history"] == 5 * 72
     assert counts["accuracy"] > 0
     assert counts["forecast_vs_history"] == 720 + 4 * 72
+    # Each forecast says which members made it, series by series.
+    assert [(as_of, item) for as_of, item, _ in shares] == [
+        (f"2024-01-{day:02d}", item) for day in range(6, 11) for item in sorted(ITEMS)
+    ]
+    assert [total for _, _, total in shares] == pytest.approx([1.0] * 15)
+    assert best == [(3,)]
     assert [str(as_of[0]) for as_of in as_ofs] == [f"2024-01-{day:02d}" for day in range(6, 11)]
 
 

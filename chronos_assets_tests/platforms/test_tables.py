@@ -27,6 +27,7 @@ from chronos_assets_tests.timeseries.builders import (
     make_params,
     write_dataset,
     write_forecast,
+    write_members_of,
 )
 
 FIRST = "2024-01-03T00:00"
@@ -71,12 +72,20 @@ def publish_accuracy(root: Path, params: ForecastParams, as_of: str) -> None:
     publish_directory(root / f"accuracy/as_of={as_of}", staged)
 
 
+def publish_members(root: Path, params: ForecastParams, as_of: str, keys: list[Key]) -> None:
+    staged = root / ".staged"
+    staged.mkdir()
+    write_members_of(staged / "members.parquet", params, keys)
+    publish_directory(root / f"members/as_of={as_of}", staged)
+
+
 def full_store(root: Path, params: ForecastParams, keys: list[Key]) -> None:
     publish_dataset(root, params, keys)
     forecasts = {key: band() for key in keys}
     publish_current(root, params, forecasts)
     publish_history(root, params, "2024-01-02", forecasts)
     publish_accuracy(root, params, "2024-01-02")
+    publish_members(root, params, "2024-01-02", keys)
 
 
 def refresh(root: Path, params: ForecastParams) -> dict[str, int]:
@@ -102,7 +111,17 @@ def test_every_table_and_the_view_hold_the_stores_files(tmp_path: Path) -> None:
     params = make_params()
     full_store(tmp_path, params, [("a",), ("b",)])
     rows = refresh(tmp_path, params)
-    assert rows == {"train": 102, "forecast": 6, "forecast_history": 6, "accuracy": 27, "forecast_vs_history": 101 + 18}
+    assert rows == {
+        "train": 102,
+        "forecast": 6,
+        "forecast_history": 6,
+        "accuracy": 27,
+        "members": 3 + 4,
+        "leaderboard": 3,
+        "weights": 4,
+        "best_member": 2,
+        "forecast_vs_history": 101 + 18,
+    }
     assert columns(tmp_path, "train") == ["item_id", "timestamp", "target", "filled"]
     assert columns(tmp_path, "forecast") == ["item_id", "timestamp", "p10", "p50", "p90"]
     assert columns(tmp_path, "forecast_history") == ["as_of", "item_id", "timestamp", "p10", "p50", "p90"]
@@ -122,6 +141,29 @@ def test_every_table_and_the_view_hold_the_stores_files(tmp_path: Path) -> None:
     assert ask(tmp_path, "SELECT points FROM accuracy WHERE level = 'all' AND metric = 'wql'") == [(6,)]
 
 
+def test_the_members_of_forecasts_are_a_leaderboard_and_weights_of_each_series(tmp_path: Path) -> None:
+    params = make_params(dimensions=("Store",))
+    publish_members(tmp_path, make_params(), "2024-01-01", [("a",)])
+    publish_members(tmp_path, params, "2024-01-02", [("a", "x"), (EVIL, "y")])
+    refresh(tmp_path, params)
+    assert ask(tmp_path, "SELECT * FROM leaderboard WHERE as_of = '2024-01-02' ORDER BY member_rank") == [
+        ("2024-01-02", 0, "ensemble", None, 0.1, 0.5, 0.8),
+        ("2024-01-02", 1, "theta", 0.75, 0.2, 0.6, 0.75),
+        ("2024-01-02", 2, "npts", 0.25, 0.3, None, 0.7),
+    ]
+    assert columns(tmp_path, "weights") == ["as_of", "item_id", "Store", "member_rank", "member", "member_weight"]
+    assert ask(tmp_path, "SELECT * FROM weights WHERE item_id = 'a' ORDER BY as_of, member_rank") == [
+        ("2024-01-01", "a", None, 1, "npts", 0.75),
+        ("2024-01-01", "a", None, 2, "theta", 0.25),
+        ("2024-01-02", "a", "x", 1, "npts", 0.75),
+        ("2024-01-02", "a", "x", 2, "theta", 0.25),
+    ]
+    assert ask(tmp_path, "SELECT * FROM best_member WHERE as_of = '2024-01-02' ORDER BY 3") == [
+        ("2024-01-02", "a", "x", "npts", 0.75),
+        ("2024-01-02", EVIL, "y", "theta", 0.75),
+    ]
+
+
 def test_what_is_missing_is_null_in_a_dataset_of_one_file_too(tmp_path: Path) -> None:
     publish_dataset(tmp_path, make_params(), [("a",)])
     refresh(tmp_path, make_params())
@@ -138,6 +180,7 @@ def test_a_store_with_nothing_in_it_has_empty_tables_with_the_columns_to_come(tm
     publish_current(tmp_path, params, forecasts)
     publish_history(tmp_path, params, "2024-01-02", forecasts)
     publish_accuracy(tmp_path, params, "2024-01-02")
+    publish_members(tmp_path, params, "2024-01-02", keys)
     assert all(refresh(tmp_path, params).values())
     assert {table: columns(tmp_path, table) for table in TABLES} == empty
     types = ask(tmp_path, "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'accuracy'")
@@ -219,7 +262,7 @@ def test_nothing_is_written_while_nothing_has_changed(tmp_path: Path) -> None:
     assert (after.st_ino, after.st_mtime_ns, after.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size)
 
 
-@pytest.mark.parametrize("change", ["forecast", "history", "accuracy", "dataset", "params", "gone"])
+@pytest.mark.parametrize("change", ["forecast", "history", "accuracy", "members", "dataset", "params", "gone"])
 def test_every_change_is_seen(tmp_path: Path, change: str) -> None:
     params = make_params()
     full_store(tmp_path, params, [("a",), ("b",)])
@@ -233,6 +276,8 @@ def test_every_change_is_seen(tmp_path: Path, change: str) -> None:
         case "accuracy":
             publish_history(tmp_path, params, "2024-01-02", {("a",): band(22.0)})
             publish_accuracy(tmp_path, params, "2024-01-02")
+        case "members":
+            publish_members(tmp_path, params, "2024-01-02", [("b",), ("a",)])
         case "dataset":
             publish_dataset(tmp_path, params, [("a",), ("b",), ("c",)])
         case "params":

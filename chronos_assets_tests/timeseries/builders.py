@@ -196,3 +196,28 @@ def make_metadata(folder: Path, items: Mapping[str, Mapping[str, float | str | N
     names = list(dict.fromkeys(name for each in items.values() for name in each))
     columns = {name: [items[item].get(name) for item in items] for name in names}
     return write_item_metadata(folder, pa.table({"item_id": list(items), **columns}))
+
+
+def write_members_of(path: Path, params: ForecastParams, keys: Sequence[Key]) -> Path:
+    """The members of a forecast of these series: two, of which the first series prefers the second."""
+    from chronos_assets.predictors.calibration import Calibration
+    from chronos_assets.predictors.members_file import write_members
+    from chronos_assets.predictors.predictor import Predictor, Standing
+
+    predictor = Predictor(
+        ("theta", "npts"),
+        np.array([0.75, 0.25]),
+        Calibration.none(),
+        (24,),
+        params.horizon,
+        items={keys[0]: np.array([0.25, 0.75])},
+        leaderboard=(
+            Standing("ensemble", 0.1, 0.5, 0.8, None),
+            Standing("theta", 0.2, 0.6, 0.75, 0.75, 100.0),
+            Standing("npts", 0.3, None, 0.7, 0.25),
+        ),
+    )
+    series = write_last_observed(path.with_name("series.parquet"), params, dict.fromkeys(keys, ("2024-01-01", 1.0)))
+    write_members(path, predictor, series, params.dimensions)
+    series.unlink()
+    return path

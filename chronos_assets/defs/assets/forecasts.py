@@ -32,9 +32,10 @@ data sees everything to 2014-11-26 23:00 and forecasts from 2014-11-27 00:00 on.
 
 FORECAST_TABLES = """A DuckDB database, `tables/forecast.duckdb`, for SQL clients and notebooks.
 
-Tables `train` (the dataset), `forecast` (the current one), `forecast_history` (every as-of), `accuracy` (scores by as-of)
-and the view `forecast_vs_history` (observations and current quantiles, one row per timestamp and type). A refresh writes
-a new file and swaps it in: readers, also those with an open connection, are never locked out and never see half of it.
+Tables `train` (the dataset), `forecast` (the current one), `forecast_history` (every as-of), `accuracy` (scores by as-of),
+`members` (what made each forecast) and the views `forecast_vs_history` (observations and current quantiles, one row per
+timestamp and type), `leaderboard`, `weights` and `best_member` (what each member counts for each series). A refresh writes a
+new file and swaps it in: readers, also those with an open connection, are never locked out and never see half of it.
 
 With `PerformDelete` in `params.json` the endpoint is stopped and the tuned checkpoints are deleted here, once everything is
 published; forecasts, their history and the registry stay.

@@ -5,8 +5,8 @@ calls (`tables.py`); what the columns mean (`platforms.tables`).
 
 - `train_shards` is the version of the dataset that is shown, so that a refresh switches from one to the next at once.
   `train` is a view over it: SQL has NULL for what is missing, where the files have NaN, which would spoil every sum.
-- `forecast_history` and `accuracy` have a folder for each partition, under stable names. Athena works out the partitions
-  from `as_of`'s format (partition projection), so that a new one is there without a call. Their type is `date`, from
+- `forecast_history`, `accuracy` and `members` have a folder for each partition, under stable names. Athena works out the
+  partitions from `as_of`'s format (partition projection), so that a new one is there without a call. Their type is `date`, from
   the first partition on to tomorrow: `injected` would refuse queries without a WHERE, `enum` would need a call for each
   partition. It counts in hours for hourly keys, else in days, which hits weekly and monthly keys too; a folder that isn't
   there costs one listing request and is no error.
@@ -25,11 +25,15 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.platforms.tables import (
     COMMENTS,
+    MEMBER_VIEWS,
     accuracy_columns,
     column_comment,
     forecast_columns,
     forecast_type_names,
     in_order,
+    member_view_columns,
+    member_view_sql,
+    members_columns,
     train_columns,
     view_keys,
     view_sql,
@@ -68,7 +72,7 @@ class Contents:
         shards: `s3://` prefix of the dataset's version; of an empty folder if there is none.
         forecast: `s3://` prefix of the current forecast's partition; of an empty folder if there is none.
         first: key of the first partition; empty if there is none.
-        train, current, history, accuracy: column -> type (DuckDB's name) of the tables' files.
+        train, current, history, accuracy, members: column -> type (DuckDB's name) of the tables' files.
     """
 
     url: str
@@ -79,6 +83,7 @@ class Contents:
     current: Mapping[str, str]
     history: Mapping[str, str]
     accuracy: Mapping[str, str]
+    members: Mapping[str, str]
 
 
 def read_contents(store: S3Store, params: ForecastParams) -> Contents:
@@ -92,6 +97,7 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
         shards, dimensions = f"{store.url}/{DATASET_KEY}/none/", params.dimensions
     to_come = forecast_columns(params.dimensions, forecast_type_names(params))
     shown = current_manifest(store)
+    of_ensembles = [manifest["dimensions"] for manifest in history.values() if "predictor" in manifest]
     of_scored = [history[key]["dimensions"] for key in scored if key in history] or [params.dimensions]
     return Contents(
         url=store.url,
@@ -102,6 +108,7 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
         current=columns_of(shown) if shown else to_come,
         history=_united([columns_of(history[key]) for key in sorted(history)] or [to_come]),
         accuracy=_united(accuracy_columns(names) for names in of_scored),
+        members=_united(members_columns(names) for names in of_ensembles or [params.dimensions]),
     )
 
 
@@ -131,6 +138,7 @@ def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
     for name, columns, folder in (
         ("forecast_history", contents.history, "history"),
         ("accuracy", contents.accuracy, "accuracy"),
+        ("members", contents.members, "members"),
     ):
         location = f"{contents.url}/{folder}/"
         yield _table(contents, name, columns, location) | {
@@ -139,6 +147,10 @@ def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
         }
     train, current = ([name.lower() for name in columns] for columns in (contents.train, contents.current))
     yield _view(contents, database, "train", contents.train, _train_sql(train))
+    members = {name.lower(): kind for name, kind in contents.members.items()}
+    for view in MEMBER_VIEWS:
+        columns = member_view_columns(view, members)
+        yield _view(contents, database, view, columns, member_view_sql(view, members))
     yield _view(contents, database, VIEW, _view_columns(train, current), view_sql(train, current))
 
 

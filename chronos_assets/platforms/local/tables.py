@@ -31,12 +31,16 @@ from chronos_assets.platforms.local.publishing import current
 from chronos_assets.platforms.store import Store, StoreError
 from chronos_assets.platforms.tables import (
     COMMENTS,
+    MEMBER_VIEWS,
     TABLES,
+    VIEWS,
     accuracy_columns,
     column_comment,
     forecast_columns,
     forecast_type_names,
     in_order,
+    member_view_sql,
+    members_columns,
     train_columns,
     view_sql,
 )
@@ -60,7 +64,7 @@ DATABASE_KEY = "tables/forecast.duckdb"
 DATASET_KEY = "dataset/target_time_series"
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
-_LAYOUT = 2
+_LAYOUT = 3
 # Clients from DuckDB 1.2 on can read the file; DuckDB 2.0 would write its own format otherwise.
 _STORAGE_VERSION = "v1.2.0"
 _ATTEMPTS = 3
@@ -142,6 +146,7 @@ class _Inputs:
     forecast: Path | None
     history: tuple[tuple[str, Path], ...]
     accuracy: tuple[tuple[str, Path], ...]
+    members: tuple[tuple[str, Path], ...]
     digest: str
 
     @classmethod
@@ -151,15 +156,22 @@ class _Inputs:
         forecast = current(store.local_path("forecast")) / "forecast.parquet"
         history = _partition_files(store.local_path("history"), "forecast.parquet")
         accuracy = _partition_files(store.local_path("accuracy"), "metrics.parquet")
-        files = [*shards, *([forecast] if forecast.exists() else []), *(path for _, path in (*history, *accuracy))]
+        members = _partition_files(store.local_path("members"), "members.parquet")
+        partitions = (history, accuracy, members)
+        files = [
+            *shards,
+            *([forecast] if forecast.exists() else []),
+            *(path for part in partitions for _, path in part),
+        ]
         described = [_LAYOUT, _STORAGE_VERSION, params.dimensions, params.quantiles, params.mean]
-        described += [[as_of for as_of, _ in partitions] for partitions in (history, accuracy)]
+        described += [[as_of for as_of, _ in part] for part in partitions]
         described += [_fingerprint(path) for path in files]
         return cls(
             shards=shards,
             forecast=forecast if forecast.exists() else None,
             history=history,
             accuracy=accuracy,
+            members=members,
             digest=hashlib.sha256(json.dumps(described).encode()).hexdigest(),
         )
 
@@ -218,7 +230,8 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
         _create_forecast(connection, inputs.forecast, params)
         _create_partitioned(connection, "forecast_history", inputs.history, _forecast_columns(params))
         _create_partitioned(connection, "accuracy", inputs.accuracy, accuracy_columns(params.dimensions))
-        _create_view(connection)
+        _create_partitioned(connection, "members", inputs.members, members_columns(params.dimensions))
+        _create_views(connection)
         _comment(connection)
         connection.execute("CREATE TABLE _meta AS SELECT ? AS digest", [inputs.digest])
         rows = _count_rows(connection)
@@ -277,16 +290,24 @@ def _create_partitioned(
     connection.unregister("partitions")
 
 
-def _create_view(connection: DuckDBPyConnection) -> None:
-    """The long union of observations and the current forecast."""
+def _create_views(connection: DuckDBPyConnection) -> None:
+    """Those of the members, and the long union of observations and the current forecast."""
+    members = {name: kind for name, kind in _described(connection, "members").items() if name != "as_of"}
+    for view in MEMBER_VIEWS:
+        connection.execute(f"CREATE VIEW {view} AS {member_view_sql(view, members)}")
     query = view_sql(column_names(connection, "train"), column_names(connection, "forecast"))
     connection.execute(f"CREATE VIEW forecast_vs_history AS {query}")
+
+
+def _described(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
+    """Column -> type of a table."""
+    return {row[0]: row[1] for row in connection.execute(f"DESCRIBE {identifier(table)}").fetchall()}
 
 
 def _comment(connection: DuckDBPyConnection) -> None:
     """Describe every table and column in the database itself, where clients show it."""
     for table, (comment, _) in COMMENTS.items():
-        kind = "VIEW" if table == "forecast_vs_history" else "TABLE"
+        kind = "VIEW" if table in VIEWS else "TABLE"
         connection.execute(f"COMMENT ON {kind} {identifier(table)} IS {text_literal(comment)}")
         for name in column_names(connection, table):
             text = column_comment(table, name)

@@ -27,7 +27,14 @@ from chronos_assets.timeseries.forecast.query import QueryError
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets_tests.aws.moto_server import AwsServer
 from chronos_assets_tests.aws.s3_server import S3Server
-from chronos_assets_tests.timeseries.builders import Key, MadeSeries, make_params, write_dataset, write_forecast
+from chronos_assets_tests.timeseries.builders import (
+    Key,
+    MadeSeries,
+    make_params,
+    write_dataset,
+    write_forecast,
+    write_members_of,
+)
 
 FIRST = "2024-01-03T00:00"
 FAST = QueryTiming(first=0.001, most=0.01, limit=20)
@@ -48,7 +55,7 @@ class Twins:
         group = {"ResultConfiguration": {"OutputLocation": f"{url}/.athena/"}}
         self.clients("athena").create_work_group(Name=SETTINGS.athena_workgroup, Configuration=group)
 
-    def publish(self, key: str, staged: Path, data: str | None) -> None:
+    def publish(self, key: str, staged: Path, data: str | None = None) -> None:
         for number, store in enumerate((self.local, self.remote)):
             copy = self.folder / f"staged-{number}"
             shutil.copytree(staged, copy)
@@ -67,7 +74,8 @@ class Twins:
         write_forecast(staged / "forecast.parquet", params, FIRST, forecasts)
         (staged / "skipped.parquet").write_bytes(b"never read by an engine")
         types = sorted(next(iter(forecasts.values())), key=lambda name: (name != "mean", name))
-        manifest = {"as_of": as_of, "dimensions": list(params.dimensions), "columns": types}
+        dimensions = list(params.dimensions)
+        manifest: dict[str, Any] = {"as_of": as_of, "dimensions": dimensions, "columns": types, "predictor": {}}
         (staged / "manifest.json").write_text(json.dumps(manifest))
         self.publish(key, staged, data or None)
 
@@ -91,10 +99,17 @@ class Twins:
         (staged / "manifest.json").write_text("{}")
         self.publish(f"accuracy/as_of={as_of}", staged, "metrics.parquet")
 
+    def members(self, params: ForecastParams, as_of: str, keys: list[Key]) -> None:
+        staged = self.folder / "staged"
+        staged.mkdir()
+        write_members_of(staged / "members.parquet", params, keys)
+        self.publish(f"members/as_of={as_of}", staged)
+
     def fill(self, params: ForecastParams, keys: list[Key]) -> None:
         self.dataset(params, keys)
         self.current(params, "2024-01-02", {key: band() for key in keys})
         self.accuracy(params, "2024-01-02")
+        self.members(params, "2024-01-02", keys)
 
     def refresh(self, params: ForecastParams) -> dict[str, int]:
         return self.tables.refresh(self.remote, params)

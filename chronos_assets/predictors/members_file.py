@@ -1,0 +1,96 @@
+"""What a forecast's members are, as rows of a table: how each did, and how much it counts for each item.
+
+Here belongs the file `members.parquet`; the SQL tables over it are described in `platforms.tables`. A row of level `all` is
+one of the leaderboard's, of level `item` a member's weight for one series. `member_rank` counts from 1 for the best member; the
+ensemble, which is beside its members on the leaderboard, has rank 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chronos_assets.predictors.members.base import Floats
+from chronos_assets.predictors.predictor import Key, Predictor
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MEMBERS = "members.parquet"
+_SERIES_AT_ONCE = 16_384
+_VALUES = ("member_weight", "wql", "mase", "coverage_80")
+
+_Row = tuple[str | float | None, ...]
+
+
+def write_members(path: Path, predictor: Predictor, series: Path, dimensions: Sequence[str]) -> int:
+    """Write the rows of a forecast's members, in memory that doesn't grow with the number of series.
+
+    Args:
+        path: of the file.
+        predictor: that made the forecast.
+        series: `last_observed.parquet` of the forecast, which has one row for each series.
+        dimensions: key columns beside `item_id`.
+
+    Returns:
+        How many rows were written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = ["item_id", *dimensions]
+    text = [(name, pa.string()) for name in ("level", *names, "member")]
+    schema = pa.schema([*text, ("member_rank", pa.int64()), *((name, pa.float64()) for name in _VALUES)])
+
+    def table(rows: Sequence[_Row]) -> pa.Table:
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+        return pa.table([pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)], schema)
+
+    count = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for rows in chain([_leaderboard(predictor, len(names))], _items(predictor, series, names)):
+            file.write_table(table(rows))
+            count += len(rows)
+    return count
+
+
+def _leaderboard(predictor: Predictor, width: int) -> list[_Row]:
+    """Rows of level `all`; without scores where nothing was learned."""
+    if not predictor.leaderboard:
+        shares = by_weight(predictor, predictor.weights)
+        return [
+            ("all", *(None,) * width, member, rank, weight, None, None, None)
+            for rank, (member, weight) in enumerate(shares, 1)
+        ]
+    return [
+        ("all", *(None,) * width, row.member, rank, row.weight, row.wql, row.mase, row.coverage)
+        for rank, row in enumerate(predictor.leaderboard)
+    ]
+
+
+def _items(predictor: Predictor, series: Path, names: list[str]) -> Iterator[list[_Row]]:
+    """Rows of level `item`, of some series at once."""
+    import pyarrow.parquet as pq
+
+    pooled = by_weight(predictor, predictor.weights)
+    with pq.ParquetFile(series) as file:
+        for batch in file.iter_batches(_SERIES_AT_ONCE, columns=names):
+            keys: Iterator[Key] = zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+            yield [
+                ("item", *key, member, rank, weight, None, None, None)
+                for key in keys
+                for rank, (member, weight) in enumerate(_shares(predictor, key, pooled), 1)
+            ]
+
+
+def _shares(predictor: Predictor, key: Key, pooled: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    own = predictor.items.get(key)
+    return pooled if own is None else by_weight(predictor, own)
+
+
+def by_weight(predictor: Predictor, weights: Floats) -> list[tuple[str, float]]:
+    """Members that have a weight with it, the greatest first."""
+    shares = [(member, float(weight)) for member, weight in zip(predictor.members, weights, strict=True) if weight > 0]
+    return sorted(shares, key=lambda share: (-share[1], share[0]))
