@@ -9,7 +9,18 @@ import pytest
 from chronos_assets.definitions import build_definitions
 from chronos_assets.settings import Settings
 
-HEAVY = ("torch", "chronos", "gluonts", "sagemaker", "matplotlib", "boto3", "botocore", "transformers", "pandas")
+HEAVY = (
+    "torch",
+    "chronos",
+    "gluonts",
+    "sagemaker",
+    "matplotlib",
+    "boto3",
+    "botocore",
+    "transformers",
+    "pandas",
+    "lightgbm",
+)
 
 
 @pytest.fixture(scope="module")

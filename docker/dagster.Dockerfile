@@ -27,6 +27,11 @@ COPY chronos_assets chronos_assets
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM ${PYTHON}
+# LightGBM's runtime; its version is the base image's.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --user-group --create-home dagster \
     && install --directory --owner dagster --group dagster \
        /opt/dagster/postgres /opt/dagster/aws /opt/dagster/logs /srv/store /home/dagster/.cache

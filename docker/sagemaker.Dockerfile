@@ -30,6 +30,11 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 FROM ${PYTHON}
 # Several containers of one instance are each told a port of their own, and `serve` listens there.
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
+# LightGBM's runtime; its version is the base image's.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=packages /venv /venv
 # The last two are what the container toolkit reads to hand the GPU in.
 ENV PATH=/venv/bin:$PATH \

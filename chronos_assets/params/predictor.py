@@ -18,12 +18,18 @@ DEFAULT_METRIC: OptimizationMetric = "AverageWeightedQuantileLoss"
 # The base model, and the checkpoint that was tuned on the user's data: each at several sampling rates.
 CHRONOS, TUNED = "chronos", "tuned"
 STATISTICAL = ("theta", "damped_trend", "seasonal_naive", "npts", "intermittent")
+# A regression on covariates, by who forecasts what it leaves.
+REGRESSION, REGRESSION_BASES = "regression", (TUNED, CHRONOS, "theta")
 
 # Means of so many periods, interpolations to so many steps, and means after the season is removed.
 COARSE, FINE, ADJUSTED = (2, 3, 4, 6, 8, 12, 24), (2, 3), (1, 4, 24)
 RATES = ("1", *(f"mean{n}" for n in COARSE), *(f"fine{n}" for n in FINE), *(f"adjusted{n}" for n in ADJUSTED))
 
-MEMBER_NAMES = (CHRONOS, TUNED, *STATISTICAL, *(f"{name}/{rate}" for name in (CHRONOS, TUNED) for rate in RATES))
+MEMBER_NAMES = (
+    *(CHRONOS, TUNED, *STATISTICAL, REGRESSION),
+    *(f"{name}/{rate}" for name in (CHRONOS, TUNED) for rate in RATES),
+    *(f"{REGRESSION}/{name}" for name in REGRESSION_BASES),
+)
 
 # The service's algorithms, by the last part of their ARN, and what stands nearest to each.
 ALGORITHMS = {
@@ -129,7 +135,7 @@ def _read_members(section: Section) -> tuple[str, ...]:
         return ()
     for name in names:
         if name not in MEMBER_NAMES:
-            listed = f"write some of {', '.join((CHRONOS, TUNED, *STATISTICAL))}"
+            listed = f"write some of {', '.join((CHRONOS, TUNED, *STATISTICAL, REGRESSION))}"
             section.wrong("Members", f"{name!r} is not a member", nearest(name, MEMBER_NAMES) or listed)
     if len(set(names)) < len(names):
         section.wrong("Members", "a member is listed twice", "keep one of them")

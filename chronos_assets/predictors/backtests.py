@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chronos_assets.predictors.learning import PastWindow
-from chronos_assets.predictors.members.base import Floats
+from chronos_assets.predictors.members.base import Covariates, Floats
 from chronos_assets.predictors.predictor import Key
 
 SAMPLE = 256  # series
@@ -48,6 +48,7 @@ class BacktestPast:
         observed: (T,), NaN where nothing was observed.
         context_length: latest periods that a forecast may read; all that members reach if not given.
         end: number of the last period on the dataset's grid; windows end with the series if not given.
+        covariates: at its periods, and as far after them as they are known; None without any.
     """
 
     key: Key
@@ -55,6 +56,7 @@ class BacktestPast:
     observed: Floats
     context_length: int | None = None
     end: int | None = None
+    covariates: Covariates | None = None
 
 
 def past_windows(
@@ -100,7 +102,9 @@ def _of_series(past: BacktestPast, horizon: int, season: int, windows: int) -> I
         reach = min(past.context_length or REACH, REACH)
         last = (past.end if past.end is not None else len(past.values) - 1) - (len(past.values) - end)
         scale = seasonal_error(past.observed[:start], season)
-        yield PastWindow(past.key, history[-reach:], actual, scale, last)
+        read = min(reach, start)
+        covariates = past.covariates.window(start - read, start, end) if past.covariates else None
+        yield PastWindow(past.key, history[-reach:], actual, scale, last, covariates)
 
 
 def seasonal_error(history: Floats, season: int) -> float:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Member
-from chronos_assets.predictors.members.catalogue import checkpoint_of, rate_of, statistical_member
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
+from chronos_assets.predictors.members.catalogue import checkpoint_of, rate_of, residual_of, statistical_member
 from chronos_assets.predictors.members.chronos import Chronos
+from chronos_assets.predictors.members.covariate_regression import CovariateRegression
+from chronos_assets.predictors.members.regression import Regression
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.predictor import Key, Predictor
 
@@ -29,12 +31,22 @@ _LARGEST = 1e290
 _STATISTICAL_REACH = 2048
 
 
-def open_member(name: str, forecasters: Mapping[str, Forecaster]) -> Member:
+def open_member(name: str, forecasters: Mapping[str, Forecaster], regression: Regression | None = None) -> Member:
     """The member of a name, with its checkpoint's forecaster.
 
+    Args:
+        name: see `members.catalogue`.
+        forecasters: by checkpoint.
+        regression: on covariates, for members that use it.
+
     Raises:
-        ValueError: there is no such member. KeyError: its checkpoint is not among the forecasters.
+        ValueError: there is no such member, or it needs a regression. KeyError: its checkpoint is not among the forecasters.
     """
+    base = residual_of(name)
+    if base is not None:
+        if regression is None:
+            raise ValueError(f"member {name!r} needs a regression on covariates")
+        return CovariateRegression(name, regression, open_member(base, forecasters))
     checkpoint = checkpoint_of(name)
     if checkpoint is None:
         return statistical_member(name)
@@ -70,7 +82,9 @@ class Ensemble:
     ) -> None:
         self.predictor = predictor.used()
         self.forecasters = {name: forecasters[name] for name in sorted(self.predictor.checkpoints)}
-        self.members = tuple(open_member(name, self.forecasters) for name in self.predictor.members)
+        self.members = tuple(
+            open_member(name, self.forecasters, self.predictor.regression) for name in self.predictor.members
+        )
         self.min_observations = max(1, min_observations)
         self.batch_size = max((item.batch_size for item in self.forecasters.values()), default=1)
         self.rows_independent = all(item.rows_independent for item in self.forecasters.values())
@@ -118,6 +132,7 @@ class Ensemble:
         groups: Sequence[Hashable] | None = None,
         non_negative: Sequence[bool] | None = None,
         keys: Sequence[Key] | None = None,
+        covariates: Sequence[Covariates] | None = None,
     ) -> BatchForecast:
         """Forecast the periods that follow each context; see `Forecaster.forecast`.
 
@@ -127,6 +142,7 @@ class Ensemble:
             groups: label of each series, where rows of a network's pass are not independent.
             non_negative: of each series, whether its forecast must not be below zero; none, if not given.
             keys: item id and dimensions of each series, for weights of its own; all have the pooled ones if not given.
+            covariates: of each series, at the periods of its context and those to forecast; none if not given.
         """
         from chronos_assets.models.forecasting import BatchForecast, Skip
 
@@ -155,6 +171,10 @@ class Ensemble:
                 self.predictor.seasons,
                 seeds=seeds if seeds is not None else range(count),
                 groups=groups or (),
+                covariates=[
+                    item.window(len(whole) - len(context), len(whole))
+                    for item, context, whole in zip(covariates or (), values, given, strict=False)
+                ],
             )
             quantiles[rows] = self._combined(everything.take(rows), [keys[place] if keys else None for place in usable])
         failed = set(range(count)) - {skip.index for skip in skipped}

@@ -22,8 +22,9 @@ from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors import selection
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
 from chronos_assets.predictors.losses import Actuals
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Member
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
 from chronos_assets.predictors.members.catalogue import cost_of
+from chronos_assets.predictors.members.regression import History, Regression
 from chronos_assets.predictors.predictor import Key, Predictor, Standing, rounded
 from chronos_assets.predictors.prior import prior_weights
 
@@ -42,6 +43,7 @@ class PastWindow:
         actual: (horizon,), NaN where nothing was observed.
         scale: seasonal error of the history; what MASE divides by; NaN where there is none.
         end: number of its last period, on whatever scale: windows of one key differ in it, or in their length.
+        covariates: at the periods of the history and of the window, as they were known before it; None without any.
     """
 
     key: Key
@@ -49,6 +51,7 @@ class PastWindow:
     actual: Floats
     scale: float
     end: int
+    covariates: Covariates | None = None
 
     @property
     def identity(self) -> tuple[Key, int, int]:
@@ -77,9 +80,10 @@ class Recipe:
 
 def learn(
     windows: Sequence[PastWindow],
-    backtester: Backtester,
+    backtester: Backtester | JoinedBacktester,
     recipe: Recipe,
     *,
+    regression: Regression | None = None,
     base: Mapping[str, str] | None = None,
     learned: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -90,6 +94,7 @@ def learn(
         windows: all of one length.
         backtester: of the members that may be chosen.
         recipe: see `Recipe`.
+        regression: that the finished predictor's members use; those of the backtester have one that knows less.
         base: copied into the predictor.
         learned: likewise.
         progress: told how many windows are done, of how many.
@@ -100,7 +105,7 @@ def learn(
     facts = {**(learned or {}), "windows": len(windows), "series": len({window.key for window in windows})}
     if not windows:
         weights = selection.affordable(selection.pruned(prior), costs, recipe.max_cost)
-        return rounded(_predictor(names, weights, recipe, base or {}, facts))
+        return rounded(_predictor(names, weights, recipe, base or {}, facts, regression=regression))
     backtest = _backtest(windows, backtester, recipe, progress)
     weights = backtest.weights(np.arange(len(backtest.kept)), prior, costs, recipe)
     out_of_fold = backtest.out_of_fold(prior, costs, recipe)
@@ -114,7 +119,9 @@ def learn(
     finished = calibration.apply(np.sort(out_of_fold, axis=2))
     rows, gain = _leaderboard(names, backtest, weights, finished)
     return rounded(
-        _predictor(names, weights, recipe, base or {}, facts, calibration, items, leaderboard=rows, gain=gain)
+        _predictor(
+            names, weights, recipe, base or {}, facts, calibration, items, regression, leaderboard=rows, gain=gain
+        )
     )
 
 
@@ -126,6 +133,7 @@ def _predictor(
     facts: Mapping[str, Any],
     calibration: Calibration | None = None,
     items: Mapping[Key, Floats] | None = None,
+    regression: Regression | None = None,
     **shown: Any,
 ) -> Predictor:
     made = Predictor(
@@ -136,6 +144,7 @@ def _predictor(
         horizon=recipe.horizon,
         metric=recipe.metric,
         items=items or {},
+        regression=regression,
         base=base,
         learned=facts,
         **shown,
@@ -209,6 +218,11 @@ class Backtester:
                 self._made[window.identity] = made[:, place]
         return np.stack([self._made[window.identity] for window in windows], axis=1)
 
+    @property
+    def speeds(self) -> Floats:
+        """Windows per second of each member, (M,)."""
+        return self.forecast_windows / np.maximum(self.seconds, 1e-9)
+
     def forget_all_but(self, windows: Sequence[PastWindow]) -> None:
         """Let go of the forecasts of other windows, so that memory is that of one predictor's."""
         kept = {window.identity for window in windows}
@@ -216,7 +230,8 @@ class Backtester:
 
     def _forecast(self, windows: Sequence[PastWindow]) -> Floats:
         horizon = len(windows[0].actual)
-        contexts = Contexts([window.history for window in windows], horizon, self.seasons)
+        covariates = [window.covariates or Covariates() for window in windows]
+        contexts = Contexts([window.history for window in windows], horizon, self.seasons, covariates)
         made = np.empty((len(self.members), len(windows), horizon, len(LEVELS)))
         for place, member in enumerate(self.members):
             began = time.perf_counter()
@@ -225,9 +240,45 @@ class Backtester:
         return made
 
 
+class JoinedBacktester:
+    """Two backtesters as one: members that forecasts of several as-ofs share, and those that were fitted for one of them.
+
+    Args:
+        shared: see `Backtester`.
+        own: likewise.
+    """
+
+    def __init__(self, shared: Backtester, own: Backtester) -> None:
+        self.members = (*shared.members, *own.members)
+        self._parts = (shared, own)
+
+    def forecast(self, windows: Sequence[PastWindow]) -> Floats:
+        """See `Backtester.forecast`."""
+        return np.concatenate([part.forecast(windows) for part in self._parts])
+
+    @property
+    def speeds(self) -> Floats:
+        """See `Backtester.speeds`."""
+        return np.concatenate([part.speeds for part in self._parts])
+
+    def forget_all_but(self, windows: Sequence[PastWindow]) -> None:
+        """See `Backtester.forget_all_but`."""
+        for part in self._parts:
+            part.forget_all_but(windows)
+
+
+def histories_before(windows: Sequence[PastWindow]) -> list[History]:
+    """What was known of each series before its earliest window: what a regression may be fitted to that is tried on them."""
+    earliest: dict[Key, PastWindow] = {}
+    for window in windows:
+        if window.covariates and (window.key not in earliest or window.end < earliest[window.key].end):
+            earliest[window.key] = window
+    return [History(window.history, window.covariates) for window in earliest.values() if window.covariates]
+
+
 def _backtest(
     windows: Sequence[PastWindow],
-    backtester: Backtester,
+    backtester: Backtester | JoinedBacktester,
     recipe: Recipe,
     progress: Callable[[int, int], None] | None,
 ) -> _Backtest:
@@ -249,9 +300,8 @@ def _backtest(
         if progress is not None:
             progress(start + len(part), len(windows))
     backtester.forget_all_but(windows)
-    speeds = backtester.forecast_windows / np.maximum(backtester.seconds, 1e-9)
     chosen = [windows[place] for place in kept]
-    return _Backtest(losses, items, list(numbers), kept, forecasts, _actuals(chosen), speeds)
+    return _Backtest(losses, items, list(numbers), kept, forecasts, _actuals(chosen), backtester.speeds)
 
 
 def _actuals(windows: Sequence[PastWindow]) -> Actuals:

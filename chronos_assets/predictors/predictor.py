@@ -22,7 +22,8 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.predictor import DEFAULT_METRIC, METRICS, OptimizationMetric
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.members.base import Floats
-from chronos_assets.predictors.members.catalogue import checkpoint_of
+from chronos_assets.predictors.members.catalogue import checkpoint_of, residual_of
+from chronos_assets.predictors.members.regression import Regression
 
 FILE = "predictor.json"
 FORMAT = 1  # of the file; a higher one is refused
@@ -72,6 +73,7 @@ class Predictor:
         horizon: periods that it was learned for; others can be forecast.
         metric: that the weights lower.
         items: weights of items that have their own, (M,).
+        regression: on covariates, which members named `regression/...` use; None without one.
         base: reference and digest of the base model that members named `chronos/...` use; empty without one.
         learned: from what: source, windows, series, until, ...; shown, never read back by the code.
         leaderboard: see `Standing`; the ensemble first.
@@ -86,6 +88,7 @@ class Predictor:
     horizon: int
     metric: OptimizationMetric = DEFAULT_METRIC
     items: Mapping[Key, Floats] = field(default_factory=dict)
+    regression: Regression | None = None
     base: Mapping[str, str] = field(default_factory=dict)
     learned: Mapping[str, Any] = field(default_factory=dict)
     leaderboard: tuple[Standing, ...] = ()
@@ -98,6 +101,8 @@ class Predictor:
             total = float(weights.sum()) if weights.shape == (len(self.members),) else float("nan")
             if not (weights >= 0).all() or not abs(total - 1) < 1e-6:
                 raise ValueError(f"weights {weights.tolist()} are not {len(self.members)} shares of 1")
+        if self.regression is None and any(residual_of(member) is not None for member in self.members):
+            raise ValueError("there is a member that needs a regression on covariates, and there is none")
         if self.horizon < 1 or any(season < 2 for season in self.seasons):
             raise ValueError(f"horizon {self.horizon} and seasons {list(self.seasons)} must be from 1 and from 2")
 
@@ -117,9 +122,11 @@ class Predictor:
     def used(self) -> Predictor:
         """The same without members that nothing gives a weight to."""
         kept = np.flatnonzero(np.sum([self.weights > 0, *(own > 0 for own in self.items.values())], axis=0))
+        members = tuple(self.members[place] for place in kept)
         return replace(
             self,
-            members=tuple(self.members[place] for place in kept),
+            members=members,
+            regression=self.regression if any(residual_of(name) is not None for name in members) else None,
             weights=self.weights[kept],
             items={key: own[kept] for key, own in self.items.items()},
         )
@@ -158,6 +165,7 @@ class Predictor:
             "learned": dict(self.learned),
             "leaderboard": [row.to_document() for row in self.leaderboard],
             "gain": {name: _rounded(value) for name, value in self.gain.items()},
+            **({"regression": self.regression.to_document()} if self.regression is not None else {}),
         }
 
     def to_json(self) -> bytes:
@@ -222,6 +230,7 @@ class Predictor:
             horizon=int(document["horizon"]),
             metric=document["metric"],
             items={tuple(item["key"]): weights(item["weights"]) for item in document["items"]},
+            regression=Regression.from_document(regression) if (regression := document.get("regression")) else None,
             base=document["base"],
             learned=document["learned"],
             leaderboard=tuple(Standing(**row) for row in document["leaderboard"]),

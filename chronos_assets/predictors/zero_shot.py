@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, Any
 from chronos_assets.params.predictor import CHRONOS, RATES, STATISTICAL, TUNED
 from chronos_assets.predictors.backtests import ZERO_SHOT_COST
 from chronos_assets.predictors.ensemble import open_member
-from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
+from chronos_assets.predictors.learning import (
+    Backtester,
+    JoinedBacktester,
+    PastWindow,
+    Recipe,
+    histories_before,
+    learn,
+)
 from chronos_assets.predictors.members.base import Member
-from chronos_assets.predictors.members.catalogue import rate_of
+from chronos_assets.predictors.members.catalogue import rate_of, regression_names
+from chronos_assets.predictors.members.regression import History, Regression, fit_regression
 from chronos_assets.predictors.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -78,6 +86,7 @@ def learn_predictor(
     *,
     wanted: Sequence[str] = (),
     backtester: Backtester | None = None,
+    histories: Sequence[History] = (),
     learned: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictor:
@@ -89,6 +98,7 @@ def learn_predictor(
         recipe: see `Recipe`.
         wanted: see `member_names`.
         backtester: of an earlier call with the same forecasters and members, which has forecast some of the windows.
+        histories: of the series, with covariates, up to the as-of; none, where there are no covariates.
         learned: copied into the predictor.
         progress: see `learn`.
 
@@ -96,14 +106,35 @@ def learn_predictor(
         ValueError: no wanted member is possible.
     """
     base = forecasters[CHRONOS].model.description if CHRONOS in forecasters else None
+    tried = backtester or open_backtester(forecasters, recipe, wanted)
+    regressions, regression = _regressions(windows, histories, forecasters, recipe, wanted)
     return learn(
         windows,
-        backtester or open_backtester(forecasters, recipe, wanted),
+        JoinedBacktester(tried, regressions) if regressions is not None else tried,
         recipe,
+        regression=regression,
         base={"reference": base.reference, "digest": base.digest} if base is not None else {},
         learned=learned,
         progress=progress,
     )
+
+
+def _regressions(
+    windows: Sequence[PastWindow],
+    histories: Sequence[History],
+    forecasters: Mapping[str, Forecaster],
+    recipe: Recipe,
+    wanted: Sequence[str],
+) -> tuple[Backtester | None, Regression | None]:
+    """Regressions on covariates that know nothing of the windows, to be tried on them, and one that knows all; or neither."""
+    names = regression_names(forecasters, wanted)
+    if not windows or not histories or not names:
+        return None, None
+    tried = fit_regression(histories_before(windows), recipe.horizon, recipe.seasons)
+    known = fit_regression(histories, recipe.horizon, recipe.seasons) if tried is not None else None
+    if tried is None or known is None:
+        return None, None
+    return Backtester([open_member(name, forecasters, tried) for name in names], recipe.seasons), known
 
 
 def zero_shot_recipe(

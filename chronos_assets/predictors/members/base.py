@@ -11,10 +11,10 @@ elementwise arithmetic and reductions along time on C-ordered arrays, never BLAS
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,15 +34,34 @@ _SHORTEST = 8
 
 @dataclass(frozen=True)
 class Covariates:
-    """What else is known of a series; no member reads it yet.
+    """What else is known of a series. Numbers are float64, NaN where unknown; categories are text, "" where unknown.
 
     Attributes:
         past: name -> values at the context's periods, (T,).
         known: name -> values at the context's periods and those to forecast, (T + horizon,).
+        static: name -> the one value of the series.
     """
 
-    past: dict[str, Floats] = field(default_factory=dict)
-    known: dict[str, Floats] = field(default_factory=dict)
+    past: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    known: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    static: Mapping[str, float | str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.past or self.known)
+
+    def window(self, start: int, cut: int, end: int | None = None) -> Covariates:
+        """Those of some of the periods, as they were known before one of them.
+
+        Args:
+            start: first period, from 0.
+            cut: first period of which past-only attributes are not known.
+            end: first period of which nothing is known; all is read that there is if not given.
+        """
+        return Covariates(
+            {name: values[start:cut] for name, values in self.past.items()},
+            {name: values[start:end] for name, values in self.known.items()},
+            self.static,
+        )
 
 
 @dataclass(frozen=True)

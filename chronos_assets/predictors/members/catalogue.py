@@ -1,15 +1,16 @@
 """Which members there are, by the names that files, parameters and tables use.
 
 A statistical member is named by itself; a Chronos one is `chronos` with its rate: `chronos/1`, `chronos/mean4`,
-`chronos/fine2`, `chronos/adjusted24`, and `tuned/...` for a checkpoint that was trained on the user's data.
+`chronos/fine2`, `chronos/adjusted24`, and `tuned/...` for a checkpoint that was trained on the user's data. A regression on
+covariates is named with who forecasts what it leaves: `regression/theta`, `regression/chronos`, `regression/tuned`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from chronos_assets.params.predictor import CHRONOS, RATES, STATISTICAL, TUNED
+from chronos_assets.params.predictor import CHRONOS, RATES, REGRESSION, REGRESSION_BASES, STATISTICAL, TUNED
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.damped_trend import DampedTrend
 from chronos_assets.predictors.members.intermittent import Intermittent
@@ -25,6 +26,7 @@ _STATISTICAL: Mapping[str, type] = {
     "intermittent": Intermittent,
 }
 STATISTICAL_COST = 0.06  # of a plain pass of the bundled network over 512 periods; measured, see benchmarks.members
+REGRESSION_COST = 0.15  # for the effects of 512 periods, likewise
 _NAME = re.compile(rf"({CHRONOS}|{TUNED})/(1|mean\d+|fine\d+|adjusted\d+)")
 
 
@@ -45,12 +47,35 @@ def checkpoint_of(name: str) -> str | None:
     Raises:
         ValueError: there is no such member.
     """
+    base = residual_of(name)
+    if base is not None:
+        return checkpoint_of(base)
     if name in _STATISTICAL:
         return None
     match = _NAME.fullmatch(name)
     if match is None or match[2] not in RATES:
         raise ValueError(f"there is no member {name!r}: there are {', '.join(known_names())}")
     return match[1]
+
+
+def residual_of(name: str) -> str | None:
+    """Name of the member that forecasts what a regression leaves; None for any other member's name."""
+    kind, _, base = name.partition("/")
+    if kind != REGRESSION or base not in REGRESSION_BASES:
+        return None
+    return f"{base}/1" if base in (CHRONOS, TUNED) else base
+
+
+def regression_names(checkpoints: Iterable[str], wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the regressions that some checkpoints make possible.
+
+    Args:
+        checkpoints: that there are.
+        wanted: names, or `regression` for all; all if empty.
+    """
+    there = set(checkpoints)
+    names = (f"{REGRESSION}/{base}" for base in REGRESSION_BASES if base not in (CHRONOS, TUNED) or base in there)
+    return tuple(name for name in names if not wanted or REGRESSION in wanted or name in wanted)
 
 
 def rate_of(name: str) -> tuple[int, int, bool]:
@@ -67,6 +92,9 @@ def known_names(checkpoints: Iterable[str] = (CHRONOS,)) -> tuple[str, ...]:
 
 def cost_of(name: str) -> float:
     """What a member's forecast takes, in plain passes of its network over contexts of its own length."""
+    base = residual_of(name)
+    if base is not None:
+        return REGRESSION_COST + cost_of(base)
     if checkpoint_of(name) is None:
         return STATISTICAL_COST
     coarse, fine, adjusted = rate_of(name)
