@@ -46,6 +46,7 @@ class AwsSettings:
         pipeline_role: `CHRONOS_PIPELINE_ROLE`, ARN of the role that SageMaker pipelines start jobs with.
         image: `CHRONOS_SAGEMAKER_IMAGE`, URI of the container image of the workloads.
         data_instance: `CHRONOS_DATA_INSTANCE`, instance type of processing jobs (synthetic series, forecasts).
+        forecast_instance: `CHRONOS_FORECAST_INSTANCE`, instance type of forecasts; empty: that of processing jobs.
         training_instance: `CHRONOS_TRAINING_INSTANCE`, instance type of training jobs and of the gate's evaluation.
         forecast_instances: `CHRONOS_FORECAST_INSTANCES`, over how many instances a forecast is dealt out.
         volume_gb: `CHRONOS_VOLUME_GB`, disk of a job's instance.
@@ -75,6 +76,7 @@ class AwsSettings:
     pipeline_role: str = ""
     image: str = ""
     data_instance: str = "ml.c5.2xlarge"
+    forecast_instance: str = ""
     training_instance: str = "ml.g5.xlarge"
     forecast_instances: int = 1
     volume_gb: int = 30
@@ -207,6 +209,7 @@ def _aws(text: Callable[[str, str], str]) -> AwsSettings:
         pipeline_role=_matching("CHRONOS_PIPELINE_ROLE", text("CHRONOS_PIPELINE_ROLE", ""), _ROLE),
         image=text("CHRONOS_SAGEMAKER_IMAGE", ""),
         data_instance=_matching("CHRONOS_DATA_INSTANCE", text("CHRONOS_DATA_INSTANCE", given.data_instance), _INSTANCE),
+        forecast_instance=_matching("CHRONOS_FORECAST_INSTANCE", text("CHRONOS_FORECAST_INSTANCE", ""), _INSTANCE),
         training_instance=_matching(
             "CHRONOS_TRAINING_INSTANCE", text("CHRONOS_TRAINING_INSTANCE", given.training_instance), _INSTANCE
         ),

@@ -55,6 +55,7 @@ ROLE = "arn:aws:iam::123456789012:role/chronos"
             "1.dkr.ecr.eu-west-1.amazonaws.com/c:1",
         ),
         ("data_instance", "CHRONOS_DATA_INSTANCE", "ml.m5.large", "ml.m5.large"),
+        ("forecast_instance", "CHRONOS_FORECAST_INSTANCE", "ml.g6.xlarge", "ml.g6.xlarge"),
         ("training_instance", "CHRONOS_TRAINING_INSTANCE", "ml.g6.xlarge", "ml.g6.xlarge"),
         ("forecast_instances", "CHRONOS_FORECAST_INSTANCES", "4", 4),
         ("volume_gb", "CHRONOS_VOLUME_GB", "50", 50),

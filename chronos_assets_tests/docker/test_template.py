@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 from dataclasses import fields
 from typing import Any
 
@@ -291,10 +292,17 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "JobSecurityGroups": "sg-1",
         "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/k",
         "QuickSightPrincipal": f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/u",
+        "ForecastInstance": "ml.g6.xlarge",
+        "Tags": "team=the forecasters,stage=test",
     }
     text = resolved(template["Outputs"]["Environment"]["Value"], names)
-    environment = dict(line.split("=", 1) for line in text.split("\n"))
+    # As a shell reads it.
+    environment = dict(line.split("=", 1) for line in shlex.split(text))
+    assert len(environment) == len(text.split("\n"))
     settings = Settings.from_env(environment)
+    assert settings.ui_url == Settings().ui_url
+    assert settings.aws.forecast_instance == "ml.g6.xlarge"
+    assert dict(settings.aws.tags) == {"team": "the forecasters", "stage": "test"}
     assert settings.deployment == "aws"
     assert settings.store == "s3://b/store"
     assert settings.aws.endpoint_alarms == ("energy_use-endpoint",)
@@ -313,6 +321,8 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "security_groups",
         "kms_key",
         "quicksight_principal",
+        "forecast_instance",
+        "tags",
     }
     assert {name: getattr(settings.aws, name) for name in same} == {name: getattr(AwsSettings(), name) for name in same}
 
@@ -321,10 +331,46 @@ def test_a_run_has_the_settings_of_the_output(template: dict[str, Any]) -> None:
     told = set(re.findall(r"CHRONOS_[A-Z_]+", json.dumps(template["Outputs"]["Environment"])))
     for task in ("RunTask", "CodeTask"):
         (container,) = template["Resources"][task]["Properties"]["ContainerDefinitions"]
-        assert {item["Name"] for item in container["Environment"] if item["Name"].startswith("CHRONOS_")} == told
+        here = {item["Name"] for item in container["Environment"] if item["Name"].startswith("CHRONOS_")}
+        # What DuckDB may use is about the task.
+        assert here == told | {"CHRONOS_MEMORY_LIMIT"}
     for task in ("WebserverTask", "DaemonTask"):
         (container,) = template["Resources"][task]["Properties"]["ContainerDefinitions"]
         assert not [item for item in container["Environment"] if item["Name"].startswith("CHRONOS_")]
+
+
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html: MiB from, to, in steps of.
+MEMORY_OF_FARGATE = {
+    512: range(1024, 4096 + 1, 1024),
+    1024: range(2048, 8192 + 1, 1024),
+    2048: range(4096, 16384 + 1, 1024),
+    4096: range(8192, 30720 + 1, 1024),
+    8192: range(16384, 61440 + 1, 4096),
+}
+
+
+def test_duckdb_gets_what_the_task_has_and_leaves_python_its_own(template: dict[str, Any]) -> None:
+    sizes = template["Parameters"]["RunMemory"]["AllowedValues"]
+    limits = {int(size): entry["DuckDb"] for size, entry in template["Mappings"]["MemoryOfRun"].items()}
+    assert sorted(limits) == sizes
+    for size, limit in limits.items():
+        assert Settings.from_env({"CHRONOS_MEMORY_LIMIT": limit}).memory_limit == limit
+        mebibytes = int(limit.removesuffix("MiB"))
+        # An import needs up to a gigabyte beside DuckDB.
+        assert size / 2.2 < mebibytes <= min(size / 2, size - 1024)
+
+
+def test_a_runs_memory_is_one_that_fargate_has_for_its_cpu(template: dict[str, Any]) -> None:
+    found = {}
+    for rule in template["Rules"].values():
+        parameter, cpu = rule["RuleCondition"]["Fn::Equals"]
+        if parameter == {"Ref": "RunCpu"}:
+            (assertion,) = rule["Assertions"]
+            found[int(cpu)] = [int(size) for size in assertion["Assert"]["Fn::Contains"][0]]
+    assert list(found) == template["Parameters"]["RunCpu"]["AllowedValues"]
+    sizes = template["Parameters"]["RunMemory"]["AllowedValues"]
+    for cpu, allowed in found.items():
+        assert allowed == [size for size in sizes if size in MEMORY_OF_FARGATE[cpu]]
 
 
 def test_every_task_knows_its_region_as_boto3_reads_it(template: dict[str, Any]) -> None:

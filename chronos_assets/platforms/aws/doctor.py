@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets.platforms.aws.machines import missing_settings
+from chronos_assets.platforms.aws.machines import forecast_instance, missing_settings
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
 from chronos_assets.platforms.aws.tags import MAX_TAGS
 from chronos_assets.platforms.checkup import CHECK_SECONDS, Check, Finding, run_checks
@@ -318,12 +318,12 @@ def _wanted_quotas(aws: AwsSettings) -> dict[str, int]:
     """Quota, by its name -> how much of it a run needs."""
     training = "spot training job" if aws.spot else "training job"
     wanted = {
-        f"{aws.data_instance} for processing job usage": aws.forecast_instances,
+        f"{aws.data_instance} for processing job usage": 1,
         f"{aws.training_instance} for processing job usage": 1,
         f"{aws.training_instance} for {training} usage": 1,
+        # The last, since it may be one of the others.
+        f"{forecast_instance(aws)} for processing job usage": aws.forecast_instances,
     }
-    if aws.data_instance == aws.training_instance:
-        wanted[f"{aws.data_instance} for processing job usage"] = aws.forecast_instances
     if aws.endpoint != "serverless":
         wanted[f"{aws.endpoint_instance} for endpoint usage"] = aws.endpoint_instances
     return wanted

@@ -35,6 +35,11 @@ def host_image(instance_type: str) -> str | None:
     return _HOST_IMAGES.get(found["family"], _DRIVER_580) if found else None
 
 
+def forecast_instance(settings: AwsSettings) -> str:
+    """Instance type of the jobs that forecast."""
+    return settings.forecast_instance or settings.data_instance
+
+
 def missing_settings(settings: AwsSettings) -> list[str]:
     """Variables without which nothing runs, that are not set."""
     needed = {"CHRONOS_SAGEMAKER_ROLE": settings.role, "CHRONOS_SAGEMAKER_IMAGE": settings.image}

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.container.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
-from chronos_assets.platforms.aws.machines import cluster, output_key, vpc
+from chronos_assets.platforms.aws.machines import cluster, forecast_instance, output_key, vpc
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.jobs import JobRequest
@@ -70,6 +70,12 @@ def instances_for(request: JobRequest, sources: Mapping[str, Source], settings: 
     return max(1, min(settings.forecast_instances, len(sources[request.sharded].parts)))
 
 
+def _instance_type(workload: str, settings: AwsSettings) -> str:
+    if workload in ON_TRAINING_INSTANCES:
+        return settings.training_instance
+    return forecast_instance(settings) if workload == "forecast" else settings.data_instance
+
+
 def processing_job(
     request: JobRequest,
     *,
@@ -90,8 +96,7 @@ def processing_job(
         settings: of the deployment on AWS.
     """
     instances = instances_for(request, sources, settings)
-    on_training = request.workload in ON_TRAINING_INSTANCES
-    instance_type = settings.training_instance if on_training else settings.data_instance
+    instance_type = _instance_type(request.workload, settings)
     inputs = [_input("parameters", f"{folder}/parameters/", "processing/input/parameters")]
     for channel, source in sources.items():
         path = f"processing/input/{channel}"

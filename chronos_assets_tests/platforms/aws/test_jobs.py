@@ -189,6 +189,23 @@ def test_no_instance_is_without_work(wanted, parts, given):
     assert request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == given
 
 
+def test_forecasts_may_run_on_instances_of_their_own():
+    def instance_of(workload, settings):
+        request = processing_job(
+            replace(echo(), workload=workload),
+            folder="",
+            attempt="x",
+            sources={},
+            region="us-east-1",
+            settings=settings,
+        )
+        return request["ProcessingResources"]["ClusterConfig"]["InstanceType"]
+
+    settings = replace(SETTINGS, forecast_instance="ml.g6.xlarge")
+    assert instance_of("forecast", settings) == "ml.g6.xlarge"
+    assert instance_of("generate", settings) == instance_of("forecast", SETTINGS) == SETTINGS.data_instance
+
+
 @pytest.mark.parametrize("workload, instance_type", [("forecast", "ml.c5.2xlarge"), ("evaluate", "ml.g5.xlarge")])
 def test_every_setting_is_in_the_request_and_within_the_limits(workload, instance_type):
     settings = replace(
