@@ -37,6 +37,11 @@ def accuracy_key(key: str) -> str:
     return f"accuracy/{AS_OF}{key}"
 
 
+def anomalies_key(key: str) -> str:
+    """Store key of the folder that holds the actuals far outside partition `key`'s band."""
+    return f"anomalies/{AS_OF}{key}"
+
+
 def members_key(key: str) -> str:
     """Store key of the folder that says which members made partition `key`'s forecast."""
     return f"members/{AS_OF}{key}"

@@ -467,11 +467,16 @@ def test_our_own_options() -> None:
         "NonNegative": False,
         "JoinRow": False,
         "QuoteFormulas": True,
+        "Anomalies": {"Threshold": 3.5},
     }
     params = parse_params(document(Chronos=options))
     assert (params.bad_files, params.non_negative, params.join_row) == ("quarantine", False, False)
     assert params.quote_formulas
     assert not parse_params(document()).quote_formulas
+    assert (params.anomaly_threshold, parse_params(document()).anomaly_threshold) == (3.5, 2.0)
+    # How forecasts are judged is nothing that they depend on.
+    changed = parse_params(document(Chronos={**options, "Anomalies": {"Threshold": 1}}))
+    assert changed.digest == params.digest
     assert parse_params(document()).non_negative is None
     assert parse_params(document(Chronos={"NonNegative": True})).non_negative is True
     assert params.bad_rows == "quarantine"
@@ -628,6 +633,8 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong("Chronos", {"NonNegative": "auto"}, "Chronos.NonNegative", "true or false", "unquoted"),
         wrong("Chronos", {"MaxDataAge": 0}, "Chronos.MaxDataAge", "above 0", "unquoted"),
         wrong("Chronos", {"MaxDataAge": "3600"}, "Chronos.MaxDataAge", "above 0", "unquoted"),
+        wrong("Chronos", {"Anomalies": {"Threshold": 0.5}}, "Chronos.Anomalies.Threshold", "1 or more", "outside"),
+        wrong("Chronos", {"Anomalies": {"Treshold": 3}}, "Chronos.Anomalies.Treshold", "unknown", '"Threshold"?'),
         wrong("Chronos", {"Context_Length": 5}, "Chronos.Context_Length", "unknown", '"ContextLength"?'),
         wrong("Chronos", {"Columns": {"demand": None}}, "Chronos.Columns.demand", "not a name", "letter"),
         wrong("Chronos", {"Columns": {"demand": "sold"}}, "Datasets[0].Schema", "column sold is missing", "add it"),
@@ -827,6 +834,7 @@ def parameters(draw: st.DrawFn) -> ForecastParams:
         seed=draw(st.integers(0, 2**32 - 1)),
         min_observations=draw(st.integers(1, 100)),
         max_data_age=draw(st.none() | st.floats(min_value=1e-3, max_value=1e12)),
+        anomaly_threshold=draw(st.floats(min_value=1, max_value=1e6)),
         training=draw(trainings()),
     )
 
@@ -845,7 +853,7 @@ def test_a_written_file_reads_back_as_the_same_parameters(params: ForecastParams
 @settings(max_examples=100)
 def test_the_digest_tells_apart_what_a_forecast_depends_on(one: ForecastParams, other: ForecastParams) -> None:
     def data_only(params: ForecastParams) -> ForecastParams:
-        return replace(params, training=TrainingParams(), perform_delete=False)
+        return replace(params, training=TrainingParams(), anomaly_threshold=2.0, perform_delete=False)
 
     assert (one.digest == other.digest) == (data_only(one) == data_only(other))
     assert one.digest == data_only(one).digest

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 20
 TITLE_LENGTH = 40
+# Scores that are numbers of their own, so that the UI draws them over the partitions; coverage is, too.
+PLOTTED = {"wql", "mase", "wape", "rmse", "mape", "bias", "weighted_bias", "tracking_signal"}
 
 Metadata = dict[str, Any]
 
@@ -162,7 +164,7 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
     overall = window.report.overall()
     values: Metadata = {
         "dagster/uri": _uri(group, accuracy_key(window.key)),
-        "dagster/partition_row_count": len(overall) * (1 + len(window.report.series)),
+        "dagster/partition_row_count": window.rows,
         "dagster/column_schema": _metrics_schema(window.report.dimensions),
         "model": window.model,
         "series": len(window.report.series),
@@ -171,6 +173,11 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
         "data_version": window.data_version,
         "forecast_version": window.forecast_version,
         "baseline": window.report.baseline.name,
+        "anomalies": len(window.report.anomalies),
+        "worst_anomalies": table(
+            {"series": "string", "timestamp": "string", "actual": "float", "low": "float", "high": "float"},
+            window.report.worst_anomalies(TABLE_ROWS),
+        ),
         "metrics": table(
             {"metric": "string", "value": "float", "seasonal_naive": "float", "points": "int", "excluded": "int"},
             (
@@ -187,7 +194,7 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
         ),
     }
     for name, comparison in overall.items():
-        if name in {"wql", "mase", "wape", "rmse", "mape"} or name.startswith("coverage_"):
+        if name in PLOTTED or name.startswith("coverage_"):
             if comparison.value is not None:
                 values[name] = float(comparison.value)
             if comparison.seasonal_naive is not None:
@@ -201,9 +208,15 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
 def _metrics_schema(dimensions: Sequence[str]) -> dg.TableSchema:
     return dg.TableSchema(
         [
-            dg.TableColumn("level", "string", "all: the whole dataset; item: one series"),
+            dg.TableColumn(
+                "level",
+                "string",
+                "all: the whole dataset; segment: its series with one value of a dimension; item: one series",
+            ),
             dg.TableColumn("item_id", "string", "item"),
             *_dimension_columns(dimensions),
+            dg.TableColumn("segment_by", "string", "of a segment: the dimension"),
+            dg.TableColumn("segment_value", "string", "of a segment: the dimension's value"),
             dg.TableColumn("metric", "string"),
             dg.TableColumn("value", "double", "null where undefined, such as a ratio to zero"),
             dg.TableColumn("seasonal_naive", "double", "the same metric of the seasonal naive forecast"),

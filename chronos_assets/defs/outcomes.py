@@ -12,6 +12,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.notices import Notice, Outcome
 
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+NAMED_ANOMALIES = 5
 ACCURACY_NAMES = ("wql", "wql_seasonal_naive", "mase", "mase_seasonal_naive")
 
 # A signal (Ctrl-C, a shutdown) that Dagster turned into an error of the step.
@@ -57,6 +58,7 @@ def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, 
         as_of=_as_of(made, run),
         model=next((text for item in made if (text := _text(item, "model"))), ""),
         accuracy=_accuracy(instance, made, group),
+        anomalies=anomalies_of(made, group),
         files=tuple(dict.fromkeys(uri for item in made if (uri := _text(item, "dagster/uri")))),
         asset=failure.asset,
         reason=failure.reason,
@@ -131,6 +133,25 @@ def _accuracy(instance: dg.DagsterInstance, made: list[dg.AssetMaterialization],
     if latest is None:
         return {}
     return {f"{name} as of {latest.partition}": value for name, value in _scores(latest).items()}
+
+
+def anomalies_of(made: list[dg.AssetMaterialization], group: Group) -> str:
+    """The worst anomalies of the newest partition that the run scored; empty if it has none."""
+    scored = [item for item in made if item.asset_key == group.key("forecast_accuracy")]
+    if not scored:
+        return ""
+    newest = max(scored, key=lambda item: item.partition or "")
+    count, worst = newest.metadata.get("anomalies"), newest.metadata.get("worst_anomalies")
+    if count is None or not count.value or not isinstance(worst, dg.TableMetadataValue):
+        return ""
+    total = int(str(count.value))
+    rows = [record.data for record in worst.records[:NAMED_ANOMALIES]]
+    named = "; ".join(
+        f"{row['series']} at {row['timestamp']}: {row['actual']:.4g} beside {row['low']:.4g} to {row['high']:.4g}"
+        for row in rows
+    )
+    more = f"; and {total - len(rows):,} more" if total > len(rows) else ""
+    return f"{total:,} as of {newest.partition}: {named}{more}"
 
 
 def _scores(item: dg.AssetMaterialization) -> dict[str, float]:

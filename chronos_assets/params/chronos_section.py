@@ -8,7 +8,7 @@ from typing import cast, get_args
 
 from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.params.document import MISSING, Section, finite_number, nearest
-from chronos_assets.params.forecast import CHOOSE, DOMAINS, NAME_PATTERN, BadRows
+from chronos_assets.params.forecast import ANOMALY_THRESHOLD, CHOOSE, DOMAINS, NAME_PATTERN, BadRows
 from chronos_assets.params.headers import schema_name
 from chronos_assets.params.predictor import read_predictor_options
 from chronos_assets.params.sections import BAD_NAME, ChronosSection, PredictorSection
@@ -44,6 +44,7 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         non_negative=chronos.truth("NonNegative"),
         join_row=chronos.boolean("JoinRow", True),
         quote_formulas=chronos.boolean("QuoteFormulas", False),
+        anomaly_threshold=_read_anomalies(chronos),
         anchor=_read_anchor(chronos),
         snap_seconds=_read_snap(chronos),
         guesses=_read_guesses(chronos),
@@ -92,6 +93,20 @@ def _read_anchor(chronos: Section) -> str | None:
     except ValueError as error:
         chronos.wrong("Anchor", "this is not the start of a period", str(error))
         return None
+
+
+def _read_anomalies(chronos: Section) -> float:
+    """How far outside the band an actual is an anomaly."""
+    section = chronos.section("Anomalies")
+    if section is None:
+        return ANOMALY_THRESHOLD
+    value = section.take("Threshold")
+    number = None if isinstance(value, str) or value is MISSING else finite_number(value)
+    if value is not MISSING and (number is None or number < 1):
+        section.wrong("Threshold", "this must be a number, 1 or more", "write 1 for every actual outside the band")
+        number = None
+    section.finish({})
+    return ANOMALY_THRESHOLD if number is None else number
 
 
 def _read_snap(chronos: Section) -> float | None:

@@ -51,6 +51,7 @@ DOMAINS: dict[str, Domain] = {
 }
 
 DEFAULT_QUANTILES = (0.1, 0.5, 0.9)
+ANOMALY_THRESHOLD = 2.0
 # Ten years of hours fit; more is a slip of the keyboard that would exhaust the memory, or the calendar.
 HORIZON_LIMIT = 100_000
 # How a draft marks what the user must choose; no key takes such a value.
@@ -79,6 +80,7 @@ class ForecastParams:
     max_data_age: seconds, or None when freshness is not checked.
     related, metadata, holidays: where covariates come from; None where they are not declared.
     known_in_advance: by attribute, whether a forecast may read it beyond its as-of; of others their reach decides.
+    anomaly_threshold: how far outside the band an actual is an anomaly, see `timeseries.scoring.anomalies`.
     snap_seconds: how much too early a row may come, None for as much as the rows show.
     guesses: what was guessed where the parameters were inferred, one sentence each. Not compared.
     notes: one sentence for each key that was accepted without effect, or whose effect may surprise. Not compared.
@@ -112,6 +114,7 @@ class ForecastParams:
     non_negative: bool | None = None
     join_row: bool = True
     quote_formulas: bool = False
+    anomaly_threshold: float = ANOMALY_THRESHOLD
     snap_seconds: float | None = None
     related: RelatedParams | None = None
     metadata: MetadataParams | None = None
@@ -156,9 +159,12 @@ class ForecastParams:
     def digest(self) -> str:
         """SHA-256, in canonical form, of what the dataset and a forecast by a given model depend on.
 
-        Equal for files that mean the same, and for those that differ only in how models are trained.
+        Equal for files that mean the same, and for those that differ only in how models are trained and forecasts judged.
         """
-        document = to_document(replace(self, training=TrainingParams(), perform_delete=False))
+        forecasting = replace(
+            self, training=TrainingParams(), anomaly_threshold=ANOMALY_THRESHOLD, perform_delete=False
+        )
+        document = to_document(forecasting)
         if self.clock != self.time_zone:
             document["clock"] = self.clock
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
@@ -271,6 +277,7 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("NonNegative", params.non_negative, None),
         ("JoinRow", params.join_row, True),
         ("QuoteFormulas", params.quote_formulas, False),
+        ("Anomalies", {"Threshold": params.anomaly_threshold}, {"Threshold": ANOMALY_THRESHOLD}),
         ("Anchor", params.alignment.anchor, None),
         ("SnapSeconds", params.snap_seconds, None),
         ("Predictor", predictor_document(params.predictor), {}),

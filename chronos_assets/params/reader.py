@@ -132,6 +132,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         non_negative=chronos.non_negative,
         join_row=chronos.join_row,
         quote_formulas=chronos.quote_formulas,
+        anomaly_threshold=chronos.anomaly_threshold,
         max_data_age=chronos.max_data_age,
         snap_seconds=chronos.snap_seconds,
         guesses=chronos.guesses,

@@ -10,14 +10,15 @@ from typing import Any
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency
 from chronos_assets.params.attributes import Attribute
 from chronos_assets.params.document import MISSING, Section
-from chronos_assets.params.forecast import BadRows
+from chronos_assets.params.forecast import ANOMALY_THRESHOLD, BadRows
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.params.training import TrainingParams
 
 # Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
 RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of", "level", "metric", "value"}
-RESERVED |= {"seasonal_naive", "baseline", "points", "excluded", "reason"}
+RESERVED |= {"seasonal_naive", "baseline", "points", "excluded", "reason", "segment_by", "segment_value"}
 RESERVED |= {"member", "best_member", "member_rank", "member_weight", "wql", "mase", "coverage_80"}
+RESERVED |= {"band_low", "band_middle", "band_high", "deviation"}
 RESERVED_PATTERN = re.compile(r"p\d+")
 
 KEEP_ONE = "keep one of them"
@@ -62,6 +63,7 @@ class ChronosSection:
     non_negative: bool | None = None
     join_row: bool = True
     quote_formulas: bool = False
+    anomaly_threshold: float = ANOMALY_THRESHOLD
     anchor: str | None = None
     snap_seconds: float | None = None
     guesses: tuple[str, ...] = ()

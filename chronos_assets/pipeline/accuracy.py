@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -19,7 +20,7 @@ from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
-from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
+from chronos_assets.store_layout import DATASET_KEY, accuracy_key, anomalies_key, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.shards import Manifest
@@ -50,17 +51,18 @@ def live_wqls(group: Group, model: str) -> Iterator[tuple[float, float | None]]:
 
 @dataclass(frozen=True)
 class WindowAccuracy:
-    """One partition's scores, and what they were computed from."""
+    """One partition's scores, and what they were computed from; `rows` of metrics."""
 
     key: str
     report: AccuracyReport
     model: str
     data_version: str
     forecast_version: str
+    rows: int
 
 
 def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[WindowAccuracy]:
-    """Score partitions `keys` and publish their metrics; all are checked before anything is written.
+    """Score partitions `keys` and publish their metrics and anomalies; all are checked before anything is written.
 
     Raises:
         dg.Failure: a partition has no forecast, or its horizon is not observed yet.
@@ -89,7 +91,8 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
                 )
             except AccuracyError as error:
                 raise dg.Failure(f"partition {key}: {error}") from error
-            write_metrics(report, staged / "metrics.parquet")
+            _publish_anomalies(group, key, report, folder / "anomalies")
+            rows = write_metrics(report, staged / "metrics.parquet")
             (staged / "manifest.json").write_text(
                 json.dumps(
                     {
@@ -108,9 +111,22 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
             group.store.publish(accuracy_key(key), staged, data="metrics.parquet")
         log.info(f"scored {key} ({number} of {len(keys)}): {report.points} points")
         scored.append(
-            WindowAccuracy(key, report, str(forecast["model"]["reference"]), manifest.data_version, source.name)
+            WindowAccuracy(key, report, str(forecast["model"]["reference"]), manifest.data_version, source.name, rows)
         )
     return scored
+
+
+def _publish_anomalies(group: Group, key: str, report: AccuracyReport, staged: Path) -> None:
+    """Publish a partition's anomalies: before its scores, which say that both are there."""
+    from chronos_assets.timeseries.scoring.anomalies import write_anomalies
+
+    staged.mkdir()
+    path = staged / "anomalies.parquet"
+    count = write_anomalies(report.anomalies, report.series, report.timestamps, report.dimensions, path)
+    (staged / "manifest.json").write_text(
+        json.dumps({"anomalies": count, "dimensions": list(report.dimensions)}, indent=1) + "\n"
+    )
+    group.store.publish(anomalies_key(key), staged, data=path.name)
 
 
 def _check_scorable(

@@ -64,6 +64,7 @@ class Notice:
         asset: on failure, the asset (or step) that failed.
         reason: on failure, why.
         notes: what the import had to say of the data, a line each.
+        anomalies: the actuals farthest outside their band, of the newest partition that was scored.
     """
 
     outcome: Outcome
@@ -79,6 +80,7 @@ class Notice:
     asset: str = ""
     reason: str = ""
     notes: str = ""
+    anomalies: str = ""
 
 
 def one_line(text: str, limit: int = MAX_REASON) -> str:
@@ -113,6 +115,7 @@ def render(notice: Notice) -> tuple[str, str]:
         ("As of", notice.as_of),
         ("Model", notice.model),
         ("Accuracy", ", ".join(f"{name} {value:.4g}" for name, value in notice.accuracy.items())),
+        ("Anomalies", notice.anomalies),
         ("Files", ", ".join(notice.files)),
         ("Asset", notice.asset),
         ("Reason", notice.reason),
@@ -134,6 +137,7 @@ def document(notice: Notice) -> dict[str, Any]:
         "model": redact(notice.model),
         # JSON knows no infinity: an accuracy that isn't a number is null.
         "accuracy": {name: value if abs(value) < float("inf") else None for name, value in notice.accuracy.items()},
+        "anomalies": redact(notice.anomalies),
         "files": [redact(file) for file in notice.files],
         "asset": notice.asset,
         "reason": one_line(notice.reason),

@@ -47,7 +47,7 @@ class Tables(Protocol):
 # Views over the members of each partition's forecast.
 MEMBER_VIEWS = ("leaderboard", "weights", "best_member")
 VIEWS = (*MEMBER_VIEWS, "forecast_vs_history")
-TABLES = ("train", "forecast", "forecast_history", "accuracy", "members", *VIEWS)
+TABLES = ("train", "forecast", "forecast_history", "accuracy", "anomalies", "members", *VIEWS)
 
 _ITEM_COMMENT = "Identifier of the item, as in the train files"
 _DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
@@ -86,13 +86,28 @@ COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "Metrics of every partition whose horizon has been observed, beside those of the seasonal naive forecast",
         {
             "as_of": "Partition of the forecast that was measured",
-            "level": "'all' for the whole dataset, 'item' for a series",
-            "metric": "wql, wql_pXX, wape, rmse, mase, mape (a fraction), coverage_XX",
+            "level": "'all' for the whole dataset, 'segment' for its series with one value of a dimension, 'item' for a series",
+            "segment_by": "Of a segment: the dimension",
+            "segment_value": "Of a segment: the dimension's value",
+            "metric": "wql, wql_pXX, wape, rmse, mase, mape (a fraction), mae, bias, weighted_bias, tracking_signal, "
+            "error_contribution, coverage_XX",
             "value": "NULL where undefined, such as a ratio to zero",
             "seasonal_naive": "The same metric of the seasonal naive forecast",
             "baseline": "Which seasonal naive forecast: the season that was hardest to beat before the as-of",
             "points": "Observed values that it was computed from",
             "excluded": "Values of the horizon that were left out: not observed, or not usable by this metric",
+        },
+    ),
+    "anomalies": (
+        "Actuals far outside the widest central band that was forecast for them, by Chronos.Anomalies.Threshold",
+        {
+            "as_of": "Partition of the forecast that was measured",
+            "timestamp": "Start of the period",
+            "target": "The observed value",
+            "band_low": "Lower end of the band",
+            "band_middle": "The median, or what stands in for it",
+            "band_high": "Upper end of the band",
+            "deviation": "Distance of the value from the middle in half widths of the band; NULL where it had no width",
         },
     ),
     "members": (
@@ -160,7 +175,14 @@ def accuracy_columns(dimensions: Sequence[str]) -> dict[str, str]:
         "points": "BIGINT",
         "excluded": "BIGINT",
     }
-    return {"level": "VARCHAR", **_key_columns(dimensions), **values}
+    segments = {"segment_by": "VARCHAR", "segment_value": "VARCHAR"}
+    return {"level": "VARCHAR", **_key_columns(dimensions), **segments, **values}
+
+
+def anomalies_columns(dimensions: Sequence[str]) -> dict[str, str]:
+    """Columns of the anomalies of one partition, and their types."""
+    values = ("target", "band_low", "band_middle", "band_high", "deviation")
+    return {**_key_columns(dimensions), "timestamp": "TIMESTAMP", **dict.fromkeys(values, "DOUBLE")}
 
 
 def members_columns(dimensions: Sequence[str]) -> dict[str, str]:

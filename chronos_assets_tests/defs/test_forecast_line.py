@@ -81,7 +81,7 @@ def test_the_tables_hold_all_of_it_and_item_ids_are_data(done: Line) -> None:
     with duckdb.connect(str(done.root / "tables" / "forecast.duckdb"), read_only=True) as connection:
         counts = {
             name: connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
-            for name in ("train", "forecast", "forecast_history", "accuracy", "forecast_vs_history")
+            for name in ("train", "forecast", "forecast_history", "accuracy", "anomalies", "forecast_vs_history")
         }
         shares = connection.execute(
             "SELECT as_of, item_id, sum(member_weight) FROM weights GROUP BY ALL ORDER BY 1, 2"
@@ -92,6 +92,9 @@ def test_the_tables_hold_all_of_it_and_item_ids_are_data(done: Line) -> None:
     assert counts["forecast"] == 72
     assert counts["forecast_history"] == 5 * 72
     assert counts["accuracy"] > 0
+    assert counts["anomalies"] == sum(
+        int(done.metadata("forecast_accuracy", f"2024-01-{day:02d}")["anomalies"]) for day in range(6, 10)
+    )
     assert counts["forecast_vs_history"] == 720 + 4 * 72
     # Each forecast says which members made it, series by series.
     assert [(as_of, item) for as_of, item, _ in shares] == [
@@ -106,6 +109,13 @@ def test_scores_stand_beside_seasonal_naive_and_plot_over_partitions(done: Line)
     metadata = done.metadata("forecast_accuracy", "2024-01-09")
     names = {row["metric"] for row in done.table("forecast_accuracy", "metrics", "2024-01-09")}
     assert {"wql", "wql_p10", "wql_p50", "wql_p90", "wape", "rmse", "mase", "mape", "coverage_80"} <= names
+    assert {"mae", "bias", "weighted_bias", "tracking_signal", "error_contribution"} <= names
+    assert metadata["bias"] == pytest.approx(
+        next(
+            row["value"] for row in done.table("forecast_accuracy", "metrics", "2024-01-09") if row["metric"] == "bias"
+        ),
+        rel=1e-4,
+    )
     assert metadata["wql"] > 0
     assert metadata["wql_seasonal_naive"] == pytest.approx(0.0)  # the pattern repeats each day
     assert metadata["points"] == 72

@@ -27,7 +27,7 @@ class Report:
 
 def scored(key: str, **values: float | None) -> WindowAccuracy:
     report: Any = Report(**values)
-    return WindowAccuracy(key, report, "bolt", "data-1", "forecast-1")
+    return WindowAccuracy(key, report, "bolt", "data-1", "forecast-1", rows=9)
 
 
 def test_scores_of_the_newest_partition_are_measured() -> None:

@@ -21,6 +21,7 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
 from chronos_assets.platforms.tables import TABLES
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
+from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets_tests.timeseries.builders import (
     Key,
     MadeSeries,
@@ -70,6 +71,9 @@ def publish_accuracy(root: Path, params: ForecastParams, as_of: str) -> None:
     staged.mkdir()
     write_metrics(report, staged / "metrics.parquet")
     publish_directory(root / f"accuracy/as_of={as_of}", staged)
+    staged.mkdir()
+    write_anomalies(report.anomalies, report.series, report.timestamps, params.dimensions, staged / "anomalies.parquet")
+    publish_directory(root / f"anomalies/as_of={as_of}", staged)
 
 
 def publish_members(root: Path, params: ForecastParams, as_of: str, keys: list[Key]) -> None:
@@ -115,7 +119,8 @@ def test_every_table_and_the_view_hold_the_stores_files(tmp_path: Path) -> None:
         "train": 102,
         "forecast": 6,
         "forecast_history": 6,
-        "accuracy": 27,
+        "accuracy": 42,
+        "anomalies": 6,
         "members": 3 + 4,
         "leaderboard": 3,
         "weights": 4,
@@ -126,8 +131,11 @@ def test_every_table_and_the_view_hold_the_stores_files(tmp_path: Path) -> None:
     assert columns(tmp_path, "forecast") == ["item_id", "timestamp", "p10", "p50", "p90"]
     assert columns(tmp_path, "forecast_history") == ["as_of", "item_id", "timestamp", "p10", "p50", "p90"]
     assert columns(tmp_path, "accuracy") == [
-        "as_of", "level", "item_id", "metric", "value", "seasonal_naive", "baseline", "points",
-        "excluded",
+        "as_of", "level", "item_id", "segment_by", "segment_value", "metric", "value", "seasonal_naive", "baseline",
+        "points", "excluded",
+    ]  # fmt: skip
+    assert columns(tmp_path, "anomalies") == [
+        "as_of", "item_id", "timestamp", "target", "band_low", "band_middle", "band_high", "deviation",
     ]  # fmt: skip
     assert columns(tmp_path, "forecast_vs_history") == ["item_id", "timestamp", "type", "value"]
     # What is missing is NULL, so that SQL's own averages are right.
@@ -181,7 +189,8 @@ def test_a_store_with_nothing_in_it_has_empty_tables_with_the_columns_to_come(tm
     publish_history(tmp_path, params, "2024-01-02", forecasts)
     publish_accuracy(tmp_path, params, "2024-01-02")
     publish_members(tmp_path, params, "2024-01-02", keys)
-    assert all(refresh(tmp_path, params).values())
+    # Without a central band nothing is outside of one.
+    assert {table for table, rows in refresh(tmp_path, params).items() if not rows} == {"anomalies"}
     assert {table: columns(tmp_path, table) for table in TABLES} == empty
     types = ask(tmp_path, "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'accuracy'")
     assert dict(types)["points"] == "BIGINT"
@@ -195,7 +204,7 @@ def test_items_and_dimensions_are_data_and_never_sql(tmp_path: Path) -> None:
     rows = refresh(tmp_path, params)
     assert (rows["train"], rows["forecast_history"]) == (153, 18)
     assert sorted(ask(tmp_path, 'SELECT DISTINCT item_id, "select", "Order" FROM forecast_vs_history')) == sorted(keys)
-    assert ask(tmp_path, "SELECT count(*) FROM accuracy WHERE item_id = ?", EVIL) == [(9,)]
+    assert ask(tmp_path, "SELECT count(*) FROM accuracy WHERE item_id = ?", EVIL) == [(14,)]
     assert ask(tmp_path, "SELECT DISTINCT as_of FROM forecast_history ORDER BY 1") == [
         ("2024-01-02",),
         ("it's [odd]*",),

@@ -22,6 +22,7 @@ from chronos_assets.timeseries.scoring.accuracy import (
     is_observed,
     write_metrics,
 )
+from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive
 from chronos_assets.timeseries.scoring.metrics import season_error
 from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset, write_forecast
@@ -56,7 +57,8 @@ def test_measures_the_forecast_and_the_naive_one_on_the_same_points(tmp_path: Pa
     scale = season_error(history, 24)
     overall = report.overall()
     assert list(overall) == [
-        "wql_p10", "wql_p50", "wql_p90", "wql", "wape", "rmse", "mase", "mape", "coverage_80",
+        "wql_p10", "wql_p50", "wql_p90", "wql", "wape", "rmse", "mase", "mape", "mae", "bias", "weighted_bias",
+        "tracking_signal", "coverage_80", "error_contribution",
     ]  # fmt: skip
     assert overall["wape"].value == pytest.approx(np.abs(actual - 20).sum() / actual.sum())
     assert overall["wape"].seasonal_naive == pytest.approx(np.abs(actual - naive).sum() / actual.sum())
@@ -142,11 +144,53 @@ def test_dimensions_are_part_of_a_series(tmp_path: Path) -> None:
     write_metrics(report, tmp_path / "metrics.parquet")
     table = pq.read_table(tmp_path / "metrics.parquet")
     assert table.column_names == [
-        "level", "item_id", 'st"ore', "size", "metric", "value", "seasonal_naive", "baseline", "points",
-        "excluded",
+        "level", "item_id", 'st"ore', "size", "segment_by", "segment_value", "metric", "value", "seasonal_naive",
+        "baseline", "points", "excluded",
     ]  # fmt: skip
     rows = {tuple(row[name] for name in ("item_id", 'st"ore', "size")) for row in table.to_pylist()}
     assert rows == {(None, None, None), *keys}
+
+
+def test_each_value_of_a_dimension_is_a_segment_with_its_share_of_the_error(tmp_path: Path) -> None:
+    params = make_params(dimensions=("store",))
+    series = [MadeSeries((item, store), "2024-01-01", [10.0] * 51) for item in "ab" for store in ("x", "y")]
+    off = {("a", "x"): 13.0, ("a", "y"): 9.0, ("b", "x"): 10.0, ("b", "y"): 10.0}
+    report = evaluate(tmp_path, params, series, {key: flat(value) for key, value in off.items()})
+    write_metrics(report, tmp_path / "metrics.parquet")
+    rows = pq.read_table(tmp_path / "metrics.parquet").to_pylist()
+
+    def values(level: str, metric: str, name: str) -> dict[Any, Any]:
+        return {row[name]: row["value"] for row in rows if (row["level"], row["metric"]) == (level, metric)}
+
+    assert values("segment", "error_contribution", "segment_value") == {"x": 0.75, "y": 0.25}
+    assert values("segment", "bias", "segment_value") == {"x": 1.5, "y": -0.5}
+    assert values("segment", "tracking_signal", "segment_value") == {"x": 6.0, "y": -6.0}
+    segments = [row for row in rows if row["level"] == "segment" and row["metric"] == "wape"]
+    assert [(row["segment_by"], row["item_id"], row["store"], row["points"], row["excluded"]) for row in segments] == [
+        ("store", None, None, 6, 0)
+    ] * 2
+    items = [row for row in rows if row["level"] == "item" and row["metric"] == "error_contribution"]
+    assert {(row["item_id"], row["store"]): row["value"] for row in items} == {
+        ("a", "x"): 0.75, ("a", "y"): 0.25, ("b", "x"): 0.0, ("b", "y"): 0.0,
+    }  # fmt: skip
+    assert values("all", "error_contribution", "item_id") == {None: 1.0}
+
+
+def test_actuals_far_outside_the_band_are_anomalies_of_their_series(tmp_path: Path) -> None:
+    params = make_params(anomaly_threshold=3.0)
+    calm, wild = [20.0] * 48 + [20.0, 22.0, 19.0], [20.0] * 48 + [20.5, 24.0, 14.0]
+    series = [MadeSeries(("wild",), "2024-01-01", wild), MadeSeries(("calm",), "2024-01-01", calm)]
+    report = evaluate(tmp_path, params, series, {("wild",): flat(20.0), ("calm",): flat(20.0)})
+    assert report.worst_anomalies(1) == [
+        {"series": "wild", "timestamp": "2024-01-03T02:00:00", "actual": 14.0, "low": 19.0, "high": 21.0}
+    ]
+    path = tmp_path / "anomalies.parquet"
+    assert write_anomalies(report.anomalies, report.series, report.timestamps, (), path) == 2
+    assert [
+        (row["item_id"], row["timestamp"].hour, row["target"], row["band_low"], row["band_middle"], row["band_high"],
+         row["deviation"])
+        for row in pq.read_table(path).to_pylist()
+    ] == [("wild", 1, 24.0, 19.0, 20.0, 21.0, 4.0), ("wild", 2, 14.0, 19.0, 20.0, 21.0, -6.0)]  # fmt: skip
 
 
 def test_a_mean_forecast_is_measured_too(tmp_path: Path) -> None:
@@ -170,7 +214,7 @@ def test_pieces_and_shards_do_not_matter(
         patch.setattr(accuracy, "_SERIES_AT_ONCE", at_once)
         patch.setattr(accuracy, "_SERIES_PER_ROW_GROUP", at_once)
         pieces = evaluate(folder / "pieces", make_params(), series, forecasts, shards=shards)
-        assert write_metrics(pieces, folder / "pieces.parquet") == 9 * (count + 1)
+        assert write_metrics(pieces, folder / "pieces.parquet") == 14 * (count + 1)
     write_metrics(whole, folder / "whole.parquet")
     assert pq.read_table(folder / "pieces.parquet").to_pylist() == pq.read_table(folder / "whole.parquet").to_pylist()
 
@@ -187,7 +231,8 @@ def test_metrics_file_has_the_whole_and_each_item_and_the_same_bytes_every_time(
     assert (overall["mape"]["points"], overall["mape"]["excluded"]) == (3, 3)  # zero actuals have no percentage
     zero = {row["metric"]: row for row in rows if row["item_id"] == "zero"}
     assert zero["wape"] == {
-        "level": "item", "item_id": "zero", "metric": "wape", "value": None, "seasonal_naive": None,
+        "level": "item", "item_id": "zero", "segment_by": None, "segment_value": None,
+        "metric": "wape", "value": None, "seasonal_naive": None,
         "baseline": "seasonal naive, 24 h",
         "points": 3, "excluded": 0,
     }  # fmt: skip
@@ -201,7 +246,7 @@ def test_a_forecast_of_nothing_has_metrics_of_nothing(tmp_path: Path) -> None:
     report = evaluate(tmp_path, params, series, {("a",): {"p10": [], "p50": [], "p90": []}})
     assert report.series == ()
     assert report.overall()["wql"] == MetricComparison(None, None, points=0, excluded=0)
-    assert write_metrics(report, tmp_path / "metrics.parquet") == 9
+    assert write_metrics(report, tmp_path / "metrics.parquet") == 14
 
 
 def test_what_can_not_be_measured_is_said(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_relative_metrics_do_not_change_with_the_unit(
     actual, quantiles, mean, histories, season = evaluation
     before = values(our_sums(actual, quantiles, mean, histories, season))
     after = values(our_sums(actual * unit, quantiles * unit, mean * unit, [h * unit for h in histories], season))
-    for name in ("wql", "wape", "mase", "mape"):
+    for name in ("wql", "wape", "mase", "mape", "weighted_bias"):
         assert after[name] == pytest.approx(before[name], rel=1e-6, abs=1e-6, nan_ok=True), name
     assert after["rmse"] == pytest.approx(before["rmse"] * unit, rel=1e-9, abs=1e-9, nan_ok=True)
 
@@ -182,12 +182,14 @@ def test_counts_points_and_leaves_out_missing_and_zero_actuals() -> None:
     found = sums.measures()
     assert {name: int(measure.points) for name, measure in found.items()} == {
         "wql_p10": 3, "wql_p50": 3, "wql_p90": 3, "wql": 3, "wape": 3, "rmse": 3, "mase": 3, "mape": 2,
-        "coverage_80": 3,
+        "mae": 3, "bias": 3, "weighted_bias": 3, "tracking_signal": 3, "coverage_80": 3,
     }  # fmt: skip
     assert found["wape"].value == pytest.approx((1 + 2 + 1) / 15)
     assert found["rmse"].value == pytest.approx(np.sqrt((1 + 4 + 1) / 3))
     assert found["mase"].value == pytest.approx((1 + 2 + 1) / 2 / 3)
     assert found["mape"].value == pytest.approx((1 / 10 + 1 / 5) / 2)
+    assert found["mae"].value == pytest.approx(4 / 3)
+    assert found["bias"].value == pytest.approx((-1 + 2 - 1) / 3)
     assert found["coverage_80"].value == pytest.approx(2 / 3)
     assert found["wql_p10"].value == pytest.approx(2 * (0.1 * 2 + 0.9 * 1 + 0.1 * 4) / 15)
 
@@ -210,7 +212,27 @@ def test_without_a_median_the_mean_is_the_point_forecast_and_without_both_only_q
     without = error_sums(actual, pair, (0.1, 0.9), season_errors=scale).total().measures()
     assert list(without) == ["wql_p10", "wql_p90", "wql", "coverage_80"]
     only_mean = error_sums(actual, np.empty((1, 2, 0)), (), season_errors=scale, mean=np.array([[5.0, 5.0]])).total()
-    assert list(only_mean.measures()) == ["wape", "rmse", "mase", "mape"]
+    assert list(only_mean.measures()) == [
+        "wape", "rmse", "mase", "mape", "mae", "bias", "weighted_bias", "tracking_signal",
+    ]  # fmt: skip
+
+
+def test_bias_is_above_zero_where_the_forecast_is_too_high_and_the_tracking_signal_counts_misses_of_one_side() -> None:
+    forecast = np.array([[[12.0], [11.0], [14.0]], [[8.0], [10.0], [9.0]]])
+    sums = error_sums(np.full((2, 3), 10.0), forecast, (0.5,), season_errors=np.ones(2))
+    found = sums.measures()
+    assert found["bias"].value == pytest.approx([7 / 3, -1.0])
+    assert found["weighted_bias"].value == pytest.approx([7 / 30, -0.1])
+    assert found["tracking_signal"].value == pytest.approx([3.0, -3.0])
+    assert sums.contribution(sums.total()).value == pytest.approx([0.7, 0.3])
+    whole = values(sums)
+    assert whole["tracking_signal"] == pytest.approx(4 / (10 / 6))
+
+
+def test_a_forecast_without_an_error_has_no_tracking_signal_and_no_share_in_one() -> None:
+    sums = error_sums(np.ones((1, 2)), np.ones((1, 2, 1)), (0.5,), season_errors=np.ones(1))
+    assert np.isnan(sums.measures()["tracking_signal"].value).all()
+    assert np.isnan(sums.contribution(sums.total()).value).all()
 
 
 def test_bands_are_the_symmetric_pairs_of_the_quantiles() -> None:

@@ -14,9 +14,10 @@ from chronos_assets.store_layout import AS_OF
 
 FORECAST_ACCURACY = """Scores of a partition's forecast against what was observed afterwards, beside seasonal naive.
 
-wQL of each quantile and their mean, WAPE, RMSE, MASE (in-sample seasonal error, GluonTS's default season), MAPE and the
-coverage of the bands. Seasonal naive is given the same data, to the same as-of. Points that were filled rather than
-observed are left out and counted.
+wQL of each quantile and their mean, WAPE, RMSE, MASE (in-sample seasonal error, GluonTS's default season), MAPE, bias,
+tracking signal and the coverage of the bands: of the whole, of each value of a dimension and of each series, with the share
+that it has in the error of the whole. Actuals far outside their band are anomalies (`Chronos.Anomalies`). Seasonal naive is
+given the same data, to the same as-of. Points that were filled rather than observed are left out and counted.
 
 A partition can be scored once its whole horizon is observed: `new_data_sensor` asks for it then. Materializing one
 earlier fails, naming the last window that can be scored; nothing is written.

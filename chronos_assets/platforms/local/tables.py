@@ -35,6 +35,7 @@ from chronos_assets.platforms.tables import (
     TABLES,
     VIEWS,
     accuracy_columns,
+    anomalies_columns,
     column_comment,
     forecast_columns,
     forecast_type_names,
@@ -64,7 +65,7 @@ DATABASE_KEY = "tables/forecast.duckdb"
 DATASET_KEY = "dataset/target_time_series"
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
-_LAYOUT = 3
+_LAYOUT = 4
 # Clients from DuckDB 1.2 on can read the file; DuckDB 2.0 would write its own format otherwise.
 _STORAGE_VERSION = "v1.2.0"
 _ATTEMPTS = 3
@@ -146,6 +147,7 @@ class _Inputs:
     forecast: Path | None
     history: tuple[tuple[str, Path], ...]
     accuracy: tuple[tuple[str, Path], ...]
+    anomalies: tuple[tuple[str, Path], ...]
     members: tuple[tuple[str, Path], ...]
     digest: str
 
@@ -157,7 +159,8 @@ class _Inputs:
         history = _partition_files(store.local_path("history"), "forecast.parquet")
         accuracy = _partition_files(store.local_path("accuracy"), "metrics.parquet")
         members = _partition_files(store.local_path("members"), "members.parquet")
-        partitions = (history, accuracy, members)
+        anomalies = _partition_files(store.local_path("anomalies"), "anomalies.parquet")
+        partitions = (history, accuracy, anomalies, members)
         files = [
             *shards,
             *([forecast] if forecast.exists() else []),
@@ -171,6 +174,7 @@ class _Inputs:
             forecast=forecast if forecast.exists() else None,
             history=history,
             accuracy=accuracy,
+            anomalies=anomalies,
             members=members,
             digest=hashlib.sha256(json.dumps(described).encode()).hexdigest(),
         )
@@ -230,6 +234,7 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
         _create_forecast(connection, inputs.forecast, params)
         _create_partitioned(connection, "forecast_history", inputs.history, _forecast_columns(params))
         _create_partitioned(connection, "accuracy", inputs.accuracy, accuracy_columns(params.dimensions))
+        _create_partitioned(connection, "anomalies", inputs.anomalies, anomalies_columns(params.dimensions))
         _create_partitioned(connection, "members", inputs.members, members_columns(params.dimensions))
         _create_views(connection)
         _comment(connection)

@@ -1,6 +1,7 @@
 """How good a forecast was, once its horizon has been observed, beside the seasonal naive forecast of the same moment.
 
-Here belong the meeting of forecast and actuals, and the file of the results; the arithmetic is in `metrics`.
+Here belong the meeting of forecast and actuals, and the file of the results; the arithmetic is in `metrics`, what counts
+as an anomaly in `anomalies`.
 
 What counts, and why:
 
@@ -16,7 +17,7 @@ series (about 20 numbers) are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -42,6 +43,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
 from chronos_assets.timeseries.dataset.filling import fill
 from chronos_assets.timeseries.dataset.shards import Series, iter_series, list_shards, read_manifest
 from chronos_assets.timeseries.forecast.columns import quantile_columns, quantile_level
+from chronos_assets.timeseries.scoring.anomalies import Anomalies, find_anomalies
 from chronos_assets.timeseries.scoring.baselines import (
     MAX_TRIED_SERIES,
     Baseline,
@@ -50,7 +52,7 @@ from chronos_assets.timeseries.scoring.baselines import (
     seasonal_naive,
     spread_to_quantiles,
 )
-from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error
+from chronos_assets.timeseries.scoring.metrics import ErrorSums, Measure, error_sums, season_error
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -61,6 +63,8 @@ Key = tuple[str, ...]
 _CELLS_AT_ONCE = 4_000_000  # forecast values held at once: 32 MB, and a few times that while they are summed up
 _SERIES_AT_ONCE = 4096
 _SERIES_PER_ROW_GROUP = 4096
+# The error of a whole that is an item's or a segment's, beside the metrics of `ErrorSums.measures`.
+CONTRIBUTION = "error_contribution"
 
 
 class AccuracyError(ChronosAssetsError, ValueError):
@@ -88,7 +92,8 @@ class AccuracyReport:
 
     context_end: last timestamp that the forecast saw; horizon: its periods. series: keys, (item_id, *dimensions), in
     order; forecast, seasonal_naive: their error sums, shape (series,). missing_series: forecast but no longer in the
-    dataset. baseline: which seasonal naive forecast it is compared with.
+    dataset. baseline: which seasonal naive forecast it is compared with. timestamps (horizon,): starts of its periods.
+    anomalies: by position in `series`.
     """
 
     dimensions: tuple[str, ...]
@@ -99,6 +104,8 @@ class AccuracyReport:
     seasonal_naive: ErrorSums
     missing_series: int
     baseline: Baseline
+    timestamps: NDArray[np.datetime64]
+    anomalies: Anomalies
 
     @property
     def points(self) -> int:
@@ -110,10 +117,24 @@ class AccuracyReport:
         """Points of the horizon that have no observed actual."""
         return len(self.series) * self.horizon - self.points
 
+    def worst_anomalies(self, count: int) -> list[dict[str, Any]]:
+        """The `count` anomalies with the greatest deviations, the greatest first, as people read them."""
+        found = self.anomalies
+        return [
+            {
+                "series": " / ".join(self.series[found.series[place]]),
+                "timestamp": str(self.timestamps[found.step[place]].astype("datetime64[s]")).removesuffix("T00:00:00"),
+                "actual": float(found.actual[place]),
+                "low": float(found.low[place]),
+                "high": float(found.high[place]),
+            }
+            for place in found.worst(count)
+        ]
+
     def overall(self) -> dict[str, MetricComparison]:
         """Every metric over all series, by name."""
-        measures = self.forecast.total().measures()
-        baselines = self.seasonal_naive.total().measures()
+        whole, naive = self.forecast.total(), self.seasonal_naive.total()
+        measures, baselines = _measures(whole, whole), _measures(naive, naive)
         return {
             name: MetricComparison(
                 value=_number(measure.value),
@@ -164,6 +185,7 @@ def evaluate_partition(
             while chunk := list(islice(answers, window.chunk_length)):
                 chunks.append(window.measure(connection, chunk))
         forecast_series = window.count_series(connection)
+    counts = np.cumsum([0, *(len(chunk.series) for chunk in chunks)])
     keys = [key for chunk in chunks for key in chunk.series]
     # Shards are cut by a hash of the item; readers expect one order whatever the shards.
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.intp)
@@ -176,14 +198,20 @@ def evaluate_partition(
         seasonal_naive=ErrorSums.concatenate(chunk.seasonal_naive for chunk in chunks).take(order),
         missing_series=forecast_series - len(keys),
         baseline=baseline,
+        timestamps=window.grid.start(np.arange(window.first, window.first + window.steps)),
+        anomalies=Anomalies.concatenate(
+            (int(before), chunk.anomalies) for before, chunk in zip(counts, chunks, strict=False)
+        ).reordered(order),
     )
 
 
 def write_metrics(report: AccuracyReport, path: Path) -> int:
-    """Write metrics.parquet, long: one row for each metric over `all`, then for each `item`; the number of rows.
+    """Write metrics.parquet, long; the number of rows.
 
-    Columns: level ("all" or "item"), item_id and dimensions (NULL for "all"), metric, value, seasonal_naive (NULL where
-    undefined), baseline (which seasonal naive forecast), points, excluded. The same report gives the same bytes.
+    One row for each metric over `all`, then over each `segment` (the series with one value of a dimension), then for each
+    `item`. Columns: level, item_id and dimensions (NULL but for items), segment_by and segment_value (NULL but for
+    segments), metric, value, seasonal_naive (NULL where undefined), baseline (which seasonal naive forecast), points,
+    excluded. The same report gives the same bytes.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -193,6 +221,8 @@ def write_metrics(report: AccuracyReport, path: Path) -> int:
         [
             ("level", pa.string()),
             *((name, pa.string()) for name in keys),
+            ("segment_by", pa.string()),
+            ("segment_value", pa.string()),
             ("metric", pa.string()),
             ("value", pa.float64()),
             ("seasonal_naive", pa.float64()),
@@ -221,11 +251,12 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Error sums of some series."""
+    """Error sums of some series, and their anomalies."""
 
     series: list[Key]
     forecast: ErrorSums
     seasonal_naive: ErrorSums
+    anomalies: Anomalies
 
 
 @dataclass(frozen=True)
@@ -239,6 +270,7 @@ class _Horizon:
     keys: tuple[str, ...]
     quantiles: tuple[str, ...]
     has_mean: bool
+    threshold: float
 
     @classmethod
     def of(
@@ -269,6 +301,7 @@ class _Horizon:
             keys=("item_id", *params.dimensions),
             quantiles=quantile_columns(columns),
             has_mean="mean" in columns,
+            threshold=params.anomaly_threshold,
         )
 
     @property
@@ -356,21 +389,19 @@ class _Horizon:
         naive = np.array([answer.naive for answer in answers]).reshape(-1, self.steps)[chosen]
         scale = np.array([answer.season_error for answer in answers], dtype=np.float64)[chosen]
         count = len(self.quantiles)
+        quantiles, mean = predicted[..., :count], predicted[..., count] if self.has_mean else None
         return _Chunk(
             series=[answers[place].key for place in chosen],
-            forecast=error_sums(
-                actual,
-                predicted[..., :count],
-                self.levels,
-                season_errors=scale,
-                mean=predicted[..., count] if self.has_mean else None,
-            ),
+            forecast=error_sums(actual, quantiles, self.levels, season_errors=scale, mean=mean),
             seasonal_naive=error_sums(
                 actual,
                 spread_to_quantiles(naive, count),
                 self.levels,
                 season_errors=scale,
                 mean=naive if self.has_mean else None,
+            ),
+            anomalies=find_anomalies(
+                actual, quantiles, self.levels, season_errors=scale, threshold=self.threshold, mean=mean
             ),
         )
 
@@ -433,49 +464,73 @@ def _check_observed(dataset: Path, window: _Horizon) -> None:
         )
 
 
+def _measures(sums: ErrorSums, whole: ErrorSums) -> dict[str, Measure]:
+    """Every metric by name, and the share that the sums have in the error of the whole; none without a point forecast."""
+    measures = sums.measures()
+    return {**measures, CONTRIBUTION: sums.contribution(whole)} if "mae" in measures else measures
+
+
 def _metric_tables(report: AccuracyReport, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """The rows of metrics.parquet, some series at a time."""
-    overall = report.overall()
-    yield {
-        "level": ["all"] * len(overall),
-        **{name: [None] * len(overall) for name in keys},
-        "metric": list(overall),
-        "value": [comparison.value for comparison in overall.values()],
-        "seasonal_naive": [comparison.seasonal_naive for comparison in overall.values()],
-        "baseline": [report.baseline.name] * len(overall),
-        "points": [comparison.points for comparison in overall.values()],
-        "excluded": [comparison.excluded for comparison in overall.values()],
-    }
+    whole, naive = report.forecast.total(), report.seasonal_naive.total()
+
+    def rows(level: str, sums: ErrorSums, naive_sums: ErrorSums, of: Any, **names: Sequence[str]) -> dict[str, Any]:
+        """All metrics of one entry of the sums, then of the next.
+
+        of (entries,): series in each entry. names: column -> its value in each entry.
+        """
+        compared = (_measures(sums, whole), _measures(naive_sums, naive))
+        columns = {**dict.fromkeys((*keys, "segment_by", "segment_value")), **names}
+        return _rows(level, *compared, columns, np.atleast_1d(of) * report.horizon, report.baseline.name)
+
+    yield rows("all", whole, naive, len(report.series))
+    for place, dimension in enumerate(report.dimensions, start=1):
+        column = np.array([key[place] for key in report.series], dtype=object)
+        values, groups, sizes = np.unique(column, return_inverse=True, return_counts=True)
+        sums, naive_sums = (each.grouped(groups, len(values)) for each in (report.forecast, report.seasonal_naive))
+        columns = {"segment_by": [dimension] * len(values), "segment_value": list(values)}
+        yield rows("segment", sums, naive_sums, sizes, **columns)
     for start in range(0, len(report.series), _SERIES_PER_ROW_GROUP):
         piece = np.arange(start, min(start + _SERIES_PER_ROW_GROUP, len(report.series)))
-        yield _item_rows(report, piece, keys)
+        names = {name: [report.series[at][place] for at in piece] for place, name in enumerate(keys)}
+        ones = np.ones(len(piece), dtype=np.int64)
+        yield rows("item", report.forecast.take(piece), report.seasonal_naive.take(piece), ones, **names)
 
 
-def _item_rows(report: AccuracyReport, piece: NDArray[np.intp], keys: tuple[str, ...]) -> dict[str, Any]:
-    """Rows of the series at the positions `piece`: all metrics of one series, then of the next."""
+def _rows(
+    level: str,
+    measures: Mapping[str, Measure],
+    baselines: Mapping[str, Measure],
+    names: Mapping[str, Sequence[str] | None],
+    expected: NDArray[np.int64],
+    baseline: str,
+) -> dict[str, Any]:
+    """Columns of metrics.parquet; measures, baselines and expected (points that could have been) have the shape (entries,)."""
     import pyarrow as pa
 
-    measures = report.forecast.take(piece).measures()
-    baselines = report.seasonal_naive.take(piece).measures()
     metrics = list(measures)
-    undefined = np.full(len(piece), np.nan)
+    undefined = np.full(len(expected), np.nan)
     naive = [undefined if name.startswith("coverage_") else baselines[name].value for name in metrics]
-    points = np.stack([measures[name].points for name in metrics], axis=1).ravel()
-    series = [report.series[place] for place in piece]
+    points = _interleaved([measures[name].points for name in metrics])
     return {
-        "level": ["item"] * len(points),
+        "level": [level] * len(points),
         **{
-            name: np.repeat(np.array([key[place] for key in series], dtype=object), len(metrics))
-            for place, name in enumerate(keys)
+            name: [None] * len(points) if values is None else np.repeat(np.array(values, dtype=object), len(metrics))
+            for name, values in names.items()
         },
-        "metric": metrics * len(piece),
+        "metric": metrics * len(expected),
         # from_pandas: an undefined value becomes NULL.
-        "value": pa.array(np.stack([measures[name].value for name in metrics], axis=1).ravel(), from_pandas=True),
-        "seasonal_naive": pa.array(np.stack(naive, axis=1).ravel(), from_pandas=True),
-        "baseline": [report.baseline.name] * len(points),
+        "value": pa.array(_interleaved([measures[name].value for name in metrics]), from_pandas=True),
+        "seasonal_naive": pa.array(_interleaved(naive), from_pandas=True),
+        "baseline": [baseline] * len(points),
         "points": points,
-        "excluded": report.horizon - points,
+        "excluded": np.repeat(expected, len(metrics)) - points,
     }
+
+
+def _interleaved(columns: Sequence[Any]) -> Any:
+    """The first value of every column, then the second one of every column, and so on."""
+    return np.stack([np.atleast_1d(column) for column in columns], axis=1).ravel()
 
 
 def _number(value: Any) -> float | None:

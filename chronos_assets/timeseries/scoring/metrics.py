@@ -1,4 +1,4 @@
-"""Error metrics of quantile forecasts: wQL, WAPE, RMSE, MASE, MAPE and coverage.
+"""Error metrics of quantile forecasts: wQL, WAPE, RMSE, MASE, MAPE, bias and coverage.
 
 Here belongs the arithmetic only. Which points count, and which forecast meets which actual, is decided in `accuracy`.
 
@@ -8,19 +8,28 @@ evaluation streams, and the value of a whole is that of all its points together,
 The definitions are those of the Chronos paper (Ansari et al. 2024, https://arxiv.org/abs/2403.07815, appendix D), as
 `gluonts.ev` computes them; tests compare the two, and reproduce published rows:
 
-========  ==========================================================================================================
-wql_pXX   2 · Σ pinball loss of the quantile / Σ |actual|
-wql       mean of wql_pXX over the quantiles (GluonTS `MeanWeightedSumQuantileLoss`)
-wape      Σ |actual - median| / Σ |actual| (GluonTS `ND`)
-rmse      √ mean (actual - mean forecast)²; by the median where no mean was forecast
-mase      mean over points of |actual - median| / season error of the point's series (GluonTS `MASE`); points of a
-          series whose season error is zero or undefined don't count
-mape      mean of |actual - median| / |actual| over the points whose actual isn't zero, as a fraction
-coverage  share of actuals inside a central band, ends included; `coverage_80` is the band from p10 to p90
-========  ==========================================================================================================
+===============  ===================================================================================================
+wql_pXX          2 · Σ pinball loss of the quantile / Σ |actual|
+wql              mean of wql_pXX over the quantiles (GluonTS `MeanWeightedSumQuantileLoss`)
+wape             Σ |actual - median| / Σ |actual| (GluonTS `ND`)
+rmse             √ mean (actual - mean forecast)²; by the median where no mean was forecast
+mase             mean over points of |actual - median| / season error of the point's series (GluonTS `MASE`); points of
+                 a series whose season error is zero or undefined don't count
+mape             mean of |actual - median| / |actual| over the points whose actual isn't zero, as a fraction
+mae              mean of |actual - median|: the MAD (mean absolute deviation) of planners
+bias             mean of median - actual, in the unit of the target: above zero, the forecast was too high
+weighted_bias    Σ (median - actual) / Σ |actual|: the bias beside the volume, as WAPE is the error beside it
+tracking_signal  Σ (median - actual) / mae: between -points and +points; ±points where every miss is on one side
+coverage         share of actuals inside a central band, ends included; `coverage_80` is the band from p10 to p90
+===============  ===================================================================================================
 
-Where the median (p50) isn't among the quantiles, the mean stands in for it; with neither, WAPE, MASE and MAPE are left
-out. A missing actual (NaN or infinite) is no point. A metric with no points, or with a zero denominator, is NaN.
+Bias and tracking signal are those of demand planning: R. G. Brown, Smoothing, Forecasting and Prediction (1963), for the
+ratio of the summed errors to the MAD; S. Chopra and P. Meindl, Supply Chain Management, chapter "Demand Forecasting", for
+its sign (forecast - demand) and the usual alarm beyond ±6; S. Kolassa and W. Schütz, Advantages of the MAD/Mean Ratio over
+the MAPE, Foresight 6 (2007), for dividing sums by the volume. `tracking_signal` here runs over the points of the horizon.
+
+Where the median (p50) isn't among the quantiles, the mean stands in for it; with neither, the metrics of a single
+value are left out. A missing actual (NaN or infinite) is no point. A metric with no points, or with a zero denominator, is NaN.
 """
 
 from __future__ import annotations
@@ -54,7 +63,8 @@ class ErrorSums:
     """What adds up. Every array has the leading shape S: (series,) from `error_sums`, () after `total`.
 
     levels: quantile levels, ascending. has_mean: whether a mean was forecast.
-    points (*S): actuals that count. absolute_actual, absolute_error, squared_error (*S): sums over them.
+    points (*S): actuals that count. absolute_actual, absolute_error, squared_error (*S): sums over them; error (*S): of
+    forecast - actual, signed.
     quantile_loss (*S, levels): 2 · pinball loss. scaled_error, scaled_points (*S): for MASE.
     percentage_error, percentage_points (*S): for MAPE. covered (*S, bands): points inside each of `central_bands`.
     """
@@ -64,6 +74,7 @@ class ErrorSums:
     points: Counts
     absolute_actual: Floats
     absolute_error: Floats
+    error: Floats
     squared_error: Floats
     quantile_loss: Floats
     scaled_error: Floats
@@ -105,6 +116,16 @@ class ErrorSums:
         """The sums of the series at these positions."""
         return self._map({name: array[order] for name, array in self._arrays().items()})
 
+    def grouped(self, groups: NDArray[np.intp], count: int) -> ErrorSums:
+        """The sums over the series of each group, of shape (count,); groups (series,): from 0 to count - 1."""
+
+        def added(array: Any) -> Any:
+            sums = np.zeros((count, *array.shape[1:]), dtype=array.dtype)
+            np.add.at(sums, groups, array)
+            return sums
+
+        return self._map({name: added(array) for name, array in self._arrays().items()})
+
     def measures(self) -> dict[str, Measure]:
         """Every metric by name, in a fixed order, each of the shape S."""
         found: dict[str, Measure] = {}
@@ -119,9 +140,18 @@ class ErrorSums:
             found["rmse"] = Measure(np.sqrt(_ratio(self.squared_error, self.points)), self.points)
             found["mase"] = Measure(_ratio(self.scaled_error, self.scaled_points), self.scaled_points)
             found["mape"] = Measure(_ratio(self.percentage_error, self.percentage_points), self.percentage_points)
+            mae = _ratio(self.absolute_error, self.points)
+            found["mae"] = Measure(mae, self.points)
+            found["bias"] = Measure(_ratio(self.error, self.points), self.points)
+            found["weighted_bias"] = Measure(_ratio(self.error, self.absolute_actual), self.points)
+            found["tracking_signal"] = Measure(_ratio(self.error, mae), self.points)
         for position, (name, _, _) in enumerate(central_bands(self.levels)):
             found[name] = Measure(_ratio(self.covered[..., position], self.points), self.points)
         return found
+
+    def contribution(self, whole: ErrorSums) -> Measure:
+        """Share of the absolute error of `whole` that is these sums', of the shape S; the parts of a whole add up to 1."""
+        return Measure(_ratio(self.absolute_error, whole.absolute_error), self.points)
 
     def _arrays(self) -> dict[str, Any]:
         names = (field.name for field in fields(self) if field.name not in ("levels", "has_mean"))
@@ -174,7 +204,8 @@ def error_sums(
         _refuse_nan(expected, "mean")
     middle = median_position(levels)
     median = expected if middle is None else predicted[..., middle]
-    absolute = np.zeros_like(known) if median is None else np.abs(known - median)
+    miss = np.zeros_like(known) if median is None else median - known
+    absolute = np.abs(miss)
     centre = median if expected is None else expected
     squared = np.zeros_like(known) if centre is None else np.square(known - centre)
 
@@ -190,6 +221,7 @@ def error_sums(
         points=counts.sum(axis=1),
         absolute_actual=np.abs(known).sum(axis=1),
         absolute_error=absolute.sum(axis=1),
+        error=miss.sum(axis=1),
         squared_error=squared.sum(axis=1),
         quantile_loss=loss.sum(axis=1),
         scaled_error=scaled.sum(axis=1),

@@ -25,6 +25,7 @@ from chronos_assets.platforms.tables import TABLES
 from chronos_assets.settings import AwsSettings
 from chronos_assets.timeseries.forecast.query import QueryError
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
+from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets_tests.aws.moto_server import AwsServer
 from chronos_assets_tests.aws.s3_server import S3Server
 from chronos_assets_tests.timeseries.builders import (
@@ -98,6 +99,11 @@ class Twins:
         write_metrics(report, staged / "metrics.parquet")
         (staged / "manifest.json").write_text("{}")
         self.publish(f"accuracy/as_of={as_of}", staged, "metrics.parquet")
+        staged.mkdir()
+        path = staged / "anomalies.parquet"
+        write_anomalies(report.anomalies, report.series, report.timestamps, params.dimensions, path)
+        (staged / "manifest.json").write_text("{}")
+        self.publish(f"anomalies/as_of={as_of}", staged, path.name)
 
     def members(self, params: ForecastParams, as_of: str, keys: list[Key]) -> None:
         staged = self.folder / "staged"

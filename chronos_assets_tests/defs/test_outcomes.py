@@ -1,0 +1,43 @@
+"""What a notice says of a run's anomalies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import dagster as dg
+
+from chronos_assets.defs.metadata import table
+from chronos_assets.defs.outcomes import anomalies_of
+from chronos_assets.pipeline.group import Group
+
+GROUP = cast(Group, SimpleNamespace(key=lambda name: dg.AssetKey(["shop", name])))
+COLUMNS = {"series": "string", "timestamp": "string", "actual": "float", "low": "float", "high": "float"}
+
+
+def scored(partition: str, count: int, rows: Sequence[dict[str, Any]]) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        asset_key=["shop", "forecast_accuracy"],
+        partition=partition,
+        metadata={"anomalies": count, "worst_anomalies": table(COLUMNS, rows)},
+    )
+
+
+def row(series: str) -> dict[str, Any]:
+    return {"series": series, "timestamp": "2024-01-05", "actual": 40.0, "low": 3.0, "high": 7.25}
+
+
+def test_the_worst_of_the_newest_partition_are_named_and_the_others_counted() -> None:
+    older = scored("2024-01-03", 1, [row("old")])
+    newest = scored("2024-01-04", 1234, [row(f"item {number}") for number in range(7)])
+    text = anomalies_of([newest, older], GROUP)
+    assert text.startswith("1,234 as of 2024-01-04: item 0 at 2024-01-05: 40 beside 3 to 7.25; item 1 at ")
+    assert text.endswith("item 4 at 2024-01-05: 40 beside 3 to 7.25; and 1,229 more")
+    assert "old" not in text
+
+
+def test_a_run_that_scored_nothing_or_found_none_has_none_to_name() -> None:
+    forecast = dg.AssetMaterialization(asset_key=["shop", "forecasts"], partition="2024-01-04")
+    assert anomalies_of([forecast], GROUP) == ""
+    assert anomalies_of([scored("2024-01-04", 0, [])], GROUP) == ""
