@@ -361,9 +361,9 @@ MEANINGLESS = {
     "Predictor__HPOConfig": {"ParameterRanges": {}},
     "Predictor__TrainingParameters": {"epochs": "500"},
     "Predictor__EvaluationParameters": {"NumberOfBacktestWindows": 1},
-    "Predictor__InputDataConfig": {"SupplementaryFeatures": [{"Name": "holiday", "Value": "US"}]},
+    "Predictor__InputDataConfig": {"DatasetGroupArn": "arn"},
     "Predictor__EncryptionConfig": {"KMSKeyArn": "k", "RoleArn": "r"},
-    "Predictor__DataConfig__AdditionalDatasets": [{"Name": "weather"}],
+    "Predictor__DataConfig__DatasetGroupArn": "arn",
     "Forecast__ForecastName": "f",
     "Forecast__TimeSeriesSelector": {},
     "Datasets__0__DatasetArn": "arn",
@@ -378,6 +378,7 @@ def test_keys_without_a_meaning_here_are_accepted_and_reported(path: str) -> Non
     params = parse_params(document(**{path: MEANINGLESS[path]}))
     assert params == parse_params(document())
     key = path.rsplit("__", maxsplit=1)[-1]
+    key = {"InputDataConfig": "DatasetGroupArn"}.get(key, key)
     reports = [note for note in params.notes if f"{key} = " in note and "is not used: " in note]
     assert len(reports) == 1
     assert reports[0].endswith(".")
@@ -409,21 +410,6 @@ def test_the_predictors_options_are_read_back_and_wrong_ones_named() -> None:
         parse_params(document(Chronos__Predictor=wrong, Predictor__OptimizationMetric="MSE"))
     for said in ('did you mean "theta"?', "PerItem", "BacktestWindows", "MaxCost", "Nonsense", "OptimizationMetric"):
         assert said in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"), [("RELATED_TIME_SERIES", "related time series"), ("ITEM_METADATA", "item metadata")]
-)
-def test_other_datasets_are_accepted_and_reported(kind: str, said: str) -> None:
-    changed = document()
-    attributes = [
-        {"AttributeName": "item_id", "AttributeType": "string"},
-        {"AttributeName": "type", "AttributeType": "string"},
-    ]
-    changed["Datasets"].append({"DatasetType": kind, "Domain": "RETAIL", "Schema": {"Attributes": attributes}})
-    params = parse_params(changed)
-    assert params == parse_params(document())
-    assert f"Datasets[1]: {said} are accepted, but not used yet." in params.notes
 
 
 def test_a_geolocation_is_text() -> None:
@@ -881,8 +867,12 @@ FULL = document(
         OLD: featurization(aggregation="avg", middlefill="value", middlefill_value="1", backfill="mean"),
         DIMENSIONS: ["store_id"],
         "Predictor__TimeAlignmentBoundary": {"Hour": 3},
-        "Predictor__DataConfig": {"AttributeConfigs": [], "AdditionalDatasets": []},
-        "Chronos": {"BadRows": "fail", "TimeZone": "UTC", "Columns": {"item_id": "item_id"}, "MaxDataAge": 3.5}
+        "Predictor__DataConfig": {
+            "AttributeConfigs": [],
+            "AdditionalDatasets": [{"Name": "holiday", "Configuration": {"CountryCode": ["US"]}}],
+        },
+        "Chronos": {"Holidays": {"Countries": ["DE-BY"], "Days": {"a": ["2024-01-01"]}, "File": "days.csv"}}
+        | {"BadRows": "fail", "TimeZone": "UTC", "Columns": {"item_id": "item_id"}, "MaxDataAge": 3.5}
         | {
             "Training": {
                 "Strategy": "RETRAIN",

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import cast, get_args
 
 from chronos_assets.calendar.frequencies import Alignment
+from chronos_assets.params.covariate_sections import read_chronos_covariates
 from chronos_assets.params.document import MISSING, Section, finite_number, nearest
 from chronos_assets.params.forecast import ANOMALY_THRESHOLD, CHOOSE, DOMAINS, NAME_PATTERN, BadRows
 from chronos_assets.params.headers import schema_name
@@ -48,6 +49,7 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         anchor=_read_anchor(chronos),
         snap_seconds=_read_snap(chronos),
         guesses=_read_guesses(chronos),
+        covariates=read_chronos_covariates(chronos),
         training=read_training(chronos),
         predictor=read_predictor_options(chronos, predictor.metric, predictor.algorithm),
     )

@@ -18,14 +18,14 @@ from chronos_assets.params.sections import (
     RESERVED_PATTERN,
     ChronosSection,
     Columns,
+    DatasetSection,
     PredictorSection,
-    TargetSection,
 )
 
 # --- What must fit together
 
 
-def reconcile_format(top_level: str | None, target: TargetSection | None, findings: Findings) -> str:
+def reconcile_format(top_level: str | None, target: DatasetSection | None, findings: Findings) -> str:
     """The format, which may stand at the top or in the dataset, but must not contradict itself."""
     own = None if target is None else target.timestamp_format
     if target is not None and own is not None and top_level is not None and own != top_level:
@@ -34,7 +34,7 @@ def reconcile_format(top_level: str | None, target: TargetSection | None, findin
 
 
 def find_columns(
-    domain: str | None, target: TargetSection | None, chronos: ChronosSection, findings: Findings
+    domain: str | None, target: DatasetSection | None, chronos: ChronosSection, findings: Findings
 ) -> Columns | None:
     """The columns of the schema that hold the item, the timestamp and the target."""
     if domain is None or target is None:
@@ -77,7 +77,7 @@ def _missing_fix(field_name: str, domain: str) -> str:
 
 
 def reconcile_frequencies(
-    predictor: PredictorSection, target: TargetSection | None, pattern: str, findings: Findings
+    predictor: PredictorSection, target: DatasetSection | None, pattern: str, findings: Findings
 ) -> tuple[Frequency, Frequency] | None:
     """Data and forecast frequency: the former no coarser than the latter, and one that the timestamps can tell."""
     forecast = predictor.frequency
@@ -113,7 +113,7 @@ def reconcile_alignment(predictor: PredictorSection, chronos: ChronosSection, fi
 
 
 def find_dimensions(
-    predictor: PredictorSection, target: TargetSection | None, columns: Columns | None, findings: Findings
+    predictor: PredictorSection, target: DatasetSection | None, columns: Columns | None, findings: Findings
 ) -> tuple[str, ...]:
     """The dimensions, in schema order."""
     if target is None or columns is None:
@@ -134,15 +134,15 @@ def find_dimensions(
 
 
 def note_unused_columns(
-    target: TargetSection, columns: Columns, dimensions: tuple[str, ...], findings: Findings
+    target: DatasetSection, columns: Columns, dimensions: tuple[str, ...], covariates: set[str], findings: Findings
 ) -> None:
     """Notes which columns of the schema no forecast reads."""
-    used = {columns.item, columns.timestamp, columns.target, *dimensions}
+    used = {columns.item, columns.timestamp, columns.target, *dimensions, *covariates}
     for attribute in target.attributes:
         if attribute.name in used:
             continue
         if attribute.type == "string":
             how = ": rows that differ only in it are aggregated; ForecastDimensions would keep them apart"
         else:
-            how = ""
+            how = "; Chronos.Related would let it explain the target"
         findings.note(f"The column {attribute.name} is not used{how}.")

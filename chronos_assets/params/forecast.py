@@ -21,6 +21,13 @@ from chronos_assets.params.attributes import (
     MetadataParams,
     RelatedParams,
 )
+from chronos_assets.params.covariate_documents import (
+    attributes_document,
+    chronos_covariates_document,
+    datasets_documents,
+    featurization_document,
+    related_featurizations,
+)
 from chronos_assets.params.document import Problem
 from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams, predictor_document
 from chronos_assets.params.training import TrainingParams, training_document
@@ -206,11 +213,11 @@ def to_document(params: ForecastParams) -> dict[str, Any]:
     ):
         if value is not None:
             filling[key] = repr(value)
-    featurization = {
-        "AttributeName": params.target_column,
-        "FeaturizationPipeline": [{"FeaturizationMethodName": "filling", "FeaturizationMethodParameters": filling}],
-    }
-    config: dict[str, Any] = {"ForecastFrequency": str(params.frequency), "Featurizations": [featurization]}
+    featurizations = [
+        featurization_document(params.target_column, filling),
+        *related_featurizations(params.related),
+    ]
+    config: dict[str, Any] = {"ForecastFrequency": str(params.frequency), "Featurizations": featurizations}
     if params.dimensions:
         config["ForecastDimensions"] = list(params.dimensions)
     predictor: dict[str, Any] = {"ForecastHorizon": params.horizon, "FeaturizationConfig": config}
@@ -218,7 +225,6 @@ def to_document(params: ForecastParams) -> dict[str, Any]:
         predictor["TimeAlignmentBoundary"] = boundary
     if params.predictor.metric != DEFAULT_METRIC:
         predictor["OptimizationMetric"] = params.predictor.metric
-    attributes = [{"AttributeName": item.name, "AttributeType": item.type} for item in params.attributes]
     document: dict[str, Any] = {
         "DatasetGroup": {"DatasetGroupName": params.dataset_group, "Domain": params.domain},
         "Predictor": predictor,
@@ -229,8 +235,9 @@ def to_document(params: ForecastParams) -> dict[str, Any]:
                 "Domain": params.domain,
                 "DatasetType": TARGET,
                 "DataFrequency": str(params.data_frequency),
-                "Schema": {"Attributes": attributes},
-            }
+                "Schema": {"Attributes": attributes_document(params.attributes)},
+            },
+            *datasets_documents(params.domain, params.related, params.metadata),
         ],
         "PerformDelete": params.perform_delete,
     }
@@ -283,4 +290,5 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("Predictor", predictor_document(params.predictor), {}),
         ("Training", training_document(params.training), {}),
     )
-    return {key: value for key, value, default in options if value != default}
+    covariates = chronos_covariates_document(params.related, params.metadata, params.holidays, params.known_in_advance)
+    return {key: value for key, value, default in options if value != default} | dict(covariates)

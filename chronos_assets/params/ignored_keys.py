@@ -6,7 +6,7 @@ _SERVICE_ONLY = "it steered the service and has no effect here"
 _GOVERNS_AWS = "access, encryption and tags are those of the place where this project runs"
 _MODEL = "forecasts are made by the members that Chronos.Predictor says, around the model that CHRONOS_BASE_MODEL names"
 _NAME_ONLY = "nothing here is named by it"
-_NOT_USED_YET = "such covariates are not used yet"
+_NO_WEATHER = "the service's weather is not available; supply weather as related time series"
 
 # Keys with a meaning for the service only, and why they have none here.
 IGNORED_ANYWHERE = {
@@ -22,13 +22,12 @@ IGNORED_TOP = {
     "ImportMode": "files in train/ are always imported together, and the newer one wins",
     "Format": "CSV and Parquet are distinguished by the file's name",
     "TimeZone": "set Chronos.TimeZone to convert timestamps that carry an offset",
-    "UseGeolocationForTimeZone": _NOT_USED_YET,
-    "GeolocationFormat": _NOT_USED_YET,
+    "UseGeolocationForTimeZone": _NO_WEATHER,
+    "GeolocationFormat": _NO_WEATHER,
 }
 IGNORED_GROUP = {**IGNORED_ANYWHERE, "DatasetGroupArn": _SERVICE_ONLY, "DatasetArns": _SERVICE_ONLY}
 IGNORED_DATA_CONFIG = {
     "DatasetGroupArn": _SERVICE_ONLY,
-    "AdditionalDatasets": f"holidays and weather: {_NOT_USED_YET}",
 }
 IGNORED_PREDICTOR = {
     **IGNORED_ANYWHERE,
@@ -39,7 +38,6 @@ IGNORED_PREDICTOR = {
     "HPOConfig": _MODEL,
     "TrainingParameters": _MODEL,
     "EvaluationParameters": "accuracy is measured on every partition whose horizon has been observed",
-    "InputDataConfig": f"the data are the files in train/; holidays and weather: {_NOT_USED_YET}",
     "ExplainPredictor": "forecasts are not explained",
     "MonitorConfig": "accuracy of every partition is monitored always",
     "ReferencePredictorArn": _SERVICE_ONLY,

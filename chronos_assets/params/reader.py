@@ -17,7 +17,7 @@ from chronos_assets.calendar.frequencies import (
     Unit,
 )
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, TimestampFormatError, parse_pattern
-from chronos_assets.params.attributes import Aggregation, Attribute, AttributeType, Filling, FillMethod
+from chronos_assets.params.attributes import Attribute, AttributeType
 from chronos_assets.params.chronos_section import read_chronos
 from chronos_assets.params.consistency import (
     find_columns,
@@ -27,6 +27,11 @@ from chronos_assets.params.consistency import (
     reconcile_format,
     reconcile_frequencies,
 )
+from chronos_assets.params.covariate_sections import (
+    find_covariates,
+    read_additional_datasets,
+    read_supplementary_features,
+)
 from chronos_assets.params.document import (
     MISSING,
     DocumentError,
@@ -35,8 +40,8 @@ from chronos_assets.params.document import (
     finite_number,
     load_document,
     nearest,
-    shown,
 )
+from chronos_assets.params.filling_sections import read_filling
 from chronos_assets.params.forecast import (
     DEFAULT_QUANTILES,
     DOMAINS,
@@ -59,7 +64,7 @@ from chronos_assets.params.ignored_keys import (
     IGNORED_TOP,
 )
 from chronos_assets.params.predictor import METRICS, read_algorithm
-from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, Columns, PredictorSection, TargetSection
+from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, DatasetSection, DatasetSections, PredictorSection
 
 _SERVICE_HORIZON_LIMIT = 500
 _LONGEST_HORIZON_YEARS = 1000
@@ -80,7 +85,8 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     predictor = _read_predictor(body)
     quantiles, mean = _read_types(body, predictor)
     pattern = _read_timestamp_format(top)
-    target = _read_datasets(top, domain)
+    datasets = _read_datasets(top, domain)
+    target = datasets.target
     perform_delete = top.boolean("PerformDelete", False)
     if perform_delete:
         findings.note(
@@ -97,13 +103,16 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     frequencies = reconcile_frequencies(predictor, target, pattern, findings)
     alignment = reconcile_alignment(predictor, chronos, findings)
     dimensions = find_dimensions(predictor, target, columns, findings)
-    aggregation, filling = _read_filling(predictor, target, columns, findings)
+    aggregation, filling = read_filling(predictor, target, columns, findings)
+    covariates = find_covariates(
+        datasets, domain, columns, dimensions, predictor, chronos, predictor.frequency, findings
+    )
     horizon = predictor.horizon
     if None in (group_name, domain, target, columns, frequencies, horizon) or findings.problems:
         return None
     # mypy can't see through the line above.
     assert group_name and domain and target and columns and frequencies and horizon  # noqa: PT018, S101
-    note_unused_columns(target, columns, dimensions, findings)
+    note_unused_columns(target, columns, dimensions, covariates.columns, findings)
     return ForecastParams(
         dataset_group=group_name,
         domain=domain,
@@ -135,6 +144,10 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         anomaly_threshold=chronos.anomaly_threshold,
         max_data_age=chronos.max_data_age,
         snap_seconds=chronos.snap_seconds,
+        related=covariates.related,
+        metadata=covariates.metadata,
+        holidays=covariates.holidays,
+        known_in_advance=covariates.known_in_advance,
         guesses=chronos.guesses,
         training=chronos.training,
         predictor=chronos.predictor,
@@ -186,13 +199,19 @@ def _read_predictor(body: Section) -> PredictorSection:
     frequency = _read_frequency(homes)
     dimensions = [pair for home in homes for pair in _read_dimensions(home)]
     transformations: list[tuple[str, str, Section]] = []
+    holidays: list[str] = []
     if config is not None:
         transformations += _read_featurizations(config)
         config.finish(IGNORED_ANYWHERE)
     data = predictor.section("DataConfig")
     if data is not None:
         transformations += _read_attribute_configs(data)
+        holidays += read_additional_datasets(data)
         data.finish(IGNORED_DATA_CONFIG)
+    inputs = predictor.section("InputDataConfig")
+    if inputs is not None:
+        holidays += read_supplementary_features(inputs)
+        inputs.finish(IGNORED_DATA_CONFIG)
     alignment = _read_alignment(predictor, frequency)
     if horizon is not None and frequency is not None:
         _check_horizon(predictor, horizon, frequency)
@@ -201,7 +220,15 @@ def _read_predictor(body: Section) -> PredictorSection:
     algorithm = read_algorithm(predictor)
     predictor.finish(IGNORED_PREDICTOR)
     return PredictorSection(
-        frequency, horizon, tuple(dimensions), alignment, tuple(transformations), types, metric, algorithm
+        frequency,
+        horizon,
+        tuple(dimensions),
+        alignment,
+        tuple(transformations),
+        types,
+        metric,
+        algorithm,
+        tuple(holidays),
     )
 
 
@@ -373,15 +400,13 @@ def _level_fix(item: Any) -> str:
 # --- Datasets
 
 
-def _read_datasets(top: Section, domain: str | None) -> TargetSection | None:
-    """The target time series; datasets of the other types are checked and noted as not used."""
+def _read_datasets(top: Section, domain: str | None) -> DatasetSections:
+    """The datasets, at most one of each type."""
     findings = top.findings
     fix = f'describe the train files: [{{"DatasetType": "{TARGET}", "DataFrequency": ..., "Schema": ...}}]'
-    targets: list[TargetSection] = []
-    kinds: list[str | None] = []
+    found: dict[str | None, list[DatasetSection]] = {}
     for section in top.sections("Datasets", required=fix):
         kind = section.choice("DatasetType", (TARGET, RELATED, METADATA), required=True)
-        kinds.append(kind)
         own_domain = section.choice("Domain", tuple(DOMAINS))
         if own_domain is not None and domain is not None and own_domain != domain:
             section.wrong("Domain", f"this differs from DatasetGroup.Domain, {domain}", f'write "{domain}"')
@@ -389,18 +414,15 @@ def _read_datasets(top: Section, domain: str | None) -> TargetSection | None:
         pattern = _read_timestamp_format(section)
         attributes = _read_schema(section)
         section.finish(IGNORED_DATASET)
-        if kind == TARGET:
-            if any(attribute.name.casefold() == "type" for attribute in attributes):
-                findings.note("The files have a column type: forecast.csv calls its own forecast_type.")
-            targets.append(TargetSection(section, attributes, frequency, pattern))
-        elif kind is not None:
-            what = "related time series" if kind == RELATED else "item metadata"
-            findings.note(f"{section.path}: {what} are accepted, but not used yet.")
-    for extra in targets[1:]:
-        extra.section.wrong("DatasetType", "there is more than one target", "describe one; all train files share it")
-    if not targets and None not in kinds and not findings.has_problem_under("Datasets"):
+        if kind == TARGET and any(attribute.name.casefold() == "type" for attribute in attributes):
+            findings.note("The files have a column type: forecast.csv calls its own forecast_type.")
+        found.setdefault(kind, []).append(DatasetSection(section, attributes, frequency, pattern))
+    for kind, what in ((TARGET, "target"), (RELATED, "related time series"), (METADATA, "item metadata")):
+        for extra in found.get(kind, [])[1:]:
+            extra.section.wrong("DatasetType", f"there is more than one {what}", "describe one; all its files share it")
+    if TARGET not in found and None not in found and not findings.has_problem_under("Datasets"):
         findings.problem("Datasets", MISSING, f"none of them is a {TARGET}", fix)
-    return targets[0] if targets else None
+    return DatasetSections(*(found.get(kind, [None])[0] for kind in (TARGET, RELATED, METADATA)))
 
 
 def _read_data_frequency(section: Section) -> Frequency | None:
@@ -476,60 +498,7 @@ def _read_timestamp_format(section: Section) -> str | None:
     return value
 
 
-# --- Filling, and the whole
-
-
-def _read_filling(
-    predictor: PredictorSection, target: TargetSection | None, columns: Columns | None, findings: Findings
-) -> tuple[Aggregation, Filling]:
-    """How the target is aggregated and filled."""
-    aggregation: Aggregation = "sum"
-    filling = Filling()
-    seen = False
-    for key, attribute, parameters in predictor.transformations:
-        if target is None or columns is None or attribute == columns.target:
-            if seen and columns is not None:
-                findings.problem(key, attribute, "this column is filled twice", KEEP_ONE)
-            seen = True
-            aggregation, filling = _read_transformations(parameters)
-        elif any(attribute == other.name for other in target.attributes):
-            findings.problem(key, attribute, "only the target can be filled", f'write "{columns.target}"')
-        else:
-            findings.note(f"{key} = {shown(attribute)} is not used: related time series are not used yet.")
-    if not seen:
-        findings.note('Gaps stay missing (middlefill and backfill are "nan"); the service\'s default was "zero".')
-    return aggregation, filling
-
-
-def _read_transformations(parameters: Section) -> tuple[Aggregation, Filling]:
-    """The parameters of the method "filling" for a target time series."""
-    aggregation = parameters.choice("aggregation", get_args(Aggregation)) or "sum"
-    parameters.choice("frontfill", ("none",))
-    middlefill, middlefill_value = _read_fill_method(parameters, "middlefill")
-    backfill, backfill_value = _read_fill_method(parameters, "backfill")
-    if parameters.has("futurefill"):
-        parameters.wrong("futurefill", "the target has no future to fill", "remove it; it is for related time series")
-    parameters.finish({})
-    return cast(Aggregation, aggregation), Filling(middlefill, backfill, middlefill_value, backfill_value)
-
-
-def _read_fill_method(parameters: Section, name: str) -> tuple[FillMethod, float | None]:
-    """A fill method, and its number when the method is "value": text as the service has it ("2.5"), or plain."""
-    if not parameters.has(name):
-        parameters.findings.note(f'{parameters.key(name)} is not given: "nan" is used; the service\'s was "zero".')
-    method = parameters.choice(name, get_args(FillMethod))
-    value_name = f"{name}_value"
-    value = parameters.take(value_name)
-    number = finite_number(value)
-    if value is MISSING:
-        if method == "value":
-            parameters.wrong(value_name, f'{name} is "value", but no value is given', 'write for example "0"')
-    elif number is None:
-        parameters.wrong(value_name, "this must be a number", 'write for example "2.5"')
-    elif method != "value":
-        parameters.wrong(value_name, f'{name} is not "value"', f'write "{name}": "value", or remove this')
-        number = None
-    return cast(FillMethod, method or "nan"), number
+# --- The whole
 
 
 def load_params(text: str | bytes, source: str = "params.json") -> ForecastParams:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency
+from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.params.attributes import Attribute
 from chronos_assets.params.document import MISSING, Section
 from chronos_assets.params.forecast import ANOMALY_THRESHOLD, BadRows
@@ -29,13 +30,32 @@ BAD_NAME = (
 
 
 @dataclass(frozen=True)
-class TargetSection:
-    """The target time series dataset of the file, as far as it could be read."""
+class DatasetSection:
+    """A dataset of the file, as far as it could be read."""
 
     section: Section
     attributes: tuple[Attribute, ...]
     data_frequency: Frequency | None
     timestamp_format: str | None
+
+
+@dataclass(frozen=True)
+class DatasetSections:
+    """The datasets of the file, by type."""
+
+    target: DatasetSection | None = None
+    related: DatasetSection | None = None
+    metadata: DatasetSection | None = None
+
+
+@dataclass(frozen=True)
+class ChronosCovariates:
+    """What the `Chronos` section says about covariates: columns of the train files, and holidays."""
+
+    related: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
+    known_in_advance: tuple[tuple[str, bool], ...] = ()
+    holidays: HolidayCalendar | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,7 @@ class ChronosSection:
     anchor: str | None = None
     snap_seconds: float | None = None
     guesses: tuple[str, ...] = ()
+    covariates: ChronosCovariates = field(default_factory=ChronosCovariates)
     training: TrainingParams = field(default_factory=TrainingParams)
     predictor: PredictorParams = field(default_factory=PredictorParams)
 
@@ -83,3 +104,4 @@ class PredictorSection:
     types: Any = MISSING
     metric: str | None = None
     algorithm: tuple[str, ...] = ()  # members that answer it
+    holidays: tuple[str, ...] = ()  # codes of countries
