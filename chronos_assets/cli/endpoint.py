@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from chronos_assets.cli.common import DataOption, Printer, UsageError, open_group, settings_for
 
-app = typer.Typer(help="The HTTP endpoint of the version in use: status, deploy, stop.", no_args_is_help=True)
+app = typer.Typer(
+    help="The HTTP endpoint of the version in use: status, deploy, stop; or published forecasts alone.",
+    no_args_is_help=True,
+)
 
 
 @app.command("status")
@@ -27,6 +33,43 @@ def deploy(data: DataOption = None) -> None:
 def stop(data: DataOption = None) -> None:
     """Stop it."""
     _do("stop", data)
+
+
+@app.command("forecasts")
+def forecasts(
+    data: DataOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen, on the loopback address.")] = 8090,
+) -> None:
+    """Answer QueryForecast from the published forecasts, without a model, until interrupted."""
+    import asyncio
+
+    from chronos_assets.pipeline.serving import forecast_arn, forecast_places
+    from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries
+    from chronos_assets.serving.forecast_server import ForecastServer, build_forecast_app
+    from chronos_assets.serving.hosting import Hosting, host
+
+    group = open_group(settings_for(data))
+    state = GroupState(group)
+    remote = group.settings.deployment == "aws"
+    folder_at = _looked_up(group.store.snapshot) if remote else group.store.snapshot
+    server = ForecastServer(ForecastQueries(ForecastPlaces(**forecast_places(state)), folder_at))
+    print(f"http://127.0.0.1:{port} answers boto3's forecastquery: ForecastArn {forecast_arn(state)}", flush=True)
+    asyncio.run(host(server, build_forecast_app(server), Hosting(host="127.0.0.1", port=port), Path()))
+
+
+def _looked_up(snapshot: Callable[[str], Path], seconds: float = 1.0) -> Callable[[str], Path]:
+    """A store's `snapshot`, asked at most once a second for each place: in a bucket each look is a request."""
+    seen: dict[str, tuple[float, Path]] = {}
+
+    def folder_at(place: str) -> Path:
+        when, folder = seen.get(place, (-seconds, Path()))
+        if time.monotonic() - when >= seconds:
+            folder = snapshot(place)
+            seen[place] = time.monotonic(), folder
+        return folder
+
+    return folder_at
 
 
 def _do(action: str, data: Path | None) -> None:

@@ -237,10 +237,12 @@ def endpoint_rows(group: Group) -> list[tuple[str, str]]:
         prediction = group.endpoints.invoke(state.name, request)["predictions"][0]
     except EndpointError as error:
         return [("endpoint", f"{state.url} gave no answer: {error}")]
+    local = group.settings.deployment == "local"  # SageMaker hands on invocations only
     values = ", ".join(f"{value:.4g}" for value in prediction["mean"][:4])
     return [
         ("endpoint", f"{state.url}/invocations ({state.version})"),
         ("  sample", f"{request['inputs'][0]['item_id']}: mean {values} …"),
+        *([("  queries", f"{state.url}: ForecastArn {serving.forecast_arn(group_state)}")] if local else []),
     ]
 
 

@@ -25,6 +25,7 @@ from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import made_here, package_group, read_tuned
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
 from chronos_assets.platforms.registry import RegistryError
+from chronos_assets.store_layout import FORECAST_KEY, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.registry import StatusChange
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 ZERO_SHOT = "zero-shot"
 # Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
 GOLDEN_CONTEXT = 168
+# What a server can do beside forecasting: one that was deployed before it could is replaced.
+_SERVER = "queries"
 
 
 # --- endpoint ---------------------------------------------------------------------------------------------------------
@@ -74,6 +77,7 @@ def deploy(state: GroupState, log: Any) -> Deployed:
                 identity=served_identity(model.digest, model.label, setup, served_predictor(state)),
                 golden=golden,
                 parameters=server_parameters(setup),
+                forecasts=forecast_places(state),
             ),
             log,
         )
@@ -97,6 +101,16 @@ def golden_request(state: GroupState, setup: Setup) -> dict[str, Any]:
     return {"inputs": [{"item_id": item, "target": values}], "parameters": serving_parameters(setup)}
 
 
+def forecast_places(state: GroupState) -> dict[str, str]:
+    """See `EndpointRequest.forecasts`."""
+    return {"group": package_group(state), "current": FORECAST_KEY, "partition": history_key("{}")}
+
+
+def forecast_arn(state: GroupState) -> str:
+    """An ARN of the current forecast, for `query_forecast`; region and account may be others."""
+    return f"arn:aws:forecast:us-east-1:000000000000:forecast/{package_group(state)}"
+
+
 def serving_parameters(setup: Setup) -> dict[str, Any]:
     """What a request that says nothing gets."""
     return {"quantile_levels": list(setup.quantiles), "prediction_length": min(setup.horizon, LONGEST_ANSWER)}
@@ -111,7 +125,7 @@ def server_parameters(setup: Setup) -> dict[str, Any]:
 def served_identity(digest: str, label: str, setup: Setup, predictor: str = "") -> str:
     """Identity of a deployment: of the model's files and name, the server's parameters and, where it has one, the predictor."""
     parameters = json.dumps(server_parameters(setup), sort_keys=True)
-    parts = [digest, label, parameters, *([predictor] if predictor else [])]
+    parts = [digest, label, parameters, _SERVER, *([predictor] if predictor else [])]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -22,6 +22,9 @@ class EndpointRequest:
         identity: digest of the model and the serving parameters: what is served already is not deployed again.
         golden: request body (JSON) that a new server must answer before the old one goes.
         parameters: of the server (batch wait, queue length, default quantiles, ...), JSON values.
+        forecasts: `group`, its name, and the store keys of the folders of published forecasts: `current`, and with `{}`
+            for a partition's or scenario's key `partition` and `scenario`. A server on the store's machine answers
+            questions about them; others ignore it.
     """
 
     name: str
@@ -30,6 +33,7 @@ class EndpointRequest:
     identity: str
     golden: Mapping[str, Any]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    forecasts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

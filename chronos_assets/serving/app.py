@@ -4,6 +4,7 @@
 GET  /ping                            200 {"status": "ok", "endpoint", "version", "identity", ...}
 POST /invocations                     see `schema`
 POST /endpoints/{name}/invocations    the same, by the path of `InvokeEndpoint`: boto3's client works unchanged
+POST /                                published forecasts, see `forecast_queries`, where the server knows them
 GET  /                                a page for people
 ```
 
@@ -21,8 +22,7 @@ import asyncio
 import json
 import logging
 import time
-import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,12 +31,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from chronos_assets.serving.answers import render
 from chronos_assets.serving.batching import MicroBatcher, Overloaded
+from chronos_assets.serving.bodies import BodyMemory, HeldBody, read_body
+from chronos_assets.serving.forecast_queries import ForecastQueries
 from chronos_assets.serving.page import SampleAnswer, render_page
 from chronos_assets.serving.predictor import BatchPredictor, Item, Key
+from chronos_assets.serving.request_log import RequestLog
 from chronos_assets.serving.requests import parse
 from chronos_assets.serving.schema import (
     CONTENT_TYPES,
@@ -54,8 +57,6 @@ from chronos_assets.serving.schema import (
 log = logging.getLogger("chronos_assets.endpoint")
 
 _THREAD_FROM = 64 * 1024  # bytes of a body from which reading it would hold up the other requests
-_BODY_SECONDS = 30.0
-_BODIES = 256 * 1024 * 1024  # bytes of all bodies that are being read or answered
 _ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _CLOSED = 499  # the client went away; nobody reads it
 
@@ -72,7 +73,8 @@ class Endpoint:
         predictor: makes forecasts.
         batcher: the queue before it.
         timeout_seconds: how long a request may wait for its answer.
-        body_bytes: of the requests that are being read or answered.
+        bodies: of the requests that are being read or answered.
+        queries: answers questions about published forecasts; None where the server knows none.
         draining: set when no new connection is taken: answers ask their clients to close.
     """
 
@@ -86,7 +88,8 @@ class Endpoint:
     batcher: MicroBatcher[Key, Item, list[Prediction]]
     timeout_seconds: float = 60.0
     draining: bool = False
-    body_bytes: int = 0
+    bodies: BodyMemory = field(default_factory=BodyMemory)
+    queries: ForecastQueries | None = None
     started: float = field(default_factory=time.time)
     _sample: SampleAnswer | None = None
 
@@ -165,8 +168,10 @@ def build_app(endpoint: Endpoint) -> ASGIApp:
             html, headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
         )
 
+    queries = [] if endpoint.queries is None else [Route("/", endpoint.queries.respond, methods=["POST"])]
     app = Starlette(
         routes=[
+            *queries,
             Route("/", page, methods=["GET"]),
             Route("/ping", ping, methods=["GET"]),
             Route("/invocations", invocations, methods=["POST"]),
@@ -181,20 +186,20 @@ def build_app(endpoint: Endpoint) -> ASGIApp:
     )
     # A path with a slash too many is unknown, not another route's.
     app.router.redirect_slashes = False
-    return _RequestLog(app, endpoint)
+    return RequestLog(app, endpoint)
 
 
 async def _invoke(endpoint: Endpoint, request: Request) -> Response:
     kind = content_type(request.headers.get("content-type"))
     answer_kind = accepted(request.headers.get("accept"), kind)
-    read = _Read(endpoint)
+    held, limits = HeldBody(endpoint.bodies), endpoint.schema.limits
     try:
-        body = await _body(request, endpoint.schema, read)
+        body = await read_body(request, limits.max_body_bytes, too_large(limits), held)
         return await _answer(endpoint, request, body, kind, answer_kind)
     except ClientDisconnect:
         return Response(status_code=_CLOSED)
     finally:
-        read.release()
+        held.release()
 
 
 async def _answer(
@@ -232,49 +237,6 @@ async def _maybe_in_thread(size: int, function: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(function) if size >= _THREAD_FROM else function()
 
 
-class _Read:
-    """What a request holds of the memory for bodies."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._bytes = 0
-
-    def add(self, size: int) -> None:
-        """Hold `size` more bytes; `Overloaded` if all requests together would hold too many."""
-        if self._endpoint.body_bytes + size > _BODIES:
-            raise Overloaded(1)
-        self._endpoint.body_bytes += size
-        self._bytes += size
-
-    def release(self) -> None:
-        """Hold nothing any more."""
-        self._endpoint.body_bytes -= self._bytes
-        self._bytes = 0
-
-
-async def _body(request: Request, schema: Schema, read: _Read) -> bytes:
-    """The request's body, of which no more than the limit is kept."""
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise InvocationError("Content-Encoding", "compressed bodies are not read here: send it as it is", 415)
-    limit = schema.limits.max_body_bytes
-    declared = request.headers.get("content-length", "0")
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
-        raise too_large(schema.limits)
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise too_large(schema.limits)
-                read.add(len(part))
-                parts.append(part)
-    except TimeoutError:
-        raise InvocationError("body", f"it did not come within {_BODY_SECONDS:.0f} s: send it again", 408) from None
-    return b"".join(parts)
-
-
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -306,48 +268,3 @@ def _problem(
         status_code=status,
         headers={"x-amzn-errortype": code, **(headers or {})},
     )
-
-
-class _RequestLog:
-    """Around the application: one line of log for each request, and the end of connections while draining."""
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], endpoint: Endpoint) -> None:
-        self._app = app
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        started = time.perf_counter()
-        status = 0
-
-        async def send_on(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if self._endpoint.draining:
-                    message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_on)
-        except Exception as error:  # noqa: BLE001 - answered already; its message may quote the request
-            frames = traceback.extract_tb(error.__traceback__)
-            place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
-            log.error("%s at %s", type(error).__name__, place)
-        seconds = time.perf_counter() - started
-        series = scope.get("state", {}).get("series")
-        told = "" if series is None else f", {series} series"
-        log.info("%s %s %d %.1f ms%s", _method(scope), _route(scope), status, 1000 * seconds, told)
-
-
-def _method(scope: Scope) -> str:
-    return scope["method"] if scope["method"] in ("GET", "POST", "HEAD") else "other"
-
-
-def _route(scope: Scope) -> str:
-    """The path, if it is one of ours: what else a client writes there is its own affair."""
-    path = scope["path"]
-    if path in ("/", "/ping", "/invocations"):
-        return str(path)
-    return "/endpoints/{name}/invocations" if path.startswith("/endpoints/") else "(unknown path)"

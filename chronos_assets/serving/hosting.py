@@ -81,7 +81,7 @@ async def host(hosted: Hosted, app: ASGIApp, hosting: Hosting, root: Path) -> No
         root: folder for the files that a launcher waits for.
     """
     # Beyond loopback, names are the network's, and no browser sits on the same machine.
-    process = _Process(WebGuard(app, LOOPBACK) if _is_loopback(hosting.host) else app, hosting, root)
+    process = _Process(WebGuard(app, LOOPBACK) if is_loopback(hosting.host) else app, hosting, root)
     hosted.start()
     listener = await process.serve()
     hosted.draining = True
@@ -90,7 +90,8 @@ async def host(hosted: Hosted, app: ASGIApp, hosting: Hosting, root: Path) -> No
     await hosted.stop()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a server that listens there is reached from this machine only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -23,6 +23,8 @@ non_negative                    as the forecast workload has it
 timeout_seconds                 for an answer
 max_body_bytes, max_series, max_points, max_prediction_length, max_quantiles, max_answer_values
                                 limits of a request
+forecasts                       {"group", "current", "partition", "scenario"}: folders of published forecasts, see
+                                `forecast_queries`; on loopback only
 host, port                      0.0.0.0 and 8080; SageMaker's SAGEMAKER_BIND_TO_PORT goes before
 drain_seconds                   how long idle connections may last once the server is told to go
 deployment                      see `handover`; without it the server listens at once and until SIGTERM
@@ -50,8 +52,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.container.contract import SERVER_LOG, Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
+from chronos_assets.serving.bodies import BodyMemory
+from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries
 from chronos_assets.serving.handover import Deployment
-from chronos_assets.serving.hosting import Hosting, host
+from chronos_assets.serving.hosting import Hosting, host, is_loopback
 from chronos_assets.serving.json_requests import parse_parameters
 from chronos_assets.serving.schema import InvocationError, Limits, Parameters, Schema
 
@@ -87,6 +91,7 @@ class ServeOptions:
     timeout_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
     hosting: Hosting = field(default_factory=Hosting)
+    forecasts: ForecastPlaces | None = None
 
 
 # Two seasons of something with a day, for a page that was given nothing better.
@@ -113,7 +118,7 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Serve
     given = {**document, **_from_variable(env)}
     if env.get(PORT_VARIABLE):
         given["port"] = env[PORT_VARIABLE]
-    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, *_HOSTING, "golden", *_TRUTHS}
+    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, *_HOSTING, "golden", "forecasts", *_TRUTHS}
     unknown = sorted(set(given) - known)
     if unknown:
         raise WorkloadError(
@@ -131,7 +136,14 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Serve
         chosen |= {name: _truth(name, given[name]) for name in _TRUTHS if name in given}
         if "golden" in given:
             chosen["golden"] = _object("golden", given["golden"])
-        return ServeOptions(**chosen, hosting=_hosting(given))
+        hosting = _hosting(given)
+        if "forecasts" in given:
+            chosen["forecasts"] = ForecastPlaces.from_document(_object("forecasts", given["forecasts"]))
+            if not is_loopback(hosting.host):
+                raise ValueError(
+                    "forecasts need a host on loopback, such as 127.0.0.1: who asks for them is not checked"
+                )
+        return ServeOptions(**chosen, hosting=hosting)
     except (TypeError, ValueError, KeyError) as error:
         raise WorkloadError(f"parameters of the server: {error}") from error
 
@@ -250,6 +262,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
         schema = replace(schema, defaults=parse_parameters(dict(settings.defaults), schema))
     except InvocationError as error:
         raise WorkloadError(f"parameters of the server: {error}") from error
+    bodies = BodyMemory()
     return Endpoint(
         settings.endpoint,
         settings.version,
@@ -266,6 +279,8 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
             share=settings.rows,
         ),
         settings.timeout_seconds,
+        bodies=bodies,
+        queries=ForecastQueries(settings.forecasts, bodies=bodies) if settings.forecasts else None,
     )
 
 

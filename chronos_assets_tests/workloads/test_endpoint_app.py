@@ -15,7 +15,7 @@ import pytest
 
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.serving import app as app_module
+from chronos_assets.serving import bodies
 from chronos_assets.serving.app import build_app
 from chronos_assets.workloads.serve import ServeOptions, build_endpoint
 from chronos_assets_tests.models.tiny import folder_of
@@ -405,13 +405,13 @@ def test_the_page_shows_the_forecast_and_needs_nothing_from_elsewhere():
 
 
 def test_bodies_that_together_are_too_large_are_asked_to_come_again(monkeypatch):
-    monkeypatch.setattr(app_module, "_BODIES", 1500)
+    monkeypatch.setattr(bodies, "ALL_BODIES", 1500)
     large = {"inputs": [{"target": [1.25] * 200}], "parameters": {"prediction_length": 2}}
 
     async def scenario(client, endpoint):
         answers = await asyncio.gather(*(client.post("/invocations", json=large) for _ in range(4)))
         again = await client.post("/invocations", json=large)
-        return [answer.status_code for answer in answers], again.status_code, endpoint.body_bytes
+        return [answer.status_code for answer in answers], again.status_code, endpoint.bodies.held
 
     statuses, again, held = served(scenario, batch_wait_ms=50)
     assert sorted(statuses) == [200, 503, 503, 503]

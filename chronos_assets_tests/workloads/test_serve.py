@@ -26,14 +26,23 @@ from chronos_assets.workloads import serve
 from chronos_assets.workloads.serve import PORT_VARIABLE, SERVING_VARIABLE, build_endpoint, main, parse_settings
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
+from chronos_assets_tests.timeseries.builders import make_params, write_forecast
 
 LEVELS = (0.1, 0.5, 0.9)
 GOLDEN = {"inputs": [{"target": [1.0, 2.0, 4.0] * 8}], "parameters": {"prediction_length": 6}}
 
 
+FORECASTS = {"group": "demand", "current": "forecast", "partition": "history/as_of={}"}
+
+
 @pytest.fixture(scope="module")
-def endpoints(tmp_path_factory):
-    endpoints = LocalEndpoints(open_store(tmp_path_factory.mktemp("store")))
+def store(tmp_path_factory):
+    return open_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def endpoints(store):
+    endpoints = LocalEndpoints(store)
     yield endpoints
     endpoints.delete("demand")
 
@@ -41,7 +50,7 @@ def endpoints(tmp_path_factory):
 @pytest.fixture(scope="module")
 def deployed(endpoints):
     request = EndpointRequest(
-        "demand", folder_of("bolt"), "demand/3", "abc", GOLDEN, {"prediction_length": 4, "batch_wait_ms": 5}
+        "demand", folder_of("bolt"), "demand/3", "abc", GOLDEN, {"prediction_length": 4, "batch_wait_ms": 5}, FORECASTS
     )
     return endpoints.deploy(request, logging.getLogger(__name__))
 
@@ -93,6 +102,27 @@ def test_boto3_shows_which_field_is_wrong(runtime):
         )
     with pytest.raises(ClientError, match="only 'demand'"):
         runtime.invoke_endpoint(EndpointName="other", ContentType="application/json", Body="{}")
+
+
+def test_unmodified_boto3_queries_the_forecast_that_the_store_publishes(deployed, store):
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    config = Config(proxies={}, signature_version=UNSIGNED)
+    client = boto3.client("forecastquery", endpoint_url=deployed.url, region_name="eu-central-1", config=config)
+    question = {
+        "ForecastArn": "arn:aws:forecast:eu-central-1:123456789012:forecast/demand",
+        "Filters": {"item_id": "a"},
+    }
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.query_forecast(**question)
+    for value in (3.5, 4.5):
+        staged = store.scratch / "staged"
+        write_forecast(staged / "forecast.parquet", make_params(), "2024-01-31T00:00", {("a",): {"p50": [value]}})
+        store.publish("forecast", staged)
+        answer = client.query_forecast(**question)
+        assert answer["Forecast"] == {"Predictions": {"p50": [{"Timestamp": "2024-01-31T00:00:00", "Value": value}]}}
 
 
 def test_many_at_once_get_the_batch_forecast(deployed, endpoints):
@@ -213,6 +243,9 @@ def test_pickled_weights_are_not_loaded(container, monkeypatch):
         ({"batch_wait_ms": -1}, {}, "batch_wait_ms must be a number from 0 to 3600"),
         ({"golden": [1]}, {}, "golden must be a JSON object"),
         ({"deployment": {"folder": "d1"}}, {}, "state_file"),
+        ({"forecasts": FORECASTS}, {}, "forecasts need a host on loopback"),
+        ({"forecasts": {"group": "a"}, "host": "::1"}, {}, "missing 2 required positional arguments"),
+        ({"forecasts": FORECASTS | {"partition": "x"}, "host": "::1"}, {}, "partition and scenario are texts"),
         ({}, {SERVING_VARIABLE: "{"}, "CHRONOS_SERVING is not a JSON object"),
         ({}, {PORT_VARIABLE: "http"}, "invalid literal"),
     ],

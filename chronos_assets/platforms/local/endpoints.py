@@ -361,6 +361,7 @@ class _Deployment:
         request = self._request
         return {
             **request.parameters,
+            **({"forecasts": self._forecasts()} if request.forecasts else {}),
             "endpoint": request.name,
             "version": request.version,
             "identity": request.identity,
@@ -374,6 +375,12 @@ class _Deployment:
                 "ports": self._ports(),
             },
         }
+
+    def _forecasts(self) -> dict[str, str]:
+        """The folders of published forecasts, on this machine."""
+        places = dict(self._request.forecasts)
+        group = places.pop("group")
+        return {"group": group} | {name: str(self._endpoints._store.local_path(key)) for name, key in places.items()}
 
     def _lay_out_model(self) -> str:
         """Show the model's folder to the server where there is one; the model's name."""
