@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow.parquet  # noqa: F401 - loaded before the server listens, so that the first question doesn't wait for it
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
