@@ -16,7 +16,7 @@ AS_OF = "as_of="
 MIRROR_KEY = ".data-folder.json"
 # From which files params.json was inferred.
 INFERRED_KEY = ".inferred-params.json"
-# Predictors: learned for windows that several instances forecast; the zero-shot one as it is served.
+# Predictors: zero-shot ones that were learned from the dataset as it is; the one that is served.
 LEARNED_KEY = "predictors/learned"
 ZERO_SHOT_KEY = "predictors/zero-shot"
 # How long the forecast windows of the store are, and where they start.

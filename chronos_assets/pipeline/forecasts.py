@@ -26,7 +26,7 @@ from chronos_assets.pipeline.dataset import (
 )
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
-from chronos_assets.pipeline.predictors import PREDICTOR_FILE, learn_before, publish_members
+from chronos_assets.pipeline.predictors import PREDICTOR_FILE, keep_learned, learned_before, publish_members
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
@@ -108,7 +108,7 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     later = [window_for_key(key, group.settings.partitions) for key in (ahead or "").split() if key not in keys]
     parameters = forecast_parameters(model, params, manifest, [*windows, *later])
-    learned = learn_before(group, context, model, parameters)
+    learned = learned_before(group, context, model, parameters)
     request = JobRequest(
         workload="forecast",
         name=job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1]),
@@ -123,14 +123,17 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
     )
     with group.jobs.run(context, request) as result, staging(group) as folder:
         messages = _window_messages(result)
-        manifests = {}
+        manifests, made_by = {}, []
         for window in (*windows, *later):
             staged, manifests[window.key] = _window_forecast(result, window, folder)
+            if model.key is None and (staged / PREDICTOR_FILE).is_file():
+                made_by.append((staged / PREDICTOR_FILE).read_bytes())
             publish_members(group, window.key, staged, folder)
             group.store.publish(history_key(window.key), staged, data="forecast.parquet")
         for window in later:
             told = {"version": group.store.shown(history_key(window.key)), "message": messages[window.key]}
             group.store.put(_prepared_key(window.key), json.dumps(told).encode())
+        keep_learned(group, made_by, folder)
     return _forecasts(state, windows, manifests, messages, seconds=result.seconds, facts=result.facts)
 
 

@@ -6,10 +6,9 @@ Belongs here: when a predictor is learned, and where it is put. Does not belong 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,28 +28,66 @@ if TYPE_CHECKING:
 PREDICTOR_FILE = "predictor.json"
 
 
-def learn_before(
+def learned_before(
     group: Group, context: dg.AssetExecutionContext, model: ModelInUse, parameters: Mapping[str, Any]
 ) -> str | None:
-    """Learn the zero-shot predictors of a forecast that several instances make, and publish them.
+    """What zero-shot predictors of a forecast are known; where several instances make it, they are all learned here first.
 
     Returns:
-        Store key of the folder; None where the forecast's job learns them itself.
+        Store key of the folder; None where nothing is known, or the model in use is a registered version.
     """
-    if model.key is not None or group.settings.aws.forecast_instances < 2:
+    if model.key is not None:
         return None
+    known = LEARNED_KEY if group.store.shown(LEARNED_KEY) is not None else None
+    if group.settings.aws.forecast_instances < 2:
+        return known
     windows = parameters["windows"]
     request = JobRequest(
         workload="learn",
         name=job_name("learn", *group.settings.key_prefix, windows[0]["key"], windows[-1]["key"]),
         parameters=parameters,
-        inputs={"dataset": DATASET_KEY},
+        inputs={"dataset": DATASET_KEY, **({"predictors": known} if known else {})},
         outputs=("predictors",),
     )
-    key = f"{LEARNED_KEY}/{hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]}"
-    with group.jobs.run(context, request) as result:
-        group.store.publish(key, result.outputs["predictors"])
-    return key
+    with group.jobs.run(context, request) as result, staging(group) as folder:
+        files = sorted(result.outputs["predictors"].glob("*.json"))
+        keep_learned(group, [path.read_bytes() for path in files], folder)
+    return LEARNED_KEY
+
+
+def keep_learned(group: Group, learned: Sequence[bytes], folder: Path) -> None:
+    """Keep zero-shot predictors beside those that were learned from the same dataset; those of other data are dropped.
+
+    Args:
+        group: whose store it is.
+        learned: content of the predictors' files; those that were not learned for a forecast are passed over.
+        folder: for what is staged.
+    """
+    found = {}
+    for content in learned:
+        if name := json.loads(content)["learned"].get("key"):
+            found[f"{name}.json"] = content
+    if not found:
+        return
+    version = json.loads(next(iter(found.values())))["learned"]["data_version"]
+    before = group.store.snapshot(LEARNED_KEY) if group.store.shown(LEARNED_KEY) is not None else None
+    kept = {path.name: path.read_bytes() for path in sorted(before.glob("*.json"))} if before is not None else {}
+    kept = {name: content for name, content in kept.items() if _data_version(content) == version}
+    if found.items() <= kept.items():
+        return
+    staged = folder / "learned"
+    staged.mkdir()
+    for name, content in (kept | found).items():
+        (staged / name).write_bytes(content)
+    group.store.publish(LEARNED_KEY, staged)
+
+
+def _data_version(predictor: bytes) -> str | None:
+    """Version of the dataset that a predictor was learned from; None where the file is damaged."""
+    try:
+        return str(json.loads(predictor)["learned"]["data_version"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def learn_version(

@@ -6,6 +6,8 @@ learning as of a period. Parameters of jobs and files of forecasts are the workl
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import past_windows
 from chronos_assets.predictors.dataset_past import past_as_of, sampled_series
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor
+from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor, PredictorError
 from chronos_assets.predictors.zero_shot import learn_predictor, open_backtester, zero_shot_recipe
 
 if TYPE_CHECKING:
@@ -131,6 +133,50 @@ class Network:
         return self._loaded[description.digest]
 
 
+def learned_key(reading: Reading, model: str, data_version: str, ordinal: int) -> str:
+    """Name of what a zero-shot predictor is learned from: one of the same name needn't be learned again.
+
+    Args:
+        reading: what is known of the dataset.
+        model: digest of the base model.
+        data_version: of the dataset.
+        ordinal: number of the last period that may be read.
+    """
+    # Everything that is known of the dataset, so that what is added to it later counts, too.
+    parts = [RECIPE_VERSION, model, data_version, ordinal, repr(reading)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def known_predictors(
+    folder: Path,
+    reading: Reading,
+    model: str,
+    ordinals: Mapping[str, int],
+    *,
+    data_version: str,
+    log: Callable[[str], None],
+) -> dict[str, Predictor]:
+    """Zero-shot predictors that were learned before, by the keys of `ordinals`; those that weren't are not among them.
+
+    Args:
+        folder: with a file for each, named by its `learned_key`; need not be there.
+        reading: see `learned_key`.
+        model: likewise.
+        ordinals: number of the last period that each may read.
+        data_version: see `learned_key`.
+        log: told of a damaged file, whose predictor is learned again.
+    """
+    found = {}
+    for key, ordinal in ordinals.items():
+        path = folder / f"{learned_key(reading, model, data_version, ordinal)}.json"
+        if path.is_file():
+            try:
+                found[key] = Predictor.from_json(path.read_bytes(), str(path))
+            except PredictorError as error:
+                log(f"weights of {key} are learned again: {error}")
+    return found
+
+
 def learn_as_of(
     shards: Sequence[Path],
     reading: Reading,
@@ -161,6 +207,7 @@ def learn_as_of(
             began = time.monotonic()
             past = past_as_of(sampled[ordinal], reading.grid, ordinal, reading.filling, reading.context_length)
             windows = past_windows(past, reading.horizon, season=frequency.seasonality, windows=wanted.backtest_windows)
+            learned = learned_key(reading, network.description.digest, data_version, ordinal)
             until = reading.grid.start(np.array([ordinal]))[0].astype("datetime64[s]")
             made[ordinal] = learn_predictor(
                 windows,
@@ -172,8 +219,9 @@ def learn_as_of(
                     "until": str(until),
                     "data_version": data_version,
                     "recipe": RECIPE_VERSION,
+                    "key": learned,
                 },
-            )
+            ).without_speeds()
             log(
                 f"weights of {key} learned from {len(windows)} windows of {made[ordinal].learned['series']} series "
                 f"in {time.monotonic() - began:.1f} s"

@@ -26,9 +26,9 @@ zero_shot         {"members", "metric", "backtest_windows", "max_cost"}: the mod
 A model's folder with `predictor.json` is a predictor: an ensemble of which the model is a member. One without, and a base model
 without `zero_shot`, forecasts by itself.
 
-Channels: reads `dataset` (a folder of shards) and, if given, `model` and `predictors` (`as_of=<key>/predictor.json`, learned
-before by the workload `learn`, where several instances forecast); writes to `forecast`, for each window, a folder
-`as_of=<key>/`, see `timeseries.forecast.files`. Its forecast columns are the mean (if asked for), p10, p50, ...
+Channels: reads `dataset` (a folder of shards) and, if given, `model` and `predictors` (zero-shot predictors that were learned
+before, each in a file named by what it was learned from: `predictors.opening.learned_key`); writes to `forecast`, for each
+window, a folder `as_of=<key>/`, see `timeseries.forecast.files`. Its forecast columns are the mean (if asked for), p10, ...
 
 **Several instances.** Each gets some of the shards, the manifest of the whole dataset, and all windows. It leaves a part of
 each window, and sends a message of it; they are merged by whoever started the job.
@@ -82,7 +82,7 @@ from chronos_assets.predictors.forecast_request import (
     parse_request,
     plan_windows,
 )
-from chronos_assets.predictors.opening import Network, learn_as_of
+from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
@@ -119,7 +119,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         windows = plan_windows(request, dataset)
         description = _describe(workspace, request)
         check_quantiles(description, request.quantiles)
-        predictors = _given_predictors(workspace, request, description)
+        predictors = _given_predictors(workspace, request, dataset, windows, description, reporter)
         if request.zero_shot is not None and len(workspace.hosts) > 1 and len(predictors) < len(windows):
             raise WorkloadError(
                 "several instances forecast, each of which has some of the series: run the workload learn before, and give "
@@ -505,15 +505,27 @@ def _present(folder: Path, dataset: Manifest, *, several: bool) -> list[Shard]:
 
 
 def _given_predictors(
-    workspace: Workspace, request: ForecastRequest, description: ModelDescription
+    workspace: Workspace,
+    request: ForecastRequest,
+    dataset: Manifest,
+    windows: Sequence[ForecastWindow],
+    description: ModelDescription,
+    reporter: Reporter,
 ) -> dict[str, Predictor]:
     """The predictor of each window that needn't be learned: the model's own, or those that were learned before."""
     own = Predictor.load(description.folder)
     if own is not None:
-        return {key: own for key, _ in request.windows}
-    folder = workspace.root / "processing" / "input" / "predictors"
-    found = {key: Predictor.load(folder / f"as_of={key}") for key, _ in request.windows}
-    return {key: predictor for key, predictor in found.items() if predictor is not None}
+        return {window.key: own for window in windows}
+    if request.zero_shot is None:
+        return {}
+    return known_predictors(
+        workspace.root / "processing" / "input" / "predictors",
+        request.reading,
+        description.digest,
+        {window.key: window.ordinal for window in windows},
+        data_version=dataset.data_version,
+        log=reporter.log,
+    )
 
 
 def _describe(workspace: Workspace, request: ForecastRequest) -> ModelDescription:

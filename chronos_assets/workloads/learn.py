@@ -15,8 +15,9 @@ validation_windows, test_windows    as the train workload has them: 2 and 2
 max_series          at most so many series, chosen by `seed` (default 256)
 ```
 
-Channels: reads `dataset` (all shards) and, for a version, `model`. Writes to `predictors` for each window
-`as_of=<key>/predictor.json`, or for a version `predictor.json`.
+Channels: reads `dataset` (all shards), for a version `model`, and for windows, if given, `predictors` with what was learned
+before. Writes to `predictors` for windows a file for each predictor, named by what it was learned from
+(`predictors.opening.learned_key`), or for a version `predictor.json`.
 
 **What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout`: after what the
 checkpoint was trained on, and before the test windows, which the gate compares on.
@@ -46,7 +47,7 @@ from chronos_assets.predictors.backtests import REACH, SAMPLE, seasonal_error
 from chronos_assets.predictors.dataset_past import sampled_series
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
 from chronos_assets.predictors.learning import PastWindow, Recipe
-from chronos_assets.predictors.opening import Network, learn_as_of, options
+from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of, options
 from chronos_assets.predictors.predictor import RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.filling import context_as_of
@@ -127,18 +128,22 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
         context_length=request.context_length,
         batch_size=request.batch_size,
     )
-    learned = learn_as_of(
-        list_shards(folder),
+    ordinals = {window.key: window.ordinal for window in windows}
+    known = known_predictors(
+        workspace.root / "processing" / "input" / "predictors",
         request.reading,
-        network,
-        {window.key: window.ordinal for window in windows},
+        network.description.digest,
+        ordinals,
         data_version=dataset.data_version,
         log=reporter.log,
     )
+    missing = {key: ordinal for key, ordinal in ordinals.items() if key not in known}
+    learned = learn_as_of(
+        list_shards(folder), request.reading, network, missing, data_version=dataset.data_version, log=reporter.log
+    )
     output = workspace.output("predictors")
-    for key, predictor in learned.items():
-        (output / f"as_of={key}").mkdir(exist_ok=True)
-        predictor.save(output / f"as_of={key}")
+    for predictor in (*known.values(), *learned.values()):
+        (output / f"{predictor.learned['key']}.json").write_bytes(predictor.to_json())
 
 
 def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: Reporter) -> None:

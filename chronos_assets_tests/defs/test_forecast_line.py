@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.defs.metadata import TABLE_ROWS
+from chronos_assets.store_layout import LEARNED_KEY
 from chronos_assets_tests.defs.line import ITEMS, PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
@@ -103,6 +104,16 @@ def test_the_tables_hold_all_of_it_and_item_ids_are_data(done: Line) -> None:
     assert [total for _, _, total in shares] == pytest.approx([1.0] * 15)
     assert best == [(3,)]
     assert [str(as_of[0]) for as_of in as_ofs] == [f"2024-01-{day:02d}" for day in range(6, 11)]
+
+
+def test_weights_are_kept_with_the_version_of_the_data(done: Line) -> None:
+    kept = done.group.store.snapshot(LEARNED_KEY)
+    made = {
+        day: json.loads((done.root / f"history/as_of=2024-01-{day:02d}/predictor.json").read_bytes())
+        for day in range(6, 11)
+    }
+    assert {path.name for path in kept.iterdir()} == {f"{item['learned']['key']}.json" for item in made.values()}
+    assert len({item["learned"]["data_version"] for item in made.values()}) == 1
 
 
 def test_scores_stand_beside_seasonal_naive_and_plot_over_partitions(done: Line) -> None:

@@ -68,7 +68,8 @@ class SharingJobs:
         """The zero-shot predictors, learned by one instance from all series before the others forecast some each."""
         root = self.folder / "learn"
         (root / "processing" / "input").mkdir(parents=True)
-        (root / "processing" / "input" / "dataset").symlink_to(self.group.store.snapshot(request.inputs["dataset"]))
+        for channel, key in request.inputs.items():
+            (root / "processing" / "input" / channel).symlink_to(self.group.store.snapshot(key))
         (root / "input" / "config").mkdir(parents=True)
         (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
         listener = Listener()

@@ -128,6 +128,34 @@ def test_the_bytes_depend_on_no_chunk_and_no_fallback(tmp_path, monkeypatch):
     assert contents(single).items() <= contents(apart).items()
 
 
+def test_weights_that_were_learned_before_from_the_same_are_not_learned_again(tmp_path):
+    dataset = write_dataset(tmp_path / "data", enough(), shards=2)
+    options = {"model": "bundled", "zero_shot": ZERO_SHOT, "windows": days(2, 3)}
+    first, _ = run(tmp_path / "first", dataset, **options)
+    learned = first / "as_of=2024-01-02" / "predictor.json"
+    name = json.loads(learned.read_bytes())["learned"]["key"]
+
+    def run_knowing(content: bytes, folder: str, **changes: Any) -> tuple[Path, Listener]:
+        workspace, listener = prepare(tmp_path / folder, dataset, **options | changes), Listener()
+        known = workspace.root / "processing" / "input" / "predictors"
+        known.mkdir()
+        (known / f"{name}.json").write_bytes(content)
+        forecast.main(workspace, listener)
+        return workspace.output("forecast"), listener
+
+    again, listener = run_knowing(learned.read_bytes(), "again")
+    assert contents(again) == contents(first)
+    assert [line.split(" learned")[0] for line in listener.lines if " learned from " in line] == [
+        "weights of 2024-01-03"
+    ]
+    # Nothing is taken for another horizon, nor from a damaged file.
+    _, listener = run_knowing(learned.read_bytes(), "other", horizon=5)
+    assert sum(" learned from " in line for line in listener.lines) == 2
+    damaged, listener = run_knowing(b"{}", "damaged")
+    assert contents(damaged) == contents(first)
+    assert any(line.startswith("weights of 2024-01-02 are learned again: ") for line in listener.lines)
+
+
 def test_what_comes_after_the_as_of_changes_no_byte(tmp_path):
     series = waves(4)
     series[("gappy",)] = ("2024-01-01T00:00:00", np.sin(np.arange(96.0)))
