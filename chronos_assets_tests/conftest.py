@@ -67,9 +67,20 @@ def fork_server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real samples and benchmark sets beside the checkout; `CHRONOS_SHARED_DATA` names another."""
-    folder = Path(os.environ.get("CHRONOS_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    return _shared("data", "CHRONOS_SHARED_DATA", "samples/ and benchmark/")
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of inputs that went wrong once, beside the checkout; `CHRONOS_SHARED_CASES` names another."""
+    return _shared("cases", "CHRONOS_SHARED_CASES", "a folder for each case")
+
+
+def _shared(name: str, variable: str, content: str) -> Path:
+    """A folder that lies beside the checkout; a test without it is skipped, but fails where CI says that it is there."""
+    folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / name))
     if not folder.is_dir():
-        reason = f"no shared data at {folder}: set CHRONOS_SHARED_DATA to a folder with samples/ and benchmark/"
+        reason = f"no shared {name} at {folder}: set {variable} to a folder with {content}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,8 @@ from chronos_assets.cli.execution import executing
 from chronos_assets.cli.summary import print_summary
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from chronos_assets.pipeline.group import Group
 
 
@@ -34,7 +37,7 @@ def run(
     """Import what is new, tune a model if one is due, forecast, score a backtest, publish, serve."""
     from chronos_assets.defs.main_job import run_main_job
     from chronos_assets.pipeline.run_settings import remember_training
-    from chronos_assets.pipeline.window_settings import choose_windows, follow_data
+    from chronos_assets.pipeline.window_settings import choose_windows
 
     if backtest_windows < 0:
         raise UsageError("--backtest-windows must not be negative")
@@ -55,15 +58,24 @@ def run(
             session.instance,
             backtest_windows=backtest_windows,
             train=not no_training,
+            reopen=_starting_with_its_data,
             note=session.note,
             check_interrupt=session.check_interrupt,
         )
-    follow_data(group, os.environ)
     if not result.runs:
         print("Nothing new: train files, parameters and model are those of the last run. No work was done.")
     print_summary(group, result, data)
     if result.training_failure:
         raise UsageError(f"the forecast is published, but the training failed: {result.training_failure}")
+
+
+def _starting_with_its_data(group: Group) -> tuple[Group, dg.Definitions]:
+    """The group with windows from its first observation on, and its definitions."""
+    from chronos_assets.definitions import group_definitions
+    from chronos_assets.pipeline.window_settings import follow_data
+
+    group = replace(group, settings=follow_data(group, os.environ))
+    return group, group_definitions(group)
 
 
 def _write_sample(group: Group) -> None:

@@ -43,13 +43,17 @@ class Launcher:
         note: Callable[[str], None],
         check_interrupt: Callable[[], None],
     ) -> None:
-        self._group = group
         self._instance = instance
-        self._definitions = definitions
         self._note = note
         self._check_interrupt = check_interrupt
-        self._jobs = {name: definitions.resolve_job_def(group.named(name)) for name, _, _ in SELECTIONS}
         self.runs: list[str] = []
+        self.use(group, definitions)
+
+    def use(self, group: Group, definitions: dg.Definitions) -> None:
+        """Launch what follows with these definitions, whose windows may begin earlier than before."""
+        self._group = group
+        self._definitions = definitions
+        self._jobs = {name: definitions.resolve_job_def(group.named(name)) for name, _, _ in SELECTIONS}
 
     def attempt(self, assets: Sequence[str]) -> str:
         """Run assets that the forecasts can do without; why they failed, empty if they didn't."""

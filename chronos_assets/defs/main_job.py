@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 # Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
 LONGEST_RANGE = 31
 
+Reopen = Callable[[Group], tuple[Group, dg.Definitions]]
+
 
 @dataclass(frozen=True)
 class MainJobResult:
@@ -55,6 +57,7 @@ def run_main_job(
     *,
     backtest_windows: int = 7,
     train: bool = True,
+    reopen: Reopen | None = None,
     note: Callable[[str], None] = logger.info,
     check_interrupt: Callable[[], None] = lambda: None,
 ) -> MainJobResult:
@@ -68,6 +71,7 @@ def run_main_job(
         instance: Dagster's, which the UI has, too.
         backtest_windows: how many earlier windows to score.
         train: whether a training that is due is run.
+        reopen: called after the import: the group whose windows begin where its data do, and its definitions.
         note: called with what is waited for.
         check_interrupt: called after each run and while waiting; raises KeyboardInterrupt once the user wants to stop.
 
@@ -77,16 +81,20 @@ def run_main_job(
     """
     launcher = Launcher(group, definitions, instance, note, check_interrupt)
     try:
-        return _run_main_job(group, launcher, instance, backtest_windows, train)
+        if not dataset_is_current(GroupState(group), instance):
+            launcher.run(["target_time_series"], [])
+        if reopen is not None:
+            group, definitions = reopen(group)
+            launcher.use(group, definitions)
+        return _forecast(group, launcher, instance, backtest_windows, train)
     except dg.Failure as failure:
         raise MainJobError(str(failure.description)) from failure
 
 
-def _run_main_job(
+def _forecast(
     group: Group, launcher: Launcher, instance: dg.DagsterInstance, backtest_windows: int, train: bool
 ) -> MainJobResult:
-    if not dataset_is_current(GroupState(group), instance):
-        launcher.run(["target_time_series"], [])
+    """What follows the import."""
     due, reason, failure = False, "not asked for (--no-training)", ""
     if train:
         state = GroupState(group)

@@ -181,7 +181,9 @@ def _infer(
     params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone)
     periods = _longest(params.grid, rows, roles)
     params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
-    return replace(params, notes=(*_notes(params, roles, columns, steps, periods), *_rhythm_notes(params, steps)))
+    return replace(
+        params, notes=(*_notes(params, roles, columns, steps, periods), *_rhythm_notes(params, steps, times))
+    )
 
 
 # --- Columns
@@ -388,7 +390,7 @@ def _label(column: Column, name: str) -> str:
     return name if column.header.isascii() else f"{column.header} ({name} in params.json)"
 
 
-def _rhythm_notes(params: ForecastParams, steps: Rhythm) -> Iterator[str]:
+def _rhythm_notes(params: ForecastParams, steps: Rhythm, times: Times) -> Iterator[str]:
     """What was guessed of the periods: where they start, which rows were moved, how many are empty."""
     if params.alignment != DEFAULT_ALIGNMENT:
         where = "Chronos.Anchor" if params.alignment.anchor is not None else "Predictor.TimeAlignmentBoundary"
@@ -398,6 +400,8 @@ def _rhythm_notes(params: ForecastParams, steps: Rhythm) -> Iterator[str]:
             f"Timestamps stray from the starts of periods: rows up to {duration(steps.snap)} before one belong to the "
             f"period that it starts, see Chronos.SnapSeconds."
         )
+    elif steps.finer is None:
+        yield from _straying(params.grid, times)
     if params.time_zone is not None:
         yield f"Timestamps are read on the clock of {params.time_zone}, which fits their offsets, see Chronos.TimeZone."
     elif has_offset(params.timestamp_format):
@@ -406,6 +410,17 @@ def _rhythm_notes(params: ForecastParams, steps: Rhythm) -> Iterator[str]:
         yield (
             f"{1 - steps.observed:.0%} of the periods between the first and the last row of a series have no row; they "
             f"count as missing, not as 0, see middlefill."
+        )
+
+
+def _straying(grid: Grid, times: Times) -> Iterator[str]:
+    """Which rows lie within a period instead of at its start; they count for that period."""
+    moments = np.array([moment for moment in times.moments if moment is not None], dtype="datetime64[us]")
+    odd = moments[grid.floor(moments) != moments]
+    if len(odd):
+        yield (
+            f"{len(odd):,} of {len(moments):,} rows looked at do not lie where a period starts, such as that of "
+            f"{str(odd[0].astype('datetime64[s]')).removesuffix('T00:00:00')}: each counts for the period that it lies in."
         )
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from chronos_assets.pipeline.staging import as_datetime, materialization_values,
 from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
 from chronos_assets.planning.forecasts import DatasetState
 from chronos_assets.planning.imports import ImportRecord
-from chronos_assets.planning.listing import listing_digest
+from chronos_assets.planning.listing import listing_digest, trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, REJECTED_KEY
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 3.0
 # So that instances which share a dataset get equal shares, whatever series a shard happens to hold.
 SHARDS_PER_INSTANCE = 4
-CLOCKS_DIFFER = timedelta(minutes=10)  # between this machine and the one that dates files, without any being wrong
-_NO_TIME = datetime.min.replace(tzinfo=UTC)
 FETCHES = 8  # train files fetched at once from a store that isn't on this machine
 
 
@@ -106,22 +104,6 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
         f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
     )
     return ImportResult(report, params, listing_digest(files))
-
-
-def trusted_times(files: Sequence[ObjectInfo], now: datetime) -> tuple[list[ObjectInfo], list[str]]:
-    """The files, those that are dated in the future as older than all others; and what to tell the user of these.
-
-    Of two rows for the same period that of the newer file counts. A file from a machine whose clock is ahead would win over
-    every correction until that time has come.
-    """
-    ahead = {info.key for info in files if info.last_modified > now + CLOCKS_DIFFER}
-    trusted = [replace(info, last_modified=_NO_TIME) if info.key in ahead else info for info in files]
-    return trusted, [
-        f"{info.key} is dated {info.last_modified:%Y-%m-%d %H:%M}, in the future: where another file has a row for the same "
-        "period, that row counts; set the file's time right if it is the newer one"
-        for info in files
-        if info.key in ahead
-    ]
 
 
 def _formula_note(group: Group, staged: Path, params: ForecastParams, report: ImportReport) -> list[str]:

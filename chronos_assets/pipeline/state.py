@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from chronos_assets.params.reader import load_params
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
-from chronos_assets.planning.listing import is_train_file, listing_digest
+from chronos_assets.planning.listing import is_train_file, listing_digest, trusted_times
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, INFERRED_KEY, PARAMS_KEY, TRAIN_KEY
@@ -184,7 +185,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
     from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
-    found = train_files(group)
+    found, _ = trusted_times(train_files(group), datetime.now(UTC))
     if not found:
         raise no_train_files(group)
     files = [TrainFile(group.store.fetch(info.key), info.key, info.last_modified) for info in found]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -92,12 +92,14 @@ def follow_data(group: Group, env: Mapping[str, str]) -> Settings:
         return settings  # what needs the dataset says why it can't be read
     if manifest is None or env.get(START) or env.get(LENGTH) or settings.deployment != "local":
         return settings
-    first = datetime.fromisoformat(manifest.first)
-    start = window_of(first, settings.partitions).start.date()
-    seconds = (datetime.fromisoformat(manifest.last) - first).total_seconds()
-    if seconds / _SECONDS[settings.partitions] > _MOST_WINDOWS:
-        return settings
+    first, last = datetime.fromisoformat(manifest.first), datetime.fromisoformat(manifest.last)
     known = settings.partition_start
+    most = timedelta(seconds=_MOST_WINDOWS * _SECONDS[settings.partitions])
+    if last - first > most:
+        if last.date().isoformat() >= known:
+            return settings
+        first = last - most
+    start = window_of(first, settings.partitions).start.date()
     if known != DEFAULT_PARTITION_START[settings.partitions] and known <= start.isoformat():
         return settings
     settings = replace(settings, partition_start=start.isoformat())

@@ -330,7 +330,7 @@ def _due_forecast(
     if window.start < windows.start:
         return [], (
             f"the last observation, {dataset.last.isoformat(sep=' ')}, is before the first partition: "
-            "set CHRONOS_PARTITION_START to an earlier day"
+            "set CHRONOS_PARTITION_START to an earlier day, or start `ui` again, whose windows then begin with the data"
         )
     if window.end <= dataset.first:
         return [], f"all observations are after the last partition, {window.key}: are their dates right?"

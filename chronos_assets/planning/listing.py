@@ -17,8 +17,8 @@ import hashlib
 import heapq
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -38,6 +38,8 @@ _MODULUS = 1 << 256
 _LOWEST = (-(1 << 63), "")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+CLOCKS_DIFFER = timedelta(minutes=10)  # between this machine and the one that dates files, without any being wrong
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
 
 
 def why_ignored(info: ObjectInfo, prefix: str = TRAIN_PREFIX) -> str | None:
@@ -63,6 +65,22 @@ def why_ignored(info: ObjectInfo, prefix: str = TRAIN_PREFIX) -> str | None:
 def is_train_file(info: ObjectInfo) -> bool:
     """Whether an object below `train/` is data to import: the one rule for sensor and import."""
     return why_ignored(info) is None
+
+
+def trusted_times(files: Sequence[ObjectInfo], now: datetime) -> tuple[list[ObjectInfo], list[str]]:
+    """The files, those that are dated in the future as older than all others; and what to tell the user of these.
+
+    Of two rows for the same period that of the newer file counts. A file from a machine whose clock is ahead would win over
+    every correction until that time has come.
+    """
+    ahead = {info.key for info in files if info.last_modified > now + CLOCKS_DIFFER}
+    trusted = [replace(info, last_modified=_NO_TIME) if info.key in ahead else info for info in files]
+    return trusted, [
+        f"{info.key} is dated {info.last_modified:%Y-%m-%d %H:%M}, in the future: where another file has a row for the same "
+        "period, that row counts; set the file's time right if it is the newer one"
+        for info in files
+        if info.key in ahead
+    ]
 
 
 def listing_digest(files: Iterable[ObjectInfo]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from chronos_assets.pipeline.dataset import trusted_times
+from chronos_assets.planning.listing import trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY
 from chronos_assets.timeseries.dataset.shards import iter_series, list_shards

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +16,15 @@ from chronos_assets.definitions import group_definitions
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.window_settings import choose_windows, follow_data
-from chronos_assets_tests.defs.line import Line
+from chronos_assets_tests.defs.line import PARAMS, Line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
 from chronos_assets_tests.models.tiny import folder_of
+
+DAILY = {
+    **PARAMS,
+    "Predictor": {"PredictorName": "P", "ForecastHorizon": 3, "FeaturizationConfig": {"ForecastFrequency": "D"}},
+    "Datasets": [{**PARAMS["Datasets"][0], "DataFrequency": "D"}],
+}
 
 
 def months(count: int = 72, first: int = 2015) -> list[datetime]:
@@ -55,8 +63,12 @@ class Store:
         jobs = QuickJobs(group.store)
         group.overrides["jobs"] = jobs
         line = Line(group, instance, group_definitions(group))
-        run_main_job(group, line.definitions, instance, backtest_windows=backtest, train=False)
-        follow_data(group, env)
+
+        def reopen(group: Group) -> tuple[Group, dg.Definitions]:
+            group = replace(group, settings=follow_data(group, env))
+            return group, group_definitions(group)
+
+        run_main_job(group, line.definitions, instance, backtest_windows=backtest, train=False, reopen=reopen)
         return jobs.calls
 
 
@@ -140,3 +152,30 @@ def test_windows_start_with_the_data_and_a_backtest_of_months_is_one_job(
     (store.root / "train" / "older.csv").unlink()
     store.run(instance)
     assert store.command() == ("monthly", "2012-01-01")  # forecasts of that time stay listed
+
+
+@pytest.mark.parametrize(
+    ("moments", "start", "last"),
+    [
+        (months(72, first=1961), "1961-01-01", "1966-12-01"),
+        ([datetime(1969, 12, 1) + timedelta(days=number) for number in range(60)], "1969-12-01", "1970-01-29"),
+        (months(12 * 9, first=1871)[::12], "1871-01-01", "1879-01-01"),
+        ([datetime(1990, 1, 7) + timedelta(weeks=number) for number in range(60)], "1990-01-07", "1991-02-24"),
+    ],
+)
+def test_the_first_run_on_an_archive_has_windows_from_its_beginning(
+    store: Store, instance: dg.DagsterInstance, moments: list[datetime], start: str, last: str
+) -> None:
+    store.put(moments)
+    calls = store.run(instance, backtest=1)
+    assert calls[0][-1] == last
+    assert store.command()[1] == start
+
+
+def test_an_archive_of_more_days_than_there_are_windows_has_those_of_its_end(
+    store: Store, instance: dg.DagsterInstance
+) -> None:
+    store.put([datetime(1700, 1, 1), datetime(1990, 1, 1), *(datetime(1990, 1, 2) + timedelta(d) for d in range(40))])
+    (store.root / "params.json").write_text(json.dumps(DAILY))
+    assert store.run(instance)[0][-1] == "1990-02-10"
+    assert "1800" < store.command()[1] < "1990"

@@ -92,7 +92,8 @@ def adjust(panel: Panel, candidates: tuple[int, ...], horizon: int) -> Adjusted:
         back = (part.width - 1 - np.arange(part.width)) % length  # phase, counted from the last period
         ahead = (length - 1 - np.arange(horizon) % length) % length
         pattern = profile[:, back]
-        values[chosen] = np.where(factor[:, None], part.values / pattern, part.values - pattern)
+        scale = np.where(factor[:, None], pattern, 1.0)  # a season that is added may be 0
+        values[chosen] = np.where(factor[:, None], part.values / scale, part.values - pattern)
         # Before the first observation its adjusted value is repeated, as in the panel.
         start = values[chosen, part.first]
         values[chosen] = np.where(part.inside, values[chosen], start[:, None])

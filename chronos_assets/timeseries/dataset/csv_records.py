@@ -24,7 +24,7 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import islice
 from pathlib import Path
@@ -413,7 +413,22 @@ def preamble(path: Path) -> Preamble:
 def csv_layout(
     path: Path, name: str, schema: TrainSchema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
 ) -> CsvLayout:
-    """Delimiter, header and columns of a CSV file.
+    """Delimiter, header and columns of a CSV file, and what was assumed about it.
+
+    See `_layout` for the rules, and for what is raised.
+    """
+    layout, records = _layout(path, name, schema, is_timestamp, is_target)
+    wider = next((record for record in records if len(record.fields or ()) > layout.columns), None)
+    if wider is None or any((wider.fields or [])[layout.columns :]):
+        return layout
+    note = f"rows end in a delimiter (line {wider.line}, say): the empty field past the last column was left out"
+    return replace(layout, notes=(*layout.notes, note))
+
+
+def _layout(
+    path: Path, name: str, schema: TrainSchema, is_timestamp: Callable[[str], bool], is_target: Callable[[str], bool]
+) -> tuple[CsvLayout, list[Record]]:
+    """Delimiter, header and columns of a CSV file, and its first records.
 
     The delimiter is the first of `, ; tab |` with which the first record has every needed name, or as many fields as
     the schema (comma when there is none). The first record is a header when
@@ -439,7 +454,7 @@ def csv_layout(
     names = as_in_schema(names, schema.names)
     if not _is_header(names, schema, is_timestamp, is_target):
         positions = {column: place for place, column in enumerate(schema.names)}
-        return CsvLayout(positions, len(schema.names), (), delimiter, None, above.lines, (), above.notes)
+        return CsvLayout(positions, len(schema.names), (), delimiter, None, above.lines, (), above.notes), records
     line = records[0].line
     below = [
         [field.decode(errors="replace") for field in record.fields]
@@ -450,9 +465,10 @@ def csv_layout(
         positions = {column: place for place, column in enumerate(schema.names)}
         listed = ", ".join(f"{header!r} as {column}" for header, column in renamed)
         notes = (*above.notes, f"columns read by their place, because the header has other names: {listed}")
-        return CsvLayout(positions, len(names), (), delimiter, line, above.lines, renamed, notes)
+        return CsvLayout(positions, len(names), (), delimiter, line, above.lines, renamed, notes), records
     found = named_layout(name, names, schema)
-    return CsvLayout(found.positions, found.columns, found.ignored, delimiter, line, above.lines, (), above.notes)
+    layout = CsvLayout(found.positions, found.columns, found.ignored, delimiter, line, above.lines, (), above.notes)
+    return layout, records
 
 
 def _by_place(
