@@ -45,6 +45,7 @@ class AwsSettings:
         role: `CHRONOS_SAGEMAKER_ROLE`, ARN of the role that jobs and endpoints run with.
         pipeline_role: `CHRONOS_PIPELINE_ROLE`, ARN of the role that SageMaker pipelines start jobs with.
         image: `CHRONOS_SAGEMAKER_IMAGE`, URI of the container image of the workloads.
+        cpu_image: `CHRONOS_SAGEMAKER_CPU_IMAGE`, URI of one without CUDA, for instances without a GPU; empty: the same.
         data_instance: `CHRONOS_DATA_INSTANCE`, instance type of processing jobs (synthetic series, forecasts).
         forecast_instance: `CHRONOS_FORECAST_INSTANCE`, instance type of forecasts; empty: that of processing jobs.
         training_instance: `CHRONOS_TRAINING_INSTANCE`, instance type of training jobs and of the gate's evaluation.
@@ -75,6 +76,7 @@ class AwsSettings:
     role: str = ""
     pipeline_role: str = ""
     image: str = ""
+    cpu_image: str = ""
     data_instance: str = "ml.c5.2xlarge"
     forecast_instance: str = ""
     training_instance: str = "ml.g5.xlarge"
@@ -208,6 +210,7 @@ def _aws(text: Callable[[str, str], str]) -> AwsSettings:
         role=_matching("CHRONOS_SAGEMAKER_ROLE", text("CHRONOS_SAGEMAKER_ROLE", ""), _ROLE),
         pipeline_role=_matching("CHRONOS_PIPELINE_ROLE", text("CHRONOS_PIPELINE_ROLE", ""), _ROLE),
         image=text("CHRONOS_SAGEMAKER_IMAGE", ""),
+        cpu_image=text("CHRONOS_SAGEMAKER_CPU_IMAGE", ""),
         data_instance=_matching("CHRONOS_DATA_INSTANCE", text("CHRONOS_DATA_INSTANCE", given.data_instance), _INSTANCE),
         forecast_instance=_matching("CHRONOS_FORECAST_INSTANCE", text("CHRONOS_FORECAST_INSTANCE", ""), _INSTANCE),
         training_instance=_matching(

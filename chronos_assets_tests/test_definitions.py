@@ -120,13 +120,14 @@ def test_partitions_follow_the_settings_and_have_no_end(cadence: str) -> None:
     assert first.startswith("2024-01-07" if cadence != "monthly" else "2024-02-01")
 
 
-def test_on_aws_a_sensor_more_looks_for_jobs_that_nobody_waits_for() -> None:
+def test_on_aws_sensors_look_for_jobs_that_nobody_waits_for_and_report_the_forecasts_age() -> None:
     local, aws = (
         build_definitions(Settings(deployment=deployment, store=store)).get_repository_def()
         for deployment, store in (("local", "./store"), ("aws", "s3://bucket/prefix"))
     )
     assert {sensor.name for sensor in aws.sensor_defs} - {sensor.name for sensor in local.sensor_defs} == {
-        "reaper_sensor"
+        "forecast_age_sensor",
+        "reaper_sensor",
     }
     assert set(aws.asset_graph.get_all_asset_keys()) == set(local.asset_graph.get_all_asset_keys())
     assert set(aws.asset_graph.asset_check_keys) == set(local.asset_graph.asset_check_keys)

@@ -54,6 +54,12 @@ ROLE = "arn:aws:iam::123456789012:role/chronos"
             "1.dkr.ecr.eu-west-1.amazonaws.com/c:1",
             "1.dkr.ecr.eu-west-1.amazonaws.com/c:1",
         ),
+        (
+            "cpu_image",
+            "CHRONOS_SAGEMAKER_CPU_IMAGE",
+            "1.dkr.ecr.eu-west-1.amazonaws.com/c:1-cpu",
+            "1.dkr.ecr.eu-west-1.amazonaws.com/c:1-cpu",
+        ),
         ("data_instance", "CHRONOS_DATA_INSTANCE", "ml.m5.large", "ml.m5.large"),
         ("forecast_instance", "CHRONOS_FORECAST_INSTANCE", "ml.g6.xlarge", "ml.g6.xlarge"),
         ("training_instance", "CHRONOS_TRAINING_INSTANCE", "ml.g6.xlarge", "ml.g6.xlarge"),

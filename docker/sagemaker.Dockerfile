@@ -1,12 +1,15 @@
 # The image of SageMaker's jobs and endpoints: every workload, with a GPU where the instance has one. Build it at the
 # repository's root:
 #   docker build -f docker/sagemaker.Dockerfile -t chronos-assets-sagemaker .
+# The same without CUDA, a fifth of the size, for instances without a GPU, also of linux/arm64:
+#   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu -f docker/sagemaker.Dockerfile -t ...-cpu .
 ARG PYTHON=python:3.11-slim-bookworm
 
 # Packages change seldom, code often: each has a layer of its own, so that a push of new code is small.
 FROM ${PYTHON} AS packages
-# torch's wheels bring CUDA, the instance brings the driver. SageMaker's are of CUDA 12: a build for CUDA 13 would not start.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cu126
+# torch's wheels bring CUDA, the instance brings the driver. CUDA 13 knows GPUs from Turing to Blackwell; endpoints ask for hosts
+# whose driver runs it (`platforms/aws/machines.py`).
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu130
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 RUN python -m venv /venv

@@ -11,6 +11,7 @@ processing/input/parameters/parameters.json   the same where only input channels
 processing/input/<channel>/         files to read
 processing/shared/<channel>/        those of them that every one of several instances has; the others were dealt out
 processing/output/<channel>/        files to leave; of several instances each has a folder of its own in it
+processing/scratch/                 files that nobody keeps: on the job's volume, where the rest of /opt/ml is the system disk
 processing/output/messages/         messages of the instances that Dagster does not listen to: <instance>.jsonl
 config/resourceconfig.json          names of a processing job's instances; in input/config/ of a training job's
 input/config/hyperparameters.json   a training job's parameters: JSON values, or strings of them
@@ -155,6 +156,11 @@ class Workspace:
         if len(self.hosts) < 2 or self.host == self.hosts[0]:
             return None
         return self.root / "processing" / "output" / MESSAGES_CHANNEL / f"{self.host}.jsonl"
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for files that nobody keeps, on the volume of the channels. Whoever fills it removes it."""
+        return self.root / "processing" / "scratch"
 
     def input(self, channel: str) -> Path:
         """Folder to read of an input channel.

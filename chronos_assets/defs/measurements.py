@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Metric of an accuracy report -> name of the measurement; a quantile's own, `wql_p10`, is `WQL_p10`.
 SCORES = {"wql": "WQL", "rmse": "RMSE", "mase": "MASE", "wape": "WAPE"}
 ITEMS = "Items"
+AGE = "ForecastAge"  # days
 SECONDS = "Seconds"
 FAILURES = "Failures"
 SUCCESSES = "Successes"
@@ -58,7 +59,7 @@ def _score_name(metric: str) -> str:
 def of_forecasts(made: ForecastRun, at: datetime) -> list[Measurement]:
     """Items and seconds of a run whose newest forecast became the current one; nothing of another.
 
-    So a missing `Items` says that the current forecast gets old.
+    The age of the current forecast is 0 now; `forecast_age_sensor` reports how it grows.
     """
     window = next((window for window in made.windows if window.published), None)
     if window is None:
@@ -67,7 +68,18 @@ def of_forecasts(made: ForecastRun, at: datetime) -> list[Measurement]:
     return [
         Measurement(ITEMS, float(window.manifest["series"]), at, "Count", model),
         Measurement(SECONDS, made.seconds, at, "Seconds", model),
+        Measurement(AGE, 0.0, at),
     ]
+
+
+def of_age(shown: datetime, at: datetime) -> list[Measurement]:
+    """How long the current forecast has been it.
+
+    Args:
+        shown: when it became the current one, aware.
+        at: now, aware.
+    """
+    return [Measurement(AGE, max(0.0, (at - shown).total_seconds() / 86_400), at)]
 
 
 def keep(group: Group, log: Any, dataset_group: str, measurements: Sequence[Measurement]) -> None:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from chronos_assets.defs import measurements
 from chronos_assets.defs.dead_run_sensor import dead_run_sensor
+from chronos_assets.defs.forecast_age_sensor import forecast_age_sensor
 from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
 from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
 from chronos_assets.pipeline import forecasts as forecast_steps
@@ -81,7 +82,7 @@ def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
     if group.settings.deployment == "aws":
         from chronos_assets.defs.orphan_job_sensor import reaper_sensor
 
-        return [*made, reaper_sensor(group)]
+        return [*made, forecast_age_sensor(group), reaper_sensor(group)]
     return [*made, dead_run_sensor(group)]
 
 

@@ -125,7 +125,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
                 "several instances forecast, each of which has some of the series: run the workload learn before, and give "
                 "what it writes as the channel predictors"
             )
-        scratch = workspace.root / "scratch"
+        scratch = workspace.scratch
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         try:
             output = workspace.output("forecast")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
+
 from chronos_assets.defs import measurements
+from chronos_assets.defs.forecast_age_sensor import forecast_age_sensor
 from chronos_assets.pipeline.accuracy import WindowAccuracy
 from chronos_assets.pipeline.forecasts import ForecastRun, WindowForecast
 from chronos_assets.platforms.metrics import Measurement
 from chronos_assets.platforms.notices import Notice
 from chronos_assets.timeseries.scoring.accuracy import MetricComparison
+from chronos_assets_tests.defs.line import make_line
+from chronos_assets_tests.models.tiny import folder_of
 
 NOW = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
@@ -62,9 +71,50 @@ def test_a_forecast_that_became_the_current_one_is_measured() -> None:
     assert measurements.of_forecasts(made(False, True), NOW) == [
         Measurement("Items", 2.0, NOW, "Count", "bolt"),
         Measurement("Seconds", 12.5, NOW, "Seconds", "bolt"),
+        Measurement("ForecastAge", 0.0, NOW),
     ]
     # The alarm on staleness hears nothing of a backfill.
     assert measurements.of_forecasts(made(False, False), NOW) == []
+
+
+def test_the_age_of_a_forecast_is_told_in_days() -> None:
+    assert measurements.of_age(NOW - timedelta(hours=36), NOW) == [Measurement("ForecastAge", 1.5, NOW)]
+    # The store's clock may be ahead of this one.
+    assert measurements.of_age(NOW + timedelta(seconds=2), NOW) == [Measurement("ForecastAge", 0.0, NOW)]
+
+
+class Kept:
+    """Metrics that are looked at."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, Measurement]] = []
+
+    def put(self, group: str, found: Sequence[Measurement]) -> None:
+        self.found += [(group, item) for item in found]
+
+
+def test_a_sensor_reports_the_age_of_what_is_shown_and_nothing_without_a_forecast(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = make_line(tmp_path / "store", instance, model=str(folder_of("bolt")))
+        kept = line.group.__dict__["metrics"] = Kept()
+        sensor = forecast_age_sensor(line.group)
+
+        def tick() -> str:
+            answer = sensor(dg.build_sensor_context(instance=instance))
+            assert isinstance(answer, dg.SkipReason)
+            return str(answer.skip_message)
+
+        assert tick() == "there is no forecast yet"
+        assert kept.found == []
+        shown = tmp_path / "store" / "forecast" / "forecast.parquet"
+        shown.parent.mkdir()
+        shown.write_bytes(b"1")
+        old = time.time() - 3 * 86_400
+        os.utime(shown, (old, old))
+        assert tick() == "the current forecast is 3.0 days old"
+        ((group, age),) = kept.found
+        assert (group, age.name) == ("Shop", "ForecastAge")
+        assert abs(age.value - 3) < 0.01
 
 
 def test_a_runs_end_is_a_failure_or_a_success() -> None:

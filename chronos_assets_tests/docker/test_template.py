@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 from cfnlint.api import ManualArgs, lint
 
+from chronos_assets.pipeline.training import SYNTHETIC_KEY
 from chronos_assets.platforms.aws.dashboard import alarms, dashboard
+from chronos_assets.platforms.aws.jobs import JOBS_KEY
+from chronos_assets.platforms.aws.pointers import POINTERS, VERSIONS
+from chronos_assets.platforms.aws.publishing import STABLE
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS
 from chronos_assets.platforms.aws.tags import CODE_LOCATION
 from chronos_assets.settings import AwsSettings, Settings
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PARAMS_KEY, TRAIN_KEY, history_key
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.docker.template import ACCOUNT, PATH, REGION, load, resolved, statements
 
@@ -293,6 +298,7 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/k",
         "QuickSightPrincipal": f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/u",
         "ForecastInstance": "ml.g6.xlarge",
+        "CpuImageTag": "1-cpu",
         "Tags": "team=the forecasters,stage=test",
     }
     text = resolved(template["Outputs"]["Environment"]["Value"], names)
@@ -302,6 +308,7 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
     settings = Settings.from_env(environment)
     assert settings.ui_url == Settings().ui_url
     assert settings.aws.forecast_instance == "ml.g6.xlarge"
+    assert settings.aws.cpu_image == f"{settings.aws.image}-cpu"
     assert dict(settings.aws.tags) == {"team": "the forecasters", "stage": "test"}
     assert settings.deployment == "aws"
     assert settings.store == "s3://b/store"
@@ -322,6 +329,7 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "kms_key",
         "quicksight_principal",
         "forecast_instance",
+        "cpu_image",
         "tags",
     }
     assert {name: getattr(settings.aws, name) for name in same} == {name: getattr(AwsSettings(), name) for name in same}
@@ -337,6 +345,53 @@ def test_a_run_has_the_settings_of_the_output(template: dict[str, Any]) -> None:
     for task in ("WebserverTask", "DaemonTask"):
         (container,) = template["Resources"][task]["Properties"]["ContainerDefinitions"]
         assert not [item for item in container["Environment"] if item["Name"].startswith("CHRONOS_")]
+
+
+def test_an_alarm_waits_for_as_long_as_the_windows_are(template: dict[str, Any]) -> None:
+    ages = {cadence: item["Days"] for cadence, item in template["Mappings"]["AgeOfForecasts"].items()}
+    assert set(ages) == set(template["Parameters"]["Partitions"]["AllowedValues"])
+    longest = {"hourly": 1 / 24, "daily": 1, "weekly": 7, "monthly": 31}
+    assert all(longest[cadence] < days <= longest[cadence] + 2 for cadence, days in ages.items())
+    threshold = template["Resources"]["StaleAlarm"]["Properties"]["Threshold"]["Fn::If"]
+    assert threshold[2] == {"Fn::FindInMap": ["AgeOfForecasts", {"Ref": "Partitions"}, "Days"]}
+    # CloudWatch looks at no more than a week, whatever is asked for.
+    alarm = template["Resources"]["StaleAlarm"]["Properties"]
+    assert alarm["Period"] * alarm["EvaluationPeriods"] <= 7 * 86_400
+
+
+def test_what_can_be_made_again_is_not_kept_for_a_month(template: dict[str, Any]) -> None:
+    rules = template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    days = {
+        resolved(rule.get("Prefix", ""), {"Prefix": "store"}): rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+        for rule in rules
+        if "NoncurrentVersionExpiration" in rule
+    }
+    assert days.pop("") == 30
+    assert set(days.values()) == {1}
+    folders = (
+        VERSIONS,
+        POINTERS,
+        STABLE,
+        DATASET_KEY,
+        FORECAST_KEY,
+        history_key("2024-01-01"),
+        SYNTHETIC_KEY,
+        JOBS_KEY,
+    )
+    assert all(any(f"store/{folder}/".startswith(prefix) for prefix in days) for folder in folders)
+    # What nobody can make again.
+    assert not [prefix for prefix in days if f"store/{TRAIN_KEY}/".startswith(prefix) or PARAMS_KEY in prefix]
+
+
+def test_what_is_kept_goes_with_a_stack_that_could_not_be_made(template: dict[str, Any]) -> None:
+    """A second try would find the names taken."""
+    kept = [item for item in template["Resources"].values() if item.get("DeletionPolicy", "").startswith("Retain")]
+    assert len(kept) == 2
+    assert {item["DeletionPolicy"] for item in kept} == {"RetainExceptOnCreate"}
+
+
+def test_the_database_is_bound_to_a_major_version(template: dict[str, Any]) -> None:
+    assert re.fullmatch(r"\d+", template["Resources"]["Database"]["Properties"]["EngineVersion"])
 
 
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html: MiB from, to, in steps of.

@@ -96,7 +96,7 @@ def test_a_window_has_its_files_in_the_agreed_shape(tmp_path):
     assert [spark["item"] for spark in message["sparks"]] == ["item-04", "item-03", "item-02"]  # the largest first
     assert len(message["sparks"][0]["median"]) == 6
     assert "series x windows forecast: 5 / 5 (100%)" in listener.lines
-    assert not (tmp_path / "job" / "scratch").exists()
+    assert not (tmp_path / "job" / "processing" / "scratch").exists()
 
 
 @pytest.mark.parametrize("family", ["bolt", "chronos2", "t5"])
@@ -376,7 +376,7 @@ def test_a_killed_program_leaves_no_finished_window_and_runs_again_to_the_same_b
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert list(workspace.output("forecast").glob("*/manifest.json")) == []
-    scratch = workspace.root / "scratch"
+    scratch = workspace.scratch
     (scratch / "window-00000").mkdir(parents=True, exist_ok=True)
     (scratch / "window-00000" / "00000.keys").write_text('["of the killed run"]\n')
     again = program(workspace.root)

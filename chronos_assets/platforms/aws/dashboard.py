@@ -35,6 +35,7 @@ def dashboard(namespace: str, data_set: str, region: str) -> dict[str, Any]:
         ("Items in the current forecast", [_metric(namespace, "Items", data_set, "Maximum", DAY)]),
         ("Seconds of a forecast job", [_metric(namespace, "Seconds", data_set, "Maximum", HOUR)]),
         ("Runs", [_metric(namespace, name, data_set, "Sum", HOUR) for name in ("Successes", "Failures")]),
+        ("Age of the current forecast, days", [_metric(namespace, "ForecastAge", data_set, "Maximum", HOUR)]),
     ]
     return {
         "widgets": [
@@ -66,7 +67,8 @@ def alarms(namespace: str, data_set: str, topic: str, stale_days: int) -> list[d
         namespace: of the metrics, `CHRONOS_METRICS_NAMESPACE`.
         data_set: name of the dataset group.
         topic: ARN of the SNS topic that is notified.
-        stale_days: how long a forecast may be the current one, 1 to 7: CloudWatch looks back no further.
+        stale_days: how old the current forecast may be. Its age is reported each hour, since CloudWatch itself looks back no
+            further than 7 days, and a monthly forecast is older than that.
     """
     common = {
         "Namespace": namespace,
@@ -89,13 +91,15 @@ def alarms(namespace: str, data_set: str, topic: str, stale_days: int) -> list[d
         },
         {
             "AlarmName": f"{data_set}-stale",
-            "AlarmDescription": "No new forecast became the current one: see whether train files arrive, and the runs",
-            "MetricName": "Items",
-            "Statistic": "SampleCount",
+            "AlarmDescription": (
+                "The current forecast is old, or Dagster's daemon is silent: see whether train files arrive, and the runs"
+            ),
+            "MetricName": "ForecastAge",
+            "Statistic": "Maximum",
             "Period": DAY,
-            "EvaluationPeriods": stale_days,
-            "Threshold": 1,
-            "ComparisonOperator": "LessThanThreshold",
+            "EvaluationPeriods": 2,
+            "Threshold": stale_days,
+            "ComparisonOperator": "GreaterThanThreshold",
             "TreatMissingData": "breaching",
             **common,
         },

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets.platforms.aws.machines import forecast_instance, missing_settings
+from chronos_assets.platforms.aws.machines import forecast_instance, is_arm, missing_settings, unusable
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
 from chronos_assets.platforms.aws.tags import MAX_TAGS
 from chronos_assets.platforms.checkup import CHECK_SECONDS, Check, Finding, run_checks
@@ -86,7 +86,9 @@ def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_S
     checks: dict[str, Check] = {
         "bucket": partial(_bucket, clients, bucket, prefix),
         "publishing": partial(_conditional_writes, clients, bucket, prefix),
-        "image": partial(_image, clients, aws.image),
+        "image": partial(_image, clients, "image", aws.image, "CHRONOS_SAGEMAKER_IMAGE"),
+        "CPU image": partial(_image, clients, "CPU image", aws.cpu_image, "CHRONOS_SAGEMAKER_CPU_IMAGE"),
+        "instances": partial(_instances, aws),
         "role": partial(_role, clients, aws.role),
         "permissions": partial(_permissions, clients, aws.role),
         "quotas": partial(_quotas, clients, aws),
@@ -196,18 +198,18 @@ def _conditional_writes(clients: AwsClients, bucket: str, prefix: str) -> Iterat
 # --- what jobs run with -----------------------------------------------------------------------------------------------
 
 
-def _image(clients: AwsClients, image: str) -> Iterator[Finding]:
+def _image(clients: AwsClients, check: str, image: str, variable: str) -> Iterator[Finding]:
     if not image:
         return
     found = _IMAGE.fullmatch(image)
     if found is None:
-        fix = "push it to ECR (docker/sagemaker.Dockerfile says how), and set CHRONOS_SAGEMAKER_IMAGE to its URI there"
-        yield Finding("image", "failed", f"{image} is no image of ECR: <account>.dkr.ecr.<region>.amazonaws.com/…", fix)
+        fix = f"push it to ECR (docker/sagemaker.Dockerfile says how), and set {variable} to its URI there"
+        yield Finding(check, "failed", f"{image} is no image of ECR: <account>.dkr.ecr.<region>.amazonaws.com/…", fix)
         return
     here = clients("ecr").meta.region_name
     if found["region"] != here:
         what = f"{image} lies in {found['region']}, and jobs run in {here}: endpoints can't start from it"
-        yield Finding("image", "failed", what, f"push it to ECR in {here}")
+        yield Finding(check, "failed", what, f"push it to ECR in {here}")
         return
     wanted = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"] or "latest"}
     try:
@@ -217,12 +219,33 @@ def _image(clients: AwsClients, image: str) -> Iterator[Finding]:
     except Exception as error:
         if code_of(error) not in ("RepositoryNotFoundException", "ImageNotFoundException"):
             raise
-        fix = "build docker/sagemaker.Dockerfile and push it, or set CHRONOS_SAGEMAKER_IMAGE to one that is there"
-        yield Finding("image", "failed", f"{image} isn't there: {text_of(error)}", fix)
+        fix = f"build docker/sagemaker.Dockerfile and push it, or set {variable} to one that is there"
+        yield Finding(check, "failed", f"{image} isn't there: {text_of(error)}", fix)
         return
     (detail,) = answer["imageDetails"]
     size = detail.get("imageSizeInBytes", 0) / (1 << 30)
-    yield Finding("image", "ok", f"{image}, {size:.1f} GiB, pushed {detail['imagePushedAt']:%Y-%m-%d}")
+    yield Finding(check, "ok", f"{image}, {size:.1f} GiB, pushed {detail['imagePushedAt']:%Y-%m-%d}")
+
+
+def _instances(aws: AwsSettings) -> Iterator[Finding]:
+    """Whether the image runs on the instance types that are set."""
+    types = {
+        "CHRONOS_DATA_INSTANCE": aws.data_instance,
+        "CHRONOS_FORECAST_INSTANCE": aws.forecast_instance,
+        "CHRONOS_TRAINING_INSTANCE": aws.training_instance,
+        **({"CHRONOS_ENDPOINT_INSTANCE": aws.endpoint_instance} if aws.endpoint != "serverless" else {}),
+    }
+    bad = [f"{name}={problem}" for name, instance in types.items() if (problem := unusable(instance))]
+    for problem in bad:
+        yield Finding("instances", "failed", *problem.split("; ", 1))
+    for name, instance in types.items():
+        if is_arm(instance):
+            fix = f"build it with --platform linux/arm64 and set CHRONOS_SAGEMAKER_CPU_IMAGE, or choose another {name}"
+            yield Finding(
+                "instances", "warning", f"{instance} has Graviton processors, which need an image for arm64", fix
+            )
+    if not bad:
+        yield Finding("instances", "ok", ", ".join(dict.fromkeys(filter(None, types.values()))))
 
 
 def _role(clients: AwsClients, role: str) -> Iterator[Finding]:

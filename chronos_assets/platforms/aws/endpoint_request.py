@@ -21,7 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.aws.machines import has_gpu, host_image, missing_settings, output_key, vpc
+from chronos_assets.platforms.aws.machines import (
+    has_gpu,
+    host_image,
+    image_for,
+    missing_settings,
+    output_key,
+    unusable,
+    vpc,
+)
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 
 if TYPE_CHECKING:
@@ -30,6 +38,9 @@ if TYPE_CHECKING:
 VARIANT = "AllTraffic"  # an update must not rename it; alarms are about it
 MAX_NAME, MAX_VARIABLE, MAX_IMAGE = 63, 1024, 255
 SERVERLESS_CONCURRENCY = 5
+# What a request and an answer of a serverless endpoint may hold, 4 MB: a number takes up to 25 characters.
+# https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
+SERVERLESS_LIMITS = {"max_body_bytes": 4 * 1024 * 1024, "max_answer_values": 160_000}
 READY_SECONDS = 900  # for a server to fetch its model, and again to answer its ping
 
 _DIGEST = 16
@@ -110,9 +121,11 @@ def plan(request: EndpointRequest, settings: AwsSettings, source: ModelSource, a
         )
     if bool(settings.subnets) != bool(settings.security_groups):
         raise EndpointError("CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS are set together: SageMaker requires both")
-    if len(settings.image) > MAX_IMAGE:
+    if settings.endpoint != "serverless" and (problem := unusable(settings.endpoint_instance)):
+        raise EndpointError(f"CHRONOS_ENDPOINT_INSTANCE={problem}")
+    if len(_image(settings)) > MAX_IMAGE:
         raise EndpointError(
-            f"CHRONOS_SAGEMAKER_IMAGE has {len(settings.image)} characters, SageMaker allows {MAX_IMAGE}"
+            f"the image {_image(settings)} has more than the {MAX_IMAGE} characters that SageMaker allows"
         )
     model = _model(request, settings, source)
     config = _config(settings, answers)
@@ -144,7 +157,7 @@ def update_policy(settings: AwsSettings) -> dict[str, Any]:
 
 
 def _model(request: EndpointRequest, settings: AwsSettings, source: ModelSource) -> dict[str, Any]:
-    container: dict[str, Any] = {"Image": settings.image, "Environment": _environment(request, settings, source)}
+    container: dict[str, Any] = {"Image": _image(settings), "Environment": _environment(request, settings, source)}
     if source.archive:
         container["ModelDataUrl"] = source.archive
     elif source.prefix:
@@ -155,6 +168,11 @@ def _model(request: EndpointRequest, settings: AwsSettings, source: ModelSource)
     return model | (vpc(settings) if settings.endpoint != "serverless" else {})
 
 
+def _image(settings: AwsSettings) -> str:
+    """A serverless endpoint has no GPU, whatever the instance type says."""
+    return image_for(settings, "" if settings.endpoint == "serverless" else settings.endpoint_instance)
+
+
 def _environment(request: EndpointRequest, settings: AwsSettings, source: ModelSource) -> dict[str, str]:
     """The server's parameters. Its page shows a request of its own: the golden one has no room here."""
     serving = {
@@ -163,6 +181,7 @@ def _environment(request: EndpointRequest, settings: AwsSettings, source: ModelS
         "version": request.version,
         "identity": request.identity,
         "model": source.reference,
+        **(SERVERLESS_LIMITS if settings.endpoint == "serverless" else {}),
         **({"gpu": True} if settings.endpoint != "serverless" and has_gpu(settings.endpoint_instance) else {}),
     }
     text = json.dumps(serving, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -192,8 +211,8 @@ def _config(settings: AwsSettings, answers: str) -> dict[str, Any]:
         "ModelDataDownloadTimeoutInSeconds": READY_SECONDS,
         "ContainerStartupHealthCheckTimeoutInSeconds": READY_SECONDS,
     }
-    if image := host_image(settings.endpoint_instance):
-        variant["InferenceAmiVersion"] = image
+    if host := host_image(settings.endpoint_instance):
+        variant["InferenceAmiVersion"] = host.name
     config: dict[str, Any] = {"ProductionVariants": [variant]}
     if settings.kms_key:
         config["KmsKeyId"] = settings.kms_key

@@ -95,7 +95,7 @@ class SageMakerJobs:
         name = job_name_for(
             request.name,
             data_versions={channel: source.version for channel, source in sources.items()},
-            code_version=f"{version('chronos-assets')} {self._settings.image}",
+            code_version=f"{version('chronos-assets')} {self._settings.image} {self._settings.cpu_image}".rstrip(),
             parameters=[self._code_location, self._store.url, request.workload, dict(request.parameters)],
         )
         staging = lock_folder(

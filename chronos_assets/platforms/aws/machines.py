@@ -7,6 +7,7 @@ here: the requests (`processing_request`, `tuning_request`, `endpoint_request`).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,13 +16,31 @@ if TYPE_CHECKING:
 # Instances whose disk is a local NVMe drive: it encrypts itself, and a key for it is refused.
 _LOCAL_DISK = re.compile(r"ml\.(g4dn|g5|g6|g6e|g7|g7e|p3dn|p4d|p4de|p5|p5e|p5en|p6\S*|trn\w+|[a-z]\d+[a-z]*d[a-z]*)\.")
 
-_GPU = re.compile(r"ml\.(?P<family>g\d\w*|p\d\w*)\.")
-# Images of hosts for endpoints, with their drivers: member `InferenceAmiVersion` of `ProductionVariant` in the API reference,
-# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariant.html. Without one a host has a driver for
-# CUDA 11, with which a build of torch for CUDA 12 finds no GPU. The newest families (Blackwell) need the newest driver.
-_DRIVER_550 = "al2-ami-sagemaker-inference-gpu-3-1"  # CUDA 12.4
-_DRIVER_580 = "al2023-ami-sagemaker-inference-gpu-4-1"  # CUDA 13.0
-_HOST_IMAGES = dict.fromkeys(("g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5", "p5e", "p5en"), _DRIVER_550)
+_GPU = re.compile(r"ml\.(?P<family>g\d\w*|p\d\w*)(?:-\w+)?\.")
+_GRAVITON = re.compile(r"ml\.[a-z]\d+g[a-z]*\.")
+# GPUs that builds of torch for CUDA 13 know no more: Kepler and Volta.
+_TOO_OLD = ("p2", "p3", "p3dn")
+
+
+@dataclass(frozen=True)
+class HostImage:
+    """An image of the hosts of endpoints.
+
+    Attributes:
+        name: the `InferenceAmiVersion` of a variant.
+        driver: major version of NVIDIA's driver.
+        cuda: newest version of CUDA that the driver runs.
+    """
+
+    name: str
+    driver: int
+    cuda: tuple[int, int]
+
+
+# Member `InferenceAmiVersion` in https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariant.html.
+# Without one the hosts of g4dn, g5 and p4d have a driver for CUDA 11, those of g6 and p5 one for CUDA 12, with which a build of
+# torch for CUDA 13 finds no GPU: https://docs.aws.amazon.com/sagemaker/latest/dg/inference-gpu-drivers.html
+GPU_HOSTS = HostImage("al2023-ami-sagemaker-inference-gpu-4-1", driver=580, cuda=(13, 0))
 
 
 def has_gpu(instance_type: str) -> bool:
@@ -29,10 +48,27 @@ def has_gpu(instance_type: str) -> bool:
     return _GPU.match(instance_type) is not None
 
 
-def host_image(instance_type: str) -> str | None:
-    """The `InferenceAmiVersion` of an endpoint's hosts: one whose driver the image's CUDA can use; None without a GPU."""
+def host_image(instance_type: str) -> HostImage | None:
+    """The hosts that an endpoint asks for: with a driver that the image's CUDA can use; None without a GPU."""
+    return GPU_HOSTS if has_gpu(instance_type) else None
+
+
+def unusable(instance_type: str) -> str:
+    """Why the image can't run on instances of this type, and how to fix it; empty if it can."""
     found = _GPU.match(instance_type)
-    return _HOST_IMAGES.get(found["family"], _DRIVER_580) if found else None
+    if found and found["family"] in _TOO_OLD:
+        return f"{instance_type}: torch for CUDA 13 does not know its GPU; choose a newer family (g4dn, g5, g6, p4d or later)"
+    return ""
+
+
+def is_arm(instance_type: str) -> bool:
+    """Whether instances of this type have Graviton processors, which need an image of their own (`linux/arm64`)."""
+    return _GRAVITON.match(instance_type) is not None
+
+
+def image_for(settings: AwsSettings, instance_type: str) -> str:
+    """The image of the workloads on instances of this type: the small one where there is no GPU, if there is such a one."""
+    return settings.image if has_gpu(instance_type) else settings.cpu_image or settings.image
 
 
 def forecast_instance(settings: AwsSettings) -> str:

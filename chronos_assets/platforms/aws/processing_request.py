@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.container.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
-from chronos_assets.platforms.aws.machines import cluster, forecast_instance, output_key, vpc
+from chronos_assets.platforms.aws.machines import cluster, forecast_instance, image_for, output_key, vpc
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.jobs import JobRequest
@@ -111,7 +111,7 @@ def processing_job(
     return {
         "RoleArn": settings.role,
         "AppSpecification": {
-            "ImageUri": settings.image,
+            "ImageUri": image_for(settings, instance_type),
             "ContainerEntrypoint": ["python", "-m", WORKLOADS],
             "ContainerArguments": [request.workload],
         },

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.params.training import CategoricalRange, IntegerRange, Range
-from chronos_assets.platforms.aws.machines import cluster, missing_settings, output_key, vpc
+from chronos_assets.platforms.aws.machines import cluster, image_for, missing_settings, output_key, vpc
 from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, SearchError, TuningRequest, check_search
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def search_name(request: TuningRequest, channels: Mapping[str, str], settings: A
         dict(channels),
         request.max_jobs,
         request.random_seed,
-        settings.image,
+        image_for(settings, settings.training_instance),
     ]
     return f"{lineage_name(request, code_location)}-{_digest(identity, 12)}"
 
@@ -226,7 +226,7 @@ def _ranges(ranges: Mapping[str, Range]) -> dict[str, Any]:
 
 def _algorithm(request: TuningRequest, settings: AwsSettings) -> dict[str, Any]:
     return {
-        "TrainingImage": settings.image,
+        "TrainingImage": image_for(settings, settings.training_instance),
         "TrainingInputMode": "File",
         "MetricDefinitions": [
             {"Name": OBJECTIVE, "Regex": request.metric_regex},

@@ -21,6 +21,7 @@ MEASURED = {
     measurements.SECONDS,
     measurements.FAILURES,
     measurements.SUCCESSES,
+    measurements.AGE,
 }
 TOPIC = "arn:aws:sns:us-east-1:123456789012:notices"
 
@@ -54,7 +55,7 @@ def test_the_template_has_these_alarms() -> None:
     resources = template()
     expected = alarms("${MetricsNamespace}", "${DatasetGroup}", "${Topic}", stale_days=1)
     found = [resources[name]["Properties"] for name in ("FailureAlarm", "StaleAlarm")]
-    expected[1]["EvaluationPeriods"] = "${StaleDays}"
+    expected[1]["Threshold"] = ["StaleGiven", "${StaleDays}", ["AgeOfForecasts", "${Partitions}", "Days"]]
     assert found == expected
 
 

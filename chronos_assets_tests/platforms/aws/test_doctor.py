@@ -155,7 +155,7 @@ def found(settings, clients, name, status="failed"):
 def test_a_whole_deployment_has_nothing_in_the_way(settings, clients, aws):
     findings = doctor.examine(settings, clients)
     assert {finding.name: finding.status for finding in findings if finding.status != "ok"} == {}
-    assert len(findings) == 16
+    assert len(findings) == 17
     # It leaves nothing behind.
     assert "Contents" not in clients("s3").list_objects_v2(Bucket="data", Prefix="group/.doctor/")
 
@@ -217,6 +217,9 @@ def test_what_is_there_but_wrong(settings, clients):
     elsewhere = IMAGE.replace(REGION, "eu-west-1")
     assert "lies in eu-west-1" in found(with_aws(settings, image=elsewhere), clients, "image")
     assert "CHRONOS_TOPIC is not set" in found(with_aws(settings, topic=""), clients, "topic", "warning")
+    assert f"{IMAGE}-cpu isn't there" in found(with_aws(settings, cpu_image=f"{IMAGE}-cpu"), clients, "CPU image")
+    old = with_aws(settings, training_instance="ml.p3.2xlarge")
+    assert "CHRONOS_TRAINING_INSTANCE=ml.p3.2xlarge" in found(old, clients, "instances")
     clients("kms").disable_key(KeyId=settings.aws.kms_key)
     assert "is Disabled" in found(settings, clients, "key")
     clients("iam").create_role(RoleName="other", AssumeRolePolicyDocument='{"Statement": []}')
@@ -254,6 +257,15 @@ def test_a_storage_that_ignores_conditions_can_not_publish(settings, aws):
     assert finding.status == "failed"
     assert "ignores conditions" in finding.what
     assert len(removed) == 1
+
+
+def test_instances_on_arm_need_an_image_of_their_own(settings):
+    aws = replace(settings.aws, endpoint_instance="ml.c7g.large")
+    warning, fine = doctor._instances(aws)
+    assert (warning.status, fine.status) == ("warning", "ok")
+    assert "linux/arm64" in warning.fix
+    (serverless,) = doctor._instances(replace(aws, endpoint="serverless"))
+    assert serverless.status == "ok"
 
 
 def test_a_caller_without_rights_is_told_which(settings, aws, clients):

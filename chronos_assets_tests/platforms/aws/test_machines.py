@@ -1,26 +1,57 @@
-"""Instance types, and what each asks of its host."""
+"""Instance types, and what each asks of its host and of the image."""
+
+import json
+import re
+from dataclasses import replace
 
 import botocore.session
 import pytest
 
 from chronos_assets.platforms.aws.endpoint_request import ModelSource, plan
-from chronos_assets.platforms.aws.machines import has_gpu, host_image
-from chronos_assets.platforms.endpoints import EndpointRequest
+from chronos_assets.platforms.aws.machines import has_gpu, host_image, image_for, is_arm, unusable
+from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 from chronos_assets.settings import AwsSettings
+from chronos_assets_tests.docker.dockerfile import DOCKER
 
-# CUDA of the driver of each host image, as the API reference has it; the image of the jobs is built for CUDA 12.
-CUDA = {"al2-ami-sagemaker-inference-gpu-3-1": 12.4, "al2023-ami-sagemaker-inference-gpu-4-1": 13.0}
+SETTINGS = AwsSettings(role="arn:aws:iam::123456789012:role/r", image="image", cpu_image="small")
+REQUEST = EndpointRequest("demand", "bundled", "zero-shot", "abc", {})
+
+
+def model():
+    return botocore.session.get_session().get_service_model("sagemaker")
 
 
 def shape(name: str) -> list[str]:
-    return list(botocore.session.get_session().get_service_model("sagemaker").shape_for(name).enum)
+    return list(model().shape_for(name).enum)
+
+
+def documented_hosts() -> dict[str, tuple[int, tuple[int, int]]]:
+    """Image of hosts -> driver and CUDA, as AWS's own description of the API has them."""
+    text = re.sub(r"<[^>]+>", " ", model().shape_for("ProductionVariant").members["InferenceAmiVersion"].documentation)
+    pattern = r"(\S+-gpu-\S+)\s+Accelerator: GPU\s+NVIDIA driver version: (\d+)\s+CUDA version: (\d+)\.(\d+)"
+    return {name: (int(driver), (int(major), int(minor))) for name, driver, major, minor in re.findall(pattern, text)}
+
+
+def cuda_of_the_image() -> tuple[int, int]:
+    """CUDA that the image's torch is built for."""
+    (digits,) = re.findall(
+        r"^ARG TORCH_INDEX=\S+/cu(\d+)$", (DOCKER / "sagemaker.Dockerfile").read_text(), re.MULTILINE
+    )
+    return int(digits[:2]), int(digits[2:])
 
 
 @pytest.mark.parametrize("instance", [name for name in shape("ProductionVariantInstanceType") if has_gpu(name)])
 def test_every_gpu_instance_has_a_host_whose_driver_the_image_can_use(instance: str) -> None:
-    image = host_image(instance)
-    assert image in shape("ProductionVariantInferenceAmiVersion")
-    assert CUDA[image] >= 12
+    host = host_image(instance)
+    assert host is not None
+    assert documented_hosts()[host.name] == (host.driver, host.cuda)
+    assert host.cuda >= cuda_of_the_image()
+    assert host.name in shape("ProductionVariantInferenceAmiVersion")
+
+
+def test_the_image_knows_blackwell() -> None:
+    """https://github.com/pytorch/pytorch/blob/main/RELEASE.md: builds for CUDA 12.8 and later do."""
+    assert cuda_of_the_image() >= (12, 8)
 
 
 def test_instances_without_a_gpu_keep_their_hosts() -> None:
@@ -30,13 +61,39 @@ def test_instances_without_a_gpu_keep_their_hosts() -> None:
     assert len(plain) > 50
     assert {host_image(name) for name in plain} == {None}
     assert not has_gpu("ml.inf2.xlarge")
+    assert {name.split(".")[1] for name in plain if is_arm(name)} >= {"c6g", "c7g", "m6g", "m6gd", "r6g"}
+    assert not [name for name in plain if is_arm(name) and "g" not in name.split(".")[1]]
 
 
 @pytest.mark.parametrize(("instance", "gpu"), [("ml.g5.xlarge", True), ("ml.c5.xlarge", False)])
 def test_a_server_on_a_gpu_instance_is_told_to_use_it(instance: str, gpu: bool) -> None:
-    settings = AwsSettings(role="arn:aws:iam::123456789012:role/r", image="image", endpoint_instance=instance)
-    request = EndpointRequest("demand", "bundled", "zero-shot", "abc", {})
-    made = plan(request, settings, ModelSource("bundled"), "s3://b/answers/")
+    settings = replace(SETTINGS, endpoint_instance=instance)
+    made = plan(REQUEST, settings, ModelSource("bundled"), "s3://b/answers/")
     (variant,) = made.config["ProductionVariants"]
     assert ("InferenceAmiVersion" in variant) is gpu
     assert ('"gpu":true' in made.model["PrimaryContainer"]["Environment"]["CHRONOS_SERVING"]) is gpu
+    assert made.model["PrimaryContainer"]["Image"] == ("image" if gpu else "small")
+
+
+def test_a_gpu_that_torch_does_not_know_is_refused() -> None:
+    settings = replace(SETTINGS, endpoint_instance="ml.p3.2xlarge")
+    with pytest.raises(EndpointError, match=r"ml\.p3\.2xlarge: torch for CUDA 13 does not know its GPU; choose"):
+        plan(REQUEST, settings, ModelSource("bundled"), "s3://b/answers/")
+    assert not any(map(unusable, ("ml.g4dn.xlarge", "ml.p4d.24xlarge", "ml.p6-b200.48xlarge", "ml.c5.xlarge", "")))
+
+
+def test_a_serverless_endpoint_takes_what_sagemaker_lets_through() -> None:
+    """4 MB: https://docs.aws.amazon.com/general/latest/gr/sagemaker.html"""
+    serverless = replace(SETTINGS, endpoint="serverless", endpoint_instance="ml.g5.xlarge")
+    made = plan(REQUEST, serverless, ModelSource("bundled", archive="s3://b/model.tar.gz"), "s3://b/answers/")
+    container = made.model["PrimaryContainer"]
+    serving = json.loads(container["Environment"]["CHRONOS_SERVING"])
+    assert serving["max_body_bytes"] == 4 * 1024 * 1024
+    longest = len(json.dumps(-1.7976931348623157e-308) + ",")
+    assert serving["max_answer_values"] * longest < 4 * 1024 * 1024
+    assert container["Image"] == "small"
+
+
+def test_without_a_small_image_all_instances_have_the_same() -> None:
+    settings = replace(SETTINGS, cpu_image="")
+    assert image_for(settings, "ml.c5.xlarge") == image_for(settings, "ml.g5.xlarge") == "image"
