@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,23 +27,34 @@ COLUMNS = ("line", "column", "reason", "explanation", "value", "row")
 class ImportFailure(ChronosAssetsError, ValueError):
     """Files that can't be imported. `files` are unreadable as a whole; `rows` are the first bad rows.
 
-    counts: all bad rows, by reason; total: their number.
+    counts: all bad rows, by reason; total: their number. what: the files are.
     """
 
     def __init__(
-        self, files: Sequence[FileProblem] = (), rows: Sequence[BadRow] = (), counts: dict[str, int] | None = None
+        self,
+        files: Sequence[FileProblem] = (),
+        rows: Sequence[BadRow] = (),
+        counts: dict[str, int] | None = None,
+        *,
+        what: str = "train files",
     ) -> None:
         self.files = tuple(files)
         self.rows = tuple(rows)
         self.counts = dict(counts or {})
+        self.what = what
         self.total = sum(self.counts.values())
         super().__init__("\n".join(self._lines()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.files, self.rows, self.counts)
+        return partial(type(self), what=self.what), (self.files, self.rows, self.counts)
 
     def _lines(self) -> Iterator[str]:
-        yield "the train files can't be imported; the previous dataset stays as it is"
+        name = (
+            "the previous dataset stays as it is"
+            if self.what == "train files"
+            else "the previous ones stay as they are"
+        )
+        yield f"the {self.what} can't be imported; {name}"
         yield from (f"  - {problem}" for problem in self.files)
         if any(len(problem.file) > len("train/") and problem.file.startswith("train/") for problem in self.files):
             yield 'Fix the files, or set "Chronos": {"BadFiles": "quarantine"} in params.json to leave such files out.'

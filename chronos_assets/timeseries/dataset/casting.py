@@ -16,12 +16,15 @@ A row's values:
   row by itself, so one file may mix them. Hours and minutes whose format has offsets are kept in UTC where the zone puts
   its clocks back (`ForecastParams.clock`), since two instants would share a clock time; a timestamp without an offset is
   then one of the zone. From 1677-09-22 to 2262-04-10, the span that every consumer can represent.
+- **Categories** of related time series and item metadata are text without the blanks around it; what would be a missing target
+  is a missing category. Their numbers are read as targets are.
 - **Target**: a decimal number with a point, `1e3` and `+5` too. Empty, NaN, NA, N/A, null, None and \\N are a missing
   value: the row is good but observes nothing. Infinity and numbers beyond a double are refused.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,18 +94,29 @@ def _shown(text: str, width: int = 80) -> str:
 
 
 @dataclass(frozen=True)
+class CastValue:
+    """SQL of a covariate: VARCHAR, or DOUBLE where `typed`; a category where it is no number."""
+
+    sql: str
+    is_number: bool
+    typed: bool = False
+
+
+@dataclass(frozen=True)
 class Cast:
     """SQL expressions over one source, and the settings they depend on.
 
     keys: VARCHAR, one for item and each dimension. timestamp: VARCHAR, or TIMESTAMP where `typed_timestamp`. target:
-    VARCHAR, or DOUBLE where `typed_target`. others: VARCHAR, schema columns that play no part. problem: a `Reason`
-    known beforehand (0 for none). imprecise: BOOLEAN, whether an identifier is a float too large to tell it apart.
+    VARCHAR, or DOUBLE where `typed_target`; None without one. values: covariates. others: VARCHAR, schema columns that play
+    no part. problem: a `Reason` known beforehand (0 for none). imprecise: BOOLEAN, whether an identifier is a float too large
+    to tell it apart.
     """
 
     keys: tuple[str, ...]
     timestamp: str
-    target: str
+    target: str | None
     others: tuple[str, ...] = ()
+    values: tuple[CastValue, ...] = ()
     problem: str = "0"
     imprecise: tuple[str, ...] = ()
     typed_timestamp: bool = False
@@ -157,14 +171,16 @@ def sql_rows(
 
     Columns: k0, k1, … VARCHAR; instant TIMESTAMP; value DOUBLE (NaN where missing); hash USMALLINT, see
     `shards.key_hash`; others UBIGINT, a digest of the columns that play no part (0 without any); reason UTINYINT (a
-    `Reason`, 0 for a good row). `details` adds columns by name that are NULL for good rows.
+    `Reason`, 0 for a good row); v0, v1, … the covariates: DOUBLE (NaN where missing) or VARCHAR (NULL). `details` adds
+    columns by name that are NULL for good rows.
     """
     names = [f"k{place}" for place in range(len(cast.keys))]
     told = {identifier(name): sql for name, sql in (details or {}).items()}
     columns = [
         *(f"{sql} AS {name}" for sql, name in zip(cast.keys, names, strict=True)),
         f"{cast.timestamp} AS timestamp_raw",
-        f"{cast.target} AS target_raw",
+        f"{cast.target or 'NULL'} AS target_raw",
+        *(f"{value.sql} AS v{place}_raw" for place, value in enumerate(cast.values)),
         f"{cast.problem} AS problem",
         f"{_digest(cast.others) if cast.others else '0::UBIGINT'} AS others",
         *(f"{sql} AS imprecise{place}" for place, sql in enumerate(cast.imprecise)),
@@ -172,13 +188,45 @@ def sql_rows(
     ]
     instant = "timestamp_raw" if cast.typed_timestamp else sql_timestamp("timestamp_raw", pattern, time_zone, clock)
     number = "target_raw" if cast.typed_target else "TRY_CAST(target_raw AS DOUBLE)"
+    if cast.target is None:
+        number = "NULL::DOUBLE"
+    values = [_value(f"v{place}_raw", value) for place, value in enumerate(cast.values)]
+    made = [
+        f"coalesce(v{place}_number, 'nan'::DOUBLE) AS v{place}" if value.is_number else f"v{place}_number AS v{place}"
+        for place, value in enumerate(cast.values)
+    ]
     shown = [f"CASE WHEN reason <> 0 THEN {name} END AS {name}" for name in told]
-    answer = [*names, "instant", "coalesce(number, 'nan'::DOUBLE) AS value", "hash", "others", "reason", *shown]
+    answer = [*names, "instant", "coalesce(number, 'nan'::DOUBLE) AS value", "hash", "others", "reason", *made, *shown]
     # Nothing of the data is in this text: names and expressions of this module, quoted columns and paths.
     read = f"SELECT {', '.join(columns)} FROM {source}"  # noqa: S608
     meaning = f"{instant} AS instant, {number} AS number, ({_digest(names)} >> 48)::USMALLINT AS hash"
+    meaning += "".join(f", {sql} AS v{place}_number" for place, sql in enumerate(values))
     judged = f"SELECT *, ({_sql_reason(cast, names)})::UTINYINT AS reason FROM (SELECT *, {meaning} FROM ({read}))"  # noqa: S608
     return f"SELECT {', '.join(answer)} FROM ({judged})"  # noqa: S608
+
+
+def _value(raw: str, value: CastValue) -> str:
+    """SQL for the number or the category that a raw value means, NULL where there is none."""
+    if value.is_number:
+        return raw if value.typed else f"TRY_CAST({raw} AS DOUBLE)"
+    return f"CASE WHEN {_is_missing(raw)} THEN NULL ELSE trim({raw}, ' \t') END"
+
+
+def _is_missing(raw: str) -> str:
+    """SQL for whether a text says that nothing is known."""
+    words = ", ".join(text_literal(word) for word in MISSING_WORDS)
+    return f"lower(trim({raw}, ' \t')) IN ({words})"
+
+
+def _number_branches(raw: str, number: str, *, typed: bool) -> list[tuple[str, int]]:
+    """(condition, reason) of what can be wrong with a number."""
+    infinite = (f"isinf({number})", Reason.NOT_FINITE.value)
+    if typed:
+        return [infinite]
+    no_number = f"{number} IS NULL AND NOT {_is_missing(raw)}"
+    # DuckDB takes 1_000 for a number; to a person it may be a slip for two.
+    underscore = f"contains({raw}, '_')"
+    return [(no_number, Reason.NOT_A_NUMBER.value), (underscore, Reason.NOT_A_NUMBER.value), infinite]
 
 
 def _digest(texts: Sequence[str]) -> str:
@@ -191,10 +239,10 @@ def _sql_reason(cast: Cast, names: Sequence[str]) -> str:
     empty = " OR ".join(f"trim({name}) = ''" for name in names)
     long = " OR ".join(f"length({name}) > {MAX_IDENTIFIER}" for name in names)
     no_time = "timestamp_raw IS NULL" if cast.typed_timestamp else "trim(timestamp_raw, ' \t') = ''"
-    words = ", ".join(text_literal(word) for word in MISSING_WORDS)
-    no_number = f"number IS NULL AND lower(trim(target_raw, ' \t')) NOT IN ({words})"
-    # DuckDB takes 1_000 for a number; to a person it may be a slip for two.
-    underscore = "contains(target_raw, '_')"
+    numbers = [] if cast.target is None else _number_branches("target_raw", "number", typed=cast.typed_target)
+    for place, value in enumerate(cast.values):
+        if value.is_number:
+            numbers += _number_branches(f"v{place}_raw", f"v{place}_number", typed=value.typed)
     imprecise = [(f"imprecise{place}", Reason.IMPRECISE_IDENTIFIER.value) for place in range(len(cast.imprecise))]
     branches = [
         ("problem <> 0", "problem"),
@@ -208,12 +256,7 @@ def _sql_reason(cast: Cast, names: Sequence[str]) -> str:
             f"instant NOT BETWEEN TIMESTAMP {text_literal(FIRST_INSTANT)} AND TIMESTAMP {text_literal(LAST_INSTANT)}",
             Reason.TIMESTAMP_OUT_OF_RANGE.value,
         ),
-        *(
-            []
-            if cast.typed_target
-            else [(no_number, Reason.NOT_A_NUMBER.value), (underscore, Reason.NOT_A_NUMBER.value)]
-        ),
-        ("isinf(number)", Reason.NOT_FINITE.value),
+        *numbers,
     ]
     return "CASE " + " ".join(f"WHEN {condition} THEN {answer}" for condition, answer in branches) + " ELSE 0 END"
 
@@ -245,8 +288,10 @@ def explain(
     def bad(column: str | None, value: str, explanation: str, fix: str) -> BadRow:
         return BadRow(file, line, column, value, reason.label, explanation, fix)
 
-    identifiers = [name for name in (schema.item, *schema.dimensions) if name is not None]
-    when, what = values.get(schema.timestamp, ""), values.get(schema.target, "")
+    identifiers = list(schema.keys)
+    when = values.get(schema.timestamp or "", "")
+    column_of_number = _bad_number([*filter(None, [schema.target]), *schema.numbers], values, reason)
+    what = values.get(column_of_number, "")
     match reason:
         case Reason.WRONG_COLUMNS:
             return bad(
@@ -295,10 +340,27 @@ def explain(
             )
         case Reason.NOT_A_NUMBER:
             return bad(
-                schema.target,
+                column_of_number,
                 what,
                 "is not a number",
                 "write digits with a decimal point, or leave it empty if it is missing",
             )
         case Reason.NOT_FINITE:
-            return bad(schema.target, what, "is not a finite number", "leave it empty if it is missing")
+            return bad(column_of_number, what, "is not a finite number", "leave it empty if it is missing")
+
+
+def _bad_number(columns: Sequence[str], values: Mapping[str, str], reason: Reason) -> str:
+    """The first column whose text is not what a number should be; the first column where that can't be told."""
+    for column in columns:
+        text = values.get(column, "").strip(" \t")
+        if text.lower() in MISSING_WORDS:
+            continue
+        try:
+            finite = math.isfinite(float(text)) and "_" not in text
+        except ValueError:
+            finite = False
+            if reason is Reason.NOT_FINITE:
+                continue
+        if not finite:
+            return column
+    return columns[0] if columns else ""

@@ -92,21 +92,30 @@ class Record:
 class TrainSchema:
     """The columns that an import needs: names in schema order, and the parts some of them play.
 
-    item is None when the files hold one series without a column that says so. others are text columns that play no part
-    in the series; they only tell rows of different files apart.
+    item is None when the files hold one series without a column that says so. timestamp is None in item metadata, target in
+    all covariates; values are then the columns that are read, numbers those of them that hold numbers. others are text columns
+    that play no part in the series; they only tell rows of different files apart.
     """
 
     names: tuple[str, ...]
     item: str | None
     dimensions: tuple[str, ...]
-    timestamp: str
-    target: str
+    timestamp: str | None
+    target: str | None
     others: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Item and dimensions."""
+        return (*((self.item,) if self.item else ()), *self.dimensions)
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Names without which a row has no place: item, dimensions, timestamp, target."""
-        return (*((self.item,) if self.item else ()), *self.dimensions, self.timestamp, self.target)
+        """Names without which a row has no place: item, dimensions, timestamp, target, values."""
+        known = (name for name in (self.timestamp, self.target) if name is not None)
+        return (*self.keys, *known, *self.values)
 
 
 @dataclass(frozen=True)
@@ -485,6 +494,8 @@ def _by_place(
     pairs = list(zip(names, schema.names, strict=True))
     if any(folded(header) in known and folded(header) != folded(column) for header, column in pairs):
         return ()
+    if schema.timestamp is None or schema.target is None:
+        return ()  # a covariate of another name may be another covariate
     when, target = schema.names.index(schema.timestamp), schema.names.index(schema.target)
     rows = [row for row in below if len(row) >= len(names)]
     if not rows or not any(is_timestamp(row[when]) and is_target(row[target]) for row in rows):
@@ -542,9 +553,12 @@ def _is_header(
 ) -> bool:
     if names_all(names, schema.required):
         return True
-    when, target = schema.names.index(schema.timestamp), schema.names.index(schema.target)
-    if len(names) > when and is_timestamp(names[when]):
-        return False
+    if schema.timestamp is not None:
+        when = schema.names.index(schema.timestamp)
+        if len(names) > when and is_timestamp(names[when]):
+            return False
     if {folded(column) for column in names} & {folded(column) for column in schema.names}:
         return True
-    return len(names) == len(schema.names) and not is_target(names[target])
+    if schema.target is None:
+        return False
+    return len(names) == len(schema.names) and not is_target(names[schema.names.index(schema.target)])

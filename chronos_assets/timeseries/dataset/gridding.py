@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from chronos_assets.calendar.frequencies import Grid
-    from chronos_assets.params.attributes import Filling
+    from chronos_assets.params.attributes import Aggregation, Filling
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -123,7 +123,7 @@ class Rule:
     """
 
     grid: Grid
-    method: str
+    method: Aggregation | Literal["mode"]
     snap: int = 0
     step: int | None = None
     repeated: Integers = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
@@ -381,9 +381,23 @@ def _aggregate_periods(
                 combined = np.minimum.reduceat(values, starts)
             case "max":
                 combined = np.maximum.reduceat(values, starts)
+            case "mode":
+                combined = _most_frequent(values, starts)
             case _:
-                raise ValueError(f"aggregation {method!r} is not one of sum, avg, first, min, max")
+                raise ValueError(f"aggregation {method!r} is not one of sum, avg, first, min, max, mode")
     return codes[starts], ordinals[starts], combined
+
+
+def _most_frequent(values: Floats, starts: Integers) -> Floats:
+    """The value that each of the stretches beginning at `starts` has most often, the smallest of several."""
+    stretches = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(values))))
+    order = np.lexsort((values, stretches))
+    runs = np.flatnonzero(_changes(stretches[order], values[order]))
+    lengths = np.diff(np.append(runs, len(values)))
+    owners = stretches[order][runs]
+    # The longest run of each stretch comes first; equal ones by value.
+    best = np.lexsort((values[order][runs], -lengths, owners))
+    return values[order][runs][best[np.flatnonzero(_changes(owners[best]))]]
 
 
 # ------------------------------------------------------------------------------------------------- between phases

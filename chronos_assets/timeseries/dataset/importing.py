@@ -141,7 +141,7 @@ def import_target_time_series(
     Raises:
         ImportFailure: with everything that is wrong in the files.
     """
-    workers = threads or _cores()
+    workers = threads or usable_cores()
     run = _Import(params, memory_limit, workers, shard_bytes, min_shards, unpacked, progress or _silent)
     output.mkdir(parents=True, exist_ok=True)
     _clear(output)
@@ -153,7 +153,7 @@ def import_target_time_series(
             raise
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may use; macOS only knows how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -167,7 +167,7 @@ def _clear(output: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _made(folder: Path) -> Path:
+def made_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -205,7 +205,7 @@ class _Import:
             raise ImportFailure([FileProblem("train/", "there are no files", "put CSV or Parquet files there")])
         contents, rows, bad, left_out = self._read_good(ordered, scratch)
         placing = self._place()
-        store = CellStore(_made(scratch / "cells"), rows.finish())
+        store = CellStore(made_folder(scratch / "cells"), rows.finish())
         counts, summary, periods = self._aggregate(rows, store, placing.snap)
         told: list[str] = []
         if strays := far_ahead(periods):
@@ -280,8 +280,8 @@ class _Import:
         kept, left_out = list(files), dict[str, str]()
         while True:
             attempt = str(len(left_out))
-            rows = RowPartitions(_made(scratch / "rows" / attempt))
-            bad = BadRows(_made(scratch / "rejected" / attempt), quarantine=self._params.bad_rows == "quarantine")
+            rows = RowPartitions(made_folder(scratch / "rows" / attempt))
+            bad = BadRows(made_folder(scratch / "rejected" / attempt), quarantine=self._params.bad_rows == "quarantine")
             self._instants = InstantSample()
             try:
                 return self._read(kept, rows, bad, scratch), rows, bad, left_out
@@ -465,13 +465,13 @@ class _Import:
         grid, filling = self._params.grid, self._params.filling
 
         def work(whole: int) -> tuple[bytes, list[Shard]] | None:
-            low, high = _hashes(whole, wholes)
+            low, high = hash_range(whole, wholes)
             cells = join_cells(list(store.of_hashes(low, high)), low, high)
             if cells is None:
                 return None
             shards = []
             for number in range(whole * pieces, (whole + 1) * pieces):
-                piece = join_cells([cells], *_hashes(number, wholes * pieces))
+                piece = join_cells([cells], *hash_range(number, wholes * pieces))
                 if piece is not None:
                     shards.append(
                         write_shard(output, number, piece, names=names, grid=grid, last=last, filling=filling)
@@ -515,7 +515,7 @@ def _by_file(failure: ImportFailure, bad: BadRows) -> dict[str, str]:
     return rows | {problem.file: problem.reason for problem in failure.files}
 
 
-def _hashes(number: int, n_shards: int) -> tuple[int, int]:
+def hash_range(number: int, n_shards: int) -> tuple[int, int]:
     """The hashes h with h * n_shards // HASHES == number, low <= h < high; see `shards.shard_number`."""
     return -(-number * HASHES // n_shards), -(-(number + 1) * HASHES // n_shards)
 

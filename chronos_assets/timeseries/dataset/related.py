@@ -82,8 +82,10 @@ class RelatedManifest:
         rows: of all shards.
         series: of all shards.
         uncovered: series of the dataset without any related values.
-        items_without_future: by attribute that is known in advance, series of the dataset for which it ends before the
-            horizon does.
+        items_without_future: by attribute that is known in advance, series for which it ends before the horizon does; those
+            without any value of it are not among them.
+        constant: attributes that have the same value everywhere.
+        empty: attributes without any value.
         rejected: bad rows set aside, by reason.
         files: rows read, by key.
         notes: sentences a user should read.
@@ -101,6 +103,8 @@ class RelatedManifest:
     series: int
     uncovered: int = 0
     items_without_future: Mapping[str, int] = field(default_factory=dict)
+    constant: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -156,6 +160,8 @@ class MetadataManifest:
         items: rows of the table.
         uncovered: items of the dataset without a row.
         newcomers: items without a series in the dataset.
+        constant: attributes that have the same value everywhere.
+        empty: attributes without any value.
         rejected: bad rows set aside, by reason.
         files: rows read, by key.
         notes: sentences a user should read.
@@ -166,6 +172,8 @@ class MetadataManifest:
     items: int
     uncovered: int = 0
     newcomers: int = 0
+    constant: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -197,7 +205,8 @@ def _document(text: str | bytes, what: str, newest: int) -> dict[str, Any]:
                 f"the {what} have format {document['format_version']}, this version reads {newest}: upgrade"
             )
         document["attributes"] = tuple(CovariateAttribute(**attribute) for attribute in document["attributes"])
-        document["notes"] = tuple(document["notes"])
+        for name in ("notes", "constant", "empty"):
+            document[name] = tuple(document[name])
         if "shards" in document:
             document["shards"] = tuple(Shard(**shard) for shard in document["shards"])
             document["dimensions"] = tuple(document["dimensions"])

@@ -22,6 +22,7 @@ from chronos_assets.timeseries.dataset.casting import (
     MISSING_WORDS,
     BadRow,
     Cast,
+    CastValue,
     Reason,
     RowShape,
     explain,
@@ -124,11 +125,19 @@ def schema_of(params: ForecastParams) -> TrainSchema:
     )
 
 
+@dataclass(frozen=True)
+class CovariateReading:
+    """What of a file is read beside, or instead of, the target. clock: zone of the instants, as the dataset has it."""
+
+    schema: TrainSchema
+    clock: str | None
+
+
 class TrainFileReader:
     """Reads files, one after another.
 
     several: whether rows must be comparable between files. unpacked: the bytes that a compressed file may unpack to,
-    see `reading.unpacked_limit`.
+    see `reading.unpacked_limit`. reading: of covariates instead of the target.
     """
 
     def __init__(
@@ -139,10 +148,12 @@ class TrainFileReader:
         *,
         several: bool,
         unpacked: int | None = None,
+        reading: CovariateReading | None = None,
     ) -> None:
         self._connection = connection
         self._params = params
-        self._schema = schema_of(params)
+        self._schema = schema_of(params) if reading is None else reading.schema
+        self._clock = params.clock if reading is None else reading.clock
         self._bad = bad
         self._several = several
         self._unpacked = unpacked
@@ -153,8 +164,9 @@ class TrainFileReader:
     ) -> FileContents:
         """Read one file: its good rows go to `take` in batches, in order, its bad ones to the collection.
 
-        The batches have the columns k0, k1, … (item and dimensions), instant, value and hash, and others with
-        `several`. scratch: a folder of this file's own. advance is called with how much of the file is done, 0 to 1.
+        The batches have the columns k0, k1, … (item and dimensions), instant, value and hash, others with `several`, and
+        v0, v1, … with the covariates of the schema. scratch: a folder of this file's own. advance is called with how much of
+        the file is done, 0 to 1.
         A file without rows is read as such, and said. Raises FileProblem for a file that can't be read at all.
         """
         import duckdb
@@ -202,7 +214,8 @@ class TrainFileReader:
         if reason.any():
             batch = batch.filter(pa.array(reason == 0))
         keys = [f"k{place}" for place in range(1 + len(self._schema.dimensions))]
-        return batch.select([*keys, "instant", "value", "hash", *(["others"] if self._several else [])])
+        values = [f"v{place}" for place in range(len(self._schema.values))]
+        return batch.select([*keys, "instant", "value", "hash", *(["others"] if self._several else []), *values])
 
     def _rows_sql(self, source: str, cast: Cast, details: dict[str, str] | None = None) -> str:
         params = self._params
@@ -211,7 +224,7 @@ class TrainFileReader:
             cast,
             pattern=params.timestamp_format,
             time_zone=params.time_zone,
-            clock=params.clock,
+            clock=self._clock,
             details=details,
         )
 
@@ -221,10 +234,15 @@ class TrainFileReader:
         first = text_literal(item) if item is not None else texts[self._schema.item or ""]
         values: dict[str, Any] = {
             "keys": (first, *(texts[name] for name in self._schema.dimensions)),
-            "timestamp": texts[self._schema.timestamp],
-            "target": texts[self._schema.target],
+            "timestamp": "TIMESTAMP '2000-01-01'",
+            "target": None if self._schema.target is None else texts[self._schema.target],
+            "values": tuple(CastValue(texts[name], name in self._schema.numbers) for name in self._schema.values),
             "others": tuple(texts.get(name, "''") for name in self._schema.others) if self._several else (),
         }
+        if self._schema.timestamp is None:
+            values["typed_timestamp"] = True
+        else:
+            values["timestamp"] = texts[self._schema.timestamp]
         return Cast(**(values | changes))
 
     def _explain(self, key: str, line: int, reason: int, values: dict[str, str], shape: RowShape) -> BadRow:
@@ -315,7 +333,7 @@ class TrainFileReader:
         self._bad.add(bad)
 
     def _is_timestamp(self, text: str) -> bool:
-        sql = sql_timestamp("t", self._params.timestamp_format, self._params.time_zone, self._params.clock)
+        sql = sql_timestamp("t", self._params.timestamp_format, self._params.time_zone, self._clock)
         sql = f"SELECT ({sql}) IS NOT NULL FROM (SELECT ?::VARCHAR AS t)"  # noqa: S608 - made of constants and `t`
         return bool(_first(self._connection, sql, [text])[0])
 
@@ -346,7 +364,7 @@ class TrainFileReader:
         layout = named_layout(file.key, list(types), self._schema)
         columns = {name: list(types)[place] for name, place in layout.positions.items()}
         _check_types(file.key, {name: types[column] for name, column in columns.items()}, self._schema)
-        keys = {name for name in self._schema.required if name not in {self._schema.timestamp, self._schema.target}}
+        keys = set(self._schema.keys)
         texts = {name: _text(column, types[column], key=name in keys) for name, column in columns.items()}
         floats = [columns[name] for name in self._schema.required if name in keys and types[columns[name]] in _EXACT]
         imprecise = tuple(f"abs({identifier(column)}) > {_EXACT[types[column]]}" for column in floats)
@@ -358,13 +376,21 @@ class TrainFileReader:
     def _typed(self, columns: dict[str, str], types: dict[str, str]) -> dict[str, Any]:
         """The parts of a cast that need no text, because the column has the type already."""
         changes: dict[str, Any] = {}
-        when, target = columns[self._schema.timestamp], columns[self._schema.target]
-        if types[when] == "TIMESTAMP WITH TIME ZONE":
-            zone = text_literal(self._params.clock or "UTC")
+        schema = self._schema
+        changes["values"] = tuple(
+            _typed_value(columns[name], types[columns[name]], is_number=name in schema.numbers)
+            for name in schema.values
+        )
+        when = columns[schema.timestamp] if schema.timestamp is not None else None
+        target = columns[schema.target] if schema.target is not None else None
+        if when is None:
+            pass
+        elif types[when] == "TIMESTAMP WITH TIME ZONE":
+            zone = text_literal(self._clock or "UTC")
             changes |= {"timestamp": f"timezone({zone}, {identifier(when)})", "typed_timestamp": True}
         elif types[when] != "VARCHAR":
             changes |= {"timestamp": f"CAST({identifier(when)} AS TIMESTAMP)", "typed_timestamp": True}
-        if types[target] != "VARCHAR":
+        if target is not None and types[target] != "VARCHAR":
             changes |= {"target": f"CAST({identifier(target)} AS DOUBLE)", "typed_target": True}
         return changes
 
@@ -460,6 +486,13 @@ def _text(column: str, kind: str, *, key: bool) -> str:
     return f"coalesce({text}, '')"
 
 
+def _typed_value(column: str, kind: str, *, is_number: bool) -> CastValue:
+    """A Parquet column as a covariate; whole numbers of a category have no fraction."""
+    if is_number and kind != "VARCHAR":
+        return CastValue(f"CAST({identifier(column)} AS DOUBLE)", True, typed=True)
+    return CastValue(_text(column, kind, key=not is_number), is_number)
+
+
 def _damaged(file: TrainFile, error: Exception) -> FileProblem:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     reason = reason.replace(str(file.path), file.key)
@@ -472,11 +505,16 @@ def _check_types(key: str, types: dict[str, str], schema: TrainSchema) -> None:
         kind = types.get(name, "VARCHAR")
         if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "BLOB")):
             raise FileProblem(key, f"the column {name!r} is of type {kind}", "store text, numbers or timestamps")
-    when, target = types[schema.timestamp], types[schema.target]
+    when = "DATE" if schema.timestamp is None else types[schema.timestamp]
     if when not in {"VARCHAR", "DATE"} and not when.startswith("TIMESTAMP"):
         raise FileProblem(key, f"the timestamps in {schema.timestamp!r} are of type {when}", "store timestamps or text")
+    target = "DOUBLE" if schema.target is None else types[schema.target]
     if target.startswith(_NOT_NUMBERS):
         raise FileProblem(key, f"the targets in {schema.target!r} are of type {target}", "store numbers")
+    for name in schema.numbers:
+        # A flag may be a boolean: it counts as 0 and 1.
+        if types[name].startswith(_NOT_NUMBERS) and types[name] != "BOOLEAN":
+            raise FileProblem(key, f"the numbers in {name!r} are of type {types[name]}", "store numbers")
 
 
 def _csv_line(values: Iterable[str]) -> str:
