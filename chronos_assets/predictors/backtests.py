@@ -102,8 +102,7 @@ def _of_series(past: BacktestPast, horizon: int, season: int, windows: int) -> I
         reach = min(past.context_length or REACH, REACH)
         last = (past.end if past.end is not None else len(past.values) - 1) - (len(past.values) - end)
         scale = seasonal_error(past.observed[:start], season)
-        read = min(reach, start)
-        covariates = past.covariates.window(start - read, start, end) if past.covariates else None
+        covariates = past.covariates.earlier(len(past.values) - start, horizon) if past.covariates else None
         yield PastWindow(past.key, history[-reach:], actual, scale, last, covariates)
 
 

@@ -171,10 +171,7 @@ class Ensemble:
                 self.predictor.seasons,
                 seeds=seeds if seeds is not None else range(count),
                 groups=groups or (),
-                covariates=[
-                    item.window(len(whole) - len(context), len(whole))
-                    for item, context, whole in zip(covariates or (), values, given, strict=False)
-                ],
+                covariates=covariates or (),
             )
             quantiles[rows] = self._combined(everything.take(rows), [keys[place] if keys else None for place in usable])
         failed = set(range(count)) - {skip.index for skip in skipped}

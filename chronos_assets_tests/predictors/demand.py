@@ -38,7 +38,7 @@ def shops(
         drivers = (price / base) ** ELASTICITY * PROMOTION**promotion * HOLIDAY**holiday if effects else 1.0
         values = rng.poisson(level * drivers * np.exp(rng.normal(0, 0.1, count))).astype(float)
         known = {"price": price, "promotion": promotion, "holiday:US": holiday, "calendar:day_of_week": time % 7.0}
-        found.append(Demand(values, Covariates({}, known, {"list_price": base})))
+        found.append(Demand(values, Covariates(periods, {}, known, {"list_price": base})))
     return found
 
 
@@ -55,7 +55,7 @@ def load(days: int = 120, horizon: int = 24, *, seed: int = 3) -> Demand:
         "calendar:hour": time % 24.0,
         "calendar:day_of_week": (time // 24) % 7.0,
     }
-    return Demand(values, Covariates({}, known, {}))
+    return Demand(values, Covariates(24 * days, {}, known, {}))
 
 
 def response(temperature: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -69,4 +69,4 @@ def changed(covariates: Covariates, periods: int, **values: object) -> Covariate
     for name, value in values.items():
         known[name] = known[name].copy()
         known[name][periods:] = value
-    return Covariates(covariates.past, known, covariates.static)
+    return Covariates(covariates.periods, covariates.past, known, covariates.static)

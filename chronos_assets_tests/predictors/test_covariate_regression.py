@@ -156,18 +156,18 @@ def test_unknown_values_change_nothing_and_are_no_error(regression, sales):
 
 def test_past_only_attributes_are_read_a_horizon_late():
     visits = np.arange(20.0)
-    columns = plan_columns([Covariates({"visits": visits})], ratios=False)
+    columns = plan_columns([Covariates(20, {"visits": visits})], ratios=False)
     plain = [column.form for column in columns].index("plain")
-    found = matrix(columns, Covariates({"visits": visits}), 20, 10, 5, lag=5)[:, plain]
+    found = matrix(columns, Covariates(20, {"visits": visits}), 10, 5, lag=5)[:, plain]
     assert found.tolist() == list(np.arange(5.0, 20.0))
-    later = matrix(columns, Covariates({"visits": visits}), 20, 10, 8, lag=5)[:, plain]
+    later = matrix(columns, Covariates(20, {"visits": visits}), 10, 8, lag=5)[:, plain]
     assert np.isnan(later[-3:]).all()
 
 
 def test_categories_of_series_and_periods_are_read():
     weather = np.array(["sun", "rain"] * 10)
-    covariates = Covariates({}, {"weather": weather}, {"colour": "red"})
-    columns = plan_columns([covariates, Covariates({}, {}, {"colour": "blue"})], ratios=True)
+    covariates = Covariates(18, {}, {"weather": weather}, {"colour": "red"})
+    columns = plan_columns([covariates, Covariates(0, {}, {}, {"colour": "blue"})], ratios=True)
     assert {(column.name, column.level) for column in columns} == {
         ("weather", "sun"),
         ("weather", "rain"),
@@ -175,14 +175,14 @@ def test_categories_of_series_and_periods_are_read():
         ("colour", "blue"),
     }
     sun = [column.level for column in columns].index("sun")
-    assert matrix(columns, covariates, 18, 4, 2, 2)[:, sun].tolist() == [1, 0, 1, 0, 1, 0]
+    assert matrix(columns, covariates, 4, 2, 2)[:, sun].tolist() == [1, 0, 1, 0, 1, 0]
 
 
 def test_months_say_nothing_before_their_second_year():
     months = (np.arange(30) % 12 + 1).astype(float)
-    names = {column.name for column in plan_columns([Covariates({}, {"calendar:month": months[:24]})], ratios=True)}
+    names = {column.name for column in plan_columns([Covariates(0, {}, {"calendar:month": months[:24]})], ratios=True)}
     assert names == set()
-    names = {column.name for column in plan_columns([Covariates({}, {"calendar:month": months})], ratios=True)}
+    names = {column.name for column in plan_columns([Covariates(0, {}, {"calendar:month": months})], ratios=True)}
     assert names == {"calendar:month"}
 
 
@@ -232,7 +232,7 @@ def test_shuffled_covariates_make_nothing_worse_than_2_percent(seed):
     for one in series:
         order = rng.permutation(len(one.values))
         known = {name: values[order] for name, values in one.covariates.known.items()}
-        shuffled.append(Demand(one.values, Covariates({}, known, one.covariates.static)))
+        shuffled.append(Demand(one.values, Covariates(one.covariates.periods, {}, known, one.covariates.static)))
     assert _value(_learned(shuffled), shuffled) < 1.02 * _value(_learned(shuffled, use=False), shuffled)
 
 

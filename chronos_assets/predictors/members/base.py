@@ -37,11 +37,13 @@ class Covariates:
     """What else is known of a series. Numbers are float64, NaN where unknown; categories are text, "" where unknown.
 
     Attributes:
-        past: name -> values at the context's periods, (T,).
-        known: name -> values at the context's periods and those to forecast, (T + horizon,).
+        periods: latest periods of the context that there are values of; P below.
+        past: name -> values at those periods, (P,).
+        known: name -> values at those periods and the ones to forecast, (P + horizon,).
         static: name -> the one value of the series.
     """
 
+    periods: int = 0
     past: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     known: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     static: Mapping[str, float | str] = field(default_factory=dict)
@@ -49,17 +51,13 @@ class Covariates:
     def __bool__(self) -> bool:
         return bool(self.past or self.known)
 
-    def window(self, start: int, cut: int, end: int | None = None) -> Covariates:
-        """Those of some of the periods, as they were known before one of them.
-
-        Args:
-            start: first period, from 0.
-            cut: first period of which past-only attributes are not known.
-            end: first period of which nothing is known; all is read that there is if not given.
-        """
+    def earlier(self, behind: int, horizon: int) -> Covariates:
+        """What was known some periods earlier, for the `horizon` that followed then."""
+        periods = max(0, self.periods - behind)
         return Covariates(
-            {name: values[start:cut] for name, values in self.past.items()},
-            {name: values[start:end] for name, values in self.known.items()},
+            periods,
+            {name: values[:periods] for name, values in self.past.items()},
+            {name: values[: periods + horizon] for name, values in self.known.items()},
             self.static,
         )
 

@@ -39,7 +39,9 @@ class CovariateRegression:
         chosen = contexts.take(rows)
         rests, aheads = [], []
         for values, covariates in zip(chosen.values, chosen.covariates, strict=True):
-            rest, ahead = self._split(values, self.regression.effects(covariates, len(values), contexts.horizon))
+            rest, ahead = self._split(
+                values, self.regression.effects(covariates, min(len(values), REACH), contexts.horizon)
+            )
             rests.append(rest)
             aheads.append(ahead)
         made = self.base.forecast(replace(chosen, values=rests, covariates=()))

@@ -20,8 +20,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.calendar.holidays import PREFIX
 from chronos_assets.predictors.members.base import Covariates, Floats
 
+BEFORE, AFTER = ":before", ":after"  # of a holiday: days to it, and since
 CALENDAR = "calendar:"  # names of columns that the calendar gives; together they are one attribute
 _MOST_CATEGORIES = 30
 _MOST_CALENDAR_CATEGORIES = 31
@@ -51,7 +53,9 @@ class Column:
     @property
     def attribute(self) -> str:
         """What the column counts for in an explanation."""
-        return CALENDAR.rstrip(":") if self.name.startswith(CALENDAR) else self.name
+        if self.name.startswith(CALENDAR):
+            return CALENDAR.rstrip(":")
+        return self.name.removesuffix(BEFORE).removesuffix(AFTER) if self.name.startswith(PREFIX) else self.name
 
     @property
     def is_linear(self) -> bool:
@@ -98,11 +102,16 @@ def plan_columns(series: Iterable[Covariates], *, ratios: bool) -> tuple[Column,
         if low == high or (name.startswith(CALENDAR) and cycles[name] < _CYCLES):
             continue
         columns.append(Column(name, source, "plain"))
-        if name.startswith(CALENDAR) and high - low < _MOST_CALENDAR_CATEGORIES:
+        if _counts_steps(name) and high - low < _MOST_CALENDAR_CATEGORIES:
             columns += [Column(name, source, "category", str(value)) for value in range(int(low), int(high) + 1)]
         elif (source, name) in varies and source != "static":
             columns.append(Column(name, source, "logarithm" if ratios and low > 0 else "relative"))
     return tuple(columns)
+
+
+def _counts_steps(name: str) -> bool:
+    """Whether each number is a category of its own: hours, days to a holiday."""
+    return name.startswith(CALENDAR) or (name.startswith(PREFIX) and name.endswith((BEFORE, AFTER)))
 
 
 def _named(covariates: Covariates) -> Iterable[tuple[Source, str, NDArray[Any]]]:
@@ -114,16 +123,13 @@ def _named(covariates: Covariates) -> Iterable[tuple[Source, str, NDArray[Any]]]
         yield "static", name, np.array([value])
 
 
-def matrix(
-    columns: Sequence[Column], covariates: Covariates, periods: int, rows: int, horizon: int, lag: int
-) -> Floats:
+def matrix(columns: Sequence[Column], covariates: Covariates, rows: int, horizon: int, lag: int) -> Floats:
     """The columns (rows + horizon, K) at a context's latest `rows` periods and the `horizon` that follow; NaN where unknown.
 
     Args:
         columns: to fill.
         covariates: of the series.
-        periods: of its context.
-        rows: of them, at most `periods`.
+        rows: latest periods of its context.
         horizon: periods after the context; what isn't known of them is NaN.
         lag: of past-only attributes.
     """
@@ -132,15 +138,13 @@ def matrix(
     for place, column in enumerate(columns):
         key = (column.source, column.name)
         if key not in cache:
-            cache[key] = _values(covariates, column, periods, rows, horizon, lag)
+            cache[key] = _values(covariates, column, rows, horizon, lag)
         values = cache[key]
         result[:, place] = np.nan if values is None else _formed(values, column, rows)
     return result
 
 
-def _values(
-    covariates: Covariates, column: Column, periods: int, rows: int, horizon: int, lag: int
-) -> NDArray[Any] | None:
+def _values(covariates: Covariates, column: Column, rows: int, horizon: int, lag: int) -> NDArray[Any] | None:
     """An attribute's values at the rows, None where the series has none."""
     sources: Mapping[str, Any] = getattr(covariates, column.source)
     if column.name not in sources:
@@ -148,7 +152,7 @@ def _values(
     if column.source == "static":
         return np.full(rows + horizon, sources[column.name])
     values = np.asarray(sources[column.name])
-    wanted = np.arange(periods - rows, periods + horizon) - (lag if column.source == "past" else 0)
+    wanted = np.arange(-rows, horizon) + covariates.periods - (lag if column.source == "past" else 0)
     inside = (wanted >= 0) & (wanted < len(values))
     picked = values[np.clip(wanted, 0, max(len(values) - 1, 0))]
     return np.where(inside, picked, np.nan) if values.dtype.kind == "f" else np.where(inside, picked, "")

@@ -91,21 +91,20 @@ class Regression:
         """Names of what it reads, the calendar as one, in order."""
         return tuple(sorted({column.attribute for column in self.columns}))
 
-    def effects(self, covariates: Covariates, periods: int, horizon: int) -> Floats:
-        """Effects (min(periods, REACH) + horizon,) at the latest periods of a context and those after it."""
-        found = self._matrix(covariates, periods, horizon)
+    def effects(self, covariates: Covariates, rows: int, horizon: int) -> Floats:
+        """Effects (rows + horizon,) at so many latest periods of a context and those after it."""
+        found = matrix(self.columns, covariates, rows, horizon, self.lag)
         total = self._linear(found)
         if self.trees:
             total = total + self._booster.predict(found, raw_score=True, num_threads=1)
         return np.clip(total, -_LARGEST, _LARGEST)
 
-    def contributions(self, covariates: Covariates, periods: int, horizon: int) -> Floats:
+    def contributions(self, covariates: Covariates, rows: int, horizon: int) -> Floats:
         """What each attribute adds to the effects of the periods after a context, (horizon, attributes).
 
-        Of lines, against the mean of the series; of trees, SHAP values of Lundberg et al. (2020).
+        Of lines, against the mean of so many latest rows of the series; of trees, SHAP values of Lundberg et al. (2020).
         """
-        rows = min(periods, REACH)
-        found = self._matrix(covariates, periods, horizon)
+        found = matrix(self.columns, covariates, rows, horizon, self.lag)
         slopes = np.array(self.slopes)
         parts = np.where(np.isfinite(found), found, 0.0) * slopes
         if self.trees:
@@ -146,9 +145,6 @@ class Regression:
             "".join(f"{line}\n" for line in document["trees"]),
             int(document["rows"]),
         )
-
-    def _matrix(self, covariates: Covariates, periods: int, horizon: int) -> Floats:
-        return matrix(self.columns, covariates, periods, min(periods, REACH), horizon, self.lag)
 
     def _linear(self, found: Floats) -> Floats:
         return row_sum(np.where(np.isfinite(found), found, 0.0) * np.array(self.slopes))
@@ -244,12 +240,17 @@ class _Panel:
         found, linear, target, age, bounds, widths = [], [], [], [], [0], []
         is_linear = np.array([column.is_linear for column in columns])
         for history in histories:
-            rows = min(each, len(history.values))
+            rows = min(each, len(history.values), history.covariates.periods)
             values = history.values[-rows:]
             unit = 1.0 if link == "log" else spread(history.values)
-            if not np.isfinite(unit) or (link == "log" and not np.nanmax(values) > 0):
+            if (
+                rows < 1
+                or not np.isfinite(unit)
+                or not np.isfinite(values).any()
+                or (link == "log" and not (values > 0).any())
+            ):
                 continue
-            part = matrix(columns, history.covariates, len(history.values), rows, 0, lag)
+            part = matrix(columns, history.covariates, rows, 0, lag)
             seen = np.isfinite(part) & np.isfinite(values)[:, None]
             mean = np.where(seen, part, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
             found.append(part)

@@ -1,0 +1,231 @@
+"""Covariates of a dataset's series as of a period: the only place where it is decided what a forecast may know of them.
+
+Belongs here: joining related time series, item metadata, holidays and the calendar to a series, and the cut at the as-of. Does
+not belong here: the files (`timeseries.dataset.related`), what members make of covariates (`members.design`).
+
+**As of.** A forecast as of a period reads past-only attributes up to that period, and attributes known in advance up to
+the end of its horizon; neither holidays nor the calendar depend on what was known when. Beyond, and where a file has no value,
+there is NaN, or "" for a category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.calendar.frequencies import Grid, Unit
+from chronos_assets.calendar.holidays import HolidayCalendar, holiday_columns
+from chronos_assets.container.contract import Workspace
+from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.predictors.members.design import CALENDAR
+from chronos_assets.timeseries.dataset.related import (
+    CovariateAttribute,
+    ItemMetadata,
+    RelatedManifest,
+    RelatedSeries,
+    iter_related,
+    read_item_metadata,
+    read_related_manifest,
+)
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_name, shard_number
+
+RELATED_CHANNEL, METADATA_CHANNEL = "related_time_series", "item_metadata"
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CovariateSource:
+    """What there is beside a dataset.
+
+    Attributes:
+        grid: of the dataset.
+        folder: of related time series; None without any.
+        manifest: theirs.
+        metadata: of items; None without any.
+        holidays: whose; None where they aren't asked for.
+    """
+
+    grid: Grid
+    folder: Path | None = None
+    manifest: RelatedManifest | None = None
+    metadata: ItemMetadata | None = None
+    holidays: HolidayCalendar | None = None
+    _known: Mapping[str, CovariateAttribute] = field(default_factory=dict, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        known = {attribute.name: attribute for attribute in self.manifest.known} if self.manifest is not None else {}
+        object.__setattr__(self, "_known", known)
+
+    def to_document(self) -> dict[str, Any]:
+        """What there is, by data version, for manifests."""
+        return {
+            "related_time_series": self.manifest.data_version if self.manifest is not None else None,
+            "item_metadata": [item.name for item in self.metadata.attributes] if self.metadata is not None else None,
+            "holidays": holiday_document(self.holidays),
+        }
+
+    def beside(self, shard: str) -> RelatedCursor:
+        """The related time series of the series of one of the dataset's shards, by the shard's name."""
+        if self.manifest is None or self.folder is None:
+            return RelatedCursor(iter(()))
+        if all(one.name != shard for one in self.manifest.shards):
+            return RelatedCursor(iter(()))
+        path = self.folder / shard
+        if not path.is_file():
+            raise DatasetError(f"the related time series lack {shard} of their manifest: materialize them again")
+        return RelatedCursor(iter_related(path, self.manifest))
+
+    def of_series(self, keys: Iterable[Key]) -> dict[Key, RelatedSeries]:
+        """The related time series of some series, of those that have any."""
+        if self.manifest is None or self.folder is None:
+            return {}
+        wanted: dict[str, set[Key]] = {}
+        for key in keys:
+            wanted.setdefault(shard_name(shard_number(key, self.manifest.n_shards)), set()).add(key)
+        found: dict[Key, RelatedSeries] = {}
+        for shard, chosen in sorted(wanted.items()):
+            cursor = self.beside(shard)
+            for key in sorted(chosen):
+                related = cursor.of(key)
+                if related is not None:
+                    found[key] = related
+        return found
+
+    def as_of(self, key: Key, related: RelatedSeries | None, ordinal: int, periods: int, horizon: int) -> Covariates:
+        """What was known of a series at the end of a period.
+
+        Args:
+            key: of the series.
+            related: its related time series, if it has any.
+            ordinal: number of the last period that may be read.
+            periods: how many up to it are wanted.
+            horizon: how many after it.
+        """
+        first = ordinal - periods + 1
+        past: dict[str, NDArray[Any]] = {}
+        known: dict[str, NDArray[Any]] = dict(_calendar(self.grid, first, periods + horizon))
+        if self.holidays is not None:
+            known |= _holidays(self.grid, self.holidays, first, periods + horizon)
+        if related is not None:
+            for name, values in related.values.items():
+                if name in self._known:
+                    known[name] = _between(values, related.first, first, ordinal + horizon)
+                else:
+                    past[name] = _between(values, related.first, first, ordinal)
+        static = self.metadata.of(key[0]) if self.metadata is not None else {}
+        return Covariates(
+            periods, past, known, {name: "" if value is None else value for name, value in static.items()}
+        )
+
+
+class RelatedCursor:
+    """Related time series of a shard, asked for in the order of the dataset's series; one is held at a time."""
+
+    def __init__(self, series: Iterator[RelatedSeries]) -> None:
+        self._series = series
+        self._next = next(series, None)
+
+    def of(self, key: Key) -> RelatedSeries | None:
+        """Those of a series; keys have to come in ascending order."""
+        while self._next is not None and self._next.key < key:
+            self._next = next(self._series, None)
+        return self._next if self._next is not None and self._next.key == key else None
+
+
+def open_covariates(
+    workspace: Workspace, grid: Grid, dataset: Manifest, holidays: HolidayCalendar | None
+) -> CovariateSource | None:
+    """What a job's channels and parameters have beside its dataset; None where there is nothing.
+
+    Args:
+        workspace: with the channels `related_time_series` and `item_metadata`, both optional.
+        grid: of the dataset.
+        dataset: its manifest.
+        holidays: whose, as the parameters say.
+
+    Raises:
+        DatasetError: the related time series were made for another dataset, or can't be read.
+    """
+    inputs = workspace.root / "processing" / "input"
+    related, metadata = inputs / RELATED_CHANNEL, inputs / METADATA_CHANNEL
+    manifest = read_related_manifest(related) if related.is_dir() else None
+    if manifest is not None:
+        manifest.check(dataset)
+    items = read_item_metadata(metadata) if metadata.is_dir() else None
+    if manifest is None and items is None and holidays is None:
+        return None
+    return CovariateSource(grid, related if manifest is not None else None, manifest, items, holidays)
+
+
+def holiday_document(calendar: HolidayCalendar | None) -> dict[str, Any] | None:
+    """Whose holidays count, as JSON values; None where none do. A calendar's file has to be in its days."""
+    if calendar is None:
+        return None
+    return {"countries": list(calendar.countries), "days": {name: list(days) for name, days in calendar.days}}
+
+
+def read_holidays(document: Any) -> HolidayCalendar | None:
+    """The reverse of `holiday_document`.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if document is None:
+        return None
+    if not isinstance(document, dict) or not set(document) <= {"countries", "days"}:
+        raise ValueError(f"holidays is {document!r}: it must be an object with countries and days, or null")
+    days = document.get("days") or {}
+    return HolidayCalendar(
+        tuple(document.get("countries") or ()), tuple((name, tuple(found)) for name, found in days.items())
+    )
+
+
+def calendar_columns(grid: Grid, first: int, periods: int) -> dict[str, NDArray[np.float64]]:
+    """What the calendar says of some periods of a grid, (periods,): the cycles that are longer than a period.
+
+    Args:
+        grid: of the dataset.
+        first: number of the first period.
+        periods: how many.
+    """
+    starts = grid.start(first + np.arange(periods)).astype("datetime64[us]")
+    days = starts.astype("datetime64[D]")
+    unit = grid.frequency.unit
+    found: dict[str, NDArray[np.float64]] = {}
+    if unit in (Unit.MINUTE, Unit.HOUR):
+        found["hour"] = np.floor((starts - days) / np.timedelta64(1, "h"))
+    if unit in (Unit.MINUTE, Unit.HOUR, Unit.DAY):
+        found["day_of_week"] = ((days.astype(np.int64) + 3) % 7).astype(np.float64)
+    if unit is not Unit.YEAR:
+        found["month"] = starts.astype("datetime64[M]").astype(np.int64) % 12 + 1.0
+    return {CALENDAR + name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
+
+
+@lru_cache(maxsize=256)
+def _calendar(grid: Grid, first: int, periods: int) -> Mapping[str, NDArray[np.float64]]:
+    return calendar_columns(grid, first, periods)
+
+
+@lru_cache(maxsize=256)
+def _holidays(grid: Grid, holidays: HolidayCalendar, first: int, periods: int) -> Mapping[str, NDArray[np.float64]]:
+    return holiday_columns(grid, first, periods, holidays)
+
+
+def _between(values: NDArray[Any], begins: int, first: int, last: int) -> NDArray[Any]:
+    """Values of the periods from `first` to `last`, of an attribute whose own begin with period `begins`."""
+    low, high = max(first, begins), min(last + 1, begins + len(values))
+    inside = values[low - begins : max(high, low) - begins]
+    if values.dtype.kind == "f":
+        found = np.full(last - first + 1, np.nan)
+        found[low - first : low - first + len(inside)] = inside
+        return found
+    texts = [""] * (last - first + 1)
+    texts[low - first : low - first + len(inside)] = ["" if value is None else str(value) for value in inside]
+    return np.array(texts)
