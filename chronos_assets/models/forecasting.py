@@ -183,6 +183,7 @@ class Forecaster:
         groups: Sequence[Hashable] | None = None,
         non_negative: Sequence[bool] | None = None,
         keys: Sequence[tuple[str, ...]] | None = None,
+        covariates: Sequence[object] | None = None,
     ) -> BatchForecast:
         """Forecast the periods that follow each context.
 
@@ -192,6 +193,7 @@ class Forecaster:
             groups: label of each series; where rows are not independent, only series of one label share a batch.
             non_negative: of each series, whether its forecast must not be below zero; none, if not given.
             keys: of each series; only ensembles treat items differently.
+            covariates: of each series; only ensembles read them.
         """
         count = len(contexts)
         quantiles = np.full((count, self.horizon, len(self.levels)), np.nan)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from chronos_assets.calendar.frequencies import Grid
+    from chronos_assets.pipeline.covariates import CovariateInputs
     from chronos_assets.timeseries.dataset.shards import Manifest
 
 
@@ -70,7 +71,11 @@ class ForecastRun:
 
 
 def forecast_parameters(
-    model: ModelInUse, params: ForecastParams, manifest: Manifest, windows: Sequence[Window]
+    model: ModelInUse,
+    params: ForecastParams,
+    manifest: Manifest,
+    windows: Sequence[Window],
+    covariates: CovariateInputs | None = None,
 ) -> dict[str, Any]:
     """The JSON document that the forecast workload reads."""
     return {
@@ -89,6 +94,8 @@ def forecast_parameters(
         "complete_periods": known_after(params, manifest) is None,
         "params_digest": params.digest,
         "zero_shot": params.predictor.to_document() if model.key is None else None,
+        **(covariates.parameters if covariates is not None else {}),
+        "covariates_digest": covariates.digest if covariates is not None else None,
     }
 
 
@@ -107,14 +114,15 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     later = [window_for_key(key, group.settings.partitions) for key in (ahead or "").split() if key not in keys]
-    parameters = forecast_parameters(model, params, manifest, [*windows, *later])
-    learned = learned_before(group, context, model, parameters)
+    parameters = forecast_parameters(model, params, manifest, [*windows, *later], state.covariates)
+    learned = learned_before(group, context, model, parameters, state.covariates)
     request = JobRequest(
         workload="forecast",
         name=job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1]),
         parameters=parameters,
         inputs={
             "dataset": DATASET_KEY,
+            **state.covariates.channels,
             **({"model": model.key} if model.key else {}),
             **({"predictors": learned} if learned else {}),
         },
@@ -315,7 +323,8 @@ def _moment(manifest: Mapping[str, Any], name: str) -> datetime:
 def recipe(state: GroupState) -> str:
     """Digest of what a forecast would be made with now, beside the data; `dg.Failure` if that can't be read."""
     params = state.params
-    return f"{state.model_in_use.digest}:{params.digest}:{state.model_in_use.predictor}"
+    beside = (state.covariates.digest if state.manifest is not None else None) or ""
+    return f"{state.model_in_use.digest}:{params.digest}:{state.model_in_use.predictor}:{beside}"
 
 
 def forecast_states(state: GroupState) -> dict[str, ForecastState]:
@@ -331,7 +340,10 @@ def _state_of(manifest: Mapping[str, Any], version: str, model: ModelInUse) -> F
     return ForecastState(
         version=version,
         data_version=manifest["data_version"],
-        recipe=f"{_as_good_as(model, manifest)}:{manifest['params_digest']}:{_predictor_as_good_as(model, manifest)}",
+        recipe=(
+            f"{_as_good_as(model, manifest)}:{manifest['params_digest']}:{_predictor_as_good_as(model, manifest)}:"
+            f"{manifest.get('covariates_digest') or ''}"
+        ),
         last_step=_moment(manifest, "forecast_end"),
         context_end=_moment(manifest, "context_end"),
         series=int(manifest["series"]),

@@ -21,6 +21,7 @@ from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, LEARNED_KEY, ZERO_SHOT_KEY, history_key, members_key
 
 if TYPE_CHECKING:
+    from chronos_assets.pipeline.covariates import CovariateInputs
     from chronos_assets.pipeline.model_in_use import ModelInUse
     from chronos_assets.pipeline.state import GroupState, Setup
     from chronos_assets.predictors.predictor import Predictor
@@ -29,7 +30,11 @@ PREDICTOR_FILE = "predictor.json"
 
 
 def learned_before(
-    group: Group, context: dg.AssetExecutionContext, model: ModelInUse, parameters: Mapping[str, Any]
+    group: Group,
+    context: dg.AssetExecutionContext,
+    model: ModelInUse,
+    parameters: Mapping[str, Any],
+    covariates: CovariateInputs,
 ) -> str | None:
     """What zero-shot predictors of a forecast are known; where several instances make it, they are all learned here first.
 
@@ -46,7 +51,7 @@ def learned_before(
         workload="learn",
         name=job_name("learn", *group.settings.key_prefix, windows[0]["key"], windows[-1]["key"]),
         parameters=parameters,
-        inputs={"dataset": DATASET_KEY, **({"predictors": known} if known else {})},
+        inputs={"dataset": DATASET_KEY, **covariates.channels, **({"predictors": known} if known else {})},
         outputs=("predictors",),
     )
     with group.jobs.run(context, request) as result, staging(group) as folder:
@@ -115,8 +120,13 @@ def learn_version(
             "predictor": params.predictor.to_document(),
             "validation_windows": setup.training.validation_windows,
             "test_windows": setup.training.test_windows,
+            **(setup.covariates.parameters if setup.covariates is not None else {}),
         },
-        inputs={"dataset": DATASET_KEY, "model": candidate["model"]},
+        inputs={
+            "dataset": DATASET_KEY,
+            "model": candidate["model"],
+            **(setup.covariates.channels if setup.covariates is not None else {}),
+        },
         outputs=("predictors",),
     )
     with group.jobs.run(context, request) as result, staging(group) as folder:

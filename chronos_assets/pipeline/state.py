@@ -18,6 +18,7 @@ import dagster as dg
 from chronos_assets.params.forecast import DEFAULT_QUANTILES, ForecastParams, ParamsError, to_document
 from chronos_assets.params.reader import load_params
 from chronos_assets.params.training import TrainingParams
+from chronos_assets.pipeline.covariates import CovariateInputs, covariate_inputs
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
 from chronos_assets.planning.listing import is_train_file, listing_digest, trusted_times
@@ -115,6 +116,11 @@ class GroupState:
         return self.manifest
 
     @cached_property
+    def covariates(self) -> CovariateInputs:
+        """What there is beside the dataset; `dg.Failure` if it doesn't fit the dataset, or can't be read."""
+        return covariate_inputs(self.group, self.params, self.require_manifest())
+
+    @cached_property
     def setup(self) -> Setup:
         """What the training line works with, from `params.json` and the dataset where they are there.
 
@@ -131,6 +137,7 @@ class GroupState:
             name=params.package_group,
             horizon=params.horizon,
             quantiles=params.quantiles or DEFAULT_QUANTILES,
+            covariates=self.covariates if self.manifest is not None else None,
         )
 
     @cached_property
@@ -157,6 +164,7 @@ class Setup:
         params: None without a dataset.
         data_version: of the dataset; empty without one.
         name: of the model package group.
+        covariates: what there is beside the dataset; None without a dataset.
     """
 
     params: ForecastParams | None
@@ -165,6 +173,7 @@ class Setup:
     name: str
     horizon: int
     quantiles: tuple[float, ...]
+    covariates: CovariateInputs | None = None
 
     @property
     def on_data(self) -> bool:

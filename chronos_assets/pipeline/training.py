@@ -488,6 +488,7 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
         parameters=evaluation_parameters(setup, candidate, in_use),
         inputs={
             **({"dataset": DATASET_KEY} if setup.on_data else {"synthetic": SYNTHETIC_KEY}),
+            **(setup.covariates.channels if setup.covariates is not None else {}),
             "candidate": candidate["model"],
             **({"approved": in_use.model} if in_use is not None else {}),
         },
@@ -537,6 +538,7 @@ def evaluation_parameters(setup: Setup, candidate: Mapping[str, Any], in_use: Pa
         "seed": params.seed,
         "non_negative": params.non_negative,
         "zero_shot": params.predictor.to_document(),
+        **(setup.covariates.parameters if setup.covariates is not None else {}),
     }
 
 

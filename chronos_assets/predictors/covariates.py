@@ -10,6 +10,8 @@ there is NaN, or "" for a category.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid, Unit
-from chronos_assets.calendar.holidays import HolidayCalendar, holiday_columns
+from chronos_assets.calendar.holidays import HolidayCalendar, holiday_columns, holiday_names
 from chronos_assets.container.contract import Workspace
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.members.design import CALENDAR
@@ -31,11 +33,13 @@ from chronos_assets.timeseries.dataset.related import (
     RelatedSeries,
     iter_related,
     read_item_metadata,
+    read_metadata_manifest,
     read_related_manifest,
 )
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_name, shard_number
 
 RELATED_CHANNEL, METADATA_CHANNEL = "related_time_series", "item_metadata"
+_CALENDAR_COLUMNS = 3
 
 Key = tuple[str, ...]
 
@@ -50,6 +54,7 @@ class CovariateSource:
         manifest: theirs.
         metadata: of items; None without any.
         holidays: whose; None where they aren't asked for.
+        metadata_version: data version of the metadata.
     """
 
     grid: Grid
@@ -57,6 +62,7 @@ class CovariateSource:
     manifest: RelatedManifest | None = None
     metadata: ItemMetadata | None = None
     holidays: HolidayCalendar | None = None
+    metadata_version: str | None = None
     _known: Mapping[str, CovariateAttribute] = field(default_factory=dict, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -64,12 +70,28 @@ class CovariateSource:
         object.__setattr__(self, "_known", known)
 
     def to_document(self) -> dict[str, Any]:
-        """What there is, by data version, for manifests."""
+        """What there is, for manifests."""
         return {
-            "related_time_series": self.manifest.data_version if self.manifest is not None else None,
+            "related_time_series": [item.name for item in self.manifest.attributes]
+            if self.manifest is not None
+            else None,
             "item_metadata": [item.name for item in self.metadata.attributes] if self.metadata is not None else None,
             "holidays": holiday_document(self.holidays),
         }
+
+    @property
+    def digest(self) -> str:
+        """Of all of it."""
+        related = self.manifest.data_version if self.manifest is not None else None
+        parts = [related, self.metadata_version, holiday_document(self.holidays)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def width(self) -> int:
+        """Numbers and texts that a period has at most, the calendar's among them."""
+        attributes = len(self.manifest.attributes) if self.manifest is not None else 0
+        holidays = len(holiday_names(self.grid, self.holidays)) if self.holidays is not None else 0
+        return attributes + holidays + _CALENDAR_COLUMNS
 
     def beside(self, shard: str) -> RelatedCursor:
         """The related time series of the series of one of the dataset's shards, by the shard's name."""
@@ -159,9 +181,10 @@ def open_covariates(
     if manifest is not None:
         manifest.check(dataset)
     items = read_item_metadata(metadata) if metadata.is_dir() else None
+    version = read_metadata_manifest(metadata).data_version if metadata.is_dir() else None
     if manifest is None and items is None and holidays is None:
         return None
-    return CovariateSource(grid, related if manifest is not None else None, manifest, items, holidays)
+    return CovariateSource(grid, related if manifest is not None else None, manifest, items, holidays, version)
 
 
 def holiday_document(calendar: HolidayCalendar | None) -> dict[str, Any] | None:
@@ -196,16 +219,15 @@ def calendar_columns(grid: Grid, first: int, periods: int) -> dict[str, NDArray[
         periods: how many.
     """
     starts = grid.start(first + np.arange(periods)).astype("datetime64[us]")
-    days = starts.astype("datetime64[D]")
     unit = grid.frequency.unit
     found: dict[str, NDArray[np.float64]] = {}
     if unit in (Unit.MINUTE, Unit.HOUR):
-        found["hour"] = np.floor((starts - days) / np.timedelta64(1, "h"))
+        found["hour"] = (starts.astype("datetime64[h]").astype(np.int64) % 24).astype(np.float64)
     if unit in (Unit.MINUTE, Unit.HOUR, Unit.DAY):
-        found["day_of_week"] = ((days.astype(np.int64) + 3) % 7).astype(np.float64)
+        found["day_of_week"] = ((starts.astype("datetime64[D]").astype(np.int64) + 3) % 7).astype(np.float64)
     if unit is not Unit.YEAR:
-        found["month"] = starts.astype("datetime64[M]").astype(np.int64) % 12 + 1.0
-    return {CALENDAR + name: np.asarray(values, dtype=np.float64) for name, values in found.items()}
+        found["month"] = (starts.astype("datetime64[M]").astype(np.int64) % 12 + 1).astype(np.float64)
+    return {CALENDAR + name: values for name, values in found.items()}
 
 
 @lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,12 @@ import numpy as np
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.attributes import Filling
 from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, rank
+from chronos_assets.predictors.covariates import CovariateSource
+from chronos_assets.predictors.members.regression import MOST_ROWS
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import Series, iter_series
+
+_LEAST_COVARIATES = 1024  # periods of a series
 
 
 def sampled_series(
@@ -69,3 +74,23 @@ def past_as_of(
             values = context_as_of(item, cut, cut - start, filling)
             seen = np.where(observed, item.target[start:cut], np.nan)
             yield BacktestPast(item.key, values, seen, context_length, first + cut - 1)
+
+
+def with_covariates(past: Sequence[BacktestPast], source: CovariateSource, horizon: int) -> list[BacktestPast]:
+    """The same with what was known beside each series at its end; of as many periods as a regression is fitted to.
+
+    Args:
+        past: of series that end with a known period.
+        source: what there is beside the dataset.
+        horizon: periods that will be forecast.
+    """
+    related = source.of_series(item.key for item in past)
+    most = max(_LEAST_COVARIATES, MOST_ROWS // max(len(past), 1))
+    return [
+        replace(
+            item,
+            covariates=source.as_of(item.key, related.get(item.key), item.end, min(len(item.values), most), horizon),
+        )
+        for item in past
+        if item.end is not None
+    ]

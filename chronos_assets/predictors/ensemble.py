@@ -110,6 +110,11 @@ class Ensemble:
         self.levels = tuple(levels)
 
     @property
+    def reads_covariates(self) -> bool:
+        """Whether forecasts depend on covariates."""
+        return self.predictor.regression is not None
+
+    @property
     def unrolled(self) -> bool:
         """Whether the horizon is longer than what one of the networks forecasts at once."""
         return any(self.horizon > item.model.description.block_length for item in self.forecasters.values())

@@ -7,7 +7,7 @@ scoring them (`workloads.evaluate`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,15 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import PredictorParams
+from chronos_assets.predictors.covariates import open_covariates, read_holidays
+from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.predictors.members.regression import REACH
 from chronos_assets.predictors.opening import Network, Reading, learn_as_of, options
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.gluonts_arrow import read_arrow, read_data_version
 from chronos_assets.timeseries.dataset.holdout import periods_known, plan_holdout, window_actuals
+from chronos_assets.timeseries.dataset.related import RelatedSeries
 from chronos_assets.timeseries.dataset.shards import Series, iter_series, list_shards, read_manifest
 from chronos_assets.timeseries.scoring.baselines import Past
 from chronos_assets.timeseries.scoring.gate import APPROVED, BASE, CANDIDATE
@@ -55,6 +60,7 @@ class EvaluateRequest:
     validation_windows: int
     test_windows: int
     max_series: int | None
+    holidays: HolidayCalendar | None
 
 
 def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
@@ -67,7 +73,7 @@ def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
     optional = {
         "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
         "validation_windows", "test_windows", "season", "baseline_season", "non_negative", "max_series",
-        "zero_shot",
+        "zero_shot", "holidays",
     }  # fmt: skip
     check_names("evaluation", document, required, optional)
     try:
@@ -97,6 +103,7 @@ def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
             validation_windows=option("validation_windows", document, low=0, default=2) or 0,
             test_windows=option("test_windows", document, default=2) or 1,
             max_series=option("max_series", document),
+            holidays=read_holidays(document.get("holidays")),
         )
     except (TypeError, ValueError) as error:
         raise WorkloadError(f"parameters of the evaluation: {error}") from error
@@ -112,6 +119,7 @@ class WindowTask:
         actual: (horizon,) what was observed in it, NaN elsewhere.
         season_error: of the observed history, what MASE divides by.
         lowest: observed value of the history.
+        covariates: as they were known before the window; empty without any.
     """
 
     key: Key
@@ -120,6 +128,7 @@ class WindowTask:
     actual: Floats
     season_error: float
     lowest: float
+    covariates: Covariates = field(default_factory=Covariates)
 
 
 class Data(Protocol):
@@ -150,13 +159,14 @@ class DatasetWindows:
         HoldoutError: it is too short.
     """
 
-    def __init__(self, folder: Path, request: EvaluateRequest) -> None:
+    def __init__(self, folder: Path, request: EvaluateRequest, workspace: Workspace) -> None:
         self._folder, self._request = folder, request
         if request.grid is None:
             raise WorkloadError("parameters of the evaluation: frequency not given, which the channel dataset needs")
         self._grid = request.grid
         self._manifest = read_manifest(folder)
         self._manifest.check("evaluation", self._grid.frequency, request.dimensions)
+        self._covariates = open_covariates(workspace, self._grid, self._manifest, request.holidays)
         self._holdout = plan_holdout(
             *self._manifest.span(self._grid),
             request.horizon,
@@ -171,7 +181,7 @@ class DatasetWindows:
 
     def tasks(self, chosen: set[Key]) -> Iterator[WindowTask]:
         """See `Data.tasks`."""
-        for series in self._series():
+        for series, related in self._with_related():
             if series.key not in chosen:
                 continue
             observed = np.where(series.filled | ~np.isfinite(series.target), np.nan, series.target)
@@ -183,6 +193,7 @@ class DatasetWindows:
                     actual=actual,
                     season_error=season_error(observed[:cut], self._request.season),
                     lowest=float(np.nanmin(observed[:cut])),
+                    covariates=self._known_beside(series, related, cut),
                 )
 
     def pasts(self, chosen: set[Key]) -> Iterator[Past]:
@@ -219,7 +230,22 @@ class DatasetWindows:
             request.seed,
             request.zero_shot,
         )
-        return learn_as_of(shards, reading, network, origin, data_version=version, log=log)["the gate"]
+        return learn_as_of(
+            shards, reading, network, origin, data_version=version, log=log, covariates=self._covariates
+        )["the gate"]
+
+    def _known_beside(self, series: Series, related: RelatedSeries | None, cut: int) -> Covariates:
+        """What was known beside a series before its first `cut` periods were over."""
+        if self._covariates is None:
+            return Covariates()
+        horizon, first = self._request.horizon, int(self._grid.ordinal(series.timestamps[:1])[0])
+        return self._covariates.as_of(series.key, related, first + cut - 1, min(cut, REACH + horizon), horizon)
+
+    def _with_related(self) -> Iterator[tuple[Series, RelatedSeries | None]]:
+        for shard in list_shards(self._folder):
+            beside = self._covariates.beside(shard.name) if self._covariates is not None else None
+            for series in iter_series(shard, self._request.dimensions):
+                yield series, beside.of(series.key) if beside is not None else None
 
     def _series(self) -> Iterator[Series]:
         for shard in list_shards(self._folder):
@@ -281,7 +307,7 @@ def open_data(workspace: Workspace, request: EvaluateRequest) -> Data:
     """The dataset if the job has one, else the synthetic series."""
     inputs = workspace.root / "processing" / "input"
     if (inputs / "dataset").is_dir():
-        return DatasetWindows(workspace.input("dataset"), request)
+        return DatasetWindows(workspace.input("dataset"), request, workspace)
     if (inputs / "synthetic").is_dir():
         return SyntheticWindows(workspace.input("synthetic"), request)
     raise WorkloadError(f"nothing to evaluate on: there is neither a channel dataset nor synthetic in {inputs}")

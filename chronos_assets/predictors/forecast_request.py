@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.contract import WorkloadError
 from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
 from chronos_assets.models.checkpoints import BUNDLED
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.predictor import PredictorParams
+from chronos_assets.predictors.covariates import CovariateSource, read_holidays
 from chronos_assets.predictors.opening import Reading, options
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.files import ForecastLayout
@@ -68,10 +70,15 @@ class ForecastRequest:
     params_digest: str | None
     trained_until: np.datetime64 | None
     zero_shot: PredictorParams | None
+    holidays: HolidayCalendar | None
+    covariates_digest: str | None
 
-    @property
-    def reading(self) -> Reading:
-        """What learning a predictor has to know; with the default options where none were given."""
+    def reading(self, covariates: CovariateSource | None) -> Reading:
+        """What learning a predictor has to know; with the default options where none were given.
+
+        Args:
+            covariates: what there is beside the dataset.
+        """
         return Reading(
             self.grid,
             self.horizon,
@@ -80,6 +87,7 @@ class ForecastRequest:
             self.context_length,
             self.seed,
             self.zero_shot or PredictorParams(),
+            covariates.digest if covariates is not None else None,
         )
 
     @property
@@ -107,7 +115,8 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
     required = {"windows", "frequency", "horizon", "quantiles"}
     optional = {
         "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
-        "seed", "min_observations", "non_negative", "params_digest", "trained_until", "zero_shot",
+        "seed", "min_observations", "non_negative", "params_digest", "trained_until", "zero_shot", "holidays",
+        "covariates_digest",
     }  # fmt: skip
     check_names("forecast", document, required, optional)
     try:
@@ -129,6 +138,8 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
             params_digest=document.get("params_digest"),
             trained_until=_timestamp(until) if (until := document.get("trained_until")) else None,
             zero_shot=options(document.get("zero_shot")),
+            holidays=read_holidays(document.get("holidays")),
+            covariates_digest=document.get("covariates_digest"),
         )
     except (TypeError, ValueError) as error:
         raise WorkloadError(f"parameters of the forecast: {error}") from error

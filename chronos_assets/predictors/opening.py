@@ -21,8 +21,10 @@ from chronos_assets.models.checkpoints import ModelDescription, describe_model
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import past_windows
-from chronos_assets.predictors.dataset_past import past_as_of, sampled_series
+from chronos_assets.predictors.covariates import CovariateSource
+from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
 from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor, PredictorError
 from chronos_assets.predictors.zero_shot import learn_predictor, open_backtester, zero_shot_recipe
 
@@ -55,6 +57,7 @@ class Reading:
     context_length: int | None
     seed: int
     zero_shot: PredictorParams
+    covariates: str | None = None  # digest of what there is beside it
 
 
 class Network:
@@ -185,6 +188,7 @@ def learn_as_of(
     *,
     data_version: str,
     log: Callable[[str], None],
+    covariates: CovariateSource | None = None,
 ) -> dict[str, Predictor]:
     """Zero-shot predictors of a dataset, by the keys of `ordinals`: each from what was known at the end of its period.
 
@@ -195,6 +199,7 @@ def learn_as_of(
         ordinals: number of the last period that each may read.
         data_version: of the dataset.
         log: called with what was learned, and in how long.
+        covariates: what there is beside the dataset; None where there is nothing.
     """
     wanted, frequency = reading.zero_shot, reading.grid.frequency
     recipe = zero_shot_recipe(reading.horizon, frequency.candidate_seasons, wanted.max_cost, metric=wanted.metric)
@@ -205,7 +210,9 @@ def learn_as_of(
     for key, ordinal in sorted(ordinals.items(), key=lambda item: item[1]):
         if ordinal not in made:
             began = time.monotonic()
-            past = past_as_of(sampled[ordinal], reading.grid, ordinal, reading.filling, reading.context_length)
+            past = list(past_as_of(sampled[ordinal], reading.grid, ordinal, reading.filling, reading.context_length))
+            if covariates is not None:
+                past = with_covariates(past, covariates, reading.horizon)
             windows = past_windows(past, reading.horizon, season=frequency.seasonality, windows=wanted.backtest_windows)
             learned = learned_key(reading, network.description.digest, data_version, ordinal)
             until = reading.grid.start(np.array([ordinal]))[0].astype("datetime64[s]")
@@ -214,6 +221,7 @@ def learn_as_of(
                 {CHRONOS: network.alone},
                 recipe,
                 backtester=backtester,
+                histories=[History(item.values, item.covariates) for item in past if item.covariates],
                 learned={
                     "source": "backtests" if windows else "prior",
                     "until": str(until),

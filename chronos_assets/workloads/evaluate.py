@@ -9,7 +9,7 @@ models              {"candidate": reference, "base": reference, "approved": refe
 horizon             periods of a window
 quantiles           [0.1, 0.5, 0.9]: levels of wQL; "coverage" is that of the bands that they span
 frequency           "H", "15min", ...
-alignment, filling, dimensions, context_length, batch_size, seed    as the forecast workload has them
+alignment, filling, dimensions, context_length, batch_size, seed, holidays    as the forecast workload has them
 validation_windows, test_windows    as the train workload has them: 2 and 2
 season              periods in a season, for MASE; by default GluonTS's for the frequency
 baseline_season     periods in a season of seasonal naive; by default the one that did best before the test windows
@@ -67,6 +67,7 @@ from chronos_assets.predictors.evaluation_data import (
     open_data,
     parse_request,
 )
+from chronos_assets.predictors.members.regression import LightgbmError
 from chronos_assets.predictors.opening import Network
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError
@@ -102,7 +103,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         data = open_data(workspace, request)
         models, left_out = _describe(workspace, request)
         _Evaluation(request, data, models, left_out, reporter).run(workspace.output("evaluation"))
-    except (ModelError, DatasetError, HoldoutError, ArrowFileError, PredictorError) as error:
+    except (ModelError, DatasetError, HoldoutError, ArrowFileError, PredictorError, LightgbmError) as error:
         raise WorkloadError(str(error)) from error
 
 
@@ -261,6 +262,8 @@ class _Evaluation:
         values = 0
         for task in self.data.tasks(chosen):
             tasks.append(task)
+            known = task.covariates
+            values += len(known.known) * (known.periods + self.request.horizon) + len(known.past) * known.periods
             values += len(task.history) + self.request.horizon * (len(self.request.quantiles) + 2)
             if len(tasks) == _MAX_TASKS or values >= _VALUES_AT_ONCE:
                 yield tasks
@@ -277,6 +280,7 @@ class _Evaluation:
             groups=[task.window for task in tasks],
             non_negative=[is_non_negative(self.request.non_negative, task.lowest) for task in tasks],
             keys=[task.key for task in tasks],
+            covariates=[task.covariates for task in tasks],
         )
         return Predicted(made.quantiles, made.mean, {skip.index: skip.reason for skip in made.skipped})
 

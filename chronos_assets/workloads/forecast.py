@@ -17,8 +17,9 @@ dimensions        ["store", ...], as in the dataset
 complete_periods  true: use periods that end by the window's end, not those that only start before it
 context_length, batch_size, seed, min_observations
 non_negative      no forecast below zero: true of any series, false of none, null of those that never were by the as-of
-params_digest     copied to the manifest
+params_digest, covariates_digest    copied to the manifest
 trained_until     last period that the model was trained on or chosen by, if it was trained on this dataset
+holidays          {"countries": ["DE"], "days": {"Black Friday": ["2024-11-29"]}}: columns that every series has beside it
 zero_shot         {"members", "metric", "backtest_windows", "max_cost"}: the model is a base model, and forecasts are those of
                   the default predictor around it, learned for each window from what was known by its as-of
 ```
@@ -26,9 +27,10 @@ zero_shot         {"members", "metric", "backtest_windows", "max_cost"}: the mod
 A model's folder with `predictor.json` is a predictor: an ensemble of which the model is a member. One without, and a base model
 without `zero_shot`, forecasts by itself.
 
-Channels: reads `dataset` (a folder of shards) and, if given, `model` and `predictors` (zero-shot predictors that were learned
-before, each in a file named by what it was learned from: `predictors.opening.learned_key`); writes to `forecast`, for each
-window, a folder `as_of=<key>/`, see `timeseries.forecast.files`. Its forecast columns are the mean (if asked for), p10, ...
+Channels: reads `dataset` (a folder of shards) and, if given, `related_time_series` and `item_metadata` (covariates, see
+`timeseries.dataset.related`), `model`, and `predictors` (zero-shot predictors that were learned before, each in a file named by
+what it was learned from: `predictors.opening.learned_key`); writes to `forecast`, for each window, a folder `as_of=<key>/`, see
+`timeseries.forecast.files`. Its forecast columns are the mean (if asked for), p10, p50, ...
 
 **Several instances.** Each gets some of the shards, the manifest of the whole dataset, and all windows. It leaves a part of
 each window, and sends a message of it; they are merged by whoever started the job.
@@ -56,6 +58,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +76,7 @@ from chronos_assets.models.checkpoints import (
     describe_model,
 )
 from chronos_assets.models.quantiles import is_non_negative
+from chronos_assets.predictors.covariates import CovariateSource, RelatedCursor, open_covariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.forecast_request import (
     ForecastRequest,
@@ -82,9 +86,12 @@ from chronos_assets.predictors.forecast_request import (
     parse_request,
     plan_windows,
 )
+from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.predictors.members.regression import REACH, LightgbmError
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.related import RelatedSeries
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
 from chronos_assets.timeseries.forecast.files import (
     EXAMPLES,
@@ -117,9 +124,10 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         dataset.check("forecast", request.grid.frequency, request.dimensions)
         shards = _present(folder, dataset, several=len(workspace.hosts) > 1)
         windows = plan_windows(request, dataset)
+        covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
         description = _describe(workspace, request)
         check_quantiles(description, request.quantiles)
-        predictors = _given_predictors(workspace, request, dataset, windows, description, reporter)
+        predictors = _given_predictors(workspace, request, dataset, windows, description, covariates, reporter)
         if request.zero_shot is not None and len(workspace.hosts) > 1 and len(predictors) < len(windows):
             raise WorkloadError(
                 "several instances forecast, each of which has some of the series: run the workload learn before, and give "
@@ -130,11 +138,21 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         try:
             output = workspace.output("forecast")
             _ForecastJob(
-                request, windows, folder, dataset, shards, description, predictors, scratch, output, reporter
+                request,
+                windows,
+                folder,
+                dataset,
+                shards,
+                description,
+                predictors,
+                covariates,
+                scratch,
+                output,
+                reporter,
             ).run()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except (ModelError, DatasetError, PredictorError) as error:
+    except (ModelError, DatasetError, PredictorError, LightgbmError) as error:
         raise WorkloadError(str(error)) from error
 
 
@@ -148,6 +166,7 @@ class _Task:
     last_timestamp: int  # microseconds; of the last observation
     last_value: float
     non_negative: bool
+    covariates: Covariates
 
 
 @dataclass
@@ -175,6 +194,7 @@ class _ForecastJob:
     shards: Sequence[Shard]
     description: ModelDescription
     predictors: Mapping[str, Predictor]  # by window, as far as they are known before
+    covariates: CovariateSource | None
     scratch: Path
     output: Path
     reporter: Reporter
@@ -222,11 +242,12 @@ class _ForecastJob:
         learned = (
             learn_as_of(
                 [self.folder / shard.name for shard in self.shards],
-                self.request.reading,
+                self.request.reading(self.covariates),
                 network,
                 missing,
                 data_version=self.dataset.data_version,
                 log=self.reporter.log,
+                covariates=self.covariates,
             )
             if missing
             else {}
@@ -243,13 +264,16 @@ class _ForecastJob:
         latest = max(window.ordinal for window in self.windows)
         until = self.request.grid.start(np.array([latest + 1]))[0]
         width = self.context_length + self.request.horizon * (2 * len(self.request.levels) + 2)
+        if self._covariate_source is not None:
+            width += self._covariate_source.width * (REACH + 2 * self.request.horizon)
         limit = int(np.clip(_VALUES_AT_ONCE // width, max(item.batch_size for item in self.forecasters), _MAX_TASKS))
         if not self.rows_independent:
             limit = 256 * len(self.windows)  # so that a chunk ends with the same series whatever the windows
         tasks: list[_Task] = []
         passed = 0
+        beside = self._covariate_source.beside(shard.name) if self._covariate_source is not None else None
         for series in iter_series(shard, self.request.dimensions, until=until):
-            tasks += self._tasks(series)
+            tasks += self._tasks(series, beside)
             passed += 1
             full = passed >= 256 if not self.rows_independent else len(tasks) >= limit
             if full:
@@ -257,8 +281,15 @@ class _ForecastJob:
                 tasks, passed = [], 0
         yield tasks, passed
 
-    def _tasks(self, series: Series) -> Iterator[_Task]:
+    @cached_property
+    def _covariate_source(self) -> CovariateSource | None:
+        """What there is beside the dataset, if one of the predictors reads it."""
+        reads = any(isinstance(item, Ensemble) and item.reads_covariates for item in self.forecasters)
+        return self.covariates if reads else None
+
+    def _tasks(self, series: Series, beside: RelatedCursor | None) -> Iterator[_Task]:
         """The series as of each window in which it had begun."""
+        related = beside.of(series.key) if beside is not None else None
         first = int(self.request.grid.ordinal(series.timestamps[:1])[0])
         observed = np.flatnonzero(~series.filled & np.isfinite(series.target))
         lowest = np.minimum.accumulate(series.target[observed])
@@ -283,7 +314,15 @@ class _ForecastJob:
                 last_timestamp=int(series.timestamps[last].astype("datetime64[us]").astype(np.int64)),
                 last_value=float(series.target[last]),
                 non_negative=is_non_negative(self.request.non_negative, float(lowest[known - 1])),
+                covariates=self._known_beside(series.key, related, window, cut),
             )
+
+    def _known_beside(self, key: Key, related: RelatedSeries | None, window: ForecastWindow, cut: int) -> Covariates:
+        """What is known beside a series as of a window, at the periods that its effects are taken out of."""
+        if self._covariate_source is None:
+            return Covariates()
+        horizon = self.request.horizon
+        return self._covariate_source.as_of(key, related, window.ordinal, min(cut, REACH + horizon), horizon)
 
     def _forecast(self, shard: int, tasks: Sequence[_Task]) -> None:
         """Forecast a chunk and add it to the files of its windows; those of one predictor share passes."""
@@ -299,6 +338,7 @@ class _ForecastJob:
             groups=[task.window for task in tasks],
             non_negative=[task.non_negative for task in tasks],
             keys=[task.key for task in tasks],
+            covariates=[task.covariates for task in tasks],
         )
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         for window in sorted({task.window for task in tasks}):
@@ -438,7 +478,9 @@ class _ForecastJob:
             "complete_periods": known_after(request, self.dataset) is None,
             "lag_seconds": self.dataset.lag_seconds,
             "data_version": self.dataset.data_version,
+            **({"covariates": self.covariates.to_document()} if self.covariates is not None else {}),
             "params_digest": request.params_digest,
+            **({"covariates_digest": request.covariates_digest} if request.covariates_digest else {}),
             "series": tally.series,
             "rows": tally.series * request.horizon,
             "not_started": self.series - tally.series - len(tally.skipped),
@@ -510,6 +552,7 @@ def _given_predictors(
     dataset: Manifest,
     windows: Sequence[ForecastWindow],
     description: ModelDescription,
+    covariates: CovariateSource | None,
     reporter: Reporter,
 ) -> dict[str, Predictor]:
     """The predictor of each window that needn't be learned: the model's own, or those that were learned before."""
@@ -520,7 +563,7 @@ def _given_predictors(
         return {}
     return known_predictors(
         workspace.root / "processing" / "input" / "predictors",
-        request.reading,
+        request.reading(covariates),
         description.digest,
         {window.key: window.ordinal for window in windows},
         data_version=dataset.data_version,

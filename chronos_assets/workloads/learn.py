@@ -9,15 +9,15 @@ for a trained version:
 ```
 model               the candidate's label; its folder is the channel `model`
 base                reference of the base model that is a member beside it; null: none is
-horizon, frequency, alignment, filling, dimensions, context_length, batch_size, seed    as the forecast has them
+horizon, frequency, alignment, filling, dimensions, context_length, batch_size, seed, holidays    as the forecast has them
 predictor           {"members", "per_item", "backtest_windows", "max_cost", "metric"}
 validation_windows, test_windows    as the train workload has them: 2 and 2
 max_series          at most so many series, chosen by `seed` (default 256)
 ```
 
-Channels: reads `dataset` (all shards), for a version `model`, and for windows, if given, `predictors` with what was learned
-before. Writes to `predictors` for windows a file for each predictor, named by what it was learned from
-(`predictors.opening.learned_key`), or for a version `predictor.json`.
+Channels: reads `dataset` (all shards), `related_time_series` and `item_metadata` where there are covariates, for a version
+`model`, and for windows, if given, `predictors` with what was learned before. Writes to `predictors` for windows a file for
+each predictor, named by what it was learned from (`predictors.opening.learned_key`), or for a version `predictor.json`.
 
 **What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout`: after what the
 checkpoint was trained on, and before the test windows, which the gate compares on.
@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,18 @@ import numpy as np
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import check_names, option, whole
 from chronos_assets.models.checkpoints import ModelError, describe_model
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
-from chronos_assets.predictors.backtests import REACH, SAMPLE, seasonal_error
-from chronos_assets.predictors.dataset_past import sampled_series
+from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, seasonal_error
+from chronos_assets.predictors.covariates import open_covariates, read_holidays
+from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
 from chronos_assets.predictors.learning import PastWindow, Recipe
+from chronos_assets.predictors.members.regression import History, LightgbmError
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of, options
 from chronos_assets.predictors.predictor import RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
@@ -72,6 +75,7 @@ class VersionRequest:
     validation_windows: int
     test_windows: int
     max_series: int
+    holidays: HolidayCalendar | None
 
 
 def parse_version_request(document: Mapping[str, Any]) -> VersionRequest:
@@ -83,7 +87,7 @@ def parse_version_request(document: Mapping[str, Any]) -> VersionRequest:
     required = {"model", "horizon", "frequency", "predictor"}
     optional = {
         "base", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed", "validation_windows",
-        "test_windows", "max_series",
+        "test_windows", "max_series", "holidays",
     }  # fmt: skip
     check_names("learning", document, required, optional)
     try:
@@ -101,6 +105,7 @@ def parse_version_request(document: Mapping[str, Any]) -> VersionRequest:
             validation_windows=option("validation_windows", document, default=2) or 1,
             test_windows=option("test_windows", document, low=0, default=2) or 0,
             max_series=option("max_series", document, default=SAMPLE) or SAMPLE,
+            holidays=read_holidays(document.get("holidays")),
         )
     except (TypeError, ValueError) as error:
         raise WorkloadError(f"parameters of the learning: {error}") from error
@@ -111,7 +116,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     document = workspace.parameters()
     try:
         (_learn_windows if "windows" in document else _learn_version)(document, workspace, reporter)
-    except (ModelError, DatasetError, HoldoutError) as error:
+    except (ModelError, DatasetError, HoldoutError, LightgbmError) as error:
         raise WorkloadError(str(error)) from error
 
 
@@ -121,6 +126,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
     dataset = read_manifest(folder)
     dataset.check("forecast", request.grid.frequency, request.dimensions)
     windows = plan_windows(request, dataset)
+    covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
     network = Network(
         describe_model(request.model),
         request.horizon,
@@ -131,7 +137,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
     ordinals = {window.key: window.ordinal for window in windows}
     known = known_predictors(
         workspace.root / "processing" / "input" / "predictors",
-        request.reading,
+        request.reading(covariates),
         network.description.digest,
         ordinals,
         data_version=dataset.data_version,
@@ -139,7 +145,13 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
     )
     missing = {key: ordinal for key, ordinal in ordinals.items() if key not in known}
     learned = learn_as_of(
-        list_shards(folder), request.reading, network, missing, data_version=dataset.data_version, log=reporter.log
+        list_shards(folder),
+        request.reading(covariates),
+        network,
+        missing,
+        data_version=dataset.data_version,
+        log=reporter.log,
+        covariates=covariates,
     )
     output = workspace.output("predictors")
     for predictor in (*known.values(), *learned.values()):
@@ -158,7 +170,13 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
         test_windows=request.test_windows,
     )
     began = time.monotonic()
-    windows = list(_windows(list_shards(folder), request, holdout))
+    sampled = _sampled(list_shards(folder), request, holdout)
+    covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
+    past: list[BacktestPast] = []
+    if covariates is not None:
+        known = past_as_of(sampled, request.grid, holdout.validation_end, request.filling, request.context_length)
+        past = with_covariates(list(known), covariates, request.horizon)
+    windows = list(_windows(sampled, request, holdout, past))
     network = partial(Network, horizon=request.horizon, levels=(0.5,), context_length=request.context_length)
     tuned = network(describe_model(workspace.input("model")), batch_size=request.batch_size)
     forecasters = {TUNED: tuned.alone}
@@ -182,6 +200,7 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
             "data_version": dataset.data_version,
             "recipe": RECIPE_VERSION,
         },
+        histories=[History(item.values, item.covariates) for item in past if item.covariates],
         progress=lambda done, total: reporter.progress(done, total, "windows forecast by all members"),
     )
     predictor.save(workspace.output("predictors"))
@@ -189,16 +208,27 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
     reporter.message({"predictor": predictor.to_document(), "seconds": round(time.monotonic() - began, 3)})
 
 
-def _windows(shards: list[Path], request: VersionRequest, holdout: Holdout) -> Iterator[PastWindow]:
-    """The validation windows of the sampled series, the latest first."""
+def _sampled(shards: list[Path], request: VersionRequest, holdout: Holdout) -> list[Series]:
+    """Some of the series that had begun by the end of the validation windows."""
     end = holdout.validation_end
-    sampled = sampled_series(shards, request.dimensions, request.grid, [end], request.seed, request.max_series)[end]
+    return sampled_series(shards, request.dimensions, request.grid, [end], request.seed, request.max_series)[end]
+
+
+def _windows(
+    sampled: list[Series], request: VersionRequest, holdout: Holdout, past: list[BacktestPast]
+) -> Iterator[PastWindow]:
+    """The validation windows of the sampled series, the latest first, with what was known beside them."""
+    beside = {item.key: item for item in past}
     for series in sampled:
         first = int(request.grid.ordinal(series.timestamps[:1])[0])
         for origin in reversed(holdout.validation):
             window = _window(series, first, origin, request)
-            if window is not None:
-                yield window
+            if window is None:
+                continue
+            known = beside.get(series.key)
+            if known is not None and known.covariates and known.end is not None:
+                window = replace(window, covariates=known.covariates.earlier(known.end - origin, request.horizon))
+            yield window
 
 
 def _window(series: Series, first: int, origin: int, request: VersionRequest) -> PastWindow | None:

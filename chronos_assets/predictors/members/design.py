@@ -34,7 +34,7 @@ Form = Literal["plain", "relative", "logarithm", "category"]
 
 
 @dataclass(frozen=True)
-class Column:
+class DesignColumn:
     """One column of the matrix.
 
     Attributes:
@@ -63,7 +63,7 @@ class Column:
         return self.source != "static" and self.form != "plain"
 
 
-def plan_columns(series: Iterable[Covariates], *, ratios: bool) -> tuple[Column, ...]:
+def plan_columns(series: Iterable[Covariates], *, ratios: bool) -> tuple[DesignColumn, ...]:
     """The columns that some series' covariates give, in order of their names; constant ones are left out.
 
     Args:
@@ -91,21 +91,21 @@ def plan_columns(series: Iterable[Covariates], *, ratios: bool) -> tuple[Column,
                 texts.setdefault((source, name), Counter()).update(
                     dict(zip(known.tolist(), counts.tolist(), strict=True))
                 )
-    columns: list[Column] = []
+    columns: list[DesignColumn] = []
     for source, name in sorted({*numbers, *texts}):
         if (source, name) in texts:
             counter = texts[source, name]
             frequent = sorted(counter, key=lambda text: (-counter[text], text))[:_MOST_CATEGORIES]
-            columns += [Column(name, source, "category", text) for text in sorted(frequent) if len(counter) > 1]
+            columns += [DesignColumn(name, source, "category", text) for text in sorted(frequent) if len(counter) > 1]
             continue
         low, high = numbers[source, name]
         if low == high or (name.startswith(CALENDAR) and cycles[name] < _CYCLES):
             continue
-        columns.append(Column(name, source, "plain"))
+        columns.append(DesignColumn(name, source, "plain"))
         if _counts_steps(name) and high - low < _MOST_CALENDAR_CATEGORIES:
-            columns += [Column(name, source, "category", str(value)) for value in range(int(low), int(high) + 1)]
+            columns += [DesignColumn(name, source, "category", str(value)) for value in range(int(low), int(high) + 1)]
         elif (source, name) in varies and source != "static":
-            columns.append(Column(name, source, "logarithm" if ratios and low > 0 else "relative"))
+            columns.append(DesignColumn(name, source, "logarithm" if ratios and low > 0 else "relative"))
     return tuple(columns)
 
 
@@ -123,7 +123,7 @@ def _named(covariates: Covariates) -> Iterable[tuple[Source, str, NDArray[Any]]]
         yield "static", name, np.array([value])
 
 
-def matrix(columns: Sequence[Column], covariates: Covariates, rows: int, horizon: int, lag: int) -> Floats:
+def matrix(columns: Sequence[DesignColumn], covariates: Covariates, rows: int, horizon: int, lag: int) -> Floats:
     """The columns (rows + horizon, K) at a context's latest `rows` periods and the `horizon` that follow; NaN where unknown.
 
     Args:
@@ -144,7 +144,7 @@ def matrix(columns: Sequence[Column], covariates: Covariates, rows: int, horizon
     return result
 
 
-def _values(covariates: Covariates, column: Column, rows: int, horizon: int, lag: int) -> NDArray[Any] | None:
+def _values(covariates: Covariates, column: DesignColumn, rows: int, horizon: int, lag: int) -> NDArray[Any] | None:
     """An attribute's values at the rows, None where the series has none."""
     sources: Mapping[str, Any] = getattr(covariates, column.source)
     if column.name not in sources:
@@ -158,7 +158,7 @@ def _values(covariates: Covariates, column: Column, rows: int, horizon: int, lag
     return np.where(inside, picked, np.nan) if values.dtype.kind == "f" else np.where(inside, picked, "")
 
 
-def _formed(values: NDArray[Any], column: Column, rows: int) -> Floats:
+def _formed(values: NDArray[Any], column: DesignColumn, rows: int) -> Floats:
     if column.form == "category":
         if values.dtype.kind == "f":
             return np.where(np.isfinite(values), (values == float(column.level)).astype(np.float64), np.nan)

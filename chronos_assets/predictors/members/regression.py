@@ -25,7 +25,7 @@ import numpy as np
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.predictors.members.base import Booleans, Covariates, Floats, row_sum
-from chronos_assets.predictors.members.design import Column, matrix, plan_columns
+from chronos_assets.predictors.members.design import DesignColumn, matrix, plan_columns
 
 Link = Literal["log", "identity"]
 
@@ -81,7 +81,7 @@ class Regression:
 
     link: Link
     lag: int
-    columns: tuple[Column, ...]
+    columns: tuple[DesignColumn, ...]
     slopes: tuple[float, ...]
     trees: str
     rows: int
@@ -140,7 +140,7 @@ class Regression:
         return cls(
             document["link"],
             int(document["lag"]),
-            tuple(Column(**column) for column in described),
+            tuple(DesignColumn(**column) for column in described),
             slopes,
             "".join(f"{line}\n" for line in document["trees"]),
             int(document["rows"]),
@@ -231,7 +231,7 @@ class _Panel:
     def of(
         cls,
         histories: Sequence[History],
-        columns: Sequence[Column],
+        columns: Sequence[DesignColumn],
         lag: int,
         each: int,
         link: Link,

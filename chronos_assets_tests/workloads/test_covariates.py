@@ -1,0 +1,260 @@
+"""Forecasts that read covariates: what they may see as of a window, the same bytes alone and in a range, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from chronos_assets.calendar.frequencies import Frequency, Grid
+from chronos_assets.calendar.holidays import HolidayCalendar
+from chronos_assets.container.contract import WorkloadError, Workspace
+from chronos_assets.predictors.covariates import CovariateSource, calendar_columns, open_covariates, read_holidays
+from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.workloads import evaluate, forecast, learn
+from chronos_assets_tests.models import tiny
+from chronos_assets_tests.predictors.demand import Demand, shops
+from chronos_assets_tests.timeseries.builders import (
+    MadeRelated,
+    MadeSeries,
+    make_metadata,
+    make_params,
+    make_related,
+    write_dataset,
+)
+from chronos_assets_tests.workloads.listener import Listener
+
+HORIZON, PERIODS = 7, 170
+START = "2023-01-01"
+WINDOWS = [
+    {"key": "2023-06-01", "end": "2023-06-02T00:00:00"},  # after 152 periods
+    {"key": "2023-06-05", "end": "2023-06-06T00:00:00"},  # after 156
+]
+CUT = 156
+
+
+@pytest.fixture(scope="module")
+def sales() -> list[Demand]:
+    return shops(items=12, periods=PERIODS, horizon=HORIZON)
+
+
+def write(folder: Path, sales: list[Demand], *, visits_from: int | None = None, known: tuple[str, ...] = ()) -> Path:
+    """A folder of inputs: the dataset, its related time series (visits are past-only), its metadata."""
+    params = make_params(frequency="D", horizon=HORIZON)
+    keys = [(f"item-{number:02d}",) for number in range(len(sales))]
+    dataset = write_dataset(
+        folder / "dataset",
+        params,
+        [MadeSeries(key, START, one.values[:PERIODS]) for key, one in zip(keys, sales, strict=True)],
+    )
+    related = []
+    for number, (key, one) in enumerate(zip(keys, sales, strict=True)):
+        visits = np.random.default_rng(number).normal(100, 10, PERIODS)
+        if visits_from is not None:
+            visits[visits_from:] += 1000
+        values = {name: list(one.covariates.known[name]) for name in ("price", "promotion")}
+        related.append(MadeRelated(key, START, {**values, "visits": [*visits, *([np.nan] * HORIZON)]}))
+    make_related(folder / "related_time_series", dataset, related, known=known or ("price", "promotion"))
+    make_metadata(
+        folder / "item_metadata", {key[0]: {"colour": "red" if key[0] < "item-06" else "blue"} for key in keys}
+    )
+    return folder
+
+
+def prepare(root: Path, inputs: Path, **changes: Any) -> Workspace:
+    parameters = {
+        "windows": WINDOWS[1:],
+        "frequency": "D",
+        "horizon": HORIZON,
+        "quantiles": [0.1, 0.5, 0.9],
+        "model": str(tiny.folder_of("bolt")),
+        "zero_shot": {"members": ["theta", "seasonal_naive", "regression"]},
+        "holidays": {"countries": [], "days": {"feast": ["2023-01-21", "2023-03-07", "2023-04-21", "2023-06-05"]}},
+        **changes,
+    }
+    (root / "input" / "config").mkdir(parents=True)
+    (root / "processing").mkdir(parents=True)
+    (root / "processing" / "input").symlink_to(inputs)
+    (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
+    return Workspace(root)
+
+
+def run(root: Path, inputs: Path, **changes: Any) -> Path:
+    workspace = prepare(root, inputs, **changes)
+    forecast.main(workspace, Listener())
+    return workspace.output("forecast")
+
+
+def bytes_of(output: Path, key: str = "2023-06-05") -> bytes:
+    return (output / f"as_of={key}" / "forecast.parquet").read_bytes()
+
+
+def predictor_of(output: Path, key: str = "2023-06-05") -> dict[str, Any]:
+    return json.loads((output / f"as_of={key}" / "predictor.json").read_text())
+
+
+def error_of(output: Path, sales: list[Demand]) -> float:
+    made = pq.read_table(output / "as_of=2023-06-05" / "forecast.parquet", partitioning=None)["p50"].to_numpy()
+    actual = np.concatenate([one.values[CUT : CUT + HORIZON] for one in sales])
+    return float(np.abs(made - actual).sum() / actual.sum())
+
+
+def test_covariates_are_used_and_named(tmp_path, sales):
+    output = run(tmp_path / "job", write(tmp_path / "in", sales))
+    document = predictor_of(output)
+    assert document["weights"]["regression/theta"] > 0.5
+    names = {column["name"] for column in document["regression"]["columns"]}
+    assert {"price", "promotion", "visits", "holiday:feast", "calendar:day_of_week", "colour"} <= names
+    manifest = json.loads((output / "as_of=2023-06-05" / "manifest.json").read_text())
+    assert manifest["covariates"]["item_metadata"] == ["colour"]
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "dataset").symlink_to(tmp_path / "in" / "dataset")
+    without = run(tmp_path / "without", bare, holidays=None)
+    assert "regression" not in predictor_of(without)
+    assert error_of(output, sales) < 0.7 * error_of(without, sales)
+
+
+def test_what_comes_after_the_as_of_changes_no_byte(tmp_path, sales):
+    expected = bytes_of(run(tmp_path / "job", write(tmp_path / "in", sales)))
+    later = [Demand(one.values.copy(), one.covariates) for one in sales]
+    for one in later:
+        one.values[CUT:] *= 100
+    changed = write(tmp_path / "later", later, visits_from=CUT)
+    assert bytes_of(run(tmp_path / "again", changed)) == expected
+    known = [Demand(one.values, _beyond(one, CUT + HORIZON)) for one in sales]
+    assert bytes_of(run(tmp_path / "known", write(tmp_path / "beyond", known))) == expected
+    # That what comes before does change them shows that the two comparisons could fail.
+    seen = [Demand(one.values, _beyond(one, CUT)) for one in sales]
+    assert bytes_of(run(tmp_path / "seen", write(tmp_path / "within", seen))) != expected
+    assert bytes_of(run(tmp_path / "past", write(tmp_path / "visits", sales, visits_from=CUT - 60))) != expected
+
+
+def _beyond(one: Demand, period: int) -> Any:
+    from chronos_assets_tests.predictors.demand import changed
+
+    return changed(one.covariates, period, price=1.0, promotion=1.0)
+
+
+def test_past_only_prices_are_not_read_ahead(tmp_path, sales):
+    expected = bytes_of(run(tmp_path / "job", write(tmp_path / "in", sales, known=("promotion",))))
+    dearer = [Demand(one.values, _prices(one, CUT)) for one in sales]
+    again = write(tmp_path / "dearer", dearer, known=("promotion",))
+    assert bytes_of(run(tmp_path / "again", again)) == expected
+
+
+def _prices(one: Demand, period: int) -> Any:
+    from chronos_assets_tests.predictors.demand import changed
+
+    return changed(one.covariates, period, price=99.0)
+
+
+def test_one_window_and_a_range_give_the_same_bytes(tmp_path, sales):
+    inputs = write(tmp_path / "in", sales)
+    together = run(tmp_path / "range", inputs, windows=WINDOWS)
+    alone = run(tmp_path / "alone", inputs)
+    for path in sorted((alone / "as_of=2023-06-05").iterdir()):
+        assert path.read_bytes() == (together / "as_of=2023-06-05" / path.name).read_bytes(), path.name
+
+
+def test_learning_before_gives_the_same_predictor(tmp_path, sales):
+    inputs = write(tmp_path / "in", sales)
+    workspace = prepare(tmp_path / "learn", inputs)
+    learn.main(workspace, Listener())
+    (path,) = workspace.output("predictors").glob("*.json")
+    learned = json.loads(path.read_text())
+    used = predictor_of(run(tmp_path / "job", inputs))
+    assert learned["regression"] == used["regression"]
+    assert learned["weights"] == used["weights"]
+
+
+def test_the_gate_reads_covariates(tmp_path, sales):
+    inputs = write(tmp_path / "in", sales)
+    model = str(tiny.folder_of("bolt"))
+    scores = []
+    for name, holidays in (("with", {"countries": ["DE"]}), ("without", None)):
+        folder = inputs
+        if name == "without":
+            folder = tmp_path / "bare"
+            folder.mkdir()
+            (folder / "dataset").symlink_to(inputs / "dataset")
+        root = tmp_path / name
+        (root / "input" / "config").mkdir(parents=True)
+        (root / "processing").mkdir()
+        (root / "processing" / "input").symlink_to(folder)
+        parameters = {
+            "models": {"candidate": model, "base": model},
+            "horizon": HORIZON,
+            "quantiles": [0.1, 0.5, 0.9],
+            "frequency": "D",
+            "zero_shot": {"members": ["theta", "seasonal_naive", "regression"]},
+            "holidays": holidays,
+        }
+        (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
+        evaluate.main(Workspace(root), Listener())
+        document = json.loads((Workspace(root).output("evaluation") / "metrics.json").read_text())
+        scores.append(document["models"]["base"]["metrics"]["wql"])
+    assert scores[0] < 0.7 * scores[1]
+
+
+def test_related_series_of_another_dataset_are_refused(tmp_path, sales):
+    inputs = write(tmp_path / "in", sales)
+    other = write(tmp_path / "other", sales[:5])
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "dataset").symlink_to(inputs / "dataset")
+    (mixed / "related_time_series").symlink_to(other / "related_time_series")
+    with pytest.raises(WorkloadError, match="materialize related_time_series again"):
+        run(tmp_path / "job", mixed)
+
+
+def test_what_isnt_a_calendar_of_holidays_is_refused(tmp_path, sales):
+    with pytest.raises(WorkloadError, match="holidays is"):
+        run(tmp_path / "job", write(tmp_path / "in", sales), holidays={"Countries": ["DE"]})
+    assert read_holidays({"countries": ["DE"], "days": {"own": ["2024-01-01"]}}) == HolidayCalendar(
+        ("DE",), (("own", ("2024-01-01",)),)
+    )
+
+
+def test_series_and_related_series_are_joined_and_cut(tmp_path, sales):
+    inputs = write(tmp_path / "in", sales[:3])
+    grid = Grid(Frequency.parse("D"))
+    root = tmp_path / "job"
+    (root / "processing").mkdir(parents=True)
+    (root / "processing" / "input").symlink_to(inputs)
+    source = open_covariates(Workspace(root), grid, read_manifest(inputs / "dataset"), None)
+    assert isinstance(source, CovariateSource)
+    first = int(grid.ordinal(np.array([np.datetime64(START, "us")]))[0])
+    related = source.of_series([("item-01",), ("nobody",)])
+    assert list(related) == [("item-01",)]
+    found = source.as_of(("item-01",), related["item-01",], first + 9, 4, 3)
+    price = sales[1].covariates.known["price"]
+    assert found.known["price"].tolist() == price[6:13].tolist()
+    assert len(found.past["visits"]) == 4
+    assert found.static == {"colour": "red"}
+    beyond = source.as_of(("item-01",), related["item-01",], first + PERIODS + HORIZON - 2, 2, 3)
+    assert beyond.known["price"][:3].tolist() == price[-3:].tolist()
+    assert np.isnan(beyond.known["price"][3:]).all()
+    nothing = source.as_of(("nobody",), None, first + 9, 4, 3)
+    assert set(nothing.known) == {"calendar:day_of_week", "calendar:month"}
+    assert nothing.static == {"colour": ""}
+
+
+@pytest.mark.parametrize(
+    ("frequency", "start", "expected"),
+    [
+        ("H", "2024-02-29T23:00", {"hour": [23.0, 0.0], "day_of_week": [3.0, 4.0], "month": [2.0, 3.0]}),
+        ("D", "2024-12-31", {"day_of_week": [1.0, 2.0], "month": [12.0, 1.0]}),
+        ("M", "2024-12-01", {"month": [12.0, 1.0]}),
+        ("Y", "2024-01-01", {}),
+    ],
+)
+def test_the_calendar_has_the_cycles_that_are_longer_than_a_period(frequency, start, expected):
+    grid = Grid(Frequency.parse(frequency))
+    first = int(grid.ordinal(np.array([np.datetime64(start, "us")]))[0])
+    found = {name: values.tolist() for name, values in calendar_columns(grid, first, 2).items()}
+    assert found == {f"calendar:{name}": values for name, values in expected.items()}
