@@ -40,8 +40,12 @@ def melt(
     column: Annotated[
         list[str] | None, typer.Option(help="A column that is a series (several times); all of numbers without.")
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="A column that tells rows of one timestamp apart, such as a store (several times)."),
+    ] = None,
 ) -> None:
-    """A wide file as rows, one for each series and timestamp."""
+    """A wide file as rows, one for each series and timestamp; a date and a time in two columns become one."""
     from datetime import UTC, datetime
 
     from chronos_assets.timeseries.dataset.melting import melt as rewrite
@@ -51,7 +55,7 @@ def melt(
         raise UsageError(f"{output.parent} is not a folder: give a path in one that exists")
     if output.exists():
         raise UsageError(f"{output} already exists: remove it, or give another path")
-    rows, series = rewrite(TrainFile(path, path.name, datetime.now(UTC)), output, column or ())
+    rows, series = rewrite(TrainFile(path, path.name, datetime.now(UTC)), output, column or (), keep or ())
     print(f"{output} written: {rows:,} rows of {len(series)} series ({', '.join(series)})")
 
 

@@ -30,6 +30,7 @@ from chronos_assets.params.columns import (
     rank,
 )
 from chronos_assets.params.keys import Rows
+from chronos_assets.params.spread_timestamps import spread_timestamp
 
 _DATES: tuple[str, ...] = (
     "yyyy-MM-dd",
@@ -92,10 +93,11 @@ def _reads_as_time(text: str) -> bool:
 def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[Times]:
     """The timestamp column, in every reading that fits its values (several when day and month could be swapped)."""
     candidates = [named] if named is not None else [column for column in columns if not column.is_empty]
-    clock = [column for column in candidates if _is_time_of_day(column)]
-    if clock:
+    spread = spread_timestamp(candidates)
+    if spread is not None:
         raise InferenceError(
-            f"the time of day stands in a column of its own, {clock[0].name}; join it with the date into one column"
+            f"the timestamp is spread over the columns {spread.names}: join them into one, such as 2024-01-31 15:00:00"
+            + (" (`chronos-assets melt FILE OUTPUT` does)" if spread.joined is not None else "")
         )
     readings: dict[int, list[Times]] = {}
     for bad in (0.0, FEW_BAD):  # a few bad values are tolerated only if no column reads without
@@ -117,10 +119,6 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
             candidates=[column.name for column in chosen or times],
         )
     return readings[chosen[0].index]
-
-
-def _is_time_of_day(column: Column) -> bool:
-    return bool(column.present) and all(re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", value) for value in column.present)
 
 
 def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from chronos_assets.params.inference import infer
+from chronos_assets.params.inference import InferenceError, infer
 from chronos_assets.timeseries.dataset.melting import MeltError, melt
 from chronos_assets.timeseries.dataset.sampling import sample_files
 from chronos_assets.timeseries.dataset.train_files import TrainFile
@@ -53,10 +53,94 @@ def test_some_columns_only(tmp_path: Path) -> None:
 
 
 def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MeltError, match="those of numbers are HU FL, it's"):
+    with pytest.raises(MeltError, match="no column price to choose; there are HU FL, it's"):
         melt(_file(tmp_path / "w.csv", WIDE), tmp_path / "long.csv", ["price"])
 
 
 def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MeltError, match="no header"):
         melt(_file(tmp_path / "w.csv", "2024-01-01,1,2\n2024-01-02,3,4\n"), tmp_path / "long.csv")
+
+
+def rows_of(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+SPREAD = {
+    "date and time": ("Date;Time;load\n", [f"{1 + n // 24}/1/2007;{n % 24:02d}:00:00;{n}.5\n" for n in range(72)]),
+    "date and hour": ("date,hour,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24},{n}.5\n" for n in range(72)]),
+    "year and month": ("year,month,load\n", [f"{2018 + n // 12},{n % 12 + 1},{n}.5\n" for n in range(72)]),
+    "year and quarter": ("year,quarter,load\n", [f"{2000 + n // 4},{n % 4 + 1},{n}.5\n" for n in range(72)]),
+    "year, month and day": ("year,month,day,load\n", [f"2024,{1 + n // 28},{n % 28 + 1},{n}.5\n" for n in range(56)]),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "second", "frequency"),
+    [
+        ("date and time", "1/1/2007 01:00:00", "H"),
+        ("date and hour", "2024-01-01 01:00:00", "H"),
+        ("year and month", "2018-02-01", "M"),
+        ("year and quarter", "2000-04-01", "3M"),
+        ("year, month and day", "2024-01-02", "D"),
+    ],
+)
+def test_a_timestamp_spread_over_columns_is_joined(tmp_path: Path, kind: str, second: str, frequency: str) -> None:
+    header, lines = SPREAD[kind]
+    source = _file(tmp_path / "w.csv", header + "".join(lines))
+    sample = sample_files([source])
+    with pytest.raises(InferenceError, match=r"the timestamp is spread over the columns .* \(`chronos-assets melt"):
+        infer(sample.header, sample.rows)
+    target = tmp_path / "long.csv"
+    assert melt(source, target) == (len(lines), ("load",))
+    assert rows_of(target)[2] == f"{second},load,1.5"
+    long = sample_files([TrainFile(target, "long.csv", source.last_modified)])
+    assert str(infer(long.header, long.rows).frequency) == frequency
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("date,hour,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24 + 1},{n}\n" for n in range(72)]),
+        ("year,week,load\n", [f"{2018 + n // 52},{n % 52 + 1},{n}\n" for n in range(150)]),
+    ],
+)
+def test_parts_that_may_mean_two_things_are_refused(tmp_path: Path, header: str, rows: list[str]) -> None:
+    with pytest.raises(InferenceError, match=r"spread over the columns .*: join them into one, such as [^(]*$"):
+        melt(_file(tmp_path / "w.csv", header + "".join(rows)), tmp_path / "long.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("date,item_id,hour,sales\n", "2024-01-{day:02d},a,{hour},{n}\n"),  # when it sold best, once a day
+        ("timestamp,year,month,day,sales\n", "2024-01-{day:02d} 00:00:00,2024,1,{day},{n}\n"),
+        ("date,year,week,sales\n", "2024-01-{day:02d},2024,{week},{n}\n"),
+    ],
+)
+def test_columns_beside_a_whole_timestamp_are_no_parts_of_it(tmp_path: Path, header: str, row: str) -> None:
+    text = "".join(row.format(day=1 + n, hour=9 + n % 5, week=1 + n // 7, n=n * n % 11) for n in range(31))
+    sample = sample_files([_file(tmp_path / "w.csv", header + text)])
+    assert str(infer(sample.header, sample.rows, target="sales").frequency) == "D"
+
+
+def test_rows_of_one_timestamp_need_what_tells_them_apart(tmp_path: Path) -> None:
+    text = "".join(f"2024-01-{day:02d},{shop},{day},{2 * day}\n" for day in range(1, 11) for shop in "xy")
+    source = _file(tmp_path / "w.csv", "date,shop,sales,guests\n" + text)
+    with pytest.raises(MeltError, match=r"10 rows whose timestamp was there before: .* --keep"):
+        melt(source, tmp_path / "long.csv")
+    assert melt(source, tmp_path / "long.csv", keep=["shop"]) == (40, ("sales", "guests"))
+    assert rows_of(tmp_path / "long.csv")[:3] == [
+        "timestamp,shop,item_id,target_value",
+        "2024-01-01,x,sales,1",
+        "2024-01-01,x,guests,2",
+    ]
+
+
+def test_one_series_of_several_items_keeps_their_ids(tmp_path: Path) -> None:
+    text = "".join(
+        f"2024-01-{day:02d},{hour},{item},{hour}\n" for day in range(1, 4) for hour in range(24) for item in "xy"
+    )
+    source = _file(tmp_path / "w.csv", "date,hour,item_id,sales\n" + text)
+    assert melt(source, tmp_path / "long.csv", ["sales"], ["item_id"]) == (144, ("sales",))
+    assert rows_of(tmp_path / "long.csv")[:2] == ["timestamp,item_id,target_value", "2024-01-01 00:00:00,x,0"]

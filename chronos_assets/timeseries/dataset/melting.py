@@ -1,7 +1,7 @@
 """A wide file, one column for each series, as rows: timestamp, item_id, target_value.
 
-Belongs here: the rewriting of one file, out of core. Which columns are series is the user's to say, all of numbers by
-default.
+Belongs here: the rewriting of one file, out of core. Which columns are series, and which tell rows of one timestamp apart, is
+the user's to say. A timestamp that is spread over columns (`params.spread_timestamps`) is written as one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.columns import Column
 from chronos_assets.params.headers import column_name, folded
+from chronos_assets.params.spread_timestamps import spread_timestamp
 from chronos_assets.params.timestamp_columns import timestamp_readings
 from chronos_assets.timeseries.dataset.csv_records import is_parquet, plain_csv
 from chronos_assets.timeseries.dataset.duckdb_sql import (
@@ -29,21 +30,25 @@ class MeltError(ChronosAssetsError, ValueError):
     """A file that can't be melted: why, and what to do."""
 
 
-def melt(source: TrainFile, target: Path, columns: Sequence[str] = ()) -> tuple[int, tuple[str, ...]]:
-    """Write the columns of a wide CSV or Parquet file as rows of a CSV file.
+def melt(
+    source: TrainFile, target: Path, columns: Sequence[str] = (), keep: Sequence[str] = ()
+) -> tuple[int, tuple[str, ...]]:
+    """Write the columns of a wide CSV or Parquet file as rows of a CSV file, and a spread timestamp as one column.
 
     Args:
         source: the wide file; it has a header.
-        target: the CSV file to write: timestamp, item_id, target_value. Cells that are empty are no rows.
+        target: the CSV file to write: timestamp, the columns kept, item_id, target_value; a single series among columns
+            kept needs no item_id. Cells that are empty are no rows.
         columns: headers of the columns that are series; all that hold numbers when empty.
+        keep: headers of columns that tell rows of one timestamp apart, written as they are.
 
     Returns:
         How many rows were written, and the columns that became series.
 
     Raises:
-        MeltError: the file has no header, or not the columns.
+        MeltError: the file has no header, or not the columns, or several rows of one timestamp.
         FileProblem: the file can't be read.
-        InferenceError: it has no timestamps, or they stand in several columns.
+        InferenceError: it has no timestamps, or they stand in columns that can't be joined.
     """
     sample = sample_files([source])
     if sample.header is None:
@@ -53,26 +58,73 @@ def melt(source: TrainFile, target: Path, columns: Sequence[str] = ()) -> tuple[
         for place, name in enumerate(sample.header)
         if name.strip()
     ]
-    when = timestamp_readings(found, None)[0].column
-    numbers = [c for c in found if c is not when and c.is_numeric and not c.is_index]
-    wanted = {folded(name) for name in columns}
-    series = [c for c in (found if wanted else numbers) if c is not when and (not wanted or folded(c.header) in wanted)]
-    if not series or (wanted and len(series) < len(wanted)):
-        there = ", ".join(column.header for column in numbers)
-        raise MeltError(f"{source.key} has not the columns to melt; those of numbers are {there or 'none'}")
+    when, parts = _timestamp(found)
+    kept = _chosen(source, found, keep)
+    others = [column for column in found if column not in parts and column not in kept]
+    series = _chosen(source, others, columns) or [c for c in others if c.is_numeric and not c.is_index]
+    if not series:
+        raise MeltError(f"{source.key} has no columns to melt: none but those of the timestamp holds numbers")
+    clash = sorted({"timestamp", "item_id", "target_value"} & {folded(column.header) for column in kept})
+    if clash and not (len(series) == 1 and clash == ["item_id"]):
+        raise MeltError(f"{source.key}: the column {clash[0]} can't be kept beside the one that is written: rename it")
     with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
-        path = source.path if is_parquet(source.path, source.key) else plain_csv(source.path, source.key, Path(folder))
-        read = (
-            f"read_parquet({text_literal(parquet_argument(path))})"
-            if is_parquet(source.path, source.key)
-            else f"read_csv({text_literal(parquet_argument(path))}, all_varchar=true, header=true)"
-        )
+        read = _read(source, Path(folder))
+        keys = [identifier(column.header) for column in kept]
+        # Nothing of the data is in these texts but its header, quoted.
+        repeated = f"SELECT count(*) - count(DISTINCT ({', '.join([when, *keys])})) FROM {read}"  # noqa: S608
+        (repeats,) = connection.execute(repeated).fetchall()[0]
+        if repeats:
+            raise MeltError(
+                f"{source.key} has {repeats:,} rows whose timestamp {'and columns kept were' if kept else 'was'} there "
+                "before: name the columns that tell them apart by --keep"
+            )
+        written = connection.execute(_copy(read, when, keys, series, target)).fetchall()
+    return int(written[0][0]), tuple(column.header for column in series)
+
+
+def _timestamp(found: Sequence[Column]) -> tuple[str, tuple[Column, ...]]:
+    """SQL for the timestamp as text, and the columns that make it."""
+    spread = spread_timestamp(found)
+    if spread is None or spread.joined is None:
+        column = timestamp_readings(found, None)[0].column
+        return identifier(column.header), (column,)
+    parts = [f"CAST({identifier(column.header)} AS VARCHAR)" for column in spread.columns]
+    return spread.joined(*parts), spread.columns
+
+
+def _chosen(source: TrainFile, found: Sequence[Column], headers: Sequence[str]) -> list[Column]:
+    """The columns of these headers.
+
+    Raises:
+        MeltError: one isn't there.
+    """
+    known = {folded(column.header): column for column in found}
+    missing = [header for header in headers if folded(header) not in known]
+    if missing:
+        there = ", ".join(column.header for column in found)
+        raise MeltError(f"{source.key} has no column {missing[0]} to choose; there are {there or 'none'}")
+    return [known[folded(header)] for header in headers]
+
+
+def _read(source: TrainFile, scratch: Path) -> str:
+    """A FROM clause for the file."""
+    if is_parquet(source.path, source.key):
+        return f"read_parquet({text_literal(parquet_argument(source.path))})"
+    path = plain_csv(source.path, source.key, scratch)
+    return f"read_csv({text_literal(parquet_argument(path))}, all_varchar=true, header=true)"
+
+
+def _copy(read: str, when: str, keys: Sequence[str], series: Sequence[Column], target: Path) -> str:
+    """The statement that writes the rows."""
+    kept = "".join(f"{key}, " for key in keys)
+    if keys and len(series) == 1:
+        value = f"CAST({identifier(series[0].header)} AS VARCHAR)"
+        rows = f"SELECT {when} AS timestamp, {kept}{value} AS target_value FROM {read}"  # noqa: S608
+    else:
         cells = ", ".join(
             f"{{'item_id': {text_literal(c.header)}, 'target_value': CAST({identifier(c.header)} AS VARCHAR)}}"
             for c in series
         )
-        # Nothing of the data is in this text but its header, quoted.
-        rows = f"SELECT {identifier(when.header)} AS timestamp, unnest([{cells}], recursive := true) FROM {read}"  # noqa: S608
-        filled = f"SELECT * FROM ({rows}) WHERE trim(coalesce(target_value, '')) <> ''"  # noqa: S608
-        written = connection.execute(f"COPY ({filled}) TO {text_literal(str(target))} (FORMAT csv, HEADER)").fetchall()
-    return int(written[0][0]), tuple(column.header for column in series)
+        rows = f"SELECT {when} AS timestamp, {kept}unnest([{cells}], recursive := true) FROM {read}"  # noqa: S608
+    filled = f"SELECT * FROM ({rows}) WHERE trim(coalesce(target_value, '')) <> ''"  # noqa: S608
+    return f"COPY ({filled}) TO {text_literal(str(target))} (FORMAT csv, HEADER)"

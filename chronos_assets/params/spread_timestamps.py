@@ -1,0 +1,110 @@
+"""Timestamps that are spread over several columns: a date and a time of day, a date and an hour, a year and a month.
+
+Belongs here: noticing them, and how their parts make one timestamp. An import reads one column only, since a date by itself
+would be taken for a period that holds all its hours; `melt` writes files whose parts are joined.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from chronos_assets.params.columns import Column, last_word
+
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3}[- ]\d{2,4}")
+_DIGITS = re.compile(r"(19|20)\d{6}")
+_DATED = frozenset({"date", "datum", "day", "fecha"})
+_TIME_BEHIND = re.compile(r".*\d[ T]\d{1,2}:\d\d.*")
+# Different hours of a date, from which on they are hours of a day and not something that happened once on it.
+_SEVERAL = 3
+_HOURS = frozenset({"hour", "hours", "hr", "hod", "stunde", "heure", "hora"})
+_YEARS = frozenset({"year", "yr", "jahr", "annee", "ano"})
+# Months from the first one that a part stands for.
+_PARTS = {
+    **dict.fromkeys(("month", "mon", "monat", "mois", "mes"), 12),
+    **dict.fromkeys(("quarter", "qtr", "quartal", "trimestre"), 4),
+    **dict.fromkeys(("week", "wk", "woche", "semaine", "semana", "weekofyear"), 53),
+    **dict.fromkeys(("day", "dom", "tag", "jour", "dia"), 31),
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Columns that make a timestamp together.
+
+    Attributes:
+        columns: the parts, the coarsest first.
+        joined: SQL for the timestamp as text, of SQL for each part as text; None where people would have to say what the
+            parts mean (week numbers, the hour 24).
+    """
+
+    columns: tuple[Column, ...]
+    joined: Callable[..., str] | None
+
+    @property
+    def names(self) -> str:
+        """The columns' headers, for people."""
+        *first, last = (column.header for column in self.columns)
+        return f"{', '.join(first)} and {last}"
+
+
+def spread_timestamp(columns: Sequence[Column]) -> Spread | None:
+    """The columns over which the timestamp is spread; None where one column may hold it."""
+    present = [column for column in columns if column.present]
+    if any(_all_match(column, _TIME_BEHIND) for column in present):
+        return None
+    dates = [column for column in present if _is_date(column)]
+    if not dates:
+        return _by_year(present)
+    if clock := [column for column in present if _all_match(column, _TIME_OF_DAY)]:
+        return Spread((dates[0], clock[0]), "trim({}) || ' ' || trim({})".format)
+    hours = [column for column in present if _is_count(column, _HOURS, 24)]
+    if not hours or _hours_of_a_date(dates[0], hours[0]) < _SEVERAL:
+        return None
+    # Whether hour 1 begins or ends at one o'clock is for people to say.
+    counted_to_24 = "24" in hours[0].present
+    joined = "trim({}) || ' ' || lpad(trim({}), 2, '0') || ':00:00'"
+    return Spread((dates[0], hours[0]), None if counted_to_24 else joined.format)
+
+
+def _is_date(column: Column) -> bool:
+    return _all_match(column, _DATE) or (last_word(column.header) in _DATED and _all_match(column, _DIGITS))
+
+
+def _hours_of_a_date(date: Column, hour: Column) -> float:
+    """How many different hours a date has, usually."""
+    pairs = set(zip(date.texts, hour.texts, strict=True))
+    return median(Counter(day for day, _ in pairs).values())
+
+
+def _by_year(columns: Sequence[Column]) -> Spread | None:
+    years = [column for column in columns if last_word(column.header) in _YEARS and column.is_whole]
+    parts = {most: c for c in columns for name, most in _PARTS.items() if _is_count(c, frozenset({name}), most)}
+    if not years or not parts:
+        return None
+    year, month = years[0], parts.get(12)
+    start = "lpad(trim({}), 4, '0') || '-' || "
+    if month is not None and 31 in parts:
+        whole = start + "lpad(trim({}), 2, '0') || '-' || lpad(trim({}), 2, '0')"
+        return Spread((year, month, parts[31]), whole.format)
+    if month is not None:
+        return Spread((year, month), (start + "lpad(trim({}), 2, '0') || '-01'").format)
+    if 4 in parts:
+        quarter = start + "lpad(CAST(3 * CAST({} AS INTEGER) - 2 AS VARCHAR), 2, '0') || '-01'"
+        return Spread((year, parts[4]), quarter.format)
+    return Spread((year, parts[53]), None) if 53 in parts else None
+
+
+def _all_match(column: Column, pattern: re.Pattern[str]) -> bool:
+    return all(pattern.fullmatch(value) for value in column.present)
+
+
+def _is_count(column: Column, names: frozenset[str], most: int) -> bool:
+    """Whether a column of one of these names holds several whole numbers up to `most`."""
+    if last_word(column.header) not in names or not all(re.fullmatch(r"\d{1,2}", value) for value in column.present):
+        return False
+    return len(column.distinct) > 1 and all(int(value) <= most for value in column.present)
