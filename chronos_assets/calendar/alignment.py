@@ -85,7 +85,7 @@ def _by_length(frequency: Frequency, length: int, moments: Moments) -> Fit | Non
     if share >= MOST:
         early = (mode - places) % length
         strays = early[(early > 0) & (early <= _STRAY * length)]
-        return _fit(frequency, mode, moments, snap=_generous(int(strays.max(initial=0)), int(_STRAY * length)))
+        return _fit(frequency, mode, moments, snap=_generous(int(strays.max(initial=0)), int(2 * _STRAY * length)))
     low, width = _arc(places, counts, length)
     if width > WIDEST * length:
         return None

@@ -46,11 +46,11 @@ _DATES += ("dd/MM/yy", "MM/dd/yy", "d/M/yy", "M/d/yy", "dd.MM.yy", "dd-MMM-yy")
 _DATES += ("dd MMM yyyy", "d MMM yyyy", "dd-MMM-yyyy", "MMM d yyyy", "MMM dd, yyyy", "yyyyMMdd")
 _TIMES: tuple[str, ...] = ("HH:mm:ss", "HH:mm", "H:mm:ss", "H:mm", "hh:mm:ss a", "hh:mm a", "h:mm:ss a", "h:mm a")
 _TIMES += tuple(f"HH:mm:ss.{'S' * digits}" for digits in range(1, 7))
-_PARTIAL_DATES = ("yyyy-MM", "yyyy/MM", "MMM yyyy", "yyyy")
+_PARTIAL_DATES = ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MM-yyyy", "MMM yyyy", "MMM-yyyy", "MMM-yy", "yyyy", "yyyyMM")
 # What stands behind microseconds, which is as fine as timestamps are kept.
 _FINER = re.compile(r"(:\d\d\.\d{6})\d{1,3}(?!\d)")
 # Digits alone could be any number: these patterns need a column with a timestamp's name.
-_DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyy"})
+_DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy"})
 
 
 def _patterns() -> tuple[str, ...]:

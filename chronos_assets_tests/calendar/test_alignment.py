@@ -144,6 +144,17 @@ class TestStraying:
         assert str(find_rhythm([rows]).frequency) == frequency
 
     @pytest.mark.parametrize(
+        ("frequency", "start", "early"), [("W", "2023-01-06", 1), ("2W", "2023-01-06", 1), ("4W", "2023-01-06", 3)]
+    )
+    def test_a_payday_before_a_holiday_belongs_to_its_own_week(self, frequency: str, start: str, early: int) -> None:
+        rows = every(frequency, start, 60)
+        rows[[13, 51]] -= np.timedelta64(early, "D")
+        rhythm = find_rhythm([rows])
+        assert str(rhythm.frequency) == frequency
+        grid = Grid(Frequency.parse(frequency), rhythm.alignment)
+        assert (np.diff(grid.ordinal(rows + np.timedelta64(rhythm.snap, "us"))) == 1).all()
+
+    @pytest.mark.parametrize(
         ("frequency", "seconds"), [("H", 45), ("15min", 40), ("D", 3600), ("1min", 8), ("6H", 900), ("W", 20_000)]
     )
     @pytest.mark.parametrize("seed", range(3))

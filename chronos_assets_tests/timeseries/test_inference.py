@@ -575,7 +575,13 @@ def test_patterns_of_timestamps(pattern: str) -> None:
     assert str(params.frequency) == "D"
 
 
-@pytest.mark.parametrize(("pattern", "name"), [("yyyy-MM", "M"), ("yyyy/MM", "M"), ("MMM yyyy", "M"), ("yyyy", "Y")])
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        *((pattern, "M") for pattern in ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MMM yyyy", "MMM-yy", "yyyyMM")),
+        ("yyyy", "Y"),
+    ],
+)
 def test_patterns_without_days(pattern: str, name: str) -> None:
     times = Grid(Frequency.parse(name)).range(np.datetime64("1990-01-01"), 30)
     params = with_times(format_timestamps(times, pattern))

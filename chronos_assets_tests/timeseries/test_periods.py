@@ -123,6 +123,48 @@ class TestUnfinished:
         drop.put(csv(daily("2023-05-03", 3)))
         assert "no period is whole" in str(drop.fail(declared("W", "D")))
 
+    @pytest.mark.parametrize("data", ["D", None])
+    def test_a_week_in_the_middle_with_two_days_is_left_out_and_said(self, drop, data):
+        rows = [row for place, row in enumerate(daily("2024-01-01", 140)) if not 51 <= place < 56]
+        found, report = imported(drop, rows, declared("W", data))
+        assert (len(found["a"]), set(found["a"].values())) == (19, {70.0})
+        assert "2024-02-19T00:00" not in found["a"]
+        assert report.manifest.unfinished == 2
+        assert any("left out: 1, such as 2024-02-19 of a with 2 rows for the usual 7" in n for n in report.notes)
+
+    @pytest.mark.parametrize(
+        ("frequency", "step", "missing", "left"),
+        [
+            ("D", timedelta(hours=1), range(30, 43), 19),  # 13 of 24 hours
+            ("D", timedelta(hours=1), range(30, 41), 20),  # 11 of 24
+            ("H", timedelta(minutes=10), range(31, 35), 79),
+            ("M", timedelta(days=1), range(65, 90), 12),
+        ],
+    )
+    def test_outages_of_more_than_half_a_period_are_left_out(self, drop, frequency, step, missing, left):
+        count = 480 if frequency != "M" else 31 + 28 + 31 + 30 + 31 + 30 + 31 + 31 + 30 + 31 + 30 + 31 + 31
+        rows = [row for place, row in enumerate(daily("2023-01-01", count, step=step)) if place not in missing]
+        assert len(imported(drop, rows, declared(frequency))[0]["a"]) == left
+
+    def test_a_week_of_holidays_is_a_week(self, drop):
+        rows = daily("2024-01-01", 140, keep=lambda moment: moment.weekday() < 5)
+        rows = [row for row in rows if row[1] not in {datetime(2024, 2, 20), datetime(2024, 2, 21)}]
+        found, report = imported(drop, rows, declared("W", "D"))
+        assert (found["a"]["2024-02-19T00:00"], report.manifest.unfinished) == (30.0, 0)
+
+    def test_sales_now_and_then_are_no_lack_of_rows(self, drop):
+        generator = random.Random(1)
+        rows = [row for row in daily("2024-01-01", 200) if generator.random() < 0.6]
+        _, report = imported(drop, rows + daily("2024-01-01", 203, item="b"), declared("W", "D"))
+        assert not any("lack rows" in note for note in report.notes)
+
+    def test_a_mean_of_two_hours_is_no_mean_of_the_day_but_a_maximum_is_one(self, drop):
+        rows = [
+            row for place, row in enumerate(daily("2024-01-01", 480, step=timedelta(hours=1))) if not 50 <= place < 72
+        ]
+        for method, left in (("avg", 19), ("max", 20)):
+            assert len(imported(drop, rows, declared("D", "H", aggregation=method))[0]["a"]) == left
+
     @given(
         st.sampled_from(
             [("W", "D", 7), ("M", "D", 31), ("D", "H", 24), ("H", "15min", 4), ("6H", "H", 6), ("W", "12H", 14)]

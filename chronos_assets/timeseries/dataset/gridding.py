@@ -6,7 +6,7 @@ to `filling`, the grid itself to `frequencies`.
 - Rows of different files with the same series and the same instant: only those of the newest file stay, even where its
   target is missing. Columns that play no part must be equal too, so a file for one location does not replace another's.
   Rows of one file are never dropped; they are aggregated.
-- A period that the rows of a series, or of the dataset, don't fill at its end or start has no cell, see `unfinished`.
+- A period that the rows of a series, or of the dataset, don't fill has no cell, see `unfinished`.
 - Rows in one period are aggregated by `sum`, `avg`, `min`, `max`, or `first` (the earliest instant, then the order of
   the file). Missing values take no part. A period in which nothing was observed has no cell.
 - A series goes from its own first observation to the last observation of the whole dataset. A series without any is
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.filling import fill_many
 from chronos_assets.timeseries.dataset.shards import HASHES, ROW_GROUP, Shard, shard_name
-from chronos_assets.timeseries.dataset.unfinished import Ends, Extents, extents, whole_in_series
+from chronos_assets.timeseries.dataset.unfinished import Ends, Extents, Thin, extents, thin_in_series, whole_in_series
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +42,9 @@ Floats = NDArray[np.float64]
 
 # The "last period" of a series that was never observed.
 NOTHING = -(1 << 62)
+
+# Aggregates that are off where some of the rows are missing.
+_OF_ALL_ROWS = ("sum", "avg")
 
 # Rows of one time that hardly any other time has: the share of times with several rows, at most.
 _FEW_DOUBLED = 0.05
@@ -91,7 +94,7 @@ class CellCounts:
     duplicates: rows left out, by (file that lost, file that won), as ranks. missing: rows without a value.
     aggregated: observed rows beyond the first of their period. unfinished: rows of periods that they don't fill, left
     out. cut: series that lack such a period, though the dataset has it. repeated: rows of an hour that clocks show twice.
-    ahead: rows far ahead of all others, left out.
+    ahead: rows far ahead of all others, left out. thin: periods within series that lack rows, left out.
     """
 
     duplicates: Counter[tuple[int, int]]
@@ -101,6 +104,7 @@ class CellCounts:
     cut: int = 0
     repeated: int = 0
     ahead: int = 0
+    thin: Thin = field(default_factory=Thin)
 
     def __add__(self, other: CellCounts) -> CellCounts:
         return CellCounts(
@@ -111,6 +115,7 @@ class CellCounts:
             self.cut + other.cut,
             self.repeated + other.repeated,
             self.ahead + other.ahead,
+            self.thin + other.thin,
         )
 
 
@@ -235,10 +240,11 @@ def cells_of(condensed: Condensed, rule: Rule) -> tuple[Cells, CellCounts, Exten
     """
     found, values = condensed.ends, condensed.values
     codes, ordinals = found.codes, found.ordinals
-    whole, periods = _whole(found, rule)
+    whole, lacking, periods = _whole(found, rule)
+    thin = Thin.of(found, lacking, condensed.keys)
     rows, unfinished = int(found.rows.sum()), int(found.rows[~whole].sum())
-    cut = len(np.unique(codes[~whole]))
-    if cut:
+    cut = len(np.unique(codes[~whole & (lacking == 0)]))
+    if unfinished:
         codes, ordinals, values = codes[whole], ordinals[whole], values[whole]
     counts = np.bincount(codes, minlength=len(condensed.first))
     first = condensed.first.copy()
@@ -250,7 +256,9 @@ def cells_of(condensed: Condensed, rule: Rule) -> tuple[Cells, CellCounts, Exten
     offsets = (ordinals - np.repeat(first, counts)).astype(np.int32)
     cells = Cells(condensed.keys, condensed.hash, first, counts, offsets, values)
     aggregated = rows - unfinished - len(values)
-    account = CellCounts(condensed.duplicates, condensed.missing, aggregated, unfinished, cut, condensed.repeated)
+    account = CellCounts(
+        condensed.duplicates, condensed.missing, aggregated, unfinished, cut, condensed.repeated, thin=thin
+    )
     return cells, account, periods
 
 
@@ -261,16 +269,16 @@ def _ends(codes: Integers, ordinals: Integers, instants: Integers) -> Ends:
     return Ends(codes[starts], ordinals[starts], instants[starts], instants[closes - 1], closes - starts)
 
 
-def _whole(found: Ends, rule: Rule) -> tuple[NDArray[np.bool_], Extents]:
-    """(m,) whether the rows of its series fill a period, and the periods of all."""
-    if not len(found.codes):
-        return np.ones(0, dtype=bool), Extents.joined([])
+def _whole(found: Ends, rule: Rule) -> tuple[NDArray[np.bool_], Integers, Extents]:
+    """(m,) whether the rows of its series fill a period, (m,) the usual number of rows where they are thin, and all periods."""
+    whole, lacking = np.ones(len(found.codes), dtype=bool), np.zeros(len(found.codes), dtype=np.int64)
+    if not len(whole):
+        return whole, lacking, Extents.joined([])
     head, tail = found.gaps(rule.grid)
-    if rule.step is None and (found.first == found.last).all():
-        whole = np.ones(len(found.codes), dtype=bool)
-    else:
-        whole = whole_in_series(found, head, tail, rule.step)
-    return whole, extents(found, whole, head, tail)
+    if rule.step is not None or (found.first != found.last).any():
+        lacking = thin_in_series(found) if rule.method in _OF_ALL_ROWS else lacking
+        whole = whole_in_series(found, head, tail, rule.step) & (lacking == 0)
+    return whole, lacking, extents(found, whole, head, tail)
 
 
 def _without_repeats(codes: Integers, instants: Integers, values: Floats, rule: Rule) -> tuple[Floats, int]:

@@ -428,6 +428,7 @@ class _Import:
                 f"series whose own rows end, or begin, within a period that others may fill: {counts.cut}; the period is "
                 "left out of them"
             )
+        yield from counts.thin.notes(grid)
 
     def _each(self, stage: str, work: Callable[[int], Any], count: int) -> Iterator[Any]:
         """The answers of `work` for 0 … count - 1, in order, made by several threads."""

@@ -1,7 +1,7 @@
 """Periods that rows don't fill: the last ones, which are not over in the data, and the first ones, which began before them.
 
 Belongs here: telling such periods from whole ones. They are left out of the dataset, and so of contexts, actuals, the gate
-and scores: two days of a week are not a week. Gaps in the middle of a series are none of this module's business.
+and scores: two days of a week are not a week. Periods without any row are gaps, and none of this module's business.
 
 Whether a period is whole is inferred from the others of its kind, since shops close at six and offices on Friday. Of each
 period the *tail* is what lies between its last row and its end, the *head* what lies between its start and its first row:
@@ -11,18 +11,23 @@ period the *tail* is what lies between its last row and its end, the *head* what
 - The last period of a series is whole by the same measure of its own, if its rows come regularly (four in five of its
   periods have the very same tail). Rows that come now and then say nothing: what is not there did not happen.
 
-The same for first periods, by heads. None of it applies where periods have one timestamp each.
+The same for first periods, by heads. A period in between is *thin* where it has at most half of the rows that its series has
+in nearly every other: an outage in data that come by the hour. None of it applies where periods have one timestamp each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
@@ -35,6 +40,10 @@ _USUAL = 0.9
 # Periods are made up of finer rows when this share of them has several timestamps.
 _SEVERAL = 0.1
 _OF_A_SERIES = 0.5
+# Of a series, what is known to be regular: periods, rows of each, and how far these may be from the usual number.
+_LEAST_PERIODS = 5
+_LEAST_ROWS = 4
+_NEAR = 0.1
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,55 @@ def _whole_by_step(
     whole[closes] &= ~(dense & (tail[closes] > step))
     whole[opens] &= ~(dense & (head[opens] >= step))
     return whole
+
+
+@dataclass(frozen=True)
+class Thin:
+    """Periods within series that lack rows. count: of them; of one of them, its series, ordinal, rows and the usual number."""
+
+    count: int = 0
+    key: str = ""
+    ordinal: int = 0
+    rows: int = 0
+    usual: int = 0
+
+    @classmethod
+    def of(cls, ends: Ends, lacking: Integers, keys: pa.Table) -> Thin:
+        """Those where `lacking` (m,) has a number; `keys` (k) of the series."""
+        if not lacking.any():
+            return cls()
+        place = int(np.argmax(lacking > 0))
+        key = " / ".join(str(column[int(ends.codes[place])]) for column in keys.columns)
+        numbers = (int(values[place]) for values in (ends.ordinals, ends.rows, lacking))
+        return cls(int(np.count_nonzero(lacking)), key, *numbers)
+
+    def __add__(self, other: Thin) -> Thin:
+        example = self if self.count else other
+        return replace(example, count=self.count + other.count)
+
+    def notes(self, grid: Grid) -> Iterator[str]:
+        """What to tell the user."""
+        if self.count:
+            start = str(grid.start(self.ordinal).astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
+            yield (
+                f"periods within series that lack rows, left out: {self.count:,}, such as {start} of {self.key} with "
+                f"{self.rows} rows for the usual {self.usual}: deliver the rest, or rows of 0 where nothing happened"
+            )
+
+
+def thin_in_series(ends: Ends) -> Integers:
+    """(m,) the rows that its series usually has in a period, for thin ones; 0 for all others."""
+    opens = np.flatnonzero(np.diff(ends.codes, prepend=-1))
+    closes = np.append(opens[1:], len(ends.codes)) - 1
+    lengths = closes - opens + 1
+    usual = ends.rows[np.lexsort((ends.rows, ends.codes))][opens + lengths // 2]
+    number = np.repeat(np.arange(len(opens)), lengths)
+    near = np.abs(ends.rows - usual[number]) <= _NEAR * usual[number]
+    regular = np.bincount(number[near], minlength=len(opens)) >= _ALIKE * lengths
+    regular &= (lengths >= _LEAST_PERIODS) & (usual >= _LEAST_ROWS)
+    thin = regular[number] & (2 * ends.rows <= usual[number])
+    thin[opens] = thin[closes] = False
+    return np.where(thin, usual[number], 0)
 
 
 def unfinished(periods: Extents, step: int | None) -> tuple[int, ...]:
