@@ -54,6 +54,8 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "cli/common.py",
         "cli/run.py",
         "cli/ui.py",
+        # Runs are started again where the environment has changed.
+        "defs/forked_runs.py",
         "platforms/local/processes.py",
         # A fork server has its jobs' variables, and tells descendants where it is.
         "platforms/local/forkserver.py",

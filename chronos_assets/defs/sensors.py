@@ -91,6 +91,7 @@ def train_policy(settle_seconds: float, interval_seconds: float) -> TrainPolicy:
     interval = timedelta(seconds=interval_seconds)
     return TrainPolicy(
         settle_ticks=max(1, ticks(timedelta(seconds=settle_seconds), interval)),
+        settle_seconds=settle_seconds,
         max_wait_ticks=max(2, ticks(LONGEST_WAIT, interval)),
         pause_ticks=pause_ticks(interval_seconds),
     )
@@ -130,6 +131,7 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
                 policy=policy,
                 out_of_time=_deadline(TICK_SECONDS),
                 resumable=group.store.ordered,
+                now=time.time(),
             )
 
         if group.train_queue is None:

@@ -4,7 +4,8 @@ Dagster's web server answers any `Host`, and runs mutations that come by GET: a 
 machine of whoever follows it. Both processes below are Dagster's own; the web server's application is put behind `WebGuard`.
 
 Its daemon looks at sensors every 5 seconds at most, whatever interval they ask for; a dropped file waits for four such looks.
-Here it looks each second, and asks each sensor as often as its interval says.
+Here it looks twice a second, and asks each sensor as often as its interval says. Its code server forks the processes of runs
+(`forked_runs`).
 
 Belongs here: starting Dagster's UI so that only its own pages drive it. Does not belong here: the guard (`serving.web_guard`),
 the command and its settings (`cli`).
@@ -14,28 +15,30 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from chronos_assets.defs.instance import read_migrations_once
 from chronos_assets.serving.web_guard import guarded
 
 WEB_SERVER = "dagster_webserver"
 DAEMON = "dagster._daemon"
-SENSOR_LOOP_SECONDS = 1
+CODE_SERVER = "dagster"
+SENSOR_LOOP_SECONDS = 0.5
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Dagster's command line; the web server that `dagster dev` starts is this module's.
+    """Dagster's command line, where the servers that it starts are this module's.
 
     Args:
-        arguments: of `dagster`; of `dagster-webserver` or `dagster-daemon` behind a first argument of its module's name.
+        arguments: of `dagster`; of another program of Dagster's behind a first argument of its module's name.
     """
-    if arguments[:1] == [WEB_SERVER]:
-        serve(arguments[1:])
-    elif arguments[:1] == [DAEMON]:
-        watch(arguments[1:])
-    else:
+    programs = {WEB_SERVER: serve, DAEMON: watch, CODE_SERVER: load}
+    program = programs.get(arguments[0]) if arguments else None
+    if program is None:
         develop(arguments)
+    else:
+        program(arguments[1:])
 
 
 def serve(arguments: Sequence[str]) -> None:
@@ -52,13 +55,42 @@ def serve(arguments: Sequence[str]) -> None:
 
 
 def watch(arguments: Sequence[str]) -> None:
-    """Dagster's daemon, which looks at sensors each second; a release without that constant looks as it likes."""
+    """Dagster's daemon, which looks at sensors often; a release without that constant looks as it likes."""
     from dagster._daemon import sensor
     from dagster._daemon.cli import create_dagster_daemon_cli
 
     if hasattr(sensor, "MIN_INTERVAL_LOOP_TIME"):
-        sensor.MIN_INTERVAL_LOOP_TIME = SENSOR_LOOP_SECONDS
+        sensor.MIN_INTERVAL_LOOP_TIME = SENSOR_LOOP_SECONDS  # type: ignore[assignment] # it only computes with it
     create_dagster_daemon_cli()(args=list(arguments), prog_name="dagster-daemon", obj={})
+
+
+def load(arguments: Sequence[str]) -> None:
+    """Dagster's code server, which forks the processes of runs; a release that makes them in another way does so here, too.
+
+    There are two of them: `code-server start` watches over `api grpc`, which it starts again when the code is reloaded.
+    """
+    from dagster._cli import main as dagster
+    from dagster._grpc import server
+
+    read_migrations_once()
+    server.open_ipc_subprocess = _starting_ours(server.open_ipc_subprocess, [CODE_SERVER])
+    if sys.platform.startswith("linux"):
+        _fork_runs(server.DagsterApiServer)
+    sys.argv = ["dagster", *arguments]
+    dagster()
+
+
+def _fork_runs(servicer: Any) -> None:
+    from chronos_assets.defs.forked_runs import ForkedRuns
+
+    load_definitions = servicer.__init__
+
+    def load_and_fork(self: Any, *given: Any, **named: Any) -> None:
+        load_definitions(self, *given, **named)
+        if hasattr(self, "_mp_ctx"):
+            self._mp_ctx = ForkedRuns()
+
+    servicer.__init__ = load_and_fork
 
 
 def develop(arguments: Sequence[str]) -> None:
@@ -69,22 +101,32 @@ def develop(arguments: Sequence[str]) -> None:
     """
     from dagster._cli import dev
     from dagster._cli import main as dagster
+    from dagster._grpc import server
 
-    open_process = dev.open_ipc_subprocess
-    plain, own = [sys.executable, "-m"], [sys.executable, "-m", "chronos_assets.defs.ui_server"]
+    open_ours = _starting_ours(dev.open_ipc_subprocess, [WEB_SERVER, DAEMON])
 
     def open_guarded(parts: Sequence[str], **named: Any) -> Any:
-        if list(parts[:3]) in ([*plain, WEB_SERVER], [*plain, DAEMON]):
-            parts = [*own, *parts[2:]]
-        elif any("webserver" in part for part in parts):
+        if any("webserver" in part for part in parts) and list(parts[1:3]) != ["-m", WEB_SERVER]:
             raise RuntimeError(f"the web server is started as {parts[:3]}: it would not be guarded")
-        return open_process(parts, **named)
+        return open_ours(parts, **named)
 
     dev.open_ipc_subprocess = open_guarded
+    server.open_ipc_subprocess = _starting_ours(server.open_ipc_subprocess, [CODE_SERVER])
     # "Use `dg dev` instead" is for who typed `dagster dev`.
     warnings.filterwarnings("ignore", message=r".*`dev_command` is superseded", category=FutureWarning)
     sys.argv = ["dagster", *arguments]
     dagster()
+
+
+def _starting_ours(open_process: Callable[..., Any], modules: Collection[str]) -> Callable[..., Any]:
+    """`open_process`, where `python -m <one of modules>` is started through this module."""
+
+    def start(parts: Sequence[str], **named: Any) -> Any:
+        if parts[0] == sys.executable and parts[1] == "-m" and parts[2] in modules:
+            parts = [sys.executable, "-m", "chronos_assets.defs.ui_server", *parts[2:]]
+        return open_process(parts, **named)
+
+    return start
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -33,8 +34,9 @@ class TrainPolicy:
     """How patient the train files' plan is. Times are in ticks that saw the whole listing.
 
     Attributes:
-        settle_ticks: a listing must be seen unchanged so many times again before it is imported; a batch of files
-            that is being copied makes one run.
+        settle_ticks: a listing that was seen unchanged so many times again is imported; a batch of files that is being
+            copied makes one run.
+        settle_seconds: a listing that was seen again, and has been the same for so long, is imported before that.
         max_wait_ticks: after so many ticks of waiting it is imported although it still changes.
         pause_ticks: pause after the first run that failed; doubled after each.
         max_attempts: runs for the same content; then only a change helps, or a person.
@@ -42,6 +44,7 @@ class TrainPolicy:
     """
 
     settle_ticks: int = 1
+    settle_seconds: float = math.inf
     max_wait_ticks: int = 40
     pause_ticks: int = 1
     max_attempts: int = 3
@@ -131,6 +134,8 @@ class _TrainCursor:
         imported: listing when it was last seen equal to what the dataset was made from.
         subject: digest of files and parameters at the last whole listing.
         quiet: how often in a row it was seen again.
+        since: when it became what it is, seconds since 1970; None if it isn't known.
+        looked: when the last whole listing was seen; None if it isn't known.
         waiting: ticks since an import is due and none is running.
         requested: the last request, until it had its effect.
         serial: number of requests so far: content that comes back is asked for under a new key.
@@ -141,6 +146,8 @@ class _TrainCursor:
     imported: Snapshot | None = None
     subject: str | None = None
     quiet: int = 0
+    since: float | None = None
+    looked: float | None = None
     waiting: int = 0
     requested: _Requested | None = None
     serial: int = 0
@@ -153,6 +160,8 @@ class _TrainCursor:
             "imported": self.imported and self.imported.to_json(),
             "subject": self.subject,
             "quiet": self.quiet,
+            "since": self.since,
+            "looked": self.looked,
             "waiting": self.waiting,
             "requested": self.requested and asdict(self.requested),
             "serial": self.serial,
@@ -172,6 +181,8 @@ class _TrainCursor:
                 imported=Snapshot.from_json(document["imported"]) if document.get("imported") else None,
                 subject=document.get("subject"),
                 quiet=int(document.get("quiet", 0)),
+                since=_moment(document.get("since")),
+                looked=_moment(document.get("looked")),
                 waiting=int(document.get("waiting", 0)),
                 requested=_Requested(**document["requested"]) if document.get("requested") else None,
                 serial=int(document.get("serial", 0)),
@@ -180,6 +191,10 @@ class _TrainCursor:
             ), note
         except MALFORMED as error:
             return cls(), unreadable(error)
+
+
+def _moment(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def requested_run_key(cursor: str | None) -> str | None:
@@ -204,6 +219,7 @@ def plan_train_files(
     policy: TrainPolicy = TrainPolicy(),
     out_of_time: Callable[[], bool] = lambda: False,
     resumable: bool = False,
+    now: float | None = None,
 ) -> TrainPlan:
     """Request an import when the files under `train/` (or the parameters) aren't those the dataset was made from.
 
@@ -220,6 +236,7 @@ def plan_train_files(
         policy: how patient to be.
         out_of_time: whether the tick must end; asked now and then.
         resumable: whether the listing is in ascending order of keys, so that the next tick can continue with it.
+        now: seconds since 1970; without it a listing settles by ticks alone.
     """
     state, note = _TrainCursor.loads(cursor)
     scan = Scan(policy.overlap, state.scan)
@@ -235,7 +252,7 @@ def plan_train_files(
             )
         return TrainPlan((), state.dumps(), joined(note, message))
     snapshot = scan.finish()
-    plan = _decide_import(replace(state, scan=None), snapshot, imported, last_run, params, policy)
+    plan = _decide_import(replace(state, scan=None), snapshot, imported, last_run, params, policy, now)
     return replace(plan, message=joined(note, plan.message, describe_ignored(snapshot)))
 
 
@@ -260,11 +277,19 @@ def _decide_import(
     last_run: RunState | None,
     params: str,
     policy: TrainPolicy,
+    now: float | None,
 ) -> TrainPlan:
     subject = digest_of(snapshot.content, params)
-    quiet = state.quiet + 1 if state.subject == subject else 0
+    same = state.subject == subject
+    state = replace(
+        state,
+        subject=subject,
+        quiet=state.quiet + 1 if same else 0,
+        since=state.since if same else _changed_at(snapshot, state.looked, now),
+        looked=now,
+    )
+    settled = _is_settled(state, policy)
     running = state.requested is not None and last_run is not None and last_run.status == RunStatus.RUNNING
-    state = replace(state, subject=subject, quiet=quiet)
     done = imported is not None and imported.is_of(snapshot.content, params)
     if done or not snapshot.files:
         state = replace(
@@ -273,29 +298,27 @@ def _decide_import(
             waiting=0,
             requested=state.requested if running else None,
         )
-        plan = TrainPlan(
-            (), "", _nothing_to_do(snapshot, imported), settled=quiet >= policy.settle_ticks and not running
-        )
-        return _observing(plan, state, snapshot, quiet, policy)
+        plan = TrainPlan((), "", _nothing_to_do(snapshot, imported), settled=settled and not running)
+        return _observing(plan, state, snapshot, settled)
 
     change = _what_changed(state.imported, snapshot, imported, params)
     if running:
         plan = TrainPlan((), "", f"{change}: waiting for the end of the import that is running")
-        return _observing(plan, replace(state, waiting=0), snapshot, quiet, policy)
+        return _observing(plan, replace(state, waiting=0), snapshot, settled)
 
     attempts = state.requested.attempt if state.requested and state.requested.subject == subject else 0
     waiting = state.waiting + 1
     state = replace(state, waiting=waiting)
     if attempts and (attempts >= policy.max_attempts or (last_run is not None and not last_run.retry)):
         message = f"{change}: {_gave_up(attempts, last_run)}; change a file, or run the import by hand"
-        plan = TrainPlan((), "", message, settled=quiet >= policy.settle_ticks)
-        return _observing(plan, replace(state, waiting=0), snapshot, quiet, policy)
+        plan = TrainPlan((), "", message, settled=settled)
+        return _observing(plan, replace(state, waiting=0), snapshot, settled)
     # A failure may have passed by itself in a while: twice as long each time.
     rest = 2**attempts * max(policy.pause_ticks, policy.settle_ticks) if attempts else 0
-    if waiting <= rest or (quiet < policy.settle_ticks and waiting < policy.max_wait_ticks):
+    if waiting <= rest or (not settled and waiting < policy.max_wait_ticks):
         until = f"attempt {attempts + 1} after a pause" if waiting <= rest else "nothing changes any more"
         plan = TrainPlan((), "", f"{change}: waiting until {until}")
-        return _observing(plan, state, snapshot, quiet, policy)
+        return _observing(plan, state, snapshot, settled)
 
     # What it replaces is in the key for the day the cursor is lost and the serial starts again.
     base = digest_of(imported.id if imported else "")[:8]
@@ -308,13 +331,33 @@ def _decide_import(
     requested = _Requested(request.run_key, subject, request.attempt)
     state = replace(state, waiting=0, requested=requested, serial=state.serial + 1)
     plan = TrainPlan((request,), "", f"{change}: import requested (attempt {request.attempt})")
-    return _observing(plan, state, snapshot, policy.settle_ticks, policy)
+    return _observing(plan, state, snapshot, True)
 
 
-def _observing(plan: TrainPlan, state: _TrainCursor, snapshot: Snapshot, quiet: int, policy: TrainPolicy) -> TrainPlan:
+def _changed_at(snapshot: Snapshot, looked: float | None, now: float | None) -> float | None:
+    """When a listing that is another than before became what it is: between the last look and this one.
+
+    The time of the newest file says when, unless it was kept from another place (`mv`, `cp -p`) or is of another clock.
+    """
+    newest = None if snapshot.high is None else snapshot.high / 1e6
+    if now is not None and looked is not None and newest is not None and looked <= newest <= now:
+        return newest
+    return now
+
+
+def _is_settled(state: _TrainCursor, policy: TrainPolicy) -> bool:
+    """Whether nothing has changed for long enough: by the clock, or by ticks, which are never closer than they should be."""
+    if state.quiet >= policy.settle_ticks:
+        return True
+    if state.quiet == 0 or state.since is None or state.looked is None:
+        return False
+    return state.looked - state.since >= policy.settle_seconds
+
+
+def _observing(plan: TrainPlan, state: _TrainCursor, snapshot: Snapshot, settled: bool) -> TrainPlan:
     """`plan` with its cursor, and an observation if the content settled and wasn't observed before."""
     observed = None
-    if quiet >= policy.settle_ticks and state.observed != snapshot.content:
+    if settled and state.observed != snapshot.content:
         state = replace(state, observed=snapshot.content)
         observed = Observed(snapshot.content, snapshot.files, snapshot.size, snapshot.newest, plan.message)
     return replace(plan, cursor=state.dumps(), observed=observed)

@@ -213,6 +213,48 @@ def test_an_import_by_hand_is_seen():
     assert not any(plan.requests for plan in plans)
 
 
+def at(second):
+    """A moment of the clock, for `now`."""
+    return NOON.timestamp() + second
+
+
+BY_CLOCK = TrainPolicy(settle_ticks=5, settle_seconds=10.0, max_wait_ticks=50)
+
+
+def test_a_listing_settles_by_the_clock_where_ticks_are_slower_than_asked_for():
+    sensor = Sensor(BY_CLOCK)
+    assert not sensor.tick(now=at(0)).requests
+    assert not sensor.tick(info("a.csv", seconds=1), now=at(4)).requests
+    assert not sensor.tick(info("a.csv", seconds=1), now=at(10.9)).requests
+    assert requested(sensor.tick(info("a.csv", seconds=1), now=at(11.1)))
+
+
+@pytest.mark.parametrize("second", [-3600, 3600])
+def test_a_file_that_kept_another_time_has_settled_since_it_was_first_seen(second):
+    """`mv` and `cp -p` keep times, and another machine's clock may be ahead."""
+    sensor = Sensor(BY_CLOCK)
+    sensor.tick(now=at(0))
+    sensor.tick(info("a.csv", seconds=second), now=at(4))
+    assert not sensor.tick(info("a.csv", seconds=second), now=at(13.9)).requests
+    assert requested(sensor.tick(info("a.csv", seconds=second), now=at(14.1)))
+
+
+def test_a_file_that_grows_settles_after_its_last_change_and_one_look_is_never_enough():
+    sensor = Sensor(BY_CLOCK)
+    sensor.tick(now=at(0))
+    sensor.tick(info("a.csv", "1", seconds=1), now=at(2))
+    sensor.tick(info("a.csv", "2", seconds=30), now=at(60))
+    assert not sensor.tick(info("a.csv", "3", seconds=61), now=at(90)).requests
+    assert requested(sensor.tick(info("a.csv", "3", seconds=61), now=at(90.5)))
+
+
+def test_where_the_clock_is_set_back_ticks_count():
+    sensor = Sensor(BY_CLOCK)
+    sensor.tick(info("a.csv"), now=at(3600))
+    plans = [sensor.tick(info("a.csv"), now=at(second)) for second in (0, 2, 4, 6, 8)]
+    assert [bool(plan.requests) for plan in plans] == [False, False, False, False, True]
+
+
 def test_each_settled_content_is_observed_once():
     sensor = Sensor()
     imported = ImportRecord(listing_digest([info("a.csv")]), "run 1")
