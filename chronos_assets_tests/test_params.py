@@ -20,6 +20,7 @@ from chronos_assets.calendar.frequencies import (
     Unit,
 )
 from chronos_assets.params.document import Problem
+from chronos_assets.params.exports import BacktestParams, ExportParams
 from chronos_assets.params.forecast import (
     DOMAINS,
     HORIZON_LIMIT,
@@ -360,7 +361,6 @@ MEANINGLESS = {
     "Predictor__PerformHPO": False,
     "Predictor__HPOConfig": {"ParameterRanges": {}},
     "Predictor__TrainingParameters": {"epochs": "500"},
-    "Predictor__EvaluationParameters": {"NumberOfBacktestWindows": 1},
     "Predictor__InputDataConfig": {"DatasetGroupArn": "arn"},
     "Predictor__EncryptionConfig": {"KMSKeyArn": "k", "RoleArn": "r"},
     "Predictor__DataConfig__DatasetGroupArn": "arn",
@@ -453,11 +453,13 @@ def test_our_own_options() -> None:
         "NonNegative": False,
         "JoinRow": False,
         "QuoteFormulas": True,
+        "Export": {"Compression": "GZIP", "MaxMegabytes": 500},
         "Anomalies": {"Threshold": 3.5},
     }
     params = parse_params(document(Chronos=options))
     assert (params.bad_files, params.non_negative, params.join_row) == ("quarantine", False, False)
     assert params.quote_formulas
+    assert params.export == ExportParams("CSV", "GZIP", 500)
     assert not parse_params(document()).quote_formulas
     assert (params.anomaly_threshold, parse_params(document()).anomaly_threshold) == (3.5, 2.0)
     # How forecasts are judged is nothing that they depend on.
@@ -952,3 +954,39 @@ def test_a_column_may_be_called_type(name: str) -> None:
     params = parse_params(json.loads(json.dumps(document()).replace('"store_id"', f'"{name}"')))
     assert name in {attribute.name for attribute in params.attributes}
     assert any("forecast.csv calls its own forecast_type" in note for note in params.notes)
+
+
+def test_backtests_are_the_service_s_and_nothing_that_a_forecast_depends_on() -> None:
+    evaluation = {"NumberOfBacktestWindows": 3, "BackTestWindowOffset": 48}
+    params = parse_params(document(Predictor__ForecastHorizon=24, Predictor__EvaluationParameters=evaluation))
+    assert params.backtest == BacktestParams(3, 48)
+    assert to_document(params)["Predictor"]["EvaluationParameters"] == evaluation
+    assert parse_params(to_document(params)) == params
+    plain = parse_params(document(Predictor__ForecastHorizon=24))
+    assert plain.backtest == BacktestParams(1, None)
+    assert plain.digest == params.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"Predictor__ForecastHorizon": 24, "Predictor__EvaluationParameters": {"BackTestWindowOffset": 12}},
+            r"Predictor.EvaluationParameters.BackTestWindowOffset = 12: a window of 24 periods .*; write 24 or more",
+        ),
+        (
+            {"Predictor__EvaluationParameters": {"NumberOfBacktestWindows": 6}},
+            r"Predictor.EvaluationParameters.NumberOfBacktestWindows = 6: .*1 to 5",
+        ),
+        ({"Chronos": {"Export": {"ExportFormat": "XML"}}}, r"Chronos.Export.ExportFormat = \"XML\""),
+        (
+            {"Chronos": {"Export": {"ExportFormat": "PARQUET", "Compression": "GZIP"}}},
+            r"Chronos.Export.Compression = \"GZIP\": Parquet files compress by themselves",
+        ),
+        ({"Chronos": {"Export": {"MaxMegabytes": 0}}}, r"Chronos.Export.MaxMegabytes = 0"),
+        ({"Chronos": {"Export": {"Gzip": True}}}, r"Chronos.Export.Gzip"),
+    ],
+)
+def test_exports_that_cannot_be_are_refused(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ParamsError, match=problem):
+        parse_params(document(**changes))

@@ -26,7 +26,6 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     Raises:
         UsageError: there is nothing to show: no series could be forecast.
     """
-    from chronos_assets.pipeline import staging
     from chronos_assets.pipeline.forecasts import forecast_manifest, published_manifest
     from chronos_assets.pipeline.state import GroupState
     from chronos_assets.store_layout import FORECAST_KEY
@@ -39,8 +38,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     flag = f" DATA={shlex.quote(str(data))}" if data is not None else ""
     option = f" --data {shlex.quote(str(data))}" if data is not None else ""
     rows = [
-        ("forecast", staging.place(group, f"{FORECAST_KEY}/forecast.csv")),
-        ("", staging.place(group, f"{FORECAST_KEY}/forecast.parquet")),
+        *forecast_rows(group, manifest),
         ("SQL tables", group.tables.place(group.store)),
         ("as of", f"{manifest['context_end']} (partition {manifest['as_of']})"),
         ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
@@ -136,6 +134,20 @@ def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
         f"no series could be forecast as of {key} ({reasons or 'none has begun'}); what was published before stays. "
         f"The train files end at {last}: is that right, and are the values?"
     )
+
+
+def forecast_rows(group: Group, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the files of the current forecast are: the export, or the first of its parts, and the Parquet file."""
+    from chronos_assets.pipeline import staging
+    from chronos_assets.store_layout import FORECAST_KEY
+
+    parquet = "forecast.parquet"
+    names = [name for name in manifest.get("files", ("forecast.csv",)) if name != parquet]
+    first = min(names, default="", key=lambda name: (len(name), name))
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    places = [f"{staging.place(group, f'{FORECAST_KEY}/{first}')}{more}"] if first else []
+    places.append(staging.place(group, f"{FORECAST_KEY}/{parquet}"))
+    return [("" if number else "forecast", place) for number, place in enumerate(places)]
 
 
 def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:

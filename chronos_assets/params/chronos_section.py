@@ -9,6 +9,7 @@ from typing import cast, get_args
 from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.params.covariate_sections import read_chronos_covariates
 from chronos_assets.params.document import MISSING, Section, finite_number, nearest
+from chronos_assets.params.exports import read_export
 from chronos_assets.params.forecast import ANOMALY_THRESHOLD, CHOOSE, DOMAINS, NAME_PATTERN, BadRows
 from chronos_assets.params.headers import schema_name
 from chronos_assets.params.predictor import read_predictor_options
@@ -45,6 +46,7 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         non_negative=chronos.truth("NonNegative"),
         join_row=chronos.boolean("JoinRow", True),
         quote_formulas=chronos.boolean("QuoteFormulas", False),
+        export=read_export(chronos),
         anomaly_threshold=_read_anomalies(chronos),
         anchor=_read_anchor(chronos),
         snap_seconds=_read_snap(chronos),

@@ -29,6 +29,7 @@ from chronos_assets.params.covariate_documents import (
     related_featurizations,
 )
 from chronos_assets.params.document import Problem
+from chronos_assets.params.exports import BacktestParams, ExportParams, backtest_document, export_document
 from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams, predictor_document
 from chronos_assets.params.training import TrainingParams, training_document
 
@@ -84,6 +85,8 @@ class ForecastParams:
     predictor: members, metric and limits of the ensemble that forecasts.
     join_row: whether forecast.csv begins each series and type with the last observation.
     quote_formulas: whether names in forecast.csv that a spreadsheet would run as a formula begin with a quote.
+    export: how forecast.csv and the other exports are written.
+    backtest: which past windows the backtest export shows.
     max_data_age: seconds, or None when freshness is not checked.
     related, metadata, holidays: where covariates come from; None where they are not declared.
     known_in_advance: by attribute, whether a forecast may read it beyond its as-of; of others their reach decides.
@@ -121,6 +124,8 @@ class ForecastParams:
     non_negative: bool | None = None
     join_row: bool = True
     quote_formulas: bool = False
+    export: ExportParams = field(default_factory=ExportParams)
+    backtest: BacktestParams = field(default_factory=BacktestParams)
     anomaly_threshold: float = ANOMALY_THRESHOLD
     snap_seconds: float | None = None
     related: RelatedParams | None = None
@@ -169,7 +174,11 @@ class ForecastParams:
         Equal for files that mean the same, and for those that differ only in how models are trained and forecasts judged.
         """
         forecasting = replace(
-            self, training=TrainingParams(), anomaly_threshold=ANOMALY_THRESHOLD, perform_delete=False
+            self,
+            training=TrainingParams(),
+            anomaly_threshold=ANOMALY_THRESHOLD,
+            backtest=BacktestParams(),
+            perform_delete=False,
         )
         document = to_document(forecasting)
         if self.clock != self.time_zone:
@@ -225,6 +234,8 @@ def to_document(params: ForecastParams) -> dict[str, Any]:
         predictor["TimeAlignmentBoundary"] = boundary
     if params.predictor.metric != DEFAULT_METRIC:
         predictor["OptimizationMetric"] = params.predictor.metric
+    if evaluation := backtest_document(params.backtest):
+        predictor["EvaluationParameters"] = evaluation
     document: dict[str, Any] = {
         "DatasetGroup": {"DatasetGroupName": params.dataset_group, "Domain": params.domain},
         "Predictor": predictor,
@@ -284,6 +295,7 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("NonNegative", params.non_negative, None),
         ("JoinRow", params.join_row, True),
         ("QuoteFormulas", params.quote_formulas, False),
+        ("Export", export_document(params.export), {}),
         ("Anomalies", {"Threshold": params.anomaly_threshold}, {"Threshold": ANOMALY_THRESHOLD}),
         ("Anchor", params.alignment.anchor, None),
         ("SnapSeconds", params.snap_seconds, None),

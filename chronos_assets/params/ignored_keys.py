@@ -37,7 +37,6 @@ IGNORED_PREDICTOR = {
     "PerformHPO": _MODEL,
     "HPOConfig": _MODEL,
     "TrainingParameters": _MODEL,
-    "EvaluationParameters": "accuracy is measured on every partition whose horizon has been observed",
     "ExplainPredictor": "forecasts are not explained",
     "MonitorConfig": "accuracy of every partition is monitored always",
     "ReferencePredictorArn": _SERVICE_ONLY,

@@ -41,6 +41,7 @@ from chronos_assets.params.document import (
     load_document,
     nearest,
 )
+from chronos_assets.params.exports import read_backtest
 from chronos_assets.params.filling_sections import read_filling
 from chronos_assets.params.forecast import (
     DEFAULT_QUANTILES,
@@ -141,6 +142,8 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         non_negative=chronos.non_negative,
         join_row=chronos.join_row,
         quote_formulas=chronos.quote_formulas,
+        export=chronos.export,
+        backtest=predictor.backtest,
         anomaly_threshold=chronos.anomaly_threshold,
         max_data_age=chronos.max_data_age,
         snap_seconds=chronos.snap_seconds,
@@ -218,6 +221,7 @@ def _read_predictor(body: Section) -> PredictorSection:
     types = predictor.take("ForecastTypes")
     metric = predictor.choice("OptimizationMetric", METRICS)
     algorithm = read_algorithm(predictor)
+    backtest = read_backtest(predictor, horizon)
     predictor.finish(IGNORED_PREDICTOR)
     return PredictorSection(
         frequency,
@@ -229,6 +233,7 @@ def _read_predictor(body: Section) -> PredictorSection:
         metric,
         algorithm,
         tuple(holidays),
+        backtest,
     )
 
 

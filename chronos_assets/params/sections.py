@@ -11,6 +11,7 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Fr
 from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.params.attributes import Attribute
 from chronos_assets.params.document import MISSING, Section
+from chronos_assets.params.exports import BacktestParams, ExportParams
 from chronos_assets.params.forecast import ANOMALY_THRESHOLD, BadRows
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.params.training import TrainingParams
@@ -83,6 +84,7 @@ class ChronosSection:
     non_negative: bool | None = None
     join_row: bool = True
     quote_formulas: bool = False
+    export: ExportParams = field(default_factory=ExportParams)
     anomaly_threshold: float = ANOMALY_THRESHOLD
     anchor: str | None = None
     snap_seconds: float | None = None
@@ -105,3 +107,4 @@ class PredictorSection:
     metric: str | None = None
     algorithm: tuple[str, ...] = ()  # members that answer it
     holidays: tuple[str, ...] = ()  # codes of countries
+    backtest: BacktestParams = field(default_factory=BacktestParams)

@@ -237,15 +237,18 @@ def publish_current(state: GroupState, params: ForecastParams, window: Window) -
         staged = folder / "forecast"
         staged.mkdir()
         shutil.copyfile(source / "forecast.parquet", staged / "forecast.parquet")
-        write_forecast_csv(
-            staged / "forecast.csv",
-            source / "forecast.parquet",
-            source / "last_observed.parquet" if params.join_row else None,
-            params,
-            memory_limit=group.settings.memory_limit,
-        )
+        names = ["forecast.parquet"]
+        if params.export.format == "CSV":
+            export = write_forecast_csv(
+                staged,
+                source / "forecast.parquet",
+                source / "last_observed.parquet" if params.join_row else None,
+                params,
+                memory_limit=group.settings.memory_limit,
+            )
+            names += [file.name for file in export.files]
         made = json.loads((source / "manifest.json").read_bytes())
-        files = {name: _file_facts(staged / name) for name in ("forecast.csv", "forecast.parquet")}
+        files = {name: _file_facts(staged / name) for name in names}
         text = json.dumps(made | {"files": files}, indent=1, sort_keys=True) + "\n"
         (staged / "manifest.json").write_text(text, encoding="utf-8")
         shown = published_manifest(group)
@@ -301,7 +304,7 @@ def shown_state(state: GroupState, *, thorough: bool = False) -> ForecastState |
 
 def _is_whole(group: Group, files: Mapping[str, Mapping[str, Any]], thorough: bool) -> bool:
     """Whether the files of the current forecast are those that were published; older forecasts don't say which."""
-    for name in ("forecast.csv", "forecast.parquet"):
+    for name in files or ("forecast.csv", "forecast.parquet"):
         there = group.store.head(f"{FORECAST_KEY}/{name}")
         if there is None or (name in files and there.size != files[name]["bytes"]):
             return False

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chronos_assets.params.exports import Compression, ExportParams
 from chronos_assets.params.forecast import Attribute, ForecastParams
 from chronos_assets.params.reader import load_params
 from chronos_assets.timeseries.forecast.csv_export import ExportReport, count_formulas, write_forecast_csv
@@ -31,7 +34,7 @@ def export(
 ) -> tuple[ExportReport, list[dict[str, str]]]:
     forecast = write_forecast(folder / "forecast.parquet", params, first, forecasts)
     last = None if joins is None else write_last_observed(folder / "last_observed.parquet", params, joins)
-    report = write_forecast_csv(folder / "forecast.csv", forecast, last, params)
+    report = write_forecast_csv(folder, forecast, last, params)
     with (folder / "forecast.csv").open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     assert report.rows == len(rows)
@@ -41,7 +44,8 @@ def export(
 
 def test_has_the_columns_of_the_input_and_joins_each_type_to_the_history(tmp_path: Path) -> None:
     report, _ = export(tmp_path, make_params(), {("a",): BAND, ("b",): BAND}, {("a",): ("2024-01-01T23:00", 9.25)})
-    assert report == ExportReport(rows=15, series=2, joined=1, columns=("timestamp", "target_value", "item_id", "type"))
+    assert report == ExportReport(15, 2, 1, ("timestamp", "target_value", "item_id", "type"), report.files)
+    assert report.files == (tmp_path / "forecast.csv",)
     lines = (tmp_path / "forecast.csv").read_text().splitlines()
     assert lines[:10] == [
         "timestamp,target_value,item_id,type",
@@ -148,9 +152,9 @@ def test_the_same_forecast_gives_the_same_bytes_wherever_it_lies(tmp_path: Path)
 
 
 def test_a_forecast_of_nothing_is_a_header(tmp_path: Path) -> None:
-    forecast = write_forecast(tmp_path / "f.parquet", make_params(), "2024-01-02", {("a",): {"p50": []}})
-    assert write_forecast_csv(tmp_path / "f.csv", forecast, None, make_params()).rows == 0
-    assert (tmp_path / "f.csv").read_text() == "timestamp,target_value,item_id,type\n"
+    forecast = write_forecast(tmp_path / "forecast.parquet", make_params(), "2024-01-02", {("a",): {"p50": []}})
+    assert write_forecast_csv(tmp_path, forecast, None, make_params()).rows == 0
+    assert (tmp_path / "forecast.csv").read_text() == "timestamp,target_value,item_id,type\n"
 
 
 def test_the_real_samples_own_parameters_give_its_own_columns(shared_data: Path, tmp_path: Path) -> None:
@@ -181,3 +185,44 @@ def test_names_that_a_spreadsheet_would_run_are_counted(tmp_path: Path) -> None:
     shard = write_forecast(tmp_path / "part.parquet", params, "2024-01-02T00:00", names)
     assert count_formulas(tmp_path, ("item_id",), [shard], "1GB") == len(FORMULAS)
     assert count_formulas(tmp_path, ("item_id",), [], "1GB") == 0
+
+
+def lines_of(path: Path) -> list[str]:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
+
+
+@pytest.mark.parametrize("compression", ["NONE", "GZIP"])
+def test_large_exports_come_in_parts_of_bounded_size(tmp_path: Path, compression: Compression) -> None:
+    values = np.random.default_rng(0).uniform(size=(20_000, 6))  # digits that gzip can't do much about
+    forecasts = {(f"item {number:06}",): {"p50": row} for number, row in enumerate(values)}
+    params = make_params()
+    forecast = write_forecast(tmp_path / "forecast.parquet", params, "2024-01-02T00:00", forecasts)
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    whole.mkdir()
+    parted.mkdir()
+    (single,) = write_forecast_csv(whole, forecast, None, params).files
+    bounded = replace(params, export=ExportParams(compression=compression, max_megabytes=1))
+    report = write_forecast_csv(parted, forecast, None, bounded)
+    suffix = ".csv.gz" if compression == "GZIP" else ".csv"
+    assert [file.name for file in report.files] == [f"forecast_part{n}{suffix}" for n in range(len(report.files))]
+    assert len(report.files) > 1
+    assert sorted(parted.iterdir()) == sorted(report.files)
+    assert all(file.stat().st_size < 1_200_000 for file in report.files)
+    header, *rows = lines_of(single)
+    parts = [lines_of(file) for file in report.files]
+    assert {part[0] for part in parts} == {header}
+    assert [row for part in parts for row in part[1:]] == rows
+    # Again, the same bytes: a run that is repeated publishes nothing new.
+    again = tmp_path / "again"
+    again.mkdir()
+    for one, other in zip(write_forecast_csv(again, forecast, None, bounded).files, report.files, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("export", [ExportParams(), ExportParams(max_megabytes=1), ExportParams(compression="GZIP")])
+def test_an_export_of_nothing_has_a_header(tmp_path: Path, export: ExportParams) -> None:
+    params = make_params(export=export)
+    forecast = write_forecast(tmp_path / "forecast.parquet", params, "2024-01-02T00:00", {("a",): {"p50": []}})
+    report = write_forecast_csv(tmp_path, forecast, None, params)
+    assert [lines_of(file) for file in report.files] == [["timestamp,target_value,item_id,type"]]

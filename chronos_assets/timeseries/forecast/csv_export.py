@@ -12,7 +12,7 @@ the schema has a column `type` already, ours is `forecast_type`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
+from chronos_assets.timeseries.export_files import write_export
 from chronos_assets.timeseries.forecast.columns import forecast_types
 
 if TYPE_CHECKING:
@@ -36,16 +37,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """rows: lines of the CSV without its header. series: with a forecast; joined: those with a last observation."""
+    """rows: lines of the CSV without its header. series: with a forecast; joined: those with a last observation.
+
+    files: in the order of their rows; several where `Chronos.Export` bounds their size.
+    """
 
     rows: int
     series: int
     joined: int
     columns: tuple[str, ...]
+    files: tuple[Path, ...] = field(compare=False)
 
 
 def write_forecast_csv(
-    destination: Path,
+    folder: Path,
     forecast: Path,
     last_observed: Path | None,
     params: ForecastParams,
@@ -54,26 +59,28 @@ def write_forecast_csv(
 ) -> ExportReport:
     """Write the CSV of a wide forecast.
 
-    destination: the file to write, in a folder that can take temporary files; not published atomically, so stage it.
-    forecast: Parquet, item_id, dimensions, timestamp and one column for each type. last_observed: Parquet with the last
-    known point (item_id, dimensions, timestamp, target) of the series that have one, or None.
+    folder: gets `forecast.csv`, or as `Chronos.Export` has it, and takes temporary files; not published atomically, so
+    stage it. forecast: Parquet, item_id, dimensions, timestamp and one column for each type. last_observed: Parquet with
+    the last known point (item_id, dimensions, timestamp, target) of the series that have one, or None.
 
     Sorted by series, type and time, so the same forecast gives the same bytes. Larger forecasts spill to disk.
     """
     keys = ("item_id", *params.dimensions)
     header = _header(params)
-    with scratch_connection(destination.parent, memory_limit=memory_limit) as connection:
+    with scratch_connection(folder, memory_limit=memory_limit) as connection:
         _create_points(connection, keys, forecast, last_observed)
         types = forecast_types(column_names(connection, "forecasts"))
         _create_timestamp_texts(connection, params)
-        (rows,) = first_row(
+        rows, files = write_export(
             connection,
-            f"COPY ({_long_sql(params, keys, types, header)}) TO {text_literal(str(destination))} "
-            "(FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"')",
+            _long_sql(params, keys, types, header),
+            folder,
+            "forecast",
+            replace(params.export, format="CSV"),
         )
         (series,) = first_row(connection, "SELECT count(*) FROM series")
         (joined,) = first_row(connection, "SELECT count(*) FROM joins")
-    return ExportReport(rows, series, joined, columns=tuple(header))
+    return ExportReport(rows, series, joined, columns=tuple(header), files=files)
 
 
 def count_formulas(destination: Path, keys: tuple[str, ...], shards: Sequence[Path], memory_limit: str) -> int:
