@@ -64,6 +64,7 @@ class AwsSettings:
         kms_key: `CHRONOS_KMS_KEY`, key that encrypts volumes and outputs.
         tags: `CHRONOS_TAGS`, comma separated `name=value`, on everything that is made.
         train_queue: `CHRONOS_TRAIN_QUEUE`, URL of the SQS queue that the bucket reports new train files to; empty: listing.
+        model_queue: `CHRONOS_MODEL_QUEUE`, URL of the SQS queue that decisions about versions are reported to; empty: looking.
         topic: `CHRONOS_TOPIC`, ARN of the SNS topic of notices; empty: none are sent.
         glue_database: `CHRONOS_GLUE_DATABASE`, database of the SQL tables.
         athena_workgroup: `CHRONOS_ATHENA_WORKGROUP`, workgroup that queries run in.
@@ -95,6 +96,7 @@ class AwsSettings:
     kms_key: str = ""
     tags: tuple[tuple[str, str], ...] = ()
     train_queue: str = ""
+    model_queue: str = ""
     topic: str = ""
     glue_database: str = "chronos_assets"
     athena_workgroup: str = "chronos-assets"
@@ -236,6 +238,7 @@ def _aws(text: Callable[[str, str], str]) -> AwsSettings:
         kms_key=text("CHRONOS_KMS_KEY", ""),
         tags=_tags("CHRONOS_TAGS", text("CHRONOS_TAGS", "")),
         train_queue=_matching("CHRONOS_TRAIN_QUEUE", text("CHRONOS_TRAIN_QUEUE", ""), _QUEUE),
+        model_queue=_matching("CHRONOS_MODEL_QUEUE", text("CHRONOS_MODEL_QUEUE", ""), _QUEUE),
         topic=_matching("CHRONOS_TOPIC", text("CHRONOS_TOPIC", ""), _TOPIC),
         glue_database=_matching("CHRONOS_GLUE_DATABASE", text("CHRONOS_GLUE_DATABASE", given.glue_database), _DATABASE),
         athena_workgroup=text("CHRONOS_ATHENA_WORKGROUP", given.athena_workgroup),

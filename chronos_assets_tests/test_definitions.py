@@ -127,6 +127,7 @@ def test_on_aws_sensors_look_for_jobs_that_nobody_waits_for_and_report_the_forec
     )
     assert {sensor.name for sensor in aws.sensor_defs} - {sensor.name for sensor in local.sensor_defs} == {
         "forecast_age_sensor",
+        "redeploy_sensor",
         "reaper_sensor",
     }
     assert set(aws.asset_graph.get_all_asset_keys()) == set(local.asset_graph.get_all_asset_keys())

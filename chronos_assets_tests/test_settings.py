@@ -83,6 +83,12 @@ ROLE = "arn:aws:iam::123456789012:role/chronos"
             "https://sqs.eu-west-1.amazonaws.com/1/q",
             "https://sqs.eu-west-1.amazonaws.com/1/q",
         ),
+        (
+            "model_queue",
+            "CHRONOS_MODEL_QUEUE",
+            "https://sqs.eu-west-1.amazonaws.com/1/m",
+            "https://sqs.eu-west-1.amazonaws.com/1/m",
+        ),
         ("topic", "CHRONOS_TOPIC", "arn:aws:sns:eu-west-1:123456789012:t", "arn:aws:sns:eu-west-1:123456789012:t"),
         ("glue_database", "CHRONOS_GLUE_DATABASE", "shop", "shop"),
         ("athena_workgroup", "CHRONOS_ATHENA_WORKGROUP", "shop", "shop"),

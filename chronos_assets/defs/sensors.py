@@ -12,6 +12,7 @@ from chronos_assets.defs.dead_run_sensor import dead_run_sensor
 from chronos_assets.defs.forecast_age_sensor import forecast_age_sensor
 from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
 from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
+from chronos_assets.defs.redeploy_sensor import redeploy_sensor
 from chronos_assets.pipeline import forecasts as forecast_steps
 from chronos_assets.pipeline import training
 from chronos_assets.pipeline.accuracy import accuracy_states
@@ -32,8 +33,8 @@ from chronos_assets.planning.imports import (
 )
 from chronos_assets.planning.queue import plan_with_queue, recorded_token
 from chronos_assets.planning.retraining import RetrainPlan, plan_retrain, run_keys
+from chronos_assets.platforms.news_queue import NewsQueue, QueueError, QueueNews
 from chronos_assets.platforms.notices import NoticeError
-from chronos_assets.platforms.train_queue import QueueError, TrainNews, TrainQueue
 from chronos_assets.store_layout import TRAIN_KEY
 
 REASON_TAG = "chronos/reason"
@@ -82,7 +83,8 @@ def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
     if group.settings.deployment == "aws":
         from chronos_assets.defs.orphan_job_sensor import reaper_sensor
 
-        return [*made, forecast_age_sensor(group), reaper_sensor(group)]
+        redeploy = redeploy_sensor(group, targets, run_state, REASON_TAG)
+        return [*made, redeploy, forecast_age_sensor(group), reaper_sensor(group)]
     return [*made, dead_run_sensor(group)]
 
 
@@ -149,13 +151,13 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
     return train_files_sensor
 
 
-def _news(queue: TrainQueue, cursor: str | None) -> TrainNews:
+def _news(queue: NewsQueue, cursor: str | None) -> QueueNews:
     """What the queue reports, once what the cursor has recorded of it is deleted; a broken queue leaves the listing."""
     try:
         queue.settle(recorded_token(cursor))
         return queue.receive()
     except QueueError as error:
-        return TrainNews(trouble=str(error))
+        return QueueNews(trouble=str(error))
 
 
 def _train_result(group: Group, plan: TrainPlan) -> dg.SensorResult:

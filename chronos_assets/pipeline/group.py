@@ -18,15 +18,26 @@ if TYPE_CHECKING:
     from chronos_assets.platforms.endpoints import Endpoints
     from chronos_assets.platforms.jobs import Jobs
     from chronos_assets.platforms.metrics import Metrics
+    from chronos_assets.platforms.news_queue import NewsQueue
     from chronos_assets.platforms.notices import Notices
     from chronos_assets.platforms.platform import Platform
     from chronos_assets.platforms.registry import Registry
     from chronos_assets.platforms.store import Store
     from chronos_assets.platforms.tables import Tables
-    from chronos_assets.platforms.train_queue import TrainQueue
     from chronos_assets.platforms.tuning import Tuning
 
-PARTS = ("store", "jobs", "tuning", "registry", "endpoints", "tables", "notices", "metrics", "train_queue")
+PARTS = (
+    "store",
+    "jobs",
+    "tuning",
+    "registry",
+    "endpoints",
+    "tables",
+    "notices",
+    "metrics",
+    "train_queue",
+    "model_queue",
+)
 
 
 @dataclass(frozen=True)
@@ -97,11 +108,16 @@ class Group:
         return self.overrides["metrics"] if "metrics" in self.overrides else self._platform.metrics(self.store)
 
     @cached_property
-    def train_queue(self) -> TrainQueue | None:
+    def train_queue(self) -> NewsQueue | None:
         """Reports changes below `train/`; None where only a listing does."""
         return (
             self.overrides["train_queue"] if "train_queue" in self.overrides else self._platform.train_queue(self.store)
         )
+
+    @cached_property
+    def model_queue(self) -> NewsQueue | None:
+        """Reports decisions about versions of the model; None where only the registry knows."""
+        return self.overrides["model_queue"] if "model_queue" in self.overrides else self._platform.model_queue()
 
     @cached_property
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:

@@ -220,20 +220,20 @@ def is_deployed(state: GroupState) -> bool:
         return True
 
 
+def wanted_identity(state: GroupState) -> str:
+    """Identity that the endpoint has once it answers with the model in use."""
+    model = state.model_in_use
+    return served_identity(model.digest, model.label, state.setup, served_predictor(state))
+
+
 def endpoint_is_current(state: GroupState) -> bool:
     """Whether the endpoint answers with the model in use; one whose state is damaged doesn't: deploying says why."""
     group = state.group
-    setup = state.setup
-    model = state.model_in_use
     try:
         served = group.endpoints.describe(endpoint_name(state))
     except EndpointError:
         return False
-    return (
-        served is not None
-        and served.healthy
-        and served.identity == served_identity(model.digest, model.label, setup, served_predictor(state))
-    )
+    return served is not None and served.healthy and served.identity == wanted_identity(state)
 
 
 # --- what people decide -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ listed, never what is found there. So it is listed
 - when nothing is remembered: the first tick, a lost cursor, a deployment that had no queue;
 - after `reconcile_ticks` without, in case that messages were lost.
 
-What the queue reported is recorded in the cursor, under the token of `TrainNews`: a tick that finds it there knows that
+What the queue reported is recorded in the cursor, under the token of `QueueNews`: a tick that finds it there knows that
 Dagster has the requests and the cursor of the tick before, and has the messages deleted.
 
 The cursor is that of the listing, with one more entry. Each kind of sensor can continue with the other's.
@@ -30,8 +30,8 @@ from typing import Any
 from chronos_assets.planning.cursor import CURSOR_VERSION
 from chronos_assets.planning.imports import ImportRecord, TrainPlan
 from chronos_assets.planning.listing import MAX_EXAMPLES, why_ignored
+from chronos_assets.platforms.news_queue import QueueNews
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.platforms.train_queue import TrainNews
 
 ENTRY = "queue"
 STATE_VERSION = 1
@@ -81,7 +81,7 @@ def recorded_token(cursor: str | None) -> str:
 
 
 def plan_with_queue(
-    news: TrainNews,
+    news: QueueNews,
     cursor: str | None,
     *,
     imported: ImportRecord | None,
@@ -133,7 +133,7 @@ def _is_data(key: str) -> bool:
     return why_ignored(ObjectInfo(key, 1, "", _ANY_TIME)) is None
 
 
-def _told(news: TrainNews, changed: list[str]) -> list[str]:
+def _told(news: QueueNews, changed: list[str]) -> list[str]:
     """What the messages said, for people."""
     parts = [news.trouble] if news.trouble else []
     if changed:

@@ -7,11 +7,11 @@ from typing import Protocol
 from chronos_assets.platforms.endpoints import Endpoints
 from chronos_assets.platforms.jobs import Jobs
 from chronos_assets.platforms.metrics import Metrics
+from chronos_assets.platforms.news_queue import NewsQueue
 from chronos_assets.platforms.notices import Notices
 from chronos_assets.platforms.registry import Registry
 from chronos_assets.platforms.store import Store
 from chronos_assets.platforms.tables import Tables
-from chronos_assets.platforms.train_queue import TrainQueue
 from chronos_assets.platforms.tuning import Tuning
 
 
@@ -42,5 +42,8 @@ class Platform(Protocol):
     def metrics(self, store: Store) -> Metrics:
         """Keeps numbers."""
 
-    def train_queue(self, store: Store) -> TrainQueue | None:
+    def train_queue(self, store: Store) -> NewsQueue | None:
         """Reports changes below `train/`; None where only a listing does."""
+
+    def model_queue(self) -> NewsQueue | None:
+        """Reports decisions about versions of the model; None where only the registry knows."""

@@ -5,10 +5,13 @@ Belongs here: the operations on groups and packages. Does not belong here: model
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from chronos_assets_tests.aws.cloud import Cloud, CloudError, arn_of, invalid, listed, now
+from moto.events.models import events_backends
+
+from chronos_assets_tests.aws.cloud import ACCOUNT, REGION, Cloud, CloudError, arn_of, invalid, listed, now
 from chronos_assets_tests.aws.running_job import present
 
 CREATED_BY = {"IamIdentity": {"Arn": "arn:aws:iam::123456789012:user/tester", "PrincipalId": "AIDATESTER"}}
@@ -192,7 +195,36 @@ def update_package(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]:
     """UpdateModelPackage."""
     package = _package(cloud, params["ModelPackageArn"])
     package.update(params)
+    if params.get("ModelApprovalStatus"):
+        _announce(package)
     return {"ModelPackageArn": package.arn}
+
+
+def _announce(package: Package) -> None:
+    """What EventBridge hears of a version whose state changed; its rules decide who else does.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html
+    """
+    event: Any = {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "SageMaker Model Package State Change",
+        "source": "aws.sagemaker",
+        "account": ACCOUNT,
+        "time": package.modified.timestamp(),
+        "region": REGION,
+        "resources": [package.arn],
+        "detail": {
+            "ModelPackageGroupName": package.group.name,
+            "ModelPackageName": f"{package.group.name}/{package.version}",
+            "ModelPackageVersion": package.version,
+            "ModelPackageArn": package.arn,
+            "ModelPackageStatus": "Completed",
+            "ModelApprovalStatus": package.approval,
+        },
+    }
+    for rule in list(events_backends[ACCOUNT][REGION].event_buses["default"].rules.values()):
+        rule.send_to_targets(dict(event), transform_input=False)
 
 
 def delete_package(cloud: Cloud, params: dict[str, Any]) -> dict[str, Any]:

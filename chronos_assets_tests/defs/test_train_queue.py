@@ -22,8 +22,8 @@ from chronos_assets.planning.listing import listing_digest
 from chronos_assets.planning.queue import plan_with_queue, recorded_token
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.train_queue import SqsTrainQueue
+from chronos_assets.platforms.news_queue import QueueError, QueueNews
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.platforms.train_queue import QueueError, TrainNews
 from chronos_assets_tests.defs.line import Line, make_line
 from chronos_assets_tests.defs.test_plan_train import NAMES, History
 from chronos_assets_tests.defs.test_sensors import Daemon
@@ -210,7 +210,7 @@ def test_other_parameters_and_an_import_by_hand_need_no_message(sensor):
 
 def test_a_queue_that_can_not_be_read_leaves_the_listing(sensor):
     plan = plan_with_queue(
-        TrainNews(trouble="queue x can't be read"),
+        QueueNews(trouble="queue x can't be read"),
         sensor.cursor,
         imported=sensor.imported,
         params="",

@@ -103,6 +103,7 @@ def test_without_dagster_it_makes_store_queue_topic_roles_and_repositories() -> 
     assert _kinds("forecasts") == {
         "AWS::CloudWatch::Dashboard",
         "AWS::ECR::Repository",
+        "AWS::Events::Rule",
         "AWS::IAM::ManagedPolicy",
         "AWS::IAM::Role",
         "AWS::Logs::LogGroup",

@@ -125,6 +125,11 @@ def test_what_services_may_do_is_bound_to_this_account(template: dict[str, Any])
         principal = statement.document.get("Principal")
         if statement.allows and principal is not None:
             assert set(principal) == {"Service"}, statement.name
+            if statement.resource == "ModelQueuePolicy":
+                # A rule is of one account, which its ARN names.
+                source = statement.document["Condition"]["ArnEquals"]["aws:SourceArn"]
+                assert source == {"Fn::GetAtt": ["ModelRule", "Arn"]}
+                continue
             condition = statement.document["Condition"]["StringEquals"]
             assert condition == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}, statement.name
 
@@ -291,6 +296,7 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "SageMakerRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/r",
         "PipelineRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/p",
         "JobRepository.RepositoryUri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/b/sagemaker",
+        "ModelQueue": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/m",
         "TrainQueue": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/q",
         "Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:t",
         "JobSubnets": "subnet-1,subnet-2",
@@ -322,6 +328,7 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "pipeline_role",
         "image",
         "train_queue",
+        "model_queue",
         "topic",
         "endpoint_alarms",
         "subnets",
@@ -405,7 +412,7 @@ MEMORY_OF_FARGATE = {
 
 
 def test_duckdb_gets_what_the_task_has_and_leaves_python_its_own(template: dict[str, Any]) -> None:
-    sizes = template["Parameters"]["RunMemory"]["AllowedValues"]
+    sizes = list(map(int, template["Parameters"]["RunMemory"]["AllowedValues"]))
     limits = {int(size): entry["DuckDb"] for size, entry in template["Mappings"]["MemoryOfRun"].items()}
     assert sorted(limits) == sizes
     for size, limit in limits.items():
@@ -423,7 +430,7 @@ def test_a_runs_memory_is_one_that_fargate_has_for_its_cpu(template: dict[str, A
             (assertion,) = rule["Assertions"]
             found[int(cpu)] = [int(size) for size in assertion["Assert"]["Fn::Contains"][0]]
     assert list(found) == template["Parameters"]["RunCpu"]["AllowedValues"]
-    sizes = template["Parameters"]["RunMemory"]["AllowedValues"]
+    sizes = list(map(int, template["Parameters"]["RunMemory"]["AllowedValues"]))
     for cpu, allowed in found.items():
         assert allowed == [size for size in sizes if size in MEMORY_OF_FARGATE[cpu]]
 

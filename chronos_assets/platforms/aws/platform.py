@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from chronos_assets.platforms.endpoints import Endpoints
     from chronos_assets.platforms.jobs import Jobs
     from chronos_assets.platforms.metrics import Metrics
+    from chronos_assets.platforms.news_queue import NewsQueue
     from chronos_assets.platforms.notices import Notices
     from chronos_assets.platforms.registry import Registry
     from chronos_assets.platforms.store import Store
     from chronos_assets.platforms.tables import Tables
-    from chronos_assets.platforms.train_queue import TrainQueue
     from chronos_assets.platforms.tuning import Tuning
 
 
@@ -101,18 +101,30 @@ class AwsPlatform:
 
         return CloudWatchMetrics(self.clients, self._settings.aws.metrics_namespace)
 
-    def train_queue(self, store: Store) -> TrainQueue | None:
+    def train_queue(self, store: Store) -> NewsQueue | None:
         """See `Platform.train_queue`."""
         from chronos_assets.platforms.aws.train_queue import SqsTrainQueue
 
         url, s3 = self._settings.aws.train_queue, _s3(store)
-        # Hidden from other looks for longer than it takes until the next one, which deletes it.
-        hidden = max(300, 4 * self._settings.sensor_interval_seconds)
         return (
-            SqsTrainQueue(self.clients, url, bucket=s3.bucket, prefix=s3.prefix, visibility_seconds=hidden)
+            SqsTrainQueue(
+                self.clients, url, bucket=s3.bucket, prefix=s3.prefix, visibility_seconds=self._hidden_seconds
+            )
             if url
             else None
         )
+
+    def model_queue(self) -> NewsQueue | None:
+        """See `Platform.model_queue`."""
+        from chronos_assets.platforms.aws.model_queue import SqsModelQueue
+
+        url = self._settings.aws.model_queue
+        return SqsModelQueue(self.clients, url, visibility_seconds=self._hidden_seconds) if url else None
+
+    @property
+    def _hidden_seconds(self) -> int:
+        """How long a message is hidden from other looks: longer than until the next one, which deletes it."""
+        return max(300, 4 * self._settings.sensor_interval_seconds)
 
 
 def _s3(store: Store) -> S3Store:

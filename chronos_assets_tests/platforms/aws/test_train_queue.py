@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets.platforms.aws.train_queue import SqsTrainQueue, UnreadableMessageError, read_notification
-from chronos_assets.platforms.train_queue import QueueError
+from chronos_assets.platforms.aws.inbox import UnreadableMessageError
+from chronos_assets.platforms.aws.train_queue import SqsTrainQueue, read_notification
+from chronos_assets.platforms.news_queue import QueueError
 from chronos_assets_tests.platforms.aws.fake_sqs import FakeSqs
 
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/train"

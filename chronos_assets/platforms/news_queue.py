@@ -1,4 +1,4 @@
-"""A queue that reports new train files: the protocol and its values."""
+"""A queue that reports changes: of train files, of approved versions. The protocol and its values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class QueueError(ChronosAssetsError):
 
 
 @dataclass(frozen=True)
-class TrainNews:
+class QueueNews:
     """What the queue reported.
 
     Attributes:
         token: of everything told here, for `settle`; empty if that is nothing.
-        keys: keys, below the store's root, of objects below `train/` that were written or removed; each once.
+        keys: what changed, each once: keys, below the store's root, of objects below `train/`; or names of versions.
         messages: how many messages there were.
         ignored: why some of what they told plays no part -> how often.
         unreadable: messages that were not understood, and why; a few of them.
@@ -36,10 +36,10 @@ class TrainNews:
     trouble: str = ""
 
 
-class TrainQueue(Protocol):
-    """Reports changes below `train/`: late, twice, in any order, or not at all. What is there only a listing knows."""
+class NewsQueue(Protocol):
+    """Reports changes: late, twice, in any order, or not at all. What is there now only a look says."""
 
-    def receive(self) -> TrainNews:
+    def receive(self) -> QueueNews:
         """What the queue reports now, and what it reported before that was not settled.
 
         Raises:
