@@ -184,6 +184,7 @@ class Forecaster:
         non_negative: Sequence[bool] | None = None,
         keys: Sequence[tuple[str, ...]] | None = None,
         covariates: Sequence[object] | None = None,
+        baseline: Sequence[object] | None = None,
     ) -> BatchForecast:
         """Forecast the periods that follow each context.
 
@@ -194,6 +195,7 @@ class Forecaster:
             non_negative: of each series, whether its forecast must not be below zero; none, if not given.
             keys: of each series; only ensembles treat items differently.
             covariates: of each series; only ensembles read them.
+            baseline: likewise.
         """
         count = len(contexts)
         quantiles = np.full((count, self.horizon, len(self.levels)), np.nan)

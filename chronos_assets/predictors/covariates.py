@@ -26,6 +26,7 @@ from chronos_assets.calendar.holidays import HolidayCalendar, holiday_columns, h
 from chronos_assets.container.contract import Workspace
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.members.design import CALENDAR
+from chronos_assets.predictors.scenario import Vocabulary
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
     ItemMetadata,
@@ -78,6 +79,17 @@ class CovariateSource:
             "item_metadata": [item.name for item in self.metadata.attributes] if self.metadata is not None else None,
             "holidays": holiday_document(self.holidays),
         }
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What a scenario may name."""
+        attributes = self.manifest.attributes if self.manifest is not None else ()
+        return Vocabulary(
+            {one.name: one.kind for one in attributes if one.known_in_advance},
+            frozenset(one.name for one in attributes if not one.known_in_advance),
+            self.manifest.dimensions if self.manifest is not None else (),
+            frozenset(one.name for one in self.metadata.attributes) if self.metadata is not None else frozenset(),
+        )
 
     @property
     def digest(self) -> str:

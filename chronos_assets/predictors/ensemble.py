@@ -20,7 +20,7 @@ from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates,
 from chronos_assets.predictors.members.catalogue import checkpoint_of, rate_of, residual_of, statistical_member
 from chronos_assets.predictors.members.chronos import Chronos
 from chronos_assets.predictors.members.covariate_regression import CovariateRegression
-from chronos_assets.predictors.members.regression import Regression
+from chronos_assets.predictors.members.regression import REACH, Regression, spread
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.predictor import Key, Predictor
 
@@ -138,6 +138,7 @@ class Ensemble:
         non_negative: Sequence[bool] | None = None,
         keys: Sequence[Key] | None = None,
         covariates: Sequence[Covariates] | None = None,
+        baseline: Sequence[Covariates] | None = None,
     ) -> BatchForecast:
         """Forecast the periods that follow each context; see `Forecaster.forecast`.
 
@@ -148,6 +149,7 @@ class Ensemble:
             non_negative: of each series, whether its forecast must not be below zero; none, if not given.
             keys: item id and dimensions of each series, for weights of its own; all have the pooled ones if not given.
             covariates: of each series, at the periods of its context and those to forecast; none if not given.
+            baseline: of a what-if forecast, what the covariates are without its scenario.
         """
         from chronos_assets.models.forecasting import BatchForecast, Skip
 
@@ -178,7 +180,11 @@ class Ensemble:
                 groups=groups or (),
                 covariates=covariates or (),
             )
-            quantiles[rows] = self._combined(everything.take(rows), [keys[place] if keys else None for place in usable])
+            quantiles[rows] = self._combined(
+                everything.take(rows),
+                [keys[place] if keys else None for place in usable],
+                [baseline[place] for place in usable] if baseline is not None else None,
+            )
         failed = set(range(count)) - {skip.index for skip in skipped}
         failed &= set(np.flatnonzero(~np.isfinite(quantiles).all(axis=(1, 2))).tolist())
         skipped += [Skip(place, "no member gave a forecast that is finite") for place in failed]
@@ -205,7 +211,9 @@ class Ensemble:
             return f"{len(seen)} observations, fewer than the {self.min_observations} asked for"
         return f"values beyond {_LARGEST:g}" if np.abs(seen).max() > _LARGEST else ""
 
-    def _combined(self, contexts: Contexts, keys: Sequence[Key | None]) -> Floats:
+    def _combined(
+        self, contexts: Contexts, keys: Sequence[Key | None], baseline: Sequence[Covariates] | None
+    ) -> Floats:
         """Calibrated quantiles (N, horizon, LEVELS) of series that have something to tell."""
         weights = np.stack([self.predictor.weights_of(key) for key in keys])
         total = np.zeros(len(contexts))
@@ -214,6 +222,8 @@ class Ensemble:
             rows = np.flatnonzero(share > 0)
             if len(rows):
                 made = member.forecast(contexts.take(rows))
+                if baseline is not None and not isinstance(member, CovariateRegression):
+                    made = self._moved(made, contexts.take(rows), [baseline[place] for place in rows.tolist()])
                 able = np.isfinite(made).all(axis=(1, 2))
                 done = rows[able]
                 total[done] += share[done]
@@ -222,3 +232,21 @@ class Ensemble:
         if len(alone):
             result[alone], total[alone] = SeasonalNaive().forecast(contexts.take(alone)), 1.0
         return self.predictor.calibration.apply(np.sort(result / total[:, None, None], axis=2))
+
+    def _moved(self, made: Floats, contexts: Contexts, baseline: Sequence[Covariates]) -> Floats:
+        """A forecast that knows no covariates, as it would be under the scenario by what the regression has learned."""
+        regression = self.predictor.regression
+        if regression is None:
+            return made
+        moved = np.empty_like(made)
+        for place, (values, changed, before) in enumerate(
+            zip(contexts.values, contexts.covariates, baseline, strict=True)
+        ):
+            rows, horizon = min(len(values), REACH), contexts.horizon
+            change = (regression.effects(changed, rows, horizon) - regression.effects(before, rows, horizon))[-horizon:]
+            if regression.link == "log":
+                moved[place] = made[place] * np.exp(change)[:, None]
+            else:
+                unit = spread(values)
+                moved[place] = made[place] + (change * (unit if np.isfinite(unit) else 0.0))[:, None]
+        return moved

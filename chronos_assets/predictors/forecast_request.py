@@ -24,6 +24,7 @@ from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.covariates import CovariateSource, read_holidays
 from chronos_assets.predictors.opening import Reading, options
+from chronos_assets.predictors.scenario import Scenario, ScenarioError
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.files import ForecastLayout
 
@@ -72,6 +73,7 @@ class ForecastRequest:
     zero_shot: PredictorParams | None
     holidays: HolidayCalendar | None
     covariates_digest: str | None
+    scenario: Scenario | None
 
     def reading(self, covariates: CovariateSource | None) -> Reading:
         """What learning a predictor has to know; with the default options where none were given.
@@ -116,7 +118,7 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
     optional = {
         "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
         "seed", "min_observations", "non_negative", "params_digest", "trained_until", "zero_shot", "holidays",
-        "covariates_digest",
+        "covariates_digest", "scenario",
     }  # fmt: skip
     check_names("forecast", document, required, optional)
     try:
@@ -140,7 +142,10 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
             zero_shot=options(document.get("zero_shot")),
             holidays=read_holidays(document.get("holidays")),
             covariates_digest=document.get("covariates_digest"),
+            scenario=Scenario.from_document(found) if (found := document.get("scenario")) is not None else None,
         )
+    except ScenarioError as error:
+        raise WorkloadError(str(error)) from error
     except (TypeError, ValueError) as error:
         raise WorkloadError(f"parameters of the forecast: {error}") from error
     if not request.columns:

@@ -20,6 +20,7 @@ non_negative      no forecast below zero: true of any series, false of none, nul
 params_digest, covariates_digest    copied to the manifest
 trained_until     last period that the model was trained on or chosen by, if it was trained on this dataset
 holidays          {"countries": ["DE"], "days": {"Black Friday": ["2024-11-29"]}}: columns that every series has beside it
+scenario          of a what-if forecast: `predictors.scenario.Scenario.to_document`; one instance makes it
 zero_shot         {"members", "metric", "backtest_windows", "max_cost"}: the model is a base model, and forecasts are those of
                   the default predictor around it, learned for each window from what was known by its as-of
 ```
@@ -78,6 +79,7 @@ from chronos_assets.models.checkpoints import (
 from chronos_assets.models.quantiles import is_non_negative
 from chronos_assets.predictors.covariates import CovariateSource, RelatedCursor, open_covariates
 from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTask
 from chronos_assets.predictors.forecast_request import (
     ForecastRequest,
     ForecastWindow,
@@ -90,15 +92,14 @@ from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.members.regression import REACH, LightgbmError
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.predictors.scenario import ScenarioError, ScenarioRun
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.related import RelatedSeries
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
 from chronos_assets.timeseries.forecast.files import (
     EXAMPLES,
     MAX_NAMED,
-    ForecastLayout,
     Key,
-    Record,
     part_of,
     skipped_summary,
     skipped_table,
@@ -152,21 +153,8 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
             ).run()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except (ModelError, DatasetError, PredictorError, LightgbmError) as error:
+    except (ModelError, DatasetError, PredictorError, LightgbmError, ScenarioError) as error:
         raise WorkloadError(str(error)) from error
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One series as of one window."""
-
-    window: int
-    key: Key
-    context: Floats
-    last_timestamp: int  # microseconds; of the last observation
-    last_value: float
-    non_negative: bool
-    covariates: Covariates
 
 
 @dataclass
@@ -224,6 +212,7 @@ class _ForecastJob:
             f"model {self.description.reference} ({self.description.family}) loaded in "
             f"{time.monotonic() - self.started:.1f} s; {self.forecasters[-1].method}"
         )
+        self.scenario = self._scenario_run()
         total = self.series * len(self.windows)
         done = 0
         for number, shard in enumerate(self.shards):
@@ -231,8 +220,24 @@ class _ForecastJob:
                 self._forecast(number, chunk)
                 done += passed * len(self.windows)
                 self.reporter.progress(min(done, total), total, "series x windows forecast")
+        if self.scenario is not None:
+            self.scenario.check_met()
         for index in range(len(self.windows)):
             self._finish(index)
+
+    def _scenario_run(self) -> ScenarioRun | None:
+        """The scenario that is asked for, once it is clear that it can be applied."""
+        if self.request.scenario is None:
+            return None
+        if self._covariate_source is None:
+            raise ScenarioError(
+                "covariates have no weight in this forecast, so no scenario can change it: there are none, or the backtests "
+                "found that they don't help"
+            )
+        checked = self._covariate_source.vocabulary.check(
+            self.request.scenario, f"scenario {self.request.scenario.name}"
+        )
+        return ScenarioRun(checked, ("item_id", *self.request.dimensions))
 
     def _forecasters(self, network: Network) -> list[Forecaster | Ensemble]:
         """What forecasts each window."""
@@ -259,7 +264,7 @@ class _ForecastJob:
             found.append(ensembles.setdefault(predictor.to_json(), network.ensemble(predictor)))
         return found
 
-    def _chunks(self, shard: Path) -> Iterator[tuple[list[_Task], int]]:
+    def _chunks(self, shard: Path) -> Iterator[tuple[list[ForecastTask], int]]:
         """Tasks of the next series of a shard, bounded in number and size, and how many series that were."""
         latest = max(window.ordinal for window in self.windows)
         until = self.request.grid.start(np.array([latest + 1]))[0]
@@ -269,7 +274,7 @@ class _ForecastJob:
         limit = int(np.clip(_VALUES_AT_ONCE // width, max(item.batch_size for item in self.forecasters), _MAX_TASKS))
         if not self.rows_independent:
             limit = 256 * len(self.windows)  # so that a chunk ends with the same series whatever the windows
-        tasks: list[_Task] = []
+        tasks: list[ForecastTask] = []
         passed = 0
         beside = self._covariate_source.beside(shard.name) if self._covariate_source is not None else None
         for series in iter_series(shard, self.request.dimensions, until=until):
@@ -287,7 +292,7 @@ class _ForecastJob:
         reads = any(isinstance(item, Ensemble) and item.reads_covariates for item in self.forecasters)
         return self.covariates if reads else None
 
-    def _tasks(self, series: Series, beside: RelatedCursor | None) -> Iterator[_Task]:
+    def _tasks(self, series: Series, beside: RelatedCursor | None) -> Iterator[ForecastTask]:
         """The series as of each window in which it had begun."""
         related = beside.of(series.key) if beside is not None else None
         first = int(self.request.grid.ordinal(series.timestamps[:1])[0])
@@ -307,15 +312,24 @@ class _ForecastJob:
                 self.tallies[index].skipped.append((series.key, "no observation before the as-of"))
                 continue
             last = int(observed[known - 1])
-            yield _Task(
+            covariates = self._known_beside(series.key, related, window, cut)
+            changed = self._under_scenario(series.key, covariates, window)
+            yield ForecastTask(
                 window=index,
                 key=series.key,
                 context=context_as_of(series, cut, self.context_length, self.request.filling),
                 last_timestamp=int(series.timestamps[last].astype("datetime64[us]").astype(np.int64)),
                 last_value=float(series.target[last]),
                 non_negative=is_non_negative(self.request.non_negative, float(lowest[known - 1])),
-                covariates=self._known_beside(series.key, related, window, cut),
+                covariates=changed or covariates,
+                baseline=covariates if changed is not None else None,
             )
+
+    def _under_scenario(self, key: Key, covariates: Covariates, window: ForecastWindow) -> Covariates | None:
+        if self.scenario is None:
+            return None
+        starts = self.request.grid.start(window.ordinal + 1 + np.arange(self.request.horizon + 1))
+        return self.scenario.apply(key, covariates, starts)
 
     def _known_beside(self, key: Key, related: RelatedSeries | None, window: ForecastWindow, cut: int) -> Covariates:
         """What is known beside a series as of a window, at the periods that its effects are taken out of."""
@@ -324,14 +338,14 @@ class _ForecastJob:
         horizon = self.request.horizon
         return self._covariate_source.as_of(key, related, window.ordinal, min(cut, REACH + horizon), horizon)
 
-    def _forecast(self, shard: int, tasks: Sequence[_Task]) -> None:
+    def _forecast(self, shard: int, tasks: Sequence[ForecastTask]) -> None:
         """Forecast a chunk and add it to the files of its windows; those of one predictor share passes."""
         for number in dict.fromkeys(id(forecaster) for forecaster in self.forecasters):
             part = [task for task in tasks if id(self.forecasters[task.window]) == number]
             if part:
                 self._forecast_by(self.forecasters[part[0].window], shard, part)
 
-    def _forecast_by(self, forecaster: Forecaster | Ensemble, shard: int, tasks: Sequence[_Task]) -> None:
+    def _forecast_by(self, forecaster: Forecaster | Ensemble, shard: int, tasks: Sequence[ForecastTask]) -> None:
         forecast = forecaster.forecast(
             [task.context for task in tasks],
             seeds=[self._seed(task) for task in tasks],
@@ -339,6 +353,7 @@ class _ForecastJob:
             non_negative=[task.non_negative for task in tasks],
             keys=[task.key for task in tasks],
             covariates=[task.covariates for task in tasks],
+            baseline=[task.baseline or task.covariates for task in tasks] if self.scenario is not None else None,
         )
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         for window in sorted({task.window for task in tasks}):
@@ -352,7 +367,7 @@ class _ForecastJob:
             tally.non_negative += sum(tasks[place].non_negative for place in kept)
             tally.raised += int((forecast.raised[kept] > 0).sum())
             self._keep_examples(tally, tasks, kept, forecast)
-            _Piece(self.scratch, window, shard, self.request.layout).append(
+            ForecastPiece(self.scratch, window, shard, self.request.layout).append(
                 [tasks[place] for place in kept], self._values(forecast, kept)
             )
 
@@ -364,12 +379,12 @@ class _ForecastJob:
             np.concatenate([forecast.mean[places][:, :, None], quantiles], axis=2) if self.request.mean else quantiles
         )
 
-    def _seed(self, task: _Task) -> int:
+    def _seed(self, task: ForecastTask) -> int:
         text = json.dumps([self.request.seed, self.windows[task.window].key, *task.key])
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
     def _keep_examples(
-        self, tally: _Tally, tasks: Sequence[_Task], places: Sequence[int], forecast: BatchForecast
+        self, tally: _Tally, tasks: Sequence[ForecastTask], places: Sequence[int], forecast: BatchForecast
     ) -> None:
         """Keep the few series with the largest volume, to be drawn."""
         candidates = tally.examples
@@ -382,7 +397,7 @@ class _ForecastJob:
                 candidates.sort(key=lambda pair: pair[0])
                 del candidates[EXAMPLES:]
 
-    def _example(self, task: _Task, quantiles: Floats, volume: float) -> dict[str, Any]:
+    def _example(self, task: ForecastTask, quantiles: Floats, volume: float) -> dict[str, Any]:
         """A series' last values and its forecast, thinned alike so that both keep one time scale, and from when to when."""
         levels, horizon = self.request.levels, self.request.horizon
         history = task.context[-max(40, 2 * horizon) :]
@@ -410,7 +425,7 @@ class _ForecastJob:
         window, tally, request = self.windows[index], self.tallies[index], self.request
         target = self.output / f"as_of={window.key}"
         shutil.rmtree(target, ignore_errors=True)
-        pieces = [_Piece(self.scratch, index, number, request.layout) for number in range(len(self.shards))]
+        pieces = [ForecastPiece(self.scratch, index, number, request.layout) for number in range(len(self.shards))]
         periods = request.grid.range(request.grid.start(np.array([window.ordinal + 1]))[0], request.horizon)
         skipped = skipped_table(tally.skipped, request.dimensions)
         manifest = self._manifest(window, tally) | skipped_summary(skipped)
@@ -480,6 +495,7 @@ class _ForecastJob:
             "data_version": self.dataset.data_version,
             **({"covariates": self.covariates.to_document()} if self.covariates is not None else {}),
             "params_digest": request.params_digest,
+            **({"scenario": request.scenario.to_document()} if request.scenario is not None else {}),
             **({"covariates_digest": request.covariates_digest} if request.covariates_digest else {}),
             "series": tally.series,
             "rows": tally.series * request.horizon,
@@ -492,45 +508,6 @@ class _ForecastJob:
             "raised": tally.raised,
             **({"part": part_of(self.dataset, self.shards)} if len(self.shards) < len(self.dataset.shards) else {}),
         }
-
-
-class _Piece:
-    """Forecasts of one window from one shard, in order of the series, on disk until they are merged.
-
-    Files of fixed-length records are appended to and closed again, so that any number of windows needs no open files.
-    """
-
-    def __init__(self, scratch: Path, window: int, shard: int, layout: ForecastLayout) -> None:
-        folder = scratch / f"window-{window:05d}"
-        self.keys = folder / f"{shard:05d}.keys"
-        self.values = folder / f"{shard:05d}.values"
-        self.dtype = layout.record
-
-    def append(self, tasks: Sequence[_Task], values: Floats) -> None:
-        if not tasks:
-            return
-        records = np.empty(len(tasks), dtype=self.dtype)
-        records["timestamp"] = [task.last_timestamp for task in tasks]
-        records["target"] = [task.last_value for task in tasks]
-        records["values"] = values.reshape(len(tasks), -1)
-        self.keys.parent.mkdir(parents=True, exist_ok=True)
-        with self.keys.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(task.key, ensure_ascii=False) + "\n" for task in tasks)
-        with self.values.open("ab") as file:
-            records.tofile(file)
-
-    def read(self) -> Iterator[tuple[Key, Record]]:
-        if not self.keys.exists():
-            return
-        at_once = max(1, 1_000_000 // self.dtype.itemsize)
-        with self.keys.open(encoding="utf-8") as keys, self.values.open("rb") as values:
-            while len(records := np.fromfile(values, dtype=self.dtype, count=at_once)):
-                for record in records:
-                    yield tuple(json.loads(keys.readline())), record
-
-    def remove(self) -> None:
-        self.keys.unlink(missing_ok=True)
-        self.values.unlink(missing_ok=True)
 
 
 def _present(folder: Path, dataset: Manifest, *, several: bool) -> list[Shard]:
