@@ -46,7 +46,7 @@ Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class CovariateSource:
+class CovariateFolders:
     """What there is beside a dataset.
 
     Attributes:
@@ -175,7 +175,7 @@ class RelatedCursor:
 
 def open_covariates(
     workspace: Workspace, grid: Grid, dataset: Manifest, holidays: HolidayCalendar | None
-) -> CovariateSource | None:
+) -> CovariateFolders | None:
     """What a job's channels and parameters have beside its dataset; None where there is nothing.
 
     Args:
@@ -196,7 +196,7 @@ def open_covariates(
     version = read_metadata_manifest(metadata).data_version if metadata.is_dir() else None
     if manifest is None and items is None and holidays is None:
         return None
-    return CovariateSource(grid, related if manifest is not None else None, manifest, items, holidays, version)
+    return CovariateFolders(grid, related if manifest is not None else None, manifest, items, holidays, version)
 
 
 def holiday_document(calendar: HolidayCalendar | None) -> dict[str, Any] | None:

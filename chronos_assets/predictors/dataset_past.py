@@ -15,7 +15,7 @@ import numpy as np
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.attributes import Filling
 from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, rank
-from chronos_assets.predictors.covariates import CovariateSource
+from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.members.regression import MOST_ROWS
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import Series, iter_series
@@ -76,7 +76,7 @@ def past_as_of(
             yield BacktestPast(item.key, values, seen, context_length, first + cut - 1)
 
 
-def with_covariates(past: Sequence[BacktestPast], source: CovariateSource, horizon: int) -> list[BacktestPast]:
+def with_covariates(past: Sequence[BacktestPast], source: CovariateFolders, horizon: int) -> list[BacktestPast]:
     """The same with what was known beside each series at its end; of as many periods as a regression is fitted to.
 
     Args:

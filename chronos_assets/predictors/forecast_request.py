@@ -22,7 +22,7 @@ from chronos_assets.models.checkpoints import BUNDLED
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.predictor import PredictorParams
-from chronos_assets.predictors.covariates import CovariateSource, read_holidays
+from chronos_assets.predictors.covariates import CovariateFolders, read_holidays
 from chronos_assets.predictors.opening import Reading, options
 from chronos_assets.predictors.scenario import Scenario, ScenarioError
 from chronos_assets.timeseries.dataset.shards import Manifest
@@ -75,7 +75,7 @@ class ForecastRequest:
     covariates_digest: str | None
     scenario: Scenario | None
 
-    def reading(self, covariates: CovariateSource | None) -> Reading:
+    def reading(self, covariates: CovariateFolders | None) -> Reading:
         """What learning a predictor has to know; with the default options where none were given.
 
         Args:

@@ -21,7 +21,7 @@ from chronos_assets.models.checkpoints import ModelDescription, describe_model
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import past_windows
-from chronos_assets.predictors.covariates import CovariateSource
+from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.members.regression import History
@@ -188,7 +188,7 @@ def learn_as_of(
     *,
     data_version: str,
     log: Callable[[str], None],
-    covariates: CovariateSource | None = None,
+    covariates: CovariateFolders | None = None,
 ) -> dict[str, Predictor]:
     """Zero-shot predictors of a dataset, by the keys of `ordinals`: each from what was known at the end of its period.
 

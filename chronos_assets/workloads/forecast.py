@@ -77,7 +77,7 @@ from chronos_assets.models.checkpoints import (
     describe_model,
 )
 from chronos_assets.models.quantiles import is_non_negative
-from chronos_assets.predictors.covariates import CovariateSource, RelatedCursor, open_covariates
+from chronos_assets.predictors.covariates import CovariateFolders, RelatedCursor, open_covariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTask
 from chronos_assets.predictors.forecast_request import (
@@ -182,7 +182,7 @@ class _ForecastJob:
     shards: Sequence[Shard]
     description: ModelDescription
     predictors: Mapping[str, Predictor]  # by window, as far as they are known before
-    covariates: CovariateSource | None
+    covariates: CovariateFolders | None
     scratch: Path
     output: Path
     reporter: Reporter
@@ -287,7 +287,7 @@ class _ForecastJob:
         yield tasks, passed
 
     @cached_property
-    def _covariate_source(self) -> CovariateSource | None:
+    def _covariate_source(self) -> CovariateFolders | None:
         """What there is beside the dataset, if one of the predictors reads it."""
         reads = any(isinstance(item, Ensemble) and item.reads_covariates for item in self.forecasters)
         return self.covariates if reads else None
@@ -529,7 +529,7 @@ def _given_predictors(
     dataset: Manifest,
     windows: Sequence[ForecastWindow],
     description: ModelDescription,
-    covariates: CovariateSource | None,
+    covariates: CovariateFolders | None,
     reporter: Reporter,
 ) -> dict[str, Predictor]:
     """The predictor of each window that needn't be learned: the model's own, or those that were learned before."""

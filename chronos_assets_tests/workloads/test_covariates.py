@@ -13,7 +13,7 @@ import pytest
 from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.contract import WorkloadError, Workspace
-from chronos_assets.predictors.covariates import CovariateSource, calendar_columns, open_covariates, read_holidays
+from chronos_assets.predictors.covariates import CovariateFolders, calendar_columns, open_covariates, read_holidays
 from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.workloads import evaluate, forecast, learn
 from chronos_assets_tests.models import tiny
@@ -227,7 +227,7 @@ def test_series_and_related_series_are_joined_and_cut(tmp_path, sales):
     (root / "processing").mkdir(parents=True)
     (root / "processing" / "input").symlink_to(inputs)
     source = open_covariates(Workspace(root), grid, read_manifest(inputs / "dataset"), None)
-    assert isinstance(source, CovariateSource)
+    assert isinstance(source, CovariateFolders)
     first = int(grid.ordinal(np.array([np.datetime64(START, "us")]))[0])
     related = source.of_series([("item-01",), ("nobody",)])
     assert list(related) == [("item-01",)]
