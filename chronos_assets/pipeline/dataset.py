@@ -68,6 +68,7 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
     files = train_files(group)
     if not files:
         raise no_train_files(group)
+    group.jobs.expect("forecast")
     inferred = infer_again(group)
     params = (GroupState(group) if inferred else state).written_params
     if inferred:

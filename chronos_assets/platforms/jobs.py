@@ -94,6 +94,9 @@ class JobResult:
 class Jobs(Protocol):
     """Runs workloads."""
 
+    def expect(self, workload: str) -> None:
+        """Prepare for a job that will be asked for soon, where that saves time; it needn't come."""
+
     def run(self, context: Any, request: JobRequest) -> JobResult:
         """Run to the end, with the workload's log in `context.log`.
 

@@ -30,6 +30,9 @@ class QuickJobs:
         self._store = store
         self.calls: list[list[str]] = []
 
+    def expect(self, workload: str) -> None:
+        pass
+
     def run(self, context: Any, request: JobRequest) -> JobResult:
         assert request.workload == "forecast"
         self.calls.append([window["key"] for window in request.parameters["windows"]])

@@ -35,6 +35,9 @@ class SharingJobs:
         self.lost: set[str] = set()  # instances whose parts don't come back
         self.shares: list[list[str]] = []
 
+    def expect(self, workload: str) -> None:
+        pass
+
     def run(self, context: Any, request: JobRequest) -> JobResult:
         if request.workload == "learn":
             return self._learn(request)

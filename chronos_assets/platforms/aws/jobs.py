@@ -88,6 +88,9 @@ class SageMakerJobs:
         self._busy_seconds = busy_seconds
         self._client = pipes_client(clients, store, settings, code_location=code_location, timing=timing)
 
+    def expect(self, workload: str) -> None:
+        """See `Jobs.expect`: nothing; an instance costs from its start on."""
+
     def run(self, context: Any, request: JobRequest) -> JobResult:
         """See `Jobs.run`."""
         self._check_settings(request)

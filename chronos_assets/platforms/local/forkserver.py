@@ -16,7 +16,8 @@ here: who starts a server and who asks it (`warm_workers.py`), what a workload's
 - **A job's number stays its own until its launcher has read its exit status**, as with any child.
 
 Messages: one JSON document after four bytes with its length, with the descriptors for standard input, output and error and
-the job's lock; the answer is lines of JSON, `{"pid"}` and `{"status"}`, or `{"again"}`, or `{"refused"}`.
+the job's lock; the answer is lines of JSON, `{"pid"}` and `{"status"}`, or `{"again"}`, or `{"refused"}`. Who only announces a
+job gets none.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ class ForkRequest:
         folder: working directory.
         environment: all of its variables.
         executable: the interpreter that a plain child would get.
+        preload_only: whether there is no job yet: import what it will need, start nothing and answer nothing.
         protocol: of the client.
     """
 
@@ -109,6 +111,7 @@ class ForkRequest:
     folder: str
     environment: Mapping[str, str]
     executable: str
+    preload_only: bool = False
     protocol: int = PROTOCOL
 
 
@@ -247,8 +250,9 @@ class ForkServer:
         try:
             request = _receive(connection, descriptors)
             answer = self._answer(request)
-            if answer:
-                _send(connection, answer)
+            if answer or request.preload_only:
+                if not request.preload_only:
+                    _send(connection, answer)
                 connection.close()
                 if "again" in answer:
                     self._start_over(lasting(request.environment), digest(request.environment))

@@ -41,6 +41,7 @@ from chronos_assets.platforms.local.processes import (
     start_workload,
     workload_environment,
 )
+from chronos_assets.platforms.local.warm_workers import preload
 from chronos_assets.platforms.locked_folder import lock_folder
 from chronos_assets.platforms.store import Store
 
@@ -73,6 +74,10 @@ class LocalJobs:
         self._env = dict(env or {})
         self._busy_seconds = busy_seconds
         self._grace_seconds = grace_seconds
+
+    def expect(self, workload: str) -> None:
+        """See `Jobs.expect`: the fork server imports what the workload needs meanwhile."""
+        preload(f"{self._package}.{workload}", workload_environment(Path("/"), self._env))
 
     def run(self, context: Any, request: JobRequest) -> JobResult:
         """See `Jobs.run`.

@@ -43,6 +43,7 @@ OFF = "off"
 
 _ATTEMPTS = 3
 _ANSWER_SECONDS = 120.0  # importing everything on a busy machine
+_ANNOUNCE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -246,6 +247,24 @@ def start_warm(
                 os.close(ours)
                 connection.close()
     raise NoWarmWorkersError(reason)
+
+
+def preload(module: str, environment: Mapping[str, str]) -> None:
+    """Let the fork server that `WARM_WORKERS` names import what a workload needs, and don't wait for it.
+
+    Without a server, or with one that starts over meanwhile, the workload starts as it would have.
+    """
+    path = os.environ.get(WARM_WORKERS, OFF)
+    if path in ("", OFF):
+        return
+    request = ForkRequest(module, "/", dict(environment), sys.executable, preload_only=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, open(os.devnull, "rb") as nothing:
+        connection.settimeout(_ANNOUNCE_SECONDS)
+        try:
+            connection.connect(path)
+            _send(connection, request, [nothing.fileno()] * DESCRIPTORS)
+        except OSError as error:
+            log.debug("the fork server isn't told of %s: %s", module, error)
 
 
 def _send(connection: socket.socket, request: ForkRequest, descriptors: list[int]) -> None:

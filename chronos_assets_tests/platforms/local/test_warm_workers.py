@@ -20,6 +20,7 @@ from chronos_assets.platforms.local.warm_workers import (
     WarmProcess,
     WarmWorkers,
     own_warm_workers,
+    preload,
     start_warm,
 )
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
@@ -184,6 +185,24 @@ def test_modules_are_imported_once_until_the_environment_changes_or_the_server_i
     assert count() == 3
     workers.close()
     workers._process.wait(timeout=30)
+
+
+def test_what_an_expected_job_needs_is_imported_before_it_comes(bench, workers):
+    imports = bench.folder / "imports"
+    bench.pipes(f"with open({str(imports)!r}, 'a') as file: file.write('imported\\n')\n")
+    preload(GENERATE, bench.environment)
+    deadline = time.monotonic() + 60
+    while not imports.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert imports.exists()
+    assert bench.start(module=GENERATE).wait() == 1  # it has no parameters
+    assert imports.read_text() == "imported\n"
+
+
+def test_expecting_a_job_is_nothing_where_there_is_no_server(bench, monkeypatch):
+    for path in ("off", str(bench.folder / "gone")):
+        monkeypatch.setenv(WARM_WORKERS, path)
+        preload(GENERATE, bench.environment)
 
 
 def test_a_server_that_starts_over_keeps_the_jobs_that_run(bench, workers):
