@@ -34,9 +34,12 @@ ALL_RESOURCES = {
         "ec2:DescribeVpcs",
     },
     "DataPolicy.Metrics": {"cloudwatch:PutMetricData"},
+    "DataPolicy.LakeFormation": {"lakeformation:GetDataAccess", "lakeformation:GetDataLakeSettings"},
     "SageMakerPolicy.Lists": {
+        "ec2:DescribeRouteTables",
         "ec2:DescribeSecurityGroups",
         "ec2:DescribeSubnets",
+        "ec2:DescribeVpcEndpoints",
         "sagemaker:ListEndpointConfigs",
         "sagemaker:ListEndpoints",
         "sagemaker:ListHyperParameterTuningJobs",

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.doctor_network import network
 from chronos_assets.platforms.aws.machines import forecast_instance, is_arm, missing_settings, unusable
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
 from chronos_assets.platforms.aws.tags import MAX_TAGS
@@ -95,10 +96,12 @@ def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_S
         "logs": partial(_logs, clients),
         "topic": partial(_topic, clients, aws.topic),
         "queue": partial(_queue, clients, aws.train_queue, bucket, prefix),
+        "model queue": partial(_model_queue, clients, aws.model_queue),
+        "Lake Formation": partial(_lake_formation, clients, aws.glue_database),
         "Glue database": partial(_glue_database, clients, aws.glue_database),
         "Athena workgroup": partial(_workgroup, clients, aws.athena_workgroup),
         "key": partial(_key, clients, aws.kms_key),
-        "network": partial(_network, clients, aws),
+        "network": partial(network, clients, aws),
         "alarms": partial(_alarms, clients, aws.endpoint_alarms),
     }
     return [*found, *run_checks(checks, _explain, seconds=seconds)]
@@ -327,13 +330,18 @@ def _quotas(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
     found: dict[str, float] = {}
     for page in clients("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker"):
         found |= {item["QuotaName"]: item["Value"] for item in page["Quotas"] if item["QuotaName"] in wanted}
-    short = {name: found.get(name, 0.0) for name, number in wanted.items() if found.get(name, 0.0) < number}
+    # An account's list leaves out quotas that were never looked at or changed: that says nothing of their values.
+    absent = [name for name in wanted if name not in found]
+    if absent:
+        what = f"Service Quotas lists no {', '.join(absent)}: look it up in its console, or see whether the first job starts"
+        yield Finding("quotas", "unknown", what)
+    short = {name: found[name] for name, number in wanted.items() if name in found and found[name] < number}
     for name, value in short.items():
         fix = (
             "ask for more in Service Quotas, Amazon SageMaker, which takes hours or days; or set another instance type"
         )
         yield Finding("quotas", "failed", f"{name}: {value:g} allowed, {wanted[name]} needed", fix)
-    if not short:
+    if not short and not absent:
         yield Finding("quotas", "ok", ", ".join(f"{name}: {found[name]:g}" for name in wanted))
 
 
@@ -408,12 +416,50 @@ def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterato
     yield Finding("queue", "ok", f"{arn}, told of new objects below {train}")
 
 
+def _model_queue(clients: AwsClients, queue: str) -> Iterator[Finding]:
+    if not queue:
+        yield Finding("model queue", "ok", "no CHRONOS_MODEL_QUEUE: the registry is read now and then")
+        return
+    try:
+        attributes = clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    except Exception as error:
+        if code_of(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
+            raise
+        yield Finding("model queue", "failed", f"there is no queue {queue}", f"set CHRONOS_MODEL_QUEUE: {_TEMPLATE}")
+        return
+    if "events.amazonaws.com" not in attributes.get("Policy", ""):
+        fix = f"allow events.amazonaws.com sqs:SendMessage there: {_TEMPLATE}"
+        yield Finding("model queue", "warning", f"EventBridge may not send to {attributes['QueueArn']}", fix)
+        return
+    yield Finding("model queue", "ok", str(attributes["QueueArn"]))
+
+
 def _covers(notification: Mapping[str, Any], train: str) -> bool:
     """Whether a notification is sent for every new object below a prefix."""
     rules = notification.get("Filter", {}).get("Key", {}).get("FilterRules", [])
     filters = {rule["Name"].lower(): rule["Value"] for rule in rules}
     created = any(event.startswith("s3:ObjectCreated:*") for event in notification["Events"])
     return created and train.startswith(filters.get("prefix", "")) and not filters.get("suffix")
+
+
+def _lake_formation(clients: AwsClients, database: str) -> Iterator[Finding]:
+    """Whether IAM alone decides about new tables, as in accounts that nobody set up otherwise."""
+    settings = clients("lakeformation").get_data_lake_settings()["DataLakeSettings"]
+    granted = [
+        item.get("Principal", {}).get("DataLakePrincipalIdentifier")
+        for kind in ("CreateDatabaseDefaultPermissions", "CreateTableDefaultPermissions")
+        for item in settings.get(kind, [])[:1]
+    ]
+    if granted == ["IAM_ALLOWED_PRINCIPALS"] * 2:
+        yield Finding("Lake Formation", "ok", "IAM alone decides about tables")
+        return
+    fix = (
+        f"grant the role of Dagster CREATE_TABLE and DESCRIBE on the database {database}, ALTER, DROP and SELECT on its "
+        "tables, and everyone who queries SELECT and DESCRIBE"
+    )
+    yield Finding(
+        "Lake Formation", "warning", "Lake Formation decides about new tables in this account, beside IAM", fix
+    )
 
 
 def _glue_database(clients: AwsClients, name: str) -> Iterator[Finding]:
@@ -452,7 +498,7 @@ def _workgroup(clients: AwsClients, name: str) -> Iterator[Finding]:
         yield Finding("Athena workgroup", "ok", f"{name}, results in {output or 'Athena'}")
 
 
-# --- encryption, network, alarms --------------------------------------------------------------------------------------
+# --- encryption, alarms -----------------------------------------------------------------------------------------------
 
 
 def _key(clients: AwsClients, key: str) -> Iterator[Finding]:
@@ -469,33 +515,6 @@ def _key(clients: AwsClients, key: str) -> Iterator[Finding]:
         yield Finding("key", "failed", f"{found['Arn']} is {found['KeyState']}", "enable it, or set CHRONOS_KMS_KEY")
         return
     yield Finding("key", "ok", str(found["Arn"]))
-
-
-def _network(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
-    if not (aws.subnets and aws.security_groups):
-        return
-    ec2 = clients("ec2")
-    try:
-        subnets = ec2.describe_subnets(SubnetIds=list(aws.subnets))["Subnets"]
-        groups = ec2.describe_security_groups(GroupIds=list(aws.security_groups))["SecurityGroups"]
-    except Exception as error:
-        if not code_of(error).endswith((".NotFound", ".Malformed")):
-            raise
-        fix = "set CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS to ids of this region"
-        yield Finding("network", "failed", text_of(error), fix)
-        return
-    vpcs = sorted({item["VpcId"] for item in (*subnets, *groups)})
-    if len(vpcs) > 1:
-        what = f"subnets and security groups are of several VPCs: {', '.join(vpcs)}"
-        yield Finding("network", "failed", what, "choose them from one")
-        return
-    zones = sorted({item["AvailabilityZone"] for item in subnets})
-    what = f"{len(subnets)} subnets of {vpcs[0]} in {', '.join(zones)}"
-    if len(zones) < 2:
-        fix = "add one in another zone: an instance type may have no capacity, or not be offered, in one of them"
-        yield Finding("network", "warning", what, fix)
-        return
-    yield Finding("network", "ok", what)
 
 
 def _alarms(clients: AwsClients, names: Sequence[str]) -> Iterator[Finding]:

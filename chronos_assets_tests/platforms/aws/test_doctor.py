@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from chronos_assets.cli import main
 from chronos_assets.platforms.aws import doctor
 from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.doctor_network import network
 from chronos_assets.platforms.checkup import Finding, any_failed, render, run_checks
 from chronos_assets.settings import AwsSettings, Settings
 
@@ -22,6 +23,7 @@ QUOTAS = {
     "ml.g5.xlarge for processing job usage": 1.0,
     "ml.g5.xlarge for training job usage": 2.0,
     "ml.c5.xlarge for endpoint usage": 2.0,
+    "ml.p4d.24xlarge for processing job usage": 0.0,
 }
 
 
@@ -114,6 +116,10 @@ def settings(aws, clients):
         ]["SubnetId"]
         for n, zone in enumerate("ab")
     )
+    tables = clients("ec2").describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
+    clients("ec2").create_vpc_endpoint(
+        VpcId=vpc, ServiceName=f"com.amazonaws.{REGION}.s3", RouteTableIds=[tables[0]["RouteTableId"]]
+    )
     group = clients("ec2").create_security_group(GroupName="jobs", Description="jobs", VpcId=vpc)["GroupId"]
     clients("cloudwatch").put_metric_alarm(
         AlarmName="errors", Namespace="x", MetricName="y", ComparisonOperator="GreaterThanThreshold",
@@ -155,7 +161,7 @@ def found(settings, clients, name, status="failed"):
 def test_a_whole_deployment_has_nothing_in_the_way(settings, clients, aws):
     findings = doctor.examine(settings, clients)
     assert {finding.name: finding.status for finding in findings if finding.status != "ok"} == {}
-    assert len(findings) == 17
+    assert len(findings) == 19
     # It leaves nothing behind.
     assert "Contents" not in clients("s3").list_objects_v2(Bucket="data", Prefix="group/.doctor/")
 
@@ -198,7 +204,8 @@ def test_each_thing_that_is_broken_is_told_with_its_fix(settings, clients, aws):
         f"{IMAGE}:2 isn't there",
         f"there is no role {ROLE}x",
         "ml.c5.2xlarge for processing job usage: 4 allowed, 5 needed",
-        "ml.p4d.24xlarge for training job usage: 0 allowed, 1 needed",
+        "ml.p4d.24xlarge for processing job usage: 0 allowed, 1 needed",
+        "Service Quotas lists no ml.p4d.24xlarge for training job usage",
         "there is no topic",
         "there is no queue",
         "there is no workgroup other",
@@ -257,6 +264,91 @@ def test_a_storage_that_ignores_conditions_can_not_publish(settings, aws):
     assert finding.status == "failed"
     assert "ignores conditions" in finding.what
     assert len(removed) == 1
+
+
+def test_a_quota_that_is_not_listed_is_not_known(settings, clients):
+    other = with_aws(settings, training_instance="ml.g6.xlarge")
+    what = found(other, clients, "quotas", "unknown")
+    assert "lists no ml.g6.xlarge for processing job usage, ml.g6.xlarge for training job usage" in what
+
+
+def routes(*found, subnet=None):
+    """A route table of the VPC: its main one, or a subnet's own."""
+    association = {"SubnetId": subnet} if subnet else {"Main": True}
+    return {"RouteTableId": f"rtb-{subnet or 'main'}", "Associations": [association], "Routes": list(found)}
+
+
+def way(**target):
+    return {"DestinationCidrBlock": "0.0.0.0/0", "State": "active", **target}
+
+
+LOCAL = {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local"}
+GATEWAY = {"VpcEndpointType": "Gateway", "RouteTableIds": ["rtb-main"]}
+
+
+@pytest.mark.parametrize(
+    ("tables", "endpoints", "reached"),
+    [
+        ([routes(LOCAL)], [], False),
+        ([], [], False),
+        ([routes(LOCAL, way(NatGatewayId="nat-1"))], [], True),
+        ([routes(LOCAL, way(TransitGatewayId="tgw-1"))], [], True),
+        # A job has no public address to come back to.
+        ([routes(LOCAL, way(GatewayId="igw-1"))], [], False),
+        ([routes(LOCAL, way(NatGatewayId="nat-1", State="blackhole"))], [], False),
+        ([routes(LOCAL)], [GATEWAY], True),
+        # The subnet's own table goes before the main one.
+        ([routes(LOCAL, way(NatGatewayId="nat-1")), routes(LOCAL, subnet="subnet-1")], [], False),
+        ([routes(LOCAL), routes(LOCAL, subnet="subnet-1")], [GATEWAY], False),
+        ([routes(LOCAL)], [{"VpcEndpointType": "Interface"}], True),
+    ],
+    ids=[
+        "nothing",
+        "no table",
+        "nat",
+        "transit",
+        "internet",
+        "blackhole",
+        "gateway",
+        "own table",
+        "of another",
+        "interface",
+    ],
+)
+def test_jobs_need_a_way_to_s3(tables, endpoints, reached):
+    subnet = {"SubnetId": "subnet-1", "VpcId": "vpc-1", "AvailabilityZone": "a"}
+    ec2 = SimpleNamespace(
+        describe_subnets=lambda **_given: {"Subnets": [subnet, subnet | {"AvailabilityZone": "b"}]},
+        describe_security_groups=lambda **_given: {"SecurityGroups": [{"VpcId": "vpc-1"}]},
+        describe_route_tables=lambda **_given: {"RouteTables": tables},
+        describe_vpc_endpoints=lambda **_given: {"VpcEndpoints": endpoints},
+        meta=SimpleNamespace(region_name=REGION),
+    )
+    aws = AwsSettings(subnets=("subnet-1",), security_groups=("sg-1",))
+    (finding,) = network(AwsClients(REGION, ec2=ec2), aws)
+    assert (finding.status == "ok") is reached
+    if not reached:
+        assert "for ever: there is no way from there to S3" in finding.what
+        assert f"com.amazonaws.{REGION}.s3" in finding.fix
+
+
+def test_an_account_whose_tables_lake_formation_governs_is_warned_of(settings, clients):
+    assert "IAM alone" in found(settings, clients, "Lake Formation", "ok")
+    none = {"CreateDatabaseDefaultPermissions": [], "CreateTableDefaultPermissions": []}
+    clients("lakeformation").put_data_lake_settings(DataLakeSettings=none)
+    assert "beside IAM" in found(settings, clients, "Lake Formation", "warning")
+
+
+def test_a_model_queue_is_one_that_eventbridge_may_send_to(settings, clients):
+    url = clients("sqs").create_queue(QueueName="models")["QueueUrl"]
+    of_models = with_aws(settings, model_queue=url)
+    assert "EventBridge may not send" in found(of_models, clients, "model queue", "warning")
+    allowed = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed | {"Resource": "*"}]})
+    clients("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    assert found(of_models, clients, "model queue", "ok").endswith(":models")
+    gone = with_aws(settings, model_queue=url.replace("models", "others"))
+    assert "there is no queue" in found(gone, clients, "model queue")
 
 
 def test_instances_on_arm_need_an_image_of_their_own(settings):
