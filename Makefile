@@ -24,8 +24,8 @@ $(INSTALLED): requirements.lock docker/sagemaker-sdk.lock pyproject.toml
 run: install ## import, tune, forecast, backtest, publish and serve: the built-in sample, or DATA=<folder with params.json and train/>
 	@$(BIN)/chronos-assets run $(DATA_FLAG)
 
-run-aws: install ## the main job on AWS, on servers of this machine that run its jobs: no account is needed
-	@$(BIN)/python -m chronos_assets_tests.aws --port 0 -- $(BIN)/chronos-assets run $(DATA_FLAG)
+run-aws: install ## the main job on AWS, on servers of this machine that run its jobs: no account is needed (KEEP=yes keeps them)
+	@$(BIN)/python -m chronos_assets_tests.aws --port 0 $(if $(KEEP),--keep) -- $(BIN)/chronos-assets run $(DATA_FLAG)
 
 ui: install ## the Dagster UI with sensors on, on the same store (PORT=3000)
 	@$(BIN)/chronos-assets ui $(DATA_FLAG) --port $(PORT)

@@ -9,13 +9,15 @@ export CHRONOS_DEPLOYMENT=aws CHRONOS_STORE=s3://chronos-assets/store ...
 chronos-assets run
 ```
 
-Jobs run as processes here and endpoints serve from here; S3 is SeaweedFS with a disk. All is gone with the process.
+With `--keep` they run on after the command, too, and the lines are printed then. Jobs run as processes here and endpoints serve
+from here; S3 is SeaweedFS with a disk. All is gone with the process.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,10 +34,28 @@ WORKGROUP = "chronos-assets"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/chronos-assets-sagemaker:latest"
 
 
+ENDS = {signal.SIGINT, signal.SIGTERM}
+GONE = """
+The servers of this trial are gone, and the store with them: what is suggested above needs `make run-aws KEEP=yes`.
+"""
+KEPT = """
+The servers run until Ctrl-C. In another shell, paste these lines first; then what is suggested above works there, as
+`make ui` and `.venv/bin/chronos-assets query ...`:
+
+"""
+
+
+def say(text: str) -> None:
+    """Tell the person, not whoever reads the lines."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
 def main() -> int:
     """Serve until the command has ended, or SIGINT or SIGTERM comes; the command's exit status."""
     parser = argparse.ArgumentParser(prog="python -m chronos_assets_tests.aws", description="AWS on this machine")
     parser.add_argument("--port", type=int, default=0, help="of the control plane (any free one)")
+    parser.add_argument("--keep", action="store_true", help="let the servers run on after the command, until Ctrl-C")
     parser.add_argument("command", nargs="*", help="what to run with the servers in its environment")
     given = parser.parse_args()
     with S3Server() as s3, tempfile.TemporaryDirectory(prefix="chronos-aws-") as folder:
@@ -44,10 +64,15 @@ def main() -> int:
         try:
             variables = {**server.env, **deployment(server), "CHRONOS_CACHE": f"{folder}/cache"}
             if given.command:
-                return subprocess.run(given.command, env=os.environ | variables, check=False).returncode
-            sys.stdout.write("".join(f"export {name}={value}\n" for name, value in variables.items()))
+                status = subprocess.run(given.command, env=os.environ | variables, check=False).returncode
+                if status or not given.keep:
+                    say("" if status else GONE)
+                    return status
+                say(KEPT)
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+            sys.stdout.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()))
             sys.stdout.flush()
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            signal.sigwait(ENDS)
             return 0
         finally:
             server.stop()
