@@ -121,9 +121,10 @@ class Column:
     def is_flag(self) -> bool:
         """Whether the column says yes or no: two words for it, or a name such as IsHoliday and two values."""
         words = {value.casefold() for value in self.present}
-        return bool(words) and (
-            any(words <= pair for pair in _FLAG_WORDS) or (len(words) <= 2 and bool(_FLAG_NAMES.search(self.header)))
-        )
+        if words and len(words) <= 2 and _FLAG_NAMES.search(self.header):
+            return True
+        named = _plain(self.header) in ITEM_NAMES or last_word(self.header) in _IDENTIFYING  # items called 0 and 1
+        return bool(words) and not named and any(words <= pair for pair in _FLAG_WORDS)
 
     @cached_property
     def is_row_number(self) -> bool:

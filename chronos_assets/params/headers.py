@@ -74,14 +74,15 @@ def names_all(cells: Iterable[str], needed: Iterable[str]) -> bool:
 def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]], is_value: Callable[[str], bool]) -> bool:
     """Whether the first row of a file of unknown columns holds names: all texts, none a number or a timestamp.
 
-    A cell may be empty: pandas leaves the header of its index so. None may stand twice. A row of texts over rows of texts
-    alone can't be distinguished, and counts as data. `is_value` says whether a text is a number or a timestamp.
+    A cell may be empty: pandas leaves the header of its index so. A text that stands twice is a name only over two columns
+    of values. A row of texts over rows of texts alone can't be distinguished, and counts as data. `is_value` says whether a
+    text is a number or a timestamp.
     """
     cells = [cell.strip().removeprefix("\ufeff") for cell in first]
     names = [cell for cell in cells if cell]
-    if not names or len(names) < len(cells) - 1 or len({name.casefold() for name in names}) < len(names):
+    if not names or len(names) < len(cells) - 1 or any(is_value(name) for name in names):
         return False
-    if any(is_value(name) for name in names):
-        return False
-    sample = [cell.strip() for row in rest[:100] for cell in row]
-    return not sample or any(is_value(cell) for cell in sample)
+    rows = [[is_value(cell.strip()) for cell in row] for row in rest[:100]]
+    if len({name.casefold() for name in names}) < len(names):
+        return sum(2 * sum(column) > len(rows) for column in zip(*rows, strict=False)) > 1
+    return not any(rows) or any(map(any, rows))

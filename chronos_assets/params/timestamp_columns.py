@@ -125,11 +125,33 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
     epoch = [c.name for c in columns if c.present and all(re.fullmatch(r"1\d{9}(\d{3}){0,3}", v) for v in c.present)]
     if epoch:
         return f"{epoch[0]} seems to count seconds since 1970; write timestamps such as 2024-01-31 15:00:00"
+    dated = [column.texts[0] for column in columns if _reads_as_time(column.texts[0])]
+    if 2 < len(dated) >= len(columns) // 2:
+        return (
+            f"the first line holds dates ({dated[0]}, {dated[1]}, …), one column for each; write a row for each series and "
+            "date, with columns such as item_id, timestamp and target_value"
+        )
+    if mixed := _mostly_timestamps([named] if named is not None else columns):
+        return mixed
     where = f"column {named.name} holds" if named is not None else f"none of the columns {listed(columns)} holds"
     return (
         f"{where} timestamps in a form that is known; write them such as 2024-01-31 15:00:00, "
         f"or describe them by TimestampFormat in a params.json"
     )
+
+
+def _mostly_timestamps(columns: Sequence[Column]) -> str:
+    """What is said of a column most of which reads as timestamps; empty where there is none."""
+    for column in columns:
+        for times in _read_times(column, digits_only=False, tolerated=0.5) if column.present else ():
+            pairs = [(v, moment) for v, moment in zip(column.values, times.moments, strict=True) if v is not None]
+            odd = [value for value, moment in pairs if moment is None]
+            usual = next(value for value, moment in pairs if moment is not None)
+            return (
+                f"{column.name} holds timestamps such as {usual!r} ({times.pattern}), but {len(odd):,} of "
+                f"{len(column.present):,} rows looked at have others, such as {odd[0]!r}: write all in one form"
+            )
+    return ""
 
 
 def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[Times]:

@@ -192,7 +192,7 @@ def test_a_draft_asks_several_questions() -> None:
         (["\ufefftimestamp", "y"], [["2024-01-01", "1"]], True),
         (["", "timestamp", "y"], [["0", "2024-01-01", "1"]], True),
         (["timestamp", "", ""], [["2024-01-01", "1", "2"]], False),
-        (["y", "Y"], [["2024-01-01", "1"]], False),
+        (["y", "Y"], [["2024-01-01", "1"]], True),  # which one is refused
         (["timestamp", "2024"], [["2024-01-01", "1"]], False),
     ],
 )
