@@ -34,6 +34,8 @@ _SHORTEST_MONTH = 27 * _DAY
 _NEARLY_ALL = 0.95
 # Irregular rows below a day make a series only where this share of the periods has one.
 _TOO_EMPTY = 0.05
+# Rows of a series, from which on the last one may be told to be a slip.
+_LEAST_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,15 @@ def _several_phases(frequency: Frequency, series: Sequence[Moments]) -> str:
 
 
 def _observed(grid: Grid, series: Sequence[Moments], snap: int) -> float:
-    """The share of the periods between the first and the last of each series that have a row."""
+    """The share of the periods between the first and the last of each series that have a row.
+
+    A last row that lies further ahead than all others span is a slip, which an import leaves out.
+    """
     there = total = 0
     for moments in series:
         ordinals = grid.ordinal(moments + np.timedelta64(snap, "us"))
+        if len(ordinals) > _LEAST_ROWS and ordinals[-1] - ordinals[-2] > ordinals[-2] - ordinals[0]:
+            ordinals = ordinals[:-1]
         there += len(np.unique(ordinals))
         total += int(ordinals[-1] - ordinals[0]) + 1
     return there / total

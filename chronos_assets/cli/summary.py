@@ -158,7 +158,8 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     from chronos_assets.store_layout import accuracy_key
 
     if not result.backtest:
-        return [("backtest", "none: no earlier partition has a horizon that is observed")]
+        why = "no earlier partition has a horizon that is observed" if result.backtest_asked else "not asked for"
+        return [("backtest", f"none: {why}")]
     scores: dict[str, list[tuple[float, float]]] = {"wql": [], "mase": []}
     names: dict[str, None] = {}  # of the baselines, in order
     for window in result.backtest:

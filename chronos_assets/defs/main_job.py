@@ -39,6 +39,7 @@ class MainJobResult:
         runs: ids of the Dagster runs launched, in order; empty when nothing was new.
         window: the forecast window that holds the last observation.
         backtest: windows before it whose horizon is observed, oldest first.
+        backtest_asked: how many of them were asked for.
         training: why a model was trained, or why not.
         training_failure: why the training failed; empty if it didn't. The forecasts are made all the same.
     """
@@ -46,6 +47,7 @@ class MainJobResult:
     runs: tuple[str, ...]
     window: Window
     backtest: tuple[Window, ...]
+    backtest_asked: int
     training: str
     training_failure: str = ""
 
@@ -116,7 +118,7 @@ def _forecast(
         launcher.run(["forecast_accuracy"], windows)
     if launcher.runs or not tables_are_current(GroupState(group), instance):
         launcher.run(["forecast_tables"], [])
-    return MainJobResult(tuple(launcher.runs), window, backtest, reason, failure)
+    return MainJobResult(tuple(launcher.runs), window, backtest, backtest_windows, reason, failure)
 
 
 def _training_assets(state: GroupState, instance: dg.DagsterInstance) -> list[str]:

@@ -315,3 +315,20 @@ def test_a_period_beyond_memory_is_refused_with_its_rows_and_the_limit(tmp_path,
     failure = Drop(tmp_path).put(rows(*lines)).fail(params_for(frequency="D"), memory_limit="500MB")
     assert "the period 2024-01-01T00:00:00 has 1,000 rows" in str(failure)
     assert "more than the 200 that CHRONOS_MEMORY_LIMIT=500MB holds at once" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "note"),
+    [
+        (
+            60,
+            "ForecastHorizon 60 is long for the 48 periods of these data: no past window can be scored; 16 would leave",
+        ),
+        (30, "past windows are scored with at most 18 periods before them; 16 would leave"),
+        (24, None),
+    ],
+)
+def test_a_horizon_that_leaves_no_backtest_is_said(tmp_path, horizon, note):
+    rows = "".join(f"2024-01-{1 + hour // 24:02d} {hour % 24:02d}:00:00,{hour},a\n" for hour in range(48))
+    report = Drop(tmp_path).put(rows).run(replace(params_for(), horizon=horizon))
+    assert [note in found for found in report.notes if "ForecastHorizon" in found] == ([True] if note else [])

@@ -52,7 +52,7 @@ from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, 
 from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, place_rows
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard
 from chronos_assets.timeseries.dataset.strays import far_ahead
-from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary
+from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, long_horizon
 from chronos_assets.timeseries.dataset.train_files import FileContents, TrainFile, TrainFileReader
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
 
@@ -548,6 +548,7 @@ def _notes(
             yield f"{file.key}: columns that the schema does not have were ignored: {', '.join(file.contents.ignored)}"
         for winner, count in file.replaced.items():
             yield f"{counted(count, 'row')} of {file.key} gave way to {winner}, which is newer"
+    yield from long_horizon(summary, params.horizon)
     if rejected:
         yield f"bad rows set aside in rejected/: {rejected}"
     if counts.aggregated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,22 @@ class Summary:
         rows = int(grid_rows(firsts, last).sum())
         earliest = tuple(sorted(pair for part in parts for pair in part.earliest)[:NAMED])
         return cls(len(firsts), cells, rows, min(first, last), first_key, last, last_key, lasts, earliest)
+
+
+def long_horizon(summary: Summary, horizon: int) -> Iterator[str]:
+    """What to tell the user where the horizon leaves too little of the data to score past windows with."""
+    periods = summary.last - summary.first + 1
+    if 2 * horizon <= periods:
+        return
+    scored = (
+        "no past window can be scored"
+        if horizon >= periods
+        else f"past windows are scored with at most {periods - horizon} periods before them"
+    )
+    yield (
+        f"ForecastHorizon {horizon} is long for the {periods} periods of these data: {scored}; {max(1, periods // 3)} would "
+        "leave twice as many as it forecasts"
+    )
 
 
 def _key(cells: Cells, series: int) -> str:
