@@ -401,7 +401,12 @@ def invoke_endpoint(cloud: Cloud, response: BaseResponse) -> tuple[int, dict[str
     """InvokeEndpoint."""
     endpoint = _serving(cloud, response.uri_match["EndpointName"], asynchronous=False)
     headers = {name: response.headers[name] for name in _PASSED_HEADERS if response.headers.get(name)}
+    most = _payload_limit(endpoint)
+    if len(response.raw_body) > most:
+        raise CloudError("ValidationError", f"The request body exceeds the limit of {most} bytes")
     answer = _ask(endpoint, response.raw_body, headers)
+    if not isinstance(answer, str) and len(answer.body) > most:
+        answer = f"the response exceeds the limit of {most} bytes"
     if isinstance(answer, str):
         return _model_error(endpoint, 503, answer)
     if answer.status >= 300:
@@ -413,6 +418,12 @@ def invoke_endpoint(cloud: Cloud, response: BaseResponse) -> tuple[int, dict[str
     if (custom := answer.headers.get("x-amzn-sagemaker-custom-attributes")) is not None:
         told["X-Amzn-SageMaker-Custom-Attributes"] = custom
     return 200, told, answer.body
+
+
+def _payload_limit(endpoint: Endpoint) -> int:
+    """Bytes of a request, and of an answer. https://docs.aws.amazon.com/general/latest/gr/sagemaker.html"""
+    serverless = "ServerlessConfig" in endpoint.deployed["ProductionVariants"][0]
+    return (4 if serverless else 25) * 1024 * 1024
 
 
 def _model_error(endpoint: Endpoint, status: int, message: str) -> tuple[int, dict[str, str], bytes]:

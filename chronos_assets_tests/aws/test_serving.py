@@ -53,6 +53,23 @@ def create(aws, config, name="e"):
     return settled(aws, name)
 
 
+def test_a_body_above_the_limit_of_its_kind_is_refused(cloud):
+    make(cloud, "one", prefix(cloud, "one"))
+    assert create(cloud, "one")["EndpointStatus"] == "InService"
+    runtime = cloud.clients()("sagemaker-runtime")
+    with pytest.raises(ClientError, match="less than or equal to 6291456"):
+        runtime.invoke_endpoint(EndpointName="e", Body=bytes(6 * 1024 * 1024 + 1))
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz"):
+        pass
+    cloud.clients()("s3").put_object(Bucket="data", Key="empty.tar.gz", Body=archive.getvalue())
+    serverless = {"ServerlessConfig": {"MemorySizeInMB": 4096, "MaxConcurrency": 2}}
+    make(cloud, "two", {"ModelDataUrl": "s3://data/empty.tar.gz"}, **serverless)
+    assert create(cloud, "two", "f")["EndpointStatus"] == "InService"
+    with pytest.raises(ClientError, match="exceeds the limit of 4194304 bytes"):
+        runtime.invoke_endpoint(EndpointName="f", Body=bytes(4 * 1024 * 1024 + 1))
+
+
 def update(aws, config, **more):
     client = aws.clients()("sagemaker")
     client.update_endpoint(EndpointName="e", EndpointConfigName=config, **more)

@@ -145,40 +145,6 @@ def test_roles_are_passed_to_one_service_each(template: dict[str, Any]) -> None:
         assert set(statement.document["Condition"]["StringEquals"]) == {"iam:PassedToService"}
 
 
-# What a call needs of the role that the service assumes, beside what its caller needs: the service authorization reference
-# of each service, https://docs.aws.amazon.com/service-authorization/latest/reference/, and the pages named here.
-OF_THE_ASSUMED_ROLE = {
-    # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, CreateTrainingJob and its like
-    "Create*Job": (
-        "SageMakerRole",
-        {"s3:GetObject", "s3:PutObject", "s3:ListBucket", "logs:PutLogEvents", "ecr:BatchGetImage"},
-    ),
-    # https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
-    "UpdateEndpoint with alarms": ("SageMakerRole", {"cloudwatch:DescribeAlarms"}),
-    # https://docs.aws.amazon.com/sagemaker/latest/dg/build-and-manage-access.html
-    "StartPipelineExecution": (
-        "PipelineRole",
-        {
-            "iam:PassRole",
-            "sagemaker:AddTags",
-            *(
-                f"sagemaker:{verb}{kind}Job"
-                for kind in ("Processing", "HyperParameterTuning")
-                for verb in ("Create", "Describe", "Stop")
-            ),
-            "sagemaker:CreateModelPackage",
-        },
-    ),
-}
-
-
-@pytest.mark.parametrize("call", OF_THE_ASSUMED_ROLE)
-def test_the_role_that_a_service_assumes_may_do_what_the_call_makes_it_do(template: dict[str, Any], call: str) -> None:
-    role, needed = OF_THE_ASSUMED_ROLE[call]
-    allowed = {action for item in statements(template) if item.resource == role for action in item.actions}
-    assert needed <= allowed
-
-
 def test_a_pipeline_has_a_role_for_each_type_of_step(template: dict[str, Any]) -> None:
     """The types of step that the definition is made of, and the action that each takes."""
     source = (REPOSITORY / "chronos_assets/platforms/aws/pipeline_definition.py").read_text()
