@@ -16,6 +16,7 @@ from chronos_assets.defs.assets.dataset import dataset_assets
 from chronos_assets.defs.assets.evaluation import evaluation_assets
 from chronos_assets.defs.assets.forecasts import forecast_assets
 from chronos_assets.defs.assets.training import training_assets
+from chronos_assets.defs.assets.what_if import what_if_assets
 from chronos_assets.defs.checks import checks
 from chronos_assets.defs.console import console_logger
 from chronos_assets.defs.dead_runs import tagged_executor
@@ -47,6 +48,7 @@ def group_definitions(group: Group) -> dg.Definitions:
                 *dataset_assets(group),
                 *training_assets(group),
                 *forecast_assets(group),
+                *what_if_assets(group),
                 *evaluation_assets(group),
                 *benchmark_assets(group),
             ],

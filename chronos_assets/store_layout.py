@@ -13,6 +13,8 @@ RELATED_KEY = "dataset/related_time_series"
 METADATA_KEY = "dataset/item_metadata"
 FORECAST_KEY = "forecast"
 REJECTED_KEY = "rejected"
+# The drop zone of scenarios.
+WHAT_IF_KEY = "what_if"
 AS_OF = "as_of="
 # What the command remembers: of the user's folder, and for the UI.
 MIRROR_KEY = ".data-folder.json"
@@ -32,6 +34,11 @@ PREPARED_KEY = ".prepared"
 def history_key(key: str) -> str:
     """Store key of the folder that holds partition `key`'s forecast."""
     return f"history/{AS_OF}{key}"
+
+
+def scenario_key(scenario: str) -> str:
+    """Store key of the folder that holds a scenario's forecast beside the baseline."""
+    return f"what_if_forecasts/scenario={scenario}"
 
 
 def accuracy_key(key: str) -> str:

@@ -38,6 +38,7 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "target_time_series": ("dataset", False, False),
         "forecasts": ("forecasts", True, False),
         "forecast_tables": ("forecasts", False, False),
+        "what_if_forecasts": ("forecasts", True, False),
         "forecast_accuracy": ("evaluation", True, False),
         "zero_shot_benchmark": ("evaluation", False, False),
         "synthetic_dataset": ("training", False, False),
@@ -54,6 +55,7 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "forecasts": ["model_package", "target_time_series"],
         "forecast_accuracy": ["forecasts", "target_time_series"],
         "forecast_tables": ["forecast_accuracy", "forecasts"],
+        "what_if_forecasts": ["forecasts"],
         "zero_shot_benchmark": [],
         "synthetic_dataset": [],
         "tuned_checkpoints": ["synthetic_dataset", "target_time_series"],
@@ -64,6 +66,7 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "refresh_forecasts",
         "retrain",
         "score_forecasts",
+        "forecast_scenarios",
         "approve_model",
         "reject_model",
         "roll_back_model",
@@ -73,6 +76,7 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "new_data_sensor": "RUNNING",
         "run_outcome_sensor": "RUNNING",
         "dead_run_sensor": "RUNNING",
+        "what_if_sensor": "RUNNING",
     }
     assert {f"{key.asset_key.to_user_string()}.{key.name}" for key in graph.asset_check_keys} == {
         "target_time_series.complete_and_regular",
@@ -101,7 +105,7 @@ def test_several_groups_stand_side_by_side_under_key_prefixes() -> None:
     merged = dg.Definitions.merge(one, two)
     keys = {key.to_user_string() for key in merged.get_repository_def().asset_graph.get_all_asset_keys()}
     assert {"eu/forecasts", "us/forecasts"} <= keys
-    assert len(keys) == 20
+    assert len(keys) == 22
 
 
 def test_a_part_that_a_group_does_not_have_can_not_be_replaced() -> None:

@@ -20,6 +20,11 @@ SELECTIONS = (
         "Import the train files, forecast the chosen partition, refresh the SQL tables.",
     ),
     (
+        "forecast_scenarios",
+        ("what_if_forecasts", "forecast_tables"),
+        "Forecast the chosen scenario beside the current forecast, refresh the SQL tables.",
+    ),
+    (
         "retrain",
         ("synthetic_dataset", "tuned_checkpoints", "model_package", "endpoint"),
         "Draw synthetic series, search for hyperparameters, gate and register the best model, serve the version in use.",

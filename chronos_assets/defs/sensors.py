@@ -13,6 +13,7 @@ from chronos_assets.defs.forecast_age_sensor import forecast_age_sensor
 from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
 from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
 from chronos_assets.defs.redeploy_sensor import redeploy_sensor
+from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.pipeline import forecasts as forecast_steps
 from chronos_assets.pipeline import training
 from chronos_assets.pipeline.accuracy import accuracy_states
@@ -78,6 +79,7 @@ def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
         _train_files_sensor(group, targets),
         _new_data_sensor(group, targets),
         _run_outcome_sensor(group),
+        what_if_sensor(group, targets),
     ]
     # Where runs are tasks of ECS, Dagster's monitoring asks ECS whether they live.
     if group.settings.deployment == "aws":

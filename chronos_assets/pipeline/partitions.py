@@ -1,4 +1,4 @@
-"""Partition definitions of the forecasts: time windows whose end is the *as-of*."""
+"""Partition definitions: time windows whose end is the *as-of*, and scenarios."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def forecast_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition
             return dg.WeeklyPartitionsDefinition(start_date=start, end_offset=2)
         case "monthly":
             return dg.MonthlyPartitionsDefinition(start_date=start, end_offset=2)
+
+
+def scenario_partitions(name: str) -> dg.DynamicPartitionsDefinition:
+    """One partition for each scenario; the sensor of scenarios adds them."""
+    return dg.DynamicPartitionsDefinition(name=name)

@@ -25,7 +25,7 @@ from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import made_here, package_group, read_tuned
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
 from chronos_assets.platforms.registry import RegistryError
-from chronos_assets.store_layout import FORECAST_KEY, history_key
+from chronos_assets.store_layout import FORECAST_KEY, history_key, scenario_key
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.registry import StatusChange
@@ -103,7 +103,12 @@ def golden_request(state: GroupState, setup: Setup) -> dict[str, Any]:
 
 def forecast_places(state: GroupState) -> dict[str, str]:
     """See `EndpointRequest.forecasts`."""
-    return {"group": package_group(state), "current": FORECAST_KEY, "partition": history_key("{}")}
+    return {
+        "group": package_group(state),
+        "current": FORECAST_KEY,
+        "partition": history_key("{}"),
+        "scenario": scenario_key("{}"),
+    }
 
 
 def forecast_arn(state: GroupState) -> str:

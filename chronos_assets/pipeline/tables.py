@@ -44,7 +44,7 @@ def tables_lineage(state: GroupState) -> str:
         "params": state.params.digest,
         **{
             folder: sorted((name, version) for name, version, _ in store.manifests(folder))
-            for folder in ("history", "accuracy", "anomalies")
+            for folder in ("history", "accuracy", "anomalies", "what_if_forecasts")
         },
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -47,7 +47,7 @@ class Tables(Protocol):
 # Views over the members of each partition's forecast.
 MEMBER_VIEWS = ("leaderboard", "weights", "best_member")
 VIEWS = (*MEMBER_VIEWS, "forecast_vs_history")
-TABLES = ("train", "forecast", "forecast_history", "accuracy", "anomalies", "members", *VIEWS)
+TABLES = ("train", "forecast", "forecast_history", "accuracy", "anomalies", "members", "what_if_forecasts", *VIEWS)
 
 _ITEM_COMMENT = "Identifier of the item, as in the train files"
 _DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
@@ -118,6 +118,15 @@ COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             **_MEMBER_COMMENTS,
         },
     ),
+    "what_if_forecasts": (
+        "Forecasts of scenarios beside the forecast that they were compared with",
+        {
+            "scenario": "Name of the scenario: of its file in what_if/",
+            "as_of": "Partition of the baseline",
+            "timestamp": "Start of the period",
+            "difference": "The scenario's mean, or its middle quantile, minus the baseline's",
+        },
+    ),
     "leaderboard": (
         "How the ensemble and each of its members did on the past windows that weights were learned from",
         {"member_rank": "By wQL: 0 for the ensemble, 1 for its best member", **_MEMBER_COMMENTS},
@@ -145,6 +154,8 @@ def column_comment(table: str, name: str) -> str:
         return _ITEM_COMMENT
     if name == "mean":
         return "Mean of the forecast distribution"
+    if name.startswith("baseline_"):
+        return f"{name.removeprefix('baseline_')} of the baseline"
     if quantile_columns([name]):
         return f"Quantile: the value stays below it with a probability of {int(name[1:])} %"
     return _DIMENSION_COMMENT
@@ -183,6 +194,18 @@ def anomalies_columns(dimensions: Sequence[str]) -> dict[str, str]:
     """Columns of the anomalies of one partition, and their types."""
     values = ("target", "band_low", "band_middle", "band_high", "deviation")
     return {**_key_columns(dimensions), "timestamp": "TIMESTAMP", **dict.fromkeys(values, "DOUBLE")}
+
+
+def what_if_columns(dimensions: Sequence[str], types: Sequence[str]) -> dict[str, str]:
+    """Columns of a scenario's forecast beside the baseline, and their types (`timeseries.forecast.what_if`)."""
+    values = [*types, *(f"baseline_{name}" for name in types), "difference"]
+    return {
+        "scenario": "VARCHAR",
+        "as_of": "VARCHAR",
+        **_key_columns(dimensions),
+        "timestamp": "TIMESTAMP",
+        **dict.fromkeys(values, "DOUBLE"),
+    }
 
 
 def members_columns(dimensions: Sequence[str]) -> dict[str, str]:

@@ -38,6 +38,7 @@ from chronos_assets.platforms.tables import (
     train_columns,
     view_keys,
     view_sql,
+    what_if_columns,
 )
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
@@ -73,7 +74,7 @@ class Contents:
         shards: `s3://` prefix of the dataset's version; of an empty folder if there is none.
         forecast: `s3://` prefix of the current forecast's partition; of an empty folder if there is none.
         first: key of the first partition; empty if there is none.
-        train, current, history, accuracy, anomalies, members: column -> type (DuckDB's name) of the tables' files.
+        train, current, history, accuracy, anomalies, members, what_if: column -> type (DuckDB's name) of the tables' files.
     """
 
     url: str
@@ -86,6 +87,7 @@ class Contents:
     accuracy: Mapping[str, str]
     anomalies: Mapping[str, str]
     members: Mapping[str, str]
+    what_if: Mapping[str, str]
 
 
 def read_contents(store: S3Store, params: ForecastParams) -> Contents:
@@ -100,6 +102,7 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     to_come = forecast_columns(params.dimensions, forecast_type_names(params))
     shown = current_manifest(store)
     of_ensembles = [manifest["dimensions"] for manifest in history.values() if "predictor" in manifest]
+    of_scenarios = [manifest for _, _, manifest in store.manifests("what_if_forecasts")]
     of_scored = [history[key]["dimensions"] for key in scored if key in history] or [params.dimensions]
     return Contents(
         url=store.url,
@@ -112,6 +115,10 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
         accuracy=_united(accuracy_columns(names) for names in of_scored),
         anomalies=_united(anomalies_columns(names) for names in of_scored),
         members=_united(members_columns(names) for names in of_ensembles or [params.dimensions]),
+        what_if=_united(
+            [what_if_columns(manifest["dimensions"], manifest["columns"]) for manifest in of_scenarios]
+            or [what_if_columns(params.dimensions, forecast_type_names(params))]
+        ),
     )
 
 
@@ -149,6 +156,8 @@ def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
             "PartitionKeys": [_column(name, "as_of", "VARCHAR")],
             "Parameters": {**_parameters(contents), **projection(location, contents.first)},
         }
+    # The folder of each scenario, whose name the rows have: nothing has to be projected.
+    yield _table(contents, "what_if_forecasts", contents.what_if, f"{contents.url}/what_if_forecasts/")
     train, current = ([name.lower() for name in columns] for columns in (contents.train, contents.current))
     yield _view(contents, database, "train", contents.train, _train_sql(train))
     members = {name.lower(): kind for name, kind in contents.members.items()}

@@ -44,6 +44,7 @@ from chronos_assets.platforms.tables import (
     members_columns,
     train_columns,
     view_sql,
+    what_if_columns,
 )
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
@@ -65,7 +66,7 @@ DATABASE_KEY = "tables/forecast.duckdb"
 DATASET_KEY = "dataset/target_time_series"
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
-_LAYOUT = 4
+_LAYOUT = 5
 # Clients from DuckDB 1.2 on can read the file; DuckDB 2.0 would write its own format otherwise.
 _STORAGE_VERSION = "v1.2.0"
 _ATTEMPTS = 3
@@ -149,6 +150,7 @@ class _Inputs:
     accuracy: tuple[tuple[str, Path], ...]
     anomalies: tuple[tuple[str, Path], ...]
     members: tuple[tuple[str, Path], ...]
+    scenarios: tuple[tuple[str, Path], ...]
     digest: str
 
     @classmethod
@@ -160,7 +162,8 @@ class _Inputs:
         accuracy = _partition_files(store.local_path("accuracy"), "metrics.parquet")
         members = _partition_files(store.local_path("members"), "members.parquet")
         anomalies = _partition_files(store.local_path("anomalies"), "anomalies.parquet")
-        partitions = (history, accuracy, anomalies, members)
+        scenarios = _partition_files(store.local_path("what_if_forecasts"), "what_if.parquet", "scenario")
+        partitions = (history, accuracy, anomalies, members, scenarios)
         files = [
             *shards,
             *([forecast] if forecast.exists() else []),
@@ -176,18 +179,19 @@ class _Inputs:
             accuracy=accuracy,
             anomalies=anomalies,
             members=members,
+            scenarios=scenarios,
             digest=hashlib.sha256(json.dumps(described).encode()).hexdigest(),
         )
 
 
-def _partition_files(folder: Path, name: str) -> tuple[tuple[str, Path], ...]:
-    """(as_of, file) of every partition folder `as_of=<key>` that holds the file, in order of the keys."""
+def _partition_files(folder: Path, name: str, column: str = "as_of") -> tuple[tuple[str, Path], ...]:
+    """(as_of, file) of every partition folder `as_of=<key>` that holds the file, in order of the keys; or of another column."""
     found = []
     if folder.is_dir():
         for entry in os.scandir(folder):
             prefix, separator, as_of = entry.name.partition("=")
             path = current(folder / entry.name) / name
-            if prefix == "as_of" and separator and path.exists():
+            if prefix == column and separator and path.exists():
                 found.append((as_of, path))
     return tuple(sorted(found))
 
@@ -236,6 +240,7 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
         _create_partitioned(connection, "accuracy", inputs.accuracy, accuracy_columns(params.dimensions))
         _create_partitioned(connection, "anomalies", inputs.anomalies, anomalies_columns(params.dimensions))
         _create_partitioned(connection, "members", inputs.members, members_columns(params.dimensions))
+        _create_what_if(connection, inputs.scenarios, params)
         _create_views(connection)
         _comment(connection)
         connection.execute("CREATE TABLE _meta AS SELECT ? AS digest", [inputs.digest])
@@ -263,6 +268,19 @@ def _create_forecast(connection: DuckDBPyConnection, path: Path | None, params: 
         return
     connection.execute(
         "CREATE TABLE forecast AS FROM read_parquet(?, hive_partitioning = false)", [parquet_argument(path)]
+    )
+
+
+def _create_what_if(
+    connection: DuckDBPyConnection, files: tuple[tuple[str, Path], ...], params: ForecastParams
+) -> None:
+    """All scenarios' rows, which name their scenario; made with other parameters, they may have other columns."""
+    if not files:
+        _create_empty(connection, "what_if_forecasts", what_if_columns(params.dimensions, forecast_type_names(params)))
+        return
+    connection.execute(
+        "CREATE TABLE what_if_forecasts AS FROM read_parquet(?, hive_partitioning = false, union_by_name = true)",
+        [[parquet_argument(path) for _, path in files]],
     )
 
 

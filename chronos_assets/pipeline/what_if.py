@@ -1,0 +1,206 @@
+"""What-if forecasts: scenarios dropped into `what_if/`, each forecast beside the current forecast.
+
+Belongs here: which files are scenarios, reading them, the job, its result in the store. Does not belong here: what a scenario
+may say (`predictors.scenario`), joining two forecasts (`timeseries.forecast.what_if`).
+
+A scenario is `what_if/<name>.json`, with the service's `TimeSeriesTransformations`, or `what_if/<name>.csv`, with rows that
+replace planned values: item_id, dimensions and timestamp, and a column for each attribute that is replaced. A CSV beside a JSON
+of the same name belongs to the same scenario.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.pipeline.forecasts import forecast_parameters, forecast_states, published_manifest, recipe
+from chronos_assets.pipeline.predictors import learned_before
+from chronos_assets.pipeline.staging import memory_limit_named, staging
+from chronos_assets.planning.windows import window_for_key
+from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.store_layout import AS_OF, DATASET_KEY, WHAT_IF_KEY, history_key, scenario_key
+
+if TYPE_CHECKING:
+    from chronos_assets.pipeline.group import Group
+    from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.platforms.store import ObjectInfo
+    from chronos_assets.predictors.scenario import Replacement, Scenario, Transformation
+    from chronos_assets.timeseries.forecast.what_if import WhatIfComparison
+
+SCENARIO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True)
+class WhatIfForecast:
+    """What came of one scenario.
+
+    Attributes:
+        scenario: its name.
+        as_of: partition of the baseline.
+        comparison: of both forecasts.
+        manifest: as it was published.
+        seconds: of the job.
+        facts: of the job, for people.
+    """
+
+    scenario: str
+    as_of: str
+    comparison: WhatIfComparison
+    manifest: Mapping[str, Any]
+    seconds: float
+    facts: Mapping[str, Any]
+
+
+def scenario_files(group: Group) -> dict[str, list[ObjectInfo]]:
+    """The files of each scenario that lies in `what_if/`, by its name; other files are passed over."""
+    found: dict[str, list[ObjectInfo]] = {}
+    for info in sorted(group.store.list(WHAT_IF_KEY), key=lambda info: info.key):
+        path = PurePosixPath(info.key)
+        if path.suffix.lower() in (".json", ".csv") and SCENARIO_NAME.fullmatch(path.stem):
+            found.setdefault(path.stem, []).append(info)
+    return found
+
+
+def read_scenario(group: Group, name: str) -> Scenario:
+    """The scenario of a name.
+
+    Raises:
+        dg.Failure: there is none, or its files can't be read; says where and why.
+    """
+    from chronos_assets.predictors.scenario import Scenario, ScenarioError, read_transformations
+
+    files = scenario_files(group).get(name)
+    if not files:
+        raise dg.Failure(
+            f"there is no scenario {name}: put {name}.json or {name}.csv into {group.store.uri(WHAT_IF_KEY)}"
+        )
+    transformations: tuple[Transformation, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
+    try:
+        for info in files:
+            text = group.store.get(info.key).decode("utf-8-sig")
+            if info.key.lower().endswith(".json"):
+                transformations = read_transformations(json.loads(text), info.key)
+            else:
+                replacements = read_replacements(text, info.key)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise dg.Failure(f"{group.store.uri(info.key)} can't be read: {error}") from error
+    except ScenarioError as error:
+        raise dg.Failure(str(error)) from error
+    return Scenario(name, transformations, replacements)
+
+
+def read_replacements(text: str, source: str) -> tuple[Replacement, ...]:
+    """The rows of a CSV: keys first by their names, every other column an attribute; empty cells leave a value as it is.
+
+    Args:
+        text: of the file.
+        source: its name, for messages.
+
+    Raises:
+        ScenarioError: a line has no timestamp, or another number of cells than the header.
+    """
+    from chronos_assets.predictors.scenario import ITEM, TIMESTAMP, Replacement, ScenarioError
+
+    rows = csv.reader(io.StringIO(text))
+    header = [name.strip() for name in next(rows, [])]
+    if TIMESTAMP not in header or ITEM not in header:
+        raise ScenarioError(f"{source}, line 1: the header must name {ITEM} and {TIMESTAMP}, and attributes to replace")
+    found = []
+    for number, cells in enumerate(rows, start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise ScenarioError(f"{source}, line {number}: {len(cells)} cells, the header has {len(header)}")
+        named = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+        moment, item = named.pop(TIMESTAMP), named.pop(ITEM)
+        found.append((number, item, moment, named))
+    return tuple(
+        Replacement({ITEM: item}, moment, {name: value for name, value in named.items() if value}, number)
+        for number, item, moment, named in found
+    )
+
+
+def with_dimensions(scenario: Scenario, dimensions: tuple[str, ...]) -> Scenario:
+    """The scenario with columns of its CSV that are dimensions taken for parts of the key."""
+    from dataclasses import replace
+
+    def moved(row: Replacement) -> Replacement:
+        own = {name: str(row.values[name]) for name in dimensions if name in row.values}
+        rest = {name: value for name, value in row.values.items() if name not in own}
+        return replace(row, key={**row.key, **own}, values=rest)
+
+    return replace(scenario, replacements=tuple(moved(row) for row in scenario.replacements))
+
+
+def baseline_problem(state: GroupState) -> str | None:
+    """Why there is no current forecast to compare scenarios with; None if there is one."""
+    shown = published_manifest(state.group)
+    if shown is None:
+        return "there is no current forecast to compare with: materialize forecasts first"
+    made = forecast_states(state).get(shown["as_of"])
+    if made is None or (made.data_version, made.recipe) != (state.require_manifest().data_version, recipe(state)):
+        return (
+            f"the current forecast ({shown['as_of']}) was made from other data, parameters or another model than there are "
+            "now: materialize its partition of forecasts again"
+        )
+    return None
+
+
+def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str) -> WhatIfForecast:
+    """Forecast a scenario as of the current forecast, and publish it beside that.
+
+    Raises:
+        dg.Failure: the scenario can't be read or applied, or there is no current forecast.
+    """
+    from chronos_assets.timeseries.forecast.what_if import PARQUET, write_what_if
+
+    group, params = state.group, state.params
+    scenario = with_dimensions(read_scenario(group, name), params.dimensions)
+    if (problem := baseline_problem(state)) is not None:
+        raise dg.Failure(problem)
+    as_of = str((published_manifest(group) or {})["as_of"])
+    window = window_for_key(as_of, group.settings.partitions)
+    model = state.model_in_use
+    parameters = forecast_parameters(model, params, state.require_manifest(), [window], state.covariates)
+    learned = learned_before(group, context, model, parameters, state.covariates)
+    request = JobRequest(
+        workload="forecast",
+        name=job_name("what-if", *group.settings.key_prefix, name),
+        parameters=parameters | {"scenario": scenario.to_document()},
+        inputs={
+            "dataset": DATASET_KEY,
+            **state.covariates.channels,
+            **({"model": model.key} if model.key else {}),
+            **({"predictors": learned} if learned else {}),
+        },
+        outputs=("forecast",),
+    )
+    with group.jobs.run(context, request) as result, staging(group) as folder:
+        made = result.outputs["forecast"] / f"{AS_OF}{as_of}"
+        manifest = json.loads((made / "manifest.json").read_bytes())
+        staged = folder / "what_if"
+        staged.mkdir()
+        with memory_limit_named(group):
+            comparison = write_what_if(
+                staged,
+                name,
+                as_of,
+                made / "forecast.parquet",
+                group.store.snapshot(history_key(as_of)) / "forecast.parquet",
+                params.dimensions,
+                memory_limit=group.settings.memory_limit,
+            )
+        (made / "forecast.parquet").rename(staged / "forecast.parquet")
+        manifest |= {"comparison": comparison.to_document(), "scenario_name": name}
+        (staged / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        group.store.publish(scenario_key(name), staged, data=PARQUET)
+    return WhatIfForecast(name, as_of, comparison, manifest, result.seconds, result.facts)

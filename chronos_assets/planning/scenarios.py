@@ -1,0 +1,66 @@
+"""Which what-if scenarios are to be forecast: new and changed files, and all of them once there is another baseline.
+
+Belongs here: the decision, as a pure function of what is listed and a cursor. Does not belong here: listing, and asking Dagster
+for runs (`defs.what_if_sensor`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chronos_assets.planning.cursor import CURSOR_VERSION, counted, digest_of, joined, load_cursor
+
+MOST_AT_ONCE = 25  # requests of one tick; the others come with the next
+
+
+@dataclass(frozen=True)
+class ScenarioRequest:
+    """A run for one scenario."""
+
+    scenario: str
+    run_key: str
+
+
+@dataclass(frozen=True)
+class ScenarioPlan:
+    """What to ask for, and what to remember. scenarios: every name that lies there."""
+
+    requests: tuple[ScenarioRequest, ...]
+    scenarios: tuple[str, ...]
+    cursor: str
+    message: str
+
+
+def plan_scenarios(files: Mapping[str, str], baseline: str | None, cursor: str | None) -> ScenarioPlan:
+    """Decide.
+
+    A scenario is asked for once its files have been the same for two looks, so that half a file isn't read.
+
+    Args:
+        files: by scenario, a digest of what lies there.
+        baseline: which forecast they are compared with; None while there is none.
+        cursor: of the last look.
+    """
+    document, odd = load_cursor(cursor)
+    seen: Mapping[str, str] = document.get("seen", {})
+    asked: Mapping[str, str] = document.get("asked", {})
+    wanted = {name: digest_of(name, digest, baseline or "") for name, digest in files.items()}
+    settled = [name for name in sorted(files) if seen.get(name) == files[name]]
+    due = [name for name in settled if asked.get(name) != wanted[name]] if baseline is not None else []
+    chosen = due[:MOST_AT_ONCE]
+    remembered = {name: asked[name] for name in files if name in asked} | {name: wanted[name] for name in chosen}
+    waiting = len(files) - len(settled)
+    message = joined(
+        odd,
+        f"{counted(len(chosen), 'scenario')} asked for" if chosen else "",
+        f"{counted(waiting, 'scenario')} may still be written" if waiting else "",
+        "no current forecast to compare scenarios with" if files and baseline is None else "",
+    )
+    return ScenarioPlan(
+        tuple(ScenarioRequest(name, wanted[name]) for name in chosen),
+        tuple(sorted(files)),
+        json.dumps({"version": CURSOR_VERSION, "seen": dict(files), "asked": remembered}, sort_keys=True),
+        message or (f"{counted(len(files), 'scenario')}, all forecast" if files else "no scenarios"),
+    )

@@ -1,0 +1,232 @@
+"""Scenarios through Dagster: dropped files become partitions, forecasts beside the baseline, tables; and what goes wrong."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from chronos_assets.defs.what_if_sensor import what_if_sensor
+from chronos_assets.pipeline.what_if import read_replacements, scenario_files
+from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
+from chronos_assets.predictors.scenario import ScenarioError
+from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, scenario_key
+from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
+from chronos_assets_tests.defs.quick_jobs import QuickJobs
+from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.predictors.demand import ELASTICITY, shops
+from chronos_assets_tests.timeseries.builders import MadeRelated, make_related
+
+DAYS, HORIZON = 170, 7
+FIRST, LAST = date(2023, 12, 1), "2024-05-18"
+CHEAPER = {"TimeSeriesTransformations": [{"Action": {"AttributeName": "price", "Operation": "MULTIPLY", "Value": 0.9}}]}
+COLOUR = {"TimeSeriesTransformations": [{"Action": {"AttributeName": "colour", "Operation": "ADD", "Value": 1}}]}
+
+
+def params() -> dict[str, Any]:
+    """Daily sales with related time series, forecast by few members."""
+    document = copy.deepcopy(PARAMS)
+    document["Predictor"]["ForecastHorizon"] = HORIZON
+    document["Predictor"]["FeaturizationConfig"]["ForecastFrequency"] = "D"
+    (target,) = document["Datasets"]
+    target["DataFrequency"] = "D"
+    attributes = [("item_id", "string"), ("timestamp", "timestamp"), ("price", "float"), ("promotion", "float")]
+    schema = {"Attributes": [{"AttributeName": name, "AttributeType": kind} for name, kind in attributes]}
+    document["Datasets"].append(
+        {
+            "DatasetName": "ShopRelated",
+            "Domain": "CUSTOM",
+            "DatasetType": "RELATED_TIME_SERIES",
+            "DataFrequency": "D",
+            "Schema": schema,
+        }
+    )
+    document["Chronos"] |= {"Predictor": {"Members": ["theta", "seasonal_naive", "regression"]}}
+    return document
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """Twelve shops' sales and prices, and the current forecast."""
+    sales = shops(items=12, periods=DAYS, horizon=HORIZON)
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = make_line(tmp_path_factory.mktemp("store"), instance, model=str(folder_of("bolt")))
+        line.group.overrides["jobs"] = QuickJobs(line.group.store)
+        line.put("params.json", json.dumps(params()))
+        rows = [
+            f"{FIRST + timedelta(days=day)} 00:00:00,{one.values[day]},item-{number:02d}"
+            for number, one in enumerate(sales)
+            for day in range(DAYS)
+        ]
+        line.put("train/demand.csv", "\n".join(rows) + "\n")
+        assert line.run(["target_time_series"]).success
+        staged = tmp_path_factory.mktemp("related") / "staged"
+        related = [
+            MadeRelated(
+                (f"item-{number:02d}",),
+                str(FIRST),
+                {name: list(one.covariates.known[name]) for name in ("price", "promotion")},
+            )
+            for number, one in enumerate(sales)
+        ]
+        make_related(staged, line.group.store.snapshot(DATASET_KEY), related, known=("price", "promotion"))
+        line.group.store.publish(RELATED_KEY, staged)
+        assert line.run(["forecasts"], LAST).success
+        yield line
+
+
+def drop(line: Line, name: str, content: Any) -> None:
+    line.put(f"what_if/{name}", content if isinstance(content, str) else json.dumps(content))
+    stem = name.partition(".")[0]
+    line.instance.add_dynamic_partitions("what_if_scenarios", [stem])
+
+
+def forecast(line: Line, scenario: str) -> dg.ExecuteInProcessResult:
+    return line.run(["what_if_forecasts"], scenario, job="forecast_scenarios")
+
+
+def test_a_lower_price_sells_more_by_the_elasticity_beside_the_baseline(line: Line) -> None:
+    drop(line, "cheaper.json", CHEAPER)
+    assert forecast(line, "cheaper").success
+    folder = line.group.store.snapshot(scenario_key("cheaper"))
+    table = pq.read_table(folder / "what_if.parquet", partitioning=None)
+    assert table.schema.names[:4] == ["scenario", "as_of", "item_id", "timestamp"]
+    ratio = table["mean"].to_numpy() / table["baseline_mean"].to_numpy()
+    assert np.log(ratio).mean() / np.log(0.9) == pytest.approx(ELASTICITY, rel=0.2)
+    with (folder / "forecast.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 * HORIZON
+    first = rows[0]
+    assert (first["item_id"], first["timestamp"]) == ("item-00", "2024-05-19 00:00:00")
+    assert float(first["difference"]) == pytest.approx(float(first["mean"]) - float(first["baseline_mean"]))
+    metadata = line.metadata("what_if_forecasts", "cheaper")
+    assert metadata["relative_difference"] == pytest.approx(0.9**ELASTICITY - 1, rel=0.25)
+    assert metadata["series_changed"] == 12
+    assert "█" in metadata["difference"]
+    assert len(metadata["difference"]) < 1000
+
+
+def test_a_csv_replaces_what_was_planned(line: Line) -> None:
+    drop(line, "feast.csv", "item_id,timestamp,price,promotion\nitem-03,2024-05-20,,1\nitem-03,2024-05-21,2.5,\n")
+    assert forecast(line, "feast").success
+    table = pq.read_table(line.group.store.snapshot(scenario_key("feast")) / "what_if.parquet", partitioning=None)
+    moved = table.filter(table["difference"].to_numpy() != 0).to_pylist()
+    assert {row["item_id"] for row in moved} == {"item-03"}
+    assert {str(row["timestamp"])[:10] for row in moved} <= {"2024-05-20", "2024-05-21"}
+
+
+def test_the_tables_hold_every_scenario(line: Line) -> None:
+    drop(line, "cheaper.json", CHEAPER)
+    assert forecast(line, "cheaper").success
+    assert line.run(["forecast_tables"]).success
+    with duckdb.connect(line.metadata("forecast_tables")["dagster/uri"], read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT scenario, as_of, count(*), sum(mean) > sum(baseline_mean) FROM what_if_forecasts "
+            "WHERE scenario = 'cheaper' GROUP BY ALL"
+        ).fetchall()
+    assert rows == [("cheaper", LAST, 12 * HORIZON, True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("odd.json", "{", "what_if/odd.json can't be read"),
+        ("unknown.json", COLOUR, "there is no attribute 'colour'"),
+        ("nobody.csv", "item_id,timestamp,price\nnobody,2024-05-20,1\n", "line 2: there is no series with item_id 'nobody'"),
+        ("headless.csv", "item-03,2024-05-20,1\n", "what_if/headless.csv, line 1: the header must name item_id and timestamp"),
+    ],
+)  # fmt: skip
+def test_wrong_scenarios_say_what_is_wrong(line: Line, name: str, content: Any, reason: str) -> None:
+    drop(line, name, content)
+    result = forecast(line, name.partition(".")[0])
+    assert not result.success
+    assert reason in failure_reason(result)
+
+
+def test_a_scenario_without_a_file_says_where_to_put_one(line: Line) -> None:
+    line.instance.add_dynamic_partitions("what_if_scenarios", ["ghost"])
+    assert "there is no scenario ghost: put ghost.json or ghost.csv into" in failure_reason(forecast(line, "ghost"))
+
+
+def test_an_outdated_baseline_is_refused(line: Line) -> None:
+    drop(line, "cheaper.json", CHEAPER)
+    before = json.dumps(params())
+    changed = params()
+    changed["Chronos"]["Seed"] = 5
+    line.put("params.json", json.dumps(changed))
+    try:
+        assert "materialize its partition of forecasts again" in failure_reason(forecast(line, "cheaper"))
+    finally:
+        line.put("params.json", before)
+
+
+def test_the_sensor_adds_partitions_and_asks_once_the_files_are_quiet(line: Line) -> None:
+    sensor = what_if_sensor(line.group, [line.definitions.resolve_job_def("forecast_scenarios")])
+    line.put("what_if/fresh.json", json.dumps(CHEAPER))
+
+    def tick(cursor: str | None) -> dg.SensorResult:
+        context = dg.build_sensor_context(
+            instance=line.instance, cursor=cursor, definitions=line.definitions, sensor_name="what_if_sensor"
+        )
+        found = sensor(context)
+        assert isinstance(found, dg.SensorResult)
+        return found
+
+    first = tick(None)
+    assert not first.run_requests
+    (added,) = first.dynamic_partitions_requests or []
+    assert "fresh" in added.partition_keys
+    second = tick(first.cursor)
+    assert "fresh" in {request.partition_key for request in second.run_requests or []}
+    assert not tick(second.cursor).run_requests
+
+
+def test_other_files_are_no_scenarios(line: Line) -> None:
+    line.put("what_if/notes.txt", "hello")
+    line.put("what_if/.hidden.json", "{}")
+    assert not {"notes", ".hidden", "hidden"} & set(scenario_files(line.group))
+
+
+def test_half_written_files_wait_and_changed_ones_come_again() -> None:
+    plan = plan_scenarios({"a": "1"}, "base", None)
+    assert (plan.requests, plan.scenarios) == ((), ("a",))
+    assert "may still be written" in plan.message
+    plan = plan_scenarios({"a": "1"}, "base", plan.cursor)
+    assert [request.scenario for request in plan.requests] == ["a"]
+    again = plan_scenarios({"a": "1"}, "base", plan.cursor)
+    assert not again.requests
+    changed = plan_scenarios({"a": "2"}, "base", again.cursor)
+    assert not changed.requests
+    assert plan_scenarios({"a": "2"}, "base", changed.cursor).requests
+    rebased = plan_scenarios({"a": "1"}, "other", again.cursor)
+    assert rebased.requests[0].run_key != plan.requests[0].run_key
+
+
+def test_without_a_forecast_scenarios_wait() -> None:
+    first = plan_scenarios({"a": "1"}, None, None)
+    second = plan_scenarios({"a": "1"}, None, first.cursor)
+    assert not second.requests
+    assert "no current forecast" in second.message
+    assert plan_scenarios({"a": "1"}, "base", second.cursor).requests
+
+
+def test_many_scenarios_come_in_several_ticks() -> None:
+    files = {f"s{number:03d}": "1" for number in range(MOST_AT_ONCE + 5)}
+    first = plan_scenarios(files, "base", None)
+    second = plan_scenarios(files, "base", first.cursor)
+    third = plan_scenarios(files, "base", second.cursor)
+    assert (len(second.requests), len(third.requests)) == (MOST_AT_ONCE, 5)
+
+
+def test_a_line_of_another_width_is_named() -> None:
+    with pytest.raises(ScenarioError, match=r"what_if/x\.csv, line 3: 2 cells, the header has 3"):
+        read_replacements("item_id,timestamp,price\na,2024-01-01,1\na,2024-01-01\n", "what_if/x.csv")
