@@ -451,6 +451,7 @@ def test_our_own_options() -> None:
         "MaxDataAge": 86400,
         "BadFiles": "quarantine",
         "NonNegative": False,
+        "Integers": True,
         "JoinRow": False,
         "QuoteFormulas": True,
         "Export": {"Compression": "GZIP", "MaxMegabytes": 500},
@@ -459,6 +460,7 @@ def test_our_own_options() -> None:
     params = parse_params(document(Chronos=options))
     assert (params.bad_files, params.non_negative, params.join_row) == ("quarantine", False, False)
     assert params.quote_formulas
+    assert (params.integers, parse_params(document()).integers) == (True, False)
     assert params.export == ExportParams("CSV", "GZIP", 500)
     assert not parse_params(document()).quote_formulas
     assert (params.anomaly_threshold, parse_params(document()).anomaly_threshold) == (3.5, 2.0)

@@ -111,6 +111,22 @@ def is_non_negative(rule: bool | None, lowest: float) -> bool:
     return lowest >= 0 if rule is None else rule
 
 
+def is_integral(values: Floats) -> bool:
+    """Whether all that was observed are whole numbers."""
+    known = values[np.isfinite(values)]
+    return bool((known == np.rint(known)).all())
+
+
+def in_whole_numbers(quantiles: Floats, chosen: Sequence[bool]) -> Floats:
+    """Quantiles (N, ...), those of the chosen series rounded to whole numbers; what was in order stays so."""
+    rows = np.flatnonzero(chosen)
+    if not len(rows):
+        return quantiles
+    result = quantiles.copy()
+    result[rows] = np.floor(result[rows] + 0.5)
+    return result
+
+
 def at_scores(quantiles: Floats, levels: Sequence[float], scores: Floats) -> Floats:
     """Values at normal scores that differ from row to row.
 

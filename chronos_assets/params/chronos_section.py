@@ -44,6 +44,7 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         min_observations=chronos.integer("MinObservations", low=1) or 1,
         max_data_age=chronos.positive("MaxDataAge"),
         non_negative=chronos.truth("NonNegative"),
+        integers=chronos.boolean("Integers", False),
         join_row=chronos.boolean("JoinRow", True),
         quote_formulas=chronos.boolean("QuoteFormulas", False),
         export=read_export(chronos),

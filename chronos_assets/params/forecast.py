@@ -82,6 +82,7 @@ class ForecastParams:
     timestamp_format: the service's tokens as written, see `calendar.timestamp_format`.
     bad_files: whether one file that can't be read stops the import, or is left out and named.
     non_negative: whether no forecast may be below zero; None leaves it to each series' history.
+    integers: whether quantiles of series of whole numbers are whole numbers.
     predictor: members, metric and limits of the ensemble that forecasts.
     join_row: whether forecast.csv begins each series and type with the last observation.
     quote_formulas: whether names in forecast.csv that a spreadsheet would run as a formula begin with a quote.
@@ -122,6 +123,7 @@ class ForecastParams:
     min_observations: int = 1
     max_data_age: float | None = None
     non_negative: bool | None = None
+    integers: bool = False
     join_row: bool = True
     quote_formulas: bool = False
     export: ExportParams = field(default_factory=ExportParams)
@@ -293,6 +295,7 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("MinObservations", params.min_observations, 1),
         ("MaxDataAge", params.max_data_age, None),
         ("NonNegative", params.non_negative, None),
+        ("Integers", params.integers, False),
         ("JoinRow", params.join_row, True),
         ("QuoteFormulas", params.quote_formulas, False),
         ("Export", export_document(params.export), {}),

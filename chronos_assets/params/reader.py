@@ -140,6 +140,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         seed=chronos.seed,
         min_observations=chronos.min_observations,
         non_negative=chronos.non_negative,
+        integers=chronos.integers,
         join_row=chronos.join_row,
         quote_formulas=chronos.quote_formulas,
         export=chronos.export,

@@ -82,6 +82,7 @@ class ChronosSection:
     min_observations: int = 1
     max_data_age: float | None = None
     non_negative: bool | None = None
+    integers: bool = False
     join_row: bool = True
     quote_formulas: bool = False
     export: ExportParams = field(default_factory=ExportParams)

@@ -91,6 +91,7 @@ def forecast_parameters(
         "seed": params.seed,
         "min_observations": params.min_observations,
         "non_negative": params.non_negative,
+        "integers": params.integers,
         "complete_periods": known_after(params, manifest) is None,
         "params_digest": params.digest,
         "zero_shot": params.predictor.to_document() if model.key is None else None,

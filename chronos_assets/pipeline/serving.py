@@ -123,8 +123,13 @@ def serving_parameters(setup: Setup) -> dict[str, Any]:
 
 def server_parameters(setup: Setup) -> dict[str, Any]:
     """Parameters of the server."""
-    rule = setup.params.non_negative if setup.params is not None else None
-    return serving_parameters(setup) | ({} if rule is None else {"non_negative": rule})
+    params = setup.params
+    rule = params.non_negative if params is not None else None
+    return {
+        **serving_parameters(setup),
+        **({} if rule is None else {"non_negative": rule}),
+        **({"integers": True} if params is not None and params.integers else {}),
+    }
 
 
 def served_identity(digest: str, label: str, setup: Setup, predictor: str = "") -> str:

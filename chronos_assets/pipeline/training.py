@@ -537,6 +537,7 @@ def evaluation_parameters(setup: Setup, candidate: Mapping[str, Any], in_use: Pa
         "batch_size": params.batch_size,
         "seed": params.seed,
         "non_negative": params.non_negative,
+        "integers": params.integers,
         "zero_shot": params.predictor.to_document(),
         **(setup.covariates.parameters if setup.covariates is not None else {}),
     }

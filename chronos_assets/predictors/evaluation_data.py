@@ -18,6 +18,7 @@ from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
+from chronos_assets.models.quantiles import is_integral
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.covariates import open_covariates, read_holidays
@@ -51,6 +52,7 @@ class EvaluateRequest:
     season: int
     baseline_season: int | None
     non_negative: bool | None
+    integers: bool
     zero_shot: PredictorParams | None
     filling: Filling
     dimensions: tuple[str, ...]
@@ -72,7 +74,7 @@ def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
     required = {"models", "horizon", "quantiles"}
     optional = {
         "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
-        "validation_windows", "test_windows", "season", "baseline_season", "non_negative", "max_series",
+        "validation_windows", "test_windows", "season", "baseline_season", "non_negative", "integers", "max_series",
         "zero_shot", "holidays",
     }  # fmt: skip
     check_names("evaluation", document, required, optional)
@@ -94,6 +96,7 @@ def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
             season=option("season", document) or (grid.frequency.seasonality if grid else 1),
             baseline_season=option("baseline_season", document),
             non_negative=truth("non_negative", document),
+            integers=truth("integers", document) or False,
             zero_shot=options(document.get("zero_shot")),
             filling=Filling(**(document.get("filling") or {})),
             dimensions=tuple(document.get("dimensions") or ()),
@@ -120,6 +123,7 @@ class WindowTask:
         season_error: of the observed history, what MASE divides by.
         lowest: observed value of the history.
         covariates: as they were known before the window; empty without any.
+        integral: whether the history's observations are whole numbers.
     """
 
     key: Key
@@ -129,6 +133,7 @@ class WindowTask:
     season_error: float
     lowest: float
     covariates: Covariates = field(default_factory=Covariates)
+    integral: bool = False
 
 
 class Data(Protocol):
@@ -194,6 +199,7 @@ class DatasetWindows:
                     season_error=season_error(observed[:cut], self._request.season),
                     lowest=float(np.nanmin(observed[:cut])),
                     covariates=self._known_beside(series, related, cut),
+                    integral=is_integral(observed[:cut]),
                 )
 
     def pasts(self, chosen: set[Key]) -> Iterator[Past]:
@@ -300,7 +306,7 @@ class SyntheticWindows:
             history, actual = target[:-horizon], target[-horizon:]
             if np.isfinite(history).any() and np.isfinite(actual).any():
                 scale, lowest = season_error(history, self._request.season), float(np.nanmin(history))
-                yield WindowTask((item,), 0, history, actual, scale, lowest)
+                yield WindowTask((item,), 0, history, actual, scale, lowest, integral=is_integral(history))
 
 
 def open_data(workspace: Workspace, request: EvaluateRequest) -> Data:

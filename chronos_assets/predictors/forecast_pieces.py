@@ -28,6 +28,7 @@ class ForecastTask:
     last_value: float
     non_negative: bool
     covariates: Covariates
+    integral: bool = False  # whether its quantiles are whole numbers
     baseline: Covariates | None = None  # what `covariates` are without the scenario of a what-if forecast
 
 

@@ -68,6 +68,7 @@ class ForecastRequest:
     seed: int
     min_observations: int
     non_negative: bool | None
+    integers: bool
     params_digest: str | None
     trained_until: np.datetime64 | None
     zero_shot: PredictorParams | None
@@ -117,7 +118,7 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
     required = {"windows", "frequency", "horizon", "quantiles"}
     optional = {
         "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
-        "seed", "min_observations", "non_negative", "params_digest", "trained_until", "zero_shot", "holidays",
+        "seed", "min_observations", "non_negative", "integers", "params_digest", "trained_until", "zero_shot", "holidays",
         "covariates_digest", "scenario",
     }  # fmt: skip
     check_names("forecast", document, required, optional)
@@ -137,6 +138,7 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
             seed=int(document.get("seed") or 0),
             min_observations=option("min_observations", document) or 1,
             non_negative=truth("non_negative", document),
+            integers=truth("integers", document) or False,
             params_digest=document.get("params_digest"),
             trained_until=_timestamp(until) if (until := document.get("trained_until")) else None,
             zero_shot=options(document.get("zero_shot")),

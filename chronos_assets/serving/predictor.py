@@ -24,7 +24,7 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.joint import JointSeries, forecast_jointly
 from chronos_assets.models.loading import LoadedModel
-from chronos_assets.models.quantiles import clip_at_zero, is_non_negative
+from chronos_assets.models.quantiles import clip_at_zero, in_whole_numbers, is_integral, is_non_negative
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput
 
@@ -61,6 +61,7 @@ class BatchPredictor:
         whole_batches: whether every pass has as many rows as the batch job's.
         ensemble: what forecasts series by themselves, where the model is a member of a predictor; the model if not given.
         non_negative: as the forecast workload has it; the history is the target that a request brings.
+        integers: likewise.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class BatchPredictor:
         whole_batches: bool = False,
         ensemble: Ensemble | None = None,
         non_negative: bool | None = None,
+        integers: bool = False,
     ) -> None:
         description = model.description
         low, high = description.quantile_range
@@ -80,6 +82,7 @@ class BatchPredictor:
         self._samples = description.family == "t5"
         self._numbers = count()
         self._non_negative = non_negative
+        self._integers = integers
         self._forecaster: Forecaster | Ensemble = ensemble or Forecaster(
             model,
             description.block_length,
@@ -133,11 +136,12 @@ class BatchPredictor:
         if reasons:
             raise UnfitSeries
         places = {level: place for place, level in enumerate(levels)}
+        quantiles = in_whole_numbers(forecast.quantiles, [self._integral(target) for target in targets])
         return [
             [
                 Prediction(
                     forecast.mean[index],
-                    forecast.quantiles[index][:, [places[level] for level in item.call.parameters.quantile_levels]],
+                    quantiles[index][:, [places[level] for level in item.call.parameters.quantile_levels]],
                 )
             ]
             for index, item in enumerate(items)
@@ -168,6 +172,7 @@ class BatchPredictor:
                 if self._bounded(target):
                     clipped, mean[row] = clip_at_zero(quantiles[row][:, order], mean[row], sorted(levels))
                     quantiles[row][:, order] = clipped
+                quantiles[row] = in_whole_numbers(quantiles[row][None], [self._integral(target)])[0]
             predictions.append(
                 Prediction(mean, quantiles) if one.target.ndim > 1 else Prediction(mean[0], quantiles[0])
             )
@@ -176,6 +181,9 @@ class BatchPredictor:
     def _bounded(self, target: Floats) -> bool:
         known = target[np.isfinite(target)]
         return is_non_negative(self._non_negative, float(known.min()) if len(known) else 0.0)
+
+    def _integral(self, target: Floats) -> bool:
+        return self._integers and is_integral(target)
 
 
 class UnfitSeries(ChronosAssetsError):

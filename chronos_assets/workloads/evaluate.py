@@ -13,7 +13,7 @@ alignment, filling, dimensions, context_length, batch_size, seed, holidays    as
 validation_windows, test_windows    as the train workload has them: 2 and 2
 season              periods in a season, for MASE; by default GluonTS's for the frequency
 baseline_season     periods in a season of seasonal naive; by default the one that did best before the test windows
-non_negative        as the forecast workload has it
+non_negative, integers    as the forecast workload has them
 zero_shot           likewise: the base is the default predictor around its model, learned from what was known before the test
                     windows; null: the model alone
 max_series          at most so many series, chosen at random by `seed`: by default 5000, and 500 where a model samples
@@ -56,7 +56,7 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
     describe_model,
 )
-from chronos_assets.models.quantiles import is_non_negative
+from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.evaluation_data import (
     Data,
@@ -282,7 +282,9 @@ class _Evaluation:
             keys=[task.key for task in tasks],
             covariates=[task.covariates for task in tasks],
         )
-        return Predicted(made.quantiles, made.mean, {skip.index: skip.reason for skip in made.skipped})
+        integral = [self.request.integers and task.integral for task in tasks]
+        quantiles = in_whole_numbers(made.quantiles, integral)
+        return Predicted(quantiles, made.mean, {skip.index: skip.reason for skip in made.skipped})
 
     def _naive(self, season: int, tasks: Sequence[WindowTask]) -> Predicted:
         points = np.array([seasonal_naive(task.history, season, self.request.horizon) for task in tasks])

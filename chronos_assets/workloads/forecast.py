@@ -17,6 +17,7 @@ dimensions        ["store", ...], as in the dataset
 complete_periods  true: use periods that end by the window's end, not those that only start before it
 context_length, batch_size, seed, min_observations
 non_negative      no forecast below zero: true of any series, false of none, null of those that never were by the as-of
+integers          true: quantiles of series that were whole numbers by the as-of are whole numbers, too
 params_digest, covariates_digest    copied to the manifest
 trained_until     last period that the model was trained on or chosen by, if it was trained on this dataset
 holidays          {"countries": ["DE"], "days": {"Black Friday": ["2024-11-29"]}}: columns that every series has beside it
@@ -76,7 +77,7 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
     describe_model,
 )
-from chronos_assets.models.quantiles import is_non_negative
+from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.covariates import CovariateFolders, RelatedCursor, open_covariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTask
@@ -298,6 +299,7 @@ class _ForecastJob:
         first = int(self.request.grid.ordinal(series.timestamps[:1])[0])
         observed = np.flatnonzero(~series.filled & np.isfinite(series.target))
         lowest = np.minimum.accumulate(series.target[observed])
+        fractions = np.cumsum(series.target[observed] % 1 != 0)
         for index, window in enumerate(self.windows):
             cut = window.ordinal - first + 1
             if cut <= 0:
@@ -321,6 +323,7 @@ class _ForecastJob:
                 last_timestamp=int(series.timestamps[last].astype("datetime64[us]").astype(np.int64)),
                 last_value=float(series.target[last]),
                 non_negative=is_non_negative(self.request.non_negative, float(lowest[known - 1])),
+                integral=self.request.integers and not fractions[known - 1],
                 covariates=changed or covariates,
                 baseline=covariates if changed is not None else None,
             )
@@ -355,6 +358,8 @@ class _ForecastJob:
             covariates=[task.covariates for task in tasks],
             baseline=[task.baseline or task.covariates for task in tasks] if self.scenario is not None else None,
         )
+        quantiles = in_whole_numbers(forecast.quantiles, [task.integral for task in tasks])
+        forecast = replace(forecast, quantiles=quantiles)
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         for window in sorted({task.window for task in tasks}):
             chosen = [place for place, task in enumerate(tasks) if task.window == window]

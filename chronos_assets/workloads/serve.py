@@ -19,7 +19,7 @@ rows                            rows of one pass of the network, at most
 gpu                             true: the machine has one; a server that can't use it ends with the reason
 whole_batches                   true: always as many, so that the numbers are the batch job's to the last bit, slower
 context_length                  periods to read, at most
-non_negative                    as the forecast workload has it
+non_negative, integers          as the forecast workload has them
 timeout_seconds                 for an answer
 max_body_bytes, max_series, max_points, max_prediction_length, max_quantiles, max_answer_values
                                 limits of a request
@@ -88,6 +88,7 @@ class ServeOptions:
     gpu: bool = False
     context_length: int | None = None
     non_negative: bool | None = None
+    integers: bool = False
     timeout_seconds: float = 60.0
     limits: Limits = field(default_factory=Limits)
     hosting: Hosting = field(default_factory=Hosting)
@@ -102,7 +103,7 @@ GOLDEN: Mapping[str, Any] = {
 
 _WHOLE = ("batch_size", "queue_length", "rows", "context_length")
 _TEXT = ("endpoint", "version", "identity", "model")
-_TRUTHS = ("gpu", "whole_batches", "non_negative")
+_TRUTHS = ("gpu", "whole_batches", "non_negative", "integers")
 _SECONDS = ("batch_wait_ms", "timeout_seconds")
 _DEFAULTS = ("prediction_length", "quantile_levels")
 _HOSTING = ("host", "port", "drain_seconds", "deployment")
@@ -249,6 +250,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
         batch_size=settings.rows,
         context_length=settings.context_length,
         non_negative=settings.non_negative,
+        integers=settings.integers,
         whole_batches=settings.whole_batches,
     )
     schema = Schema(

@@ -89,6 +89,14 @@ def test_the_numbers_are_those_of_the_batch_forecast(family, horizon):
     np.testing.assert_array_equal(exact, batch.quantiles)
 
 
+def test_whole_numbers_are_answered_by_quantiles_of_whole_numbers_if_asked_for():
+    counts = [float(number % 4) for number in range(30)]
+    plain, rounded = (posted(asked([counts, [*counts, 0.5]]), integers=on) for on in (False, True))
+    np.testing.assert_array_equal(numbers(rounded)[1][0], np.floor(numbers(plain)[1][0] + 0.5))
+    np.testing.assert_array_equal(numbers(rounded)[1][1], numbers(plain)[1][1])
+    np.testing.assert_array_equal(numbers(rounded)[0], numbers(plain)[0])
+
+
 def test_large_numbers_keep_their_digits():
     """The blueprint's endpoint rounded its inputs to bfloat16, in which 9999 is 9984."""
     small = [-1.0, 0.0, 2.0, 0.0] * 5

@@ -421,6 +421,24 @@ def test_series_that_never_were_below_zero_by_the_as_of_are_not_forecast_below_i
     assert max(lowest(folders[False], "2024-01-04").values()) < 0
 
 
+@pytest.mark.parametrize("integers", [True, False])
+def test_series_of_whole_numbers_have_quantiles_of_whole_numbers_only_if_asked_for(tmp_path, integers):
+    sold = counts_and_changes()[("sold",)][1]
+    half = np.where(np.arange(96) == 60, 2.5, sold)  # on the third day
+    series = {(name,): ("2024-01-01", values) for name, values in (("sold", sold), ("half", half))}
+    dataset = write_dataset(tmp_path / "data", series)
+    folder, _ = run(tmp_path / "job", dataset, windows=days(2, 4), integers=integers)
+    whole = {}
+    for key in ("2024-01-02", "2024-01-04"):
+        table = pq.read_table(folder / f"as_of={key}" / "forecast.parquet", partitioning=None).to_pylist()
+        for row in table:
+            values = [row["p10"], row["p50"], row["p90"]]
+            assert values == sorted(values)
+            whole.setdefault((key[-2:], row["item_id"]), []).extend(value == round(value) for value in values)
+    expected = {("02", "sold"): integers, ("02", "half"): integers, ("04", "sold"): integers, ("04", "half"): False}
+    assert {place: all(found) for place, found in whole.items()} == expected
+
+
 ZERO_SHOT = {"members": [], "metric": "AverageWeightedQuantileLoss", "backtest_windows": 2, "max_cost": 8.0}
 
 
