@@ -19,6 +19,7 @@ from chronos_assets.defs.assets.training import training_assets
 from chronos_assets.defs.assets.what_if import what_if_assets
 from chronos_assets.defs.checks import checks
 from chronos_assets.defs.console import console_logger
+from chronos_assets.defs.covariate_checks import covariate_checks
 from chronos_assets.defs.dead_runs import tagged_executor
 from chronos_assets.defs.jobs import jobs
 from chronos_assets.defs.sensors import sensors
@@ -52,7 +53,7 @@ def group_definitions(group: Group) -> dg.Definitions:
                 *evaluation_assets(group),
                 *benchmark_assets(group),
             ],
-            asset_checks=checks(group),
+            asset_checks=[*checks(group), *covariate_checks(group)],
             jobs=group_jobs,
             sensors=sensors(group, group_jobs),
             loggers={"console": console_logger},

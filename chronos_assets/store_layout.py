@@ -8,6 +8,8 @@ from __future__ import annotations
 PARAMS_KEY = "params.json"
 DRAFT_KEY = "params.draft.json"
 TRAIN_KEY = "train"
+RELATED_FILES_KEY = "related"
+METADATA_FILES_KEY = "item_metadata"
 DATASET_KEY = "dataset/target_time_series"
 RELATED_KEY = "dataset/related_time_series"
 METADATA_KEY = "dataset/item_metadata"

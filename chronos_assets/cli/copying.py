@@ -24,13 +24,21 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from chronos_assets.cli.common import UsageError
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import MIRROR_KEY, PARAMS_KEY, TRAIN_KEY
+from chronos_assets.store_layout import (
+    METADATA_FILES_KEY,
+    MIRROR_KEY,
+    PARAMS_KEY,
+    RELATED_FILES_KEY,
+    TRAIN_KEY,
+)
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
     from chronos_assets.platforms.store import Store
 
-FOLDERS = (TRAIN_KEY, "related", "item_metadata", "what_if")
+FOLDERS = (TRAIN_KEY, RELATED_FILES_KEY, METADATA_FILES_KEY, "what_if")
+# What the pipelines of `ml_ops` call them.
+OTHER_NAMES = {TRAIN_KEY: "tts", RELATED_FILES_KEY: "rts", METADATA_FILES_KEY: "item"}
 _ATTEMPTS = 5
 _PAUSE = 0.2  # seconds between two attempts at a file that is being written
 _GRAIN = 2.0  # seconds: a file changed so shortly before it was looked at may change again without a new time
@@ -99,7 +107,7 @@ def copy_data(data: Path, group: Group) -> Mirrored:
     Raises:
         UsageError: there is no `train/`, nothing in it where there was before, or a file that never rests.
     """
-    if not (data / TRAIN_KEY).is_dir():
+    if not _folder(data, TRAIN_KEY).is_dir():
         raise UsageError(f"{data} has no folder train/: put *.csv, *.csv.gz or *.parquet files there")
     store = group.store
     before = _read_record(store)
@@ -130,10 +138,11 @@ def _sources(data: Path) -> tuple[dict[str, Path], str]:
     found: dict[str, tuple[int, Path]] = {}
     others = []
     for folder in FOLDERS:
-        for path in (data / folder).rglob("*"):
+        home = _folder(data, folder)
+        for path in home.rglob("*"):
             if not path.is_file():
                 continue
-            status, key = path.stat(), path.relative_to(data).as_posix()
+            status, key = path.stat(), f"{folder}/{path.relative_to(home).as_posix()}"
             info = ObjectInfo(key, status.st_size, "", datetime.fromtimestamp(status.st_mtime, UTC))
             if _is_data(info):
                 found[key] = (status.st_mtime_ns, path)
@@ -142,13 +151,36 @@ def _sources(data: Path) -> tuple[dict[str, Path], str]:
     # Of two files with the same timestamps the later one's rows win: where times can't be kept, their order can.
     ordered = sorted(found, key=lambda key: (found[key][0], key))
     params = {PARAMS_KEY: data / PARAMS_KEY} if (data / PARAMS_KEY).is_file() else {}
-    return {key: found[key][1] for key in ordered} | params, described(others)
+    return {key: found[key][1] for key in ordered} | params | _holiday_file(data), described(others)
+
+
+def _folder(data: Path, name: str) -> Path:
+    """Where the files of one of the store's folders are: in a folder of that name, or of its other name."""
+    other = data / OTHER_NAMES.get(name, name)
+    return other if other.is_dir() and not (data / name).is_dir() else data / name
+
+
+def _holiday_file(data: Path) -> dict[str, Path]:
+    """The CSV of holidays that `params.json` names, if it is there; that it is missing is for the import to say."""
+    from chronos_assets.params.forecast import ParamsError
+    from chronos_assets.params.reader import load_params
+
+    try:
+        calendar = load_params((data / PARAMS_KEY).read_bytes()).holidays
+    except (FileNotFoundError, ParamsError):
+        return {}
+    file = None if calendar is None else calendar.file
+    if file is None or not (data / file).resolve().is_relative_to(data.resolve()):
+        return {}
+    return {file: data / file} if (data / file).is_file() else {}
 
 
 def _is_data(info: ObjectInfo) -> bool:
-    from chronos_assets.planning.listing import why_ignored
+    from chronos_assets.planning.listing import kind_by_name, why_ignored
 
-    return why_ignored(info, info.key.partition("/")[0] + "/") is None
+    folder = info.key.partition("/")[0]
+    why = why_ignored(info, f"{folder}/")
+    return why is None or (info.size > 0 and why == f"{kind_by_name(info.key)} by its name")
 
 
 def _check_not_emptied(data: Path, sources: Mapping[str, Path], before: Mapping[str, _CopiedFile]) -> None:

@@ -47,6 +47,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
         *skipped_rows(state, manifest),
         *bound_rows(manifest),
         *import_rows(state),
+        *covariate_rows(state),
         ("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)"),
         *backtest_rows(group, result),
         *training_rows(group, result),
@@ -84,7 +85,7 @@ def bound_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def import_rows(state: GroupState) -> list[tuple[str, str]]:
     """What became of the rows, what was guessed, and everything else that the import has to say."""
-    from chronos_assets.planning.listing import described
+    from chronos_assets.planning.listing import described, kind_by_name
     from chronos_assets.store_layout import TRAIN_KEY
 
     manifest = state.manifest
@@ -104,13 +105,41 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
     guesses = [note for note in state.params.notes if note.startswith("Guessed")]
     # The dataset's own account of its rows is the line above.
     own = (note for note in manifest.notes if " rows read, " not in note)
-    ignored = described(state.group.store.list(TRAIN_KEY))
+    ignored = described(info for info in state.group.store.list(TRAIN_KEY) if kind_by_name(info.key) is None)
     notes = list(dict.fromkeys([*guesses, *own, *([ignored] if ignored else [])]))
     shown = notes if len(notes) <= MOST_NOTES else notes[: MOST_NOTES - 1]
     rows += [("" if place else "notes", one_line(note)) for place, note in enumerate(shown)]
     if len(notes) > len(shown):
         rows.append(("", f"… and {len(notes) - len(shown)} more, in the UI's metadata of target_time_series"))
     return rows
+
+
+def covariate_rows(state: GroupState) -> list[tuple[str, str]]:
+    """The covariates that forecasts may use, and what their import noticed; nothing where there are none."""
+    from chronos_assets.pipeline.covariate_imports import undeclared_files
+
+    rows, notes = [], list(undeclared_files(state))
+    related, items, calendar = state.related_manifest, state.metadata_manifest, state.params.holidays
+    if related is not None:
+        past = [each.name for each in related.attributes if not each.known_in_advance]
+        parts = [
+            f"{word} {', '.join(names)}"
+            for word, names in (
+                ("known in advance", [each.name for each in related.known]),
+                ("known afterwards", past),
+            )
+            if names
+        ]
+        rows.append(("related", f"{related.series:,} series: {'; '.join(parts)}"))
+        notes += related.notes
+    if items is not None:
+        rows.append(("metadata", f"{items.items:,} items: {', '.join(each.name for each in items.attributes)}"))
+        notes += items.notes
+    if calendar is not None:
+        rows.append(("holidays", ", ".join((*calendar.countries, *(name for name, _ in calendar.days)))))
+        if calendar.file is not None:
+            rows[-1] = ("holidays", ", ".join(filter(None, (rows[-1][1], calendar.file))))
+    return rows + [("covariates" if not place else "", one_line(note)) for place, note in enumerate(notes[:MOST_NOTES])]
 
 
 def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:

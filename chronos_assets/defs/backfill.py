@@ -13,8 +13,8 @@ from datetime import datetime
 import dagster as dg
 
 from chronos_assets.defs.launcher import Launcher, MainJobError, consecutive
+from chronos_assets.defs.main_job import import_inputs
 from chronos_assets.pipeline.accuracy import scorable, unscored_forecasts
-from chronos_assets.pipeline.dataset import dataset_is_current
 from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -65,8 +65,7 @@ def run_backfill(
     """
     launcher = Launcher(group, definitions, instance, note, check_interrupt)
     try:
-        if not dataset_is_current(GroupState(group), instance):
-            launcher.run(["target_time_series"], [])
+        import_inputs(group, launcher, instance)
         windows = _windows(GroupState(group), first, last)
         stale = stale_forecasts(GroupState(group), instance, windows)
         for part in consecutive(stale, group):

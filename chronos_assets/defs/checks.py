@@ -51,7 +51,7 @@ def accuracy_check(group: Group) -> dg.AssetCheckSpec:
 
 def accuracy_result(scored: Sequence[WindowAccuracy]) -> dg.AssetCheckResult:
     """Answer of `accuracy_check` for all partitions of a run."""
-    return _result([(window.key, check_accuracy(window.report)) for window in scored], check_name=ACCURACY_CHECK)
+    return check_result([(window.key, check_accuracy(window.report)) for window in scored], check_name=ACCURACY_CHECK)
 
 
 def gate_check(group: Group) -> dg.AssetCheckSpec:
@@ -101,7 +101,7 @@ def _dataset_check(group: Group) -> dg.AssetChecksDefinition:
         description="Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
     )
     def complete_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return _result([("", check_dataset(group.store.snapshot(DATASET_KEY), GroupState(group).params))])
+        return check_result([("", check_dataset(group.store.snapshot(DATASET_KEY), GroupState(group).params))])
 
     return complete_and_regular
 
@@ -162,7 +162,7 @@ def _freshness_check(group: Group) -> dg.AssetChecksDefinition:
             state.params,
             now=datetime.now(UTC),
         )
-        return _result([("", outcome)])
+        return check_result([("", outcome)])
 
     return forecast_is_fresh
 
@@ -170,10 +170,10 @@ def _freshness_check(group: Group) -> dg.AssetChecksDefinition:
 def _for_partitions(
     context: dg.AssetCheckExecutionContext, check: Callable[[str], CheckOutcome]
 ) -> dg.AssetCheckResult:
-    return _result([(key, check(key)) for key in context.op_execution_context.partition_keys])
+    return check_result([(key, check(key)) for key in context.op_execution_context.partition_keys])
 
 
-def _result(answers: Sequence[tuple[str, CheckOutcome]], check_name: str | None = None) -> dg.AssetCheckResult:
+def check_result(answers: Sequence[tuple[str, CheckOutcome]], check_name: str | None = None) -> dg.AssetCheckResult:
     """One result of the outcomes of each partition (`""` for an asset without)."""
     failed = [(key, outcome) for key, outcome in answers if not outcome.passed]
     shown = failed or answers[-1:]

@@ -16,8 +16,8 @@ from chronos_assets.pipeline.state import GroupState
 SELECTIONS = (
     (
         "refresh_forecasts",
-        ("target_time_series", "forecasts", "forecast_tables"),
-        "Import the train files, forecast the chosen partition, refresh the SQL tables.",
+        ("target_time_series", "related_time_series", "item_metadata", "forecasts", "forecast_tables"),
+        "Import the train files and covariates, forecast the chosen partition, refresh the SQL tables.",
     ),
     (
         "forecast_scenarios",

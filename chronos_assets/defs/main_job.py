@@ -16,7 +16,7 @@ import dagster as dg
 from chronos_assets.defs.launcher import Launcher, MainJobError, consecutive
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
-from chronos_assets.pipeline.dataset import dataset_is_current
+from chronos_assets.pipeline.covariate_imports import stale_inputs
 from chronos_assets.pipeline.forecasts import AHEAD_TAG, forecast_is_shown, main_windows, stale_forecasts
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -83,8 +83,7 @@ def run_main_job(
     """
     launcher = Launcher(group, definitions, instance, note, check_interrupt)
     try:
-        if not dataset_is_current(GroupState(group), instance):
-            launcher.run(["target_time_series"], [])
+        import_inputs(group, launcher, instance)
         if reopen is not None:
             group, definitions = reopen(group)
             launcher.use(group, definitions)
@@ -119,6 +118,14 @@ def _forecast(
     if launcher.runs or not tables_are_current(GroupState(group), instance):
         launcher.run(["forecast_tables"], [])
     return MainJobResult(tuple(launcher.runs), window, backtest, backtest_windows, reason, failure)
+
+
+def import_inputs(group: Group, launcher: Launcher, instance: dg.DagsterInstance) -> None:
+    """Import the train files and the covariates that are new."""
+    # Twice, since the first import may infer the params.json that declares covariates.
+    for _ in range(2):
+        if stale := stale_inputs(GroupState(group), instance):
+            launcher.run(stale, [])
 
 
 def _training_assets(state: GroupState, instance: dg.DagsterInstance) -> list[str]:

@@ -68,7 +68,7 @@ def dataset(group: Group, imported: ImportResult) -> Metadata:
             {"reason": "string", "rows": "int"},
             ({"reason": k, "rows": v} for k, v in sorted(manifest.rejected.items())),
         ),
-        "notes": _list_markdown([*params.notes, *manifest.notes]),
+        "notes": list_markdown([*params.notes, *manifest.notes]),
         "data_version": manifest.data_version,
         "train_digest": imported.train_digest,
         "params_digest": params.digest,
@@ -272,7 +272,8 @@ def table(schema: Mapping[str, str], rows: Iterable[Mapping[str, Any]], limit: i
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
-def _list_markdown(lines: Sequence[str]) -> dg.MetadataValue:
+def list_markdown(lines: Sequence[str]) -> dg.MetadataValue:
+    """Lines as a list, cut so that the UI draws it in place."""
     text = "\n".join(f"- {line}" for line in lines) or "none"
     return dg.MetadataValue.md(text if len(text) < 1000 else text[:990] + " …")
 

@@ -17,7 +17,16 @@ from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.pipeline import forecasts as forecast_steps
 from chronos_assets.pipeline import training
 from chronos_assets.pipeline.accuracy import accuracy_states
-from chronos_assets.pipeline.dataset import dataset_state, last_import
+from chronos_assets.pipeline.covariate_imports import (
+    KINDS,
+    CovariateKind,
+    covariate_assets,
+    covariate_files,
+    inputs_digest,
+    last_inputs,
+    pending_covariates,
+)
+from chronos_assets.pipeline.dataset import dataset_state
 from chronos_assets.pipeline.forecasts import forecast_states
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.run_settings import training_is_on
@@ -25,13 +34,16 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.cursor import RunState, RunStatus, ticks
 from chronos_assets.planning.forecasts import DataPlan, DataRequest, plan_new_data, requested_run_keys
 from chronos_assets.planning.imports import (
+    ImportRecord,
     Observed,
     TrainPlan,
     TrainPolicy,
+    dataset_differs,
     plan_train_files,
     requested_run_key,
     resume_after,
 )
+from chronos_assets.planning.listing import files_digest
 from chronos_assets.planning.queue import plan_with_queue, recorded_token
 from chronos_assets.planning.retraining import RetrainPlan, plan_retrain, run_keys
 from chronos_assets.platforms.news_queue import NewsQueue, QueueError, QueueNews
@@ -59,9 +71,9 @@ _RUN_STATUS = {
     dg.DagsterRunStatus.CANCELED: RunStatus.CANCELED,
 }
 
-TRAIN_FILES_SENSOR = """New or changed files under `train/` → an import.
+TRAIN_FILES_SENSOR = """New or changed files under `train/`, `related/` or `item_metadata/` → an import of what they concern.
 
-Waits until the folder has been quiet for `CHRONOS_SETTLE_SECONDS`, so that a batch of files makes one run. Compares what is
+Waits until all folders have been quiet for `CHRONOS_SETTLE_SECONDS`, so that a batch of files makes one run. Compares what is
 listed with what the dataset was made from, so no file is lost or imported twice, whatever its modification time. With
 `CHRONOS_TRAIN_QUEUE`, `train/` is listed when the queue reports a change, and each hour.
 """
@@ -122,8 +134,8 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
         run_key = requested_run_key(context.cursor)
         last_run = run_state(context, run_key) if run_key else None
         state = GroupState(group)
-        imported = last_import(state, context.instance)
-        params = state.params_digest
+        imported = last_inputs(state, context.instance)
+        params = inputs_digest(state)
 
         def look() -> TrainPlan:
             return plan_train_files(
@@ -139,7 +151,7 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
             )
 
         if group.train_queue is None:
-            return _train_result(group, look())
+            return _train_result(state, look(), imported, params)
         plan = plan_with_queue(
             _news(group.train_queue, context.cursor),
             context.cursor,
@@ -148,7 +160,7 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
             look=look,
             reconcile_ticks=ticks(RECONCILE, timedelta(seconds=interval)),
         )
-        return _train_result(group, plan)
+        return _train_result(state, plan, imported, params)
 
     return train_files_sensor
 
@@ -162,20 +174,41 @@ def _news(queue: NewsQueue, cursor: str | None) -> QueueNews:
         return QueueNews(trouble=str(error))
 
 
-def _train_result(group: Group, plan: TrainPlan) -> dg.SensorResult:
+def _train_result(state: GroupState, plan: TrainPlan, imported: ImportRecord | None, params: str) -> dg.SensorResult:
+    group, covariates = state.group, covariate_assets(state)
+    seen = bool(plan.requests or plan.observed)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
                 run_key=request.run_key,
                 job_name=group.named("refresh_forecasts"),
-                asset_selection=[group.key("target_time_series")],
+                asset_selection=[
+                    *([group.key("target_time_series")] * dataset_differs(imported, request.content, params)),
+                    *(group.key(name) for name in covariates),
+                ],
                 tags={REASON_TAG: request.reason},
             )
             for request in plan.requests
         ],
         skip_reason=None if plan.requests else plan.message,
         cursor=plan.cursor,
-        asset_events=[_observation(group, plan.observed)] if plan.observed else [],
+        asset_events=[
+            *([_observation(group, plan.observed)] if plan.observed else []),
+            *(_files_observation(group, kind) for kind in KINDS if seen and kind.asset in covariates),
+        ],
+    )
+
+
+def _files_observation(group: Group, kind: CovariateKind) -> dg.AssetObservation:
+    files = covariate_files(group, kind)
+    return dg.AssetObservation(
+        group.key(kind.files_asset),
+        metadata={
+            "files": len(files),
+            "bytes": sum(info.size for info in files),
+            "dagster/uri": group.store.uri(kind.folder),
+        },
+        tags={"dagster/data_version": files_digest(files)},
     )
 
 
@@ -207,6 +240,8 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
         state = GroupState(group)
         try:
             dataset = dataset_state(state, context.instance)
+            if dataset and (waiting := pending_covariates(state, context.instance)):
+                return dg.SensorResult(skip_reason=waiting, cursor=context.cursor)
             recipe = forecast_steps.recipe(state) if dataset else ""
             forecasts = forecast_states(state) if dataset else {}
             shown = forecast_steps.shown_state(state) if dataset else None

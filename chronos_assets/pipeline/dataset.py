@@ -83,20 +83,20 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
         staged = folder / "dataset"
         try:
             report = import_target_time_series(
-                _fetch(group, trusted),
+                fetch_files(group, trusted),
                 params,
                 output=staged,
                 rejected=folder / REJECTED_KEY,
                 memory_limit=group.settings.memory_limit,
                 min_shards=_least_shards(group),
                 unpacked=group.settings.max_unpacked,
-                progress=_throttled(log),
+                progress=throttled(log),
             )
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
         formulas = _formula_note(group, staged, params, report)
         report = _with_notes(report, staged, [*([inferred] if inferred else []), *doubts, *formulas])
-        _keep_rejected(group, files, report.rejected_files)
+        keep_rejected(group, files, report.rejected_files)
         group.store.publish(DATASET_KEY, staged, data="part-*.parquet")
     manifest = report.manifest
     log.info(
@@ -147,7 +147,7 @@ def _too_few_shards(group: Group, manifest: Manifest) -> str:
     )
 
 
-def _fetch(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
+def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
     """The train files on this machine."""
     from chronos_assets.timeseries.dataset.importing import TrainFile
 
@@ -156,7 +156,7 @@ def _fetch(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
     return [TrainFile(path, info.key, info.last_modified) for path, info in zip(paths, files, strict=True)]
 
 
-def _keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[str, Path]) -> None:
+def keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[str, Path]) -> None:
     """Make `rejected/` speak of these files by their present bad rows only."""
     from chronos_assets.timeseries.dataset.bad_rows import rejected_name
 
@@ -168,7 +168,7 @@ def _keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[
             group.store.delete(key)
 
 
-def _throttled(log: Any) -> Callable[[str, float], None]:
+def throttled(log: Any) -> Callable[[str, float], None]:
     """Progress as log lines, few enough to read."""
     last = time.monotonic()
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 
@@ -24,10 +25,21 @@ from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, regis
 from chronos_assets.planning.listing import is_train_file, listing_digest, trusted_times
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, INFERRED_KEY, PARAMS_KEY, TRAIN_KEY
+from chronos_assets.store_layout import (
+    DATASET_KEY,
+    DRAFT_KEY,
+    INFERRED_KEY,
+    METADATA_KEY,
+    PARAMS_KEY,
+    RELATED_KEY,
+    TRAIN_KEY,
+)
 
 if TYPE_CHECKING:
+    from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
     from chronos_assets.timeseries.dataset.shards import Manifest
+
+M = TypeVar("M")
 
 DEFAULT_GROUP = "chronos"
 DEFAULT_HORIZON = 64
@@ -79,35 +91,54 @@ class GroupState:
             raise dg.Failure(str(error)) from error
 
     @cached_property
-    def clock(self) -> str | None:
-        """Zone of the data's clock, which partitions are counted in; None for UTC, and while `params.json` can't be read."""
+    def readable_params(self) -> ForecastParams | None:
+        """`params.json` as it stands; None while there is none, or it has errors."""
         try:
-            return None if self.params_text is None else load_params(self.params_text).clock
+            return None if self.params_text is None else load_params(self.params_text)
         except ParamsError:
             return None
+
+    @cached_property
+    def clock(self) -> str | None:
+        """Zone of the data's clock, which partitions are counted in; None for UTC, and while `params.json` can't be read."""
+        return None if self.readable_params is None else self.readable_params.clock
 
     @cached_property
     def params_digest(self) -> str:
         """Digest of what `params.json` means; of its bytes while it has errors, empty while there is none."""
         if self.params_text is None:
             return ""
-        try:
-            return load_params(self.params_text).digest
-        except ParamsError:
+        if self.readable_params is None:
             return f"invalid-{hashlib.sha256(self.params_text).hexdigest()}"
+        return self.readable_params.digest
 
     @cached_property
     def name(self) -> str:
         """Name of the dataset group for notices, which must not fail because `params.json` is broken."""
-        try:
-            return load_params(self.params_text or b"").dataset_group
-        except ParamsError:
+        if self.readable_params is None:
             return "/".join(self.group.settings.key_prefix) or self.group.settings.store
+        return self.readable_params.dataset_group
 
     @cached_property
     def manifest(self) -> Manifest | None:
         """Manifest of the dataset, or None if there has been no import."""
         return _read_manifest(self.group)
+
+    @cached_property
+    def related_manifest(self) -> RelatedManifest | None:
+        """Manifest of the related time series, or None if there are none."""
+        from chronos_assets.timeseries.dataset.related import RelatedManifest
+
+        text = _read_text(self.group, RELATED_KEY)
+        return None if text is None else _parsed(RelatedManifest.from_json, text)
+
+    @cached_property
+    def metadata_manifest(self) -> MetadataManifest | None:
+        """Manifest of the item metadata, or None if there are none."""
+        from chronos_assets.timeseries.dataset.related import MetadataManifest
+
+        text = _read_text(self.group, METADATA_KEY)
+        return None if text is None else _parsed(MetadataManifest.from_json, text)
 
     def require_manifest(self) -> Manifest:
         """Manifest of the dataset; `dg.Failure` if there has been no import."""
@@ -235,6 +266,25 @@ def no_train_files(group: Group) -> dg.Failure:
     return dg.Failure(
         f"no train files in {group.store.uri(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
     )
+
+
+def _read_text(group: Group, key: str) -> bytes | None:
+    """The manifest of a published folder; None if nothing is published there."""
+    from chronos_assets.timeseries.dataset.shards import MANIFEST
+
+    try:
+        return group.store.read(key, MANIFEST)
+    except FileNotFoundError:
+        return None
+
+
+def _parsed(parse: Callable[[bytes], M], text: bytes) -> M:
+    from chronos_assets.timeseries.dataset.shards import DatasetError
+
+    try:
+        return parse(text)
+    except DatasetError as error:
+        raise dg.Failure(str(error)) from error
 
 
 def _read_manifest(group: Group) -> Manifest | None:

@@ -379,8 +379,28 @@ def _what_changed(before: Snapshot | None, now: Snapshot, imported: ImportRecord
     if before is None or before.content != imported.content:
         return f"{_files(now)} in train/, not those that were imported last"
     if before.content == now.content:
-        return "params.json changed" if params != imported.params else f"{_files(now)} in train/"
-    return f"train/: {compare(before, now)}" + (" and params.json changed" if params != imported.params else "")
+        return _other_change(imported.params, params) or f"{_files(now)} in train/"
+    other = _other_change(imported.params, params)
+    return f"train/: {compare(before, now)}" + (f" and {other}" if other else "")
+
+
+def _other_change(before: str, now: str) -> str:
+    """What differs beside the train files; empty if nothing does. See `with_covariates`."""
+    if before == now:
+        return ""
+    return "params.json changed" if before.partition("+")[0] != now.partition("+")[0] else "files of covariates changed"
+
+
+def dataset_differs(imported: ImportRecord | None, content: str, params: str) -> bool:
+    """Whether an import has to make the dataset again, and not only its covariates; see `with_covariates`."""
+    if imported is None or imported.outdated or imported.content != content:
+        return True
+    return imported.params.partition("+")[0] != params.partition("+")[0]
+
+
+def with_covariates(params: str, covariates: str) -> str:
+    """One digest of the parameters and the covariates that belong to an import; covariates are empty without any."""
+    return f"{params}+{covariates}" if covariates else params
 
 
 def _files(snapshot: Snapshot) -> str:

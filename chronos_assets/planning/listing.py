@@ -34,6 +34,9 @@ MAX_EXAMPLES = 3
 _TEMPORARY = re.compile(
     r"~$|^~\$|^\.~|^#.*#$|#\d+$|\.(tmp|temp|part|partial|crdownload|download|filepart|swp|swo|swx|bak)$", re.IGNORECASE
 )
+# Covariates beside the target in `train/`, as the pipelines of SO0123 have them.
+_OTHER_KIND = re.compile(r"[^/]\.(related|metadata)(\.csv|\.csv\.gz|\.parquet|\.parq|\.pqt)$", re.IGNORECASE)
+_KINDS = {"related": "related time series", "metadata": "item metadata"}
 _MODULUS = 1 << 256
 _LOWEST = (-(1 << 63), "")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,6 +60,8 @@ def why_ignored(info: ObjectInfo, prefix: str = TRAIN_PREFIX) -> str | None:
         return "temporary"
     if any(part.startswith((".", "_")) for part in parts):
         return "hidden"
+    if prefix == TRAIN_PREFIX and (kind := kind_by_name(info.key)) is not None:
+        return f"{kind} by its name"
     if "." in parts[-1] and not parts[-1].lower().endswith(TRAIN_SUFFIXES):
         return "neither CSV nor Parquet by its name"
     return "empty" if info.size == 0 else None
@@ -83,13 +88,30 @@ def trusted_times(files: Sequence[ObjectInfo], now: datetime) -> tuple[list[Obje
     ]
 
 
+def kind_by_name(key: str) -> str | None:
+    """What a file below `train/` holds that is no target: `<group>.related.csv`, `<group>.metadata.csv`; else None."""
+    match = _OTHER_KIND.search(key)
+    return None if match is None else _KINDS[match[1].lower()]
+
+
+def is_covariate_file(info: ObjectInfo, folder: str, kind: str) -> bool:
+    """Whether an object is data of a kind ("related time series", "item metadata"): below its folder, or by its name."""
+    if info.key.startswith(f"{folder}/"):
+        return why_ignored(info, f"{folder}/") is None
+    return kind_by_name(info.key) == kind and why_ignored(info) == f"{kind} by its name" and info.size > 0
+
+
 def listing_digest(files: Iterable[ObjectInfo]) -> str:
     """Digest of the set of train files in a listing, in any order; what is no data doesn't count."""
+    return files_digest(info for info in files if is_train_file(info))
+
+
+def files_digest(files: Iterable[ObjectInfo]) -> str:
+    """Digest of a set of files, in any order."""
     total = count = 0
     for info in files:
-        if is_train_file(info):
-            total += _hash(info.key, info.etag)
-            count += 1
+        total += _hash(info.key, info.etag)
+        count += 1
     return _content(total, count)
 
 

@@ -2,8 +2,15 @@
 
 import dagster as dg
 
-from chronos_assets.defs import metadata
+from chronos_assets.defs import covariate_metadata, metadata
 from chronos_assets.defs.failures import failures
+from chronos_assets.pipeline.covariate_imports import (
+    KINDS,
+    METADATA_KIND,
+    RELATED_KIND,
+    CovariateKind,
+    import_covariates,
+)
 from chronos_assets.pipeline.dataset import import_dataset
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -27,8 +34,36 @@ A bad row fails the import, and the dataset that was there stays; `Chronos.BadRo
 """
 
 
+RELATED_FILES = """The objects under `related/` of the store, and `train/<name>.related.csv`: what explains the target.
+
+Declared in `params.json` as `RELATED_TIME_SERIES`. `train_files_sensor` looks at them together with `train/`, waits for all
+files of a drop, and records what it saw here, with a data version over every key and etag.
+"""
+
+METADATA_FILES = """The objects under `item_metadata/` of the store, and `train/<name>.metadata.csv`: one row for each item.
+
+Declared in `params.json` as `ITEM_METADATA`. `train_files_sensor` looks at them together with `train/`.
+"""
+
+RELATED_TIME_SERIES = """Related time series on the grid of the dataset, in the same shards: what explains the target.
+
+Read from `related/` and from columns of the train files (`Chronos.Related`), with the target's reader: a bad row fails the
+import, or is set aside. Numbers of one period are averaged, of texts the most frequent counts; gaps are filled as
+`params.json` says for each attribute. An attribute that reaches beyond the target's end is known in advance, unless
+`Chronos.KnownInAdvance` says otherwise.
+
+Without a declaration this asset is empty.
+"""
+
+ITEM_METADATA = """One row of attributes for each item.
+
+From `item_metadata/` and columns of the train files (`Chronos.Metadata`). Of several files the newest counts; two different
+rows of one file are refused. Without a declaration this asset is empty.
+"""
+
+
 def dataset_assets(group: Group) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    """`train_files` (external) and `target_time_series`."""
+    """The files (external), `target_time_series`, `related_time_series` and `item_metadata`."""
     train_files = dg.AssetSpec(
         group.key("train_files"),
         group_name="dataset",
@@ -54,4 +89,44 @@ def dataset_assets(group: Group) -> list[dg.AssetSpec | dg.AssetsDefinition]:
                 metadata=metadata.dataset(group, imported), data_version=dg.DataVersion(imported.manifest.data_version)
             )
 
-    return [train_files, target_time_series]
+    return [
+        train_files,
+        target_time_series,
+        *(_files(group, kind, text) for kind, text in zip(KINDS, (RELATED_FILES, METADATA_FILES), strict=True)),
+        _covariates(group, RELATED_KIND, RELATED_TIME_SERIES),
+        _covariates(group, METADATA_KIND, ITEM_METADATA),
+    ]
+
+
+def _files(group: Group, kind: CovariateKind, description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        group.key(kind.files_asset),
+        group_name="dataset",
+        description=description,
+        owners=group.settings.owners,
+        kinds={"csv", "parquet"},
+        metadata={"dagster/uri": f"{group.settings.store}/{kind.folder}"},
+    )
+
+
+def _covariates(group: Group, kind: CovariateKind, description: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=group.key(kind.asset),
+        # After the dataset, whose grid and shards they take over; columns of the train files may be among them.
+        deps=[group.key(name) for name in ("target_time_series", kind.files_asset)],
+        group_name="dataset",
+        description=description,
+        owners=group.settings.owners,
+        kinds={"duckdb", "parquet"},
+        metadata={"dagster/uri": f"{group.settings.store}/{kind.key}"},
+    )
+    def covariates(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with failures():
+            state = GroupState(group)
+            made = import_covariates(state, kind, context.log)
+            version = made.manifest.data_version if made.manifest is not None else "none"
+            return dg.MaterializeResult(
+                metadata=covariate_metadata.covariates(group, state, made), data_version=dg.DataVersion(version)
+            )
+
+    return covariates

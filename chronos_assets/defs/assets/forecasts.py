@@ -47,7 +47,9 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
 
     @dg.asset(
         key=group.key("forecasts"),
-        deps=[group.key("target_time_series"), group.key("model_package")],
+        deps=[
+            group.key(name) for name in ("target_time_series", "related_time_series", "item_metadata", "model_package")
+        ],
         partitions_def=group.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="forecasts",
