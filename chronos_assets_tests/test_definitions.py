@@ -35,6 +35,10 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         for key in graph.get_all_asset_keys()
     } == {
         "train_files": ("dataset", False, True),
+        "related_files": ("dataset", False, True),
+        "metadata_files": ("dataset", False, True),
+        "related_time_series": ("dataset", False, False),
+        "item_metadata": ("dataset", False, False),
         "target_time_series": ("dataset", False, False),
         "forecasts": ("forecasts", True, False),
         "forecast_tables": ("forecasts", False, False),
@@ -51,8 +55,12 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         for key in graph.get_all_asset_keys()
     } == {
         "train_files": [],
+        "related_files": [],
+        "metadata_files": [],
+        "related_time_series": ["related_files", "target_time_series"],
+        "item_metadata": ["metadata_files", "target_time_series"],
         "target_time_series": ["train_files"],
-        "forecasts": ["model_package", "target_time_series"],
+        "forecasts": ["item_metadata", "model_package", "related_time_series", "target_time_series"],
         "forecast_accuracy": ["forecasts", "target_time_series"],
         "forecast_tables": ["forecast_accuracy", "forecasts"],
         "what_if_forecasts": ["forecasts"],
@@ -80,6 +88,12 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
     }
     assert {f"{key.asset_key.to_user_string()}.{key.name}" for key in graph.asset_check_keys} == {
         "target_time_series.complete_and_regular",
+        "related_time_series.one_row_per_series_and_period",
+        "related_time_series.every_series_to_the_horizon",
+        "related_time_series.every_attribute_varies",
+        "item_metadata.one_row_per_item",
+        "item_metadata.every_item_has_metadata",
+        "item_metadata.every_attribute_differs",
         "forecasts.quantiles_do_not_cross",
         "forecasts.every_series_is_forecast",
         "forecast_accuracy.not_worse_than_seasonal_naive",
@@ -105,7 +119,7 @@ def test_several_groups_stand_side_by_side_under_key_prefixes() -> None:
     merged = dg.Definitions.merge(one, two)
     keys = {key.to_user_string() for key in merged.get_repository_def().asset_graph.get_all_asset_keys()}
     assert {"eu/forecasts", "us/forecasts"} <= keys
-    assert len(keys) == 22
+    assert len(keys) == 30
 
 
 def test_a_part_that_a_group_does_not_have_can_not_be_replaced() -> None:

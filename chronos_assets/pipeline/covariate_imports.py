@@ -129,7 +129,7 @@ def import_covariates(state: GroupState, kind: CovariateKind, log: Any) -> Covar
     if not sources:
         group.store.withdraw(kind.key)
         return CovariateImport(kind, None, digest, tuple(notes))
-    log.info(f"importing {kind.what}: {', '.join(f'{len(source.files)} {source.what}' for source in sources)}")
+    log.info(f"importing {kind.what}: {', '.join(f'files: {len(source.files)} ({source.what})' for source in sources)}")
     with staging(group) as folder:
         try:
             report = _import(group, kind, sources, params, folder, throttled(log))

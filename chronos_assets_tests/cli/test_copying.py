@@ -1,5 +1,6 @@
 """The store against a user's folder: what is copied, what leaves the store again, and that a copy is one moment of a file."""
 
+import json
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ from chronos_assets.cli.common import UsageError
 from chronos_assets.cli.copying import copy_data
 from chronos_assets.pipeline.group import Group
 from chronos_assets.settings import Settings
+from chronos_assets.timeseries.dataset.sample import sample_params
 
 
 @pytest.fixture
@@ -243,3 +245,39 @@ def test_after_any_history_the_store_holds_the_folder_and_what_was_dropped(group
     expected = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
     assert stored(group) == expected | dropped
     assert copy_data(data, group).copied == ()
+
+
+def test_covariates_come_along_under_either_name(group: Group, data: Path) -> None:
+    write(data / "related" / "prices.csv", "1")
+    write(data / "item" / "items.csv", "2")
+    write(data / "train" / "a.related.csv", "3")
+    assert set(copy_data(data, group).copied) == {
+        "train/a.csv",
+        "train/a.related.csv",
+        "related/prices.csv",
+        "item_metadata/items.csv",
+    }
+
+
+def test_a_folder_of_the_pipelines_names_is_taken(group: Group, tmp_path: Path) -> None:
+    data = tmp_path / "ml_ops"
+    write(data / "tts" / "a.csv", "one")
+    write(data / "rts" / "b.csv", "two")
+    assert set(copy_data(data, group).copied) == {"train/a.csv", "related/b.csv"}
+    (data / "rts" / "b.csv").unlink()
+    assert copy_data(data, group).removed == ("related/b.csv",)
+    (data / "tts" / "a.csv").unlink()
+    with pytest.raises(UsageError, match="no data files any more"):
+        copy_data(data, group)
+
+
+def test_the_holiday_file_that_params_name_comes_along(group: Group, data: Path, tmp_path: Path) -> None:
+    params = sample_params() | {"Chronos": {"Holidays": {"File": "days.csv"}}}
+    write(data / "params.json", json.dumps(params))
+    assert "days.csv" not in copy_data(data, group).copied  # it isn't there yet
+    write(data / "days.csv", "2024-01-01")
+    assert copy_data(data, group).copied == ("days.csv",)
+    write(tmp_path / "outside.csv", "2024-01-01")
+    params["Chronos"]["Holidays"]["File"] = "../outside.csv"
+    write(data / "params.json", json.dumps(params))
+    assert "../outside.csv" not in copy_data(data, group).copied
