@@ -22,6 +22,7 @@ from chronos_assets.workloads.train import TrainRequest
 from chronos_assets_tests.commands import options, subcommands
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows, make_line
+from chronos_assets_tests.defs.test_covariate_line import DATASETS, brands, prices
 from chronos_assets_tests.models.tiny import folder_of
 
 DOCS = REPOSITORY / "docs"
@@ -178,7 +179,12 @@ def test_every_fixed_default_of_a_hyperparameter_is_told() -> None:
 def test_the_store_has_the_paths_that_are_told_and_no_others(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         line = make_line(tmp_path, instance, model=str(folder_of("bolt")), days=4)
-        line.put("params.json", json.dumps({**PARAMS, "Chronos": {"BadRows": "quarantine", **PARAMS["Chronos"]}}))
+        chronos = {"BadRows": "quarantine", **PARAMS["Chronos"]}
+        line.put(
+            "params.json", json.dumps({**PARAMS, "Datasets": [*PARAMS["Datasets"], *DATASETS], "Chronos": chronos})
+        )
+        line.put("related/prices.csv", prices(5))
+        line.put("item_metadata/items.csv", brands())
         line.put("train/late.csv", "\n".join([*hourly_rows(1), "2024-01-02 00:00:00,oops,client_a"]) + "\n")
         run_main_job(line.group, line.definitions, instance, backtest_windows=1)
     told = re.findall(r"^(\S+)", _section("operations.md", "The store").split("```")[1], re.MULTILINE)
