@@ -27,7 +27,7 @@ run: install ## import, tune, forecast, backtest, publish and serve: the built-i
 run-aws: install ## the main job on AWS, on servers of this machine that run its jobs: no account is needed (KEEP=yes keeps them)
 	@$(BIN)/python -m chronos_assets_tests.aws --port 0 $(if $(KEEP),--keep) -- $(BIN)/chronos-assets run $(DATA_FLAG)
 
-ui: install ## the Dagster UI with sensors on, on the same store (PORT=3000)
+ui: install ## the Dagster UI with sensors on, and the dashboard, on the same store (PORT=3000)
 	@$(BIN)/chronos-assets ui $(DATA_FLAG) --port $(PORT)
 
 test: install ## the whole test suite, in parallel: much of it waits for other processes, hence a worker more than cores

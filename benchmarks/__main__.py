@@ -17,6 +17,7 @@ SMALL = (
     ("Fine-tuning: steps per second beside the Hugging Face Trainer", ["finetune", "--steps", "6", "--pairs", "1"]),
     ("Endpoint: 1, 8 and 64 clients, with and without batching", ["endpoint", "--seconds", "2", "--rounds", "1"]),
     ("Queries: published forecasts of 10,000 items", ["query_forecast", "--items", "10000", "--seconds", "2"]),
+    ("Dashboard: pages over 2,000 items in a browser", ["dashboard", "--repeats", "3"]),
     ("Endpoint: 1,000 malformed requests", ["malformed_requests", "--requests", "1000"]),
 )
 

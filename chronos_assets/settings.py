@@ -126,6 +126,8 @@ class Settings:
         key_prefix: `CHRONOS_KEY_PREFIX`, slash separated prefix of every asset key, for several groups side by side.
         benchmark_data: `CHRONOS_BENCHMARK_DATA`, folder with the sets of the Chronos benchmark; empty: the Hub's.
         benchmark_models: `CHRONOS_BENCHMARK_MODELS`, comma separated models to measure; empty: the base model.
+        dashboard_decisions: `CHRONOS_DASHBOARD_DECISIONS`, whether versions may be approved and rejected from the dashboard.
+        dashboard_login: `CHRONOS_DASHBOARD_LOGIN`, JSON object with Streamlit's settings of a login by OpenID Connect.
         dagster_home: `DAGSTER_HOME`, folder of Dagster's own storage; empty: `.dagster` in a local store.
         aws: what only a deployment on AWS sets.
     """
@@ -144,6 +146,8 @@ class Settings:
     key_prefix: tuple[str, ...] = ()
     benchmark_data: str = ""
     benchmark_models: tuple[str, ...] = ()
+    dashboard_decisions: bool = False
+    dashboard_login: str = field(default="", repr=False)
     dagster_home: str = ""
     aws: AwsSettings = field(default_factory=AwsSettings)
 
@@ -190,6 +194,8 @@ class Settings:
             key_prefix=_key_prefix("CHRONOS_KEY_PREFIX", text("CHRONOS_KEY_PREFIX", "")),
             benchmark_data=text("CHRONOS_BENCHMARK_DATA", ""),
             benchmark_models=tuple(map(model_reference, _names(text("CHRONOS_BENCHMARK_MODELS", "")))),
+            dashboard_decisions=_switch("CHRONOS_DASHBOARD_DECISIONS", text("CHRONOS_DASHBOARD_DECISIONS", "no")),
+            dashboard_login=text("CHRONOS_DASHBOARD_LOGIN", ""),
             dagster_home=text("DAGSTER_HOME", ""),
             aws=_aws(text),
         )

@@ -19,6 +19,8 @@ HEAVY = (
     "botocore",
     "transformers",
     "pandas",
+    "streamlit",
+    "altair",
     "lightgbm",
 )
 

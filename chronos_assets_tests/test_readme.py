@@ -108,6 +108,8 @@ def test_every_setting_is_told_with_its_default() -> None:
         "CHRONOS_KEY_PREFIX": "/".join(Settings.key_prefix) or "none",
         "CHRONOS_BENCHMARK_DATA": "the Hub",
         "CHRONOS_BENCHMARK_MODELS": "none",
+        "CHRONOS_DASHBOARD_DECISIONS": "no",
+        "CHRONOS_DASHBOARD_LOGIN": Settings.dashboard_login or "none",
         "DAGSTER_HOME": "<store>/.dagster",
     }
     assert {name: _code(default) for name, default in told.items()} == defaults

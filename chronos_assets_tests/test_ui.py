@@ -1,7 +1,9 @@
 """The UI as its user meets it: the command starts it, a real browser looks at it, a dropped file turns a partition green."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +23,8 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from chronos_assets.defs.outcomes import RANGE_TAGS
+from chronos_assets.platforms.local.registry import LocalRegistry
+from chronos_assets.platforms.local.store import open_store
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
@@ -44,6 +48,7 @@ STEP_SECONDS = 150
 class Ui:
     line: Line
     url: str
+    dashboard: str
     page: Page
 
 
@@ -96,6 +101,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "CHRONOS_BASE_MODEL": model,
         "CHRONOS_PARTITION_START": "2023-12-01",
         "CHRONOS_SETTLE_SECONDS": "1",
+        "CHRONOS_DASHBOARD_DECISIONS": "yes",
         "CHRONOS_SENSOR_SECONDS": "2",
         "DAGSTER_DISABLE_TELEMETRY": "1",
     }
@@ -117,7 +123,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
             page = browser.new_page(viewport={"width": 1500, "height": 1200})
             page.set_default_timeout(60_000)
-            ui = Ui(line, url, page)
+            ui = Ui(line, url, _address(log, "dashboard"), page)
             _wait("the first forecast", lambda: _published(line, "2024-01-04"), process, log)
             yield ui
             browser.close()
@@ -127,6 +133,13 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _address(log: Path, name: str) -> str:
+    """The address that `ui` printed for one of its servers."""
+    found = re.search(rf"^{name}: +(http://\S+)$", log.read_text(), re.MULTILINE)
+    assert found is not None, log.read_text()
+    return found[1]
 
 
 def _published(line: Line, key: str) -> bool:
@@ -174,6 +187,50 @@ def test_a_dropped_file_is_seen_imported_and_forecast_and_the_old_window_scored(
     ui.page.get_by_text("wql_seasonal_naive", exact=True).first.wait_for()
 
 
+def test_the_dashboard_shows_the_dropped_file_on_the_items_page(ui: Ui) -> None:
+    deadline = time.monotonic() + STEP_SECONDS
+    while (observed := _downloaded(ui, "item?item=client_a"))[-1] < "2024-01-06 23:00:00":
+        assert time.monotonic() < deadline, f"the page ends with {observed[-1]}"
+        time.sleep(2)
+    ui.page.get_by_role("heading", name="client_a").wait_for()
+    chart = ui.page.get_by_test_id("stVegaLiteChart").first
+    chart.wait_for()
+    ui.page.get_by_text("Accuracy", exact=True).wait_for()
+    chart.hover()
+    with ui.page.expect_download() as picture:
+        ui.page.get_by_role("button", name="Download as PNG").first.click()
+    assert Path(picture.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_dashboard_finds_an_item_by_typing_and_its_address_is_a_link_to_it(ui: Ui) -> None:
+    ui.page.goto(f"{ui.dashboard}/item")
+    box = ui.page.get_by_role("combobox", name="Item")
+    box.fill("ent_b")
+    box.press("Enter")
+    ui.page.get_by_role("heading", name="client_b").wait_for()
+    ui.page.wait_for_url("**/item?item=client_b")
+
+
+def test_the_dashboard_ranks_items_and_says_what_happened(ui: Ui) -> None:
+    ui.page.goto(f"{ui.dashboard}/items")
+    ui.page.get_by_test_id("stDataFrame").wait_for()
+    ui.page.get_by_text("3 series.").wait_for()
+    # Ours alone, which writes no formula; the table's own would.
+    ui.page.get_by_test_id("stDataFrame").hover()
+    assert ui.page.get_by_role("button", name="Download as CSV").count() == 1
+    ui.page.goto(ui.dashboard)
+    ui.page.get_by_text("The forecast sees data up to").wait_for()
+    ui.page.get_by_text("All series together").wait_for()
+    ui.page.get_by_test_id("stVegaLiteChart").first.wait_for()
+    ui.page.get_by_text(re.compile("succeeded")).first.wait_for()
+
+
+def test_a_page_of_another_site_reads_no_forecast(ui: Ui) -> None:
+    assert httpx.get(ui.dashboard, timeout=30).status_code == 200
+    assert httpx.get(ui.dashboard, headers={"host": "evil.example"}, timeout=30).status_code == 421
+    assert httpx.get(ui.dashboard, headers={"origin": "https://evil.example"}, timeout=30).status_code == 403
+
+
 BACKFILL = """mutation ($range: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $range) { __typename ... on PythonError { message } }
 }"""
@@ -197,6 +254,32 @@ def test_a_range_selected_for_a_backfill_is_one_run_and_leaves_the_current_forec
     (backfill,) = [run for run in tags if "dagster/backfill" in run]
     assert [backfill[tag] for tag in RANGE_TAGS] == keys
     assert (ui.line.root / "forecast" / "manifest.json").read_bytes() == current
+
+
+def test_a_version_is_approved_from_the_page_with_a_reason(ui: Ui) -> None:
+    store = open_store(ui.line.root)
+    shutil.copytree(folder_of("bolt"), ui.line.root / "models" / "tuned")
+    document = {"created": "2024-01-06T00:00:00+00:00", "data_version": "d", "metrics": {"wql": 0.5}, "gate": {}}
+    registry = LocalRegistry(store)
+    group = ui.line.state.params.package_group
+    registry.register(
+        group, model="models/tuned", identity="1", document=document, status="PendingManualApproval", reason="waits"
+    )
+    ui.page.goto(f"{ui.dashboard}/models")
+    ui.page.get_by_label("Reason").fill("better in the shops")
+    ui.page.get_by_role("button", name=f"Approve {group}/1").click()
+    ui.page.get_by_text(f"In use: {group}/1").wait_for()
+    (version,) = registry.versions(group)
+    assert (version.status, version.reason) == ("Approved", "better in the shops")
+
+
+def _downloaded(ui: Ui, page: str) -> list[str]:
+    """Times of the observations in the CSV that a page offers."""
+    ui.page.goto(f"{ui.dashboard}/{page}")
+    with ui.page.expect_download() as download:
+        ui.page.get_by_role("button", name="Download as CSV").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    return [row["timestamp"] for row in rows if row["observed"]]
 
 
 def _show_partition(ui: Ui, asset: str, key: str) -> None:

@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from chronos_assets.cli import backfill, doctor, endpoint, model, params, query, run, sagemaker, ui
+from chronos_assets.cli import backfill, dashboard, doctor, endpoint, model, params, query, run, sagemaker, ui
 from chronos_assets.errors import ChronosAssetsError
 
 MAX_LINES = 5
@@ -47,6 +47,7 @@ def _everywhere(
 
 app.command("run")(run.run)
 app.command("ui")(ui.ui)
+app.command("dashboard")(dashboard.dashboard)
 app.command("backfill")(backfill.backfill)
 app.command("query")(query.query)
 app.add_typer(model.app, name="model")

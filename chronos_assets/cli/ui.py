@@ -1,23 +1,30 @@
-"""`ui`: the Dagster UI and its daemon on a store."""
+"""`ui`: the Dagster UI and its daemon on a store, and the dashboard beside them."""
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chronos_assets.cli import dashboard
 from chronos_assets.cli.common import DataOption, UsageError, dagster_home, open_group, settings_for
+from chronos_assets.cli.ports import check_port, free_port
+
+if TYPE_CHECKING:
+    from chronos_assets.settings import Settings
 
 
 def ui(
-    data: DataOption = None, port: Annotated[int, typer.Option(help="To serve on, on this machine only.")] = 3000
+    data: DataOption = None,
+    port: Annotated[int, typer.Option(help="To serve on, on this machine only.")] = 3000,
+    dashboard_port: Annotated[
+        int | None, typer.Option(help="Of the dashboard; the next free one by default.", show_default=False)
+    ] = None,
 ) -> None:
-    """The Dagster UI with sensors on, on the same store."""
+    """The Dagster UI with sensors on, on the same store, and the dashboard beside it."""
     from chronos_assets.defs.dead_runs import end_dead_runs
     from chronos_assets.defs.instance import WORKSPACE, begin_daemon_here, open_instance
     from chronos_assets.pipeline.window_settings import choose_windows, follow_data
@@ -30,7 +37,7 @@ def ui(
     store = store_folder(settings.store)
     home.mkdir(parents=True, exist_ok=True)
     _take_store(home / ".ui.lock", port)
-    _check_port(port)
+    check_port(port, f"make ui PORT={port + 1 if port < 65535 else 3000}")
     with open_instance(home, owned=not settings.dagster_home) as instance:
         for run_id in end_dead_runs(instance):
             print(f"run {run_id} had died; marked as failed")
@@ -46,10 +53,31 @@ def ui(
         "CHRONOS_PARTITION_START": settings.partition_start,
         "CHRONOS_UI_URL": os.environ.get("CHRONOS_UI_URL") or f"http://127.0.0.1:{port}",
     }
+    _start_dashboard(settings, dashboard_port, port)
     program = [sys.executable, "-m", "chronos_assets.defs.ui_server"]
     os.execve(  # noqa: S606 - our own interpreter
         sys.executable, [*program, "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(port)], environment
     )
+
+
+def _start_dashboard(settings: Settings, wanted: int | None, beside: int) -> None:
+    """Start the dashboard, and print where both are; without the extra, or a free port, say so and go on.
+
+    Raises:
+        UsageError: the port that was asked for can't be used.
+    """
+    print(f"Dagster:   http://127.0.0.1:{beside}")
+    if not dashboard.installed():
+        print(f"dashboard: not installed; {dashboard.INSTALL}", flush=True)
+        return
+    if wanted is not None:
+        check_port(wanted, f"chronos-assets ui --dashboard-port {wanted + 1}")
+    port = wanted or free_port(beside + 1)
+    if port is None:
+        print("dashboard: no free port; choose one with --dashboard-port", flush=True)
+        return
+    print(f"dashboard: http://127.0.0.1:{port}", flush=True)
+    dashboard.start_beside(settings, port)
 
 
 def _take_store(lock: Path, port: int) -> None:
@@ -72,21 +100,3 @@ def _take_store(lock: Path, port: int) -> None:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"http://127.0.0.1:{port}, process {os.getpid()}\n".encode())
     os.set_inheritable(descriptor, True)
-
-
-def _check_port(port: int) -> None:
-    """See that the server will get its port before a daemon starts beside it.
-
-    Raises:
-        UsageError: another program has it, or it isn't a port that a user may have.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            busy = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            why = "another program listens there" if busy else str(error)
-            raise UsageError(
-                f"port {port} can't be used: {why}; choose another: make ui PORT={port + 1 if port < 65535 else 3000}"
-            ) from error

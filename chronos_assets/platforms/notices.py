@@ -21,6 +21,9 @@ class Notices(Protocol):
             NoticeError: it can't be delivered now; try again later.
         """
 
+    def recent(self, count: int) -> list[Mapping[str, Any]]:
+        """The newest notices, as `document` has them, newest first; none where they are only sent away."""
+
 
 Outcome = Literal["success", "failure", "canceled"]
 

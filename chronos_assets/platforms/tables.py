@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.platforms.store import Store
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
@@ -13,6 +14,28 @@ from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
+
+
+class TablesError(ChronosAssetsError):
+    """The SQL tables can't answer; the message says why and what to do."""
+
+
+class SqlTables(Protocol):
+    """The SQL tables as one refresh left them, to ask questions of; nothing is changed through it."""
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """Columns of a table or view; empty if there is no such table.
+
+        Raises:
+            TablesError: the tables can't be read.
+        """
+
+    def rows(self, sql: str, values: Sequence[str | datetime] = ()) -> list[tuple[Any, ...]]:
+        """Answer to a query in SQL that DuckDB and Athena both speak; `?` in its WHERE clause stand for the values.
+
+        Raises:
+            TablesError: the tables can't be read, or have no such table or column.
+        """
 
 
 class Tables(Protocol):
@@ -26,6 +49,22 @@ class Tables(Protocol):
 
     def is_whole(self, store: Store) -> bool:
         """Whether the tables are there, as the last refresh left them."""
+
+    def version(self, store: Store) -> str:
+        """Changes when the tables do: what `sql` gave under the same version is still right.
+
+        Raises:
+            FileNotFoundError: there are none yet.
+            TablesError: they can't be read.
+        """
+
+    def sql(self, store: Store) -> SqlTables:
+        """The tables as they are now.
+
+        Raises:
+            FileNotFoundError: there are none yet.
+            TablesError: they can't be read.
+        """
 
     def query(
         self,

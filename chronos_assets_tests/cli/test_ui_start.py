@@ -27,6 +27,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise Started
 
     monkeypatch.setattr(ui.os, "execve", execve)
+    monkeypatch.setattr(ui.dashboard, "start_beside", lambda settings, port: calls.append(("dashboard", port)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     monkeypatch.setenv("CHRONOS_STORE", str(tmp_path / "store"))
@@ -77,7 +78,7 @@ def test_dagster_is_started_with_what_belongs_to_the_package_wherever_that_is(
     port = _free_port()
     with pytest.raises(Started):
         main(["ui", "--port", str(port)])
-    ((_, arguments, environment),) = started
+    _, (_, arguments, environment) = started
     workspace = Path(arguments[arguments.index("-w") + 1])
     assert "chronos_assets.definitions" in workspace.read_text()
     assert environment["DAGSTER_HOME"] == str(tmp_path / "store" / ".dagster")
@@ -101,3 +102,45 @@ def test_the_lock_lives_as_long_as_the_program_that_takes_over(tmp_path: Path) -
             lock_file(lock, seconds=0)
         process.communicate("\n")
     os.close(lock_file(lock, seconds=0))
+
+
+def test_the_dashboard_starts_beside_dagster_on_a_free_port_and_both_addresses_are_printed(
+    started: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = _free_port()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port + 1))
+        other.listen()
+        with pytest.raises(Started):
+            main(["ui", "--port", str(port)])
+    (name, chosen), _ = started
+    assert name == "dashboard"
+    assert chosen > port + 1
+    printed = capsys.readouterr().out
+    assert f"Dagster:   http://127.0.0.1:{port}\n" in printed
+    assert f"dashboard: http://127.0.0.1:{chosen}\n" in printed
+
+
+def test_without_the_extra_dagster_starts_alone_and_says_how_to_get_the_dashboard(
+    started: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ui.dashboard, "installed", lambda: False)
+    with pytest.raises(Started):
+        main(["ui", "--port", str(_free_port())])
+    assert len(started) == 1
+    assert "pip install 'chronos-assets[dashboard]'" in capsys.readouterr().out
+    assert main(["dashboard"]) == 1
+    assert "pip install 'chronos-assets[dashboard]'" in capsys.readouterr().err
+
+
+def test_the_dashboard_alone_takes_the_place_of_the_command(
+    started: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = _free_port()
+    with pytest.raises(Started):
+        main(["dashboard", "--port", str(port)])
+    ((_, arguments, environment),) = started
+    assert arguments[1:] == ["-m", "chronos_assets.dashboard.server", "--host", "127.0.0.1", "--port", str(port)]
+    assert Path(environment["CHRONOS_STORE"]).is_absolute()
+    assert environment["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] == "false"
+    assert f"http://127.0.0.1:{port}" in capsys.readouterr().out

@@ -15,8 +15,9 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, cast
 
-from chronos_assets.platforms.aws.athena import Athena, QueryTiming
+from chronos_assets.platforms.aws.athena import Athena, AthenaError, QueryTiming
 from chronos_assets.platforms.aws.glue_tables import (
+    DATASET_KEY,
     STORE_PARAMETER,
     VIEW,
     columns_of,
@@ -26,7 +27,7 @@ from chronos_assets.platforms.aws.glue_tables import (
 )
 from chronos_assets.platforms.aws.quicksight import publish_data_set
 from chronos_assets.platforms.store import Store, StoreError
-from chronos_assets.platforms.tables import TABLES
+from chronos_assets.platforms.tables import TABLES, TablesError
 from chronos_assets.timeseries.forecast.query import SUGGESTIONS, ask, check_question
 
 if TYPE_CHECKING:
@@ -76,6 +77,20 @@ class AthenaTables:
         if self._settings.quicksight_principal:
             publish_data_set(self._clients, self._settings, params.dataset_group, wanted_tables[-1])
         return rows
+
+    def version(self, store: Store) -> str:
+        """See `Tables.version`: when the view was changed, and what the store shows."""
+        with self._explained():
+            table = self._table(VIEW)
+        if not table or _owner(table) != store.url:
+            raise FileNotFoundError(f"the Glue database {self._settings.glue_database} has no tables of {store.url}")
+        shown = [str(table.get("UpdateTime", "")), *map(store.shown, (DATASET_KEY, "forecast"))]
+        return "/".join(map(str, shown))
+
+    def sql(self, store: Store) -> GlueSql:
+        """See `Tables.sql`: the Glue database, asked through Athena."""
+        self.version(store)
+        return GlueSql(self._clients, self._settings.glue_database, self._athena)
 
     def query(
         self,
@@ -145,6 +160,36 @@ class AthenaTables:
                 "create the database, or set CHRONOS_GLUE_DATABASE to one that this identity may read and change "
                 "(glue:GetDatabase, CreateDatabase, GetTable, CreateTable, UpdateTable)"
             ) from error
+
+
+class GlueSql:
+    """`SqlTables` of a Glue database."""
+
+    def __init__(self, clients: AwsClients, database: str, athena: Athena) -> None:
+        self._clients = clients
+        self._database = database
+        self._athena = athena
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """See `SqlTables.columns`."""
+        from botocore.exceptions import ClientError
+
+        glue = self._clients("glue")
+        try:
+            found = glue.get_table(DatabaseName=self._database, Name=table)["Table"]
+        except glue.exceptions.EntityNotFoundException:
+            return ()
+        except ClientError as error:
+            raise TablesError(f"Glue's table {self._database}.{table} can't be read: {error}") from error
+        partitions = found.get("PartitionKeys", [])
+        return tuple(column["Name"] for column in [*partitions, *found["StorageDescriptor"]["Columns"]])
+
+    def rows(self, sql: str, values: Sequence[str | datetime] = ()) -> list[tuple[Any, ...]]:
+        """See `SqlTables.rows`."""
+        try:
+            return self._athena.rows(sql, values)
+        except AthenaError as error:
+            raise TablesError(str(error)) from error
 
 
 class _AthenaForecast:

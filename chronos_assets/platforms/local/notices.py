@@ -6,7 +6,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from chronos_assets.platforms.notices import Notice, document, render
 from chronos_assets.platforms.store import Store
 
 NOTICES_KEY = "notices.jsonl"
+LONGEST_LINE = 16_384  # bytes of a line, as far as the newest ones are looked for
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,20 @@ class LocalNotices:
             os.fsync(file.fileno())
         logger.log(logging.ERROR if notice.outcome == "failure" else logging.INFO, "%s", text)
         return True
+
+    def recent(self, count: int) -> list[Mapping[str, Any]]:
+        """See `Notices.recent`: the end of the file."""
+        path = self._store.local_path(NOTICES_KEY)
+        if not path.is_file():
+            return []
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = max(0, size - count * LONGEST_LINE)
+            file.seek(start)
+            content = file.read()
+        # What was cut off at the beginning is no whole line.
+        whole = content if start == 0 else content.partition(b"\n")[2]
+        return [*list(_lines(whole, path))[: -count - 1 : -1]]
 
 
 def _lines(content: bytes, path: Path) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.platforms.file_locks import locked_file
+from chronos_assets.platforms.local.duck_tables import DuckTables
 from chronos_assets.platforms.local.publishing import current
 from chronos_assets.platforms.store import Store, StoreError
 from chronos_assets.platforms.tables import (
@@ -90,6 +91,15 @@ class LocalTables:
     def is_whole(self, store: Store) -> bool:
         """See `Tables.is_whole`: the file is compared with its digest."""
         return _is_whole(self.database(store))
+
+    def version(self, store: Store) -> str:
+        """See `Tables.version`: each refresh writes a new file."""
+        status = self.database(store).stat()
+        return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+
+    def sql(self, store: Store) -> DuckTables:
+        """See `Tables.sql`: the database, opened for reading."""
+        return DuckTables(self.database(store), memory_limit=self._memory_limit)
 
     def query(
         self,

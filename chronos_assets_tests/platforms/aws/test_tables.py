@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 
+from chronos_assets.dashboard import queries
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.platforms.aws.athena import Athena, AthenaError, QueryTiming, literal
 from chronos_assets.platforms.aws.glue_tables import projection
@@ -21,7 +25,7 @@ from chronos_assets.platforms.aws.tables import AthenaTables
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
 from chronos_assets.platforms.store import StoreError
-from chronos_assets.platforms.tables import TABLES
+from chronos_assets.platforms.tables import TABLES, TablesError
 from chronos_assets.settings import AwsSettings
 from chronos_assets.timeseries.forecast.query import QueryError
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
@@ -351,3 +355,59 @@ def test_a_view_is_as_athena_makes_one(twins: Twins) -> None:
         {"name": "type", "type": "varchar"},
         {"name": "value", "type": "double"},
     ]
+
+
+def test_the_dashboards_questions_have_the_same_answers_on_both_platforms(twins: Twins) -> None:
+    params = make_params(dimensions=("store",))
+    keys: list[Key] = [("bread", "north"), ("bread", "south"), (EVIL, "it's")]
+    twins.history(params, "2024-01-01", {key: band(18.0) for key in keys})
+    twins.fill(params, keys)
+    with pytest.raises(FileNotFoundError):
+        twins.tables.version(twins.remote)
+    LocalTables().refresh(twins.local, params)
+    twins.refresh(params)
+    here, there = LocalTables().sql(twins.local), twins.tables.sql(twins.remote)
+    assert twins.tables.version(twins.remote) == twins.tables.version(twins.remote)
+    shape = queries.columns(here)
+    assert queries.columns(there) == shape
+    series = queries.Series(EVIL, (("store", "it's"),))
+    ranked = {
+        "filters": queries.Filters("", (("store", "north"),)),
+        "scored_as_of": "2024-01-02",
+        "as_of": "2024-01-02",
+    }
+    asked: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+        (queries.scores, ()),
+        (queries.scored, ()),
+        (queries.before, ("2024-01-02",)),
+        (queries.segments, ("2024-01-02",)),
+        (queries.values_of, ("store",)),
+        (queries.history_total, (10,)),
+        (queries.forecast_total, (shape,)),
+        (queries.earlier_total, (shape, "2024-01-02")),
+        (queries.search, (shape, "READ")),
+        (queries.search, (shape, EVIL)),
+        (queries.history, (series,)),
+        (queries.forecast, (shape, series)),
+        (queries.earlier, (shape, series)),
+        (queries.anomalies, (series,)),
+        (queries.item_scores, (series,)),
+        (queries.weights, (series,)),
+        (queries.leaderboard, ()),
+        *((partial(queries.ranking, **ranked), (shape, by)) for by in queries.RANKINGS),
+    ]
+    for question, arguments in asked:
+        one, other = question(here, *arguments), question(there, *arguments)
+        assert _plain(one) == _plain(other), (question, arguments)
+        assert len(one) > 0, (question, arguments)
+    assert queries.ranking(here, shape, "Volume", **ranked)["relative_change"].iloc[0] == pytest.approx(2 / 18)
+    with pytest.raises(TablesError):
+        there.rows("SELECT nothing FROM nowhere")
+    assert there.columns("nowhere") == ()
+
+
+def _plain(answer: Any) -> Any:
+    """An answer that can be compared: rows of a frame, with missing values as one text."""
+    if not isinstance(answer, pd.DataFrame):
+        return answer
+    return [["missing" if pd.isna(cell) else cell for cell in row] for row in answer.itertuples(index=False)]

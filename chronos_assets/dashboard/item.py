@@ -1,0 +1,177 @@
+"""The page Item: one series, what was forecast for it, and what happened."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from chronos_assets.dashboard import charts
+from chronos_assets.dashboard.queries import Columns, Series
+from chronos_assets.dashboard.session import ask
+from chronos_assets.dashboard.words import csv_text, file_name, number, percent, plain
+
+RECENT, RECENT_HORIZONS = 60, 5  # periods that are drawn at first, at least
+_SCORES = {"wape": "WAPE", "mase": "MASE", "wql": "wQL", "weighted_bias": "bias", "tracking_signal": "tracking signal"}
+
+
+def show() -> None:
+    """Draw the page."""
+    shape = ask("columns")
+    series = _chosen(shape)
+    if series is None:
+        return
+    forecast = ask("forecast", shape, series)
+    if forecast.empty:
+        st.info(f"There is no forecast of {plain(series.name)}: it may be too short, or gone from the newest data.")
+    history = ask("history", series)
+    earlier, anomalies = ask("earlier", shape, series), ask("anomalies", series)
+    _chart(series, shape, history, forecast, earlier, anomalies)
+    _downloads(series, history, forecast)
+    left, right = st.columns(2)
+    with left:
+        _scores(series)
+    with right:
+        _members(series)
+    if not anomalies.empty:
+        st.subheader("Actuals far outside the band")
+        shown = anomalies.sort_values("timestamp", ascending=False)
+        st.dataframe(shown, hide_index=True, width="stretch")
+
+
+def _chosen(shape: Columns) -> Series | None:
+    """The series of the address, or the one that is searched for."""
+    asked = _of_address(shape)
+    default = [] if asked is None else [asked.name]
+    suggestions = {series.name: series for series in ask("search", shape, "")}
+    names = list(dict.fromkeys([*default, *suggestions]))
+    if asked is not None and st.session_state.get("_address") != asked:
+        # The address names another series than the box did: a link was followed.
+        st.session_state["_address"] = asked
+        st.session_state["search"] = asked.name
+    text = st.selectbox(
+        "Item",
+        names,
+        index=None,
+        key="search",
+        accept_new_options=True,
+        placeholder="type a part of a name, then Enter",
+        filter_mode="contains",
+    )
+    if not text:
+        st.title("Item")
+        st.info("Type a part of a name to find a series, or choose one from Items to look at.")
+        return None
+    if asked is not None and text == asked.name:
+        chosen: Series | None = asked
+    elif text in suggestions:
+        chosen = suggestions[text]
+    else:
+        chosen = _found(shape, text)
+    if chosen is not None:
+        st.title(plain(chosen.name))
+        st.session_state["_address"] = chosen
+        st.query_params.from_dict({"item": chosen.item, **dict(chosen.dimensions)})
+    return chosen
+
+
+def _found(shape: Columns, text: str) -> Series | None:
+    """The series that a text means; where it means several, the one that is chosen among them."""
+    found = ask("search", shape, text)
+    exact = [series for series in found if text in (series.name, series.item)]
+    if len(found) == 1 or len(exact) == 1:
+        return (exact or found)[0]
+    if not found:
+        st.title("Item")
+        st.warning(f"No item has {plain(text)} in its name.")
+        return None
+    names = {series.name: series for series in exact or found}
+    picked = st.radio(f"{len(names)} series match", list(names)[:20], index=None)
+    if picked is None:
+        st.caption("Choose one, or type more of the name.")
+        return None
+    return names[picked]
+
+
+def _of_address(shape: Columns) -> Series | None:
+    """The series that the page's address names."""
+    item = st.query_params.get("item")
+    if not item:
+        return None
+    given = {name: st.query_params.get(name) for name in shape.dimensions}
+    if all(value is not None for value in given.values()):
+        return Series(item, tuple((name, str(value)) for name, value in given.items()))
+    found = [series for series in ask("search", shape, item) if series.item == item]
+    return found[0] if found else Series(item)
+
+
+def _chart(
+    series: Series,
+    shape: Columns,
+    history: pd.DataFrame,
+    forecast: pd.DataFrame,
+    earlier: pd.DataFrame,
+    anomalies: pd.DataFrame,
+) -> None:
+    as_ofs = list(dict.fromkeys(earlier["as_of"]))[::-1]
+    last = history["timestamp"].max()
+    happened = [as_of for as_of in as_ofs if (earlier[earlier["as_of"] == as_of]["timestamp"] <= last).any()]
+    laid = st.multiselect(
+        "Earlier forecasts, laid over what happened",
+        as_ofs,
+        default=happened[:1],
+        placeholder="none",
+        key=f"laid_{series.name}",
+    )
+    shown = earlier[earlier["as_of"].isin(laid)]
+    recent = max(RECENT, RECENT_HORIZONS * len(forecast))
+    whole = len(history) <= recent or st.toggle(f"Whole history ({len(history):,} periods)", key="whole")
+    past = history if whole else history.tail(recent)
+    odd = anomalies[anomalies["timestamp"] >= past["timestamp"].min()]
+    st.altair_chart(charts.series_chart(past, forecast, shape, earlier=shown, anomalies=odd), width="stretch")
+    st.caption("Drag to move, scroll to zoom, double-click to go back. The toolbar above the chart saves it as PNG.")
+
+
+def _downloads(series: Series, history: pd.DataFrame, forecast: pd.DataFrame) -> None:
+    observed = history.rename(columns={"value": "observed"})[["timestamp", "observed"]]
+    whole = observed.merge(forecast, on="timestamp", how="outer").sort_values("timestamp")
+    for name, value in reversed(list(series.key.items())):
+        whole.insert(0, name, value)
+    st.download_button(
+        "Download as CSV", csv_text(whole), file_name([series.name], "csv"), "text/csv", icon=":material/download:"
+    )
+    st.caption("This page's address is a link to this series: copy it to share.")
+
+
+def _scores(series: Series) -> None:
+    st.subheader("Accuracy")
+    scores = ask("item_scores", series)
+    if scores.empty:
+        st.caption("None of its forecasts has been scored yet.")
+        return
+    newest = scores[scores["as_of"] == scores["as_of"].max()].set_index("metric")
+    rows = []
+    for metric, title in _SCORES.items():
+        if metric in newest.index:
+            form = percent if metric in ("wape", "weighted_bias") else number
+            value, naive = newest.loc[metric, "value"], newest.loc[metric, "seasonal_naive"]
+            rows.append({"measure": title, "forecast": form(value), "seasonal naive": form(naive)})
+    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    st.caption(f"As of {plain(scores['as_of'].max())}. Its share of the whole error: {_share(newest)}.")
+    if scores["as_of"].nunique() > 1:
+        there = [metric for metric in ("wape", "mase", "wql") if metric in set(scores["metric"])]
+        if there:
+            st.altair_chart(charts.scores_chart(scores, there[0]), width="stretch")
+
+
+def _share(newest: pd.DataFrame) -> str:
+    return percent(newest.loc["error_contribution", "value"], 1) if "error_contribution" in newest.index else "–"
+
+
+def _members(series: Series) -> None:
+    st.subheader("What makes its forecast")
+    weights = ask("weights", series)
+    if weights.empty:
+        st.caption("One model alone, or the weights of all series together; the page Models has them.")
+        return
+    st.altair_chart(charts.weights_chart(weights), width="stretch")
+    st.caption(f"Shares of the members in its forecast as of {plain(weights['as_of'].iloc[0])}.")

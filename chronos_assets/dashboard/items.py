@@ -1,0 +1,101 @@
+"""The page Items to look at: series ranked by what needs eyes."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from chronos_assets.dashboard import queries
+from chronos_assets.dashboard.queries import Columns, Filters, Series
+from chronos_assets.dashboard.session import ask, source
+from chronos_assets.dashboard.words import csv_text, file_name, plain
+
+_HELP = {
+    "Share of the error": "Where improving one forecast would improve the whole most.",
+    "Bias (tracking signal)": "Misses on one side: beyond ±6 a forecast is usually looked at.",
+    "Change since the forecast before": "What the newest forecast changed about the one before it, on the periods of both.",
+    "Actuals outside the band": "How many actuals were far outside of what was forecast.",
+    "Volume": "The sum of the current forecast.",
+}
+_PERCENT = ("relative_change", "error_share", "weighted_bias", "wape", "naive_wape")
+_TITLES = {
+    "volume": "volume",
+    "relative_change": "change",
+    "error_share": "share of the error",
+    "tracking_signal": "tracking signal",
+    "weighted_bias": "bias",
+    "wape": "WAPE",
+    "naive_wape": "WAPE of naive",
+    "anomalies": "anomalies",
+}
+
+
+def show() -> None:
+    """Draw the page."""
+    st.title("Items to look at")
+    shape = ask("columns")
+    scored = ask("scored")
+    forecast = source().forecast() or {}
+    left, right = st.columns([2, 1])
+    by = left.selectbox("Rank by", list(queries.RANKINGS), index=0 if scored else len(queries.RANKINGS) - 1, key="rank")
+    as_of = right.selectbox("Scores as of", scored, key="scored", placeholder="none yet", disabled=len(scored) < 2)
+    st.caption(_HELP[by])
+    filters = _filters(shape)
+    found = ask("ranking", shape, by, filters, scored_as_of=as_of or "", as_of=str(forecast.get("as_of", "")))
+    if found.empty:
+        st.info("No series matches: take a filter away.")
+        return
+    if not scored:
+        st.caption("No forecast has been scored yet: shares, bias and errors are empty until the first one is.")
+    _table(found, shape, by)
+
+
+def _filters(shape: Columns) -> Filters:
+    cells = st.columns(1 + len(shape.dimensions))
+    text = cells[0].text_input("Name contains", key="text", placeholder="part of a name")
+    chosen = []
+    for cell, dimension in zip(cells[1:], shape.dimensions, strict=True):
+        value = cell.selectbox(
+            dimension, ask("values_of", dimension), index=None, placeholder="all", key=f"dimension_{dimension}"
+        )
+        if value is not None:
+            chosen.append((dimension, value))
+    return Filters(text.strip(), tuple(chosen))
+
+
+def _table(found: pd.DataFrame, shape: Columns, by: str) -> None:
+    number = st.column_config.NumberColumn
+    config = {
+        "item_id": st.column_config.TextColumn("item", pinned=True),
+        **{name: number(title, format="percent") for name, title in _TITLES.items() if name in _PERCENT},
+        "volume": number("volume", format="compact"),
+        "tracking_signal": number("tracking signal", format="%.1f"),
+        "anomalies": number("anomalies", format="%d"),
+    }
+    picked = st.dataframe(
+        found,
+        hide_index=True,
+        width="stretch",
+        height=560,
+        column_config=config,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="ranking",
+    )
+    note = f"The first {len(found):,} series." if len(found) == queries.LISTED else f"{len(found):,} series."
+    st.caption(f"{note} Choose a row to see the series.")
+    st.download_button(
+        "Download as CSV",
+        csv_text(found),
+        file_name([by, "items"], "csv"),
+        "text/csv",
+        icon=":material/download:",
+    )
+    rows = picked.selection.rows
+    if rows:
+        row = found.iloc[rows[0]]
+        series = Series(str(row["item_id"]), tuple((name, str(row[name])) for name in shape.dimensions))
+        st.session_state["series"] = series
+        st.markdown(f"Chosen: **{plain(series.name)}**")
+        if st.button("Open its page", type="primary", icon=":material/monitoring:"):
+            st.switch_page(st.session_state["item_page"], query_params={"item": series.item, **dict(series.dimensions)})

@@ -1,0 +1,193 @@
+"""The page Overview: how fresh the forecast is, how good it was, what happened, and all series together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from chronos_assets.dashboard import charts
+from chronos_assets.dashboard.session import ask, source
+from chronos_assets.dashboard.words import ago, moment, number, percent, plain
+
+HISTORY_HORIZONS = 8  # how much of the past is drawn, in horizons
+NOTICES = 8
+
+_METRICS = {"wQL": "wql", "WAPE": "wape", "MASE": "mase"}
+_ICONS = {"success": ":material/check_circle:", "failure": ":material/error:", "canceled": ":material/block:"}
+
+
+def show() -> None:
+    """Draw the page."""
+    st.title("Overview")
+    _runs()
+    forecast = source().forecast()
+    if forecast is None:
+        _notices()
+        ask("columns")  # says what is missing
+        st.info("There is no forecast yet. " + plain(source().what_is_missing()))
+        return
+    _freshness(forecast)
+    scores = ask("scores")
+    _figures(scores)
+    _total(forecast)
+    _accuracy(scores)
+    _segments()
+    _notices()
+
+
+def _runs() -> None:
+    for run in source().runs():
+        since = f", since {ago(run.since, datetime.now(UTC)).removesuffix(' ago')}" if run.since else ", queued"
+        st.info(f"On its way: {plain(run.work)}{since}. What it makes appears here when it is done.")
+
+
+def _freshness(forecast: Mapping[str, Any]) -> None:
+    """What the forecast was made from, and whether newer data are there."""
+    dataset = source().dataset()
+    series = forecast.get("series")
+    st.markdown(
+        f"The forecast sees data up to **{plain(moment(str(forecast['context_end'])))}** and goes from "
+        f"{plain(moment(str(forecast['forecast_start'])))} to **{plain(moment(str(forecast['forecast_end'])))}**"
+        f"{f', for {series:,} series' if isinstance(series, int) else ''}. "
+        f"Made by {plain(forecast['model']['reference'])}."
+    )
+    if dataset is not None and dataset.data_version != forecast.get("data_version"):
+        st.warning(
+            "The data were changed after this forecast was made. With `chronos-assets ui` running a new one comes by itself; "
+            "`chronos-assets run` makes it now.",
+            icon=":material/update:",
+        )
+
+
+def _figures(scores: pd.DataFrame) -> None:
+    if scores.empty:
+        st.info(
+            "No forecast has been scored yet: its accuracy appears here once the periods that it is about are observed. "
+            "`chronos-assets backfill` forecasts and scores past windows."
+        )
+        return
+    as_of = scores["as_of"].max()
+    newest = scores[scores["as_of"] == as_of].set_index("metric")
+    cells = st.columns(4)
+    if "wql" in newest.index:
+        own, naive = newest.loc["wql", "value"], newest.loc["wql", "seasonal_naive"]
+        better = (
+            None
+            if pd.isna(own) or pd.isna(naive) or not naive
+            else f"{100 * (own / naive - 1):+.0f} % beside seasonal naive"
+        )
+        cells[0].metric(
+            "wQL", number(own), better, delta_color="inverse", help="Weighted quantile loss: less is better."
+        )
+    if "wape" in newest.index:
+        own = newest.loc["wape", "value"]
+        cells[1].metric("WAPE", percent(own, 1), help="Sum of absolute errors beside the volume: less is better.")
+    if "weighted_bias" in newest.index:
+        bias = newest.loc["weighted_bias", "value"]
+        side = "too high" if bias > 0 else "too low"
+        cells[2].metric(
+            "Bias", percent(bias, 1), None if pd.isna(bias) or not bias else side, delta_color="off", delta_arrow="off"
+        )
+    band = next((name for name in newest.index if name.startswith("coverage_")), None)
+    if band is not None:
+        promised = int(band.removeprefix("coverage_"))
+        cells[3].metric(
+            f"Inside the {promised} % band",
+            percent(newest.loc[band, "value"]),
+            f"promised {promised} %",
+            delta_color="off",
+            delta_arrow="off",
+        )
+    st.caption(f"Scores of the forecast as of {plain(as_of)}, the newest whose periods are all observed.")
+
+
+def _total(forecast: Mapping[str, Any]) -> None:
+    """All series together: history, fan, and earlier forecasts beside what happened."""
+    st.subheader("All series together")
+    shape = ask("columns")
+    ahead = ask("forecast_total", shape)
+    periods = max(60, HISTORY_HORIZONS * int(forecast.get("horizon", 0)))
+    past = ask("history_total", periods)
+    scored = ask("scored")
+    chosen = st.selectbox("Lay an earlier forecast over what happened", ["none", *scored], index=min(1, len(scored)))
+    laid = None if chosen == "none" else ask("earlier_total", shape, chosen).assign(as_of=chosen)
+    st.altair_chart(charts.series_chart(past, ahead, shape, earlier=laid), width="stretch")
+    if shape.bands:
+        st.caption(
+            "The fan adds up the quantiles of the series, as if all of them were high, or low, together: the total will stay "
+            "inside it more often than the band of a single series promises."
+        )
+
+
+def _accuracy(scores: pd.DataFrame) -> None:
+    if scores.empty:
+        return
+    st.subheader("Accuracy over time")
+    left, right = st.columns(2)
+    there = {title: metric for title, metric in _METRICS.items() if metric in set(scores["metric"])}
+    if there:
+        with left:
+            title = st.segmented_control("Measure", list(there), default=next(iter(there))) or next(iter(there))
+            st.altair_chart(charts.scores_chart(scores, there[title]), width="stretch")
+    with right:
+        names = [
+            name
+            for name, there in (("Bands", scores["metric"].str.startswith("coverage_").any()), ("Bias", True))
+            if there
+        ]
+        chosen = st.segmented_control("Calibration", names, default=names[0]) or names[0]
+        chart = charts.coverage_chart if chosen == "Bands" else charts.bias_chart
+        st.altair_chart(chart(scores), width="stretch")
+        st.caption(
+            "Share of actuals inside each band; dashed: what it promises."
+            if chosen == "Bands"
+            else "Above zero the forecast was too high."
+        )
+
+
+def _segments() -> None:
+    """Where the error comes from, by the values of the dimensions."""
+    scored = ask("scored")
+    found = ask("segments", scored[0]) if scored else pd.DataFrame()
+    if found.empty:
+        return
+    st.subheader("Segments")
+    shown = found.rename(
+        columns={
+            "segment_by": "by",
+            "segment_value": "value",
+            "error_share": "share of the error",
+            "weighted_bias": "bias",
+            "wape": "WAPE",
+        }
+    )
+    form = st.column_config.NumberColumn(format="percent")
+    st.dataframe(
+        shown, hide_index=True, width="stretch", column_config={"share of the error": form, "bias": form, "WAPE": form}
+    )
+
+
+def _notices() -> None:
+    """What the last runs did, in words."""
+    found = source().notices(NOTICES)
+    if not found:
+        return
+    st.subheader("Last runs")
+    now = datetime.now(UTC)
+    for notice in found:
+        when = ago(datetime.fromisoformat(str(notice["time"])), now)
+        st.markdown(f"{_ICONS.get(str(notice['outcome']), '')} {plain(_told(notice))}  \n:gray[{plain(when)}]")
+
+
+def _told(notice: Mapping[str, Any]) -> str:
+    """A notice in a sentence or two."""
+    what = {"success": "succeeded", "failure": "failed", "canceled": "was cancelled"}[str(notice["outcome"])]
+    about = f" as of {notice['as_of']}" if notice.get("as_of") else ""
+    place = f" in {notice['asset']}" if notice.get("asset") else ""
+    reason = f": {notice['reason']}" if notice.get("reason") else "."
+    odd = f" Actuals far outside the band: {notice['anomalies']}." if notice.get("anomalies") else ""
+    return f"{notice.get('job') or 'A run'}{about} {what}{place}{reason}{odd}"

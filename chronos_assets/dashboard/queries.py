@@ -1,0 +1,382 @@
+"""Every question that the dashboard asks of the SQL tables.
+
+Belongs here: SQL that DuckDB and Athena both speak, and its answers as data frames. Does not belong here: where the tables are
+(`source`), how an answer is drawn (`charts`, the pages).
+
+Nothing is written. Names and texts are values of a query, never text of it; only the tables' own columns become identifiers.
+`?` stands in WHERE clauses alone, as Athena wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from chronos_assets.platforms.tables import SqlTables
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, identifiers
+from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LISTED = 500  # items of a ranking that are fetched
+SUGGESTED = 200  # names that a search answers with
+EARLIER = 12  # earlier forecasts of an item
+
+# Scores of the whole that are drawn over time.
+OVERALL = ("wql", "wape", "mase", "weighted_bias", "tracking_signal")
+
+# Ranking -> SQL of what it ranks by, the greatest first; columns of the query in `ranking`.
+RANKINGS: Mapping[str, str] = {
+    "Share of the error": "error_share",
+    "Bias (tracking signal)": "abs(tracking_signal)",
+    "Change since the forecast before": "abs(relative_change)",
+    "Actuals outside the band": "anomalies",
+    "Volume": "volume",
+}
+RANKED = (
+    "volume",
+    "relative_change",
+    "error_share",
+    "tracking_signal",
+    "weighted_bias",
+    "wape",
+    "naive_wape",
+    "anomalies",
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series: an item, and the values of its dimensions in the order of the tables' columns."""
+
+    item: str
+    dimensions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return " / ".join([self.item, *(value for _, value in self.dimensions)])
+
+    @property
+    def key(self) -> dict[str, str]:
+        """Columns that name it, and their values."""
+        return {"item_id": self.item, **dict(self.dimensions)}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which series a ranking is of.
+
+    Attributes:
+        text: that the item's name has in it, in upper or lower case; empty for all.
+        dimensions: values that a dimension must have, by its name.
+    """
+
+    text: str = ""
+    dimensions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of the forecast are called.
+
+    Attributes:
+        keys: `item_id` and the dimensions.
+        quantiles: ascending.
+        middle: the forecast as one number: the median, else the mean, else the quantile in the middle.
+    """
+
+    keys: tuple[str, ...]
+    quantiles: tuple[str, ...]
+    middle: str
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The keys beside the item."""
+        return self.keys[1:]
+
+    @property
+    def bands(self) -> tuple[tuple[str, str], ...]:
+        """Central bands, the widest first: their lower and upper quantile."""
+        pairs = [(low, f"p{100 - int(low[1:]):02d}") for low in self.quantiles if int(low[1:]) < 50]
+        return tuple((low, high) for low, high in pairs if high in self.quantiles)
+
+
+def columns(sql: SqlTables) -> Columns:
+    """The columns of the current forecast."""
+    names = sql.columns("forecast")
+    types = forecast_types(names)
+    quantiles = quantile_columns(names)
+    middle = "p50" if "p50" in types else "mean" if "mean" in types else quantiles[len(quantiles) // 2]
+    return Columns(tuple(name for name in names if name not in ("timestamp", *types)), quantiles, middle)
+
+
+def scores(sql: SqlTables) -> pd.DataFrame:
+    """Scores of the whole by as-of: `as_of`, `metric`, `value`, `seasonal_naive`; bands have theirs as `coverage_XX`."""
+    metrics = ", ".join(f"'{name}'" for name in OVERALL)
+    return _frame(
+        sql,
+        ("as_of", "metric", "value", "seasonal_naive"),
+        f'SELECT as_of, metric, "value", seasonal_naive FROM accuracy WHERE "level" = \'all\' '  # noqa: S608 - constants
+        f"AND (metric IN ({metrics}) OR metric LIKE 'coverage%') ORDER BY as_of, metric",
+    )
+
+
+def segments(sql: SqlTables, as_of: str) -> pd.DataFrame:
+    """Scores of each value of a dimension, as of one partition, the greatest share of the error first."""
+    return _frame(
+        sql,
+        ("segment_by", "segment_value", "error_share", "weighted_bias", "wape"),
+        "SELECT segment_by, segment_value, "  # noqa: S608 - constants
+        + ", ".join(
+            f"max(CASE WHEN metric = '{metric}' THEN \"value\" END)"
+            for metric in ("error_contribution", "weighted_bias", "wape")
+        )
+        + " FROM accuracy WHERE \"level\" = 'segment' AND as_of = ? GROUP BY 1, 2 ORDER BY 3 DESC NULLS LAST, 1, 2",
+        [as_of],
+    )
+
+
+def history_total(sql: SqlTables, periods: int) -> pd.DataFrame:
+    """Observations of all series together, of the last periods: `timestamp`, `value`."""
+    found = _frame(
+        sql,
+        ("timestamp", "value"),
+        f'SELECT "timestamp", sum(target) FROM train GROUP BY 1 ORDER BY 1 DESC LIMIT {periods:d}',  # noqa: S608 - a number
+    )
+    return found.iloc[::-1].reset_index(drop=True)
+
+
+def forecast_total(sql: SqlTables, shape: Columns) -> pd.DataFrame:
+    """The current forecasts of all series together: `timestamp`, `middle` and each quantile's sum."""
+    return _frame(
+        sql,
+        ("timestamp", "middle", *shape.quantiles),
+        f'SELECT "timestamp", {_sums((shape.middle, *shape.quantiles))} FROM forecast GROUP BY 1 ORDER BY 1',  # noqa: S608
+    )
+
+
+def earlier_total(sql: SqlTables, shape: Columns, as_of: str) -> pd.DataFrame:
+    """The same of an earlier forecast."""
+    names = [name for name in (shape.middle, *shape.quantiles) if name in sql.columns("forecast_history")]
+    return _frame(
+        sql,
+        ("timestamp", "middle", *names[1:]),
+        f'SELECT "timestamp", {_sums(names)} FROM forecast_history WHERE as_of = ? GROUP BY 1 ORDER BY 1',  # noqa: S608
+        [as_of],
+    )
+
+
+def scored(sql: SqlTables) -> list[str]:
+    """As-ofs that have scores, newest first."""
+    return [
+        as_of for (as_of,) in sql.rows("SELECT DISTINCT as_of FROM accuracy WHERE \"level\" = 'all' ORDER BY 1 DESC")
+    ]
+
+
+def before(sql: SqlTables, as_of: str) -> str:
+    """As-of of the forecast before one; empty if there is none."""
+    ((found,),) = sql.rows("SELECT max(as_of) FROM forecast_history WHERE as_of < ?", [as_of])
+    return found or ""
+
+
+def values_of(sql: SqlTables, dimension: str) -> list[str]:
+    """Values of a dimension of the current forecast."""
+    name = identifier(dimension)
+    rows = sql.rows(f"SELECT DISTINCT {name} FROM forecast WHERE {name} IS NOT NULL ORDER BY 1 LIMIT {LISTED}")  # noqa: S608
+    return [value for (value,) in rows]
+
+
+def ranking(
+    sql: SqlTables, shape: Columns, by: str, filters: Filters, *, scored_as_of: str, as_of: str, limit: int = LISTED
+) -> pd.DataFrame:
+    """Series in the order of one of `RANKINGS`.
+
+    Args:
+        sql: the tables.
+        shape: the forecast's columns.
+        by: name of the ranking.
+        filters: of which series.
+        scored_as_of: partition whose scores and anomalies count; empty if none is scored.
+        as_of: partition of the current forecast, which the one before it is compared with.
+        limit: how many.
+
+    Returns:
+        A row for each series: the keys and `RANKED`. `volume` is the sum of the current forecast; `relative_change` what it
+        changed by on the periods that both forecasts have, beside the one before; the others are of the scored partition.
+    """
+    keys = identifiers(shape.keys)
+    (where, values), (where_now, _) = _filtered(filters), _filtered(filters, "now.")
+    middle = identifier(shape.middle)
+    matched = " AND ".join(f"now.{identifier(key)} = old.{identifier(key)}" for key in (*shape.keys, "timestamp"))
+    previous = before(sql, as_of) if as_of else ""
+    changed = (
+        f"SELECT {identifiers(shape.keys, table='now')}, sum(now.{middle}) AS new_sum, sum(old.{middle}) AS old_sum "  # noqa: S608 - quoted
+        f"FROM forecast AS now JOIN (SELECT * FROM forecast_history WHERE as_of = ?) AS old ON {matched} "
+        f"WHERE {where_now} GROUP BY {identifiers(shape.keys, table='now')}"
+    )
+    scores_of = ", ".join(
+        f"max(CASE WHEN metric = '{metric}' THEN {column} END) AS {name}"
+        for name, metric, column in (
+            ("error_share", "error_contribution", '"value"'),
+            ("tracking_signal", "tracking_signal", '"value"'),
+            ("weighted_bias", "weighted_bias", '"value"'),
+            ("wape", "wape", '"value"'),
+            ("naive_wape", "wape", "seasonal_naive"),
+        )
+    )
+    statement = (
+        f"WITH volumes AS (SELECT {keys}, sum({middle}) AS volume FROM forecast WHERE {where} GROUP BY {keys}), "  # noqa: S608
+        f"changes AS ({changed}), "
+        f"scores AS (SELECT {keys}, {scores_of} FROM accuracy WHERE \"level\" = 'item' AND as_of = ? "
+        f"AND metric IN ('error_contribution', 'tracking_signal', 'weighted_bias', 'wape') AND {where} GROUP BY {keys}), "
+        f"odd AS (SELECT {keys}, count(*) AS anomalies FROM anomalies WHERE as_of = ? AND {where} GROUP BY {keys}), "
+        f"listed AS (SELECT {identifiers(shape.keys, table='volumes')}, volume, "
+        "(new_sum - old_sum) / nullif(abs(old_sum), 0) AS relative_change, error_share, tracking_signal, weighted_bias, "
+        "wape, naive_wape, coalesce(anomalies, 0) AS anomalies FROM volumes "
+        f"LEFT JOIN changes ON {_same(shape.keys, 'volumes', 'changes')} "
+        f"LEFT JOIN scores ON {_same(shape.keys, 'volumes', 'scores')} "
+        f"LEFT JOIN odd ON {_same(shape.keys, 'volumes', 'odd')}) "
+        f"SELECT {keys}, {', '.join(RANKED)} FROM listed ORDER BY {RANKINGS[by]} DESC NULLS LAST, {keys} LIMIT {limit:d}"
+    )
+    asked = [*values, previous, *values, scored_as_of, *values, scored_as_of, *values]
+    return _frame(sql, (*shape.keys, *RANKED), statement, asked)
+
+
+def search(sql: SqlTables, shape: Columns, text: str) -> list[Series]:
+    """Series whose item has the text in its name, in order; the whole name first. The first ones without a text."""
+    keys = identifiers(shape.keys)
+    where, values = _filtered(Filters(text))
+    found = sql.rows(
+        f"SELECT DISTINCT {keys} FROM forecast WHERE {where} ORDER BY {keys} LIMIT {SUGGESTED}",  # noqa: S608 - quoted
+        values,
+    )
+    exact = sql.rows(f"SELECT DISTINCT {keys} FROM forecast WHERE item_id = ? ORDER BY {keys}", [text]) if text else []  # noqa: S608
+    rows = dict.fromkeys([*exact, *found])
+    return [Series(row[0], tuple(zip(shape.dimensions, row[1:], strict=True))) for row in rows]
+
+
+def history(sql: SqlTables, series: Series) -> pd.DataFrame:
+    """Observations of a series: `timestamp`, `value` (missing where there is none), `filled`."""
+    where, values = _is(series, sql.columns("train"))
+    return _frame(
+        sql,
+        ("timestamp", "value", "filled"),
+        f'SELECT "timestamp", target, filled FROM train WHERE {where} ORDER BY "timestamp"',  # noqa: S608 - quoted
+        values,
+    )
+
+
+def forecast(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
+    """The current forecast of a series: `timestamp`, `middle` and the quantiles."""
+    where, values = _is(series, shape.keys)
+    return _frame(
+        sql,
+        ("timestamp", "middle", *shape.quantiles),
+        f'SELECT "timestamp", {identifiers((shape.middle, *shape.quantiles))} FROM forecast WHERE {where} '  # noqa: S608
+        'ORDER BY "timestamp"',
+        values,
+    )
+
+
+def earlier(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
+    """The last `EARLIER` forecasts of a series: `as_of`, `timestamp`, `middle` and the quantiles that all of them have."""
+    there = sql.columns("forecast_history")
+    where, values = _is(series, there)
+    names = [name for name in (shape.middle, *shape.quantiles) if name in there]
+    if not names or names[0] != shape.middle:
+        return pd.DataFrame(columns=["as_of", "timestamp", "middle"])
+    recent = f"SELECT DISTINCT as_of FROM forecast_history WHERE {where} ORDER BY 1 DESC LIMIT {EARLIER}"  # noqa: S608
+    return _frame(
+        sql,
+        ("as_of", "timestamp", "middle", *names[1:]),
+        f'SELECT as_of, "timestamp", {identifiers(names)} FROM forecast_history WHERE {where} '  # noqa: S608 - quoted
+        f'AND as_of IN ({recent}) ORDER BY as_of, "timestamp"',
+        [*values, *values],
+    )
+
+
+def anomalies(sql: SqlTables, series: Series) -> pd.DataFrame:
+    """Anomalies of a series, each once, as the last forecast that saw it judges it."""
+    where, values = _is(series, sql.columns("anomalies"))
+    found = _frame(
+        sql,
+        ("as_of", "timestamp", "value", "low", "middle", "high", "deviation"),
+        f'SELECT as_of, "timestamp", target, band_low, band_middle, band_high, deviation FROM anomalies WHERE {where} '  # noqa: S608
+        'ORDER BY "timestamp", as_of',
+        values,
+    )
+    return found.drop_duplicates("timestamp", keep="last").reset_index(drop=True)
+
+
+def item_scores(sql: SqlTables, series: Series) -> pd.DataFrame:
+    """Scores of a series by as-of: `as_of`, `metric`, `value`, `seasonal_naive`."""
+    where, values = _is(series, sql.columns("accuracy"))
+    return _frame(
+        sql,
+        ("as_of", "metric", "value", "seasonal_naive"),
+        f'SELECT as_of, metric, "value", seasonal_naive FROM accuracy WHERE {where} AND "level" = \'item\' ORDER BY 1, 2',  # noqa: S608
+        values,
+    )
+
+
+def weights(sql: SqlTables, series: Series) -> pd.DataFrame:
+    """Members of the newest forecast of a series: `as_of`, `member`, `weight`; empty where a model alone made it."""
+    names = sql.columns("weights")
+    if not names:
+        return pd.DataFrame(columns=["as_of", "member", "weight"])
+    where, values = _is(series, names)
+    found = _frame(
+        sql,
+        ("as_of", "member", "weight"),
+        f"SELECT as_of, member, member_weight FROM weights WHERE {where} ORDER BY as_of DESC, member_rank",  # noqa: S608
+        values,
+    )
+    return found[found["as_of"] == found["as_of"].max()].reset_index(drop=True)
+
+
+def leaderboard(sql: SqlTables) -> pd.DataFrame:
+    """The ensemble of the newest forecast and its members, the best first."""
+    names = ("as_of", "member", "member_weight", "wql", "mase", "coverage_80")
+    if not sql.columns("leaderboard"):
+        return pd.DataFrame(columns=list(names))
+    found = _frame(
+        sql,
+        names,
+        f"SELECT {identifiers(names)} FROM leaderboard ORDER BY as_of DESC, member_rank",  # noqa: S608 - constants
+    )
+    return found[found["as_of"] == found["as_of"].max()].reset_index(drop=True)
+
+
+def _frame(sql: SqlTables, names: Iterable[str], statement: str, values: Sequence[str | datetime] = ()) -> pd.DataFrame:
+    frame = pd.DataFrame(sql.rows(statement, values), columns=list(names))
+    return frame.assign(timestamp=pd.to_datetime(frame["timestamp"])) if "timestamp" in frame else frame
+
+
+def _filtered(filters: Filters, table: str = "") -> tuple[str, list[Any]]:
+    """SQL that a row's series is one of those wanted, and its values; table: alias and dot before each column."""
+    conditions = [f"{table}item_id IS NOT NULL", *(f"{table}{identifier(name)} = ?" for name, _ in filters.dimensions)]
+    values: list[Any] = [value for _, value in filters.dimensions]
+    if filters.text:
+        conditions.append(f"strpos(lower({table}item_id), ?) > 0")
+        values.append(filters.text.lower())
+    return " AND ".join(conditions), values
+
+
+def _same(keys: Sequence[str], one: str, other: str) -> str:
+    return " AND ".join(f"{one}.{identifier(key)} = {other}.{identifier(key)}" for key in keys)
+
+
+def _sums(names: Sequence[str]) -> str:
+    return ", ".join(f"sum({identifier(name)})" for name in names)
+
+
+def _is(series: Series, there: Sequence[str]) -> tuple[str, list[Any]]:
+    """SQL that a row is of the series, as far as the table has its dimensions, and its values."""
+    key = {name: value for name, value in series.key.items() if name in there}
+    return " AND ".join(f"{identifier(name)} = ?" for name in key), list(key.values())

@@ -1,0 +1,80 @@
+"""What every page begins with: the source, cached answers, and errors in words.
+
+Belongs here: Streamlit's caches, and the edge at which an error becomes a sentence. Does not belong here: what a page shows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import streamlit as st
+
+from chronos_assets.dashboard import queries
+from chronos_assets.dashboard.source import NothingToShow, Source
+from chronos_assets.dashboard.words import plain
+from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.tables import SqlTables
+from chronos_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Page = Callable[[], None]
+
+
+@st.cache_resource(show_spinner=False)
+def source() -> Source:
+    """Where everything comes from, by the settings of the environment."""
+    return Source(Group(Settings.from_env()))
+
+
+def ask(question: str, *arguments: Any, **named: Any) -> Any:
+    """The answer of a function of `queries` about the tables as they are now; asked once for each version of them.
+
+    Raises:
+        NothingToShow: there are no tables.
+        TablesError: they can't be read.
+    """
+    return _answer(source().tables_version(), question, arguments, named)
+
+
+@st.cache_data(show_spinner=False, max_entries=2000)
+def _answer(version: str, question: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    return getattr(queries, question)(_tables(version), *arguments, **named)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _tables(version: str) -> SqlTables:
+    """The tables; opened once for each version."""
+    return source().tables()
+
+
+def in_words(page: Page) -> Page:
+    """A page whose errors are sentences; what nobody expected goes to the log as well."""
+
+    @wraps(page)
+    def shown() -> None:
+        try:
+            page()
+        except NothingToShow as nothing:
+            st.info(plain(nothing), icon=":material/hourglass_empty:")
+        except (ChronosAssetsError, OSError) as error:
+            logger.warning("%s", error)
+            st.error(plain(error), icon=":material/error:")
+        except Exception as error:
+            if type(error).__module__.startswith("streamlit"):
+                raise  # how a page ends early
+            if "dagster" in type(error).__module__:
+                st.error(plain(error), icon=":material/error:")
+                return
+            logger.exception("a page can't be shown")
+            st.error(
+                f"This page can't be shown: {plain(type(error).__name__)}. The server's log has the details; reload the page, "
+                "and if it stays so, run `chronos-assets doctor`.",
+                icon=":material/error:",
+            )
+
+    return shown

@@ -1,0 +1,190 @@
+"""What the pages show, opened: the group, its tables, what is published, what runs.
+
+Belongs here: finding those, and a sentence for each way in which they may not be there. Does not belong here: questions to the
+tables (`queries`), drawing.
+
+Nothing is written, neither by reading nor by looking for what isn't there: a params.json, for example, is never made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.tables import SqlTables
+from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, FORECAST_KEY, PARAMS_KEY, TRAIN_KEY
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from chronos_assets.timeseries.dataset.shards import Manifest
+
+# Asset -> what a run of it does, in the order of the graph.
+WORK = {
+    "target_time_series": "import",
+    "related_time_series": "import",
+    "item_metadata": "import",
+    "forecasts": "forecast",
+    "forecast_accuracy": "scoring",
+    "forecast_tables": "refresh of the tables",
+    "synthetic_dataset": "synthetic series",
+    "tuned_checkpoints": "training",
+    "model_package": "gate",
+    "endpoint": "deployment",
+    "what_if_forecasts": "what-if forecast",
+    "forecast_explanations": "explanation",
+    "zero_shot_benchmark": "benchmark",
+}
+
+
+class NothingToShow(ChronosAssetsError):
+    """There is nothing to show yet; the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run that is on its way: what it does, in words, and since when (aware)."""
+
+    work: str
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where everything comes from."""
+
+    group: Group
+
+    def tables_version(self) -> str:
+        """Changes when the tables do.
+
+        Raises:
+            NothingToShow: there are none.
+            TablesError: they can't be read.
+        """
+        try:
+            return self.group.tables.version(self.group.store)
+        except FileNotFoundError as error:
+            raise NothingToShow(self.what_is_missing()) from error
+
+    def tables(self) -> SqlTables:
+        """The SQL tables as they are now.
+
+        Raises:
+            NothingToShow: there are none.
+            TablesError: they can't be read.
+        """
+        try:
+            return self.group.tables.sql(self.group.store)
+        except FileNotFoundError as error:
+            raise NothingToShow(self.what_is_missing()) from error
+
+    def forecast(self) -> Mapping[str, Any] | None:
+        """Manifest of the current forecast; None if there is none.
+
+        Raises:
+            NothingToShow: it can't be read.
+        """
+        try:
+            found = json.loads(self.group.store.read(FORECAST_KEY, "manifest.json"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise NothingToShow(
+                f"the manifest of the current forecast can't be read ({error}): run the job refresh_forecasts again"
+            ) from error
+        return found
+
+    def dataset(self) -> Manifest | None:
+        """Manifest of the dataset; None if there has been no import.
+
+        Raises:
+            DatasetError: it can't be read.
+        """
+        from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
+
+        try:
+            return Manifest.from_json(self.group.store.read(DATASET_KEY, MANIFEST))
+        except FileNotFoundError:
+            return None
+
+    def notices(self, count: int) -> list[Mapping[str, Any]]:
+        """The newest notices, newest first; none where the platform sends them away."""
+        return self.group.notices.recent(count)
+
+    def runs(self) -> list[RunState]:
+        """Runs that are queued or on their way, oldest first; none where Dagster has no storage yet."""
+        if self._instance is None:
+            return []
+        import dagster as dg
+
+        going = [
+            dg.DagsterRunStatus.QUEUED,
+            dg.DagsterRunStatus.STARTING,
+            dg.DagsterRunStatus.STARTED,
+            dg.DagsterRunStatus.NOT_STARTED,
+        ]
+        records = self._instance.get_run_records(filters=dg.RunsFilter(statuses=going), limit=20)
+        return [
+            RunState(
+                _work(record.dagster_run),
+                datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None,
+            )
+            for record in reversed(records)
+        ]
+
+    def what_is_missing(self) -> str:
+        """Why there are no tables, and what to do, in a sentence or two."""
+        store = self.group.store
+        if runs := self.runs():
+            return f"A run is on its way ({runs[0].work}); what it makes appears here as soon as it is done."
+        if self.dataset() is not None:
+            return (
+                "The data are imported, but there are no tables yet: with `chronos-assets ui` running the forecast comes by "
+                "itself; `chronos-assets run` makes it now."
+            )
+        if store.exists(DRAFT_KEY) and not store.exists(PARAMS_KEY):
+            draft = store.uri(DRAFT_KEY)
+            return f"The files leave a choice to you: look at {draft}, choose, and save it as {PARAMS_KEY} beside it."
+        files = sum(1 for _ in store.list(f"{TRAIN_KEY}/"))
+        if files:
+            return (
+                f"{files} {'file is' if files == 1 else 'files are'} in {store.uri(TRAIN_KEY)}, and not imported yet: with "
+                "`chronos-assets ui` running that happens by itself within a minute; `chronos-assets run` does it now."
+            )
+        return (
+            f"There are no data yet: put a CSV file with items, timestamps and values into {store.uri(TRAIN_KEY)}, or run "
+            "`chronos-assets run`, which makes a sample."
+        )
+
+    @cached_property
+    def _instance(self) -> dg.DagsterInstance | None:
+        """Dagster's storage, if it is there."""
+        import dagster as dg
+
+        home = dagster_home(self.group)
+        return dg.DagsterInstance.from_config(str(home)) if (home / "dagster.yaml").is_file() else None
+
+
+def dagster_home(group: Group) -> Path:
+    """Folder of Dagster's storage: `DAGSTER_HOME`, else inside the store."""
+    from chronos_assets.platforms.local.store import store_folder
+
+    if group.settings.dagster_home:
+        return Path(group.settings.dagster_home).expanduser()
+    return (store_folder(group.settings.store) or Path()) / ".dagster"
+
+
+def _work(run: dg.DagsterRun) -> str:
+    """What a run does, in words."""
+    if run.asset_selection:
+        names = {key.path[-1] for key in run.asset_selection}
+        return ", ".join(dict.fromkeys(words for name, words in WORK.items() if name in names)) or run.job_name
+    return run.job_name.replace("_", " ")

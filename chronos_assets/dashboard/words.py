@@ -1,0 +1,86 @@
+"""Numbers, times and names as the pages write them.
+
+Belongs here: pure functions from a value to a text, and texts that are safe where they go: markdown, CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from chronos_assets.timeseries.forecast.sparkline import escape_markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a spreadsheet runs when it opens a CSV; a minus before a digit is a number's.
+# See https://owasp.org/www-community/attacks/CSV_Injection.
+_FORMULA = re.compile(r"^([=+@\t\r]|-[^0-9.])")
+
+_UNITS = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"))
+
+
+def plain(text: object) -> str:
+    """A text that markdown shows as it is: no heading, no link, no picture, no HTML."""
+    return escape_markdown(str(text))
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long ago a moment was, in the largest unit that fits: "3 hours ago"."""
+    seconds = (now - moment).total_seconds()
+    for size, unit in _UNITS:
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return "just now"
+
+
+def number(value: float | None) -> str:
+    """Four digits at most, with thousands apart; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A fraction as percent; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+
+
+def moment(text: str) -> str:
+    """An ISO time without the midnight that says nothing."""
+    return text.replace("T", " ").removesuffix(" 00:00:00").removesuffix(":00")
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A table as CSV; texts that a spreadsheet would run as a formula begin with a quote."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_harmless(name) for name in frame.columns])
+    writer.writerows([_cell(value) for value in row] for row in frame.itertuples(index=False, name=None))
+    return text.getvalue()
+
+
+def file_name(words: Sequence[str], ending: str) -> str:
+    """A name for a download, of letters, digits and hyphens."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-")[:80] or "forecast"
+    return f"{slug}.{ending}"
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return _harmless(value)
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    return value
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text

@@ -1,0 +1,68 @@
+"""Questions to the published database: DuckDB, opened for reading only.
+
+Belongs here: one opened version of the database. Does not belong here: building and replacing it (`tables`).
+
+The database is attached to an engine of its own: DuckDB keeps one instance for each path of a process, so that whoever
+connects to the path itself would go on reading the file that was replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from chronos_assets.platforms.tables import TablesError
+from chronos_assets.timeseries.dataset.duckdb_sql import DEFAULT_MEMORY, text_literal
+
+FIX = "materialize forecast_tables, which builds them again"
+
+
+class DuckTables:
+    """`SqlTables` of a database file.
+
+    Args:
+        path: of the file.
+        memory_limit: what DuckDB may use.
+
+    Raises:
+        FileNotFoundError: there is none.
+        TablesError: it isn't a database, or can't be read.
+    """
+
+    def __init__(self, path: Path, *, memory_limit: str = DEFAULT_MEMORY) -> None:
+        import duckdb
+
+        self._path = path
+        path.stat()  # DuckDB's own error doesn't tell a missing file from a damaged one
+        try:
+            self._engine = duckdb.connect(
+                config={"memory_limit": memory_limit, "autoinstall_known_extensions": "false"}
+            )
+            self._engine.execute(f"ATTACH {text_literal(str(path))} AS tables (READ_ONLY)")
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """See `SqlTables.columns`."""
+        found = self.rows(
+            "SELECT column_name FROM duckdb_columns() WHERE database_name = 'tables' AND table_name = ? ORDER BY column_index",
+            [table],
+        )
+        return tuple(name for (name,) in found)
+
+    def rows(self, sql: str, values: Sequence[str | datetime] = ()) -> list[tuple[Any, ...]]:
+        """See `SqlTables.rows`; threads may ask at once."""
+        import duckdb
+
+        try:
+            with self._engine.cursor() as cursor:  # a connection of its own
+                cursor.execute("USE tables")
+                return cursor.execute(sql, list(values)).fetchall()
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> TablesError:
+        reason = str(error).splitlines()[0]
+        return TablesError(f"the SQL tables in {self._path} can't be read ({reason}): {FIX}")

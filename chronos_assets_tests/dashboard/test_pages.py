@@ -1,0 +1,221 @@
+"""The pages in their many states, without a browser: what they say of a full store, an empty one, a damaged one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from chronos_assets.dashboard.queries import Series
+from chronos_assets_tests.dashboard.stores import EVIL, NEW, full_store, write_store
+
+SCRIPT = """
+import streamlit as st
+from chronos_assets.dashboard import {page}
+from chronos_assets.dashboard.session import in_words
+
+in_words({page}.show)()
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole") / "store"
+    full_store(root)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def fresh_caches() -> Iterator[None]:
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def opened(root: Path, name: str, typed: str = "", **query: str) -> AppTest:
+        monkeypatch.setenv("CHRONOS_STORE", str(root))
+        app = AppTest.from_string(SCRIPT.format(page=name), default_timeout=30)
+        if typed:
+            app.session_state["search"] = typed
+        for key, value in query.items():
+            app.query_params[key] = value
+        return app.run()
+
+    return opened
+
+
+def said(app: AppTest) -> str:
+    """Everything that a page says in words."""
+    assert not app.exception, app.exception
+    kinds = (app.title, app.subheader, app.markdown, app.caption, app.info, app.warning, app.error, app.success)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+PAGES = ("overview", "items", "item", "models")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_an_empty_store_is_a_sentence_and_what_to_do(page: Any, tmp_path: Path, name: str) -> None:
+    app = page(tmp_path / "store", name)
+    assert "There are no data yet" in said(app)
+    assert "chronos\\-assets run" in said(app)
+    # Looking at a store leaves no trace in it.
+    assert not (tmp_path / "store" / "params.json").exists()
+
+
+@pytest.mark.parametrize("name", ["overview", "items", "item"])
+def test_files_that_are_not_imported_yet_are_named(page: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "demand.csv").write_text("timestamp,target_value,item_id\n")
+    assert "1 file is in" in said(page(tmp_path, name))
+
+
+@pytest.mark.parametrize("name", ["overview", "items", "item"])
+def test_tables_that_are_missing_or_damaged_are_a_sentence(page: Any, tmp_path: Path, name: str) -> None:
+    write_store(tmp_path)
+    assert "there are no tables yet" in said(page(tmp_path, name))
+    (tmp_path / "tables").mkdir(exist_ok=True)
+    (tmp_path / "tables" / "forecast.duckdb").write_bytes(b"no database")
+    app = page(tmp_path, name)
+    assert "materialize forecast\\_tables" in said(app)
+
+
+def test_a_damaged_manifest_and_a_broken_params_json_are_sentences(page: Any, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    (tmp_path / "store/forecast/manifest.json").write_text("{")
+    (tmp_path / "store/params.json").write_text("{}")
+    assert "manifest of the current forecast can't be read" in said(page(tmp_path / "store", "overview")).replace(
+        "\\", ""
+    )
+    assert "Correct params.json" in said(page(tmp_path / "store", "models")).replace("\\", "")
+
+
+def test_an_error_that_nobody_expected_is_a_sentence_too(
+    page: Any, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chronos_assets.dashboard import queries
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret details")
+
+    monkeypatch.setattr(queries, "columns", broken)
+    app = page(whole, "items")
+    assert "This page can't be shown: ZeroDivisionError" in said(app)
+    assert "secret details" not in said(app)
+
+
+def test_the_overview_says_how_fresh_how_good_and_what_happened(page: Any, whole: Path) -> None:
+    app = page(whole, "overview")
+    text = said(app).replace("\\", "")
+    assert "sees data up to **2024-01-04 23:00**" in text
+    assert "Made by tiny/model" in text
+    assert "score_forecasts as of 2024-01-03 failed in forecasts: the disk is full: make room" in text
+    assert [metric.label for metric in app.metric] == ["wQL", "WAPE", "Bias", "Inside the 80 % band"]
+    assert "Segments" in text
+    assert "newer" not in text
+
+
+def test_the_ranking_follows_the_choice_and_the_filters(page: Any, whole: Path) -> None:
+    app = page(whole, "items")
+    assert app.dataframe[0].value["item_id"].iloc[0] == "bread"
+    app.selectbox(key="rank").set_value("Bias (tracking signal)").run()
+    assert app.dataframe[0].value["item_id"].iloc[0] == "milk"
+    app.text_input(key="text").set_value("BREAD").run()
+    assert set(app.dataframe[0].value["item_id"]) == {"bread"}
+    app.selectbox(key="dimension_shop").set_value("south").run()
+    assert list(app.dataframe[0].value["shop"]) == ["south"]
+    app.text_input(key="text").set_value("nothing like it").run()
+    assert "No series matches" in said(app)
+
+
+def test_the_page_of_an_item_is_reached_by_its_address(page: Any, whole: Path) -> None:
+    app = page(whole, "item", item="bread", shop="north")
+    text = said(app)
+    assert "bread \\/ north" in text
+    assert "Actuals far outside the band" in text
+    assert "What makes its forecast" in text
+    assert app.multiselect[0].value == [NEW]
+    assert dict(app.query_params) == {"item": "bread", "shop": "north"}
+
+
+@pytest.mark.parametrize("typed, shown", [
+    ("mil", "milk \\/ north"),
+    ("bread / south", "bread \\/ south"),
+    ("bre", "Choose one, or type more"),
+    ("zzz", "No item has zzz in its name"),
+    ("", "Type a part of a name"),
+])  # fmt: skip
+def test_a_name_is_searched_for_by_a_part_of_it(page: Any, whole: Path, typed: str, shown: str) -> None:
+    app = page(whole, "item", typed=typed)
+    assert shown in said(app)
+    if typed == "bre":
+        assert list(app.radio[0].options) == ["bread / north", "bread / south"]
+
+
+def test_an_item_that_is_gone_is_a_sentence(page: Any, whole: Path) -> None:
+    assert "There is no forecast of gone" in said(page(whole, "item", item="gone", shop="north"))
+
+
+def test_names_are_data_wherever_they_are_shown(page: Any, whole: Path) -> None:
+    app = page(whole, "item", item=EVIL, shop="north")
+    assert app.title[0].value.startswith("\\=\\<b\\>x\\<\\/b\\>\\[a\\]")
+    assert not any(element.allow_html for element in (*app.markdown, *app.title) if hasattr(element, "allow_html"))
+
+
+def registered(root: Path, versions: int = 2) -> None:
+    from chronos_assets.platforms.local.registry import LocalRegistry
+    from chronos_assets.platforms.local.store import open_store
+
+    registry = LocalRegistry(open_store(root))
+    for number in range(1, versions + 1):
+        document = {
+            "created": f"2024-01-0{number}T00:00:00+00:00", "data_version": "d", "metrics": {"wql": 0.5 / number}, "gate": {},
+        }  # fmt: skip
+        registry.register(
+            "group",
+            model=f"models/v{number}",
+            identity=str(number),
+            document=document,
+            status="Approved",
+            reason="better",
+        )
+
+
+def test_decisions_are_off_unless_the_setting_allows_them(page: Any, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    registered(tmp_path / "store")
+    app = page(tmp_path / "store", "models")
+    assert list(app.dataframe[1].value["status"]) == ["in use", "approved"]
+    assert not app.button
+    assert "CHRONOS_DASHBOARD_DECISIONS" in said(app).replace("\\", "")
+
+
+def test_a_version_is_rejected_with_a_reason_only(
+    page: Any, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHRONOS_DASHBOARD_DECISIONS", "yes")
+    shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    registered(tmp_path / "store")
+    app = page(tmp_path / "store", "models")
+    reject = next(button for button in app.button if button.label.startswith("Reject group/2"))
+    reject.click().run()
+    assert "Say why" in said(app)
+    app.text_input[0].set_value("worse in the shops")
+    next(button for button in app.button if button.label.startswith("Reject group/2")).click().run()
+    kept = json.loads((tmp_path / "store/packages/group/2.json").read_text())
+    assert (kept["status"], kept["reason"]) == ("Rejected", "worse in the shops")
+    assert kept["history"][-1]["by"].endswith("(dashboard)")
+    assert list(app.dataframe[1].value["status"]) == ["rejected", "in use"]
+
+
+def test_a_series_is_named_by_its_item_and_its_dimensions() -> None:
+    assert Series("bread", (("shop", "north"),)).name == "bread / north"

@@ -1,0 +1,119 @@
+"""Questions to the tables: what each answers, of a store whose numbers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from chronos_assets.dashboard import queries
+from chronos_assets.dashboard.queries import Filters, Series
+from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
+from chronos_assets.platforms.tables import SqlTables, TablesError
+from chronos_assets_tests.dashboard.stores import EVIL, KEYS, NEW, OLD, full_store
+
+MILK = Series("milk", (("shop", "north"),))
+
+
+@pytest.fixture(scope="module")
+def sql(tmp_path_factory: pytest.TempPathFactory) -> SqlTables:
+    root = tmp_path_factory.mktemp("store")
+    full_store(root)
+    return LocalTables().sql(open_store(root))
+
+
+def ranked(sql: SqlTables, by: str, filters: Filters | None = None) -> pd.DataFrame:
+    shape = queries.columns(sql)
+    return queries.ranking(sql, shape, by, filters or Filters(), scored_as_of=OLD, as_of=NEW)
+
+
+def test_the_shape_of_the_forecast_is_read_from_its_columns(sql: SqlTables) -> None:
+    shape = queries.columns(sql)
+    assert (shape.keys, shape.quantiles, shape.middle) == (("item_id", "shop"), ("p10", "p50", "p90"), "p50")
+    assert shape.bands == (("p10", "p90"),)
+
+
+@pytest.mark.parametrize("by, first", [
+    ("Share of the error", ("bread", "north")),  # its one wild value
+    ("Bias (tracking signal)", ("milk", "north")),
+    ("Change since the forecast before", ("milk", "north")),
+    ("Actuals outside the band", ("milk", "north")),  # too high on both days
+    ("Volume", ("milk", "north")),
+])  # fmt: skip
+def test_each_ranking_begins_with_what_it_is_about(sql: SqlTables, by: str, first: tuple[str, str]) -> None:
+    found = ranked(sql, by)
+    assert len(found) == len(KEYS)
+    assert tuple(found.iloc[0][["item_id", "shop"]]) == first
+
+
+def test_a_ranking_can_be_of_some_series_only(sql: SqlTables) -> None:
+    assert set(ranked(sql, "Volume", Filters("BREAD"))["shop"]) == {"north", "south"}
+    assert list(ranked(sql, "Volume", Filters("", (("shop", "south"),)))["item_id"]) == ["bread"]
+    assert ranked(sql, "Volume", Filters("' OR 1=1 --")).empty
+
+
+def test_a_series_is_found_by_a_part_of_its_name_and_names_are_never_sql(sql: SqlTables) -> None:
+    shape = queries.columns(sql)
+    assert [series.name for series in queries.search(sql, shape, "REA")] == ["bread / north", "bread / south"]
+    assert [series.item for series in queries.search(sql, shape, EVIL)] == [EVIL]
+    assert len(queries.search(sql, shape, "")) == len(KEYS)
+    assert queries.search(sql, shape, "%") == []
+
+
+def test_a_series_has_its_history_forecasts_scores_anomalies_and_members(sql: SqlTables) -> None:
+    shape = queries.columns(sql)
+    bread = Series("bread", (("shop", "north"),))
+    assert len(queries.history(sql, bread)) == 120
+    assert list(queries.forecast(sql, shape, MILK)["middle"].unique()) == [56.0]
+    assert list(queries.earlier(sql, shape, MILK)["as_of"].unique()) == [OLD, NEW]
+    assert list(queries.anomalies(sql, bread)["value"]) == [500.0]
+    assert queries.anomalies(sql, MILK)["value"].max() < 500
+    scores = queries.item_scores(sql, MILK).set_index("metric")["value"]
+    assert scores["tracking_signal"] > 0
+    assert queries.weights(sql, bread)["member"].iloc[0] == "npts"
+    assert set(queries.leaderboard(sql)["as_of"]) == {NEW}
+
+
+def test_the_whole_is_the_sum_of_the_series(sql: SqlTables) -> None:
+    shape = queries.columns(sql)
+    total = queries.forecast_total(sql, shape)
+    assert list(total["middle"].unique()) == [20 + 30 + 56 + 50]
+    assert len(queries.history_total(sql, 10)) == 10
+    assert queries.history_total(sql, 10)["timestamp"].is_monotonic_increasing
+    assert len(queries.earlier_total(sql, shape, OLD)) == 48
+    assert queries.earlier_total(sql, shape, "2020-01-01").empty
+    assert (queries.scored(sql), queries.before(sql, NEW), queries.before(sql, OLD)) == ([OLD], OLD, "")
+    segments = queries.segments(sql, OLD)
+    assert segments["error_share"].sum() == pytest.approx(1)
+    assert list(segments["segment_value"]) == ["north", "south"]
+
+
+def test_a_damaged_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / DATABASE_KEY
+    path.parent.mkdir()
+    path.write_bytes(b"no database")
+    with pytest.raises(TablesError, match=r"forecast.duckdb can't be read .*materialize forecast_tables"):
+        LocalTables().sql(open_store(tmp_path)).columns("train")
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        LocalTables().sql(open_store(tmp_path))
+
+
+def test_who_opened_the_tables_before_a_refresh_reads_on_and_who_opens_them_after_it_sees_the_new_ones(
+    tmp_path: Path,
+) -> None:
+    params = full_store(tmp_path)
+    store, tables = open_store(tmp_path), LocalTables()
+    old, version = tables.sql(store), tables.version(store)
+    (tmp_path / "forecast").unlink()
+    tables.refresh(store, params)
+    assert tables.version(store) != version
+    assert old.rows("SELECT count(*) FROM forecast") == [(4 * 48,)]
+    assert tables.sql(store).rows("SELECT count(*) FROM forecast") == [(0,)]
+
+
+def test_nothing_can_be_written_through_it(sql: SqlTables) -> None:
+    with pytest.raises(TablesError, match="read-only"):
+        sql.rows("DELETE FROM forecast")
