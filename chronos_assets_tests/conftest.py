@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chronos_assets.defs.instance import read_migrations_once
 from chronos_assets.platforms.local.processes import workload_environment
 from chronos_assets.platforms.local.warm_workers import warm_workers
 from chronos_assets_tests.aws.fixtures import aws, aws_server, s3_server  # noqa: F401 - fixtures of every test
@@ -30,6 +31,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("default")
+read_migrations_once()  # dozens of tests make a Dagster instance
 
 AWS_FIXTURES = {"aws", "aws_server", "s3_server"}
 # What starts a process, trains a model or runs Dagster's graph names one of these.

@@ -1,6 +1,7 @@
 """The sensor that reports how old the current forecast is, for an alarm outside of Dagster.
 
-Belongs here: looking and reporting. Does not belong here: from which age on somebody is woken (`platforms.aws.dashboard`).
+Belongs here: looking and reporting. Does not belong here: from which age on somebody is woken (the alarm in
+`docker/cloudformation.yaml`).
 
 A number that comes each hour says two things: a growing one that no forecast is made any more, whatever the reason, and a
 missing one that nobody is there to make it.

@@ -11,7 +11,6 @@ import pytest
 from cfnlint.api import ManualArgs, lint
 
 from chronos_assets.pipeline.training import SYNTHETIC_KEY
-from chronos_assets.platforms.aws.dashboard import alarms, dashboard
 from chronos_assets.platforms.aws.jobs import JOBS_KEY
 from chronos_assets.platforms.aws.pointers import POINTERS, VERSIONS
 from chronos_assets.platforms.aws.publishing import STABLE
@@ -240,20 +239,6 @@ def _called() -> set[str]:
 
 
 # --- the same names as the code's -------------------------------------------------------------------------------------
-
-
-def test_dashboard_and_alarms_are_those_of_the_code(template: dict[str, Any]) -> None:
-    names = {"MetricsNamespace": "Ours", "DatasetGroup": "energy_use", "Topic": "arn:topic", "StaleDays": "3"}
-    resources = template["Resources"]
-    body = json.loads(resolved(resources["Dashboard"]["Properties"]["DashboardBody"], names))
-    assert body == dashboard("Ours", "energy_use", REGION)
-    there = [resolved(resources[name]["Properties"], names) for name in ("FailureAlarm", "StaleAlarm")]
-    expected = alarms("Ours", "energy_use", "arn:topic", 3)
-    assert [_as_text(alarm) for alarm in there] == [_as_text(alarm) for alarm in expected]
-
-
-def _as_text(alarm: dict[str, Any]) -> dict[str, Any]:
-    return {key: str(value) if isinstance(value, int) else value for key, value in alarm.items()}
 
 
 def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) -> None:

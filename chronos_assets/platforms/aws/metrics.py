@@ -1,7 +1,7 @@
 """Metrics in CloudWatch: each measurement by data set, and by data set and model.
 
 Belongs here: PutMetricData and its limits. Does not belong here: what is measured (`defs.measurements`), the dashboard and
-the alarms (`dashboard.py`).
+the alarms (`docker/cloudformation.yaml`).
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
 """

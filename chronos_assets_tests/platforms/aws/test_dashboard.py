@@ -1,20 +1,17 @@
-"""Dashboard and alarms: over metrics that are measured, and the same in the template as here."""
+"""Dashboard and alarms of docker/cloudformation.yaml, which alone has them: over what is measured, as CloudWatch takes them."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from chronos_assets.defs import measurements
-from chronos_assets.platforms.aws.dashboard import DAY, alarms, dashboard
 from chronos_assets_tests.aws.moto_server import AwsServer
 from chronos_assets_tests.aws.request_limits import violations
+from chronos_assets_tests.docker.template import REGION, load, resolved
 
-TEMPLATE = Path(__file__).parents[3] / "docker" / "cloudformation.yaml"
+DAY = 86_400
 MEASURED = {
     *measurements.SCORES.values(),
     measurements.ITEMS,
@@ -24,57 +21,62 @@ MEASURED = {
     measurements.AGE,
 }
 TOPIC = "arn:aws:sns:us-east-1:123456789012:notices"
+NAMES = {"MetricsNamespace": "Ours", "DatasetGroup": "shop", "Topic": TOPIC, "StaleDays": "3"}
 
 
-class TemplateLoader(yaml.SafeLoader):
-    """Reads `!Ref X` as the text ${X}, and `!Sub` as the text that it substitutes in."""
+def made(resource: str) -> dict[str, Any]:
+    """Properties of a resource of the template, for the data set `shop`."""
+    found: dict[str, Any] = resolved(load()["Resources"][resource]["Properties"], NAMES)
+    return found
 
 
-def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-        return f"${{{value}}}" if name == "Ref" else value
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_mapping(node, deep=True)
+def dashboard() -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(made("Dashboard")["DashboardBody"])
+    return body
 
 
-TemplateLoader.add_multi_constructor("!", _function)
-
-
-def template() -> dict[str, Any]:
-    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), TemplateLoader)["Resources"]  # noqa: S506 - a SafeLoader
-
-
-def test_the_template_has_this_dashboard() -> None:
-    body = template()["Dashboard"]["Properties"]["DashboardBody"]
-    assert json.loads(body) == dashboard("${MetricsNamespace}", "${DatasetGroup}", "${AWS::Region}")
-
-
-def test_the_template_has_these_alarms() -> None:
-    resources = template()
-    expected = alarms("${MetricsNamespace}", "${DatasetGroup}", "${Topic}", stale_days=1)
-    found = [resources[name]["Properties"] for name in ("FailureAlarm", "StaleAlarm")]
-    expected[1]["Threshold"] = ["StaleGiven", "${StaleDays}", ["AgeOfForecasts", "${Partitions}", "Days"]]
-    assert found == expected
+def alarms() -> list[dict[str, Any]]:
+    """The alarms as PutMetricAlarm takes them: CloudFormation reads numbers from texts."""
+    texts = [made(name) for name in ("FailureAlarm", "StaleAlarm")]
+    return [{**alarm, "Threshold": float(alarm["Threshold"])} for alarm in texts]
 
 
 def test_everything_that_is_shown_is_measured() -> None:
-    text = json.dumps(dashboard("N", "shop", "us-east-1"))
-    shown = set(re.findall(r'\["N", "(\w+)", "DataSet", "shop"', text))
+    text = json.dumps(dashboard())
+    shown = set(re.findall(r'\["Ours", "(\w+)", "DataSet", "shop"', text))
     searched = set(re.findall(r'MetricName=(?:\\+")?(\w+)', text))
     assert shown | searched == MEASURED
-    assert {alarm["MetricName"] for alarm in alarms("N", "shop", TOPIC, 2)} <= MEASURED
+    assert set(re.findall(r'DataSet=\\+"(\w+)', text)) == {"shop"}
+    assert {widget["properties"]["region"] for widget in dashboard()["widgets"]} == {REGION}
+
+
+def test_the_widgets_of_the_dashboard_do_not_overlap() -> None:
+    places = [(widget["x"], widget["y"]) for widget in dashboard()["widgets"]]
+    assert places == [(12 * (number % 2), 6 * (number // 2)) for number in range(len(places))]
+    assert {(widget["width"], widget["height"]) for widget in dashboard()["widgets"]} == {(12, 6)}
+
+
+def test_somebody_is_notified_of_a_failed_run_and_of_an_old_forecast_or_silence() -> None:
+    failures, stale = alarms()
+    for alarm in (failures, stale):
+        assert alarm["Namespace"] == "Ours"
+        assert alarm["Dimensions"] == [{"Name": "DataSet", "Value": "shop"}]
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [TOPIC]
+    assert (failures["MetricName"], failures["Statistic"]) == (measurements.FAILURES, "Sum")
+    assert (failures["Threshold"], failures["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+    assert failures["TreatMissingData"] == "notBreaching"
+    assert (stale["MetricName"], stale["Statistic"]) == (measurements.AGE, "Maximum")
+    assert (stale["Threshold"], stale["ComparisonOperator"]) == (3, "GreaterThanThreshold")
+    assert stale["TreatMissingData"] == "breaching"
 
 
 def test_cloudwatch_takes_them(aws: AwsServer) -> None:
     cloudwatch = aws.clients()("cloudwatch")
-    body = json.dumps(dashboard("ChronosAssets", "shop", "us-east-1"))
-    cloudwatch.put_dashboard(DashboardName="shop", DashboardBody=body)
-    for alarm in alarms("ChronosAssets", "shop", TOPIC, 7):
+    cloudwatch.put_dashboard(DashboardName="shop", DashboardBody=json.dumps(dashboard()))
+    for alarm in alarms():
         assert violations("cloudwatch", "PutMetricAlarm", alarm) == []
         # CloudWatch looks back no further.
         assert alarm["Period"] * alarm["EvaluationPeriods"] <= 7 * DAY
         cloudwatch.put_metric_alarm(**alarm)
-    made = cloudwatch.describe_alarms(AlarmNamePrefix="shop-")["MetricAlarms"]
-    assert [alarm["AlarmName"] for alarm in made] == ["shop-failures", "shop-stale"]
+    there = cloudwatch.describe_alarms(AlarmNamePrefix="shop-")["MetricAlarms"]
+    assert [alarm["AlarmName"] for alarm in there] == ["shop-failures", "shop-stale"]
