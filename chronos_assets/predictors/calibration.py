@@ -2,6 +2,9 @@
 
 Here belong split-conformal factors (Romano, Patterson & Candès, NeurIPS 2019), in the form that scales: for each central band
 the factor by which its half-widths around the median have to be multiplied so that it holds its share of the actuals.
+Bands of series that are never below zero are cut off there before factors are found and applied: the lower half then can't
+miss, and an upper end whose factor made up for that would be too low by far (p90 of rare sales held 83%).
+
 Factors are by bucket of the horizon, since bands are more often too narrow far ahead, and are shrunk to 1 where few windows
 tell. Periods of one window are alike, so it is windows that count, not points.
 """

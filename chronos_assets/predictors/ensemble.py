@@ -160,6 +160,8 @@ class Ensemble:
         quantiles = np.full((count, self.horizon, len(LEVELS)), np.nan)
         skipped: list[Skip] = []
         usable: list[int] = []
+        bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
+        below = np.zeros((count, self.horizon), dtype=bool)
         for place, context in enumerate(values):
             seen = context[np.isfinite(context)]
             reason = self._unusable(seen, given[place])
@@ -180,16 +182,19 @@ class Ensemble:
                 groups=groups or (),
                 covariates=covariates or (),
             )
-            quantiles[rows] = self._combined(
+            combined = self._combined(
                 everything.take(rows),
                 [keys[place] if keys else None for place in usable],
                 [baseline[place] for place in usable] if baseline is not None else None,
             )
+            below[rows] = combined.min(axis=2) < 0
+            # Before they are calibrated: factors are of bands that end at zero, see `learning`.
+            combined = np.where(bounded[rows][:, None, None], np.maximum(combined, 0.0), combined)
+            quantiles[rows] = self.predictor.calibration.apply(combined)
         failed = set(range(count)) - {skip.index for skip in skipped}
         failed &= set(np.flatnonzero(~np.isfinite(quantiles).all(axis=(1, 2))).tolist())
         skipped += [Skip(place, "no member gave a forecast that is finite") for place in failed]
-        bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
-        raised = np.where(bounded, (quantiles.min(axis=2) < 0).sum(axis=1), 0)
+        raised = np.where(bounded, (below | (quantiles.min(axis=2) < 0)).sum(axis=1), 0)
         quantiles = np.where(bounded[:, None, None], np.maximum(quantiles, 0.0), quantiles)
         mean = mean_of_quantiles(quantiles, LEVELS)
         return BatchForecast(
@@ -214,7 +219,7 @@ class Ensemble:
     def _combined(
         self, contexts: Contexts, keys: Sequence[Key | None], baseline: Sequence[Covariates] | None
     ) -> Floats:
-        """Calibrated quantiles (N, horizon, LEVELS) of series that have something to tell."""
+        """Quantiles (N, horizon, LEVELS), in order, of series that have something to tell; not calibrated yet."""
         weights = np.stack([self.predictor.weights_of(key) for key in keys])
         total = np.zeros(len(contexts))
         result = np.zeros((len(contexts), contexts.horizon, len(LEVELS)))
@@ -231,7 +236,7 @@ class Ensemble:
         alone = np.flatnonzero(total == 0)  # no member with a weight could: TSB alone, of a series that isn't counts
         if len(alone):
             result[alone], total[alone] = SeasonalNaive().forecast(contexts.take(alone)), 1.0
-        return self.predictor.calibration.apply(np.sort(result / total[:, None, None], axis=2))
+        return np.sort(result / total[:, None, None], axis=2)
 
     def _moved(self, made: Floats, contexts: Contexts, baseline: Sequence[Covariates]) -> Floats:
         """A forecast that knows no covariates, as it would be under the scenario by what the regression has learned."""

@@ -109,14 +109,15 @@ def learn(
     backtest = _backtest(windows, backtester, recipe, progress)
     weights = backtest.weights(np.arange(len(backtest.kept)), prior, costs, recipe)
     out_of_fold = backtest.out_of_fold(prior, costs, recipe)
-    calibration = calibrate(np.sort(out_of_fold, axis=2), backtest.actuals)
+    combined = backtest.bounded(np.sort(out_of_fold, axis=2))
+    calibration = calibrate(combined, backtest.actuals)
     items: dict[Key, Floats] = {}
     if recipe.per_item:
         own, trust = selection.item_weights(backtest.losses, backtest.items, weights)
         facts["item_trust"] = round(trust, 4)
         if trust > 0:
             items = {key: selection.pruned(row) for key, row in zip(backtest.keys, own, strict=True)}
-    finished = calibration.apply(np.sort(out_of_fold, axis=2))
+    finished = backtest.bounded(calibration.apply(combined))
     rows, gain = _leaderboard(names, backtest, weights, finished)
     return rounded(
         _predictor(
@@ -162,6 +163,7 @@ class _Backtest:
         kept: places of the windows whose forecasts are kept, (K,).
         forecasts: of those, (M, K, horizon, LEVELS); actuals: of those.
         speeds: windows per second of each member, (M,).
+        non_negative: whether nothing below zero was observed before each of the kept windows, (K,).
     """
 
     losses: Floats
@@ -171,6 +173,11 @@ class _Backtest:
     forecasts: Floats
     actuals: Actuals
     speeds: Floats
+    non_negative: NDArray[np.bool_]
+
+    def bounded(self, quantiles: Floats) -> Floats:
+        """Quantiles (K, horizon, LEVELS) as a forecast has them: not below zero where the history isn't."""
+        return np.where(self.non_negative[:, None, None], np.maximum(quantiles, 0.0), quantiles)
 
     def weights(self, rows: NDArray[np.intp], prior: Floats, costs: Floats, recipe: Recipe) -> Floats:
         """Pooled weights from some of the kept windows, within the budget."""
@@ -301,7 +308,10 @@ def _backtest(
             progress(start + len(part), len(windows))
     backtester.forget_all_but(windows)
     chosen = [windows[place] for place in kept]
-    return _Backtest(losses, items, list(numbers), kept, forecasts, _actuals(chosen), backtester.speeds)
+    lowest = [np.min(window.history, initial=np.inf, where=np.isfinite(window.history)) for window in chosen]
+    return _Backtest(
+        losses, items, list(numbers), kept, forecasts, _actuals(chosen), backtester.speeds, np.array(lowest) >= 0
+    )
 
 
 def _actuals(windows: Sequence[PastWindow]) -> Actuals:
