@@ -22,6 +22,7 @@ float64. A context whose observations are all equal has no scale: its forecast i
 from __future__ import annotations
 
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chronos_assets.models.batching import default_rows, device_name, is_out_of_memory
 from chronos_assets.models.checkpoints import check_quantiles
 from chronos_assets.models.families import QuantileNetwork, T5Sampler, adapt
 from chronos_assets.models.loading import LoadedModel
@@ -42,7 +44,6 @@ from chronos_assets.models.unrolling import PATHS, unroll
 
 Floats = NDArray[np.float64]
 
-BATCH_SIZE = 16  # on one core, more rows a pass gain nothing from contexts of 256 up, and little before
 NOT_FINITE = "the model gave values that are not finite"  # the one reason for a skip that is the model's fault
 _LARGEST = 1e290  # leaves room for what a forecast may add
 _SHORTEST_BUCKET = 16
@@ -91,6 +92,12 @@ class _Pass:
     seeds: Sequence[int]
     floors: Floats
 
+    def split(self, rows: int) -> Iterator[_Pass]:
+        """The same series in passes of `rows` at most."""
+        for start in range(0, len(self.items), rows):
+            end = start + rows
+            yield _Pass(self.items[start:end], self.seeds[start:end], self.floors[start:end])
+
 
 class Forecaster:
     """A model made ready for one horizon and one set of levels; see the module's notes on reproducibility.
@@ -100,7 +107,7 @@ class Forecaster:
         horizon: number of periods to forecast.
         levels: ascending quantile levels, within the model's range.
         context_length: number of latest periods to read; the model's own at most, and if not given.
-        batch_size: rows of every pass.
+        batch_size: rows of every pass; what suits the device, if not given. Halved where its memory doesn't hold so many.
         workers: number of batches run at once; the process's cores if not given, 1 on a GPU.
         min_observations: series with fewer observations in their context are skipped.
         whole_batches: whether a pass of few series is filled up to `batch_size` rows, so that a forecast's last bits
@@ -120,7 +127,7 @@ class Forecaster:
         levels: Sequence[float],
         *,
         context_length: int | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         workers: int | None = None,
         min_observations: int = 1,
         whole_batches: bool = True,
@@ -131,13 +138,14 @@ class Forecaster:
         self.model = model
         self._aim(horizon, levels)
         self.context_length = min(context_length or model.description.context_length, model.description.context_length)
-        self.batch_size = batch_size
+        self.batch_size = batch_size or default_rows(model, self.context_length)
         self.whole_batches = whole_batches
         self.min_observations = max(1, min_observations)
         self.workers = workers or (1 if model.device.type != "cpu" else available_cores())
+        self._halving = threading.Lock()
         self._network = adapt(model)
         self._buckets = _bucket_lengths(self.context_length)
-        self.rows_independent = isinstance(self._network, T5Sampler) or self._try_rows(self._network)
+        self.rows_independent = isinstance(self._network, T5Sampler) or self._rows_tried(self._network)
 
     def at(self, horizon: int, levels: Sequence[float]) -> Forecaster:
         """The same model made ready for another horizon and other levels, without trying its rows again.
@@ -160,6 +168,11 @@ class Forecaster:
     def unrolled(self) -> bool:
         """Whether the horizon is longer than what the model forecasts at once."""
         return self.horizon > self.model.description.block_length
+
+    @property
+    def device(self) -> str:
+        """What the passes run on, as people know it."""
+        return device_name(self.model)
 
     @property
     def method(self) -> str:
@@ -288,12 +301,35 @@ class Forecaster:
         """What `_run` makes of each batch, in order; of a lone one in this thread, since a new one costs milliseconds."""
         with _single_threaded():
             if len(batches) == 1:
-                yield self._run(batches[0])
+                yield self._run_what_fits(batches[0])
                 return
             with ThreadPoolExecutor(max_workers=self.workers) as pool:
-                jobs = [pool.submit(self._run, batch) for batch in batches]
+                jobs = [pool.submit(self._run_what_fits, batch) for batch in batches]
                 for job in jobs:
                     yield job.result()
+
+    def _run_what_fits(self, batch: _Pass) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """`_run`, in passes of fewer rows where memory doesn't hold as many; these it is from then on."""
+        rows = self.batch_size
+        if len(batch.items) <= rows:
+            try:
+                return self._run(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or rows == 1:
+                    raise
+            # Outside of the handler, which holds on to the tensors of the pass.
+            self._halve(rows)
+        made = [self._run_what_fits(part) for part in batch.split(self.batch_size)]
+        quantiles, means, crossed = (np.concatenate(parts) for parts in zip(*made, strict=True))
+        return quantiles, means, crossed
+
+    def _halve(self, rows: int) -> None:
+        """Half as many rows from now on, unless another pass saw to it."""
+        with self._halving:
+            if self.batch_size == rows:
+                self.batch_size = rows // 2
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _run(self, batch: _Pass) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """Scaled quantiles (n, horizon, W), means (n, horizon) and number of crossed periods (n,) of one batch.
@@ -329,6 +365,17 @@ class Forecaster:
         if self.whole_batches or self.unrolled:
             return self.batch_size
         return min(self.batch_size, 1 << (count - 1).bit_length())
+
+    def _rows_tried(self, network: QuantileNetwork) -> bool:
+        """`_try_rows` with as many rows as memory holds."""
+        while True:
+            rows = self.batch_size
+            try:
+                return self._try_rows(network)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or rows == 1:
+                    raise
+            self._halve(rows)
 
     def _try_rows(self, network: QuantileNetwork) -> bool:
         """Whether a row's bits are the same at any place and beside any neighbours, in this model on this machine."""

@@ -32,6 +32,20 @@ if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster
 
 
+# Models that read more get what the seasons ask for: attention takes the square of what is read, and its gain ends early.
+LONG_CONTEXT = 2048
+SEASONS_READ = 8
+
+
+def default_context(description: ModelDescription, seasons: Sequence[int], horizon: int) -> int:
+    """Latest periods that a model reads unless it is told otherwise: its own number, or 2,048, 8 seasons, 4 horizons at least.
+
+    A series with a shorter history takes no more than that takes, whatever the number.
+    """
+    wanted = max(LONG_CONTEXT, SEASONS_READ * max(seasons, default=1), 4 * horizon)
+    return min(description.context_length, wanted)
+
+
 def options(document: Any) -> PredictorParams | None:
     """The parameter `zero_shot` of a workload, checked; None where it isn't given.
 
@@ -67,8 +81,10 @@ class Network:
         description: of the model: a base model, or a version's folder.
         horizon: periods to forecast.
         levels: ascending quantile levels.
-        context_length: latest periods to read; the models' own if not given.
-        batch_size: rows of a pass.
+        context_length: latest periods to read; if not given, the models' own, or what the seasons ask for of models that
+            read thousands.
+        seasons: periods of the seasons that the data may have.
+        batch_size: rows of a pass; what suits the device, if not given.
         min_observations: series with fewer are skipped.
         whole_batches: see `Forecaster`.
     """
@@ -80,15 +96,23 @@ class Network:
         levels: Sequence[float],
         *,
         context_length: int | None = None,
+        seasons: Sequence[int] = (),
         batch_size: int | None = None,
         min_observations: int = 1,
         whole_batches: bool = True,
     ) -> None:
         self.description = description
+        self.seasons = tuple(seasons)
         self.horizon, self.levels = horizon, tuple(levels)
         self.context_length, self.batch_size = context_length, batch_size
         self.min_observations, self.whole_batches = min_observations, whole_batches
         self._loaded: dict[str, Forecaster] = {}
+
+    @property
+    def passes(self) -> dict[str, Any] | None:
+        """On what, and in how many rows, the networks ran that were needed; None if none was."""
+        used = list(self._loaded.values())
+        return {"device": used[0].device, "rows": min(item.batch_size for item in used)} if used else None
 
     @property
     def alone(self) -> Forecaster:
@@ -128,8 +152,8 @@ class Network:
                 load_model(description),
                 self.horizon,
                 self.levels,
-                context_length=self.context_length,
-                batch_size=self.batch_size or forecasting.BATCH_SIZE,
+                context_length=self.context_length or default_context(description, self.seasons, self.horizon),
+                batch_size=self.batch_size,
                 min_observations=self.min_observations,
                 whole_batches=self.whole_batches,
             )

@@ -212,6 +212,7 @@ class _Evaluation:
             self.request.horizon,
             self.request.quantiles,
             context_length=self.request.context_length,
+            seasons=self.request.grid.frequency.candidate_seasons if self.request.grid is not None else (),
             batch_size=self.request.batch_size,
         )
         own = Predictor.load(description.folder)

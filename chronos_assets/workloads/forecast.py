@@ -198,11 +198,12 @@ class _ForecastJob:
         return sum(shard.series for shard in self.shards)
 
     def run(self) -> None:
-        network = Network(
+        self.network = network = Network(
             self.description,
             self.request.horizon,
             self.request.levels,
             context_length=self.request.context_length,
+            seasons=self.request.grid.frequency.candidate_seasons,
             batch_size=self.request.batch_size,
             min_observations=self.request.min_observations,
         )
@@ -492,6 +493,7 @@ class _ForecastJob:
                 request.trained_until is not None and request.trained_until > window.context_end
             ),
             "context_length": forecaster.context_length,
+            **({"passes": self.network.passes} if self.network.passes else {}),
             "unrolled": forecaster.unrolled,
             "method": forecaster.method,
             "seed": request.seed,

@@ -132,6 +132,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
         request.horizon,
         request.levels,
         context_length=request.context_length,
+        seasons=request.grid.frequency.candidate_seasons,
         batch_size=request.batch_size,
     )
     ordinals = {window.key: window.ordinal for window in windows}
@@ -177,7 +178,13 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
         known = past_as_of(sampled, request.grid, holdout.validation_end, request.filling, request.context_length)
         past = with_covariates(list(known), covariates, request.horizon)
     windows = list(_windows(sampled, request, holdout, past))
-    network = partial(Network, horizon=request.horizon, levels=(0.5,), context_length=request.context_length)
+    network = partial(
+        Network,
+        horizon=request.horizon,
+        levels=(0.5,),
+        context_length=request.context_length,
+        seasons=request.grid.frequency.candidate_seasons,
+    )
     tuned = network(describe_model(workspace.input("model")), batch_size=request.batch_size)
     forecasters = {TUNED: tuned.alone}
     if request.base is not None:

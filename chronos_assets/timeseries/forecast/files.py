@@ -51,7 +51,13 @@ _ROWS_PER_GROUP = 122_880
 _ROWS_AT_ONCE = 16_384  # read of each part
 
 _SUMS = ("series", "rows", "not_started", "skipped_count", "crossed", "flat", "non_negative", "raised")
-_OF_A_PART = {*_SUMS, "skipped_reasons", "skipped", "part"}  # what may differ between the manifests of one run's parts
+_OF_A_PART = {
+    *_SUMS,
+    "skipped_reasons",
+    "skipped",
+    "part",
+    "passes",
+}  # what may differ between the manifests of one run's parts
 
 
 class PartsError(ChronosAssetsError, ValueError):
@@ -222,10 +228,16 @@ def merge_forecast_parts(parts: Sequence[Path], output: Path) -> dict[str, Any]:
     manifest = {
         **{name: value for name, value in found[0].manifest.items() if name not in _OF_A_PART},
         **{name: sum(part.manifest[name] for part in found) for name in _SUMS},
+        **_fewest_rows([part.manifest["passes"] for part in found if "passes" in part.manifest]),
         **skipped_summary(skipped),
     }
     write_window(output, layout, _periods(found), [part.series() for part in found], skipped, manifest)
     return manifest
+
+
+def _fewest_rows(passes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How the networks of all parts ran: memory may have held fewer rows on one instance than on the others."""
+    return {"passes": dict(min(passes, key=lambda item: int(item["rows"])))} if passes else {}
 
 
 def merge_messages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
