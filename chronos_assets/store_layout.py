@@ -17,6 +17,9 @@ FORECAST_KEY = "forecast"
 REJECTED_KEY = "rejected"
 # The drop zone of scenarios.
 WHAT_IF_KEY = "what_if"
+# Exports with the columns and shapes of Amazon Forecast: its backtests, and what its monitor reports.
+BACKTEST_KEY = "backtest"
+MONITOR_KEY = "monitor"
 AS_OF = "as_of="
 # What the command remembers: of the user's folder, and for the UI.
 MIRROR_KEY = ".data-folder.json"

@@ -22,6 +22,7 @@ from chronos_assets.cli import main
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
 from chronos_assets_tests.defs.test_training_line import TRAINING, noisy_rows
 from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.service_shapes import parsed
 
 Result = subprocess.CompletedProcess[str]
 
@@ -152,6 +153,10 @@ def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Pat
         assert "Shop/1" in ask("endpoint", "status", *arguments).stdout
         listed = ask("model", "list", *arguments).stdout
         assert listed.startswith("*   1  Approved")
+        answer = parsed("GetAccuracyMetrics", ask("model", "metrics", *arguments).stdout.encode())
+        (tested,) = answer["PredictorEvaluationResults"][0]["TestWindows"]
+        assert f"{tested['Metrics']['AverageWeightedQuantileLoss']:.4f}" in rows["gate"]
+        assert tested["Metrics"]["ErrorMetrics"][0].keys() == {"ForecastType", "RMSE", "WAPE", "MAPE", "MASE"}
         rejected = ask("model", "reject", "1", "--reason", "just so", *arguments)
         assert rejected.returncode == 0, rejected.stderr
         assert "just so" in rejected.stdout

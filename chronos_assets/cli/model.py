@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +14,11 @@ from chronos_assets.cli.common import DataOption, Printer, UsageError, open_grou
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
+    from chronos_assets.platforms.registry import PackageVersion
 
-app = typer.Typer(help="Versions of the tuned model: list, show, approve, reject, roll-back.", no_args_is_help=True)
+app = typer.Typer(
+    help="Versions of the tuned model: list, show, metrics, approve, reject, roll-back.", no_args_is_help=True
+)
 
 VersionArgument = Annotated[int | None, typer.Argument(help="Number of the version (the newest).", show_default=False)]
 ReasonOption = Annotated[str, typer.Option(help="For the version's history.")]
@@ -50,6 +54,27 @@ def roll_back(version: NoVersion = None, reason: ReasonOption = "", data: DataOp
 @app.command("show")
 def show(version: VersionArgument = None, data: DataOption = None) -> None:
     """A version's predictor: its members with their scores and weights, and what the ensemble gains."""
+    chosen = _registered(version, data)
+    print(f"{chosen.name}  {chosen.status}  {chosen.reason}")
+    _print_predictor(chosen.document.get("predictor"))
+
+
+@app.command("metrics")
+def metrics(version: VersionArgument = None, data: DataOption = None) -> None:
+    """A version's errors on the gate's test windows, as the JSON of Amazon Forecast's GetAccuracyMetrics."""
+    from chronos_assets.params.predictor import DEFAULT_METRIC
+    from chronos_assets.timeseries.scoring.service_documents import ScoredWindow, accuracy_document
+
+    chosen = _registered(version, data)
+    test = chosen.document.get("test")
+    if test is None:
+        raise UsageError(f"{chosen.name} was registered without all its metrics: `chronos-assets model show` has some")
+    summary = ScoredWindow(None, None, int(test["series"]), test["metrics"])
+    print(json.dumps(accuracy_document([], summary, DEFAULT_METRIC), indent=2))
+
+
+def _registered(version: int | None, data: Path | None) -> PackageVersion:
+    """A registered version; the newest without a number."""
     import dagster as dg
 
     from chronos_assets.pipeline import training
@@ -64,8 +89,7 @@ def show(version: VersionArgument = None, data: DataOption = None) -> None:
     if not chosen:
         there = ", ".join(str(item.version) for item in registered) or "none"
         raise UsageError(f"there is no such version of {name}: there are {there}, see `chronos-assets model list`")
-    print(f"{chosen[0].name}  {chosen[0].status}  {chosen[0].reason}")
-    _print_predictor(chosen[0].document.get("predictor"))
+    return chosen[0]
 
 
 def _print_predictor(predictor: Mapping[str, Any] | None) -> None:

@@ -14,10 +14,17 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from chronos_assets.defs.launcher import Launcher, MainJobError, consecutive
+from chronos_assets.params.exports import BacktestParams
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
 from chronos_assets.pipeline.covariate_imports import stale_inputs
-from chronos_assets.pipeline.forecasts import AHEAD_TAG, forecast_is_shown, main_windows, stale_forecasts
+from chronos_assets.pipeline.forecasts import (
+    AHEAD_TAG,
+    evaluation_windows,
+    forecast_is_shown,
+    main_windows,
+    stale_forecasts,
+)
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import tables_are_current
@@ -104,7 +111,10 @@ def _forecast(
     # What the runs changed is read again: each step begins with what is there then.
     state = GroupState(group)
     window, backtest = main_windows(state, backtest_windows)
-    ranges = consecutive(stale_forecasts(state, instance, _spanning(group, (*backtest, window))), group)
+    # Those of the backtest export, too, where somebody has said which: it shows what has been scored.
+    asked = evaluation_windows(state) if backtest and state.params.backtest != BacktestParams() else ()
+    scored = tuple(sorted({*asked, *backtest}))
+    ranges = consecutive(stale_forecasts(state, instance, _spanning(group, (*scored, window))), group)
     for number, windows in enumerate(ranges):
         # One process and one load of the model for all of them, whatever lies between.
         later = " ".join(other.key for part in ranges[1:] for other in part) if number == 0 else ""
@@ -113,7 +123,7 @@ def _forecast(
         launcher.run(["forecasts"], [window])
     if train and not failure and (due or _endpoint_is_stale(GroupState(group))):
         failure = launcher.attempt(["endpoint"])
-    for windows in consecutive(unscored_forecasts(GroupState(group), instance, backtest), group):
+    for windows in consecutive(unscored_forecasts(GroupState(group), instance, scored), group):
         launcher.run(["forecast_accuracy"], windows)
     if launcher.runs or not tables_are_current(GroupState(group), instance):
         launcher.run(["forecast_tables"], [])

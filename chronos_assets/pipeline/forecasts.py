@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -469,11 +470,30 @@ def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window
     Raises:
         dg.Failure: there is no dataset, or the partitions end before the data or begin after it.
     """
-    import numpy as np
+    newest = _newest_window(state)
+    return newest, tuple(window for _, window in islice(_past_windows(state, newest), backtest))[::-1]
 
+
+def evaluation_windows(state: GroupState) -> tuple[Window, ...]:
+    """The windows that `EvaluationParameters` ask for, oldest first; see `pipeline.exports.backtest_partitions`."""
+    params = state.params
+    _, last = state.require_manifest().span(params.grid)
+    offset = params.backtest.offset or params.horizon
+    due = [last - number * offset for number in range(1, params.backtest.windows + 1)]
+    found: list[Window] = []
+    for k, window in _past_windows(state, _newest_window(state)):
+        if len(found) < len(due) and k <= due[len(found)]:
+            found.append(window)
+        if len(found) == len(due):
+            break
+    return tuple(reversed(found))
+
+
+def _newest_window(state: GroupState) -> Window:
+    """The window that holds the last observation; see `main_windows`."""
     group = state.group
     params, manifest = state.params, state.require_manifest()
-    grid, cadence, lag = params.grid, group.settings.partitions, known_after(params, manifest)
+    cadence = group.settings.partitions
     latest = end_of_windows(state) - timedelta(microseconds=1)
     newest = window_of(min(as_datetime(last_instant(params, manifest)), latest), cadence)
     earliest = group.settings.partition_start_time().replace(tzinfo=None)
@@ -487,21 +507,28 @@ def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window
             f"all observations, from {manifest.first} on, are after the last partition, {newest.key}: "
             "are their dates right?"
         )
+    return newest
+
+
+def _past_windows(state: GroupState, newest: Window) -> Iterator[tuple[int, Window]]:
+    """Windows up to `newest` whose horizon is observed, the latest first, with the last period that each saw."""
+    import numpy as np
+
+    group = state.group
+    params, manifest = state.params, state.require_manifest()
+    grid, cadence, lag = params.grid, group.settings.partitions, known_after(params, manifest)
+    earliest = group.settings.partition_start_time().replace(tzinfo=None)
     first, last = manifest.span(grid)
     # Data may continue for centuries after the last partition, by a wrong year: no need to walk through them.
     last = min(last, int(grid.ordinal(np.array([np.datetime64(newest.end, "us")]))[0]) + params.horizon)
-    found: list[Window] = []
     for k in range(last - params.horizon, first - 1, -1):
-        if len(found) == backtest:
-            break
         starts = grid.start(np.array([k, k + 1]))
         known = starts[1] - np.timedelta64(1, "us") if lag is None else starts[0] + lag
         window = window_of(as_datetime(known), cadence)
         if window.start < earliest:
             break
         if _last_allowed(grid, window, lag) == k and window.end <= newest.end:
-            found.append(window)
-    return newest, tuple(reversed(found))
+            yield k, window
 
 
 def _last_allowed(grid: Grid, window: Window, lag: np.timedelta64 | None) -> int:

@@ -9,13 +9,14 @@ from typing import Any
 from chronos_assets.container.contract import CONTENT_TYPES, RESPONSE_TYPES
 from chronos_assets.pipeline.group import Group
 from chronos_assets.predictors.predictor import Predictor
-from chronos_assets.timeseries.scoring.gate import GateDecision
+from chronos_assets.timeseries.scoring.gate import CANDIDATE, Evaluation, GateDecision
 
 
 def package_document(
     tuned: Mapping[str, Any],
     candidate: Mapping[str, Any],
     decision: GateDecision,
+    evaluation: Evaluation,
     image: str,
     predictor: Predictor | None = None,
 ) -> dict[str, Any]:
@@ -42,6 +43,11 @@ def package_document(
             if value is not None
         },
         "gate": decision.to_document(),
+        "test": {
+            "series": len(evaluation.scale),
+            "windows": evaluation.windows,
+            "metrics": dict(evaluation.scores[CANDIDATE].measures),
+        },
         **({"predictor_digest": predictor.digest, "predictor": predictor.summary()} if predictor is not None else {}),
         "image": image,
         "content_types": list(CONTENT_TYPES),

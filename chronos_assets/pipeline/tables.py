@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import dagster as dg
 
@@ -36,12 +37,13 @@ def tables_are_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
 
 
 def tables_lineage(state: GroupState) -> str:
-    """Digest of everything that the SQL tables show: versions of the dataset, forecasts and scores, the parameters."""
+    """Digest of everything that the tables and exports show: versions of the dataset, forecasts and scores, the parameters."""
     store = state.group.store
     parts = {
         "dataset": store.shown(DATASET_KEY),
         "forecast": store.shown(FORECAST_KEY),
         "params": state.params.digest,
+        "backtest": asdict(state.params.backtest),
         **{
             folder: sorted((name, version) for name, version, _ in store.manifests(folder))
             for folder in ("history", "accuracy", "anomalies", "what_if_forecasts")

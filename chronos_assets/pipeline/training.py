@@ -496,7 +496,8 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
     )
     with group.jobs.run(context, request) as result:
         try:
-            decision = decide(read_evaluation(result.outputs["evaluation"]), approval=setup.training.approval)
+            evaluation = read_evaluation(result.outputs["evaluation"])
+            decision = decide(evaluation, approval=setup.training.approval)
         except ValueError as error:
             raise dg.Failure(f"the gate can't decide: {error}") from error
     identity = hashlib.sha256(
@@ -509,7 +510,7 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
             setup.name,
             model=candidate["model"],
             identity=identity,
-            document=package_document(tuned, candidate, decision, image(group), predictor),
+            document=package_document(tuned, candidate, decision, evaluation, image(group), predictor),
             status=decision.status,
             reason=decision.reason,
         )

@@ -21,6 +21,19 @@ _PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
 _PARTS = ".parts"
 
 
+def is_formula(text: str) -> str:
+    """SQL: whether a text begins as a formula does; a minus before a digit is a number's.
+
+    See https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    return f"regexp_matches({text}, '^([=+@\\t\\r]|-[^0-9.])')"
+
+
+def quoted_formula(text: str) -> str:
+    """SQL: a text with a quote before it where a spreadsheet would run it."""
+    return f"CASE WHEN {is_formula(text)} THEN chr(39) || {text} ELSE {text} END"
+
+
 def write_export(
     connection: DuckDBPyConnection, query: str, folder: Path, stem: str, export: ExportParams
 ) -> tuple[int, tuple[Path, ...]]:

@@ -7,6 +7,7 @@ import dagster as dg
 from chronos_assets.defs import measurements, metadata, training_metadata
 from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline import serving
+from chronos_assets.pipeline.exports import publish_exports
 from chronos_assets.pipeline.forecasts import make_forecasts
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -36,6 +37,9 @@ Tables `train` (the dataset), `forecast` (the current one), `forecast_history` (
 `members` (what made each forecast) and the views `forecast_vs_history` (observations and current quantiles, one row per
 timestamp and type), `leaderboard`, `weights` and `best_member` (what each member counts for each series). A refresh writes a
 new file and swaps it in: readers, also those with an open connection, are never locked out and never see half of it.
+
+Beside it the [exports](https://docs.aws.amazon.com/forecast/latest/dg/metrics.html) as Amazon Forecast had them: `backtest/` and
+`monitor/`.
 
 With `PerformDelete` in `params.json` the endpoint is stopped and the tuned checkpoints are deleted here, once everything is
 published; forecasts, their history and the registry stay.
@@ -84,6 +88,8 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
             # Taken before: what is published meanwhile may not be in them.
             made_from = tables_lineage(state)
             made = metadata.tables(group, refresh_tables(state), made_from)
+            exported = publish_exports(state)
+            context.log.info(f"exports made again: {', '.join(exported) or 'none, nothing is new'}")
             removed = serving.clean_up(state) if state.params.perform_delete else None
             return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
 

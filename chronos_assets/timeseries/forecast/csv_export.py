@@ -28,7 +28,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.export_files import write_export
+from chronos_assets.timeseries.export_files import is_formula, quoted_formula, write_export
 from chronos_assets.timeseries.forecast.columns import forecast_types
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def count_formulas(destination: Path, keys: tuple[str, ...], shards: Sequence[Pa
     if not shards:
         return 0
     files = ", ".join(text_literal(parquet_argument(shard)) for shard in shards)
-    odd = " OR ".join(_formula(identifier(name)) for name in keys)
+    odd = " OR ".join(is_formula(identifier(name)) for name in keys)
     with scratch_connection(destination, memory_limit=memory_limit) as connection:
         (count,) = first_row(
             connection,
@@ -103,14 +103,6 @@ def count_formulas(destination: Path, keys: tuple[str, ...], shards: Sequence[Pa
             f"FROM read_parquet([{files}], hive_partitioning = false)) WHERE {odd}",
         )
     return int(count)
-
-
-def _formula(text: str) -> str:
-    """SQL: whether a text begins as a formula does; a minus before a digit is a number's.
-
-    See https://owasp.org/www-community/attacks/CSV_Injection.
-    """
-    return f"regexp_matches({text}, '^([=+@\\t\\r]|-[^0-9.])')"
 
 
 def _header(params: ForecastParams) -> list[str]:
@@ -160,9 +152,7 @@ def _long_sql(params: ForecastParams, keys: tuple[str, ...], types: tuple[str, .
     if params.item_column is not None:
         named[params.item_column] = "item_id"
     if params.quote_formulas:
-        named = {
-            name: f"CASE WHEN {_formula(text)} THEN chr(39) || {text} ELSE {text} END" for name, text in named.items()
-        }
+        named = {name: quoted_formula(text) for name, text in named.items()}
     sources = {params.timestamp_column: "text", params.target_column: "value", **named}
     names = f"[{', '.join(text_literal(name) for name in types)}]"
     positions = f"unnest(range(1, {len(types) + 1}))"

@@ -1,0 +1,217 @@
+"""The exports that Amazon Forecast's users read: backtests and monitor results, made of what is published.
+
+Belongs here: which partitions they show, when they are made again, where they go. Does not belong here: what is in the files
+(`timeseries.scoring.backtest_export`, `service_documents`), the current forecast's export (`pipeline.forecasts`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.pipeline.forecasts import published_partitions
+from chronos_assets.pipeline.staging import as_datetime, staging
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.store_layout import BACKTEST_KEY, DATASET_KEY, MONITOR_KEY, accuracy_key, history_key
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
+    from chronos_assets.timeseries.scoring.service_documents import Evaluation, ScoredWindow
+
+ACCURACY_FILE, EVALUATIONS_FILE = "accuracy-metrics.json", "evaluations.json"
+MOST_EVALUATIONS = 100  # the newest; a job that polls reads what is new
+_MANIFEST = "manifest.json"
+_MADE_FROM = "made_from"
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A partition with a forecast and scores of it.
+
+    Attributes:
+        key: of the partition.
+        forecast: manifest of the forecast; scores: of the scores.
+        version: of the forecast and of the scores, as they are shown.
+        first: number of the forecast's first period on the grid.
+    """
+
+    key: str
+    forecast: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    version: tuple[str, str]
+    first: int
+
+
+def publish_exports(state: GroupState) -> tuple[str, ...]:
+    """Bring the exports up to date; keys of those that were made again.
+
+    An export of nothing is not made: there are none before a partition is scored.
+    """
+    scored = _scored_partitions(state)
+    windows = backtest_partitions(state, scored)
+    made = []
+    if windows and _is_due(state, BACKTEST_KEY, windows):
+        _publish_backtest(state, windows)
+        made.append(BACKTEST_KEY)
+    latest = sorted(scored, key=lambda one: (one.first, one.key), reverse=True)[:MOST_EVALUATIONS]
+    if latest and _is_due(state, MONITOR_KEY, latest):
+        _publish_monitor(state, latest)
+        made.append(MONITOR_KEY)
+    return tuple(made)
+
+
+def backtest_partitions(state: GroupState, scored: list[_Scored]) -> list[_Scored]:
+    """The partitions of the backtest export, oldest first: for each of its windows the latest that starts early enough.
+
+    The n-th window starts n times the offset before the end of the data, or where partitions don't end there, as little
+    before that as possible. There are fewer windows where no partition that is old enough has been scored.
+    """
+    params = state.params
+    _, last = state.require_manifest().span(params.grid)
+    offset = params.backtest.offset or params.horizon
+    found: list[_Scored] = []
+    for one in sorted(scored, key=lambda one: (one.first, one.key), reverse=True):
+        if len(found) == params.backtest.windows:
+            break
+        if one.first <= last + 1 - (len(found) + 1) * offset:
+            found.append(one)
+    return found[::-1]
+
+
+def _scored_partitions(state: GroupState) -> list[_Scored]:
+    """Partitions whose scores are those of the forecast that stands."""
+    import numpy as np
+
+    group, grid = state.group, state.params.grid
+    forecasts = {key: (version, manifest) for key, version, manifest in published_partitions(group, "history")}
+    found = []
+    for key, version, scores in published_partitions(group, "accuracy"):
+        if key in forecasts and scores.get("forecast_version") == forecasts[key][0]:
+            forecast = forecasts[key][1]
+            seen = np.datetime64(forecast["context_end"], "us")
+            first = int(grid.ordinal(np.array([seen]))[0]) + 1
+            found.append(_Scored(key, forecast, scores, (forecasts[key][0], version), first))
+    return found
+
+
+def _is_due(state: GroupState, key: str, partitions: list[_Scored]) -> bool:
+    """Whether an export is missing, or of other partitions, data or parameters."""
+    try:
+        shown = json.loads(state.group.store.read(key, _MANIFEST))
+    except (FileNotFoundError, ValueError):
+        return True
+    return not isinstance(shown, dict) or shown.get(_MADE_FROM) != _lineage(state, partitions)
+
+
+def _lineage(state: GroupState, partitions: list[_Scored]) -> str:
+    parts = [
+        state.require_manifest().data_version,
+        state.params.digest,
+        [[one.key, *one.version] for one in partitions],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
+    from chronos_assets.timeseries.dataset.shards import list_shards
+    from chronos_assets.timeseries.scoring.backtest_export import write_backtest_export
+    from chronos_assets.timeseries.scoring.service_documents import accuracy_document
+
+    group, params = state.group, state.params
+    windows = [_window(state, one) for one in partitions]
+    # The service put the time of the export there; ours is the same whenever it is made.
+    stem = f"{params.dataset_group}_{state.require_manifest().last.replace(':', '-')}Z"
+    with staging(group) as folder:
+        staged = folder / "backtest"
+        staged.mkdir()
+        rows = write_backtest_export(
+            staged,
+            windows,
+            list_shards(group.store.snapshot(DATASET_KEY)),
+            params,
+            stem,
+            memory_limit=group.settings.memory_limit,
+        )
+        scores = [_scores(one, window) for one, window in zip(partitions, windows, strict=True)]
+        _write_json(staged / ACCURACY_FILE, accuracy_document(scores, None, params.predictor.metric))
+        named = {"partitions": [one.key for one in partitions], "rows": rows}
+        _write_json(staged / _MANIFEST, {_MADE_FROM: _lineage(state, partitions), **named})
+        group.store.publish(BACKTEST_KEY, staged)
+
+
+def _publish_monitor(state: GroupState, partitions: list[_Scored]) -> None:
+    from chronos_assets.timeseries.scoring.service_documents import monitor_document
+
+    group = state.group
+    evaluations = [
+        _evaluation(state, one, older) for one, older in zip(partitions, [*partitions[1:], None], strict=True)
+    ]
+    with staging(group) as folder:
+        staged = folder / "monitor"
+        staged.mkdir()
+        _write_json(staged / EVALUATIONS_FILE, monitor_document(evaluations))
+        _write_json(staged / _MANIFEST, {_MADE_FROM: _lineage(state, partitions)})
+        group.store.publish(MONITOR_KEY, staged)
+
+
+def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Evaluation:
+    from chronos_assets.timeseries.scoring.service_documents import Evaluation
+
+    group, model = state.group, str(one.scores["model"])
+    head = group.store.head(f"{accuracy_key(one.key)}/metrics.parquet")
+    retrained = older is not None and str(older.scores["model"]) != model
+    return Evaluation(
+        window=_scores(one, _window(state, one)),
+        group=state.params.dataset_group,
+        partition=one.key,
+        model=model,
+        data_version=str(one.scores["data_version"]),
+        evaluated=head.last_modified if head is not None else None,
+        retrained=datetime.fromisoformat(one.forecast["window_end"]) if retrained else None,
+    )
+
+
+def _window(state: GroupState, one: _Scored) -> BacktestWindow:
+    from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
+
+    store, grid = state.group.store, state.params.grid
+    start, end = _starts(grid, one)
+    return BacktestWindow(
+        store.snapshot(history_key(one.key)) / "forecast.parquet",
+        store.snapshot(accuracy_key(one.key)) / "metrics.parquet",
+        start,
+        end,
+    )
+
+
+def _starts(grid: Any, one: _Scored) -> tuple[np.datetime64, np.datetime64]:
+    """First instants of the first and the last period of a forecast."""
+    import numpy as np
+
+    first, last = grid.start(np.array([one.first, one.first + int(one.forecast["horizon"]) - 1]))
+    return first, last
+
+
+def _scores(one: _Scored, window: BacktestWindow) -> ScoredWindow:
+    """A partition's scores over all series."""
+    import pyarrow.parquet as pq
+
+    from chronos_assets.timeseries.scoring.service_documents import ScoredWindow
+
+    filters = [("level", "==", "all")]
+    columns = ["metric", "value"]
+    table = pq.read_table(window.metrics, columns=columns, filters=filters, partitioning=None).to_pydict()
+    metrics = dict(zip(table["metric"], table["value"], strict=True))
+    items = int(one.forecast["series"])
+    return ScoredWindow(as_datetime(window.start), as_datetime(window.end), items, metrics)
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
