@@ -38,8 +38,8 @@ Tables `train` (the dataset), `forecast` (the current one), `forecast_history` (
 timestamp and type), `leaderboard`, `weights` and `best_member` (what each member counts for each series). A refresh writes a
 new file and swaps it in: readers, also those with an open connection, are never locked out and never see half of it.
 
-Beside it the [exports](https://docs.aws.amazon.com/forecast/latest/dg/metrics.html) as Amazon Forecast had them: `backtest/` and
-`monitor/`.
+Beside it the exports as [Amazon Forecast](https://docs.aws.amazon.com/forecast/latest/dg/metrics.html) had them: `backtest/`
+and `monitor/`.
 
 With `PerformDelete` in `params.json` the endpoint is stopped and the tuned checkpoints are deleted here, once everything is
 published; forecasts, their history and the registry stay.
