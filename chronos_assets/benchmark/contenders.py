@@ -145,6 +145,7 @@ def open_predictor(
         bounded = [
             is_non_negative(None, np.min(values, initial=np.inf, where=np.isfinite(values))) for values in histories
         ]
-        return ensemble.forecast(histories, seeds=places, non_negative=bounded).quantiles
+        keys = [(str(place),) for place in places]
+        return ensemble.forecast(histories, seeds=places, non_negative=bounded, keys=keys).quantiles
 
     return forecast, seconds

@@ -17,7 +17,7 @@ DEFAULT_METRIC: OptimizationMetric = "AverageWeightedQuantileLoss"
 
 # The base model, and the checkpoint that was tuned on the user's data: each at several sampling rates.
 CHRONOS, TUNED = "chronos", "tuned"
-STATISTICAL = ("theta", "damped_trend", "seasonal_naive", "npts", "intermittent")
+STATISTICAL = ("theta", "ets", "damped_trend", "seasonal_naive", "random_walk", "npts", "intermittent")
 # A regression on covariates, by who forecasts what it leaves.
 REGRESSION, REGRESSION_BASES = "regression", (TUNED, CHRONOS, "theta")
 
@@ -33,7 +33,7 @@ MEMBER_NAMES = (
 
 # The service's algorithms, by the last part of their ARN, and what stands nearest to each.
 ALGORITHMS = {
-    "ETS": ("damped_trend",),
+    "ETS": ("ets",),
     "NPTS": ("npts",),
     "ARIMA": ("theta",),
     "Prophet": ("chronos/adjusted1", "theta"),

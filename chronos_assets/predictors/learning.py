@@ -158,7 +158,7 @@ class _Backtest:
     """What members forecast of the windows.
 
     Attributes:
-        losses: in the metric, (M, N).
+        losses: see `selection.blended_losses`, (M, N).
         items: number of each window's item, (N,); keys: the items.
         kept: places of the windows whose forecasts are kept, (K,).
         forecasts: of those, (M, K, horizon, LEVELS); actuals: of those.
@@ -299,7 +299,7 @@ def _backtest(
     for start in range(0, len(windows), _PASS):
         part = windows[start : start + _PASS]
         made = backtester.forecast(part)
-        losses[:, start : start + len(part)] = selection.member_losses(made, _actuals(part), recipe.metric)
+        losses[:, start : start + len(part)] = selection.blended_losses(made, _actuals(part), recipe.metric)
         here = (kept >= start) & (kept < start + len(part))
         forecasts[:, here] = made[:, kept[here] - start]
         if len(windows) > most:

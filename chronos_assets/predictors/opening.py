@@ -226,7 +226,13 @@ def learn_as_of(
         covariates: what there is beside the dataset; None where there is nothing.
     """
     wanted, frequency = reading.zero_shot, reading.grid.frequency
-    recipe = zero_shot_recipe(reading.horizon, frequency.candidate_seasons, wanted.max_cost, metric=wanted.metric)
+    recipe = zero_shot_recipe(
+        reading.horizon,
+        frequency.candidate_seasons,
+        wanted.max_cost,
+        per_item=wanted.per_item,
+        metric=wanted.metric,
+    )
     sampled = sampled_series(shards, reading.dimensions, reading.grid, set(ordinals.values()), reading.seed)
     found: dict[str, Predictor] = {}
     made: dict[int, Predictor] = {}

@@ -27,7 +27,7 @@ from chronos_assets.predictors.members.regression import Regression
 
 FILE = "predictor.json"
 FORMAT = 1  # of the file; a higher one is refused
-RECIPE_VERSION = 1  # counts up when a predictor learned from the same data would come out otherwise
+RECIPE_VERSION = 2  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
 _SHOWN = ("learned", "leaderboard", "gain")
 

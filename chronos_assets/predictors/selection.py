@@ -3,10 +3,12 @@
 Here belongs arithmetic on the members' forecasts of windows whose actuals are known. Making those forecasts is in
 `learning`, correcting bands in `calibration`.
 
-**Pooled weights** are the average of two rules that fail differently: greedy forward selection with replacement (Caruana et
-al., ICML 2004) looks at combinations but grasps at noise in few windows; weights exp(-20 (loss / least loss - 1)) look at
-each member alone and spread over all that are nearly as good. Either rule looks at the metric as it is, which a few series of
-large scale may rule, and at the same with all windows counting alike. All are shrunk to prior weights where windows are few.
+**Pooled weights** come from two rules that fail differently: weights exp(-25 (loss / least loss - 1)) look at each member
+alone and spread over all that are nearly as good; greedy forward selection with replacement (Caruana et al., ICML 2004) looks
+at combinations but grasps at noise in few windows, and counts a quarter. A member's loss is its metric's, which a few series
+of large scale may rule, averaged (geometrically) with the same where all windows count alike, and, where the metric is of
+quantiles, with the error of its median likewise: that is less noisy, and a good median is what all quantiles need. All are
+shrunk to prior weights where windows are few.
 
 **An item's weights** are the pooled ones tilted by how its own losses differ from the pooled ones. What of that difference is
 the item's own and what is chance follows from the data: the share of the variance between items that is left after the
@@ -18,14 +20,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.params.predictor import OptimizationMetric
+from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import Floats
 
-SHARPNESS = 20.0  # of the exponential weights
-ITEM_SHARPNESS = 3.0  # of an item's own differences, which even shrunk are less certain
+SHARPNESS = 25.0  # of the exponential weights
+ITEM_SHARPNESS = 6.0  # of an item's own differences, which even shrunk are less certain
+GREEDY_SHARE = 0.25
+MEDIAN_SHARE = 0.6  # of the median's error in a member's loss, where the metric is of quantiles
 ROUNDS = 20  # of the greedy selection
-PRIOR_WINDOWS = 12.0  # windows that the prior weights count as
+PRIOR_WINDOWS = 4.0  # windows that the prior weights count as
 NEGLIGIBLE = 0.02  # a smaller weight isn't worth a member's pass
 _POINTS = 2500  # of windows x periods that the greedy selection compares on
 _LEAST_LOSS = 1e-12
@@ -62,8 +66,17 @@ def member_losses(forecasts: Floats, actuals: Actuals, metric: OptimizationMetri
     return np.where(able, losses, np.where(np.isfinite(worst), worst, 0.0))
 
 
+def blended_losses(forecasts: Floats, actuals: Actuals, metric: OptimizationMetric) -> Floats:
+    """Loss of each member on each window, (M, N): the metric's, averaged with the median's error where it is of quantiles."""
+    losses = member_losses(forecasts, actuals, metric)
+    if metric != DEFAULT_METRIC:
+        return losses
+    errors = member_losses(forecasts, actuals, "WAPE")
+    return np.asarray(losses ** (1 - MEDIAN_SHARE) * errors**MEDIAN_SHARE)
+
+
 def exponential_weights(losses: Floats) -> Floats:
-    """Weights (M,) of the members' pooled losses (M,): exp(-20 (loss / least - 1)), summing to 1."""
+    """Weights (M,) of the members' pooled losses (M,): exp(-25 (loss / least - 1)), summing to 1."""
     least = max(float(losses.min()), _LEAST_LOSS)
     weights = np.exp(-SHARPNESS * (losses / least - 1))
     return np.asarray(weights / weights.sum())
@@ -114,18 +127,30 @@ def pooled_weights(
     if not len(actuals) or not actuals.denominators(metric).sum() > 0:
         return prior
     losses = member_losses(forecasts, actuals, metric)
-    typical = np.median(losses, axis=0)
-    typical = np.maximum(typical, max(1e-6 * float(typical.mean()), _LEAST_LOSS))
-    alike = np.minimum(losses / typical, _MOST_TIMES).mean(axis=1)
-    pooled = losses.sum(axis=1)
-    relative = np.sqrt(pooled / max(float(pooled.min()), _LEAST_LOSS) * alike / max(float(alike.min()), _LEAST_LOSS))
+    typical = _typical(losses)
+    pooled = losses.sum(axis=1) / max(float(losses.sum(axis=1).min()), _LEAST_LOSS)
+    relative = np.sqrt(pooled * _alike(losses))
+    if metric == DEFAULT_METRIC:
+        errors = _alike(member_losses(forecasts, actuals, "WAPE"))
+        relative = relative ** (1 - MEDIAN_SHARE) * errors**MEDIAN_SHARE
     alone = exponential_weights(relative if penalties is None else relative * (1 + penalties))
     balanced = Actuals(actuals.values / typical[:, None], actuals.scale / typical)
-    chosen = greedy_weights(forecasts, actuals, metric)
-    chosen_alike = greedy_weights(forecasts / typical[:, None, None], balanced, metric)
-    learned = alone / 2 + chosen / 4 + chosen_alike / 4
+    chosen = greedy_weights(forecasts / typical[:, None, None], balanced, metric)
+    learned = (1 - GREEDY_SHARE) * alone + GREEDY_SHARE * chosen
     trust = len(actuals) / (len(actuals) + PRIOR_WINDOWS)
     return pruned(trust * learned + (1 - trust) * prior)
+
+
+def _typical(losses: Floats) -> Floats:
+    """The members' median loss on each window, (N,), above zero."""
+    typical = np.median(losses, axis=0)
+    return np.maximum(typical, max(1e-6 * float(typical.mean()), _LEAST_LOSS))
+
+
+def _alike(losses: Floats) -> Floats:
+    """Losses (M,) of the members on windows that all count alike, relative to the least."""
+    means = np.minimum(losses / _typical(losses), _MOST_TIMES).mean(axis=1)
+    return np.asarray(means / max(float(means.min()), _LEAST_LOSS))
 
 
 def item_weights(losses: Floats, items: NDArray[np.intp], pooled: Floats) -> tuple[Floats, float]:

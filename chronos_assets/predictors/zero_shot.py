@@ -138,7 +138,12 @@ def _regressions(
 
 
 def zero_shot_recipe(
-    horizon: int, seasons: tuple[int, ...], max_cost: float = ZERO_SHOT_COST, **options: Any
+    horizon: int,
+    seasons: tuple[int, ...],
+    max_cost: float = ZERO_SHOT_COST,
+    *,
+    per_item: bool = True,
+    **options: Any,
 ) -> Recipe:
-    """The recipe of the default predictor: weights for all series, at no more than `ZERO_SHOT_COST` passes."""
-    return Recipe(horizon, seasons, max_cost=min(max_cost, ZERO_SHOT_COST), **options)
+    """The recipe of the default predictor: at no more than `ZERO_SHOT_COST` passes."""
+    return Recipe(horizon, seasons, max_cost=min(max_cost, ZERO_SHOT_COST), per_item=per_item, **options)

@@ -5,14 +5,25 @@ import pytest
 
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts
 from chronos_assets.predictors.members.damped_trend import DampedTrend
+from chronos_assets.predictors.members.exponential_smoothing import ExponentialSmoothing
 from chronos_assets.predictors.members.intermittent import Intermittent
+from chronos_assets.predictors.members.random_walk import RandomWalk
 from chronos_assets.predictors.members.recent_values import RecentValues
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.members.seasons import find_seasons
 from chronos_assets.predictors.members.theta import ALPHAS, Theta
+from chronos_assets_tests.predictors.ets_reference import ets
 from chronos_assets_tests.predictors.theta_reference import theta
 
-MEMBERS = (Theta(), DampedTrend(), SeasonalNaive(), RecentValues(), Intermittent())
+MEMBERS = (
+    Theta(),
+    ExponentialSmoothing(),
+    DampedTrend(),
+    SeasonalNaive(),
+    RandomWalk(),
+    RecentValues(),
+    Intermittent(),
+)
 SEASONS = (7, 24)
 
 
@@ -37,6 +48,22 @@ def test_theta_is_the_recipe():
     for values, quantiles in zip(series, made, strict=True):
         expected = theta(values, 12, SEASONS, LEVELS, ALPHAS)
         assert np.allclose(quantiles, expected, rtol=1e-6, atol=1e-6 * (1 + np.abs(values).max()))
+
+
+def test_exponential_smoothing_is_the_recipe():
+    series = [values for values in some_series() if len(values) > 2 and np.ptp(values) > 0]
+    made = ExponentialSmoothing().forecast(Contexts(series, 12))
+    for values, quantiles in zip(series, made, strict=True):
+        assert np.allclose(quantiles, ets(values, 12, LEVELS), rtol=1e-6, atol=1e-6 * (1 + np.abs(values).max()))
+
+
+def test_a_random_walk_stays_where_it_is_and_its_band_grows_with_the_root_of_time():
+    steps = np.random.default_rng(9).normal(size=(40, 400))
+    made = RandomWalk().forecast(Contexts(list(np.cumsum(steps, axis=1)), 16))
+    assert np.allclose(made[:, :, MEDIAN], steps.sum(axis=1)[:, None])
+    width = made[:, :, LEVELS.index(0.9)] - made[:, :, LEVELS.index(0.1)]
+    assert np.allclose(width[:, 15], 4 * width[:, 0])
+    assert abs(width[:, 0].mean() - 2 * 1.2816) < 0.1
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)

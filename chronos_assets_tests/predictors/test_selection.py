@@ -50,6 +50,15 @@ def test_a_large_series_does_not_decide_for_the_others():
     assert weights[0] > 0.2
 
 
+def test_members_alike_in_the_metric_are_told_apart_by_their_medians():
+    actuals = windows(200)
+    # A band that is too wide costs as much as a median that is off.
+    wide, off = normal(10, 2.4, actuals), normal(10.75, 1, actuals)
+    wql = [actuals.value(WQL, made) for made in (wide, off)]
+    assert abs(wql[0] / wql[1] - 1) < 0.03
+    assert pooled_weights(np.stack([wide, off]), actuals, WQL, np.full(2, 0.5))[0] > 0.7
+
+
 def test_items_that_differ_get_weights_of_their_own_and_noise_gets_none():
     rng = np.random.default_rng(1)
     items = np.repeat(np.arange(30), 4)

@@ -13,15 +13,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from chronos_assets.params.predictor import CHRONOS, RATES, REGRESSION, REGRESSION_BASES, STATISTICAL, TUNED
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.damped_trend import DampedTrend
+from chronos_assets.predictors.members.exponential_smoothing import ExponentialSmoothing
 from chronos_assets.predictors.members.intermittent import Intermittent
+from chronos_assets.predictors.members.random_walk import RandomWalk
 from chronos_assets.predictors.members.recent_values import RecentValues
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.members.theta import Theta
 
 _STATISTICAL: Mapping[str, type] = {
     "theta": Theta,
+    "ets": ExponentialSmoothing,
     "damped_trend": DampedTrend,
     "seasonal_naive": SeasonalNaive,
+    "random_walk": RandomWalk,
     "npts": RecentValues,
     "intermittent": Intermittent,
 }
