@@ -37,7 +37,7 @@ import os
 import re
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -51,8 +51,10 @@ from chronos_assets.serving.batching import Overloaded
 from chronos_assets.serving.bodies import BodyMemory, HeldBody, read_body
 from chronos_assets.serving.json_requests import load_json
 from chronos_assets.serving.schema import InvocationError
+from chronos_assets.timeseries.forecast.files import FORECAST
 from chronos_assets.timeseries.forecast.lookup import ForecastLookup, UnknownSeriesError
 from chronos_assets.timeseries.forecast.query import QueryError
+from chronos_assets.timeseries.forecast.what_if import PARQUET as WHAT_IF
 
 log = logging.getLogger("chronos_assets.endpoint")
 
@@ -74,7 +76,8 @@ _PART = re.compile(r"[A-Za-z\d][A-Za-z\d_:-]{0,127}", re.ASCII)
 _FILTER_NAME = re.compile(r"[a-zA-Z0-9_-]{1,256}", re.ASCII)
 _MAX_FILTERS = 50
 _MAX_VALUE = 1024  # of the service 256, which a store's names may exceed
-_FILE = "forecast.parquet"
+# Kind of resource -> its file, and the columns of it that are neither keys nor forecasts.
+_FILES = {"forecast": (FORECAST, ()), "what-if-forecast": (WHAT_IF, ("scenario", "as_of"))}
 
 
 class QueryFault(ChronosAssetsError):
@@ -299,7 +302,7 @@ class ForecastQueries:
             QueryFault: there is none.
         """
         place = self._places.of(question.arn, question.kind)
-        lookup = await self._lookup(place, question.arn)
+        lookup = await self._lookup(place, question)
         try:
             return lookup.answer(question.item_id, question.dimensions, question.start, question.end)
         except UnknownSeriesError as error:
@@ -307,34 +310,35 @@ class ForecastQueries:
         except QueryError as error:
             raise _invalid(str(error)) from error
 
-    async def _lookup(self, place: str, arn: str) -> ForecastLookup:
+    async def _lookup(self, place: str, question: ForecastQuestion) -> ForecastLookup:
+        name, leave_out = _FILES[question.kind]
         if self._waiting >= MAX_WAITING:
             raise QueryFault("LimitExceededException", "too many requests wait: try again in 1 s")
         self._waiting += 1
         try:
             for _ in range(3):
                 try:
-                    version = await asyncio.to_thread(self._shown, place)
+                    version = await asyncio.to_thread(self._shown, place, name)
                 except FileNotFoundError:
-                    raise _no_forecast(arn) from None
+                    raise _no_forecast(question.arn) from None
                 try:
-                    return await self._opened(place, version)
+                    return await self._opened(place, version, leave_out)
                 except FileNotFoundError:
                     continue  # two newer ones were published meanwhile
-            raise QueryFault("ResourceInUseException", f"{arn!r} is being replaced: try again")
+            raise QueryFault("ResourceInUseException", f"{question.arn!r} is being replaced: try again")
         finally:
             self._waiting -= 1
 
-    def _shown(self, place: str) -> _Version:
+    def _shown(self, place: str, name: str) -> _Version:
         """What tells one version of a file from another, whoever wrote it."""
-        file = self._folder_at(place) / _FILE
+        file = self._folder_at(place) / name
         status = file.stat()
         return str(file), status.st_ino, status.st_mtime_ns, status.st_size
 
-    async def _opened(self, place: str, version: _Version) -> ForecastLookup:
+    async def _opened(self, place: str, version: _Version, leave_out: Collection[str]) -> ForecastLookup:
         held = self._open.get(place)
         if held is None or held[0] != version or (held[1].done() and held[1].exception() is not None):
-            held = version, asyncio.create_task(self._read(Path(version[0])))
+            held = version, asyncio.create_task(self._read(Path(version[0]), leave_out))
             self._open[place] = held
             while len(self._open) > KEPT_OPEN:
                 self._open.popitem(last=False)
@@ -342,9 +346,9 @@ class ForecastQueries:
         # Whoever asked first may go away, and others wait for the same.
         return await asyncio.shield(held[1])
 
-    async def _read(self, file: Path) -> ForecastLookup:
+    async def _read(self, file: Path, leave_out: Collection[str]) -> ForecastLookup:
         async with self._one_at_a_time:
-            return await asyncio.to_thread(ForecastLookup, file, self._scratch)
+            return await asyncio.to_thread(ForecastLookup, file, self._scratch, leave_out)
 
 
 def _response(status: int, document: Mapping[str, Any]) -> Response:

@@ -18,6 +18,7 @@ from chronos_assets.serving import bodies, forecast_queries
 from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries, QueryFault, parse_question
 from chronos_assets.serving.forecast_server import ForecastServer, build_forecast_app
 from chronos_assets.timeseries.forecast.lookup import ForecastLookup
+from chronos_assets.timeseries.forecast.what_if import write_what_if
 from chronos_assets_tests.timeseries.builders import make_params, write_forecast
 
 FIRST = "2014-11-30T22:00"
@@ -33,6 +34,19 @@ def publish(root: Path, key: str, value: float, item: str = "client_1") -> None:
     staged = root / "staged"
     write_forecast(staged / "forecast.parquet", make_params(), FIRST, {(item,): {"p50": [value] * 3}})
     publish_directory(root / key, staged)
+
+
+def publish_scenario(root: Path, scenario: str, value: float) -> None:
+    """A what-if forecast of one item, as the asset `what_if_forecasts` leaves it."""
+    forecasts = []
+    for name, shown in (("made", value), ("base", value - 1)):
+        path = root / f"{name}.parquet"
+        params = make_params(dimensions=("store",))
+        forecasts.append(write_forecast(path, params, FIRST, {("client_1", "north"): {"p50": [shown] * 3}}))
+    staged = root / "staged"
+    staged.mkdir(exist_ok=True)
+    write_what_if(staged, scenario, "2014-11-29", *forecasts, ["store"])
+    publish_directory(root / "what_if" / f"scenario={scenario}", staged)
 
 
 def places(root: Path, **changes: str) -> ForecastPlaces:
@@ -93,7 +107,7 @@ def test_the_current_forecast_is_answered(tmp_path: Path) -> None:
 def test_arns_name_the_current_forecast_a_partition_or_a_scenario(tmp_path: Path) -> None:
     for key, value in (("forecast", 1.0), ("history/as_of=2014-11-29", 2.0), ("history/as_of=2014-11-29-05:00", 3.0)):
         publish(tmp_path, key, value)
-    publish(tmp_path, "what_if/scenario=spring-sale", 4.0)
+    publish_scenario(tmp_path, "spring-sale", 4.0)
     scenario = str(tmp_path / "what_if" / "scenario={}")
     assert median(asked(tmp_path, question())) == 1.0
     assert median(asked(tmp_path, question("arn:aws-cn:forecast:::forecast/electricity-usage"))) == 1.0
@@ -103,7 +117,11 @@ def test_arns_name_the_current_forecast_a_partition_or_a_scenario(tmp_path: Path
         "WhatIfForecastArn": ARN.replace(":forecast/", ":what-if-forecast/") + "/spring-sale",
         "Filters": {"item_id": "client_1"},
     }
-    assert median(asked(tmp_path, what_if, WHAT_IF, scenario=scenario)) == 4.0
+    answer = asked(tmp_path, what_if, WHAT_IF, scenario=scenario)
+    assert median(answer) == 4.0
+    assert list(answer.json()["Forecast"]["Predictions"]) == ["p50"]  # not the baseline
+    with_store = what_if | {"Filters": {"item_id": "client_1", "store": "north"}}
+    assert median(asked(tmp_path, with_store, WHAT_IF, scenario=scenario)) == 4.0
     assert fault(asked(tmp_path, what_if, WHAT_IF))[1] == "ResourceNotFoundException"
 
 
@@ -253,9 +271,9 @@ def test_a_file_is_opened_once_for_all_who_wait_for_it(tmp_path: Path, monkeypat
     opened: list[Path] = []
 
     class Counted(ForecastLookup):
-        def __init__(self, source: Path, scratch: Path | None = None) -> None:
+        def __init__(self, source: Path, *rest: Any) -> None:
             opened.append(source)
-            super().__init__(source, scratch)
+            super().__init__(source, *rest)
 
     monkeypatch.setattr(forecast_queries, "ForecastLookup", Counted)
 
@@ -286,7 +304,7 @@ def test_a_forecast_that_is_replaced_faster_than_it_can_be_read_is_in_use(tmp_pa
     publish(tmp_path, "forecast", 1.0)
     queries = ForecastQueries(places(tmp_path))
     gone = str(tmp_path / "gone.parquet"), 0, 0, 0
-    queries._shown = lambda place: gone  # type: ignore[method-assign]
+    queries._shown = lambda place, name: gone  # type: ignore[method-assign]
     with pytest.raises(QueryFault, match="is being replaced") as caught:
         asyncio.run(queries.answer(parse_question(QUERY, json.dumps(question()).encode())))
     assert caught.value.code == "ResourceInUseException"

@@ -99,7 +99,7 @@ def test_an_empty_forecast_knows_no_item(tmp_path: Path) -> None:
 
 def test_a_forecast_of_several_row_groups_is_read_whole(tmp_path: Path) -> None:
     source = forecast_file(tmp_path, {(f"{number:03}",): {"p50": [number, number + 0.5]} for number in range(100)})
-    pq.write_table(pq.read_table(source), source, row_group_size=14)
+    pq.write_table(pq.read_table(source), source, row_group_size=15)  # a group may end within a series
     lookup = ForecastLookup(source)
     assert len(lookup) == 100
     points = lookup.answer("077")["Forecast"]["Predictions"]["p50"]

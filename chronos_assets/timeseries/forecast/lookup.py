@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,20 +43,24 @@ class ForecastLookup:
     """The forecasts of all series of one file, by key.
 
     Args:
-        source: `forecast.parquet`; not needed any more once this is made.
+        source: `forecast.parquet`, or a file like it; not needed any more once this is made.
         scratch: folder for the copy, 8 bytes for each value; the system's own without it.
+        leave_out: columns that are neither keys nor forecasts.
 
     Raises:
         DamagedForecastError: the series are not whole, or not in order.
     """
 
-    def __init__(self, source: Path, scratch: Path | None = None) -> None:
+    def __init__(self, source: Path, scratch: Path | None = None, leave_out: Collection[str] = ()) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        names = pq.read_schema(source).names
-        self.types = forecast_types(names)
-        self.dimensions = tuple(name for name in names if name not in ("item_id", "timestamp", *self.types))
+        schema = pq.read_schema(source)
+        self.types = forecast_types(schema.names)
+        others = {"item_id", *leave_out}
+        self.dimensions = tuple(
+            field.name for field in schema if pa.types.is_string(field.type) and field.name not in others
+        )
         self._source = source
         keys: list[list[pa.Array]] = []
         # Not `read_table`, which would take `as_of=...` in the path for a column.
@@ -65,11 +69,19 @@ class ForecastLookup:
             pq.ParquetFile(source, read_dictionary=["item_id", *self.dimensions]) as file,
         ):
             periods = np.empty(0, "datetime64[us]")
+            columns = ["item_id", *self.dimensions, "timestamp", *self.types]
+            rest = None
             for number in range(file.num_row_groups):
-                group = file.read_row_group(number)
+                group = file.read_row_group(number, columns)
                 if not len(periods):
                     periods = self._first_periods(group)
-                keys.append(self._append(group, periods, copy))
+                # Whoever wrote the file may have ended a group within a series.
+                rows = group if rest is None else pa.concat_tables([rest, group])
+                whole = rows.num_rows // len(periods) * len(periods)
+                keys.append(self._append(rows.slice(0, whole), periods, copy))
+                rest = rows.slice(whole)
+            if rest is not None and rest.num_rows:
+                raise self._damaged("not every series has the same timestamps")
             copy.flush()
             self._keys = [pa.concat_arrays(parts) for parts in zip(*keys, strict=True)] or [
                 pa.array([], pa.string()) for _ in ("item_id", *self.dimensions)
@@ -171,13 +183,13 @@ class ForecastLookup:
     def _append(self, group: pa.Table, periods: NDArray[np.datetime64], copy: Any) -> list[pa.Array]:
         """Copy the values of a row group; the keys of its series."""
         shape = (-1, len(periods))
-        if group.num_rows % len(periods) or (group.column("timestamp").to_numpy().reshape(shape) != periods).any():
+        if (group.column("timestamp").to_numpy().reshape(shape) != periods).any():
             raise self._damaged("not every series has the same timestamps")
         values = np.stack([group.column(name).to_numpy() for name in self.types], axis=1)
         np.ascontiguousarray(values, "<f8").tofile(copy)
         keys = []
         for name in ("item_id", *self.dimensions):
-            column = group.column(name).combine_chunks()
+            column = group.column(name).unify_dictionaries().combine_chunks()
             column = column.chunk(0) if hasattr(column, "chunk") else column
             places = column.indices.to_numpy(zero_copy_only=False).reshape(shape)
             if column.null_count or (places != places[:, :1]).any():
