@@ -34,7 +34,7 @@ class RandomWalk:
             steps = panel.values[:, start:] - panel.values[:, start - 1 : -1]
             known = panel.observed[:, start:] & (np.arange(start, panel.width) > panel.first[:, None])
             # A series of one observation has no step: its band is the value itself.
-            none = ~known.any(axis=1)
+            none = known.sum(axis=1) == 0
             spread = empirical_quantiles(
                 np.where(none[:, None], 0.0, steps), (known | none[:, None]).astype(np.float64)
             )
