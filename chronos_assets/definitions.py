@@ -14,6 +14,7 @@ import dagster as dg
 from chronos_assets.defs.assets.benchmark import benchmark_assets
 from chronos_assets.defs.assets.dataset import dataset_assets
 from chronos_assets.defs.assets.evaluation import evaluation_assets
+from chronos_assets.defs.assets.explanations import explanation_assets
 from chronos_assets.defs.assets.forecasts import forecast_assets
 from chronos_assets.defs.assets.training import training_assets
 from chronos_assets.defs.assets.what_if import what_if_assets
@@ -50,6 +51,7 @@ def group_definitions(group: Group) -> dg.Definitions:
                 *training_assets(group),
                 *forecast_assets(group),
                 *what_if_assets(group),
+                *explanation_assets(group),
                 *evaluation_assets(group),
                 *benchmark_assets(group),
             ],

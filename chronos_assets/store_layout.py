@@ -46,6 +46,11 @@ def scenario_key(scenario: str) -> str:
     return f"what_if_forecasts/scenario={scenario}"
 
 
+def explanations_key(key: str) -> str:
+    """Store key of the folder that says what drove partition `key`'s forecast."""
+    return f"explanations/{AS_OF}{key}"
+
+
 def accuracy_key(key: str) -> str:
     """Store key of the folder that holds partition `key`'s scores."""
     return f"accuracy/{AS_OF}{key}"

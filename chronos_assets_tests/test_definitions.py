@@ -45,6 +45,7 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "forecasts": ("forecasts", True, False),
         "forecast_tables": ("forecasts", False, False),
         "what_if_forecasts": ("forecasts", True, False),
+        "forecast_explanations": ("evaluation", True, False),
         "forecast_accuracy": ("evaluation", True, False),
         "zero_shot_benchmark": ("evaluation", False, False),
         "synthetic_dataset": ("training", False, False),
@@ -66,6 +67,7 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "forecast_accuracy": ["forecasts", "target_time_series"],
         "forecast_tables": ["forecast_accuracy", "forecasts"],
         "what_if_forecasts": ["forecasts"],
+        "forecast_explanations": ["forecasts"],
         "zero_shot_benchmark": [],
         "synthetic_dataset": [],
         "tuned_checkpoints": ["synthetic_dataset", "target_time_series"],
@@ -121,7 +123,7 @@ def test_several_groups_stand_side_by_side_under_key_prefixes() -> None:
     merged = dg.Definitions.merge(one, two)
     keys = {key.to_user_string() for key in merged.get_repository_def().asset_graph.get_all_asset_keys()}
     assert {"eu/forecasts", "us/forecasts"} <= keys
-    assert len(keys) == 30
+    assert len(keys) == 32
 
 
 def test_a_part_that_a_group_does_not_have_can_not_be_replaced() -> None:

@@ -19,7 +19,7 @@ DEFAULT_METRIC: OptimizationMetric = "AverageWeightedQuantileLoss"
 CHRONOS, TUNED = "chronos", "tuned"
 STATISTICAL = ("theta", "ets", "damped_trend", "seasonal_naive", "random_walk", "npts", "intermittent")
 # A regression on covariates, by who forecasts what it leaves.
-REGRESSION, REGRESSION_BASES = "regression", (TUNED, CHRONOS, "theta")
+REGRESSION, REGRESSION_BASES = "regression", (TUNED, CHRONOS, "theta", "npts")
 
 # Means of so many periods, interpolations to so many steps, and means after the season is removed.
 COARSE, FINE, ADJUSTED = (2, 3, 4, 6, 8, 12, 24), (2, 3), (1, 4, 24)

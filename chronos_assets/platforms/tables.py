@@ -86,7 +86,17 @@ class Tables(Protocol):
 # Views over the members of each partition's forecast.
 MEMBER_VIEWS = ("leaderboard", "weights", "best_member")
 VIEWS = (*MEMBER_VIEWS, "forecast_vs_history")
-TABLES = ("train", "forecast", "forecast_history", "accuracy", "anomalies", "members", "what_if_forecasts", *VIEWS)
+TABLES = (
+    "train",
+    "forecast",
+    "forecast_history",
+    "accuracy",
+    "anomalies",
+    "members",
+    "what_if_forecasts",
+    "forecast_explanations",
+    *VIEWS,
+)
 
 _ITEM_COMMENT = "Identifier of the item, as in the train files"
 _DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
@@ -164,6 +174,17 @@ COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "as_of": "Partition of the baseline",
             "timestamp": "Start of the period",
             "difference": "The scenario's mean, or its middle quantile, minus the baseline's",
+        },
+    ),
+    "forecast_explanations": (
+        "What each attribute adds to the forecasts of the partitions that were explained",
+        {
+            "as_of": "Partition of the forecast",
+            "timestamp": "Start of the period",
+            "attribute": "A related time series, an attribute of the item, a holiday, or the calendar",
+            "impact": "Impact divided by the largest of the series: from -1 to 1",
+            "impact_units": "Impact in units of the target, against the usual",
+            "weight": "Share of the forecast that comes from members that read covariates",
         },
     ),
     "leaderboard": (
@@ -245,6 +266,12 @@ def what_if_columns(dimensions: Sequence[str], types: Sequence[str]) -> dict[str
         "timestamp": "TIMESTAMP",
         **dict.fromkeys(values, "DOUBLE"),
     }
+
+
+def explanation_columns(dimensions: Sequence[str]) -> dict[str, str]:
+    """Columns of the explanations of one partition, and their types (`workloads.explain`)."""
+    values = dict.fromkeys(("impact", "impact_units", "weight"), "DOUBLE")
+    return {**_key_columns(dimensions), "timestamp": "TIMESTAMP", "attribute": "VARCHAR", **values}
 
 
 def members_columns(dimensions: Sequence[str]) -> dict[str, str]:

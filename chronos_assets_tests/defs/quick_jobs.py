@@ -11,8 +11,10 @@ import dagster as dg
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.store import Store
-from chronos_assets.workloads import forecast
+from chronos_assets.workloads import explain, forecast
 from chronos_assets_tests.workloads.listener import Listener
+
+_WORKLOADS = {"forecast": forecast, "explain": explain}
 
 
 class _Folder:
@@ -24,7 +26,7 @@ class _Folder:
 
 
 class QuickJobs:
-    """`Jobs` for the forecast workload; `calls` has the partition keys of each job."""
+    """`Jobs` for workloads about windows; `calls` has the partition keys of each job."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -34,7 +36,7 @@ class QuickJobs:
         pass
 
     def run(self, context: Any, request: JobRequest) -> JobResult:
-        assert request.workload == "forecast"
+        workload = _WORKLOADS[request.workload]
         self.calls.append([window["key"] for window in request.parameters["windows"]])
         root = Path(tempfile.mkdtemp(prefix="job-"))
         (root / "input" / "config").mkdir(parents=True)
@@ -44,8 +46,8 @@ class QuickJobs:
             (root / "processing" / "input" / channel).symlink_to(self._store.snapshot(key))
         workspace, listener = Workspace(root), Listener()
         try:
-            forecast.main(workspace, listener)
+            workload.main(workspace, listener)
         except WorkloadError as error:
             raise dg.Failure(str(error)) from error
-        output = {"forecast": workspace.output("forecast")}
+        output = {channel: workspace.output(channel) for channel in request.outputs}
         return JobResult(output, tuple(listener.messages), 0.0, files=_Folder(root))

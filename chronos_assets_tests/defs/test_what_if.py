@@ -7,6 +7,7 @@ import csv
 import json
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,11 +20,11 @@ from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.pipeline.what_if import read_replacements, scenario_files
 from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
 from chronos_assets.predictors.scenario import ScenarioError
-from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, scenario_key
+from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
 from chronos_assets_tests.models.tiny import folder_of
-from chronos_assets_tests.predictors.demand import ELASTICITY, shops
+from chronos_assets_tests.predictors.demand import ELASTICITY, PROMOTION, shops
 from chronos_assets_tests.timeseries.builders import MadeRelated, make_related
 
 DAYS, HORIZON = 170, 7
@@ -230,3 +231,65 @@ def test_many_scenarios_come_in_several_ticks() -> None:
 def test_a_line_of_another_width_is_named() -> None:
     with pytest.raises(ScenarioError, match=r"what_if/x\.csv, line 3: 2 cells, the header has 3"):
         read_replacements("item_id,timestamp,price\na,2024-01-01,1\na,2024-01-01\n", "what_if/x.csv")
+
+
+def explained(line: Line) -> Path:
+    """The folder of the last partition's explanation."""
+    if not line.group.store.shown(explanations_key(LAST)):
+        assert line.run(["forecast_explanations"], LAST, job="__ASSET_JOB").success
+    return line.group.store.snapshot(explanations_key(LAST))
+
+
+def test_explanations_are_in_units_and_add_up_to_what_is_known_of_the_truth(line: Line) -> None:
+    sales = shops(items=12, periods=DAYS, horizon=HORIZON)
+    table = pq.read_table(explained(line) / "explanations.parquet", partitioning=None).to_pylist()
+    forecasts = pq.read_table(line.group.store.snapshot(history_key(LAST)) / "forecast.parquet", partitioning=None)
+    means = forecasts["mean"].to_numpy().reshape(12, HORIZON)
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for row in table:
+        day = (row["timestamp"].date() - FIRST).days - DAYS
+        found.setdefault((row["item_id"], day), {})[row["attribute"]] = row["impact_units"]
+    ratios = []
+    for number, one in enumerate(sales):
+        price, promotion = one.covariates.known["price"], one.covariates.known["promotion"]
+        for day in range(HORIZON):
+            # What the true effects say against their mean over the past.
+            truth = ELASTICITY * (np.log(price[DAYS + day]) - np.log(price[:DAYS]).mean())
+            truth += np.log(PROMOTION) * (promotion[DAYS + day] - promotion[:DAYS].mean())
+            parts = found[f"item-{number:02d}", day]
+            total = parts["price"] + parts["promotion"]
+            calendar = parts["calendar"]
+            if abs(truth) > 0.25:
+                ratios.append(total / (means[number, day] - calendar) / -np.expm1(-truth))
+    assert np.median(ratios) == pytest.approx(1, abs=0.15)
+
+
+def test_impacts_are_between_minus_one_and_one_in_the_services_columns(line: Line) -> None:
+    with (explained(line) / "explanations.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:4] == ["item_id", "timestamp", "calendar-RawImpactScore", "calendar-NormalizedImpactScore"]
+    assert len(rows) == 12 * HORIZON
+    scores = np.array(
+        [[float(row[f"{name}-NormalizedImpactScore"]) for name in ("calendar", "price", "promotion")] for row in rows]
+    )
+    assert np.abs(scores).max() == pytest.approx(1)
+    assert (np.abs(scores) <= 1).all()
+
+
+def test_the_ui_has_the_attributes_as_bars_and_the_tables_hold_them(line: Line) -> None:
+    explained(line)
+    metadata = line.metadata("forecast_explanations", LAST)
+    assert "█" in metadata["impacts"]
+    assert len(metadata["impacts"]) < 1000
+    assert metadata["weight_of_covariates"] > 0.5
+    rows = line.table("forecast_explanations", "attributes", LAST)
+    assert {row["attribute"] for row in rows} == {"calendar", "price", "promotion"}
+    assert line.run(["forecast_tables"]).success
+    with duckdb.connect(line.metadata("forecast_tables")["dagster/uri"], read_only=True) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM forecast_explanations WHERE as_of = ?", [LAST]).fetchall()
+    assert count == (12 * HORIZON * 3,)
+
+
+def test_a_partition_without_a_forecast_can_not_be_explained(line: Line) -> None:
+    result = line.run(["forecast_explanations"], "2024-05-01", job="__ASSET_JOB")
+    assert "partition 2024-05-01 has no forecast" in failure_reason(result)

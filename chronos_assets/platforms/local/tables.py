@@ -38,6 +38,7 @@ from chronos_assets.platforms.tables import (
     accuracy_columns,
     anomalies_columns,
     column_comment,
+    explanation_columns,
     forecast_columns,
     forecast_type_names,
     in_order,
@@ -161,6 +162,7 @@ class _Inputs:
     anomalies: tuple[tuple[str, Path], ...]
     members: tuple[tuple[str, Path], ...]
     scenarios: tuple[tuple[str, Path], ...]
+    explanations: tuple[tuple[str, Path], ...]
     digest: str
 
     @classmethod
@@ -173,7 +175,8 @@ class _Inputs:
         members = _partition_files(store.local_path("members"), "members.parquet")
         anomalies = _partition_files(store.local_path("anomalies"), "anomalies.parquet")
         scenarios = _partition_files(store.local_path("what_if_forecasts"), "what_if.parquet", "scenario")
-        partitions = (history, accuracy, anomalies, members, scenarios)
+        explanations = _partition_files(store.local_path("explanations"), "explanations.parquet")
+        partitions = (history, accuracy, anomalies, members, scenarios, explanations)
         files = [
             *shards,
             *([forecast] if forecast.exists() else []),
@@ -190,6 +193,7 @@ class _Inputs:
             anomalies=anomalies,
             members=members,
             scenarios=scenarios,
+            explanations=explanations,
             digest=hashlib.sha256(json.dumps(described).encode()).hexdigest(),
         )
 
@@ -251,6 +255,8 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
         _create_partitioned(connection, "anomalies", inputs.anomalies, anomalies_columns(params.dimensions))
         _create_partitioned(connection, "members", inputs.members, members_columns(params.dimensions))
         _create_what_if(connection, inputs.scenarios, params)
+        explained = explanation_columns(params.dimensions)
+        _create_partitioned(connection, "forecast_explanations", inputs.explanations, explained)
         _create_views(connection)
         _comment(connection)
         connection.execute("CREATE TABLE _meta AS SELECT ? AS digest", [inputs.digest])

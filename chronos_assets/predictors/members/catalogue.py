@@ -2,7 +2,8 @@
 
 A statistical member is named by itself; a Chronos one is `chronos` with its rate: `chronos/1`, `chronos/mean4`,
 `chronos/fine2`, `chronos/adjusted24`, and `tuned/...` for a checkpoint that was trained on the user's data. A regression on
-covariates is named with who forecasts what it leaves: `regression/theta`, `regression/chronos`, `regression/tuned`.
+covariates is named with who forecasts what it leaves: `regression/theta`, `regression/npts`, `regression/chronos`,
+`regression/tuned`.
 """
 
 from __future__ import annotations

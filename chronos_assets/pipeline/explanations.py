@@ -1,0 +1,68 @@
+"""Explaining the forecasts of partitions: the job, and its result in the store.
+
+Does not belong here: the arithmetic (`predictors.explaining`), the files (`workloads.explain`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.pipeline.forecasts import forecast_manifest, forecast_parameters
+from chronos_assets.pipeline.staging import staging
+from chronos_assets.planning.windows import window_for_key
+from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.store_layout import DATASET_KEY, explanations_key, history_key
+
+if TYPE_CHECKING:
+    from chronos_assets.pipeline.state import GroupState
+
+EXPLANATIONS = "explanations.parquet"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What came of one partition: its manifest, seconds of the job, and what people want to know of it."""
+
+    key: str
+    manifest: Mapping[str, Any]
+    seconds: float
+    facts: Mapping[str, Any]
+
+
+def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: str) -> Explained:
+    """Explain the forecast of a partition, and publish it.
+
+    Raises:
+        dg.Failure: there is none, it was made from other data than there are now, or covariates have no weight in it.
+    """
+    group, params = state.group, state.params
+    try:
+        made = forecast_manifest(group, key)
+    except FileNotFoundError:
+        raise dg.Failure(f"partition {key} has no forecast: materialize it in forecasts first") from None
+    now = (state.require_manifest().data_version, params.digest, state.covariates.digest)
+    if (made["data_version"], made["params_digest"], made.get("covariates_digest")) != now:
+        raise dg.Failure(
+            f"the forecast of {key} was made from other data or parameters than there are now: materialize its partition of "
+            "forecasts again"
+        )
+    window = window_for_key(key, group.settings.partitions)
+    request = JobRequest(
+        workload="explain",
+        name=job_name("explain", *group.settings.key_prefix, key),
+        parameters=forecast_parameters(
+            state.model_in_use, params, state.require_manifest(), [window], state.covariates
+        ),
+        inputs={"dataset": DATASET_KEY, "forecast": history_key(key), **state.covariates.channels},
+        outputs=("explanations",),
+    )
+    with group.jobs.run(context, request) as result, staging(group):
+        folder = result.outputs["explanations"]
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        group.store.publish(explanations_key(key), folder, data=EXPLANATIONS)
+    return Explained(key, manifest, result.seconds, result.facts)

@@ -1,0 +1,223 @@
+"""Workload: what each attribute adds to the forecasts of one partition.
+
+    python -m chronos_assets.workloads.explain
+
+Parameters: those of the workload `forecast`, with one window.
+
+Channels: reads `dataset`, `related_time_series` and `item_metadata` as that workload does, and `forecast`: the partition's own
+folder, with `forecast.parquet` and `predictor.json`. Writes to `explanations`:
+
+```
+explanations.parquet   item_id, dimensions, timestamp, attribute, impact (-1 to 1), impact_units (of the target), weight
+                       (share of the forecast that comes from members that read covariates)
+explanations.csv       the same, wide: for each attribute <attribute>-RawImpactScore and <attribute>-NormalizedImpactScore
+manifest.json          attributes with their mean impacts over everything, and what it was made from
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.predictors.covariates import CovariateFolders, open_covariates
+from chronos_assets.predictors.explaining import covariate_weight, explain
+from chronos_assets.predictors.forecast_request import ForecastRequest, ForecastWindow, parse_request, plan_windows
+from chronos_assets.predictors.members.base import Floats
+from chronos_assets.predictors.members.regression import REACH, LightgbmError
+from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.shards import DatasetError, iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.forecast.columns import forecast_types
+from chronos_assets.timeseries.forecast.what_if import measured_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Key = tuple[str, ...]
+_BATCH = 256  # series written at once
+
+
+def main(workspace: Workspace, reporter: Reporter) -> None:
+    """Explain one window."""
+    request = parse_request(workspace.parameters())
+    folder = workspace.input("dataset")
+    try:
+        dataset = read_manifest(folder)
+        dataset.check("explanation", request.grid.frequency, request.dimensions)
+        (window,) = plan_windows(request, dataset)
+        source = open_covariates(workspace, request.grid, dataset, request.holidays)
+        made = workspace.input("forecast")
+        predictor = Predictor.load(made)
+        used = predictor.used() if predictor is not None else None
+        if used is None or used.regression is None or source is None:
+            raise WorkloadError(
+                f"covariates have no weight in the forecast of {window.key}, so there is nothing to explain: there are none, "
+                "or the backtests found that they don't help"
+            )
+        job = _Explanation(request, window, source, used, reporter)
+        job.run(list_shards(folder), _forecasts(made, request), workspace.output("explanations"))
+    except (DatasetError, PredictorError, LightgbmError) as error:
+        raise WorkloadError(str(error)) from error
+    except ValueError as error:
+        raise WorkloadError(f"parameters of the explanation: {error}; give one window") from error
+
+
+def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:
+    """The mean, or the quantile nearest the middle, of each series' forecast."""
+    import pyarrow.parquet as pq
+
+    keys = ["item_id", *request.dimensions]
+    with pq.ParquetFile(folder / "forecast.parquet") as file:
+        name = measured_type(forecast_types(file.schema_arrow.names))
+        table = file.read(columns=[*keys, name])
+    values = table.column(name).to_numpy().reshape(-1, request.horizon)
+    named = [table.column(key).to_pylist()[:: request.horizon] for key in keys]
+    return dict(zip(zip(*named, strict=True), values, strict=True))
+
+
+@dataclass
+class _Explanation:
+    """One window's explanation, series after series."""
+
+    request: ForecastRequest
+    window: ForecastWindow
+    source: CovariateFolders
+    predictor: Predictor
+    reporter: Reporter
+    _rows: list[tuple[Key, Floats, Floats, float]] = field(default_factory=list)
+
+    def run(self, shards: Sequence[Path], forecasts: dict[Key, Floats], output: Path) -> None:
+        """Write all files."""
+        import pyarrow.parquet as pq
+        from pyarrow import csv
+
+        regression = self.predictor.regression
+        if regression is None:
+            raise AssertionError("checked before")
+        self.attributes = regression.attributes
+        total, absolute, count = np.zeros(len(self.attributes)), np.zeros(len(self.attributes)), 0
+        series = 0
+        long, wide = self._long([]), self._wide([])
+        with (
+            pq.ParquetWriter(output / "explanations.parquet", long.schema, compression="zstd") as parquet,
+            csv.CSVWriter(output / "explanations.csv", wide.schema) as text,
+        ):
+            for batch in self._batches(shards, forecasts):
+                parquet.write_table(self._long(batch))
+                text.write_table(self._wide(batch))
+                for _, units, _, _ in batch:
+                    total += units.sum(axis=0)
+                    absolute += np.abs(units).sum(axis=0)
+                    count += len(units)
+                series += len(batch)
+                self.reporter.progress(series, len(forecasts), "series explained")
+        largest = float(absolute.max(initial=0.0))
+        ranked = [
+            {
+                "attribute": name,
+                "impact": float(np.sign(total[place]) * absolute[place] / largest) if largest > 0 else 0.0,
+                "mean_units": float(total[place] / max(count, 1)),
+                "mean_absolute_units": float(absolute[place] / max(count, 1)),
+            }
+            for place, name in enumerate(self.attributes)
+        ]
+        document = {
+            "as_of": self.window.key,
+            "attributes": sorted(ranked, key=lambda row: (-abs(float(str(row["impact"]))), str(row["attribute"]))),
+            "link": regression.link,
+            "series": series,
+            "rows": count * len(self.attributes),
+            "weight": covariate_weight(self.predictor.weights, self.predictor.members),
+            "predictor": self.predictor.digest,
+            "dimensions": list(self.request.dimensions),
+            "covariates_digest": self.request.covariates_digest,
+        }
+        (output / "manifest.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        self.reporter.message({"explanation": document})
+
+    def _batches(
+        self, shards: Sequence[Path], forecasts: dict[Key, Floats]
+    ) -> Iterator[list[tuple[Key, Floats, Floats, float]]]:
+        rows: list[tuple[Key, Floats, Floats, float]] = []
+        for shard in shards:
+            beside = self.source.beside(shard.name)
+            until = self.request.grid.start(np.array([self.window.ordinal + 1]))[0]
+            for series in iter_series(shard, self.request.dimensions, until=until):
+                forecast = forecasts.get(series.key)
+                related = beside.of(series.key)
+                if forecast is None:
+                    continue
+                cut = self.window.ordinal - int(self.request.grid.ordinal(series.timestamps[:1])[0]) + 1
+                context = context_as_of(series, cut, REACH, self.request.filling)
+                horizon = self.request.horizon
+                known = self.source.as_of(series.key, related, self.window.ordinal, min(cut, REACH + horizon), horizon)
+                regression = self.predictor.regression
+                if regression is not None:
+                    units, scores = explain(regression, context, known, forecast)
+                    weight = covariate_weight(self.predictor.weights_of(series.key), self.predictor.members)
+                    rows.append((series.key, units, scores, weight))
+                if len(rows) == _BATCH:
+                    yield rows
+                    rows = []
+        if rows:
+            yield rows
+
+    def _keys(self, rows: Sequence[tuple[Key, Floats, Floats, float]], each: int) -> dict[str, Any]:
+        import pyarrow as pa
+
+        names = ["item_id", *self.request.dimensions]
+        return {
+            name: pa.array([row[0][place] for row in rows for _ in range(each)], pa.string())
+            for place, name in enumerate(names)
+        }
+
+    def _times(self) -> NDArray[np.datetime64]:
+        first = self.window.ordinal + 1
+        return self.request.grid.start(first + np.arange(self.request.horizon))
+
+    def _long(self, rows: Sequence[tuple[Key, Floats, Floats, float]]) -> pa.Table:
+        import pyarrow as pa
+
+        horizon, width = self.request.horizon, len(self.attributes)
+        size = horizon * width
+        return pa.table(
+            {
+                **self._keys(rows, size),
+                "timestamp": pa.array(np.tile(np.repeat(self._times(), width), len(rows)), pa.timestamp("us")),
+                "attribute": pa.array(list(self.attributes) * (horizon * len(rows)), pa.string()),
+                "impact": pa.array(np.concatenate([row[2].ravel() for row in rows] or [np.empty(0)]), pa.float64()),
+                "impact_units": pa.array(
+                    np.concatenate([row[1].ravel() for row in rows] or [np.empty(0)]), pa.float64()
+                ),
+                "weight": pa.array(np.repeat([row[3] for row in rows], size), pa.float64()),
+            }
+        )
+
+    def _wide(self, rows: Sequence[tuple[Key, Floats, Floats, float]]) -> pa.Table:
+        import pyarrow as pa
+
+        times = [str(moment)[:19].replace("T", " ") for moment in self._times()]
+        columns: dict[str, Any] = {
+            **self._keys(rows, len(times)),
+            "timestamp": pa.array(times * len(rows), pa.string()),
+        }
+        for place, name in enumerate(self.attributes):
+            for title, source in (("RawImpactScore", 1), ("NormalizedImpactScore", 2)):
+                parts = [np.asarray(row[source])[:, place] for row in rows] or [np.empty(0)]
+                columns[f"{name}-{title}"] = pa.array(np.concatenate(parts), pa.float64())
+        return pa.table(columns)
+
+
+if __name__ == "__main__":
+    run_workload(main)
