@@ -99,7 +99,7 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
         "far ahead of all others": manifest.ahead,
         **{f"set aside ({reason})": number for reason, number in manifest.rejected.items()},
     }
-    read = manifest.observed + sum(parts.values())
+    read = sum(manifest.files.values())
     told = [f"{number:,} {what}" for what, number in parts.items() if number]
     rows = [("rows", ", ".join([f"{read:,} read", f"{manifest.observed:,} used", *told]))]
     guesses = [note for note in state.params.notes if note.startswith("Guessed")]

@@ -6,12 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from chronos_assets.defs.dead_run_sensor import dead_run_sensor
 from chronos_assets.defs.instance import open_instance
+from chronos_assets.pipeline.group import Group
+from chronos_assets.settings import Settings
 from chronos_assets_tests.defs.line import PARAMS
 from chronos_assets_tests.defs.test_training_line import TRAINING, noisy_rows
 from chronos_assets_tests.models.tiny import folder_of
@@ -28,14 +33,13 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_a_training_ends_the_run(tmp_path: Path, data: Path, number: signal.Signals) -> None:
+def _run_until_it_trains(tmp_path: Path, data: Path, then: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
+    """Start `run`, do something once the first trial trains, and wait for the end: its status, and standard error."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))}
-    store = tmp_path / "store"
     process = subprocess.Popen(
         [sys.executable, "-m", "chronos_assets.cli", "run", "--data", str(data), "--backtest-windows", "0"],
         cwd=tmp_path,
-        env={**inherited, "CHRONOS_BASE_MODEL": str(folder_of("bolt")), "CHRONOS_STORE": str(store)},
+        env={**inherited, "CHRONOS_BASE_MODEL": str(folder_of("bolt")), "CHRONOS_STORE": str(tmp_path / "store")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,12 +54,18 @@ def test_a_signal_in_a_training_ends_the_run(tmp_path: Path, data: Path, number:
         for line in process.stderr:
             lines.append(line)
             if "trial 0: step" in line:
-                process.send_signal(number)
+                then(process)
                 break
         _, rest = process.communicate()
         watchdog.cancel()
-    errors = "".join(lines) + rest
-    assert process.returncode == 130, errors
+    return process.returncode, "".join(lines) + rest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_training_ends_the_run(tmp_path: Path, data: Path, number: signal.Signals) -> None:
+    status, errors = _run_until_it_trains(tmp_path, data, lambda process: process.send_signal(number))
+    store = tmp_path / "store"
+    assert status == 130, errors
     assert errors.splitlines()[-1] == "chronos-assets: interrupted"
     assert "Traceback" not in errors
     assert not (store / "forecast").exists()
@@ -64,3 +74,40 @@ def test_a_signal_in_a_training_ends_the_run(tmp_path: Path, data: Path, number:
         assert all(record.dagster_run.is_finished for record in records)
         assert records[0].dagster_run.status == dg.DagsterRunStatus.FAILURE
         assert not instance.event_log_storage.get_concurrency_run_ids()
+
+
+def test_a_closed_terminal_leaves_nothing_that_the_sensor_of_a_running_ui_does_not_end(
+    tmp_path: Path, data: Path
+) -> None:
+    # All processes of the terminal get the signal.
+    status, errors = _run_until_it_trains(tmp_path, data, lambda process: os.killpg(process.pid, signal.SIGHUP))
+    assert status == -signal.SIGHUP, errors
+    assert not _processes_of(tmp_path)
+    with open_instance(tmp_path / "store" / ".dagster") as instance:
+        (unfinished,) = [r.dagster_run.run_id for r in instance.get_run_records() if not r.dagster_run.is_finished]
+        sensor = dead_run_sensor(Group(Settings(store=str(tmp_path / "store"))))
+        told = sensor(dg.build_sensor_context(instance=instance))
+        assert isinstance(told, dg.SkipReason)
+        assert unfinished in str(told.skip_message)
+        assert all(record.dagster_run.is_finished for record in instance.get_run_records())
+        assert not instance.event_log_storage.get_concurrency_run_ids()
+
+
+def _processes_of(folder: Path, seconds: float = 20) -> list[str]:
+    """Commands of the processes that still work in a folder, after as long as a job has to end."""
+    end = time.monotonic() + seconds
+    while True:
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if str(folder) in (path / "environ").read_text(errors="replace") and "Z" not in _state(path):
+                    found.append((path / "cmdline").read_text(errors="replace").replace("\0", " "))
+            except OSError:
+                continue  # it has ended meanwhile, or is none of ours
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.2)
+
+
+def _state(process: Path) -> str:
+    return (process / "stat").read_text().rpartition(")")[2].split()[0]
