@@ -122,7 +122,7 @@ def _rests_on(note: str, questions: Sequence[InferenceError]) -> bool:
         or (role == "item" and note.startswith(("Guessed: each ", "Guessed: all rows")))
         or (role in {"timestamp", "format"} and "is the timestamp" in note)
         or (role == "frequency" and note.startswith("Guessed: rows come"))
-        or note.startswith("Not used")
+        or note.startswith(("Not used", "Offered"))
         for role in answers
     )
 

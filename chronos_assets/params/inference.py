@@ -43,6 +43,7 @@ from chronos_assets.params.columns import (
     is_number,
     listed,
 )
+from chronos_assets.params.covariate_inference import offers
 from chronos_assets.params.draft import draft_of, skeleton
 from chronos_assets.params.forecast import (
     DOMAINS,
@@ -375,9 +376,10 @@ def _notes(
     yield f"Guessed: {params.horizon} periods are forecast{short}."
     used = {params.item_column, params.timestamp_column, params.target_column, *params.dimensions}
     parts = {roles.times.column.index, roles.target.index, *(column.index for column in roles.keys.columns)}
-    unused = [column.name for column in columns if column.name not in used and column.index not in parts]
+    unused = [column for column in columns if column.name not in used and column.index not in parts]
     if unused:
-        yield f"Not used: {', '.join(unused)}."
+        yield f"Not used: {', '.join(column.name for column in unused)}."
+        yield from offers(unused, roles.times, roles.target, roles.keys.item)
 
 
 def _of_a_sample(note: str) -> str:

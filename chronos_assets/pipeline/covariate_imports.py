@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, CovariateKind, covariate_files
 from chronos_assets.pipeline.dataset import (
     dataset_is_current,
     fetch_files,
@@ -23,20 +24,16 @@ from chronos_assets.pipeline.dataset import (
     throttled,
 )
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.inferred import is_outdated
 from chronos_assets.pipeline.staging import materialization_values, staging
-from chronos_assets.pipeline.state import GroupState, train_files
+from chronos_assets.pipeline.state import GroupState, inferred_from, train_files
 from chronos_assets.planning.imports import ImportRecord, with_covariates
-from chronos_assets.planning.listing import files_digest, is_covariate_file, trusted_times
+from chronos_assets.planning.listing import files_digest, trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import (
     DATASET_KEY,
-    METADATA_FILES_KEY,
-    METADATA_KEY,
     PARAMS_KEY,
     REJECTED_KEY,
-    RELATED_FILES_KEY,
-    RELATED_KEY,
-    TRAIN_KEY,
 )
 
 if TYPE_CHECKING:
@@ -44,41 +41,6 @@ if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.metadata_importing import MetadataReport
     from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
     from chronos_assets.timeseries.dataset.related_importing import RelatedReport
-
-
-@dataclass(frozen=True)
-class CovariateKind:
-    """Related time series or item metadata.
-
-    Attributes:
-        asset: name of the asset.
-        files_asset: of the external asset of its files.
-        folder: where its files are dropped.
-        key: where it is published.
-        what: it is called.
-        data_type: in `Datasets`.
-    """
-
-    asset: str
-    files_asset: str
-    folder: str
-    key: str
-    what: str
-    data_type: str
-
-
-RELATED_KIND = CovariateKind(
-    "related_time_series",
-    "related_files",
-    RELATED_FILES_KEY,
-    RELATED_KEY,
-    "related time series",
-    "RELATED_TIME_SERIES",
-)
-METADATA_KIND = CovariateKind(
-    "item_metadata", "metadata_files", METADATA_FILES_KEY, METADATA_KEY, "item metadata", "ITEM_METADATA"
-)
-KINDS = (RELATED_KIND, METADATA_KIND)
 
 
 @dataclass(frozen=True)
@@ -96,15 +58,6 @@ class CovariateImport:
     manifest: RelatedManifest | MetadataManifest | None
     digest: str
     notes: tuple[str, ...]
-
-
-def covariate_files(group: Group, kind: CovariateKind) -> list[ObjectInfo]:
-    """The data files of a kind, in order of their keys: below its folder; without any, those in `train/` by their names."""
-    for folder in (kind.folder, TRAIN_KEY):
-        listed = (info for info in group.store.list(folder) if is_covariate_file(info, kind.folder, kind.what))
-        if found := sorted(listed, key=lambda info: info.key):
-            return found
-    return []
 
 
 def import_covariates(state: GroupState, kind: CovariateKind, log: Any) -> CovariateImport:
@@ -230,6 +183,8 @@ def inputs_digest(state: GroupState) -> str:
     params = state.readable_params
     if params is None:
         return state.params_digest
+    if state.params_text is not None and is_outdated(state.group, state.params_text):
+        return f"inferred-{inferred_from(state.group)}"
     parts = [
         _expected(params, kind, covariate_files(state.group, kind)) for kind in KINDS if _matters(state, params, kind)
     ]
@@ -250,7 +205,8 @@ def last_inputs(state: GroupState, instance: dg.DagsterInstance) -> ImportRecord
 
 def stale_inputs(state: GroupState, instance: dg.DagsterInstance) -> list[str]:
     """Names of the assets that an import has to make; empty if all are current."""
-    if not dataset_is_current(state, instance):
+    outdated = state.params_text is not None and is_outdated(state.group, state.params_text)
+    if outdated or not dataset_is_current(state, instance):
         return ["target_time_series", *covariate_assets(state)]
     recorded = last_inputs(state, instance)
     current = recorded is not None and recorded.params == inputs_digest(state)
@@ -265,10 +221,15 @@ def covariate_assets(state: GroupState) -> list[str]:
 
 def pending_covariates(state: GroupState, instance: dg.DagsterInstance) -> str:
     """Why a forecast has to wait for covariates; empty if it hasn't."""
-    recorded = last_inputs(state, instance)
-    if recorded is None or recorded.params == inputs_digest(state):
+    params = state.readable_params
+    if params is None:
         return ""
-    return "covariates have changed: waiting for their import"
+    for kind in KINDS:
+        if _matters(state, params, kind):
+            expected = _expected(params, kind, covariate_files(state.group, kind))
+            if _recorded(state, kind, instance) != expected:
+                return f"the {kind.what} have changed: waiting for their import"
+    return ""
 
 
 def _matters(state: GroupState, params: ForecastParams, kind: CovariateKind) -> bool:

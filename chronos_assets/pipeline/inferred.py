@@ -14,8 +14,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.state import GroupState, train_files
-from chronos_assets.planning.listing import listing_digest
+from chronos_assets.pipeline.state import GroupState, inferred_from
 from chronos_assets.store_layout import INFERRED_KEY, PARAMS_KEY
 
 _GUESSED = "Chronos.Guessed"  # how many rows speak for a guess changes with any file
@@ -27,16 +26,8 @@ def infer_again(group: Group) -> str:
     Raises:
         dg.Failure: nothing can be inferred from the files that are there now; what was inferred before stays.
     """
-    if group.store.head(INFERRED_KEY) is None or group.store.head(PARAMS_KEY) is None:
-        return ""
-    before = group.store.get(PARAMS_KEY)
-    try:
-        note = json.loads(group.store.get(INFERRED_KEY))
-        untouched = note["params"] == hashlib.sha256(before).hexdigest()
-        same = note["train"] == listing_digest(train_files(group))
-    except (ValueError, KeyError, TypeError):
-        return ""
-    if not untouched or same:
+    before = GroupState(group).params_text
+    if before is None or not is_outdated(group, before):
         return ""
     group.store.delete(PARAMS_KEY)
     try:
@@ -48,6 +39,17 @@ def infer_again(group: Group) -> str:
     if not changes:
         return ""
     return f"{PARAMS_KEY} was inferred from earlier files, and is inferred again from those that are there: {changes}"
+
+
+def is_outdated(group: Group, text: bytes) -> bool:
+    """Whether a `params.json` with this text was inferred from other files than those that are there."""
+    if group.store.head(INFERRED_KEY) is None:
+        return False
+    try:
+        note = json.loads(group.store.get(INFERRED_KEY))
+        return note["params"] == hashlib.sha256(text).hexdigest() and note["train"] != inferred_from(group)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _changes(before: Any, after: Any) -> str:

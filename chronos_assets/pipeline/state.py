@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,10 +19,11 @@ import dagster as dg
 from chronos_assets.params.forecast import DEFAULT_QUANTILES, ForecastParams, ParamsError, to_document
 from chronos_assets.params.reader import load_params
 from chronos_assets.params.training import TrainingParams
+from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
 from chronos_assets.pipeline.covariates import CovariateInputs, covariate_inputs
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
-from chronos_assets.planning.listing import is_train_file, listing_digest, trusted_times
+from chronos_assets.planning.listing import files_digest, is_train_file, listing_digest, trusted_times
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import (
@@ -242,6 +243,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
             sample.header, sample.rows, files=sample.files, stretches=sample.stretches, complete=sample.complete
         )
         group.store.delete(DRAFT_KEY)
+        params = _with_covariates(group, params)
         return with_guesses(to_document(params), params.notes)
     except (InferenceError, FileProblem) as error:
         source = newest.key if len(files) == 1 else f"{len(files)} files, the newest {newest.key}"
@@ -255,10 +257,43 @@ def _inferred_document(group: Group) -> dict[str, Any]:
         raise dg.Failure(reason) from error
 
 
+def _with_covariates(group: Group, params: ForecastParams) -> ForecastParams:
+    """The parameters with what files of covariates hold; those that can't be told stay undeclared, and that is said."""
+    from chronos_assets.params.covariate_inference import with_metadata, with_related
+    from chronos_assets.params.inference import InferenceError
+    from chronos_assets.params.reader import parse_params
+    from chronos_assets.timeseries.dataset.csv_records import FileProblem
+    from chronos_assets.timeseries.dataset.sampling import sample_files
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
+
+    for kind, declare in ((RELATED_KIND, with_related), (METADATA_KIND, with_metadata)):
+        files = [
+            TrainFile(group.store.fetch(info.key), info.key, info.last_modified)
+            for info in covariate_files(group, kind)
+        ]
+        if not files:
+            continue
+        try:
+            sample = sample_files(files, unpacked=group.settings.max_unpacked)
+            declared = declare(params, sample.header, sample.rows)
+            parse_params(to_document(declared))
+            params = declared
+        except (InferenceError, FileProblem, ParamsError) as error:
+            reason = str(error).replace("\n", " ")
+            params = replace(params, notes=(*params.notes, f"Not used: files of {kind.what}, since {reason}."))
+    return params
+
+
 def _remember_inferred(group: Group, text: bytes) -> None:
     """Note what `params.json` was inferred from, for `pipeline.inferred`."""
-    note = {"params": hashlib.sha256(text).hexdigest(), "train": listing_digest(train_files(group))}
+    note = {"params": hashlib.sha256(text).hexdigest(), "train": inferred_from(group)}
     group.store.put(INFERRED_KEY, json.dumps(note).encode())
+
+
+def inferred_from(group: Group) -> str:
+    """Digest of the files that parameters are inferred from."""
+    beside = [info for kind in KINDS for info in covariate_files(group, kind)]
+    return listing_digest(train_files(group)) + (f"+{files_digest(beside)}" if beside else "")
 
 
 def no_train_files(group: Group) -> dg.Failure:

@@ -151,7 +151,7 @@ def test_the_sensor_waits_for_all_files_of_a_drop_and_imports_what_changed(line:
     assert observed[0].asset_observation.metadata["files"].value == 2
 
     line.put("item_metadata/items.csv", brands().replace("b2", "b9"))
-    assert "covariates have changed: waiting" in str(daemon.tick("new_data_sensor").skip_reason)
+    assert "the item metadata have changed: waiting" in str(daemon.tick("new_data_sensor").skip_reason)
     (request,) = daemon.until_request("train_files_sensor")
     assert request.asset_selection == [line.group.key(name) for name in INPUTS[1:]]
     assert "files of covariates changed" in request.tags["chronos/reason"]
@@ -172,3 +172,37 @@ def test_new_train_files_cut_the_covariates_again(line: Line) -> None:
     assert related is not None
     related.check(line.state.require_manifest())
     assert [each.known_in_advance for each in related.attributes] == [False]
+
+
+def test_without_params_files_beside_the_train_files_are_declared(line: Line) -> None:
+    line.put("related/prices.csv", prices(5))
+    (line.root / "params.json").unlink()
+    (line.root / "train/demand.csv").unlink()
+    rows = ["date,sku,sales,weather"]
+    rows += [
+        f"{FIRST + timedelta(hours=hour)},{item},{hour % 7},{hour % 3}" for item in ITEMS[:2] for hour in range(96)
+    ]
+    line.put("train/sales.csv", "\n".join(rows) + "\n")
+    line.put("related/prices.csv", prices(5).replace("item_id,timestamp", "sku,date"))
+    line.put("item_metadata/items.csv", brands().replace("item_id", "sku"))
+    assert stale_inputs(line.state, line.instance) == ["target_time_series"]
+    assert line.run(["target_time_series"]).success
+    params = line.state.params
+    assert params.related is not None
+    assert params.metadata is not None
+    assert [each.name for each in params.related.covariates] == ["price"]
+    assert [each.name for each in params.metadata.covariates] == ["brand"]
+    assert stale_inputs(line.state, line.instance) == INPUTS[1:]
+    assert line.run(INPUTS[1:]).success
+    assert stale_inputs(line.state, line.instance) == []
+    notes = line.metadata("target_time_series")["notes"]
+    assert 'add "Related": ["weather"] to Chronos' in notes
+
+    # Nobody touched the file: it follows what lies beside the train files.
+    line.put("related/prices.csv", prices(5).replace("item_id,timestamp,price", "sku,date,cost"))
+    assert stale_inputs(line.state, line.instance) == INPUTS
+    assert line.run(INPUTS).success
+    related = line.state.related_manifest
+    assert related is not None
+    assert [each.name for each in related.attributes] == ["cost"]
+    assert stale_inputs(line.state, line.instance) == []

@@ -1,0 +1,163 @@
+"""Import of related time series: peak memory and time of 100,000 items x 100 periods x 5 attributes.
+
+    python -m benchmarks.import_covariates                    100,000 items
+    python -m benchmarks.import_covariates --items 1000       fewer
+    python -m benchmarks.import_covariates --sizes            1,000, 10,000 and 100,000: is the memory flat?
+
+The files are made by arithmetic and kept in .benchmarks/ (0.6 GB at full size; `--clean` removes them): a dataset without the
+last 10 periods, and related rows in time-major order, the worst for whole series: four numbers and a category. Both imports
+are processes of their own; their peak is the kernel's (wait4), with everything Python and Arrow took.
+
+Exits with 1 when the import of the related time series needs more than `--limit` GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
+PERIODS, HORIZON = 100, 10
+SIZES = (1_000, 10_000, 100_000)
+
+PARAMS = {
+    "DatasetGroup": {"DatasetGroupName": "benchmark", "Domain": "CUSTOM"},
+    "Datasets": [
+        {
+            "DatasetType": "TARGET_TIME_SERIES",
+            "Schema": {"item_id": "string", "timestamp": "timestamp", "target_value": "float"},
+        },
+        {
+            "DatasetType": "RELATED_TIME_SERIES",
+            "Schema": {
+                "item_id": "string",
+                "timestamp": "timestamp",
+                "price": "float",
+                "promotion": "integer",
+                "stock": "float",
+                "temperature": "float",
+                "event": "string",
+            },
+        },
+    ],
+    "TimestampFormat": "yyyy-MM-dd",
+    "Predictor": {"ForecastHorizon": HORIZON, "FeaturizationConfig": {"ForecastFrequency": "D"}},
+}
+
+
+def make_csv(items: int, kind: str) -> Path:
+    """The rows of the target or of the related time series, time-major."""
+    import duckdb
+
+    path = FOLDER / f"covariates-{items}-{kind}.csv"
+    if path.exists():
+        return path
+    FOLDER.mkdir(exist_ok=True)
+    periods = PERIODS - HORIZON if kind == "target" else PERIODS
+    item, day = f"printf('item_%06d', i % {items})", f"DATE '2024-01-01' + CAST(i // {items} AS INTEGER)"
+    values = "(i * 7919) % 101 / 7.0"
+    if kind == "related":
+        values = (
+            "round(1 + (i * 7919) % 997 / 100.0, 2), (i * 31) % 7 = 0, (i * 104729) % 1000 / 8.0, "
+            f"round(15 + 10 * sin(i // {items} * 0.0172), 2), "
+            "CASE (i * 613) % 11 WHEN 0 THEN 'sale' WHEN 1 THEN 'feast' ELSE '' END"
+        ).replace("(i * 31) % 7 = 0", "CAST((i * 31) % 7 = 0 AS INTEGER)")
+    part = path.with_suffix(".part")
+    with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
+        connection.execute(
+            f"COPY (SELECT {item}, {day}, {values} FROM range({items * periods}) AS t(i)) "
+            f"TO '{part}' (FORMAT csv, HEADER false)"
+        )
+    part.replace(path)
+    return path
+
+
+def run(what: str, items: int, arguments: argparse.Namespace) -> dict[str, object]:
+    """One import, in this process: rows, bytes and the end of each stage."""
+    from chronos_assets.params.reader import parse_params
+    from chronos_assets.timeseries.dataset.covariate_files import related_source
+    from chronos_assets.timeseries.dataset.importing import import_target_time_series
+    from chronos_assets.timeseries.dataset.related_importing import import_related
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
+
+    stages: dict[str, float] = {}
+    start = time.perf_counter()
+
+    def progress(stage: str, done: float) -> None:
+        stages[stage] = round(time.perf_counter() - start, 1)
+
+    work = FOLDER / f"covariates-{items}"
+    params = parse_params(PARAMS)
+    path = make_csv(items, what)
+    file = TrainFile(path, path.name, datetime(2025, 1, 1, tzinfo=UTC))
+    options = {"memory_limit": arguments.memory_limit, "threads": arguments.threads, "rejected": work / "rejected"}
+    if what == "target":
+        made = import_target_time_series([file], params, output=work / "dataset", progress=progress, **options)
+        rows, shards = made.manifest.rows, made.manifest.shards
+    else:
+        source = related_source([file], params)
+        assert source is not None  # noqa: S101 - the parameters above declare it
+        related = import_related(
+            [source], params, work / "dataset", output=work / "related", progress=progress, **options
+        )
+        rows, shards = related.manifest.rows, related.manifest.shards
+    return {"rows": rows, "bytes": sum(shard.bytes for shard in shards), "stage_ends": stages}
+
+
+def measure(what: str, items: int, arguments: argparse.Namespace) -> float:
+    """Run one import as a child, print a line about it, and give its peak in GB."""
+    command = [sys.executable, "-m", "benchmarks.import_covariates", "--child", what, "--items", str(items)]
+    command += ["--memory-limit", arguments.memory_limit, "--threads", str(arguments.threads)]
+    make_csv(items, what)
+    start = time.perf_counter()
+    with (FOLDER / "answer.json").open("w+") as answer:
+        child = subprocess.Popen(command, stdout=answer)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise SystemExit(f"the import of {items} items failed")
+        seconds = time.perf_counter() - start
+        answer.seek(0)
+        found = json.loads(answer.read())
+    peak = usage.ru_maxrss / 1024**2
+    print(
+        f"{what:<8}{items:>8} items {found['rows']:>12,} rows {seconds:>7.1f} s {peak * 1024:>7.0f} MB peak "
+        f"{found['bytes'] / 1e6:>7.0f} MB on disk  {found['stage_ends']}",
+        flush=True,
+    )
+    return peak
+
+
+def main() -> int:
+    """Measure; 1 where the related time series need more memory than they may."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=SIZES[-1])
+    parser.add_argument("--sizes", action="store_true")
+    parser.add_argument("--clean", action="store_true")
+    parser.add_argument("--limit", type=float, default=2.0, help="GB")
+    parser.add_argument("--memory-limit", default="1GB", help="of DuckDB")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--child", choices=("target", "related"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(run(arguments.child, arguments.items, arguments)))
+        return 0
+    failed = 0
+    for items in SIZES if arguments.sizes else (arguments.items,):
+        measure("target", items, arguments)
+        failed += measure("related", items, arguments) > arguments.limit
+    if arguments.clean:
+        for path in FOLDER.glob("covariates-*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Covariates in a store without params.json: which columns of the train files may be some, and what files beside them hold.
+
+Belongs here: what a sample says. Columns of the train files are only offered, in the notes and the draft, since a column that
+nobody meant could fail an import; files in `related/` and `item_metadata/` are declared, since somebody put them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from chronos_assets.params.attributes import Attribute, CovariateSchema, MetadataParams, RelatedParams
+from chronos_assets.params.columns import ITEM_NAMES, Column, InferenceError, Times, best_known
+from chronos_assets.params.forecast import DOMAINS, ForecastParams
+from chronos_assets.params.headers import column_name
+from chronos_assets.params.timestamp_columns import timestamp_readings
+
+_KEYS = {"item_id", "timestamp"}
+# A text that is another one in so large a share of the rows names the row, and describes nothing.
+_MOSTLY_UNIQUE = 0.5
+
+
+def offers(unused: Sequence[Column], times: Times, target: Column, item: Column | None) -> Iterator[str]:
+    """What to tell the user of columns of the train files that may explain the target."""
+    useful = [column for column in unused if _may_explain(column)]
+    metadata = [column for column in useful if item is not None and _is_constant(column, item)]
+    related = [column for column in useful if column not in metadata]
+    parts = []
+    if related:
+        parts.append(f'"Related": [{", ".join(_quoted(column) for column in related)}]')
+    if metadata:
+        parts.append(f'"Metadata": [{", ".join(_quoted(column) for column in metadata)}]')
+    if not parts:
+        return
+    ahead = [column.name for column in related if _is_ahead(column, times, target)]
+    known = f"; known in advance, since filled beyond the target's end: {', '.join(ahead)}" if ahead else ""
+    yield f"Offered: other columns may explain the target, add {', '.join(parts)} to Chronos{known}."
+
+
+def _quoted(column: Column) -> str:
+    return f'"{column.name}"'
+
+
+def _may_explain(column: Column) -> bool:
+    """Whether a column has several values, and does not name its row."""
+    if len(set(column.present)) < 2 or column.is_row_number or column.name.casefold() in _KEYS:
+        return False
+    return column.is_numeric or len(column.distinct) <= max(_MOSTLY_UNIQUE * len(column.texts), 2)
+
+
+def _is_constant(column: Column, item: Column) -> bool:
+    """Whether all rows of an item have one value."""
+    values: dict[str, str] = {}
+    for key, value in zip(item.texts, column.values, strict=True):
+        if value is not None and values.setdefault(key, value) != value:
+            return False
+    return len(item.distinct) > 1
+
+
+def _is_ahead(column: Column, times: Times, target: Column) -> bool:
+    """Whether a column has a value after the last one of the target."""
+
+    def last(values: Sequence[str | None]) -> datetime | None:
+        moments = (when for when, value in zip(times.moments, values, strict=True) if value is not None and when)
+        return max(moments, default=None)
+
+    own, end = last(column.values), last(target.values)
+    return own is not None and end is not None and own > end
+
+
+def with_related(params: ForecastParams, header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> ForecastParams:
+    """The parameters with the related time series that a sample of files in `related/` shows.
+
+    Raises:
+        InferenceError: the sample has no header, no timestamp, or nothing but keys.
+    """
+    header, rows = _with_header(params, header, rows)
+    columns = _columns(header, rows, "related")
+    timestamp = _known(columns, params.timestamp_column, DOMAINS[params.domain].timestamp)
+    readings = timestamp_readings(columns, timestamp)
+    timestamp = readings[0].column
+    patterns = [times.pattern for times in readings]
+    pattern = None if params.timestamp_format in patterns else patterns[0]
+    item = _item(params, columns)
+    dimensions = tuple(column.name for column in columns if column.name in params.dimensions)
+    keys = {timestamp.name, *dimensions, *([item.name] if item else [])}
+    schema = CovariateSchema(
+        attributes=tuple(_attribute(column, keys, timestamp.name) for column in columns if _is_usable(column, keys)),
+        item_column=item.name if item else None,
+        timestamp_column=timestamp.name,
+        dimensions=tuple(name for name in params.dimensions if name in dimensions),
+        timestamp_format=pattern,
+    )
+    note = _note("related/", "related time series", schema)
+    return replace(params, related=RelatedParams(schema), notes=(*params.notes, note))
+
+
+def with_metadata(
+    params: ForecastParams, header: Sequence[str] | None, rows: Sequence[Sequence[str]]
+) -> ForecastParams:
+    """The parameters with the item metadata that a sample of files in `item_metadata/` shows.
+
+    Raises:
+        InferenceError: the sample has no header, no item, or nothing but keys.
+    """
+    header, rows = _with_header(params, header, rows)
+    columns = _columns(header, rows, "item_metadata")
+    item = _item(params, columns)
+    if item is None:
+        names = ", ".join(column.name for column in columns)
+        raise InferenceError(f"none of the columns {names} of item_metadata/ is called as the item is")
+    keys = {item.name}
+    schema = CovariateSchema(
+        tuple(_attribute(column, keys, None) for column in columns if _is_usable(column, keys)), item.name
+    )
+    note = _note("item_metadata/", "item metadata", schema)
+    return replace(params, metadata=MetadataParams(schema), notes=(*params.notes, note))
+
+
+def _with_header(
+    params: ForecastParams, header: Sequence[str] | None, rows: Sequence[Sequence[str]]
+) -> tuple[Sequence[str] | None, Sequence[Sequence[str]]]:
+    """The header and the rows: a first row of texts over texts is one where it names the item."""
+    names = {name.casefold() for name in (params.item_column, DOMAINS[params.domain].item) if name is not None}
+    if header is None and rows and names & {column_name(cell).casefold() for cell in rows[0] if cell.strip()}:
+        return rows[0], rows[1:]
+    return header, rows
+
+
+def _columns(header: Sequence[str] | None, rows: Sequence[Sequence[str]], folder: str) -> list[Column]:
+    if header is None:
+        raise InferenceError(f"the files of {folder}/ have no header, so their columns can't be told apart")
+    cells = list(zip(*rows, strict=True)) if rows else [()] * len(header)
+    return [
+        Column(place, column_name(name), name, tuple("" if cell is None else cell.strip() for cell in cells[place]))
+        for place, name in enumerate(header)
+        if name.strip()
+    ]
+
+
+def _known(columns: Sequence[Column], *names: str | None) -> Column | None:
+    """The first column that has one of these names."""
+    for name in names:
+        for column in columns:
+            if name is not None and column.name.casefold() == name.casefold():
+                return column
+    return None
+
+
+def _item(params: ForecastParams, columns: Sequence[Column]) -> Column | None:
+    """The column that holds the target's item; None where rows apply to all."""
+    if params.item_column is None:
+        return None
+    named = _known(columns, params.item_column, DOMAINS[params.domain].item)
+    if named is not None:
+        return named
+    known = best_known([column for column in columns if column.name not in params.dimensions], ITEM_NAMES)
+    return known[0] if len(known) == 1 else None
+
+
+def _is_usable(column: Column, keys: set[str]) -> bool:
+    return column.name in keys or (not column.is_row_number and column.name.casefold() not in _KEYS)
+
+
+def _attribute(column: Column, keys: set[str], timestamp: str | None) -> Attribute:
+    if column.name == timestamp:
+        return Attribute(column.name, "timestamp")
+    if column.name in keys:
+        return Attribute(column.name, "string")
+    return Attribute(column.name, "float" if column.is_numeric and not column.is_identifying else "string")
+
+
+def _note(folder: str, what: str, schema: CovariateSchema) -> str:
+    if not schema.covariates:
+        raise InferenceError(f"the files of {folder} have nothing but keys")
+    parts = [f"{each.name} ({'category' if each.type == 'string' else 'number'})" for each in schema.covariates]
+    return f"Guessed: {folder} holds {what}: {', '.join(parts)}."

@@ -1,0 +1,112 @@
+"""Covariates without params.json: columns are offered, files beside the train files are declared."""
+
+import pytest
+
+from chronos_assets.params.attributes import Attribute
+from chronos_assets.params.columns import InferenceError
+from chronos_assets.params.covariate_inference import with_metadata, with_related
+from chronos_assets.params.forecast import ForecastParams, to_document
+from chronos_assets.params.inference import infer
+from chronos_assets.params.reader import parse_params
+
+HEADER = ["date", "sku", "demand", "price", "brand", "footfall", "receipt"]
+
+
+def rows(*, ahead: int = 0) -> list[list[str]]:
+    """Twenty days of three items; prices reach `ahead` days further."""
+    made = []
+    for item in range(3):
+        for day in range(1, 21 + ahead):
+            later = day > 20
+            made.append(
+                [
+                    f"2024-01-{day:02d}",
+                    f"item{item}",
+                    "" if later else str(day % 7 + item),
+                    str(1.5 + (day + item) % 4),
+                    f"brand{item % 2}",
+                    "" if later else str(100 + day * item),
+                    f"r{item}-{day}",
+                ]
+            )
+    return made
+
+
+def offered(params: ForecastParams) -> list[str]:
+    return [note for note in params.notes if note.startswith("Offered")]
+
+
+def test_columns_that_may_explain_the_target_are_offered() -> None:
+    (note,) = offered(infer(HEADER, rows()))
+    assert note == (
+        'Offered: other columns may explain the target, add "Related": ["price", "footfall"], "Metadata": ["brand"] to Chronos.'
+    )
+
+
+def test_a_column_that_reaches_beyond_the_target_is_known_in_advance() -> None:
+    (note,) = offered(infer(HEADER, rows(ahead=3)))
+    assert note.endswith("; known in advance, since filled beyond the target's end: price.")
+
+
+def test_what_is_offered_is_accepted() -> None:
+    document = to_document(infer(HEADER, rows()))
+    document.setdefault("Chronos", {}).update({"Related": ["price", "footfall"], "Metadata": ["brand"]})
+    params = parse_params(document)
+    assert params.related is not None
+    assert params.metadata is not None
+    assert params.related.columns == (Attribute("price", "float"), Attribute("footfall", "float"))
+    assert params.metadata.columns == (Attribute("brand", "string"),)
+
+
+def test_nothing_is_offered_where_nothing_is_left() -> None:
+    assert offered(infer(HEADER[:3], [row[:3] for row in rows()])) == []
+    assert offered(infer([*HEADER[:3], "flat"], [[*row[:3], "1"] for row in rows()])) == []
+
+
+TARGET = infer(HEADER[:3], [row[:3] for row in rows()])
+
+
+def test_related_files_are_declared_by_the_names_of_their_keys() -> None:
+    cells = [["item0", "5", "sale", "03/01/2024", "7"], ["item1", "6.5", "", "14/01/2024", "7"]]
+    params = with_related(TARGET, ["SKU", "Sell Price", "event", "date", "store_id"], cells)
+    assert params.related is not None
+    schema = params.related.dataset
+    assert schema is not None
+    assert (schema.item_column, schema.timestamp_column, schema.timestamp_format) == ("SKU", "date", "dd/MM/yyyy")
+    assert schema.covariates == (
+        Attribute("Sell_Price", "float"),
+        Attribute("event", "string"),
+        Attribute("store_id", "string"),
+    )
+    assert params.notes[-1] == (
+        "Guessed: related/ holds related time series: Sell_Price (number), event (category), store_id (category)."
+    )
+
+
+def test_rows_without_an_item_apply_to_all() -> None:
+    params = with_related(TARGET, ["date", "oil"], [["2024-01-01", "70.5"], ["2024-01-02", "71"]])
+    assert params.related is not None
+    assert params.related.dataset is not None
+    assert params.related.dataset.item_column is None
+    assert params.related.dataset.timestamp_format is None
+
+
+def test_metadata_files_are_declared() -> None:
+    params = with_metadata(TARGET, ["sku", "brand", "size"], [["item0", "a", "1"], ["item1", "b", "2.5"]])
+    assert params.metadata is not None
+    assert params.metadata.covariates == (Attribute("brand", "string"), Attribute("size", "float"))
+
+
+def test_texts_over_texts_have_a_header_where_it_names_the_item() -> None:
+    params = with_metadata(TARGET, None, [["brand", "SKU"], ["a", "item0"], ["b", "item1"]])
+    assert params.metadata is not None
+    assert params.metadata.covariates == (Attribute("brand", "string"),)
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"), [(None, "no header"), (["brand", "size"], "is called as the item is"), (["sku"], "but keys")]
+)
+def test_what_can_not_be_told_is_said(header: list[str] | None, reason: str) -> None:
+    cells = [["x"] * len(header or ["x"])]
+    with pytest.raises(InferenceError, match=reason):
+        with_metadata(TARGET, header, cells)
