@@ -35,7 +35,7 @@ from chronos_assets.params.forecast import to_document
 from chronos_assets.params.reader import parse_params
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard
 
 HORIZON, AS_OFS, START = 28, 6, date(2024, 1, 1)
 METRICS = (
@@ -107,7 +107,8 @@ def make_store(root: Path, items: int, periods: int) -> float:
             Manifest(
                 data_version="benchmark", first=f"{START}T00:00:00", last=f"{last}T00:00:00", frequency="D", dimensions=(),
                 series=items, rows=items * periods, observed=items * periods, filled=0, missing=0, aggregated=0,
-                duplicates=0, rejected={}, files={}, n_shards=shards, shards=(),
+                duplicates=0, rejected={}, files={}, n_shards=shards,
+                shards=tuple(Shard(f"part-{shard:05d}.parquet", 0, 0, 0, "") for shard in range(shards)),
             ).to_json()
         )  # fmt: skip
         for number in range(AS_OFS):

@@ -126,7 +126,7 @@ class Settings:
         key_prefix: `CHRONOS_KEY_PREFIX`, slash separated prefix of every asset key, for several groups side by side.
         benchmark_data: `CHRONOS_BENCHMARK_DATA`, folder with the sets of the Chronos benchmark; empty: the Hub's.
         benchmark_models: `CHRONOS_BENCHMARK_MODELS`, comma separated models to measure; empty: the base model.
-        dashboard_decisions: `CHRONOS_DASHBOARD_DECISIONS`, whether versions may be approved and rejected from the dashboard.
+        dashboard_decisions: `CHRONOS_DASHBOARD_DECISIONS`, whether the dashboard may decide on versions and save scenarios.
         dashboard_login: `CHRONOS_DASHBOARD_LOGIN`, JSON object with Streamlit's settings of a login by OpenID Connect.
         dagster_home: `DAGSTER_HOME`, folder of Dagster's own storage; empty: `.dagster` in a local store.
         aws: what only a deployment on AWS sets.

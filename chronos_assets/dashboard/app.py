@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from chronos_assets.dashboard import item, items, models, overview
+from chronos_assets.dashboard import item, items, models, overview, what_if
 from chronos_assets.dashboard.session import Page, in_words, source
 
 st.set_page_config(page_title="Forecasts", page_icon=":material/monitoring:", layout="wide")
@@ -37,6 +37,7 @@ def main() -> None:
         _page(overview.show, "Overview", "overview", "home", default=True),
         _page(items.show, "Items to look at", "items", "format_list_numbered"),
         item_page,
+        _page(what_if.show, "What-if", "what-if", "tune"),
         _page(models.show, "Models", "models", "model_training"),
     ]
     chosen = st.navigation(pages, position="top")

@@ -101,6 +101,43 @@ def bias_chart(scores: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     return alt.layer(zero, *_over_time(own, {"weighted bias": BLUE}, "bias / volume")).properties(height=SCORES_HEIGHT)
 
 
+def attribute_chart(values: pd.DataFrame, name: str, *, numbers: bool) -> alt.Chart:
+    """One attribute over time: a line of numbers, or points of texts. values: `timestamp` and the attribute."""
+    shown = values[["timestamp", name]].rename(columns={name: "y"})
+    x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
+    tooltip = [alt.Tooltip("timestamp:T", title="time", format="%Y-%m-%d %H:%M"), alt.Tooltip("y", title=name)]
+    chart = alt.Chart(shown, title=alt.Title(name, anchor="start", fontSize=12)).properties(height=90)
+    if numbers:
+        y = alt.Y("y:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s", tickCount=3))
+        return chart.mark_line(color=GREEN, interpolate="step-after").encode(x=x, y=y, tooltip=tooltip)
+    return chart.mark_tick(color=GREEN, thickness=3).encode(x=x, y=alt.Y("y:N", title=None), tooltip=tooltip)
+
+
+def scenario_chart(history: pd.DataFrame, forecasts: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
+    """A scenario's forecast beside the baseline.
+
+    history: `timestamp`, `value`. forecasts: `timestamp`, `what_if`, `baseline`.
+    """
+    x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
+    colours = {"observed": GREY, "baseline": BLUE, "what-if": VERMILION}
+    long = pd.concat(
+        [
+            history.assign(of="observed", y=history["value"])[["timestamp", "of", "y"]],
+            forecasts.assign(of="baseline", y=forecasts["baseline"])[["timestamp", "of", "y"]],
+            forecasts.assign(of="what-if", y=forecasts["what_if"])[["timestamp", "of", "y"]],
+        ]
+    )
+    tooltip = [
+        alt.Tooltip("timestamp:T", title="time", format="%Y-%m-%d %H:%M"),
+        alt.Tooltip("of:N", title=" "),
+        alt.Tooltip("y:Q", title="value", format=",.4~g"),
+    ]
+    base = alt.Chart(long).encode(x=x, y=_Y, color=_colour(colours), tooltip=tooltip)
+    dashes = alt.Scale(domain=list(colours), range=[[1, 0], [1, 0], [5, 3]])
+    lines = base.mark_line(strokeWidth=2).encode(strokeDash=alt.StrokeDash("of:N", legend=None, scale=dashes))
+    return alt.layer(lines, base.mark_point(opacity=0, size=200)).properties(height=HEIGHT).interactive(bind_y=False)
+
+
 def weights_chart(weights: pd.DataFrame) -> alt.Chart:
     """Members and how much each counts."""
     return (
@@ -130,7 +167,9 @@ def _over_time(long: pd.DataFrame, colours: dict[str, str], title: str) -> list[
 def _colour(colours: dict[str, str]) -> alt.Color:
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     return alt.Color(
-        "of:N", scale=scale, legend=alt.Legend(title=None, orient="top", symbolType="circle", symbolStrokeWidth=0)
+        "of:N",
+        scale=scale,
+        legend=alt.Legend(title=None, orient="top", symbolType="circle", symbolStrokeWidth=0, symbolOpacity=1),
     )
 
 

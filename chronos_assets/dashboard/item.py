@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from chronos_assets.dashboard import charts
+from chronos_assets.dashboard import charts, covariates
+from chronos_assets.dashboard.choosing import choose_series
 from chronos_assets.dashboard.queries import Columns, Series
-from chronos_assets.dashboard.session import ask
+from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import csv_text, file_name, number, percent, plain
 
 RECENT, RECENT_HORIZONS = 60, 5  # periods that are drawn at first, at least
@@ -17,7 +18,7 @@ _SCORES = {"wape": "WAPE", "mase": "MASE", "wql": "wQL", "weighted_bias": "bias"
 def show() -> None:
     """Draw the page."""
     shape = ask("columns")
-    series = _chosen(shape)
+    series = choose_series(shape, "Item")
     if series is None:
         return
     forecast = ask("forecast", shape, series)
@@ -27,6 +28,7 @@ def show() -> None:
     earlier, anomalies = ask("earlier", shape, series), ask("anomalies", series)
     _chart(series, shape, history, forecast, earlier, anomalies)
     _downloads(series, history, forecast)
+    _covariates(series, forecast)
     left, right = st.columns(2)
     with left:
         _scores(series)
@@ -36,72 +38,6 @@ def show() -> None:
         st.subheader("Actuals far outside the band")
         shown = anomalies.sort_values("timestamp", ascending=False)
         st.dataframe(shown, hide_index=True, width="stretch")
-
-
-def _chosen(shape: Columns) -> Series | None:
-    """The series of the address, or the one that is searched for."""
-    asked = _of_address(shape)
-    default = [] if asked is None else [asked.name]
-    suggestions = {series.name: series for series in ask("search", shape, "")}
-    names = list(dict.fromkeys([*default, *suggestions]))
-    if asked is not None and st.session_state.get("_address") != asked:
-        # The address names another series than the box did: a link was followed.
-        st.session_state["_address"] = asked
-        st.session_state["search"] = asked.name
-    text = st.selectbox(
-        "Item",
-        names,
-        index=None,
-        key="search",
-        accept_new_options=True,
-        placeholder="type a part of a name, then Enter",
-        filter_mode="contains",
-    )
-    if not text:
-        st.title("Item")
-        st.info("Type a part of a name to find a series, or choose one from Items to look at.")
-        return None
-    if asked is not None and text == asked.name:
-        chosen: Series | None = asked
-    elif text in suggestions:
-        chosen = suggestions[text]
-    else:
-        chosen = _found(shape, text)
-    if chosen is not None:
-        st.title(plain(chosen.name))
-        st.session_state["_address"] = chosen
-        st.query_params.from_dict({"item": chosen.item, **dict(chosen.dimensions)})
-    return chosen
-
-
-def _found(shape: Columns, text: str) -> Series | None:
-    """The series that a text means; where it means several, the one that is chosen among them."""
-    found = ask("search", shape, text)
-    exact = [series for series in found if text in (series.name, series.item)]
-    if len(found) == 1 or len(exact) == 1:
-        return (exact or found)[0]
-    if not found:
-        st.title("Item")
-        st.warning(f"No item has {plain(text)} in its name.")
-        return None
-    names = {series.name: series for series in exact or found}
-    picked = st.radio(f"{len(names)} series match", list(names)[:20], index=None)
-    if picked is None:
-        st.caption("Choose one, or type more of the name.")
-        return None
-    return names[picked]
-
-
-def _of_address(shape: Columns) -> Series | None:
-    """The series that the page's address names."""
-    item = st.query_params.get("item")
-    if not item:
-        return None
-    given = {name: st.query_params.get(name) for name in shape.dimensions}
-    if all(value is not None for value in given.values()):
-        return Series(item, tuple((name, str(value)) for name, value in given.items()))
-    found = [series for series in ask("search", shape, item) if series.item == item]
-    return found[0] if found else Series(item)
 
 
 def _chart(
@@ -140,6 +76,30 @@ def _downloads(series: Series, history: pd.DataFrame, forecast: pd.DataFrame) ->
         "Download as CSV", csv_text(whole), file_name([series.name], "csv"), "text/csv", icon=":material/download:"
     )
     st.caption("This page's address is a link to this series: copy it to share.")
+
+
+def _covariates(series: Series, forecast: pd.DataFrame) -> None:
+    """Its related time series, one below the other, and its item's metadata."""
+    store = source().group.store
+    described = covariates.metadata(store, series.item)
+    if described:
+        st.markdown(
+            "Item: " + ", ".join(f"{plain(name)} **{plain(_shown(value))}**" for name, value in described.items())
+        )
+    found = covariates.related(store, series)
+    if found is None or found.values.empty:
+        return
+    st.subheader("What else is known")
+    recent = found.values.tail(max(RECENT, (RECENT_HORIZONS + 1) * len(forecast)))
+    for attribute in found.attributes:
+        st.altair_chart(
+            charts.attribute_chart(recent, attribute.name, numbers=attribute.kind == "number"), width="stretch"
+        )
+    st.caption(f"Known in advance: {plain(', '.join(attribute.name for attribute in found.known) or 'none of them')}.")
+
+
+def _shown(value: float | str | None) -> str:
+    return number(value) if isinstance(value, float) else value or "–"
 
 
 def _scores(series: Series) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
-from chronos_assets.dashboard import queries
+from chronos_assets.dashboard import covariates, queries
 from chronos_assets.dashboard.queries import Columns, Filters, Series
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import csv_text, file_name, plain
@@ -51,16 +53,26 @@ def show() -> None:
 
 
 def _filters(shape: Columns) -> Filters:
-    cells = st.columns(1 + len(shape.dimensions))
+    described = covariates.categories(source().group.store)
+    cells = st.columns(min(4, 1 + len(shape.dimensions) + len(described)))
     text = cells[0].text_input("Name contains", key="text", placeholder="part of a name")
-    chosen = []
-    for cell, dimension in zip(cells[1:], shape.dimensions, strict=True):
-        value = cell.selectbox(
-            dimension, ask("values_of", dimension), index=None, placeholder="all", key=f"dimension_{dimension}"
-        )
+
+    def chosen(place: int, name: str, values: Sequence[str], key: str) -> str | None:
+        cell = cells[place % len(cells)]
+        return cell.selectbox(plain(name), values, index=None, placeholder="all", key=f"{key}_{name}")
+
+    dimensions = []
+    for place, name in enumerate(shape.dimensions, start=1):
+        value = chosen(place, name, ask("values_of", name), "dimension")
         if value is not None:
-            chosen.append((dimension, value))
-    return Filters(text.strip(), tuple(chosen))
+            dimensions.append((name, value))
+    wanted = {}
+    for place, (name, values) in enumerate(described.items(), start=1 + len(shape.dimensions)):
+        value = chosen(place, name, values, "metadata")
+        if value is not None:
+            wanted[name] = value
+    items = covariates.items_with(source().group.store, wanted) if wanted else None
+    return Filters(text.strip(), tuple(dimensions), items)
 
 
 def _table(found: pd.DataFrame, shape: Columns, by: str) -> None:
@@ -76,7 +88,7 @@ def _table(found: pd.DataFrame, shape: Columns, by: str) -> None:
         found,
         hide_index=True,
         width="stretch",
-        height=560,
+        height=min(560, 38 + 35 * len(found)),
         column_config=config,
         on_select="rerun",
         selection_mode="single-row",

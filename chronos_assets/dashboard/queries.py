@@ -75,10 +75,12 @@ class Filters:
     Attributes:
         text: that the item's name has in it, in upper or lower case; empty for all.
         dimensions: values that a dimension must have, by its name.
+        items: of which items; None for all.
     """
 
     text: str = ""
     dimensions: tuple[tuple[str, str], ...] = ()
+    items: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -210,15 +212,15 @@ def ranking(
         A row for each series: the keys and `RANKED`. `volume` is the sum of the current forecast; `relative_change` what it
         changed by on the periods that both forecasts have, beside the one before; the others are of the scored partition.
     """
-    keys = identifiers(shape.keys)
-    (where, values), (where_now, _) = _filtered(filters), _filtered(filters, "now.")
-    middle = identifier(shape.middle)
+    keys, middle = identifiers(shape.keys), identifier(shape.middle)
+    where, values = _filtered(filters)
+    of_those = "" if filters == Filters() else " AND item_id IN (SELECT item_id FROM volumes)"
     matched = " AND ".join(f"now.{identifier(key)} = old.{identifier(key)}" for key in (*shape.keys, "timestamp"))
     previous = before(sql, as_of) if as_of else ""
     changed = (
         f"SELECT {identifiers(shape.keys, table='now')}, sum(now.{middle}) AS new_sum, sum(old.{middle}) AS old_sum "  # noqa: S608 - quoted
-        f"FROM forecast AS now JOIN (SELECT * FROM forecast_history WHERE as_of = ?) AS old ON {matched} "
-        f"WHERE {where_now} GROUP BY {identifiers(shape.keys, table='now')}"
+        f"FROM forecast AS now JOIN (SELECT * FROM forecast_history WHERE as_of = ?{of_those}) AS old ON {matched} "
+        f"GROUP BY {identifiers(shape.keys, table='now')}"
     )
     scores_of = ", ".join(
         f"max(CASE WHEN metric = '{metric}' THEN {column} END) AS {name}"
@@ -234,8 +236,9 @@ def ranking(
         f"WITH volumes AS (SELECT {keys}, sum({middle}) AS volume FROM forecast WHERE {where} GROUP BY {keys}), "  # noqa: S608
         f"changes AS ({changed}), "
         f"scores AS (SELECT {keys}, {scores_of} FROM accuracy WHERE \"level\" = 'item' AND as_of = ? "
-        f"AND metric IN ('error_contribution', 'tracking_signal', 'weighted_bias', 'wape') AND {where} GROUP BY {keys}), "
-        f"odd AS (SELECT {keys}, count(*) AS anomalies FROM anomalies WHERE as_of = ? AND {where} GROUP BY {keys}), "
+        "AND metric IN ('error_contribution', 'tracking_signal', 'weighted_bias', 'wape')"
+        f"{of_those} GROUP BY {keys}), "
+        f"odd AS (SELECT {keys}, count(*) AS anomalies FROM anomalies WHERE as_of = ?{of_those} GROUP BY {keys}), "
         f"listed AS (SELECT {identifiers(shape.keys, table='volumes')}, volume, "
         "(new_sum - old_sum) / nullif(abs(old_sum), 0) AS relative_change, error_share, tracking_signal, weighted_bias, "
         "wape, naive_wape, coalesce(anomalies, 0) AS anomalies FROM volumes "
@@ -244,7 +247,7 @@ def ranking(
         f"LEFT JOIN odd ON {_same(shape.keys, 'volumes', 'odd')}) "
         f"SELECT {keys}, {', '.join(RANKED)} FROM listed ORDER BY {RANKINGS[by]} DESC NULLS LAST, {keys} LIMIT {limit:d}"
     )
-    asked = [*values, previous, *values, scored_as_of, *values, scored_as_of, *values]
+    asked = [*values, previous, scored_as_of, scored_as_of]
     return _frame(sql, (*shape.keys, *RANKED), statement, asked)
 
 
@@ -340,6 +343,22 @@ def weights(sql: SqlTables, series: Series) -> pd.DataFrame:
     return found[found["as_of"] == found["as_of"].max()].reset_index(drop=True)
 
 
+def what_if(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
+    """Forecasts of a series under every scenario: `scenario`, `as_of`, `timestamp`, `what_if`, `baseline`."""
+    there = sql.columns("what_if_forecasts")
+    names = ("scenario", "as_of", "timestamp", "what_if", "baseline")
+    if not {shape.middle, f"baseline_{shape.middle}"} <= set(there):
+        return pd.DataFrame(columns=list(names))
+    where, values = _is(series, there)
+    shown = identifiers(("scenario", "as_of", "timestamp", shape.middle, f"baseline_{shape.middle}"))
+    return _frame(
+        sql,
+        names,
+        f'SELECT {shown} FROM what_if_forecasts WHERE {where} ORDER BY scenario, "timestamp"',  # noqa: S608 - quoted
+        values,
+    )
+
+
 def leaderboard(sql: SqlTables) -> pd.DataFrame:
     """The ensemble of the newest forecast and its members, the best first."""
     names = ("as_of", "member", "member_weight", "wql", "mase", "coverage_80")
@@ -358,13 +377,16 @@ def _frame(sql: SqlTables, names: Iterable[str], statement: str, values: Sequenc
     return frame.assign(timestamp=pd.to_datetime(frame["timestamp"])) if "timestamp" in frame else frame
 
 
-def _filtered(filters: Filters, table: str = "") -> tuple[str, list[Any]]:
-    """SQL that a row's series is one of those wanted, and its values; table: alias and dot before each column."""
-    conditions = [f"{table}item_id IS NOT NULL", *(f"{table}{identifier(name)} = ?" for name, _ in filters.dimensions)]
+def _filtered(filters: Filters) -> tuple[str, list[Any]]:
+    """SQL that a row's series is one of those wanted, and its values."""
+    conditions = ["item_id IS NOT NULL", *(f"{identifier(name)} = ?" for name, _ in filters.dimensions)]
     values: list[Any] = [value for _, value in filters.dimensions]
     if filters.text:
-        conditions.append(f"strpos(lower({table}item_id), ?) > 0")
+        conditions.append("strpos(lower(item_id), ?) > 0")
         values.append(filters.text.lower())
+    if filters.items is not None:
+        conditions.append(f"item_id IN ({', '.join('?' * len(filters.items)) or 'NULL'})")
+        values += filters.items
     return " AND ".join(conditions), values
 
 

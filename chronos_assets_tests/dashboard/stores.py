@@ -12,12 +12,16 @@ from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.forecast.what_if import write_what_if
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets_tests.timeseries.builders import (
     Key,
+    MadeRelated,
     MadeSeries,
+    make_metadata,
     make_params,
+    make_related,
     write_dataset,
     write_forecast,
     write_members_of,
@@ -58,6 +62,11 @@ def write_store(root: Path, keys: tuple[Key, ...] = KEYS) -> ForecastParams:
         staged.mkdir()
         write_members_of(staged / "members.parquet", params, list(keys))
         publish_directory(root / f"members/as_of={as_of}", staged)
+    _write_covariates(root, keys)
+    write_forecast(staged / "scenario.parquet", params, "2024-01-05T00:00", {keys[2]: _band(77.0)})
+    write_what_if(staged, "cheaper", NEW, staged / "scenario.parquet", root / "forecast/forecast.parquet", ["shop"])
+    (staged / "scenario.parquet").unlink()
+    publish_directory(root / "what_if_forecasts/scenario=cheaper", staged)
     report = evaluate_partition(
         root / f"history/as_of={OLD}/forecast.parquet",
         root / "dataset/target_time_series",
@@ -83,6 +92,24 @@ def full_store(root: Path) -> ForecastParams:
     params = write_store(root)
     LocalTables().refresh(open_store(root), params)
     return params
+
+
+def _write_covariates(root: Path, keys: tuple[Key, ...]) -> None:
+    """A price that is known in advance, an event that isn't, and the brand of each item but the last."""
+    hours = 24 * DAYS + STEPS
+    series = [
+        MadeRelated(
+            key,
+            "2024-01-01",
+            {"price": [float(hour % 24) + 1 for hour in range(hours)], "event": ["fair", None] * (hours // 2)},
+        )
+        for key in keys[:3]
+    ]
+    dataset, staged = root / "dataset/target_time_series", root / ".staged"
+    make_related(staged, dataset, series, known=("price",))
+    publish_directory(root / "dataset/related_time_series", staged)
+    make_metadata(staged, {"bread": {"brand": "Acme", "weight": 0.5}, "milk": {"brand": "Dairy <b>", "weight": None}})
+    publish_directory(root / "dataset/item_metadata", staged)
 
 
 def _band(value: float) -> dict[str, list[float]]:

@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from chronos_assets.dashboard.queries import Series
+from chronos_assets.dashboard.what_if import scenario_rows
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.what_if import read_scenario, with_dimensions
+from chronos_assets.settings import Settings
 from chronos_assets_tests.dashboard.stores import EVIL, NEW, full_store, write_store
 
 SCRIPT = """
@@ -60,7 +65,7 @@ def said(app: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
-PAGES = ("overview", "items", "item", "models")
+PAGES = ("overview", "items", "item", "what_if", "models")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -72,14 +77,14 @@ def test_an_empty_store_is_a_sentence_and_what_to_do(page: Any, tmp_path: Path, 
     assert not (tmp_path / "store" / "params.json").exists()
 
 
-@pytest.mark.parametrize("name", ["overview", "items", "item"])
+@pytest.mark.parametrize("name", ["overview", "items", "item", "what_if"])
 def test_files_that_are_not_imported_yet_are_named(page: Any, tmp_path: Path, name: str) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "demand.csv").write_text("timestamp,target_value,item_id\n")
     assert "1 file is in" in said(page(tmp_path, name))
 
 
-@pytest.mark.parametrize("name", ["overview", "items", "item"])
+@pytest.mark.parametrize("name", ["overview", "items", "item", "what_if"])
 def test_tables_that_are_missing_or_damaged_are_a_sentence(page: Any, tmp_path: Path, name: str) -> None:
     write_store(tmp_path)
     assert "there are no tables yet" in said(page(tmp_path, name))
@@ -219,3 +224,71 @@ def test_a_version_is_rejected_with_a_reason_only(
 
 def test_a_series_is_named_by_its_item_and_its_dimensions() -> None:
     assert Series("bread", (("shop", "north"),)).name == "bread / north"
+
+
+def test_items_can_be_filtered_by_their_metadata(page: Any, whole: Path) -> None:
+    app = page(whole, "items")
+    assert list(app.selectbox(key="metadata_brand").options) == ["Acme", "Dairy <b>"]
+    app.selectbox(key="metadata_brand").set_value("Acme").run()
+    assert set(app.dataframe[0].value["item_id"]) == {"bread"}
+    app.text_input(key="text").set_value("milk").run()
+    assert "No series matches" in said(app)
+
+
+def test_the_page_of_an_item_has_its_covariates_where_there_are(page: Any, whole: Path) -> None:
+    text = said(page(whole, "item", item="milk", shop="north")).replace("\\", "")
+    assert "What else is known" in text
+    assert "Known in advance: price." in text
+    assert "brand **Dairy <b>**" in text
+    text = said(page(whole, "item", item=EVIL, shop="north"))
+    assert "What else is known" not in text
+
+
+def test_a_scenario_is_made_of_what_a_slider_changes_and_saved_where_the_setting_allows_it(
+    page: Any, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    app = page(tmp_path / "store", "what_if", item="milk", shop="north")
+    assert "Move a slider" in said(app)
+    app.slider[0].set_value(-50).run()
+    assert "48 of 48 periods are other than planned" in said(app)
+    assert "CHRONOS_DASHBOARD_DECISIONS" in said(app).replace("\\", "")
+    assert not app.button
+
+    monkeypatch.setenv("CHRONOS_DASHBOARD_DECISIONS", "yes")
+    st.cache_resource.clear()
+    app = page(tmp_path / "store", "what_if", item="milk", shop="north")
+    app.slider[0].set_value(-50).run()
+    app.text_input[0].set_value("../../half").run()
+    assert "Use letters, digits" in said(app)
+    app.text_input[0].set_value("half-price").run()
+    app.button[0].click().run()
+    assert "Saved as" in said(app)
+    rows = (tmp_path / "store/what_if/half-price.csv").read_text().splitlines()
+    assert rows[:2] == ["item_id,shop,timestamp,price", "milk,north,2024-01-05T00:00:00,0.5"]
+    assert len(rows) == 1 + 48
+    # What was saved is what the pipeline reads.
+    saved = with_dimensions(read_scenario(Group(Settings(store=str(tmp_path / "store"))), "half-price"), ("shop",))
+    first = saved.replacements[0]
+    assert (first.key, first.values) == ({"item_id": "milk", "shop": "north"}, {"price": "0.5"})
+    app.button[0].click().run()
+    assert "choose another name" in said(app)
+
+
+def test_a_scenario_holds_only_what_differs() -> None:
+    planned = pd.DataFrame(
+        {"timestamp": pd.date_range("2024-01-05", periods=3), "price": [1.0, 2.0, None], "event": ["a", None, "b"]}
+    )
+    edited = planned.assign(price=[1.0, 3.0, None])
+    rows = scenario_rows(Series("milk", (("shop", "north"),)), planned, edited)
+    assert rows.to_dict("records") == [
+        {"item_id": "milk", "shop": "north", "timestamp": "2024-01-06T00:00:00", "price": 3.0}
+    ]
+    assert scenario_rows(Series("milk"), planned, planned.copy()).empty
+
+
+def test_the_forecast_of_a_scenario_stands_beside_the_baseline(page: Any, whole: Path) -> None:
+    app = page(whole, "what_if", item="milk", shop="north")
+    assert [metric.value for metric in app.metric] == ["3,696", "2,688"]
+    assert "Scenarios" in said(app)
+    assert "Nothing is known in advance" in said(page(whole, "what_if", item=EVIL, shop="north"))
