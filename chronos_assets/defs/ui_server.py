@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from importlib import import_module
 from typing import Any
 
 from chronos_assets.defs.instance import read_migrations_once
@@ -43,8 +44,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def serve(arguments: Sequence[str]) -> None:
     """Dagster's web server behind the guard."""
-    from dagster_webserver import cli
-
+    cli: Any = import_module("dagster_webserver.cli")
     create = cli.create_app_from_workspace_process_context
 
     def create_guarded(*given: Any, **named: Any) -> Any:
@@ -70,8 +70,8 @@ def load(arguments: Sequence[str]) -> None:
     There are two of them: `code-server start` watches over `api grpc`, which it starts again when the code is reloaded.
     """
     from dagster._cli import main as dagster
-    from dagster._grpc import server
 
+    server: Any = import_module("dagster._grpc.server")
     read_migrations_once()
     server.open_ipc_subprocess = _starting_ours(server.open_ipc_subprocess, [CODE_SERVER])
     if sys.platform.startswith("linux"):
@@ -99,10 +99,10 @@ def develop(arguments: Sequence[str]) -> None:
     Raises:
         RuntimeError: this release of Dagster starts its web server in another way: it would not be guarded.
     """
-    from dagster._cli import dev
     from dagster._cli import main as dagster
-    from dagster._grpc import server
 
+    dev: Any = import_module("dagster._cli.dev")
+    server: Any = import_module("dagster._grpc.server")
     open_ours = _starting_ours(dev.open_ipc_subprocess, [WEB_SERVER, DAEMON])
 
     def open_guarded(parts: Sequence[str], **named: Any) -> Any:

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from chronos_assets.models.checkpoints import ModelError, check_quantiles
-from chronos_assets.models.forecasting import Scaled, standardise
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, sort_quantiles
+from chronos_assets.models.scaling import Scaled, standardise
 
 Floats = NDArray[np.float64]
 

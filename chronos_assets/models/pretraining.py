@@ -249,7 +249,7 @@ class _Relu(torch.autograd.Function):
 
 class _RectifiedLinear(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = _Relu.apply(x)
+        result: Tensor = _Relu.apply(x)  # type: ignore[no-untyped-call] # torch says nothing of it
         return result
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -270,10 +270,11 @@ class SageMakerEndpoints:
             identity=request.identity,
             version=request.version,
         )
-        for call in (
+        calls: tuple[Callable[[], Any], ...] = (
             lambda: self._client.create_model(ModelName=wanted.name, Tags=tags, **wanted.model),
             lambda: self._client.create_endpoint_config(EndpointConfigName=wanted.name, Tags=tags, **wanted.config),
-        ):
+        )
+        for call in calls:
             try:
                 call()
             except self._client.exceptions.ClientError as error:

@@ -11,7 +11,7 @@ behind, and what it doesn't show yet would stay for ever.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -115,7 +115,7 @@ class Lineage:
         Raises:
             TimeoutError: an endpoint is still being deleted.
         """
-        calls = {
+        calls: dict[str, Callable[[], Any]] = {
             "endpoint": lambda: self._client.delete_endpoint(EndpointName=name),
             "endpoint-config": lambda: self._client.delete_endpoint_config(EndpointConfigName=name),
             "model": lambda: self._client.delete_model(ModelName=name),
