@@ -1,6 +1,6 @@
 """The keys of a store's objects, each named once.
 
-Belongs here: names and key functions, nothing that reads or writes.
+Here: names and key functions, nothing that reads or writes.
 """
 
 from __future__ import annotations

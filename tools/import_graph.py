@@ -3,7 +3,7 @@
     python tools/import_graph.py            # write it
     python tools/import_graph.py --check    # exit with 1 if it is out of date
 
-Belongs here: reading the package's import graph (with grimp, which import-linter uses, too) and drawing it. What is allowed
+Here: reading the package's import graph (with grimp, which import-linter uses, too) and drawing it. What is allowed
 is declared in `pyproject.toml`, `[tool.importlinter]`.
 
 Imports count wherever they stand: in functions and for type checkers, too.

@@ -1,6 +1,6 @@
 """Where the periods of a frequency start, inferred from the timestamps of rows: weekday, day of month, hour, phase.
 
-Belongs here: the search for the `Alignment` that timestamps share, and how far they stray from it. Choosing a frequency
+Here: the search for the `Alignment` that timestamps share, and how far they stray from it. Choosing a frequency
 belongs to `params.inference`; the arithmetic of periods to `frequencies`.
 
 Rows that are stamped once per period agree on where periods start, a few of them aside (one odd date, a holiday). Three

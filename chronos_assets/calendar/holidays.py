@@ -1,6 +1,6 @@
 """Holidays as numbers on a grid: which days they are, and columns that are known in advance.
 
-Belongs here: the calendar of countries (the `holidays` library) and of a user's own days. What `params.json` says about them
+Here: the calendar of countries (the `holidays` library) and of a user's own days. What `params.json` says about them
 belongs to `params`, their use in a forecast to `predictors`.
 
 For a country or a set of own days called NAME there are these columns:

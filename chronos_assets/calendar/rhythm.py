@@ -1,6 +1,6 @@
 """How often rows come: the frequency that the timestamps of series show.
 
-Belongs here: telling a rhythm from timestamps, whatever they came from. Where its periods start is `alignment`'s business,
+Here: telling a rhythm from timestamps, whatever they came from. Where its periods start is `alignment`'s business,
 which columns hold the timestamps that of `params.inference`.
 
 The first rule that holds is taken:

@@ -1,6 +1,6 @@
 """Time zones: which one a set of offsets belongs to, where clocks are put back, what time it is there.
 
-Belongs here: everything that asks the IANA database more than the offset of one instant. The rule for reading and writing
+Here: everything that asks the IANA database more than the offset of one instant. The rule for reading and writing
 timestamps with offsets is in `timestamp_format`.
 """
 

@@ -1,6 +1,6 @@
 """What several commands share: their options, the settings and the store behind them, and how they refuse.
 
-Belongs here: shared options, settings of a command, the folder of its Dagster instance, `UsageError`. Does not belong here:
+Here: shared options, settings of a command, the folder of its Dagster instance, `UsageError`. Elsewhere:
 what a single command prints.
 """
 

@@ -1,6 +1,6 @@
 """A user's data folder -> the store: the store holds what the folder holds, beside what was dropped into the store itself.
 
-Belongs here: which files are copied, which leave the store again, and that a copy is one moment of its file. The folder is
+Here: which files are copied, which leave the store again, and that a copy is one moment of its file. The folder is
 only read.
 
 What came from a folder is remembered in the store (`MIRROR_KEY`), so that a file that is removed or renamed in the folder

@@ -1,6 +1,6 @@
 """Runs of a command: on the store's Dagster instance, shown as they go, ended when the user wants it.
 
-Belongs here: what `run` and `backfill` share around their runs. Which runs there are is in `defs.main_job` and `defs.backfill`.
+Here: what `run` and `backfill` share around their runs. Which runs there are is in `defs.main_job` and `defs.backfill`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The contract of a workload: `python -m chronos_assets.workloads.<name>` inside the folders of a SageMaker container.
 
-Belongs here: where parameters, inputs, outputs and the failure reason lie, and how log, progress and messages get back
-to Dagster. Does not belong here: what a workload does, and how a job is started (`platforms/*/jobs.py`).
+Here: where parameters, inputs, outputs and the failure reason lie, and how log, progress and messages get back
+to Dagster. Elsewhere: what a workload does, and how a job is started (`platforms/*/jobs.py`).
 
 The folders, below `CHRONOS_ML_ROOT` (`/opt/ml` where it isn't set, as in a container):
 

@@ -1,6 +1,6 @@
 """Parameters of a workload, checked: what several workloads ask of their JSON documents.
 
-Belongs here: names that must or may be there, and values that workloads have in common. Does not belong here: where the
+Here: names that must or may be there, and values that workloads have in common. Elsewhere: where the
 document lies (`contract`), and what a workload's own parameters mean.
 """
 

@@ -1,6 +1,6 @@
 """Dagster Pipes through S3, from a job's side: context from an object, messages in chunks.
 
-Belongs here: what makes it fit for results, not logs alone. Does not belong here: when it is used (`contract.py`).
+Here: what makes it fit for results, not logs alone. Elsewhere: when it is used (`contract.py`).
 
 The writer of `dagster_pipes` ends its thread at the first upload that fails, which loses all later messages while the job
 succeeds; and it sleeps by the second. This one tries again, in the same order, and fails the job if the last try fails.

@@ -1,6 +1,6 @@
 """The dashboard's script, which Streamlit runs for each visitor: `server` starts it.
 
-Belongs here: who may enter, and the pages. Does not belong here: what a page shows.
+Here: who may enter, and the pages. Elsewhere: what a page shows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Charts: data frames of `queries` -> Altair.
 
-Belongs here: marks, colours, tooltips. Does not belong here: which data, which page.
+Here: marks, colours, tooltips. Elsewhere: which data, which page.
 
 Colours are those of Okabe and Ito, which colour-blind people tell apart (https://jfly.uni-koeln.de/color/); lines differ in
 their dashes, too. All are readable on white and on black.

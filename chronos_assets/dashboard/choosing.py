@@ -1,6 +1,6 @@
 """Choosing a series: by the page's address, or by typing a part of its name.
 
-Belongs here: the box, and the address that is a link to what was chosen. Does not belong here: what a page shows of it.
+Here: the box, and the address that is a link to what was chosen. Elsewhere: what a page shows of it.
 """
 
 from __future__ import annotations

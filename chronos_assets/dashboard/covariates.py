@@ -1,6 +1,6 @@
 """What explains a series beside its own past: its related time series and its item's metadata, as they were imported.
 
-Belongs here: reading those of one series. Does not belong here: their files (`timeseries.dataset.related`), drawing.
+Here: reading those of one series. Elsewhere: their files (`timeseries.dataset.related`), drawing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every question that the dashboard asks of the SQL tables.
 
-Belongs here: SQL that DuckDB and Athena both speak, and its answers as data frames. Does not belong here: where the tables are
+Here: SQL that DuckDB and Athena both speak, and its answers as data frames. Elsewhere: where the tables are
 (`source`), how an answer is drawn (`charts`, the pages).
 
 Nothing is written. Names and texts are values of a query, never text of it; only the tables' own columns become identifiers.

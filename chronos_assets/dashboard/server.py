@@ -1,6 +1,6 @@
 """The dashboard's server: `python -m chronos_assets.dashboard.server --host 127.0.0.1 --port 8501`.
 
-Belongs here: where it listens, who may reach it, and Streamlit's options. Does not belong here: the pages (`app`).
+Here: where it listens, who may reach it, and Streamlit's options. Elsewhere: the pages (`app`).
 
 On loopback whoever is on this machine may look; `WebGuard` keeps pages of other sites out. Anywhere else it starts only with
 Streamlit's login by OpenID Connect (https://docs.streamlit.io/develop/concepts/connections/authentication).

@@ -1,6 +1,6 @@
 """What every page begins with: the source, cached answers, and errors in words.
 
-Belongs here: Streamlit's caches, and the edge at which an error becomes a sentence. Does not belong here: what a page shows.
+Here: Streamlit's caches, and the edge at which an error becomes a sentence. Elsewhere: what a page shows.
 """
 
 from __future__ import annotations

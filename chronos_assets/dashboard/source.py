@@ -1,6 +1,6 @@
 """What the pages show, opened: the group, its tables, what is published, what runs.
 
-Belongs here: finding those, and a sentence for each way in which they may not be there. Does not belong here: questions to the
+Here: finding those, and a sentence for each way in which they may not be there. Elsewhere: questions to the
 tables (`queries`), drawing.
 
 Nothing is written, neither by reading nor by looking for what isn't there: a params.json, for example, is never made.

@@ -1,6 +1,6 @@
 """Numbers, times and names as the pages write them.
 
-Belongs here: pure functions from a value to a text, and texts that are safe where they go: markdown, CSV.
+Here: pure functions from a value to a text, and texts that are safe where they go: markdown, CSV.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A backfill from a terminal: forecasts of past windows, their scores, the tables, on the store's own Dagster instance.
 
-What the UI's backfill does, without the UI: the partitions are green there afterwards. Belongs here: which windows are asked
+What the UI's backfill does, without the UI: the partitions are green there afterwards. Here: which windows are asked
 for and which of them are left to make. What a partition means is in `defs.assets.forecasts`.
 """
 

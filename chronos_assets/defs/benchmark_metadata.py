@@ -1,6 +1,6 @@
 """What the UI shows of `zero_shot_benchmark`: the figure, the aggregates, and the scores of every set.
 
-Does not belong here: measuring (`pipeline.benchmark`), drawing (`benchmark.figure`).
+Elsewhere: measuring (`pipeline.benchmark`), drawing (`benchmark.figure`).
 """
 
 from __future__ import annotations

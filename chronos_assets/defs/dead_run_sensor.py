@@ -1,6 +1,6 @@
 """The sensor that ends runs whose process is gone while the UI is up.
 
-Belongs here: when to look. Which run is dead is in `dead_runs`.
+Here: when to look. Which run is dead is in `dead_runs`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Runs whose process is gone: found, marked as failed, their slots freed.
 
-Belongs here: which process a run belongs to, and what becomes of a run without one. Does not belong here: when to look (the
+Here: which process a run belongs to, and what becomes of a run without one. Elsewhere: when to look (the
 start of `run` and `ui`, a sensor) and jobs in AWS (`orphan_job_sensor`).
 
 A process is known by its number *and* its start: a number is given again. Each run carries both in `PROCESS_TAG`, written

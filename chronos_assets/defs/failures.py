@@ -1,6 +1,6 @@
 """The edge between the package's errors and Dagster: what an asset or a check raises, Dagster shows as its failure.
 
-Belongs here: that translation. Does not belong here: what the errors say (beside what raises them).
+Here: that translation. Elsewhere: what the errors say (beside what raises them).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The sensor that reports how old the current forecast is, for an alarm outside of Dagster.
 
-Belongs here: looking and reporting. Does not belong here: from which age on somebody is woken (the alarm in
+Here: looking and reporting. Elsewhere: from which age on somebody is woken (the alarm in
 `docker/cloudformation.yaml`).
 
 A number that comes each hour says two things: a growing one that no forecast is made any more, whatever the reason, and a

@@ -1,6 +1,6 @@
 """Processes of the UI's runs, forked from one that has loaded the definitions.
 
-What belongs here: how Dagster's code server starts the process of a run. What doesn't: what starts the code server
+Here: how Dagster's code server starts the process of a run. Elsewhere: what starts the code server
 (`ui_server`), the processes of jobs (`platforms.local.warm_workers`).
 
 Dagster starts an interpreter for each run, which imports Dagster and the definitions before the first step, and a dropped file

@@ -1,7 +1,7 @@
 """The Dagster instance of a store: its folder, its configuration, its first opening.
 
-Belongs here: where the configuration comes from (the package, `dagster.yaml` and `workspace.yaml` beside this module) and how
-an instance is opened by several processes at once. Does not belong here: what runs in it.
+Here: where the configuration comes from (the package, `dagster.yaml` and `workspace.yaml` beside this module) and how
+an instance is opened by several processes at once. Elsewhere: what runs in it.
 
 The working directory has no say: started from anywhere, Dagster runs without telemetry, with run monitoring, pools and
 retention as the package has them.

@@ -1,6 +1,6 @@
 """Runs launched in this process, on the store's own Dagster instance: the UI shows them and what they made.
 
-Belongs here: how a command launches a run, waits for its turn, tells of its end. Does not belong here: which runs there
+Here: how a command launches a run, waits for its turn, tells of its end. Elsewhere: which runs there
 should be (`main_job`, `backfill`).
 """
 

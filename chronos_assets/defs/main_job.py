@@ -1,6 +1,6 @@
 """The main job from a terminal: the same assets, the same Dagster instance as the UI, in this process.
 
-Belongs here: finding out what is left to do, in which order. How a run is launched is in `launcher`; what an asset does is in
+Here: finding out what is left to do, in which order. How a run is launched is in `launcher`; what an asset does is in
 `pipeline`; what the user reads is printed by `chronos_assets.cli`.
 """
 

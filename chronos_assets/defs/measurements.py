@@ -1,6 +1,6 @@
 """What is measured of forecasts, scores and runs: their results as `Measurement`s, for dashboards and alarms.
 
-Belongs here: which numbers, under which names. Does not belong here: where they are kept (`platforms`), or when.
+Here: which numbers, under which names. Elsewhere: where they are kept (`platforms`), or when.
 
 A measurement is stamped with the time at which the number became known, not with the forecast's as-of: CloudWatch takes
 nothing older than two weeks, and a long horizon is scored later than that. So only the newest partition is measured: a

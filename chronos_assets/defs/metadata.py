@@ -1,6 +1,6 @@
 """What the UI shows of the forecast line: values of the pure parts -> Dagster metadata; and what all metadata is made of.
 
-Does not belong here: the training line's (`training_metadata`), the benchmark's (`benchmark`).
+Elsewhere: the training line's (`training_metadata`), the benchmark's (`benchmark`).
 
 Tables have a fixed schema, so that an empty one still renders, and few rows, so that the event log stays small. Markdown
 stays under 1,000 characters, which the UI draws in place.

@@ -1,6 +1,6 @@
 """The sensor that stops jobs on AWS whose run is gone.
 
-Belongs here: asking Dagster for the runs, telling what was seen and stopped. Does not belong here: which job is an orphan
+Here: asking Dagster for the runs, telling what was seen and stopped. Elsewhere: which job is an orphan
 (`platforms.aws.reaper`).
 """
 

@@ -1,6 +1,6 @@
 """Pictures of a search for the run's metadata: PNG, small enough for the event log.
 
-Belongs here: what is drawn of trials. Does not belong here: what a trial is, forecasts (`timeseries.forecast.sparkline`).
+Here: what is drawn of trials. Elsewhere: what a trial is, forecasts (`timeseries.forecast.sparkline`).
 
 Matplotlib is imported where it draws: loading the definitions must not wait for it. No figure is known to `pyplot`,
 which would keep it.

@@ -1,6 +1,6 @@
 """The sensor that lets the endpoint follow decisions that were made in SageMaker itself.
 
-Belongs here: asking queue, registry, endpoint and Dagster, and telling Dagster what to run. Does not belong here: the rule
+Here: asking queue, registry, endpoint and Dagster, and telling Dagster what to run. Elsewhere: the rule
 (`planning.redeployment`).
 """
 

@@ -1,6 +1,6 @@
 """What the process that forks runs has imported: a module to be imported by its fork server, see `forked_runs`.
 
-What belongs here: which modules a run needs beside the definitions, which load few. What doesn't: anything that computes, or
+Here: which modules a run needs beside the definitions, which load few. Elsewhere: anything that computes, or
 starts a thread, before the fork.
 """
 

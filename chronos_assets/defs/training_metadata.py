@@ -1,6 +1,6 @@
 """What the UI shows of the training line: trials, the gate's table, versions, the endpoint with a sample forecast.
 
-Tables have a fixed schema, so that an empty one still renders. Does not belong here: the forecast line's (`metadata`).
+Tables have a fixed schema, so that an empty one still renders. Elsewhere: the forecast line's (`metadata`).
 """
 
 from __future__ import annotations

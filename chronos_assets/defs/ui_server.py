@@ -7,7 +7,7 @@ Its daemon looks at sensors every 5 seconds at most, whatever interval they ask 
 Here it looks twice a second, and asks each sensor as often as its interval says. Its code server forks the processes of runs
 (`forked_runs`).
 
-Belongs here: starting Dagster's UI so that only its own pages drive it. Does not belong here: the guard (`serving.web_guard`),
+Here: starting Dagster's UI so that only its own pages drive it. Elsewhere: the guard (`serving.web_guard`),
 the command and its settings (`cli`).
 """
 

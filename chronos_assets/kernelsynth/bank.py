@@ -1,6 +1,6 @@
 """The bank of KernelSynth: 33 covariance functions of Gaussian processes.
 
-Belongs here: each kernel's formula and hyperparameters. Does not belong here: how kernels are combined
+Here: each kernel's formula and hyperparameters. Elsewhere: how kernels are combined
 (`expressions`) and how draws are made (`terms`).
 
 Inputs x lie in [0, 1]: a series of `length` values stands at `linspace(0, 1, length)`. Names and formulas are those of

@@ -1,6 +1,6 @@
 """Random expressions of kernels, and their expansion into sums of products.
 
-Belongs here: the law of an expression. Does not belong here: formulas of kernels (`bank`) and draws (`terms`).
+Here: the law of an expression. Elsewhere: formulas of kernels (`bank`) and draws (`terms`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Draws of products of periodic kernels: sums of harmonics with independent Gaussian amplitudes.
 
-Belongs here: the spectrum of such a product, and the evaluation of its draws on the grid. Does not belong here:
+Here: the spectrum of such a product, and the evaluation of its draws on the grid. Elsewhere:
 anything about other kernels.
 
 With θ = 2π d / p, a periodic kernel is exp(cos θ - 1) = Σ_k e⁻¹ I_k(1) cos kθ: harmonics whose weights (modified Bessel

@@ -1,6 +1,6 @@
 """Factors of smooth kernels: few rows whose outer products add up to the covariance.
 
-Belongs here: approximation of a covariance matrix by low rank, with a bound. Does not belong here: periodic kernels
+Here: approximation of a covariance matrix by low rank, with a bound. Elsewhere: periodic kernels
 (`harmonics`).
 """
 

@@ -1,6 +1,6 @@
 """Series of KernelSynth: one random expression of kernels, and one draw from its Gaussian process, for each.
 
-Belongs here: which random numbers make which series, and how the work is shared out. Does not belong here: files
+Here: which random numbers make which series, and how the work is shared out. Elsewhere: files
 (`workloads.generate`).
 
 Series number i of stream s under a seed is made from a generator of its own, `SeedSequence(seed, spawn_key=(s, i))`. So

@@ -1,6 +1,6 @@
 """Exact draws of a product of kernels, without a dense factorisation but for the few largest.
 
-Belongs here: which factorisation serves which product. Does not belong here: the factorisations of smooth kernels
+Here: which factorisation serves which product. Elsewhere: the factorisations of smooth kernels
 (`lowrank`) and of periodic ones (`harmonics`).
 
 A draw is a linear map of independent standard normals, and its covariance the map times its transpose:

@@ -1,6 +1,6 @@
 """How many rows share a pass of a network: few on a CPU, as many as the device's memory holds on a GPU.
 
-Belongs here: the model of a pass's memory, and what a lack of memory looks like. Does not belong here: what a pass does
+Here: the model of a pass's memory, and what a lack of memory looks like. Elsewhere: what a pass does
 (`forecasting`), how many paths are sampled at once (`families`).
 
 On a CPU the number is fixed, since a forecast's last bits follow from it and every machine is to make the same. On a GPU a

@@ -1,7 +1,7 @@
 """Forecasts of series that are read together: several dimensions, covariates, learning across series. Chronos-2 only.
 
-Belongs here: what `forecasting` leaves out because there a series' forecast depends on nothing but the series. Does not
-belong here: the schema of requests.
+Here: what `forecasting` leaves out because there a series' forecast depends on nothing but the series. Elsewhere:
+the schema of requests.
 
 The library's pipeline does the reading together. As in `forecasting`, targets and numeric covariates are standardised in
 float64 before they become float32, and the mean is the mean of the quantiles, where the library gives the median.

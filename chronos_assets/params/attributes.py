@@ -1,6 +1,6 @@
 """Columns of users' files, and how their gaps are filled, as `params.json` declares them.
 
-Belongs here: the types for all three kinds of data sets. What a whole parameter file says belongs to `params.forecast`,
+Here: the types for all three kinds of data sets. What a whole parameter file says belongs to `params.forecast`,
 reading it to `params.reader` and `params.covariate_sections`.
 """
 

@@ -1,6 +1,6 @@
 """Columns of a sample: what their names and values say, before anybody decides what they are for.
 
-Belongs here: the names that people give to timestamps, items and targets; whether values are numbers, flags, row numbers or
+Here: the names that people give to timestamps, items and targets; whether values are numbers, flags, row numbers or
 identifiers. Which columns make a series is decided in `keys`, how timestamps are written in `timestamp_columns`.
 """
 

@@ -1,6 +1,6 @@
 """What the sections of `params.json` say together: columns, frequencies and dimensions that must fit.
 
-Belongs here: rules over several sections. Does not belong here: reading one section (`params.reader`).
+Here: rules over several sections. Elsewhere: reading one section (`params.reader`).
 """
 
 from __future__ import annotations

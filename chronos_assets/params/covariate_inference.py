@@ -1,6 +1,6 @@
 """Covariates in a store without params.json: which columns of the train files may be some, and what files beside them hold.
 
-Belongs here: what a sample says. Columns of the train files are only offered, in the notes and the draft, since a column that
+Here: what a sample says. Columns of the train files are only offered, in the notes and the draft, since a column that
 nobody meant could fail an import; files in `related/` and `item_metadata/` are declared, since somebody put them there.
 """
 

@@ -1,6 +1,6 @@
 """Reading of what `params.json` says about covariates: related time series, item metadata, holidays.
 
-Belongs here: their keys in `Datasets`, `Predictor` and `Chronos`, and the rules that hold them against the target. How they
+Here: their keys in `Datasets`, `Predictor` and `Chronos`, and the rules that hold them against the target. How they
 are filled belongs to `params.filling_sections`, importing them to `timeseries.dataset`.
 """
 

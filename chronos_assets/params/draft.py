@@ -1,6 +1,6 @@
 """The draft of params.json that is left where inference has to ask: complete but for what the user must choose.
 
-Belongs here: what the draft says, and that it can't be mistaken for an answer. A choice that is open stands as
+Here: what the draft says, and that it can't be mistaken for an answer. A choice that is open stands as
 "CHOOSE: a | b" where its answer belongs, which no reader takes; `Chronos.Draft` explains it. Finding the candidates belongs
 to `keys`, `timestamp_columns` and `inference`.
 """

@@ -1,6 +1,6 @@
 """What is exported, and how: `Chronos.Export` and the service's `EvaluationParameters`.
 
-Belongs here: their values, readers and documents. Does not belong here: the files (`timeseries.export_files`).
+Here: their values, readers and documents. Elsewhere: the files (`timeseries.export_files`).
 """
 
 from __future__ import annotations

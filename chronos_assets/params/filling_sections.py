@@ -1,6 +1,6 @@
 """Reading of how columns are aggregated and filled: `Featurizations`, and `AttributeConfigs` in the newer spelling.
 
-Belongs here: the parameters of the method "filling", of the target and of related time series. Which columns there are is for
+Here: the parameters of the method "filling", of the target and of related time series. Which columns there are is for
 `params.reader` and `params.covariate_sections` to say.
 """
 

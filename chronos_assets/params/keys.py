@@ -1,6 +1,6 @@
 """Which columns make a series: the item and the dimensions, chosen by what each choice would make of the rows.
 
-Belongs here: measuring choices (how many series, how many rows repeat a timestamp, how many periods are empty), and taking
+Here: measuring choices (how many series, how many rows repeat a timestamp, how many periods are empty), and taking
 one only where the others are worse. What a column holds by itself is `columns`' business.
 
 The rules:

@@ -1,6 +1,6 @@
 """Timestamps that are spread over several columns: a date and a time of day, a date and an hour, a year and a month.
 
-Belongs here: noticing them, and how their parts make one timestamp. An import reads one column only, since a date by itself
+Here: noticing them, and how their parts make one timestamp. An import reads one column only, since a date by itself
 would be taken for a period that holds all its hours; `melt` writes files whose parts are joined.
 """
 

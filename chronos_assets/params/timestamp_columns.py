@@ -1,6 +1,6 @@
 """Columns of a sample that hold timestamps: how they are written, and on which clock they are read.
 
-Belongs here: the patterns that are tried, every reading that fits a column, the zone that explains offsets. How often rows
+Here: the patterns that are tried, every reading that fits a column, the zone that explains offsets. How often rows
 come is `calendar.rhythm`'s business.
 """
 

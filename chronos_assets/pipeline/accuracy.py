@@ -1,6 +1,6 @@
 """Scoring published forecasts once their horizon is observed.
 
-Belongs here: which windows are due, and their reports. Does not belong here: the metrics (`timeseries.scoring`).
+Here: which windows are due, and their reports. Elsewhere: the metrics (`timeseries.scoring`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What `zero_shot_benchmark` does, as functions of a `Group`: measure what isn't measured yet, and publish.
 
-Belongs here: which models and sets there are, and where results are kept. Forecasting and scoring are the workload's
+Here: which models and sets there are, and where results are kept. Forecasting and scoring are the workload's
 (`workloads.zero_shot`); protocol, results and picture are in `chronos_assets.benchmark`; what the UI shows is in
 `defs.benchmark_metadata`.
 

@@ -1,6 +1,6 @@
 """Importing covariates beside the dataset: which files, whether they are current, publishing what was made of them.
 
-Belongs here: related time series and item metadata as the store has them. How rows become series is for
+Here: related time series and item metadata as the store has them. How rows become series is for
 `timeseries.dataset.related_importing` and `metadata_importing` to say, when to import for `planning.imports`.
 """
 

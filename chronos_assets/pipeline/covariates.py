@@ -1,6 +1,6 @@
 """What jobs are given of covariates: the channels that there are, whose holidays count, and which version of it all that is.
 
-Belongs here: finding the published folders beside the dataset. Does not belong here: making them, reading them in a job
+Here: finding the published folders beside the dataset. Elsewhere: making them, reading them in a job
 (`predictors.covariates`).
 """
 

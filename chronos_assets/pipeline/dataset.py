@@ -1,6 +1,6 @@
 """Importing the train files, and what the dataset in the store says about itself.
 
-Belongs here: reading `params.json`, fetching files, the import, the manifest. Does not belong here: how rows become series
+Here: reading `params.json`, fetching files, the import, the manifest. Elsewhere: how rows become series
 (`timeseries.dataset`).
 """
 

@@ -1,6 +1,6 @@
 """Explaining the forecasts of partitions: the job, and its result in the store.
 
-Does not belong here: the arithmetic (`predictors.explaining`), the files (`workloads.explain`).
+Elsewhere: the arithmetic (`predictors.explaining`), the files (`workloads.explain`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The exports that Amazon Forecast's users read: backtests and monitor results, made of what is published.
 
-Belongs here: which partitions they show, when they are made again, where they go. Does not belong here: what is in the files
+Here: which partitions they show, when they are made again, where they go. Elsewhere: what is in the files
 (`timeseries.scoring.backtest_export`, `service_documents`), the current forecast's export (`pipeline.forecasts`).
 """
 

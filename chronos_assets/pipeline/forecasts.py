@@ -1,6 +1,6 @@
 """Making and publishing the forecasts of time windows.
 
-Belongs here: the job's parameters, its result, what is shown as current, which windows are due. Does not belong here: the
+Here: the job's parameters, its result, what is shown as current, which windows are due. Elsewhere: the
 model (`pipeline.model_in_use`), the files of a forecast (`timeseries.forecast`).
 """
 

@@ -1,7 +1,7 @@
 """Parameters that were inferred and nobody touched follow the data.
 
-Belongs here: noticing that a `params.json` of our own making is about other files than those that are there, and having it
-inferred again. Does not belong here: inference (`params.inference`), reading the parameters (`pipeline.state`).
+Here: noticing that a `params.json` of our own making is about other files than those that are there, and having it
+inferred again. Elsewhere: inference (`params.inference`), reading the parameters (`pipeline.state`).
 """
 
 from __future__ import annotations

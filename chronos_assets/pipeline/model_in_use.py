@@ -1,6 +1,6 @@
 """Which model is in use: the approved version of the registry, or the zero-shot base model.
 
-Belongs here: that rule, in one place for forecasts, the endpoint and whoever notifies people. Does not belong here: how
+Here: that rule, in one place for forecasts, the endpoint and whoever notifies people. Elsewhere: how
 versions come to be (`pipeline.training`), how they are kept (`platforms`).
 """
 

@@ -1,6 +1,6 @@
 """Predictors in the store: learning them in jobs, and keeping them beside the models that they need.
 
-Belongs here: when a predictor is learned, and where it is put. Does not belong here: how it is learned (`workloads.learn`,
+Here: when a predictor is learned, and where it is put. Elsewhere: how it is learned (`workloads.learn`,
 `predictors`), when it is used (`pipeline.forecasts`, `pipeline.serving`).
 """
 

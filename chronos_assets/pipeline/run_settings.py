@@ -1,6 +1,6 @@
 """What `chronos-assets run` remembers in the store, so that the UI's sensors do likewise.
 
-Belongs here: one small JSON document, read and written. What a dataset needs is in `params.json`; where it runs, in variables.
+Here: one small JSON document, read and written. What a dataset needs is in `params.json`; where it runs, in variables.
 """
 
 from __future__ import annotations

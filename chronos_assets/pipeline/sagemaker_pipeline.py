@@ -1,7 +1,7 @@
 """What the training line would do now, for a pipeline that does it without Dagster.
 
-Belongs here: gathering the parameters of the line's jobs, from the functions that Dagster's own line has them of. Does
-not belong here: the pipeline (`platforms.aws.pipeline_definition`).
+Here: gathering the parameters of the line's jobs, from the functions that Dagster's own line has them of.
+Elsewhere: the pipeline (`platforms.aws.pipeline_definition`).
 """
 
 from __future__ import annotations

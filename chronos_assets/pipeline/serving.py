@@ -1,6 +1,6 @@
 """What becomes of registered versions, as functions of a `Group`: serve the one in use, decide about them, clean up.
 
-Belongs here: the order of things. Does not belong here: how versions come to be (`pipeline.training`), which is in use
+Here: the order of things. Elsewhere: how versions come to be (`pipeline.training`), which is in use
 (`pipeline.model_in_use`), Dagster's decorators (`defs.assets`, `defs.jobs`, `defs.checks`), what the UI shows
 (`defs.training_metadata`), servers (`platforms`).
 """

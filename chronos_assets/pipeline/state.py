@@ -1,7 +1,7 @@
 """A group as it is at one moment: `params.json`, the dataset's manifest, the registry's versions, each read once.
 
-Belongs here: reading those facts, and passing them on. A sensor's tick, a step or a command makes one `GroupState` and hands
-it to whatever decides, so that all of them see the same moment. Does not belong here: changing any of it.
+Here: reading those facts, and passing them on. A sensor's tick, a step or a command makes one `GroupState` and hands
+it to whatever decides, so that all of them see the same moment. Elsewhere: changing any of it.
 """
 
 from __future__ import annotations

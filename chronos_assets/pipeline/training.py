@@ -1,6 +1,6 @@
 """What the assets of the training line up to the registry do, as functions of a `Group`: generate, search, gate, register.
 
-Belongs here: the order of things and where results go. Does not belong here: Dagster's decorators (`defs.assets`), what
+Here: the order of things and where results go. Elsewhere: Dagster's decorators (`defs.assets`), what
 the UI shows (`defs.training_metadata`), when a training is due (`planning.retraining`), what becomes of a registered version
 (`pipeline.serving`), what the jobs compute (`workloads`).
 """

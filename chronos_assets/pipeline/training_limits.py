@@ -1,6 +1,6 @@
 """What a training asks for against what its base models can do: said before a job is launched.
 
-Belongs here: bounds of hyperparameters that follow from a model. All other bounds are in `params.hyperparameters`.
+Here: bounds of hyperparameters that follow from a model. All other bounds are in `params.hyperparameters`.
 """
 
 from __future__ import annotations

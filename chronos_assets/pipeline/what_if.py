@@ -1,6 +1,6 @@
 """What-if forecasts: scenarios dropped into `what_if/`, each forecast beside the current forecast.
 
-Belongs here: which files are scenarios, reading them, the job, its result in the store. Does not belong here: what a scenario
+Here: which files are scenarios, reading them, the job, its result in the store. Elsewhere: what a scenario
 may say (`predictors.scenario`), joining two forecasts (`timeseries.forecast.what_if`).
 
 A scenario is `what_if/<name>.json`, with the service's `TimeSeriesTransformations`, or `what_if/<name>.csv`, with rows that

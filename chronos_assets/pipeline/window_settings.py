@@ -1,6 +1,6 @@
 """The forecast windows of a store: their length follows the frequency, their start the data, unless a variable sets them.
 
-Belongs here: choosing both once, and the document in the store that remembers them. Arithmetic on windows is in
+Here: choosing both once, and the document in the store that remembers them. Arithmetic on windows is in
 `planning.windows`, the partition definitions in `pipeline.partitions`.
 
 A partition's key means another window at another length, and a running UI knows the length that it began with. So the first

@@ -1,6 +1,6 @@
 """What the sensors request: pure functions of what was seen and a cursor, without a clock, without Dagster.
 
-Belongs here: deciding. Does not belong here: looking (listing, run states, materializations) and launching, which the
+Here: deciding. Elsewhere: looking (listing, run states, materializations) and launching, which the
 sensors in `defs/sensors.py` do.
 
 Both plans compare what there is with what there should be, at every tick, and remember in the cursor only what keeps

@@ -1,6 +1,6 @@
 """What a listing of `train/` says: which objects are data, and one digest that changes whenever their set does.
 
-Belongs here: pure functions of listings, in memory that doesn't grow with them. Does not belong here: when to act on a
+Here: pure functions of listings, in memory that doesn't grow with them. Elsewhere: when to act on a
 change (`planning/imports.py`), or how to list (`platforms`).
 
 The digest is the sum, modulo 2^256, of one hash per `key:etag`. A sum doesn't depend on the order of a listing, needs

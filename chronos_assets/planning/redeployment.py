@@ -1,6 +1,6 @@
 """When the endpoint has to follow a decision that was made elsewhere: a pure function of what is served and what was tried.
 
-Belongs here: the rule. Does not belong here: reading the registry and the endpoint, and Dagster's runs (`defs`).
+Here: the rule. Elsewhere: reading the registry and the endpoint, and Dagster's runs (`defs`).
 
 Whoever approves a version through this project's jobs and commands lets the endpoint follow at once. In SageMaker's console
 or by its API nobody does: then a queue reports the decision, and the endpoint is compared with the model in use. The queue only

@@ -1,6 +1,6 @@
 """When a model is to be trained: a pure function of what is there, what was tried and what time it is.
 
-Belongs here: the rule. Does not belong here: reading the store and Dagster's runs (`pipeline.training`, `defs.sensors`).
+Here: the rule. Elsewhere: reading the store and Dagster's runs (`pipeline.training`, `defs.sensors`).
 
 A training is due
 - when no version was ever registered;

@@ -1,6 +1,6 @@
 """Which what-if scenarios are to be forecast: new and changed files, and all of them once there is another baseline.
 
-Belongs here: the decision, as a pure function of what is listed and a cursor. Does not belong here: listing, and asking Dagster
+Here: the decision, as a pure function of what is listed and a cursor. Elsewhere: listing, and asking Dagster
 for runs (`defs.what_if_sensor`).
 """
 

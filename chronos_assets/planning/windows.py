@@ -1,6 +1,6 @@
 """Partition windows as plain values: the keys, starts and ends of Dagster's time-window partitions, without Dagster.
 
-Belongs here: arithmetic on windows. Does not belong here: the partition definitions (`pipeline/partitions.py`).
+Here: arithmetic on windows. Elsewhere: the partition definitions (`pipeline/partitions.py`).
 
 Times are naive, in the clock of the data, which Dagster's partitions take for UTC. Keys are those of
 `HourlyPartitionsDefinition`, `DailyPartitionsDefinition`, `WeeklyPartitionsDefinition` (weeks start on Sunday) and

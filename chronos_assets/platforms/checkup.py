@@ -1,6 +1,6 @@
 """A checkup of a deployment before anything is launched: checks, each on its own, and the table that they make.
 
-Belongs here: what a check's answer is, how checks run side by side, how they are shown. Does not belong here: what is
+Here: what a check's answer is, how checks run side by side, how they are shown. Elsewhere: what is
 checked (`local/doctor.py`, `aws/doctor.py`).
 """
 

@@ -1,6 +1,6 @@
 """The files of a folder that is to be published: which there are, and one digest of them all.
 
-Belongs here: reading a folder. Does not belong here: showing it to readers (`local/publishing.py`, `aws/publishing.py`).
+Here: reading a folder. Elsewhere: showing it to readers (`local/publishing.py`, `aws/publishing.py`).
 """
 
 from __future__ import annotations

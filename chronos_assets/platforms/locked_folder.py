@@ -1,6 +1,6 @@
 """Folders that one holder at a time works in, on this machine.
 
-Belongs here: the lock on a folder's name, and removing the folder with it. Does not belong here: what a folder holds, the
+Here: the lock on a folder's name, and removing the folder with it. Elsewhere: what a folder holds, the
 lock itself (`file_locks.py`).
 
 A folder stays locked for as long as this process, a child that inherited the descriptor, or the caller that publishes from

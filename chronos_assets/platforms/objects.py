@@ -1,6 +1,6 @@
 """Single objects over `obstore`: the calls that are the same for a folder and for `s3://`.
 
-Belongs here: turning obstore's answers into `ObjectInfo` and our errors. Does not belong here: opening a store, and
+Here: turning obstore's answers into `ObjectInfo` and our errors. Elsewhere: opening a store, and
 publishing several files in one step (`local/store.py`, `aws/store.py`).
 
 https://developmentseed.org/obstore/latest/

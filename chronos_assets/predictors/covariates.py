@@ -1,7 +1,7 @@
 """Covariates of a dataset's series as of a period: the only place where it is decided what a forecast may know of them.
 
-Belongs here: joining related time series, item metadata, holidays and the calendar to a series, and the cut at the as-of. Does
-not belong here: the files (`timeseries.dataset.related`), what members make of covariates (`members.design`).
+Here: joining related time series, item metadata, holidays and the calendar to a series, and the cut at the as-of.
+Elsewhere: the files (`timeseries.dataset.related`), what members make of covariates (`members.design`).
 
 **As of.** A forecast as of a period reads past-only attributes up to that period, and attributes known in advance up to
 the end of its horizon; neither holidays nor the calendar depend on what was known when. Beyond, and where a file has no value,

@@ -1,6 +1,6 @@
 """What an evaluation asks for, and the windows that it is made over: those of the dataset, or of synthetic series.
 
-Belongs here: reading the request, and which past and which actual values make a window. Does not belong here: forecasting and
+Here: reading the request, and which past and which actual values make a window. Elsewhere: forecasting and
 scoring them (`workloads.evaluate`).
 """
 

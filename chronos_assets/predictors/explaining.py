@@ -1,6 +1,6 @@
 """What each attribute adds to a forecast, in units of the target and as a share of the largest impact.
 
-Belongs here: the arithmetic for one series. Does not belong here: reading and writing files (`workloads.explain`).
+Here: the arithmetic for one series. Elsewhere: reading and writing files (`workloads.explain`).
 
 An impact is against the usual: the mean of the attribute's effect over the latest periods of the series. In units it is the
 part of the forecast's distance from what it would be as usual; parts add up to it. As a score it is divided by the largest

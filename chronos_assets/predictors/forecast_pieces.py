@@ -1,6 +1,6 @@
 """Series as of windows, as a forecast job passes them on, and what it has forecast of them, on disk until it is merged.
 
-Belongs here: the values between reading shards and writing windows. Does not belong here: the order of the job
+Here: the values between reading shards and writing windows. Elsewhere: the order of the job
 (`workloads.forecast`), the files that it leaves (`timeseries.forecast.files`).
 """
 

@@ -1,7 +1,7 @@
 """What-if scenarios: other values of attributes that are known in advance, in the horizon of a forecast.
 
-Belongs here: what a scenario may say, in the words of Amazon Forecast (`TimeSeriesTransformations` with conditions, and
-replacement rows), and what it makes of a series' covariates. Does not belong here: where scenarios are dropped and results go
+Here: what a scenario may say, in the words of Amazon Forecast (`TimeSeriesTransformations` with conditions, and
+replacement rows), and what it makes of a series' covariates. Elsewhere: where scenarios are dropped and results go
 (`pipeline.what_if`).
 
 Only periods of the horizon are changed: the past is as it was. Transformations are applied in their order, each where all of

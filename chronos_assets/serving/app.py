@@ -8,7 +8,7 @@ POST /                                published forecasts, see `forecast_queries
 GET  /                                a page for people
 ```
 
-Belongs here: routes, headers, statuses, what is logged. Does not belong here: the schema (`schema`), the queue
+Here: routes, headers, statuses, what is logged. Elsewhere: the schema (`schema`), the queue
 (`batching`), processes and sockets (`serve`).
 
 Errors are JSON, `{"error": {"field", "message"}, "message"}`; the second message is what boto3 shows. A full queue is

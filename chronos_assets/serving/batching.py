@@ -1,6 +1,6 @@
 """Requests that arrive together are answered together: a queue in front of one worker thread.
 
-Belongs here: who waits, for how long, who shares a pass, who is turned away. Does not belong here: what a pass is; to
+Here: who waits, for how long, who shares a pass, who is turned away. Elsewhere: what a pass is; to
 this module it is a function from a list of items to a list of answers.
 
 - **Bounded wait.** The first item waits for others up to `wait_seconds`, and not at all while a pass is under way (what

@@ -1,6 +1,6 @@
 """Bodies of requests: read whole, up to a limit, within a time, and within what all requests together may hold.
 
-Belongs here: bytes. Does not belong here: what is in them (`requests`, `forecast_queries`), connections and heads
+Here: bytes. Elsewhere: what is in them (`requests`, `forecast_queries`), connections and heads
 (`connections`).
 """
 

@@ -2,7 +2,7 @@
 
 Without bounds, a thousand clients that connect and say nothing keep everybody else out.
 
-Belongs here: what is decided before there is a request. Does not belong here: bodies and answers (`app`), listeners and
+Here: what is decided before there is a request. Elsewhere: bodies and answers (`app`), listeners and
 their end (`hosting`).
 """
 

@@ -16,7 +16,7 @@ forecast/<group>/<partition>          that of a partition, of any age
 what-if-forecast/<group>/<scenario>   that of a scenario
 ```
 
-Belongs here: the protocol, which file an ARN means, when it is opened. Does not belong here: the search in the file
+Here: the protocol, which file an ARN means, when it is opened. Elsewhere: the search in the file
 (`timeseries.forecast.lookup`), where stores keep things (whoever makes the server says that).
 
 What is published is answered from the next request on: each looks at which version is shown. Its files never change, and are

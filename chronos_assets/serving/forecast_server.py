@@ -1,6 +1,6 @@
 """A server that knows published forecasts and no model: `forecast_queries` alone.
 
-Belongs here: its routes. Does not belong here: the endpoint of a model (`app`), processes and sockets (`hosting`).
+Here: its routes. Elsewhere: the endpoint of a model (`app`), processes and sockets (`hosting`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a new server takes over the listening socket of the one before, so that no connection is refused or reset.
 
-Belongs here: the Unix socket over which the one process hands its listening socket to the other, and the order of
-events. Does not belong here: HTTP; who starts and ends the processes (`platforms.local.endpoints`).
+Here: the Unix socket over which the one process hands its listening socket to the other, and the order of
+events. Elsewhere: HTTP; who starts and ends the processes (`platforms.local.endpoints`).
 
 Both processes hold the same socket of the kernel, with one queue of connections: while both accept, each connection is
 answered by one of them, and what the old one leaves in the queue the new one takes. (Two sockets on one port, with

@@ -1,6 +1,6 @@
 """The life of a server process: its listeners, its part in a deployment, its end.
 
-Belongs here: uvicorn, signals, and in which order sockets open and close. Does not belong here: the application
+Here: uvicorn, signals, and in which order sockets open and close. Elsewhere: the application
 (`app`), how two processes speak to each other (`handover`).
 """
 

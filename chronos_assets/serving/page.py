@@ -1,6 +1,6 @@
 """The endpoint's page for people: what is served, a sample forecast, and how to call it.
 
-Belongs here: HTML, self-contained, with every text escaped. Does not belong here: HTTP.
+Here: HTML, self-contained, with every text escaped. Elsewhere: HTTP.
 """
 
 from __future__ import annotations

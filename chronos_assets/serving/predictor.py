@@ -1,7 +1,7 @@
 """What the endpoint's worker thread does: forecasts of the items of one pass.
 
-Belongs here: which of the model's two ways of forecasting a call needs, what may share a pass, and the seeds of a family
-that samples. Does not belong here: queues (`batching`), requests (`requests`).
+Here: which of the model's two ways of forecasting a call needs, what may share a pass, and the seeds of a family
+that samples. Elsewhere: queues (`batching`), requests (`requests`).
 
 A series by itself is forecast by `models.forecasting`, as the batch job does, and its numbers are those of the batch
 job: to 1e-5 of the series' largest, since the last bits depend on how many rows a pass has, or with `whole_batches` to

@@ -1,6 +1,6 @@
 """Around an application of this server: one line of log for each request, and the end of connections while it drains.
 
-Belongs here: what is logged of requests, whatever answers them. Does not belong here: answers.
+Here: what is logged of requests, whatever answers them. Elsewhere: answers.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A browser sends requests to loopback on behalf of any page that it shows. A page whose own name was pointed at 127.0.0.1 (DNS
 rebinding) reads the answers, too; it can't change the `Host` that the browser sends, nor the `Origin`.
 
-Belongs here: that decision, for any ASGI application. Does not belong here: what the application answers, who may log in.
+Here: that decision, for any ASGI application. Elsewhere: what the application answers, who may log in.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rows of a query as files for others to load: CSV, gzipped or not, or Parquet; in one file or in parts of bounded size.
 
-Belongs here: names, formats and sizes of the files. Does not belong here: what is in them (`forecast.csv_export`,
+Here: names, formats and sizes of the files. Elsewhere: what is in them (`forecast.csv_export`,
 `scoring.backtest_export`).
 """
 

@@ -15,7 +15,7 @@ workers  batches of a Chronos model run at once; the machine's cores if not give
 Channels: writes to `results`, for each model, `<n>.json`: see `benchmark.scores.Result`; n counts the models
 from 0.
 
-Belongs here: forecasting a set a chunk at a time, and adding up the errors. A series that a model can't forecast is
+Here: forecasting a set a chunk at a time, and adding up the errors. A series that a model can't forecast is
 forecast by seasonal naive, and counted. Which models and sets, and what their results come to, is the caller's.
 """
 

@@ -1,7 +1,7 @@
 """moto's Athena, extended so that queries are answered (`athena_engine.py`).
 
-Belongs here: a query's life as clients see it: started, running, succeeded or failed, its rows page by page. Does not
-belong here: SQL.
+Here: a query's life as clients see it: started, running, succeeded or failed, its rows page by page. Elsewhere:
+SQL.
 """
 
 from __future__ import annotations

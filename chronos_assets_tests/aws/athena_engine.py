@@ -1,6 +1,6 @@
 """An Athena that answers: DuckDB over the tables of a Glue database, whose Parquet files lie in S3.
 
-Belongs here: what a statement finds in Glue and S3, and what it makes of it. Does not belong here: HTTP and the life of a
+Here: what a statement finds in Glue and S3, and what it makes of it. Elsewhere: HTTP and the life of a
 query (`athena_backend.py`).
 
 As far as the statements of this project need it, it is as strict as Athena: a `?` is an SQL literal put in by Athena and

@@ -1,6 +1,6 @@
 """What the executing server knows, whoever asks: its settings, the calls it got, the faults it is told to have, its logs.
 
-Belongs here: state and errors that every operation shares. Does not belong here: HTTP (`moto_server.py`), operations
+Here: state and errors that every operation shares. Elsewhere: HTTP (`moto_server.py`), operations
 (`sagemaker_*.py`).
 """
 

@@ -1,6 +1,6 @@
 """The fixtures of AWS on this machine.
 
-Belongs here: the session's servers and the state between tests. Does not belong here: the servers.
+Here: the session's servers and the state between tests. Elsewhere: the servers.
 """
 
 from __future__ import annotations

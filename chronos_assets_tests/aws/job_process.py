@@ -1,7 +1,7 @@
 """The containers of a job, as processes on this machine: what lies below `/opt/ml`, how it gets there and back.
 
-Belongs here: a container's folder, variables, command, process and log; copies between the folder and S3. Does not belong
-here: what a job's states are and which request says what (`sagemaker_jobs.py`, `sagemaker_endpoints.py`).
+Here: a container's folder, variables, command, process and log; copies between the folder and S3. Elsewhere:
+what a job's states are and which request says what (`sagemaker_jobs.py`, `sagemaker_endpoints.py`).
 
 A container sees its folder as `/opt/ml` by a bind mount in a mount namespace of its own; where that is barred (it needs
 root) the variable `CHRONOS_ML_ROOT` names the folder.

@@ -1,7 +1,7 @@
 """AWS on this machine: moto's server over real HTTP, extended so that SageMaker's jobs and endpoints run.
 
-Belongs here: the server's start and end, what is hung into moto, and how a request is recorded, checked and made to fail.
-Does not belong here: what operations do (`sagemaker_*.py`), S3 (`s3_server.py`).
+Here: the server's start and end, what is hung into moto, and how a request is recorded, checked and made to fail.
+Elsewhere: what operations do (`sagemaker_*.py`), S3 (`s3_server.py`).
 
     server = AwsServer(folder)
     server.start()

@@ -1,7 +1,7 @@
 """Checks a request against the limits of its service, as AWS does and neither botocore nor moto: an independent witness.
 
-Belongs here: required members, lengths, ranges, patterns, enumerations and sizes, all read from botocore's service models.
-Does not belong here: what a service checks beyond its model (whether a name is taken, a role exists).
+Here: required members, lengths, ranges, patterns, enumerations and sizes, all read from botocore's service models.
+Elsewhere: what a service checks beyond its model (whether a name is taken, a role exists).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A job that runs: its thread, its states, its containers, its inputs.
 
-Belongs here: what jobs of every kind have in common. Does not belong here: kinds of jobs and the operations on them
+Here: what jobs of every kind have in common. Elsewhere: kinds of jobs and the operations on them
 (`sagemaker_jobs.py`, `sagemaker_transform.py`), processes and copies (`job_process.py`).
 """
 

@@ -1,6 +1,6 @@
 """What S3 refuses and SeaweedFS takes: a server in front of it that answers as S3 does, and hands everything else on.
 
-Belongs here: limits of sizes and parts, and conditional headers. Does not belong here: storing anything.
+Here: limits of sizes and parts, and conditional headers. Elsewhere: storing anything.
 
 The limits may be smaller than S3's, so that a test reaches them; the rules are those of
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html and

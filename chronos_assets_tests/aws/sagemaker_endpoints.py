@@ -1,6 +1,6 @@
 """Models, endpoint configurations and endpoints that serve.
 
-Belongs here: the operations on them, blue/green updates and their silent roll-back, invocations. Does not belong here: the
+Here: the operations on them, blue/green updates and their silent roll-back, invocations. Elsewhere: the
 containers (`serving_process.py`).
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html

@@ -1,6 +1,6 @@
 """Training and processing jobs that run: their states, folders, logs and what they leave in S3.
 
-Belongs here: the life of a job and the operations on jobs. Does not belong here: processes and copies
+Here: the life of a job and the operations on jobs. Elsewhere: processes and copies
 (`job_process.py`), the choice of hyperparameters (`sagemaker_tuning.py`).
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html

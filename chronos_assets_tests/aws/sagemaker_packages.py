@@ -1,6 +1,6 @@
 """The model registry: package groups and their versions, which forget nothing by an update.
 
-Belongs here: the operations on groups and packages. Does not belong here: models made of them (`sagemaker_endpoints.py`).
+Here: the operations on groups and packages. Elsewhere: models made of them (`sagemaker_endpoints.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tags of SageMaker's resources: names are unique, fifty at most, and the ARN must be of something.
 
-Belongs here: the operations on tags. Does not belong here: which resources have which (`sagemaker_*.py`).
+Here: the operations on tags. Elsewhere: which resources have which (`sagemaker_*.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Batch transform jobs: a model's container is asked with every object, or every line of it.
 
-Belongs here: the life of a transform job and the operations on it. Does not belong here: the container
+Here: the life of a transform job and the operations on it. Elsewhere: the container
 (`serving_process.py`).
 """
 

@@ -1,6 +1,6 @@
 """Automatic model tuning whose children are training jobs that run.
 
-Belongs here: the choice of hyperparameters, early stopping, what a tuning job tells. Does not belong here: training jobs
+Here: the choice of hyperparameters, early stopping, what a tuning job tells. Elsewhere: training jobs
 (`sagemaker_jobs.py`).
 
 As in SageMaker every hyperparameter is a string, and a child gets one more, `_tuning_objective_metric`. Children share the

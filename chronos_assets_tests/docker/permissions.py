@@ -1,6 +1,6 @@
 """What each call to AWS needs: of whoever calls, and of the role that the service assumes for it. From AWS's documentation.
 
-Belongs here: the table alone; `test_permissions` holds it against the template and the code. The page docs/aws-permissions.md
+Here: the table alone; `test_permissions` holds it against the template and the code. The page docs/aws-permissions.md
 shows it: `python -m chronos_assets_tests.docker.permissions` prints what stands there.
 
 Servers that enforce no IAM can't tell: a call that lacks an action works on this machine, and fails in the first account.

@@ -1,6 +1,6 @@
 """Chronos-Bolt for forecasting: patches of the context are encoded, one decoder step gives a block of quantiles.
 
-Belongs here: the network and the sizes that its configuration names. Does not belong here: reading files (`loading`),
+Here: the network and the sizes that its configuration names. Elsewhere: reading files (`loading`),
 long horizons (`unrolling`).
 
 Source: https://github.com/amazon-science/chronos-forecasting, `chronos_bolt.py`; T5: https://arxiv.org/abs/1910.10683

@@ -1,6 +1,6 @@
 """Chronos-2 for forecasting series each on its own: patches of past and future are encoded together.
 
-Belongs here: the network and the sizes that its configuration names. Does not belong here: series that are read
+Here: the network and the sizes that its configuration names. Elsewhere: series that are read
 together, with covariates or each other (`joint`, which uses the library); reading files (`loading`).
 
 Each series is a group of its own. Attention across a group, which is how the network learns across series, then has

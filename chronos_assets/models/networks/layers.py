@@ -1,7 +1,7 @@
 """Layers that Chronos-Bolt and Chronos-2 share.
 
-Belongs here: normalization, patches, residual blocks and attention, with parameters named as checkpoints name them.
-Does not belong here: how a network puts them together (`bolt`, `chronos2`).
+Here: normalization, patches, residual blocks and attention, with parameters named as checkpoints name them.
+Elsewhere: how a network puts them together (`bolt`, `chronos2`).
 
 Shapes: R series (rows), T periods, P patches, D features of a patch, H heads of K features each.
 Source: https://github.com/amazon-science/chronos-forecasting and the T5 model of Hugging Face transformers.

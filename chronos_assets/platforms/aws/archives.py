@@ -1,6 +1,6 @@
 """Archives that SageMaker makes of what a job leaves: opened with care, since whoever can write to the bucket makes them.
 
-Belongs here: which members an archive may have, and how large it may be once it is unpacked. Does not belong here:
+Here: which members an archive may have, and how large it may be once it is unpacked. Elsewhere:
 what the files mean.
 """
 

@@ -1,6 +1,6 @@
 """Queries to Athena: started, waited for, and their rows as Python values.
 
-Belongs here: one query from its text to its rows. Does not belong here: which tables there are (`tables.py`).
+Here: one query from its text to its rows. Elsewhere: which tables there are (`tables.py`).
 
 Values go in as ExecutionParameters, never as text of a statement. A parameter is an SQL literal to Athena, which puts it
 where the `?` stands: a text needs its quotes, and its own quotes doubled.

@@ -1,7 +1,7 @@
 """Single objects below an `s3://` prefix: what the local store does for a folder, and conditional writes.
 
-Belongs here: opening a bucket as boto3 would, calls of one request, errors in one line with how to fix it. Does not belong
-here: published folders (`publishing.py`), copies on this machine (`cache.py`).
+Here: opening a bucket as boto3 would, calls of one request, errors in one line with how to fix it. Elsewhere:
+published folders (`publishing.py`), copies on this machine (`cache.py`).
 
 Endpoint, region and credentials are those that a boto3 client of the same environment would have, so that `AWS_PROFILE`,
 the role of a task and `AWS_ENDPOINT_URL_S3` work. Nothing is asked, and boto3 not imported, before the first request.

@@ -1,6 +1,6 @@
 """Copies of a bucket's objects on this machine, for programs that read files.
 
-Belongs here: where copies lie, that they are complete, when they go. Does not belong here: where they come from.
+Here: where copies lie, that they are complete, when they go. Elsewhere: where they come from.
 
 A copy is made in a temporary folder and renamed, so that one that is there is whole. It is named after its content
 (a version, an etag) and never changed. Of each thing the two newest stay; older ones go once nobody has asked for them

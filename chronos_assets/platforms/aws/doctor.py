@@ -1,7 +1,7 @@
 """Checkup of a deployment on AWS: what stands in the way of its jobs, before one is launched and paid for.
 
-Belongs here: one function per thing that is looked at, which only reads (but for an object of its own that it removes).
-Does not belong here: how checks run and are shown (`platforms.checkup`), making what is missing (the template in
+Here: one function per thing that is looked at, which only reads (but for an object of its own that it removes).
+Elsewhere: how checks run and are shown (`platforms.checkup`), making what is missing (the template in
 `docker/`).
 
 What the caller may not look at is `unknown`, not `failed`: whoever deploys may well be barred from asking IAM.

@@ -1,6 +1,6 @@
 """Checkup of the VPC that jobs run in: whether it is one, and whether S3 can be reached from it.
 
-Belongs here: subnets, security groups, routes and endpoints. Does not belong here: how checks run (`doctor`).
+Here: subnets, security groups, routes and endpoints. Elsewhere: how checks run (`doctor`).
 
 The network interfaces of jobs have no public address, so a route to an internet gateway leads them nowhere; a NAT does, and
 so does an endpoint of S3. Without either a job hangs in its first download until its time is up.

@@ -1,6 +1,6 @@
 """A deployment as requests to SageMaker: the model and the endpoint configuration that an `EndpointRequest` stands for.
 
-Belongs here: what they hold, by the kind of endpoint, and their names. Does not belong here: making and using them
+Here: what they hold, by the kind of endpoint, and their names. Elsewhere: making and using them
 (`endpoints`), what a server does with its parameters (`workloads.serve`).
 
 A model and its configuration have one name, the endpoint's with a digest of all that they hold: the same deployment finds

@@ -1,6 +1,6 @@
 """Endpoints in SageMaker: realtime, serverless or asynchronous.
 
-Belongs here: making, updating, trying, describing and deleting them. Does not belong here: what a model and a configuration
+Here: making, updating, trying, describing and deleting them. Elsewhere: what a model and a configuration
 hold (`endpoint_request`), finding by tags (`lineage`), what a server answers (`workloads.serve`).
 
 **Blue/green.** `UpdateEndpoint` starts the new instances beside the old ones and moves the traffic when they answer. It can

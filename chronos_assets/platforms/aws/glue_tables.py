@@ -1,6 +1,6 @@
 """The SQL tables as Glue has them: documents for CreateTable and UpdateTable, made from what the store shows.
 
-Belongs here: where each table's Parquet is, its columns, the partition projection, the views' text. Does not belong here:
+Here: where each table's Parquet is, its columns, the partition projection, the views' text. Elsewhere:
 calls (`tables.py`); what the columns mean (`platforms.tables`).
 
 - `train_shards` is the version of the dataset that is shown, so that a refresh switches from one to the next at once.

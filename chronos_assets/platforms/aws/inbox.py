@@ -1,6 +1,6 @@
 """A queue in SQS as `NewsQueue`: messages are received, understood, and deleted once what they say is recorded.
 
-Belongs here: SQS. Does not belong here: what a message says (`train_queue`, `model_queue`), and what it means (`planning`).
+Here: SQS. Elsewhere: what a message says (`train_queue`, `model_queue`), and what it means (`planning`).
 
 A message may come twice, late, out of order, or never; none of that may matter to whoever reads the queue.
 

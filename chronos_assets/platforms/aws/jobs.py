@@ -1,6 +1,6 @@
 """Runs workloads as SageMaker processing jobs.
 
-Belongs here: what a workload is given in S3, and fetching what it left. Does not belong here: the life of a job
+Here: what a workload is given in S3, and fetching what it left. Elsewhere: the life of a job
 (`sagemaker.client`), the request for one (`processing_request`), what a workload does.
 
 A job's name is a digest of what is made, the versions of its inputs, the code and the parameters. A run that was killed

@@ -1,6 +1,6 @@
 """What a deployment made in SageMaker, found by its tags and deleted: endpoints, configurations, models, package groups.
 
-Belongs here: telling ours from others', and the order in which things go. Does not belong here: the tags' names (`tags`),
+Here: telling ours from others', and the order in which things go. Elsewhere: the tags' names (`tags`),
 when something is to go (`endpoints`), jobs (`reaper`).
 
 Ours is what has this deployment's code location and its store's URL. Both are asked for, since two deployments of one

@@ -1,7 +1,7 @@
 """What jobs and endpoints run on, as SageMaker gets it: instances, disks, the network, role and image.
 
-Belongs here: the parts that the requests for processing jobs, training jobs and models have in common. Does not belong
-here: the requests (`processing_request`, `tuning_request`, `endpoint_request`).
+Here: the parts that the requests for processing jobs, training jobs and models have in common. Elsewhere:
+the requests (`processing_request`, `tuning_request`, `endpoint_request`).
 """
 
 from __future__ import annotations

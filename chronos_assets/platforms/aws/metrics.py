@@ -1,6 +1,6 @@
 """Metrics in CloudWatch: each measurement by data set, and by data set and model.
 
-Belongs here: PutMetricData and its limits. Does not belong here: what is measured (`defs.measurements`), the dashboard and
+Here: PutMetricData and its limits. Elsewhere: what is measured (`defs.measurements`), the dashboard and
 the alarms (`docker/cloudformation.yaml`).
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html

@@ -1,6 +1,6 @@
 """The queue in which EventBridge reports versions of the model that were approved or rejected: what its messages say.
 
-Belongs here: what such an event looks like. Does not belong here: receiving and deleting messages (`inbox`), and whether the
+Here: what such an event looks like. Elsewhere: receiving and deleting messages (`inbox`), and whether the
 endpoint has to follow (`planning.redeployment`), which the registry says: a message is a reason to look, no more.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventbridge.html

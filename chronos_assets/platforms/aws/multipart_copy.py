@@ -1,6 +1,6 @@
 """Copies of objects that are too large for one request: part by part, within the bucket.
 
-Belongs here: how an object is divided, and the requests of one such copy. Does not belong here: which objects are copied
+Here: how an object is divided, and the requests of one such copy. Elsewhere: which objects are copied
 (`publishing.py`), errors in words (`bucket.py`).
 
 obstore knows `CopyObject` only, which refuses what is larger than 5 GiB. boto3's managed copy would do, but asks for the

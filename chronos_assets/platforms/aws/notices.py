@@ -1,6 +1,6 @@
 """Notices by SNS: a mail that people can read, a JSON document for programs, attributes that subscriptions filter by.
 
-Belongs here: delivery, at most once per run and outcome. Does not belong here: what a notice says (`platforms.notices`).
+Here: delivery, at most once per run and outcome. Elsewhere: what a notice says (`platforms.notices`).
 
 A marker in the store, `.notices/<run id>-<outcome>.json`, is *claimed* by a conditional write before SNS is called, and
 says *sent* afterwards. So of several daemons one sends. What a crash leaves:

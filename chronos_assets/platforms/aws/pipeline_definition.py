@@ -1,6 +1,6 @@
 """The training line as a SageMaker pipeline: generate, tune, evaluate, gate, register; without Dagster, if need be.
 
-Belongs here: the steps and what each hands to the next. Does not belong here: what the line does (gathered by
+Here: the steps and what each hands to the next. Elsewhere: what the line does (gathered by
 `pipeline.sagemaker_pipeline`), the requests of its jobs, which are those that Dagster's own line sends
 (`processing_request`, `tuning_request`).
 

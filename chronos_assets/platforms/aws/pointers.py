@@ -1,6 +1,6 @@
 """Pointers: one small object per published folder says which of its versions is shown.
 
-Belongs here: what a pointer holds, reading and checking it. Does not belong here: moving it (`publishing.py`).
+Here: what a pointer holds, reading and checking it. Elsewhere: moving it (`publishing.py`).
 
 A pointer is replaced in one conditional write, which makes one atomic step of publishing. It has an id of its own each
 time it is written: two pointers are never equal, so that an etag that is the same means that nobody wrote in between.

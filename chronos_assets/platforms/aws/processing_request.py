@@ -1,6 +1,6 @@
 """A workload as a request for a SageMaker processing job: pure functions, no call is made here.
 
-Belongs here: which field says what, what the job sees where, how inputs are dealt out. Does not belong here: sending it and
+Here: which field says what, what the job sees where, how inputs are dealt out. Elsewhere: sending it and
 fetching what it left (`jobs.py`), what a container does (`container.contract`).
 
 Below `<store>/.jobs/<name>/`, where `<name>` is that of the job's first attempt:

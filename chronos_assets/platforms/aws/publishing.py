@@ -1,6 +1,6 @@
 """Atomic publishing in a bucket: readers see the old version or the new one, whatever is killed when.
 
-Belongs here: writing versions, moving the pointer, the copies under stable names. Does not belong here: reading
+Here: writing versions, moving the pointer, the copies under stable names. Elsewhere: reading
 (`store.py`), what is in the files.
 
 ```

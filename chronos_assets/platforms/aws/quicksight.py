@@ -1,6 +1,6 @@
 """The forecast in QuickSight: an Athena data source, and a data set over the view `forecast_vs_history`.
 
-Belongs here: both of them, made or brought up to date, owned by the principal of the settings. Does not belong here: the
+Here: both of them, made or brought up to date, owned by the principal of the settings. Elsewhere: the
 view itself (`glue_tables.py`); analyses, which people make.
 
 Their ids are made from the database's name, so that a repetition finds them. The data set queries Athena directly, without

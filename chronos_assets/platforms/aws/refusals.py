@@ -1,6 +1,6 @@
 """What AWS refuses, as errors of a platform's part: what was asked for, what was said, how to fix it.
 
-Belongs here: those errors, and calls that find what they were about to make. Does not belong here: retries, which the
+Here: those errors, and calls that find what they were about to make. Elsewhere: retries, which the
 clients do (`clients`), the errors of jobs (`sagemaker.faults`).
 """
 

@@ -1,6 +1,6 @@
 """The model registry in SageMaker: model package groups, and their versions with metrics and approval.
 
-Belongs here: what of a version is in SageMaker and what in the store, and that the two agree. Does not belong here: what
+Here: what of a version is in SageMaker and what in the store, and that the two agree. Elsewhere: what
 is in a version's document, what a status means, approving and rolling back (`platforms.registry`).
 
 SageMaker has the number, the approval status, the metrics (as a file of model quality statistics, which SageMaker Studio

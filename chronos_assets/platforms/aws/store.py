@@ -1,6 +1,6 @@
 """The store in a bucket: `Store` over S3, with folders that are published as a whole.
 
-Belongs here: which object answers which question. Does not belong here: single requests (`bucket.py`), how a folder is
+Here: which object answers which question. Elsewhere: single requests (`bucket.py`), how a folder is
 published (`publishing.py`), where copies on this machine lie (`cache.py`).
 
 Who reads a published folder asks its pointer first, and takes the objects of the version that it names. Between the two

@@ -1,6 +1,6 @@
 """SQL tables over the store's files in AWS: a Glue database, queried through Athena.
 
-Belongs here: bringing the database up to date, and questions to it. Does not belong here: what the tables look like
+Here: bringing the database up to date, and questions to it. Elsewhere: what the tables look like
 (`glue_tables.py`), how a query is run (`athena.py`).
 
 No data are copied: a refresh writes the tables' descriptions, each in one atomic call, and only those that changed.

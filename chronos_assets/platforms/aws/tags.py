@@ -1,6 +1,6 @@
 """The tags on everything that is made on AWS: by them it is distinguished from what others made, found and cleaned up.
 
-Belongs here: their names, and what a tag may look like. Does not belong here: finding and deleting by them (`lineage`,
+Here: their names, and what a tag may look like. Elsewhere: finding and deleting by them (`lineage`,
 `reaper`).
 
 ```

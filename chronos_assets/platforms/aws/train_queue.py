@@ -1,6 +1,6 @@
 """The queue in which a bucket reports changes below `train/`: what its messages say.
 
-Belongs here: what a notification looks like. Does not belong here: receiving and deleting messages (`inbox`), what a change
+Here: what a notification looks like. Elsewhere: receiving and deleting messages (`inbox`), what a change
 means (`planning.queue`), and what is below `train/`, which only a listing knows: a message is a reason to look, no more.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html

@@ -1,6 +1,6 @@
 """Searches for hyperparameters by SageMaker's automatic model tuning.
 
-Belongs here: finding or creating the search, its progress, what it is started warm from. Does not belong here: the life
+Here: finding or creating the search, its progress, what it is started warm from. Elsewhere: the life
 of a job (`sagemaker.client`), the request for it (`tuning_request`), what came of it (`tuning_results`).
 
 - A search is paid for once: its name is a digest of all that its result depends on. A run that was killed attaches to its

@@ -1,7 +1,7 @@
 """A search for hyperparameters as a request to SageMaker: pure functions, no call is made here.
 
-Belongs here: which field of a tuning or training job says what, the names that searches get, and what can be refused
-before anything is created. Does not belong here: sending and watching it (`tuning.py`), what came of it
+Here: which field of a tuning or training job says what, the names that searches get, and what can be refused
+before anything is created. Elsewhere: sending and watching it (`tuning.py`), what came of it
 (`tuning_results.py`).
 
 A name is `tune-<lineage>-<identity>`. Searches of one lineage (deployment, base model, hyperparameters, objective) may

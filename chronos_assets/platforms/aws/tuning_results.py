@@ -1,6 +1,6 @@
 """What came of a search on SageMaker: its training jobs as trials, the best one's model.
 
-Belongs here: reading descriptions, logs and artifacts. Does not belong here: creating and watching the search
+Here: reading descriptions, logs and artifacts. Elsewhere: creating and watching the search
 (`tuning.py`), what a log line says (`platforms.tuning`).
 
 Of the models only the best one is fetched: the others stay in the bucket until its rules remove them.

@@ -1,6 +1,6 @@
 """Questions to the published database: DuckDB, opened for reading only.
 
-Belongs here: one opened version of the database. Does not belong here: building and replacing it (`tables`).
+Here: one opened version of the database. Elsewhere: building and replacing it (`tables`).
 
 The database is attached to an engine of its own: DuckDB keeps one instance for each path of a process, so that whoever
 connects to the path itself would go on reading the file that was replaced.

@@ -1,6 +1,6 @@
 """Endpoints as local server processes that outlive the run that deployed them.
 
-Belongs here: starting, trying, switching, finding and ending them. Does not belong here: what a server answers, and how
+Here: starting, trying, switching, finding and ending them. Elsewhere: what a server answers, and how
 it takes over a socket (`workloads/serve`, `serving/handover`).
 
 Folder `<store>/.endpoints/<name>/`:

@@ -2,8 +2,8 @@
 
     python -m chronos_assets.platforms.local.forkserver --listen <descriptor> --socket <path> --environment <digest>
 
-Belongs here: the server's loop, when what it has imported is too old, and what a forked workload finds. Does not belong
-here: who starts a server and who asks it (`warm_workers.py`), what a workload's process is given (`processes.py`).
+Here: the server's loop, when what it has imported is too old, and what a forked workload finds. Elsewhere:
+who starts a server and who asks it (`warm_workers.py`), what a workload's process is given (`processes.py`).
 
 - **It imports nothing until it is asked to**, then what `PRELOADS` names for the workload, and forks. Nothing is computed
   before a fork, so that no pool of threads of torch or OpenMP is alive at one. The two threads that importing starts, of

@@ -1,6 +1,6 @@
 """Runs workloads as local processes that see the folders of a SageMaker container.
 
-Belongs here: a job's folder, process, log, end and clean-up. Does not belong here: what a workload does, where its
+Here: a job's folder, process, log, end and clean-up. Elsewhere: what a workload does, where its
 results are published.
 
 Dagster's own `PipesSubprocessClient` hands the whole environment to the child, signals the child alone and tells its

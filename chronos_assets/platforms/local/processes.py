@@ -1,6 +1,6 @@
 """Workloads as local processes: what they are given, how they end, why they failed.
 
-Belongs here: environment, start, end, reason and log of a workload's process. Does not belong here: the folder that it
+Here: environment, start, end, reason and log of a workload's process. Elsewhere: the folder that it
 works in (`platforms/locked_folder.py`) and what that holds (`jobs.py`, `trials.py`), when a process is started and what
 becomes of its results.
 

@@ -1,6 +1,6 @@
 """Atomic publishing on a local file system: readers see the old files or the new ones, whatever is killed when.
 
-Belongs here: swapping a folder in, and never back in time for the current forecast. Does not belong here:
+Here: swapping a folder in, and never back in time for the current forecast. Elsewhere:
 what is in the files.
 
 A published folder is a symbolic link, `forecast -> .versions/forecast-<digest>`; publishing moves a complete, synced

@@ -1,7 +1,7 @@
 """The model registry on a local file system: one readable JSON file for each version, `packages/<group>/<n>.json`.
 
-Belongs here: numbering versions, writing them whole, and reading them with care, since people may edit them. Does not
-belong here: what is in a file, what a status means, approving and rolling back (`platforms.registry`), what is decided
+Here: numbering versions, writing them whole, and reading them with care, since people may edit them. Elsewhere:
+what is in a file, what a status means, approving and rolling back (`platforms.registry`), what is decided
 about a version (`timeseries.scoring.gate`).
 
 Writers of a group go one after another (`flock` on its `.lock`). A file is written and synced under another name; a

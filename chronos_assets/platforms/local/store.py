@@ -1,6 +1,6 @@
 """The store in a folder and, as far as listing and small objects go, in `s3://` too.
 
-Belongs here: opening a store by its URL, and what a folder can do. Does not belong here: the calls for single objects
+Here: opening a store by its URL, and what a folder can do. Elsewhere: the calls for single objects
 (`platforms/objects.py`), atomic publishing of several files (`publishing.py`).
 
 What obstore's LocalStore was seen to do (0.12), and what follows:

@@ -1,6 +1,6 @@
 """A search's memory and judgement: Optuna over an SQLite file that survives a kill.
 
-Belongs here: what is kept of each trial, what to try next, when to give a trial up. Does not belong here: processes and
+Here: what is kept of each trial, what to try next, when to give a trial up. Elsewhere: processes and
 folders of trials (`trials.py`), their order (`tuning.py`).
 
 The file can be looked at while the search runs (`optuna-dashboard sqlite:///…/study.db`); only one process writes, the

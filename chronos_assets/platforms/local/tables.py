@@ -1,6 +1,6 @@
 """SQL tables over the store's files: one DuckDB database, the local Athena.
 
-Belongs here: the database, its tables, their comments, and replacing it safely. Does not belong here: questions asked
+Here: the database, its tables, their comments, and replacing it safely. Elsewhere: questions asked
 of it (`timeseries.forecast.query`), or making the files that it is built from.
 
 The database is built beside the published one and swapped in with one rename, so that `tables/forecast.duckdb` can be

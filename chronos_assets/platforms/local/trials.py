@@ -1,6 +1,6 @@
 """One training job of a search: its folder and its process.
 
-Belongs here: the folders of a SageMaker training container, filled for one trial. Does not belong here: which
+Here: the folders of a SageMaker training container, filled for one trial. Elsewhere: which
 hyperparameters it gets and when it is given up (`study.py`, `tuning.py`), what its log reports (`platforms.tuning`),
 what training is.
 

@@ -1,6 +1,6 @@
 """Searches for hyperparameters with local training jobs, which it starts, watches, gives up, and takes up again.
 
-Belongs here: the order of a search's trials, and what becomes of each. Does not belong here: how hyperparameters are
+Here: the order of a search's trials, and what becomes of each. Elsewhere: how hyperparameters are
 chosen (`study.py`), a trial's folder and process (`trials.py`), what training is, where a model is published.
 
 - Folder `<store>/.tuning/<name>/`: `study.db`, and `trial-<n>/`, which its training job sees as `/opt/ml`. It is locked

@@ -1,6 +1,6 @@
 """Warm workers: start the fork server of this process, and start workloads with the fork server of whoever has one.
 
-Belongs here: the owner's and the launcher's side of `forkserver.py`. Does not belong here: what a workload's process is
+Here: the owner's and the launcher's side of `forkserver.py`. Elsewhere: what a workload's process is
 given (`processes.py`), the server itself.
 
 The commands `run` and `ui` own a server for as long as they live; launchers find it by the variable `WARM_WORKERS`, which

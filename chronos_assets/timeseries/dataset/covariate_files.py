@@ -1,6 +1,6 @@
 """Users' files of covariates, read into rows that are dealt out by hash: what related time series and metadata share.
 
-Belongs here: reading. Series are made of the rows in `related_importing`, tables of items in `metadata_importing`.
+Here: reading. Series are made of the rows in `related_importing`, tables of items in `metadata_importing`.
 """
 
 from __future__ import annotations

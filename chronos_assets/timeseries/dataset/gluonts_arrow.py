@@ -1,6 +1,6 @@
 """Series as GluonTS keeps them: Arrow files with one row per series.
 
-Belongs here: the format, read and written. Does not belong here: what the series are (`kernelsynth`), and the shards of
+Here: the format, read and written. Elsewhere: what the series are (`kernelsynth`), and the shards of
 the user's dataset (`shards`).
 
 A file is in Arrow's IPC file format ("Feather 2", uncompressed), with the columns item_id (string), start (timestamp)

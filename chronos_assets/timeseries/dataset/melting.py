@@ -1,6 +1,6 @@
 """A wide file, one column for each series, as rows: timestamp, item_id, target_value.
 
-Belongs here: the rewriting of one file, out of core. Which columns are series, and which tell rows of one timestamp apart, is
+Here: the rewriting of one file, out of core. Which columns are series, and which tell rows of one timestamp apart, is
 the user's to say. A timestamp that is spread over columns (`params.spread_timestamps`) is written as one.
 """
 

@@ -1,6 +1,6 @@
 """Users' item metadata in, one table of items out.
 
-Belongs here: from rows to one row for each item. Reading files belongs to `covariate_files`, the layout on disk to `related`.
+Here: from rows to one row for each item. Reading files belongs to `covariate_files`, the layout on disk to `related`.
 
 Files of `item_metadata/` have one row for each item: of several files the newest counts, two different rows of one file are
 refused. Columns of the train files are metadata, too, where they are declared: of the rows of an item the latest that has a

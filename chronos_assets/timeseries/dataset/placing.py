@@ -1,6 +1,6 @@
 """Which period a row belongs to: the grid of an import, where `params.json` leaves it open.
 
-Belongs here: holding what `params.json` says about periods against the rows' timestamps. The search itself is in
+Here: holding what `params.json` says about periods against the rows' timestamps. The search itself is in
 `calendar.alignment`, what becomes of periods that rows don't fill in `unfinished`.
 
 The rule: what `TimeAlignmentBoundary` and `Chronos.Anchor` say is so. Without them rows that come once per period say where

@@ -1,6 +1,6 @@
 """Related time series and item metadata on disk: names, layout, reading and writing of the files.
 
-Belongs here: what the two folders hold. Making them from users' files belongs to `related_importing` and
+Here: what the two folders hold. Making them from users' files belongs to `related_importing` and
 `metadata_importing`, publishing them to `platforms`, turning them into covariates of a forecast to `predictors`.
 
 `related_time_series/` holds `part-00000.parquet` … and `_manifest.json`. The columns of a shard are item_id, the dataset's

@@ -1,6 +1,6 @@
 """Users' related time series in, Parquet shards beside those of the dataset out.
 
-Belongs here: from rows to whole series on the dataset's grid, out of core. Reading files belongs to `covariate_files`, the
+Here: from rows to whole series on the dataset's grid, out of core. Reading files belongs to `covariate_files`, the
 layout on disk to `related`.
 
 - Numbers of one period become their mean, categories the most frequent one (of several the one seen first in the files),

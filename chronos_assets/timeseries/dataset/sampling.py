@@ -4,7 +4,7 @@ The sample is drawn over all files, and over all of each: its beginning, its end
 follow each other, so that the steps between them are those of the data. Where series lie side by side (a date, all shops,
 the next date), stretches would hold few rows of each: then whole series are drawn instead.
 
-Belongs here: which rows are read. What they mean is for `params.inference` to say; rows that don't have the columns of the
+Here: which rows are read. What they mean is for `params.inference` to say; rows that don't have the columns of the
 others are left to the import, which names them.
 """
 

@@ -1,6 +1,6 @@
 """Periods that rows don't fill: the last ones, which are not over in the data, and the first ones, which began before them.
 
-Belongs here: telling such periods from whole ones. They are left out of the dataset, and so of contexts, actuals, the gate
+Here: telling such periods from whole ones. They are left out of the dataset, and so of contexts, actuals, the gate
 and scores: two days of a week are not a week. Periods without any row are gaps, and none of this module's business.
 
 Whether a period is whole is inferred from the others of its kind, since shops close at six and offices on Friday. Of each

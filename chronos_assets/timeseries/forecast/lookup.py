@@ -1,6 +1,6 @@
 """Single series of a published forecast, thousands of times a second: a copy of `forecast.parquet` laid out by series.
 
-Belongs here: the copy, and the search in it. Does not belong here: one question to a file or a table (`query`, whose answers
+Here: the copy, and the search in it. Elsewhere: one question to a file or a table (`query`, whose answers
 and errors these are), HTTP (`serving`).
 
 A Parquet file is read in groups of a hundred thousand rows, which is far too much for one series of twenty. The copy is a file

@@ -1,6 +1,6 @@
 """A scenario's forecast beside the baseline's: one Parquet file for SQL, one CSV for people, and the largest differences.
 
-Belongs here: joining two wide forecasts. Does not belong here: making them (`workloads.forecast`), where they are kept
+Here: joining two wide forecasts. Elsewhere: making them (`workloads.forecast`), where they are kept
 (`pipeline.what_if`).
 """
 

@@ -1,6 +1,6 @@
 """Calls to SageMaker about jobs of one kind, patient with faults that pass.
 
-Belongs here: describing, creating, stopping, tagging a job, and its log. Does not belong here: when that is done
+Here: describing, creating, stopping, tagging a job, and its log. Elsewhere: when that is done
 (`client.py`), what is in a request.
 """
 

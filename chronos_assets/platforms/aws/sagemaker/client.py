@@ -1,7 +1,7 @@
 """`PipesSageMakerClient`: SageMaker jobs as Dagster's own external processes.
 
-Belongs here: the life of a job: its name, finding or creating it, waiting, stopping, another attempt. Does not belong
-here: what runs in it, and any other part of the project: this package imports nothing but itself, Dagster and boto3.
+Here: the life of a job: its name, finding or creating it, waiting, stopping, another attempt. Elsewhere:
+what runs in it, and any other part of the project: this package imports nothing but itself, Dagster and boto3.
 
 - *A job is paid for once.* Its name follows from what it makes. A run that finds a job of that name attaches to it if it
   is running, takes its result if it is completed, and makes a further attempt (`<name>-a2`, ...) if it failed.

@@ -1,7 +1,7 @@
 """What is wrong when AWS says no, and how long to wait before asking again.
 
-Belongs here: telling errors of the API and reasons of ended jobs apart, back-off with jitter, calls that wait out an
-outage. Does not belong here: what a job is (`kinds.py`), when another attempt at one is made (`client.py`).
+Here: telling errors of the API and reasons of ended jobs apart, back-off with jitter, calls that wait out an
+outage. Elsewhere: what a job is (`kinds.py`), when another attempt at one is made (`client.py`).
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/CommonErrors.html
 https://docs.aws.amazon.com/general/latest/gr/api-retries.html

@@ -1,6 +1,6 @@
 """The kinds of SageMaker jobs: how each is created, described and stopped, and where people look at it.
 
-Belongs here: names of operations, fields, log groups and pages. Does not belong here: when they are used (`client.py`).
+Here: names of operations, fields, log groups and pages. Elsewhere: when they are used (`client.py`).
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Operations_Amazon_SageMaker_Service.html
 """

@@ -1,6 +1,6 @@
 """Names of jobs, and what SageMaker's service model allows in a request. botocore checks types only.
 
-Belongs here: names, tags and the limits of a request, all before a call is made. Does not belong here: what is asked for.
+Here: names, tags and the limits of a request, all before a call is made. Elsewhere: what is asked for.
 
 The limits are read from the service model that botocore ships, so that they are those of the API that is called.
 """

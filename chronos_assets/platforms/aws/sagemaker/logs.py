@@ -1,6 +1,6 @@
 """Log lines of a SageMaker job, from CloudWatch.
 
-Belongs here: following the streams of a job while it runs, and their last lines once it has ended. Does not belong here:
+Here: following the streams of a job while it runs, and their last lines once it has ended. Elsewhere:
 what is done with the lines.
 
 `GetLogEvents` has one quota for the whole account and region: a follower that hears nothing, or is throttled, asks ever

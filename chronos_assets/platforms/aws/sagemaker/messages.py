@@ -1,6 +1,6 @@
 """Dagster Pipes through S3, at places that follow from the job's name.
 
-Belongs here: where context and messages lie, writing the one and reading the others. Does not belong here: what the
+Here: where context and messages lie, writing the one and reading the others. Elsewhere: what the
 container does; it opens Pipes with `dagster_pipes.PipesS3ContextLoader` and `PipesS3MessageWriter`.
 
 dagster-aws's own readers and injectors choose random places, so that a run which finds its job running can't hear it;
