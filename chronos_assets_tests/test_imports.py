@@ -62,6 +62,7 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "platforms/local/warm_workers.py",
         # A program in a container finds its folders, and sets what its libraries read.
         "container/contract.py",
+        "workloads/explain.py",
         "workloads/forecast.py",
         "workloads/learn.py",
         "workloads/generate.py",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,14 @@ from chronos_assets.predictors import selection
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
-from chronos_assets.predictors.members.catalogue import cost_of
+from chronos_assets.predictors.members.catalogue import cost_of, residual_of
 from chronos_assets.predictors.members.regression import History, Regression
 from chronos_assets.predictors.predictor import Key, Predictor, Standing, rounded
 from chronos_assets.predictors.prior import prior_weights
 
 _VALUES = 16_000_000  # quantiles of all members held at once: 128 MB
 _PASS = 512  # windows forecast between two reports of progress
+WORTHWHILE = 0.01  # relative loss that covariates have to lower, and more than chance would
 COST_PENALTY = 0.02  # relative loss that a plain pass of the network has to be worth
 
 
@@ -107,6 +108,11 @@ def learn(
         weights = selection.affordable(selection.pruned(prior), costs, recipe.max_cost)
         return rounded(_predictor(names, weights, recipe, base or {}, facts, regression=regression))
     backtest = _backtest(windows, backtester, recipe, progress)
+    kept = worthwhile(names, backtest.losses)
+    if len(kept) < len(names):
+        names = tuple(names[place] for place in kept)
+        prior, costs = prior_weights(names, seasonal=bool(recipe.seasons)), costs[kept]
+        backtest = backtest.members(kept)
     weights = backtest.weights(np.arange(len(backtest.kept)), prior, costs, recipe)
     out_of_fold = backtest.out_of_fold(prior, costs, recipe)
     combined = backtest.bounded(np.sort(out_of_fold, axis=2))
@@ -179,6 +185,10 @@ class _Backtest:
         """Quantiles (K, horizon, LEVELS) as a forecast has them: not below zero where the history isn't."""
         return np.where(self.non_negative[:, None, None], np.maximum(quantiles, 0.0), quantiles)
 
+    def members(self, places: NDArray[np.intp]) -> _Backtest:
+        """The same of some of the members."""
+        return replace(self, losses=self.losses[places], forecasts=self.forecasts[places], speeds=self.speeds[places])
+
     def weights(self, rows: NDArray[np.intp], prior: Floats, costs: Floats, recipe: Recipe) -> Floats:
         """Pooled weights from some of the kept windows, within the budget."""
         learned = selection.pooled_weights(
@@ -198,6 +208,28 @@ class _Backtest:
         if lost.any():
             result[lost] = selection.combine(self.forecasts[:, lost], np.ones(len(self.forecasts)))
         return result
+
+
+def worthwhile(names: Sequence[str], losses: Floats) -> NDArray[np.intp]:
+    """Places of the members without regressions that don't clearly lower the loss of the member they are built on.
+
+    As good as that member is not good enough: what was learned from noise would share its weight, and add to its error.
+
+    Args:
+        names: of the members.
+        losses: of each on each window, (M, N).
+    """
+    kept = []
+    for place, name in enumerate(names):
+        base = residual_of(name)
+        if base is not None and base in names:
+            before, after = losses[names.index(base)], losses[place]
+            gain = before - after
+            chance = float(gain.std()) * np.sqrt(len(gain))
+            if not gain.sum() > max(WORTHWHILE * before.sum(), chance):
+                continue
+        kept.append(place)
+    return np.array(kept, dtype=np.intp)
 
 
 class Backtester:
