@@ -32,7 +32,7 @@ ZERO_SHOT_KEY = "predictors/zero-shot"
 WINDOWS_KEY = ".windows.json"
 RUN_SETTINGS_KEY = ".run-settings.json"
 
-# Forecasts that one job has made for runs to come, and what it told of them.
+# Forecasts that one job has made for runs to come, and what it reported of them.
 PREPARED_KEY = ".prepared"
 
 

@@ -28,7 +28,7 @@ def to_svg(figure: Figure) -> bytes:
 
 
 def to_png(figure: Figure, *, dots_per_inch: int = 200) -> bytes:
-    """The figure as PNG of 64 colours, 1,600 pixels wide unless told otherwise: the same bytes for the same scores."""
+    """The figure as PNG of 64 colours, 1,600 pixels wide by default: the same bytes for the same scores."""
     from PIL import Image
 
     buffer = io.BytesIO()

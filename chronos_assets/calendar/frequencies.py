@@ -333,8 +333,8 @@ class Grid:
     def phase_is_open(self) -> bool:
         """Whether nothing says which periods a multiple starts at: no anchor, and no part of the boundary that tells."""
         part = {Unit.HOUR: "hour", Unit.MONTH: "month"}.get(self.frequency.unit)
-        told = part is not None and getattr(self.alignment, part) is not None
-        return self.frequency.n > 1 and self.alignment.anchor is None and not told
+        reported = part is not None and getattr(self.alignment, part) is not None
+        return self.frequency.n > 1 and self.alignment.anchor is None and not reported
 
     def ordinal(self, timestamps: Timestamps) -> Ordinals:
         """The number of the period that holds each timestamp, in the shape of `timestamps`.

@@ -34,7 +34,7 @@ _SHORTEST_MONTH = 27 * _DAY
 _NEARLY_ALL = 0.95
 # Irregular rows below a day make a series only where this share of the periods has one.
 _TOO_EMPTY = 0.05
-# Rows of a series, from which on the last one may be told to be a slip.
+# A series of fewer rows is too short to call its last one a slip.
 _LEAST_ROWS = 20
 
 

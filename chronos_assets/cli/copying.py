@@ -5,7 +5,7 @@ only read.
 
 What came from a folder is remembered in the store (`MIRROR_KEY`), so that a file that is removed or renamed in the folder
 leaves the store, while one that somebody dropped into the store stays. A file counts as unchanged by what the system can't
-be told to fake: its change time and inode beside its size and modification time. In doubt its content is read.
+be set at will: its change time and inode beside its size and modification time. In doubt its content is read.
 """
 
 from __future__ import annotations

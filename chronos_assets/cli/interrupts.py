@@ -72,12 +72,12 @@ class Interrupts:
             return self._seen
 
     def _watch(self) -> None:
-        waited, told = 0.0, False
+        waited, reported = 0.0, False
         while not self._closed.wait(0.1):
             seen = self._read()
-            if seen and not told:
+            if seen and not reported:
                 self._say("stopping; once more to end at once")
-                told = True
+                reported = True
             waited += 0.1 if seen else 0.0
             if seen > 1 or waited > GRACE_SECONDS:
                 self._end(EXIT_STATUS)

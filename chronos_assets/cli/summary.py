@@ -100,8 +100,8 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
         **{f"set aside ({reason})": number for reason, number in manifest.rejected.items()},
     }
     read = sum(manifest.files.values())
-    told = [f"{number:,} {what}" for what, number in parts.items() if number]
-    rows = [("rows", ", ".join([f"{read:,} read", f"{manifest.observed:,} used", *told]))]
+    reported = [f"{number:,} {what}" for what, number in parts.items() if number]
+    rows = [("rows", ", ".join([f"{read:,} read", f"{manifest.observed:,} used", *reported]))]
     guesses = [note for note in state.params.notes if note.startswith("Guessed")]
     # The dataset's own account of its rows is the line above.
     own = (note for note in manifest.notes if " rows read, " not in note)
@@ -247,8 +247,8 @@ def _gate(version: PackageVersion) -> str:
     if gate is None:  # registered by another program
         return f"{version.status}: {version.reason}"
     candidate, *others = gate["rows"]
-    told = ", ".join(f"{row.get('title') or TITLES[row['model']]} {_number(row['wql'])}" for row in others)
-    return f"{version.status}: test wQL {_number(candidate['wql'])}; {told}"
+    reported = ", ".join(f"{row.get('title') or TITLES[row['model']]} {_number(row['wql'])}" for row in others)
+    return f"{version.status}: test wQL {_number(candidate['wql'])}; {reported}"
 
 
 def _number(value: float | None) -> str:

@@ -61,7 +61,7 @@ PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"  # set by every launcher that speaks Da
 CONTENT_TYPES = ("application/json", "application/jsonlines", "text/csv")
 RESPONSE_TYPES = ("application/json", "application/jsonlines", "text/csv")
 SERVER_LOG = "server.log"  # of a server on a laptop, in the root of its folders
-LONGEST_ANSWER = 1024  # periods that it forecasts at once, unless it is told otherwise
+LONGEST_ANSWER = 1024  # periods that it forecasts at once by default
 
 MESSAGES_CHANNEL = "messages"  # output channel of a job on several instances
 MAX_REASON = 1024  # what SageMaker reads of `output/failure` and `output/message`

@@ -57,7 +57,7 @@ def _versions() -> list[PackageVersion]:
     """Every version, in order.
 
     Raises:
-        NothingToShow: it can't be told which group's.
+        NothingToShow: it isn't clear which group's.
     """
     group = source().group
     try:
@@ -160,7 +160,7 @@ def _decisions(version: PackageVersion, in_use: PackageVersion | None) -> None:
 
 
 class _Said:
-    """A log that keeps what it is told, for the page."""
+    """A log that keeps its messages, for the page."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

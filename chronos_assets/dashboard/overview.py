@@ -180,10 +180,10 @@ def _notices() -> None:
     now = datetime.now(UTC)
     for notice in found:
         when = ago(datetime.fromisoformat(str(notice["time"])), now)
-        st.markdown(f"{_ICONS.get(str(notice['outcome']), '')} {plain(_told(notice))}  \n:gray[{plain(when)}]")
+        st.markdown(f"{_ICONS.get(str(notice['outcome']), '')} {plain(_reported(notice))}  \n:gray[{plain(when)}]")
 
 
-def _told(notice: Mapping[str, Any]) -> str:
+def _reported(notice: Mapping[str, Any]) -> str:
     """A notice in a sentence or two."""
     what = {"success": "succeeded", "failure": "failed", "canceled": "was cancelled"}[str(notice["outcome"])]
     about = f" as of {notice['as_of']}" if notice.get("as_of") else ""

@@ -60,7 +60,7 @@ class AssetMessages(logging.Filter):
 
 
 def failure_reason(record: logging.LogRecord) -> str:
-    """Why a step failed, if the record tells of one: what the code said, else the error at the root; else empty."""
+    """Why a step failed, if the record is about one: what the code said, else the error at the root; else empty."""
     event = getattr(record, "dagster_meta", {}).get("dagster_event")
     if event is None or not event.is_step_failure:
         return ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from chronos_assets.defs.metadata import Metadata, list_markdown, table
-from chronos_assets.pipeline.covariate_imports import METADATA_KIND
+from chronos_assets.pipeline.covariate_kinds import METADATA_KIND
 from chronos_assets.pipeline.staging import place
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Runs launched in this process, on the store's own Dagster instance: the UI shows them and what they made.
 
-Here: how a command launches a run, waits for its turn, tells of its end. Elsewhere: which runs there
+Here: how a command launches a run, waits for its turn, reports its end. Elsewhere: which runs there
 should be (`main_job`, `backfill`).
 """
 
@@ -103,13 +103,13 @@ class Launcher:
         """
         keys = [self._definitions.resolve_assets_def(self._group.key(name)) for name in assets]
         pools = sorted({definition.op.pool for definition in keys if definition.op.pool})
-        told, since = "", 0.0
+        reported, since = "", 0.0
         while holders := slot_holders(self._instance, pools):
             self._check_interrupt()
             words = "; ".join(holders)
-            if words != told or time.monotonic() - since > REPEAT_SECONDS:
+            if words != reported or time.monotonic() - since > REPEAT_SECONDS:
                 self._note(f"waiting for {words}")
-                told, since = words, time.monotonic()
+                reported, since = words, time.monotonic()
             time.sleep(POLL_SECONDS)
             end_dead_runs(self._instance)
 

@@ -46,9 +46,11 @@ def reaper_sensor(group: Group) -> dg.SensorDefinition:
         for job in gone:
             context.log.warning(f"stopping {job.kind} job {job.name}: its run {job.run_id} is gone")
             reaper().stop(job)
-        told = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} running"
+        reported = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} running"
         return dg.SkipReason(
-            f"{told}, stopped {', '.join(job.name for job in gone)}" if gone else f"{told}, none without its run"
+            f"{reported}, stopped {', '.join(job.name for job in gone)}"
+            if gone
+            else f"{reported}, none without its run"
         )
 
     return reap

@@ -35,7 +35,7 @@ def bytes_per_row(config: Mapping[str, Any], tokens: int) -> int:
     """
     inner = config["num_heads"] * config["d_kv"]
     states = _STATES_AT_ONCE * max(config["d_model"], inner)
-    # Kernels that never write the scores down are not to be had for every mask.
+    # Not every mask has a kernel that never writes the scores down.
     scores = 2 * config["num_heads"] * tokens
     return FLOAT32 * tokens * (states + 2 * config["d_ff"] + scores)
 

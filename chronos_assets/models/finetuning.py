@@ -331,7 +331,7 @@ class _FinetuneLoop:
         then = content["recipe"]
         changed = sorted(key for key in {*then, *recipe} if then.get(key) != recipe.get(key))
         if changed:
-            raise FinetuningError(f"{path} was made with another {', '.join(changed)}: remove it to start afresh")
+            raise FinetuningError(f"{path} was made with another {', '.join(changed)}: remove it to start again")
         self.state = _FinetuneState(**content["state"])
         self.best = content["best"]
         with torch.no_grad():

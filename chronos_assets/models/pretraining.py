@@ -425,8 +425,8 @@ def train_stages(
     model = initial
     for number, plan in enumerate(stages, start=first):
         folder = None if checkpoints is None else checkpoints / str(number)
-        told = None if report is None else partial(report, number)
-        model = train(shape, plan, folder, told, model, device, workers)
+        reported = None if report is None else partial(report, number)
+        model = train(shape, plan, folder, reported, model, device, workers)
     if model is None:
         raise TrainingError("there is no stage to train")
     return model
@@ -538,7 +538,7 @@ class _PretrainState:
         then = content["recipe"]
         changed = [key for part in recipe for key in recipe[part] if then[part].get(key) != recipe[part][key]]
         if changed:
-            raise TrainingError(f"{path} was made with another {', '.join(changed)}: remove it to start afresh")
+            raise TrainingError(f"{path} was made with another {', '.join(changed)}: remove it to start again")
         self.model.load_state_dict(content["model"])
         self.average.load_state_dict(content["average"])
         for optimiser, saved in zip(self.optimisers, content["optimisers"], strict=True):

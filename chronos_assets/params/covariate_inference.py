@@ -130,7 +130,7 @@ def _with_header(
 
 def _columns(header: Sequence[str] | None, rows: Sequence[Sequence[str]], folder: str) -> list[Column]:
     if header is None:
-        raise InferenceError(f"the files of {folder}/ have no header, so their columns can't be told apart")
+        raise InferenceError(f"the files of {folder}/ have no header, so it isn't clear which column is which")
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(header)
     return [
         Column(place, column_name(name), name, tuple("" if cell is None else cell.strip() for cell in cells[place]))

@@ -40,7 +40,7 @@ FEW_REPEATS = 0.05
 # A text splits one series into full ones where they have hardly more empty periods than it.
 _HARDLY_EMPTIER = 0.1
 _MOST_KEYS = 3
-# A series of fewer rows is none; in a sample of fewer timestamps that can't be told.
+# Fewer rows don't make a series; a sample of fewer timestamps doesn't show it.
 _LEAST_ROWS = 3
 _ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
@@ -51,8 +51,8 @@ class KeyOutlook:
     """What a choice of columns makes of the rows.
 
     series: how many; rows: of the middle one. repeats: the share of rows whose series has their timestamp in the same file
-    already. empty: the share of periods without a row between the first and last of their series, None where that can't be
-    told.
+    already. empty: the share of periods without a row between the first and last of their series, None where that isn't
+    known.
     """
 
     keys: tuple[str, ...]
@@ -222,7 +222,7 @@ def _named_or_better(
 
 
 def _are_series(rows: Rows, keys: Sequence[Column]) -> bool:
-    """Whether the keys tell rows apart and leave the middle series enough of them, where that can be told."""
+    """Whether the keys tell rows apart and leave the middle series enough of them, where the sample shows it."""
     moments = len(set(rows.times.moments))
     return moments < _ENOUGH_MOMENTS or (rows.repeats(keys) <= FEW_REPEATS and rows.outlook(keys).rows >= _LEAST_ROWS)
 

@@ -141,8 +141,8 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
             publish_members(group, window.key, staged, folder)
             group.store.publish(history_key(window.key), staged, data="forecast.parquet")
         for window in later:
-            told = {"version": group.store.shown(history_key(window.key)), "message": messages[window.key]}
-            group.store.put(_prepared_key(window.key), json.dumps(told).encode())
+            reported = {"version": group.store.shown(history_key(window.key)), "message": messages[window.key]}
+            group.store.put(_prepared_key(window.key), json.dumps(reported).encode())
         keep_learned(group, made_by, folder)
     return _forecasts(state, windows, manifests, messages, seconds=result.seconds, facts=result.facts)
 
@@ -156,7 +156,7 @@ def _forecasts(
     seconds: float,
     facts: Mapping[str, Any],
 ) -> ForecastRun:
-    """What is told of partitions that are in `history/`, the newest of them published if none is newer."""
+    """What is reported of partitions that are in `history/`, the newest of them published if none is newer."""
     group, params = state.group, state.params
     newest = max(windows, key=lambda window: window.end)
     # A forecast of nothing takes the place of none. The data may have been imported again while the job ran.
@@ -177,10 +177,10 @@ def _prepared(state: GroupState, keys: Sequence[str]) -> ForecastRun | None:
     for key in keys:
         if store.head(_prepared_key(key)) is None or (made := states.get(key)) is None:
             return None
-        told = json.loads(store.get(_prepared_key(key)))
-        if told["version"] != made.version or (made.data_version, made.recipe) != wanted:
+        reported = json.loads(store.get(_prepared_key(key)))
+        if reported["version"] != made.version or (made.data_version, made.recipe) != wanted:
             return None
-        manifests[key], messages[key] = forecast_manifest(state.group, key), told["message"]
+        manifests[key], messages[key] = forecast_manifest(state.group, key), reported["message"]
     windows = [window_for_key(key, state.group.settings.partitions) for key in keys]
     found = _forecasts(state, windows, manifests, messages, seconds=0.0, facts={})
     for key in keys:

@@ -258,7 +258,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
 
 
 def _with_covariates(group: Group, params: ForecastParams) -> ForecastParams:
-    """The parameters with what files of covariates hold; those that can't be told stay undeclared, and that is said."""
+    """The parameters with what files of covariates hold; those that can't be recognized stay undeclared, and a note says so."""
     from chronos_assets.params.covariate_inference import with_metadata, with_related
     from chronos_assets.params.inference import InferenceError
     from chronos_assets.params.reader import parse_params

@@ -68,7 +68,7 @@ def load_cursor(text: str | None) -> tuple[dict[str, Any], str]:
 
 def unreadable(why: object) -> str:
     """What to say of a cursor that can't be read."""
-    return f"the sensor's cursor can't be read ({why}), it starts afresh"
+    return f"the sensor's cursor can't be read ({why}), it starts over"
 
 
 def digest_of(*parts: str) -> str:

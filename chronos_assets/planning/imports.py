@@ -172,7 +172,7 @@ class _TrainCursor:
 
     @classmethod
     def loads(cls, text: str | None) -> tuple[_TrainCursor, str]:
-        """The cursor, and what to tell people about it. One that can't be read starts afresh, which loses nothing."""
+        """The cursor, and what to report about it. One that can't be read starts over, which loses nothing."""
         document, note = load_cursor(text)
         try:
             if document.get("scan"):

@@ -107,16 +107,18 @@ def plan_with_queue(
     if quiet and not changed and not news.trouble:
         state = replace(state, token=news.token, idle=state.idle + 1)
         since = f"{state.idle:,} tick{'' if state.idle == 1 else 's'}"
-        message = _join(*_told(news, changed), f"no news of train/ for {since}; at the last listing: {state.message}")
+        message = _join(
+            *_reported(news, changed), f"no news of train/ for {since}; at the last listing: {state.message}"
+        )
         return TrainPlan((), _with(document, state), message, settled=True)
     plan = look()
     state = _QueueState(news.token, plan.settled, 0, basis, plan.message[:_MESSAGE_LENGTH])
-    message = _join(*_told(news, changed), plan.message)
+    message = _join(*_reported(news, changed), plan.message)
     return replace(plan, cursor=_with(_document(plan.cursor), state), message=message)
 
 
 def _document(cursor: str | None) -> dict[str, Any]:
-    """The cursor's document; empty where the listing's plan starts afresh too."""
+    """The cursor's document; empty where the listing's plan starts over, too."""
     try:
         document = json.loads(cursor or "")
     except ValueError:
@@ -133,7 +135,7 @@ def _is_data(key: str) -> bool:
     return why_ignored(ObjectInfo(key, 1, "", _ANY_TIME)) is None
 
 
-def _told(news: QueueNews, changed: list[str]) -> list[str]:
+def _reported(news: QueueNews, changed: list[str]) -> list[str]:
     """What the messages said, for people."""
     parts = [news.trouble] if news.trouble else []
     if changed:

@@ -76,7 +76,7 @@ class _Cursor:
 
     @classmethod
     def loads(cls, text: str | None) -> _Cursor:
-        """The cursor; one that can't be read starts afresh, which loses nothing."""
+        """The cursor; one that can't be read starts over, which loses nothing."""
         try:
             document = json.loads(text or "")
             if document.pop("version") != CURSOR_VERSION:
@@ -118,30 +118,32 @@ def plan_redeployment(
         reconcile_ticks: after so many ticks without a look there is one anyway.
     """
     state = _Cursor.loads(cursor)
-    told = f"decided elsewhere: {', '.join(news.keys)}; " if news.keys else f"{news.trouble}; " if news.trouble else ""
+    reported = (
+        f"decided elsewhere: {', '.join(news.keys)}; " if news.keys else f"{news.trouble}; " if news.trouble else ""
+    )
     state = replace(state, token=news.token)
     if not news.keys and state.idle is not None and state.idle + 1 < reconcile_ticks:
         state = replace(state, idle=state.idle + 1)
-        return RedeployPlan(None, state.dumps(), f"{told}no news of versions")
+        return RedeployPlan(None, state.dumps(), f"{reported}no news of versions")
     served = look()
     if not served.deployed:
-        return RedeployPlan(None, replace(state, idle=0).dumps(), f"{told}no endpoint is deployed")
+        return RedeployPlan(None, replace(state, idle=0).dumps(), f"{reported}no endpoint is deployed")
     if served.current:
         state = replace(state, idle=0, wanted="", attempts=0, run_key="")
-        return RedeployPlan(None, state.dumps(), f"{told}the endpoint answers with {served.model}")
+        return RedeployPlan(None, state.dumps(), f"{reported}the endpoint answers with {served.model}")
     waiting = replace(state, idle=None)
     if served.busy:
-        return RedeployPlan(None, waiting.dumps(), f"{told}{served.model} is in use: waiting for {served.busy}")
+        return RedeployPlan(None, waiting.dumps(), f"{reported}{served.model} is in use: waiting for {served.busy}")
     if last_run is not None and last_run.status == RunStatus.RUNNING:
-        return RedeployPlan(None, waiting.dumps(), f"{told}{served.model} is being deployed")
+        return RedeployPlan(None, waiting.dumps(), f"{reported}{served.model} is being deployed")
     attempts = state.attempts if state.wanted == served.wanted else 0
     if attempts >= MAX_ATTEMPTS or (attempts and last_run is not None and not last_run.retry):
         reason = f", the last with: {last_run.reason}" if last_run is not None and last_run.reason else ""
         message = (
-            f"{told}{served.model} is in use but not served: runs failed: {attempts}{reason}; materialize endpoint"
+            f"{reported}{served.model} is in use but not served: runs failed: {attempts}{reason}; materialize endpoint"
         )
         return RedeployPlan(None, replace(state, idle=0).dumps(), message)
     serial = state.serial + 1
     run_key = f"deploy-{digest_of(served.wanted)[:12]}-{serial}-{attempts + 1}"
     after = replace(waiting, wanted=served.wanted, attempts=attempts + 1, run_key=run_key, serial=serial)
-    return RedeployPlan(run_key, after.dumps(), f"{told}{served.model} is in use, the endpoint follows")
+    return RedeployPlan(run_key, after.dumps(), f"{reported}{served.model} is in use, the endpoint follows")

@@ -18,10 +18,10 @@ class QueueNews:
     """What the queue reported.
 
     Attributes:
-        token: of everything told here, for `settle`; empty if that is nothing.
+        token: of everything reported here, for `settle`; empty if that is nothing.
         keys: what changed, each once: keys, below the store's root, of objects below `train/`; or names of versions.
         messages: how many messages there were.
-        ignored: why some of what they told plays no part -> how often.
+        ignored: why some of what they reported is left out -> how often.
         unreadable: messages that were not understood, and why; a few of them.
         unreadable_count: how many there were.
         trouble: why the queue can't be read; empty if it can.
@@ -47,7 +47,7 @@ class NewsQueue(Protocol):
         """
 
     def settle(self, token: str) -> int:
-        """Have what was reported under `token` told no more, now that it is recorded; how many messages that were.
+        """Drop what was reported under `token`, now that it is recorded; the number of messages.
 
         A token that isn't that of the last `receive` is fine.
 

@@ -299,9 +299,9 @@ class TrialLogFile(TrialLog):
         # A progress bar ends its lines with a carriage return.
         *lines, self._rest = (self._rest + part).replace(b"\r", b"\n").split(b"\n")
         for line in lines:
-            told = self.take(line.decode("utf-8", "replace"))
-            if told is not None and told[0] > 0:
-                yield told
+            reported = self.take(line.decode("utf-8", "replace"))
+            if reported is not None and reported[0] > 0:
+                yield reported
 
 
 def _number(pattern: re.Pattern[str], line: str) -> float | None:

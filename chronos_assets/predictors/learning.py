@@ -98,7 +98,7 @@ def learn(
         regression: that the finished predictor's members use; those of the backtester have one that knows less.
         base: copied into the predictor.
         learned: likewise.
-        progress: told how many windows are done, of how many.
+        progress: called with how many windows are done, of how many.
     """
     names = tuple(member.name for member in backtester.members)
     prior = prior_weights(names, seasonal=bool(recipe.seasons))

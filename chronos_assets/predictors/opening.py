@@ -38,7 +38,7 @@ SEASONS_READ = 8
 
 
 def default_context(description: ModelDescription, seasons: Sequence[int], horizon: int) -> int:
-    """Latest periods that a model reads unless it is told otherwise: its own number, or 2,048, 8 seasons, 4 horizons at least.
+    """Latest periods that a model reads by default: its own number, or 2,048, 8 seasons, 4 horizons at least.
 
     A series with a shorter history takes no more than that takes, whatever the number.
     """
@@ -191,7 +191,7 @@ def known_predictors(
         model: likewise.
         ordinals: number of the last period that each may read.
         data_version: see `learned_key`.
-        log: told of a damaged file, whose predictor is learned again.
+        log: where a damaged file is reported, whose predictor is learned again.
     """
     found = {}
     for key, ordinal in ordinals.items():

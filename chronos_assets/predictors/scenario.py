@@ -344,9 +344,9 @@ class ScenarioRun:
                 )
         for number, row in enumerate(self.scenario.replacements):
             if number not in self._replaced:
-                told = ", ".join(f"{part} {value!r}" for part, value in row.key.items())
+                key = ", ".join(f"{part} {value!r}" for part, value in row.key.items())
                 raise ScenarioError(
-                    f"scenario {name}, line {row.line}: there is no series with {told} whose horizon holds {row.timestamp}"
+                    f"scenario {name}, line {row.line}: there is no series with {key} whose horizon holds {row.timestamp}"
                 )
 
     def _where(

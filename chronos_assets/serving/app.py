@@ -178,10 +178,10 @@ def build_app(endpoint: Endpoint) -> ASGIApp:
             Route("/endpoints/{name}/invocations", invocations, methods=["POST"]),
         ],
         exception_handlers={
-            InvocationError: _told,
-            Overloaded: _told,
-            HTTPException: _told,
-            Exception: _told,
+            InvocationError: _reported,
+            Overloaded: _reported,
+            HTTPException: _reported,
+            Exception: _reported,
         },
     )
     # A path with a slash too many is unknown, not another route's.
@@ -242,7 +242,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _told(_request: Request, error: Exception) -> Response:
+async def _reported(_request: Request, error: Exception) -> Response:
     """The answer to an error."""
     if isinstance(error, InvocationError):
         return _problem(error.status, error.field, error.message)

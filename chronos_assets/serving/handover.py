@@ -9,7 +9,7 @@ SO_REUSEPORT, have a queue each, and the connections in that of the socket that 
 
 Three parties, of which each may be killed at any moment:
 
-1. The launcher starts the new server, which is told nothing but to answer on a private port.
+1. The launcher starts the new server, which first answers on a private port only.
 2. When it has seen it answer, it writes `TAKE_OVER` to its standard input. The new server asks the old one for the
    listening socket, and both accept.
 3. The launcher writes the new server's folder into the state file, which is the one moment at which the deployment

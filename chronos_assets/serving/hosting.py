@@ -171,9 +171,9 @@ class _Process:
 
     async def _unless_told_to_go(self, future: asyncio.Future[Any]) -> bool:
         """Wait for a future; False where this process was told to go before."""
-        told = asyncio.create_task(self._told_to_go.wait())
-        await asyncio.wait({future, told}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        stopping = asyncio.create_task(self._told_to_go.wait())
+        await asyncio.wait({future, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         return future.done()
 
     def _in_thread(self, function: Callable[[], Any]) -> asyncio.Future[Any]:

@@ -56,8 +56,8 @@ class RequestLog:
             log.error("%s at %s", type(error).__name__, place)
         seconds = time.perf_counter() - started
         series = scope.get("state", {}).get("series")
-        told = "" if series is None else f", {series} series"
-        log.info("%s %s %d %.1f ms%s", _method(scope), _route(scope), status, 1000 * seconds, told)
+        reported = "" if series is None else f", {series} series"
+        log.info("%s %s %d %.1f ms%s", _method(scope), _route(scope), status, 1000 * seconds, reported)
 
 
 def _method(scope: Scope) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from chronos_assets.pipeline.covariate_imports import RELATED_KIND, covariate_files, stale_inputs
+from chronos_assets.pipeline.covariate_imports import stale_inputs
+from chronos_assets.pipeline.covariate_kinds import RELATED_KIND, covariate_files
 from chronos_assets_tests.defs.line import FIRST, ITEMS, PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.test_sensors import Daemon
 from chronos_assets_tests.models.tiny import folder_of

@@ -231,7 +231,7 @@ def test_other_data_or_parameters_are_no_continuation(tmp_path):
     shutil.rmtree(root / "input")
     shutil.rmtree(root / "model")
     reason = refused(root, {**SMALL, "batch_size": 5}, synthetic=True)
-    assert "was made with another batch_size, data_versions, mixture: remove it to start afresh" in reason
+    assert "was made with another batch_size, data_versions, mixture: remove it to start again" in reason
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,8 @@ import dagster as dg
 
 from chronos_assets.defs import covariate_metadata, metadata
 from chronos_assets.defs.failures import failures
-from chronos_assets.pipeline.covariate_imports import (
-    KINDS,
-    METADATA_KIND,
-    RELATED_KIND,
-    CovariateKind,
-    import_covariates,
-)
+from chronos_assets.pipeline.covariate_imports import import_covariates
+from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, CovariateKind
 from chronos_assets.pipeline.dataset import import_dataset
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState

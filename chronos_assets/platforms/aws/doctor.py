@@ -109,20 +109,20 @@ def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_S
 
 def _explain(name: str, error: Exception) -> Finding:
     """What it means that a check raised."""
-    code, kind, told = code_of(error), type(error).__name__, text_of(error)
+    code, kind, reported = code_of(error), type(error).__name__, text_of(error)
     if kind in _NO_CREDENTIALS:
         fix = "run `aws sso login`, set AWS_PROFILE, or give the task a role"
-        return Finding(name, "failed", f"there are no credentials: {told}", fix)
+        return Finding(name, "failed", f"there are no credentials: {reported}", fix)
     if code in _BAD_CREDENTIALS:
-        return Finding(name, "failed", f"the credentials are refused: {told}", "sign in again, or set AWS_PROFILE")
+        return Finding(name, "failed", f"the credentials are refused: {reported}", "sign in again, or set AWS_PROFILE")
     if kind == "NoRegionError":
         return Finding(name, "failed", "no region is set", "set AWS_REGION, or a region in the profile")
     if code in _DENIED:
-        return Finding(name, "unknown", f"may not be looked at: {told}", "allow the action, or ask whoever may")
+        return Finding(name, "unknown", f"may not be looked at: {reported}", "allow the action, or ask whoever may")
     if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyConnectionError"):
         fix = "is there a way from here to AWS: a proxy, a VPC endpoint, the right AWS_REGION?"
-        return Finding(name, "failed", f"no answer: {told}", fix)
-    return Finding(name, "unknown", f"{code or kind}: {told}")
+        return Finding(name, "failed", f"no answer: {reported}", fix)
+    return Finding(name, "unknown", f"{code or kind}: {reported}")
 
 
 # --- settings and identity --------------------------------------------------------------------------------------------
@@ -403,8 +403,8 @@ def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterato
         return
     arn, train = attributes["QueueArn"], "/".join(part for part in (prefix, "train/") if part)
     answer = clients("s3").get_bucket_notification_configuration(Bucket=bucket)
-    told = [item for item in answer.get("QueueConfigurations", []) if item["QueueArn"] == arn]
-    if not any(_covers(item, train) for item in told):
+    reported = [item for item in answer.get("QueueConfigurations", []) if item["QueueArn"] == arn]
+    if not any(_covers(item, train) for item in reported):
         what = f"{bucket} doesn't tell {arn} of new objects below {train}"
         fix = f"add a notification of s3:ObjectCreated:* with the prefix {train} to the bucket: {_TEMPLATE}"
         yield Finding("queue", "failed", what, fix)
@@ -413,7 +413,7 @@ def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterato
         fix = "give the queue a dead-letter queue, or a message that can't be read comes back for ever"
         yield Finding("queue", "warning", f"{arn} has no dead-letter queue", fix)
         return
-    yield Finding("queue", "ok", f"{arn}, told of new objects below {train}")
+    yield Finding("queue", "ok", f"{arn}, notified of new objects below {train}")
 
 
 def _model_queue(clients: AwsClients, queue: str) -> Iterator[Finding]:

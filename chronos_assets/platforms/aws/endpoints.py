@@ -287,8 +287,10 @@ class SageMakerEndpoints:
             try:
                 call()
             except self._client.exceptions.ClientError as error:
-                told = text_of(error).lower()
-                if attempt == _TRIES - 1 or not (is_gone(error) or "in-progress" in told or "in progress" in told):
+                reported = text_of(error).lower()
+                if attempt == _TRIES - 1 or not (
+                    is_gone(error) or "in-progress" in reported or "in progress" in reported
+                ):
                     raise
                 time.sleep(wait)
                 self._settled(name, log)
@@ -406,14 +408,14 @@ class SageMakerEndpoints:
             EndpointError: it still changes after `change_seconds`; it continues.
         """
         until = time.monotonic() + self._change_seconds
-        told = ""
+        reported = ""
         for wait in waits(self._poll_first, self._poll_most):
             there = self._look(name, alone=alone)
             if there is None or there.status not in _BUSY:
                 return there
-            if log is not None and there.status != told:
+            if log is not None and there.status != reported:
                 log.info(f"endpoint {name}: {there.status}")
-            told = there.status
+            reported = there.status
             if time.monotonic() > until:
                 raise EndpointError(
                     f"endpoint {name} is still {there.status} after {self._change_seconds:.0f} s: it continues, deploy again "
@@ -540,14 +542,14 @@ class SageMakerEndpoints:
         answers: list[str] = []
         try:
             with unanswered(name):
-                told = self._clients("sagemaker-runtime").invoke_endpoint_async(
+                reported = self._clients("sagemaker-runtime").invoke_endpoint_async(
                     EndpointName=name,
                     ContentType=JSON,
                     Accept=JSON,
                     InputLocation=self._store.uri(key),
                     InferenceId=asked,
                 )
-            answers = [self._key_of(told["OutputLocation"]), self._key_of(told.get("FailureLocation", ""))]
+            answers = [self._key_of(reported["OutputLocation"]), self._key_of(reported.get("FailureLocation", ""))]
             until = time.monotonic() + self._answer_seconds
             while time.monotonic() < until:
                 if self._store.exists(answers[0]):

@@ -93,7 +93,7 @@ class SqsInbox:
         with self._lock:
             if not token or token != self._token:
                 return 0
-            receipts = [told.receipt for told in self._held.values()]
+            receipts = [reported.receipt for reported in self._held.values()]
             for start in range(0, len(receipts), BATCH):
                 entries = [
                     {"Id": str(number), "ReceiptHandle": receipt}
@@ -138,9 +138,9 @@ class SqsInbox:
         held = self._held.values()
         return QueueNews(
             token=self._token,
-            keys=tuple(dict.fromkeys(key for told in held for key in told.keys)),
+            keys=tuple(dict.fromkeys(key for reported in held for key in reported.keys)),
             messages=len(held),
-            ignored=Counter(reason for told in held for reason in told.ignored),
+            ignored=Counter(reason for reported in held for reason in reported.ignored),
             unreadable=tuple(unreadable.values())[:MAX_NAMED],
             unreadable_count=len(unreadable),
         )

@@ -407,7 +407,7 @@ def _load_sdk(region: str) -> SimpleNamespace:
     # The SDK makes clients while it is imported, and knows no AWS_REGION.
     if boto3.DEFAULT_SESSION is None or boto3.DEFAULT_SESSION.region_name is None:
         boto3.setup_default_session(region_name=region)
-    # It tells of configuration files that aren't there.
+    # It logs configuration files that aren't there.
     logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
     with warnings.catch_warnings(), _own_logging():
         warnings.simplefilter("ignore")
@@ -452,8 +452,8 @@ def _load_sdk(region: str) -> SimpleNamespace:
             return self._properties
 
         def to_request(self) -> Any:
-            told = {"PropertyFiles": [file.expr for file in self._files]} if self._files else {}
-            return super().to_request() | told
+            reported = {"PropertyFiles": [file.expr for file in self._files]} if self._files else {}
+            return super().to_request() | reported
 
     return SimpleNamespace(
         ConditionLessThanOrEqualTo=ConditionLessThanOrEqualTo,

@@ -19,7 +19,7 @@ that a second request makes nothing, and a property of the version; should there
 next registration of the same writes what is missing.
 
 **Whoever decides in SageMaker Studio** is heard: the status is SageMaker's, and where the document knows another one,
-its history is told to continue outside.
+its history says that it continues outside.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry.html
 """
@@ -159,8 +159,8 @@ class SageMakerRegistry:
             there = self._known(group)
             known = next((item for item in there if item.row.version == version), None)
             if known is None:
-                told = listed(group, [item.version for item in there])
-                raise RegistryError(f"there is no version {version} of {group}: {told}")
+                reported = listed(group, [item.version for item in there])
+                raise RegistryError(f"there is no version {version} of {group}: {reported}")
             before = known.version
             if expected is not None and before.status != expected:
                 raise RegistryError(
@@ -371,17 +371,19 @@ class SageMakerRegistry:
         there = there or self._client.describe_model_package(ModelPackageName=known.row.arn)
         version = known.version
         status: Approval = there.get("ModelApprovalStatus", "PendingManualApproval")
-        told = one_line(there.get("ApprovalDescription") or "")
+        reported = one_line(there.get("ApprovalDescription") or "")
         properties = there.get("CustomerMetadataProperties") or {}
         by, at = properties.get(_BY, ""), properties.get(_AT, "")
         if at and at not in {entry.get("at") for entry in version.history} and properties.get("decided") == status:
             # Our own decision, whose document was not written.
-            after = with_status(version, status, reason=told, by=by, at=at)
+            after = with_status(version, status, reason=reported, by=by, at=at)
         else:
             after = with_status(
                 version,
                 status,
-                reason=f"{OUTSIDE}: {told}" if told and told != version.reason else f"{OUTSIDE} to {status}",
+                reason=f"{OUTSIDE}: {reported}"
+                if reported and reported != version.reason
+                else f"{OUTSIDE} to {status}",
                 by=_who(there.get("LastModifiedBy") or {}),
                 at=iso_time(there.get("LastModifiedTime") or datetime.now(UTC)),
             )

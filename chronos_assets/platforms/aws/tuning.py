@@ -180,7 +180,7 @@ class SageMakerTuning:
             self._timing,
         )
         names = (item["HyperParameterTuningJobName"] for item in listed["HyperParameterTuningJobSummaries"])
-        # Its own earlier attempts have told all that they can.
+        # Its own earlier attempts have nothing more to teach.
         return next((item for item in names if item.startswith(f"{lineage}-") and not item.startswith(name)), "")
 
     def _children(self, request: TuningRequest, done: SageMakerInvocation) -> list[Child]:

@@ -303,13 +303,13 @@ class _Deployment:
         try:
             self._state = _write_state(self._home, replace(self._state, others=(process,)))
             self._log.info(f"endpoint {request.name}: {request.version} starts as process {process.pid}")
-            self._try(self._told(child, _READY))
+            self._try(self._reported(child, _READY))
             self._end_what_does_not_answer()
             assert child.stdin is not None  # noqa: S101 - a pipe was asked for
             with suppress(BrokenPipeError):  # it has died: the next line says of what
                 child.stdin.write(_TAKE_OVER)
                 child.stdin.flush()
-            port = self._told(child, _SERVING)
+            port = self._reported(child, _SERVING)
             retired = (self._previous,) if self._previous else ()
             self._state = _write_state(self._home, replace(self._state, port=port, current=process, others=retired))
         except BaseException as error:
@@ -401,7 +401,7 @@ class _Deployment:
         others = [_FIRST_PORT + (first + step) % _PORTS for step in range(_PORTS_TRIED)]
         return [self._state.port, *others] if self._state.port else others
 
-    def _told(self, child: subprocess.Popen[bytes], name: str) -> int:
+    def _reported(self, child: subprocess.Popen[bytes], name: str) -> int:
         """The port that the server tells in a file, once it does."""
         path = self._workspace.root / name
         while not path.exists():
@@ -557,8 +557,8 @@ def _arguments(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
     except (FileNotFoundError, ProcessLookupError):
-        told = ask_ps(pid, "command=") or ""
-        return [told, *told.split()]
+        reported = ask_ps(pid, "command=") or ""
+        return [reported, *reported.split()]
 
 
 @contextmanager

@@ -121,7 +121,7 @@ class _ForkedJob:
 
     pid: int
     connection: socket.socket | None
-    told: bool = False
+    reported: bool = False
 
 
 @dataclass
@@ -332,8 +332,8 @@ class ForkServer:
             ended = os.waitid(os.P_PID, job.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is None:
                 continue
-            if job.connection is not None and not job.told:
-                job.told = True
+            if job.connection is not None and not job.reported:
+                job.reported = True
                 killed = ended.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
                 try:
                     _send(job.connection, {"status": -ended.si_status if killed else ended.si_status})
@@ -350,7 +350,7 @@ class ForkServer:
             descriptor = None if job.connection is None else job.connection.detach()
             if descriptor is not None:
                 os.set_inheritable(descriptor, True)
-            jobs[job.pid] = [descriptor, job.told]
+            jobs[job.pid] = [descriptor, job.reported]
         listener = self._listener.detach()
         os.set_inheritable(listener, True)
         command = server_command(listener, self._path, identity, self._idle_seconds)
@@ -467,11 +467,11 @@ def main(arguments: list[str]) -> int:
     listener = socket.socket(fileno=options.listen)
     listener.set_inheritable(False)
     jobs = []
-    for pid, (descriptor, told) in options.jobs.items():
+    for pid, (descriptor, reported) in options.jobs.items():
         connection = None if descriptor is None else socket.socket(fileno=descriptor)
         if connection is not None:
             connection.set_inheritable(False)
-        jobs.append(_ForkedJob(int(pid), connection, told))
+        jobs.append(_ForkedJob(int(pid), connection, reported))
     return ForkServer(listener, options.socket, options.environment, jobs, options.idle).run()
 
 

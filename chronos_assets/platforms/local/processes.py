@@ -130,10 +130,10 @@ def failure_reason(workspace: Workspace, status: int) -> str:
         hint = " (was it out of memory? the system's log says)" if name == "SIGKILL" else ""
         return f"killed by {name}{hint}"
     try:
-        told = workspace.failure_file.read_text(encoding="utf-8", errors="replace")
+        reported = workspace.failure_file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        told = ""
-    return one_line(told, MAX_REASON) or f"exit status {status} and no reason given"
+        reported = ""
+    return one_line(reported, MAX_REASON) or f"exit status {status} and no reason given"
 
 
 def log_tail(path: Path) -> str:
@@ -173,8 +173,8 @@ def _boot() -> str:
 
 def ask_ps(pid: int, column: str) -> str | None:
     """A column of `ps`, where there is no /proc; None for a process that is gone or has ended."""
-    told = subprocess.run(
+    reported = subprocess.run(
         ["ps", "-o", "stat=", "-o", column, "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.strip()
-    status, _, rest = told.partition(" ")
-    return None if not told or status.startswith("Z") else rest.strip()
+    status, _, rest = reported.partition(" ")
+    return None if not reported or status.startswith("Z") else rest.strip()

@@ -7,7 +7,7 @@ What obstore's LocalStore was seen to do (0.12), and what follows:
 
 - Listings come in directory order, not sorted: `ordered` is False and a listing can't be resumed.
 - Symbolic links are followed (a published folder is one), dangling ones left out; one that leads back to a folder
-  above it ends the listing with an error, as does a name that isn't UTF-8 or holds a control character: told by name.
+  above it ends the listing with an error, as does a name that isn't UTF-8 or holds a control character; the error names it.
 - Etag is `"<inode>-<modification time in µs>-<size>"`, all hexadecimal: it sees a rewrite, a touch and a replacement
   that keeps time and size; it can't see a rewrite in place that keeps time and size (`touch -r`).
 - A leading slash is ignored and `..` refused with an obscure message: keys are checked here first.

@@ -170,7 +170,7 @@ class Study:
 
     def finish(self, number: int, state: TrialState, objective: float | None) -> None:
         """Keep what became of a trial. One that was stopped has its last reported value for an objective."""
-        states = {told: kept for kept, told in self._states.items()}
+        states = {reported: kept for kept, reported in self._states.items()}
         value = objective if state == "Completed" else None
         self._study.tell(number, value, state=states[state])
 

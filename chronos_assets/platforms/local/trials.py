@@ -92,7 +92,7 @@ class TrainingJob:
             )
 
     def ended(self) -> int | None:
-        """Exit status, None while it runs; one that was told to stop and is out of time is killed."""
+        """Exit status, None while it runs; one that was asked to stop and is out of time is killed."""
         assert self._process is not None  # noqa: S101 - started
         if self._status is not None:
             return self._status

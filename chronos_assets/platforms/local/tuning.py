@@ -7,7 +7,7 @@ chosen (`study.py`), a trial's folder and process (`trials.py`), what training i
   for as long as the run, its trials or the caller that publishes the model lives.
 - What was killed continues when the same is asked for again: finished trials count as they are, one that was cut off goes
   on from its checkpoint with the hyperparameters that it had. A trial is never counted twice.
-- The same name for another search (other ranges, seed, hyperparameters or data) starts afresh, and so does a search of
+- The same name for another search (other ranges, seed, hyperparameters or data) starts over, and so does a search of
   which every trial failed. Only `max_jobs` and `max_parallel_jobs` may change: the search is then longer, shorter, wider.
 - One thread watches all trials by their logs. A trial that fails doesn't stop the others; a cancelled run stops them
   all, and its search can be continued.
@@ -122,7 +122,7 @@ class LocalTuning:
                 if obstacle is None:
                     return study
                 study.close()
-            log.warning(f"search {request.name} starts afresh: {obstacle}")
+            log.warning(f"search {request.name} starts over: {obstacle}")
             path.unlink()
         if folder.exists():
             shutil.rmtree(folder)
@@ -250,7 +250,7 @@ class _Attempt:
         self._last_step = given.get("max_steps")
         self.job.lay_out(given, search.inputs)
         list(self.job.log.read())  # of earlier attempts; the study knows it
-        self._told_step = self.job.log.step
+        self._reported_step = self.job.log.step
         self._began = time.monotonic()
         self._study.note(number, seconds=self._seconds_before, began=time.time())
         search.log.info(f"trial {number} {'continues' if self._goes_on else 'starts'}: {_shown(chosen)}")
@@ -278,8 +278,8 @@ class _Attempt:
                 return
         now = time.monotonic()
         step = self.job.log.step
-        if step != self._told_step and now - self._spoke >= progress_seconds:
-            self._told_step, self._spoke = step, now
+        if step != self._reported_step and now - self._spoke >= progress_seconds:
+            self._reported_step, self._spoke = step, now
             self._search.log.info(f"trial {self._number}: {self._progress()}")
 
     def _progress(self) -> str:
@@ -318,11 +318,11 @@ class _Attempt:
         seconds = self._seconds_before + time.monotonic() - self._began
         self._study.note(self._number, seconds=seconds, began=None, reason=self._reason)
         self._study.finish(self._number, state, job.log.latest)
-        told = f"trial {self._number} {state.lower()} after {seconds:.1f} s"
+        reported = f"trial {self._number} {state.lower()} after {seconds:.1f} s"
         if state == "Failed":
-            log.error(f"{told}: {self._reason}\nLast lines of its log:\n{job.log_tail()}")
+            log.error(f"{reported}: {self._reason}\nLast lines of its log:\n{job.log_tail()}")
         else:
-            log.info(f"{told}: validation {job.log.latest:.6g}{f', {self._reason}' if self._reason else ''}")
+            log.info(f"{reported}: validation {job.log.latest:.6g}{f', {self._reason}' if self._reason else ''}")
         if job.workspace.checkpoints.exists():
             shutil.rmtree(job.workspace.checkpoints)
 

@@ -5,7 +5,7 @@ forecasting the rest and putting them back, is in `covariate_regression`.
 
 Two parts are added. A ridge regression has the straight lines: the elasticity of a price is one, and it holds beyond the prices
 that were ever seen. Gradient boosted trees (LightGBM) then learn what of the rest isn't straight: thresholds, seasons,
-interactions. They need data: where there are few rows, or where a later fifth of the rows is told no better with trees, there
+interactions. They need data: where there are few rows, or where trees forecast a later fifth no better, there
 are none.
 
 **Scale.** Where nothing is below zero, effects are factors: both parts have a logarithmic link and a Poisson loss, which zeros

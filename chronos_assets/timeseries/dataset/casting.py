@@ -175,7 +175,7 @@ def sql_rows(
     columns by name that are NULL for good rows.
     """
     names = [f"k{place}" for place in range(len(cast.keys))]
-    told = {identifier(name): sql for name, sql in (details or {}).items()}
+    reported = {identifier(name): sql for name, sql in (details or {}).items()}
     columns = [
         *(f"{sql} AS {name}" for sql, name in zip(cast.keys, names, strict=True)),
         f"{cast.timestamp} AS timestamp_raw",
@@ -184,7 +184,7 @@ def sql_rows(
         f"{cast.problem} AS problem",
         f"{_digest(cast.others) if cast.others else '0::UBIGINT'} AS others",
         *(f"{sql} AS imprecise{place}" for place, sql in enumerate(cast.imprecise)),
-        *(f"{sql} AS {name}" for name, sql in told.items()),
+        *(f"{sql} AS {name}" for name, sql in reported.items()),
     ]
     instant = "timestamp_raw" if cast.typed_timestamp else sql_timestamp("timestamp_raw", pattern, time_zone, clock)
     number = "target_raw" if cast.typed_target else "TRY_CAST(target_raw AS DOUBLE)"
@@ -195,7 +195,7 @@ def sql_rows(
         f"coalesce(v{place}_number, 'nan'::DOUBLE) AS v{place}" if value.is_number else f"v{place}_number AS v{place}"
         for place, value in enumerate(cast.values)
     ]
-    shown = [f"CASE WHEN reason <> 0 THEN {name} END AS {name}" for name in told]
+    shown = [f"CASE WHEN reason <> 0 THEN {name} END AS {name}" for name in reported]
     answer = [*names, "instant", "coalesce(number, 'nan'::DOUBLE) AS value", "hash", "others", "reason", *made, *shown]
     # Nothing of the data is in this text: names and expressions of this module, quoted columns and paths.
     read = f"SELECT {', '.join(columns)} FROM {source}"  # noqa: S608
@@ -350,7 +350,7 @@ def explain(
 
 
 def _bad_number(columns: Sequence[str], values: Mapping[str, str], reason: Reason) -> str:
-    """The first column whose text is not what a number should be; the first column where that can't be told."""
+    """The first column whose text is not what a number should be; the first column where that isn't clear."""
     for column in columns:
         text = values.get(column, "").strip(" \t")
         if text.lower() in MISSING_WORDS:

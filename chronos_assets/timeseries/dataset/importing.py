@@ -207,26 +207,26 @@ class _Import:
         placing = self._place()
         store = CellStore(made_folder(scratch / "cells"), rows.finish())
         counts, summary, periods = self._aggregate(rows, store, placing.snap)
-        told: list[str] = []
+        reported: list[str] = []
         if strays := far_ahead(periods):
-            told += self._stray_notes(periods, strays, summary)
+            reported += self._stray_notes(periods, strays, summary)
             left, summary = self._drop(store, counts, periods, strays)
             counts = replace(left, ahead=left.unfinished - counts.unfinished, unfinished=counts.unfinished)
             periods = periods.without(strays)
         dropped = unfinished(periods, self._step)
-        told += self._unfinished_notes(periods, dropped, counts)
+        reported += self._unfinished_notes(periods, dropped, counts)
         if dropped:
             counts, summary = self._drop(store, counts, periods, dropped)
         if counts.unfinished and not summary.cells:
             fix = "add rows, or choose a finer ForecastFrequency"
-            raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(told)}", fix)])
+            raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(reported)}", fix)])
         self._check(summary, bad)
         wholes = min(max(1, -(-summary.rows * _BYTES_PER_ROW // self._shard_bytes)), HASHES)
         pieces = min(-(-self._min_shards // wholes), HASHES // wholes)
         written = self._write(store, wholes, pieces, summary.last, output)
         reports = _with_replaced(contents, counts.duplicates)
-        told = [*(f"{key} was left out as a whole: {reason}" for key, reason in left_out.items()), *told]
-        notes = (*placing.notes, *told, *_notes(self._params, reports, counts, summary, bad.total))
+        reported = [*(f"{key} was left out as a whole: {reason}" for key, reason in left_out.items()), *reported]
+        notes = (*placing.notes, *reported, *_notes(self._params, reports, counts, summary, bad.total))
         notes += tuple(_account(sum(file.rows for file in contents), counts, summary, bad.total))
         manifest = Manifest(
             data_version=self._data_version(summary.last, [digest for digest, _ in written]),
@@ -591,5 +591,5 @@ def _account(read: int, counts: CellCounts, summary: Summary, rejected: int) -> 
         (rejected, "were set aside"),
     )
     if any(count for count, _ in parts):
-        told = [f"{count:,} {what}" for count, what in ((summary.cells, "are observations"), *parts) if count]
-        yield f"of {read:,} rows read, {', '.join(told)}"
+        reported = [f"{count:,} {what}" for count, what in ((summary.cells, "are observations"), *parts) if count]
+        yield f"of {read:,} rows read, {', '.join(reported)}"

@@ -253,7 +253,7 @@ def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 
 def _notes(
-    table: pa.Table, known: set[str], items: set[str], read: Sequence[CovariateRows], told: Sequence[str]
+    table: pa.Table, known: set[str], items: set[str], read: Sequence[CovariateRows], reported: Sequence[str]
 ) -> Iterator[str]:
     """What a user should know, one sentence each."""
     for rows in read:
@@ -268,4 +268,4 @@ def _notes(
     for name in _covariates(table):
         if table.num_rows and table.column(name).null_count == table.num_rows:
             yield f"{name} has no value at all"
-    yield from told
+    yield from reported

@@ -124,11 +124,11 @@ def nothing_to_check(what: str) -> CheckOutcome:
 def _outcome(
     problems: list[Row], good: str, fix: str, *, severity: str = "warn", numbers: dict[str, float] | None = None
 ) -> CheckOutcome:
-    told = "; ".join(f"{row['what']} {row['problem']}" for row in problems[:3])
+    reported = "; ".join(f"{row['what']} {row['problem']}" for row in problems[:3])
     return CheckOutcome(
         passed=not problems,
         severity="error" if severity == "error" else "warn",
-        description=good if not problems else f"{told}{'; …' if len(problems) > 3 else ''}.",
+        description=good if not problems else f"{reported}{'; …' if len(problems) > 3 else ''}.",
         failing_rows=tuple(problems[:MAX_ROWS]),
         failing=len(problems),
         fix=fix if problems else "",

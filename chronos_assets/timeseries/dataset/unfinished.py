@@ -159,12 +159,12 @@ def whole_in_series(ends: Ends, head: Integers, tail: Integers, step: int | None
         number = np.repeat(np.arange(len(opens)), closes - opens + 1)
         others = np.bincount(number[inner], minlength=len(opens))
         several = np.bincount(number[inner & (ends.first != ends.last)], minlength=len(opens))
-        told = (others >= _OTHERS) & (several >= _OF_A_SERIES * others)
+        reported = (others >= _OTHERS) & (several >= _OF_A_SERIES * others)
         for gap, place in ((tail, closes), (head, opens)):
             usual = np.full(len(opens), np.iinfo(np.int64).max)
             np.minimum.at(usual, number[inner], gap[inner])
             alike = np.bincount(number[inner & (gap == usual[number])], minlength=len(opens)) >= _ALIKE * others
-            whole[place] &= ~(told & alike & (gap[place] > usual))
+            whole[place] &= ~(reported & alike & (gap[place] > usual))
     if step is not None:
         whole &= _whole_by_step(ends, head, tail, step, opens, closes)
     return whole

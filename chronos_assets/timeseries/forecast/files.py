@@ -355,9 +355,9 @@ def _check_one_run(parts: Sequence[_WindowFolder]) -> None:
 
 def _check_shards(parts: Sequence[_WindowFolder]) -> None:
     """Together the parts are of every shard of the dataset, and of none twice."""
-    told = [part.manifest["part"]["dataset"] for part in parts if "part" in part.manifest]
-    every = told[0] if told else ["every shard"]
-    if any(names != every for names in told):
+    reported = [part.manifest["part"]["dataset"] for part in parts if "part" in part.manifest]
+    every = reported[0] if reported else ["every shard"]
+    if any(names != every for names in reported):
         raise PartsError(f"{parts[0].folder} and others are of differently cut datasets: run the forecast again")
     owners: dict[str, Path] = {}
     for part in parts:

@@ -272,10 +272,10 @@ def _reason(
         return f"wQL is undefined {over}: no actual differs from zero"
     own = f"wQL {_number(candidate.measures['wql'])}"
     if worse:
-        told = "; ".join(_against(name, evaluation, differences[name], confidence) for name in worse)
-        return f"{own} is above {told}; {over}"
-    told = "; ".join(_against(name, evaluation, difference, confidence) for name, difference in differences.items())
-    return f"{own} is not above {told}; {over}"
+        reported = "; ".join(_against(name, evaluation, differences[name], confidence) for name in worse)
+        return f"{own} is above {reported}; {over}"
+    reported = "; ".join(_against(name, evaluation, difference, confidence) for name, difference in differences.items())
+    return f"{own} is not above {reported}; {over}"
 
 
 def _against(name: str, evaluation: Evaluation, difference: Difference, confidence: float) -> str:

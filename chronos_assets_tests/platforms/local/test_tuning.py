@@ -170,7 +170,7 @@ def test_a_search_of_which_all_fails_says_why_and_starts_afresh_when_asked_again
     log = Log()
     with pytest.raises(dg.Failure):
         tuning.tune(log, asked)
-    assert log.those("starts afresh: every trial had failed")
+    assert log.those("starts over: every trial had failed")
     assert log.those("trial 1 starts")
 
 
@@ -240,7 +240,7 @@ def test_another_search_of_the_same_name_starts_afresh(tuning, store):
         (folder(store) / "trial-0" / "of before").touch()
         asked = TuningRequest(**{**vars(asked), **changes})
         result, log = tune(tuning, asked, keep=True)
-        assert log.those(f"starts afresh: other {next(iter(changes))} than")
+        assert log.those(f"starts over: other {next(iter(changes))} than")
         assert result.resumed == 0
         assert not (folder(store) / "trial-0" / "of before").exists()
 
@@ -380,7 +380,7 @@ def test_a_search_whose_file_is_damaged_starts_afresh(tuning, store, damage):
     path = folder(store) / "study.db"
     path.write_bytes(damage(path.read_bytes()))
     result, log = tune(tuning, request(1, max_steps=1))
-    assert log.those("starts afresh: .*study.db is damaged")
+    assert log.those("starts over: .*study.db is damaged")
     assert (result.resumed, result.best.number) == (0, 0)
 
 

@@ -191,7 +191,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             data_versions: of the job's inputs, by their names. code_version: of what runs in it.
             code_version: of the assets that the job makes.
             tags: of the job, beside those of code location, run, asset and partition.
-            pipes: whether the container speaks Pipes. Processing and training jobs do unless told otherwise; others can't.
+            pipes: whether the container speaks Pipes. Processing and training jobs do by default; others can't.
             tail_logs: whether to show its log lines as they come; by default only where Pipes doesn't report progress.
             timeout: seconds until the job is stopped, waiting for an instance included; none if not given.
             usable: whether the result of a completed job, of which its name and description are given, is still there.
@@ -304,12 +304,12 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         """Wait for a job's end; its last description."""
         tail = plan.api.tail(name, self._show) if plan.tail else None
         pauses = waits(self._timing.poll_first, self._timing.poll_most)
-        told = ""
+        reported = ""
         while True:
             step = step_of(plan.kind, description)
-            if step != told:
+            if step != reported:
                 plan.context.log.info(f"[pipes] {plan.word} {name}: {step}")
-                told = step
+                reported = step
                 pauses = waits(self._timing.poll_first, self._timing.poll_most)
             if plan.on_status is not None:
                 plan.on_status(description)

@@ -84,8 +84,8 @@ def code_of(error: BaseException) -> str:
 def text_of(error: BaseException) -> str:
     """What the API says about an error, in one line."""
     response = getattr(error, "response", None)
-    told = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else ""
-    return " ".join((told or str(error)).split())
+    reported = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else ""
+    return " ".join((reported or str(error)).split())
 
 
 def is_passing(error: BaseException) -> bool:
@@ -93,8 +93,8 @@ def is_passing(error: BaseException) -> bool:
     code = code_of(error)
     if code:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)  # type: ignore[attr-defined]
-        told = text_of(error).lower()
-        return code in _THROTTLED | _PASSING or int(status) >= 500 or "rate exceeded" in told
+        reported = text_of(error).lower()
+        return code in _THROTTLED | _PASSING or int(status) >= 500 or "rate exceeded" in reported
     from botocore.exceptions import ConnectionError as NoConnection
     from botocore.exceptions import HTTPClientError
 
@@ -108,10 +108,10 @@ def is_no_capacity(error: BaseException) -> bool:
 
 def is_gone(error: BaseException) -> bool:
     """Whether there is no such job. Some operations call that a validation error."""
-    told = text_of(error).lower()
+    reported = text_of(error).lower()
     return code_of(error) in _GONE or (
         code_of(error) == "ValidationException"
-        and any(words in told for words in ("not found", "could not find", "does not exist"))
+        and any(words in reported for words in ("not found", "could not find", "does not exist"))
     )
 
 
@@ -127,8 +127,8 @@ def is_refused_stop(error: BaseException) -> bool:
 
 def is_worth_another(reason: str) -> bool:
     """Whether a job failed for a reason that another attempt may not meet: no capacity, an error of the service."""
-    told = reason.lower()
-    return any(word in told for word in (*_CAPACITY_WORDS, *_INTERNAL_WORDS))
+    reported = reason.lower()
+    return any(word in reported for word in (*_CAPACITY_WORDS, *_INTERNAL_WORDS))
 
 
 def call_with_retries(call: Callable[[], Any], timing: Timing, *, seconds: float | None = None) -> Any:

@@ -106,8 +106,8 @@ def step_of(kind: Kind, description: Mapping[str, Any]) -> str:
     secondary = description.get("SecondaryStatus")
     if secondary and secondary != status:
         transitions = description.get("SecondaryStatusTransitions") or [{}]
-        told = " ".join(str(transitions[-1].get("StatusMessage") or "").split())
-        return f"{status}, {secondary}" + (f" ({told})" if told else "")
+        reported = " ".join(str(transitions[-1].get("StatusMessage") or "").split())
+        return f"{status}, {secondary}" + (f" ({reported})" if reported else "")
     counters = description.get("TrainingJobStatusCounters")
     if counters:
         return f"{status}, " + ", ".join(f"{name} {count}" for name, count in sorted(counters.items()) if count)
@@ -116,8 +116,8 @@ def step_of(kind: Kind, description: Mapping[str, Any]) -> str:
 
 def reason_of(description: Mapping[str, Any]) -> str:
     """Why a job ended, in one line: what its container left as a message, and what SageMaker says."""
-    told = [" ".join(str(description.get(field) or "").split()) for field in ("ExitMessage", "FailureReason")]
-    exit_message, failure = told
+    reported = [" ".join(str(description.get(field) or "").split()) for field in ("ExitMessage", "FailureReason")]
+    exit_message, failure = reported
     if exit_message and failure and exit_message not in failure:
         return f"{exit_message} ({failure})"
     if failure or exit_message:
