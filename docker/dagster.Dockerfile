@@ -16,7 +16,7 @@ RUN grep '^torch==' requirements.lock > torch.txt \
 # The package itself is an empty one here: only what it needs is wanted.
 RUN mkdir chronos_assets \
     && touch README.md chronos_assets/__init__.py \
-    && pip install --constraint requirements.lock ".[aws,baselines,lora,postgres]" \
+    && pip install --constraint requirements.lock ".[aws,baselines,dashboard,lora,postgres]" \
     && pip uninstall --yes chronos-assets \
     && pip check
 

@@ -1,6 +1,7 @@
 """docker/compose.yaml: one host, nothing open to others, no secret in it, the same names as image and instance."""
 
 import re
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_it_is_dagsters_three_processes_and_its_database(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == {"postgres", "code-location", "webserver", "daemon"}
+    assert set(compose["services"]) == {"postgres", "code-location", "webserver", "daemon", "dashboard"}
     commands = {name: service["command"][:2] for name, service in compose["services"].items() if "command" in service}
     assert commands["code-location"] == ["dagster", "api"]
     assert commands["webserver"][0] == read("dagster.Dockerfile")[-1].command("CMD")[0]
@@ -27,10 +28,20 @@ def test_it_is_dagsters_three_processes_and_its_database(compose: dict[str, Any]
     assert "deploy" not in compose["services"]["daemon"]
 
 
-def test_only_the_web_server_is_reachable_and_from_this_host_only(compose: dict[str, Any]) -> None:
+def test_the_dashboard_starts_only_where_it_is_asked_for(compose: dict[str, Any]) -> None:
+    """Beyond loopback it refuses to start without a login, which not everybody has."""
+    dashboard = compose["services"]["dashboard"]
+    assert dashboard["profiles"] == ["dashboard"]
+    module, port = dashboard["command"][2], dashboard["command"][-1]
+    assert find_spec(module) is not None
+    assert dashboard["ports"] == [f"127.0.0.1:${{DASHBOARD_PORT:-8501}}:{port}"]
+    assert {"profiles"} & set(compose["services"]["webserver"]) == set()
+
+
+def test_only_the_web_servers_are_reachable_and_from_this_host_only(compose: dict[str, Any]) -> None:
     ports = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
-    assert list(ports) == ["webserver"]
-    assert all(port.startswith("127.0.0.1:") for port in ports["webserver"])
+    assert set(ports) == {"webserver", "dashboard"}
+    assert all(port.startswith("127.0.0.1:") for listed in ports.values() for port in listed)
 
 
 def test_the_password_comes_from_a_file_that_git_ignores(compose: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def test_the_lock_has_everything_that_the_image_installs_in_a_version_that_fits(
         canonicalize_name(name): version for name, equal, version in (line.partition("==") for line in lines) if equal
     }
     (extras,) = (_extras(stage) for stage in read(image) if _extras(stage))
-    assert extras <= {"aws", "baselines", "lora", "postgres"}
+    assert extras <= {"aws", "baselines", "dashboard", "lora", "postgres"}
     for requirement in _closure("chronos-assets", extras):
         name = canonicalize_name(requirement.name)
         # Of torch's CUDA build, whose own metadata pin them; and of the project's, which may have any.

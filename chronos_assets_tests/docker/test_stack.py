@@ -174,6 +174,7 @@ def test_with_dagster_it_makes_three_services_tasks_and_a_database() -> None:
     assert len(services) == 3
     assert outputs["WebserverServiceName"] in {service["serviceName"] for service in services}
     families = {arn.rpartition("/")[2].partition(":")[0] for arn in ecs.list_task_definitions()["taskDefinitionArns"]}
+    # The dashboard comes with the secret of its login only.
     assert families == {f"forecasts-{name}" for name in ("run", "code-location", "webserver", "daemon")}
     run = ecs.describe_task_definition(taskDefinition="forecasts-run")["taskDefinition"]
     (container,) = run["containerDefinitions"]

@@ -399,8 +399,10 @@ def test_every_task_knows_its_region_as_boto3_reads_it(template: dict[str, Any])
 def test_no_secret_is_written_down(template: dict[str, Any]) -> None:
     for name, resource in template["Resources"].items():
         for container in resource.get("Properties", {}).get("ContainerDefinitions", []):
-            assert not [item["Name"] for item in container["Environment"] if "PASSWORD" in item["Name"]], name
-            assert [item["Name"] for item in container["Secrets"]] == ["DAGSTER_POSTGRES_PASSWORD"]
+            secret = [item["Name"] for item in container["Environment"] if re.search("PASSWORD|LOGIN", item["Name"])]
+            assert not secret, name
+            login = ["CHRONOS_DASHBOARD_LOGIN"] if name == "DashboardTask" else []
+            assert [item["Name"] for item in container["Secrets"]] == ["DAGSTER_POSTGRES_PASSWORD", *login]
     password = template["Resources"]["Database"]["Properties"]["MasterUserPassword"]
     assert password == {"Fn::Sub": "{{resolve:secretsmanager:${DatabaseSecret}:SecretString:password}}"}
 
@@ -441,4 +443,8 @@ def test_everything_of_dagster_is_behind_the_switch(template: dict[str, Any]) ->
     kinds = {item["Type"] for item in template["Resources"].values() if item.get("Condition") == "Dagster"}
     assert {"AWS::ECS::Service", "AWS::RDS::DBInstance"} <= kinds
     for name, item in template["Resources"].items():
-        assert not item["Type"].startswith(costly) or item.get("Condition") == "Dagster", name
+        assert not item["Type"].startswith(costly) or item.get("Condition") in ("Dagster", "Dashboard"), name
+    # The dashboard starts with the secret of its login only, and never without Dagster.
+    dagster, secret = template["Conditions"]["Dashboard"]["Fn::And"]
+    assert dagster == {"Condition": "Dagster"}
+    assert "DashboardLoginSecret" in json.dumps(secret)
