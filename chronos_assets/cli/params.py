@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chronos_assets.cli.common import UsageError, settings_for
+
+if TYPE_CHECKING:
+    from chronos_assets.params.forecast import ForecastParams
 
 
 def validate(path: Annotated[Path, typer.Argument(help="A params.json.")]) -> int:
@@ -29,9 +33,28 @@ def validate(path: Annotated[Path, typer.Argument(help="A params.json.")]) -> in
         return 1
     quantiles = ", ".join(f"{level:g}" for level in params.quantiles) or "none"
     print(f"{path} is valid: {params.horizon} periods of {params.frequency}, quantiles {quantiles}")
+    for line in _covariates(params):
+        print(line)
     for note in params.notes:
         print(f"note: {note}")
     return 0
+
+
+def _covariates(params: ForecastParams) -> Iterator[str]:
+    """What explains the target, and where its files belong."""
+    for what, source, folder in (
+        ("related time series", params.related, "related/"),
+        ("item metadata", params.metadata, "item_metadata/"),
+    ):
+        if source is not None:
+            own = {attribute.name for attribute in source.columns}
+            places = [
+                f"{each.name} (of {'the train files' if each.name in own else folder})" for each in source.covariates
+            ]
+            yield f"{what}: {', '.join(places)}"
+    if params.holidays is not None:
+        names = [*params.holidays.countries, *(name for name, _ in params.holidays.days)]
+        yield f"holidays: {', '.join([*names, *filter(None, [params.holidays.file])])}"
 
 
 def melt(

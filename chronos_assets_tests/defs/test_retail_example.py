@@ -8,6 +8,7 @@ from types import ModuleType
 import dagster as dg
 import pytest
 
+from chronos_assets.cli import main
 from chronos_assets.cli.copying import copy_data
 from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.main_job import import_inputs
@@ -62,3 +63,12 @@ def test_all_of_it_is_imported(line: Line, generator: ModuleType) -> None:
     assert [(each.name, each.known_in_advance) for each in related.attributes] == [("price", True), ("promotion", True)]
     assert (related.uncovered, related.items_without_future, items.uncovered) == (0, {}, 0)
     assert items.newcomers == len(generator.NEW_ITEM)
+
+
+def test_validate_names_what_explains_the_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(FOLDER / "params.json")]) == 0
+    assert capsys.readouterr().out.splitlines()[1:4] == [
+        "related time series: price (of related/), promotion (of related/)",
+        "item metadata: category (of item_metadata/), brand (of item_metadata/), size (of item_metadata/)",
+        "holidays: DE, Black Friday",
+    ]

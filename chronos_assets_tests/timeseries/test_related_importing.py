@@ -136,6 +136,16 @@ def test_what_reaches_beyond_the_targets_end_is_known_in_advance_unless_said_oth
         assert [attribute.last for attribute in made.attributes] == ["2024-01-05T00:00:00", "2024-01-04T00:00:00"]
 
 
+def test_a_stray_row_makes_no_attribute_known_in_advance(tmp_path: Path) -> None:
+    rows = "".join(f"i{number},2024-01-04,{number}\n" for number in range(21))
+    drop = Drop(tmp_path, daily(), [("a",)]).put(f"item_id,timestamp,price\n{rows}i1,2024-01-06,5\ni2,2024-01-05,5\n")
+    made = drop.run().manifest
+    assert [(each.known_in_advance, each.last) for each in made.attributes] == [(False, "2024-01-06T00:00:00")]
+    assert any("for 2 of 21 series only" in note for note in made.notes)
+    drop.put("i3,2024-01-05,5\n", "related/b.csv", days=1)
+    assert [each.known_in_advance for each in drop.run().manifest.attributes] == [True]
+
+
 def test_gaps_are_filled_as_each_attribute_says(tmp_path: Path) -> None:
     filling = {
         "price": RelatedFilling("mean", "zero", futurefill="max"),

@@ -10,8 +10,8 @@ layout on disk to `related`.
 - A series goes from the dataset's first period, or its own first value, to its own last value, but no further than the
   horizon after the dataset's end. Its gaps are filled as `RelatedFilling` says: middlefill between two values, backfill from
   the last value to the dataset's end, futurefill from there to the end of the horizon.
-- An attribute is known in advance if any of its values lies after the dataset's end, or if its future is filled, unless
-  `Chronos.KnownInAdvance` says otherwise.
+- An attribute is known in advance if it has values after the dataset's end (for a tenth of its series: a stray row makes none),
+  or if its future is filled, unless `Chronos.KnownInAdvance` says otherwise.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ if TYPE_CHECKING:
 Integers = NDArray[np.int64]
 Key = tuple[str, ...]
 
+# Of so many series with values one must have some after the dataset's end, for an attribute to be known in advance.
+_AHEAD = 10
 _ROWS_AT_ONCE = 1 << 19  # rows of the grid that a thread makes at once
 _ROWS_OF_A_PARTITION = 1_000_000  # that a thread aggregates at once
 
@@ -147,7 +149,7 @@ def import_related(
 class _Column:
     """One attribute: its cells, by the source's keys.
 
-    parts: places of the source's keys in the dataset's. low, high: the smallest and largest value. last: of all cells.
+    parts: places of the source's keys in the dataset's. extent: of all cells.
     """
 
     name: str
@@ -156,9 +158,16 @@ class _Column:
     store: CellStore
     parts: tuple[int, ...]
     is_whole: bool
-    low: float
-    high: float
-    last: int
+    extent: _Extent
+
+    @property
+    def last(self) -> int:
+        return self.extent.last
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether its values lie after the dataset's end."""
+        return 0 < self.extent.series <= _AHEAD * self.extent.ahead
 
     @property
     def is_empty(self) -> bool:
@@ -166,7 +175,7 @@ class _Column:
 
     @property
     def is_constant(self) -> bool:
-        return not self.is_empty and self.low == self.high
+        return not self.is_empty and self.extent.low == self.extent.high
 
 
 def _columns(
@@ -186,13 +195,14 @@ def _columns(
         Rule(params.grid, chosen.aggregation or ("mode" if place in rows.categories else "avg"), snap)
         for place, chosen in enumerate(filling)
     ]
-    ranges = [_Range() for _ in stores]
+    extents = [_Extent() for _ in stores]
+    end = dataset.span(params.grid)[1]
 
-    def work(number: int) -> list[tuple[int, _Range]]:
+    def work(number: int) -> list[tuple[int, _Extent]]:
         found = []
         for place, cells in _aggregated(rows, number, rules, has_item=names[0] in keys):
             stores[place].put(number, cells)
-            found.append((place, _Range.of(cells)))
+            found.append((place, _Extent.of(cells, end)))
         return found
 
     if rows.rows.rows:
@@ -200,7 +210,7 @@ def _columns(
             with ThreadPoolExecutor(threads, thread_name_prefix="related") as pool:
                 for done, found in enumerate(pool.map(work, range(partitions)), start=1):
                     for place, each in found:
-                        ranges[place] = ranges[place].joined(each)
+                        extents[place] = extents[place].joined(each)
                     progress("aggregate", done / partitions)
         except AggregateOverflowError as error:
             reason = f"the aggregate of {', '.join(error.key)} is beyond a double"
@@ -218,28 +228,38 @@ def _columns(
             store=stores[place],
             parts=parts,
             is_whole=len(parts) == len(names),
-            low=ranges[place].low,
-            high=ranges[place].high,
-            last=ranges[place].last,
+            extent=extents[place],
         )
 
 
 @dataclass(frozen=True)
-class _Range:
-    """What cells have in common: the smallest and largest value, and the last period."""
+class _Extent:
+    """What cells have in common: smallest and largest value, last period; series with any, and those of them with one ahead."""
 
     low: float = np.inf
     high: float = -np.inf
     last: int = NOTHING
+    series: int = 0
+    ahead: int = 0
 
     @classmethod
-    def of(cls, cells: Cells) -> _Range:
+    def of(cls, cells: Cells, end: int) -> _Extent:
+        """Of cells; ahead are those after the period `end`."""
         if not len(cells.values):
             return cls()
-        return cls(float(cells.values.min()), float(cells.values.max()), int(cells.last.max()))
+        lasts = cells.last
+        counts = (int(np.count_nonzero(cells.counts)), int(np.count_nonzero(lasts > end)))
+        return cls(float(cells.values.min()), float(cells.values.max()), int(lasts.max()), *counts)
 
-    def joined(self, other: _Range) -> _Range:
-        return _Range(min(self.low, other.low), max(self.high, other.high), max(self.last, other.last))
+    def joined(self, other: _Extent) -> _Extent:
+        """This and another part of the same attribute."""
+        return _Extent(
+            min(self.low, other.low),
+            max(self.high, other.high),
+            max(self.last, other.last),
+            self.series + other.series,
+            self.ahead + other.ahead,
+        )
 
 
 def _aggregated(
@@ -287,12 +307,12 @@ class _Writer:
         self._grid: Grid = params.grid
         self._first, self._last = dataset.span(self._grid)
         self._horizon = self._last + params.horizon
-        known = dict(params.known_in_advance)
+        known = self._said = dict(params.known_in_advance)
         self.attributes = tuple(
             CovariateAttribute(
                 name=column.name,
                 kind="number" if column.texts is None else "category",
-                known_in_advance=known.get(column.name, column.last > self._last or column.filling.futurefill != "nan"),
+                known_in_advance=known.get(column.name, column.is_ahead or column.filling.futurefill != "nan"),
                 last=None if column.is_empty else str(self._grid.start(column.last).astype("datetime64[s]")),
             )
             for column in columns
@@ -426,7 +446,13 @@ class _Writer:
             rejected=rejected,
             files={file.key: file.rows for rows in read for file in rows.contents},
         )
-        return replace(made, notes=tuple(_notes(made, self._dataset, read)))
+        strays = [
+            f"{column.name} reaches beyond the target's end for {column.extent.ahead:,} of {column.extent.series:,} series "
+            "only, so it is not taken to be known in advance: Chronos.KnownInAdvance would say otherwise"
+            for column, attribute in zip(self._columns, self.attributes, strict=True)
+            if column.extent.ahead and not attribute.known_in_advance and attribute.name not in self._said
+        ]
+        return replace(made, notes=(*_notes(made, self._dataset, read), *strays))
 
 
 def _notes(made: RelatedManifest, dataset: Manifest, read: Sequence[CovariateRows]) -> Iterator[str]:
