@@ -101,6 +101,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
                         "model": forecast["model"]["reference"],
                         "trained_on_later_data": forecast["trained_on_later_data"],
                         "wql": wql.value if (wql := report.overall().get("wql")) is not None else None,
+                        "metrics": {name: one.value for name, one in report.overall().items()},
                         "naive_wql": wql.seasonal_naive if wql is not None else None,
                         "baseline": report.baseline.to_document(),
                     },

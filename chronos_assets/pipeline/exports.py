@@ -139,7 +139,7 @@ def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
             stem,
             memory_limit=group.settings.memory_limit,
         )
-        scores = [_scores(one, window) for one, window in zip(partitions, windows, strict=True)]
+        scores = [_scores(state, one) for one in partitions]
         _write_json(staged / ACCURACY_FILE, accuracy_document(scores, None, params.predictor.metric))
         named = {"partitions": [one.key for one in partitions], "rows": rows}
         _write_json(staged / _MANIFEST, {_MADE_FROM: _lineage(state, partitions), **named})
@@ -168,7 +168,7 @@ def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Evalu
     head = group.store.head(f"{accuracy_key(one.key)}/metrics.parquet")
     retrained = older is not None and str(older.scores["model"]) != model
     return Evaluation(
-        window=_scores(one, _window(state, one)),
+        window=_scores(state, one),
         group=state.params.dataset_group,
         partition=one.key,
         model=model,
@@ -181,8 +181,8 @@ def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Evalu
 def _window(state: GroupState, one: _Scored) -> BacktestWindow:
     from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
 
-    store, grid = state.group.store, state.params.grid
-    start, end = _starts(grid, one)
+    store = state.group.store
+    start, end = _bounds(state, one)
     return BacktestWindow(
         store.snapshot(history_key(one.key)) / "forecast.parquet",
         store.snapshot(accuracy_key(one.key)) / "metrics.parquet",
@@ -191,26 +191,31 @@ def _window(state: GroupState, one: _Scored) -> BacktestWindow:
     )
 
 
-def _starts(grid: Any, one: _Scored) -> tuple[np.datetime64, np.datetime64]:
+def _bounds(state: GroupState, one: _Scored) -> tuple[np.datetime64, np.datetime64]:
     """First instants of the first and the last period of a forecast."""
     import numpy as np
 
-    first, last = grid.start(np.array([one.first, one.first + int(one.forecast["horizon"]) - 1]))
+    first, last = state.params.grid.start(np.array([one.first, one.first + int(one.forecast["horizon"]) - 1]))
     return first, last
 
 
-def _scores(one: _Scored, window: BacktestWindow) -> ScoredWindow:
+def _scores(state: GroupState, one: _Scored) -> ScoredWindow:
     """A partition's scores over all series."""
-    import pyarrow.parquet as pq
-
     from chronos_assets.timeseries.scoring.service_documents import ScoredWindow
 
+    start, end = _bounds(state, one)
+    metrics = one.scores.get("metrics") or _read_metrics(state, one)
+    return ScoredWindow(as_datetime(start), as_datetime(end), int(one.forecast["series"]), metrics)
+
+
+def _read_metrics(state: GroupState, one: _Scored) -> dict[str, float | None]:
+    """Metrics over all series of a partition that was scored before its manifest had them."""
+    import pyarrow.parquet as pq
+
+    path = state.group.store.snapshot(accuracy_key(one.key)) / "metrics.parquet"
     filters = [("level", "==", "all")]
-    columns = ["metric", "value"]
-    table = pq.read_table(window.metrics, columns=columns, filters=filters, partitioning=None).to_pydict()
-    metrics = dict(zip(table["metric"], table["value"], strict=True))
-    items = int(one.forecast["series"])
-    return ScoredWindow(as_datetime(window.start), as_datetime(window.end), items, metrics)
+    table = pq.read_table(path, columns=["metric", "value"], filters=filters, partitioning=None).to_pydict()
+    return dict(zip(table["metric"], table["value"], strict=True))
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.cli.summary import forecast_rows
+from chronos_assets.pipeline import exports
 from chronos_assets.pipeline.exports import publish_exports
 from chronos_assets.pipeline.forecasts import published_manifest, shown_state
 from chronos_assets.serving.forecast_queries import ForecastPlaces
@@ -197,6 +198,25 @@ def test_monitor_results_have_the_shape_of_the_service_s_answer(exported: Line) 
     arn = newest["MonitorDataSource"]["ForecastArn"]
     place = ForecastPlaces("Shop", "current", str(exported.root / "history" / "as_of={}")).of(arn, "forecast")
     assert (Path(place) / "forecast.parquet").is_file()
+
+
+def test_partitions_scored_by_older_versions_are_reported_all_the_same(exported: Line) -> None:
+    path = exported.root / "accuracy" / "as_of=2024-02-09" / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    before = exports._scores(exported.state, scored(exported, "2024-02-09"))
+    path.write_text(json.dumps({name: value for name, value in manifest.items() if name != "metrics"}))
+    try:
+        after = exports._scores(exported.state, scored(exported, "2024-02-09"))
+    finally:
+        path.write_text(json.dumps(manifest))
+    assert after == before
+    assert len(after.metrics) > 8
+
+
+def scored(line: Line, key: str) -> Any:
+    """The scored partition `key`."""
+    (one,) = (one for one in exports._scored_partitions(line.state) if one.key == key)
+    return one
 
 
 def test_exports_are_made_again_only_where_something_is_new(exported: Line) -> None:
