@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chronos_assets.params.exports import ExportParams
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
@@ -94,20 +93,15 @@ def write_backtest_export(
         Rows of each folder.
     """
     rows = {}
+    # The service's files are parts whatever their size.
+    first = stem if params.export.max_megabytes else f"{stem}_part0"
     for name, query in ((FORECASTED, _forecasted_sql), (ACCURACY, _accuracy_sql)):
         target = folder / name
         target.mkdir()
         with scratch_connection(folder, memory_limit=memory_limit) as connection:
             sql = query(connection, windows, shards, params)
-            # The service's files are parts whatever their size.
-            export = params.export if params.export.max_megabytes else _in_one_part(params.export)
-            rows[name], _ = write_export(connection, sql, target, stem, export)
+            rows[name], _ = write_export(connection, sql, target, first, params.export)
     return rows
-
-
-def _in_one_part(export: ExportParams) -> ExportParams:
-    """As parts, of which there is one: a limit that nothing reaches."""
-    return ExportParams(export.format, export.compression, max_megabytes=1_000_000)
 
 
 def _forecasted_sql(
