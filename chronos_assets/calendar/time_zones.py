@@ -25,6 +25,7 @@ _USUAL = (
 _COMPARED = 400
 # Years in which a zone is asked for changes of its clock.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2037
+_SUNDAY = 6  # on which clocks are put back in all of the usual zones that do so
 
 
 def find_time_zone(instants: Sequence[tuple[datetime, timedelta]]) -> str | None:
@@ -74,6 +75,19 @@ def changes_clock(time_zone: str) -> bool:
 def repeated_hours(time_zone: str) -> tuple[tuple[datetime, datetime], ...]:
     """The spans of clock time, `[start, end)`, that a zone has twice because its clock was put back."""
     return tuple(_folds(time_zone))
+
+
+def zones_that_repeat(moments: Sequence[datetime]) -> list[str]:
+    """Of the usual zones, those on whose clock all of these times occur twice; none where any is not on a Sunday."""
+    if not moments or any(moment.weekday() != _SUNDAY for moment in moments):
+        return []
+    known = zoneinfo.available_timezones()
+    return [
+        name
+        for name in _USUAL
+        if name in known
+        and all(any(start <= moment < end for start, end in repeated_hours(name)) for moment in moments)
+    ]
 
 
 def _folds(time_zone: str) -> Iterator[tuple[datetime, datetime]]:

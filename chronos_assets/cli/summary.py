@@ -95,7 +95,7 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
         f"added to another of the same period ({state.params.aggregation})": manifest.aggregated,
         "replaced by a newer file": manifest.duplicates,
         "without a value": manifest.missing,
-        "of unfinished periods": manifest.unfinished,
+        "of periods that rows don't fill": manifest.unfinished,
         "far ahead of all others": manifest.ahead,
         **{f"set aside ({reason})": number for reason, number in manifest.rejected.items()},
     }

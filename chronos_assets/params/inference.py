@@ -32,6 +32,7 @@ import numpy as np
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Frequency, Grid, Unit
 from chronos_assets.calendar.rhythm import Rhythm, duration
+from chronos_assets.calendar.time_zones import zones_that_repeat
 from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.params.attributes import Attribute, AttributeType
 from chronos_assets.params.columns import (
@@ -67,6 +68,7 @@ _NOT_A_NUMBER = "not a number (write it with a decimal point, and without thousa
 
 # Fewer periods with a row than this are reported.
 _MOSTLY = 0.8
+_MOST_REPEATED = 100  # timestamps that are looked up
 # Names that forecast.csv uses itself: a column that plays no part is left out of the schema if it is called so.
 _TAKEN = frozenset({"type"})
 
@@ -367,6 +369,7 @@ def _notes(
         yield f"Guessed: each {item} is a series ({roles.keys.outlook})."
     if roles.keys.outlook.repeats:
         yield f"Guessed: rows of one series and period are added up ({params.aggregation})."
+        yield from _repeated_hours(params, roles)
     if steps.finer is not None:
         yield f"Guessed: rows come every {steps.finer} and are added up by the minute."
     else:
@@ -380,6 +383,20 @@ def _notes(
     if unused:
         yield f"Not used: {', '.join(column.name for column in unused)}."
         yield from offers(unused, roles.times, roles.target, roles.keys.item)
+
+
+def _repeated_hours(params: ForecastParams, roles: _Roles) -> Iterator[str]:
+    """Whether rows repeat a timestamp only where clocks are put back."""
+    if params.frequency.approximate_seconds > 3600 or has_offset(params.timestamp_format):
+        return
+    keys = (column.texts for column in roles.keys.columns)
+    counts = Counter(row for row in zip(roles.times.moments, *keys, strict=True) if row[0] is not None)
+    twice = sorted({row[0] for row, count in counts.items() if count > 1 and row[0] is not None})
+    if zones := zones_that_repeat(twice[:_MOST_REPEATED]):
+        yield (
+            f"Timestamps repeat only where clocks are put back ({twice[0]}): set Chronos.TimeZone, as to {zones[0]}, for the "
+            "mean of such an hour instead of its sum."
+        )
 
 
 def _of_a_sample(note: str) -> str:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -58,3 +59,27 @@ def test_a_file_with_a_column_for_each_date_is_named() -> None:
     rows = [["item", *(f"{day}" for day in DAYS)], *([name, *("1" for _ in DAYS)] for name in "abc")]
     with pytest.raises(InferenceError, match=r"the first line holds dates \(2024-01-01, 2024-01-02, …\)"):
         infer(None, rows)
+
+
+def local_hours(zone: str, first: str, count: int = 24 * 14) -> list[str]:
+    start = dt.datetime.fromisoformat(first).replace(tzinfo=dt.UTC)
+    moments = [(start + dt.timedelta(hours=number)).astimezone(ZoneInfo(zone)) for number in range(count)]
+    return [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in moments]
+
+
+@pytest.mark.parametrize(
+    ("zone", "first", "named"),
+    [
+        ("Europe/Berlin", "2024-10-20", "2024-10-27 02:00:00): set Chronos.TimeZone, as to Europe/Berlin"),
+        ("America/New_York", "2024-10-28", "2024-11-03 01:00:00): set Chronos.TimeZone, as to America/Halifax"),
+        ("Australia/Sydney", "2024-04-01", "2024-04-07 02:00:00): set Chronos.TimeZone, as to Australia/Sydney"),
+        ("Europe/Berlin", "2024-03-25", ""),  # an hour is missing, none is there twice
+        ("Asia/Tokyo", "2024-10-20", ""),
+    ],
+)
+def test_hours_that_clocks_show_twice_are_told_from_other_repeats(zone: str, first: str, named: str) -> None:
+    times = local_hours(zone, first)
+    params = infer(["timestamp", "y"], [[time, "1.5"] for time in times])
+    assert named in "".join(note for note in params.notes if "clocks are put back" in note)
+    again = infer(["timestamp", "y"], [[time, "1.5"] for time in (*times, times[30])])
+    assert not any("clocks are put back" in note for note in again.notes)

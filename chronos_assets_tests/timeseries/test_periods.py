@@ -298,6 +298,16 @@ class TestClocks:
             wanted.setdefault(moment.strftime("%Y-%m-%dT00:00"), []).append(1.0)
         assert found["a"] == {day: float(len(values)) for day, values in wanted.items()}
 
+    @pytest.mark.parametrize(
+        ("frequency", "zone", "told"), [("D", None, 1), ("W", None, 1), ("D", "Asia/Tokyo", 0), ("H", None, 0)]
+    )
+    def test_days_of_utc_are_told_where_no_zone_is_set(self, drop, frequency, zone, told):
+        rows = [("a", moment.isoformat(), 1.0) for moment in hours("Asia/Tokyo", "2024-01-01", 24 * 30)]
+        chronos = {"TimeZone": zone} if zone else None
+        params = declared(frequency, "H", pattern="yyyy-MM-dd'T'HH:mm:ssXXX", chronos=chronos)
+        _, report = imported(drop, rows, params)
+        assert sum("are those of UTC" in note for note in report.notes) == told
+
     def test_the_repeated_hour_of_naive_rows_is_the_mean(self, drop):
         moments = hours("Europe/Berlin", "2024-10-25T22:00", 73)
         rows = [("a", moment.replace(tzinfo=None), 100.0) for moment in moments]

@@ -49,7 +49,7 @@ from chronos_assets.timeseries.dataset.gridding import (
     write_shard,
 )
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, RowPartitions
-from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, place_rows
+from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, clock_notes, place_rows
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, long_horizon
@@ -542,6 +542,7 @@ def _notes(
 ) -> Iterator[str]:
     """What a user should know, one sentence each."""
     yield from params.guesses
+    yield from clock_notes(params)
     for file in files:
         yield from (f"{file.key}: {note}" for note in file.contents.notes)
         if file.contents.ignored:

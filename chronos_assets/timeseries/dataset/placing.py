@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.alignment import Fit, fit_alignment
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Grid
 from chronos_assets.calendar.rhythm import duration
+from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 
 if TYPE_CHECKING:
@@ -85,6 +86,19 @@ def place_rows(params: ForecastParams, moments: NDArray[np.datetime64]) -> Placi
         return Placing(given, _snap(params, 0), tuple(_convention_notes(params, is_open)))
     snap = _snap(params, fit.snap)
     return Placing(fit.alignment, snap, tuple(_notes(params, fit, snap)))
+
+
+def clock_notes(params: ForecastParams) -> Iterator[str]:
+    """What to tell the user of days and longer periods that are counted in UTC, though the rows' own clock may be another."""
+    if (
+        params.time_zone is None
+        and has_offset(params.timestamp_format)
+        and params.frequency.approximate_seconds > 3600 * 23
+    ):
+        yield (
+            f"timestamps with an offset become times in UTC, and periods of {params.frequency} are those of UTC; set "
+            "Chronos.TimeZone for those of a place"
+        )
 
 
 def _snap(params: ForecastParams, shown: int) -> int:
