@@ -151,11 +151,15 @@ def _parse_series(
     future = _parse_covariates(
         value.get("future_covariates"), parameters.prediction_length, "prediction_length", f"{place}future_covariates"
     )
-    if not schema.joint:
+    if schema.attributes:
+        _check_attributes(past, future, schema, place)
+    elif not schema.joint:
         for name, given in (("past_covariates", past), ("future_covariates", future)):
             if given:
                 raise InvocationError(
-                    f"{place}{name}", f"{schema.model} reads no covariates: leave them out, or serve a Chronos-2 model"
+                    f"{place}{name}",
+                    f"{schema.model} reads no covariates: leave them out, serve a Chronos-2 model, or a predictor that has "
+                    "learned from some",
                 )
     for name, values in future.items():
         if name not in past:
@@ -168,6 +172,26 @@ def _parse_series(
                 "text here and numbers in past_covariates: make them alike",
             )
     return SeriesInput(where, target, item_id, start, past, future)
+
+
+def _check_attributes(
+    past: Mapping[str, NDArray[Any]], future: Mapping[str, NDArray[Any]], schema: Schema, place: str
+) -> None:
+    """See that covariates are those that the predictor has learned from."""
+    for part, given in (("past_covariates", past), ("future_covariates", future)):
+        for name, values in given.items():
+            kind = schema.attributes.get(name)
+            where = f"{place}{part}.{shown_key(name)}"
+            if kind is None:
+                raise InvocationError(
+                    where, f"{schema.model} has learned from {', '.join(schema.attributes)}: give those"
+                )
+            if (values.dtype.kind == "f") != (kind == "number"):
+                raise InvocationError(
+                    where, f"it was learned as a {kind}: give {'numbers' if kind == 'number' else 'texts'}"
+                )
+            if part == "future_covariates" and name in schema.past_only:
+                raise InvocationError(where, "it isn't known in advance, so only its past is read: leave it out here")
 
 
 def _parse_target(value: Any, schema: Schema, place: str) -> Floats:

@@ -16,16 +16,21 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.calendar.frequencies import Alignment, Grid
+from chronos_assets.calendar.holidays import HolidayCalendar, holiday_columns
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.joint import JointSeries, forecast_jointly
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import clip_at_zero, in_whole_numbers, is_integral, is_non_negative
+from chronos_assets.predictors.covariates import calendar_columns
 from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput
 
 Floats = NDArray[np.float64]
@@ -83,6 +88,7 @@ class BatchPredictor:
         self._numbers = count()
         self._non_negative = non_negative
         self._integers = integers
+        self.regression = ensemble.predictor.regression if ensemble is not None else None
         self._forecaster: Forecaster | Ensemble = ensemble or Forecaster(
             model,
             description.block_length,
@@ -99,7 +105,7 @@ class BatchPredictor:
             InvocationError: the model can't forecast what is asked for.
         """
         parameters = call.parameters
-        if call.joint:
+        if call.together or (call.covariates and self.regression is None):
             longest = self.model.description.block_length
             if parameters.prediction_length > longest:
                 raise InvocationError(
@@ -129,6 +135,7 @@ class BatchPredictor:
             seeds=[_seed(target) for target in targets] if self._samples else None,
             non_negative=[self._bounded(target) for target in targets],
             keys=[tuple((item.inputs[0].item_id or "").split(KEY_SEPARATOR)) for item in items],
+            covariates=[self._covariates(item, key.horizon) for item in items] if self.regression is not None else None,
         )
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         if reasons and len(items) == 1:
@@ -146,6 +153,31 @@ class BatchPredictor:
             ]
             for index, item in enumerate(items)
         ]
+
+    def _covariates(self, item: Item, horizon: int) -> Covariates:
+        """What a series' request says beside its target; nothing where it gives no covariates, nor a start and a frequency.
+
+        Holidays of countries are added; days of a user's own and item metadata aren't known here.
+        """
+        one, frequency = item.inputs[0], item.call.parameters.freq
+        periods = len(one.target)
+        known: dict[str, NDArray[Any]] = {
+            name: np.concatenate([values, one.future_covariates[name]])
+            for name, values in one.past_covariates.items()
+            if name in one.future_covariates
+        }
+        past = {name: values for name, values in one.past_covariates.items() if name not in known}
+        if not (known or past) or self.regression is None:
+            return Covariates()
+        if one.start is not None and frequency is not None:
+            anchor = Alignment(anchor=one.start.isoformat()) if frequency.n > 1 else Alignment()
+            grid = Grid(frequency, anchor)
+            first = int(grid.ordinal(np.array([np.datetime64(one.start, "us")]))[0])
+            known |= calendar_columns(grid, first, periods + horizon)
+            if self.regression.countries:
+                calendar = HolidayCalendar(self.regression.countries)
+                known |= holiday_columns(grid, first, periods + horizon, calendar)
+        return Covariates(periods, past, known)
 
     def _jointly(self, item: Item) -> list[Prediction]:
         parameters = item.call.parameters

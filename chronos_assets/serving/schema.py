@@ -95,6 +95,8 @@ class Schema:
         quantile_range: lowest and highest level that may be asked for.
         joint: whether the model reads covariates and several dimensions, and learns across series.
         defaults: of parameters that a request doesn't give.
+        attributes: that a predictor's regression on covariates reads: kind (`number`, `category`) by name; empty without one.
+        past_only: those of them that aren't known in advance.
     """
 
     model: str
@@ -102,6 +104,8 @@ class Schema:
     joint: bool
     limits: Limits = Limits()
     defaults: Parameters = Parameters()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    past_only: frozenset[str] = frozenset()
 
 
 Covariates = Mapping[str, NDArray[Any]]
@@ -136,10 +140,18 @@ class Call:
 
     @property
     def joint(self) -> bool:
-        """Whether it asks for what only a model that reads several series at once can do."""
-        return self.parameters.cross_learning or any(
-            item.target.ndim > 1 or item.past_covariates or item.future_covariates for item in self.inputs
-        )
+        """Whether it asks for what only a model that reads several series at once can do; or for covariates."""
+        return self.together or self.covariates
+
+    @property
+    def together(self) -> bool:
+        """Whether series or dimensions are to be read together."""
+        return self.parameters.cross_learning or any(item.target.ndim > 1 for item in self.inputs)
+
+    @property
+    def covariates(self) -> bool:
+        """Whether covariates are given."""
+        return any(item.past_covariates or item.future_covariates for item in self.inputs)
 
 
 @dataclass(frozen=True)

@@ -259,6 +259,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
         predictor.joint,
         settings.limits,
         _defaults_within(Parameters(), description.quantile_range),
+        *(predictor.regression.named if predictor.regression is not None else ({}, frozenset())),
     )
     try:
         schema = replace(schema, defaults=parse_parameters(dict(settings.defaults), schema))

@@ -16,6 +16,7 @@ and only the attributes' part is kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,9 +24,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from chronos_assets.calendar.holidays import PREFIX
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.predictors.members.base import Booleans, Covariates, Floats, row_sum
-from chronos_assets.predictors.members.design import DesignColumn, matrix, plan_columns
+from chronos_assets.predictors.members.design import CALENDAR, DesignColumn, matrix, plan_columns
 
 Link = Literal["log", "identity"]
 
@@ -40,6 +42,7 @@ _HELD_OUT = 0.2
 _GAIN = 0.002  # relative, of the loss of held-out rows, that trees have to bring
 _LARGEST = 3.0  # of an effect: a factor of 20, or three standard deviations
 _TINY = 1e-9
+_COUNTRY = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 _TREES: Mapping[str, Any] = {
     "learning_rate": 0.08,
     "num_leaves": 15,
@@ -90,6 +93,28 @@ class Regression:
     def attributes(self) -> tuple[str, ...]:
         """Names of what it reads, the calendar as one, in order."""
         return tuple(sorted({column.attribute for column in self.columns}))
+
+    @property
+    def named(self) -> tuple[dict[str, str], frozenset[str]]:
+        """Attributes that a request may give: kind by name (`number`, `category`), and which of them are past-only.
+
+        Not among them are item metadata, and what the calendar gives.
+        """
+        given = [
+            column
+            for column in self.columns
+            if column.source != "static" and not column.name.startswith((CALENDAR, PREFIX))
+        ]
+        kinds: dict[str, str] = {}
+        for column in given:
+            kinds.setdefault(column.name, "category" if column.form == "category" else "number")
+        return kinds, frozenset(column.name for column in given if column.source == "past")
+
+    @property
+    def countries(self) -> tuple[str, ...]:
+        """Countries whose holidays it reads."""
+        names = {column.attribute.removeprefix(PREFIX) for column in self.columns if column.name.startswith(PREFIX)}
+        return tuple(sorted(name for name in names if _COUNTRY.fullmatch(name)))
 
     def effects(self, covariates: Covariates, rows: int, horizon: int) -> Floats:
         """Effects (rows + horizon,) at so many latest periods of a context and those after it."""

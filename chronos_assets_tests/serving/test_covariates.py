@@ -1,0 +1,132 @@
+"""Covariates at the endpoint: a predictor that has learned from some reads them, another value is a what-if."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chronos_assets.models.checkpoints import describe_model
+from chronos_assets.models.loading import load_model
+from chronos_assets.predictors.backtests import BacktestPast, past_windows
+from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.learning import Recipe
+from chronos_assets.predictors.members.base import LEVELS, Covariates
+from chronos_assets.predictors.members.regression import History
+from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.predictors.zero_shot import learn_predictor
+from chronos_assets.serving.predictor import BatchPredictor
+from chronos_assets.serving.requests import parse
+from chronos_assets.serving.schema import JSON, InvocationError, Schema
+from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.predictors.demand import ELASTICITY, Demand, shops
+
+HORIZON, PERIODS = 7, 170
+NAMES = ("price", "promotion")
+
+
+@pytest.fixture(scope="module")
+def sales() -> list[Demand]:
+    return shops(items=12, periods=PERIODS, horizon=HORIZON)
+
+
+@pytest.fixture(scope="module")
+def learned(sales) -> Predictor:
+    known = [Covariates(PERIODS, {}, {name: one.covariates.known[name] for name in NAMES}) for one in sales]
+    past = [
+        BacktestPast((f"item{place}",), one.values[:PERIODS], one.values[:PERIODS], end=PERIODS - 1, covariates=beside)
+        for place, (one, beside) in enumerate(zip(sales, known, strict=True))
+    ]
+    windows = past_windows(past, HORIZON, season=7)
+    histories = [History(item.values, item.covariates) for item in past if item.covariates]
+    return learn_predictor(windows, {}, Recipe(HORIZON, (7,)), histories=histories)
+
+
+@pytest.fixture(scope="module")
+def served(learned) -> BatchPredictor:
+    model = load_model(describe_model(str(folder_of("bolt"))))
+    return BatchPredictor(model, ensemble=Ensemble(learned, {}, HORIZON, (0.5,)))
+
+
+@pytest.fixture
+def schema(learned) -> Schema:
+    assert learned.regression is not None
+    kinds, past_only = learned.regression.named
+    return Schema("model v1", (0.01, 0.99), False, attributes=kinds, past_only=past_only)
+
+
+def request(one: Demand, **changes: Any) -> bytes:
+    known = one.covariates.known
+    series = {
+        "target": one.values[:PERIODS].tolist(),
+        "past_covariates": {name: known[name][:PERIODS].tolist() for name in NAMES},
+        "future_covariates": {name: known[name][PERIODS:].tolist() for name in NAMES},
+    }
+    for part, values in changes.items():
+        series[part] |= values
+    return json.dumps(
+        {"inputs": [series], "parameters": {"prediction_length": HORIZON, "quantile_levels": [0.5]}}
+    ).encode()
+
+
+def answer(served: BatchPredictor, schema: Schema, body: bytes) -> np.ndarray:
+    (call,) = parse(body, JSON, schema)
+    key, items = served.items(call)
+    ((prediction,),) = served.run(key, items)
+    return prediction.quantiles[:, 0]
+
+
+def test_the_answer_is_the_batch_forecast(served, schema, learned, sales):
+    one = sales[2]
+    beside = Covariates(PERIODS, {}, {name: one.covariates.known[name] for name in NAMES})
+    batch = Ensemble(learned, {}, HORIZON, LEVELS).forecast([one.values[:PERIODS]], covariates=[beside])
+    assert answer(served, schema, request(one)) == pytest.approx(batch.quantiles[0, :, LEVELS.index(0.5)], rel=1e-9)
+
+
+def test_a_lower_price_in_the_future_is_a_what_if(served, schema, learned, sales):
+    one = sales[2]
+    weight = dict(zip(learned.members, learned.weights, strict=True))
+    assert sum(share for name, share in weight.items() if name.startswith("regression/")) > 0.9
+    price = one.covariates.known["price"][PERIODS:]
+    cheaper = answer(served, schema, request(one, future_covariates={"price": (0.9 * price).tolist()}))
+    ratio = np.log(cheaper / answer(served, schema, request(one))).mean() / np.log(0.9)
+    assert ratio == pytest.approx(ELASTICITY, rel=0.2)
+
+
+def test_without_covariates_the_other_members_answer(served, schema, sales):
+    body = json.dumps(
+        {
+            "inputs": [{"target": sales[0].values[:PERIODS].tolist()}],
+            "parameters": {"prediction_length": HORIZON, "quantile_levels": [0.5]},
+        }
+    ).encode()
+    assert np.isfinite(answer(served, schema, body)).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "reason"),
+    [
+        ({"past_covariates": {"colour": [1.0] * PERIODS}}, "inputs[0].past_covariates.colour", "from price, promotion"),
+        ({"future_covariates": {"colour": [1.0] * HORIZON}}, "inputs[0].future_covariates.colour", "has learned from"),
+        ({"past_covariates": {"price": ["dear"] * PERIODS}}, "inputs[0].past_covariates.price", "give numbers"),
+        ({"future_covariates": {"price": [1.0]}}, "inputs[0].future_covariates.price", "give one for each period"),
+    ],
+)  # fmt: skip
+def test_other_covariates_are_refused(schema, sales, changes, place, reason):
+    with pytest.raises(InvocationError, match=reason) as caught:
+        parse(request(sales[0], **changes), JSON, schema)
+    assert caught.value.field == place
+
+
+def test_a_past_only_attribute_has_no_future(sales):
+    schema = Schema(
+        "model v1",
+        (0.01, 0.99),
+        False,
+        attributes={"price": "number", "promotion": "number"},
+        past_only=frozenset({"price"}),
+    )
+    with pytest.raises(InvocationError, match="it isn't known in advance"):
+        parse(request(sales[0]), JSON, schema)
