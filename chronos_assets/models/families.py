@@ -1,25 +1,25 @@
 """The three Chronos families behind two small interfaces: networks that give quantiles, and one that samples.
 
 Here belongs what differs between families: how a network is called for one block of periods, and which scaling leaves
-its forecasts alone. What is done with the blocks (batches, long horizons, means) is in `forecasting`.
+its forecasts alone. What is done with the blocks (batches, long horizons, means) is in `forecasting`; sampling in `sampling`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from chronos_assets.models.loading import LoadedModel
+from chronos_assets.models.networks.bolt import Bolt
 from chronos_assets.models.networks.chronos2 import Chronos2
+from chronos_assets.models.sampling import LibrarySampler, PathSampler, open_sampler
 
 Floats = NDArray[np.float64]
-
-_MEMORY_OF_PATHS = 256 * 1024 * 1024
 
 
 class QuantileNetwork(Protocol):
@@ -76,102 +76,14 @@ class Chronos2Network:
         return _as_floats(quantiles[..., :length])
 
 
-@dataclass(frozen=True)
-class T5Sampler:
-    """Chronos-T5: a language model over binned values, which is sampled path by path.
-
-    The sampling is that of `ChronosPipeline.predict` (temperature, top-k and top-p of the checkpoint, no end of
-    sequence), value for value, with two differences: each series has a random generator of its own, where transformers'
-    `generate` only knows the process's one, and beyond a block each path resumes from its own values, where the library
-    continues all from their median.
-    """
-
-    pipeline: Any
-    context_length: int
-    block_length: int
-    device: torch.device
-
-    def paths(self, context: NDArray[np.float32], horizon: int, samples: int, seed: int) -> Floats:
-        """Sample paths (samples, horizon) of one series, the same for the same seed.
-
-        Args:
-            context: scaled observations (T,), NaN where there is none.
-            horizon: number of periods.
-            samples: number of paths.
-            seed: of this series' generator.
-        """
-        generator = torch.Generator(device=self.device).manual_seed(seed)
-        history = torch.from_numpy(context)[None, -self.context_length :]
-        at_once = self._paths_at_once(history.shape[1])
-        counts = [min(at_once, samples - done) for done in range(0, samples, at_once)]
-        return torch.cat([self._go_on(history, horizon, count, generator) for count in counts]).double().numpy()
-
-    def _paths_at_once(self, length: int) -> int:
-        """As many paths as keep the decoder's view of the context within 256 MB (large models have 100 MB a path)."""
-        config = self.pipeline.model.model.config
-        values = 2 * config.num_decoder_layers * config.num_heads * config.d_kv * (length + 1)
-        return max(1, _MEMORY_OF_PATHS // (4 * values))
-
-    def _go_on(self, history: torch.Tensor, horizon: int, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Paths (count, horizon) from one history (1, T), block after block."""
-        blocks: list[torch.Tensor] = []
-        while (done := sum(block.shape[1] for block in blocks)) < horizon:
-            blocks.append(self._block(history, min(self.block_length, horizon - done), count, generator))
-            history = torch.cat([history.expand(count, -1), blocks[-1]], dim=1)[:, -self.context_length :]
-        return torch.cat(blocks, dim=1)
-
-    def _block(self, history: torch.Tensor, length: int, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Sample the next `length` values of each path, (count, length), from one history (1, T) or one each."""
-        tokenizer, network, config = self.pipeline.tokenizer, self.pipeline.model.model, self.pipeline.model.config
-        tokens, mask, scale = tokenizer.context_input_transform(history)
-        rows = len(history)  # 1 until the first values are drawn: what the decoder reads is computed once, then copied
-        tokens, mask = tokens.to(self.device), mask.to(self.device)
-        encoded = (network.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state,)
-        last = torch.full((rows, 1), network.config.decoder_start_token_id, device=self.device)
-        cache, drawn = None, []
-        for _ in range(length):
-            output = network(
-                encoder_outputs=encoded,
-                attention_mask=mask,
-                decoder_input_ids=last,
-                past_key_values=cache,
-                use_cache=True,
-            )
-            cache, logits = output.past_key_values, output.logits[:, -1].float()
-            if rows < count:
-                rows, mask, logits = count, mask.expand(count, -1), logits.expand(count, -1)
-                encoded = (encoded[0].expand(count, -1, -1),)
-                cache.batch_repeat_interleave(count)
-            last = torch.multinomial(_probabilities(logits, config), 1, generator=generator)
-            drawn.append(last)
-        # The tokenizer wants (series, samples, length) and one scale for each series.
-        paths = torch.cat(drawn, dim=1).cpu().reshape(len(scale), -1, length)
-        return tokenizer.output_transform(paths, scale).reshape(count, length)
-
-
-def _probabilities(logits: torch.Tensor, config: Any) -> torch.Tensor:
-    """What the next token is drawn from, (S, V): as `transformers.generate` filters it for the same settings."""
-    logits = logits / config.temperature
-    logits[:, config.eos_token_id] = -torch.inf
-    if config.top_k:
-        smallest = torch.topk(logits, min(config.top_k, logits.shape[-1])).values[:, -1:]
-        logits = logits.masked_fill(logits < smallest, -torch.inf)
-    if config.top_p < 1:
-        ascending, order = torch.sort(logits, descending=False)
-        removed = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - config.top_p
-        removed[:, -1:] = False
-        logits = logits.masked_fill(removed.scatter(1, order, removed), -torch.inf)
-    return logits.softmax(dim=-1)
-
-
-def adapt(model: LoadedModel) -> QuantileNetwork | T5Sampler:
+def adapt(model: LoadedModel) -> QuantileNetwork | PathSampler | LibrarySampler:
     """The family's interface to a loaded model."""
     description = model.description
     if description.family == "t5":
-        return T5Sampler(model.pipeline, description.context_length, description.block_length, model.device)
+        return open_sampler(model)
     if not description.quantiles:
         raise TypeError(f"{description.family} without quantile levels")
-    network = model.network or _library_network(model)
+    network = model.network if isinstance(model.network, Bolt | Chronos2) else _library_network(model)
     shared = (network, description.quantiles, description.block_length)
     if description.family == "chronos2":
         return Chronos2Network(*shared, patch_length=_patch_length(model), device=model.device)

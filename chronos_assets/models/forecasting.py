@@ -10,7 +10,7 @@ a run per window. Therefore each batch has the same number of rows (missing ones
 length that follows from its own length alone, and each pass runs on one thread; parallel work is whole batches side by
 side. With these, rows were seen to be independent of their place and their neighbours, bit for bit; `Forecaster` tries
 that once on the model and machine at hand, and where it fails keeps the caller's groups apart in batches of their own.
-T5, which samples, forecasts one series at a time with a seed of its own.
+T5, which samples, has a seed for each series, and passes of as many series as memory holds the paths of.
 
 **Zero.** Series that the caller names (counts, sales) have no forecast below zero: their quantiles are clipped, and their
 mean is that of the clipped distribution, so that both describe the same one.
@@ -36,14 +36,16 @@ from numpy.typing import NDArray
 
 from chronos_assets.models.batching import default_rows, device_name, is_out_of_memory
 from chronos_assets.models.checkpoints import check_quantiles
-from chronos_assets.models.families import QuantileNetwork, T5Sampler, adapt
+from chronos_assets.models.families import QuantileNetwork, adapt
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, shortfall, sort_quantiles
+from chronos_assets.models.sampling import LibrarySampler, PathSampler
 from chronos_assets.models.scaling import Scaled, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
 
 Floats = NDArray[np.float64]
 
+SAMPLERS = (PathSampler, LibrarySampler)
 NOT_FINITE = "the model gave values that are not finite"  # the one reason for a skip that is the model's fault
 _LARGEST = 1e290  # leaves room for what a forecast may add
 _SHORTEST_BUCKET = 16
@@ -145,7 +147,7 @@ class Forecaster:
         self._halving = threading.Lock()
         self._network = adapt(model)
         self._buckets = _bucket_lengths(self.context_length)
-        self.rows_independent = isinstance(self._network, T5Sampler) or self._rows_tried(self._network)
+        self.rows_independent = isinstance(self._network, SAMPLERS) or self._rows_tried(self._network)
 
     def at(self, horizon: int, levels: Sequence[float]) -> Forecaster:
         """The same model made ready for another horizon and other levels, without trying its rows again.
@@ -178,7 +180,7 @@ class Forecaster:
     def method(self) -> str:
         """How the quantiles are made, in a sentence."""
         block = self.model.description.block_length
-        if isinstance(self._network, T5Sampler):
+        if isinstance(self._network, SAMPLERS):
             made = f"quantiles of {self._samples} sample paths"
             return f"{made}, each resuming from its own values after every {block} periods" if self.unrolled else made
         if not self.unrolled:
@@ -219,7 +221,7 @@ class Forecaster:
         crossed = np.zeros(count, dtype=np.int64)
         raised = np.zeros(count, dtype=np.int64)
         bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
-        sampling = isinstance(self._network, T5Sampler)
+        sampling = isinstance(self._network, SAMPLERS)
         for index, context in enumerate(contexts):
             values, reason = self._usable(np.asarray(context, dtype=np.float64))
             if reason:
@@ -282,17 +284,19 @@ class Forecaster:
 
     def _batches(self, scaled: dict[int, Scaled], groups: Sequence[Hashable] | None) -> Iterator[list[int]]:
         """Indices of the series of each pass: of one bucket, shortest first, in the order given."""
-        if isinstance(self._network, T5Sampler):
-            yield from ([index] for index in scaled)
-            return
         together: dict[tuple[Hashable, int], list[int]] = defaultdict(list)
         for index, item in scaled.items():
             group = groups[index] if groups is not None and not self.rows_independent else None
             together[group, self._bucket(len(item.values))].append(index)
         for key in sorted(together, key=lambda key: key[1]):
-            members = together[key]
-            for start in range(0, len(members), self.batch_size):
-                yield members[start : start + self.batch_size]
+            members, size = together[key], self._series_of_a_pass(key[1])
+            for start in range(0, len(members), size):
+                yield members[start : start + size]
+
+    def _series_of_a_pass(self, bucket: int) -> int:
+        if isinstance(self._network, SAMPLERS):
+            return min(self.batch_size, self._network.series_at_once(bucket, self.horizon, self._samples))
+        return self.batch_size
 
     def _bucket(self, length: int) -> int:
         return next(bucket for bucket in self._buckets if bucket >= length)
@@ -338,16 +342,21 @@ class Forecaster:
         """
         items = batch.items
         with torch.inference_mode():
-            if isinstance(self._network, T5Sampler):
-                paths = self._network.paths(
-                    items[0].values, self.horizon, self._samples, batch.seeds[0]
-                )  # (S, horizon)
-                return (
-                    np.quantile(paths, self.levels, axis=0).T[None],
-                    np.maximum(paths, batch.floors[0]).mean(axis=0)[None],
-                    np.zeros(1, dtype=np.int64),
-                )
             bucket = self._bucket(max(len(item.values) for item in items))
+            if isinstance(self._network, SAMPLERS):
+                paths = self._network.paths(
+                    [item.values for item in items],
+                    self.horizon,
+                    self._samples,
+                    batch.seeds,
+                    width=bucket,
+                    rows=self._series_of_a_pass(bucket) if self.whole_batches else 0,
+                )  # (n, S, horizon)
+                return (
+                    np.quantile(paths, self.levels, axis=1).transpose(1, 2, 0),
+                    np.maximum(paths, batch.floors[:, None, None]).mean(axis=1),
+                    np.zeros(len(items), dtype=np.int64),
+                )
             rows = np.zeros((self._rows(len(items)), bucket), dtype=np.float32)
             for row, item in enumerate(items):
                 rows[row, : bucket - len(item.values)] = np.nan

@@ -20,10 +20,13 @@ import torch
 from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, ModelError, describe_model, tensor_names
 from chronos_assets.models.networks.bolt import Bolt, BoltConfig
 from chronos_assets.models.networks.chronos2 import Chronos2, Chronos2Config
+from chronos_assets.models.networks.t5 import T5, T5Config
 
 # Tensors that are other names of `shared.weight` and need not be saved.
 _TIED = frozenset({"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight", "shared.weight"})
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AssertionError)
+
+SlimNetwork = Bolt | Chronos2 | T5
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class LoadedModel:
 
     description: ModelDescription
     device: torch.device
-    network: Bolt | Chronos2 | None
+    network: SlimNetwork | None
 
     @cached_property
     def pipeline(self) -> Any:
@@ -80,7 +83,7 @@ def load_model(
     return model
 
 
-def _load_network(description: ModelDescription, device: torch.device) -> Bolt | Chronos2 | None:
+def _load_network(description: ModelDescription, device: torch.device) -> SlimNetwork | None:
     """The slim network of a checkpoint; None for a family or a variant that has none."""
     try:
         config = json.loads((description.folder / "config.json").read_text(encoding="utf-8"))
@@ -96,14 +99,17 @@ def _load_network(description: ModelDescription, device: torch.device) -> Bolt |
     return network.requires_grad_(False).to(device).eval()
 
 
-def _build_network(description: ModelDescription, config: Mapping[str, Any]) -> Bolt | Chronos2 | None:
+def _build_network(description: ModelDescription, config: Mapping[str, Any]) -> SlimNetwork | None:
     if description.family == "bolt":
         sizes = BoltConfig.from_document(config)
         return None if sizes is None else Bolt(sizes)
     if description.family == "chronos2":
         shape = Chronos2Config.from_document(config)
         return None if shape is None else Chronos2(shape)
-    return None
+    plan = T5Config.from_document(config)
+    if plan is None or (names := tensor_names(description.folder)).get("shared.weight") is None:
+        return None  # which of its other names the embedding has is for the library to find out
+    return T5(plan, tied="lm_head.weight" not in names)
 
 
 def _read_weights(description: ModelDescription, wanted: Mapping[str, Any]) -> dict[str, torch.Tensor]:

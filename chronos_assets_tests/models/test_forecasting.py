@@ -197,53 +197,14 @@ def test_only_the_latest_periods_are_read(models):
     assert np.array_equal(forecast.quantiles[0], forecast.quantiles[1])
 
 
-@pytest.mark.parametrize("settings", [{}, {"top_k": 5}, {"top_k": 0, "top_p": 0.6}, {"temperature": 0.5}], ids=str)
-def test_t5_is_sampled_as_the_library_does(models, monkeypatch, settings):
-    pipeline = models["t5"].pipeline
-    for name, value in settings.items():
-        monkeypatch.setattr(pipeline.model.config, name, value)
-    context = np.abs(np.sin(np.arange(30) / 3)).astype(np.float32)
-    with torch.random.fork_rng():
-        torch.manual_seed(11)
-        expected = pipeline.predict(torch.tensor(context), prediction_length=8, num_samples=12)[0]
-    with torch.inference_mode():
-        paths = Forecaster(models["t5"], 8, LEVELS)._network.paths(context, 8, 12, seed=11)
-    assert np.array_equal(paths, expected.double().numpy())
-
-
-def test_the_paths_of_a_large_t5_are_drawn_in_portions(models, monkeypatch):
-    sampler = Forecaster(models["t5"], 12, LEVELS)._network
-    monkeypatch.setattr(families, "_MEMORY_OF_PATHS", 5 * 4 * 2 * 16 * 31)
-    sizes = []
-    go_on = type(sampler)._go_on
-    monkeypatch.setattr(type(sampler), "_go_on", lambda *given: sizes.append(given[3]) or go_on(*given))
-    with torch.inference_mode():
-        paths = sampler.paths(np.sin(np.arange(30, dtype=np.float32)), 12, 12, seed=1)
-    assert sizes == [5, 5, 2]
-    assert paths.shape == (12, 12)
-    assert not np.array_equal(paths[:5], paths[5:10])
-
-
-def test_the_paths_of_t5_go_on_from_their_own_values(models, monkeypatch):
-    sampler = Forecaster(models["t5"], 24, LEVELS)._network
-    histories = []
-    transform = sampler.pipeline.tokenizer.context_input_transform
-    monkeypatch.setattr(
-        sampler.pipeline.tokenizer, "context_input_transform", lambda h: histories.append(h) or transform(h)
-    )
-    with torch.inference_mode():
-        paths = sampler.paths(np.ones(30, np.float32), 24, 6, seed=1)
-    assert [tuple(history.shape) for history in histories] == [(1, 30), (6, 38), (6, 46)]
-    assert np.array_equal(histories[2][:, 30:].numpy(), paths[:, :16].astype(np.float32))
-
-
 def test_the_quantiles_of_samples_are_theirs(models):
     """T5's quantiles are those of its own paths, and its mean is their mean."""
     forecaster = Forecaster(models["t5"], 4, (0.01, 0.5, 0.99))
     context = np.sin(np.arange(30) / 3) + 2
     forecast = forecaster.forecast([context], seeds=[5])
     scale = np.abs(context).mean()
-    paths = forecaster._network.paths((context / scale).astype(np.float32), 4, 400, 5) * scale
+    given = [(context / scale).astype(np.float32)]
+    paths = forecaster._network.paths(given, 4, 400, [5], width=32, rows=forecaster._series_of_a_pass(32))[0] * scale
     assert forecast.quantiles[0] == pytest.approx(np.quantile(paths, (0.01, 0.5, 0.99), axis=0).T)
     assert forecast.mean[0] == pytest.approx(paths.mean(axis=0))
     assert not np.array_equal(forecast.mean[0], forecast.quantiles[0, :, 1])

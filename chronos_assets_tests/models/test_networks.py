@@ -9,8 +9,9 @@ import torch
 
 from chronos_assets.models.families import adapt
 from chronos_assets.models.loading import load_model
-from chronos_assets.models.networks.bolt import Bolt, distance_classes
+from chronos_assets.models.networks.bolt import Bolt
 from chronos_assets.models.networks.chronos2 import Chronos2
+from chronos_assets.models.networks.t5_layers import distance_classes
 from chronos_assets_tests.models import tiny
 
 

@@ -8,7 +8,6 @@ Source: https://github.com/amazon-science/chronos-forecasting, `chronos_bolt.py`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from chronos_assets.models.networks.layers import (
-    Attention,
     NetworkShape,
     ResidualBlock,
-    RootMeanSquareNorm,
     Table,
-    TwoLayers,
     activation_of,
     hidden_from_attention,
     observed_patches,
     standardize,
+)
+from chronos_assets.models.networks.t5_layers import (
+    CrossAttentionLayer,
+    EncoderBlock,
+    FeedForwardLayer,
+    SelfAttentionLayer,
+    Stack,
 )
 
 
@@ -105,8 +108,8 @@ class Bolt(nn.Module):
         shape = config.shape
         self.shared = Table(2 if config.summary_token else 1, shape.features)
         self.input_patch_embedding = ResidualBlock(2 * config.patch_size, shape.features, shape)
-        self.encoder = _Stack([_EncoderBlock(config, first=i == 0) for i in range(config.encoder_blocks)], shape)
-        self.decoder = _Stack([_DecoderBlock(config, first=i == 0) for i in range(config.decoder_blocks)], shape)
+        self.encoder = Stack([EncoderBlock(config, first=i == 0) for i in range(config.encoder_blocks)], shape)
+        self.decoder = Stack([_DecoderBlock(config, first=i == 0) for i in range(config.decoder_blocks)], shape)
         self.output_patch_embedding = ResidualBlock(shape.features, config.quantiles * config.block_length, shape)
 
     def forward(self, context: Tensor) -> Tensor:
@@ -136,26 +139,6 @@ class Bolt(nn.Module):
         return self.encoder.final_layer_norm(states)
 
 
-class _Stack(nn.Module):
-    block: Any  # a list whose places are part of the names of weights
-
-    def __init__(self, blocks: list[nn.Module], shape: NetworkShape) -> None:
-        super().__init__()
-        self.block = nn.ModuleList(blocks)
-        self.final_layer_norm = RootMeanSquareNorm(shape)
-
-
-class _EncoderBlock(nn.Module):
-    layer: Any
-
-    def __init__(self, config: BoltConfig, *, first: bool) -> None:
-        super().__init__()
-        self.layer = nn.ModuleList([_SelfAttention(config, first=first), _BoltFeedForward(config.shape)])
-
-    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
-        return self.layer[1](self.layer[0](states, bias))
-
-
 class _DecoderBlock(nn.Module):
     """The decoder reads one token: its attention to itself has nothing else to attend to."""
 
@@ -164,71 +147,9 @@ class _DecoderBlock(nn.Module):
     def __init__(self, config: BoltConfig, *, first: bool) -> None:
         super().__init__()
         self.layer = nn.ModuleList(
-            [_SelfAttention(config, first=first), _CrossAttention(config.shape), _BoltFeedForward(config.shape)]
+            [SelfAttentionLayer(config, first=first), CrossAttentionLayer(config.shape), FeedForwardLayer(config.shape)]
         )
 
     def forward(self, states: Tensor, encoded: Tensor, hidden: Tensor) -> Tensor:
         alone = states + self.layer[0].SelfAttention.alone(self.layer[0].layer_norm(states))
         return self.layer[2](self.layer[1](alone, encoded, hidden))
-
-
-class _SelfAttention(nn.Module):
-    def __init__(self, config: BoltConfig, *, first: bool) -> None:
-        super().__init__()
-        self.SelfAttention = _RelativeAttention(config) if first else Attention(config.shape)
-        self.layer_norm = RootMeanSquareNorm(config.shape)
-
-    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
-        attention, normed = self.SelfAttention, self.layer_norm(states)
-        queries, keys, values = (
-            attention.split(project(normed)) for project in (attention.q, attention.k, attention.v)
-        )
-        return states + attention.attend(queries, keys, values, bias)
-
-
-class _RelativeAttention(Attention):
-    """Attention that knows how far apart two patches are; the first block's is that of all of its stack."""
-
-    def __init__(self, config: BoltConfig) -> None:
-        super().__init__(config.shape)
-        self.relative_attention_bias = Table(config.buckets, config.shape.heads)
-        self.farthest = config.farthest
-
-    def distances(self, length: int) -> Tensor:
-        """Bias (1, H, P, P) of the scores of `length` patches."""
-        weight = self.relative_attention_bias.weight
-        places = torch.arange(length, device=weight.device)
-        classes = distance_classes(places[None, :] - places[:, None], len(weight), self.farthest)
-        return weight[classes].permute(2, 0, 1)[None]
-
-
-class _CrossAttention(nn.Module):
-    def __init__(self, shape: NetworkShape) -> None:
-        super().__init__()
-        self.EncDecAttention = Attention(shape)
-        self.layer_norm = RootMeanSquareNorm(shape)
-
-    def forward(self, states: Tensor, encoded: Tensor, hidden: Tensor) -> Tensor:
-        attention = self.EncDecAttention
-        queries = attention.split(attention.q(self.layer_norm(states)))
-        keys, values = attention.split(attention.k(encoded)), attention.split(attention.v(encoded))
-        return states + attention.attend(queries, keys, values, hidden)
-
-
-class _BoltFeedForward(nn.Module):
-    def __init__(self, shape: NetworkShape) -> None:
-        super().__init__()
-        self.DenseReluDense = TwoLayers(shape)
-        self.layer_norm = RootMeanSquareNorm(shape)
-
-    def forward(self, states: Tensor) -> Tensor:
-        return states + self.DenseReluDense(self.layer_norm(states))
-
-
-def distance_classes(distances: Tensor, buckets: int, farthest: int) -> Tensor:
-    """T5's classes of signed distances: half for each direction; near ones each their own, far ones in log steps."""
-    half = buckets // 2
-    near = half // 2
-    far = near + (torch.log(distances.abs().float() / near) / math.log(farthest / near) * (half - near)).long()
-    classes = torch.where(distances.abs() < near, distances.abs(), far.clamp(max=half - 1))
-    return classes + half * (distances > 0)

@@ -1,0 +1,258 @@
+"""Chronos-T5 for sampling: the encoder reads binned values once, the decoder draws many paths from them step by step.
+
+Belongs here: the network, its bins, and the sizes that its configuration names. Does not belong here: how a token is drawn and
+long horizons (`sampling`), reading files (`loading`).
+
+What the encoder read of a series is the same for all of its paths. So its keys and values are made once for each series, and
+all paths ask them together; the library copies them for every path, and reads each copy at every step. Keys and values of the
+paths' own past lie in a buffer that is as long as the block from the start.
+
+Source: https://github.com/amazon-science/chronos-forecasting, `chronos.py`; T5: https://arxiv.org/abs/1910.10683
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from chronos_assets.models.networks.layers import (
+    Attention,
+    Linear,
+    NetworkShape,
+    Table,
+    activation_of,
+    hidden_from_attention,
+)
+from chronos_assets.models.networks.t5_layers import (
+    CrossAttentionLayer,
+    EncoderBlock,
+    FeedForwardLayer,
+    SelfAttentionLayer,
+    Stack,
+)
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Values as tokens: divided by the mean absolute value of the context, and cut into bins of equal width.
+
+    Attributes:
+        low, high: centres of the outermost bins.
+        tokens: of all kinds.
+        special: the first ones, which are no bins.
+        pad: of what is not there; end: after the context, None for none.
+    """
+
+    low: float
+    high: float
+    tokens: int
+    special: int
+    pad: int
+    end: int | None
+
+    @property
+    def centers(self) -> Tensor:
+        """(tokens - special - 1,)."""
+        return torch.linspace(self.low, self.high, self.tokens - self.special - 1)
+
+    def encode(self, contexts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (R, T), which of them are to be read (R, T), and scales (R,) of contexts with NaN for what is not there."""
+        there = ~torch.isnan(contexts)
+        values = torch.where(there, contexts, 0.0)
+        scales = values.abs().sum(dim=-1) / there.sum(dim=-1)
+        scales = torch.where(scales > 0, scales, 1.0)  # NaN, of a row without any, is none
+        middles = (self.centers[1:] + self.centers[:-1]) / 2
+        ends = torch.tensor([1e20])
+        edges = torch.cat([-ends, middles, ends])
+        tokens = torch.bucketize(values / scales[:, None], edges, right=True) + self.special
+        tokens = torch.where(there, tokens.clamp(0, self.tokens - 1), self.pad)
+        if self.end is not None:
+            tokens = functional.pad(tokens, (0, 1), value=self.end)
+            there = functional.pad(there, (0, 1), value=True)
+        return tokens, there, scales
+
+    def decode(self, tokens: Tensor, scales: Tensor) -> Tensor:
+        """Values (R, P, T) of drawn tokens, on the scales (R,) of their contexts."""
+        centers = self.centers
+        return centers[(tokens - self.special - 1).clamp(0, len(centers) - 1)] * scales[:, None, None]
+
+
+@dataclass(frozen=True)
+class T5Config:
+    """What a checkpoint's configuration says of its network.
+
+    Attributes:
+        shape, buckets, farthest: see `t5_layers.T5Sizes`.
+        encoder_blocks, decoder_blocks: numbers of blocks.
+        start_token: what the decoder starts from.
+        vocabulary: number of tokens that the network knows.
+        scaled: whether what is compared with the tokens' weights is divided by the root of its length.
+        bins: of values.
+    """
+
+    shape: NetworkShape
+    buckets: int
+    farthest: int
+    encoder_blocks: int
+    decoder_blocks: int
+    start_token: int
+    vocabulary: int
+    scaled: bool
+    bins: Bins
+
+    @classmethod
+    def from_document(cls, config: Mapping[str, Any]) -> T5Config | None:
+        """Read `config.json`; None for a network of another kind, which the library may know.
+
+        Raises:
+            KeyError: a size is missing.
+        """
+        chronos = config["chronos_config"]
+        activation = activation_of(config)
+        if activation is None or chronos.get("tokenizer_class") != "MeanScaleUniformBins":
+            return None
+        limits = chronos["tokenizer_kwargs"]
+        return cls(
+            shape=NetworkShape(
+                features=config["d_model"],
+                hidden=config["d_ff"],
+                heads=config["num_heads"],
+                head_features=config["d_kv"],
+                activation=activation,
+                epsilon=config.get("layer_norm_epsilon", 1e-6),
+            ),
+            buckets=config.get("relative_attention_num_buckets", 32),
+            farthest=config.get("relative_attention_max_distance", 128),
+            encoder_blocks=config["num_layers"],
+            decoder_blocks=config.get("num_decoder_layers") or config["num_layers"],
+            start_token=config.get("decoder_start_token_id", 0),
+            vocabulary=config["vocab_size"],
+            # Since its version 5, transformers writes it down; before, it followed from the embedding being tied.
+            scaled=config.get("scale_decoder_outputs", config.get("tie_word_embeddings") is not False),
+            bins=Bins(
+                low=limits["low_limit"],
+                high=limits["high_limit"],
+                tokens=chronos["n_tokens"],
+                special=chronos["n_special_tokens"],
+                pad=chronos["pad_token_id"],
+                end=chronos["eos_token_id"] if chronos["use_eos_token"] else None,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a decoder block needs of the encoded rows: keys and values (R, H, T, K)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class T5(nn.Module):
+    """The network.
+
+    Args:
+        config: its sizes.
+        tied: whether the embedding of the tokens is what paths are compared with in the end; other weights, if not.
+    """
+
+    def __init__(self, config: T5Config, *, tied: bool) -> None:
+        super().__init__()
+        self.config = config
+        shape = config.shape
+        self.shared = Table(config.vocabulary, shape.features)
+        self.encoder = Stack([EncoderBlock(config, first=i == 0) for i in range(config.encoder_blocks)], shape)
+        self.decoder = Stack([_DecoderBlock(config, first=i == 0) for i in range(config.decoder_blocks)], shape)
+        self.lm_head = None if tied else Linear(shape.features, config.vocabulary, bias=False)
+
+    def generate(
+        self, tokens: Tensor, there: Tensor, paths: int, length: int, draw: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Tokens (R x paths, length) that follow each row.
+
+        Args:
+            tokens: (R, T).
+            there: which of them are to be read, (R, T).
+            paths: of each row.
+            length: steps.
+            draw: the next token (R x paths, 1) of each path, from its scores (R x paths, V).
+        """
+        hidden = hidden_from_attention(there)
+        encoded = self._encode(tokens, hidden)
+        read = [block.read(encoded) for block in self.decoder.block]
+        rows, shape = len(tokens) * paths, self.config.shape
+        size = (len(self.decoder.block), 2, rows, shape.heads, length, shape.head_features)
+        past = torch.empty(size, device=tokens.device)
+        last = torch.full((rows, 1), self.config.start_token, device=tokens.device)
+        drawn = []
+        for step in range(length):
+            states = self.shared.weight[last]
+            bias = self._distances(step)
+            for number, block in enumerate(self.decoder.block):
+                states = block(states, past[number], step, bias, read[number], hidden)
+            last = draw(self._scores(self.decoder.final_layer_norm(states)[:, -1]))
+            drawn.append(last)
+        return torch.cat(drawn, dim=1)
+
+    def _scores(self, states: Tensor) -> Tensor:
+        """Scores (R, V) of each token to come next."""
+        weight = (self.shared if self.lm_head is None else self.lm_head).weight
+        return functional.linear(states * self.config.shape.features**-0.5 if self.config.scaled else states, weight)
+
+    def _encode(self, tokens: Tensor, hidden: Tensor) -> Tensor:
+        states = self.shared.weight[tokens]
+        bias = self.encoder.block[0].layer[0].SelfAttention.distances(tokens.shape[1]) + hidden
+        for block in self.encoder.block:
+            states = block(states, bias)
+        return self.encoder.final_layer_norm(states)
+
+    def _distances(self, step: int) -> Tensor:
+        """Bias (1, H, 1, step + 1) of the scores of a step and all before it."""
+        weight = self.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
+        back = torch.arange(step, -1, -1, device=weight.device)
+        return weight[past_classes(back, self.config.buckets, self.config.farthest)].T[None, :, None]
+
+
+class _DecoderBlock(nn.Module):
+    layer: Any  # a list whose places are part of the names of weights
+
+    def __init__(self, config: T5Config, *, first: bool) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(
+            [
+                SelfAttentionLayer(config, first=first),
+                CrossAttentionLayer(config.shape),
+                FeedForwardLayer(config.shape),
+            ]
+        )
+
+    def read(self, encoded: Tensor) -> _Read:
+        """Keys and values of what was encoded, once for all paths and steps."""
+        attention: Attention = self.layer[1].EncDecAttention
+        return _Read(attention.split(attention.k(encoded)), attention.split(attention.v(encoded)))
+
+    def forward(self, states: Tensor, past: Tensor, step: int, bias: Tensor, read: _Read, hidden: Tensor) -> Tensor:
+        own, across, feed_forward = self.layer
+        attention, normed = own.SelfAttention, own.layer_norm(states)
+        past[0][:, :, step] = attention.k(normed).unflatten(-1, (attention.heads, -1))[:, 0]
+        past[1][:, :, step] = attention.v(normed).unflatten(-1, (attention.heads, -1))[:, 0]
+        keys, values = past[0][:, :, : step + 1], past[1][:, :, : step + 1]
+        states = states + attention.attend(attention.split(attention.q(normed)), keys, values, bias)
+        # The paths of a row ask what was read of it together.
+        attention, rows = across.EncDecAttention, len(read.keys)
+        queries = attention.q(across.layer_norm(states)).unflatten(0, (rows, -1)).flatten(2)  # (R, paths, H x K)
+        answer = attention.attend(attention.split(queries), read.keys, read.values, hidden)
+        return feed_forward(states + answer.flatten(0, 1)[:, None])
+
+
+def past_classes(distances: Tensor, buckets: int, farthest: int) -> Tensor:
+    """T5's classes of distances back, from 0: near ones each their own, far ones in log steps."""
+    near = buckets // 2
+    far = near + (torch.log(distances.float() / near) / math.log(farthest / near) * (buckets - near)).long()
+    return torch.where(distances < near, distances, far.clamp(max=buckets - 1))

@@ -1,0 +1,249 @@
+"""Chronos-T5 as a sampler: paths of several series at once, each series from a random generator of its own.
+
+Belongs here: how tokens are drawn, long horizons, and how many paths fit into memory. Does not belong here: the network
+(`networks.t5`), quantiles of the paths (`forecasting`).
+
+The sampling is that of `ChronosPipeline.predict` (temperature, top-k and top-p of the checkpoint, no end of sequence), value
+for value but for rounding, with two differences: each series has a generator of its own, where transformers' `generate` only
+knows the process's one, and beyond a block each path resumes from its own values, where the library continues all from their
+median.
+
+A pass has the same number of series and the same width whatever is asked for with it, so that a series' paths follow from the
+series and its seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chronos_assets.models.batching import SHARE, read_config
+from chronos_assets.models.networks.t5 import T5
+
+if TYPE_CHECKING:
+    from chronos_assets.models.loading import LoadedModel
+
+Floats = NDArray[np.float64]
+
+_MEMORY_OF_PATHS = 256 * 1024 * 1024  # on a CPU, whose number of paths is to be the same on every machine
+_MOST_SERIES = 64
+_FLOAT32 = 4
+
+
+class Sampler(Protocol):
+    """A network that samples paths."""
+
+    def series_at_once(self, width: int, horizon: int, samples: int) -> int:
+        """How many series share a pass: as many as keep all of their paths in memory."""
+
+    def paths(
+        self,
+        contexts: Sequence[NDArray[np.float32]],
+        horizon: int,
+        samples: int,
+        seeds: Sequence[int],
+        *,
+        width: int = 0,
+        rows: int = 0,
+    ) -> Floats:
+        """Sample paths (n, samples, horizon) of n series, the same for the same seed.
+
+        Args:
+            contexts: scaled observations (T,) of each, NaN where there is none.
+            horizon: number of periods.
+            samples: number of paths of each.
+            seeds: of the series' generators.
+            width: periods that contexts are filled up to on the left; the longest's, if not given.
+            rows: series that the pass is filled up to.
+        """
+
+
+def open_sampler(model: LoadedModel) -> PathSampler | LibrarySampler:
+    """The sampler of a T5 checkpoint."""
+    description = model.description
+    shared = (description.context_length, description.block_length, model.device)
+    if not isinstance(model.network, T5):
+        return LibrarySampler(model.pipeline, *shared)
+    chronos = read_config(description)["chronos_config"]
+    return PathSampler(model.network, Drawing(*(chronos[name] for name in Drawing.__annotations__)), *shared)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a token is drawn, as `chronos_config` has it."""
+
+    temperature: float
+    top_k: int | None
+    top_p: float
+    eos_token_id: int
+
+
+@dataclass(frozen=True)
+class PathSampler:
+    """The slim network, several series at once."""
+
+    network: T5
+    drawing: Drawing
+    context_length: int
+    block_length: int
+    device: torch.device
+
+    def series_at_once(self, width: int, horizon: int, samples: int) -> int:
+        """See `Sampler.series_at_once`."""
+        return min(_MOST_SERIES, max(1, self._paths_at_once(width, horizon) // samples))
+
+    def paths(
+        self,
+        contexts: Sequence[NDArray[np.float32]],
+        horizon: int,
+        samples: int,
+        seeds: Sequence[int],
+        *,
+        width: int = 0,
+        rows: int = 0,
+    ) -> Floats:
+        """See `Sampler.paths`."""
+        width = min(width or max(map(len, contexts)), self.context_length)
+        history = torch.full((max(rows, len(contexts)), width), torch.nan)
+        for row, context in enumerate(contexts):
+            recent = torch.from_numpy(context[-width:])
+            history[row, width - len(recent) :] = recent
+        seeds = [*seeds, *[0] * (len(history) - len(seeds))]
+        generators = [torch.Generator(device=self.device).manual_seed(seed) for seed in seeds]
+        at_once = max(1, min(samples, self._paths_at_once(width, horizon)))
+        counts = [min(at_once, samples - done) for done in range(0, samples, at_once)]
+        portions = [self._go_on(history, horizon, count, generators) for count in counts]
+        return torch.cat(portions, dim=1)[: len(contexts)].double().numpy()
+
+    def _paths_at_once(self, width: int, horizon: int) -> int:
+        """As many paths as keep keys and values of what they read in memory; beyond a block, that is a context each."""
+        config = self.network.config
+        own = min(horizon, self.block_length) + (width + self.block_length + 1 if horizon > self.block_length else 0)
+        values = 2 * config.decoder_blocks * config.shape.heads * config.shape.head_features * own
+        memory = _MEMORY_OF_PATHS
+        if self.device.type == "cuda":
+            memory = int(SHARE * torch.cuda.mem_get_info(self.device)[0])
+        return max(1, memory // (_FLOAT32 * values))
+
+    def _go_on(self, history: Tensor, horizon: int, count: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """`count` paths of each history (R, T), block after block: (R, count, horizon)."""
+        made = self._block(history, min(self.block_length, horizon), count, generators)
+        while (done := made.shape[-1]) < horizon:
+            own = torch.cat([history[:, None].expand(-1, count, -1), made], dim=-1)[..., -self.context_length :]
+            length = min(self.block_length, horizon - done)
+            more = self._block(own.flatten(0, 1), length, 1, generators)
+            made = torch.cat([made, more.unflatten(0, (len(history), count))[:, :, 0]], dim=-1)
+        return made
+
+    def _block(self, history: Tensor, length: int, count: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """The next `length` values of `count` paths of each history (R, T): (R, count, length)."""
+        bins = self.network.config.bins
+        tokens, there, scales = bins.encode(history)
+
+        def draw(scores: Tensor) -> Tensor:
+            chances = probabilities(scores, self.drawing).unflatten(0, (len(generators), -1))
+            drawn = [
+                torch.multinomial(part, 1, generator=generator)
+                for part, generator in zip(chances, generators, strict=True)
+            ]
+            return torch.cat(drawn)
+
+        drawn = self.network.generate(tokens.to(self.device), there.to(self.device), count, length, draw)
+        return bins.decode(drawn.cpu().unflatten(0, (len(history), count)), scales)
+
+
+@dataclass(frozen=True)
+class LibrarySampler:
+    """A network that only the library knows, or one in training: one series at a time."""
+
+    pipeline: Any
+    context_length: int
+    block_length: int
+    device: torch.device
+
+    def series_at_once(self, width: int, horizon: int, samples: int) -> int:
+        """See `Sampler.series_at_once`."""
+        return 1
+
+    def paths(
+        self,
+        contexts: Sequence[NDArray[np.float32]],
+        horizon: int,
+        samples: int,
+        seeds: Sequence[int],
+        *,
+        width: int = 0,
+        rows: int = 0,
+    ) -> Floats:
+        """See `Sampler.paths`."""
+        return np.stack([self._of_one(*pair, horizon, samples) for pair in zip(contexts, seeds, strict=True)])
+
+    def _of_one(self, context: NDArray[np.float32], seed: int, horizon: int, samples: int) -> Floats:
+        generator = torch.Generator(device=self.device).manual_seed(seed)
+        history = torch.from_numpy(context)[None, -self.context_length :]
+        at_once = self._paths_at_once(history.shape[1])
+        counts = [min(at_once, samples - done) for done in range(0, samples, at_once)]
+        return torch.cat([self._go_on(history, horizon, count, generator) for count in counts]).double().numpy()
+
+    def _paths_at_once(self, length: int) -> int:
+        """As many paths as keep the decoder's view of the context within 256 MB (large models have 100 MB a path)."""
+        config = self.pipeline.model.model.config
+        values = 2 * config.num_decoder_layers * config.num_heads * config.d_kv * (length + 1)
+        return max(1, _MEMORY_OF_PATHS // (4 * values))
+
+    def _go_on(self, history: Tensor, horizon: int, count: int, generator: torch.Generator) -> Tensor:
+        """Paths (count, horizon) from one history (1, T), block after block."""
+        blocks: list[Tensor] = []
+        while (done := sum(block.shape[1] for block in blocks)) < horizon:
+            blocks.append(self._block(history, min(self.block_length, horizon - done), count, generator))
+            history = torch.cat([history.expand(count, -1), blocks[-1]], dim=1)[:, -self.context_length :]
+        return torch.cat(blocks, dim=1)
+
+    def _block(self, history: Tensor, length: int, count: int, generator: torch.Generator) -> Tensor:
+        """Sample the next `length` values of each path, (count, length), from one history (1, T) or one each."""
+        tokenizer, network, config = self.pipeline.tokenizer, self.pipeline.model.model, self.pipeline.model.config
+        tokens, mask, scale = tokenizer.context_input_transform(history)
+        rows = len(history)  # 1 until the first values are drawn: what the decoder reads is computed once, then copied
+        tokens, mask = tokens.to(self.device), mask.to(self.device)
+        encoded = (network.encoder(input_ids=tokens, attention_mask=mask).last_hidden_state,)
+        last = torch.full((rows, 1), network.config.decoder_start_token_id, device=self.device)
+        cache, drawn = None, []
+        for _ in range(length):
+            output = network(
+                encoder_outputs=encoded,
+                attention_mask=mask,
+                decoder_input_ids=last,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache, logits = output.past_key_values, output.logits[:, -1].float()
+            if rows < count:
+                rows, mask, logits = count, mask.expand(count, -1), logits.expand(count, -1)
+                encoded = (encoded[0].expand(count, -1, -1),)
+                cache.batch_repeat_interleave(count)
+            last = torch.multinomial(probabilities(logits, config), 1, generator=generator)
+            drawn.append(last)
+        # The tokenizer wants (series, samples, length) and one scale for each series.
+        paths = torch.cat(drawn, dim=1).cpu().reshape(len(scale), -1, length)
+        return tokenizer.output_transform(paths, scale).reshape(count, length)
+
+
+def probabilities(logits: Tensor, config: Any) -> Tensor:
+    """What the next token is drawn from, (S, V): as `transformers.generate` filters it for the same settings."""
+    logits = logits / config.temperature
+    logits[:, config.eos_token_id] = -torch.inf
+    if config.top_k:
+        smallest = torch.topk(logits, min(config.top_k, logits.shape[-1])).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, -torch.inf)
+    if config.top_p < 1:
+        ascending, order = torch.sort(logits, descending=False)
+        removed = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - config.top_p
+        removed[:, -1:] = False
+        logits = logits.masked_fill(removed.scatter(1, order, removed), -torch.inf)
+    return logits.softmax(dim=-1)
