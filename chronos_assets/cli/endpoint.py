@@ -43,6 +43,8 @@ def forecasts(
     """Answer QueryForecast from the published forecasts, without a model, until interrupted."""
     import asyncio
 
+    import dagster as dg
+
     from chronos_assets.pipeline.serving import forecast_arn, forecast_places
     from chronos_assets.pipeline.state import GroupState
     from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries
@@ -51,10 +53,14 @@ def forecasts(
 
     group = open_group(settings_for(data))
     state = GroupState(group)
+    try:
+        places, arn = ForecastPlaces(**forecast_places(state)), forecast_arn(state)
+    except dg.Failure as error:
+        raise UsageError(str(error)) from error
     remote = group.settings.deployment == "aws"
     folder_at = _looked_up(group.store.snapshot) if remote else group.store.snapshot
-    server = ForecastServer(ForecastQueries(ForecastPlaces(**forecast_places(state)), folder_at))
-    print(f"http://127.0.0.1:{port} answers boto3's forecastquery: ForecastArn {forecast_arn(state)}", flush=True)
+    server = ForecastServer(ForecastQueries(places, folder_at))
+    print(f"http://127.0.0.1:{port} answers boto3's forecastquery: ForecastArn {arn}", flush=True)
     asyncio.run(host(server, build_forecast_app(server), Hosting(host="127.0.0.1", port=port), Path()))
 
 

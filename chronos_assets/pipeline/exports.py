@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.pipeline.forecasts import published_partitions
-from chronos_assets.pipeline.staging import as_datetime, staging
+from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import BACKTEST_KEY, DATASET_KEY, MONITOR_KEY, accuracy_key, history_key
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
     from chronos_assets.timeseries.scoring.service_documents import Evaluation, ScoredWindow
 
@@ -86,18 +84,19 @@ def backtest_partitions(state: GroupState, scored: list[_Scored]) -> list[_Score
 
 
 def _scored_partitions(state: GroupState) -> list[_Scored]:
-    """Partitions whose scores are those of the forecast that stands."""
+    """Partitions whose scores are those of the forecast that stands, of today's frequency and dimensions."""
     import numpy as np
 
-    group, grid = state.group, state.params.grid
+    group, params = state.group, state.params
     forecasts = {key: (version, manifest) for key, version, manifest in published_partitions(group, "history")}
+    kind = (str(params.frequency), list(params.dimensions))
     found = []
     for key, version, scores in published_partitions(group, "accuracy"):
-        if key in forecasts and scores.get("forecast_version") == forecasts[key][0]:
-            forecast = forecasts[key][1]
-            seen = np.datetime64(forecast["context_end"], "us")
-            first = int(grid.ordinal(np.array([seen]))[0]) + 1
-            found.append(_Scored(key, forecast, scores, (forecasts[key][0], version), first))
+        made, forecast = forecasts.get(key, ("", {}))
+        if scores.get("forecast_version") == made and (forecast["frequency"], forecast["dimensions"]) == kind:
+            start = np.datetime64(forecast["forecast_start"], "us")
+            (first,) = params.grid.ordinal(np.array([start]))
+            found.append(_Scored(key, forecast, scores, (made, version), int(first)))
     return found
 
 
@@ -179,33 +178,26 @@ def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Evalu
 
 
 def _window(state: GroupState, one: _Scored) -> BacktestWindow:
+    import numpy as np
+
     from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
 
     store = state.group.store
-    start, end = _bounds(state, one)
     return BacktestWindow(
         store.snapshot(history_key(one.key)) / "forecast.parquet",
         store.snapshot(accuracy_key(one.key)) / "metrics.parquet",
-        start,
-        end,
+        np.datetime64(one.forecast["forecast_start"], "us"),
+        np.datetime64(one.forecast["forecast_end"], "us"),
     )
-
-
-def _bounds(state: GroupState, one: _Scored) -> tuple[np.datetime64, np.datetime64]:
-    """First instants of the first and the last period of a forecast."""
-    import numpy as np
-
-    first, last = state.params.grid.start(np.array([one.first, one.first + int(one.forecast["horizon"]) - 1]))
-    return first, last
 
 
 def _scores(state: GroupState, one: _Scored) -> ScoredWindow:
     """A partition's scores over all series."""
     from chronos_assets.timeseries.scoring.service_documents import ScoredWindow
 
-    start, end = _bounds(state, one)
+    start, end = (datetime.fromisoformat(one.forecast[name]) for name in ("forecast_start", "forecast_end"))
     metrics = one.scores.get("metrics") or _read_metrics(state, one)
-    return ScoredWindow(as_datetime(start), as_datetime(end), int(one.forecast["series"]), metrics)
+    return ScoredWindow(start, end, int(one.forecast["series"]), metrics)
 
 
 def _read_metrics(state: GroupState, one: _Scored) -> dict[str, float | None]:

@@ -219,6 +219,19 @@ def scored(line: Line, key: str) -> Any:
     return one
 
 
+def test_partitions_of_another_frequency_or_other_dimensions_are_left_out(exported: Line) -> None:
+    keys = {one.key for one in exports._scored_partitions(exported.state)}
+    assert {"2024-02-09", "2024-02-19"} <= keys
+    for name, value in (("frequency", "W"), ("dimensions", ["store"])):
+        path = (exported.root / "history" / "as_of=2024-02-09" / "manifest.json").resolve()
+        text = path.read_text()
+        path.write_text(json.dumps(json.loads(text) | {name: value}))
+        try:
+            assert {one.key for one in exports._scored_partitions(exported.state)} == keys - {"2024-02-09"}
+        finally:
+            path.write_text(text)
+
+
 def test_exports_are_made_again_only_where_something_is_new(exported: Line) -> None:
     assert publish_exports(exported.state) == ()
     predictor = {**DAILY["Predictor"], "EvaluationParameters": {"NumberOfBacktestWindows": 2}}

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from chronos_assets.cli import endpoint
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets_tests.conftest import REPOSITORY
@@ -141,3 +142,24 @@ def test_pages_of_other_sites_are_refused(port: int) -> None:
     assert status(Origin="https://attacker.example") == 403
     assert status(Sec_Fetch_Site="cross-site") == 403
     assert status(Content_Type="text/plain") == 415
+
+
+def test_a_bucket_is_asked_once_a_second_for_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    now = [100.0]
+    monkeypatch.setattr(endpoint.time, "monotonic", lambda: now[0])
+    folder_at = endpoint._looked_up(lambda place: (asked.append(place), Path(f"{place}-{len(asked)}"))[1])
+    assert [folder_at("a"), folder_at("a"), folder_at("b")] == [Path("a-1"), Path("a-1"), Path("b-2")]
+    now[0] += 1.0
+    assert folder_at("a") == Path("a-3")
+    assert asked == ["a", "b", "a"]
+
+
+def test_parameters_that_cannot_be_read_are_a_reason_not_to_start(tmp_path: Path) -> None:
+    (tmp_path / "params.json").write_text("{")
+    command = [sys.executable, "-m", "chronos_assets.cli", "endpoint", "forecasts"]
+    env = {**os.environ, "CHRONOS_STORE": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "params.json" in done.stderr
+    assert "Traceback" not in done.stderr
