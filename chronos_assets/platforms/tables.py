@@ -135,9 +135,9 @@ COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "Metrics of every partition whose horizon has been observed, beside those of the seasonal naive forecast",
         {
             "as_of": "Partition of the forecast that was measured",
-            "level": "'all' for the whole dataset, 'segment' for its series with one value of a dimension, 'item' for a series",
-            "segment_by": "Of a segment: the dimension",
-            "segment_value": "Of a segment: the dimension's value",
+            "level": "'all': the whole dataset; 'segment': series with one value of a dimension or metadata; 'item': a series",
+            "segment_by": "Of a segment: the dimension, or the attribute of the item metadata",
+            "segment_value": "Of a segment: its value",
             "metric": "wql, wql_pXX, wape, rmse, mase, mape (a fraction), mae, bias, weighted_bias, tracking_signal, "
             "error_contribution, coverage_XX",
             "value": "NULL where undefined, such as a ratio to zero",

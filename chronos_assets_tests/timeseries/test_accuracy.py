@@ -176,6 +176,20 @@ def test_each_value_of_a_dimension_is_a_segment_with_its_share_of_the_error(tmp_
     assert values("all", "error_contribution", "item_id") == {None: 1.0}
 
 
+def test_categories_of_items_are_segments_too(tmp_path: Path) -> None:
+    params = make_params(dimensions=("store",))
+    series = [MadeSeries((item, "x"), "2024-01-01", [10.0] * 51) for item in "abc"]
+    report = evaluate(tmp_path, params, series, {("a", "x"): flat(13.0), ("b", "x"): flat(9.0), ("c", "x"): flat(10.0)})
+    categories = {"brand": {"a": "Korn", "b": "Korn", "d": "Alm"}, "store": {"a": "not the dimension"}}
+    write_metrics(report, tmp_path / "metrics.parquet", categories)
+    rows = [
+        (row["segment_by"], row["segment_value"], row["value"], row["points"])
+        for row in pq.read_table(tmp_path / "metrics.parquet").to_pylist()
+        if (row["level"], row["metric"]) == ("segment", "bias")
+    ]
+    assert rows == [("store", "x", pytest.approx(2 / 3), 9), ("brand", "Korn", 1.0, 6)]
+
+
 def test_actuals_far_outside_the_band_are_anomalies_of_their_series(tmp_path: Path) -> None:
     params = make_params(anomaly_threshold=3.0)
     calm, wild = [20.0] * 48 + [20.0, 22.0, 19.0], [20.0] * 48 + [20.5, 24.0, 14.0]

@@ -105,6 +105,14 @@ def test_metadata_are_read_back_by_item(tmp_path: Path) -> None:
     assert read.of("c")["brand"] is None
 
 
+def test_categories_with_too_many_values_are_left_out(tmp_path: Path) -> None:
+    make_metadata(
+        tmp_path / "m",
+        {"a": {"brand": "x", "code": "1a"}, "b": {"brand": None, "code": "1b"}, "c": {"brand": "y", "code": "1c"}},
+    )
+    assert read_item_metadata(tmp_path / "m").categories(2) == {"brand": {"a": "x", "c": "y"}}
+
+
 def test_two_rows_of_one_item_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="several rows"):
         write_item_metadata(tmp_path, pa.table({"item_id": ["a", "a"], "size": [1.0, 2.0]}))

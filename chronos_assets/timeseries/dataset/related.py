@@ -418,6 +418,18 @@ class ItemMetadata:
     def __contains__(self, item: str) -> bool:
         return item in self._places
 
+    def categories(self, most: int) -> dict[str, dict[str, str]]:
+        """Attribute -> item -> category, of the categories with at most `most` different values."""
+        found = {}
+        for attribute in self.attributes:
+            if attribute.kind == "category":
+                labels = {
+                    item: text for item, text in zip(self.items, self.values[attribute.name], strict=True) if text
+                }
+                if len(set(labels.values())) <= most:
+                    found[attribute.name] = labels
+        return found
+
     def of(self, item: str) -> dict[str, float | str | None]:
         """The attributes of one item by name; all NaN or None for an item without a row."""
         place = self._places.get(item)

@@ -205,13 +205,13 @@ def evaluate_partition(
     )
 
 
-def write_metrics(report: AccuracyReport, path: Path) -> int:
+def write_metrics(report: AccuracyReport, path: Path, categories: Mapping[str, Mapping[str, str]] | None = None) -> int:
     """Write metrics.parquet, long; the number of rows.
 
-    One row for each metric over `all`, then over each `segment` (the series with one value of a dimension), then for each
-    `item`. Columns: level, item_id and dimensions (NULL but for items), segment_by and segment_value (NULL but for
-    segments), metric, value, seasonal_naive (NULL where undefined), baseline (which seasonal naive forecast), points,
-    excluded. The same report gives the same bytes.
+    One row for each metric over `all`, then over each `segment` (the series with one value of a dimension, or whose item has
+    one of the `categories`: attribute -> item -> category), then for each `item`. Columns: level, item_id and dimensions (NULL
+    but for items), segment_by and segment_value (NULL but for segments), metric, value, seasonal_naive (NULL where undefined),
+    baseline (which seasonal naive forecast), points, excluded. The same report gives the same bytes.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -233,7 +233,7 @@ def write_metrics(report: AccuracyReport, path: Path) -> int:
     )
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
-        for table in _metric_tables(report, keys):
+        for table in _metric_tables(report, keys, categories or {}):
             writer.write_table(pa.table(table, schema=schema))
             rows += len(table["metric"])
     return rows
@@ -470,7 +470,9 @@ def _measures(sums: ErrorSums, whole: ErrorSums) -> dict[str, Measure]:
     return {**measures, CONTRIBUTION: sums.contribution(whole)} if "mae" in measures else measures
 
 
-def _metric_tables(report: AccuracyReport, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _metric_tables(
+    report: AccuracyReport, keys: tuple[str, ...], categories: Mapping[str, Mapping[str, str]]
+) -> Iterator[dict[str, Any]]:
     """The rows of metrics.parquet, some series at a time."""
     whole, naive = report.forecast.total(), report.seasonal_naive.total()
 
@@ -484,17 +486,34 @@ def _metric_tables(report: AccuracyReport, keys: tuple[str, ...]) -> Iterator[di
         return _rows(level, *compared, columns, np.atleast_1d(of) * report.horizon, report.baseline.name)
 
     yield rows("all", whole, naive, len(report.series))
-    for place, dimension in enumerate(report.dimensions, start=1):
-        column = np.array([key[place] for key in report.series], dtype=object)
+    for name, labels in _segments(report, categories):
+        # Series without a label are in no segment.
+        labelled = np.array([place for place, label in enumerate(labels) if label is not None], dtype=np.intp)
+        if not len(labelled):
+            continue
+        column = np.array([labels[place] for place in labelled], dtype=object)
         values, groups, sizes = np.unique(column, return_inverse=True, return_counts=True)
-        sums, naive_sums = (each.grouped(groups, len(values)) for each in (report.forecast, report.seasonal_naive))
-        columns = {"segment_by": [dimension] * len(values), "segment_value": list(values)}
+        sums, naive_sums = (
+            each.take(labelled).grouped(groups, len(values)) for each in (report.forecast, report.seasonal_naive)
+        )
+        columns = {"segment_by": [name] * len(values), "segment_value": list(values)}
         yield rows("segment", sums, naive_sums, sizes, **columns)
     for start in range(0, len(report.series), _SERIES_PER_ROW_GROUP):
         piece = np.arange(start, min(start + _SERIES_PER_ROW_GROUP, len(report.series)))
         names = {name: [report.series[at][place] for at in piece] for place, name in enumerate(keys)}
         ones = np.ones(len(piece), dtype=np.int64)
         yield rows("item", report.forecast.take(piece), report.seasonal_naive.take(piece), ones, **names)
+
+
+def _segments(
+    report: AccuracyReport, categories: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, list[str | None]]]:
+    """What series are grouped by, and the label of each."""
+    for place, dimension in enumerate(report.dimensions, start=1):
+        yield dimension, [key[place] for key in report.series]
+    for attribute, of_item in categories.items():
+        if attribute not in report.dimensions:
+            yield attribute, [of_item.get(key[0]) for key in report.series]
 
 
 def _rows(
