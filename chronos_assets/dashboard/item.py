@@ -27,7 +27,7 @@ def show() -> None:
     history = ask("history", series)
     earlier, anomalies = ask("earlier", shape, series), ask("anomalies", series)
     _chart(series, shape, history, forecast, earlier, anomalies)
-    _downloads(series, history, forecast)
+    _downloads(series, shape, history, forecast)
     _covariates(series, forecast)
     left, right = st.columns(2)
     with left:
@@ -67,7 +67,9 @@ def _chart(
     st.caption("Drag to move, scroll to zoom, double-click to go back. The toolbar above the chart saves it as PNG.")
 
 
-def _downloads(series: Series, history: pd.DataFrame, forecast: pd.DataFrame) -> None:
+def _downloads(series: Series, shape: Columns, history: pd.DataFrame, forecast: pd.DataFrame) -> None:
+    types = dict.fromkeys([*shape.quantiles, shape.middle])
+    forecast = forecast.rename(columns={"middle": shape.middle})[["timestamp", *types]]
     observed = history.rename(columns={"value": "observed"})[["timestamp", "observed"]]
     whole = observed.merge(forecast, on="timestamp", how="outer").sort_values("timestamp")
     for name, value in reversed(list(series.key.items())):

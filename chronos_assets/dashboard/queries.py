@@ -266,97 +266,55 @@ def search(sql: SqlTables, shape: Columns, text: str) -> list[Series]:
 
 def history(sql: SqlTables, series: Series) -> pd.DataFrame:
     """Observations of a series: `timestamp`, `value` (missing where there is none), `filled`."""
-    where, values = _is(series, sql.columns("train"))
-    return _frame(
-        sql,
-        ("timestamp", "value", "filled"),
-        f'SELECT "timestamp", target, filled FROM train WHERE {where} ORDER BY "timestamp"',  # noqa: S608 - quoted
-        values,
-    )
+    return _item(sql, "train", series, {"timestamp": "timestamp", "target": "value", "filled": "filled"}, "timestamp")
 
 
 def forecast(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
     """The current forecast of a series: `timestamp`, `middle` and the quantiles."""
-    where, values = _is(series, shape.keys)
-    return _frame(
-        sql,
-        ("timestamp", "middle", *shape.quantiles),
-        f'SELECT "timestamp", {identifiers((shape.middle, *shape.quantiles))} FROM forecast WHERE {where} '  # noqa: S608
-        'ORDER BY "timestamp"',
-        values,
-    )
+    return _item(sql, "forecast", series, _forecast_names(shape, shape.quantiles), "timestamp")
 
 
 def earlier(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
     """The last `EARLIER` forecasts of a series: `as_of`, `timestamp`, `middle` and the quantiles that all of them have."""
     there = sql.columns("forecast_history")
-    where, values = _is(series, there)
-    names = [name for name in (shape.middle, *shape.quantiles) if name in there]
-    if not names or names[0] != shape.middle:
+    if shape.middle not in there:
         return pd.DataFrame(columns=["as_of", "timestamp", "middle"])
-    recent = f"SELECT DISTINCT as_of FROM forecast_history WHERE {where} ORDER BY 1 DESC LIMIT {EARLIER}"  # noqa: S608
-    return _frame(
-        sql,
-        ("as_of", "timestamp", "middle", *names[1:]),
-        f'SELECT as_of, "timestamp", {identifiers(names)} FROM forecast_history WHERE {where} '  # noqa: S608 - quoted
-        f'AND as_of IN ({recent}) ORDER BY as_of, "timestamp"',
-        [*values, *values],
-    )
+    names = _forecast_names(shape, [name for name in shape.quantiles if name in there])
+    found = _item(sql, "forecast_history", series, {"as_of": "as_of", **names}, "as_of", "timestamp")
+    recent = sorted(found["as_of"].unique())[-EARLIER:]
+    return found[found["as_of"].isin(recent)].reset_index(drop=True)
 
 
 def anomalies(sql: SqlTables, series: Series) -> pd.DataFrame:
     """Anomalies of a series, each once, as the last forecast that saw it judges it."""
-    where, values = _is(series, sql.columns("anomalies"))
-    found = _frame(
-        sql,
-        ("as_of", "timestamp", "value", "low", "middle", "high", "deviation"),
-        f'SELECT as_of, "timestamp", target, band_low, band_middle, band_high, deviation FROM anomalies WHERE {where} '  # noqa: S608
-        'ORDER BY "timestamp", as_of',
-        values,
-    )
+    names = {"as_of": "as_of", "timestamp": "timestamp", "target": "value", "deviation": "deviation"}
+    names |= {f"band_{name}": name for name in ("low", "middle", "high")}
+    found = _item(sql, "anomalies", series, names, "timestamp", "as_of")
     return found.drop_duplicates("timestamp", keep="last").reset_index(drop=True)
 
 
 def item_scores(sql: SqlTables, series: Series) -> pd.DataFrame:
     """Scores of a series by as-of: `as_of`, `metric`, `value`, `seasonal_naive`."""
-    where, values = _is(series, sql.columns("accuracy"))
-    return _frame(
-        sql,
-        ("as_of", "metric", "value", "seasonal_naive"),
-        f'SELECT as_of, metric, "value", seasonal_naive FROM accuracy WHERE {where} AND "level" = \'item\' ORDER BY 1, 2',  # noqa: S608
-        values,
-    )
+    names = ("as_of", "metric", "value", "seasonal_naive")
+    return _item(sql, "accuracy", series, dict(zip(names, names, strict=True)), "as_of", "metric")
 
 
 def weights(sql: SqlTables, series: Series) -> pd.DataFrame:
     """Members of the newest forecast of a series: `as_of`, `member`, `weight`; empty where a model alone made it."""
-    names = sql.columns("weights")
-    if not names:
-        return pd.DataFrame(columns=["as_of", "member", "weight"])
-    where, values = _is(series, names)
-    found = _frame(
-        sql,
-        ("as_of", "member", "weight"),
-        f"SELECT as_of, member, member_weight FROM weights WHERE {where} ORDER BY as_of DESC, member_rank",  # noqa: S608
-        values,
-    )
+    names = {"as_of": "as_of", "member_rank": "rank", "member": "member", "member_weight": "weight"}
+    if not sql.columns("weights"):
+        return pd.DataFrame(columns=list(names.values()))
+    found = _item(sql, "weights", series, names, "as_of", "rank")
     return found[found["as_of"] == found["as_of"].max()].reset_index(drop=True)
 
 
 def what_if(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
     """Forecasts of a series under every scenario: `scenario`, `as_of`, `timestamp`, `what_if`, `baseline`."""
-    there = sql.columns("what_if_forecasts")
-    names = ("scenario", "as_of", "timestamp", "what_if", "baseline")
-    if not {shape.middle, f"baseline_{shape.middle}"} <= set(there):
-        return pd.DataFrame(columns=list(names))
-    where, values = _is(series, there)
-    shown = identifiers(("scenario", "as_of", "timestamp", shape.middle, f"baseline_{shape.middle}"))
-    return _frame(
-        sql,
-        names,
-        f'SELECT {shown} FROM what_if_forecasts WHERE {where} ORDER BY scenario, "timestamp"',  # noqa: S608 - quoted
-        values,
-    )
+    names = {name: name for name in ("scenario", "as_of", "timestamp")}
+    names |= {shape.middle: "what_if", f"baseline_{shape.middle}": "baseline"}
+    if not set(names) <= set(sql.columns("what_if_forecasts")):
+        return pd.DataFrame(columns=list(names.values()))
+    return _item(sql, "what_if_forecasts", series, names, "scenario", "timestamp")
 
 
 def leaderboard(sql: SqlTables) -> pd.DataFrame:
@@ -398,7 +356,23 @@ def _sums(names: Sequence[str]) -> str:
     return ", ".join(f"sum({identifier(name)})" for name in names)
 
 
-def _is(series: Series, there: Sequence[str]) -> tuple[str, list[Any]]:
-    """SQL that a row is of the series, as far as the table has its dimensions, and its values."""
+def _forecast_names(shape: Columns, quantiles: Iterable[str]) -> dict[str, str]:
+    """Columns of a forecast -> what they are called in a frame; the middle may be a quantile, too."""
+    return {
+        "timestamp": "timestamp",
+        shape.middle: "middle",
+        **{name: name for name in quantiles if name != shape.middle},
+    }
+
+
+def _item(sql: SqlTables, table: str, series: Series, names: Mapping[str, str], *order: str) -> pd.DataFrame:
+    """A table's rows of one series, sorted; names: column -> what it is called in the frame.
+
+    The table may lack dimensions of the series: it was made before they were declared.
+    """
+    there = sql.columns(table)
     key = {name: value for name, value in series.key.items() if name in there}
-    return " AND ".join(f"{identifier(name)} = ?" for name in key), list(key.values())
+    frame = pd.DataFrame(sql.item_rows(table, list(names), key), columns=list(names.values()))
+    if "timestamp" in frame:
+        frame = frame.assign(timestamp=pd.to_datetime(frame["timestamp"]))
+    return frame.sort_values(list(order)).reset_index(drop=True)

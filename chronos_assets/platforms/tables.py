@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.platforms.store import Store
-from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, identifiers, text_literal
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
 
 if TYPE_CHECKING:
@@ -36,6 +36,24 @@ class SqlTables(Protocol):
         Raises:
             TablesError: the tables can't be read, or have no such table or column.
         """
+
+    def item_rows(self, table: str, columns: Sequence[str], key: Mapping[str, str]) -> list[tuple[Any, ...]]:
+        """Some columns of those rows of a table that are of one item, in any order.
+
+        Args:
+            table: its name.
+            columns: of the answer.
+            key: columns and the values that they must have; `item_id` is one of them.
+
+        Raises:
+            TablesError: the tables can't be read, or have no such table or column.
+        """
+
+
+def item_query(table: str, columns: Sequence[str], key: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The statement of `SqlTables.item_rows`, and its values."""
+    where = " AND ".join(f"{identifier(name)} = ?" for name in key)
+    return f"SELECT {identifiers(list(columns))} FROM {identifier(table)} WHERE {where}", list(key.values())  # noqa: S608
 
 
 class Tables(Protocol):

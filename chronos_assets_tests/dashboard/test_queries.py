@@ -9,9 +9,10 @@ import pytest
 
 from chronos_assets.dashboard import queries
 from chronos_assets.dashboard.queries import Filters, Series
+from chronos_assets.platforms.local import item_zones
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
-from chronos_assets.platforms.tables import SqlTables, TablesError
+from chronos_assets.platforms.tables import SqlTables, TablesError, item_query
 from chronos_assets_tests.dashboard.stores import EVIL, KEYS, NEW, OLD, full_store
 
 MILK = Series("milk", (("shop", "north"),))
@@ -112,6 +113,23 @@ def test_who_opened_the_tables_before_a_refresh_reads_on_and_who_opens_them_afte
     assert tables.version(store) != version
     assert old.rows("SELECT count(*) FROM forecast") == [(4 * 48,)]
     assert tables.sql(store).rows("SELECT count(*) FROM forecast") == [(0,)]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100_000])
+def test_the_rows_of_an_item_are_found_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(item_zones, "_ROWS", rows)
+    full_store(tmp_path)
+    tables = LocalTables().sql(open_store(tmp_path))
+    for table in (*item_zones.ZONED, "weights"):
+        assert tables.item_rows(table, ["item_id"], {"item_id": "bread", "shop": "north"}), table
+        names = tables.columns(table)
+        for item, shop in (*KEYS, ("", "north"), ("zzz", "north")):
+            key = {"item_id": item, "shop": shop}
+            statement, values = item_query(table, names, key)
+            found = tables.item_rows(table, names, key)
+            assert sorted(found, key=repr) == sorted(tables.rows(statement, values), key=repr), (table, item)
 
 
 def test_nothing_can_be_written_through_it(sql: SqlTables) -> None:

@@ -27,7 +27,7 @@ from chronos_assets.platforms.aws.glue_tables import (
 )
 from chronos_assets.platforms.aws.quicksight import publish_data_set
 from chronos_assets.platforms.store import Store, StoreError
-from chronos_assets.platforms.tables import TABLES, TablesError
+from chronos_assets.platforms.tables import TABLES, TablesError, item_query
 from chronos_assets.timeseries.forecast.query import SUGGESTIONS, ask, check_question
 
 if TYPE_CHECKING:
@@ -190,6 +190,10 @@ class GlueSql:
             return self._athena.rows(sql, values)
         except AthenaError as error:
             raise TablesError(str(error)) from error
+
+    def item_rows(self, table: str, columns: Sequence[str], key: Mapping[str, str]) -> list[tuple[Any, ...]]:
+        """See `SqlTables.item_rows`."""
+        return self.rows(*item_query(table, columns, key))
 
 
 class _AthenaForecast:

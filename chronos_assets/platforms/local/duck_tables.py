@@ -8,12 +8,14 @@ connects to the path itself would go on reading the file that was replaced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.platforms.tables import TablesError
+from chronos_assets.platforms.local.item_zones import ZONES, zones_of
+from chronos_assets.platforms.tables import TablesError, item_query
 from chronos_assets.timeseries.dataset.duckdb_sql import DEFAULT_MEMORY, text_literal
 
 FIX = "materialize forecast_tables, which builds them again"
@@ -62,6 +64,26 @@ class DuckTables:
                 return cursor.execute(sql, list(values)).fetchall()
         except duckdb.Error as error:
             raise self._unreadable(error) from error
+
+    def item_rows(self, table: str, columns: Sequence[str], key: Mapping[str, str]) -> list[tuple[Any, ...]]:
+        """See `SqlTables.item_rows`: reads the stretches of rows that can hold the item."""
+        statement, values = item_query(table, columns, key)
+        if table not in self._zoned:
+            return self.rows(statement, values)
+        with self._engine.cursor() as cursor:
+            cursor.execute("USE tables")
+            zones = zones_of(cursor, table, key["item_id"])
+        if not zones:
+            return []
+        parts = [f"({statement} AND rowid BETWEEN {first:d} AND {last:d})" for first, last in zones]
+        return self.rows(" UNION ALL ".join(parts), values * len(parts))
+
+    @cached_property
+    def _zoned(self) -> frozenset[str]:
+        """Tables that the database has zones of; none in one of an older version."""
+        if not self.columns(ZONES):
+            return frozenset()
+        return frozenset(table for (table,) in self.rows(f"SELECT DISTINCT table_name FROM {ZONES}"))  # noqa: S608
 
     def _unreadable(self, error: Exception) -> TablesError:
         reason = str(error).splitlines()[0]

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets.platforms.local.duck_tables import DuckTables
+from chronos_assets.platforms.local.item_zones import write_zones
 from chronos_assets.platforms.local.publishing import current
 from chronos_assets.platforms.store import Store, StoreError
 from chronos_assets.platforms.tables import (
@@ -68,7 +69,7 @@ DATABASE_KEY = "tables/forecast.duckdb"
 DATASET_KEY = "dataset/target_time_series"
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
-_LAYOUT = 5
+_LAYOUT = 6
 # Clients from DuckDB 1.2 on can read the file; DuckDB 2.0 would write its own format otherwise.
 _STORAGE_VERSION = "v1.2.0"
 _ATTEMPTS = 3
@@ -257,6 +258,7 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
         _create_what_if(connection, inputs.scenarios, params)
         explained = explanation_columns(params.dimensions)
         _create_partitioned(connection, "forecast_explanations", inputs.explanations, explained)
+        write_zones(connection)
         _create_views(connection)
         _comment(connection)
         connection.execute("CREATE TABLE _meta AS SELECT ? AS digest", [inputs.digest])
