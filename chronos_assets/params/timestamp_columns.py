@@ -40,10 +40,12 @@ _DATES: tuple[str, ...] = (
     "dd-MM-yyyy",
     "MM-dd-yyyy",
     "dd.MM.yyyy",
+    "yyyy.MM.dd",
 )
 _DATES += ("d/M/yyyy", "M/d/yyyy", "d.M.yyyy", "yyyy-M-d", "yyyy/M/d")
 _DATES += ("dd/MM/yy", "MM/dd/yy", "d/M/yy", "M/d/yy", "dd.MM.yy", "dd-MMM-yy")
 _DATES += ("dd MMM yyyy", "d MMM yyyy", "dd-MMM-yyyy", "MMM d yyyy", "MMM dd, yyyy", "yyyyMMdd")
+_DATES += ("dd MMMM yyyy", "d MMMM yyyy", "MMMM dd, yyyy", "MMMM d, yyyy", "EEE, dd MMM yyyy", "EEE, d MMM yyyy")
 _TIMES: tuple[str, ...] = ("HH:mm:ss", "HH:mm", "H:mm:ss", "H:mm", "hh:mm:ss a", "hh:mm a", "h:mm:ss a", "h:mm a")
 _TIMES += tuple(f"HH:mm:ss.{'S' * digits}" for digits in range(1, 7))
 _PARTIAL_DATES = ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MM-yyyy", "MMM yyyy", "MMM-yyyy", "MMM-yy", "yyyy", "yyyyMM")
@@ -125,6 +127,9 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
     epoch = [c.name for c in columns if c.present and all(re.fullmatch(r"1\d{9}(\d{3}){0,3}", v) for v in c.present)]
     if epoch:
         return f"{epoch[0]} seems to count seconds since 1970; write timestamps such as 2024-01-31 15:00:00"
+    serial = [c.name for c in columns if rank(c.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES) and _is_serial(c)]
+    if serial:
+        return f"{serial[0]} seems to count days since 1900, as spreadsheets do; write dates such as 2024-01-31"
     dated = [column.texts[0] for column in columns if _reads_as_time(column.texts[0])]
     if 2 < len(dated) >= len(columns) // 2:
         return (
@@ -138,6 +143,11 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
         f"{where} timestamps in a form that is known; write them such as 2024-01-31 15:00:00, "
         f"or describe them by TimestampFormat in a params.json"
     )
+
+
+def _is_serial(column: Column) -> bool:
+    """Whether a column holds a spreadsheet's dates between 1954 and 2064."""
+    return bool(column.present) and all(re.fullmatch(r"[2-5]\d{4}(\.\d+)?", value) for value in column.present)
 
 
 def _mostly_timestamps(columns: Sequence[Column]) -> str:

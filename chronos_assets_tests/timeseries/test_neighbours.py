@@ -83,3 +83,16 @@ def test_hours_that_clocks_show_twice_are_told_from_other_repeats(zone: str, fir
     assert named in "".join(note for note in params.notes if "clocks are put back" in note)
     again = infer(["timestamp", "y"], [[time, "1.5"] for time in (*times, times[30])])
     assert not any("clocks are put back" in note for note in again.notes)
+
+
+@pytest.mark.parametrize(
+    "form", ["%Y.%m.%d", "%d %B %Y", "%B %d, %Y", "%a, %d %b %Y", "%d-%b-%y", "%Y%m%d", "%m/%d/%y", "%b %d, %Y"]
+)
+def test_dates_are_read_as_people_write_them(form: str) -> None:
+    params = infer(["date", "y"], [[day.strftime(form), "1.5"] for day in DAYS])
+    assert str(params.frequency) == "D"
+
+
+def test_a_spreadsheets_numbers_for_days_are_named() -> None:
+    with pytest.raises(InferenceError, match="date seems to count days since 1900"):
+        infer(["date", "item_id", "y"], [[str(45292 + number), "a", "1.5"] for number in range(40)])

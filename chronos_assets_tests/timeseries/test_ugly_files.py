@@ -8,7 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets_tests.timeseries.train_drop import HOURS, Drop, params_for, rows
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.sampling import sample_files
+from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
 
 HEADER = "timestamp,target_value,item_id\n"
 
@@ -262,3 +265,23 @@ class TestTakenNames:
         table = {"item_id": ["a"], name: ["x"], "timestamp": ["2024-01-01 01:00:00"], "target_value": [3.0]}
         drop.put_table(pa.table(table)).run(params)
         assert drop.targets()["a", "x"] == [1, 3]
+
+
+def test_rows_of_another_folder_name_are_said_to_be_no_column_of_it(drop):
+    report = drop.put(HOURS, "region=EU/a.csv").put(HOURS, "region=US/a.csv").run()
+    assert any("gave way" in note and "region=EU is a folder and no column" in note for note in report.notes)
+
+
+def test_files_of_one_folder_replace_each_other_without_a_hint(drop):
+    report = drop.put(HOURS, "region=EU/a.csv").put(HOURS, "region=EU/b.csv").run()
+    assert [note for note in report.notes if "gave way to train" in note] == [
+        "3 rows of train/region=EU/a.csv gave way to train/region=EU/b.csv, which is newer"
+    ]
+
+
+def test_quotes_with_backslashes_are_named(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = "".join(rf'"5\" pipe",2024-01-{day:02d},1' + "\n" for day in range(1, 9))
+    path.write_text(f"item_id,timestamp,target_value\n{rows}")
+    with pytest.raises(FileProblem, match="line 2 has a quote that closes no value"):
+        sample_files([TrainFile(path, "train/a.csv", START)])

@@ -52,7 +52,14 @@ from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, 
 from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, clock_notes, place_rows
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard
 from chronos_assets.timeseries.dataset.strays import far_ahead
-from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, long_horizon
+from chronos_assets.timeseries.dataset.summaries import (
+    PartitionSeries,
+    Periods,
+    Summary,
+    account,
+    folder_hint,
+    long_horizon,
+)
 from chronos_assets.timeseries.dataset.train_files import FileContents, TrainFile, TrainFileReader
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
 
@@ -227,7 +234,7 @@ class _Import:
         reports = _with_replaced(contents, counts.duplicates)
         reported = [*(f"{key} was left out as a whole: {reason}" for key, reason in left_out.items()), *reported]
         notes = (*placing.notes, *reported, *_notes(self._params, reports, counts, summary, bad.total))
-        notes += tuple(_account(sum(file.rows for file in contents), counts, summary, bad.total))
+        notes += tuple(account(sum(file.rows for file in contents), counts, summary, bad.total))
         manifest = Manifest(
             data_version=self._data_version(summary.last, [digest for digest, _ in written]),
             first=self._start(summary.first),
@@ -548,7 +555,7 @@ def _notes(
         if file.contents.ignored:
             yield f"{file.key}: columns that the schema does not have were ignored: {', '.join(file.contents.ignored)}"
         for winner, count in file.replaced.items():
-            yield f"{counted(count, 'row')} of {file.key} gave way to {winner}, which is newer"
+            yield f"{counted(count, 'row')} of {file.key} gave way to {winner}, which is newer{folder_hint(file.key, winner)}"
     yield from long_horizon(summary, params.horizon)
     if rejected:
         yield f"bad rows set aside in rejected/: {rejected}"
@@ -579,18 +586,3 @@ def _notes(
             f"dataset ({end}, series {summary.last_key}): {', '.join(named)}{f' and {more} more' if more else ''}"
             f"{'; if that timestamp is wrong, fix it' if 2 * early > summary.series else ''}"
         )
-
-
-def _account(read: int, counts: CellCounts, summary: Summary, rejected: int) -> Iterator[str]:
-    """Where all rows went, if not every one is an observation of its own."""
-    parts = (
-        (counts.aggregated, "were combined with another of their period"),
-        (sum(counts.duplicates.values()), "gave way to newer files"),
-        (counts.missing, "have no value"),
-        (counts.unfinished, "lie in a period that rows don't fill"),
-        (counts.ahead, "lie far ahead of all others"),
-        (rejected, "were set aside"),
-    )
-    if any(count for count, _ in parts):
-        reported = [f"{count:,} {what}" for count, what in ((summary.cells, "are observations"), *parts) if count]
-        yield f"of {read:,} rows read, {', '.join(reported)}"

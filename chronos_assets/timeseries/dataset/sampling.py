@@ -231,6 +231,13 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
             f"the file has one column only (line {head[0].line} is {_shown(head[0])})",
             f"separate timestamp and value by one of {' '.join(repr(mark) for mark in DELIMITERS)}",
         )
+    flawed = next((record for record in head if record.fields is None), None)
+    if flawed is not None and all(record.fields is None for record in head[1:]):
+        raise FileProblem(
+            key,
+            f"line {flawed.line} has a quote that closes no value: {_shown(flawed)}",
+            'write a quote within a quoted value twice ("5"" pipe"), not with a backslash',
+        )
     records = list(_spread(path, delimiter, head, limit))
     first = _cells(head[0], width)
     below = [cells for record in head[1:] if (cells := _cells(record, width)) is not None]
@@ -291,7 +298,7 @@ def _width(records: Sequence[Record]) -> int:
     """The number of columns that most records have; with the header's, where all beyond it are empty."""
     if not records:
         return 0
-    full = Counter(len(record.fields or []) for record in records)
+    full = Counter(len(record.fields) for record in records if record.fields is not None) or Counter([0])
     width = full.most_common(1)[0][0]
     header = len(records[0].fields or [])
     if 1 < header < width and all(_trimmed(r) <= header for r in records if len(r.fields or []) == width):

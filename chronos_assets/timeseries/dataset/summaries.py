@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chronos_assets.timeseries.dataset.gridding import NOTHING, Cells, grid_rows
+from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells, grid_rows
 
 NAMED = 5  # series that end early
 
@@ -87,6 +87,28 @@ def long_horizon(summary: Summary, horizon: int) -> Iterator[str]:
         f"ForecastHorizon {horizon} is long for the {periods} periods of these data: {scored}; {max(1, periods // 3)} would "
         "leave twice as many as it forecasts"
     )
+
+
+def account(read: int, counts: CellCounts, summary: Summary, rejected: int) -> Iterator[str]:
+    """Where all rows went, if not every one is an observation of its own."""
+    parts = (
+        (counts.aggregated, "were combined with another of their period"),
+        (sum(counts.duplicates.values()), "gave way to newer files"),
+        (counts.missing, "have no value"),
+        (counts.unfinished, "lie in a period that rows don't fill"),
+        (counts.ahead, "lie far ahead of all others"),
+        (rejected, "were set aside"),
+    )
+    if any(count for count, _ in parts):
+        reported = [f"{count:,} {what}" for count, what in ((summary.cells, "are observations"), *parts) if count]
+        yield f"of {read:,} rows read, {', '.join(reported)}"
+
+
+def folder_hint(loser: str, winner: str) -> str:
+    """What to add where rows of one folder `name=value` replaced those of another: it may tell them apart."""
+    parts, others = ({part for part in key.split("/")[:-1] if "=" in part} for key in (loser, winner))
+    told = sorted(parts - others)
+    return f"; {told[0]} is a folder and no column: write it into the rows if it tells them apart" if told else ""
 
 
 def _key(cells: Cells, series: int) -> str:
