@@ -30,13 +30,14 @@ from chronos_assets.store_layout import (
     PARAMS_KEY,
     RELATED_FILES_KEY,
     TRAIN_KEY,
+    WHAT_IF_KEY,
 )
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
     from chronos_assets.platforms.store import Store
 
-FOLDERS = (TRAIN_KEY, RELATED_FILES_KEY, METADATA_FILES_KEY, "what_if")
+FOLDERS = (TRAIN_KEY, RELATED_FILES_KEY, METADATA_FILES_KEY, WHAT_IF_KEY)
 # What the pipelines of `ml_ops` call them.
 OTHER_NAMES = {TRAIN_KEY: "tts", RELATED_FILES_KEY: "rts", METADATA_FILES_KEY: "item"}
 _ATTEMPTS = 5
@@ -179,6 +180,8 @@ def _is_data(info: ObjectInfo) -> bool:
     from chronos_assets.planning.listing import kind_by_name, why_ignored
 
     folder = info.key.partition("/")[0]
+    if folder == WHAT_IF_KEY:
+        return info.size > 0 and info.key.lower().endswith((".json", ".csv"))
     why = why_ignored(info, f"{folder}/")
     return why is None or (info.size > 0 and why == f"{kind_by_name(info.key)} by its name")
 

@@ -63,8 +63,24 @@ class Launcher:
             return str(error)
         return ""
 
-    def run(self, assets: Sequence[str], windows: Sequence[Window], *, tags: Mapping[str, str] | None = None) -> None:
-        """Run some assets of a job, for consecutive windows if they are partitioned.
+    def attempt_scenario(self, scenario: str) -> str:
+        """Forecast a scenario, which adds its partition; why it failed, empty if it didn't."""
+        self._instance.add_dynamic_partitions(self._group.named("what_if_scenarios"), [scenario])
+        try:
+            self.run(["what_if_forecasts"], [], partition=scenario)
+        except MainJobError as error:
+            return str(error)
+        return ""
+
+    def run(
+        self,
+        assets: Sequence[str],
+        windows: Sequence[Window],
+        *,
+        tags: Mapping[str, str] | None = None,
+        partition: str | None = None,
+    ) -> None:
+        """Run some assets of a job, for consecutive windows if they are partitioned by time, or for another partition.
 
         Raises:
             MainJobError: the run failed.
@@ -79,6 +95,7 @@ class Launcher:
             instance=self._instance,
             run_config={"loggers": {"console": {}}},
             asset_selection=[self._group.key(name) for name in assets],
+            partition_key=partition,
             tags=own,
             raise_on_error=False,
         )

@@ -28,6 +28,7 @@ from chronos_assets.pipeline.forecasts import (
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import tables_are_current
+from chronos_assets.pipeline.what_if import stale_scenarios
 from chronos_assets.planning.windows import Window, window_for_key
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,9 @@ def _forecast(
         failure = launcher.attempt(["endpoint"])
     for windows in consecutive(unscored_forecasts(GroupState(group), instance, scored), group):
         launcher.run(["forecast_accuracy"], windows)
+    for scenario in stale_scenarios(GroupState(group)):
+        if trouble := launcher.attempt_scenario(scenario):
+            logger.warning("scenario %s: %s", scenario, trouble)
     if launcher.runs or not tables_are_current(GroupState(group), instance):
         launcher.run(["forecast_tables"], [])
     return MainJobResult(tuple(launcher.runs), window, backtest, backtest_windows, reason, failure)

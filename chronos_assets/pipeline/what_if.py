@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from chronos_assets.pipeline.predictors import learned_before
 from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.store_layout import AS_OF, DATASET_KEY, WHAT_IF_KEY, history_key, scenario_key
+from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -155,6 +155,21 @@ def baseline_problem(state: GroupState) -> str | None:
     return None
 
 
+def stale_scenarios(state: GroupState) -> list[str]:
+    """Scenarios that were not forecast from their files as they are, beside the current forecast; none while there is none."""
+    group = state.group
+    files = scenario_files(group)
+    if not files or baseline_problem(state) is not None:
+        return []
+    made = {name.partition("=")[2]: manifest for name, _, manifest in group.store.manifests("what_if_forecasts")}
+    return [name for name in files if made.get(name, {}).get("made_from") != _made_from(group, files[name])]
+
+
+def _made_from(group: Group, files: Sequence[ObjectInfo]) -> list[str]:
+    """What a scenario's forecast follows from: its files, and the baseline."""
+    return [*(f"{info.key} {info.etag}" for info in files), str(group.store.shown(FORECAST_KEY))]
+
+
 def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str) -> WhatIfForecast:
     """Forecast a scenario as of the current forecast, and publish it beside that.
 
@@ -164,6 +179,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
     from chronos_assets.timeseries.forecast.what_if import PARQUET, write_what_if
 
     group, params = state.group, state.params
+    made_from = _made_from(group, scenario_files(group).get(name, []))
     scenario = with_dimensions(read_scenario(group, name), params.dimensions)
     if (problem := baseline_problem(state)) is not None:
         raise dg.Failure(problem)
@@ -200,7 +216,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
                 memory_limit=group.settings.memory_limit,
             )
         (made / "forecast.parquet").rename(staged / "forecast.parquet")
-        manifest |= {"comparison": comparison.to_document(), "scenario_name": name}
+        manifest |= {"comparison": comparison.to_document(), "scenario_name": name, "made_from": made_from}
         (staged / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         group.store.publish(scenario_key(name), staged, data=PARQUET)
     return WhatIfForecast(name, as_of, comparison, manifest, result.seconds, result.facts)

@@ -281,3 +281,13 @@ def test_the_holiday_file_that_params_name_comes_along(group: Group, data: Path,
     params["Chronos"]["Holidays"]["File"] = "../outside.csv"
     write(data / "params.json", json.dumps(params))
     assert "../outside.csv" not in copy_data(data, group).copied
+
+
+def test_scenarios_are_copied_whatever_they_are_written_in(group: Group, data: Path) -> None:
+    (data / "what_if").mkdir()
+    for name in ("cheaper.json", "feast.csv", "notes.txt"):
+        (data / "what_if" / name).write_text("{}")
+    assert {key for key in copy_data(data, group).copied if key.startswith("what_if/")} == {
+        "what_if/cheaper.json",
+        "what_if/feast.csv",
+    }

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.what_if_sensor import what_if_sensor
-from chronos_assets.pipeline.what_if import read_replacements, scenario_files
+from chronos_assets.pipeline.what_if import read_replacements, scenario_files, stale_scenarios
 from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
 from chronos_assets.predictors.scenario import ScenarioError
 from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
@@ -293,3 +294,16 @@ def test_the_ui_has_the_attributes_as_bars_and_the_tables_hold_them(line: Line) 
 def test_a_partition_without_a_forecast_can_not_be_explained(line: Line) -> None:
     result = line.run(["forecast_explanations"], "2024-05-01", job="__ASSET_JOB")
     assert "partition 2024-05-01 has no forecast" in failure_reason(result)
+
+
+def test_a_run_forecasts_what_is_stale(line: Line) -> None:
+    drop(line, "cheaper.json", CHEAPER)
+    assert "cheaper" in stale_scenarios(line.state)
+    assert forecast(line, "cheaper").success
+    assert "cheaper" not in stale_scenarios(line.state)
+    launcher = Launcher(line.group, line.definitions, line.instance, print, lambda: None)
+    line.put("what_if/plain.json", json.dumps(CHEAPER))
+    assert launcher.attempt_scenario("plain") == ""
+    assert "plain" not in stale_scenarios(line.state)
+    line.put("what_if/broken.json", "{")
+    assert "can't be read" in launcher.attempt_scenario("broken")
