@@ -1,6 +1,9 @@
 """Covariates in the graph: declared, dropped, imported, checked, seen by sensors and by the main job."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -207,3 +210,29 @@ def test_without_params_files_beside_the_train_files_are_declared(line: Line) ->
     assert related is not None
     assert [each.name for each in related.attributes] == ["cost"]
     assert stale_inputs(line.state, line.instance) == []
+
+
+@pytest.mark.parametrize(
+    ("asset", "function"),
+    [
+        ("related_time_series", "chronos_assets.timeseries.dataset.related_importing:write_related_shard"),
+        ("related_time_series", "chronos_assets.timeseries.dataset.related_importing:related_version"),
+        ("item_metadata", "chronos_assets.timeseries.dataset.metadata_importing:write_item_metadata"),
+    ],
+)
+def test_an_import_that_is_killed_leaves_what_was_there(line: Line, asset: str, function: str) -> None:
+    assert line.run(INPUTS).success
+    before = (line.state.related_manifest, line.state.metadata_manifest)
+    line.put("related/prices.csv", prices(5, value=3.0))
+    line.put("item_metadata/items.csv", brands().replace("b1", "b7"))
+    command = [sys.executable, "-m", "chronos_assets_tests.defs.killed_import", str(line.root), asset, function]
+    killed = subprocess.run(command, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert (line.state.related_manifest, line.state.metadata_manifest) == before
+
+    assert stale_inputs(line.state, line.instance) == INPUTS[1:]
+    assert line.run(INPUTS[1:]).success
+    assert line.state.related_manifest != before[0]
+    assert line.state.metadata_manifest != before[1]
+    # What the killed process had staged is gone.
+    assert not [path for path in line.group.store.scratch.iterdir() if path.is_dir() and any(path.rglob("*.parquet"))]

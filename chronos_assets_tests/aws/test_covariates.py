@@ -1,0 +1,54 @@
+"""Covariates with `CHRONOS_DEPLOYMENT=aws`: published on S3 beside the dataset, and given to the forecast's job as channels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+
+from chronos_assets.pipeline.covariate_imports import stale_inputs
+from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
+from chronos_assets.timeseries.dataset.related import iter_related, read_item_metadata
+from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
+from chronos_assets_tests.defs.line import ITEMS, PARAMS, failure_reason
+from chronos_assets_tests.defs.test_covariate_line import INPUTS, brands, declared, prices
+from chronos_assets_tests.defs.test_training_line import noisy_rows
+
+if TYPE_CHECKING:
+    from chronos_assets_tests.aws.moto_server import AwsServer
+
+
+@pytest.fixture
+def line(aws: AwsServer, tmp_path: Path) -> Iterator[CloudLine]:
+    bucket = aws.bucket("covariate-store")
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = cloud_line(cloud_group({**aws.env, **environment(bucket, tmp_path)}), instance)
+        made.put("params.json", declared())
+        made.put("train/demand.csv", noisy_rows(4))
+        made.put("related/prices.csv", prices(5))
+        made.put("item_metadata/items.csv", brands())
+        yield made
+
+
+def test_covariates_are_published_on_s3_and_withdrawn(line: CloudLine) -> None:
+    result = line.run(INPUTS)
+    assert result.success, failure_reason(result)
+    store, related = line.group.store, line.state.related_manifest
+    assert related is not None
+    folder = store.snapshot(RELATED_KEY)
+    shards = [related.shard(folder, number) for number in range(related.n_shards)]
+    assert {one.key for shard in shards if shard for one in iter_related(shard, related)} == {(item,) for item in ITEMS}
+    assert read_item_metadata(store.snapshot(METADATA_KEY)).of(ITEMS[0]) == {"brand": "b0"}
+    assert line.state.covariates.channels == {"related_time_series": RELATED_KEY, "item_metadata": METADATA_KEY}
+    assert stale_inputs(line.state, line.instance) == []
+
+    line.put("params.json", json.dumps(PARAMS))
+    assert stale_inputs(line.state, line.instance) == INPUTS
+    assert line.run(INPUTS).success
+    assert (line.state.related_manifest, line.state.metadata_manifest) == (None, None)
+    assert line.state.covariates.channels == {}
+    assert stale_inputs(line.state, line.instance) == []
