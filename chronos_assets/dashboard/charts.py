@@ -152,6 +152,21 @@ def weights_chart(weights: pd.DataFrame) -> alt.Chart:
     )
 
 
+def impact_chart(impacts: pd.DataFrame) -> alt.Chart:
+    """Attributes and what each adds to a forecast: to the right above the usual, to the left below it."""
+    return (
+        alt.Chart(impacts)
+        .mark_bar()
+        .encode(
+            x=alt.X("impact:Q", title="beside the usual, over the horizon", axis=alt.Axis(format="~s")),
+            y=alt.Y("attribute:N", title=None, sort=None),
+            color=alt.condition(alt.datum.impact > 0, alt.value(BLUE), alt.value(ORANGE)),
+            tooltip=["attribute:N", alt.Tooltip("impact:Q", format=",.4~g")],
+        )
+        .properties(height=alt.Step(22))
+    )
+
+
 def _over_time(long: pd.DataFrame, colours: dict[str, str], title: str) -> list[alt.Chart]:
     """Lines and points of `value` over `as_of`, one for each `of`."""
     base = alt.Chart(long).encode(

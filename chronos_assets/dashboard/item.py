@@ -11,6 +11,7 @@ from chronos_assets.dashboard.queries import Columns, Series
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import csv_text, file_name, number, percent, plain
 
+ATTRIBUTES = 10  # of an explanation
 RECENT, RECENT_HORIZONS = 60, 5  # periods that are drawn at first, at least
 _SCORES = {"wape": "WAPE", "mase": "MASE", "wql": "wQL", "weighted_bias": "bias", "tracking_signal": "tracking signal"}
 
@@ -34,6 +35,7 @@ def show() -> None:
         _scores(series)
     with right:
         _members(series)
+        _explanation(series)
     if not anomalies.empty:
         st.subheader("Actuals far outside the band")
         shown = anomalies.sort_values("timestamp", ascending=False)
@@ -137,3 +139,15 @@ def _members(series: Series) -> None:
         return
     st.altair_chart(charts.weights_chart(weights), width="stretch")
     st.caption(f"Shares of the members in its forecast as of {plain(weights['as_of'].iloc[0])}.")
+
+
+def _explanation(series: Series) -> None:
+    """What each attribute adds to its forecast, where one was explained."""
+    impacts = ask("explanations", series)
+    if impacts.empty:
+        return
+    st.subheader("What moves it")
+    st.altair_chart(charts.impact_chart(impacts.head(ATTRIBUTES)), width="stretch")
+    st.caption(
+        f"What each attribute adds to the forecast as of {plain(impacts['as_of'].iloc[0])}, in units of the target."
+    )

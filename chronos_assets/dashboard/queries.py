@@ -308,6 +308,21 @@ def weights(sql: SqlTables, series: Series) -> pd.DataFrame:
     return found[found["as_of"] == found["as_of"].max()].reset_index(drop=True)
 
 
+def explanations(sql: SqlTables, series: Series) -> pd.DataFrame:
+    """What each attribute adds to the newest explained forecast of a series.
+
+    Returns:
+        `as_of`, `attribute`, `impact` (the sum over the horizon, in units of the target, against the usual), greatest first.
+    """
+    names = {"as_of": "as_of", "attribute": "attribute", "impact_units": "impact"}
+    if not set(names) <= set(sql.columns("forecast_explanations")):
+        return pd.DataFrame(columns=list(names.values()))
+    found = _item(sql, "forecast_explanations", series, names, "as_of")
+    newest = found[found["as_of"] == found["as_of"].max()]
+    total = newest.groupby(["as_of", "attribute"], as_index=False)["impact"].sum()
+    return total.sort_values("impact", key=abs, ascending=False, kind="stable").reset_index(drop=True)
+
+
 def what_if(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
     """Forecasts of a series under every scenario: `scenario`, `as_of`, `timestamp`, `what_if`, `baseline`."""
     names = {name: name for name in ("scenario", "as_of", "timestamp")}

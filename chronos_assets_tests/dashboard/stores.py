@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from chronos_assets.params.forecast import ForecastParams, to_document
 from chronos_assets.platforms.local.publishing import publish_directory
@@ -67,6 +69,15 @@ def write_store(root: Path, keys: tuple[Key, ...] = KEYS) -> ForecastParams:
     write_what_if(staged, "cheaper", NEW, staged / "scenario.parquet", root / "forecast/forecast.parquet", ["shop"])
     (staged / "scenario.parquet").unlink()
     publish_directory(root / "what_if_forecasts/scenario=cheaper", staged)
+    staged.mkdir()
+    hours_ahead = np.array(["2024-01-05T00", "2024-01-05T01"] * 2, "datetime64[us]")
+    explained = {
+        "item_id": ["milk"] * 4, "shop": ["north"] * 4, "timestamp": hours_ahead,
+        "attribute": ["price", "price", "event", "event"], "impact": [-1.0, -0.5, 0.2, 0.1],
+        "impact_units": [-10.0, -5.0, 2.0, 1.0], "weight": [0.4] * 4,
+    }  # fmt: skip
+    pq.write_table(pa.table(explained), staged / "explanations.parquet")
+    publish_directory(root / f"explanations/as_of={NEW}", staged)
     report = evaluate_partition(
         root / f"history/as_of={OLD}/forecast.parquet",
         root / "dataset/target_time_series",

@@ -240,6 +240,7 @@ def test_the_page_of_an_item_has_its_covariates_where_there_are(page: Any, whole
     assert "What else is known" in text
     assert "Known in advance: price." in text
     assert "brand **Dairy <b>**" in text
+    assert "What moves it" in text
     text = said(page(whole, "item", item=EVIL, shop="north"))
     assert "What else is known" not in text
 

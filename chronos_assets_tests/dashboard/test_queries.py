@@ -75,6 +75,11 @@ def test_a_series_has_its_history_forecasts_scores_anomalies_and_members(sql: Sq
     assert scores["tracking_signal"] > 0
     assert queries.weights(sql, bread)["member"].iloc[0] == "npts"
     assert set(queries.leaderboard(sql)["as_of"]) == {NEW}
+    assert queries.explanations(sql, MILK)[["attribute", "impact"]].to_numpy().tolist() == [
+        ["price", -15.0],
+        ["event", 3.0],
+    ]
+    assert queries.explanations(sql, bread).empty
 
 
 def test_the_whole_is_the_sum_of_the_series(sql: SqlTables) -> None:
