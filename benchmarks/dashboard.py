@@ -8,7 +8,8 @@ Each page is opened `--repeats` times in one browser, as somebody does who comes
 heading stands (first content), until its first chart or table stands, and until nothing is computed any more. Before the first
 of these the page is opened once for nothing, so that neither the browser's cache nor Python's imports are measured; the answers
 that the server keeps are cleared by a refresh of the tables (a touch of their file) before each page's first opening, which is
-given by itself. Items differ from one opening to the next.
+given by itself. Items differ from one opening to the next; `typed` is the item's page as it follows a name typed into its box.
+Processor time of the server is given beside, which other work on the machine doesn't change much.
 """
 
 from __future__ import annotations
@@ -185,18 +186,22 @@ def measure(store: Path, items: int, repeats: int) -> None:
             page = browser.new_page(viewport={"width": 1280, "height": 1000})
             _until_it_answers(page, url)
             print(
-                f"{'page':24}{'first content':>15}{'first chart':>13}{'all':>7}   seconds; first opening, then the median of "
+                f"{'page':24}{'first content':>15}{'first chart':>13}{'all':>7}{'server CPU':>14}   seconds; "
+                f"first opening, then the median of "
                 f"{repeats}"
             )
-            for name in ("overview", "items", "item"):
+            for name in ("overview", "items", "item", "typed"):
                 _visit(page, url, name, 0)  # imports, and the browser's cache
-                (store / DATABASE_KEY).touch()
-                rows = [_visit(page, url, name, 7919 * (number + 1) % items) for number in range(repeats + 1)]
-                for title, times in (
-                    ("first", rows[0]),
-                    ("again", [statistics.median(column) for column in zip(*rows[1:], strict=True)]),
-                ):
-                    print(f"{f'{name}, {title}':24}{times[0]:>15.2f}{times[1]:>13.2f}{times[2]:>7.2f}")
+                if name != "typed":
+                    (store / DATABASE_KEY).touch()
+                rows = []
+                for number in range(repeats + 1):
+                    before = _cpu(server.pid)
+                    rows.append([*_visit(page, url, name, 7919 * (number + 1) % items), _cpu(server.pid) - before])
+                again = [statistics.median(column) for column in zip(*rows[1:], strict=True)]
+                for title, times in (("first", rows[0]), ("again", again)):
+                    heading, chart, end, cpu = times
+                    print(f"{f'{name}, {title}':24}{heading:>15.2f}{chart:>13.2f}{end:>7.2f}{cpu:>14.2f}")
             browser.close()
     finally:
         server.send_signal(signal.SIGTERM)
@@ -217,15 +222,31 @@ def _until_it_answers(page: Page, url: str) -> None:
 
 def _visit(page: Page, url: str, name: str, item: int) -> list[float]:
     """Seconds to the heading, to the first chart or table, and until the script has ended."""
-    address = f"{url}/{name}" + (f"?item=product-{item:07d}" if name == "item" else "")
+    product = f"product-{item:07d}"
     begun = time.monotonic()
-    page.goto(address, wait_until="commit")
-    page.locator("h1").first.wait_for()
-    heading = time.monotonic() - begun
+    if name == "typed" and item:
+        box = page.get_by_role("combobox", name="Item", exact=True)
+        box.fill(product)
+        box.press("Enter")
+    else:
+        path = {"item": f"item?item={product}", "typed": f"item?item={product}"}.get(name, name)
+        page.goto(f"{url}/{path}", wait_until="commit")
+    heading = page.locator("h1", has_text=product) if name in ("item", "typed") else page.locator("h1")
+    heading.first.wait_for()
+    content = time.monotonic() - begun
     page.locator('[data-testid="stVegaLiteChart"], [data-testid="stDataFrame"]').first.wait_for()
     chart = time.monotonic() - begun
     page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')")
-    return [heading, chart, time.monotonic() - begun]
+    return [content, chart, time.monotonic() - begun]
+
+
+def _cpu(process: int) -> float:
+    """Seconds of processor time that a process has used; NaN where the system doesn't tell (it is Linux's way)."""
+    path = Path(f"/proc/{process}/stat")
+    if not path.exists():
+        return float("nan")
+    fields = path.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
