@@ -22,6 +22,13 @@ from chronos_assets_tests.product import Outcome, Product
 
 Right = Callable[[Product, Path], None]
 CASES: dict[str, Right] = {}
+# Their READMEs give the level of the forecast, which takes a model that forecasts.
+LEVELS = {
+    "35b-daily-as-weekly-declared",
+    "37-daily-as-monthly-midmonth",
+    "37b-hourly-as-daily-6am",
+    "81-same-size-mtime",
+}
 
 
 def case(name: str) -> Callable[[Right], Right]:
@@ -35,17 +42,18 @@ def case(name: str) -> Callable[[Right], Right]:
 
 
 @pytest.fixture
-def product(tmp_path: Path) -> Iterator[Product]:
+def product(name: str, tmp_path: Path) -> Iterator[Product]:
+    variables = {"CHRONOS_SENSOR_SECONDS": "5", "CHRONOS_SETTLE_SECONDS": "5"}
+    if name in LEVELS:
+        variables["CHRONOS_BASE_MODEL"] = "bundled"
     with dg.DagsterInstance.ephemeral() as instance:
-        # The bundled model, since some READMEs give the level of the forecast.
-        variables = {"CHRONOS_BASE_MODEL": "bundled", "CHRONOS_SENSOR_SECONDS": "5", "CHRONOS_SETTLE_SECONDS": "5"}
         yield Product(tmp_path, instance, variables)
 
 
 @pytest.fixture
-def folder(request: pytest.FixtureRequest, shared_cases: Path, product: Product) -> Path:
+def folder(name: str, shared_cases: Path, product: Product) -> Path:
     """The case's folder, and a copy of it where the product looks."""
-    folder = shared_cases / request.getfixturevalue("name")
+    folder = shared_cases / name
     for path in folder.rglob("*"):
         if path.is_file() and path.name not in {"README", "make.py"}:
             copy = product.put(path.relative_to(folder).as_posix(), path.read_bytes())
