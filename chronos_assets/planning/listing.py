@@ -37,6 +37,7 @@ _TEMPORARY = re.compile(
 # Covariates beside the target in `train/`, as the pipelines of SO0123 have them.
 _OTHER_KIND = re.compile(r"[^/]\.(related|metadata)(\.csv|\.csv\.gz|\.parquet|\.parq|\.pqt)$", re.IGNORECASE)
 _KINDS = {"related": "related time series", "metadata": "item metadata"}
+_PAPERS = frozenset({"readme", "license", "licence", "notice", "changelog", "makefile", "todo"})
 _MODULUS = 1 << 256
 _LOWEST = (-(1 << 63), "")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,8 +50,8 @@ def why_ignored(info: ObjectInfo, prefix: str = TRAIN_PREFIX) -> str | None:
     """Why an object below `prefix` is no data to import, or None if it is.
 
     Data has a name that ends in one of `TRAIN_SUFFIXES` (in any case) or has no ending at all (`part-0000`, as the service
-    read it), at any depth, and is not empty, hidden (a part that starts with `.` or `_`, as `_SUCCESS`) or another
-    program's temporary file.
+    read it) and isn't what people write for each other (`README`), at any depth, and is not empty, hidden (a part that
+    starts with `.` or `_`, as `_SUCCESS`) or another program's temporary file.
     """
     name = info.key.removeprefix(prefix)
     if not name or name.endswith("/"):
@@ -62,6 +63,8 @@ def why_ignored(info: ObjectInfo, prefix: str = TRAIN_PREFIX) -> str | None:
         return "hidden"
     if prefix == TRAIN_PREFIX and (kind := kind_by_name(info.key)) is not None:
         return f"{kind} by its name"
+    if parts[-1].casefold() in _PAPERS:
+        return "neither CSV nor Parquet by its name"
     if "." in parts[-1] and not parts[-1].lower().endswith(TRAIN_SUFFIXES):
         return "neither CSV nor Parquet by its name"
     return "empty" if info.size == 0 else None

@@ -75,6 +75,8 @@ def test_data_files_are_taken(key):
         ("a.csv.crdownload", "temporary"),
         (".a.csv.swp", "temporary"),
         ("notes.txt", "neither CSV nor Parquet by its name"),
+        ("README", "neither CSV nor Parquet by its name"),
+        ("2024/License", "neither CSV nor Parquet by its name"),
         ("a.gz", "neither CSV nor Parquet by its name"),
     ],
 )
