@@ -34,24 +34,35 @@ settings.load_profile("default")
 read_migrations_once()  # dozens of tests make a Dagster instance
 
 AWS_FIXTURES = {"aws", "aws_server", "s3_server"}
-# What starts a process, trains a model or runs Dagster's graph names one of these.
+# What starts a process, trains a model or runs Dagster's graph names one of these; what is slow for another reason says so.
 _PROCESSES = re.compile(
     r"\bsubprocess\b|\bmultiprocessing\b|\bmake_line\b|run_main_job|execute_in_process|dg\.materialize|[Ff]ork_?[Ss]erver"
-    r"|warm_workers|Local(?:Jobs|Tuning|Endpoints|Platform)|\btrain(?:_model)?\("
+    r"|pytest\.mark\.process\b|warm_workers|Local(?:Jobs|Tuning|Endpoints|Platform)|\btrain(?:_model)?\("
 )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without unit tests where only those are asked for: importing all of them takes longer than the tests."""
+    if config.getoption("markexpr") != "unit" or not collection_path.name.startswith("test_"):
+        return None
+    return True if _starts_processes(collection_path) or _is_of_aws(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its kind: `aws`, `process` or `unit`; what drives a browser says so itself."""
     for item in items:
-        if item.get_closest_marker("browser") is None:
+        if not any(item.get_closest_marker(kind) for kind in ("browser", "process")):
             item.add_marker(_kind(item))
 
 
 def _kind(item: pytest.Item) -> str:
-    if AWS_FIXTURES & set(getattr(item, "fixturenames", ())) or "chronos_assets_tests/aws/" in item.path.as_posix():
+    if AWS_FIXTURES & set(getattr(item, "fixturenames", ())) or _is_of_aws(item.path):
         return "aws"
     return "process" if _starts_processes(item.path) else "unit"
+
+
+def _is_of_aws(path: Path) -> bool:
+    return "chronos_assets_tests/aws/" in path.as_posix()
 
 
 @cache

@@ -20,6 +20,8 @@ from chronos_assets.pipeline.forecasts import forecast_manifest
 from chronos_assets_tests.defs.test_sensors import Daemon
 from chronos_assets_tests.product import Outcome, Product
 
+pytestmark = pytest.mark.process  # each case runs Dagster's graph
+
 Right = Callable[[Product, Path], None]
 CASES: dict[str, Right] = {}
 # Their READMEs give the level of the forecast, which takes a model that forecasts.

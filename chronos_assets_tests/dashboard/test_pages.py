@@ -20,6 +20,8 @@ from chronos_assets.pipeline.what_if import read_scenario, with_dimensions
 from chronos_assets.settings import Settings
 from chronos_assets_tests.dashboard.stores import EVIL, NEW, full_store, write_store
 
+pytestmark = pytest.mark.process  # each test runs a Streamlit script
+
 SCRIPT = """
 import streamlit as st
 from chronos_assets.dashboard import {page}

@@ -23,6 +23,8 @@ from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.benchmark_folder import noisy_season, write_set
 from chronos_assets_tests.timeseries.benchmark_sets import published_row
 
+pytestmark = pytest.mark.process  # models forecast whole sets
+
 NAIVE = local_contenders(optional=False)[0]
 
 BENCHMARK_SETS = (
