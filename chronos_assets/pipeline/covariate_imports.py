@@ -255,4 +255,8 @@ def _recorded(state: GroupState, kind: CovariateKind, instance: dg.DagsterInstan
     dataset = "" if state.manifest is None else state.manifest.data_version
     if (seen.get("data_version"), seen.get("dataset_version")) != (published, dataset):
         return "stale"
+    # The same data may be dealt out over another number of shards.
+    shards = None if state.manifest is None else state.manifest.n_shards
+    if kind is RELATED_KIND and state.related_manifest is not None and state.related_manifest.n_shards != shards:
+        return "stale"
     return str(seen.get("files_digest"))

@@ -178,6 +178,19 @@ def test_new_train_files_cut_the_covariates_again(line: Line) -> None:
     assert [each.known_in_advance for each in related.attributes] == [False]
 
 
+def test_another_number_of_shards_cuts_the_covariates_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert line.run(INPUTS).success
+    version = line.state.require_manifest().data_version
+    monkeypatch.setattr("chronos_assets.pipeline.dataset._least_shards", lambda _group: 3)
+    assert line.run(["target_time_series"]).success
+    assert line.state.require_manifest().data_version == version
+    assert stale_inputs(line.state, line.instance) == INPUTS[1:]
+    assert line.run(INPUTS[1:]).success
+    related = line.state.related_manifest
+    assert related is not None
+    assert related.n_shards == 3
+
+
 def test_without_params_files_beside_the_train_files_are_declared(line: Line) -> None:
     line.put("related/prices.csv", prices(5))
     (line.root / "params.json").unlink()
