@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chronos_assets.dashboard.queries import Columns
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#808080"
-HEIGHT, SCORES_HEIGHT = 380, 220
+HEIGHT, SCORES_HEIGHT, ATTRIBUTE_HEIGHT = 380, 220, 160  # axes and titles included
 
 _OBSERVED, _FORECAST, _EARLIER, _ODD = "observed", "forecast", "earlier forecast", "far outside the band"
 
@@ -103,10 +103,10 @@ def bias_chart(scores: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
 
 def attribute_chart(values: pd.DataFrame, name: str, *, numbers: bool) -> alt.Chart:
     """One attribute over time: a line of numbers, or points of texts. values: `timestamp` and the attribute."""
-    shown = values[["timestamp", name]].rename(columns={name: "y"})
+    shown = values[["timestamp", name]].rename(columns={name: "y"}).dropna()
     x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
     tooltip = [alt.Tooltip("timestamp:T", title="time", format="%Y-%m-%d %H:%M"), alt.Tooltip("y", title=name)]
-    chart = alt.Chart(shown, title=alt.Title(name, anchor="start", fontSize=12)).properties(height=90)
+    chart = alt.Chart(shown, title=alt.Title(name, anchor="start", fontSize=12)).properties(height=ATTRIBUTE_HEIGHT)
     if numbers:
         y = alt.Y("y:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s", tickCount=3))
         return chart.mark_line(color=GREEN, interpolate="step-after").encode(x=x, y=y, tooltip=tooltip)
@@ -135,7 +135,11 @@ def scenario_chart(history: pd.DataFrame, forecasts: pd.DataFrame) -> alt.LayerC
     base = alt.Chart(long).encode(x=x, y=_Y, color=_colour(colours), tooltip=tooltip)
     dashes = alt.Scale(domain=list(colours), range=[[1, 0], [1, 0], [5, 3]])
     lines = base.mark_line(strokeWidth=2).encode(strokeDash=alt.StrokeDash("of:N", legend=None, scale=dashes))
-    return alt.layer(lines, base.mark_point(opacity=0, size=200)).properties(height=HEIGHT).interactive(bind_y=False)
+    return (
+        alt.layer(lines, base.mark_point(opacity=0, size=200, filled=True))
+        .properties(height=HEIGHT)
+        .interactive(bind_y=False)
+    )
 
 
 def weights_chart(weights: pd.DataFrame) -> alt.Chart:
