@@ -66,8 +66,9 @@ def run_backfill(
     launcher = Launcher(group, definitions, instance, note, check_interrupt)
     try:
         import_inputs(group, launcher, instance)
-        windows = _windows(GroupState(group), first, last)
-        stale = stale_forecasts(GroupState(group), instance, windows)
+        state = GroupState(group)
+        windows = _windows(state, first, last)
+        stale = stale_forecasts(state, instance, windows)
         for part in consecutive(stale, group):
             launcher.run(["forecasts"], part)
         state = GroupState(group)

@@ -120,13 +120,14 @@ def _forecast(
         # One process and one load of the model for all of them, whatever lies between.
         later = " ".join(other.key for part in ranges[1:] for other in part) if number == 0 else ""
         launcher.run(["forecasts"], windows, tags={AHEAD_TAG: later} if len(ranges) > 1 else {})
-    if not forecast_is_shown(GroupState(group), window.key):
+    state = GroupState(group)
+    if not forecast_is_shown(state, window.key):
         launcher.run(["forecasts"], [window])
-    if train and not failure and (due or _endpoint_is_stale(GroupState(group))):
+    if train and not failure and (due or _endpoint_is_stale(state)):
         failure = launcher.attempt(["endpoint"])
-    for windows in consecutive(unscored_forecasts(GroupState(group), instance, scored), group):
+    for windows in consecutive(unscored_forecasts(state, instance, scored), group):
         launcher.run(["forecast_accuracy"], windows)
-    for scenario in stale_scenarios(GroupState(group)):
+    for scenario in stale_scenarios(state):
         if trouble := launcher.attempt_scenario(scenario):
             logger.warning("scenario %s: %s", scenario, trouble)
     if launcher.runs or not tables_are_current(GroupState(group), instance):

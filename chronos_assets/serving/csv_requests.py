@@ -14,6 +14,7 @@ import numpy as np
 
 from chronos_assets.calendar.frequencies import Frequency, Unit
 from chronos_assets.calendar.periods import period, steps_between
+from chronos_assets.params.headers import names_all
 from chronos_assets.serving.schema import (
     LARGEST,
     NUMBER,
@@ -33,6 +34,7 @@ from chronos_assets.serving.schema import (
 )
 
 _CSV_COLUMNS = ("item_id", "timestamp", "target")
+_REQUIRED = ("target",)
 
 
 # CSV
@@ -45,7 +47,7 @@ def parse_csv(text: str, schema: Schema) -> Call:
     except csv.Error as error:
         raise InvocationError("body", f"not CSV: {error}") from None
     columns = _csv_columns(rows[0][1] if rows else [])
-    if rows and _is_header(rows[0][1]):
+    if rows and names_all(rows[0][1], _REQUIRED):
         rows = rows[1:]
     if not rows:
         raise InvocationError("body", "no rows: send lines of item_id,timestamp,target")
@@ -90,12 +92,8 @@ class _CsvSeries:
     times: list[datetime] = field(default_factory=list)
 
 
-def _is_header(row: Sequence[str]) -> bool:
-    return "target" in {cell.strip().lower() for cell in row}
-
-
 def _csv_columns(first: Sequence[str]) -> list[str]:
-    if not _is_header(first):
+    if not names_all(first, _REQUIRED):
         if len(first) in (1, 3):
             return list(_CSV_COLUMNS) if len(first) == 3 else ["target"]
         raise InvocationError(
