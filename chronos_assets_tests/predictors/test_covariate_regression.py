@@ -178,6 +178,28 @@ def test_categories_of_series_and_periods_are_read():
     assert matrix(columns, covariates, 4, 2, 2)[:, sun].tolist() == [1, 0, 1, 0, 1, 0]
 
 
+def test_groups_of_items_have_elasticities_of_their_own():
+    found = {}
+    histories = []
+    series = {"drinks": shops(items=15, horizon=HORIZON, seed=1), "food": shops(items=15, horizon=HORIZON, seed=2)}
+    for kind, sales in series.items():
+        for one in sales:
+            price = one.covariates.known["price"]
+            flat = np.ones(1) if kind == "drinks" else (price / one.covariates.static["list_price"]) ** 1.2
+            known = Covariates(one.covariates.periods, {}, one.covariates.known, {"kind": kind})
+            histories.append(History((one.values * flat)[:-HORIZON], known))
+    regression = fit_regression(histories, HORIZON, (7,))
+    assert regression is not None
+    for kind, sales in series.items():
+        before = Covariates(histories[0].covariates.periods, {}, sales[0].covariates.known, {"kind": kind})
+        periods = before.periods
+        after = changed(before, periods, price=0.9 * before.known["price"][-HORIZON:])
+        change = (regression.effects(after, periods, HORIZON) - regression.effects(before, periods, HORIZON))[-HORIZON:]
+        found[kind] = float(change.mean() / np.log(0.9))
+    assert found["drinks"] == pytest.approx(ELASTICITY, rel=0.15)
+    assert found["food"] == pytest.approx(ELASTICITY + 1.2, rel=0.15)
+
+
 def test_months_say_nothing_before_their_second_year():
     months = (np.arange(30) % 12 + 1).astype(float)
     names = {column.name for column in plan_columns([Covariates(0, {}, {"calendar:month": months[:24]})], ratios=True)}

@@ -6,7 +6,8 @@ as of when is decided in `predictors.covariates`.
 Of a number there are two columns: as it is, and as its difference from the series' own mean; items differ in what they cost and
 not in how they answer to a discount. Where effects are factors and all values above zero, the difference is one of logarithms,
 so that prices count by their ratios. Of a category there is one column for each of its frequent values. Past-only attributes
-are read as they were `lag` periods before, which is as late as a forecast of that horizon knows them. A column of the calendar
+are read as they were `lag` periods before, which is as late as a forecast of that horizon knows them. Of numbers
+there is one more column for each group of items, by metadata, whose slope may differ. A column of the calendar
 counts once its cycle was seen twice: months say nothing before the second year.
 """
 
@@ -28,6 +29,7 @@ CALENDAR = "calendar:"  # names of columns that the calendar gives; together the
 _MOST_CATEGORIES = 30
 _MOST_CALENDAR_CATEGORIES = 31
 _CYCLES = 2
+_MOST_GROUPS = 8  # of items that have slopes of their own
 
 Source = Literal["past", "known", "static"]
 Form = Literal["plain", "relative", "logarithm", "category"]
@@ -43,12 +45,15 @@ class DesignColumn:
         form: `plain` as it is, `relative` to the mean of the series, `logarithm` likewise of logarithms, `category` 1 where
             the value is `level`.
         level: of a category: its text; of a calendar column: its number.
+        within: an attribute of items: the column is 0 for items that don't have its `level` there, so that drinks may answer
+            to a price otherwise than food.
     """
 
     name: str
     source: Source
     form: Form
     level: str = ""
+    within: str = ""
 
     @property
     def attribute(self) -> str:
@@ -105,7 +110,15 @@ def plan_columns(series: Iterable[Covariates], *, ratios: bool) -> tuple[DesignC
         if _counts_steps(name) and high - low < _MOST_CALENDAR_CATEGORIES:
             columns += [DesignColumn(name, source, "category", str(value)) for value in range(int(low), int(high) + 1)]
         elif (source, name) in varies and source != "static":
-            columns.append(DesignColumn(name, source, "logarithm" if ratios and low > 0 else "relative"))
+            form: Form = "logarithm" if ratios and low > 0 else "relative"
+            columns.append(DesignColumn(name, source, form))
+            if not name.startswith((CALENDAR, PREFIX)):
+                columns += [
+                    DesignColumn(name, source, form, level, within)
+                    for (of, within), counter in sorted(texts.items())
+                    if of == "static" and 2 <= len(counter) <= _MOST_GROUPS
+                    for level in sorted(counter)
+                ]
     return tuple(columns)
 
 
@@ -140,7 +153,10 @@ def matrix(columns: Sequence[DesignColumn], covariates: Covariates, rows: int, h
         if key not in cache:
             cache[key] = _values(covariates, column, rows, horizon, lag)
         values = cache[key]
-        result[:, place] = np.nan if values is None else _formed(values, column, rows)
+        if column.within and covariates.static.get(column.within) != column.level:
+            result[:, place] = 0.0
+        else:
+            result[:, place] = np.nan if values is None else _formed(values, column, rows)
     return result
 
 
