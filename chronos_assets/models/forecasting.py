@@ -28,7 +28,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,6 +102,14 @@ class _Pass:
             yield _Pass(self.items[start:end], self.seeds[start:end], self.floors[start:end])
 
 
+@dataclass
+class _RowsHeld:
+    """Rows of a pass that memory holds: what one finds out holds for the same model at other horizons, too."""
+
+    count: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Forecaster:
     """A model made ready for one horizon and one set of levels; see the module's notes on reproducibility.
 
@@ -140,11 +149,10 @@ class Forecaster:
         self.model = model
         self._aim(horizon, levels)
         self.context_length = min(context_length or model.description.context_length, model.description.context_length)
-        self.batch_size = batch_size or default_rows(model, self.context_length)
+        self._rows_held = _RowsHeld(batch_size or default_rows(model, self.context_length))
         self.whole_batches = whole_batches
         self.min_observations = max(1, min_observations)
         self.workers = workers or (1 if model.device.type != "cpu" else available_cores())
-        self._halving = threading.Lock()
         self._network = adapt(model)
         self._buckets = _bucket_lengths(self.context_length)
         self.rows_independent = isinstance(self._network, SAMPLERS) or self._rows_tried(self._network)
@@ -172,9 +180,14 @@ class Forecaster:
         return self.horizon > self.model.description.block_length
 
     @property
-    def device(self) -> str:
-        """What the passes run on, as people know it."""
-        return device_name(self.model)
+    def batch_size(self) -> int:
+        """Rows of a pass, as far as is known by now."""
+        return self._rows_held.count
+
+    @property
+    def passes(self) -> dict[str, Any]:
+        """On what the passes run, as people know it, and how many rows they have."""
+        return {"device": device_name(self.model), "rows": self.batch_size}
 
     @property
     def method(self) -> str:
@@ -329,9 +342,9 @@ class Forecaster:
 
     def _halve(self, rows: int) -> None:
         """Half as many rows from now on, unless another pass saw to it."""
-        with self._halving:
-            if self.batch_size == rows:
-                self.batch_size = rows // 2
+        with self._rows_held.lock:
+            if self._rows_held.count == rows:
+                self._rows_held.count = rows // 2
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
 

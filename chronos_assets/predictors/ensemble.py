@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -118,6 +118,12 @@ class Ensemble:
     def unrolled(self) -> bool:
         """Whether the horizon is longer than what one of the networks forecasts at once."""
         return any(self.horizon > item.model.description.block_length for item in self.forecasters.values())
+
+    @property
+    def passes(self) -> dict[str, Any] | None:
+        """On what, and in how many rows, the networks run that the predictor needs; None if it needs none."""
+        used = [forecaster.passes for forecaster in self.forecasters.values()]
+        return min(used, key=lambda item: int(item["rows"]), default=None)
 
     @property
     def method(self) -> str:

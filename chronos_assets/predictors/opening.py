@@ -109,12 +109,6 @@ class Network:
         self._loaded: dict[str, Forecaster] = {}
 
     @property
-    def passes(self) -> dict[str, Any] | None:
-        """On what, and in how many rows, the networks ran that were needed; None if none was."""
-        used = list(self._loaded.values())
-        return {"device": used[0].device, "rows": min(item.batch_size for item in used)} if used else None
-
-    @property
     def alone(self) -> Forecaster:
         """The model by itself."""
         return self._forecaster(self.description)

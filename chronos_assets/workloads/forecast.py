@@ -198,7 +198,7 @@ class _ForecastJob:
         return sum(shard.series for shard in self.shards)
 
     def run(self) -> None:
-        self.network = network = Network(
+        network = Network(
             self.description,
             self.request.horizon,
             self.request.levels,
@@ -493,7 +493,7 @@ class _ForecastJob:
                 request.trained_until is not None and request.trained_until > window.context_end
             ),
             "context_length": forecaster.context_length,
-            **({"passes": self.network.passes} if self.network.passes else {}),
+            **({"passes": forecaster.passes} if forecaster.passes else {}),
             "unrolled": forecaster.unrolled,
             "method": forecaster.method,
             "seed": request.seed,

@@ -86,6 +86,7 @@ def test_memory_that_runs_short_later_is_found_in_mid_forecast(monkeypatch: pyte
     found = forecaster.forecast(series)
     np.testing.assert_array_equal(found.quantiles, expected.quantiles)
     assert forecaster.batch_size == 4
+    assert forecaster.at(4, LEVELS).batch_size == 4
     tried = len(made[0].rows)
     forecaster.forecast(contexts(4))
     assert made[0].rows[tried:] == [4]
@@ -108,7 +109,8 @@ def test_one_row_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_on_a_cpu_the_number_is_fixed_whatever_the_memory() -> None:
     forecaster = Forecaster(bolt(), 8, LEVELS)
-    assert (forecaster.batch_size, forecaster.device) == (batching.ON_CPU, "cpu") == (16, "cpu")
+    assert forecaster.passes == {"device": "cpu", "rows": batching.ON_CPU}
+    assert batching.ON_CPU == 16
 
 
 def test_on_a_gpu_it_follows_from_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
