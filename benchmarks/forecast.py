@@ -2,6 +2,7 @@
 
     python benchmarks/forecast.py                 1,000 series, beside the library called directly, in the same run
     python benchmarks/forecast.py --sizes         1,000, 10,000 and 100,000 series: is the memory flat?
+    python benchmarks/forecast.py --predictor     10,000 series: the default predictor with its backtests beside the bare model
     python benchmarks/forecast.py --windows       10 series x 60 days: one run, and (a few of) one run per day
 
 Each measurement is a process of its own, started as a job starts it; its peak memory and processor time are the
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from chronos_assets.params.predictor import PredictorParams
 
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 HOURS = 512
@@ -92,8 +95,10 @@ def make_dataset(series: int, hours: int) -> Path:
     return target
 
 
-def run_job(dataset: Path, days: list[np.datetime64], arguments: argparse.Namespace) -> Measurement:
-    """Run the workload as a job does, as of the ends of `days`."""
+def run_job(
+    dataset: Path, days: list[np.datetime64], arguments: argparse.Namespace, *, predictor: bool = False
+) -> Measurement:
+    """Run the workload as a job does, as of the ends of `days`; with the default predictor around the model, or it alone."""
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         root = Path(folder)
         (root / "input" / "config").mkdir(parents=True)
@@ -107,6 +112,7 @@ def run_job(dataset: Path, days: list[np.datetime64], arguments: argparse.Namesp
             "mean": True,
             "model": arguments.model,
             "context_length": arguments.context,
+            "zero_shot": PredictorParams().to_document() if predictor else None,
         }
         (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
         return measure([sys.executable, "-m", "chronos_assets.workloads.forecast"], {"CHRONOS_ML_ROOT": folder})
@@ -161,6 +167,25 @@ def compare_sizes(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def compare_predictor(arguments: argparse.Namespace) -> int:
+    """The default predictor at two sizes, and the model alone at the larger one."""
+    small, large = arguments.series // 10, arguments.series
+    day = [np.datetime64("2024-01-22")]
+    found = {
+        (series, predictor): run_job(make_dataset(series, HOURS), day, arguments, predictor=predictor)
+        for series, predictor in ((small, True), (large, True), (large, False))
+    }
+    for (series, predictor), measured in found.items():
+        print(line("the default predictor" if predictor else "the model alone", series, measured), flush=True)
+    ratio = found[large, False].cpu_seconds / found[large, True].cpu_seconds
+    peaks = [found[series, True].peak_mb for series in (small, large)]
+    print(f"the predictor forecasts {ratio:.2f} times the model's series per second of CPU; a third is asked for")
+    if ratio < 1 / 3 or peaks[1] > 1.5 * peaks[0]:
+        print(f"too slow, or memory grows with the input: {peaks[0]:.0f} MB, then {peaks[1]:.0f} MB")
+        return 1
+    return 0
+
+
 def compare_windows(arguments: argparse.Namespace) -> int:
     """A backfill of 60 days in one run, and by one run for each day (of which `--runs` are made)."""
     hours = 24 * 150
@@ -183,6 +208,8 @@ def main() -> int:
     """Parse the arguments, measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", action="store_true", help="peak memory at 1x, 10x and 100x")
+    parser.add_argument("--predictor", action="store_true", help="the default predictor beside the model alone")
+    parser.add_argument("--series", type=int, default=10_000, help="how many `--predictor` forecasts")
     parser.add_argument("--windows", action="store_true", help="60 windows in one run and in runs of their own")
     parser.add_argument("--runs", type=int, default=6, help="how many of the 60 runs of one window are made")
     parser.add_argument("--horizon", type=int, default=24)
@@ -196,7 +223,9 @@ def main() -> int:
         return 0
     FOLDER.mkdir(exist_ok=True)
     print(f"{'':<34}{'series':>9}{'time':>12}{'CPU':>12}{'series/s':>10}{'peak':>12}")
-    if arguments.sizes or arguments.windows:
+    if arguments.predictor:
+        status = compare_predictor(arguments)
+    elif arguments.sizes or arguments.windows:
         status = compare_sizes(arguments) if arguments.sizes else 0
         status = (compare_windows(arguments) if arguments.windows else 0) or status
     else:

@@ -66,12 +66,15 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
     if predictor is None:
         print(f"made by {manifest['model']['reference']} alone")
         return
-    keys: list[tuple[str, ...] | None] = [key for key in predictor.items if key[0] == ask.item_id]
+    keys = [key for key in predictor.items if key[0] == ask.item_id]
+    asked = (ask.item_id, *(ask.dimensions.get(name, "") for name in manifest["dimensions"]))
     print(f"made by {manifest['model']['reference']} and other members; learned from {learned_text(predictor.learned)}")
     print(f"ensemble: {gain_text(predictor.gain)}")
-    for key in keys or [None]:
-        weights = dict(zip(predictor.members, predictor.weights_of(key).tolist(), strict=True))
-        print(f"{' / '.join(key)}, weights of its own:" if key else "weights, those of all items:")
+    for key in keys or [asked]:
+        found = predictor.weights_of(key)
+        weights = dict(zip(predictor.members, found.tolist(), strict=True))
+        others = "weights, those of all items:" if found is predictor.weights else "weights, those of its segment:"
+        print(f"{' / '.join(key)}, weights of its own:" if keys else others)
         for name, weight in by_weight(weights):
             if weight > 0:
                 print(f"  {name:<22}{weight:>7.1%}")

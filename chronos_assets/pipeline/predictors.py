@@ -99,7 +99,6 @@ def learn_version(
     group: Group, context: dg.AssetExecutionContext, setup: Setup, candidate: Mapping[str, Any]
 ) -> Predictor | None:
     """Learn the predictor of a candidate, and put it beside its checkpoint; None without a dataset to learn from."""
-    from chronos_assets.models.checkpoints import BUNDLED
     from chronos_assets.predictors.predictor import Predictor
 
     if setup.params is None:
@@ -110,8 +109,7 @@ def learn_version(
         name=job_name("learn", *group.settings.key_prefix, setup.name),
         parameters={
             "model": candidate["model"],
-            # Only the bundled model is on every machine that will forecast.
-            "base": BUNDLED if candidate["base_model"] == BUNDLED else None,
+            "base": candidate["base_model"],
             "horizon": setup.horizon,
             **reading_parameters(params),
             "context_length": params.context_length,
@@ -130,8 +128,11 @@ def learn_version(
         outputs=("predictors",),
     )
     with group.jobs.run(context, request) as result, staging(group) as folder:
-        content = (result.outputs["predictors"] / PREDICTOR_FILE).read_bytes()
-        _publish(group, str(candidate["model"]), group.store.snapshot(str(candidate["model"])), content, folder)
+        learned = result.outputs["predictors"]
+        content = (learned / PREDICTOR_FILE).read_bytes()
+        _publish(
+            group, str(candidate["model"]), group.store.snapshot(str(candidate["model"])), content, folder, learned
+        )
     return Predictor.from_json(content)
 
 
@@ -178,10 +179,15 @@ def publish_zero_shot(state: GroupState) -> str | None:
     return ZERO_SHOT_KEY
 
 
-def _publish(group: Group, key: str, source: Path, predictor: bytes, folder: Path) -> None:
+def _publish(group: Group, key: str, source: Path, predictor: bytes, folder: Path, learned: Path | None = None) -> None:
+    """Publish a checkpoint with its predictor, and the base model where learning left a copy of it."""
+    from chronos_assets.predictors.predictor import BASE_FOLDER
+
     staged = folder / "predictor"
-    shutil.copytree(source, staged, ignore=shutil.ignore_patterns(PREDICTOR_FILE, "*.md"))
+    shutil.copytree(source, staged, ignore=shutil.ignore_patterns(PREDICTOR_FILE, BASE_FOLDER, "*.md"))
     (staged / PREDICTOR_FILE).write_bytes(predictor)
+    if learned is not None and (learned / BASE_FOLDER).is_dir():
+        shutil.copytree(learned / BASE_FOLDER, staged / BASE_FOLDER)
     group.store.publish(key, staged)
 
 

@@ -31,6 +31,7 @@ from chronos_assets.predictors.prior import prior_weights
 _VALUES = 16_000_000  # quantiles of all members held at once: 128 MB
 _PASS = 512  # windows forecast between two reports of progress
 WORTHWHILE = 0.01  # relative loss that covariates have to lower, and more than chance would
+_LEAST_ITEMS = 3  # of each segment on average
 COST_PENALTY = 0.02  # relative loss that a plain pass of the network has to be worth
 
 
@@ -118,7 +119,9 @@ def learn(
     combined = backtest.bounded(np.sort(out_of_fold, axis=2))
     calibration = calibrate(combined, backtest.actuals)
     items: dict[Key, Floats] = {}
+    segments: dict[tuple[int, str], Floats] = {}
     if recipe.per_item:
+        segments, facts["segment_trust"] = _segments(backtest, weights)
         own, trust = selection.item_weights(backtest.losses, backtest.items, weights)
         facts["item_trust"] = round(trust, 4)
         if trust > 0:
@@ -127,9 +130,41 @@ def learn(
     rows, gain = _leaderboard(names, backtest, weights, finished)
     return rounded(
         _predictor(
-            names, weights, recipe, base or {}, facts, calibration, items, regression, leaderboard=rows, gain=gain
+            names,
+            weights,
+            recipe,
+            base or {},
+            facts,
+            calibration,
+            items,
+            regression,
+            segments=segments,
+            leaderboard=rows,
+            gain=gain,
         )
     )
+
+
+def _segments(backtest: _Backtest, pooled: Floats) -> tuple[dict[tuple[int, str], Floats], float]:
+    """Weights by the dimension whose values tell most about who forecasts well, and how much they are trusted; none without.
+
+    They are for items that have no weights of their own. A dimension that is nearly another name of the item tells nothing of
+    those that were not sampled.
+    """
+    found: dict[tuple[int, str], Floats] = {}
+    most = 0.0
+    for place in range(1, len(backtest.keys[0])):
+        labels = [key[place] for key in backtest.keys]
+        values = sorted(set(labels))
+        if not 1 < len(values) <= len(labels) / _LEAST_ITEMS:
+            continue
+        numbers = {value: number for number, value in enumerate(values)}
+        of_items = np.array([numbers[label] for label in labels], dtype=np.intp)
+        own, trust = selection.item_weights(backtest.losses, of_items[backtest.items], pooled)
+        if trust > most:
+            most = trust
+            found = {(place, value): selection.pruned(row) for value, row in zip(values, own, strict=True)}
+    return found, round(most, 4)
 
 
 def _predictor(
@@ -141,7 +176,7 @@ def _predictor(
     calibration: Calibration | None = None,
     items: Mapping[Key, Floats] | None = None,
     regression: Regression | None = None,
-    **shown: Any,
+    **others: Any,
 ) -> Predictor:
     made = Predictor(
         members=names,
@@ -154,7 +189,7 @@ def _predictor(
         regression=regression,
         base=base,
         learned=facts,
-        **shown,
+        **others,
     )
     return made.used()
 

@@ -86,8 +86,8 @@ def _items(predictor: Predictor, series: Path, names: list[str]) -> Iterator[lis
 
 
 def _shares(predictor: Predictor, key: Key, pooled: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    own = predictor.items.get(key)
-    return pooled if own is None else by_weight(predictor, own)
+    own = predictor.weights_of(key)
+    return pooled if own is predictor.weights else by_weight(predictor, own)
 
 
 def by_weight(predictor: Predictor, weights: Floats) -> list[tuple[str, float]]:

@@ -25,7 +25,7 @@ from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.members.regression import History
-from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor, PredictorError
+from chronos_assets.predictors.predictor import BASE_FOLDER, RECIPE_VERSION, Predictor, PredictorError
 from chronos_assets.predictors.zero_shot import learn_predictor, open_backtester, zero_shot_recipe
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Network:
         return self._forecaster(self.description)
 
     def forecasters(self, predictor: Predictor) -> dict[str, Forecaster]:
-        """Those of the checkpoints that a predictor needs: the model's own, and the base model that it names.
+        """Those of the checkpoints that a predictor needs: the model's own, and the base model beside it, or that it names.
 
         Raises:
             ModelError: the base model can't be had.
@@ -123,7 +123,9 @@ class Network:
         found = {}
         for name in sorted(predictor.checkpoints):
             is_own = name == (TUNED if own else CHRONOS)
-            found[name] = self.alone if is_own else self._forecaster(describe_model(predictor.base["reference"]))
+            beside = self.description.folder / BASE_FOLDER
+            base = beside if beside.is_dir() else predictor.base["reference"]
+            found[name] = self.alone if is_own else self._forecaster(describe_model(base))
         return found
 
     def ensemble(self, predictor: Predictor) -> Ensemble:

@@ -4,7 +4,8 @@ Here belong the value and its files. How it is learned is in `learning`, how it 
 
 A folder has `predictor.json`, meant to be read by people, and beside it `config.json` and safetensors of the checkpoint that
 was trained on the user's data, where there is one. A folder with a checkpoint alone is a predictor with that one member. The
-base model is named by its reference, with the digest of the files that weights were learned with.
+base model is named by its reference, with the digest of the files that weights were learned with; a copy of it is in the folder
+`base` where it is another than the bundled one, which is on every machine.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from chronos_assets.predictors.members.catalogue import checkpoint_of, residual_
 from chronos_assets.predictors.members.regression import Regression
 
 FILE = "predictor.json"
+BASE_FOLDER = "base"
 FORMAT = 1  # of the file; a higher one is refused
-RECIPE_VERSION = 2  # counts up when a predictor learned from the same data would come out otherwise
+RECIPE_VERSION = 3  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
 _SHOWN = ("learned", "leaderboard", "gain")
 
@@ -73,6 +75,7 @@ class Predictor:
         horizon: periods that it was learned for; others can be forecast.
         metric: that the weights lower.
         items: weights of items that have their own, (M,).
+        segments: weights of the other items by what a dimension is, (M,): (place of the dimension in a key, value) -> weights.
         regression: on covariates, which members named `regression/...` use; None without one.
         base: reference and digest of the base model that members named `chronos/...` use; empty without one.
         learned: from what: source, windows, series, until, ...; shown, never read back by the code.
@@ -88,6 +91,7 @@ class Predictor:
     horizon: int
     metric: OptimizationMetric = DEFAULT_METRIC
     items: Mapping[Key, Floats] = field(default_factory=dict)
+    segments: Mapping[tuple[int, str], Floats] = field(default_factory=dict)
     regression: Regression | None = None
     base: Mapping[str, str] = field(default_factory=dict)
     learned: Mapping[str, Any] = field(default_factory=dict)
@@ -97,7 +101,7 @@ class Predictor:
     def __post_init__(self) -> None:
         if not self.members or len(set(self.members)) < len(self.members):
             raise ValueError(f"members {list(self.members)}: each is named once, and there is at least one")
-        for weights in (self.weights, *self.items.values()):
+        for weights in (self.weights, *self.items.values(), *self.segments.values()):
             total = float(weights.sum()) if weights.shape == (len(self.members),) else float("nan")
             if not (weights >= 0).all() or not abs(total - 1) < 1e-6:
                 raise ValueError(f"weights {weights.tolist()} are not {len(self.members)} shares of 1")
@@ -112,8 +116,13 @@ class Predictor:
         return frozenset(name for member in self.members if (name := checkpoint_of(member)) is not None)
 
     def weights_of(self, key: Key | None) -> Floats:
-        """An item's weights: its own, or the pooled ones."""
-        return self.items.get(key, self.weights) if key is not None else self.weights
+        """An item's weights: its own, or those of its segment, or the pooled ones."""
+        if key is None:
+            return self.weights
+        if key in self.items:
+            return self.items[key]
+        parts = ((place, part) for place, part in enumerate(key) if place)
+        return next((self.segments[part] for part in parts if part in self.segments), self.weights)
 
     def without_speeds(self) -> Predictor:
         """The same without what was timed: two runs of the same give the same bytes."""
@@ -121,7 +130,8 @@ class Predictor:
 
     def used(self) -> Predictor:
         """The same without members that nothing gives a weight to."""
-        kept = np.flatnonzero(np.sum([self.weights > 0, *(own > 0 for own in self.items.values())], axis=0))
+        every = (self.weights, *self.items.values(), *self.segments.values())
+        kept = np.flatnonzero(np.sum([weights > 0 for weights in every], axis=0))
         members = tuple(self.members[place] for place in kept)
         return replace(
             self,
@@ -129,6 +139,7 @@ class Predictor:
             regression=self.regression if any(residual_of(name) is not None for name in members) else None,
             weights=self.weights[kept],
             items={key: own[kept] for key, own in self.items.items()},
+            segments={part: own[kept] for part, own in self.segments.items()},
         )
 
     @property
@@ -144,6 +155,7 @@ class Predictor:
             "digest": self.digest,
             "weights": self._named(self.weights),
             "items": len(self.items),
+            "segments": len(self.segments),
             "metric": self.metric,
             "learned": dict(self.learned),
             "leaderboard": [{name: row[name] for name in row if name != "series_per_second"} for row in rows],
@@ -165,6 +177,7 @@ class Predictor:
             "learned": dict(self.learned),
             "leaderboard": [row.to_document() for row in self.leaderboard],
             "gain": {name: _rounded(value) for name, value in self.gain.items()},
+            **({"segments": self._segment_rows()} if self.segments else {}),
             **({"regression": self.regression.to_document()} if self.regression is not None else {}),
         }
 
@@ -230,12 +243,22 @@ class Predictor:
             horizon=int(document["horizon"]),
             metric=document["metric"],
             items={tuple(item["key"]): weights(item["weights"]) for item in document["items"]},
+            segments={
+                (int(row["dimension"]), str(row["value"])): weights(row["weights"])
+                for row in document.get("segments") or ()
+            },
             regression=Regression.from_document(regression) if (regression := document.get("regression")) else None,
             base=document["base"],
             learned=document["learned"],
             leaderboard=tuple(Standing(**row) for row in document["leaderboard"]),
             gain=document["gain"],
         )
+
+    def _segment_rows(self) -> list[dict[str, Any]]:
+        return [
+            {"dimension": place, "value": value, "weights": self._named(own)}
+            for (place, value), own in sorted(self.segments.items())
+        ]
 
     def _named(self, weights: Floats) -> dict[str, float]:
         """Weights by member, without zeros."""

@@ -3,7 +3,7 @@
 Here belongs arithmetic on the members' forecasts of windows whose actuals are known. Making those forecasts is in
 `learning`, correcting bands in `calibration`.
 
-**Pooled weights** come from two rules that fail differently: weights exp(-25 (loss / least loss - 1)) look at each member
+**Pooled weights** come from two rules that fail differently: weights exp(-15 (loss / least loss - 1)) look at each member
 alone and spread over all that are nearly as good; greedy forward selection with replacement (Caruana et al., ICML 2004) looks
 at combinations but grasps at noise in few windows, and counts a quarter. A member's loss is its metric's, which a few series
 of large scale may rule, averaged (geometrically) with the same where all windows count alike, and, where the metric is of
@@ -24,15 +24,16 @@ from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import Floats
 
-SHARPNESS = 25.0  # of the exponential weights
-ITEM_SHARPNESS = 6.0  # of an item's own differences, which even shrunk are less certain
+SHARPNESS = 15.0  # of the exponential weights
+ITEM_SHARPNESS = 8.0  # of an item's own differences, which even shrunk are less certain
 GREEDY_SHARE = 0.25
-MEDIAN_SHARE = 0.6  # of the median's error in a member's loss, where the metric is of quantiles
+MEDIAN_SHARE = 0.7  # of the median's error in a member's loss, where the metric is of quantiles
 ROUNDS = 20  # of the greedy selection
 PRIOR_WINDOWS = 4.0  # windows that the prior weights count as
 NEGLIGIBLE = 0.02  # a smaller weight isn't worth a member's pass
 _POINTS = 2500  # of windows x periods that the greedy selection compares on
 _LEAST_LOSS = 1e-12
+_LEAST_PRIOR = 1e-3  # so that a member that the prior doesn't know isn't ruled out
 _MOST_DIFFERENCE = 1.0
 _MOST_TIMES = 5.0  # a typical loss; one window must not decide
 
@@ -76,7 +77,7 @@ def blended_losses(forecasts: Floats, actuals: Actuals, metric: OptimizationMetr
 
 
 def exponential_weights(losses: Floats) -> Floats:
-    """Weights (M,) of the members' pooled losses (M,): exp(-25 (loss / least - 1)), summing to 1."""
+    """Weights (M,) of the members' pooled losses (M,): exp(-15 (loss / least - 1)), summing to 1."""
     least = max(float(losses.min()), _LEAST_LOSS)
     weights = np.exp(-SHARPNESS * (losses / least - 1))
     return np.asarray(weights / weights.sum())
@@ -136,9 +137,11 @@ def pooled_weights(
     alone = exponential_weights(relative if penalties is None else relative * (1 + penalties))
     balanced = Actuals(actuals.values / typical[:, None], actuals.scale / typical)
     chosen = greedy_weights(forecasts / typical[:, None, None], balanced, metric)
-    learned = (1 - GREEDY_SHARE) * alone + GREEDY_SHARE * chosen
     trust = len(actuals) / (len(actuals) + PRIOR_WINDOWS)
-    return pruned(trust * learned + (1 - trust) * prior)
+    # In logarithms: what fails by far on a few windows gets nothing, however well it is thought of.
+    shrunk = alone**trust * np.maximum(prior, _LEAST_PRIOR) ** (1 - trust)
+    share = trust * GREEDY_SHARE
+    return pruned((1 - share) * shrunk / shrunk.sum() + share * chosen)
 
 
 def _typical(losses: Floats) -> Floats:

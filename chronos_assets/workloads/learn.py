@@ -17,7 +17,8 @@ max_series          at most so many series, chosen by `seed` (default 256)
 
 Channels: reads `dataset` (all shards), `related_time_series` and `item_metadata` where there are covariates, for a version
 `model`, and for windows, if given, `predictors` with what was learned before. Writes to `predictors` for windows a file for
-each predictor, named by what it was learned from (`predictors.opening.learned_key`), or for a version `predictor.json`.
+each predictor, named by what it was learned from (`predictors.opening.learned_key`), or for a version `predictor.json`, and
+the folder `base` with a copy of the base model where it has a weight and is not the bundled one.
 
 **What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout`: after what the
 checkpoint was trained on, and before the test windows, which the gate compares on.
@@ -26,6 +27,7 @@ checkpoint was trained on, and before the test windows, which the gate compares 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -41,7 +43,7 @@ from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import check_names, option, whole
-from chronos_assets.models.checkpoints import ModelError, describe_model
+from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, seasonal_error
@@ -51,7 +53,7 @@ from chronos_assets.predictors.forecast_request import parse_request, plan_windo
 from chronos_assets.predictors.learning import PastWindow, Recipe
 from chronos_assets.predictors.members.regression import History, LightgbmError
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of, options
-from chronos_assets.predictors.predictor import RECIPE_VERSION
+from chronos_assets.predictors.predictor import BASE_FOLDER, RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
@@ -187,8 +189,9 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
     )
     tuned = network(describe_model(workspace.input("model")), batch_size=request.batch_size)
     forecasters = {TUNED: tuned.alone}
-    if request.base is not None:
-        forecasters[CHRONOS] = network(describe_model(request.base), batch_size=request.batch_size).alone
+    base = describe_model(request.base) if request.base is not None else None
+    if base is not None:
+        forecasters[CHRONOS] = network(base, batch_size=request.batch_size).alone
     predictor = learn_predictor(
         windows,
         forecasters,
@@ -210,7 +213,10 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
         histories=[History(item.values, item.covariates) for item in past if item.covariates],
         progress=lambda done, total: reporter.progress(done, total, "windows forecast by all members"),
     )
-    predictor.save(workspace.output("predictors"))
+    output = workspace.output("predictors")
+    predictor.save(output)
+    if base is not None and request.base != BUNDLED and CHRONOS in predictor.checkpoints:
+        shutil.copytree(base.folder, output / BASE_FOLDER, ignore=shutil.ignore_patterns("*.md", ".*"))
     reporter.log(f"learned from {len(windows)} windows in {time.monotonic() - began:.1f} s")
     reporter.message({"predictor": predictor.to_document(), "seconds": round(time.monotonic() - began, 3)})
 

@@ -42,7 +42,8 @@ def noisy_rows(days: int, *, seed: int = 1) -> str:
 
 def put_params(line: Line, **changes: Any) -> None:
     perform_delete = changes.pop("PerformDelete", False)
-    chronos = {"Training": TRAINING | changes}
+    # Networks alone: with the statistical members there would be nothing to gain by tuning a network that knows nothing.
+    chronos = {"Training": TRAINING | changes, "Predictor": {"Members": ["chronos", "tuned"]}}
     line.put("params.json", json.dumps(PARAMS | {"Chronos": chronos, "PerformDelete": perform_delete}))
 
 

@@ -10,9 +10,9 @@ from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.predictors.backtests import BacktestPast, past_windows, windows_each
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.learning import Recipe
+from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
 from chronos_assets.predictors.members.base import LEVELS
-from chronos_assets.predictors.members.catalogue import cost_of
+from chronos_assets.predictors.members.catalogue import cost_of, statistical_member
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
 
@@ -66,6 +66,27 @@ def test_the_same_windows_give_the_same_file_but_for_the_speeds(predictor, forec
         return document
 
     assert told(again) == told(predictor)
+
+
+def test_items_that_were_not_sampled_have_the_weights_of_their_segment():
+    rng = np.random.default_rng(5)
+    windows = []
+    for number in range(24):
+        kind = ("walk", "level")[number % 2]
+        noise = rng.normal(size=(3, 90))
+        for place, row in enumerate(np.cumsum(noise, axis=1) if kind == "walk" else noise):
+            key = (f"item {number}", kind, f"{number % 4}")
+            windows.append(PastWindow(key, 50 + row[:80], 50 + row[80:], 1.0, place))
+    members = [statistical_member(name) for name in ("random_walk", "npts")]
+    learned = learn(windows, Backtester(members, ()), Recipe(10, (), per_item=True))
+    walk, level = (learned.weights_of(("another", kind, "0")) for kind in ("walk", "level"))
+    place = learned.members.index("random_walk")
+    assert walk[place] > learned.weights[place] > level[place]
+    assert learned.weights_of(("another", "unknown", "0")) is learned.weights
+    assert set(learned.segments) == {(1, "walk"), (1, "level")}  # the third dimension says nothing
+    again = Predictor.from_json(learned.to_json())
+    assert again.to_json() == learned.to_json()
+    assert np.array_equal(again.weights_of(("another", "walk", "0")), walk)
 
 
 def test_a_file_is_read_back_as_it_was(predictor, tmp_path):

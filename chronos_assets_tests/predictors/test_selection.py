@@ -40,6 +40,13 @@ def test_without_windows_the_prior_stands():
     assert np.array_equal(pooled_weights(np.empty((2, 0, 6, len(LEVELS))), none, WQL, prior), prior)
 
 
+def test_a_few_windows_are_enough_to_drop_a_member_that_fails_by_far():
+    actuals = windows(2)
+    good, useless = normal(10, 1, actuals), normal(40, 1, actuals)
+    weights = pooled_weights(np.stack([good, useless]), actuals, WQL, np.array([0.1, 0.9]))
+    assert weights[0] == 1.0
+
+
 def test_a_large_series_does_not_decide_for_the_others():
     actuals = windows(40)
     large = Actuals(np.concatenate([actuals.values, actuals.values[:1] * 1e6]), np.ones(41))
