@@ -26,7 +26,7 @@ def _imports(path: Path) -> Iterator[tuple[int, str]]:
 
 def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    extras = ("aws", "baselines", "lora", "sagemaker")
+    extras = ("aws", "baselines", "dashboard", "lora", "sagemaker")
     optional = [line for extra in extras for line in project["optional-dependencies"][extra]]
     declared = {re.split(r"[<>=\[ ]", line)[0] for line in [*project["dependencies"], *optional]}
     imported = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for _, name in _imports(path)}
@@ -35,8 +35,8 @@ def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:
     # boto3 is made of botocore; the sagemaker SDK of several distributions that share the package `sagemaker`.
     wholes = {"botocore": "boto3", "sagemaker": "sagemaker"}
     named = {wholes.get(name) or re.sub(r"[_.]", "-", distributions[name][0]).lower() for name in libraries}
-    # The server and ECS's launcher are run, not imported.
-    assert named | {"dagster-webserver", "dagster-aws"} == declared - {"chronos-assets"}
+    # The server and ECS's launcher are run, not imported; authlib is Streamlit's, for its login.
+    assert named | {"dagster-webserver", "dagster-aws", "authlib"} == declared - {"chronos-assets"}
 
 
 def test_the_environment_is_read_where_it_is_said_to_be() -> None:
@@ -52,6 +52,7 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
         "settings.py",
         # The command hands it on to Dagster's server, the launcher to its children.
         "cli/common.py",
+        "cli/dashboard.py",
         "cli/run.py",
         "cli/ui.py",
         # Runs are started again where the environment has changed.

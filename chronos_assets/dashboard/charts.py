@@ -16,7 +16,7 @@ import pandas as pd
 from chronos_assets.dashboard.words import number
 
 if TYPE_CHECKING:
-    from chronos_assets.dashboard.queries import Columns
+    from chronos_assets.dashboard.queries import TableShape
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#808080"
 HEIGHT, SCORES_HEIGHT, ATTRIBUTE_HEIGHT = 380, 220, 160  # axes and titles included
@@ -27,7 +27,7 @@ _OBSERVED, _FORECAST, _EARLIER, _ODD = "observed", "forecast", "earlier forecast
 def series_chart(
     history: pd.DataFrame,
     forecast: pd.DataFrame,
-    shape: Columns,
+    shape: TableShape,
     *,
     earlier: pd.DataFrame | None = None,
     anomalies: pd.DataFrame | None = None,
@@ -206,7 +206,7 @@ def _line(frame: pd.DataFrame, column: str, kind: str, x: alt.X, **style: Any) -
     return alt.Chart(shown).mark_line(**style).encode(x=x, y=_Y, color=_kind(kind))
 
 
-def _earlier_layers(earlier: pd.DataFrame, shape: Columns, x: alt.X) -> list[alt.Chart]:
+def _earlier_layers(earlier: pd.DataFrame, shape: TableShape, x: alt.X) -> list[alt.Chart]:
     layers = []
     band = next(((low, high) for low, high in shape.bands if low in earlier and high in earlier), None)
     if band is not None:
@@ -242,7 +242,7 @@ def _joined(history: pd.DataFrame, forecast: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([pd.DataFrame([{"timestamp": last["timestamp"], **first}]), forecast], ignore_index=True)
 
 
-def _hover_rows(history: pd.DataFrame, forecast: pd.DataFrame, shape: Columns) -> pd.DataFrame:
+def _hover_rows(history: pd.DataFrame, forecast: pd.DataFrame, shape: TableShape) -> pd.DataFrame:
     """What is known of each time, as text: the observation, the forecast."""
     observed = history[["timestamp", "value"]].rename(columns={"value": "observed"})
     names = {"middle": "median" if shape.middle == "p50" else shape.middle}

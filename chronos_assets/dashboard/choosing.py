@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from chronos_assets.dashboard.queries import Columns, Series
+from chronos_assets.dashboard.queries import ItemSeries, TableShape
 from chronos_assets.dashboard.session import ask
 from chronos_assets.dashboard.words import plain
 
 
-def choose_series(shape: Columns, title: str) -> Series | None:
+def choose_series(shape: TableShape, title: str) -> ItemSeries | None:
     """The series that the page's address names, or the one that is searched for; None, and a hint, while there is none."""
     asked = _of_address(shape)
     default = [] if asked is None else [asked.name]
@@ -36,7 +36,7 @@ def choose_series(shape: Columns, title: str) -> Series | None:
         st.info("Type a part of a name to find a series, or choose one from Items to look at.")
         return None
     if asked is not None and text == asked.name:
-        chosen: Series | None = asked
+        chosen: ItemSeries | None = asked
     elif text in suggestions:
         chosen = suggestions[text]
     else:
@@ -48,7 +48,7 @@ def choose_series(shape: Columns, title: str) -> Series | None:
     return chosen
 
 
-def _found(shape: Columns, text: str, title: str) -> Series | None:
+def _found(shape: TableShape, text: str, title: str) -> ItemSeries | None:
     """The series that a text means; where it means several, the one that is chosen among them."""
     found = ask("search", shape, text)
     exact = [series for series in found if text in (series.name, series.item)]
@@ -66,13 +66,13 @@ def _found(shape: Columns, text: str, title: str) -> Series | None:
     return names[picked]
 
 
-def _of_address(shape: Columns) -> Series | None:
+def _of_address(shape: TableShape) -> ItemSeries | None:
     """The series that the page's address names."""
     item = st.query_params.get("item")
     if not item:
         return None
     given = {name: st.query_params.get(name) for name in shape.dimensions}
     if all(value is not None for value in given.values()):
-        return Series(item, tuple((name, str(value)) for name, value in given.items()))
+        return ItemSeries(item, tuple((name, str(value)) for name, value in given.items()))
     found = [series for series in ask("search", shape, item) if series.item == item]
-    return found[0] if found else Series(item)
+    return found[0] if found else ItemSeries(item)

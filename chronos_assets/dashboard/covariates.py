@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from chronos_assets.dashboard.queries import Series
+from chronos_assets.dashboard.queries import ItemSeries
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Related:
         return tuple(attribute for attribute in self.attributes if attribute.known_in_advance)
 
 
-def related(store: Store, series: Series) -> Related | None:
+def related(store: Store, series: ItemSeries) -> Related | None:
     """The related time series of a series; None where none are imported.
 
     Raises:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from chronos_assets.dashboard import charts, covariates
 from chronos_assets.dashboard.choosing import choose_series
-from chronos_assets.dashboard.queries import Columns, Series
+from chronos_assets.dashboard.queries import ItemSeries, TableShape
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import csv_text, file_name, number, percent, plain
 
@@ -43,8 +43,8 @@ def show() -> None:
 
 
 def _chart(
-    series: Series,
-    shape: Columns,
+    series: ItemSeries,
+    shape: TableShape,
     history: pd.DataFrame,
     forecast: pd.DataFrame,
     earlier: pd.DataFrame,
@@ -69,7 +69,7 @@ def _chart(
     st.caption("Drag to move, scroll to zoom, double-click to go back. The toolbar above the chart saves it as PNG.")
 
 
-def _downloads(series: Series, shape: Columns, history: pd.DataFrame, forecast: pd.DataFrame) -> None:
+def _downloads(series: ItemSeries, shape: TableShape, history: pd.DataFrame, forecast: pd.DataFrame) -> None:
     types = dict.fromkeys([*shape.quantiles, shape.middle])
     forecast = forecast.rename(columns={"middle": shape.middle})[["timestamp", *types]]
     observed = history.rename(columns={"value": "observed"})[["timestamp", "observed"]]
@@ -82,7 +82,7 @@ def _downloads(series: Series, shape: Columns, history: pd.DataFrame, forecast: 
     st.caption("This page's address is a link to this series: copy it to share.")
 
 
-def _covariates(series: Series, forecast: pd.DataFrame) -> None:
+def _covariates(series: ItemSeries, forecast: pd.DataFrame) -> None:
     """Its related time series, one below the other, and its item's metadata."""
     store = source().group.store
     described = covariates.metadata(store, series.item)
@@ -106,7 +106,7 @@ def _shown(value: float | str | None) -> str:
     return number(value) if isinstance(value, float) else value or "–"
 
 
-def _scores(series: Series) -> None:
+def _scores(series: ItemSeries) -> None:
     st.subheader("Accuracy")
     scores = ask("item_scores", series)
     if scores.empty:
@@ -131,7 +131,7 @@ def _share(newest: pd.DataFrame) -> str:
     return percent(newest.loc["error_contribution", "value"], 1) if "error_contribution" in newest.index else "–"
 
 
-def _members(series: Series) -> None:
+def _members(series: ItemSeries) -> None:
     st.subheader("What makes its forecast")
     weights = ask("weights", series)
     if weights.empty:
@@ -141,7 +141,7 @@ def _members(series: Series) -> None:
     st.caption(f"Shares of the members in its forecast as of {plain(weights['as_of'].iloc[0])}.")
 
 
-def _explanation(series: Series) -> None:
+def _explanation(series: ItemSeries) -> None:
     """What each attribute adds to its forecast, where one was explained."""
     impacts = ask("explanations", series)
     if impacts.empty:

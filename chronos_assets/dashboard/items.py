@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from chronos_assets.dashboard import covariates, queries
-from chronos_assets.dashboard.queries import Columns, Filters, Series
+from chronos_assets.dashboard.queries import Filters, ItemSeries, TableShape
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import csv_text, file_name, plain
 
@@ -52,7 +52,7 @@ def show() -> None:
     _table(found, shape, by)
 
 
-def _filters(shape: Columns) -> Filters:
+def _filters(shape: TableShape) -> Filters:
     described = covariates.categories(source().group.store)
     cells = st.columns(min(4, 1 + len(shape.dimensions) + len(described)))
     text = cells[0].text_input("Name contains", key="text", placeholder="part of a name")
@@ -75,7 +75,7 @@ def _filters(shape: Columns) -> Filters:
     return Filters(text.strip(), tuple(dimensions), items)
 
 
-def _table(found: pd.DataFrame, shape: Columns, by: str) -> None:
+def _table(found: pd.DataFrame, shape: TableShape, by: str) -> None:
     number = st.column_config.NumberColumn
     config = {
         "item_id": st.column_config.TextColumn("item", pinned=True),
@@ -106,7 +106,7 @@ def _table(found: pd.DataFrame, shape: Columns, by: str) -> None:
     rows = picked.selection.rows
     if rows:
         row = found.iloc[rows[0]]
-        series = Series(str(row["item_id"]), tuple((name, str(row[name])) for name in shape.dimensions))
+        series = ItemSeries(str(row["item_id"]), tuple((name, str(row[name])) for name in shape.dimensions))
         st.session_state["series"] = series
         st.markdown(f"Chosen: **{plain(series.name)}**")
         if st.button("Open its page", type="primary", icon=":material/monitoring:"):

@@ -51,7 +51,7 @@ RANKED = (
 
 
 @dataclass(frozen=True)
-class Series:
+class ItemSeries:
     """One series: an item, and the values of its dimensions in the order of the tables' columns."""
 
     item: str
@@ -84,7 +84,7 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Columns:
+class TableShape:
     """What the columns of the forecast are called.
 
     Attributes:
@@ -109,13 +109,13 @@ class Columns:
         return tuple((low, high) for low, high in pairs if high in self.quantiles)
 
 
-def columns(sql: SqlTables) -> Columns:
+def columns(sql: SqlTables) -> TableShape:
     """The columns of the current forecast."""
     names = sql.columns("forecast")
     types = forecast_types(names)
     quantiles = quantile_columns(names)
     middle = "p50" if "p50" in types else "mean" if "mean" in types else quantiles[len(quantiles) // 2]
-    return Columns(tuple(name for name in names if name not in ("timestamp", *types)), quantiles, middle)
+    return TableShape(tuple(name for name in names if name not in ("timestamp", *types)), quantiles, middle)
 
 
 def scores(sql: SqlTables) -> pd.DataFrame:
@@ -154,7 +154,7 @@ def history_total(sql: SqlTables, periods: int) -> pd.DataFrame:
     return found.iloc[::-1].reset_index(drop=True)
 
 
-def forecast_total(sql: SqlTables, shape: Columns) -> pd.DataFrame:
+def forecast_total(sql: SqlTables, shape: TableShape) -> pd.DataFrame:
     """The current forecasts of all series together: `timestamp`, `middle` and each quantile's sum."""
     return _frame(
         sql,
@@ -163,7 +163,7 @@ def forecast_total(sql: SqlTables, shape: Columns) -> pd.DataFrame:
     )
 
 
-def earlier_total(sql: SqlTables, shape: Columns, as_of: str) -> pd.DataFrame:
+def earlier_total(sql: SqlTables, shape: TableShape, as_of: str) -> pd.DataFrame:
     """The same of an earlier forecast."""
     names = [name for name in (shape.middle, *shape.quantiles) if name in sql.columns("forecast_history")]
     return _frame(
@@ -195,7 +195,7 @@ def values_of(sql: SqlTables, dimension: str) -> list[str]:
 
 
 def ranking(
-    sql: SqlTables, shape: Columns, by: str, filters: Filters, *, scored_as_of: str, as_of: str, limit: int = LISTED
+    sql: SqlTables, shape: TableShape, by: str, filters: Filters, *, scored_as_of: str, as_of: str, limit: int = LISTED
 ) -> pd.DataFrame:
     """Series in the order of one of `RANKINGS`.
 
@@ -251,7 +251,7 @@ def ranking(
     return _frame(sql, (*shape.keys, *RANKED), statement, asked)
 
 
-def search(sql: SqlTables, shape: Columns, text: str) -> list[Series]:
+def search(sql: SqlTables, shape: TableShape, text: str) -> list[ItemSeries]:
     """Series whose item has the text in its name, in order; the whole name first. The first ones without a text."""
     keys = identifiers(shape.keys)
     where, values = _filtered(Filters(text))
@@ -261,20 +261,20 @@ def search(sql: SqlTables, shape: Columns, text: str) -> list[Series]:
     )
     exact = sql.rows(f"SELECT DISTINCT {keys} FROM forecast WHERE item_id = ? ORDER BY {keys}", [text]) if text else []  # noqa: S608
     rows = dict.fromkeys([*exact, *found])
-    return [Series(row[0], tuple(zip(shape.dimensions, row[1:], strict=True))) for row in rows]
+    return [ItemSeries(row[0], tuple(zip(shape.dimensions, row[1:], strict=True))) for row in rows]
 
 
-def history(sql: SqlTables, series: Series) -> pd.DataFrame:
+def history(sql: SqlTables, series: ItemSeries) -> pd.DataFrame:
     """Observations of a series: `timestamp`, `value` (missing where there is none), `filled`."""
     return _item(sql, "train", series, {"timestamp": "timestamp", "target": "value", "filled": "filled"}, "timestamp")
 
 
-def forecast(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
+def forecast(sql: SqlTables, shape: TableShape, series: ItemSeries) -> pd.DataFrame:
     """The current forecast of a series: `timestamp`, `middle` and the quantiles."""
     return _item(sql, "forecast", series, _forecast_names(shape, shape.quantiles), "timestamp")
 
 
-def earlier(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
+def earlier(sql: SqlTables, shape: TableShape, series: ItemSeries) -> pd.DataFrame:
     """The last `EARLIER` forecasts of a series: `as_of`, `timestamp`, `middle` and the quantiles that all of them have."""
     there = sql.columns("forecast_history")
     if shape.middle not in there:
@@ -285,7 +285,7 @@ def earlier(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
     return found[found["as_of"].isin(recent)].reset_index(drop=True)
 
 
-def anomalies(sql: SqlTables, series: Series) -> pd.DataFrame:
+def anomalies(sql: SqlTables, series: ItemSeries) -> pd.DataFrame:
     """Anomalies of a series, each once, as the last forecast that saw it judges it."""
     names = {"as_of": "as_of", "timestamp": "timestamp", "target": "value", "deviation": "deviation"}
     names |= {f"band_{name}": name for name in ("low", "middle", "high")}
@@ -293,13 +293,13 @@ def anomalies(sql: SqlTables, series: Series) -> pd.DataFrame:
     return found.drop_duplicates("timestamp", keep="last").reset_index(drop=True)
 
 
-def item_scores(sql: SqlTables, series: Series) -> pd.DataFrame:
+def item_scores(sql: SqlTables, series: ItemSeries) -> pd.DataFrame:
     """Scores of a series by as-of: `as_of`, `metric`, `value`, `seasonal_naive`."""
     names = ("as_of", "metric", "value", "seasonal_naive")
     return _item(sql, "accuracy", series, dict(zip(names, names, strict=True)), "as_of", "metric")
 
 
-def weights(sql: SqlTables, series: Series) -> pd.DataFrame:
+def weights(sql: SqlTables, series: ItemSeries) -> pd.DataFrame:
     """Members of the newest forecast of a series: `as_of`, `member`, `weight`; empty where a model alone made it."""
     names = {"as_of": "as_of", "member_rank": "rank", "member": "member", "member_weight": "weight"}
     if not sql.columns("weights"):
@@ -308,7 +308,7 @@ def weights(sql: SqlTables, series: Series) -> pd.DataFrame:
     return found[found["as_of"] == found["as_of"].max()].reset_index(drop=True)
 
 
-def explanations(sql: SqlTables, series: Series) -> pd.DataFrame:
+def explanations(sql: SqlTables, series: ItemSeries) -> pd.DataFrame:
     """What each attribute adds to the newest explained forecast of a series.
 
     Returns:
@@ -323,7 +323,7 @@ def explanations(sql: SqlTables, series: Series) -> pd.DataFrame:
     return total.sort_values("impact", key=abs, ascending=False, kind="stable").reset_index(drop=True)
 
 
-def what_if(sql: SqlTables, shape: Columns, series: Series) -> pd.DataFrame:
+def what_if(sql: SqlTables, shape: TableShape, series: ItemSeries) -> pd.DataFrame:
     """Forecasts of a series under every scenario: `scenario`, `as_of`, `timestamp`, `what_if`, `baseline`."""
     names = {name: name for name in ("scenario", "as_of", "timestamp")}
     names |= {shape.middle: "what_if", f"baseline_{shape.middle}": "baseline"}
@@ -371,7 +371,7 @@ def _sums(names: Sequence[str]) -> str:
     return ", ".join(f"sum({identifier(name)})" for name in names)
 
 
-def _forecast_names(shape: Columns, quantiles: Iterable[str]) -> dict[str, str]:
+def _forecast_names(shape: TableShape, quantiles: Iterable[str]) -> dict[str, str]:
     """Columns of a forecast -> what they are called in a frame; the middle may be a quantile, too."""
     return {
         "timestamp": "timestamp",
@@ -380,7 +380,7 @@ def _forecast_names(shape: Columns, quantiles: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _item(sql: SqlTables, table: str, series: Series, names: Mapping[str, str], *order: str) -> pd.DataFrame:
+def _item(sql: SqlTables, table: str, series: ItemSeries, names: Mapping[str, str], *order: str) -> pd.DataFrame:
     """A table's rows of one series, sorted; names: column -> what it is called in the frame.
 
     The table may lack dimensions of the series: it was made before they were declared.

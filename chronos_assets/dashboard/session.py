@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from chronos_assets.dashboard import queries
-from chronos_assets.dashboard.source import NothingToShow, Source
+from chronos_assets.dashboard.source import NothingToShow, StoreSource
 from chronos_assets.dashboard.words import plain
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
@@ -26,9 +26,9 @@ Page = Callable[[], None]
 
 
 @st.cache_resource(show_spinner=False)
-def source() -> Source:
+def source() -> StoreSource:
     """Where everything comes from, by the settings of the environment."""
-    return Source(Group(Settings.from_env()))
+    return StoreSource(Group(Settings.from_env()))
 
 
 def ask(question: str, *arguments: Any, **named: Any) -> Any:

@@ -49,7 +49,7 @@ class NothingToShow(ChronosAssetsError):
 
 
 @dataclass(frozen=True)
-class RunState:
+class RunSummary:
     """A run that is on its way: what it does, in words, and since when (aware)."""
 
     work: str
@@ -57,7 +57,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Source:
+class StoreSource:
     """Where everything comes from."""
 
     group: Group
@@ -119,7 +119,7 @@ class Source:
         """The newest notices, newest first; none where the platform sends them away."""
         return self.group.notices.recent(count)
 
-    def runs(self) -> list[RunState]:
+    def runs(self) -> list[RunSummary]:
         """Runs that are queued or on their way, oldest first; none where Dagster has no storage yet."""
         if self._instance is None:
             return []
@@ -133,7 +133,7 @@ class Source:
         ]
         records = self._instance.get_run_records(filters=dg.RunsFilter(statuses=going), limit=20)
         return [
-            RunState(
+            RunSummary(
                 _work(record.dagster_run),
                 datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None,
             )

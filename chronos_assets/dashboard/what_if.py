@@ -7,7 +7,7 @@ import streamlit as st
 
 from chronos_assets.dashboard import charts, covariates
 from chronos_assets.dashboard.choosing import choose_series
-from chronos_assets.dashboard.queries import Columns, Series
+from chronos_assets.dashboard.queries import ItemSeries, TableShape
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import csv_text, number, percent, plain
 from chronos_assets.pipeline.what_if import SCENARIO_NAME
@@ -44,7 +44,7 @@ def _planned(found: covariates.Related | None, forecast: pd.DataFrame) -> pd.Dat
     return found.values.loc[found.values["timestamp"].isin(forecast["timestamp"]), names].reset_index(drop=True)
 
 
-def _scenario(series: Series, found: covariates.Related, planned: pd.DataFrame) -> None:
+def _scenario(series: ItemSeries, found: covariates.Related, planned: pd.DataFrame) -> None:
     """Sliders and a table for the planned values, and the scenario that comes of them."""
     st.subheader("Change what is planned")
     numbers = [attribute.name for attribute in found.known if attribute.kind == "number"]
@@ -71,7 +71,7 @@ def _scenario(series: Series, found: covariates.Related, planned: pd.DataFrame) 
     _keep(series, rows)
 
 
-def scenario_rows(series: Series, planned: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:
+def scenario_rows(series: ItemSeries, planned: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:
     """What replaces planned values: the series' key, `timestamp`, and the attributes that differ anywhere; rows that differ."""
     attributes = [name for name in planned.columns if name != "timestamp"]
     same = (planned[attributes] == edited[attributes]) | (planned[attributes].isna() & edited[attributes].isna())
@@ -83,7 +83,7 @@ def scenario_rows(series: Series, planned: pd.DataFrame, edited: pd.DataFrame) -
     return rows
 
 
-def _keep(series: Series, rows: pd.DataFrame) -> None:
+def _keep(series: ItemSeries, rows: pd.DataFrame) -> None:
     """Save the scenario where the setting allows it; else offer its file."""
     name = st.text_input("Name of the scenario", placeholder="cheaper-in-july", max_chars=63)
     if name and not SCENARIO_NAME.fullmatch(name):
@@ -110,7 +110,7 @@ def _keep(series: Series, rows: pd.DataFrame) -> None:
         )
 
 
-def _results(series: Series, shape: Columns) -> None:
+def _results(series: ItemSeries, shape: TableShape) -> None:
     """Forecasts of this series under the scenarios that there are."""
     found = ask("what_if", shape, series)
     if found.empty:

@@ -21,7 +21,7 @@ from chronos_assets.store_layout import BACKTEST_KEY, DATASET_KEY, MONITOR_KEY, 
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
-    from chronos_assets.timeseries.scoring.service_documents import Evaluation, ScoredWindow
+    from chronos_assets.timeseries.scoring.service_documents import ScoredWindow, ServiceEvaluation
 
 ACCURACY_FILE, EVALUATIONS_FILE = "accuracy-metrics.json", "evaluations.json"
 MOST_EVALUATIONS = 100  # the newest; a job that polls reads what is new
@@ -160,13 +160,13 @@ def _publish_monitor(state: GroupState, partitions: list[_Scored]) -> None:
         group.store.publish(MONITOR_KEY, staged)
 
 
-def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Evaluation:
-    from chronos_assets.timeseries.scoring.service_documents import Evaluation
+def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> ServiceEvaluation:
+    from chronos_assets.timeseries.scoring.service_documents import ServiceEvaluation
 
     group, model = state.group, str(one.scores["model"])
     head = group.store.head(f"{accuracy_key(one.key)}/metrics.parquet")
     retrained = older is not None and str(older.scores["model"]) != model
-    return Evaluation(
+    return ServiceEvaluation(
         window=_scores(state, one),
         group=state.params.dataset_group,
         partition=one.key,

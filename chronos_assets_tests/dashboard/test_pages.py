@@ -13,7 +13,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from chronos_assets.dashboard.queries import Series
+from chronos_assets.dashboard.queries import ItemSeries
 from chronos_assets.dashboard.what_if import scenario_rows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.what_if import read_scenario, with_dimensions
@@ -225,7 +225,7 @@ def test_a_version_is_rejected_with_a_reason_only(
 
 
 def test_a_series_is_named_by_its_item_and_its_dimensions() -> None:
-    assert Series("bread", (("shop", "north"),)).name == "bread / north"
+    assert ItemSeries("bread", (("shop", "north"),)).name == "bread / north"
 
 
 def test_items_can_be_filtered_by_their_metadata(page: Any, whole: Path) -> None:
@@ -283,11 +283,11 @@ def test_a_scenario_holds_only_what_differs() -> None:
         {"timestamp": pd.date_range("2024-01-05", periods=3), "price": [1.0, 2.0, None], "event": ["a", None, "b"]}
     )
     edited = planned.assign(price=[1.0, 3.0, None])
-    rows = scenario_rows(Series("milk", (("shop", "north"),)), planned, edited)
+    rows = scenario_rows(ItemSeries("milk", (("shop", "north"),)), planned, edited)
     assert rows.to_dict("records") == [
         {"item_id": "milk", "shop": "north", "timestamp": "2024-01-06T00:00:00", "price": 3.0}
     ]
-    assert scenario_rows(Series("milk"), planned, planned.copy()).empty
+    assert scenario_rows(ItemSeries("milk"), planned, planned.copy()).empty
 
 
 def test_the_forecast_of_a_scenario_stands_beside_the_baseline(page: Any, whole: Path) -> None:

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from chronos_assets.dashboard import queries
-from chronos_assets.dashboard.queries import Filters, Series
+from chronos_assets.dashboard.queries import Filters, ItemSeries
 from chronos_assets.platforms.local import item_zones
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
 from chronos_assets.platforms.tables import SqlTables, TablesError, item_query
 from chronos_assets_tests.dashboard.stores import EVIL, KEYS, NEW, OLD, full_store
 
-MILK = Series("milk", (("shop", "north"),))
+MILK = ItemSeries("milk", (("shop", "north"),))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_series_is_found_by_a_part_of_its_name_and_names_are_never_sql(sql: Sq
 
 def test_a_series_has_its_history_forecasts_scores_anomalies_and_members(sql: SqlTables) -> None:
     shape = queries.columns(sql)
-    bread = Series("bread", (("shop", "north"),))
+    bread = ItemSeries("bread", (("shop", "north"),))
     assert len(queries.history(sql, bread)) == 120
     assert list(queries.forecast(sql, shape, MILK)["middle"].unique()) == [56.0]
     assert list(queries.earlier(sql, shape, MILK)["as_of"].unique()) == [OLD, NEW]

@@ -109,7 +109,7 @@ class Bolt(nn.Module):
         self.shared = Table(2 if config.summary_token else 1, shape.features)
         self.input_patch_embedding = ResidualBlock(2 * config.patch_size, shape.features, shape)
         self.encoder = Stack([EncoderBlock(config, first=i == 0) for i in range(config.encoder_blocks)], shape)
-        self.decoder = Stack([_DecoderBlock(config, first=i == 0) for i in range(config.decoder_blocks)], shape)
+        self.decoder = Stack([_BoltDecoderBlock(config, first=i == 0) for i in range(config.decoder_blocks)], shape)
         self.output_patch_embedding = ResidualBlock(shape.features, config.quantiles * config.block_length, shape)
 
     def forward(self, context: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class Bolt(nn.Module):
         return self.encoder.final_layer_norm(states)
 
 
-class _DecoderBlock(nn.Module):
+class _BoltDecoderBlock(nn.Module):
     """The decoder reads one token: its attention to itself has nothing else to attend to."""
 
     layer: Any

@@ -42,7 +42,7 @@ class ScoredWindow:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ServiceEvaluation:
     """A partition's scores, as a monitor would report them.
 
     Attributes:
@@ -79,12 +79,12 @@ def accuracy_document(windows: Sequence[ScoredWindow], summary: ScoredWindow | N
     }
 
 
-def monitor_document(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+def monitor_document(evaluations: Sequence[ServiceEvaluation]) -> dict[str, Any]:
     """The answer of `ListMonitorEvaluations`; the evaluations as they come, which is the newest first there."""
     return {"PredictorMonitorEvaluations": [_evaluation(one) for one in evaluations]}
 
 
-def _evaluation(one: Evaluation) -> dict[str, Any]:
+def _evaluation(one: ServiceEvaluation) -> dict[str, Any]:
     predictor = f"{ARN}:predictor/{one.model}"
     named = {_AVERAGE: "wql", **{title: name for name, title in sorted(POINT_METRICS.items())}}
     results = [
