@@ -60,6 +60,7 @@ from chronos_assets.timeseries.dataset.related import (
     shard_schema,
     write_related_shard,
 )
+from chronos_assets.timeseries.dataset.series_keys import Key, as_category, key_list, keys_of
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard, read_manifest, shard_name
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
 
 Integers = NDArray[np.int64]
-Key = tuple[str, ...]
 
 # Of so many series with values one must have some after the dataset's end, for an attribute to be known in advance.
 _AHEAD = 10
@@ -336,8 +336,8 @@ class _Writer:
             for place, column in enumerate(self._columns)
             if column.is_whole
         }
-        dataset_keys = _keys_of(self._folder / shard_name(number), self._dataset.dimensions)
-        own = [_key_list(cells.keys) for cells in whole.values() if cells is not None]
+        dataset_keys = keys_of(self._folder / shard_name(number), self._dataset.dimensions)
+        own = [key_list(cells.keys) for cells in whole.values() if cells is not None]
         keys = sorted(set(dataset_keys).union(*own))
         if not keys:
             return _WrittenShard(None, 0, {})
@@ -385,7 +385,7 @@ class _Writer:
         columns.append(pa.array(self._grid.start(ordinals)))
         for column, one in zip(self._columns, picked, strict=True):
             values = self._values(column, one, chunk, first, length, starts, ordinals)
-            columns.append(pa.array(values) if column.texts is None else _as_category(values, column.texts))
+            columns.append(pa.array(values) if column.texts is None else as_category(values, column.texts))
         return pa.table(columns, schema=self._schema)
 
     def _values(
@@ -536,7 +536,7 @@ class _Picked:
         """The cells of these keys."""
         rows = np.full(len(keys), -1, dtype=np.int64)
         if cells is not None:
-            places = {key: place for place, key in enumerate(_key_list(cells.keys))}
+            places = {key: place for place, key in enumerate(key_list(cells.keys))}
             rows = np.fromiter((places.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
         return cls.at(cells, rows)
 
@@ -578,7 +578,7 @@ class _Shared:
         self._cells = join_cells(list(column.store.of_hashes(0, HASHES)), 0, HASHES)
         self._places: dict[Key, int] = {}
         if self._cells is not None:
-            self._places = {key: place for place, key in enumerate(_key_list(self._cells.keys))}
+            self._places = {key: place for place, key in enumerate(key_list(self._cells.keys))}
 
     def pick(self, keys: Sequence[Key]) -> _Picked:
         """The cells that apply to these series."""
@@ -587,37 +587,3 @@ class _Shared:
             return _Picked.at(self._cells, rows.astype(np.int64))
         found = (self._places.get(tuple(key[part] for part in self._parts), -1) for key in keys)
         return _Picked.at(self._cells, np.fromiter(found, dtype=np.int64, count=len(keys)))
-
-
-def _key_list(keys: pa.Table) -> list[Key]:
-    return list(zip(*(column.to_pylist() for column in keys.columns), strict=True))
-
-
-def _keys_of(shard: Path, dimensions: Sequence[str]) -> list[Key]:
-    """The keys of a shard of the dataset; none where there is no such shard."""
-    import pyarrow.parquet as pq
-
-    if not shard.is_file():
-        return []
-    names = ["item_id", *dimensions]
-    keys: dict[Key, None] = {}
-    with pq.ParquetFile(shard, read_dictionary=names) as file:
-        for batch in file.iter_batches(columns=names):
-            codes = [column.indices.to_numpy(zero_copy_only=False) for column in batch.columns]
-            changes = np.ones(batch.num_rows, dtype=bool)
-            changes[1:] = np.logical_or.reduce([code[1:] != code[:-1] for code in codes])
-            for row in np.flatnonzero(changes).tolist():
-                keys[tuple(column[row].as_py() for column in batch.columns)] = None
-    return list(keys)
-
-
-def _as_category(codes: NDArray[np.float64], texts: list[str]) -> pa.DictionaryArray:
-    """Codes as texts, of which only those that occur are kept; NaN is null."""
-    import pyarrow as pa
-
-    missing = np.isnan(codes)
-    used, places = np.unique(codes[~missing].astype(np.int64), return_inverse=True)
-    indices = np.zeros(len(codes), dtype=np.int32)
-    indices[~missing] = places
-    dictionary = pa.array([texts[code] for code in used.tolist()], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(indices, mask=missing), dictionary)

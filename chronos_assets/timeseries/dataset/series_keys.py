@@ -1,0 +1,53 @@
+"""Keys of series, and categories, between Arrow and numpy.
+
+Here: what an import of covariates reads and writes of them. Elsewhere: what it makes of them (`related_importing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Key = tuple[str, ...]
+
+
+def key_list(keys: pa.Table) -> list[Key]:
+    """The rows of a table of key columns."""
+    return list(zip(*(column.to_pylist() for column in keys.columns), strict=True))
+
+
+def keys_of(shard: Path, dimensions: Sequence[str]) -> list[Key]:
+    """The keys of a shard of the dataset; none where there is no such shard."""
+    import pyarrow.parquet as pq
+
+    if not shard.is_file():
+        return []
+    names = ["item_id", *dimensions]
+    keys: dict[Key, None] = {}
+    with pq.ParquetFile(shard, read_dictionary=names) as file:
+        for batch in file.iter_batches(columns=names):
+            codes = [column.indices.to_numpy(zero_copy_only=False) for column in batch.columns]
+            changes = np.ones(batch.num_rows, dtype=bool)
+            changes[1:] = np.logical_or.reduce([code[1:] != code[:-1] for code in codes])
+            for row in np.flatnonzero(changes).tolist():
+                keys[tuple(column[row].as_py() for column in batch.columns)] = None
+    return list(keys)
+
+
+def as_category(codes: NDArray[np.float64], texts: list[str]) -> pa.DictionaryArray:
+    """Codes as texts, of which only those that occur are kept; NaN is null."""
+    import pyarrow as pa
+
+    missing = np.isnan(codes)
+    used, places = np.unique(codes[~missing].astype(np.int64), return_inverse=True)
+    indices = np.zeros(len(codes), dtype=np.int32)
+    indices[~missing] = places
+    dictionary = pa.array([texts[code] for code in used.tolist()], pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(indices, mask=missing), dictionary)
