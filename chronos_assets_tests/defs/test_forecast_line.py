@@ -58,8 +58,15 @@ def test_each_partition_has_its_own_as_of_pictures_and_model(done: Line) -> None
             assert len(metadata[f"picture_{number}"]) < 1000
 
 
-def test_the_horizon_is_longer_than_the_block_and_the_metadata_says_so(done: Line) -> None:
-    metadata = done.metadata("forecasts", LAST)
+def test_the_horizon_is_longer_than_the_block_and_the_metadata_says_so(tmp_path: Path) -> None:
+    # The network alone: one that knows nothing has no weight beside other members.
+    chronos = PARAMS["Chronos"] | {"Predictor": {"Members": ["chronos"]}}  # type: ignore[operator]
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = make_line(tmp_path / "store", instance, model=str(folder_of("bolt")))
+        line.put("params.json", json.dumps(PARAMS | {"Chronos": chronos}))
+        assert line.run(["target_time_series"]).success
+        assert line.run(["forecasts"], LAST).success
+        metadata = line.metadata("forecasts", LAST)
     assert metadata["unrolled"] is True
     assert "blocks of" in metadata["method"]
 
