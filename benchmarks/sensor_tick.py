@@ -36,7 +36,7 @@ from chronos_assets.planning.imports import ImportRecord, TrainPlan, plan_train_
 from chronos_assets.planning.listing import listing_digest
 from chronos_assets.planning.queue import plan_with_queue
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.train_queue import TrainNews
+from chronos_assets.platforms.news_queue import QueueNews
 
 SIZES = (10_000, 100_000)
 NEW_KEY = "train/2026/zzz-new.csv"
@@ -62,7 +62,7 @@ def tick_plan(store: Any, cursor: str | None) -> tuple[str, bool]:
 def tick_queue(store: Any, cursor: str | None) -> tuple[str, bool]:
     """The same, where a queue reports `NEW_KEY`."""
     imported = ImportRecord(Path(store.digest_file).read_text(), "run")
-    news = TrainNews(keys=(NEW_KEY,), messages=1) if store.exists(NEW_KEY) else TrainNews()
+    news = QueueNews(keys=(NEW_KEY,), messages=1) if store.exists(NEW_KEY) else QueueNews()
     plan = plan_with_queue(
         news,
         cursor,
