@@ -5,6 +5,7 @@ Here: their values, readers and documents. Elsewhere: the files (`timeseries.exp
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -13,6 +14,15 @@ from chronos_assets.params.document import Section
 ExportFormat = Literal["CSV", "PARQUET"]
 Compression = Literal["NONE", "GZIP"]
 MAX_BACKTESTS = 5  # of the service
+
+
+def type_column(names: Iterable[str]) -> str:
+    """What `forecast.csv` calls its column of types (p10, …, mean): `type`, unless one of the schema's has that name."""
+    taken = {name.casefold() for name in names}
+    found = "type"
+    while found in taken:
+        found = f"forecast_{found}"
+    return found
 
 
 @dataclass(frozen=True)

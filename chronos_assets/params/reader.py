@@ -41,7 +41,7 @@ from chronos_assets.params.document import (
     load_document,
     nearest,
 )
-from chronos_assets.params.exports import read_backtest
+from chronos_assets.params.exports import read_backtest, type_column
 from chronos_assets.params.filling_sections import read_filling
 from chronos_assets.params.forecast import (
     DEFAULT_QUANTILES,
@@ -420,8 +420,9 @@ def _read_datasets(top: Section, domain: str | None) -> DatasetSections:
         pattern = _read_timestamp_format(section)
         attributes = _read_schema(section)
         section.finish(IGNORED_DATASET)
-        if kind == TARGET and any(attribute.name.casefold() == "type" for attribute in attributes):
-            findings.note("The files have a column type: forecast.csv calls its own forecast_type.")
+        own = type_column(attribute.name for attribute in attributes)
+        if kind == TARGET and own != "type":
+            findings.note(f"The files have a column type: forecast.csv calls its own {own}.")
         found.setdefault(kind, []).append(DatasetSection(section, attributes, frequency, pattern))
     for kind, what in ((TARGET, "target"), (RELATED, "related time series"), (METADATA, "item metadata")):
         for extra in found.get(kind, [])[1:]:

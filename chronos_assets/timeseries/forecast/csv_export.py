@@ -6,7 +6,7 @@ One row per series, type and timestamp, in this order: every column of the schem
 and timestamp format, then `type` (p10, p50, …, mean). Before the forecast's rows of each type comes the last
 observation of the series with the same type, so that lines of one type join the history without a gap. Columns of the
 schema that are neither item, dimension, timestamp nor target are empty: a forecast has nothing to say about them. Where
-the schema has a column `type` already, ours is `forecast_type`.
+the schema has a column `type` already, ours is `forecast_type` (see `params.exports.type_column`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chronos_assets.calendar.timestamp_format import format_timestamps
+from chronos_assets.params.exports import type_column
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
@@ -107,8 +108,7 @@ def count_formulas(destination: Path, keys: tuple[str, ...], shards: Sequence[Pa
 
 def _header(params: ForecastParams) -> list[str]:
     names = [attribute.name for attribute in params.attributes]
-    taken = {name.casefold() for name in names}
-    return [*names, "forecast_type" if "type" in taken else "type"]
+    return [*names, type_column(names)]
 
 
 def _create_points(
