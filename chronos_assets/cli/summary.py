@@ -44,6 +44,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
         ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
     ]
     rows += [
+        *unseen_rows(state, manifest),
         *skipped_rows(state, manifest),
         *bound_rows(manifest),
         *import_rows(state),
@@ -58,6 +59,21 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
         ),
     ]
     print_rows("Forecast published", rows)
+
+
+def unseen_rows(state: GroupState, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Observations that the current forecast hasn't seen: those of a time to come on the clock that windows go by."""
+    from chronos_assets.timeseries.forecast.checks import check_freshness
+
+    dataset = state.require_manifest()
+    found = check_freshness(manifest, dataset, state.params)
+    if found.passed:
+        return []
+    count = found.numbers["periods_behind"]
+    text = (
+        f"{count:,} {'period' if count == 1 else 'periods'} after it, to {dataset.last}: still to come on the clock of"
+    )
+    return [("not used", f"{text} {state.clock or 'UTC'}, which Chronos.TimeZone sets")]
 
 
 def skipped_rows(state: GroupState, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,13 +1,15 @@
 """What `run` says of a folder's files and rows, and that what it leaves is right: inputs that people had in their folders."""
 
+import json
 import os
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from chronos_assets.cli import main
+from chronos_assets_tests.defs.line import PARAMS
 from chronos_assets_tests.models.tiny import folder_of
 
 Command = Callable[[], tuple[int, str]]
@@ -141,3 +143,35 @@ def test_forecasts_kept_above_zero_are_said_and_are(train: Path, run: Command, t
     assert status == 0, said
     values = [float(line.split(",")[2]) for line in forecast(tmp_path).splitlines()[1:]]
     assert min(values) >= 0
+
+
+def test_rows_ahead_of_a_clock_that_nobody_named_are_said(
+    train: Path, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHRONOS_PARTITIONS", "hourly")
+    now = datetime.now(UTC).replace(tzinfo=None, minute=0, second=0, microsecond=0)
+    hours = [now + timedelta(hours=9 - back) for back in range(200, 0, -1)]
+    (train / "a.csv").write_text(HEADER + "".join(f"a,{hour},{50 + hour.hour}.5\n" for hour in hours))
+    status, said = run()
+    assert status == 0, said
+    first = datetime.fromisoformat(min(line.split(",")[1] for line in forecast(tmp_path).splitlines()[1:]))  # joins
+    assert first <= datetime.now(UTC).replace(tzinfo=None)
+    unseen = round((hours[-1] - first) / timedelta(hours=1))
+    assert f"{unseen} periods after it, to {hours[-1].isoformat()}: still to come on the clock of UTC" in said
+
+
+def test_series_not_forecast_are_named_and_the_join_row_can_be_left_out(
+    train: Path, run: Command, tmp_path: Path
+) -> None:
+    document = json.loads(json.dumps(PARAMS))
+    document["Predictor"]["ForecastHorizon"] = 4
+    document["Chronos"] |= {"MinObservations": 5, "JoinRow": False}
+    (train.parent / "params.json").write_text(json.dumps(document))
+    lines = [f"{datetime(2024, 1, 1) + timedelta(hours=hour)},{hour % 24 + 1},a\n" for hour in range(200)]
+    lines += [f"2024-01-01 0{hour}:00:00,1,brief\n" for hour in range(3)]
+    (train / "a.csv").write_text("".join(lines))
+    status, said = run()
+    assert status == 0, said
+    assert "brief (last observed 2024-01-01" in said
+    times = {line.split(",")[0] for line in forecast(tmp_path).splitlines()[1:]}
+    assert sorted(times) == [f"2024-01-09 {hour:02d}:00:00" for hour in range(8, 12)]
