@@ -86,3 +86,31 @@ def test_a_class_has_a_name_of_its_own_in_the_package() -> None:
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     lengths = {path.relative_to(PACKAGE).as_posix(): path.read_text().count("\n") for path in PACKAGE.rglob("*.py")}
     assert {name: lines for name, lines in lengths.items() if lines > 600} == {}
+
+
+def test_benchmarks_and_tools_import_what_is_there() -> None:
+    """No test runs them all: what they import of the package has to be in it."""
+    for path in [*(REPOSITORY / "benchmarks").glob("*.py"), *(REPOSITORY / "tools").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("chronos_assets."):
+                home = PACKAGE.parent.joinpath(*str(node.module).split("."))
+                defined = _names(home / "__init__.py" if home.is_dir() else home.with_suffix(".py"))
+                missing = [alias.name for alias in node.names if alias.name not in defined | _children(home)]
+                assert not missing, f"{path.name}:{node.lineno} imports {missing} from {node.module}"
+
+
+def _names(module: Path) -> set[str]:
+    """What a module defines or imports at its top level, in conditions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in node.names)
+    return names
+
+
+def _children(package: Path) -> set[str]:
+    return {path.stem for path in package.iterdir()} if package.is_dir() else set()

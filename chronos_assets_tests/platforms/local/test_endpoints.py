@@ -209,9 +209,16 @@ def deploy_and_die(store, version, point):
     """A child process that deploys, and kills itself at a point of the deployment."""
     child = os.fork()
     if child:
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status), "the deployment ended before it came to that point"
         return
+    try:
+        _deploy_until(store, version, point)
+    finally:
+        os._exit(1)  # it must not come to this; and never back to pytest, which would go on twice
 
+
+def _deploy_until(store, version, point):
     def die():
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -240,10 +247,9 @@ def deploy_and_die(store, version, point):
     endpoints_module._write_state = counted
     dying_after("_start", lambda: point == "started")
     dying_after("_try", lambda _port: point == "tried")
-    dying_after("_told", lambda _child, name: point == "taken over" and name == "serving.json")
+    dying_after("_reported", lambda _child, name: point == "taken over" and name == "serving.json")
     dying_after("_retire", lambda *_: point == "retired")
     LocalEndpoints(store, package=PACKAGE).deploy(request(version), log)
-    os._exit(1)  # it must not come to this
 
 
 def test_a_deployment_killed_at_any_moment_costs_no_request_and_leaves_no_process(endpoints, store):
