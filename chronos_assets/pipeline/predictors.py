@@ -21,6 +21,7 @@ from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, LEARNED_KEY, ZERO_SHOT_KEY, history_key, members_key
 
 if TYPE_CHECKING:
+    from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.pipeline.covariates import CovariateInputs
     from chronos_assets.pipeline.model_in_use import ModelInUse
     from chronos_assets.pipeline.state import GroupState, Setup
@@ -103,23 +104,10 @@ def learn_version(
 
     if setup.params is None:
         return None
-    params = setup.params
     request = JobRequest(
         workload="learn",
         name=job_name("learn", *group.settings.key_prefix, setup.name),
-        parameters={
-            "model": candidate["model"],
-            "base": candidate["base_model"],
-            "horizon": setup.horizon,
-            **reading_parameters(params),
-            "context_length": params.context_length,
-            "batch_size": params.batch_size,
-            "seed": params.seed,
-            "predictor": params.predictor.to_document(),
-            "validation_windows": setup.training.validation_windows,
-            "test_windows": setup.training.test_windows,
-            **(setup.covariates.parameters if setup.covariates is not None else {}),
-        },
+        parameters=learning_parameters(setup, setup.params, candidate),
         inputs={
             "dataset": DATASET_KEY,
             "model": candidate["model"],
@@ -134,6 +122,23 @@ def learn_version(
             group, str(candidate["model"]), group.store.snapshot(str(candidate["model"])), content, folder, learned
         )
     return Predictor.from_json(content)
+
+
+def learning_parameters(setup: Setup, params: ForecastParams, candidate: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON document that the learn workload reads for a candidate: its `model` and `base_model`."""
+    return {
+        "model": candidate["model"],
+        "base": candidate["base_model"],
+        "horizon": setup.horizon,
+        **reading_parameters(params),
+        "context_length": params.context_length,
+        "batch_size": params.batch_size,
+        "seed": params.seed,
+        "predictor": params.predictor.to_document(),
+        "validation_windows": setup.training.validation_windows,
+        "test_windows": setup.training.test_windows,
+        **(setup.covariates.parameters if setup.covariates is not None else {}),
+    }
 
 
 def shown_predictor(state: GroupState) -> Predictor | None:

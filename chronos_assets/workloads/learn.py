@@ -7,7 +7,7 @@ predictor for each window, from what was known by its as-of; where several insta
 for a trained version:
 
 ```
-model               the candidate's label; its folder is the channel `model`
+model               the candidate's label; its folder is the channel `model`, or packed in it as a training job leaves it
 base                reference of the base model that is a member beside it; null: none is
 horizon, frequency, alignment, filling, dimensions, context_length, batch_size, seed, holidays    as the forecast has them
 predictor           {"members", "per_item", "backtest_windows", "max_cost", "metric"}
@@ -18,7 +18,8 @@ max_series          at most so many series, chosen by `seed` (default 256)
 Channels: reads `dataset` (all shards), `related_time_series` and `item_metadata` where there are covariates, for a version
 `model`, and for windows, if given, `predictors` with what was learned before. Writes to `predictors` for windows a file for
 each predictor, named by what it was learned from (`predictors.opening.learned_key`), or for a version `predictor.json`, and
-the folder `base` with a copy of the base model where it has a weight and is not the bundled one.
+the folder `base` with a copy of the base model where it has a weight and is not the bundled one. Where the candidate is
+packed (`model.tar.gz`), an archive of that name has the whole version: checkpoint, predictor and base model.
 
 **What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout`: after what the
 checkpoint was trained on, and before the test windows, which the gate compares on.
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +43,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar
+from chronos_assets.container.archives import MODEL_ARCHIVE, ArchiveError, pack_folder, unpack
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import check_names, option, whole
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
@@ -53,7 +56,7 @@ from chronos_assets.predictors.forecast_request import parse_request, plan_windo
 from chronos_assets.predictors.learning import PastWindow, Recipe
 from chronos_assets.predictors.members.regression import History, LightgbmError
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of, options
-from chronos_assets.predictors.predictor import BASE_FOLDER, RECIPE_VERSION
+from chronos_assets.predictors.predictor import BASE_FOLDER, FILE, RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
@@ -118,7 +121,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     document = workspace.parameters()
     try:
         (_learn_windows if "windows" in document else _learn_version)(document, workspace, reporter)
-    except (ModelError, DatasetError, HoldoutError, LightgbmError) as error:
+    except (ModelError, DatasetError, HoldoutError, LightgbmError, ArchiveError) as error:
         raise WorkloadError(str(error)) from error
 
 
@@ -163,6 +166,25 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
 
 def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: Reporter) -> None:
     request = parse_version_request(document)
+    given = workspace.input("model")
+    if not (given / MODEL_ARCHIVE).is_file():
+        _learn_around(given, request, workspace, reporter)
+        return
+    workspace.scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=workspace.scratch) as folder:
+        version = Path(folder) / "version"
+        unpack(given / MODEL_ARCHIVE, version)
+        _learn_around(version, request, workspace, reporter)
+        # What a base model may have brought along is another predictor's.
+        (version / FILE).unlink(missing_ok=True)
+        shutil.rmtree(version / BASE_FOLDER, ignore_errors=True)
+        output = workspace.output("predictors")
+        shutil.copytree(output, version, dirs_exist_ok=True)
+        pack_folder(version, output / MODEL_ARCHIVE)
+
+
+def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspace, reporter: Reporter) -> None:
+    """Learn the predictor of a checkpoint's folder."""
     folder = workspace.input("dataset")
     dataset = read_manifest(folder)
     dataset.check("learning", request.grid.frequency, request.dimensions)
@@ -187,7 +209,7 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
         context_length=request.context_length,
         seasons=request.grid.frequency.candidate_seasons,
     )
-    tuned = network(describe_model(workspace.input("model")), batch_size=request.batch_size)
+    tuned = network(describe_model(checkpoint), batch_size=request.batch_size)
     forecasters = {TUNED: tuned.alone}
     base = describe_model(request.base) if request.base is not None else None
     if base is not None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_passing, text_of
@@ -58,16 +55,3 @@ def error_message(text: str) -> str:
 def log_group(name: str) -> str:
     """The CloudWatch log group of an endpoint."""
     return f"/aws/sagemaker/Endpoints/{name}"
-
-
-def pack_folder(folder: Path, archive: Path) -> None:
-    """An archive of a folder's files; the same files give the same bytes."""
-    with (
-        gzip.GzipFile(archive, "wb", compresslevel=1, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w") as tar,
-    ):
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            info.size, info.mode = path.stat().st_size, 0o644
-            with path.open("rb") as file:
-                tar.addfile(info, file)

@@ -26,12 +26,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.container.archives import pack_folder
 from chronos_assets.platforms.aws.endpoint_faults import (
     NotSwitchedError,
     UnansweredError,
     error_message,
     log_group,
-    pack_folder,
     unanswered,
 )
 from chronos_assets.platforms.aws.endpoint_request import (

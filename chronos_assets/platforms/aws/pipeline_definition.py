@@ -1,13 +1,16 @@
-"""The training line as a SageMaker pipeline: generate, tune, evaluate, gate, register; without Dagster, if need be.
+"""The training line as a SageMaker pipeline: generate, tune, learn, evaluate, gate, register; without Dagster, if need be.
 
 Here: the steps and what each hands to the next. Elsewhere: what the line does (gathered by
 `pipeline.sagemaker_pipeline`), the requests of its jobs, which are those that Dagster's own line sends
 (`processing_request`, `tuning_request`).
 
 ```
-GenerateSyntheticSeries -> TuneCheckpoints -> EvaluateCandidate -> GateCandidate -> RegisterCandidate
-                                                                                 -> RejectCandidate
+GenerateSyntheticSeries -> TuneCheckpoints -> LearnPredictor -> EvaluateCandidate -> GateCandidate -> RegisterCandidate
+                                                                                                   -> RejectCandidate
 ```
+
+What is judged and registered is the archive that LearnPredictor leaves: the checkpoint with its predictor. Without a dataset
+there is nothing to learn from and no such step: the checkpoint alone is registered.
 
 What differs from Dagster's line: the gate holds the candidate against base model and seasonal naive, not against the
 version in use, which is another one at each execution; versions are registered for people to approve or deploy, and
@@ -28,10 +31,11 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.container.archives import MODEL_ARCHIVE
 from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.aws.processing_request import WORKLOADS, Source, processing_job
@@ -51,14 +55,14 @@ MAX_DEFINITION = 100 * 1024  # bytes that CreatePipeline takes
 MAX_NAME = 256
 
 # Stand in a request for what is known when the pipeline runs; no text of a person's holds a null character.
-_EXECUTION, _DATASET, _SYNTHETIC, _CANDIDATE, _METRICS = (
-    f"\0{name}\0" for name in ("execution", "dataset", "synthetic", "candidate", "metrics")
+_EXECUTION, _DATASET, _SYNTHETIC, _TUNED, _CANDIDATE, _METRICS = (
+    f"\0{name}\0" for name in ("execution", "dataset", "synthetic", "tuned", "candidate", "metrics")
 )
-_MARK = re.compile("(\0[a-z]+\0)")
+_MARK = re.compile("(\0[a-z_]+\0)")
 
-# A training job leaves its model packed, and the workload reads a folder.
+# The candidate is packed, and the workload reads a folder.
 _UNPACK_FIRST = (
-    f'cd "${{{ROOT_VARIABLE}:-{DEFAULT_ROOT}}}/processing/input/candidate" && tar --no-same-owner -xzf model.tar.gz '
+    f'cd "${{{ROOT_VARIABLE}:-{DEFAULT_ROOT}}}/processing/input/candidate" && tar --no-same-owner -xzf {MODEL_ARCHIVE} '
     f'&& cd / && exec python -m {WORKLOADS} "$@"'
 )
 
@@ -75,6 +79,8 @@ class TrainingLine:
         name: of the pipeline. group: model package group.
         synthetic, evaluation: parameters of the workloads generate and evaluate.
         search: its inputs are `synthetic`, and `target` where there is a dataset.
+        learning: parameters of the workload learn; None without a dataset.
+        covariates: what there is beside the dataset: channel -> store key.
         approval: status of a version that passes the gate.
     """
 
@@ -83,6 +89,8 @@ class TrainingLine:
     synthetic: Mapping[str, Any]
     search: TuningRequest
     evaluation: Mapping[str, Any]
+    learning: Mapping[str, Any] | None = None
+    covariates: Mapping[str, str] = field(default_factory=dict)
     approval: str = "Approved"
 
     @property
@@ -119,7 +127,7 @@ class TrainingPipeline:
         self._store = store
         self._settings = settings
         self._code_location = code_location
-        parameters = json.dumps([line.synthetic, line.evaluation], sort_keys=True)
+        parameters = json.dumps([line.synthetic, line.learning, line.evaluation], sort_keys=True)
         self._key = f"{PIPELINES_KEY}/{line.name}/{hashlib.sha256(parameters.encode()).hexdigest()[:12]}"
 
     def definition(self) -> str:
@@ -156,7 +164,10 @@ class TrainingPipeline:
             raise PipelineError(
                 f"the definition has {len(definition.encode())} bytes, SageMaker takes {MAX_DEFINITION}"
             )
-        for name, parameters in (("generate", self._line.synthetic), ("evaluate", self._line.evaluation)):
+        line = self._line
+        for name, parameters in (("generate", line.synthetic), ("learn", line.learning), ("evaluate", line.evaluation)):
+            if parameters is None:
+                continue
             document = json.dumps(parameters, ensure_ascii=False, allow_nan=False)
             self._store.put(f"{self._key}/{name}/parameters/parameters.json", document.encode())
         tags = tag_list(self._settings, code_location=self._code_location, group=self._line.group)
@@ -201,6 +212,9 @@ class TrainingPipeline:
         }
         if line.on_data:
             found["DatasetUri"] = sdk.ParameterString(name="DatasetUri", default_value=self._dataset())
+            for channel, key in line.covariates.items():
+                uri = self._store.snapshot_uri(key)
+                found[_parameter(channel)] = sdk.ParameterString(name=_parameter(channel), default_value=uri)
         if not line.search.ranges:
             del found["MaxJobs"], found["MaxParallelJobs"]
         return found
@@ -216,6 +230,7 @@ class TrainingPipeline:
         known: dict[str, Any] = {_EXECUTION: sdk.ExecutionVariables.PIPELINE_EXECUTION_ID}
         if self._line.on_data:
             known[_DATASET] = parameters["DatasetUri"]
+            known |= {_mark(channel): parameters[_parameter(channel)] for channel in self._line.covariates}
         retries = self._retries(sdk)
 
         generate = sdk.RequestStep(
@@ -243,7 +258,19 @@ class TrainingPipeline:
             else ["DescribeTrainingJobResponse"],
             retries,
         )
-        known[_CANDIDATE] = self._candidate(sdk, tune, known, searches)
+        known[_TUNED] = known[_CANDIDATE] = self._tuned(sdk, tune, known, searches)
+
+        learn = []
+        if self._line.learning is not None:
+            step = sdk.RequestStep(
+                "LearnPredictor",
+                sdk.StepTypeEnum.PROCESSING,
+                _filled(self._learn(self._line.learning), known, sdk.Join),
+                ["DescribeProcessingJobResponse"],
+                retries,
+            )
+            known[_CANDIDATE] = sdk.Join(on="/", values=[_output_of(step, "predictors"), MODEL_ARCHIVE])
+            learn = [step]
 
         metrics = sdk.PropertyFile(name="Metrics", output_name="evaluation", path="metrics.json")
         evaluate = sdk.RequestStep(
@@ -274,7 +301,7 @@ class TrainingPipeline:
             if_steps=[register("RegisterCandidate", parameters["ModelApprovalStatus"])],
             else_steps=[register("RejectCandidate", "Rejected")],
         )
-        return [generate, tune, evaluate, gate]
+        return [generate, tune, *learn, evaluate, gate]
 
     def _retries(self, sdk: Any) -> list[Any]:
         kinds = sdk.SageMakerJobExceptionTypeEnum
@@ -316,9 +343,22 @@ class TrainingPipeline:
         # The pipeline names its jobs.
         return {key: value for key, value in request.items() if value != name}
 
+    def _data(self) -> dict[str, Source]:
+        """What is learned from and measured on."""
+        if not self._line.on_data:
+            return {"synthetic": Source("", _SYNTHETIC)}
+        return {
+            "dataset": Source("", _DATASET),
+            **{channel: Source("", _mark(channel)) for channel in self._line.covariates},
+        }
+
+    def _learn(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        sources = {**self._data(), "model": Source("", _TUNED)}
+        request = JobRequest("learn", "learn", parameters, inputs=dict.fromkeys(sources, ""), outputs=("predictors",))
+        return self._processing(request, sources)
+
     def _evaluate(self) -> dict[str, Any]:
-        data = {"dataset": Source("", _DATASET)} if self._line.on_data else {"synthetic": Source("", _SYNTHETIC)}
-        sources = {**data, "candidate": Source("", _CANDIDATE)}
+        sources = {**self._data(), "candidate": Source("", _CANDIDATE)}
         request = JobRequest(
             "evaluate", "evaluate", self._line.evaluation, inputs=dict.fromkeys(sources, ""), outputs=("evaluation",)
         )
@@ -337,13 +377,13 @@ class TrainingPipeline:
         )
         return {**made, "Tags": self._tags()}
 
-    def _candidate(self, sdk: Any, tune: Any, known: Mapping[str, Any], searches: bool) -> Any:
+    def _tuned(self, sdk: Any, tune: Any, known: Mapping[str, Any], searches: bool) -> Any:
         """S3 URL of the best model's archive."""
         if not searches:
             return tune.properties.ModelArtifacts.S3ModelArtifacts
         folder = _filled(f"{self._folder('tune')}/{_EXECUTION}/output", known, sdk.Join)
         best = tune.properties.TrainingJobSummaries[0].TrainingJobName  # the service lists the best one first
-        return sdk.Join(on="/", values=[folder, best, "output/model.tar.gz"])
+        return sdk.Join(on="/", values=[folder, best, f"output/{MODEL_ARCHIVE}"])
 
     def _register(self) -> dict[str, Any]:
         """A CreateModelPackage request, without the status."""
@@ -366,6 +406,16 @@ class TrainingPipeline:
             "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": _METRICS}}},
             "CustomerMetadataProperties": {"base_model": base[:256], "pipeline_execution": _EXECUTION},
         }
+
+
+def _mark(channel: str) -> str:
+    """Stands for the URL of a channel of covariates."""
+    return f"\0{channel}\0"
+
+
+def _parameter(channel: str) -> str:
+    """The pipeline parameter that is the URL of a channel: `ItemMetadataUri` of `item_metadata`."""
+    return "".join(part.capitalize() for part in channel.split("_")) + "Uri"
 
 
 def _output_of(step: Any, name: str) -> Any:

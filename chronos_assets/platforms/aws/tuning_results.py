@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.aws.archives import ArchiveError, unpack
+from chronos_assets.container.archives import ArchiveError, unpack
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries, is_gone
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, facts_of, reason_of
 from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines

@@ -1,22 +1,30 @@
-"""The training line as a SageMaker pipeline: what the definition says, whether each request keeps the services' limits."""
+"""The training line as a SageMaker pipeline: what it says, whether requests keep the services' limits, what its jobs leave."""
 
 import json
 import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from botocore import xform_name
 
 from chronos_assets.cli import main, sagemaker
+from chronos_assets.container.archives import unpack
+from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.sagemaker_pipeline import training_line, training_pipeline
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.pipeline_definition import PipelineError, TrainingPipeline
 from chronos_assets.platforms.aws.store import S3Store
+from chronos_assets.predictors.opening import Network
+from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.settings import AwsSettings, Settings
+from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, RELATED_KEY
 from chronos_assets_tests.aws.request_limits import violations
+from chronos_assets_tests.defs.line import PARAMS
+from chronos_assets_tests.workloads.small_dataset import waves, write_dataset
 
 SETTINGS = Settings(
     deployment="aws",
@@ -60,7 +68,8 @@ def pipeline(group, store, tmp_path):
     (staged / "part-0.parquet").write_bytes(b"shard")
     store.publish("dataset/target_time_series", staged)
     search = replace(line.search, inputs={**line.search.inputs, "target": "dataset/target_time_series"})
-    return TrainingPipeline(replace(line, search=search), AwsClients(), store, SETTINGS.aws, code_location="here")
+    line = replace(line, search=search, learning={"model": "candidate"})
+    return TrainingPipeline(line, AwsClients(), store, SETTINGS.aws, code_location="here")
 
 
 def steps_of(document):
@@ -107,6 +116,7 @@ def test_the_line_is_a_graph_of_steps_that_hand_over_what_they_made(pipeline, st
     assert {name: step["Type"] for name, step in steps.items()} == {
         "GenerateSyntheticSeries": "Processing",
         "TuneCheckpoints": "Tuning",
+        "LearnPredictor": "Processing",
         "EvaluateCandidate": "Processing",
         "GateCandidate": "Condition",
         "RegisterCandidate": "RegisterModel",
@@ -120,9 +130,10 @@ def test_the_line_is_a_graph_of_steps_that_hand_over_what_they_made(pipeline, st
     assert upstream == {
         "GenerateSyntheticSeries": set(),
         "TuneCheckpoints": {"GenerateSyntheticSeries"},
-        "EvaluateCandidate": {"TuneCheckpoints"},
-        "RegisterCandidate": {"TuneCheckpoints", "EvaluateCandidate"},
-        "RejectCandidate": {"TuneCheckpoints", "EvaluateCandidate"},
+        "LearnPredictor": {"TuneCheckpoints"},
+        "EvaluateCandidate": {"LearnPredictor"},
+        "RegisterCandidate": {"LearnPredictor", "EvaluateCandidate"},
+        "RejectCandidate": {"LearnPredictor", "EvaluateCandidate"},
     }
     parameters = {item["Name"]: item["DefaultValue"] for item in document["Parameters"]}
     assert parameters == {
@@ -166,8 +177,34 @@ def test_every_request_keeps_the_services_limits(pipeline):
 def test_without_a_dataset_it_tunes_on_synthetic_series_alone(group):
     document = json.loads(training_pipeline(GroupState(group)).definition())
     assert "DatasetUri" not in {item["Name"] for item in document["Parameters"]}
-    inputs = steps_of(document)["EvaluateCandidate"]["Arguments"]["ProcessingInputs"]
+    steps = steps_of(document)
+    assert "LearnPredictor" not in steps
+    inputs = steps["EvaluateCandidate"]["Arguments"]["ProcessingInputs"]
     assert [item["InputName"] for item in inputs] == ["parameters", "synthetic", "candidate"]
+
+
+def test_covariates_are_learned_from_and_measured_with(group, store, tmp_path):
+    line = training_line(GroupState(group))
+    channels = {"related_time_series": RELATED_KEY, "item_metadata": METADATA_KEY}
+    for key in (DATASET_KEY, *channels.values()):
+        staged = tmp_path / key
+        staged.mkdir(parents=True)
+        (staged / "part-0.parquet").write_bytes(key.encode())
+        store.publish(key, staged)
+    search = replace(line.search, inputs={**line.search.inputs, "target": DATASET_KEY})
+    line = replace(line, search=search, learning={"model": "candidate"}, covariates=channels)
+    rendered = TrainingPipeline(line, AwsClients(), store, SETTINGS.aws, code_location="here")
+    document = json.loads(rendered.definition())
+    steps = steps_of(document)
+    parameters = {item["Name"]: item["DefaultValue"] for item in document["Parameters"]}
+    names = {"dataset": "DatasetUri", "related_time_series": "RelatedTimeSeriesUri", "item_metadata": "ItemMetadataUri"}
+    for step, model in (("LearnPredictor", "model"), ("EvaluateCandidate", "candidate")):
+        inputs = {item["InputName"]: item["S3Input"]["S3Uri"] for item in steps[step]["Arguments"]["ProcessingInputs"]}
+        assert list(inputs) == ["parameters", *names, model]
+        assert all(inputs[channel] == {"Get": f"Parameters.{name}"} for channel, name in names.items())
+    assert {channel: parameters[names[channel]] for channel in channels} == {
+        channel: store.snapshot_uri(key) for channel, key in channels.items()
+    }
 
 
 def test_a_search_without_ranges_is_a_training_step(group, store):
@@ -272,7 +309,8 @@ class Execution:
         return listed["TrainingJobSummaries"][0]["TrainingJobName"]
 
 
-def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws):
+def executed(group, store, aws):
+    """The document of the pipeline that a small version of the group's line is, with its jobs run; its execution."""
     line = training_line(GroupState(group))
     small = {"max_steps": 2, "batch_size": 2, "context_length": 64, "max_validation_series": 2, "threads": 1}
     sizes = {"train": 4, "validation": 2, "test": 2}
@@ -284,9 +322,16 @@ def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws):
     )
     pipeline = TrainingPipeline(line, aws.clients(), store, group.settings.aws, code_location="here")
     pipeline.upsert()
-    execution = Execution(aws, json.loads(pipeline.definition()))
-    for name in ("GenerateSyntheticSeries", "TuneCheckpoints", "EvaluateCandidate"):
-        execution.run(name)
+    document = json.loads(pipeline.definition())
+    execution = Execution(aws, document)
+    for step in document["Steps"]:
+        if step["Type"] != "Condition":
+            execution.run(step["Name"])
+    return execution
+
+
+def left_to_register(execution, aws, folder):
+    """What the version to be registered says of each model, and its archive, unpacked."""
     registered = execution.arguments("RegisterCandidate")
     s3 = aws.clients()("s3")
 
@@ -295,5 +340,31 @@ def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws):
         return s3.get_object(Bucket=bucket, Key=key)["Body"].read()
 
     models = json.loads(read(registered["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"]))["models"]
+    archive = folder / "model.tar.gz"
+    archive.write_bytes(read(registered["InferenceSpecification"]["Containers"][0]["ModelDataUrl"]))
+    unpack(archive, folder / "registered")
+    return models, folder / "registered"
+
+
+def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws, tmp_path):
+    models, folder = left_to_register(executed(group, store, aws), aws, tmp_path)
     assert all(models[name]["metrics"]["wql"] > 0 for name in ("candidate", "base", "seasonal_naive"))
-    assert read(registered["InferenceSpecification"]["Containers"][0]["ModelDataUrl"])[:2] == b"\x1f\x8b"
+    assert describe_model(folder).digest == models["candidate"]["model"]["digest"]
+    assert Predictor.load(folder) is None
+
+
+def test_on_data_what_is_judged_and_registered_is_a_predictor(group, store, aws, tmp_path):
+    store.publish(DATASET_KEY, write_dataset(tmp_path / "dataset", waves(count=3, length=240)))
+    asked = PARAMS["Predictor"] | {"ForecastHorizon": 6}
+    chronos = {"Training": {"Strategy": "TRAIN"}, "Predictor": {"Members": ["chronos", "tuned"]}}
+    store.put("params.json", json.dumps(PARAMS | {"Predictor": asked, "Chronos": chronos}).encode())
+    models, folder = left_to_register(executed(group, store, aws), aws, tmp_path)
+    predictor = Predictor.load(folder)
+    assert predictor is not None
+    assert predictor.checkpoints <= {"chronos", "tuned"}
+    assert predictor.learned["source"] == "validation windows"
+    assert models["candidate"]["predictor"]["digest"] == predictor.digest
+    assert describe_model(folder).digest == models["candidate"]["model"]["digest"]
+    # The folder is whole: it forecasts as the endpoint's container would have it forecast.
+    made = Network(describe_model(folder), 6, (0.1, 0.5, 0.9)).ensemble(predictor).forecast([np.arange(96.0)])
+    assert np.isfinite(made.quantiles).all()

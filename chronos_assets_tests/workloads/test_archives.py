@@ -2,11 +2,12 @@
 
 import gzip
 import io
+import os
 import tarfile
 
 import pytest
 
-from chronos_assets.platforms.aws.archives import ArchiveError, unpack
+from chronos_assets.container.archives import ArchiveError, pack_folder, unpack
 
 
 def archive(path, *members):
@@ -29,6 +30,23 @@ def test_files_and_folders_are_unpacked(tmp_path):
     unpack(made, tmp_path / "model")
     assert (tmp_path / "model/config.json").read_bytes() == b"{}"
     assert (tmp_path / "model/code/model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_folder_is_packed_to_the_same_bytes_whenever_it_was_made(tmp_path):
+    folder = tmp_path / "version"
+    (folder / "base").mkdir(parents=True)
+    (folder / "config.json").write_bytes(b"{}")
+    (folder / "base/config.json").write_bytes(b"[]")
+    pack_folder(folder, tmp_path / "a.tar.gz")
+    os.utime(folder / "config.json", (0, 0))
+    pack_folder(folder, tmp_path / "b.tar.gz")
+    assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
+    unpack(tmp_path / "a.tar.gz", tmp_path / "again")
+    found = {path.relative_to(tmp_path / "again").as_posix(): path for path in (tmp_path / "again").rglob("*.json")}
+    assert {name: path.read_bytes() for name, path in found.items()} == {
+        "config.json": b"{}",
+        "base/config.json": b"[]",
+    }
 
 
 @pytest.mark.parametrize(

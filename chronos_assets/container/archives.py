@@ -1,4 +1,4 @@
-"""Archives that SageMaker makes of what a job leaves: opened with care, since whoever can write to the bucket makes them.
+"""Archives of models, as SageMaker wants them: made, and opened with care, since whoever can write to the bucket makes them.
 
 Here: which members an archive may have, and how large it may be once it is unpacked. Elsewhere:
 what the files mean.
@@ -6,12 +6,14 @@ what the files mean.
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from chronos_assets.errors import ChronosAssetsError
 
+MODEL_ARCHIVE = "model.tar.gz"  # what a training job leaves, and a model package or a serverless endpoint takes
 MAX_BYTES = 8 << 30  # of all files; the largest Chronos model has 3 GB
 MAX_MEMBERS = 10_000
 
@@ -48,6 +50,20 @@ def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_membe
                 tar.extract(member, target, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ArchiveError(f"{archive.name} can't be unpacked: {error}") from error
+
+
+def pack_folder(folder: Path, archive: Path) -> None:
+    """An archive of a folder's files; the same files give the same bytes."""
+    with (
+        archive.open("wb") as written,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=written, mtime=0) as packed,  # a name would be in its header
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            info.size, info.mode = path.stat().st_size, 0o644
+            with path.open("rb") as file:
+                tar.addfile(info, file)
 
 
 def _checked(tar: tarfile.TarFile, archive: Path, max_bytes: int, max_members: int) -> Iterator[tarfile.TarInfo]:
