@@ -118,6 +118,10 @@ def test_every_asset_and_check_tells_what_it_is_and_whose(repository: dg.Reposit
         assert graph.get(key).description
 
 
+def test_partitions_of_assets_map_to_those_they_depend_on(repository: dg.RepositoryDefinition) -> None:
+    repository.asset_graph.validate_partitions()
+
+
 def test_several_groups_stand_side_by_side_under_key_prefixes() -> None:
     one, two = (build_definitions(Settings(store=f"/nowhere/{name}", key_prefix=(name,))) for name in ("eu", "us"))
     merged = dg.Definitions.merge(one, two)

@@ -26,7 +26,8 @@ def what_if_assets(group: Group) -> list[dg.AssetsDefinition]:
 
     @dg.asset(
         key=group.key("what_if_forecasts"),
-        deps=[group.key("forecasts")],
+        # The forecast with the latest data behind it, nearly always that of the last window.
+        deps=[dg.AssetDep(group.key("forecasts"), partition_mapping=dg.LastPartitionMapping())],
         partitions_def=scenario_partitions(group.named("what_if_scenarios")),
         backfill_policy=dg.BackfillPolicy.multi_run(1),
         group_name="forecasts",
