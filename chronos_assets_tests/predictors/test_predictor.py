@@ -5,16 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from chronos_assets.models.checkpoints import QuantileRangeError
+from chronos_assets.models.checkpoints import QuantileRangeError, describe_model
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.predictors.backtests import BacktestPast, past_windows, windows_each
+from chronos_assets.predictors.backtests import SAMPLE, BacktestPast, past_windows, windows_each
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
 from chronos_assets.predictors.members.base import LEVELS
 from chronos_assets.predictors.members.catalogue import cost_of, statistical_member
 from chronos_assets.predictors.predictor import Predictor, PredictorError
-from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
+from chronos_assets.predictors.zero_shot import learn_predictor, member_names, zero_shot_recipe
 
 H, SEASONS = 12, (24,)
 QUANTILES = (0.1, 0.5, 0.9)
@@ -172,6 +172,14 @@ def test_windows_end_at_the_as_of_and_lie_end_to_end():
     ] == [4]
     assert past_windows([BacktestPast(("a",), values[:5], values[:5])], 8, season=1) == []
     assert windows_each(10_000) == 2
+
+
+def test_backtests_stay_below_a_share_of_a_large_forecast():
+    """By the sample's size, never by the clock: 30% of 10,000 series, even if each took one plain pass alone."""
+    windows = max(count * windows_each(count) for count in range(1, SAMPLE + 1))
+    assert windows == 512
+    names = member_names({"chronos": describe_model("bundled")}, 24)
+    assert windows * sum(map(cost_of, names)) <= 0.3 * 10_000
 
 
 def test_members_are_chosen_by_name(forecasters):
