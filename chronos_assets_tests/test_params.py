@@ -452,6 +452,7 @@ def test_our_own_options() -> None:
         "BadFiles": "quarantine",
         "NonNegative": False,
         "Integers": True,
+        "ColdStart": False,
         "JoinRow": False,
         "QuoteFormulas": True,
         "Export": {"Compression": "GZIP", "MaxMegabytes": 500},
@@ -461,6 +462,7 @@ def test_our_own_options() -> None:
     assert (params.bad_files, params.non_negative, params.join_row) == ("quarantine", False, False)
     assert params.quote_formulas
     assert (params.integers, parse_params(document()).integers) == (True, False)
+    assert (params.cold_start, parse_params(document()).cold_start) == (False, None)
     assert params.export == ExportParams("CSV", "GZIP", 500)
     assert not parse_params(document()).quote_formulas
     assert (params.anomaly_threshold, parse_params(document()).anomaly_threshold) == (3.5, 2.0)

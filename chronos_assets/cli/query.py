@@ -60,14 +60,18 @@ def query(
 
 def _explain(group: Group, as_of: str | None, ask: Question) -> None:
     """Print the members that made an item's forecast, and their weights."""
+    from chronos_assets.pipeline.forecasts import cold_starts
     from chronos_assets.pipeline.predictors import by_weight, gain_text, learned_text, predictor_that_made
 
     manifest, predictor = predictor_that_made(group, as_of)
+    asked = (ask.item_id, *(ask.dimensions.get(name, "") for name in manifest["dimensions"]))
+    if asked in cold_starts(group, manifest):
+        print("a cold start: without a past, its forecast is made of those of the items whose metadata are most alike")
+        return
     if predictor is None:
         print(f"made by {manifest['model']['reference']} alone")
         return
     keys = [key for key in predictor.items if key[0] == ask.item_id]
-    asked = (ask.item_id, *(ask.dimensions.get(name, "") for name in manifest["dimensions"]))
     print(f"made by {manifest['model']['reference']} and other members; learned from {learned_text(predictor.learned)}")
     print(f"ensemble: {gain_text(predictor.gain)}")
     for key in keys or [asked]:

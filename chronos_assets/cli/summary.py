@@ -46,6 +46,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     rows += [
         *unseen_rows(state, manifest),
         *skipped_rows(state, manifest),
+        *cold_start_rows(manifest),
         *bound_rows(manifest),
         *import_rows(state),
         *covariate_rows(state),
@@ -88,6 +89,26 @@ def skipped_rows(state: GroupState, manifest: Mapping[str, Any]) -> list[tuple[s
     texts = [f"{' / '.join(key)} (last observed {lasts.get(key) or 'never'})" for key in named]
     more = manifest["skipped_count"] - len(named)
     return [("not forecast", reasons), ("", ", ".join([*texts, *([f"and {more:,} more"] if more else [])]))]
+
+
+def cold_start_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Series that are forecast without a past, and items that could have been."""
+    made = manifest.get("cold_start")
+    if made is None:
+        return []
+    rows = []
+    if made["series"]:
+        rows.append(
+            ("cold starts", f"{made['series']:,} series without a past, forecast from items with like metadata")
+        )
+    if made["left_out"]:
+        why = (
+            "which values of the dimensions they will have is not known"
+            if manifest["dimensions"]
+            else "they outnumber the series that are forecast; Chronos.ColdStart in params.json takes them in"
+        )
+        rows.append(("no row", f"{made['left_out']:,} items of the metadata have no row, and no forecast: {why}"))
+    return rows
 
 
 def bound_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from chronos_assets.store_layout import DATASET_KEY, history_key
 from chronos_assets.timeseries.checks import CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
+from chronos_assets.timeseries.forecast.files import COLD_STARTS
 from chronos_assets.timeseries.scoring.checks import check_accuracy
 
 ACCURACY_CHECK = "not_worse_than_seasonal_naive"
@@ -133,7 +134,7 @@ def _coverage_check(group: Group) -> dg.AssetChecksDefinition:
 
         def check(key: str) -> CheckOutcome:
             folder = group.store.snapshot(history_key(key))
-            manifest = forecast_manifest(group, key)
+            manifest, cold = forecast_manifest(group, key), folder / COLD_STARTS
             return check_coverage(
                 folder / "forecast.parquet",
                 folder / "skipped.parquet",
@@ -141,6 +142,7 @@ def _coverage_check(group: Group) -> dg.AssetChecksDefinition:
                 params,
                 context_end=timestamp(manifest["context_end"]),
                 horizon=manifest["horizon"],
+                cold=cold if cold.is_file() else None,
             )
 
         return _for_partitions(context, check)

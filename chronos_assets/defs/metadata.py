@@ -105,6 +105,7 @@ def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadat
         "series": manifest["series"],
         "skipped_series": manifest["skipped_count"],
         "not_started_series": manifest["not_started"],
+        **({"cold_starts": manifest["cold_start"]["series"]} if "cold_start" in manifest else {}),
         "horizon": manifest["horizon"],
         "dagster/partition_row_count": manifest["rows"],
         "as_of": manifest["window_end"],

@@ -45,6 +45,7 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         max_data_age=chronos.positive("MaxDataAge"),
         non_negative=chronos.truth("NonNegative"),
         integers=chronos.boolean("Integers", False),
+        cold_start=chronos.truth("ColdStart"),
         join_row=chronos.boolean("JoinRow", True),
         quote_formulas=chronos.boolean("QuoteFormulas", False),
         export=read_export(chronos),

@@ -83,6 +83,8 @@ class ForecastParams:
     bad_files: whether one file that can't be read stops the import, or is left out and named.
     non_negative: whether no forecast may be below zero; None leaves it to each series' history.
     integers: whether quantiles of series of whole numbers are whole numbers.
+    cold_start: whether items without a past are forecast from others with like metadata; None leaves out those without a
+        row where they outnumber the others.
     predictor: members, metric and limits of the ensemble that forecasts.
     join_row: whether forecast.csv begins each series and type with the last observation.
     quote_formulas: whether names in forecast.csv that a spreadsheet would run as a formula begin with a quote.
@@ -124,6 +126,7 @@ class ForecastParams:
     max_data_age: float | None = None
     non_negative: bool | None = None
     integers: bool = False
+    cold_start: bool | None = None
     join_row: bool = True
     quote_formulas: bool = False
     export: ExportParams = field(default_factory=ExportParams)
@@ -296,6 +299,7 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("MaxDataAge", params.max_data_age, None),
         ("NonNegative", params.non_negative, None),
         ("Integers", params.integers, False),
+        ("ColdStart", params.cold_start, None),
         ("JoinRow", params.join_row, True),
         ("QuoteFormulas", params.quote_formulas, False),
         ("Export", export_document(params.export), {}),

@@ -141,6 +141,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         min_observations=chronos.min_observations,
         non_negative=chronos.non_negative,
         integers=chronos.integers,
+        cold_start=chronos.cold_start,
         join_row=chronos.join_row,
         quote_formulas=chronos.quote_formulas,
         export=chronos.export,

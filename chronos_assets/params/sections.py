@@ -83,6 +83,7 @@ class ChronosSection:
     max_data_age: float | None = None
     non_negative: bool | None = None
     integers: bool = False
+    cold_start: bool | None = None
     join_row: bool = True
     quote_formulas: bool = False
     export: ExportParams = field(default_factory=ExportParams)

@@ -33,7 +33,7 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
-from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, PREPARED_KEY, history_key
+from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, METADATA_KEY, PREPARED_KEY, history_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,7 +135,9 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
         messages = _window_messages(result)
         manifests, made_by = {}, []
         for window in (*windows, *later):
-            staged, manifests[window.key] = _window_forecast(result, window, folder)
+            made, manifest_made = _window_forecast(result, window, folder)
+            staged, manifests[window.key] = _with_cold_starts(state, made, manifest_made, folder)
+            messages[window.key] |= _counted(manifests[window.key])
             if model.key is None and (staged / PREDICTOR_FILE).is_file():
                 made_by.append((staged / PREDICTOR_FILE).read_bytes())
             publish_members(group, window.key, staged, folder)
@@ -192,7 +194,7 @@ def _prepared_key(key: str) -> str:
     return f"{PREPARED_KEY}/{key}.json"
 
 
-def _window_messages(result: JobResult) -> dict[str, Mapping[str, Any]]:
+def _window_messages(result: JobResult) -> dict[str, dict[str, Any]]:
     """The message of each window, by its key."""
     from chronos_assets.timeseries.forecast.files import merge_messages
 
@@ -224,6 +226,34 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
         return merged, manifest
     except PartsError as error:
         raise dg.Failure(f"partition {window.key}: {error}") from error
+
+
+def _with_cold_starts(
+    state: GroupState, made: Path, manifest: dict[str, Any], folder: Path
+) -> tuple[Path, dict[str, Any]]:
+    """A window's folder and manifest with the forecasts of items without a past, where metadata say who is like them."""
+    if state.covariates.metadata is None or state.params.cold_start is False:
+        return made, manifest
+    from chronos_assets.predictors.cold_start import add_cold_starts
+    from chronos_assets.timeseries.dataset.related import read_item_metadata
+
+    target = folder / "cold_starts" / made.name
+    metadata = read_item_metadata(state.group.store.snapshot(METADATA_KEY))
+    added = add_cold_starts(made, target, metadata, state.params.cold_start)
+    return (made, manifest) if added is None else (target, added)
+
+
+def _counted(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a window's message says of its series, once cold starts are among them."""
+    from chronos_assets.timeseries.forecast.files import MAX_NAMED
+
+    if "cold_start" not in manifest:
+        return {}
+    named = [
+        {"item": " / ".join(row["item"]), "key": row["item"], "reason": row["reason"]}
+        for row in manifest["skipped"][:MAX_NAMED]
+    ]
+    return {"series": manifest["series"], "skipped_count": manifest["skipped_count"], "skipped": named}
 
 
 def publish_current(state: GroupState, params: ForecastParams, window: Window) -> bool:
@@ -382,8 +412,17 @@ def published_manifest(group: Group) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and "model" in manifest else None
 
 
+def cold_starts(group: Group, manifest: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    """Series of a forecast that are forecast from others, by the forecast's manifest."""
+    from chronos_assets.timeseries.forecast.files import cold_start_keys
+
+    if "cold_start" not in manifest:
+        return set()
+    return cold_start_keys(group.store.snapshot(history_key(manifest["as_of"])), manifest["dimensions"])
+
+
 def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The first series of the current forecast: key -> column -> values (horizon,)."""
+    """The first series of the current forecast, but for cold starts among them: key -> column -> values (horizon,)."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -394,10 +433,12 @@ def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str,
         rows = next(file.iter_batches(batch_size=most * horizon), None)
     if rows is None:
         return {}
-    found = {}
+    found, cold = {}, cold_starts(group, manifest)
     for start in range(0, rows.num_rows, horizon):
         part = rows.slice(start, horizon)
         key = tuple(str(part.column(name)[0].as_py()) for name in names)
+        if key in cold:
+            continue
         found[key] = {name: np.asarray(part.column(name)) for name in manifest["columns"]}
     return found
 

@@ -207,7 +207,7 @@ def publish_members(group: Group, key: str, forecast: Path, folder: Path) -> Non
     """
     from chronos_assets.predictors.members_file import MEMBERS, write_members
     from chronos_assets.predictors.predictor import Predictor
-    from chronos_assets.timeseries.forecast.files import LAST_OBSERVED
+    from chronos_assets.timeseries.forecast.files import LAST_OBSERVED, cold_start_keys
 
     predictor = Predictor.load(forecast)
     if predictor is None:
@@ -217,7 +217,8 @@ def publish_members(group: Group, key: str, forecast: Path, folder: Path) -> Non
     dimensions = json.loads((forecast / "manifest.json").read_bytes())["dimensions"]
     staged = folder / f"members-{key}"
     staged.mkdir()
-    write_members(staged / MEMBERS, predictor, forecast / LAST_OBSERVED, dimensions)
+    cold = cold_start_keys(forecast, dimensions)
+    write_members(staged / MEMBERS, predictor, forecast / LAST_OBSERVED, dimensions, cold)
     group.store.publish(members_key(key), staged)
 
 

@@ -7,7 +7,7 @@ ensemble, which is beside its members on the leaderboard, has rank 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,20 +19,24 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEMBERS = "members.parquet"
+COLD_START = "cold start"  # in place of a member
 _SERIES_AT_ONCE = 16_384
 _VALUES = ("member_weight", "wql", "mase", "coverage_80")
 
 _Row = tuple[str | float | None, ...]
 
 
-def write_members(path: Path, predictor: Predictor, series: Path, dimensions: Sequence[str]) -> int:
+def write_members(
+    path: Path, predictor: Predictor, series: Path, dimensions: Sequence[str], cold: Iterable[Key] = ()
+) -> int:
     """Write the rows of a forecast's members, in memory that doesn't grow with the number of series.
 
     Args:
         path: of the file.
         predictor: that made the forecast.
-        series: `last_observed.parquet` of the forecast, which has one row for each series.
+        series: `last_observed.parquet` of the forecast, which has one row for each series that members forecast.
         dimensions: key columns beside `item_id`.
+        cold: series that no member forecast, see `cold_start`.
 
     Returns:
         How many rows were written.
@@ -50,7 +54,8 @@ def write_members(path: Path, predictor: Predictor, series: Path, dimensions: Se
 
     count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
-        for rows in chain([_leaderboard(predictor, len(names))], _items(predictor, series, names)):
+        started: list[_Row] = [("item", *key, COLD_START, 1, 1.0, None, None, None) for key in sorted(cold)]
+        for rows in chain([_leaderboard(predictor, len(names))], _items(predictor, series, names), [started]):
             file.write_table(table(rows))
             count += len(rows)
     return count

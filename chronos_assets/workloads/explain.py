@@ -39,6 +39,7 @@ from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import DatasetError, iter_series, list_shards, read_manifest
 from chronos_assets.timeseries.forecast.columns import forecast_types
+from chronos_assets.timeseries.forecast.files import cold_start_keys
 from chronos_assets.timeseries.forecast.what_if import measured_type
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
 
 
 def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:
-    """The mean, or the quantile nearest the middle, of each series' forecast."""
+    """The mean, or the quantile nearest the middle, of each forecast that was made from the series' own past."""
     import pyarrow.parquet as pq
 
     keys = ["item_id", *request.dimensions]
@@ -83,7 +84,9 @@ def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:
         table = file.read(columns=[*keys, name])
     values = table.column(name).to_numpy().reshape(-1, request.horizon)
     named = [table.column(key).to_pylist()[:: request.horizon] for key in keys]
-    return dict(zip(zip(*named, strict=True), values, strict=True))
+    cold = cold_start_keys(folder, request.dimensions)
+    made = zip(zip(*named, strict=True), values, strict=True)
+    return {key: forecast for key, forecast in made if key not in cold}
 
 
 @dataclass

@@ -54,8 +54,8 @@ class SharingJobs:
             channel.mkdir(parents=True)
             for file in (MANIFEST, *share):
                 (channel / file).symlink_to(dataset / file)
-            if "predictors" in request.inputs:
-                (channel.parent / "predictors").symlink_to(self.group.store.snapshot(request.inputs["predictors"]))
+            for other in request.inputs.keys() - {"dataset"}:
+                (channel.parent / other).symlink_to(self.group.store.snapshot(request.inputs[other]))
             (root / "input" / "config").mkdir(parents=True)
             (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
             (root / "config").mkdir()

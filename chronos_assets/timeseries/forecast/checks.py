@@ -190,11 +190,13 @@ def check_coverage(
     *,
     context_end: np.datetime64,
     horizon: int,
+    cold: Path | None = None,
     memory_limit: str = DEFAULT_MEMORY,
 ) -> CheckOutcome:
     """Has every series of the dataset that had begun by `context_end` a forecast of all `horizon` steps?
 
     forecast: forecast.parquet; skipped: the Parquet file of series that could not be forecast, with reasons, if any.
+    cold: the Parquet file of series that are forecast without a past, if any; they need not be in the dataset.
     Series that were skipped are named and make it a warning; those that are missing without a reason, have another
     number of steps, or are not in the dataset are errors.
     """
@@ -220,9 +222,13 @@ def check_coverage(
         if skipped is not None:
             _view(connection, "skipped", skipped)
             connection.execute(f"INSERT INTO skips SELECT {keys}, reason FROM skipped")  # noqa: S608 - quoted names
+        connection.execute(f"CREATE TEMP TABLE cold AS SELECT {keys} FROM series LIMIT 0")  # noqa: S608 - quoted names
+        if cold is not None:
+            _view(connection, "cold_starts", cold)
+            connection.execute(f"INSERT INTO cold SELECT {keys} FROM cold_starts")  # noqa: S608 - quoted names
         counts = {
             name: int(first_row(connection, f"SELECT count(*) FROM {name}")[0])  # noqa: S608 - constants
-            for name in ("series", "started", "covered")
+            for name in ("series", "started", "covered", "cold")
         }
         connection.execute(
             f"CREATE TEMP TABLE failing AS SELECT 'missing' AS _problem, {keys}, 'no forecast, no reason' AS _detail "  # noqa: S608
@@ -230,6 +236,7 @@ def check_coverage(
             f"UNION ALL SELECT 'steps', {keys}, concat(_steps, ' steps in ', _rows, ' rows') FROM covered "
             "WHERE _steps <> $1 OR _rows <> $1 "
             f"UNION ALL SELECT 'unknown', {keys}, 'not in the dataset' FROM covered ANTI JOIN series USING ({keys}) "
+            f"ANTI JOIN cold USING ({keys}) "
             f"UNION ALL SELECT 'skipped', {keys}, _reason FROM skips",
             [horizon],
         )
@@ -238,13 +245,15 @@ def check_coverage(
         "series": counts["series"],
         "not_started": counts["series"] - counts["started"],
         "forecast": counts["covered"],
+        **({"cold_starts": counts["cold"]} if counts["cold"] else {}),
     }
     numbers |= {kind: failing.get(kind, 0) for kind in ("skipped", "missing", "steps", "unknown")}
     if not failing:
         return CheckOutcome(
             passed=True,
             severity="error",
-            description=f"All {counts['started']} series have a forecast of {horizon} steps.",
+            description=f"All {counts['started']} series have a forecast of {horizon} steps"
+            + (f", and {counts['cold']} have one without a past." if counts["cold"] else "."),
             numbers=numbers,
         )
     return CheckOutcome(

@@ -6,8 +6,10 @@ forecasting (`workloads.forecast`), how shards are dealt out to instances and th
 A folder of one window has
 
 - `forecast.parquet`: item_id, dimensions, timestamp, forecast columns; by series, then time; `horizon` rows for each;
-- `last_observed.parquet`: item_id, dimensions, timestamp, target; one row for each series, in the same order;
+- `last_observed.parquet`: item_id, dimensions, timestamp, target; one row for each observed series, in the same order;
 - `skipped.parquet`: item_id, dimensions, reason; by series;
+- `cold_starts.parquet`, where there are any: item_id, dimensions, reason, donors, nearest, similarity; by series: those whose
+  forecast is made of other series' (`predictors.cold_start`), which have no last observation;
 - `manifest.json`: what the forecast was made from and with, and counts.
 
 A **part** is such a folder, made from some of the dataset's shards; its manifest says under `part` from which. A series is
@@ -42,6 +44,7 @@ Periods = NDArray[np.datetime64]
 FORECAST = "forecast.parquet"
 LAST_OBSERVED = "last_observed.parquet"
 SKIPPED = "skipped.parquet"
+COLD_STARTS = "cold_starts.parquet"
 MANIFEST = "manifest.json"
 
 MAX_NAMED = 20  # skipped series named in a message
@@ -178,8 +181,10 @@ def _write_series(folder: Path, layout: ForecastLayout, periods: Periods, merged
             columns += [pa.array(np.ascontiguousarray(values[:, column])) for column in range(width)]
             forecasts.write_table(pa.table(columns, schema=schema), row_group_size=per_group * horizon)
             last = [pa.array(part, pa.string()) for part in zip(*keys, strict=True)]
-            last += [pa.array(records["timestamp"].view("datetime64[us]")), pa.array(records["target"])]
-            lasts.write_table(pa.table(last, schema=last_schema))
+            moments = records["timestamp"].view("datetime64[us]")
+            last += [pa.array(moments), pa.array(records["target"])]
+            observed = pa.table(last, schema=last_schema)
+            lasts.write_table(observed.filter(pa.array(~np.isnat(moments))) if np.isnat(moments).any() else observed)
 
 
 def _grouped(merged: Iterable[tuple[Key, Record]], size: int) -> Iterator[tuple[list[Key], Any]]:
@@ -197,6 +202,17 @@ def _grouped(merged: Iterable[tuple[Key, Record]], size: int) -> Iterator[tuple[
             keys, records = [], []
     if keys:
         yield keys, np.array(records)
+
+
+def cold_start_keys(folder: Path, dimensions: Sequence[str]) -> set[Key]:
+    """The series of a window's folder whose forecast is made of other series'; none where it has no such file."""
+    import pyarrow.parquet as pq
+
+    if not (folder / COLD_STARTS).is_file():
+        return set()
+    with pq.ParquetFile(folder / COLD_STARTS) as file:
+        table = file.read(columns=["item_id", *dimensions])
+    return set(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------
@@ -219,7 +235,7 @@ def merge_forecast_parts(parts: Sequence[Path], output: Path) -> dict[str, Any]:
     """
     import pyarrow as pa
 
-    found = [_WindowFolder.read(folder) for folder in parts]
+    found = [WindowFolder.read(folder) for folder in parts]
     _check_one_run(found)
     _check_shards(found)
     layout = found[0].layout
@@ -263,14 +279,19 @@ def _by_key(document: Mapping[str, Any]) -> Key:
 
 
 @dataclass(frozen=True)
-class _WindowFolder:
+class WindowFolder:
     """A folder of a window, whole or a part, with its manifest."""
 
     folder: Path
     manifest: Mapping[str, Any]
 
     @classmethod
-    def read(cls, folder: Path) -> _WindowFolder:
+    def read(cls, folder: Path) -> WindowFolder:
+        """The folder, with its manifest.
+
+        Raises:
+            PartsError: there is no forecast.
+        """
         try:
             manifest = json.loads((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
@@ -279,10 +300,18 @@ class _WindowFolder:
 
     @property
     def layout(self) -> ForecastLayout:
+        """Of its rows."""
         manifest = self.manifest
         return ForecastLayout(tuple(manifest["dimensions"]), tuple(manifest["columns"]), int(manifest["horizon"]))
 
+    def keys(self) -> Iterator[Key]:
+        """Of the series that have a last observation, in order."""
+        names = list(self.layout.names)
+        for block in self._blocks(LAST_OBSERVED, names, _ROWS_AT_ONCE):
+            yield from zip(*(block.column(name).to_pylist() for name in names), strict=True)
+
     def skipped(self) -> pa.Table:
+        """Series that could not be forecast, see `skipped_table`."""
         import pyarrow.parquet as pq
 
         # Not `read_table`, which would take `as_of=...` in the path for a column.
@@ -335,12 +364,12 @@ class _WindowFolder:
                 yield pa.Table.from_batches(held)
 
 
-def _periods(parts: Sequence[_WindowFolder]) -> Periods:
+def _periods(parts: Sequence[WindowFolder]) -> Periods:
     found = [periods for part in parts if (periods := part.periods()) is not None]
     return found[0] if found else np.empty(0, dtype="datetime64[us]")
 
 
-def _check_one_run(parts: Sequence[_WindowFolder]) -> None:
+def _check_one_run(parts: Sequence[WindowFolder]) -> None:
     """Parts of one run have the same manifests, but for what they count."""
     first = parts[0]
     for other in parts[1:]:
@@ -353,7 +382,7 @@ def _check_one_run(parts: Sequence[_WindowFolder]) -> None:
                 )
 
 
-def _check_shards(parts: Sequence[_WindowFolder]) -> None:
+def _check_shards(parts: Sequence[WindowFolder]) -> None:
     """Together the parts are of every shard of the dataset, and of none twice."""
     reported = [part.manifest["part"]["dataset"] for part in parts if "part" in part.manifest]
     every = reported[0] if reported else ["every shard"]
