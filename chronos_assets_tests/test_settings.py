@@ -30,6 +30,8 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("benchmark_data", "CHRONOS_BENCHMARK_DATA", "/data/benchmark", "/data/benchmark"),
         ("benchmark_models", "CHRONOS_BENCHMARK_MODELS", "bundled, a/b,,bundled", ("bundled", "a/b")),
         ("dagster_home", "DAGSTER_HOME", "/var/dagster", "/var/dagster"),
+        ("dashboard_decisions", "CHRONOS_DASHBOARD_DECISIONS", "yes", True),
+        ("dashboard_login", "CHRONOS_DASHBOARD_LOGIN", '{"client_id": "a"}', '{"client_id": "a"}'),
     ],
 )
 def test_each_variable_sets_its_field(field: str, variable: str, text: str, value: object) -> None:

@@ -31,6 +31,9 @@ BASE_FOLDER = "base"
 FORMAT = 1  # of the file; a higher one is refused
 RECIPE_VERSION = 3  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
+# Weights add up to 1 but for the digits that the file has. They are not put right when it is read: what is read again and again
+# would differ in the last bit each time, and `selection.combine` divides by the sum.
+_ROUNDED = 1e-3
 _SHOWN = ("learned", "leaderboard", "gain")
 
 Key = tuple[str, ...]
@@ -103,7 +106,7 @@ class Predictor:
             raise ValueError(f"members {list(self.members)}: each is named once, and there is at least one")
         for weights in (self.weights, *self.items.values(), *self.segments.values()):
             total = float(weights.sum()) if weights.shape == (len(self.members),) else float("nan")
-            if not (weights >= 0).all() or not abs(total - 1) < 1e-6:
+            if not (weights >= 0).all() or not abs(total - 1) < _ROUNDED:
                 raise ValueError(f"weights {weights.tolist()} are not {len(self.members)} shares of 1")
         if self.regression is None and any(residual_of(member) is not None for member in self.members):
             raise ValueError("there is a member that needs a regression on covariates, and there is none")
@@ -231,9 +234,7 @@ class Predictor:
             unknown = sorted(set(named) - set(members))
             if unknown:
                 raise ValueError(f"weights of {', '.join(unknown)}, which are no members")
-            values = np.array([float(named.get(member, 0.0)) for member in members])
-            total = values.sum()
-            return values / total if abs(total - 1) < 1e-3 else values
+            return np.array([float(named.get(member, 0.0)) for member in members])
 
         return cls(
             members=members,

@@ -90,7 +90,7 @@ def test_a_window_has_its_files_in_the_agreed_shape(tmp_path):
     assert manifest["model"]["family"] == "bolt"
     assert len(manifest["model"]["digest"]) == 64
     assert not manifest["unrolled"]
-    assert manifest["passes"] == {"device": "cpu", "rows": 16}
+    assert manifest["passes"] == {"device": "cpu", "rows": 4}
     (message,) = listener.messages
     assert (message["window"], message["series"], message["skipped"]) == ("2024-01-02", 5, [])
     assert len(message["sparks"]) == 3

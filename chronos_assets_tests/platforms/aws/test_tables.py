@@ -370,7 +370,7 @@ def test_the_dashboards_questions_have_the_same_answers_on_both_platforms(twins:
     assert twins.tables.version(twins.remote) == twins.tables.version(twins.remote)
     shape = queries.columns(here)
     assert queries.columns(there) == shape
-    series = queries.Series(EVIL, (("store", "it's"),))
+    series = queries.ItemSeries(EVIL, (("store", "it's"),))
     ranked = {
         "filters": queries.Filters("", (("store", "north"),)),
         "scored_as_of": "2024-01-02",

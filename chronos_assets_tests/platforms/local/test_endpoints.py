@@ -1,5 +1,6 @@
 """Local endpoints: deployments that nobody notices, whatever fails or is killed. Real processes, sockets and signals."""
 
+import contextlib
 import http.client
 import json
 import logging
@@ -184,11 +185,24 @@ def test_a_server_that_hangs_is_replaced_on_its_port(endpoints, monkeypatch, sto
     assert servers(store) == [after.details["process"]]
 
 
+def taken(port):
+    """A socket that listens there, once the system has let go of the last one."""
+    sockets = []
+
+    def listening():
+        with contextlib.suppress(OSError):
+            sockets.append(socket.create_server(("127.0.0.1", port)))
+        return bool(sockets)
+
+    wait_until(listening)
+    return sockets[0]
+
+
 def test_a_port_that_another_program_took_is_left_to_it(endpoints, store):
     before = endpoints.deploy(request("v1"), log)
     os.kill(before.details["process"], signal.SIGKILL)
     wait_until(lambda: servers(store) == [])
-    with socket.create_server(("127.0.0.1", before.details["port"])):
+    with taken(before.details["port"]):
         after = endpoints.deploy(request("v1"), log)
         assert after.url != before.url
         assert endpoints.invoke(NAME, GOLDEN)["version"] == "v1"
