@@ -394,11 +394,8 @@ def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterato
     if not queue:
         yield Finding("queue", "ok", "no CHRONOS_TRAIN_QUEUE: new train files are found by listing")
         return
-    try:
-        attributes = clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
-    except Exception as error:
-        if code_of(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
-            raise
+    attributes = _queue_attributes(clients, queue)
+    if attributes is None:
         yield Finding("queue", "failed", f"there is no queue {queue}", f"set CHRONOS_TRAIN_QUEUE: {_TEMPLATE}")
         return
     arn, train = attributes["QueueArn"], "/".join(part for part in (prefix, "train/") if part)
@@ -416,15 +413,22 @@ def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterato
     yield Finding("queue", "ok", f"{arn}, notified of new objects below {train}")
 
 
+def _queue_attributes(clients: AwsClients, queue: str) -> Mapping[str, str] | None:
+    """What SQS says of a queue; None where there is none."""
+    try:
+        return clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    except Exception as error:
+        if code_of(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
+            raise
+        return None
+
+
 def _model_queue(clients: AwsClients, queue: str) -> Iterator[Finding]:
     if not queue:
         yield Finding("model queue", "ok", "no CHRONOS_MODEL_QUEUE: the registry is read now and then")
         return
-    try:
-        attributes = clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
-    except Exception as error:
-        if code_of(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
-            raise
+    attributes = _queue_attributes(clients, queue)
+    if attributes is None:
         yield Finding("model queue", "failed", f"there is no queue {queue}", f"set CHRONOS_MODEL_QUEUE: {_TEMPLATE}")
         return
     if "events.amazonaws.com" not in attributes.get("Policy", ""):
