@@ -9,7 +9,9 @@ and figure.svg. Results are kept in its `.results`: run again after a kill, it c
 
 The first model is `default`: the default predictor, zero-shot, which learns its members' weights from quick backtests on each
 set's own past, as a run does; the others are bare checkpoints and peers. FILE gets the absolute values:
-{"<model>": {"<set>": {"wql", "mase", "coverage_80", "series_per_second"}}}.
+{"<model>": {"<set>": {"wql", "mase", "coverage_80", "series_per_second"}}}. Each member of the default predictor is scored by
+itself, too: the best one of each set, by wQL, is `best member of default` in FILE, and the last line says how often the
+ensemble is within 1.02 times its wQL.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chronos_assets.benchmark.data import BenchmarkData, open_data
@@ -32,6 +34,7 @@ from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_mode
 from chronos_assets.workloads.zero_shot import describe, measure
 
 BESIDE = ("chronos-bolt-tiny", "chronos-t5-tiny")
+WITHIN = 1.02  # times the wQL of its best member that an ensemble may be
 
 
 def kept_or_measured(folder: Path, data: BenchmarkData, name: str, contender: Contender) -> Result:
@@ -50,14 +53,29 @@ def absolute_values(results: Sequence[Result]) -> dict[str, dict[str, dict[str, 
     """Scores by model and set; None where undefined."""
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for result in results:
-        rate = result.series_per_second
-        found.setdefault(result.model, {})[result.set] = {
-            "wql": result.wql if math.isfinite(result.wql) else None,
-            "mase": result.mase if math.isfinite(result.mase) else None,
-            "coverage_80": result.coverage,
-            "series_per_second": rate if rate is not None and math.isfinite(rate) else None,
-        }
+        own = {"wql": result.wql, "mase": result.mase, "coverage_80": result.coverage}
+        found.setdefault(result.model, {})[result.set] = _finite(own | {"series_per_second": result.series_per_second})
+        if result.best_member is not None:
+            best = dict(result.members[result.best_member]) | {"series_per_second": None}
+            found.setdefault(f"best member of {result.model}", {})[result.set] = _finite(best)
     return found
+
+
+def _finite(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+
+
+def beside_best_members(results: Sequence[Result]) -> str:
+    """How the ensembles' wQL are beside those of their best members, in a sentence; empty without any."""
+    times = {result.set: result.times_best_member for result in results if result.members}
+    if not times:
+        return ""
+    within = sum(value <= WITHIN for value in times.values())
+    worst = max(times, key=lambda name: times[name])
+    return (
+        f"{within} of {len(times)} sets are within {WITHIN:g} times the wQL of the best member of their ensemble; "
+        f"the most is {times[worst]:.3f} times, of {worst}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,7 +122,9 @@ def run(options: argparse.Namespace) -> None:
     write_report(options.output, results, published)
     tables = markdown_tables([*results, *published], contenders[0].name, BESIDE if published else ())
     (options.output / "tables.md").write_text(tables)
-    print(f"\n{tables}\n{time.monotonic() - began:.0f} s; tables and figure in {options.output}")
+    print(
+        f"\n{tables}\n{beside_best_members(results)}\n{time.monotonic() - began:.0f} s; tables and figure in {options.output}"
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ and how it is scored in `workloads.zero_shot`. The library of the optional extra
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from chronos_assets.benchmark.tasks import LEVELS, Floats, candidate_seasons, se
 from chronos_assets.container.contract import WorkloadError
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive, spread_to_quantiles
 
+if TYPE_CHECKING:
+    from chronos_assets.predictors.ensemble import Ensemble
+
 
 class ReadyContender(Protocol):
     """A model ready for one horizon and season."""
@@ -35,6 +39,21 @@ class ReadyContender(Protocol):
             histories: values of each series, (T,), NaN where missing.
             places: number of each series in its set, for seeds.
         """
+
+
+@dataclass(frozen=True)
+class ReadyPredictor:
+    """A predictor learned for one set.
+
+    Attributes:
+        forecasts: of the ensemble.
+        seconds: that learning took.
+        members: those of each of its members by itself, by name.
+    """
+
+    forecasts: ReadyContender
+    seconds: float
+    members: Mapping[str, ReadyContender]
 
 
 def open_contender(contender: Contender, horizon: int, periods: int, workers: int | None = None) -> ReadyContender:
@@ -116,8 +135,8 @@ def _edge(level: float) -> str:
 
 def open_predictor(
     contender: Contender, horizon: int, frequency: str, past: Iterable[tuple[int, Floats]], workers: int | None = None
-) -> tuple[ReadyContender, float]:
-    """The default predictor, learned from a set's own past as a run learns it from a dataset's; and the seconds of that.
+) -> ReadyPredictor:
+    """The default predictor, learned from a set's own past as a run learns it from a dataset's.
 
     Args:
         contender: whose reference is the base model.
@@ -128,7 +147,6 @@ def open_predictor(
     """
     from chronos_assets.models.forecasting import Forecaster
     from chronos_assets.models.loading import load_model
-    from chronos_assets.models.quantiles import is_non_negative
     from chronos_assets.predictors.backtests import BacktestPast, past_windows
     from chronos_assets.predictors.ensemble import Ensemble
     from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
@@ -139,7 +157,18 @@ def open_predictor(
     windows = past_windows(series, horizon, season=season(frequency))
     predictor = learn_predictor(windows, forecasters, zero_shot_recipe(horizon, candidate_seasons(frequency)))
     ensemble = Ensemble(predictor, forecasters, horizon, LEVELS)
-    seconds = time.perf_counter() - began
+    return ReadyPredictor(
+        _of_ensemble(ensemble),
+        time.perf_counter() - began,
+        {
+            member: _of_ensemble(Ensemble(predictor.alone(member), forecasters, horizon, LEVELS))
+            for member in ensemble.predictor.members
+        },
+    )
+
+
+def _of_ensemble(ensemble: Ensemble) -> ReadyContender:
+    from chronos_assets.models.quantiles import is_non_negative
 
     def forecast(histories: Sequence[Floats], places: Sequence[int]) -> Floats:
         bounded = [
@@ -148,4 +177,4 @@ def open_predictor(
         keys = [(str(place),) for place in places]
         return ensemble.forecast(histories, seeds=places, non_negative=bounded, keys=keys).quantiles
 
-    return forecast, seconds
+    return forecast

@@ -15,7 +15,7 @@ import io
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,9 @@ Kind = Literal["ours", "foundation", "local statistical", "published"]
 
 SEASONAL_NAIVE = "Seasonal naive"
 _PUBLISHED_NAIVE = "seasonal-naive"
+# Models that chronos-forecasting has no results of: benchmarks/chronos_zeroshot/results of autogluon/fev (Apache-2.0), six
+# digits, under the names that they are known by. Its rows of seasonal naive are those of chronos-forecasting.
+PUBLISHED_ELSEWHERE = Path(__file__).parent / "published.csv"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Result:
         series: number of series forecast; set_series: of those in the set. 0 where not known (published).
         fallbacks: series that the model could not forecast, and seasonal naive did.
         seconds: of forecasting alone, loading left out.
+        members: `wql`, `mase` and `coverage_80` of each member of an ensemble by itself, on the same series.
     """
 
     model: str
@@ -92,6 +96,17 @@ class Result:
     set_series: int = 0
     fallbacks: int = 0
     seconds: float = 0.0
+    members: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def best_member(self) -> str | None:
+        """The member with the least wQL; None of what is no ensemble."""
+        return min(self.members, key=lambda name: _last(self.members[name]["wql"]), default=None)
+
+    @property
+    def times_best_member(self) -> float:
+        """The wQL divided by that of the best member; NaN of what is no ensemble."""
+        return _quotient(self.wql, self.members[self.best_member]["wql"]) if self.best_member else math.nan
 
     @property
     def relative_wql(self) -> float:
@@ -110,11 +125,7 @@ class Result:
 
     def to_json(self) -> bytes:
         """One JSON document; null stands for NaN."""
-        document = {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in asdict(self).items()
-        }
-        return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+        return (json.dumps(_without_nan(asdict(self)), indent=1, allow_nan=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Result:
@@ -126,9 +137,13 @@ class Result:
         try:
             document = json.loads(text)
             for key in ("wql", "mase", "naive_wql", "naive_mase"):
-                document[key] = math.nan if document[key] is None else float(document[key])
+                document[key] = _or_nan(document[key])
+            document["members"] = {
+                member: {name: _or_nan(value) for name, value in found.items()}
+                for member, found in document.get("members", {}).items()
+            }
             return cls(**document)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BenchmarkError(f"not a result of the benchmark: {error!r}") from error
 
 
@@ -192,7 +207,8 @@ def geometric_mean(values: Sequence[float]) -> float:
 def read_published(folder: Path, sets: Iterable[str]) -> list[Result]:
     """The scores in `published/results/<model>-{zero-shot,in-domain}.csv` below a folder, of these sets.
 
-    Relative to the published seasonal naive, which is not among them itself. Nothing where there are no such files.
+    Beside them, those of the zero-shot sets that other people have published (`PUBLISHED_ELSEWHERE`). Relative to the published
+    seasonal naive, which is not among them itself. Nothing where there are no such files.
 
     Raises:
         BenchmarkError: a file is not what chronos-forecasting's are, or a set has no row of seasonal naive.
@@ -205,12 +221,24 @@ def read_published(folder: Path, sets: Iterable[str]) -> list[Result]:
             for path in sorted((folder / "published" / "results").glob(f"*-{benchmark}.csv"))
         }
         naive = tables.pop(_PUBLISHED_NAIVE, {})
+        if tables and benchmark == "zero-shot":
+            tables |= _published_elsewhere(naive)
         for model, scores in tables.items():
             for name in sorted(wanted & scores.keys()):
                 if name not in naive:
                     raise BenchmarkError(f"{folder}: published seasonal-naive scores lack set {name} of {model}")
                 results.append(Result(model, "published", name, benchmark, *scores[name], *naive[name]))
     return results
+
+
+def _published_elsewhere(sets: Collection[str]) -> dict[str, dict[str, tuple[float, float]]]:
+    """(WQL, MASE) by model and set, of these sets."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    with PUBLISHED_ELSEWHERE.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["dataset"] in sets:
+                found.setdefault(row["model"], {})[row["dataset"]] = (float(row["WQL"]), float(row["MASE"]))
+    return found
 
 
 def _read_scores(path: Path) -> dict[str, tuple[float, float]]:
@@ -293,7 +321,9 @@ def _aggregate_table(results: Sequence[Result]) -> str:
 
 def _set_table(results: Sequence[Result], model: str, beside: Sequence[str]) -> str:
     found = {(result.set, result.model): result for result in results}
+    ensemble = any(result.members for result in results if result.model == model)
     columns = ["wQL", "MASE", "80% band", "rel. wQL", "rel. MASE", *(f"{name} rel. wQL / MASE" for name in beside)]
+    columns += ["best member: wQL / MASE", "times its wQL"] if ensemble else []
     lines = [f"| {model} | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for benchmark in get_args(Benchmark):
         for result in sorted((r for r in results if (r.model, r.benchmark) == (model, benchmark)), key=lambda r: r.set):
@@ -302,9 +332,18 @@ def _set_table(results: Sequence[Result], model: str, beside: Sequence[str]) -> 
             for name in beside:
                 other = found.get((result.set, name))
                 cells.append(f"{_digits(other.relative_wql)} / {_digits(other.relative_mase)}" if other else "")
+            cells += _best_member(result) if ensemble else []
             label = result.set if benchmark == "zero-shot" else f"{result.set} (in-domain, not aggregated)"
             lines.append("| " + " | ".join([label, *cells]) + " |")
     return "\n".join(lines)
+
+
+def _best_member(result: Result) -> list[str]:
+    if result.best_member is None:
+        return ["", ""]
+    best = result.members[result.best_member]
+    scores = f"{result.best_member}: {_digits(best['wql'], '.4f')} / {_digits(best['mase'])}"
+    return [scores, _digits(result.times_best_member)]
 
 
 def _digits(value: float | None, form: str = ".3f") -> str:
@@ -313,6 +352,16 @@ def _digits(value: float | None, form: str = ".3f") -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _quotient(value: float, below: float) -> float:

@@ -131,6 +131,18 @@ class Predictor:
         """The same without what was timed: two runs of the same give the same bytes."""
         return replace(self, leaderboard=tuple(replace(row, series_per_second=None) for row in self.leaderboard))
 
+    def alone(self, member: str) -> Predictor:
+        """One of its members by itself, with the bands that it gives."""
+        return replace(
+            self,
+            members=(member,),
+            weights=np.ones(1),
+            calibration=Calibration.none(),
+            items={},
+            segments={},
+            regression=self.regression if residual_of(member) is not None else None,
+        )
+
     def used(self) -> Predictor:
         """The same without members that nothing gives a weight to."""
         every = (self.weights, *self.items.values(), *self.segments.values())

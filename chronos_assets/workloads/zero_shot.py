@@ -22,15 +22,14 @@ forecast by seasonal naive, and counted. Which models and sets, and what their r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from chronos_assets.benchmark.contenders import naive_forecasts, open_contender, open_predictor
+from chronos_assets.benchmark.contenders import ReadyPredictor, naive_forecasts, open_contender, open_predictor
 from chronos_assets.benchmark.data import BenchmarkData, open_data
 from chronos_assets.benchmark.models import NAIVE_PROGRAM, PREDICTOR_PROGRAM
 from chronos_assets.benchmark.scores import Contender, Result
@@ -104,40 +103,35 @@ def measure(
         raise BenchmarkError(f"there is no set {name!r}: there are {', '.join(data.tasks)}")
     task, periods, count = data.tasks[name], season(data.frequency(name)), data.count(name)
     sampled = contender.sampled(count)
-    seconds = 0.0
-    if contender.program == PREDICTOR_PROGRAM:
-        past = list(_past(data, name, count))
-        forecasts, seconds = open_predictor(contender, task.horizon, data.frequency(name), past, workers)
-    else:
-        forecasts = open_contender(contender, task.horizon, periods, workers)
+    ready = _open(data, name, contender, workers)
+    seconds = ready.seconds
     naive = naive_forecasts(task.horizon, periods)
-    totals: list[tuple[ErrorSums, ErrorSums]] = []
+    totals: list[list[ErrorSums]] = []
     fallbacks, done = 0, 0
     windows = _windows(data, name, sampled)
     while chunk := list(islice(windows, CHUNK)):
         seen = [window.history[-(contender.max_history or 0) :] for window in chunk]
+        places = [window.place for window in chunk]
         began = time.perf_counter()
-        quantiles = forecasts(seen, [window.place for window in chunk])
+        quantiles = ready.forecasts(seen, places)
         seconds += time.perf_counter() - began
         histories = [window.history for window in chunk]
-        baseline = naive(histories, [window.place for window in chunk])
-        missing = ~np.isfinite(quantiles).all(axis=(1, 2))
-        quantiles[missing] = baseline[missing]
-        fallbacks += int(missing.sum())
+        baseline = naive(histories, places)
+        fallbacks += int((~np.isfinite(quantiles).all(axis=(1, 2))).sum())
         actual = np.array([window.actual for window in chunk])
         scales = np.array([season_error(history, periods) for history in histories])
-        totals.append(
-            (
-                error_sums(actual, quantiles, LEVELS, season_errors=scales).total(),
-                error_sums(actual, baseline, LEVELS, season_errors=scales).total(),
-            )
-        )
+        members = [forecast(seen, places) for forecast in ready.members.values()]
+        whole = [
+            np.where(np.isfinite(made).all(axis=(1, 2), keepdims=True), made, baseline)
+            for made in (quantiles, baseline, *members)
+        ]
+        totals.append([error_sums(actual, made, LEVELS, season_errors=scales).total() for made in whole])
         done += len(chunk)
         if progress is not None:
             progress(done, len(sampled) * task.rolls, f"{name}, {contender.name}")
     if not done or fallbacks == done:
         raise WorkloadError(f"{contender.name} could forecast none of the {done} windows of set {name}")
-    own, baseline_scores = (_sum(part).measures() for part in zip(*totals, strict=True))
+    own, baseline_scores, *of_members = (_sum(parts).measures() for parts in zip(*totals, strict=True))
     point = contender.program == NAIVE_PROGRAM
     return Result(
         model=contender.name,
@@ -153,7 +147,24 @@ def measure(
         set_series=count,
         fallbacks=fallbacks,
         seconds=seconds,
+        members={
+            member: {
+                "wql": float(found["wql"].value),
+                "mase": float(found["mase"].value),
+                "coverage_80": float(found["coverage_80"].value),
+            }
+            for member, found in zip(ready.members, of_members, strict=True)
+        },
     )
+
+
+def _open(data: BenchmarkData, name: str, contender: Contender, workers: int | None) -> ReadyPredictor:
+    """A contender made ready for a set; a model that is no ensemble has no members."""
+    horizon = data.tasks[name].horizon
+    if contender.program != PREDICTOR_PROGRAM:
+        return ReadyPredictor(open_contender(contender, horizon, season(data.frequency(name)), workers), 0.0, {})
+    past = list(_past(data, name, data.count(name)))
+    return open_predictor(contender, horizon, data.frequency(name), past, workers)
 
 
 def describe(result: Result) -> str:
@@ -162,7 +173,9 @@ def describe(result: Result) -> str:
     return (
         f"{result.set}, {result.model}: wQL {result.wql:.4f}, MASE {result.mase:.3f} "
         f"({result.relative_wql:.3f} and {result.relative_mase:.3f} of seasonal naive's), "
-        f"{result.series:,} of {result.set_series:,} series" + (f" at {rate:,.0f}/s" if rate else "")
+        f"{result.series:,} of {result.set_series:,} series"
+        + (f" at {rate:,.0f}/s" if rate else "")
+        + (f"; wQL {result.times_best_member:.3f} times that of {result.best_member}" if result.members else "")
     )
 
 
@@ -190,8 +203,8 @@ def _past(data: BenchmarkData, name: str, count: int) -> Iterator[tuple[int, Flo
             yield place, values[: len(values) + task.offset]
 
 
-def _sum(parts: tuple[Any, ...]) -> ErrorSums:
-    total: ErrorSums = parts[0]
+def _sum(parts: Sequence[ErrorSums]) -> ErrorSums:
+    total = parts[0]
     for part in parts[1:]:
         total = total + part
     return total

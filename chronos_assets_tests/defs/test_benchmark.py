@@ -163,7 +163,7 @@ def test_the_files_are_published(resumed: Resumed) -> None:
     assert folder.is_symlink()
     assert {path.name for path in folder.iterdir()} == {"results.csv", "aggregate.csv", "figure.png", "figure.svg"}
     with (folder / "results.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 3 * len(SETS) + 1
+        assert len(list(csv.DictReader(file))) == 3 * len(SETS) + 3  # published: one in the folder, two beside the code
     values = materialization(resumed.result).metadata.values()
     paths = [value.path for value in values if isinstance(value, dg.PathMetadataValue)]
     assert len(paths) == 4

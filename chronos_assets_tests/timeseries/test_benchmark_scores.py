@@ -30,6 +30,7 @@ RESULT = Result("m", "ours", "nn5", "zero-shot", 0.2, 0.9, 0.4, 1.2, 0.8, series
 def test_published_rows_come_to_the_published_aggregates(shared_data: Path) -> None:
     folder = shared_data / "benchmark"
     found = {(item.model, item.benchmark): item for item in aggregate(read_published(folder, TASKS))}
+    elsewhere = {model: found.pop((model, "zero-shot")) for model in ("TiRex (35M)", "TimeCopilot")}
     assert len(found) == 2 * 9
     for (model, benchmark), item in found.items():
         with (folder / "published" / "results" / f"{model}-agg-rel-scores.csv").open() as file:
@@ -37,12 +38,16 @@ def test_published_rows_come_to_the_published_aggregates(shared_data: Path) -> N
         assert item.relative_wql == pytest.approx(expected[benchmark, "WQL"], rel=1e-6)
         assert item.relative_mase == pytest.approx(expected[benchmark, "MASE"], rel=1e-6)
         assert (item.kind, item.coverage, item.seconds) == ("published", None, 0.0)
+    assert {(item.kind, item.sets) for item in elsewhere.values()} == {("published", 27)}
+    bolt = found["chronos-bolt-base", "zero-shot"]
+    assert elsewhere["TimeCopilot"].relative_wql < elsewhere["TiRex (35M)"].relative_wql < bolt.relative_wql
 
 
 def test_published_rows_are_only_of_the_sets_asked_for(tmp_path: Path) -> None:
     write_published(tmp_path, {"a": {"nn5": (1.0, 2.0), "m5": (1.0, 1.0)}, "seasonal-naive": {"nn5": (4.0, 4.0)}})
-    (result,) = read_published(tmp_path, ["nn5"])
+    result, *elsewhere = read_published(tmp_path, ["nn5"])
     assert (result.model, result.relative_wql, result.relative_mase) == ("a", 0.25, 0.5)
+    assert {(other.model, other.set) for other in elsewhere} == {("TiRex (35M)", "nn5"), ("TimeCopilot", "nn5")}
     with pytest.raises(BenchmarkError, match="lack set m5 of a"):
         read_published(tmp_path, ["m5"])
     assert read_published(tmp_path / "none", ["nn5"]) == []
@@ -57,6 +62,10 @@ def test_a_published_table_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_result_is_the_same_after_it_was_kept() -> None:
     assert Result.from_json(RESULT.to_json()) == RESULT
+    scored = replace(RESULT, members={"a": {"wql": 0.1, "mase": math.nan, "coverage_80": 0.7}, "b": {"wql": math.nan}})
+    again = Result.from_json(scored.to_json())
+    assert (again.best_member, again.times_best_member) == ("a", pytest.approx(2.0))
+    assert math.isnan(again.members["b"]["wql"])
     undefined = replace(RESULT, mase=math.nan, coverage=None)
     back = Result.from_json(undefined.to_json())
     assert math.isnan(back.mase)

@@ -97,12 +97,22 @@ def test_the_default_predictor_is_learned_from_the_sets_own_past(folder: Path) -
     assert (again.wql, again.mase) == (result.wql, result.mase)
 
 
-def test_the_command_leaves_absolute_values_by_model_and_set(folder: Path, tmp_path: Path) -> None:
+def test_the_command_leaves_absolute_values_by_model_and_set_and_the_best_members(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "scores.json"
     command.main([str(folder), "--alone", "--sets", "monash_m3_yearly", "--json", str(file), "--output", str(tmp_path)])
     document = json.loads(file.read_bytes())
-    assert set(document) == {"default", "bundled", "Seasonal naive"}
-    assert set(document["default"]["monash_m3_yearly"]) == {"wql", "mase", "coverage_80", "series_per_second"}
+    assert set(document) == {"default", "best member of default", "bundled", "Seasonal naive"}
+    for scores in document.values():
+        assert set(scores["monash_m3_yearly"]) == {"wql", "mase", "coverage_80", "series_per_second"}
+    times = (
+        document["default"]["monash_m3_yearly"]["wql"] / document["best member of default"]["monash_m3_yearly"]["wql"]
+    )
+    said = capsys.readouterr().out
+    assert f"wQL {times:.3f} times that of" in said
+    assert f"{int(times <= 1.02)} of 1 sets are within 1.02 times the wQL of the best member" in said
+    assert f"| {times:.3f} |" in (tmp_path / "tables.md").read_text()
 
 
 def test_scores_of_chunks_are_those_of_the_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
