@@ -7,7 +7,7 @@ its forecasts alone. What is done with the blocks (batches, long horizons, means
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -59,8 +59,8 @@ class BoltNetwork:
 class Chronos2Network:
     """Chronos-2: one pass gives as many patches as asked for, up to `max_output_patches`.
 
-    Each row is a group of its own, so that series don't learn from each other (cross-learning makes a forecast depend
-    on what else is in the batch).
+    Each series is a group of its own, with its covariates where there are some, so that series don't learn from each other
+    (cross-learning makes a forecast depend on what else is in the batch).
     """
 
     network: Callable[..., torch.Tensor]
@@ -74,6 +74,47 @@ class Chronos2Network:
         patches = -(-length // self.patch_length)
         quantiles = self.network(contexts.to(self.device), patches)  # (R, Q, patches * patch length)
         return _as_floats(quantiles[..., :length])
+
+    def beside(self, known: torch.Tensor, group: int) -> GroupedChronos2:
+        """The network for rows in groups, of which something is known ahead; see `GroupedChronos2`."""
+        return GroupedChronos2(self, known, group)
+
+
+@dataclass(frozen=True)
+class GroupedChronos2:
+    """Chronos-2 for rows that are read together, each group of its own: a series, and its covariates after it.
+
+    Attributes:
+        base: the network.
+        known: (R, horizon) float32 of the periods to forecast, NaN where nothing is known.
+        group: rows of each group, which follow each other.
+    """
+
+    base: Chronos2Network
+    known: torch.Tensor
+    group: int
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """See `QuantileNetwork`."""
+        return self.base.levels
+
+    @property
+    def block_length(self) -> int:
+        """See `QuantileNetwork`."""
+        return self.base.block_length
+
+    def block(self, contexts: torch.Tensor, length: int) -> Floats:
+        """See `QuantileNetwork.block`."""
+        device, patches = self.base.device, -(-length // self.base.patch_length)
+        ahead = self.known[:, : patches * self.base.patch_length].to(device)
+        return _as_floats(self.base.network(contexts.to(device), patches, ahead, self.group)[..., :length])
+
+    def after(self, paths: NDArray[np.float32]) -> tuple[NDArray[np.float32], GroupedChronos2]:
+        """Paths (R, K, H) with what is known in its place, and the network for the periods after them."""
+        done = paths.shape[-1]
+        known = self.known[:, None, :done].numpy()
+        return np.where(np.isnan(known), paths, known), replace(self, known=self.known[:, done:])
 
 
 def adapt(model: LoadedModel) -> QuantileNetwork | PathSampler | LibrarySampler:
@@ -101,10 +142,11 @@ def _library_network(model: LoadedModel) -> Callable[..., torch.Tensor]:
     network = model.pipeline.model
     if model.description.family == "bolt":
         return lambda contexts: network(context=contexts).quantile_preds
-    return lambda contexts, patches: (
+    return lambda contexts, patches, known=None, group=1: (
         network(
             context=contexts,
-            group_ids=torch.arange(len(contexts), device=contexts.device),
+            group_ids=torch.arange(len(contexts), device=contexts.device) // group,
+            future_covariates=known,
             num_output_patches=patches,
         ).quantile_preds
     )

@@ -12,6 +12,10 @@ side. With these, rows were seen to be independent of their place and their neig
 that once on the model and machine at hand, and where it fails keeps the caller's groups apart in batches of their own.
 T5, which samples, has a seed for each series, and passes of as many series as memory holds the paths of.
 
+**Beside a series.** Chronos-2 reads numbers beside a series, as many rows of a pass as there are attributes. Groups of one
+size share passes: as many groups as fit its rows, or one that is larger. Each row has a scale of its own, so that units don't
+matter; one that doesn't vary in the context has none, tells nothing, and is left out.
+
 **Zero.** Series that the caller names (counts, sales) have no forecast below zero: their quantiles are clipped, and their
 mean is that of the clipped distribution, so that both describe the same one.
 
@@ -37,7 +41,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.models.batching import default_rows, device_name, is_out_of_memory
 from chronos_assets.models.checkpoints import check_quantiles
-from chronos_assets.models.families import QuantileNetwork, adapt
+from chronos_assets.models.families import Chronos2Network, QuantileNetwork, adapt
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, shortfall, sort_quantiles
 from chronos_assets.models.sampling import LibrarySampler, PathSampler
@@ -45,6 +49,7 @@ from chronos_assets.models.scaling import Scaled, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
 
 SAMPLERS = (PathSampler, LibrarySampler)
 NOT_FINITE = "the model gave values that are not finite"  # the one reason for a skip that is the model's fault
@@ -89,17 +94,25 @@ class _Pass:
         items: their contexts.
         seeds: for families that sample.
         floors: (n,) the least value of each, on the scale of its context; -inf without one.
+        beside: (K, T + horizon) of each, T being the length of its context; of one K. Empty without any.
     """
 
     items: Sequence[Scaled]
     seeds: Sequence[int]
     floors: Floats
+    beside: Sequence[Rows] = ()
+
+    @property
+    def group(self) -> int:
+        """Rows that each series takes."""
+        return 1 + len(self.beside[0]) if self.beside else 1
 
     def split(self, rows: int) -> Iterator[_Pass]:
-        """The same series in passes of `rows` at most."""
-        for start in range(0, len(self.items), rows):
-            end = start + rows
-            yield _Pass(self.items[start:end], self.seeds[start:end], self.floors[start:end])
+        """The same series in passes of `rows` at most, or of one series."""
+        count = max(1, rows // self.group)
+        for start in range(0, len(self.items), count):
+            end = start + count
+            yield _Pass(self.items[start:end], self.seeds[start:end], self.floors[start:end], self.beside[start:end])
 
 
 @dataclass
@@ -175,6 +188,11 @@ class Forecaster:
         self.levels = tuple(levels)
 
     @property
+    def reads_groups(self) -> bool:
+        """Whether the network reads rows of numbers beside a series."""
+        return isinstance(self._network, Chronos2Network)
+
+    @property
     def unrolled(self) -> bool:
         """Whether the horizon is longer than what the model forecasts at once."""
         return self.horizon > self.model.description.block_length
@@ -213,6 +231,7 @@ class Forecaster:
         keys: Sequence[tuple[str, ...]] | None = None,
         covariates: Sequence[object] | None = None,
         baseline: Sequence[object] | None = None,
+        beside: Sequence[Floats] | None = None,
     ) -> BatchForecast:
         """Forecast the periods that follow each context.
 
@@ -224,12 +243,20 @@ class Forecaster:
             keys: of each series; only ensembles treat items differently.
             covariates: of each series; only ensembles read them.
             baseline: likewise.
+            beside: numbers to read with each series, (K, T + horizon), at its periods and those to forecast; NaN where they
+                aren't known.
+
+        Raises:
+            TypeError: there are numbers beside series, and the network reads no groups.
         """
+        if beside is not None and not self.reads_groups:
+            raise TypeError(f"a model of the family {self.model.description.family} reads nothing beside a series")
         count = len(contexts)
         quantiles = np.full((count, self.horizon, len(self.levels)), np.nan)
         mean = np.full((count, self.horizon), np.nan)
         skipped: list[Skip] = []
         scaled: dict[int, Scaled] = {}
+        rows: dict[int, Rows] = {}
         flat = np.zeros(count, dtype=bool)
         crossed = np.zeros(count, dtype=np.int64)
         raised = np.zeros(count, dtype=np.int64)
@@ -246,13 +273,16 @@ class Forecaster:
                 quantiles[index] = mean[index] = values[np.isfinite(values)][0]
                 continue
             scaled[index] = item
-        batches = list(self._batches(scaled, groups))
+            if beside is not None:
+                rows[index] = _scaled_rows(beside[index][:, len(context) - len(values) :], len(values))
+        batches = list(self._batches(scaled, rows, groups))
         made = self._run_all(
             [
                 _Pass(
                     [scaled[i] for i in batch],
                     [seeds[i] if seeds else i for i in batch],
                     np.array([scaled[i].place(0.0) if bounded[i] else -np.inf for i in batch]),
+                    [rows[i] for i in batch] if len(rows.get(batch[0], ())) else (),
                 )
                 for batch in batches
             ]
@@ -295,14 +325,16 @@ class Forecaster:
             return values, f"values beyond {_LARGEST:g}"
         return values[observed[0] :], None
 
-    def _batches(self, scaled: dict[int, Scaled], groups: Sequence[Hashable] | None) -> Iterator[list[int]]:
-        """Indices of the series of each pass: of one bucket, shortest first, in the order given."""
-        together: dict[tuple[Hashable, int], list[int]] = defaultdict(list)
+    def _batches(
+        self, scaled: dict[int, Scaled], rows: dict[int, Rows], groups: Sequence[Hashable] | None
+    ) -> Iterator[list[int]]:
+        """Indices of the series of each pass: of one bucket and as many rows, shortest first, in the order given."""
+        together: dict[tuple[Hashable, int, int], list[int]] = defaultdict(list)
         for index, item in scaled.items():
             group = groups[index] if groups is not None and not self.rows_independent else None
-            together[group, self._bucket(len(item.values))].append(index)
-        for key in sorted(together, key=lambda key: key[1]):
-            members, size = together[key], self._series_of_a_pass(key[1])
+            together[group, self._bucket(len(item.values)), 1 + len(rows.get(index, ()))].append(index)
+        for key in sorted(together, key=lambda key: key[1:]):
+            members, size = together[key], max(1, self._series_of_a_pass(key[1]) // key[2])
             for start in range(0, len(members), size):
                 yield members[start : start + size]
 
@@ -328,11 +360,11 @@ class Forecaster:
     def _run_what_fits(self, batch: _Pass) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """`_run`, in passes of fewer rows where memory doesn't hold as many; these it is from then on."""
         rows = self.batch_size
-        if len(batch.items) <= rows:
+        if len(batch.items) * batch.group <= rows or len(batch.items) == 1:
             try:
                 return self._run(batch)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or rows == 1:
+                if not is_out_of_memory(error) or rows <= batch.group:
                     raise
             # Outside of the handler, which holds on to the tensors of the pass.
             self._halve(rows)
@@ -370,11 +402,12 @@ class Forecaster:
                     np.maximum(paths, batch.floors[:, None, None]).mean(axis=1),
                     np.zeros(len(items), dtype=np.int64),
                 )
-            rows = np.zeros((self._rows(len(items)), bucket), dtype=np.float32)
-            for row, item in enumerate(items):
-                rows[row, : bucket - len(item.values)] = np.nan
-                rows[row, bucket - len(item.values) :] = item.values
-            raw = unroll(self._network, torch.from_numpy(rows), self.horizon, self.context_length)[: len(items)]
+            rows, known = self._filled(batch, bucket)
+            network = self._network
+            if batch.beside and isinstance(network, Chronos2Network):
+                network = network.beside(torch.from_numpy(known), batch.group)
+            raw = unroll(network, torch.from_numpy(rows), self.horizon, self.context_length)
+            raw = raw[: len(items) * batch.group : batch.group]
         ordered, crossed = sort_quantiles(raw)
         wanted = interpolate(ordered, self._network.levels, self.levels)
         mean = mean_of_quantiles(ordered, self._network.levels)
@@ -382,11 +415,24 @@ class Forecaster:
             mean[row] += shortfall(ordered[row], self._network.levels, batch.floors[row])
         return wanted, mean, crossed.sum(axis=1)
 
-    def _rows(self, count: int) -> int:
-        """Rows of a pass of `count` series."""
-        if self.whole_batches or self.unrolled:
-            return self.batch_size
-        return min(self.batch_size, 1 << (count - 1).bit_length())
+    def _filled(self, batch: _Pass, bucket: int) -> tuple[Rows, Rows]:
+        """The rows (R, bucket) of a pass, groups one after another, and what is known of each ahead (R, horizon)."""
+        group = batch.group
+        rows = np.zeros((self._groups(len(batch.items), group) * group, bucket), dtype=np.float32)
+        known = np.full((len(rows), self.horizon), np.nan, dtype=np.float32)
+        for place, item in enumerate(batch.items):
+            first, last, length = place * group, (place + 1) * group, len(item.values)
+            rows[first:last, : bucket - length] = np.nan
+            rows[first, bucket - length :] = item.values
+            if batch.beside:
+                rows[first + 1 : last, bucket - length :] = batch.beside[place][:, :length]
+                known[first + 1 : last] = batch.beside[place][:, length:]
+        return rows, known
+
+    def _groups(self, count: int, group: int) -> int:
+        """Groups of a pass of `count` series."""
+        most = max(1, self.batch_size // group)
+        return most if self.whole_batches or self.unrolled else min(most, 1 << (count - 1).bit_length())
 
     def _rows_tried(self, network: QuantileNetwork) -> bool:
         """`_try_rows` with as many rows as memory holds."""
@@ -426,6 +472,16 @@ def _single_threaded() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _scaled_rows(rows: Floats, length: int) -> Rows:
+    """Those of the rows (K, T + horizon) that vary at the first `length` periods, each on its scale there."""
+    kept = []
+    for row in np.where(np.isfinite(rows), rows, np.nan):
+        scale = standardise(row[:length]) if np.isfinite(row[:length]).any() else None
+        if scale is not None:
+            kept.append(scale.apply(row))
+    return np.stack(kept) if kept else np.empty((0, rows.shape[1]), dtype=np.float32)
 
 
 def _bucket_lengths(longest: int) -> list[int]:

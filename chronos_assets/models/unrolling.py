@@ -49,7 +49,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chronos_assets.models.families import QuantileNetwork
+from chronos_assets.models.families import GroupedChronos2, QuantileNetwork
 from chronos_assets.models.quantiles import at_scores, marginal_quantiles, sort_quantiles
 
 Floats = NDArray[np.float64]
@@ -66,7 +66,7 @@ def unroll(network: QuantileNetwork, contexts: torch.Tensor, horizon: int, conte
     Every pass has R rows, one path at a time, so that its shape depends on nothing but the batch's.
 
     Args:
-        network: of any length of block.
+        network: of any length of block; one that reads groups is shown what is known of its rows in place of paths.
         contexts: NaN where nothing was observed.
         horizon: number of periods.
         context_length: number of periods that the network is shown at most.
@@ -82,6 +82,8 @@ def unroll(network: QuantileNetwork, contexts: torch.Tensor, horizon: int, conte
     while done < horizon:
         length = min(horizon - done, network.block_length)
         paths = _paths(latest, passing, network, number=len(blocks)).astype(np.float32)
+        if isinstance(network, GroupedChronos2):
+            paths, network = network.after(paths)
         conditional = np.empty((rows, length, PATHS, levels))
         for path, history in enumerate(histories):
             histories[path] = torch.cat([history, torch.from_numpy(paths[:, path])], dim=1)[:, -context_length:]

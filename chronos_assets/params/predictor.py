@@ -23,11 +23,12 @@ REGRESSION, REGRESSION_BASES = "regression", (TUNED, CHRONOS, "theta", "npts")
 
 # Means of so many periods, interpolations to so many steps, and means after the season is removed.
 COARSE, FINE, ADJUSTED = (2, 3, 4, 6, 8, 12, 24), (2, 3), (1, 4, 24)
+COVARIATES = "covariates"  # in place of a rate: the network reads covariates beside the series
 RATES = ("1", *(f"mean{n}" for n in COARSE), *(f"fine{n}" for n in FINE), *(f"adjusted{n}" for n in ADJUSTED))
 
 MEMBER_NAMES = (
     *(CHRONOS, TUNED, *STATISTICAL, REGRESSION),
-    *(f"{name}/{rate}" for name in (CHRONOS, TUNED) for rate in RATES),
+    *(f"{name}/{rate}" for name in (CHRONOS, TUNED) for rate in (*RATES, COVARIATES)),
     *(f"{REGRESSION}/{name}" for name in REGRESSION_BASES),
 )
 

@@ -92,6 +92,11 @@ class CovariateFolders:
         )
 
     @property
+    def change_over_time(self) -> bool:
+        """Whether there are some beside the calendar that change from period to period."""
+        return self.manifest is not None or self.holidays is not None
+
+    @property
     def digest(self) -> str:
         """Of all of it."""
         related = self.manifest.data_version if self.manifest is not None else None

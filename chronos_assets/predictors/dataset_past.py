@@ -14,13 +14,15 @@ import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.attributes import Filling
-from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, rank
+from chronos_assets.predictors.backtests import LONGEST_WINDOW, MOST_WINDOWS, REACH, SAMPLE, BacktestPast, rank
 from chronos_assets.predictors.covariates import CovariateFolders
+from chronos_assets.predictors.members.base import COVARIATE_REACH
 from chronos_assets.predictors.members.regression import MOST_ROWS
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import Series, iter_series
 
-_LEAST_COVARIATES = 1024  # periods of a series
+# Periods of a series: what a network reads, and before the earliest of its windows.
+_LEAST_COVARIATES = COVARIATE_REACH + MOST_WINDOWS * LONGEST_WINDOW
 
 
 def sampled_series(
@@ -77,7 +79,7 @@ def past_as_of(
 
 
 def with_covariates(past: Sequence[BacktestPast], source: CovariateFolders, horizon: int) -> list[BacktestPast]:
-    """The same with what was known beside each series at its end; of as many periods as a regression is fitted to.
+    """The same with what was known beside each series at its end; of as many periods as members read.
 
     Args:
         past: of series that end with a known period.

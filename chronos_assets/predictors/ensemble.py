@@ -11,14 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
-from chronos_assets.predictors.members.catalogue import checkpoint_of, rate_of, residual_of, statistical_member
+from chronos_assets.predictors.members.base import COVARIATE_REACH, LEVELS, MEDIAN, Contexts, Covariates, Floats, Member
+from chronos_assets.predictors.members.catalogue import (
+    checkpoint_of,
+    rate_of,
+    reads_covariates,
+    reads_natively,
+    residual_of,
+    statistical_member,
+)
 from chronos_assets.predictors.members.chronos import Chronos
+from chronos_assets.predictors.members.covariate_chronos import CovariateChronos
 from chronos_assets.predictors.members.covariate_regression import CovariateRegression
 from chronos_assets.predictors.members.regression import REACH, Regression, spread
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
@@ -50,6 +59,8 @@ def open_member(name: str, forecasters: Mapping[str, Forecaster], regression: Re
     checkpoint = checkpoint_of(name)
     if checkpoint is None:
         return statistical_member(name)
+    if reads_natively(name):
+        return CovariateChronos(name, forecasters[checkpoint])
     coarse, fine, adjusted = rate_of(name)
     return Chronos(name, forecasters[checkpoint], coarse, fine, adjusted)
 
@@ -88,7 +99,7 @@ class Ensemble:
         self.min_observations = max(1, min_observations)
         self.batch_size = max((item.batch_size for item in self.forecasters.values()), default=1)
         self.rows_independent = all(item.rows_independent for item in self.forecasters.values())
-        reaches = [member.reach for member in self.members if isinstance(member, Chronos)]
+        reaches = [member.reach for member in self.members if isinstance(member, Chronos | CovariateChronos)]
         reach = max([_STATISTICAL_REACH, *reaches])
         self.context_length = min(context_length or reach, reach)
         self._aim(horizon, levels)
@@ -112,7 +123,14 @@ class Ensemble:
     @property
     def reads_covariates(self) -> bool:
         """Whether forecasts depend on covariates."""
-        return self.predictor.regression is not None
+        return any(reads_covariates(name) for name in self.predictor.members)
+
+    @property
+    def covariate_reach(self) -> int:
+        """Latest periods whose covariates are read."""
+        natively = any(reads_natively(name) for name in self.predictor.members)
+        regression = REACH + self.horizon if self.predictor.regression is not None else 0
+        return max(regression, COVARIATE_REACH if natively else 0)
 
     @property
     def unrolled(self) -> bool:
@@ -229,12 +247,17 @@ class Ensemble:
         weights = np.stack([self.predictor.weights_of(key) for key in keys])
         total = np.zeros(len(contexts))
         result = np.zeros((len(contexts), contexts.horizon, len(LEVELS)))
+        shift = self._shift(contexts, baseline) if baseline is not None else None
         for share, member in zip(weights.T, self.members, strict=True):
             rows = np.flatnonzero(share > 0)
             if len(rows):
                 made = member.forecast(contexts.take(rows))
-                if baseline is not None and not isinstance(member, CovariateRegression):
-                    made = self._moved(made, contexts.take(rows), [baseline[place] for place in rows.tolist()])
+                if baseline is not None and not reads_covariates(member.name):
+                    made = (
+                        made + shift[rows][:, :, None]
+                        if shift is not None
+                        else self._moved(made, contexts.take(rows), [baseline[place] for place in rows.tolist()])
+                    )
                 able = np.isfinite(made).all(axis=(1, 2))
                 done = rows[able]
                 total[done] += share[done]
@@ -243,6 +266,14 @@ class Ensemble:
         if len(alone):
             result[alone], total[alone] = SeasonalNaive().forecast(contexts.take(alone)), 1.0
         return np.sort(result / total[:, None, None], axis=2)
+
+    def _shift(self, contexts: Contexts, baseline: Sequence[Covariates]) -> Floats | None:
+        """How far a scenario moves the median of the network that reads covariates, (N, horizon); None with a regression."""
+        member = next((member for member in self.members if reads_natively(member.name)), None)
+        if member is None or self.predictor.regression is not None:
+            return None
+        before = replace(contexts, covariates=baseline)
+        return np.asarray(member.forecast(contexts)[:, :, MEDIAN] - member.forecast(before)[:, :, MEDIAN])
 
     def _moved(self, made: Floats, contexts: Contexts, baseline: Sequence[Covariates]) -> Floats:
         """A forecast that knows no covariates, as it would be under the scenario by what the regression has learned."""

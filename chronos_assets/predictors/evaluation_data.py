@@ -22,7 +22,7 @@ from chronos_assets.models.quantiles import is_integral
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.covariates import open_covariates, read_holidays
-from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.predictors.members.base import COVARIATE_REACH, Covariates
 from chronos_assets.predictors.members.regression import REACH
 from chronos_assets.predictors.opening import Network, Reading, learn_as_of, options
 from chronos_assets.predictors.predictor import Predictor
@@ -245,7 +245,9 @@ class DatasetWindows:
         if self._covariates is None:
             return Covariates()
         horizon, first = self._request.horizon, int(self._grid.ordinal(series.timestamps[:1])[0])
-        return self._covariates.as_of(series.key, related, first + cut - 1, min(cut, REACH + horizon), horizon)
+        return self._covariates.as_of(
+            series.key, related, first + cut - 1, min(cut, max(REACH + horizon, COVARIATE_REACH)), horizon
+        )
 
     def _with_related(self) -> Iterator[tuple[Series, RelatedSeries | None]]:
         for shard in list_shards(self._folder):

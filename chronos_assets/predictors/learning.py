@@ -23,7 +23,7 @@ from chronos_assets.predictors import selection
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
-from chronos_assets.predictors.members.catalogue import cost_of, residual_of
+from chronos_assets.predictors.members.catalogue import cost_of, without_covariates
 from chronos_assets.predictors.members.regression import History, Regression
 from chronos_assets.predictors.predictor import Key, Predictor, Standing, rounded
 from chronos_assets.predictors.prior import prior_weights
@@ -246,7 +246,7 @@ class _Backtest:
 
 
 def worthwhile(names: Sequence[str], losses: Floats) -> NDArray[np.intp]:
-    """Places of the members without regressions that don't clearly lower the loss of the member they are built on.
+    """Places of the members without those that read covariates and don't clearly lower the loss of the member without them.
 
     As good as that member is not good enough: what was learned from noise would share its weight, and add to its error.
 
@@ -256,7 +256,7 @@ def worthwhile(names: Sequence[str], losses: Floats) -> NDArray[np.intp]:
     """
     kept = []
     for place, name in enumerate(names):
-        base = residual_of(name)
+        base = without_covariates(name)
         if base is not None and base in names:
             before, after = losses[names.index(base)], losses[place]
             gain = before - after

@@ -232,7 +232,8 @@ def learn_as_of(
     sampled = sampled_series(shards, reading.dimensions, reading.grid, set(ordinals.values()), reading.seed)
     found: dict[str, Predictor] = {}
     made: dict[int, Predictor] = {}
-    backtester = open_backtester({CHRONOS: network.alone}, recipe, wanted.members)
+    changing = covariates is not None and covariates.change_over_time
+    backtester = open_backtester({CHRONOS: network.alone}, recipe, wanted.members, covariates=changing)
     for key, ordinal in sorted(ordinals.items(), key=lambda item: item[1]):
         if ordinal not in made:
             began = time.monotonic()

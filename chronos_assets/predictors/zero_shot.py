@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.params.predictor import CHRONOS, RATES, STATISTICAL, TUNED
+from chronos_assets.params.predictor import CHRONOS, COVARIATES, RATES, STATISTICAL, TUNED
 from chronos_assets.predictors.backtests import ZERO_SHOT_COST
 from chronos_assets.predictors.ensemble import open_member
 from chronos_assets.predictors.learning import (
@@ -22,6 +22,7 @@ from chronos_assets.predictors.learning import (
 )
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.catalogue import rate_of, regression_names
+from chronos_assets.predictors.members.covariate_chronos import readable
 from chronos_assets.predictors.members.regression import History, Regression, fit_regression
 from chronos_assets.predictors.predictor import Predictor
 
@@ -33,7 +34,7 @@ _SAMPLED_RATES = ("1",)  # of a family that samples a hundred paths: other rates
 
 
 def member_names(
-    checkpoints: Mapping[str, ModelDescription], horizon: int, wanted: Sequence[str] = ()
+    checkpoints: Mapping[str, ModelDescription], horizon: int, wanted: Sequence[str] = (), *, covariates: bool = False
 ) -> tuple[str, ...]:
     """Names of the members there are for some checkpoints, `chronos` and `tuned`.
 
@@ -44,6 +45,7 @@ def member_names(
         checkpoints: by name.
         horizon: periods to forecast.
         wanted: names, or their parts before the slash (`chronos`: all its rates); all members if empty.
+        covariates: whether there are some that change over time, for networks that read them.
     """
     names: list[str] = []
     for checkpoint in (TUNED, CHRONOS):
@@ -55,24 +57,29 @@ def member_names(
                 if (fine := rate_of(name := f"{checkpoint}/{rate}")[1]) == 1
                 or fine * horizon <= description.block_length
             ]
+            if covariates and description.family == "chronos2":
+                names.append(f"{checkpoint}/{COVARIATES}")
     names += STATISTICAL
     chosen = [name for name in names if not wanted or name in wanted or name.partition("/")[0] in wanted]
     return tuple(chosen)
 
 
-def open_backtester(forecasters: Mapping[str, Forecaster], recipe: Recipe, wanted: Sequence[str] = ()) -> Backtester:
-    """All members that these forecasters make possible, ready for `learn`.
+def open_backtester(
+    forecasters: Mapping[str, Forecaster], recipe: Recipe, wanted: Sequence[str] = (), *, covariates: bool = False
+) -> Backtester:
+    """All members that these forecasters make possible, ready for `learn`, but regressions, which are fitted as of a period.
 
     Args:
         forecasters: by checkpoint, for any horizon.
         recipe: see `Recipe`.
         wanted: see `member_names`.
+        covariates: likewise.
 
     Raises:
         ValueError: no wanted member is possible.
     """
     descriptions = {name: forecaster.model.description for name, forecaster in forecasters.items()}
-    names = member_names(descriptions, recipe.horizon, wanted)
+    names = member_names(descriptions, recipe.horizon, wanted, covariates=covariates)
     if not names:
         raise ValueError(f"none of the members {', '.join(wanted)} is possible with {', '.join(forecasters) or 'none'}")
     members: list[Member] = [open_member(name, forecasters) for name in names]
@@ -106,7 +113,7 @@ def learn_predictor(
         ValueError: no wanted member is possible.
     """
     base = forecasters[CHRONOS].model.description if CHRONOS in forecasters else None
-    tried = backtester or open_backtester(forecasters, recipe, wanted)
+    tried = backtester or open_backtester(forecasters, recipe, wanted, covariates=_are_readable(windows))
     regressions, regression = _regressions(windows, histories, forecasters, recipe, wanted)
     return learn(
         windows,
@@ -117,6 +124,11 @@ def learn_predictor(
         learned=learned,
         progress=progress,
     )
+
+
+def _are_readable(windows: Sequence[PastWindow]) -> bool:
+    """Whether a window has covariates that a network can read."""
+    return any(window.covariates is not None and readable(window.covariates) for window in windows)
 
 
 def _regressions(

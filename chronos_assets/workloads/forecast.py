@@ -90,7 +90,7 @@ from chronos_assets.predictors.forecast_request import (
     plan_windows,
 )
 from chronos_assets.predictors.members.base import Covariates
-from chronos_assets.predictors.members.regression import REACH, LightgbmError
+from chronos_assets.predictors.members.regression import LightgbmError
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.scenario import ScenarioError, ScenarioRun
@@ -272,7 +272,7 @@ class _ForecastJob:
         until = self.request.grid.start(np.array([latest + 1]))[0]
         width = self.context_length + self.request.horizon * (2 * len(self.request.levels) + 2)
         if self._covariate_source is not None:
-            width += self._covariate_source.width * (REACH + 2 * self.request.horizon)
+            width += self._covariate_source.width * (self._covariate_reach + self.request.horizon)
         limit = int(np.clip(_VALUES_AT_ONCE // width, max(item.batch_size for item in self.forecasters), _MAX_TASKS))
         if not self.rows_independent:
             limit = 256 * len(self.windows)  # so that a chunk ends with the same series whatever the windows
@@ -293,6 +293,11 @@ class _ForecastJob:
         """What there is beside the dataset, if one of the predictors reads it."""
         reads = any(isinstance(item, Ensemble) and item.reads_covariates for item in self.forecasters)
         return self.covariates if reads else None
+
+    @cached_property
+    def _covariate_reach(self) -> int:
+        """Latest periods whose covariates one of the predictors reads."""
+        return max((item.covariate_reach for item in self.forecasters if isinstance(item, Ensemble)), default=0)
 
     def _tasks(self, series: Series, beside: RelatedCursor | None) -> Iterator[ForecastTask]:
         """The series as of each window in which it had begun."""
@@ -336,11 +341,11 @@ class _ForecastJob:
         return self.scenario.apply(key, covariates, starts)
 
     def _known_beside(self, key: Key, related: RelatedSeries | None, window: ForecastWindow, cut: int) -> Covariates:
-        """What is known beside a series as of a window, at the periods that its effects are taken out of."""
+        """What is known beside a series as of a window, at the periods that are read."""
         if self._covariate_source is None:
             return Covariates()
-        horizon = self.request.horizon
-        return self._covariate_source.as_of(key, related, window.ordinal, min(cut, REACH + horizon), horizon)
+        periods = min(cut, self._covariate_reach)
+        return self._covariate_source.as_of(key, related, window.ordinal, periods, self.request.horizon)
 
     def _forecast(self, shard: int, tasks: Sequence[ForecastTask]) -> None:
         """Forecast a chunk and add it to the files of its windows; those of one predictor share passes."""

@@ -1,10 +1,11 @@
-"""Chronos-2 for forecasting series each on its own: patches of past and future are encoded together.
+"""Chronos-2 for forecasting series each on its own, or beside its covariates: patches of past and future are encoded together.
 
-Here: the network and the sizes that its configuration names. Elsewhere: series that are read
-together, with covariates or each other (`joint`, which uses the library); reading files (`loading`).
+Here: the network and the sizes that its configuration names. Elsewhere: which rows of numbers a series' covariates give
+(`covariate_rows`); series that learn from each other (`joint`, which uses the library); reading files (`loading`).
 
-Each series is a group of its own. Attention across a group, which is how the network learns across series, then has
-nothing to attend to but the series itself.
+A series is a group of its own, or one with the rows of its covariates. Attention across a group, which is how the network
+learns across rows, reads no others. The library has a mask over all rows of a pass for that; here groups are of one size, and
+attention is over that axis: the same numbers, at a cost that grows with the size of a group, not of the pass.
 Source: https://github.com/amazon-science/chronos-forecasting, `chronos2/`; https://arxiv.org/abs/2510.15821
 """
 
@@ -103,8 +104,15 @@ class Chronos2(nn.Module):
         self.encoder = _Encoder(config)
         self.output_patch_embedding = ResidualBlock(shape.features, config.quantiles * config.patch_size, shape)
 
-    def forward(self, context: Tensor, future_patches: int) -> Tensor:
-        """Quantiles (R, Q, future patches x patch size) of the periods after `context` (R, T) float32, NaN for gaps."""
+    def forward(self, context: Tensor, future_patches: int, known: Tensor | None = None, group: int = 1) -> Tensor:
+        """Quantiles (R, Q, future patches x patch size) of the periods after `context` (R, T) float32, NaN for gaps.
+
+        Args:
+            context: rows, those of a group one after another.
+            future_patches: how many to forecast.
+            known: (R, H) of the periods to forecast, at most all of them; NaN where nothing is known.
+            group: rows of each group.
+        """
         config, size = self.config, self.config.patch_size
         scaled, mean, scale = standardize(context[..., -config.context_length :])
         if config.arcsinh:
@@ -114,16 +122,29 @@ class Chronos2(nn.Module):
         visible = [observed.any(dim=-1)]
         if config.summary_token:
             parts.append(self.shared.weight[1].expand(len(context), 1, -1))
-        nothing = windows.new_zeros(len(context), future_patches, size)
-        parts.append(self._embed(self._times(0, future_patches * size), nothing, nothing))
+        parts.append(
+            self._embed(self._times(0, future_patches * size), *self._ahead(known, mean, scale, future_patches))
+        )
         states = torch.cat(parts, dim=1)
         visible.append(visible[0].new_ones(len(context), states.shape[1] - windows.shape[1]))
-        states = self.encoder(states, hidden_from_attention(torch.cat(visible, dim=1)))
+        states = self.encoder(states, torch.cat(visible, dim=1), group)
         forecast = self.output_patch_embedding(states[:, -future_patches:])  # (R, future patches, Q x patch size)
         forecast = forecast.unflatten(-1, (config.quantiles, size)).transpose(1, 2).flatten(1)
         if config.arcsinh:
             forecast = torch.sinh(forecast)
         return (forecast * scale + mean).unflatten(-1, (config.quantiles, -1))
+
+    def _ahead(self, known: Tensor | None, mean: Tensor, scale: Tensor, patches: int) -> tuple[Tensor, Tensor]:
+        """Patches (R, P, patch size) of what is known of the future, on the scale of the context, and where it is."""
+        size = self.config.patch_size
+        values = mean.new_full((len(mean), patches * size), torch.nan)
+        if known is not None:
+            values[:, : known.shape[1]] = (known - mean) / scale
+        if self.config.arcsinh:
+            values = torch.arcsinh(values)
+        there = torch.isnan(values).logical_not()
+        filled = torch.where(there, values, 0.0)
+        return filled.unflatten(1, (patches, size)), there.to(values.dtype).unflatten(1, (patches, size))
 
     def _times(self, first: int, end: int) -> Tensor:
         """Encoding (P, patch size) of the periods from `first` until before `end`, 0 being the first of the future."""
@@ -143,10 +164,12 @@ class _Encoder(nn.Module):
         self.rotation_base = config.rotation_base
         self.head_features = config.shape.head_features
 
-    def forward(self, states: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, states: Tensor, visible: Tensor, group: int) -> Tensor:
         rotation = rotations(states.shape[1], self.head_features, self.rotation_base, states.device)
+        hidden = hidden_from_attention(visible)
+        beside = hidden_from_attention(by_group(visible, group)) if group > 1 else None
         for block in self.block:
-            states = block(states, hidden, rotation)
+            states = block(states, hidden, rotation, beside)
         return self.final_layer_norm(states)
 
 
@@ -157,13 +180,32 @@ class _Block(nn.Module):
         super().__init__()
         self.layer = nn.ModuleList([_Attended(shape), _Attended(shape), _Chronos2FeedForward(shape)])
 
-    def forward(self, states: Tensor, hidden: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, states: Tensor, hidden: Tensor, rotation: tuple[Tensor, Tensor], beside: Tensor | None) -> Tensor:
         over_time, over_group, feed_forward = self.layer
         attention, normed = over_time.self_attention, over_time.layer_norm(states)
         queries, keys = (rotate(attention.split(part(normed)), *rotation) for part in (attention.q, attention.k))
         states = states + attention.attend(queries, keys, attention.split(attention.v(normed)), hidden)
-        states = states + over_group.self_attention.alone(over_group.layer_norm(states))
+        normed = over_group.layer_norm(states)
+        states = states + (
+            over_group.self_attention.alone(normed)
+            if beside is None
+            else _across(over_group.self_attention, normed, beside)
+        )
         return states + feed_forward.mlp(feed_forward.layer_norm(states))
+
+
+def by_group(values: Tensor, group: int) -> Tensor:
+    """Rows (R, P, ...) as the rows of each group at each place, (R / group x P, group, ...)."""
+    return values.unflatten(0, (-1, group)).transpose(1, 2).flatten(0, 1)
+
+
+def _across(attention: Attention, states: Tensor, beside: Tensor) -> Tensor:
+    """What states (R, P, D) become that attend to the rows of their group at the same place."""
+    group, places = beside.shape[-1], states.shape[1]
+    grouped = by_group(states, group)
+    queries, keys, values = (attention.split(part(grouped)) for part in (attention.q, attention.k, attention.v))
+    read = attention.attend(queries, keys, values, beside)
+    return read.unflatten(0, (-1, places)).transpose(1, 2).flatten(0, 1)
 
 
 class _Attended(nn.Module):

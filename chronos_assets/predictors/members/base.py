@@ -28,6 +28,7 @@ LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 MEDIAN = LEVELS.index(0.5)
 
 LONGEST = 2048  # latest periods that a statistical member reads
+COVARIATE_REACH = 2048  # latest periods whose covariates a network reads
 _ROWS = 512  # of a panel: what a core's cache holds
 _SHORTEST = 8
 

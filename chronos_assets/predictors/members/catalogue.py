@@ -1,9 +1,9 @@
 """Which members there are, by the names that files, parameters and tables use.
 
 A statistical member is named by itself; a Chronos one is `chronos` with its rate: `chronos/1`, `chronos/mean4`,
-`chronos/fine2`, `chronos/adjusted24`, and `tuned/...` for a checkpoint that was trained on the user's data. A regression on
-covariates is named with who forecasts what it leaves: `regression/theta`, `regression/npts`, `regression/chronos`,
-`regression/tuned`.
+`chronos/fine2`, `chronos/adjusted24`, and `tuned/...` for a checkpoint that was trained on the user's data; where the network
+itself reads covariates, with that: `chronos/covariates`. A regression on covariates is named with who forecasts what it leaves:
+`regression/theta`, `regression/npts`, `regression/chronos`, `regression/tuned`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from chronos_assets.params.predictor import CHRONOS, RATES, REGRESSION, REGRESSION_BASES, STATISTICAL, TUNED
+from chronos_assets.params.predictor import (
+    CHRONOS,
+    COVARIATES,
+    RATES,
+    REGRESSION,
+    REGRESSION_BASES,
+    STATISTICAL,
+    TUNED,
+)
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.damped_trend import DampedTrend
 from chronos_assets.predictors.members.exponential_smoothing import ExponentialSmoothing
@@ -32,7 +40,7 @@ _STATISTICAL: Mapping[str, type] = {
 }
 STATISTICAL_COST = 0.06  # of a plain pass of the bundled network over 512 periods; measured, see benchmarks.members
 REGRESSION_COST = 0.15  # for the effects of 512 periods, likewise
-_NAME = re.compile(rf"({CHRONOS}|{TUNED})/(1|mean\d+|fine\d+|adjusted\d+)")
+_NAME = re.compile(rf"({CHRONOS}|{TUNED})/(1|mean\d+|fine\d+|adjusted\d+|{COVARIATES})")
 
 
 def statistical_members() -> list[Member]:
@@ -58,7 +66,7 @@ def checkpoint_of(name: str) -> str | None:
     if name in _STATISTICAL:
         return None
     match = _NAME.fullmatch(name)
-    if match is None or match[2] not in RATES:
+    if match is None or match[2] not in (*RATES, COVARIATES):
         raise ValueError(f"there is no member {name!r}: there are {', '.join(known_names())}")
     return match[1]
 
@@ -69,6 +77,21 @@ def residual_of(name: str) -> str | None:
     if kind != REGRESSION or base not in REGRESSION_BASES:
         return None
     return f"{base}/1" if base in (CHRONOS, TUNED) else base
+
+
+def reads_natively(name: str) -> bool:
+    """Whether a member is a network that reads covariates itself."""
+    return name in (f"{CHRONOS}/{COVARIATES}", f"{TUNED}/{COVARIATES}")
+
+
+def reads_covariates(name: str) -> bool:
+    """Whether a member's forecasts follow from covariates."""
+    return reads_natively(name) or residual_of(name) is not None
+
+
+def without_covariates(name: str) -> str | None:
+    """Name of the member that a member which reads covariates would be without them; None for any other member's name."""
+    return f"{name.partition('/')[0]}/1" if reads_natively(name) else residual_of(name)
 
 
 def regression_names(checkpoints: Iterable[str], wanted: Sequence[str] = ()) -> tuple[str, ...]:
@@ -96,12 +119,16 @@ def known_names(checkpoints: Iterable[str] = (CHRONOS,)) -> tuple[str, ...]:
 
 
 def cost_of(name: str) -> float:
-    """What a member's forecast takes, in plain passes of its network over contexts of its own length."""
+    """What a member's forecast takes, in plain passes of its network over contexts of its own length (and their covariates)."""
     base = residual_of(name)
     if base is not None:
         return REGRESSION_COST + cost_of(base)
     if checkpoint_of(name) is None:
         return STATISTICAL_COST
+    if reads_natively(name):
+        return (
+            1.0  # a pass whose rows are as many times as many as there are attributes; who gives them wants them read
+        )
     coarse, fine, adjusted = rate_of(name)
     del fine
     return (1 / coarse if coarse > 1 else 1.0) + (STATISTICAL_COST / 2 if adjusted else 0.0)

@@ -82,13 +82,31 @@ class Chronos:
         return _refined(made, last, spread, self.coarse, horizon)
 
     def _network(self, values: Sequence[Floats], horizon: int, contexts: Contexts) -> Floats:
-        """Quantiles (N, horizon, LEVELS) of the network."""
-        low, high = self.forecaster.model.description.quantile_range
-        known = [level for level in LEVELS if low - 1e-9 <= level <= high + 1e-9]
-        made = self.forecaster.at(horizon, known).forecast(
-            values, seeds=contexts.seeds or None, groups=contexts.groups or None
-        )
-        return made.quantiles if len(known) == len(LEVELS) else interpolate(made.quantiles, known, LEVELS)
+        return network_quantiles(self.forecaster, values, horizon, contexts)
+
+
+def network_quantiles(
+    forecaster: Forecaster,
+    values: Sequence[Floats],
+    horizon: int,
+    contexts: Contexts,
+    beside: Sequence[Floats] | None = None,
+) -> Floats:
+    """Quantiles (N, horizon, LEVELS) of a network.
+
+    Args:
+        forecaster: of the network, for any horizon.
+        values: what it reads of each series, (T,).
+        horizon: of the values.
+        contexts: where seeds and labels of the series are.
+        beside: numbers to read with each series, see `Forecaster.forecast`.
+    """
+    low, high = forecaster.model.description.quantile_range
+    known = [level for level in LEVELS if low - 1e-9 <= level <= high + 1e-9]
+    made = forecaster.at(horizon, known).forecast(
+        values, seeds=contexts.seeds or None, groups=contexts.groups or None, beside=beside
+    )
+    return made.quantiles if len(known) == len(LEVELS) else interpolate(made.quantiles, known, LEVELS)
 
 
 def _interpolated(context: Floats, fine: int) -> Floats:
