@@ -247,6 +247,7 @@ def learn_as_of(
                 windows,
                 {CHRONOS: network.alone},
                 recipe,
+                wanted=wanted.members,
                 backtester=backtester,
                 histories=[History(item.values, item.covariates) for item in past if item.covariates],
                 learned={

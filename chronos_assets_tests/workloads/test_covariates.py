@@ -161,6 +161,20 @@ def test_one_window_and_a_range_give_the_same_bytes(tmp_path, sales):
         assert path.read_bytes() == (together / "as_of=2023-06-05" / path.name).read_bytes(), path.name
 
 
+def test_a_network_that_reads_covariates_sees_what_is_known_and_no_more(tmp_path, sales):
+    natively = {"model": str(tiny.folder_of("chronos2")), "zero_shot": {"members": ["chronos/covariates"]}}
+    inputs = write(tmp_path / "in", sales)
+    output = run(tmp_path / "job", inputs, **natively)
+    assert predictor_of(output)["weights"] == {"chronos/covariates": 1.0}
+    assert bytes_of(run(tmp_path / "range", inputs, windows=WINDOWS, **natively)) == bytes_of(output)
+    known = [Demand(one.values, _beyond(one, CUT + HORIZON)) for one in sales]
+    assert bytes_of(
+        run(tmp_path / "beyond", write(tmp_path / "later", known, visits_from=CUT), **natively)
+    ) == bytes_of(output)
+    seen = [Demand(one.values, _beyond(one, CUT)) for one in sales]
+    assert bytes_of(run(tmp_path / "seen", write(tmp_path / "within", seen), **natively)) != bytes_of(output)
+
+
 def test_learning_before_gives_the_same_predictor(tmp_path, sales):
     inputs = write(tmp_path / "in", sales)
     workspace = prepare(tmp_path / "learn", inputs)
