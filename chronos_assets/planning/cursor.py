@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import Any, Literal, Self
 
-CURSOR_VERSION = 1
+from pydantic import TypeAdapter, ValidationError
 
-MALFORMED = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-)  # of a document that is not what it should be
+
+@dataclass(frozen=True)
+class Cursor:
+    """What a sensor remembers from one tick to the next; a subclass has the fields."""
+
+    version: Literal[1] = field(default=1, kw_only=True)
+
+    @classmethod
+    def loads(cls, text: str | None) -> tuple[Self, str]:
+        """The cursor that `dumps` wrote, and what to report about it; one that can't be read starts over: nothing is lost."""
+        if not text:
+            return cls(), ""
+        try:
+            return adapter(cls).validate_json(text), ""
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = "".join(f"{part}: " for part in first["loc"])
+            return cls(), f"the sensor's cursor can't be read ({where}{first['msg']}), it starts over"
+
+    def dumps(self) -> str:
+        """The cursor as Dagster saves it."""
+        return adapter(type(self)).dump_json(self).decode()
+
+
+adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+"""What reads and writes a dataclass as JSON."""
 
 
 class RunStatus(StrEnum):
@@ -48,27 +68,6 @@ class RunState:
 def ticks(duration: timedelta, interval: timedelta) -> int:
     """How many ticks, `interval` apart at least, span `duration`."""
     return math.ceil(duration / interval)
-
-
-# --- shared -----------------------------------------------------------------------------------------------------------
-
-
-def load_cursor(text: str | None) -> tuple[dict[str, Any], str]:
-    """A cursor's document, empty if it can't be read, and what to say about that."""
-    if not text:
-        return {}, ""
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        return {}, unreadable(error)
-    if not isinstance(document, dict) or document.get("version") != CURSOR_VERSION:
-        return {}, unreadable(f"not of version {CURSOR_VERSION}")
-    return document, ""
-
-
-def unreadable(why: object) -> str:
-    """What to say of a cursor that can't be read."""
-    return f"the sensor's cursor can't be read ({why}), it starts over"
 
 
 def digest_of(*parts: str) -> str:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from chronos_assets.planning.cursor import (
-    CURSOR_VERSION,
-    MALFORMED,
-    RunState,
-    RunStatus,
-    counted,
-    digest_of,
-    joined,
-    load_cursor,
-    unreadable,
-)
+from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, counted, digest_of, joined
 from chronos_assets.planning.windows import Window, next_window, window_for_key, window_of
 from chronos_assets.settings import Cadence
 
@@ -118,8 +108,7 @@ class DataPlan:
     message: str
 
 
-@dataclass(frozen=True)
-class _Attempts:
+class _Attempts(NamedTuple):
     """Runs requested so far for one partition: `stamp` says what for, `rest` how many ticks to pause."""
 
     stamp: str
@@ -128,7 +117,7 @@ class _Attempts:
 
 
 @dataclass(frozen=True)
-class _DataCursor:
+class _DataCursor(Cursor):
     """What the cursor remembers.
 
     Attributes:
@@ -140,30 +129,6 @@ class _DataCursor:
     pending: Mapping[str, str] = field(default_factory=dict)
     tries: Mapping[str, _Attempts] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
-
-    def dumps(self) -> str:
-        document = {
-            "version": CURSOR_VERSION,
-            "pending": self.pending,
-            "tries": {name: [item.stamp, item.attempts, item.rest] for name, item in self.tries.items()},
-            "reasons": self.reasons,
-        }
-        return json.dumps(document, separators=(",", ":"))
-
-    @classmethod
-    def loads(cls, text: str | None) -> tuple[_DataCursor, str]:
-        document, note = load_cursor(text)
-        try:
-            return cls(
-                pending={str(key): str(kind) for key, kind in document.get("pending", {}).items()},
-                tries={
-                    str(name): _Attempts(str(item[0]), int(item[1]), int(item[2]))
-                    for name, item in document.get("tries", {}).items()
-                },
-                reasons={str(kind): str(reason) for kind, reason in document.get("reasons", {}).items()},
-            ), note
-        except MALFORMED as error:
-            return cls(), unreadable(error)
 
 
 MAX_TRIES = 512  # partitions with runs without effect that the cursor remembers
@@ -217,7 +182,7 @@ def plan_new_data(
     due = [*forecast_due, *accuracy_due]
     # Kept for what is still due only: that bounds the cursor, and forgets failures once they are fixed.
     tries = {item.name: state.tries[item.name] for item in due if item.name in state.tries}
-    tries = {name: replace(item, rest=max(0, item.rest - 1)) for name, item in tries.items()}
+    tries = {name: item._replace(rest=max(0, item.rest - 1)) for name, item in tries.items()}
     requests = _requests(due, tries, pending, cadence, policy)
     running = len(pending)
     for request, items in requests:

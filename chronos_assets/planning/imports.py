@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
-from chronos_assets.planning.cursor import (
-    CURSOR_VERSION,
-    MALFORMED,
-    RunState,
-    RunStatus,
-    counted,
-    digest_of,
-    joined,
-    load_cursor,
-    unreadable,
-)
-from chronos_assets.planning.listing import Scan, Snapshot, compare, describe_ignored
+from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, counted, digest_of, joined
+from chronos_assets.planning.listing import Scan, ScanState, Snapshot, compare, describe_ignored
 from chronos_assets.platforms.store import ObjectInfo
 
 DEADLINE_EVERY = 256  # objects between two looks at the time
@@ -127,7 +115,7 @@ class _Requested:
 
 
 @dataclass(frozen=True)
-class _TrainCursor:
+class _TrainCursor(Cursor):
     """What the cursor remembers.
 
     Attributes:
@@ -152,49 +140,7 @@ class _TrainCursor:
     requested: _Requested | None = None
     serial: int = 0
     observed: str | None = None
-    scan: Mapping[str, Any] | None = None
-
-    def dumps(self) -> str:
-        document = {
-            "version": CURSOR_VERSION,
-            "imported": self.imported and self.imported.to_json(),
-            "subject": self.subject,
-            "quiet": self.quiet,
-            "since": self.since,
-            "looked": self.looked,
-            "waiting": self.waiting,
-            "requested": self.requested and asdict(self.requested),
-            "serial": self.serial,
-            "observed": self.observed,
-            "scan": self.scan,
-        }
-        return json.dumps(document, separators=(",", ":"))
-
-    @classmethod
-    def loads(cls, text: str | None) -> tuple[_TrainCursor, str]:
-        """The cursor, and what to report about it. One that can't be read starts over, which loses nothing."""
-        document, note = load_cursor(text)
-        try:
-            if document.get("scan"):
-                Scan(timedelta(), document["scan"])  # raises here, not where it continues
-            return cls(
-                imported=Snapshot.from_json(document["imported"]) if document.get("imported") else None,
-                subject=document.get("subject"),
-                quiet=int(document.get("quiet", 0)),
-                since=_moment(document.get("since")),
-                looked=_moment(document.get("looked")),
-                waiting=int(document.get("waiting", 0)),
-                requested=_Requested(**document["requested"]) if document.get("requested") else None,
-                serial=int(document.get("serial", 0)),
-                observed=document.get("observed"),
-                scan=document.get("scan"),
-            ), note
-        except MALFORMED as error:
-            return cls(), unreadable(error)
-
-
-def _moment(value: Any) -> float | None:
-    return None if value is None else float(value)
+    scan: ScanState | None = None
 
 
 def requested_run_key(cursor: str | None) -> str | None:
@@ -206,7 +152,7 @@ def requested_run_key(cursor: str | None) -> str | None:
 def resume_after(cursor: str | None) -> str | None:
     """Key after which the next listing may start, on a store that lists in order."""
     state, _ = _TrainCursor.loads(cursor)
-    return state.scan["after"] if state.scan else None
+    return state.scan.after if state.scan else None
 
 
 def plan_train_files(
@@ -242,7 +188,7 @@ def plan_train_files(
     scan = Scan(policy.overlap, state.scan)
     if not _whole(listing, scan, out_of_time):
         if resumable and scan.ascending:
-            state = replace(state, scan=scan.to_json())
+            state = replace(state, scan=scan.state())
             message = f"listing train/: {scan.objects:,} objects so far, continues after {scan.after}"
         else:
             state = replace(state, scan=None)

@@ -20,7 +20,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
 
 from chronos_assets.platforms.store import ObjectInfo
 
@@ -162,32 +161,13 @@ class Snapshot:
         """Key of the object modified last."""
         return max(self.recent, key=lambda key: (self.recent[key][0], key), default=None)
 
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads; without what only the message of one tick needs."""
-        return {
-            "total": f"{self.total:x}",
-            "files": self.files,
-            "size": self.size,
-            "high": self.high,
-            "recent": {key: list(value) for key, value in self.recent.items()},
-            "floor": list(self.floor),
-        }
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The snapshot that `to_json` wrote.
+@dataclass(frozen=True, kw_only=True)
+class ScanState(Snapshot):
+    """A scan that is to be continued: what it has seen of `objects`, the last of them with the key `after`."""
 
-        Raises:
-            KeyError, TypeError, ValueError: it is no such document.
-        """
-        return cls(
-            total=int(document["total"], 16),
-            files=int(document["files"]),
-            size=int(document["size"]),
-            high=None if document["high"] is None else int(document["high"]),
-            recent={str(key): (int(value[0]), str(value[1])) for key, value in document["recent"].items()},
-            floor=(int(document["floor"][0]), str(document["floor"][1])),
-        )
+    after: str | None
+    objects: int
 
 
 class Scan:
@@ -195,26 +175,20 @@ class Scan:
 
     Args:
         overlap: how far below the highest modification time objects are remembered by name.
-        state: what `to_json` gave, to continue where that scan stopped.
+        state: what `state` gave, to continue where that scan stopped.
     """
 
-    def __init__(self, overlap: timedelta, state: Mapping[str, Any] | None = None) -> None:
-        start = Snapshot() if state is None else Snapshot.from_json(state)
+    def __init__(self, overlap: timedelta, state: ScanState | None = None) -> None:
+        start = state or ScanState(after=None, objects=0)
         self._overlap = overlap // _MICROSECOND
         self._total, self._files, self._size, self._high = start.total, start.files, start.size, start.high
         self._floor = start.floor
         self._recent = [(modified, key, etag) for key, (modified, etag) in start.recent.items()]
         heapq.heapify(self._recent)
-        self._ignored: dict[str, int] = {}
-        self._examples: dict[str, list[str]] = {}
-        self.after: str | None = None
-        self.objects = 0
+        self._ignored = dict(start.ignored)
+        self._examples = {reason: list(keys) for reason, keys in start.examples.items()}
+        self.after, self.objects = start.after, start.objects
         self.ascending = True
-        if state is not None:
-            self.after = None if state["after"] is None else str(state["after"])
-            self.objects = int(state["objects"])
-            self._ignored = {str(reason): int(number) for reason, number in state["ignored"].items()}
-            self._examples = {str(reason): [str(key) for key in keys] for reason, keys in state["examples"].items()}
 
     def add(self, info: ObjectInfo) -> None:
         """Take one object of the listing."""
@@ -277,15 +251,9 @@ class Scan:
             examples={reason: tuple(keys) for reason, keys in self._examples.items()},
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def state(self) -> ScanState:
         """The scan so far, to continue with later."""
-        return {
-            **self.finish().to_json(),
-            "after": self.after,
-            "objects": self.objects,
-            "ignored": self._ignored,
-            "examples": self._examples,
-        }
+        return ScanState(**vars(self.finish()), after=self.after, objects=self.objects)
 
 
 @dataclass(frozen=True)

@@ -22,25 +22,22 @@ The cursor is that of the listing, with one more entry. Each kind of sensor can 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
-from chronos_assets.planning.cursor import CURSOR_VERSION
+from chronos_assets.planning.cursor import Cursor, joined
 from chronos_assets.planning.imports import ImportRecord, TrainPlan
 from chronos_assets.planning.listing import MAX_EXAMPLES, why_ignored
 from chronos_assets.platforms.news_queue import QueueNews
 from chronos_assets.platforms.store import ObjectInfo
 
-ENTRY = "queue"
-STATE_VERSION = 1
 _MESSAGE_LENGTH = 500
 _ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class _QueueState:
+class _QueueState(Cursor):
     """What the cursor remembers.
 
     Attributes:
@@ -57,27 +54,17 @@ class _QueueState:
     basis: tuple[str, ...] = ()
     message: str = ""
 
-    @classmethod
-    def read(cls, cursor: Mapping[str, Any]) -> _QueueState:
-        """What a cursor's document remembers; nothing where it has no such entry, or one that can't be read."""
-        entry = cursor.get(ENTRY)
-        if not isinstance(entry, dict) or entry.get("version") != STATE_VERSION:
-            return cls()
-        try:
-            return cls(
-                token=str(entry["token"]),
-                settled=bool(entry["settled"]),
-                idle=int(entry["idle"]),
-                basis=tuple(map(str, entry["basis"])),
-                message=str(entry["message"]),
-            )
-        except (KeyError, TypeError, ValueError):
-            return cls()
+
+@dataclass(frozen=True)
+class _QueueCursor(Cursor):
+    """The listing's cursor, as far as it is read here."""
+
+    queue: _QueueState = _QueueState()
 
 
 def recorded_token(cursor: str | None) -> str:
     """Token of the news that the tick before recorded, whose messages can be deleted now; empty if there is none."""
-    return _QueueState.read(_document(cursor)).token
+    return _QueueCursor.loads(cursor)[0].queue.token
 
 
 def plan_with_queue(
@@ -99,35 +86,26 @@ def plan_with_queue(
         look: lists `train/` and plans, with the same cursor.
         reconcile_ticks: after so many ticks without a listing there is one anyway.
     """
-    document = _document(cursor)
-    state = _QueueState.read(document)
+    state = _QueueCursor.loads(cursor)[0].queue
     basis = (imported.id, imported.content, imported.params, imported.outdated, params) if imported else (params,)
     changed = [key for key in news.keys if _is_data(key)]
     quiet = state.settled and state.basis == basis and state.idle + 1 < reconcile_ticks
-    if quiet and not changed and not news.trouble:
+    if cursor and quiet and not changed and not news.trouble:
         state = replace(state, token=news.token, idle=state.idle + 1)
         since = f"{state.idle:,} tick{'' if state.idle == 1 else 's'}"
-        message = _join(
+        message = joined(
             *_reported(news, changed), f"no news of train/ for {since}; at the last listing: {state.message}"
         )
-        return TrainPlan((), _with(document, state), message, settled=True)
+        return TrainPlan((), _with(cursor, state), message, settled=True)
     plan = look()
     state = _QueueState(news.token, plan.settled, 0, basis, plan.message[:_MESSAGE_LENGTH])
-    message = _join(*_reported(news, changed), plan.message)
-    return replace(plan, cursor=_with(_document(plan.cursor), state), message=message)
+    message = joined(*_reported(news, changed), plan.message)
+    return replace(plan, cursor=_with(plan.cursor, state), message=message)
 
 
-def _document(cursor: str | None) -> dict[str, Any]:
-    """The cursor's document; empty where the listing's plan starts over, too."""
-    try:
-        document = json.loads(cursor or "")
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) and document.get("version") == CURSOR_VERSION else {}
-
-
-def _with(document: Mapping[str, Any], state: _QueueState) -> str:
-    return json.dumps({**document, ENTRY: {"version": STATE_VERSION, **asdict(state)}}, separators=(",", ":"))
+def _with(cursor: str, state: _QueueState) -> str:
+    """The listing's cursor with the queue's entry."""
+    return json.dumps({**json.loads(cursor), "queue": asdict(state)}, separators=(",", ":"))
 
 
 def _is_data(key: str) -> bool:
@@ -154,7 +132,3 @@ def _reported(news: QueueNews, changed: list[str]) -> list[str]:
             f"{', '.join(news.unreadable)}{more}"
         )
     return parts
-
-
-def _join(*parts: str) -> str:
-    return "; ".join(part for part in parts if part)

@@ -9,16 +9,13 @@ says when to look; should a message be lost, a look now and then finds the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from chronos_assets.planning.cursor import RunState, RunStatus, digest_of
+from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, digest_of
 from chronos_assets.platforms.news_queue import QueueNews
 
 MAX_ATTEMPTS = 3
-CURSOR_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class RedeployPlan:
 
 
 @dataclass(frozen=True)
-class _Cursor:
+class _RedeployCursor(Cursor):
     """What is remembered.
 
     Attributes:
@@ -74,30 +71,15 @@ class _Cursor:
     run_key: str = ""
     serial: int = 0
 
-    @classmethod
-    def loads(cls, text: str | None) -> _Cursor:
-        """The cursor; one that can't be read starts over, which loses nothing."""
-        try:
-            document = json.loads(text or "")
-            if document.pop("version") != CURSOR_VERSION:
-                return cls()
-            return cls(**document)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return cls()
-
-    def dumps(self) -> str:
-        document: dict[str, Any] = {"version": CURSOR_VERSION, **asdict(self)}
-        return json.dumps(document, separators=(",", ":"))
-
 
 def recorded_token(cursor: str | None) -> str:
     """Token of the news that the tick before recorded, whose messages can be deleted now; empty if there is none."""
-    return _Cursor.loads(cursor).token
+    return _RedeployCursor.loads(cursor)[0].token
 
 
 def requested_run_key(cursor: str | None) -> str | None:
     """Run key of the deployment requested last, whose state `plan_redeployment` wants to know."""
-    return _Cursor.loads(cursor).run_key or None
+    return _RedeployCursor.loads(cursor)[0].run_key or None
 
 
 def plan_redeployment(
@@ -117,7 +99,7 @@ def plan_redeployment(
         last_run: state of the run with key `requested_run_key(cursor)`; None if there is none.
         reconcile_ticks: after so many ticks without a look there is one anyway.
     """
-    state = _Cursor.loads(cursor)
+    state, _ = _RedeployCursor.loads(cursor)
     reported = (
         f"decided elsewhere: {', '.join(news.keys)}; " if news.keys else f"{news.trouble}; " if news.trouble else ""
     )

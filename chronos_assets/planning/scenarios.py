@@ -6,11 +6,10 @@ for runs (`defs.what_if_sensor`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from chronos_assets.planning.cursor import CURSOR_VERSION, counted, digest_of, joined, load_cursor
+from chronos_assets.planning.cursor import Cursor, counted, digest_of, joined
 
 MOST_AT_ONCE = 25  # requests of one tick; the others come with the next
 
@@ -33,6 +32,14 @@ class ScenarioPlan:
     message: str
 
 
+@dataclass(frozen=True)
+class _ScenarioCursor(Cursor):
+    """What is remembered, by scenario: the digest that was seen last, and what was asked for."""
+
+    seen: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
+
+
 def plan_scenarios(files: Mapping[str, str], baseline: str | None, cursor: str | None) -> ScenarioPlan:
     """Decide.
 
@@ -43,14 +50,14 @@ def plan_scenarios(files: Mapping[str, str], baseline: str | None, cursor: str |
         baseline: which forecast they are compared with; None while there is none.
         cursor: of the last look.
     """
-    document, odd = load_cursor(cursor)
-    seen: Mapping[str, str] = document.get("seen", {})
-    asked: Mapping[str, str] = document.get("asked", {})
+    state, odd = _ScenarioCursor.loads(cursor)
     wanted = {name: digest_of(name, digest, baseline or "") for name, digest in files.items()}
-    settled = [name for name in sorted(files) if seen.get(name) == files[name]]
-    due = [name for name in settled if asked.get(name) != wanted[name]] if baseline is not None else []
+    settled = [name for name in sorted(files) if state.seen.get(name) == files[name]]
+    due = [name for name in settled if state.asked.get(name) != wanted[name]] if baseline is not None else []
     chosen = due[:MOST_AT_ONCE]
-    remembered = {name: asked[name] for name in files if name in asked} | {name: wanted[name] for name in chosen}
+    remembered = {name: state.asked[name] for name in files if name in state.asked} | {
+        name: wanted[name] for name in chosen
+    }
     waiting = len(files) - len(settled)
     message = joined(
         odd,
@@ -61,6 +68,6 @@ def plan_scenarios(files: Mapping[str, str], baseline: str | None, cursor: str |
     return ScenarioPlan(
         tuple(ScenarioRequest(name, wanted[name]) for name in chosen),
         tuple(sorted(files)),
-        json.dumps({"version": CURSOR_VERSION, "seen": dict(files), "asked": remembered}, sort_keys=True),
+        _ScenarioCursor(seen=files, asked=remembered).dumps(),
         message or (f"{counted(len(files), 'scenario')}, all forecast" if files else "no scenarios"),
     )
