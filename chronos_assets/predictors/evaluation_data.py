@@ -8,23 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PlainValidator
 
-from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
-from chronos_assets.calendar.holidays import HolidayCalendar
+from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.container.contract import WorkloadError, Workspace
-from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
+from chronos_assets.container.parameters import (
+    Count,
+    CountOrNone,
+    FrequencyText,
+    SomeLevels,
+    checked,
+    read_parameters,
+)
 from chronos_assets.models.quantiles import is_integral
-from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import PredictorParams
-from chronos_assets.predictors.covariates import open_covariates, read_holidays
+from chronos_assets.predictors.covariates import open_covariates
+from chronos_assets.predictors.dataset_request import SeriesRequest
 from chronos_assets.predictors.members.base import COVARIATE_REACH, Covariates
 from chronos_assets.predictors.members.regression import REACH
-from chronos_assets.predictors.opening import Network, Reading, learn_as_of, options
+from chronos_assets.predictors.opening import Network, Reading, learn_as_of
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.gluonts_arrow import read_arrow, read_data_version
@@ -41,28 +49,35 @@ Key = tuple[str, ...]
 MODELS = (CANDIDATE, BASE, APPROVED)
 
 
-@dataclass(frozen=True)
-class EvaluateRequest:
+@checked
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest(SeriesRequest):
     """The parameters, checked. models: name -> reference, without the approved version where there is none."""
 
-    models: Mapping[str, str]
-    horizon: int
-    quantiles: tuple[float, ...]
-    grid: Grid | None
-    season: int
-    baseline_season: int | None
-    non_negative: bool | None
-    integers: bool
-    zero_shot: PredictorParams | None
-    filling: Filling
-    dimensions: tuple[str, ...]
-    context_length: int | None
-    batch_size: int | None
-    seed: int
-    validation_windows: int
-    test_windows: int
-    max_series: int | None
-    holidays: HolidayCalendar | None
+    models: Annotated[Mapping[str, str], PlainValidator(parse_models)]
+    quantiles: SomeLevels
+    frequency: FrequencyText | None = None
+    season: Count | None = None
+    baseline_season: Count | None = None
+    non_negative: bool | None = None
+    integers: bool = False
+    zero_shot: PredictorParams | None = None
+    validation_windows: CountOrNone = 2
+    test_windows: Count = 2
+    max_series: Count | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.grid  # refuses an alignment that is impossible
+
+    @cached_property
+    def grid(self) -> Grid | None:
+        """The dataset's grid; None where no frequency is given."""
+        return None if self.frequency is None else Grid(self.frequency, self.alignment)
+
+    @property
+    def seasonality(self) -> int:
+        """Periods of the season that errors are scaled by."""
+        return self.season or (self.frequency.seasonality if self.frequency else 1)
 
 
 def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
@@ -71,45 +86,7 @@ def parse_request(document: Mapping[str, Any]) -> EvaluateRequest:
     Raises:
         WorkloadError: one is missing, unknown or impossible.
     """
-    required = {"models", "horizon", "quantiles"}
-    optional = {
-        "frequency", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed",
-        "validation_windows", "test_windows", "season", "baseline_season", "non_negative", "integers", "max_series",
-        "zero_shot", "holidays",
-    }  # fmt: skip
-    check_names("evaluation", document, required, optional)
-    try:
-        quantiles = quantile_levels(document["quantiles"])
-        if not quantiles:
-            raise ValueError("quantiles is empty: wQL needs one at least")
-        frequency = document.get("frequency")
-        grid = (
-            None
-            if frequency is None
-            else Grid(Frequency.parse(frequency), Alignment(**(document.get("alignment") or {})))
-        )
-        return EvaluateRequest(
-            models=parse_models(document["models"]),
-            horizon=whole("horizon", document["horizon"]),
-            quantiles=quantiles,
-            grid=grid,
-            season=option("season", document) or (grid.frequency.seasonality if grid else 1),
-            baseline_season=option("baseline_season", document),
-            non_negative=truth("non_negative", document),
-            integers=truth("integers", document) or False,
-            zero_shot=options(document.get("zero_shot")),
-            filling=Filling(**(document.get("filling") or {})),
-            dimensions=tuple(document.get("dimensions") or ()),
-            context_length=option("context_length", document),
-            batch_size=option("batch_size", document),
-            seed=int(document.get("seed") or 0),
-            validation_windows=option("validation_windows", document, low=0, default=2) or 0,
-            test_windows=option("test_windows", document, default=2) or 1,
-            max_series=option("max_series", document),
-            holidays=read_holidays(document.get("holidays")),
-        )
-    except (TypeError, ValueError) as error:
-        raise WorkloadError(f"parameters of the evaluation: {error}") from error
+    return read_parameters(EvaluateRequest, "evaluation", document)
 
 
 @dataclass(frozen=True)
@@ -196,7 +173,7 @@ class DatasetWindows:
                     window=window,
                     history=context_as_of(series, cut, cut, self._request.filling),
                     actual=actual,
-                    season_error=season_error(observed[:cut], self._request.season),
+                    season_error=season_error(observed[:cut], self._request.seasonality),
                     lowest=float(np.nanmin(observed[:cut])),
                     covariates=self._known_beside(series, related, cut),
                     integral=is_integral(observed[:cut]),
@@ -307,7 +284,7 @@ class SyntheticWindows:
         for item, _, target in read_arrow(self._folder / "test.arrow"):
             history, actual = target[:-horizon], target[-horizon:]
             if np.isfinite(history).any() and np.isfinite(actual).any():
-                scale, lowest = season_error(history, self._request.season), float(np.nanmin(history))
+                scale, lowest = season_error(history, self._request.seasonality), float(np.nanmin(history))
                 yield WindowTask((item,), 0, history, actual, scale, lowest, integral=is_integral(history))
 
 
@@ -324,7 +301,7 @@ def open_data(workspace: Workspace, request: EvaluateRequest) -> Data:
 def parse_models(value: Any) -> dict[str, str]:
     """The models to compare, by their part: the candidate and what it is held against."""
     if not isinstance(value, dict) or not set(value) <= set(MODELS):
-        raise ValueError(f"models is {value!r}: give an object of {', '.join(MODELS)}")
+        raise ValueError(f"give an object of {', '.join(MODELS)}")
     models = {name: value[name] for name in MODELS if value.get(name) is not None}
     for name in (CANDIDATE, BASE):
         if name not in models:

@@ -10,20 +10,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import PlainValidator
 
-from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
-from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.contract import WorkloadError
-from chronos_assets.container.parameters import check_names, option, quantile_levels, truth, whole
+from chronos_assets.container.parameters import Count, Levels, Text, checked, read_parameters
 from chronos_assets.models.checkpoints import BUNDLED
-from chronos_assets.params.attributes import Filling
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.predictor import PredictorParams
-from chronos_assets.predictors.covariates import CovariateFolders, read_holidays
-from chronos_assets.predictors.opening import Reading, options
+from chronos_assets.predictors.covariates import CovariateFolders
+from chronos_assets.predictors.dataset_request import DatasetRequest
+from chronos_assets.predictors.opening import Reading
 from chronos_assets.predictors.scenario import Scenario, ScenarioError
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.files import ForecastLayout
@@ -50,31 +49,29 @@ class ForecastWindow:
     behind: int
 
 
-@dataclass(frozen=True)
-class ForecastRequest:
-    """The parameters, checked."""
+@checked
+@dataclass(frozen=True, kw_only=True)
+class ForecastRequest(DatasetRequest):
+    """The parameters of the workload, checked."""
 
-    windows: tuple[tuple[str, np.datetime64], ...]
-    grid: Grid
-    horizon: int
-    quantiles: tuple[float, ...]
-    mean: bool
-    model: str
-    filling: Filling
-    dimensions: tuple[str, ...]
-    complete_periods: bool
-    context_length: int | None
-    batch_size: int | None
-    seed: int
-    min_observations: int
-    non_negative: bool | None
-    integers: bool
-    params_digest: str | None
-    trained_until: np.datetime64 | None
-    zero_shot: PredictorParams | None
-    holidays: HolidayCalendar | None
-    covariates_digest: str | None
-    scenario: Scenario | None
+    windows: Annotated[tuple[tuple[str, np.datetime64], ...], PlainValidator(_parse_windows)]
+    quantiles: Levels
+    mean: bool = False
+    model: Text = BUNDLED
+    complete_periods: bool = False
+    min_observations: Count = 1
+    non_negative: bool | None = None
+    integers: bool = False
+    params_digest: str | None = None
+    trained_until: Annotated[np.datetime64 | None, PlainValidator(_timestamp)] = None
+    zero_shot: PredictorParams | None = None
+    covariates_digest: str | None = None
+    scenario: Annotated[Scenario | None, PlainValidator(Scenario.from_document)] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.columns:
+            raise ValueError("neither a quantile nor the mean is asked for")
 
     def reading(self, covariates: CovariateFolders | None) -> Reading:
         """What learning a predictor has to know; with the default options where none were given.
@@ -115,44 +112,10 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
     Raises:
         WorkloadError: one is missing, unknown or impossible.
     """
-    required = {"windows", "frequency", "horizon", "quantiles"}
-    optional = {
-        "mean", "model", "alignment", "filling", "dimensions", "complete_periods", "context_length", "batch_size",
-        "seed", "min_observations", "non_negative", "integers", "params_digest", "trained_until", "zero_shot", "holidays",
-        "covariates_digest", "scenario",
-    }  # fmt: skip
-    check_names("forecast", document, required, optional)
     try:
-        request = ForecastRequest(
-            windows=_parse_windows(document["windows"]),
-            grid=Grid(Frequency.parse(document["frequency"]), Alignment(**(document.get("alignment") or {}))),
-            horizon=whole("horizon", document["horizon"]),
-            quantiles=quantile_levels(document["quantiles"]),
-            mean=bool(document.get("mean", False)),
-            model=str(document.get("model") or BUNDLED),
-            filling=Filling(**(document.get("filling") or {})),
-            dimensions=tuple(document.get("dimensions") or ()),
-            complete_periods=bool(document.get("complete_periods", False)),
-            context_length=option("context_length", document),
-            batch_size=option("batch_size", document),
-            seed=int(document.get("seed") or 0),
-            min_observations=option("min_observations", document) or 1,
-            non_negative=truth("non_negative", document),
-            integers=truth("integers", document) or False,
-            params_digest=document.get("params_digest"),
-            trained_until=_timestamp(until) if (until := document.get("trained_until")) else None,
-            zero_shot=options(document.get("zero_shot")),
-            holidays=read_holidays(document.get("holidays")),
-            covariates_digest=document.get("covariates_digest"),
-            scenario=Scenario.from_document(found) if (found := document.get("scenario")) is not None else None,
-        )
+        return read_parameters(ForecastRequest, "forecast", document)
     except ScenarioError as error:
         raise WorkloadError(str(error)) from error
-    except (TypeError, ValueError) as error:
-        raise WorkloadError(f"parameters of the forecast: {error}") from error
-    if not request.columns:
-        raise WorkloadError("parameters of the forecast: neither a quantile nor the mean is asked for")
-    return request
 
 
 def known_after(request: ForecastRequest, dataset: Manifest) -> np.timedelta64 | None:
@@ -192,7 +155,7 @@ def plan_windows(request: ForecastRequest, dataset: Manifest) -> list[ForecastWi
 
 def _parse_windows(value: Any) -> tuple[tuple[str, np.datetime64], ...]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f"windows is {value!r}: give a list of objects with key and end")
+        raise ValueError("give a list of objects with key and end")
     windows: dict[str, np.datetime64] = {}
     for window in value:
         if not isinstance(window, dict) or set(window) != {"key", "end"}:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,20 +44,6 @@ def default_context(description: ModelDescription, seasons: Sequence[int], horiz
     """
     wanted = max(LONG_CONTEXT, SEASONS_READ * max(seasons, default=1), 4 * horizon)
     return min(description.context_length, wanted)
-
-
-def options(document: Any) -> PredictorParams | None:
-    """The parameter `zero_shot` of a workload, checked; None where it isn't given.
-
-    Raises:
-        ValueError: it is something else than what `PredictorParams.to_document` gives.
-        TypeError: likewise.
-    """
-    if document is None:
-        return None
-    if not isinstance(document, dict):
-        raise ValueError(f"zero_shot is {document!r}: it must be an object, or null")
-    return PredictorParams(**{**document, "members": tuple(document.get("members") or ())})
 
 
 @dataclass(frozen=True)

@@ -116,13 +116,9 @@ class ForecastPlaces:
     partition: str
     scenario: str = ""
 
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> ForecastPlaces:
-        """Read from JSON values; `TypeError` or `ValueError` for what it can't be."""
-        places = cls(**document)
-        if not all(isinstance(value, str) for value in document.values()) or "{}" not in places.partition:
-            raise ValueError("forecasts: group, current, partition and scenario are texts, the last two with {}")
-        return places
+    def __post_init__(self) -> None:
+        if "{}" not in self.partition or (self.scenario and "{}" not in self.scenario):
+            raise ValueError("partition and scenario are texts with {}, which stands for a name")
 
     def of(self, arn: str, kind: str) -> str:
         """The place that an ARN means.

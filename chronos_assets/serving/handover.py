@@ -28,10 +28,9 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chronos_assets.container.contract import WorkloadError
 
@@ -59,16 +58,6 @@ class Deployment:
     state_file: str
     previous: str | None
     ports: tuple[int, ...]
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Deployment:
-        """The deployment in a server's parameters."""
-        return cls(
-            str(document["folder"]),
-            str(document["state_file"]),
-            document.get("previous"),
-            tuple(int(port) for port in document["ports"]),
-        )
 
     def is_abandoned(self) -> bool:
         """Whether the state file is gone, and the whole store with it: nobody could ever end this server."""

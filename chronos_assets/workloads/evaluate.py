@@ -163,7 +163,7 @@ class _Evaluation:
         request = self.request
         frequency = request.grid.frequency if request.grid else None
         if request.baseline_season or frequency is None:
-            return Baseline.of(request.baseline_season or request.season, frequency)
+            return Baseline.of(request.baseline_season or request.seasonality, frequency)
         some = set(sorted(chosen, key=lambda key: seeded_digest(request.seed, "series", *key))[:MAX_TRIED_SERIES])
         return choose_baseline(self.data.pasts(some), frequency, request.horizon)
 
@@ -315,7 +315,7 @@ class _Evaluation:
         header = {
             **self.data.to_document(),
             "horizon": self.request.horizon,
-            "season": self.request.season,
+            "season": self.request.seasonality,
             "quantiles": list(self.request.quantiles),
             "seed": self.request.seed,
             "max_series": self.max_series,

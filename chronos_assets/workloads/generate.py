@@ -32,19 +32,21 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field
 from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 # Each process works on one thread: a factorisation split over threads is rounded in another way, and gives other bytes.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PlainValidator
 
-from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.contract import Reporter, Workspace, run_workload
+from chronos_assets.container.parameters import checked, read_parameters, whole_number
 from chronos_assets.kernelsynth.expressions import Expression
 from chronos_assets.kernelsynth.sampler import MAX_KERNELS, iter_series
 from chronos_assets.timeseries.dataset.gluonts_arrow import Entry, write_arrow
@@ -57,23 +59,45 @@ _VALUES_FOR_WORKERS = 5_000_000  # some seconds of work: below that, workers cos
 _START = "2000-01-01T00:00:00"
 
 
+def _time(value: Any) -> str:
+    """The time as it is recorded: to the second."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is not None or moment.microsecond:
+        raise ValueError(f'it must be a time in whole seconds, such as "{_START}", without a zone')
+    return moment.isoformat()
+
+
+@checked
+@dataclass(frozen=True)
+class Sizes:
+    """How many series each split has."""
+
+    train: Annotated[int, whole_number(1, 10_000_000)] = 100
+    validation: Annotated[int, whole_number(1, 10_000_000)] = 100
+    test: Annotated[int, whole_number(1, 10_000_000)] = 100
+
+
+@checked
 @dataclass(frozen=True)
 class GenerateRequest:
-    """The parameters, checked. workers: 0 for as many as there is work for."""
+    """The parameters, checked. workers: None for as many as there is work for."""
 
-    seed: int = 0
-    length: int = 1024
-    max_kernels: int = MAX_KERNELS
-    sizes: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 100))
-    start: str = _START
-    workers: int = 0
+    seed: Annotated[int, whole_number(0, 2**63 - 1)] = 0
+    length: Annotated[int, whole_number(2, 8192)] = 1024  # the longest context of the models
+    max_kernels: Annotated[int, whole_number(1, 10)] = MAX_KERNELS
+    sizes: Sizes = Sizes()
+    start: Annotated[str, PlainValidator(_time)] = _START
+    workers: Annotated[int, whole_number(1, 256)] | None = None
 
     @property
     def processes(self) -> int:
         """How many processes make the series."""
         if self.workers:
             return self.workers
-        return (os.cpu_count() or 1) if sum(self.sizes.values()) * self.length > _VALUES_FOR_WORKERS else 1
+        return (os.cpu_count() or 1) if sum(astuple(self.sizes)) * self.length > _VALUES_FOR_WORKERS else 1
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -101,33 +125,19 @@ def parse_request(document: Mapping[str, Any]) -> GenerateRequest:
     """Check the parameters.
 
     Raises:
-        WorkloadError: one is unknown or impossible; it names the parameter, its value and what is possible.
+        WorkloadError: one is unknown or impossible.
     """
-    known = [each.name for each in fields(GenerateRequest)]
-    _refuse_unknown("parameters of generate", document, known)
-    sizes = document.get("sizes", {})
-    if not isinstance(sizes, Mapping):
-        raise WorkloadError(f'parameter sizes is {sizes!r}: write an object such as {{"train": 100}}')
-    _refuse_unknown("parameter sizes", sizes, list(SPLITS))
-    workers = document.get("workers")
-    return GenerateRequest(
-        seed=_integer("seed", document.get("seed", 0), 0, 2**63 - 1),
-        # 8192 is the longest context of the models.
-        length=_integer("length", document.get("length", 1024), 2, 8192),
-        max_kernels=_integer("max_kernels", document.get("max_kernels", MAX_KERNELS), 1, 10),
-        sizes={name: _integer(f"sizes.{name}", sizes.get(name, 100), 1, 10_000_000) for name in SPLITS},
-        start=_time("start", document.get("start", _START)),
-        workers=0 if workers is None else _integer("workers", workers, 1, 256),
-    )
+    return read_parameters(GenerateRequest, "generator", document)
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Make the three files and the manifest."""
     request = parse_request(workspace.parameters())
+    sizes = asdict(request.sizes)
     folder = workspace.output("synthetic")
     started = time.monotonic()
-    keys = ((stream, number) for stream, split in enumerate(SPLITS) for number in range(request.sizes[split]))
-    progress = _Progress(reporter, sum(request.sizes.values()))
+    keys = ((stream, number) for stream, split in enumerate(SPLITS) for number in range(sizes[split]))
+    progress = _Progress(reporter, sum(sizes.values()))
     series = iter_series(
         keys,
         seed=request.seed,
@@ -145,7 +155,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     reporter.message(
         {
             "synthetic": {
-                **request.sizes,
+                **sizes,
                 "length": request.length,
                 "data_version": manifest["data_version"],
                 "seconds": round(seconds, 3),
@@ -161,7 +171,7 @@ def _entries(
     split: str, request: GenerateRequest, series: Iterator[tuple[Expression, Any]], progress: _Progress
 ) -> Iterator[Entry]:
     start = np.datetime64(request.start, "s")
-    for number, (expression, values) in enumerate(islice(series, request.sizes[split])):
+    for number, (expression, values) in enumerate(islice(series, getattr(request.sizes, split))):
         progress.add(expression, values)
         yield f"{split}-{number}", start, values
 
@@ -178,7 +188,7 @@ def _manifest(folder: Path, request: GenerateRequest) -> dict[str, Any]:
         "data_version": everything.hexdigest(),
         "files": files,
         "parameters": request.recorded,
-        "sizes": dict(request.sizes),
+        "sizes": asdict(request.sizes),
     }
 
 
@@ -201,31 +211,6 @@ def _thinned(values: NDArray[np.float64]) -> list[float]:
         ]
         kept = values[extremes]
     return [float(f"{value:.6g}") for value in kept]
-
-
-def _refuse_unknown(what: str, document: Mapping[str, Any], known: list[str]) -> None:
-    unknown = sorted(set(document) - set(known))
-    if unknown:
-        raise WorkloadError(f"{what}: {', '.join(unknown)} not known (there are {', '.join(known)})")
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise WorkloadError(f"parameter {name} is {value!r}: write a whole number from {low} to {high}")
-    return value
-
-
-def _time(name: str, value: Any) -> str:
-    """The time as it is recorded: to the second."""
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is not None or moment.microsecond:
-        raise WorkloadError(
-            f'parameter {name} is {value!r}: write a time in whole seconds, such as "{_START}", no zone'
-        )
-    return moment.isoformat()
 
 
 if __name__ == "__main__":

@@ -41,21 +41,19 @@ import numpy as np
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
-from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.archives import MODEL_ARCHIVE, ArchiveError, pack_folder, unpack
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.container.parameters import check_names, option, whole
+from chronos_assets.container.parameters import Count, CountOrNone, Text, checked, read_parameters
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
-from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, seasonal_error
-from chronos_assets.predictors.covariates import open_covariates, read_holidays
+from chronos_assets.predictors.covariates import open_covariates
 from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
+from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
 from chronos_assets.predictors.learning import PastWindow, Recipe
 from chronos_assets.predictors.members.regression import History, LightgbmError
-from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of, options
+from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import BASE_FOLDER, FILE, RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.filling import context_as_of
@@ -63,57 +61,17 @@ from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, per
 from chronos_assets.timeseries.dataset.shards import DatasetError, Series, list_shards, read_manifest
 
 
-@dataclass(frozen=True)
-class VersionRequest:
+@checked
+@dataclass(frozen=True, kw_only=True)
+class VersionRequest(DatasetRequest):
     """The parameters of a version's predictor, checked."""
 
-    model: str
-    base: str | None
-    grid: Grid
-    horizon: int
-    filling: Filling
-    dimensions: tuple[str, ...]
-    context_length: int | None
-    batch_size: int | None
-    seed: int
+    model: Text
     predictor: PredictorParams
-    validation_windows: int
-    test_windows: int
-    max_series: int
-    holidays: HolidayCalendar | None
-
-
-def parse_version_request(document: Mapping[str, Any]) -> VersionRequest:
-    """Check the parameters.
-
-    Raises:
-        WorkloadError: one is missing, unknown or impossible.
-    """
-    required = {"model", "horizon", "frequency", "predictor"}
-    optional = {
-        "base", "alignment", "filling", "dimensions", "context_length", "batch_size", "seed", "validation_windows",
-        "test_windows", "max_series", "holidays",
-    }  # fmt: skip
-    check_names("learning", document, required, optional)
-    try:
-        return VersionRequest(
-            model=str(document["model"]),
-            base=document.get("base"),
-            grid=Grid(Frequency.parse(document["frequency"]), Alignment(**(document.get("alignment") or {}))),
-            horizon=whole("horizon", document["horizon"]),
-            filling=Filling(**(document.get("filling") or {})),
-            dimensions=tuple(document.get("dimensions") or ()),
-            context_length=option("context_length", document),
-            batch_size=option("batch_size", document),
-            seed=int(document.get("seed") or 0),
-            predictor=options(document["predictor"]) or PredictorParams(),
-            validation_windows=option("validation_windows", document, default=2) or 1,
-            test_windows=option("test_windows", document, low=0, default=2) or 0,
-            max_series=option("max_series", document, default=SAMPLE) or SAMPLE,
-            holidays=read_holidays(document.get("holidays")),
-        )
-    except (TypeError, ValueError) as error:
-        raise WorkloadError(f"parameters of the learning: {error}") from error
+    base: str | None = None
+    validation_windows: Count = 2
+    test_windows: CountOrNone = 2
+    max_series: Count = SAMPLE
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -165,7 +123,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
 
 
 def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: Reporter) -> None:
-    request = parse_version_request(document)
+    request = read_parameters(VersionRequest, "learning", document)
     given = workspace.input("model")
     if not (given / MODEL_ARCHIVE).is_file():
         _learn_around(given, request, workspace, reporter)

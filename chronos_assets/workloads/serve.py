@@ -12,21 +12,14 @@ model                           "bundled", a Hub id, a folder or an s3:// prefix
 golden                          a request that the page shows, and a deployment tries
 prediction_length, quantile_levels
                                 for requests that don't give them
-batch_size                      series of one pass, at most; 1: no batching
-batch_wait_ms                   how long a series waits for others
-queue_length                    series that may wait; beyond, 503 with Retry-After
-rows                            rows of one pass of the network, at most
+batch_wait_ms                   how long a series waits for others that could share its pass
 gpu                             true: the machine has one; a server that can't use it ends with the reason
-whole_batches                   true: always as many, so that the numbers are the batch job's to the last bit, slower
-context_length                  periods to read, at most
 non_negative, integers          as the forecast workload has them
-timeout_seconds                 for an answer
-max_body_bytes, max_series, max_points, max_prediction_length, max_quantiles, max_answer_values
-                                limits of a request
+max_body_bytes, max_answer_values
+                                limits of a request: of a serverless endpoint they are lower
 forecasts                       {"group", "current", "partition", "scenario"}: folders of published forecasts, see
                                 `forecast_queries`; on loopback only
 host, port                      0.0.0.0 and 8080; SageMaker's SAGEMAKER_BIND_TO_PORT goes before
-drain_seconds                   how long idle connections may last once the server is told to go
 deployment                      see `handover`; without it the server listens at once and until SIGTERM
 ```
 
@@ -43,15 +36,19 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 # Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from pydantic import PlainValidator
+
 from chronos_assets.container.contract import SERVER_LOG, Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.parameters import Count, Text, checked, read_parameters
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
+from chronos_assets.params.hyperparameters import Hyperparameter
 from chronos_assets.serving.bodies import BodyMemory
 from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries
 from chronos_assets.serving.handover import Deployment
@@ -70,6 +67,7 @@ PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 LOG_BYTES = 10 * 1024 * 1024
 
 
+@checked
 @dataclass(frozen=True)
 class ServeOptions:
     """The parameters, checked; see the module's notes."""
@@ -77,22 +75,49 @@ class ServeOptions:
     endpoint: str = "chronos"
     version: str = "unversioned"
     identity: str = ""
-    model: str = BUNDLED
-    golden: Mapping[str, Any] = field(default_factory=lambda: GOLDEN)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    model: Text = BUNDLED
+    golden: dict[str, Any] = field(default_factory=lambda: dict(GOLDEN))
+    prediction_length: Any = None  # these two are read as those of a request
+    quantile_levels: Any = None
+    batch_wait_ms: Annotated[float, PlainValidator(Hyperparameter(float, low=0, high=3_600_000).checked)] = 2.0
+    gpu: bool = False
+    non_negative: bool | None = None
+    integers: bool = False
+    max_body_bytes: Count = Limits.max_body_bytes
+    max_answer_values: Count = Limits.max_answer_values
+    forecasts: ForecastPlaces | None = None
+    host: str = Hosting.host
+    port: Count = Hosting.port
+    deployment: Deployment | None = None
+
+    def __post_init__(self) -> None:
+        if self.forecasts is not None and not is_loopback(self.host):
+            raise ValueError("forecasts need a host on loopback, such as 127.0.0.1: who asks for them is not checked")
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What a request that says nothing gets."""
+        given = {"prediction_length": self.prediction_length, "quantile_levels": self.quantile_levels}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How requests share passes of the network: the same wherever a server runs.
+
+    Attributes:
+        batch_size: series of one pass, at most; 1: no batching.
+        queue_length: series that may wait; beyond, 503 with Retry-After.
+        rows: rows of one pass of the network, at most.
+        whole_batches: always as many, so that the numbers are the batch job's to the last bit, slower.
+        timeout_seconds: for an answer.
+    """
+
     batch_size: int = 64
-    batch_wait_ms: float = 2.0
     queue_length: int = 512
     rows: int = 16
     whole_batches: bool = False
-    gpu: bool = False
-    context_length: int | None = None
-    non_negative: bool | None = None
-    integers: bool = False
-    timeout_seconds: float = 60.0
-    limits: Limits = field(default_factory=Limits)
-    hosting: Hosting = field(default_factory=Hosting)
-    forecasts: ForecastPlaces | None = None
+    timeout_seconds: float = Hosting.finish_seconds
 
 
 # Two seasons of something with a day, for a page that was given nothing better.
@@ -100,14 +125,6 @@ GOLDEN: Mapping[str, Any] = {
     "inputs": [{"target": [round(10 + 4 * ((hour % 24) / 12 - 1) ** 2, 3) for hour in range(96)]}],
     "parameters": {"prediction_length": 24},
 }
-
-_WHOLE = ("batch_size", "queue_length", "rows", "context_length")
-_TEXT = ("endpoint", "version", "identity", "model")
-_TRUTHS = ("gpu", "whole_batches", "non_negative", "integers")
-_SECONDS = ("batch_wait_ms", "timeout_seconds")
-_DEFAULTS = ("prediction_length", "quantile_levels")
-_HOSTING = ("host", "port", "drain_seconds", "deployment")
-_LIMITS = tuple(limit.name for limit in fields(Limits))
 
 
 def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> ServeOptions:
@@ -117,85 +134,20 @@ def parse_settings(document: Mapping[str, Any], env: Mapping[str, str]) -> Serve
         WorkloadError: one is unknown or impossible.
     """
     given = {**document, **_from_variable(env)}
-    if env.get(PORT_VARIABLE):
-        given["port"] = env[PORT_VARIABLE]
-    known = {*_WHOLE, *_SECONDS, *_TEXT, *_DEFAULTS, *_LIMITS, *_HOSTING, "golden", "forecasts", *_TRUTHS}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise WorkloadError(
-            f"parameters of the server: {', '.join(unknown)} not known (there are {', '.join(sorted(known))})"
-        )
-    given = {name: value for name, value in given.items() if value is not None}
-    try:
-        chosen: dict[str, Any] = {
-            **{name: str(given[name]) for name in _TEXT if name in given},
-            **{name: _positive(name, given[name]) for name in _WHOLE if name in given},
-            **{name: _seconds(name, given[name]) for name in _SECONDS if name in given},
-            "defaults": {name: given[name] for name in _DEFAULTS if name in given},
-            "limits": Limits(**{name: _positive(name, given[name]) for name in _LIMITS if name in given}),
-        }
-        chosen |= {name: _truth(name, given[name]) for name in _TRUTHS if name in given}
-        if "golden" in given:
-            chosen["golden"] = _object("golden", given["golden"])
-        hosting = _hosting(given)
-        if "forecasts" in given:
-            chosen["forecasts"] = ForecastPlaces.from_document(_object("forecasts", given["forecasts"]))
-            if not is_loopback(hosting.host):
-                raise ValueError(
-                    "forecasts need a host on loopback, such as 127.0.0.1: who asks for them is not checked"
-                )
-        return ServeOptions(**chosen, hosting=hosting)
-    except (TypeError, ValueError, KeyError) as error:
-        raise WorkloadError(f"parameters of the server: {error}") from error
-
-
-def _hosting(given: Mapping[str, Any]) -> Hosting:
-    chosen: dict[str, Any] = {}
-    if "host" in given:
-        chosen["host"] = str(given["host"])
-    if "port" in given:
-        chosen["port"] = _positive("port", given["port"])
-    if "drain_seconds" in given:
-        chosen["drain_seconds"] = _seconds("drain_seconds", given["drain_seconds"])
-    if "timeout_seconds" in given:
-        chosen["finish_seconds"] = _seconds("timeout_seconds", given["timeout_seconds"])
-    if "deployment" in given:
-        chosen["deployment"] = Deployment.from_document(given["deployment"])
-    return Hosting(**chosen)
+    if port := env.get(PORT_VARIABLE):
+        given["port"] = int(port) if port.isdecimal() else port
+    return read_parameters(ServeOptions, "server", given)
 
 
 def _from_variable(env: Mapping[str, str]) -> dict[str, Any]:
     text = env.get(SERVING_VARIABLE) or "{}"
     try:
-        return dict(_object(SERVING_VARIABLE, json.loads(text)))
+        document = json.loads(text)
     except ValueError as error:
         raise WorkloadError(f"{SERVING_VARIABLE} is not a JSON object: {error}") from error
-
-
-def _object(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} must be a JSON object")
-    return value
-
-
-def _truth(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, not {value!r}")
-    return value
-
-
-def _positive(name: str, value: Any) -> int:
-    number = int(value)
-    if isinstance(value, bool) or number < 1 or number != float(value):
-        raise ValueError(f"{name} must be a whole number from 1, not {value!r}")
-    return number
-
-
-def _seconds(name: str, value: Any) -> float:
-    number = float(value)
-    if not 0 <= number <= 3600:
-        raise ValueError(f"{name} must be a number from 0 to 3600, not {value!r}")
-    return number
+    if not isinstance(document, dict):
+        raise WorkloadError(f"{SERVING_VARIABLE} is not a JSON object: {text[:80]}")
+    return document
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -230,10 +182,11 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         f"on {model.device}"
     )
     endpoint = build_endpoint(settings, model)
-    asyncio.run(host(endpoint, build_app(endpoint), settings.hosting, workspace.root))
+    hosting = Hosting(settings.host, settings.port, deployment=settings.deployment)
+    asyncio.run(host(endpoint, build_app(endpoint), hosting, workspace.root))
 
 
-def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
+def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batching = Batching()) -> Endpoint:
     """The endpoint of a loaded model.
 
     Raises:
@@ -246,23 +199,22 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
     description = model.description
     predictor = BatchPredictor(
         model,
-        ensemble=_ensemble(description, settings),
-        batch_size=settings.rows,
-        context_length=settings.context_length,
+        ensemble=_ensemble(description, batching),
+        batch_size=batching.rows,
         non_negative=settings.non_negative,
         integers=settings.integers,
-        whole_batches=settings.whole_batches,
+        whole_batches=batching.whole_batches,
     )
     schema = Schema(
         f"model {settings.version}",
         description.quantile_range,
         predictor.joint,
-        settings.limits,
+        Limits(max_body_bytes=settings.max_body_bytes, max_answer_values=settings.max_answer_values),
         _defaults_within(Parameters(), description.quantile_range),
         *(predictor.regression.named if predictor.regression is not None else ({}, frozenset())),
     )
     try:
-        schema = replace(schema, defaults=parse_parameters(dict(settings.defaults), schema))
+        schema = replace(schema, defaults=parse_parameters(settings.defaults, schema))
     except InvocationError as error:
         raise WorkloadError(f"parameters of the server: {error}") from error
     bodies = BodyMemory()
@@ -276,18 +228,18 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel) -> Endpoint:
         predictor,
         MicroBatcher(
             predictor.run,
-            batch_size=settings.batch_size,
+            batch_size=batching.batch_size,
             wait_seconds=settings.batch_wait_ms / 1000,
-            queue_length=settings.queue_length,
-            share=settings.rows,
+            queue_length=batching.queue_length,
+            share=batching.rows,
         ),
-        settings.timeout_seconds,
+        batching.timeout_seconds,
         bodies=bodies,
         queries=ForecastQueries(settings.forecasts, bodies=bodies) if settings.forecasts else None,
     )
 
 
-def _ensemble(description: ModelDescription, settings: ServeOptions) -> Ensemble | None:
+def _ensemble(description: ModelDescription, batching: Batching) -> Ensemble | None:
     """The predictor that is kept beside a model, made ready; None where the model forecasts by itself.
 
     Raises:
@@ -304,9 +256,8 @@ def _ensemble(description: ModelDescription, settings: ServeOptions) -> Ensemble
             description,
             description.block_length,
             [(low + high) / 2],
-            context_length=settings.context_length,
-            batch_size=settings.rows,
-            whole_batches=settings.whole_batches,
+            batch_size=batching.rows,
+            whole_batches=batching.whole_batches,
         )
         return None if learned is None else network.ensemble(learned)
     except (PredictorError, ModelError) as error:

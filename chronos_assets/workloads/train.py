@@ -63,7 +63,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Annotated, Any, TextIO, TypeVar
 
 # Threads of torch that sleep when idle: those that spin take a shared machine four times the work. Read when torch is
 # first loaded.
@@ -71,10 +71,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
+from pydantic import PlainValidator
 
-from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Grid
 from chronos_assets.container.contract import PROGRESS_SECONDS, Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.container.values import Check, mixture, nonempty_text, quantile_levels, text_list, whole_number
+from chronos_assets.container.parameters import (
+    Count,
+    CountOrNone,
+    FrequencyText,
+    SomeLevels,
+    Text,
+    checked,
+    read_parameters,
+)
 from chronos_assets.models import finetuning
 from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, ModelError, describe_model
 from chronos_assets.models.finetuning import FinetuneMode, FinetunePlan, FinetuneProgress
@@ -90,7 +99,7 @@ from chronos_assets.models.finetuning_validation import SAMPLED_WINDOWS, Validat
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.params.attributes import Filling
-from chronos_assets.params.hyperparameters import HYPERPARAMETERS
+from chronos_assets.params.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from chronos_assets.timeseries.dataset.filling import context_as_of, fill
 from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version
 from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
@@ -116,40 +125,46 @@ JOB_VARIABLE = "TRAINING_JOB_NAME"  # SageMaker sets it in a training job's cont
 _FOREIGN = ("_tuning_", "sagemaker_")
 
 
+def _known(name: str) -> PlainValidator:
+    """The check of a hyperparameter, which the reader of params.json has, too."""
+    return PlainValidator(HYPERPARAMETERS[name].checked)
+
+
+@checked
 @dataclass(frozen=True)
 class TrainRequest:
     """The parameters, checked; None where the default follows from the model or the data."""
 
-    base_model: str = BUNDLED
-    finetune_mode: FinetuneMode = FinetunePlan.mode
-    learning_rate: float = FinetunePlan.learning_rate
-    max_steps: int = FinetunePlan.max_steps
-    batch_size: int = 32
-    context_length: int | None = None
-    prediction_length: int | None = None
-    weight_decay: float = FinetunePlan.weight_decay
-    warmup_ratio: float = FinetunePlan.warmup_ratio
-    max_grad_norm: float = FinetunePlan.max_grad_norm
-    lora_rank: int = FinetunePlan.lora_rank
-    lora_alpha: int = FinetunePlan.lora_alpha
-    seed: int = FinetunePlan.seed
-    mixture: Mapping[str, float] | None = None
-    min_past: int | None = None
-    drop_prob: float | None = None
-    eval_every: int | None = None
-    checkpoint_every: int | None = None
-    log_every: int = FinetunePlan.log_every
-    threads: int = 0
-    horizon: int | None = None
-    frequency: Frequency | None = None
+    base_model: Text = BUNDLED
+    finetune_mode: Annotated[FinetuneMode, _known("finetune_mode")] = FinetunePlan.mode
+    learning_rate: Annotated[float, _known("learning_rate")] = FinetunePlan.learning_rate
+    max_steps: Annotated[int, _known("max_steps")] = FinetunePlan.max_steps
+    batch_size: Annotated[int, _known("batch_size")] = 32
+    context_length: Annotated[int | None, _known("context_length")] = None
+    prediction_length: Annotated[int | None, _known("prediction_length")] = None
+    weight_decay: Annotated[float, _known("weight_decay")] = FinetunePlan.weight_decay
+    warmup_ratio: Annotated[float, _known("warmup_ratio")] = FinetunePlan.warmup_ratio
+    max_grad_norm: Annotated[float, _known("max_grad_norm")] = FinetunePlan.max_grad_norm
+    lora_rank: Annotated[int, _known("lora_rank")] = FinetunePlan.lora_rank
+    lora_alpha: Annotated[int, _known("lora_alpha")] = FinetunePlan.lora_alpha
+    seed: Annotated[int, _known("seed")] = FinetunePlan.seed
+    mixture: Annotated[Mapping[str, float] | None, PlainValidator(_mixture)] = None
+    min_past: Annotated[int | None, _known("min_past")] = None
+    drop_prob: Annotated[float | None, _known("drop_prob")] = None
+    eval_every: Annotated[int | None, _known("eval_every")] = None
+    checkpoint_every: Annotated[int | None, _known("checkpoint_every")] = None
+    log_every: Annotated[int, _known("log_every")] = FinetunePlan.log_every
+    threads: Annotated[int, _known("threads")] = 0
+    horizon: Count | None = None
+    frequency: FrequencyText | None = None
     alignment: Alignment = DEFAULT_ALIGNMENT
     filling: Filling = field(default_factory=Filling)
-    dimensions: tuple[str, ...] = ()
-    quantiles: tuple[float, ...] = DECILES
-    validation_windows: int = 2
-    test_windows: int = 2
-    max_training_series: int = 5000
-    max_validation_series: int = 100
+    dimensions: tuple[Text, ...] = ()
+    quantiles: SomeLevels = DECILES
+    validation_windows: Count = 2
+    test_windows: CountOrNone = 2
+    max_training_series: Annotated[int, _known("max_training_series")] = 5000
+    max_validation_series: Annotated[int, _known("max_validation_series")] = 100
 
     def plan(self) -> FinetunePlan:
         """The recipe."""
@@ -177,20 +192,18 @@ def parse_request(document: Mapping[str, Any]) -> TrainRequest:
         WorkloadError: names every one that is unknown or impossible.
     """
     given = {name: value for name, value in document.items() if not name.startswith(_FOREIGN)}
-    names = [item.name for item in fields(TrainRequest)]
-    problems = [f"{name} is not known (there are {', '.join(names)})" for name in given if name not in names]
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        # null stands for the default, as where a parameter is not given.
-        if name not in names or value is None:
-            continue
-        try:
-            values[name] = _CHECKS[name](value)
-        except (TypeError, ValueError) as error:
-            problems.append(f"{name} is {value!r}: {error}")
-    if problems:
-        raise WorkloadError(f"parameters of the training: {'; '.join(problems)}")
-    return TrainRequest(**values)
+    return read_parameters(TrainRequest, "training", given)
+
+
+def _mixture(value: Any) -> dict[str, float]:
+    """Shares of the user's series and of synthetic ones."""
+    share = Hyperparameter(float, low=0, high=1)
+    if not isinstance(value, dict) or not all(part in share for part in value.values()):
+        raise ValueError('it must be an object of shares such as {"target": 0.9, "synthetic": 0.1}')
+    unknown = sorted(set(value) - {"target", "synthetic"})
+    if unknown:
+        raise ValueError(f"there is no source {', '.join(unknown)}, only target and synthetic")
+    return {name: float(part) for name, part in value.items()}
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -564,21 +577,6 @@ def _set(value: T | None) -> T:
     """A value that `_completed` has seen to."""
     assert value is not None  # noqa: S101 - for the type checker
     return value
-
-
-_CHECKS: Mapping[str, Check] = {
-    **{name: known.checked for name, known in HYPERPARAMETERS.items()},
-    "base_model": nonempty_text,
-    "mixture": mixture,
-    "horizon": whole_number(1),
-    "frequency": lambda value: Frequency.parse(nonempty_text(value)),
-    "alignment": lambda value: Alignment(**value),
-    "filling": lambda value: Filling(**value),
-    "dimensions": text_list,
-    "quantiles": quantile_levels,
-    "validation_windows": whole_number(1),
-    "test_windows": whole_number(0),
-}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import json
 import logging
 import pickle
 import re
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.serving import bodies
 from chronos_assets.serving.app import build_app
-from chronos_assets.workloads.serve import ServeOptions, build_endpoint
+from chronos_assets.workloads.serve import Batching, ServeOptions, build_endpoint
 from chronos_assets_tests.models.tiny import folder_of
 
 LEVELS = (0.1, 0.25, 0.9)
@@ -32,7 +31,8 @@ def model(family):
 
 def served(scenario, family="bolt", **settings):
     """What a scenario makes of a client of an endpoint, and the endpoint itself."""
-    endpoint = build_endpoint(ServeOptions(**settings), model(family))
+    batching = {name: settings.pop(name) for name in vars(Batching()) if name in settings}
+    endpoint = build_endpoint(ServeOptions(**settings), model(family), Batching(**batching))
 
     async def main():
         endpoint.start()
@@ -253,9 +253,6 @@ def test_nothing_is_unpickled(tmp_path, kind, status):
 
 
 def test_bodies_beyond_the_limit_are_413_however_they_come():
-    settings = ServeOptions()
-    limits = replace(settings.limits, max_body_bytes=1000)
-
     async def chunks():
         for _ in range(10_000):
             yield b" " * 100
@@ -266,7 +263,7 @@ def test_bodies_beyond_the_limit_are_413_however_they_come():
             "/invocations", content=chunks()
         )
 
-    for answer in served(scenario, limits=limits):
+    for answer in served(scenario, max_body_bytes=1000):
         assert (answer.status_code, answer.json()["error"]["field"]) == (413, "body")
 
 
@@ -421,6 +418,6 @@ def test_bodies_that_together_are_too_large_are_asked_to_come_again(monkeypatch)
         again = await client.post("/invocations", json=large)
         return [answer.status_code for answer in answers], again.status_code, endpoint.bodies.held
 
-    statuses, again, held = served(scenario, batch_wait_ms=50)
+    statuses, again, held = served(scenario, batch_wait_ms=50.0)
     assert sorted(statuses) == [200, 503, 503, 503]
     assert (again, held) == (200, 0)

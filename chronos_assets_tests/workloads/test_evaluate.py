@@ -351,7 +351,7 @@ def test_quantiles_that_a_model_can_not_give(tmp_path):
     [
         ({"horizon": 0}, "horizon is 0: it must be a whole number from 1"),
         ({"horizon": True}, "horizon is True"),
-        ({"quantiles": []}, "quantiles is empty"),
+        ({"quantiles": []}, r"quantiles is \[\]: it must be a list of one level at least"),
         ({"quantiles": [1.5]}, "1.5"),
         ({"models": {"candidate": "bundled"}}, "models names no base"),
         ({"models": {"candidate": "bundled", "base": "bundled", "other": "bundled"}}, "give an object of candidate"),

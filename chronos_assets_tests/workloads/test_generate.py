@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def test_each_size_counts_and_a_larger_split_begins_with_the_smaller(tmp_path, u
 
 def test_sizes_and_all_else_have_defaults():
     request = generate.parse_request({"sizes": {"train": 7}})
-    assert dict(request.sizes) == {"train": 7, "validation": 100, "test": 100}
+    assert asdict(request.sizes) == {"train": 7, "validation": 100, "test": 100}
     assert (request.seed, request.length, request.max_kernels, request.start) == (0, 1024, 5, "2000-01-01T00:00:00")
     assert request.processes == 1
     assert generate.parse_request({"sizes": {"train": 1_000_000}}).processes == os.cpu_count()
@@ -172,23 +173,25 @@ def test_as_a_program_two_workers_give_the_bytes_of_one(tmp_path):
     "changes, said",
     [
         ({"seeds": 1}, "seeds not known (there are seed, length, max_kernels, sizes, start, workers)"),
-        ({"seed": -1}, "parameter seed is -1: write a whole number from 0 to"),
-        ({"seed": "one"}, "parameter seed is 'one': write a whole number"),
-        ({"length": 1}, "parameter length is 1: write a whole number from 2 to 8192"),
-        ({"length": 512.0}, "parameter length is 512.0: write a whole number"),
-        ({"length": None}, "parameter length is None"),
-        ({"max_kernels": 0}, "parameter max_kernels is 0: write a whole number from 1 to 10"),
-        ({"max_kernels": True}, "parameter max_kernels is True"),
-        ({"sizes": [100]}, 'parameter sizes is [100]: write an object such as {"train": 100}'),
-        ({"sizes": {"dev": 1}}, "parameter sizes: dev not known (there are train, validation, test)"),
-        ({"sizes": {"test": 0}}, "parameter sizes.test is 0: write a whole number from 1"),
-        ({"workers": 0}, "parameter workers is 0: write a whole number from 1 to 256"),
-        ({"start": "yesterday"}, "parameter start is 'yesterday': write a time in whole seconds"),
-        ({"start": "2020-01-01T00:00:00Z"}, "write a time in whole seconds"),
-        ({"start": "2020-01-01T00:00:00+02"}, "write a time in whole seconds"),
-        ({"start": "2020-01-01T00:00:00.5"}, "write a time in whole seconds"),
-        ({"start": 2020}, "parameter start is 2020"),
-        ({"start": ""}, "parameter start is ''"),
+        ({"seed": -1}, "seed is -1: it must be a whole number from 0 to"),
+        ({"seed": "one"}, "seed is 'one': it must be a whole number"),
+        ({"length": 1}, "length is 1: it must be a whole number from 2 to 8192"),
+        ({"length": 512.0}, "length is 512.0: it must be a whole number"),
+        ({"max_kernels": 0}, "max_kernels is 0: it must be a whole number from 1 to 10"),
+        ({"max_kernels": True}, "max_kernels is True"),
+        ({"sizes": [100]}, "sizes is [100]: it must be an object"),
+        ({"sizes": {"dev": 1}}, "sizes.dev not known"),
+        ({"sizes": {"test": 0}}, "sizes.test is 0: it must be a whole number from 1"),
+        ({"workers": 0}, "workers is 0: it must be a whole number from 1 to 256"),
+        ({"start": "yesterday"}, "start is 'yesterday': it must be a time in whole seconds"),
+        ({"start": "2020-01-01T00:00:00Z"}, "it must be a time in whole seconds"),
+        ({"start": "2020-01-01T00:00:00+02"}, "it must be a time in whole seconds"),
+        ({"start": "2020-01-01T00:00:00.5"}, "it must be a time in whole seconds"),
+        ({"start": 2020}, "start is 2020"),
+        ({"start": ""}, "start is ''"),
+        ({"seed": -1, "length": 1, "seeds": 1}, "not known (there are seed, length"),
+        ({"seed": -1, "length": 1, "seeds": 1}, "; seed is -1: it must be a whole number from 0 to"),
+        ({"seed": -1, "length": 1, "seeds": 1}, "; length is 1: it must be"),
     ],
 )
 def test_bad_parameters_are_refused_by_name(changes, said):

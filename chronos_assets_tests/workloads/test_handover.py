@@ -1,6 +1,5 @@
 """Listening sockets: where they listen, and how one process gives its own to another."""
 
-import json
 import os
 import socket
 import threading
@@ -95,5 +94,4 @@ def test_a_predecessor_that_hangs_is_given_up(inside, monkeypatch):
 def test_the_state_file_says_who_is_in_use(inside, content, current):
     if content is not None:
         (inside / "state.json").write_text(content)
-    document = json.loads('{"folder": "d2", "state_file": "state.json", "previous": null, "ports": [1]}')
-    assert Deployment.from_document(document).is_current() is current
+    assert Deployment("d2", "state.json", None, (1,)).is_current() is current

@@ -23,7 +23,14 @@ from chronos_assets.platforms.local.endpoints import LocalEndpoints
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.serving.schema import Limits, Parameters
 from chronos_assets.workloads import serve
-from chronos_assets.workloads.serve import PORT_VARIABLE, SERVING_VARIABLE, build_endpoint, main, parse_settings
+from chronos_assets.workloads.serve import (
+    PORT_VARIABLE,
+    SERVING_VARIABLE,
+    Batching,
+    build_endpoint,
+    main,
+    parse_settings,
+)
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
 from chronos_assets_tests.timeseries.builders import make_params, write_forecast
@@ -237,17 +244,22 @@ def test_pickled_weights_are_not_loaded(container, monkeypatch):
     ("document", "env", "words"),
     [
         ({"batch": 3}, {}, "batch not known"),
-        ({"batch_size": 0}, {}, "batch_size must be a whole number from 1"),
-        ({"batch_size": True}, {}, "batch_size must be a whole number from 1"),
-        ({"whole_batches": 1}, {}, "whole_batches must be true or false"),
-        ({"batch_wait_ms": -1}, {}, "batch_wait_ms must be a number from 0 to 3600"),
-        ({"golden": [1]}, {}, "golden must be a JSON object"),
-        ({"deployment": {"folder": "d1"}}, {}, "state_file"),
+        ({"port": 0}, {}, "port is 0: it must be a whole number from 1"),
+        ({"port": True}, {}, "port is True: it must be a whole number from 1"),
+        ({"integers": 1}, {}, "integers is 1: it must be a valid boolean"),
+        ({"batch_wait_ms": -1}, {}, "batch_wait_ms is -1: it must be a number from 0 to 3600000"),
+        ({"golden": [1]}, {}, r"golden is \[1\]: it must be an object"),
+        (
+            {"deployment": {"folder": "d1"}},
+            {},
+            "deployment.state_file, deployment.previous, deployment.ports not given",
+        ),
         ({"forecasts": FORECASTS}, {}, "forecasts need a host on loopback"),
-        ({"forecasts": {"group": "a"}, "host": "::1"}, {}, "missing 2 required positional arguments"),
+        ({"forecasts": {"group": "a"}, "host": "::1"}, {}, "forecasts.current, forecasts.partition not given"),
         ({"forecasts": FORECASTS | {"partition": "x"}, "host": "::1"}, {}, "partition and scenario are texts"),
         ({}, {SERVING_VARIABLE: "{"}, "CHRONOS_SERVING is not a JSON object"),
-        ({}, {PORT_VARIABLE: "http"}, "invalid literal"),
+        ({}, {SERVING_VARIABLE: "[]"}, "CHRONOS_SERVING is not a JSON object"),
+        ({}, {PORT_VARIABLE: "http"}, "port is 'http': it must be a whole number"),
     ],
 )
 def test_parameters_that_cannot_be_are_named(document, env, words):
@@ -258,20 +270,18 @@ def test_parameters_that_cannot_be_are_named(document, env, words):
 def test_every_parameter_has_its_effect():
     document = {
         "endpoint": "e", "version": "v", "identity": "i", "model": "m", "golden": {"inputs": [1]},
-        "prediction_length": 7, "quantile_levels": [0.5], "batch_size": 3, "batch_wait_ms": 1, "queue_length": 4,
-        "rows": 2, "whole_batches": True, "context_length": 20, "timeout_seconds": 9, "max_series": 5,
-        "host": "::1", "port": 1, "drain_seconds": 2,
+        "prediction_length": 7, "quantile_levels": [0.5], "batch_wait_ms": 1, "max_body_bytes": 5, "max_answer_values": 6,
+        "host": "::1", "port": 1,
     }  # fmt: skip
     settings = parse_settings(document, {PORT_VARIABLE: "81", SERVING_VARIABLE: '{"version": "w"}'})
     assert (settings.endpoint, settings.version, settings.identity, settings.model) == ("e", "w", "i", "m")
-    assert settings.limits == Limits(max_series=5)
-    assert (settings.hosting.host, settings.hosting.port, settings.hosting.drain_seconds) == ("::1", 81, 2.0)
-    assert settings.hosting.finish_seconds == 9
-    endpoint = build_endpoint(settings, load_model(folder_of("bolt")))
+    assert (settings.host, settings.port) == ("::1", 81)
+    endpoint = build_endpoint(settings, load_model(folder_of("bolt")), Batching(3, 4, 2, True, 9))
     assert endpoint.schema.defaults == Parameters(7, (0.5,))
+    assert endpoint.schema.limits == Limits(max_body_bytes=5, max_answer_values=6)
     assert endpoint.golden == {"inputs": [1]}
     forecaster, batcher = endpoint.predictor._forecaster, endpoint.batcher
-    assert (forecaster.batch_size, forecaster.context_length, forecaster.whole_batches) == (2, 20, True)
+    assert (forecaster.batch_size, forecaster.whole_batches) == (2, True)
     assert (batcher._batch_size, batcher._wait_seconds, batcher._queue_length) == (3, 0.001, 4)
     assert endpoint.timeout_seconds == 9
 

@@ -239,7 +239,12 @@ def test_other_data_or_parameters_are_no_continuation(tmp_path):
     [
         (
             {"learning_rat": 1, "max_steps": "many", "seed": -1, "quantiles": [0.5, 1.0]},
-            ["learning_rat is not known", "max_steps is 'many'", "seed is -1", "quantiles is [0.5, 1.0]"],
+            [
+                "learning_rat not known (there are base_model, ",
+                "max_steps is 'many'",
+                "seed is -1",
+                "quantiles is [0.5, 1.0]",
+            ],
         ),
         ({"finetune_mode": "half"}, ['finetune_mode is \'half\': it must be "full" or "lora"']),
         ({"mixture": {"target": 0.5, "synthetic": 0.5}}, ["synthetic has 0.5 but the job has no such channel"]),
@@ -252,7 +257,7 @@ def test_other_data_or_parameters_are_no_continuation(tmp_path):
         ({"horizon": None}, ["horizon not given"]),
         ({"frequency": "D"}, ["the dataset has frequency H", "is to have D"]),
         ({"dimensions": ["store"]}, ["is to have H and ['store']"]),
-        ({"filling": {"middle": "zero"}}, ["filling is"]),
+        ({"filling": {"middle": "zero"}}, ["filling.middle not known"]),
         ({"learning_rate": 1e30, "max_grad_norm": 1e8}, ["start again with a lower learning_rate"]),
     ],
 )

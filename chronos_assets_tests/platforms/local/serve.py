@@ -60,7 +60,7 @@ def main(workspace, _reporter):
         routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])],
     )
     sys.stderr.write("loading the model of hunter2: password=hunter2\n")
-    deployment = Deployment.from_document(parameters["deployment"])
+    deployment = Deployment(**parameters["deployment"])
     hosting = Hosting("127.0.0.1", drain_seconds=3.0, look_seconds=0.2, deployment=deployment)
     asyncio.run(host(served, app, hosting, workspace.root))
 
