@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AliasChoices, Field, PlainValidator, TypeAdapter, ValidationError
 
 from chronos_assets.errors import ChronosAssetsError
 
@@ -34,6 +36,136 @@ class SettingsError(ChronosAssetsError, ValueError):
 
 
 SENSOR_SECONDS_ON_AWS = 15
+
+
+def variable(*names: str) -> Any:
+    """The environment variables that set a field: the first of them that is set."""
+    return Field(validation_alias=AliasChoices(*names) if len(names) > 1 else names[0])
+
+
+# --- what a value may be: each raises ValueError with how to fix it ---------------------------------------------------
+
+
+def _matching(pattern: str, meaning: str) -> PlainValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"set it to {meaning}")
+        return value
+
+    return PlainValidator(check)
+
+
+_ROLE = _matching(r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role, arn:aws:iam::<account>:role/<name>")
+_INSTANCE = _matching(r"ml\.[a-z0-9-]+\.[a-z0-9-]+", "a SageMaker instance type such as ml.c5.2xlarge")
+_QUEUE = _matching(r"https?://\S+/\S+", "the URL of an SQS queue, https://sqs.<region>.amazonaws.com/<account>/<name>")
+_TOPIC = _matching(
+    r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:\S+", "the ARN of an SNS topic, arn:aws:sns:<region>:<account>:<name>"
+)
+_DATABASE = _matching(r"[a-z][a-z0-9_]{0,127}", "a name of lower case letters, digits and underscores")
+_MEMORY = _matching(r"\d+(\.\d+)?\s*(MB|GB|MiB|GiB)", "an amount of memory such as 500MB or 2GB")
+
+
+def _whole(low: int, high: int) -> PlainValidator:
+    def check(value: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", value) or not low <= int(value) <= high:
+            raise ValueError(f"set it to a whole number from {low} to {high}")
+        return int(value)
+
+    return PlainValidator(check)
+
+
+def _one_of(choices: Any) -> PlainValidator:
+    def check(value: str) -> str:
+        if value not in get_args(choices):
+            raise ValueError(f"set it to one of {', '.join(get_args(choices))}")
+        return value
+
+    return PlainValidator(check)
+
+
+def _switch(value: str) -> bool:
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if value.lower() not in words:
+        raise ValueError("set it to yes or no")
+    return words[value.lower()]
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+_SWITCH, _NAMES = PlainValidator(_switch), PlainValidator(_names)
+
+
+def _tags(value: str) -> tuple[tuple[str, str], ...]:
+    tags = {}
+    for part in _names(value):
+        key, separator, text = part.partition("=")
+        if not separator or not re.fullmatch(r"(?!aws:)[\w .:/=+@-]{1,128}", key) or len(text) > 256:
+            raise ValueError(f"write {part!r} as name=value; names must not start with aws:")
+        tags[key] = text
+    return tuple(tags.items())
+
+
+def model_reference(text: str) -> str:
+    """A model's reference as every process understands it: a folder's path, which may be relative, made absolute."""
+    folder = Path(text).expanduser()
+    # As `models.checkpoints.resolve_model` tells a folder from an id of the Hub.
+    is_folder = text != "bundled" and not text.startswith("amazon/") and (folder / "config.json").is_file()
+    return str(folder.absolute()) if is_folder else text
+
+
+def _models(value: str) -> tuple[str, ...]:
+    return tuple(map(model_reference, _names(value)))
+
+
+def _iso_date(value: str) -> str:
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").date().isoformat()
+    except ValueError as error:
+        raise ValueError("set it to a day as YYYY-MM-DD") from error
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 86_400:
+        raise ValueError("set it to a number of seconds from 0 to 86400")
+    return seconds
+
+
+def _interval(value: str) -> int:
+    return max(1, int(_seconds(value)))
+
+
+def _amount(value: str) -> int:
+    """Bytes of an amount such as "500MB"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)i?B", value, re.IGNORECASE)
+    if match is None:
+        raise ValueError("set it to an amount such as 500MB or 20GB")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+
+
+def _without_slash(value: str) -> str:
+    return value.rstrip("/")
+
+
+def _owners(value: str) -> tuple[str, ...]:
+    owners = tuple(part.strip() for part in value.split(",") if part.strip())
+    for owner in owners:
+        if not re.fullmatch(r"team:[\w.-]+|[^@\s]+@[^@\s]+", owner):
+            raise ValueError(f"{owner!r} is neither team:<name> nor a mail address")
+    return owners
+
+
+def _key_prefix(value: str) -> tuple[str, ...]:
+    parts = tuple(part for part in value.split("/") if part)
+    for part in parts:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", part):
+            raise ValueError(f"{part!r} may hold letters, digits and underscores only")
+    return parts
 
 
 @dataclass(frozen=True)
@@ -73,36 +205,36 @@ class AwsSettings:
         cache: `CHRONOS_CACHE`, folder for copies of the store's objects; empty: `~/.cache/chronos-assets`.
     """
 
-    region: str = ""
-    role: str = ""
-    pipeline_role: str = ""
-    image: str = ""
-    cpu_image: str = ""
-    data_instance: str = "ml.c5.2xlarge"
-    forecast_instance: str = ""
-    training_instance: str = "ml.g5.xlarge"
-    forecast_instances: int = 1
-    volume_gb: int = 30
-    spot: bool = False
-    job_seconds: int = 86_400
-    job_attempts: int = 3
-    endpoint: EndpointKind = "realtime"
-    endpoint_instance: str = "ml.c5.xlarge"
-    endpoint_instances: int = 1
-    endpoint_memory_mb: int = 4096
-    endpoint_alarms: tuple[str, ...] = ()
-    subnets: tuple[str, ...] = ()
-    security_groups: tuple[str, ...] = ()
-    kms_key: str = ""
-    tags: tuple[tuple[str, str], ...] = ()
-    train_queue: str = ""
-    model_queue: str = ""
-    topic: str = ""
-    glue_database: str = "chronos_assets"
-    athena_workgroup: str = "chronos-assets"
-    quicksight_principal: str = ""
-    metrics_namespace: str = "ChronosAssets"
-    cache: str = ""
+    region: Annotated[str, variable("AWS_REGION", "AWS_DEFAULT_REGION")] = ""  # boto3 itself knows the second name only
+    role: Annotated[str, variable("CHRONOS_SAGEMAKER_ROLE"), _ROLE] = ""
+    pipeline_role: Annotated[str, variable("CHRONOS_PIPELINE_ROLE"), _ROLE] = ""
+    image: Annotated[str, variable("CHRONOS_SAGEMAKER_IMAGE")] = ""
+    cpu_image: Annotated[str, variable("CHRONOS_SAGEMAKER_CPU_IMAGE")] = ""
+    data_instance: Annotated[str, variable("CHRONOS_DATA_INSTANCE"), _INSTANCE] = "ml.c5.2xlarge"
+    forecast_instance: Annotated[str, variable("CHRONOS_FORECAST_INSTANCE"), _INSTANCE] = ""
+    training_instance: Annotated[str, variable("CHRONOS_TRAINING_INSTANCE"), _INSTANCE] = "ml.g5.xlarge"
+    forecast_instances: Annotated[int, variable("CHRONOS_FORECAST_INSTANCES"), _whole(1, 100)] = 1
+    volume_gb: Annotated[int, variable("CHRONOS_VOLUME_GB"), _whole(1, 16_384)] = 30
+    spot: Annotated[bool, variable("CHRONOS_SPOT"), _SWITCH] = False
+    job_seconds: Annotated[int, variable("CHRONOS_JOB_SECONDS"), _whole(60, 432_000)] = 86_400
+    job_attempts: Annotated[int, variable("CHRONOS_JOB_ATTEMPTS"), _whole(1, 20)] = 3
+    endpoint: Annotated[EndpointKind, variable("CHRONOS_ENDPOINT"), _one_of(EndpointKind)] = "realtime"
+    endpoint_instance: Annotated[str, variable("CHRONOS_ENDPOINT_INSTANCE"), _INSTANCE] = "ml.c5.xlarge"
+    endpoint_instances: Annotated[int, variable("CHRONOS_ENDPOINT_INSTANCES"), _whole(1, 100)] = 1
+    endpoint_memory_mb: Annotated[int, variable("CHRONOS_ENDPOINT_MEMORY_MB"), _whole(1024, 6144)] = 4096
+    endpoint_alarms: Annotated[tuple[str, ...], variable("CHRONOS_ENDPOINT_ALARMS"), _NAMES] = ()
+    subnets: Annotated[tuple[str, ...], variable("CHRONOS_SUBNETS"), _NAMES] = ()
+    security_groups: Annotated[tuple[str, ...], variable("CHRONOS_SECURITY_GROUPS"), _NAMES] = ()
+    kms_key: Annotated[str, variable("CHRONOS_KMS_KEY")] = ""
+    tags: Annotated[tuple[tuple[str, str], ...], variable("CHRONOS_TAGS"), PlainValidator(_tags)] = ()
+    train_queue: Annotated[str, variable("CHRONOS_TRAIN_QUEUE"), _QUEUE] = ""
+    model_queue: Annotated[str, variable("CHRONOS_MODEL_QUEUE"), _QUEUE] = ""
+    topic: Annotated[str, variable("CHRONOS_TOPIC"), _TOPIC] = ""
+    glue_database: Annotated[str, variable("CHRONOS_GLUE_DATABASE"), _DATABASE] = "chronos_assets"
+    athena_workgroup: Annotated[str, variable("CHRONOS_ATHENA_WORKGROUP")] = "chronos-assets"
+    quicksight_principal: Annotated[str, variable("CHRONOS_QUICKSIGHT_PRINCIPAL")] = ""
+    metrics_namespace: Annotated[str, variable("CHRONOS_METRICS_NAMESPACE")] = "ChronosAssets"
+    cache: Annotated[str, variable("CHRONOS_CACHE")] = ""
 
 
 @dataclass(frozen=True)
@@ -132,23 +264,23 @@ class Settings:
         aws: what only a deployment on AWS sets.
     """
 
-    deployment: Deployment = "local"
-    store: str = "./store"
-    partitions: Cadence = "daily"
-    partition_start: str = DEFAULT_PARTITION_START["daily"]
-    base_model: str = "bundled"
-    memory_limit: str = "2GB"
-    max_unpacked: int | None = None
-    settle_seconds: float = 10.0
-    sensor_interval_seconds: int = 2
-    ui_url: str = "http://127.0.0.1:3000"
-    owners: tuple[str, ...] = ("team:forecasting",)
-    key_prefix: tuple[str, ...] = ()
-    benchmark_data: str = ""
-    benchmark_models: tuple[str, ...] = ()
-    dashboard_decisions: bool = False
-    dashboard_login: str = field(default="", repr=False)
-    dagster_home: str = ""
+    deployment: Annotated[Deployment, variable("CHRONOS_DEPLOYMENT"), _one_of(Deployment)] = "local"
+    store: Annotated[str, variable("CHRONOS_STORE")] = "./store"
+    partitions: Annotated[Cadence, variable("CHRONOS_PARTITIONS"), _one_of(Cadence)] = "daily"
+    partition_start: Annotated[str, variable("CHRONOS_PARTITION_START"), PlainValidator(_iso_date)] = "2000-01-01"
+    base_model: Annotated[str, variable("CHRONOS_BASE_MODEL"), PlainValidator(model_reference)] = "bundled"
+    memory_limit: Annotated[str, variable("CHRONOS_MEMORY_LIMIT"), _MEMORY] = "2GB"
+    max_unpacked: Annotated[int | None, variable("CHRONOS_MAX_UNPACKED"), PlainValidator(_amount)] = None
+    settle_seconds: Annotated[float, variable("CHRONOS_SETTLE_SECONDS"), PlainValidator(_seconds)] = 10.0
+    sensor_interval_seconds: Annotated[int, variable("CHRONOS_SENSOR_SECONDS"), PlainValidator(_interval)] = 2
+    ui_url: Annotated[str, variable("CHRONOS_UI_URL"), PlainValidator(_without_slash)] = "http://127.0.0.1:3000"
+    owners: Annotated[tuple[str, ...], variable("CHRONOS_OWNERS"), PlainValidator(_owners)] = ("team:forecasting",)
+    key_prefix: Annotated[tuple[str, ...], variable("CHRONOS_KEY_PREFIX"), PlainValidator(_key_prefix)] = ()
+    benchmark_data: Annotated[str, variable("CHRONOS_BENCHMARK_DATA")] = ""
+    benchmark_models: Annotated[tuple[str, ...], variable("CHRONOS_BENCHMARK_MODELS"), PlainValidator(_models)] = ()
+    dashboard_decisions: Annotated[bool, variable("CHRONOS_DASHBOARD_DECISIONS"), _SWITCH] = False
+    dashboard_login: Annotated[str, variable("CHRONOS_DASHBOARD_LOGIN")] = field(default="", repr=False)
+    dagster_home: Annotated[str, variable("DAGSTER_HOME")] = ""
     aws: AwsSettings = field(default_factory=AwsSettings)
 
     @classmethod
@@ -159,216 +291,43 @@ class Settings:
             SettingsError: a value is not one that the variable may have.
         """
         values = os.environ if env is None else env
+        given: dict[str, Any] = {name: value.strip() for name, value in values.items() if value.strip()}
+        for name, standard in _defaults(given).items():
+            given.setdefault(name, standard)
+        try:
+            settings = TypeAdapter(cls).validate_python({**given, "aws": given})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SettingsError(f"{first['loc'][-1]}={first['input']!r}: {first['ctx']['error']}") from error
+        settings._check_deployment(given.get("CHRONOS_BASE_MODEL"))
+        return settings
 
-        def text(name: str, default: str) -> str:
-            return values.get(name, "").strip() or default
-
-        partitions = _one_of("CHRONOS_PARTITIONS", text("CHRONOS_PARTITIONS", "daily"), get_args(Cadence))
-        deployment = _one_of("CHRONOS_DEPLOYMENT", text("CHRONOS_DEPLOYMENT", "local"), get_args(Deployment))
-        store = text("CHRONOS_STORE", cls.store)
-        if deployment == "aws" and not store.startswith("s3://"):
+    def _check_deployment(self, base_model: str | None) -> None:
+        """See that the store, and the base model as it was given, are where the deployment's jobs can reach them."""
+        if self.deployment == "aws" and not self.store.startswith("s3://"):
             raise SettingsError(
-                f"CHRONOS_STORE={store!r} with CHRONOS_DEPLOYMENT=aws: set it to s3://bucket/prefix, which jobs can reach"
+                f"CHRONOS_STORE={self.store!r} with CHRONOS_DEPLOYMENT=aws: set it to s3://bucket/prefix, which jobs can reach"
             )
-        if deployment == "local" and store.startswith("s3://"):
+        if self.deployment == "local" and self.store.startswith("s3://"):
             raise SettingsError(
-                f"CHRONOS_STORE={store!r} with CHRONOS_DEPLOYMENT=local: set it to a folder, or CHRONOS_DEPLOYMENT to aws"
+                f"CHRONOS_STORE={self.store!r} with CHRONOS_DEPLOYMENT=local: set it to a folder, or CHRONOS_DEPLOYMENT to aws"
             )
-        return cls(
-            deployment=cast(Deployment, deployment),
-            store=store,
-            partitions=cast(Cadence, partitions),
-            partition_start=_iso_date(
-                "CHRONOS_PARTITION_START", text("CHRONOS_PARTITION_START", DEFAULT_PARTITION_START[partitions])
-            ),
-            base_model=_base_model(text("CHRONOS_BASE_MODEL", cls.base_model), deployment),
-            memory_limit=_memory("CHRONOS_MEMORY_LIMIT", text("CHRONOS_MEMORY_LIMIT", cls.memory_limit)),
-            max_unpacked=_amount("CHRONOS_MAX_UNPACKED", text("CHRONOS_MAX_UNPACKED", "")),
-            settle_seconds=_seconds("CHRONOS_SETTLE_SECONDS", text("CHRONOS_SETTLE_SECONDS", str(cls.settle_seconds))),
-            sensor_interval_seconds=max(
-                1,
-                int(_seconds("CHRONOS_SENSOR_SECONDS", text("CHRONOS_SENSOR_SECONDS", _sensor_seconds(deployment)))),
-            ),
-            ui_url=text("CHRONOS_UI_URL", cls.ui_url).rstrip("/"),
-            owners=_owners("CHRONOS_OWNERS", text("CHRONOS_OWNERS", ",".join(cls.owners))),
-            key_prefix=_key_prefix("CHRONOS_KEY_PREFIX", text("CHRONOS_KEY_PREFIX", "")),
-            benchmark_data=text("CHRONOS_BENCHMARK_DATA", ""),
-            benchmark_models=tuple(map(model_reference, _names(text("CHRONOS_BENCHMARK_MODELS", "")))),
-            dashboard_decisions=_switch("CHRONOS_DASHBOARD_DECISIONS", text("CHRONOS_DASHBOARD_DECISIONS", "no")),
-            dashboard_login=text("CHRONOS_DASHBOARD_LOGIN", ""),
-            dagster_home=text("DAGSTER_HOME", ""),
-            aws=_aws(text),
-        )
+        if self.deployment == "aws" and Path(self.base_model).is_absolute():
+            raise SettingsError(
+                f"CHRONOS_BASE_MODEL={base_model!r} with CHRONOS_DEPLOYMENT=aws: jobs can't reach a folder of this machine, "
+                "copy it to the bucket and give its s3:// prefix, or set it to bundled or a Hub id"
+            )
 
     def partition_start_time(self) -> datetime:
         """First instant of the first partition window, UTC."""
         return datetime.fromisoformat(self.partition_start).replace(tzinfo=UTC)
 
 
-def _aws(text: Callable[[str, str], str]) -> AwsSettings:
-    """The settings of a deployment on AWS; the defaults where nothing is set."""
-    given = AwsSettings()
-
-    def whole(name: str, default: int, low: int, high: int) -> int:
-        return _whole(name, text(name, str(default)), low, high)
-
-    return AwsSettings(
-        # As containers in AWS are given it; boto3 itself knows the second name only.
-        region=text("AWS_REGION", text("AWS_DEFAULT_REGION", "")),
-        role=_matching("CHRONOS_SAGEMAKER_ROLE", text("CHRONOS_SAGEMAKER_ROLE", ""), _ROLE),
-        pipeline_role=_matching("CHRONOS_PIPELINE_ROLE", text("CHRONOS_PIPELINE_ROLE", ""), _ROLE),
-        image=text("CHRONOS_SAGEMAKER_IMAGE", ""),
-        cpu_image=text("CHRONOS_SAGEMAKER_CPU_IMAGE", ""),
-        data_instance=_matching("CHRONOS_DATA_INSTANCE", text("CHRONOS_DATA_INSTANCE", given.data_instance), _INSTANCE),
-        forecast_instance=_matching("CHRONOS_FORECAST_INSTANCE", text("CHRONOS_FORECAST_INSTANCE", ""), _INSTANCE),
-        training_instance=_matching(
-            "CHRONOS_TRAINING_INSTANCE", text("CHRONOS_TRAINING_INSTANCE", given.training_instance), _INSTANCE
-        ),
-        forecast_instances=whole("CHRONOS_FORECAST_INSTANCES", given.forecast_instances, 1, 100),
-        volume_gb=whole("CHRONOS_VOLUME_GB", given.volume_gb, 1, 16_384),
-        spot=_switch("CHRONOS_SPOT", text("CHRONOS_SPOT", "no")),
-        job_seconds=whole("CHRONOS_JOB_SECONDS", given.job_seconds, 60, 432_000),
-        job_attempts=whole("CHRONOS_JOB_ATTEMPTS", given.job_attempts, 1, 20),
-        endpoint=cast(
-            EndpointKind,
-            _one_of("CHRONOS_ENDPOINT", text("CHRONOS_ENDPOINT", given.endpoint), get_args(EndpointKind)),
-        ),
-        endpoint_instance=_matching(
-            "CHRONOS_ENDPOINT_INSTANCE", text("CHRONOS_ENDPOINT_INSTANCE", given.endpoint_instance), _INSTANCE
-        ),
-        endpoint_instances=whole("CHRONOS_ENDPOINT_INSTANCES", given.endpoint_instances, 1, 100),
-        endpoint_memory_mb=whole("CHRONOS_ENDPOINT_MEMORY_MB", given.endpoint_memory_mb, 1024, 6144),
-        endpoint_alarms=_names(text("CHRONOS_ENDPOINT_ALARMS", "")),
-        subnets=_names(text("CHRONOS_SUBNETS", "")),
-        security_groups=_names(text("CHRONOS_SECURITY_GROUPS", "")),
-        kms_key=text("CHRONOS_KMS_KEY", ""),
-        tags=_tags("CHRONOS_TAGS", text("CHRONOS_TAGS", "")),
-        train_queue=_matching("CHRONOS_TRAIN_QUEUE", text("CHRONOS_TRAIN_QUEUE", ""), _QUEUE),
-        model_queue=_matching("CHRONOS_MODEL_QUEUE", text("CHRONOS_MODEL_QUEUE", ""), _QUEUE),
-        topic=_matching("CHRONOS_TOPIC", text("CHRONOS_TOPIC", ""), _TOPIC),
-        glue_database=_matching("CHRONOS_GLUE_DATABASE", text("CHRONOS_GLUE_DATABASE", given.glue_database), _DATABASE),
-        athena_workgroup=text("CHRONOS_ATHENA_WORKGROUP", given.athena_workgroup),
-        quicksight_principal=text("CHRONOS_QUICKSIGHT_PRINCIPAL", ""),
-        metrics_namespace=text("CHRONOS_METRICS_NAMESPACE", given.metrics_namespace),
-        cache=text("CHRONOS_CACHE", ""),
-    )
-
-
-# Pattern -> what a value that doesn't match should be.
-_ROLE = (r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role, arn:aws:iam::<account>:role/<name>")
-_INSTANCE = (r"ml\.[a-z0-9-]+\.[a-z0-9-]+", "a SageMaker instance type such as ml.c5.2xlarge")
-_QUEUE = (r"https?://\S+/\S+", "the URL of an SQS queue, https://sqs.<region>.amazonaws.com/<account>/<name>")
-_TOPIC = (r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:\S+", "the ARN of an SNS topic, arn:aws:sns:<region>:<account>:<name>")
-_DATABASE = (r"[a-z][a-z0-9_]{0,127}", "a name of lower case letters, digits and underscores")
-
-
-def _matching(name: str, value: str, expected: tuple[str, str]) -> str:
-    pattern, meaning = expected
-    if value and not re.fullmatch(pattern, value):
-        raise SettingsError(f"{name}={value!r}: set it to {meaning}")
-    return value
-
-
-def _whole(name: str, value: str, low: int, high: int) -> int:
-    if not re.fullmatch(r"\d{1,9}", value) or not low <= int(value) <= high:
-        raise SettingsError(f"{name}={value!r}: set it to a whole number from {low} to {high}")
-    return int(value)
-
-
-def _switch(name: str, value: str) -> bool:
-    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    if value.lower() not in words:
-        raise SettingsError(f"{name}={value!r}: set it to yes or no")
-    return words[value.lower()]
-
-
-def _tags(name: str, value: str) -> tuple[tuple[str, str], ...]:
-    tags = {}
-    for part in _names(value):
-        key, separator, text = part.partition("=")
-        if not separator or not re.fullmatch(r"(?!aws:)[\w .:/=+@-]{1,128}", key) or len(text) > 256:
-            raise SettingsError(f"{name}={value!r}: write {part!r} as name=value; names must not start with aws:")
-        tags[key] = text
-    return tuple(tags.items())
-
-
-def _base_model(text: str, deployment: str) -> str:
-    reference = model_reference(text)
-    if deployment == "aws" and Path(reference).is_absolute():
-        raise SettingsError(
-            f"CHRONOS_BASE_MODEL={text!r} with CHRONOS_DEPLOYMENT=aws: jobs can't reach a folder of this machine, copy it to "
-            "the bucket and give its s3:// prefix, or set it to bundled or a Hub id"
-        )
-    return reference
-
-
-def model_reference(text: str) -> str:
-    """A model's reference as every process understands it: a folder's path, which may be relative, made absolute."""
-    folder = Path(text).expanduser()
-    # As `models.checkpoints.resolve_model` tells a folder from an id of the Hub.
-    is_folder = text != "bundled" and not text.startswith("amazon/") and (folder / "config.json").is_file()
-    return str(folder.absolute()) if is_folder else text
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise SettingsError(f"{name}={value!r}: set it to one of {', '.join(allowed)}")
-    return value
-
-
-def _iso_date(name: str, value: str) -> str:
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").date().isoformat()
-    except ValueError as error:
-        raise SettingsError(f"{name}={value!r}: set it to a day as YYYY-MM-DD") from error
-
-
-def _sensor_seconds(deployment: str) -> str:
-    """Default of `CHRONOS_SENSOR_SECONDS`."""
-    return str(SENSOR_SECONDS_ON_AWS if deployment == "aws" else Settings.sensor_interval_seconds)
-
-
-def _seconds(name: str, value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 86_400:
-        raise SettingsError(f"{name}={value!r}: set it to a number of seconds from 0 to 86400")
-    return seconds
-
-
-def _amount(name: str, value: str) -> int | None:
-    """Bytes of an amount such as "500MB"; None where nothing is set."""
-    if not value:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)i?B", value, re.IGNORECASE)
-    if match is None:
-        raise SettingsError(f"{name}={value!r}: set it to an amount such as 500MB or 20GB")
-    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
-
-
-def _memory(name: str, value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)?\s*(MB|GB|MiB|GiB)", value):
-        raise SettingsError(f"{name}={value!r}: set it to an amount of memory such as 500MB or 2GB")
-    return value
-
-
-def _owners(name: str, value: str) -> tuple[str, ...]:
-    owners = tuple(part.strip() for part in value.split(",") if part.strip())
-    for owner in owners:
-        if not re.fullmatch(r"team:[\w.-]+|[^@\s]+@[^@\s]+", owner):
-            raise SettingsError(f"{name}={value!r}: {owner!r} is neither team:<name> nor a mail address")
-    return owners
-
-
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-
-
-def _key_prefix(name: str, value: str) -> tuple[str, ...]:
-    parts = tuple(part for part in value.split("/") if part)
-    for part in parts:
-        if not re.fullmatch(r"[A-Za-z0-9_]+", part):
-            raise SettingsError(f"{name}={value!r}: {part!r} may hold letters, digits and underscores only")
-    return parts
+def _defaults(given: Mapping[str, str]) -> dict[str, str]:
+    """Defaults that depend on other variables."""
+    start = DEFAULT_PARTITION_START.get(given.get("CHRONOS_PARTITIONS", "daily"))
+    on_aws = given.get("CHRONOS_DEPLOYMENT") == "aws"
+    return {
+        **({"CHRONOS_PARTITION_START": start} if start else {}),
+        **({"CHRONOS_SENSOR_SECONDS": str(SENSOR_SECONDS_ON_AWS)} if on_aws else {}),
+    }
