@@ -1,7 +1,17 @@
 """Fixtures every test may use: thread caps, hypothesis profiles, the shared real data."""
 
+import gc
 import os
 import re
+import sys
+
+# Garbage collection waits until all tests are collected: to walk through all that was imported, again and again, takes a third
+# of that time and finds nothing.
+gc.disable()
+# Rewriting the assertions of every test takes as long again: it is done once and kept, even where the environment keeps no
+# bytecode (container images often set this). The processes that tests start keep the package's.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Caps come before numpy or torch are imported anywhere: workers of a parallel run share two cores.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -53,6 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not any(item.get_closest_marker(kind) for kind in ("browser", "process")):
             item.add_marker(_kind(item))
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of every garbage collection to come."""
+    gc.freeze()
+    gc.enable()
 
 
 def _kind(item: pytest.Item) -> str:
