@@ -22,7 +22,7 @@ class Notices(Protocol):
         """
 
     def recent(self, count: int) -> list[Mapping[str, Any]]:
-        """The newest notices, as `document` has them, newest first; none where they are only sent away."""
+        """The newest notices, as `document` has them, newest first."""
 
 
 Outcome = Literal["success", "failure", "canceled"]

@@ -11,6 +11,9 @@ says *sent* afterwards. So of several daemons one sends. What a crash leaves:
   cursor then stays where it is, comes again.
 - SNS refuses: the claim is taken back, and the next tick tries again.
 
+`.notices/recent.json` has the newest ones for the dashboard: written between the call and the mark, so that none is missing;
+one that is sent a second time takes the place of the first.
+
 https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 """
 
@@ -26,10 +29,13 @@ from typing import TYPE_CHECKING, Any
 from chronos_assets.platforms.notices import Notice, NoticeError, document, one_line, render
 
 if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.bucket import Tagged
     from chronos_assets.platforms.aws.clients import AwsClients
     from chronos_assets.platforms.aws.store import S3Store
 
 FOLDER = ".notices"
+RECENT, KEPT = f"{FOLDER}/recent.json", 50
+REMEMBER_TRIES = 5
 CLAIM_SECONDS = 300.0  # longer than a call to SNS takes with its retries, unless there is no network
 MAX_SUBJECT = 99  # SNS: less than 100 characters
 MAX_FILES = 20  # a message has up to 256 KB, and holds the document once for each protocol
@@ -65,8 +71,8 @@ class SnsNotices:
         self._now = now
 
     def recent(self, count: int) -> list[Mapping[str, Any]]:
-        """See `Notices.recent`: the topic keeps none."""
-        return []
+        """See `Notices.recent`: those that were sent."""
+        return [*_read(self._store.get_tagged(RECENT))[:count]]
 
     def send(self, notice: Notice) -> bool:
         """See `Notices.send`.
@@ -83,9 +89,22 @@ class SnsNotices:
         if not self._store.put_if(key, self._marker("claimed"), marker.etag if marker else None):
             raise self._under_way(notice)
         message = self._publish(notice, key) if self._topic else ""
+        self._remember(notice)
         self._store.put(key, self._marker("sent", message=message))
         logger.log(logging.ERROR if notice.outcome == "failure" else logging.INFO, "%s", render(notice)[1])
         return True
+
+    def _remember(self, notice: Notice) -> None:
+        """Put a notice among the newest ones, whoever else does so now."""
+        facts = document(notice)
+        for _ in range(REMEMBER_TRIES):
+            there = self._store.get_tagged(RECENT)
+            others = [one for one in _read(there) if (one["run_id"], one["outcome"]) != (notice.run_id, notice.outcome)]
+            newest = sorted([facts, *others], key=lambda one: datetime.fromisoformat(one["time"]), reverse=True)[:KEPT]
+            content = json.dumps(newest, ensure_ascii=False, allow_nan=False).encode()
+            if self._store.put_if(RECENT, content, there.etag if there is not None else None):
+                return
+        logger.warning("%s: others write it all the time; the notice of run %s isn't in it", RECENT, notice.run_id)
 
     def _under_way(self, notice: Notice) -> NoticeError:
         return NoticeError(
@@ -110,6 +129,15 @@ class SnsNotices:
             ) from error
         except BotoCoreError as error:
             raise NoticeError(f"whether the notice of run {notice.run_id} was sent is not known: {error}") from error
+
+
+def _read(there: Tagged | None) -> list[dict[str, Any]]:
+    """The notices of `RECENT`; none where it is damaged: it is written again."""
+    try:
+        return [] if there is None else list(json.loads(there.data))
+    except ValueError as error:
+        logger.warning("%s is not JSON (%s), and is begun again", RECENT, error)
+        return []
 
 
 def message_of(notice: Notice) -> dict[str, Any]:

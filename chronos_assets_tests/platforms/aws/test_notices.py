@@ -90,6 +90,9 @@ def test_a_run_gives_each_outcome_once(mailbox: Mailbox) -> None:
     assert mailbox.notices().send(notice(outcome="success"))
     assert mailbox.notices().send(notice("r2"))
     assert len(mailbox.read()) == 3
+    kept = mailbox.notices().recent(2)
+    assert [(one["run_id"], one["outcome"]) for one in kept] == [("r2", "failure"), ("r1", "success")]
+    assert len(mailbox.notices().recent(9)) == 3
 
 
 def test_of_several_daemons_one_sends(mailbox: Mailbox) -> None:
@@ -112,6 +115,7 @@ def test_of_several_daemons_one_sends(mailbox: Mailbox) -> None:
         thread.join()
     assert sum(sent) == 5
     assert sorted(json.loads(message["Message"])["run_id"] for message in mailbox.read()) == [f"r{n}" for n in range(5)]
+    assert {one["run_id"] for one in mailbox.notices().recent(9)} == {f"r{n}" for n in range(5)}
 
 
 class Dead(BaseException):
@@ -154,11 +158,14 @@ def test_of_two_that_take_over_a_dead_ones_notice_one_sends(mailbox: Mailbox) ->
 
 
 def test_what_sns_refuses_is_tried_again_at_once(mailbox: Mailbox) -> None:
+    mailbox.store.put(".notices/recent.json", b"[")  # damaged: begun again
     mailbox.aws.faults.refuse("Publish", "AuthorizationError", "not allowed")
     with pytest.raises(NoticeError, match=r"SNS refused .*not allowed; set CHRONOS_TOPIC"):
         mailbox.notices().send(notice())
+    assert mailbox.notices().recent(9) == []
     assert mailbox.notices().send(notice())
     assert len(mailbox.read()) == 1
+    assert [one["run_id"] for one in mailbox.notices().recent(9)] == ["r1"]
 
 
 def test_without_a_topic_a_notice_is_logged_once(mailbox: Mailbox, caplog: pytest.LogCaptureFixture) -> None:
