@@ -213,6 +213,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
                 made / "forecast.parquet",
                 group.store.snapshot(history_key(as_of)) / "forecast.parquet",
                 params.dimensions,
+                export=params.export,
                 memory_limit=group.settings.memory_limit,
             )
         (made / "forecast.parquet").rename(staged / "forecast.parquet")

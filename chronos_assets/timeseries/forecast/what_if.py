@@ -1,4 +1,4 @@
-"""A scenario's forecast beside the baseline's: one Parquet file for SQL, one CSV for people, and the largest differences.
+"""A scenario's forecast beside the baseline's: a Parquet file for SQL, CSV for people, and the largest differences.
 
 Here: joining two wide forecasts. Elsewhere: making them (`workloads.forecast`), where they are kept
 (`pipeline.what_if`).
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.params.exports import ExportParams
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
     column_names,
@@ -21,12 +22,13 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
+from chronos_assets.timeseries.export_files import quoted_formula, write_export
 from chronos_assets.timeseries.forecast.columns import forecast_types
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-PARQUET, CSV = "what_if.parquet", "forecast.csv"
+PARQUET, CSV_STEM = "what_if.parquet", "forecast"
 BASELINE = "baseline_"
 _NAMED = 20  # items
 
@@ -63,9 +65,10 @@ def write_what_if(
     baseline: Path,
     dimensions: Sequence[str],
     *,
+    export: ExportParams = ExportParams(),  # noqa: B008 - frozen
     memory_limit: str = DEFAULT_MEMORY,
 ) -> WhatIfComparison:
-    """Write both files into a folder.
+    """Write the files into a folder: `what_if.parquet`, and `forecast.csv` as `Chronos.Export` has it.
 
     Args:
         folder: to write to, and for temporary files.
@@ -74,6 +77,7 @@ def write_what_if(
         forecast: Parquet of the scenario's forecast, wide.
         baseline: Parquet of the forecast that it is compared with; series that one of both lacks are left out.
         dimensions: of the forecasts.
+        export: how the CSV is written; none is where exports are Parquet.
         memory_limit: what DuckDB may use.
     """
     keys = ["item_id", *dimensions]
@@ -99,11 +103,12 @@ def write_what_if(
         source = f"read_parquet({text_literal(parquet_argument(folder / PARQUET))}, hive_partitioning = false)"
         connection.execute(f"CREATE VIEW joined AS FROM {source}")
         rest = identifiers([*types, *(BASELINE + name for name in types), "difference"])
-        connection.execute(
-            f'COPY (SELECT {identifiers(keys)}, strftime("timestamp", \'%Y-%m-%d %H:%M:%S\') AS "timestamp", {rest} '  # noqa: S608
-            f"FROM joined) TO {text_literal(str(folder / CSV))} (FORMAT csv, HEADER)"
-        )
-        return _compared(connection, keys, measured)
+        comparison = _compared(connection, keys, measured)
+        if export.format == "CSV":
+            names = ", ".join(f"{quoted_formula(identifier(key))} AS {identifier(key)}" for key in keys)
+            rows = f'SELECT {names}, strftime("timestamp", \'%Y-%m-%d %H:%M:%S\') AS "timestamp", {rest} FROM joined'  # noqa: S608
+            write_export(connection, rows, folder, CSV_STEM, export)
+        return comparison
 
 
 def measured_type(types: Sequence[str]) -> str:
