@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import pandas as pd
 import streamlit as st
 
@@ -31,6 +32,8 @@ _STATUS = {"Approved": "approved", "Rejected": "rejected", "PendingManualApprova
 def show() -> None:
     """Draw the page."""
     st.title("Models")
+    if decided := st.session_state.pop("decided", ""):
+        st.success(plain(decided), icon=":material/gavel:")
     versions = _versions()
     in_use = approved_version(versions)
     if in_use is None:
@@ -147,7 +150,11 @@ def _decisions(version: PackageVersion, in_use: PackageVersion | None) -> None:
                 icon=":material/close:",
             ),
             "roll_back": right.form_submit_button(
-                "Roll back to the version before", disabled=in_use is None, width="stretch", icon=":material/undo:"
+                "Roll back to the version before",
+                disabled=in_use is None,
+                width="stretch",
+                icon=":material/undo:",
+                help="The version in use is rejected; the approved one before it, or the base model, takes its place.",
             ),
         }
     action = next((name for name, was in pressed.items() if was), None)
@@ -177,10 +184,14 @@ def _decide(action: str, version: PackageVersion, reason: str) -> None:
 
     said = _Said()
     number_of = None if action == "roll_back" else version.version
-    with st.spinner("The decision is carried out; the endpoint follows where one is up."):
-        decide_version(GroupState(source().group), action, number_of, by=_decider(), reason=reason, log=said)
+    try:
+        with st.spinner("The decision is carried out; the endpoint follows where one is up."):
+            decide_version(GroupState(source().group), action, number_of, by=_decider(), reason=reason, log=said)
+    except dg.Failure as failure:
+        st.error(plain(failure.description or failure), icon=":material/error:")
+        return
     logger.info("%s of %s by %s: %s", action, version.name, _decider(), reason)
-    st.session_state["decided"] = " ".join(said.lines)
+    st.session_state["decided"] = f"Done: {'; '.join(said.lines)}."
     st.rerun()
 
 

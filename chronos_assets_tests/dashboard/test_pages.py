@@ -17,8 +17,12 @@ from chronos_assets.dashboard.queries import ItemSeries
 from chronos_assets.dashboard.what_if import scenario_rows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.what_if import read_scenario, with_dimensions
+from chronos_assets.platforms.local.registry import LocalRegistry
+from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.settings import Settings
 from chronos_assets_tests.dashboard.stores import EVIL, NEW, full_store, write_store
+from chronos_assets_tests.models.tiny import folder_of
 
 pytestmark = pytest.mark.process  # each test runs a Streamlit script
 
@@ -178,12 +182,9 @@ def test_names_are_data_wherever_they_are_shown(page: Any, whole: Path) -> None:
     assert not any(element.allow_html for element in (*app.markdown, *app.title) if hasattr(element, "allow_html"))
 
 
-def registered(root: Path, versions: int = 2) -> None:
-    from chronos_assets.platforms.local.registry import LocalRegistry
-    from chronos_assets.platforms.local.store import open_store
-
+def registered(root: Path, count: int = 2) -> None:
     registry = LocalRegistry(open_store(root))
-    for number in range(1, versions + 1):
+    for number in range(1, count + 1):
         document = {
             "created": f"2024-01-0{number}T00:00:00+00:00", "data_version": "d", "metrics": {"wql": 0.5 / number}, "gate": {},
         }  # fmt: skip
@@ -222,6 +223,38 @@ def test_a_version_is_rejected_with_a_reason_only(
     assert (kept["status"], kept["reason"]) == ("Rejected", "worse in the shops")
     assert kept["history"][-1]["by"].endswith("(dashboard)")
     assert list(app.dataframe[1].value["status"]) == ["rejected", "in use"]
+
+
+def test_the_version_before_is_taken_back_with_a_reason_only(
+    page: Any, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHRONOS_DASHBOARD_DECISIONS", "yes")
+    monkeypatch.setenv("CHRONOS_BASE_MODEL", str(folder_of("bolt")))
+    shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    registered(tmp_path / "store")
+    shutil.copytree(folder_of("bolt"), tmp_path / "store/models/v1")
+    app = page(tmp_path / "store", "models")
+    assert "In use: **group\\/2**" in said(app)
+
+    def press() -> None:
+        next(button for button in app.button if button.label.startswith("Roll back")).click().run()
+
+    press()
+    assert "Say why" in said(app)
+    assert [version.status for version in versions(tmp_path / "store")] == ["Approved", "Approved"]
+    app.text_input[0].set_value("too high since June")
+    press()
+    assert "In use: **group\\/1**" in said(app)
+    assert "in use now: group/1" in said(app).replace("\\", "")
+    second = versions(tmp_path / "store")[1]
+    assert (second.status, second.reason) == ("Rejected", "rolled back: too high since June")
+    app.text_input[0].set_value("that one, too")
+    press()
+    assert "No version is in use" in said(app)
+
+
+def versions(root: Path) -> list[PackageVersion]:
+    return LocalRegistry(open_store(root)).versions("group")
 
 
 def test_a_series_is_named_by_its_item_and_its_dimensions() -> None:
