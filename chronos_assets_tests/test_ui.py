@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,22 +24,13 @@ from playwright.sync_api import Page, sync_playwright
 from chronos_assets.defs.outcomes import RANGE_TAGS
 from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
-# Without the background switches Chromium looks up its maker's hosts at every start.
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 STEP_SECONDS = 150
 
 
@@ -50,22 +40,6 @@ class Ui:
     url: str
     dashboard: str
     page: Page
-
-
-def _chromium() -> str:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        reason = "no Chromium: install it (apt-get install chromium) to run the browser tests"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(what: str, done: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
@@ -90,10 +64,10 @@ def _answers(url: str) -> bool:
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """`chronos-assets ui` on a store with four days of data, and a browser."""
-    chromium = _chromium()
+    browser_path = chromium()
     root = tmp_path_factory.mktemp("ui")
     model = str(folder_of("bolt"))
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))},
@@ -120,7 +94,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     try:
         _wait("the UI's start", lambda: _answers(url), process, log)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+            browser = playwright.chromium.launch(executable_path=browser_path, args=CHROMIUM_FLAGS)
             page = browser.new_page(viewport={"width": 1500, "height": 1200})
             page.set_default_timeout(60_000)
             ui = Ui(line, url, _address(log, "dashboard"), page)

@@ -5,15 +5,16 @@ Here: Streamlit's caches, and the edge at which an error becomes a sentence. Els
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec
 
 import streamlit as st
 
 from chronos_assets.dashboard import queries
-from chronos_assets.dashboard.source import NothingToShow, StoreSource
+from chronos_assets.dashboard.source import NothingToShow, ServedModel, StoreSource
 from chronos_assets.dashboard.words import plain
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
@@ -23,6 +24,8 @@ from chronos_assets.settings import Settings
 logger = logging.getLogger(__name__)
 
 Page = Callable[[], None]
+P = ParamSpec("P")
+ENDPOINT_SECONDS = 15  # for which the endpoint is taken to be as it was found
 
 
 @st.cache_resource(show_spinner=False)
@@ -52,13 +55,33 @@ def _tables(version: str) -> SqlTables:
     return source().tables()
 
 
-def in_words(page: Page) -> Page:
-    """A page whose errors are sentences; what nobody expected goes to the log as well."""
+@st.cache_data(show_spinner=False, ttl=ENDPOINT_SECONDS)
+def endpoint() -> ServedModel:
+    """The group's endpoint; see `StoreSource.endpoint`."""
+    return source().endpoint()
+
+
+def ask_endpoint(served: ServedModel, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Its answer to a request; asked once for each version that it serves.
+
+    Raises:
+        EndpointError: it refuses, or doesn't answer.
+    """
+    return _answered(served.name, served.identity, json.dumps(request, allow_nan=False))
+
+
+@st.cache_data(show_spinner=False, max_entries=200)
+def _answered(name: str, identity: str, request: str) -> Mapping[str, Any]:
+    return source().group.endpoints.invoke(name, json.loads(request))
+
+
+def in_words(page: Callable[P, None]) -> Callable[P, None]:
+    """A page, or a part of one, whose errors are sentences; what nobody expected goes to the log as well."""
 
     @wraps(page)
-    def shown() -> None:
+    def shown(*given: P.args, **named: P.kwargs) -> None:
         try:
-            page()
+            page(*given, **named)
         except NothingToShow as nothing:
             st.info(plain(nothing), icon=":material/hourglass_empty:")
         except (ChronosAssetsError, OSError) as error:

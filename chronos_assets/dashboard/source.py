@@ -24,6 +24,7 @@ from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, FORECAST_KEY, PA
 if TYPE_CHECKING:
     import dagster as dg
 
+    from chronos_assets.pipeline.serving import CovariatesRead
     from chronos_assets.timeseries.dataset.shards import Manifest
 
 # Asset -> what a run of it does, in the order of the graph.
@@ -54,6 +55,27 @@ class RunSummary:
 
     work: str
     since: datetime | None
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """The group's endpoint: who answers, and what of a request it reads.
+
+    Attributes:
+        name: of the endpoint.
+        version: what it serves, for people.
+        identity: digest of that.
+        current: whether it is what forecasts are made with now.
+        read: which attributes it reads, if so.
+        frequency: of the periods, as a request names it.
+    """
+
+    name: str
+    version: str
+    identity: str
+    current: bool
+    read: CovariatesRead
+    frequency: str
 
 
 @dataclass(frozen=True)
@@ -116,8 +138,37 @@ class StoreSource:
             return None
 
     def notices(self, count: int) -> list[Mapping[str, Any]]:
-        """The newest notices, newest first; none where the platform sends them away."""
+        """The newest notices, newest first."""
         return self.group.notices.recent(count)
+
+    def endpoint(self) -> ServedModel:
+        """The group's endpoint.
+
+        Raises:
+            NothingToShow: none answers, or what it serves can't be read.
+            EndpointError: its state is damaged, or AWS refuses to tell.
+        """
+        import dagster as dg
+
+        from chronos_assets.pipeline.serving import covariates_read, endpoint_name, wanted_identity
+        from chronos_assets.pipeline.state import GroupState
+
+        state = GroupState(self.group)
+        if state.params_text is None:
+            raise NothingToShow(f"There is no {PARAMS_KEY}, so nobody knows which endpoint is this group's.")
+        try:
+            name = endpoint_name(state)
+            served = self.group.endpoints.describe(name)
+            if served is None or not served.healthy:
+                raise NothingToShow(
+                    f"No endpoint answers, so the forecast under other values can't be drawn here: `chronos-assets endpoint "
+                    f"deploy` starts {name}. A scenario that you save is forecast without it."
+                )
+            current = served.identity == wanted_identity(state)
+            frequency = str(state.params.frequency)
+            return ServedModel(name, served.version, served.identity, current, covariates_read(state), frequency)
+        except dg.Failure as failure:
+            raise NothingToShow(failure.description or str(failure)) from failure
 
     def runs(self) -> list[RunSummary]:
         """Runs that are queued or on their way, oldest first; none where Dagster has no storage yet."""

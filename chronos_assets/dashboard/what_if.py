@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from chronos_assets.dashboard import charts, covariates
 from chronos_assets.dashboard.choosing import choose_series
 from chronos_assets.dashboard.queries import ItemSeries, TableShape
-from chronos_assets.dashboard.session import ask, source
+from chronos_assets.dashboard.scenario_forecast import UnanswerableError, question
+from chronos_assets.dashboard.session import ask, ask_endpoint, endpoint, in_words, source
+from chronos_assets.dashboard.source import NothingToShow
 from chronos_assets.dashboard.words import csv_text, number, percent, plain
 from chronos_assets.pipeline.what_if import SCENARIO_NAME
+from chronos_assets.platforms.endpoints import EndpointError
 from chronos_assets.store_layout import WHAT_IF_KEY
 
 MOST = 50  # percent that a slider changes a value by
 SHOWN_HORIZONS = 3
+APART = 0.02  # of the forecast, from which on the endpoint's differs from the published one
+AS_PLANNED = "as planned"
+_SWITCH = {AS_PLANNED: None, "off": 0.0, "on": 1.0}
 
 
 def show() -> None:
@@ -32,7 +40,7 @@ def show() -> None:
             "reach over the horizon, such as prices or promotions (see Covariates in the documentation)."
         )
     else:
-        _scenario(series, found, planned)
+        _scenario(series, shape, found, planned, ask("history", series), forecast)
     _results(series, shape)
 
 
@@ -44,31 +52,136 @@ def _planned(found: covariates.Related | None, forecast: pd.DataFrame) -> pd.Dat
     return found.values.loc[found.values["timestamp"].isin(forecast["timestamp"]), names].reset_index(drop=True)
 
 
-def _scenario(series: ItemSeries, found: covariates.Related, planned: pd.DataFrame) -> None:
-    """Sliders and a table for the planned values, and the scenario that comes of them."""
+@st.fragment
+@in_words
+def _scenario(
+    series: ItemSeries,
+    shape: TableShape,
+    found: covariates.Related,
+    planned: pd.DataFrame,
+    history: pd.DataFrame,
+    published: pd.DataFrame,
+) -> None:
+    """Sliders and a table for the planned values, the forecast under them, and the scenario that comes of them."""
     st.subheader("Change what is planned")
-    numbers = [attribute.name for attribute in found.known if attribute.kind == "number"]
-    changed = planned.copy()
-    cells = st.columns(max(1, min(3, len(numbers))))
-    for place, name in enumerate(numbers):
-        with cells[place % len(cells)]:
-            by = st.slider(
-                f"{plain(name)}: all periods", -MOST, MOST, 0, format="%+d %%", key=f"slider_{series.name}_{name}"
-            )
-        changed[name] = changed[name] * (1 + by / 100)
-    edited = st.data_editor(
-        changed,
-        hide_index=True,
-        width="stretch",
-        disabled=["timestamp"],
-        key=f"table_{series.name}_{[st.session_state.get(f'slider_{series.name}_{name}') for name in numbers]}",
-    )
+    key = f"{series.name}_{planned['timestamp'].iloc[0]}"
+    changed = _changed(found, planned, key)
+    drawn = st.container()
+    with st.expander("Each period"):
+        edited = st.data_editor(
+            changed,
+            hide_index=True,
+            width="stretch",
+            disabled=["timestamp"],
+            column_config=_columns(found, planned),
+            key=f"table_{key}_{pd.util.hash_pandas_object(changed, index=False).sum()}",
+        )
     rows = scenario_rows(series, planned, edited)
+    with drawn:
+        _answer(series, shape, found, planned, edited, history, published)
     if rows.empty:
         st.caption("Move a slider, or write other values into the table.")
         return
     st.caption(f"{len(rows)} of {len(planned)} periods are other than planned.")
     _keep(series, rows)
+
+
+def _changed(found: covariates.Related, planned: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The planned values with what is chosen for all periods: a slider of percent, a switch, or one of the texts."""
+    changed = planned.copy()
+    cells = st.columns(max(1, min(3, len(found.known))))
+    for place, attribute in enumerate(found.known):
+        name, label = attribute.name, f"{plain(attribute.name)}: all periods"
+        past = found.values[name].dropna()
+        with cells[place % len(cells)]:
+            if attribute.kind != "number":
+                chosen = st.selectbox(
+                    label, sorted(set(past)), index=None, placeholder="as planned", key=f"choice_{key}_{name}"
+                )
+                changed[name] = changed[name] if chosen is None else chosen
+            elif set(past) <= {0.0, 1.0}:
+                switch = st.segmented_control(
+                    label, list(_SWITCH), default=AS_PLANNED, required=True, key=f"switch_{key}_{name}"
+                )
+                value = _SWITCH.get(str(switch))
+                changed[name] = changed[name] if value is None else value
+            else:
+                by = st.slider(label, -MOST, MOST, 0, format="%+d %%", key=f"slider_{key}_{name}")
+                changed[name] = changed[name] * (1 + by / 100)
+    return changed
+
+
+def _columns(found: covariates.Related, planned: pd.DataFrame) -> dict[str, Any]:
+    """How the table shows the periods, and what may be written into it."""
+    days = bool((planned["timestamp"] == planned["timestamp"].dt.normalize()).all())
+    moment = st.column_config.DatetimeColumn("time", format="YYYY-MM-DD" if days else "YYYY-MM-DD HH:mm", pinned=True)
+    texts = {
+        attribute.name: st.column_config.SelectboxColumn(options=sorted(set(found.values[attribute.name].dropna())))
+        for attribute in found.known
+        if attribute.kind != "number"
+    }
+    return {"timestamp": moment, **texts}
+
+
+def _answer(
+    series: ItemSeries,
+    shape: TableShape,
+    found: covariates.Related,
+    planned: pd.DataFrame,
+    edited: pd.DataFrame,
+    history: pd.DataFrame,
+    published: pd.DataFrame,
+) -> None:
+    """The endpoint's forecast under the changed values, beside the one under those planned; else why there is none."""
+    try:
+        served = endpoint()
+        asked = question(
+            series.name,
+            history,
+            found.values,
+            planned,
+            reads=[attribute.name for attribute in found.attributes if served.read.reads(attribute.name)],
+            ahead=[attribute.name for attribute in found.known if served.read.ahead(attribute.name)],
+            frequency=served.frequency,
+            middle=shape.middle,
+        )
+        baseline = asked.read(ask_endpoint(served, asked.under()))
+        what_if = asked.read(ask_endpoint(served, asked.under(edited)))
+    except (NothingToShow, UnanswerableError, EndpointError) as error:
+        st.info(plain(error), icon=":material/cloud_off:")
+        return
+    shown = pd.DataFrame({"timestamp": planned["timestamp"], "what_if": what_if, "baseline": baseline})
+    _beside(shown, history)
+    st.caption(f"Answered by {plain(served.version)}, the endpoint {plain(served.name)}; whole horizon.")
+    if not served.current:
+        st.caption(
+            "Forecasts are made with another version by now: `chronos-assets endpoint deploy` brings the endpoint up to date."
+        )
+    difference = _apart(shown, published)
+    if difference > APART:
+        st.caption(
+            f"Its forecast of what is planned differs from the published one by {percent(difference, 1)}: look at what the "
+            "change makes of it rather than at the level."
+        )
+    if unread := [attribute.name for attribute in found.known if not served.read.ahead(attribute.name)]:
+        st.caption(f"The model doesn't use {plain(', '.join(unread))}: other values of it move nothing.")
+
+
+def _apart(shown: pd.DataFrame, published: pd.DataFrame) -> float:
+    """How far the endpoint's baseline is from the published forecast, relative to that."""
+    both = shown.merge(published, on="timestamp")
+    volume = float(both["middle"].abs().sum())
+    return float((both["baseline"] - both["middle"]).abs().sum()) / volume if volume else 0.0
+
+
+def _beside(shown: pd.DataFrame, history: pd.DataFrame) -> None:
+    """Totals and lines of a forecast under other values and of its baseline."""
+    what_if, baseline = float(shown["what_if"].sum()), float(shown["baseline"].sum())
+    left, right = st.columns(2)
+    change = percent((what_if - baseline) / abs(baseline), 1) if baseline else None
+    left.metric("Total of the forecast", number(what_if), change)
+    right.metric("Baseline", number(baseline))
+    st.altair_chart(charts.scenario_chart(history.tail(SHOWN_HORIZONS * len(shown)), shown), width="stretch")
 
 
 def scenario_rows(series: ItemSeries, planned: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:
@@ -118,12 +231,5 @@ def _results(series: ItemSeries, shape: TableShape) -> None:
     st.subheader("Scenarios")
     scenario = st.selectbox("Scenario", list(dict.fromkeys(found["scenario"])), key="scenario")
     shown = found[found["scenario"] == scenario]
-    what_if, baseline = float(shown["what_if"].sum()), float(shown["baseline"].sum())
-    left, right = st.columns(2)
-    left.metric(
-        "Total of the forecast", number(what_if), percent((what_if - baseline) / abs(baseline), 1) if baseline else None
-    )
-    right.metric("Baseline", number(baseline))
-    history = ask("history", series).tail(SHOWN_HORIZONS * len(shown))
-    st.altair_chart(charts.scenario_chart(history, shown), width="stretch")
+    _beside(shown, ask("history", series))
     st.caption(f"Beside the forecast as of {plain(shown['as_of'].iloc[0])}; whole horizon.")

@@ -149,6 +149,48 @@ def served_predictor(state: GroupState) -> str:
 
 
 @dataclass(frozen=True)
+class CovariatesRead:
+    """Which related time series the model in use reads from a request.
+
+    Attributes:
+        names: of them; None where it reads whatever it is given.
+        past_only: those of which only the past is read.
+    """
+
+    names: frozenset[str] | None
+    past_only: frozenset[str] = frozenset()
+
+    def reads(self, name: str) -> bool:
+        """Whether it reads this attribute at all."""
+        return self.names is None or name in self.names
+
+    def ahead(self, name: str) -> bool:
+        """Whether it reads values of this attribute that are to come."""
+        return self.reads(name) and name not in self.past_only
+
+
+def covariates_read(state: GroupState) -> CovariatesRead:
+    """What the endpoint reads beside the target, once it answers with the model in use.
+
+    Raises:
+        dg.Failure: the model's files can't be read.
+    """
+    from chronos_assets.models.checkpoints import ModelError, describe_model
+    from chronos_assets.predictors.predictor import Predictor, PredictorError
+
+    group, key = state.group, state.model_in_use.key
+    try:
+        described = describe_model(group.settings.base_model if key is None else group.store.snapshot(key))
+        learned = shown_predictor(state) if key is None else Predictor.load(described.folder)
+    except (ModelError, PredictorError) as error:
+        raise dg.Failure(str(error)) from error
+    if learned is not None and learned.regression is not None:
+        kinds, past_only = learned.regression.named
+        return CovariatesRead(frozenset(kinds), past_only)
+    return CovariatesRead(None if described.family == "chronos2" else frozenset())
+
+
+@dataclass(frozen=True)
 class EndpointComparison:
     """The endpoint's answer beside the published forecast.
 

@@ -15,6 +15,7 @@ from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.serving.schema import (
     LARGEST,
     Call,
+    Covariates,
     Floats,
     InvocationError,
     NotFiniteNumber,
@@ -30,6 +31,7 @@ from chronos_assets.serving.schema import (
     shown_value,
 )
 
+_SERIES_KEYS = ("target", "item_id", "start", "past_covariates", "future_covariates", "baseline_covariates")
 _ANCHORED = re.compile(r"([0-9]*(?:W|Q|QS|QE|A|AS|Y|YS|YE))-[A-Z]{3}")
 
 
@@ -133,7 +135,7 @@ def _known_keys(document: Mapping[str, Any], known: Sequence[str], place: str) -
 def _parse_series(
     value: Mapping[str, Any], schema: Schema, parameters: Parameters, where: str, place: str
 ) -> SeriesInput:
-    _known_keys(value, ("target", "item_id", "start", "past_covariates", "future_covariates"), place)
+    _known_keys(value, _SERIES_KEYS, place)
     if "target" not in value:
         raise InvocationError(f"{place}target", "required: the list of observed values")
     target = _parse_target(value["target"], schema, f"{place}target")
@@ -151,6 +153,12 @@ def _parse_series(
     future = _parse_covariates(
         value.get("future_covariates"), parameters.prediction_length, "prediction_length", f"{place}future_covariates"
     )
+    baseline = _parse_covariates(
+        value.get("baseline_covariates"),
+        parameters.prediction_length,
+        "prediction_length",
+        f"{place}baseline_covariates",
+    )
     if schema.attributes:
         _check_attributes(past, future, schema, place)
     elif not schema.joint:
@@ -161,17 +169,20 @@ def _parse_series(
                     f"{schema.model} reads no covariates: leave them out, serve a Chronos-2 model, or a predictor that has "
                     "learned from some",
                 )
-    for name, values in future.items():
-        if name not in past:
+    _check_alike("future_covariates", future, "past_covariates", past, "its past values", place)
+    _check_alike("baseline_covariates", baseline, "future_covariates", future, "its values of the what-if", place)
+    return SeriesInput(where, target, item_id, start, past, future, baseline)
+
+
+def _check_alike(part: str, given: Covariates, other: str, others: Covariates, what: str, place: str) -> None:
+    """See that each covariate of one part is in another, and of its kind there."""
+    for name, values in given.items():
+        if name not in others:
+            raise InvocationError(f"{place}{other}.{shown_key(name)}", f"required, since {part} has it: {what}")
+        if (values.dtype.kind == "f") != (others[name].dtype.kind == "f"):
             raise InvocationError(
-                f"{place}past_covariates.{shown_key(name)}", "required, since future_covariates has it: its past values"
+                f"{place}{part}.{shown_key(name)}", f"text in {part} or {other}, numbers in the other: make them alike"
             )
-        if (values.dtype.kind == "f") != (past[name].dtype.kind == "f"):
-            raise InvocationError(
-                f"{place}future_covariates.{shown_key(name)}",
-                "text here and numbers in past_covariates: make them alike",
-            )
-    return SeriesInput(where, target, item_id, start, past, future)
 
 
 def _check_attributes(

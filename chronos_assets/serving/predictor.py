@@ -130,12 +130,15 @@ class BatchPredictor:
             sorted({level for item in items for level in item.call.parameters.quantile_levels})
         )
         targets = [item.inputs[0].target for item in items]
+        beside = [self._covariates(item, key.horizon) for item in items] if self.regression is not None else None
+        what_if = beside is not None and any(item.inputs[0].baseline_covariates for item in items)
         forecast = self._forecaster.at(key.horizon, levels).forecast(
             targets,
             seeds=[_seed(target) for target in targets] if self._samples else None,
             non_negative=[self._bounded(target) for target in targets],
             keys=[tuple((item.inputs[0].item_id or "").split(KEY_SEPARATOR)) for item in items],
-            covariates=[self._covariates(item, key.horizon) for item in items] if self.regression is not None else None,
+            covariates=beside,
+            baseline=[self._covariates(item, key.horizon, planned=True) for item in items] if what_if else None,
         )
         reasons = {skip.index: skip.reason for skip in forecast.skipped}
         if reasons and len(items) == 1:
@@ -154,17 +157,23 @@ class BatchPredictor:
             for index, item in enumerate(items)
         ]
 
-    def _covariates(self, item: Item, horizon: int) -> Covariates:
+    def _covariates(self, item: Item, horizon: int, *, planned: bool = False) -> Covariates:
         """What a series' request says beside its target; nothing where it gives no covariates, nor a start and a frequency.
 
         Holidays of countries are added; days of a user's own and item metadata aren't known here.
+
+        Args:
+            item: the series.
+            horizon: periods to forecast.
+            planned: of a what-if, whether to take the values without it.
         """
         one, frequency = item.inputs[0], item.call.parameters.freq
         periods = len(one.target)
+        future = {**one.future_covariates, **(one.baseline_covariates if planned else {})}
         known: dict[str, NDArray[Any]] = {
-            name: np.concatenate([values, one.future_covariates[name]])
+            name: np.concatenate([values, future[name]])
             for name, values in one.past_covariates.items()
-            if name in one.future_covariates
+            if name in future
         }
         past = {name: values for name, values in one.past_covariates.items() if name not in known}
         if not (known or past) or self.regression is None:

@@ -61,7 +61,12 @@ def _check_size(calls: Sequence[Call], limits: Limits) -> None:
         raise InvocationError("inputs", f"{series} series, more than {limits.max_series}: send them in parts", 413)
     inputs = [item for call in calls for item in call.inputs]
     points = sum(
-        item.target.size + sum(len(v) for v in (*item.past_covariates.values(), *item.future_covariates.values()))
+        item.target.size
+        + sum(
+            len(values)
+            for part in (item.past_covariates, item.future_covariates, item.baseline_covariates)
+            for values in part.values()
+        )
         for item in inputs
     )
     if points > limits.max_points:

@@ -120,6 +120,7 @@ class SeriesInput:
         target: (T,), or (D, T) of several dimensions; NaN where nothing was observed.
         start: of the first period.
         past_covariates: name -> (T,) float64 or text; future_covariates: name -> (prediction length,).
+        baseline_covariates: of a what-if, values that some of `future_covariates` would have without it, (prediction length,).
     """
 
     place: str
@@ -128,6 +129,7 @@ class SeriesInput:
     start: datetime | None = None
     past_covariates: Covariates = field(default_factory=dict)
     future_covariates: Covariates = field(default_factory=dict)
+    baseline_covariates: Covariates = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import copy
 import csv
+import gzip
+import io
 import json
+import logging
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,17 +21,29 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import streamlit as st
+import uvicorn
+from PIL import Image
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import Page, sync_playwright
+from streamlit.runtime import Runtime
+from streamlit.testing.v1 import AppTest
 
+from chronos_assets.dashboard import server, session, words
+from chronos_assets.dashboard.charts import VERMILION
 from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.what_if_sensor import what_if_sensor
+from chronos_assets.pipeline.serving import deploy
 from chronos_assets.pipeline.what_if import read_replacements, scenario_files, stale_scenarios
 from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
 from chronos_assets.predictors.scenario import ScenarioError
 from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
+from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.predictors.demand import ELASTICITY, PROMOTION, shops
+from chronos_assets_tests.serving.quick_endpoints import QuickEndpoints
 from chronos_assets_tests.timeseries.builders import MadeRelated, make_related
 
 DAYS, HORIZON = 170, 7
@@ -52,7 +70,10 @@ def params() -> dict[str, Any]:
             "Schema": schema,
         }
     )
-    document["Chronos"] |= {"Predictor": {"Members": ["theta", "seasonal_naive", "regression"]}}
+    document["Chronos"] |= {
+        "Predictor": {"Members": ["theta", "seasonal_naive", "regression"]},
+        "Export": {"Compression": "GZIP"},
+    }
     return document
 
 
@@ -104,7 +125,7 @@ def test_a_lower_price_sells_more_by_the_elasticity_beside_the_baseline(line: Li
     assert table.schema.names[:4] == ["scenario", "as_of", "item_id", "timestamp"]
     ratio = table["mean"].to_numpy() / table["baseline_mean"].to_numpy()
     assert np.log(ratio).mean() / np.log(0.9) == pytest.approx(ELASTICITY, rel=0.2)
-    with (folder / "forecast.csv").open() as file:
+    with gzip.open(folder / "forecast.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12 * HORIZON
     first = rows[0]
@@ -294,6 +315,132 @@ def test_the_ui_has_the_attributes_as_bars_and_the_tables_hold_them(line: Line) 
 def test_a_partition_without_a_forecast_can_not_be_explained(line: Line) -> None:
     result = line.run(["forecast_explanations"], "2024-05-01", job="__ASSET_JOB")
     assert "partition 2024-05-01 has no forecast" in failure_reason(result)
+
+
+@pytest.fixture(scope="module")
+def endpoint(line: Line) -> QuickEndpoints:
+    """The group's endpoint, deployed as the asset does it, and the tables with the scenario that it is compared with."""
+    endpoints = line.group.overrides["endpoints"] = QuickEndpoints(line.group.store)
+    deploy(line.state, logging.getLogger(__name__))
+    drop(line, "cheaper.json", CHEAPER)
+    assert forecast(line, "cheaper").success
+    assert line.run(["forecast_tables"]).success
+    return endpoints
+
+
+@pytest.fixture
+def what_if_page(line: Line, endpoint: QuickEndpoints, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    """The page What-if of an item, which asks that endpoint."""
+    monkeypatch.setattr(session, "Group", lambda _: line.group)
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    script = "from chronos_assets.dashboard import what_if, session\nsession.in_words(what_if.show)()\n"
+    page = AppTest.from_string(script, default_timeout=60)
+    page.query_params["item"] = "item-03"
+    yield page.run()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def test_the_page_asks_the_endpoint_and_gets_what_a_scenario_gets(line: Line, what_if_page: AppTest) -> None:
+    folder = line.group.store.snapshot(scenario_key("cheaper"))
+    table = pq.read_table(folder / "what_if.parquet", partitioning=None, filters=[("item_id", "==", "item-03")])
+    totals = [words.number(table[name].to_numpy().sum()) for name in ("baseline_p50", "p50")]
+    assert [metric.value for metric in what_if_page.metric[:2]] == [totals[0], totals[0]]
+    (slider,) = what_if_page.slider  # of the price; a promotion is on or off
+    slider.set_value(-10).run()
+    assert not what_if_page.exception
+    assert [metric.value for metric in what_if_page.metric[:2]] == [totals[1], totals[0]]
+    asked = line.group.endpoints.asked[-1]["inputs"][0]  # type: ignore[attr-defined] - of this test's endpoints
+    assert asked["item_id"] == "item-03"
+    ratio = np.divide(asked["future_covariates"]["price"], asked["baseline_covariates"]["price"])
+    assert ratio == pytest.approx([0.9] * HORIZON)
+    assert asked["future_covariates"]["promotion"] == asked["baseline_covariates"]["promotion"]
+    said = " ".join(str(caption.value) for caption in what_if_page.caption)
+    assert "Answered by" in said
+    assert "differs from the published one" not in said
+
+
+def test_a_switch_turns_a_promotion_on_in_every_period(line: Line, what_if_page: AppTest) -> None:
+    (switch,) = what_if_page.get("button_group")
+    switch.set_value("on").run()
+    assert not what_if_page.exception
+    assert line.group.endpoints.asked[-1]["inputs"][0]["future_covariates"]["promotion"] == [1.0] * HORIZON  # type: ignore[attr-defined]
+
+
+def test_without_an_endpoint_the_page_says_what_to_do_and_still_offers_the_scenario(
+    line: Line, what_if_page: AppTest
+) -> None:
+    endpoints = line.group.endpoints
+    line.group.overrides["endpoints"] = gone = QuickEndpoints(line.group.store)
+    vars(line.group).pop("endpoints", None)
+    try:
+        st.cache_data.clear()
+        what_if_page.slider[0].set_value(-10).run()
+        assert not what_if_page.exception
+        assert "endpoint deploy" in what_if_page.info[0].value
+        assert "7 of 7 periods are other than planned" in " ".join(str(text.value) for text in what_if_page.caption)
+        assert not gone.asked
+    finally:
+        line.group.overrides["endpoints"] = endpoints
+        vars(line.group).pop("endpoints", None)
+
+
+@pytest.fixture
+def dashboard(line: Line, endpoint: QuickEndpoints, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a dashboard that asks that endpoint: in this process, which has everything imported."""
+    monkeypatch.setattr(session, "Group", lambda _: line.group)
+    servers: list[uvicorn.Server] = []
+    run = uvicorn.Server.run
+
+    def kept(self: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        servers.append(self)
+        run(self, sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "run", kept)
+    port = free_port()
+    thread = threading.Thread(target=server.serve, args=("127.0.0.1", port), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{port}"
+    for one in servers:
+        one.should_exit = True
+    thread.join(30)
+    Runtime._instance = None
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.mark.browser
+def test_moving_the_slider_moves_the_line(dashboard: str) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        page.set_default_timeout(30_000)
+        for _ in range(300):
+            try:
+                page.goto(f"{dashboard}/what-if?item=item-03")
+                break
+            except PlaywrightError:
+                time.sleep(0.1)
+        page.get_by_text("Answered by").wait_for()
+        before = _height_of_line(page)
+        page.get_by_role("slider").first.press("Home")  # half the price, by keyboard
+        page.get_by_text("7 of 7 periods are other than planned").wait_for()
+        deadline = time.monotonic() + 60
+        # An elasticity of -1.8: it sells about three times as much.
+        while (after := _height_of_line(page)) < before + 20:
+            assert time.monotonic() < deadline, (before, after)
+            page.wait_for_timeout(200)
+        browser.close()
+
+
+def _height_of_line(page: Page) -> float:
+    """Pixels from the bottom of the chart to the line of the what-if, on average."""
+    picture = Image.open(io.BytesIO(page.get_by_test_id("stVegaLiteChart").first.screenshot())).convert("RGB")
+    pixels = np.asarray(picture).astype(int)[picture.height // 4 :]  # below the legend
+    colour = [int(VERMILION[place : place + 2], 16) for place in (1, 3, 5)]
+    rows = np.nonzero(np.abs(pixels - colour).sum(axis=2) < 60)[0]
+    return float(len(pixels) - rows.mean()) if len(rows) else 0.0
 
 
 def test_a_run_forecasts_what_is_stale(line: Line) -> None:

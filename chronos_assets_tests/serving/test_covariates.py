@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def request(one: Demand, **changes: Any) -> bytes:
         "future_covariates": {name: known[name][PERIODS:].tolist() for name in NAMES},
     }
     for part, values in changes.items():
-        series[part] |= values
+        series[part] = series.get(part, {}) | values
     return json.dumps(
         {"inputs": [series], "parameters": {"prediction_length": HORIZON, "quantile_levels": [0.5]}}
     ).encode()
@@ -95,6 +96,25 @@ def test_a_lower_price_in_the_future_is_a_what_if(served, schema, learned, sales
     assert ratio == pytest.approx(ELASTICITY, rel=0.2)
 
 
+def test_members_without_covariates_follow_a_what_if_that_names_its_baseline(schema, learned, sales):
+    half = replace(learned, members=("theta", learned.members[0]), weights=np.array([0.5, 0.5]), items={}, segments={})
+    model = load_model(describe_model(str(folder_of("bolt"))))
+    served = BatchPredictor(model, ensemble=Ensemble(half, {}, HORIZON, (0.5,)))
+    one = sales[4]
+    known = {name: one.covariates.known[name] for name in NAMES}
+    changed = known | {"price": np.append(known["price"][:PERIODS], 0.8 * known["price"][PERIODS:])}
+    covariates, baseline = (Covariates(PERIODS, {}, values) for values in (changed, known))
+    batch = Ensemble(half, {}, HORIZON, LEVELS).forecast(
+        [one.values[:PERIODS]], covariates=[covariates], baseline=[baseline]
+    )
+    cheaper = request(one, future_covariates={"price": changed["price"][PERIODS:].tolist()})
+    body = json.loads(cheaper)
+    body["inputs"][0]["baseline_covariates"] = {"price": known["price"][PERIODS:].tolist()}
+    moved = answer(served, schema, json.dumps(body).encode())
+    assert moved == pytest.approx(batch.quantiles[0, :, LEVELS.index(0.5)], rel=1e-9)
+    assert np.all(moved != answer(served, schema, cheaper))
+
+
 def test_without_covariates_the_other_members_answer(served, schema, sales):
     body = json.dumps(
         {
@@ -111,6 +131,7 @@ def test_without_covariates_the_other_members_answer(served, schema, sales):
         ({"past_covariates": {"colour": [1.0] * PERIODS}}, "inputs[0].past_covariates.colour", "from price, promotion"),
         ({"future_covariates": {"colour": [1.0] * HORIZON}}, "inputs[0].future_covariates.colour", "has learned from"),
         ({"past_covariates": {"price": ["dear"] * PERIODS}}, "inputs[0].past_covariates.price", "give numbers"),
+        ({"baseline_covariates": {"colour": [1.0] * HORIZON}}, "inputs[0].future_covariates.colour", "required, since"),
         ({"future_covariates": {"price": [1.0]}}, "inputs[0].future_covariates.price", "give one for each period"),
     ],
 )  # fmt: skip
