@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors import selection
-from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
+from chronos_assets.predictors.calibration import Calibration, calibrate, coverage, likeness
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
 from chronos_assets.predictors.members.catalogue import cost_of, without_covariates
@@ -117,7 +117,7 @@ def learn(
     weights = backtest.weights(np.arange(len(backtest.kept)), prior, costs, recipe)
     out_of_fold = backtest.out_of_fold(prior, costs, recipe)
     combined = backtest.bounded(np.sort(out_of_fold, axis=2))
-    calibration = calibrate(combined, backtest.actuals)
+    calibration = calibrate(combined, backtest.actuals, _likeness(windows)[backtest.kept])
     items: dict[Key, Floats] = {}
     segments: dict[tuple[int, str], Floats] = {}
     if recipe.per_item:
@@ -379,6 +379,17 @@ def _backtest(
     return _Backtest(
         losses, items, list(numbers), kept, forecasts, _actuals(chosen), backtester.speeds, np.array(lowest) >= 0
     )
+
+
+def _likeness(windows: Sequence[PastWindow]) -> Floats:
+    """How much each window counts in the calibration, (N,), by how it lies among those of its series."""
+    of_series: dict[Key, list[PastWindow]] = {}
+    for window in windows:
+        of_series.setdefault(window.key, []).append(window)
+    latest = {key: max(found, key=lambda window: window.end) for key, found in of_series.items()}
+    ages = [sum(other.end > window.end for other in of_series[window.key]) for window in windows]
+    complete = [len(latest[window.key].history) + len(window.actual) for window in windows]
+    return likeness([len(window.history) for window in windows], ages, complete)
 
 
 def _actuals(windows: Sequence[PastWindow]) -> Actuals:
