@@ -64,3 +64,8 @@ def anomalies_key(key: str) -> str:
 def members_key(key: str) -> str:
     """Store key of the folder that says which members made partition `key`'s forecast."""
     return f"members/{AS_OF}{key}"
+
+
+def levels_key(key: str) -> str:
+    """Store key of the folder that holds the sums of partition `key`'s forecast."""
+    return f"levels/{AS_OF}{key}"

@@ -9,6 +9,7 @@ from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.params.attributes import Attribute, RelatedFilling
 from chronos_assets.params.forecast import DOMAINS, ForecastParams, to_document
 from chronos_assets.params.reader import parse_params
+from chronos_assets.params.reconciliation import ReconcileParams
 from chronos_assets_tests.test_params import document, only_problem
 
 RELATED_COLUMNS = {
@@ -231,3 +232,37 @@ def test_one_data_set_of_each_type() -> None:
     built = with_covariates()
     built["Datasets"].append(built["Datasets"][1])
     assert "more than one related time series" in only_problem(built).reason
+
+
+def test_levels_of_sums_are_dimensions_and_texts_of_the_metadata() -> None:
+    dimensions = ["store_id"]
+    params = read(
+        Predictor__FeaturizationConfig__ForecastDimensions=dimensions,
+        Chronos={"Reconcile": {"Levels": ["brand", "store_id"]}},
+    )
+    assert params.reconcile == ReconcileParams(("brand", "store_id"), "bottom_up")
+    assert params.digest != read(Predictor__FeaturizationConfig__ForecastDimensions=dimensions).digest
+
+
+@pytest.mark.parametrize(
+    ("levels", "reason", "fix"),
+    [
+        (["brnad"], "there is no such forecast dimension or attribute", "brand"),
+        (["price"], "there is no such forecast dimension or attribute", "write some of brand"),
+        (["size"], "a level is a category, and this is a number", 'make it a "string"'),
+        (["brand", "brand"], "this level is given twice", "name every level once"),
+        (["total"], "the total is above all levels anyway", "leave it out"),
+        ("brand", "this must be a list of columns", 'write for example ["category", "brand"]'),
+    ],
+)
+def test_levels_that_are_none_are_refused(levels: Any, reason: str, fix: str) -> None:
+    problem = only_problem(with_covariates(Chronos={"Reconcile": {"Levels": levels}}))
+    assert problem.key == "Chronos.Reconcile.Levels"
+    assert reason in problem.reason
+    assert fix in problem.fix
+
+
+def test_sums_need_a_mean_or_two_quantiles() -> None:
+    problem = only_problem(document(Chronos={"Reconcile": {}}, Forecast__ForecastTypes=["0.9"]))
+    assert "Chronos.Reconcile adds up means, and one quantile has none" in problem.reason
+    assert parse_params(document(Chronos={"Reconcile": {}}, Forecast__ForecastTypes=["mean"])).reconcile is not None

@@ -33,6 +33,7 @@ from chronos_assets.params.forecast import (
 )
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.params.reader import load_params, parse_params
+from chronos_assets.params.reconciliation import ReconcileParams
 from chronos_assets.params.training import TrainingParams
 from chronos_assets_tests.test_training_params import trainings
 
@@ -457,6 +458,7 @@ def test_our_own_options() -> None:
         "QuoteFormulas": True,
         "Export": {"Compression": "GZIP", "MaxMegabytes": 500},
         "Anomalies": {"Threshold": 3.5},
+        "Reconcile": {"Levels": [], "Method": "min_trace"},
     }
     params = parse_params(document(Chronos=options))
     assert (params.bad_files, params.non_negative, params.join_row) == ("quarantine", False, False)
@@ -464,6 +466,7 @@ def test_our_own_options() -> None:
     assert (params.integers, parse_params(document()).integers) == (True, False)
     assert (params.cold_start, parse_params(document()).cold_start) == (False, None)
     assert params.export == ExportParams("CSV", "GZIP", 500)
+    assert (params.reconcile, parse_params(document()).reconcile) == (ReconcileParams((), "min_trace"), None)
     assert not parse_params(document()).quote_formulas
     assert (params.anomaly_threshold, parse_params(document()).anomaly_threshold) == (3.5, 2.0)
     # How forecasts are judged is nothing that they depend on.

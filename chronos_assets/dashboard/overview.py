@@ -10,11 +10,15 @@ import pandas as pd
 import streamlit as st
 
 from chronos_assets.dashboard import charts
+from chronos_assets.dashboard.covariates import items_with
+from chronos_assets.dashboard.queries import Filters, TableShape
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import ago, moment, number, percent, plain
+from chronos_assets.params.reconciliation import TOTAL
 
 HISTORY_HORIZONS = 8  # how much of the past is drawn, in horizons
 NOTICES = 8
+MOST_ITEMS = 2000  # of a sum whose past is asked for
 
 _METRICS = {"wQL": "wql", "WAPE": "wape", "MASE": "mase"}
 _ICONS = {"success": ":material/check_circle:", "failure": ":material/error:", "canceled": ":material/block:"}
@@ -106,21 +110,47 @@ def _figures(scores: pd.DataFrame) -> None:
 
 
 def _total(forecast: Mapping[str, Any]) -> None:
-    """All series together: history, fan, and earlier forecasts beside what happened."""
+    """All series together, or one of their sums: history, fan, and earlier forecasts beside what happened."""
     st.subheader("All series together")
-    shape = ask("columns")
-    ahead = ask("forecast_total", shape)
+    shape, as_of = ask("columns"), str(forecast.get("as_of", ""))
+    sums = ask("sums", as_of)
+    level, value = (
+        st.selectbox("Which sum", sums, format_func=lambda one: _sum_name(*one), key="sum") if sums else (TOTAL, TOTAL)
+    )
+    ahead = ask("sum_forecast", shape, as_of, level, value) if sums else ask("forecast_total", shape)
     periods = max(60, HISTORY_HORIZONS * int(forecast.get("horizon", 0)))
-    past = ask("history_total", periods)
-    scored = ask("scored")
-    chosen = st.selectbox("Lay an earlier forecast over what happened", ["none", *scored], index=min(1, len(scored)))
-    laid = None if chosen == "none" else ask("earlier_total", shape, chosen).assign(as_of=chosen)
+    filters = _of_sum(shape, level, value)
+    past = pd.DataFrame(columns=["timestamp", "value"]) if filters is None else ask("history_total", periods, filters)
+    laid = None
+    if level == TOTAL:
+        scored = ask("scored")
+        chosen = st.selectbox(
+            "Lay an earlier forecast over what happened", ["none", *scored], index=min(1, len(scored))
+        )
+        laid = None if chosen == "none" else ask("earlier_total", shape, chosen).assign(as_of=chosen)
     st.altair_chart(charts.series_chart(past, ahead, shape, earlier=laid), width="stretch")
-    if shape.bands:
+    if filters is None:
+        st.caption(f"The past of more than {MOST_ITEMS:,} items isn't drawn.")
+    if shape.bands and not sums:
         st.caption(
             "The fan adds up the quantiles of the series, as if all of them were high, or low, together: the total will stay "
-            "inside it more often than the band of a single series promises."
+            "inside it more often than the band of a single series promises. Chronos.Reconcile in params.json gives sums "
+            "bands of their own."
         )
+
+
+def _sum_name(level: str, value: str) -> str:
+    return "everything" if level == TOTAL else f"{level}: {value}"
+
+
+def _of_sum(shape: TableShape, level: str, value: str) -> Filters | None:
+    """Which series a sum is of; None for too many items to ask for."""
+    if level == TOTAL:
+        return Filters()
+    if level in shape.dimensions:
+        return Filters(dimensions=((level, value),))
+    items = items_with(source().group.store, {level: value})
+    return Filters(items=items) if len(items) <= MOST_ITEMS else None
 
 
 def _accuracy(scores: pd.DataFrame) -> None:

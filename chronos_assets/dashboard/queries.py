@@ -9,6 +9,7 @@ Nothing is written. Names and texts are values of a query, never text of it; onl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,6 +84,9 @@ class Filters:
     items: tuple[str, ...] | None = None
 
 
+EVERYTHING = Filters()
+
+
 @dataclass(frozen=True)
 class TableShape:
     """What the columns of the forecast are called.
@@ -144,12 +148,35 @@ def segments(sql: SqlTables, as_of: str) -> pd.DataFrame:
     )
 
 
-def history_total(sql: SqlTables, periods: int) -> pd.DataFrame:
-    """Observations of all series together, of the last periods: `timestamp`, `value`."""
+def sums(sql: SqlTables, as_of: str) -> list[tuple[str, str]]:
+    """Level and value of the sums that one partition has forecasts of, the broad levels first; at most `LISTED`."""
+    if not sql.columns("forecast_levels"):
+        return []
+    rows = sql.rows('SELECT DISTINCT "level", "value" FROM forecast_levels WHERE as_of = ?', [as_of])
+    sizes = Counter(level for level, _ in rows)
+    return sorted(rows, key=lambda row: (sizes[row[0]], *row))[:LISTED]
+
+
+def sum_forecast(sql: SqlTables, shape: TableShape, as_of: str, level: str, value: str) -> pd.DataFrame:
+    """The forecast of one sum: `timestamp`, `middle` and each quantile."""
+    names = _forecast_names(shape, [name for name in shape.quantiles if name in sql.columns("forecast_levels")])
+    return _frame(
+        sql,
+        names.values(),
+        f'SELECT {identifiers(list(names))} FROM forecast_levels WHERE as_of = ? AND "level" = ? AND "value" = ? '  # noqa: S608
+        'ORDER BY "timestamp"',
+        [as_of, level, value],
+    )
+
+
+def history_total(sql: SqlTables, periods: int, filters: Filters = EVERYTHING) -> pd.DataFrame:
+    """Observations of series together, of the last periods: `timestamp`, `value`."""
+    where, values = _filtered(filters)
     found = _frame(
         sql,
         ("timestamp", "value"),
-        f'SELECT "timestamp", sum(target) FROM train GROUP BY 1 ORDER BY 1 DESC LIMIT {periods:d}',  # noqa: S608 - a number
+        f'SELECT "timestamp", sum(target) FROM train WHERE {where} GROUP BY 1 ORDER BY 1 DESC LIMIT {periods:d}',  # noqa: S608
+        values,
     )
     return found.iloc[::-1].reset_index(drop=True)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.params.forecast import quantile_name
+from chronos_assets.pipeline.levels import published_levels
 from chronos_assets.pipeline.predictors import by_weight, gain_text, learned_text
 from chronos_assets.pipeline.tables import LINEAGE
 from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
@@ -106,6 +107,7 @@ def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadat
         "skipped_series": manifest["skipped_count"],
         "not_started_series": manifest["not_started"],
         **({"cold_starts": manifest["cold_start"]["series"]} if "cold_start" in manifest else {}),
+        **({"levels": _levels_text(levels)} if (levels := published_levels(group, window.key)) is not None else {}),
         "horizon": manifest["horizon"],
         "dagster/partition_row_count": manifest["rows"],
         "as_of": manifest["window_end"],
@@ -137,6 +139,12 @@ def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadat
         "params_digest": params.digest,
         **job(made.facts),
     }
+
+
+def _levels_text(levels: Mapping[str, Any]) -> str:
+    """How many sums there are of each level, the total first."""
+    counts = ", ".join(f"{name} {nodes:,}" for name, nodes in levels["levels"].items())
+    return f"{counts} ({levels['method']})"
 
 
 def job(facts: Mapping[str, Any]) -> Metadata:

@@ -13,6 +13,7 @@ from chronos_assets.params.exports import read_export
 from chronos_assets.params.forecast import ANOMALY_THRESHOLD, CHOOSE, DOMAINS, NAME_PATTERN, BadRows
 from chronos_assets.params.headers import schema_name
 from chronos_assets.params.predictor import read_predictor_options
+from chronos_assets.params.reconciliation import read_reconcile
 from chronos_assets.params.sections import BAD_NAME, ChronosSection, PredictorSection
 from chronos_assets.params.training import read_training
 
@@ -54,6 +55,7 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         snap_seconds=_read_snap(chronos),
         guesses=_read_guesses(chronos),
         covariates=read_chronos_covariates(chronos),
+        reconcile=read_reconcile(chronos),
         training=read_training(chronos),
         predictor=read_predictor_options(chronos, predictor.metric, predictor.algorithm),
     )

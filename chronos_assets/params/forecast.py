@@ -31,6 +31,7 @@ from chronos_assets.params.covariate_documents import (
 from chronos_assets.params.document import Problem
 from chronos_assets.params.exports import BacktestParams, ExportParams, backtest_document, export_document
 from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams, predictor_document
+from chronos_assets.params.reconciliation import ReconcileParams, reconcile_document
 from chronos_assets.params.training import TrainingParams, training_document
 
 BadRows = Literal["fail", "quarantine"]
@@ -93,6 +94,7 @@ class ForecastParams:
     max_data_age: seconds, or None when freshness is not checked.
     related, metadata, holidays: where covariates come from; None where they are not declared.
     known_in_advance: by attribute, whether a forecast may read it beyond its as-of; of others their reach decides.
+    reconcile: which sums of series are forecast, too; None for none.
     anomaly_threshold: how far outside the band an actual is an anomaly, see `timeseries.scoring.anomalies`.
     snap_seconds: how much too early a row may come, None for as much as the rows show.
     guesses: what was guessed where the parameters were inferred, one sentence each. Not compared.
@@ -137,6 +139,7 @@ class ForecastParams:
     metadata: MetadataParams | None = None
     holidays: HolidayCalendar | None = None
     known_in_advance: tuple[tuple[str, bool], ...] = ()
+    reconcile: ReconcileParams | None = None
     training: TrainingParams = field(default_factory=TrainingParams)
     predictor: PredictorParams = field(default_factory=PredictorParams)
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -304,6 +307,7 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         ("QuoteFormulas", params.quote_formulas, False),
         ("Export", export_document(params.export), {}),
         ("Anomalies", {"Threshold": params.anomaly_threshold}, {"Threshold": ANOMALY_THRESHOLD}),
+        ("Reconcile", reconcile_document(params.reconcile), None),
         ("Anchor", params.alignment.anchor, None),
         ("SnapSeconds", params.snap_seconds, None),
         ("Predictor", predictor_document(params.predictor), {}),

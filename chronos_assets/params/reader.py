@@ -65,6 +65,7 @@ from chronos_assets.params.ignored_keys import (
     IGNORED_TOP,
 )
 from chronos_assets.params.predictor import METRICS, read_algorithm
+from chronos_assets.params.reconciliation import check_reconcile
 from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, DatasetSection, DatasetSections, PredictorSection
 
 _SERVICE_HORIZON_LIMIT = 500
@@ -108,6 +109,9 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     covariates = find_covariates(
         datasets, domain, columns, dimensions, predictor, chronos, predictor.frequency, findings
     )
+    attributes = covariates.metadata.covariates if covariates.metadata is not None else ()
+    metadata = {attribute.name: attribute.type for attribute in attributes}
+    check_reconcile(chronos.reconcile, dimensions, metadata, mean or len(quantiles) > 1, findings)
     horizon = predictor.horizon
     if None in (group_name, domain, target, columns, frequencies, horizon) or findings.problems:
         return None
@@ -153,6 +157,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         metadata=covariates.metadata,
         holidays=covariates.holidays,
         known_in_advance=covariates.known_in_advance,
+        reconcile=chronos.reconcile,
         guesses=chronos.guesses,
         training=chronos.training,
         predictor=chronos.predictor,

@@ -14,6 +14,7 @@ from chronos_assets.params.document import MISSING, Section
 from chronos_assets.params.exports import BacktestParams, ExportParams
 from chronos_assets.params.forecast import ANOMALY_THRESHOLD, BadRows
 from chronos_assets.params.predictor import PredictorParams
+from chronos_assets.params.reconciliation import ReconcileParams
 from chronos_assets.params.training import TrainingParams
 
 # Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
@@ -92,6 +93,7 @@ class ChronosSection:
     snap_seconds: float | None = None
     guesses: tuple[str, ...] = ()
     covariates: ChronosCovariates = field(default_factory=ChronosCovariates)
+    reconcile: ReconcileParams | None = None
     training: TrainingParams = field(default_factory=TrainingParams)
     predictor: PredictorParams = field(default_factory=PredictorParams)
 

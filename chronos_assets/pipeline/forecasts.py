@@ -26,6 +26,7 @@ from chronos_assets.pipeline.dataset import (
     reading_parameters,
 )
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.levels import check_levels, publish_levels
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
 from chronos_assets.pipeline.predictors import PREDICTOR_FILE, keep_learned, learned_before, publish_members
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
@@ -112,6 +113,7 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
     if ahead == "" and (prepared := _prepared(state, keys)) is not None:
         return prepared
     params, manifest = state.params, state.require_manifest()
+    check_levels(state)
     model = state.model_in_use
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
@@ -141,6 +143,7 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
             if model.key is None and (staged / PREDICTOR_FILE).is_file():
                 made_by.append((staged / PREDICTOR_FILE).read_bytes())
             publish_members(group, window.key, staged, folder)
+            publish_levels(state, window.key, staged, folder)
             group.store.publish(history_key(window.key), staged, data="forecast.parquet")
         for window in later:
             reported = {"version": group.store.shown(history_key(window.key)), "message": messages[window.key]}

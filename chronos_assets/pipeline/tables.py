@@ -46,7 +46,7 @@ def tables_lineage(state: GroupState) -> str:
         "backtest": asdict(state.params.backtest),
         **{
             folder: sorted((name, version) for name, version, _ in store.manifests(folder))
-            for folder in ("history", "accuracy", "anomalies", "what_if_forecasts", "explanations")
+            for folder in ("history", "accuracy", "anomalies", "what_if_forecasts", "explanations", "levels")
         },
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

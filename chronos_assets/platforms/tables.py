@@ -113,6 +113,7 @@ TABLES = (
     "members",
     "what_if_forecasts",
     "forecast_explanations",
+    "forecast_levels",
     *VIEWS,
 )
 
@@ -205,6 +206,17 @@ COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "weight": "Share of the forecast that comes from members that read covariates",
         },
     ),
+    "forecast_levels": (
+        "Forecasts of sums of series, which add up: of everything, and by the levels of Chronos.Reconcile",
+        {
+            "as_of": "Partition of the forecast",
+            "level": "'total', or the dimension or attribute of the item metadata that sums are of",
+            "value": "Its value; 'total' of the total",
+            "timestamp": "Start of the period",
+            "series": "How many series are in the sum",
+            "mean": "Mean of the sum; the means of a level add up to those of the level above",
+        },
+    ),
     "leaderboard": (
         "How the ensemble and each of its members did on the past windows that weights were learned from",
         {"member_rank": "By wQL: 0 for the ensemble, 1 for its best member", **_MEMBER_COMMENTS},
@@ -290,6 +302,12 @@ def explanation_columns(dimensions: Sequence[str]) -> dict[str, str]:
     """Columns of the explanations of one partition, and their types (`workloads.explain`)."""
     values = dict.fromkeys(("impact", "impact_units", "weight"), "DOUBLE")
     return {**_key_columns(dimensions), "timestamp": "TIMESTAMP", "attribute": "VARCHAR", **values}
+
+
+def levels_columns(types: Sequence[str]) -> dict[str, str]:
+    """Columns of the sums of one partition, and their types (`predictors.reconciliation`)."""
+    values = {"timestamp": "TIMESTAMP", "series": "BIGINT", "mean": "DOUBLE"}
+    return {"level": "VARCHAR", "value": "VARCHAR", **values, **dict.fromkeys(types, "DOUBLE")}
 
 
 def members_columns(dimensions: Sequence[str]) -> dict[str, str]:

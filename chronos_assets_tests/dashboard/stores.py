@@ -78,6 +78,8 @@ def write_store(root: Path, keys: tuple[Key, ...] = KEYS) -> ForecastParams:
     }  # fmt: skip
     pq.write_table(pa.table(explained), staged / "explanations.parquet")
     publish_directory(root / f"explanations/as_of={NEW}", staged)
+    _write_sums(staged)
+    publish_directory(root / f"levels/as_of={NEW}", staged)
     report = evaluate_partition(
         root / f"history/as_of={OLD}/forecast.parquet",
         root / "dataset/target_time_series",
@@ -121,6 +123,25 @@ def _write_covariates(root: Path, keys: tuple[Key, ...]) -> None:
     publish_directory(root / "dataset/related_time_series", staged)
     make_metadata(staged, {"bread": {"brand": "Acme", "weight": 0.5}, "milk": {"brand": "Dairy <b>", "weight": None}})
     publish_directory(root / "dataset/item_metadata", staged)
+
+
+def _write_sums(staged: Path) -> None:
+    """The total, and the sums of two brands."""
+    nodes = [("total", "total", 120.0), ("brand", "Acme", 50.0), ("brand", "Dairy <b>", 70.0)]
+    hours = np.datetime64("2024-01-05T00", "us") + np.arange(STEPS) * np.timedelta64(1, "h")
+    columns = {
+        "level": [node[0] for node in nodes for _ in range(STEPS)],
+        "value": [node[1] for node in nodes for _ in range(STEPS)],
+        "timestamp": np.tile(hours, len(nodes)),
+        "series": [2] * STEPS * len(nodes),
+        "mean": [node[2] for node in nodes for _ in range(STEPS)],
+        **{
+            name: [node[2] + off for node in nodes for _ in range(STEPS)]
+            for name, off in (("p10", -5), ("p50", 0), ("p90", 5))
+        },
+    }
+    staged.mkdir()
+    pq.write_table(pa.table(columns), staged / "levels.parquet")
 
 
 def _band(value: float) -> dict[str, list[float]]:

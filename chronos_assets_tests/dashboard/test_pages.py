@@ -133,6 +133,11 @@ def test_the_overview_says_how_fresh_how_good_and_what_happened(page: Any, whole
     assert [metric.label for metric in app.metric] == ["wQL", "WAPE", "Bias", "Inside the 80 % band"]
     assert "Segments" in text
     assert "newer" not in text
+    assert app.selectbox(key="sum").options == ["everything", "brand: Acme", "brand: Dairy <b>"]
+    assert "Lay an earlier forecast over what happened" in [box.label for box in app.selectbox]
+    app.selectbox(key="sum").set_value(("brand", "Dairy <b>")).run()
+    assert "Lay an earlier" not in "".join(box.label for box in app.selectbox)
+    said(app)
 
 
 def test_the_ranking_follows_the_choice_and_the_filters(page: Any, whole: Path) -> None:

@@ -140,3 +140,13 @@ def test_the_rows_of_an_item_are_found_wherever_they_lie(
 def test_nothing_can_be_written_through_it(sql: SqlTables) -> None:
     with pytest.raises(TablesError, match="read-only"):
         sql.rows("DELETE FROM forecast")
+
+
+def test_sums_are_listed_from_the_broadest_level_on_with_their_forecast(sql: SqlTables) -> None:
+    assert queries.sums(sql, NEW) == [("total", "total"), ("brand", "Acme"), ("brand", "Dairy <b>")]
+    assert queries.sums(sql, OLD) == []
+    found = queries.sum_forecast(sql, queries.columns(sql), NEW, "brand", "Acme")
+    assert list(found.iloc[0])[1:] == [50.0, 45.0, 55.0]
+    whole = queries.history_total(sql, 3)
+    parts = [queries.history_total(sql, 3, Filters(dimensions=(("shop", shop),))) for shop in ("north", "south")]
+    pd.testing.assert_series_equal(parts[0]["value"] + parts[1]["value"], whole["value"])

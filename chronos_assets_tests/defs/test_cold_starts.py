@@ -12,19 +12,23 @@ import pytest
 from chronos_assets.cli.summary import cold_start_rows
 from chronos_assets.pipeline.forecasts import cold_starts, published_manifest, published_series
 from chronos_assets.settings import AwsSettings
-from chronos_assets.store_layout import FORECAST_KEY, history_key, members_key
-from chronos_assets_tests.defs.line import PARAMS, Line, hourly_rows, make_line
+from chronos_assets.store_layout import FORECAST_KEY, history_key, levels_key, members_key
+from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.defs.test_sharded_forecasts import DAY, NEXT, SharingJobs
 from chronos_assets_tests.models.tiny import folder_of
 
 ITEMS = [f"client {number:02d}" for number in range(30)]
-METADATA = {"DatasetType": "ITEM_METADATA", "Schema": {"item_id": "string", "size": "float"}}
+METADATA = {"DatasetType": "ITEM_METADATA", "Schema": {"item_id": "string", "size": "float", "shop": "string"}}
+SHOPS = {"Levels": ["shop"], "Method": "min_trace"}
+MADE = (history_key(DAY), history_key(NEXT), members_key(DAY), levels_key(DAY), FORECAST_KEY)
 NEW, SHORT = "a new client", "a young client"
 
 
 def declared(**chronos: Any) -> str:
     document = {**PARAMS, "Datasets": [*PARAMS["Datasets"], METADATA]}  # type: ignore[misc]
-    return json.dumps(document | {"Chronos": {"Training": {"Strategy": "NONE"}, "MinObservations": 5, **chronos}})
+    return json.dumps(
+        document | {"Chronos": {"Training": {"Strategy": "NONE"}, "MinObservations": 5, "Reconcile": SHOPS, **chronos}}
+    )
 
 
 @pytest.fixture
@@ -37,8 +41,10 @@ def line(tmp_path: Path) -> Iterator[Line]:
         young = [f"2024-01-{moment}:00:00,200,{SHORT}" for moment in ("04 22", "04 23")]
         line.put("train/demand.csv", "\n".join([*hourly_rows(4, items=ITEMS), *young]) + "\n")
         sizes = {item: number for number, item in enumerate(ITEMS, 1)}
-        rows = [f"{item},{size}" for item, size in {**sizes, NEW: 20, SHORT: 20}.items()]
-        line.put("item_metadata/items.csv", "\n".join(["item_id,size", *rows]) + "\n")
+        rows = [
+            f"{item},{size},{'north' if size > 15 else 'south'}" for item, size in {**sizes, NEW: 20, SHORT: 20}.items()
+        ]
+        line.put("item_metadata/items.csv", "\n".join(["item_id,size,shop", *rows]) + "\n")
         assert line.run(["target_time_series", "item_metadata"]).success
         yield line
 
@@ -54,7 +60,7 @@ def files(line: Line, *keys: str) -> dict[str, bytes]:
 def test_one_partition_a_range_and_several_instances_leave_the_same_bytes(line: Line, tmp_path: Path) -> None:
     line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "1", 1)
     assert line.run(["forecasts"], (DAY, NEXT)).success
-    made = files(line, history_key(DAY), history_key(NEXT), members_key(DAY), FORECAST_KEY)
+    made = files(line, *MADE)
     assert cold_starts(line.group, json.loads(made[f"{history_key(DAY)}/manifest.json"])) == {(NEW,), (SHORT,)}
     for key in (DAY, NEXT):
         line.group.store.withdraw(history_key(key))
@@ -62,7 +68,7 @@ def test_one_partition_a_range_and_several_instances_leave_the_same_bytes(line: 
     for number, key in enumerate((DAY, NEXT)):
         line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / f"3 {number}", 3)
         assert line.run(["forecasts"], key).success
-    assert files(line, history_key(DAY), history_key(NEXT), members_key(DAY), FORECAST_KEY) == made
+    assert files(line, *MADE) == made
 
 
 def test_a_newcomer_is_forecast_checked_and_labelled(line: Line, tmp_path: Path) -> None:
@@ -89,6 +95,13 @@ def test_a_newcomer_is_forecast_checked_and_labelled(line: Line, tmp_path: Path)
     members = (
         pq.ParquetFile(line.group.store.snapshot(members_key("2024-01-04")) / "members.parquet").read().to_pylist()
     )
+    levels = pq.ParquetFile(line.group.store.snapshot(levels_key("2024-01-04")) / "levels.parquet").read().to_pylist()
+    first = {row["value"]: row for row in reversed(levels)}
+    assert [(value, first[value]["series"]) for value in ("total", "north", "south")] == [
+        ("total", 32), ("north", 17), ("south", 15),
+    ]  # fmt: skip
+    assert first["total"]["mean"] == pytest.approx(first["north"]["mean"] + first["south"]["mean"])
+    assert line.metadata("forecasts", "2024-01-04")["levels"] == "total 1, shop 2 (min_trace)"
     own = [row for row in members if row["item_id"] == NEW]
     assert [(row["member"], row["member_rank"], row["member_weight"]) for row in own] == [("cold start", 1, 1.0)]
     exported = (line.group.store.snapshot(FORECAST_KEY) / "forecast.csv").read_text()
@@ -96,7 +109,7 @@ def test_a_newcomer_is_forecast_checked_and_labelled(line: Line, tmp_path: Path)
 
 
 def test_without_them_the_forecast_is_of_the_past_alone(line: Line, tmp_path: Path) -> None:
-    line.put("params.json", declared(ColdStart=False))
+    line.put("params.json", declared(ColdStart=False, Reconcile={"Levels": ["shop"]}))
     line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "jobs", 1)
     assert line.run(["target_time_series", "item_metadata"]).success
     assert line.run(["forecasts"], "2024-01-04").success
@@ -104,3 +117,13 @@ def test_without_them_the_forecast_is_of_the_past_alone(line: Line, tmp_path: Pa
     assert manifest is not None
     assert (manifest["series"], manifest["skipped_count"]) == (30, 1)
     assert "cold_start" not in manifest
+
+
+def test_levels_that_the_items_do_not_make_are_refused_before_anything_is_forecast(line: Line, tmp_path: Path) -> None:
+    line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "jobs", 1)
+    line.put("item_metadata/items.csv", "item_id,size,shop\nclient 00,1,\n")
+    assert line.run(["item_metadata"]).success
+    reason = failure_reason(line.run(["forecasts"], "2024-01-04"))
+    assert reason.startswith("Chronos.Reconcile: items ")
+    assert "28 more have no shop, so that the sums would lack them: add shop to the item metadata" in reason
+    assert not (tmp_path / "jobs").exists()

@@ -73,6 +73,7 @@ def params() -> dict[str, Any]:
     document["Chronos"] |= {
         "Predictor": {"Members": ["theta", "seasonal_naive", "regression"]},
         "Export": {"Compression": "GZIP"},
+        "Reconcile": {},
     }
     return document
 
@@ -156,7 +157,13 @@ def test_the_tables_hold_every_scenario(line: Line) -> None:
             "SELECT scenario, as_of, count(*), sum(mean) > sum(baseline_mean) FROM what_if_forecasts "
             "WHERE scenario = 'cheaper' GROUP BY ALL"
         ).fetchall()
+        totals = connection.execute(
+            "SELECT level, value, series, count(*), abs(sum(mean) - (SELECT sum(mean) FROM forecast)) < 1e-6 "
+            "FROM forecast_levels WHERE as_of = ? GROUP BY ALL",
+            [LAST],
+        ).fetchall()
     assert rows == [("cheaper", LAST, 12 * HORIZON, True)]
+    assert totals == [("total", "total", 12, HORIZON, True)]
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def test_every_table_and_the_view_hold_the_stores_files(tmp_path: Path) -> None:
         "members": 3 + 4,
         "what_if_forecasts": 0,
         "forecast_explanations": 0,
+        "forecast_levels": 0,
         "leaderboard": 3,
         "weights": 4,
         "best_member": 2,
@@ -193,7 +194,7 @@ def test_a_store_with_nothing_in_it_has_empty_tables_with_the_columns_to_come(tm
     publish_members(tmp_path, params, "2024-01-02", keys)
     # Without a central band nothing is outside of one.
     empty_still = {table for table, rows in refresh(tmp_path, params).items() if not rows}
-    assert empty_still == {"anomalies", "what_if_forecasts", "forecast_explanations"}
+    assert empty_still == {"anomalies", "what_if_forecasts", "forecast_explanations", "forecast_levels"}
     assert {table: columns(tmp_path, table) for table in TABLES} == empty
     types = ask(tmp_path, "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'accuracy'")
     assert dict(types)["points"] == "BIGINT"

@@ -5,11 +5,11 @@ calls (`tables.py`); what the columns mean (`platforms.tables`).
 
 - `train_shards` is the version of the dataset that is shown, so that a refresh switches from one to the next at once.
   `train` is a view over it: SQL has NULL for what is missing, where the files have NaN, which would spoil every sum.
-- `forecast_history`, `accuracy`, `anomalies`, `members` and `forecast_explanations` have a folder for each partition, under
-  stable names. Athena works out the partitions from `as_of`'s format (partition projection), so that a new one is there
-  without a call. Their type is `date`, from the first partition on to tomorrow: `injected` would refuse queries without a
-  WHERE, `enum` would need a call for each partition. It counts in hours for hourly keys, else in days, which hits weekly and
-  monthly keys too; a folder that isn't there costs one listing request and is no error.
+- `forecast_history`, `accuracy`, `anomalies`, `members`, `forecast_explanations` and `forecast_levels` have a folder for each
+  partition, under stable names. Athena works out the partitions from `as_of`'s format (partition projection), so that a new
+  one is there without a call. Their type is `date`, from the first partition on to tomorrow: `injected` would refuse queries
+  without a WHERE, `enum` would need a call for each partition. It counts in hours for hourly keys, else in days, which hits
+  weekly and monthly keys too; a folder that isn't there costs one listing request and is no error.
 - Glue has names in lower case. Parquet columns are found by name, whatever their case.
 
 https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
@@ -33,6 +33,7 @@ from chronos_assets.platforms.tables import (
     forecast_columns,
     forecast_type_names,
     in_order,
+    levels_columns,
     member_view_columns,
     member_view_sql,
     members_columns,
@@ -75,8 +76,8 @@ class Contents:
         shards: `s3://` prefix of the dataset's version; of an empty folder if there is none.
         forecast: `s3://` prefix of the current forecast's partition; of an empty folder if there is none.
         first: key of the first partition; empty if there is none.
-        train, current, history, accuracy, anomalies, members, what_if, explanations: column -> type (DuckDB's name) of the
-            tables' files.
+        train, current, history, accuracy, anomalies, members, what_if, explanations, levels: column -> type (DuckDB's name) of
+            the tables' files.
     """
 
     url: str
@@ -91,6 +92,7 @@ class Contents:
     members: Mapping[str, str]
     what_if: Mapping[str, str]
     explanations: Mapping[str, str]
+    levels: Mapping[str, str]
 
 
 def read_contents(store: S3Store, params: ForecastParams) -> Contents:
@@ -119,6 +121,11 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
         anomalies=_united(anomalies_columns(names) for names in of_scored),
         members=_united(members_columns(names) for names in of_ensembles or [params.dimensions]),
         explanations=explanation_columns(params.dimensions),
+        levels=_united(
+            levels_columns(names)
+            for names in [manifest["columns"] for _, _, manifest in store.manifests("levels")]
+            or [forecast_type_names(params)]
+        ),
         what_if=_united(
             [what_if_columns(manifest["dimensions"], manifest["columns"]) for manifest in of_scenarios]
             or [what_if_columns(params.dimensions, forecast_type_names(params))]
@@ -155,6 +162,7 @@ def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
         ("anomalies", contents.anomalies, "anomalies"),
         ("members", contents.members, "members"),
         ("forecast_explanations", contents.explanations, "explanations"),
+        ("forecast_levels", contents.levels, "levels"),
     ):
         location = f"{contents.url}/{folder}/"
         yield _table(contents, name, columns, location) | {

@@ -43,6 +43,7 @@ from chronos_assets.platforms.tables import (
     forecast_columns,
     forecast_type_names,
     in_order,
+    levels_columns,
     member_view_sql,
     members_columns,
     train_columns,
@@ -69,7 +70,7 @@ DATABASE_KEY = "tables/forecast.duckdb"
 DATASET_KEY = "dataset/target_time_series"
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
-_LAYOUT = 6
+_LAYOUT = 7
 # Clients from DuckDB 1.2 on can read the file; DuckDB 2.0 would write its own format otherwise.
 _STORAGE_VERSION = "v1.2.0"
 _ATTEMPTS = 3
@@ -164,6 +165,7 @@ class _Inputs:
     members: tuple[tuple[str, Path], ...]
     scenarios: tuple[tuple[str, Path], ...]
     explanations: tuple[tuple[str, Path], ...]
+    levels: tuple[tuple[str, Path], ...]
     digest: str
 
     @classmethod
@@ -177,7 +179,8 @@ class _Inputs:
         anomalies = _partition_files(store.local_path("anomalies"), "anomalies.parquet")
         scenarios = _partition_files(store.local_path("what_if_forecasts"), "what_if.parquet", "scenario")
         explanations = _partition_files(store.local_path("explanations"), "explanations.parquet")
-        partitions = (history, accuracy, anomalies, members, scenarios, explanations)
+        levels = _partition_files(store.local_path("levels"), "levels.parquet")
+        partitions = (history, accuracy, anomalies, members, scenarios, explanations, levels)
         files = [
             *shards,
             *([forecast] if forecast.exists() else []),
@@ -195,6 +198,7 @@ class _Inputs:
             members=members,
             scenarios=scenarios,
             explanations=explanations,
+            levels=levels,
             digest=hashlib.sha256(json.dumps(described).encode()).hexdigest(),
         )
 
@@ -258,6 +262,7 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
         _create_what_if(connection, inputs.scenarios, params)
         explained = explanation_columns(params.dimensions)
         _create_partitioned(connection, "forecast_explanations", inputs.explanations, explained)
+        _create_partitioned(connection, "forecast_levels", inputs.levels, levels_columns(forecast_type_names(params)))
         write_zones(connection)
         _create_views(connection)
         _comment(connection)

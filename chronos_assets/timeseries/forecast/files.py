@@ -337,6 +337,16 @@ class WindowFolder:
             keys = zip(*(last.column(name).to_pylist() for name in layout.names), strict=True)
             yield from zip(keys, records, strict=True)
 
+    def forecasts(self) -> Iterator[tuple[list[Key], NDArray[np.float64]]]:
+        """Some series at once, in order, cold starts among them: their keys, and values (n, horizon, columns)."""
+        layout = self.layout
+        at_once = max(1, _ROWS_AT_ONCE // layout.horizon)
+        for block in self._blocks(FORECAST, [*layout.names, *layout.columns], at_once):
+            firsts = block.take(np.arange(0, block.num_rows, layout.horizon))
+            keys = list(zip(*(firsts.column(name).to_pylist() for name in layout.names), strict=True))
+            values = np.stack([block.column(name).to_numpy() for name in layout.columns], axis=1)
+            yield keys, values.reshape(len(keys), layout.horizon, len(layout.columns))
+
     def _blocks(self, name: str, columns: list[str], series: int) -> Iterator[pa.Table]:
         """The rows of a file, of `series` series at once; checked to be those of the manifest."""
         import pyarrow as pa

@@ -1,0 +1,101 @@
+"""Publishing forecasts of sums of series, beside each partition's forecast.
+
+Here: when they are made, and where they are put. Elsewhere: the arithmetic (`predictors.reconciliation`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, levels_key
+
+if TYPE_CHECKING:
+    from chronos_assets.pipeline.group import Group
+    from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.timeseries.dataset.related import ItemMetadata
+
+
+def check_levels(state: GroupState) -> None:
+    """See that the series of the dataset make the levels that `params.json` asks for, before anything is forecast.
+
+    Raises:
+        dg.Failure: they don't.
+    """
+    reconcile = state.params.reconcile
+    if reconcile is None:
+        return
+    from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
+    from chronos_assets.predictors.reconciliation import check_size
+    from chronos_assets.timeseries.dataset.series_keys import keys_of
+
+    manifest = state.require_manifest()
+    dataset = state.group.store.snapshot(DATASET_KEY)
+    keys = [key for shard in manifest.shards for key in keys_of(dataset / shard.name, manifest.dimensions)]
+    try:
+        hierarchy = find_hierarchy(keys, reconcile.levels, manifest.dimensions, _metadata(state))
+        check_size(hierarchy, reconcile.method)
+    except LevelsError as error:
+        raise dg.Failure(str(error)) from error
+
+
+def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) -> None:
+    """Publish the sums of a partition's forecast; withdraw them where nobody asks for any.
+
+    Args:
+        state: of the group.
+        key: of the partition.
+        forecast: folder of its forecast, not yet published: whoever sees the forecast finds its sums.
+        folder: for what is staged.
+
+    Raises:
+        dg.Failure: the series don't make the levels.
+    """
+    group, reconcile = state.group, state.params.reconcile
+    from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
+    from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of, write_levels
+    from chronos_assets.timeseries.forecast.files import WindowFolder
+
+    window = WindowFolder.read(forecast)
+    if reconcile is None or not window.manifest["series"]:
+        if group.store.shown(levels_key(key)) is not None:
+            group.store.withdraw(levels_key(key))
+        return
+    manifest = state.require_manifest()
+    staged = folder / f"levels-{key}"
+    staged.mkdir()
+    try:
+        hierarchy = find_hierarchy(series_of(window), reconcile.levels, window.layout.dimensions, _metadata(state))
+        made = write_levels(
+            staged / LEVELS_FILE,
+            window,
+            group.store.snapshot(DATASET_KEY),
+            manifest,
+            hierarchy,
+            reconcile.method,
+            state.params.grid,
+        )
+    except LevelsError as error:
+        raise dg.Failure(f"partition {key}: {error}") from error
+    (staged / "manifest.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    group.store.publish(levels_key(key), staged, data=LEVELS_FILE)
+
+
+def published_levels(group: Group, key: str) -> Mapping[str, Any] | None:
+    """What the sums of a partition are: `levels` (name -> nodes), `method`; None where there are none."""
+    try:
+        return json.loads(group.store.read(levels_key(key), "manifest.json"))
+    except FileNotFoundError:
+        return None
+
+
+def _metadata(state: GroupState) -> ItemMetadata | None:
+    from chronos_assets.timeseries.dataset.related import read_item_metadata
+
+    if state.covariates.metadata is None:
+        return None
+    return read_item_metadata(state.group.store.snapshot(METADATA_KEY))
