@@ -19,7 +19,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
-from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -27,9 +27,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from chronos_assets.defs.instance import read_migrations_once
-from chronos_assets.platforms.local.processes import workload_environment
-from chronos_assets.platforms.local.warm_workers import warm_workers
 from chronos_assets_tests.aws.fixtures import aws, aws_server, s3_server  # noqa: F401 - fixtures of every test
+from chronos_assets_tests.forks import session_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -47,8 +46,16 @@ AWS_FIXTURES = {"aws", "aws_server", "s3_server"}
 # What starts a process, trains a model or runs Dagster's graph names one of these; what is slow for another reason says so.
 _PROCESSES = re.compile(
     r"\bsubprocess\b|\bmultiprocessing\b|\bmake_line\b|run_main_job|execute_in_process|dg\.materialize|[Ff]ork_?[Ss]erver"
-    r"|pytest\.mark\.process\b|warm_workers|Local(?:Jobs|Tuning|Endpoints|Platform)|\btrain(?:_model)?\("
+    r"|pytest\.mark\.process\b|warm_workers|\bforks\b|Local(?:Jobs|Tuning|Endpoints|Platform)|\btrain(?:_model)?\("
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a fork server for the jobs and programs of this session and all of its workers, which inherit its address."""
+    if not hasattr(config, "workerinput"):
+        resources = ExitStack()
+        resources.enter_context(session_server())
+        config.add_cleanup(resources.close)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -84,13 +91,6 @@ def _is_of_aws(path: Path) -> bool:
 @cache
 def _starts_processes(path: Path) -> bool:
     return _PROCESSES.search(path.read_text()) is not None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def fork_server() -> Iterator[None]:
-    """A fork server for the jobs of this session, as `chronos-assets run` has one; `CHRONOS_WARM_WORKERS=off` does without."""
-    with warm_workers(workload_environment(Path("/"), {})):
-        yield
 
 
 @pytest.fixture(scope="session")

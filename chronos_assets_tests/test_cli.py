@@ -1,6 +1,7 @@
-"""The `chronos-assets` command as a user types it: subprocesses, real folders, exit status and text.
+"""The `chronos-assets` command as a user types it: processes, real folders, exit status and text.
 
-Where a test has asked a process already, its further questions are asked of `main` in the test's own process.
+The first test starts it cold, the others fork it, see `forks`. Where a test has asked a process already, its further
+questions are asked of `main` in the test's own process.
 """
 
 import json
@@ -19,6 +20,8 @@ import duckdb
 import pytest
 
 from chronos_assets.cli import main
+from chronos_assets.platforms.local.warm_workers import WARM_WORKERS
+from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
 from chronos_assets_tests.defs.test_training_line import TRAINING, noisy_rows
 from chronos_assets_tests.models.tiny import folder_of
@@ -60,9 +63,9 @@ def store(tmp_path: Path, published: Path) -> Path:
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Run the command in this process, with the folder and the environment that `_run` gives its own."""
     monkeypatch.chdir(tmp_path)
-    for name in os.environ.keys() - _environment(tmp_path).keys():
+    for name in os.environ.keys() - _environment().keys():
         monkeypatch.delenv(name)
-    for name, value in _environment(tmp_path).items():
+    for name, value in _environment().items():
         monkeypatch.setenv(name, value)
 
     def run(*arguments: str) -> Result:
@@ -73,31 +76,33 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     return run
 
 
-def _environment(tmp_path: Path, **more: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))}
+def _environment(**more: str) -> dict[str, str]:
+    """Variables of the command: none of the package's own but where its jobs are forked."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name == WARM_WORKERS or not name.startswith(("CHRONOS_", "DAGSTER_"))
+    }
     return {**inherited, "CHRONOS_BASE_MODEL": str(folder_of("bolt")), "DAGSTER_DISABLE_TELEMETRY": "1", **more}
 
 
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "chronos_assets.cli", *arguments]
-
-
 def _run(tmp_path: Path, *arguments: str, **more: str) -> Result:
-    return subprocess.run(
-        _command(*arguments),
-        cwd=tmp_path,
-        env=_environment(tmp_path, **more),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forks.run("chronos_assets.cli", *arguments, folder=tmp_path, environment=_environment(**more))
+
+
+def _run_cold(tmp_path: Path, *arguments: str) -> Result:
+    """Run the command as an interpreter of its own, which has its own fork server."""
+    environment = _environment()
+    environment.pop(WARM_WORKERS, None)
+    command = [sys.executable, "-m", "chronos_assets.cli", *arguments]
+    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_run_publishes_and_tells_where_then_does_nothing_when_nothing_is_new(
     tmp_path: Path, data: Path, ask: Callable[..., Result]
 ) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
-    first = _run(tmp_path, "run", "--data", str(data), "--backtest-windows", "2")
+    first = _run_cold(tmp_path, "run", "--data", str(data), "--backtest-windows", "2")
     assert first.returncode == 0, first.stderr
     assert "series x windows forecast" in first.stderr  # progress, while it runs
     (store,) = (tmp_path / "stores").iterdir()
@@ -175,20 +180,14 @@ def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Pat
 
 
 def test_a_run_killed_at_any_time_is_completed_by_the_next(tmp_path: Path, data: Path, published: Path) -> None:
-    """Killed where a run stands after 2, 4 and 6 seconds: the store is never half published, and the next finishes."""
+    """Killed where a run stands after 1, 2 and 3 seconds: the store is never half published, and the next finishes."""
     store, reference = tmp_path / "store", published
-    for seconds in (2.0, 4.0, 6.0):
-        process = subprocess.Popen(
-            _command("run", "--data", str(data), "--backtest-windows", "1"),
-            cwd=tmp_path,
-            env=_environment(tmp_path, CHRONOS_STORE=str(store)),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    command = ("chronos_assets.cli", "run", "--data", str(data), "--backtest-windows", "1")
+    for seconds in (1.0, 2.0, 3.0):
+        environment = _environment(CHRONOS_STORE=str(store))
+        with forks.reading(*command, folder=tmp_path, environment=environment) as (process, _):
+            time.sleep(seconds)
+            os.killpg(process.pid, signal.SIGKILL)
         csv = store / "forecast" / "forecast.csv"
         if csv.exists():
             assert csv.read_bytes() == (reference / "forecast" / "forecast.csv").read_bytes()

@@ -24,8 +24,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
+
+from chronos_assets.platforms.local.warm_workers import WorkloadProcess
+from chronos_assets_tests import forks
 
 ML = "/opt/ml"
 DEFAULT_PACKAGE = "chronos_assets.workloads"
@@ -106,37 +109,63 @@ class Container:
     environment: Mapping[str, str]
     on_lines: Callable[[list[str]], None]
     namespaces: bool
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    process: WorkloadProcess | None = field(default=None, init=False)
+    _log: BinaryIO | None = field(default=None, init=False)
     _reader: threading.Thread | None = field(default=None, init=False)
     _kill: threading.Timer | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Start the process, as the leader of a group of its own."""
-        command, environment = list(self.command), dict(self.environment)
-        if self.namespaces:
-            command = ["unshare", "-m", "sh", "-c", _MOUNTED, str(self.folder), *command]
-        else:
-            environment["CHRONOS_ML_ROOT"] = str(self.folder)
-        if shutil.which("setpriv"):
-            command = ["setpriv", "--pdeathsig", "KILL", *command]
-        self.process = _STARTER.submit(
-            subprocess.Popen,
-            command,
-            cwd="/",
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ).result()
+        log, stdout = os.pipe()
+        self._log = os.fdopen(log, "rb", buffering=0)
+        try:
+            self.process = self._fork(stdout) if forks.there_are() and self._is_module() else self._launch(stdout)
+        finally:
+            os.close(stdout)
         self._reader = threading.Thread(target=self._read, name=f"log of {self.host}", daemon=True)
         self._reader.start()
 
+    def _is_module(self) -> bool:
+        return list(self.command[:2]) == [sys.executable, "-m"]
+
+    def _fork(self, stdout: int) -> WorkloadProcess:
+        _, _, module, *arguments = self.command
+        mount = self.folder if self.namespaces else None
+        return forks.start(
+            module,
+            *arguments,
+            folder=Path("/"),
+            environment=self._variables(),
+            stdout=stdout,
+            stderr=stdout,
+            kind=forks.CONTAINER,
+            mount=mount,
+        )
+
+    def _launch(self, stdout: int) -> WorkloadProcess:
+        command = list(self.command)
+        if self.namespaces:
+            command = ["unshare", "-m", "sh", "-c", _MOUNTED, str(self.folder), *command]
+        if shutil.which("setpriv"):
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
+        return _STARTER.submit(
+            subprocess.Popen,
+            command,
+            cwd="/",
+            env=self._variables(),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ).result()
+
+    def _variables(self) -> dict[str, str]:
+        return {**self.environment, **({} if self.namespaces else {"CHRONOS_ML_ROOT": str(self.folder)})}
+
     def _read(self) -> None:
-        assert self.process is not None
-        assert self.process.stdout is not None
+        assert self._log is not None
         rest = b""
-        with self.process.stdout as stream:
+        with self._log as stream:
             while part := os.read(stream.fileno(), 1 << 16):
                 *lines, rest = (rest + part).replace(b"\r", b"\n").split(b"\n")
                 self.on_lines([line.decode("utf-8", "replace") for line in lines if line.strip()])
@@ -176,6 +205,8 @@ class Container:
         self.kill()
         if self._reader is not None:
             self._reader.join()
+        if self.process is not None:
+            forks.close(self.process)
 
 
 # --- S3 ---------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +14,9 @@ import pytest
 from chronos_assets.defs.dead_run_sensor import dead_run_sensor
 from chronos_assets.defs.instance import open_instance
 from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.local.warm_workers import WARM_WORKERS
 from chronos_assets.settings import Settings
+from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import PARAMS
 from chronos_assets_tests.defs.test_training_line import TRAINING, noisy_rows
 from chronos_assets_tests.models.tiny import folder_of
@@ -33,37 +33,45 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _run_until_it_trains(tmp_path: Path, data: Path, then: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
-    """Start `run`, do something once the first trial trains, and wait for the end: its status, and standard error."""
+def _run_until_it_trains(
+    tmp_path: Path, data: Path, then: Callable[[int], None], *, workers: str = ""
+) -> tuple[int, str]:
+    """Start `run`, do something with its number once the first trial trains, and wait for its end.
+
+    Args:
+        workers: the fork server of its jobs; by default it has one of its own.
+
+    Returns:
+        Its exit status, and what it wrote to standard error.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "chronos_assets.cli", "run", "--data", str(data), "--backtest-windows", "0"],
-        cwd=tmp_path,
-        env={**inherited, "CHRONOS_BASE_MODEL": str(folder_of("bolt")), "CHRONOS_STORE": str(tmp_path / "store")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
+    environment = {
+        **inherited,
+        "CHRONOS_BASE_MODEL": str(folder_of("bolt")),
+        "CHRONOS_STORE": str(tmp_path / "store"),
+        WARM_WORKERS: workers,
+    }
+    command = ("chronos_assets.cli", "run", "--data", str(data), "--backtest-windows", "0")
+    with forks.reading(*command, folder=tmp_path, environment=environment) as (process, errors):
         # A run that never gets there is ended, and fails below.
-        watchdog = threading.Timer(240, process.kill)
+        watchdog = threading.Timer(240, os.killpg, (process.pid, signal.SIGKILL))
         watchdog.start()
-        assert process.stderr is not None
         lines = []
-        for line in process.stderr:
+        for line in errors:
             lines.append(line)
             if "trial 0: step" in line:
-                then(process)
+                then(process.pid)
                 break
-        _, rest = process.communicate()
+        lines += errors
         watchdog.cancel()
-    return process.returncode, "".join(lines) + rest
+        return process.wait(), "".join(lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_a_training_ends_the_run(tmp_path: Path, data: Path, number: signal.Signals) -> None:
-    status, errors = _run_until_it_trains(tmp_path, data, lambda process: process.send_signal(number))
+    status, errors = _run_until_it_trains(
+        tmp_path, data, lambda pid: os.kill(pid, number), workers=os.environ[WARM_WORKERS]
+    )
     store = tmp_path / "store"
     assert status == 130, errors
     assert errors.splitlines()[-1] == "chronos-assets: interrupted"
@@ -80,7 +88,7 @@ def test_a_closed_terminal_leaves_nothing_that_the_sensor_of_a_running_ui_does_n
     tmp_path: Path, data: Path
 ) -> None:
     # All processes of the terminal get the signal.
-    status, errors = _run_until_it_trains(tmp_path, data, lambda process: os.killpg(process.pid, signal.SIGHUP))
+    status, errors = _run_until_it_trains(tmp_path, data, lambda pid: os.killpg(pid, signal.SIGHUP))
     assert status == -signal.SIGHUP, errors
     assert not _processes_of(tmp_path)
     with open_instance(tmp_path / "store" / ".dagster") as instance:
@@ -100,7 +108,9 @@ def _processes_of(folder: Path, seconds: float = 20) -> list[str]:
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                if str(folder) in (path / "environ").read_text(errors="replace") and "Z" not in _state(path):
+                # A forked process has the folder, but the environment of its server there.
+                told = os.readlink(path / "cwd") + (path / "environ").read_text(errors="replace")
+                if str(folder) in told and "Z" not in _state(path):
                     found.append((path / "cmdline").read_text(errors="replace").replace("\0", " "))
             except OSError:
                 continue  # it has ended meanwhile, or is none of ours

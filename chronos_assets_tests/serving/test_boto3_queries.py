@@ -20,6 +20,7 @@ import pytest
 from chronos_assets.cli import endpoint
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.timeseries.dataset.sample import sample_params
+from chronos_assets_tests import forks
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.timeseries.builders import make_params, write_forecast
 
@@ -157,9 +158,8 @@ def test_a_bucket_is_asked_once_a_second_for_what_it_shows(monkeypatch: pytest.M
 
 def test_parameters_that_cannot_be_read_are_a_reason_not_to_start(tmp_path: Path) -> None:
     (tmp_path / "params.json").write_text("{")
-    command = [sys.executable, "-m", "chronos_assets.cli", "endpoint", "forecasts"]
-    env = {**os.environ, "CHRONOS_STORE": str(tmp_path)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "CHRONOS_STORE": str(tmp_path)}
+    done = forks.run("chronos_assets.cli", "endpoint", "forecasts", folder=tmp_path, environment=environment)
     assert done.returncode == 1
     assert "params.json" in done.stderr
     assert "Traceback" not in done.stderr

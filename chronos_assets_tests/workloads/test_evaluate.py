@@ -24,6 +24,7 @@ from chronos_assets.timeseries.scoring.evaluation_files import EvaluationError, 
 from chronos_assets.timeseries.scoring.gate import decide
 from chronos_assets.timeseries.scoring.metrics import error_sums, season_error
 from chronos_assets.workloads import evaluate
+from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.models.tiny_levels import LEVELS_9
 from chronos_assets_tests.workloads.listener import Listener
@@ -432,7 +433,8 @@ def test_it_runs_as_a_process_under_the_contract(tmp_path):
     document = json.loads((workspace.output("evaluation") / "metrics.json").read_text())
     assert json.loads(done.stdout.splitlines()[-1])["evaluation"] == document
     workspace.parameters_file.write_text(workspace.parameters_file.read_text().replace('"horizon": 6', '"horizon": 40'))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    module = "chronos_assets.workloads.evaluate"
+    done = forks.run(module, folder=tmp_path, environment=environment, kind=forks.CONTAINER)
     assert done.returncode == 1
     assert "121 are needed" in workspace.failure_file.read_text()
 

@@ -20,6 +20,7 @@ from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.dataset.shards import MANIFEST, list_shards
 from chronos_assets.timeseries.forecast.files import merge_forecast_parts, merge_messages
 from chronos_assets.workloads import forecast
+from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.models.tiny_levels import LEVELS_9
 from chronos_assets_tests.workloads.listener import Listener
@@ -346,18 +347,19 @@ def test_a_models_channel_is_used_under_the_name_of_the_parameters(tmp_path):
     assert manifest["model"]["family"] == "chronos2"
 
 
-def program(root: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "CHRONOS_ML_ROOT": str(root)}
-    command = [sys.executable, "-m", "chronos_assets.workloads.forecast"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+PROGRAM = "chronos_assets.workloads.forecast"
+
+
+def environment(root: Path) -> dict[str, str]:
+    return {**os.environ, "CHRONOS_ML_ROOT": str(root)}
 
 
 def test_the_program_fails_with_one_line(tmp_path):
     dataset = write_dataset(tmp_path / "data", waves(1))
     prepare(tmp_path / "job", dataset, model="no/such/model")
-    process = program(tmp_path / "job")
-    process.communicate(timeout=120)
-    assert process.returncode == 1
+    command = [sys.executable, "-m", PROGRAM]
+    done = subprocess.run(command, env=environment(tmp_path / "job"), capture_output=True, timeout=120, check=False)
+    assert done.returncode == 1
     reason = (tmp_path / "job" / "output" / "failure").read_text()
     assert reason.startswith("model 'no/such/model': there is no such folder")
     assert "\n" not in reason.strip()
@@ -368,21 +370,19 @@ def test_a_killed_program_leaves_no_finished_window_and_runs_again_to_the_same_b
     options: dict[str, Any] = {"windows": days(1, 2, 3), "horizon": 160}
     expected, _ = run(tmp_path / "whole", dataset, **options)
     workspace = prepare(tmp_path / "killed", dataset, **options)
-    process = program(workspace.root)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "loaded in" in line:
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    started = {"folder": tmp_path, "environment": environment(workspace.root), "kind": forks.CONTAINER}
+    with forks.reading(PROGRAM, **started) as (process, errors):
+        for line in errors:
+            if "loaded in" in line:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     assert list(workspace.output("forecast").glob("*/manifest.json")) == []
     scratch = workspace.scratch
     (scratch / "window-00000").mkdir(parents=True, exist_ok=True)
     (scratch / "window-00000" / "00000.keys").write_text('["of the killed run"]\n')
-    again = program(workspace.root)
-    _, errors = again.communicate(timeout=120)
-    assert again.returncode == 0, errors
+    again = forks.run(PROGRAM, **started)
+    assert again.returncode == 0, again.stderr
     assert contents(workspace.output("forecast")) == contents(expected)
     assert not scratch.exists()
 

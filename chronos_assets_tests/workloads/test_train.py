@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -20,6 +18,7 @@ from chronos_assets.models.finetuning import FinetuneProgress
 from chronos_assets.models.loading import load_model
 from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, VALIDATION_REGEX
 from chronos_assets.workloads import train
+from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.workloads.small_dataset import write_dataset
 from chronos_assets_tests.workloads.training_root import HORIZON, PERIODS, SMALL, lay_out, seasons, write_synthetic
@@ -186,23 +185,17 @@ KILLED_AT = re.compile(r"'step': (\d+), 'loss'")
 def test_a_killed_job_goes_on_to_the_same_model(tmp_path):
     parameters = {**SMALL, "max_steps": 48, "checkpoint_every": 5, "eval_every": 16, "log_every": 1}
     roots = [lay_out(tmp_path / name, parameters, model=tiny.folder_of("bolt")) for name in ("killed", "whole")]
-    command = [sys.executable, "-W", "ignore", "-m", "chronos_assets.workloads.train"]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "CHRONOS_ML_ROOT": str(roots[0])},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    for line in process.stderr:
-        assert time.monotonic() < deadline
-        found = KILLED_AT.search(line)
-        if found and int(found[1]) >= 7:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    environment = {**os.environ, "CHRONOS_ML_ROOT": str(roots[0])}
+    started = {"folder": tmp_path, "environment": environment, "kind": forks.CONTAINER}
+    with forks.reading("chronos_assets.workloads.train", **started) as (process, errors):
+        deadline = time.monotonic() + 120
+        for line in errors:
+            assert time.monotonic() < deadline
+            found = KILLED_AT.search(line)
+            if found and int(found[1]) >= 7:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+        assert process.wait() == -signal.SIGKILL
     assert not (roots[0] / "model").exists()
     reports = []
     for root in roots:
