@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from chronos_assets.platforms.local.warm_workers import OFF, WARM_WORKERS
+from chronos_assets.platforms.local.processes import workload_environment
+from chronos_assets.platforms.local.warm_workers import OFF, WARM_WORKERS, warm_workers
 
 
 @pytest.fixture
@@ -26,3 +27,14 @@ def both_ways(request, monkeypatch):
         monkeypatch.setenv(WARM_WORKERS, OFF)
     elif os.environ.get(WARM_WORKERS, OFF) == OFF:
         pytest.skip("no fork server here")
+
+
+@pytest.fixture
+def own_server(both_ways, monkeypatch):
+    """A fork server of this test alone, for jobs of another environment: that of the session would start over, for all."""
+    if os.environ[WARM_WORKERS] == OFF:
+        yield
+        return
+    monkeypatch.delenv(WARM_WORKERS)
+    with warm_workers(workload_environment(Path("/"), {})):
+        yield
