@@ -10,8 +10,9 @@ are none.
 
 **Scale.** Where nothing is below zero, effects are factors: both parts have a logarithmic link and a Poisson loss, which zeros
 don't break. Elsewhere they are added, in units of a series' standard deviation. Series differ in level and drift for reasons
-that no attribute has; so the level is a wide moving average of the series without its effects, estimated in turns with them,
-and only the attributes' part is kept.
+that no attribute has; so the level is a wide moving average of the series without its effects, and only the attributes' part
+is kept. Levels and slopes are estimated in turns, each of which knows that a slope moves the levels (a Newton step): prices
+last for weeks, and by turns alone the level would keep a part of their effect.
 """
 
 from __future__ import annotations
@@ -326,15 +327,21 @@ class _Panel:
 
 
 def _moving_mean(values: Floats, known: Booleans, shares: Floats, width: int) -> Floats:
-    """Sum of the known values over the sum of their shares, in a centred window of so many rows, (n,)."""
+    """Sum of the known values over the sum of their shares, in a centred window of so many rows, (n,); or (n, K) of columns."""
+    columns = values.reshape(len(values), -1)
     half = width // 2
-    above = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
-    below = np.concatenate([[0.0], np.cumsum(np.where(known, shares, 0.0))])
+    above = _running_sum(np.where(known[:, None], columns, 0.0))
+    below = _running_sum(np.where(known, shares, 0.0)[:, None])
     rows = np.arange(len(values))
     low, high = np.maximum(rows - half, 0), np.minimum(rows + half + 1, len(values))
     total, weight = above[high] - above[low], below[high] - below[low]
-    everywhere = above[-1] / max(below[-1], _TINY)
-    return np.where(weight > _TINY, total / np.maximum(weight, _TINY), everywhere)
+    everywhere = above[-1] / max(float(below[-1, 0]), _TINY)
+    return np.where(weight > _TINY, total / np.maximum(weight, _TINY), everywhere).reshape(values.shape)
+
+
+def _running_sum(columns: Floats) -> Floats:
+    """Sums of the first 0, 1, ..., n rows, (n + 1, K)."""
+    return np.concatenate([np.zeros((1, columns.shape[1])), np.cumsum(columns, axis=0)])
 
 
 def _ridge(panel: _Panel) -> tuple[Floats, Floats]:
@@ -352,12 +359,24 @@ def _ridge(panel: _Panel) -> tuple[Floats, Floats]:
         ratio, weight = panel.standing_out(effects)
         factor = np.exp(effects) if panel.link == "log" else np.ones_like(effects)
         error = ratio - (factor if panel.link == "log" else effects)
-        weighted = design * (weight * factor)[:, None]
-        step = np.linalg.solve(weighted.T @ design + penalty, design.T @ (weight * error) - penalty @ found)
+        step = np.linalg.solve(
+            _curvature(panel, design, factor, weight) + penalty, design.T @ (weight * error) - penalty @ found
+        )
         found = found + step
         effects = np.clip(design @ found, -_LARGEST, _LARGEST)
     slopes[used] = found / scale[used]
     return slopes, effects
+
+
+def _curvature(panel: _Panel, design: Floats, factor: Floats, weight: Floats) -> Floats:
+    """How far the slopes' equations move with the slopes, (K, K): by the columns less their means in the level's window."""
+    result = np.zeros((design.shape[1], design.shape[1]))
+    for low, high, width in zip(panel.bounds, panel.bounds[1:], panel.widths, strict=False):
+        part = slice(low, high)
+        columns, share = design[part], factor[part]
+        own = columns - _moving_mean(columns * share[:, None], panel.known[part], share, width)
+        result += (columns * (weight[part] * share)[:, None]).T @ own
+    return result
 
 
 def _boost(panel: _Panel, linear: Floats) -> str:
