@@ -52,13 +52,22 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
             "forecasts again"
         )
     window = window_for_key(key, group.settings.partitions)
+    model = state.model_in_use
+    if _reads_covariates_itself(made) and made["model"]["digest"] != model.digest:
+        raise dg.Failure(
+            f"the forecast of {key} was made by another model than the one in use now, {model.label}: materialize its "
+            "partition of forecasts again"
+        )
     request = JobRequest(
         workload="explain",
         name=job_name("explain", *group.settings.key_prefix, key),
-        parameters=forecast_parameters(
-            state.model_in_use, params, state.require_manifest(), [window], state.covariates
-        ),
-        inputs={"dataset": DATASET_KEY, "forecast": history_key(key), **state.covariates.channels},
+        parameters=forecast_parameters(model, params, state.require_manifest(), [window], state.covariates),
+        inputs={
+            "dataset": DATASET_KEY,
+            "forecast": history_key(key),
+            **state.covariates.channels,
+            **({"model": model.key} if model.key else {}),
+        },
         outputs=("explanations",),
     )
     with group.jobs.run(context, request) as result, staging(group):
@@ -66,3 +75,10 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
         manifest = json.loads((folder / "manifest.json").read_bytes())
         group.store.publish(explanations_key(key), folder, data=EXPLANATIONS)
     return Explained(key, manifest, result.seconds, result.facts)
+
+
+def _reads_covariates_itself(manifest: Mapping[str, Any]) -> bool:
+    """Whether a forecast has members that are networks which read covariates, so that explaining it takes the network."""
+    from chronos_assets.predictors.members.catalogue import reads_natively
+
+    return any(reads_natively(name) for name in (manifest.get("predictor") or {}).get("weights") or ())

@@ -10,13 +10,14 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.container.contract import Workspace
 from chronos_assets.models.checkpoints import ModelDescription, describe_model
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
@@ -44,6 +45,16 @@ def default_context(description: ModelDescription, seasons: Sequence[int], horiz
     """
     wanted = max(LONG_CONTEXT, SEASONS_READ * max(seasons, default=1), 4 * horizon)
     return min(description.context_length, wanted)
+
+
+def describe_given(workspace: Workspace, model: str) -> ModelDescription:
+    """The model in a job's channel if it has one, under the name that its parameters give it; else that model.
+
+    Raises:
+        ModelError: it can't be had.
+    """
+    channel = workspace.root / "processing" / "input" / "model"
+    return replace(describe_model(channel), reference=model) if channel.is_dir() else describe_model(model)
 
 
 @dataclass(frozen=True)

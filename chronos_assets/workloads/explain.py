@@ -4,8 +4,9 @@
 
 Parameters: those of the workload `forecast`, with one window.
 
-Channels: reads `dataset`, `related_time_series` and `item_metadata` as that workload does, and `forecast`: the partition's own
-folder, with `forecast.parquet` and `predictor.json`. Writes to `explanations`:
+Channels: reads `dataset`, `related_time_series`, `item_metadata` and `model` as that workload does, and `forecast`: the
+partition's own folder, with `forecast.parquet` and `predictor.json`. The model is only loaded where it reads covariates itself.
+Writes to `explanations`:
 
 ```
 explanations.parquet   item_id, dimensions, timestamp, attribute, impact (-1 to 1), impact_units (of the target), weight
@@ -20,7 +21,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +32,14 @@ from numpy.typing import NDArray
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.models.checkpoints import ModelError
 from chronos_assets.predictors.covariates import CovariateFolders, open_covariates
-from chronos_assets.predictors.explaining import covariate_weight, explain
+from chronos_assets.predictors.explaining import Explainer, covariate_weight, scores
 from chronos_assets.predictors.forecast_request import ForecastRequest, ForecastWindow, parse_request, plan_windows
-from chronos_assets.predictors.members.base import Floats
+from chronos_assets.predictors.members.base import COVARIATE_REACH, Contexts, Covariates, Floats, Member
+from chronos_assets.predictors.members.catalogue import reads_natively
 from chronos_assets.predictors.members.regression import REACH, LightgbmError
+from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import DatasetError, iter_series, list_shards, read_manifest
@@ -61,17 +66,32 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         made = workspace.input("forecast")
         predictor = Predictor.load(made)
         used = predictor.used() if predictor is not None else None
-        if used is None or used.regression is None or source is None:
+        if used is None or source is None or not covariate_weight(used):
             raise WorkloadError(
                 f"covariates have no weight in the forecast of {window.key}, so there is nothing to explain: there are none, "
                 "or the backtests found that they don't help"
             )
-        job = _Explanation(request, window, source, used, reporter)
+        job = _Explanation(request, window, source, used, _members(workspace, request, used), reporter)
         job.run(list_shards(folder), _forecasts(made, request), workspace.output("explanations"))
-    except (DatasetError, PredictorError, LightgbmError) as error:
+    except (DatasetError, PredictorError, LightgbmError, ModelError) as error:
         raise WorkloadError(str(error)) from error
     except ValueError as error:
         raise WorkloadError(f"parameters of the explanation: {error}; give one window") from error
+
+
+def _members(workspace: Workspace, request: ForecastRequest, predictor: Predictor) -> tuple[Member, ...]:
+    """The predictor's members, made ready, where one of them is a network that reads covariates; else none."""
+    if not any(reads_natively(name) for name in predictor.members):
+        return ()
+    network = Network(
+        describe_given(workspace, request.model),
+        request.horizon,
+        request.levels,
+        context_length=request.context_length,
+        seasons=request.grid.frequency.candidate_seasons,
+        batch_size=request.batch_size,
+    )
+    return network.ensemble(predictor).members
 
 
 def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:
@@ -89,26 +109,46 @@ def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:
     return {key: forecast for key, forecast in made if key not in cold}
 
 
+@dataclass(frozen=True)
+class _Series:
+    """One series to explain: its context, what is known beside it, and its forecast (horizon,)."""
+
+    key: Key
+    context: Floats
+    covariates: Covariates
+    forecast: Floats
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """One series: impacts in units and as scores (horizon, attributes), and the weight of what reads covariates."""
+
+    key: Key
+    units: Floats
+    scores: Floats
+    weight: float
+
+
 @dataclass
 class _Explanation:
-    """One window's explanation, series after series."""
+    """One window's explanation, some series after others."""
 
     request: ForecastRequest
     window: ForecastWindow
     source: CovariateFolders
     predictor: Predictor
+    members: Sequence[Member]
     reporter: Reporter
-    _rows: list[tuple[Key, Floats, Floats, float]] = field(default_factory=list)
 
     def run(self, shards: Sequence[Path], forecasts: dict[Key, Floats], output: Path) -> None:
         """Write all files."""
         import pyarrow.parquet as pq
         from pyarrow import csv
 
-        regression = self.predictor.regression
-        if regression is None:
-            raise AssertionError("checked before")
-        self.attributes = regression.attributes
+        batches = self._batches(shards, forecasts)
+        first = next(batches, [])
+        self.explainer = Explainer.of(self.predictor, self.members, [one.covariates for one in first])
+        self.attributes = self.explainer.attributes
         total, absolute, count = np.zeros(len(self.attributes)), np.zeros(len(self.attributes)), 0
         series = 0
         long, wide = self._long([]), self._wide([])
@@ -116,14 +156,15 @@ class _Explanation:
             pq.ParquetWriter(output / "explanations.parquet", long.schema, compression="zstd") as parquet,
             csv.CSVWriter(output / "explanations.csv", wide.schema) as text,
         ):
-            for batch in self._batches(shards, forecasts):
-                parquet.write_table(self._long(batch))
-                text.write_table(self._wide(batch))
-                for _, units, _, _ in batch:
-                    total += units.sum(axis=0)
-                    absolute += np.abs(units).sum(axis=0)
-                    count += len(units)
-                series += len(batch)
+            for batch in chain([first] if first else [], batches):
+                rows = self._explained(batch)
+                parquet.write_table(self._long(rows))
+                text.write_table(self._wide(rows))
+                for row in rows:
+                    total += row.units.sum(axis=0)
+                    absolute += np.abs(row.units).sum(axis=0)
+                    count += len(row.units)
+                series += len(rows)
                 self.reporter.progress(series, len(forecasts), "series explained")
         largest = float(absolute.max(initial=0.0))
         ranked = [
@@ -138,10 +179,10 @@ class _Explanation:
         document = {
             "as_of": self.window.key,
             "attributes": sorted(ranked, key=lambda row: (-abs(float(str(row["impact"]))), str(row["attribute"]))),
-            "link": regression.link,
+            "link": self.predictor.regression.link if self.predictor.regression is not None else None,
             "series": series,
             "rows": count * len(self.attributes),
-            "weight": covariate_weight(self.predictor.weights, self.predictor.members),
+            "weight": covariate_weight(self.predictor),
             "predictor": self.predictor.digest,
             "dimensions": list(self.request.dimensions),
             "covariates_digest": self.request.covariates_digest,
@@ -149,10 +190,11 @@ class _Explanation:
         (output / "manifest.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         self.reporter.message({"explanation": document})
 
-    def _batches(
-        self, shards: Sequence[Path], forecasts: dict[Key, Floats]
-    ) -> Iterator[list[tuple[Key, Floats, Floats, float]]]:
-        rows: list[tuple[Key, Floats, Floats, float]] = []
+    def _batches(self, shards: Sequence[Path], forecasts: dict[Key, Floats]) -> Iterator[list[_Series]]:
+        rows: list[_Series] = []
+        horizon = self.request.horizon
+        natively = bool(self.members)
+        reach = COVARIATE_REACH if natively else REACH
         for shard in shards:
             beside = self.source.beside(shard.name)
             until = self.request.grid.start(np.array([self.window.ordinal + 1]))[0]
@@ -162,26 +204,36 @@ class _Explanation:
                 if forecast is None:
                     continue
                 cut = self.window.ordinal - int(self.request.grid.ordinal(series.timestamps[:1])[0]) + 1
-                context = context_as_of(series, cut, REACH, self.request.filling)
-                horizon = self.request.horizon
-                known = self.source.as_of(series.key, related, self.window.ordinal, min(cut, REACH + horizon), horizon)
-                regression = self.predictor.regression
-                if regression is not None:
-                    units, scores = explain(regression, context, known, forecast)
-                    weight = covariate_weight(self.predictor.weights_of(series.key), self.predictor.members)
-                    rows.append((series.key, units, scores, weight))
+                context = context_as_of(series, cut, reach, self.request.filling)
+                periods = min(cut, max(REACH + horizon, reach))
+                known = self.source.as_of(series.key, related, self.window.ordinal, periods, horizon)
+                rows.append(_Series(series.key, context, known, forecast))
                 if len(rows) == _BATCH:
                     yield rows
                     rows = []
         if rows:
             yield rows
 
-    def _keys(self, rows: Sequence[tuple[Key, Floats, Floats, float]], each: int) -> dict[str, Any]:
+    def _explained(self, rows: Sequence[_Series]) -> list[_Explained]:
+        contexts = Contexts(
+            [row.context for row in rows],
+            self.request.horizon,
+            self.predictor.seasons,
+            [row.covariates for row in rows],
+        )
+        keys = [row.key for row in rows]
+        units, weights = self.explainer.explain(contexts, keys, np.stack([row.forecast for row in rows]))
+        return [
+            _Explained(key, own, scores(own), weight)
+            for key, own, weight in zip(keys, units, weights.tolist(), strict=True)
+        ]
+
+    def _keys(self, rows: Sequence[_Explained], each: int) -> dict[str, Any]:
         import pyarrow as pa
 
         names = ["item_id", *self.request.dimensions]
         return {
-            name: pa.array([row[0][place] for row in rows for _ in range(each)], pa.string())
+            name: pa.array([row.key[place] for row in rows for _ in range(each)], pa.string())
             for place, name in enumerate(names)
         }
 
@@ -189,7 +241,7 @@ class _Explanation:
         first = self.window.ordinal + 1
         return self.request.grid.start(first + np.arange(self.request.horizon))
 
-    def _long(self, rows: Sequence[tuple[Key, Floats, Floats, float]]) -> pa.Table:
+    def _long(self, rows: Sequence[_Explained]) -> pa.Table:
         import pyarrow as pa
 
         horizon, width = self.request.horizon, len(self.attributes)
@@ -199,15 +251,15 @@ class _Explanation:
                 **self._keys(rows, size),
                 "timestamp": pa.array(np.tile(np.repeat(self._times(), width), len(rows)), pa.timestamp("us")),
                 "attribute": pa.array(list(self.attributes) * (horizon * len(rows)), pa.string()),
-                "impact": pa.array(np.concatenate([row[2].ravel() for row in rows] or [np.empty(0)]), pa.float64()),
+                "impact": pa.array(np.concatenate([row.scores.ravel() for row in rows] or [np.empty(0)]), pa.float64()),
                 "impact_units": pa.array(
-                    np.concatenate([row[1].ravel() for row in rows] or [np.empty(0)]), pa.float64()
+                    np.concatenate([row.units.ravel() for row in rows] or [np.empty(0)]), pa.float64()
                 ),
-                "weight": pa.array(np.repeat([row[3] for row in rows], size), pa.float64()),
+                "weight": pa.array(np.repeat([row.weight for row in rows], size), pa.float64()),
             }
         )
 
-    def _wide(self, rows: Sequence[tuple[Key, Floats, Floats, float]]) -> pa.Table:
+    def _wide(self, rows: Sequence[_Explained]) -> pa.Table:
         import pyarrow as pa
 
         times = [str(moment)[:19].replace("T", " ") for moment in self._times()]
@@ -216,8 +268,8 @@ class _Explanation:
             "timestamp": pa.array(times * len(rows), pa.string()),
         }
         for place, name in enumerate(self.attributes):
-            for title, source in (("RawImpactScore", 1), ("NormalizedImpactScore", 2)):
-                parts = [np.asarray(row[source])[:, place] for row in rows] or [np.empty(0)]
+            for title, source in (("RawImpactScore", "units"), ("NormalizedImpactScore", "scores")):
+                parts = [getattr(row, source)[:, place] for row in rows] or [np.empty(0)]
                 columns[f"{name}-{title}"] = pa.array(np.concatenate(parts), pa.float64())
         return pa.table(columns)
 

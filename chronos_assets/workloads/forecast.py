@@ -75,7 +75,6 @@ from chronos_assets.models.checkpoints import (
     ModelDescription,
     ModelError,
     check_quantiles,
-    describe_model,
 )
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.covariates import CovariateFolders, RelatedCursor, open_covariates
@@ -91,7 +90,7 @@ from chronos_assets.predictors.forecast_request import (
 )
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.members.regression import LightgbmError
-from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
+from chronos_assets.predictors.opening import Network, describe_given, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.scenario import ScenarioError, ScenarioRun
 from chronos_assets.timeseries.dataset.filling import context_as_of
@@ -127,7 +126,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         shards = _present(folder, dataset, several=len(workspace.hosts) > 1)
         windows = plan_windows(request, dataset)
         covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
-        description = _describe(workspace, request)
+        description = describe_given(workspace, request.model)
         check_quantiles(description, request.quantiles)
         predictors = _given_predictors(workspace, request, dataset, windows, description, covariates, reporter)
         if request.zero_shot is not None and len(workspace.hosts) > 1 and len(predictors) < len(windows):
@@ -557,14 +556,6 @@ def _given_predictors(
         {window.key: window.ordinal for window in windows},
         data_version=dataset.data_version,
         log=reporter.log,
-    )
-
-
-def _describe(workspace: Workspace, request: ForecastRequest) -> ModelDescription:
-    """The model in the job's channel if it has one, under the name that the parameters give it; else that model."""
-    channel = workspace.root / "processing" / "input" / "model"
-    return (
-        replace(describe_model(channel), reference=request.model) if channel.is_dir() else describe_model(request.model)
     )
 
 

@@ -15,7 +15,7 @@ from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.predictors.covariates import CovariateFolders, calendar_columns, open_covariates, read_holidays
 from chronos_assets.timeseries.dataset.shards import read_manifest
-from chronos_assets.workloads import evaluate, forecast, learn
+from chronos_assets.workloads import evaluate, explain, forecast, learn
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.predictors.demand import Demand, shops
 from chronos_assets_tests.timeseries.builders import (
@@ -87,6 +87,18 @@ def run(root: Path, inputs: Path, **changes: Any) -> Path:
     workspace = prepare(root, inputs, **changes)
     forecast.main(workspace, Listener())
     return workspace.output("forecast")
+
+
+def explain_last(root: Path, inputs: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """The manifest of the explanation of a job's last window."""
+    channels = root / "channels"
+    channels.mkdir(parents=True)
+    for path in inputs.iterdir():
+        (channels / path.name).symlink_to(path)
+    (channels / "forecast").symlink_to(output / "as_of=2023-06-05")
+    workspace = prepare(root, channels, **changes)
+    explain.main(workspace, Listener())
+    return json.loads((workspace.output("explanations") / "manifest.json").read_text())
 
 
 def bytes_of(output: Path, key: str = "2023-06-05") -> bytes:
