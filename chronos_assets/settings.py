@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -295,7 +296,7 @@ class Settings:
         for name, standard in _defaults(given).items():
             given.setdefault(name, standard)
         try:
-            settings = TypeAdapter(cls).validate_python({**given, "aws": given})
+            settings: Settings = _reader(cls).validate_python({**given, "aws": given})
         except ValidationError as error:
             first = error.errors()[0]
             raise SettingsError(f"{first['loc'][-1]}={first['input']!r}: {first['ctx']['error']}") from error
@@ -321,6 +322,9 @@ class Settings:
     def partition_start_time(self) -> datetime:
         """First instant of the first partition window, UTC."""
         return datetime.fromisoformat(self.partition_start).replace(tzinfo=UTC)
+
+
+_reader: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
 def _defaults(given: Mapping[str, str]) -> dict[str, str]:

@@ -30,12 +30,11 @@ from chronos_assets.predictors.scenario import Vocabulary
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
     ItemMetadata,
+    MetadataManifest,
     RelatedManifest,
     RelatedSeries,
     iter_related,
     read_item_metadata,
-    read_metadata_manifest,
-    read_related_manifest,
 )
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_name, shard_number
 
@@ -194,11 +193,11 @@ def open_covariates(
     """
     inputs = workspace.root / "processing" / "input"
     related, metadata = inputs / RELATED_CHANNEL, inputs / METADATA_CHANNEL
-    manifest = read_related_manifest(related) if related.is_dir() else None
+    manifest = RelatedManifest.read(related) if related.is_dir() else None
     if manifest is not None:
         manifest.check(dataset)
     items = read_item_metadata(metadata) if metadata.is_dir() else None
-    version = read_metadata_manifest(metadata).data_version if metadata.is_dir() else None
+    version = MetadataManifest.read(metadata).data_version if metadata.is_dir() else None
     if manifest is None and items is None and holidays is None:
         return None
     return CovariateFolders(grid, related if manifest is not None else None, manifest, items, holidays, version)

@@ -12,7 +12,7 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import metadata_source, target_source
 from chronos_assets.timeseries.dataset.metadata_importing import MetadataReport, import_metadata
-from chronos_assets.timeseries.dataset.related import read_item_metadata, read_metadata_manifest
+from chronos_assets.timeseries.dataset.related import MetadataManifest, read_item_metadata
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset
 
@@ -47,7 +47,7 @@ def test_one_row_for_each_item(tmp_path: Path) -> None:
     assert math.isnan(items.of("a")["size"])  # type: ignore[arg-type]
     assert (report.manifest.items, report.manifest.uncovered, report.manifest.newcomers) == (2, 1, 0)
     assert report.manifest.constant == ("brand", "size")
-    assert read_metadata_manifest(tmp_path / "out") == report.manifest
+    assert MetadataManifest.read(tmp_path / "out") == report.manifest
 
 
 def test_the_newest_file_wins_and_equal_rows_are_one(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from chronos_assets.timeseries.dataset.related import (
     RelatedManifest,
     iter_related,
     read_item_metadata,
-    read_related_manifest,
     write_item_metadata,
 )
 from chronos_assets.timeseries.dataset.shards import DatasetError, read_manifest, shard_number
@@ -45,7 +44,7 @@ def related(folder: Path) -> RelatedManifest:
 
 def test_a_shard_of_the_dataset_is_read_beside_the_one_shard_of_its_number(tmp_path: Path) -> None:
     manifest = related(tmp_path)
-    read = read_related_manifest(tmp_path / "related")
+    read = RelatedManifest.read(tmp_path / "related")
     assert read == manifest
     read.check(read_manifest(tmp_path / "dataset"))
     assert [(each.name, each.kind, each.known_in_advance, each.last) for each in read.attributes] == [
@@ -121,5 +120,5 @@ def test_two_rows_of_one_item_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [RelatedManifest, MetadataManifest])
 @pytest.mark.parametrize("text", ["", "[]", '{"format_version": 99}', '{"format_version": 1}'])
 def test_a_broken_manifest_is_a_clear_error(kind: type[RelatedManifest] | type[MetadataManifest], text: str) -> None:
-    with pytest.raises(DatasetError, match=r"import them again|upgrade"):
+    with pytest.raises(DatasetError, match=r"import the data again|upgrade"):
         kind.from_json(text)

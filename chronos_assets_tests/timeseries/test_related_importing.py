@@ -20,7 +20,6 @@ from chronos_assets.timeseries.dataset.related import (
     RelatedManifest,
     RelatedSeries,
     iter_related,
-    read_related_manifest,
 )
 from chronos_assets.timeseries.dataset.related_importing import RelatedReport, import_related
 from chronos_assets.timeseries.dataset.shards import read_manifest
@@ -96,7 +95,7 @@ class Drop:
 
 
 def read_all(folder: Path) -> dict[tuple[str, ...], RelatedSeries]:
-    manifest = read_related_manifest(folder)
+    manifest = RelatedManifest.read(folder)
     shards = [manifest.shard(folder, number) for number in range(manifest.n_shards)]
     return {one.key: one for shard in shards if shard for one in iter_related(shard, manifest)}
 
@@ -113,7 +112,7 @@ def test_values_stand_on_the_datasets_grid_up_to_the_horizon(tmp_path: Path) -> 
         "item_id,timestamp,price\na,2023-12-30,9\na,2024-01-02,2\na,2024-01-04,4\na,2024-01-09,9\nb,2024-01-07,7\n"
     )
     found = drop.series()
-    manifest = read_related_manifest(tmp_path / "related")
+    manifest = RelatedManifest.read(tmp_path / "related")
     a, b = found[("a",)], found[("b",)]
     # Before the dataset begins, and after its horizon ends, nothing is kept.
     np.testing.assert_equal(
@@ -154,7 +153,7 @@ def test_gaps_are_filled_as_each_attribute_says(tmp_path: Path) -> None:
     drop = Drop(tmp_path, daily(filling=filling, columns={"price": "float", "units": "float"}), [("a",)])
     drop.put("item_id,timestamp,price,units\na,2024-01-01,2,1\na,2024-01-03,6,\na,2024-01-06,,8\n")
     one = drop.series()[("a",)]
-    manifest = read_related_manifest(tmp_path / "related")
+    manifest = RelatedManifest.read(tmp_path / "related")
     # Between two values the mean, up to the dataset's end zero, then the largest value.
     assert days(one, manifest, "price") == {"01": 2, "02": 2, "03": 6, "04": 0, "05": 6, "06": 6, "07": 6}
     np.testing.assert_equal(
@@ -198,7 +197,7 @@ def test_rows_without_item_or_dimension_apply_to_all(tmp_path: Path) -> None:
         drop = Drop(tmp_path / folder, params, keys).put(text)
         expected = {("a", "n"), ("a", "s"), ("b", "n")} if folder == "all" else {("a", "n"), ("a", "s")}
         assert drop.series().keys() == expected
-        assert read_related_manifest(tmp_path / folder / "related").uncovered == 3 - len(expected)
+        assert RelatedManifest.read(tmp_path / folder / "related").uncovered == 3 - len(expected)
 
 
 def test_series_without_a_past_are_kept(tmp_path: Path) -> None:

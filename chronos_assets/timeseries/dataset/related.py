@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from chronos_assets.timeseries.dataset.shards import (
     MANIFEST,
     ROW_GROUP,
     DatasetError,
+    FolderManifest,
     Manifest,
     Shard,
     shard_name,
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ITEMS = "items.parquet"
-RELATED_FORMAT = 1
-METADATA_FORMAT = 1
 
 Kind = Literal["number", "category"]
 Values = NDArray[Any]  # float64 of numbers, object (str or None) of categories
@@ -67,7 +66,7 @@ class CovariateAttribute:
 
 
 @dataclass(frozen=True)
-class RelatedManifest:
+class RelatedManifest(FolderManifest):
     """What a folder of related time series holds.
 
     Attributes:
@@ -91,6 +90,9 @@ class RelatedManifest:
         notes: sentences a user should read.
     """
 
+    what: ClassVar[str] = "related time series"
+    source: ClassVar[str] = "files in related/"
+
     data_version: str
     dataset_version: str
     frequency: str
@@ -108,7 +110,6 @@ class RelatedManifest:
     rejected: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    format_version: int = RELATED_FORMAT
 
     @property
     def grid(self) -> Grid:
@@ -136,22 +137,9 @@ class RelatedManifest:
                 "the related time series were made for another version of the dataset: materialize related_time_series again"
             )
 
-    def to_json(self) -> str:
-        """The text of `_manifest.json`: equal manifests give equal bytes."""
-        return _text(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> RelatedManifest:
-        """The manifest of a text.
-
-        Raises:
-            DatasetError: for a text that is no manifest, or one of a newer format.
-        """
-        return cls(**_document(text, "related time series", RELATED_FORMAT))
-
 
 @dataclass(frozen=True)
-class MetadataManifest:
+class MetadataManifest(FolderManifest):
     """What a folder of item metadata holds.
 
     Attributes:
@@ -167,6 +155,9 @@ class MetadataManifest:
         notes: sentences a user should read.
     """
 
+    what: ClassVar[str] = "item metadata"
+    source: ClassVar[str] = "files in item_metadata/"
+
     data_version: str
     attributes: tuple[CovariateAttribute, ...]
     items: int
@@ -177,44 +168,6 @@ class MetadataManifest:
     rejected: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    format_version: int = METADATA_FORMAT
-
-    def to_json(self) -> str:
-        """The text of `_manifest.json`: equal manifests give equal bytes."""
-        return _text(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> MetadataManifest:
-        """The manifest of a text.
-
-        Raises:
-            DatasetError: for a text that is no manifest, or one of a newer format.
-        """
-        return cls(**_document(text, "item metadata", METADATA_FORMAT))
-
-
-def _text(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def _document(text: str | bytes, what: str, newest: int) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(text)
-        if document["format_version"] > newest:
-            raise DatasetError(
-                f"the {what} have format {document['format_version']}, this version reads {newest}: upgrade"
-            )
-        document["attributes"] = tuple(CovariateAttribute(**attribute) for attribute in document["attributes"])
-        for name in ("notes", "constant", "empty"):
-            document[name] = tuple(document[name])
-        if "shards" in document:
-            document["shards"] = tuple(Shard(**shard) for shard in document["shards"])
-            document["dimensions"] = tuple(document["dimensions"])
-        return document
-    except (ValueError, TypeError, KeyError) as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f"the manifest of the {what} can't be read ({error}): import them again") from error
 
 
 # ---------------------------------------------------------------------------------------------------- related
@@ -236,18 +189,6 @@ class RelatedSeries:
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values()), ()))
-
-
-def read_related_manifest(folder: Path) -> RelatedManifest:
-    """The manifest of a folder of related time series.
-
-    Raises:
-        DatasetError: where there is none, or it can't be read.
-    """
-    try:
-        return RelatedManifest.from_json((folder / MANIFEST).read_bytes())
-    except FileNotFoundError as error:
-        raise DatasetError(f"there are no related time series in {folder}: import them first") from error
 
 
 def iter_related(shard: Path, manifest: RelatedManifest, *, batch_rows: int = ROW_GROUP) -> Iterator[RelatedSeries]:
@@ -443,18 +384,6 @@ class ItemMetadata:
         }
 
 
-def read_metadata_manifest(folder: Path) -> MetadataManifest:
-    """The manifest of a folder of item metadata.
-
-    Raises:
-        DatasetError: where there is none, or it can't be read.
-    """
-    try:
-        return MetadataManifest.from_json((folder / MANIFEST).read_bytes())
-    except FileNotFoundError as error:
-        raise DatasetError(f"there is no item metadata in {folder}: import it first") from error
-
-
 def read_item_metadata(folder: Path) -> ItemMetadata:
     """The item metadata of a folder.
 
@@ -463,7 +392,7 @@ def read_item_metadata(folder: Path) -> ItemMetadata:
     """
     import pyarrow.parquet as pq
 
-    manifest = read_metadata_manifest(folder)
+    manifest = MetadataManifest.read(folder)
     categories = [attribute.name for attribute in manifest.attributes if attribute.kind == "category"]
     # An open file and no path: a path is searched for partitions in the names of its folders.
     with pq.ParquetFile(folder / ITEMS, read_dictionary=categories) as file:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.errors import ChronosAssetsError
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "_manifest.json"
 HASHES = 1 << 16
-FORMAT_VERSION = 1
 
 # Rows of a row group, at most: also what a reader holds at once.
 ROW_GROUP = 122_880
@@ -50,7 +51,65 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class FolderManifest:
+    """How the `_manifest.json` of a folder is written and read; a subclass has the fields.
+
+    Attributes:
+        what: the folder holds.
+        source: the files that it was made from.
+        format_version: of the folder's files.
+    """
+
+    what: ClassVar[str]
+    source: ClassVar[str]
+    newest_format: ClassVar[int] = 1
+
+    format_version: int = field(default=1, kw_only=True)
+
+    def to_json(self) -> str:
+        """The text of the file: equal manifests give equal bytes."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The manifest of a text.
+
+        Raises:
+            DatasetError: for a text that is no manifest, or one of a newer format.
+        """
+        try:
+            document = json.loads(text)
+            written: int = document["format_version"]
+            if written <= cls.newest_format:
+                made: Self = _reader(cls).validate_python(document)
+                return made
+        except (ValueError, TypeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise DatasetError(
+                f"the manifest of the {cls.what} can't be read ({reason}): import the data again"
+            ) from error
+        raise DatasetError(
+            f"the folder of the {cls.what} has format {written}, this version reads {cls.newest_format}: upgrade"
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The manifest of a folder.
+
+        Raises:
+            DatasetError: where there is none, or it can't be read.
+        """
+        try:
+            return cls.from_json((folder / MANIFEST).read_bytes())
+        except FileNotFoundError as error:
+            raise DatasetError(f"{folder} holds no {cls.what}: import the {cls.source} first") from error
+
+
+_reader: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+@dataclass(frozen=True)
+class Manifest(FolderManifest):
     """What a dataset folder holds.
 
     data_version: SHA-256 of the series (keys, periods, observed values) and of the rule that fills their gaps. first,
@@ -62,6 +121,9 @@ class Manifest:
     is made up of finer rows and known at its end. rejected: bad rows set aside, by
     reason. files: rows read, by key. n_shards: the number by which series are dealt out, see `shard_number`.
     """
+
+    what: ClassVar[str] = "dataset"
+    source: ClassVar[str] = "train files"
 
     data_version: str
     first: str
@@ -84,7 +146,6 @@ class Manifest:
     ahead: int = 0
     alignment: Mapping[str, Any] | None = None
     lag_seconds: float | None = 0.0
-    format_version: int = field(default=FORMAT_VERSION)
 
     @property
     def first_timestamp(self) -> np.datetime64:
@@ -127,32 +188,6 @@ class Manifest:
                 "materialize target_time_series again with the current params.json"
             )
 
-    def to_json(self) -> str:
-        """The text of `_manifest.json`: equal manifests give equal bytes."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Manifest:
-        """The manifest of a text.
-
-        Raises:
-            DatasetError: for a text that is no manifest, or one of a newer format.
-        """
-        try:
-            document: dict[str, Any] = json.loads(text)
-            if document["format_version"] > FORMAT_VERSION:
-                raise DatasetError(
-                    f"the dataset has format {document['format_version']}, this version reads {FORMAT_VERSION}: upgrade"
-                )
-            document["shards"] = tuple(Shard(**shard) for shard in document["shards"])
-            document["dimensions"] = tuple(document["dimensions"])
-            document["notes"] = tuple(document["notes"])
-            return cls(**document)
-        except (ValueError, TypeError, KeyError) as error:
-            if isinstance(error, DatasetError):
-                raise
-            raise DatasetError(f"the manifest of the dataset can't be read ({error}): import the data again") from error
-
 
 @dataclass(frozen=True)
 class Series:
@@ -173,11 +208,7 @@ def read_manifest(directory: Path) -> Manifest:
     Raises:
         DatasetError: where there is none.
     """
-    path = directory / MANIFEST
-    try:
-        return Manifest.from_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DatasetError(f"there is no dataset in {directory}: import the train files first") from error
+    return Manifest.read(directory)
 
 
 def list_shards(directory: Path) -> list[Path]:
