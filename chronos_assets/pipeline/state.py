@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -39,6 +39,7 @@ from chronos_assets.store_layout import (
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
     from chronos_assets.timeseries.dataset.shards import Manifest
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 M = TypeVar("M")
 
@@ -224,12 +225,10 @@ def _inferred_document(group: Group) -> dict[str, Any]:
     from chronos_assets.params.inference import InferenceError, infer, likely_keys
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
-    from chronos_assets.timeseries.dataset.train_files import TrainFile
 
-    found, _ = trusted_times(train_files(group), datetime.now(UTC))
-    if not found:
+    files = _files_to_sample(group, train_files(group))
+    if not files:
         raise no_train_files(group)
-    files = [TrainFile(group.store.fetch(info.key), info.key, info.last_modified) for info in found]
     newest = max(files, key=lambda file: (file.last_modified, file.key))
     unpacked = group.settings.max_unpacked
     odd: tuple[str, ...] = ()
@@ -264,13 +263,9 @@ def _with_covariates(group: Group, params: ForecastParams) -> ForecastParams:
     from chronos_assets.params.reader import parse_params
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files
-    from chronos_assets.timeseries.dataset.train_files import TrainFile
 
     for kind, declare in ((RELATED_KIND, with_related), (METADATA_KIND, with_metadata)):
-        files = [
-            TrainFile(group.store.fetch(info.key), info.key, info.last_modified)
-            for info in covariate_files(group, kind)
-        ]
+        files = _files_to_sample(group, covariate_files(group, kind))
         if not files:
             continue
         try:
@@ -282,6 +277,14 @@ def _with_covariates(group: Group, params: ForecastParams) -> ForecastParams:
             reason = str(error).replace("\n", " ")
             params = replace(params, notes=(*params.notes, f"Not used: files of {kind.what}, since {reason}."))
     return params
+
+
+def _files_to_sample(group: Group, found: Sequence[ObjectInfo]) -> list[TrainFile]:
+    """The files on this machine, dated as the import takes them: one from the future is the oldest, not the newest."""
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
+
+    trusted, _ = trusted_times(found, datetime.now(UTC))
+    return [TrainFile(group.store.fetch(info.key), info.key, info.last_modified) for info in trusted]
 
 
 def _remember_inferred(group: Group, text: bytes) -> None:

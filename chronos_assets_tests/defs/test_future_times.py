@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from chronos_assets.pipeline.state import _with_covariates
 from chronos_assets.planning.listing import trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY
@@ -52,3 +53,12 @@ def test_a_correction_counts_against_a_file_dated_in_the_future(line: Line) -> N
     corrected = [series for shard in list_shards(dataset) for series in iter_series(shard, params.dimensions)]
     assert all((series.target[:24] == 99).all() and (series.target[24:] != 99).all() for series in corrected)
     assert any("train/demand.csv is dated 2096-" in note for note in line.state.require_manifest().notes)
+
+
+def test_a_file_dated_in_the_future_does_not_say_what_the_columns_of_covariates_are(line: Line) -> None:
+    line.put("related/now.csv", "item_id,timestamp,price\na,2024-01-01 00:00:00,1.5\n")
+    line.put("related/ahead.csv", "item_id,timestamp,weather\na,2024-01-01 00:00:00,2.5\n")
+    os.utime(line.root / "related" / "ahead.csv", (4_000_000_000, 4_000_000_000))
+    related = _with_covariates(line.group, line.state.params).related
+    assert related is not None
+    assert [attribute.name for attribute in related.covariates] == ["price"]
