@@ -25,6 +25,8 @@ AS_OF = "as_of="
 MIRROR_KEY = ".data-folder.json"
 # From which files params.json was inferred.
 INFERRED_KEY = ".inferred-params.json"
+# What the import of the train files leaves for the next one; without it that reads everything.
+IMPORT_MEMORY_KEY = ".import-memory.npz"
 # Predictors: zero-shot ones that were learned from the dataset as it is; the one that is served.
 LEARNED_KEY = "predictors/learned"
 ZERO_SHOT_KEY = "predictors/zero-shot"

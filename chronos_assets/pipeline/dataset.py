@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,13 @@ from chronos_assets.planning.forecasts import DatasetState
 from chronos_assets.planning.imports import ImportRecord
 from chronos_assets.planning.listing import listing_digest, trusted_times
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, REJECTED_KEY
+from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY, REJECTED_KEY
 
 if TYPE_CHECKING:
     import numpy as np
 
     from chronos_assets.timeseries.dataset.importing import ImportReport, TrainFile
+    from chronos_assets.timeseries.dataset.incremental import Before
     from chronos_assets.timeseries.dataset.shards import Manifest, Series
 
 PROGRESS_SECONDS = 3.0
@@ -57,7 +59,9 @@ class ImportResult:
 
 
 def import_dataset(state: GroupState, log: Any) -> ImportResult:
-    """Import every train file and publish the dataset; on failure the one that was there stays.
+    """Import the train files and publish the dataset; on failure the one that was there stays.
+
+    Files and shards that haven't changed since the last import are taken over where that is possible; the result is the same.
 
     Raises:
         dg.Failure: no files, bad parameters or bad rows; the description says which.
@@ -91,20 +95,49 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
                 min_shards=_least_shards(group),
                 unpacked=group.settings.max_unpacked,
                 progress=throttled(log),
+                before=_before(group, files),
             )
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
         formulas = _formula_note(group, staged, params, report)
         report = _with_notes(report, staged, [*([inferred] if inferred else []), *doubts, *formulas])
-        keep_rejected(group, files, report.rejected_files)
+        keep_rejected(group, [info for info in files if info.key not in report.kept_files], report.rejected_files)
         group.store.publish(DATASET_KEY, staged, data="part-*.parquet")
+        report.memory.save(folder / IMPORT_MEMORY_KEY)
+        group.store.put_file(IMPORT_MEMORY_KEY, folder / IMPORT_MEMORY_KEY)
     manifest = report.manifest
+    log.info(_what_was_read(report))
     log.info(
         f"imported {report.rows_read:,} rows: {manifest.series:,} series from {manifest.first} to {manifest.last}, "
         f"{manifest.observed:,} periods observed, {manifest.filled:,} filled, {manifest.duplicates:,} duplicates "
         f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
     )
     return ImportResult(report, params, listing_digest(files))
+
+
+def _before(group: Group, files: Sequence[ObjectInfo]) -> Before | None:
+    """The dataset that is there, for an import of what has changed; None without one."""
+    from chronos_assets.timeseries.dataset.bad_rows import rejected_name
+    from chronos_assets.timeseries.dataset.incremental import Before
+
+    if group.store.shown(DATASET_KEY) is None or not group.store.exists(IMPORT_MEMORY_KEY):
+        return None
+    memory = group.store.fetch(IMPORT_MEMORY_KEY)
+    there = {info.key for info in group.store.list(REJECTED_KEY)}
+    set_aside = frozenset(info.key for info in files if f"{REJECTED_KEY}/{rejected_name(info.key)}" in there)
+    return Before(partial(group.store.snapshot, DATASET_KEY), memory, set_aside)
+
+
+def _what_was_read(report: ImportReport) -> str:
+    """What an import took over, and why it took over nothing."""
+    files, shards = len(report.files), len(report.manifest.shards)
+    if report.reason:
+        return f"all {files:,} files read, all {shards:,} shards written: {report.reason}"
+    read, written = files - len(report.kept_files), shards - len(report.kept_shards)
+    return (
+        f"{read:,} of {files:,} files read, {len(report.kept_files):,} unchanged; {written:,} of {shards:,} shards rewritten, "
+        f"{len(report.kept_shards):,} kept"
+    )
 
 
 def _formula_note(group: Group, staged: Path, params: ForecastParams, report: ImportReport) -> list[str]:
@@ -153,7 +186,7 @@ def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
 
     with ThreadPoolExecutor(FETCHES) as pool:
         paths = list(pool.map(group.store.fetch, [info.key for info in files]))
-    return [TrainFile(path, info.key, info.last_modified) for path, info in zip(paths, files, strict=True)]
+    return [TrainFile(path, info.key, info.last_modified, info.etag) for path, info in zip(paths, files, strict=True)]
 
 
 def keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[str, Path]) -> None:

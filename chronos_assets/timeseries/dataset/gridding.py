@@ -1,7 +1,7 @@
-"""From rows to series on the regular grid: newest file first, aggregation, gaps, and the shards they are written to.
+"""From rows to series on the regular grid: newest file first, aggregation, and the cells that come of it.
 
-Everything works on many series at once in numpy and Arrow. Reading files belongs to `importing`, the numbers in the gaps
-to `filling`, the grid itself to `frequencies`.
+Everything works on many series at once in numpy and Arrow. Reading files belongs to `importing`, keeping cells to `cells`,
+writing them to `shard_writing`, the grid itself to `frequencies`.
 
 - Rows of different files with the same series and the same instant: only those of the newest file stay, even where its
   target is missing. Columns that play no part must be equal too, so a file for one location does not replace another's.
@@ -15,27 +15,23 @@ to `filling`, the grid itself to `frequencies`.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.timeseries.dataset.filling import fill_many
-from chronos_assets.timeseries.dataset.shards import HASHES, ROW_GROUP, Shard, shard_name
 from chronos_assets.timeseries.dataset.unfinished import Ends, Extents, Thin, extents, thin_in_series, whole_in_series
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from chronos_assets.calendar.frequencies import Grid
-    from chronos_assets.params.attributes import Aggregation, Filling
+    from chronos_assets.params.attributes import Aggregation
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -48,9 +44,6 @@ _OF_ALL_ROWS = ("sum", "avg")
 
 # Rows of one time that hardly any other time has: the share of times with several rows, at most.
 _FEW_DOUBLED = 0.05
-
-# Grid rows made at once: bounds the memory of a shard, except for a single longer series.
-_ROWS_AT_ONCE = 1 << 20
 
 
 class AggregateOverflowError(ChronosAssetsError, ValueError):
@@ -88,28 +81,72 @@ class Cells:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Rows that observe nothing, by period.
+
+    missing: (n, 2) ordinals, ascending, and how many rows without a value there are. lost: (n, 4) ordinals, ranks of the file
+    that lost and of the one that won, and how many rows gave way, sorted.
+    """
+
+    missing: Integers = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
+    lost: Integers = field(default_factory=lambda: np.empty((0, 4), dtype=np.int64))
+
+    def __add__(self, other: LeftOut) -> LeftOut:
+        return LeftOut(
+            *(_added(np.concatenate(pair)) for pair in ((self.missing, other.missing), (self.lost, other.lost)))
+        )
+
+    @classmethod
+    def of(cls, missing: Integers, lost: Sequence[Integers] = ()) -> LeftOut:
+        """Of the ordinals (n,) of rows without a value; and of rows that gave way: ordinals, ranks lost and won, (m,) each."""
+        ordinals, counts = np.unique(missing, return_counts=True)
+        ways = np.stack([*lost, np.ones(len(lost[0]), np.int64)], axis=1) if lost else np.empty((0, 4), np.int64)
+        return cls(np.stack([ordinals, counts], axis=1), _added(ways))
+
+
+def _added(rows: Integers) -> Integers:
+    """Rows that are equal but for their last column as one, with its sum; sorted."""
+    if len(rows) < 2:
+        return rows
+    rows = rows[np.lexsort(rows[:, -2::-1].T)]
+    starts = np.flatnonzero(_changes(*rows[:, :-1].T))
+    return np.column_stack([rows[starts, :-1], np.add.reduceat(rows[:, -1], starts)])
+
+
+@dataclass(frozen=True)
 class CellCounts:
     """What happened to the rows on their way to cells.
 
-    duplicates: rows left out, by (file that lost, file that won), as ranks. missing: rows without a value.
-    aggregated: observed rows beyond the first of their period. unfinished: rows of periods that they don't fill, left
-    out. cut: series that lack such a period, though the dataset has it. repeated: rows of an hour that clocks show twice.
-    ahead: rows far ahead of all others, left out. thin: periods within series that lack rows, left out.
+    left_out: rows that gave way to newer files, and rows without a value. aggregated: observed rows beyond the first of their
+    period. unfinished: rows of periods that they don't fill, left out. cut: series that lack such a period, though the
+    dataset has it. repeated: rows of an hour that clocks show twice. ahead: rows far ahead of all others, left out. thin:
+    periods within series that lack rows, left out.
     """
 
-    duplicates: Counter[tuple[int, int]]
-    missing: int
-    aggregated: int
+    left_out: LeftOut = field(default_factory=LeftOut)
+    aggregated: int = 0
     unfinished: int = 0
     cut: int = 0
     repeated: int = 0
     ahead: int = 0
     thin: Thin = field(default_factory=Thin)
 
+    @property
+    def duplicates(self) -> Counter[tuple[int, int]]:
+        """Rows that gave way, by (file that lost, file that won), as ranks."""
+        found: Counter[tuple[int, int]] = Counter()
+        for _, lost, won, count in self.left_out.lost.tolist():
+            found[lost, won] += count
+        return found
+
+    @property
+    def missing(self) -> int:
+        """Rows without a value."""
+        return int(self.left_out.missing[:, 1].sum())
+
     def __add__(self, other: CellCounts) -> CellCounts:
         return CellCounts(
-            self.duplicates + other.duplicates,
-            self.missing + other.missing,
+            self.left_out + other.left_out,
             self.aggregated + other.aggregated,
             self.unfinished + other.unfinished,
             self.cut + other.cut,
@@ -142,7 +179,7 @@ class Condensed:
     """Rows of some series in some periods, one entry for each of the m observed (series, period).
 
     keys: table (k) of item and dimensions; hash: (k,). first: (k,) ordinal of each series' first row. ends: the periods'
-    rows, values: (m,) their aggregates, sorted by series and period. duplicates, missing, repeated: as in `CellCounts`.
+    rows, values: (m,) their aggregates, sorted by series and period. left_out, repeated: as in `CellCounts`.
     """
 
     keys: pa.Table
@@ -150,8 +187,7 @@ class Condensed:
     first: Integers
     ends: Ends
     values: Floats
-    duplicates: Counter[tuple[int, int]]
-    missing: int
+    left_out: LeftOut
     repeated: int
 
 
@@ -177,29 +213,32 @@ def period_of(instants: Integers, rule: Rule) -> Integers:
 def condense(table: pa.Table, rule: Rule) -> Condensed:
     """The rows of a table as `aggregate` takes it, by series and period."""
     names = [name for name in table.column_names if name.startswith("k")]
-    codes, first_rows = _encode(table.select(names))
+    codes, first_rows = encode_keys(table.select(names))
     instants = table.column("instant").to_numpy().astype("datetime64[us]").astype(np.int64)
     values = table.column("value").to_numpy()
     hashes = table.column("hash").to_numpy()[first_rows]
     order = _order(codes, instants)
     codes, instants, values = codes[order], instants[order], values[order]
-    duplicates: Counter[tuple[int, int]] = Counter()
+    lost: list[Integers] = []
     if "rank" in table.column_names:
         rank = table.column("rank").to_numpy()[order]
         others = table.column("others").to_numpy()[order]
-        keep, duplicates = _newest(codes, instants, others, rank)
+        winner = _newest(codes, instants, others, rank)
+        keep = rank == winner
+        if not keep.all():
+            lost = [period_of(instants[~keep], rule), rank[~keep].astype(np.int64), winner[~keep].astype(np.int64)]
         codes, instants, values = codes[keep], instants[keep], values[keep]
     ordinals = period_of(instants, rule)
     first = ordinals[np.flatnonzero(_changes(codes))]
     observed = ~np.isnan(values)
-    missing = int(len(values) - np.count_nonzero(observed))
-    if missing:
+    left_out = LeftOut.of(ordinals[~observed], lost)
+    if not observed.all():
         codes, ordinals, values, instants = codes[observed], ordinals[observed], values[observed], instants[observed]
     values, repeated = _without_repeats(codes, instants, values, rule)
     ends = _ends(codes, ordinals, instants)
     _, _, values = _aggregate_periods(codes, ordinals, values, rule.method)
     keys = table.select(names).take(first_rows)
-    return Condensed(keys, hashes, first, ends, values, duplicates, missing, repeated)
+    return Condensed(keys, hashes, first, ends, values, left_out, repeated)
 
 
 def join_condensed(parts: Sequence[Condensed]) -> Condensed:
@@ -209,7 +248,7 @@ def join_condensed(parts: Sequence[Condensed]) -> Condensed:
     if len(parts) == 1:
         return parts[0]
     table = pa.concat_tables([part.keys for part in parts]).combine_chunks()
-    codes, rows = _encode(table)
+    codes, rows = encode_keys(table)
     starts = np.cumsum([0, *(len(part.first) for part in parts)])
     mapped = [codes[start:end] for start, end in pairwise(starts.tolist())]
     series = np.concatenate([places[part.ends.codes] for places, part in zip(mapped, parts, strict=True)])
@@ -226,8 +265,7 @@ def join_condensed(parts: Sequence[Condensed]) -> Condensed:
         first=first,
         ends=Ends(series[order], *(column[order] for column in columns.values())),
         values=np.concatenate([part.values for part in parts])[order],
-        duplicates=sum((part.duplicates for part in parts), Counter()),
-        missing=sum(part.missing for part in parts),
+        left_out=sum((part.left_out for part in parts), LeftOut()),
         repeated=sum(part.repeated for part in parts),
     )
 
@@ -256,9 +294,7 @@ def cells_of(condensed: Condensed, rule: Rule) -> tuple[Cells, CellCounts, Exten
     offsets = (ordinals - np.repeat(first, counts)).astype(np.int32)
     cells = Cells(condensed.keys, condensed.hash, first, counts, offsets, values)
     aggregated = rows - unfinished - len(values)
-    account = CellCounts(
-        condensed.duplicates, condensed.missing, aggregated, unfinished, cut, condensed.repeated, thin=thin
-    )
+    account = CellCounts(condensed.left_out, aggregated, unfinished, cut, condensed.repeated, thin=thin)
     return cells, account, periods
 
 
@@ -314,7 +350,7 @@ def drop_periods(cells: Cells, ordinals: Sequence[int]) -> Cells:
     return Cells(cells.keys, cells.hash, first, counts, offsets, cells.values[kept])
 
 
-def _encode(keys: pa.Table) -> tuple[Integers, Integers]:
+def encode_keys(keys: pa.Table) -> tuple[Integers, Integers]:
     """Codes (n,) of the rows' series, ascending with the key, and (k,) a row for each code."""
     import pyarrow.compute as pc
 
@@ -357,17 +393,15 @@ def _changes(*columns: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _newest(
     codes: Integers, instants: Integers, others: NDArray[np.uint64], rank: NDArray[np.int32]
-) -> tuple[NDArray[np.bool_], Counter[tuple[int, int]]]:
-    """(n,) whether a row is of the newest file that has its series, instant and other columns; and who lost to whom."""
+) -> NDArray[np.int32]:
+    """(n,) the rank of the newest file that has a row's series, instant and other columns."""
     moments = np.cumsum(_changes(codes, instants))
     order = np.lexsort((rank, others, moments))
     starts = np.flatnonzero(_changes(moments[order], others[order]))
     ends = np.append(starts[1:], len(order))
     winner = np.empty_like(rank)
     winner[order] = np.repeat(rank[order][ends - 1], ends - starts)
-    keep = rank == winner
-    lost, won = rank[~keep].tolist(), winner[~keep].tolist()
-    return keep, Counter(zip(lost, won, strict=True))
+    return winner
 
 
 def _aggregate_periods(
@@ -406,189 +440,3 @@ def _most_frequent(values: Floats, starts: Integers) -> Floats:
     # The longest run of each stretch comes first; equal ones by value.
     best = np.lexsort((values[order][runs], -lengths, owners))
     return values[order][runs][best[np.flatnonzero(_changes(owners[best]))]]
-
-
-# ------------------------------------------------------------------------------------------------- between phases
-
-
-class CellStore:
-    """Cells by partition: in memory when there is one, otherwise in files of `folder`."""
-
-    def __init__(self, folder: Path, partitions: int) -> None:
-        self.partitions = partitions
-        self._folder = folder
-        self._only: Cells | None = None
-
-    def put(self, number: int, cells: Cells) -> None:
-        """Keep the cells of one partition; from any thread."""
-        if self.partitions == 1:
-            self._only = cells
-            return
-        import pyarrow as pa
-
-        path = str(self._folder / f"keys-{number:05d}.arrow")
-        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, cells.keys.schema) as writer:
-            writer.write_table(cells.keys)
-        for name in ("hash", "first", "counts", "offsets", "values"):
-            np.save(self._folder / f"{name}-{number:05d}.npy", getattr(cells, name), allow_pickle=False)
-
-    def of_hashes(self, low: int, high: int) -> Iterator[Cells]:
-        """Cells of the partitions that hold series with low <= hash < high; other series are among them."""
-        width = HASHES // self.partitions
-        for number in range(low // width, -(-high // width)):
-            cells = self.get(number)
-            if cells is not None:
-                yield cells
-
-    def get(self, number: int) -> Cells | None:
-        """The cells of one partition, None when no row fell there."""
-        if self.partitions == 1:
-            return self._only
-        path = self._folder / f"keys-{number:05d}.arrow"
-        if not path.exists():
-            return None
-        import pyarrow as pa
-
-        with pa.OSFile(str(path)) as source:
-            keys = pa.ipc.open_file(source).read_all()
-        names = ("hash", "first", "counts", "offsets", "values")
-        arrays = [np.load(self._folder / f"{name}-{number:05d}.npy", allow_pickle=False) for name in names]
-        return Cells(keys, *arrays)
-
-
-def join_cells(parts: Sequence[Cells], low: int, high: int) -> Cells | None:
-    """The series with low <= hash < high of all parts, sorted by key; None when there is none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    chosen = [_take(part, np.flatnonzero((part.hash >= low) & (part.hash < high))) for part in parts]
-    chosen = [part for part in chosen if len(part.first)]
-    if not chosen:
-        return None
-    if len(chosen) == 1:
-        return chosen[0]
-    keys = pa.concat_tables([part.keys for part in chosen]).combine_chunks()
-    together = Cells(
-        keys,
-        *(
-            np.concatenate([getattr(part, name) for part in chosen])
-            for name in ("hash", "first", "counts", "offsets", "values")
-        ),
-    )
-    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
-    return _take(together, order.to_numpy().astype(np.int64))
-
-
-def _take(cells: Cells, series: Integers) -> Cells:
-    """The given series, in the given order."""
-    if len(series) == len(cells.first) and (series == np.arange(len(series))).all():
-        return cells
-    counts = cells.counts[series]
-    starts = (np.cumsum(cells.counts) - cells.counts)[series]
-    places = _ranges(starts, counts)
-    keys = cells.keys.take(series)
-    return Cells(keys, cells.hash[series], cells.first[series], counts, cells.offsets[places], cells.values[places])
-
-
-def _ranges(starts: Integers, counts: Integers) -> Integers:
-    """start, start + 1, …, start + count - 1 for each pair, one after another."""
-    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
-
-
-# --------------------------------------------------------------------------------------------------------- shards
-
-
-def grid_rows(first: Integers, last: int) -> Integers:
-    """(k,) rows of series on the grid, from their first period to the dataset's last, at least one each."""
-    return np.maximum(last - first + 1, 1)
-
-
-def series_digest(cells: Cells, last: int) -> bytes:
-    """SHA-256 of series as they were observed, whatever fills their gaps."""
-    digest = hashlib.sha256()
-    for chunk in _chunks(cells, last):
-        _feed(digest, chunk)
-    return digest.digest()
-
-
-def write_shard(
-    folder: Path, number: int, cells: Cells, *, names: Sequence[str], grid: Grid, last: int, filling: Filling
-) -> Shard:
-    """Write the series of one shard to `folder`, on the grid up to the period `last`, gaps filled.
-
-    names: of the key columns on disk. The bytes depend on the arguments and on the version of Arrow only.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema(
-        [
-            *((name, pa.dictionary(pa.int32(), pa.string())) for name in names),
-            ("timestamp", pa.timestamp("us")),
-            ("target", pa.float64()),
-            ("filled", pa.bool_()),
-        ]
-    )
-    path = folder / shard_name(number)
-    rows = 0
-    # Without the Arrow schema readers see plain strings; the dictionaries are this writer's own affair.
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, store_schema=False) as writer:
-        for chunk in _chunks(cells, last):
-            table = _on_grid(chunk, schema, grid, last, filling)
-            writer.write_table(table, row_group_size=ROW_GROUP)
-            rows += table.num_rows
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Shard(path.name, rows, len(cells.first), path.stat().st_size, sha256)
-
-
-def _chunks(cells: Cells, last: int) -> Iterator[Cells]:
-    """Runs of series with at most `_ROWS_AT_ONCE` grid rows, or one longer series."""
-    rows = np.cumsum(grid_rows(cells.first, last))
-    ends = np.cumsum(cells.counts)
-    start, total = 0, 0
-    while start < len(rows):
-        end = max(int(np.searchsorted(rows, total + _ROWS_AT_ONCE, side="right")), start + 1)
-        low, high = (int(ends[start - 1]) if start else 0), int(ends[end - 1])
-        yield Cells(
-            cells.keys.slice(start, end - start),
-            cells.hash[start:end],
-            cells.first[start:end],
-            cells.counts[start:end],
-            cells.offsets[low:high],
-            cells.values[low:high],
-        )
-        start, total = end, int(rows[end - 1])
-
-
-def _feed(digest: Any, cells: Cells) -> None:
-    """Add to a digest everything that tells these series from others."""
-    for column in cells.keys.columns:
-        digest.update("\x1e".join(column.to_pylist()).encode())
-    for array in (cells.first, cells.counts, cells.offsets, cells.values):
-        digest.update(np.ascontiguousarray(array).data)
-
-
-def _on_grid(cells: Cells, schema: pa.Schema, grid: Grid, last: int, filling: Filling) -> pa.Table:
-    """The rows of some series, in the columns of `schema`."""
-    import pyarrow as pa
-
-    first = np.minimum(cells.first, last)
-    length = grid_rows(first, last)
-    starts = np.cumsum(length) - length
-    places = np.repeat(starts, cells.counts) + cells.offsets
-    target = np.full(int(length.sum()), np.nan)
-    observed = np.zeros(len(target), dtype=bool)
-    target[places] = cells.values
-    observed[places] = True
-    if len(places) < len(target) and (filling.middlefill, filling.backfill) != ("nan", "nan"):
-        target = fill_many(target, observed, starts, filling)
-    series = np.repeat(np.arange(len(first), dtype=np.int32), length)
-    columns = []
-    for column in cells.keys.columns:
-        # Dimensions repeat between series, but the entries of a dictionary differ.
-        texts = column.combine_chunks().dictionary_encode()
-        codes = pa.array(texts.indices.to_numpy()[series])
-        columns.append(pa.DictionaryArray.from_arrays(codes, texts.dictionary))
-    timestamps = grid.start(_ranges(first, length))
-    return pa.table([*columns, pa.array(timestamps), pa.array(target), pa.array(~observed)], schema=schema)

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.params.attributes import Filling, RelatedFilling
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
+from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, read_source
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.filling import fill_many
@@ -36,22 +37,15 @@ from chronos_assets.timeseries.dataset.gridding import (
     NOTHING,
     AggregateOverflowError,
     Cells,
-    CellStore,
     Condensed,
     Rule,
     cells_of,
     condense,
-    join_cells,
     join_condensed,
     period_of,
 )
-from chronos_assets.timeseries.dataset.importing import (
-    DEFAULT_MEMORY_LIMIT,
-    Progress,
-    hash_range,
-    made_folder,
-    usable_cores,
-)
+from chronos_assets.timeseries.dataset.import_passes import Progress, hash_range, made_folder
+from chronos_assets.timeseries.dataset.importing import DEFAULT_MEMORY_LIMIT, usable_cores
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,

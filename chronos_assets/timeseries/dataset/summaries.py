@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells, grid_rows
+from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells
+from chronos_assets.timeseries.dataset.shard_writing import grid_rows
 
 NAMED = 5  # series that end early
 
@@ -20,7 +21,7 @@ class PartitionSeries:
     """Series of one partition. cells: how many. firsts, lasts: (series,) periods, `NOTHING` for a last that is not.
 
     first, last: the earliest and the latest period with a series that has it. earliest: some of the series that end first,
-    each with its last period.
+    each with its last period. hashes: (series,) of their keys.
     """
 
     cells: int
@@ -29,6 +30,7 @@ class PartitionSeries:
     first: tuple[int, str]
     last: tuple[int, str]
     earliest: tuple[tuple[int, str], ...]
+    hashes: np.ndarray[Any, np.dtype[np.uint16]]
 
     @classmethod
     def of(cls, cells: Cells) -> PartitionSeries:
@@ -39,7 +41,7 @@ class PartitionSeries:
         ends = (int(cells.first[first]), _key(cells, first)), (int(lasts[last]), _key(cells, last))
         ended = np.argsort(lasts, kind="stable")[np.count_nonzero(lasts == NOTHING) :][:NAMED].tolist()
         earliest = tuple((int(lasts[place]), _key(cells, place)) for place in ended)
-        return cls(len(cells.values), cells.first, lasts, *ends, earliest)
+        return cls(len(cells.values), cells.first, lasts, *ends, earliest, cells.hash)
 
 
 @dataclass(frozen=True)

@@ -79,17 +79,22 @@ _NOT_NUMBERS = ("BOOLEAN", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "UUID")
 
 Advance = Callable[[float], None]
 
+# By the names of a header that the schema doesn't know: the file that had it first, and (name, column of the schema).
+RenamedColumns = dict[tuple[str, ...], tuple[str, tuple[tuple[str, str], ...]]]
+
 
 @dataclass(frozen=True)
 class TrainFile:
     """A file to import. path: where it is on this machine. key: what the user calls it (its key in the store).
 
-    last_modified decides, before the key, which of two files is newer.
+    last_modified decides, before the key, which of two files is newer. etag: changes with its content; empty where nobody
+    knows, so that it is always read.
     """
 
     path: Path
     key: str
     last_modified: datetime
+    etag: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,8 @@ class TrainFileReader:
     """Reads files, one after another.
 
     several: whether rows must be comparable between files. unpacked: the bytes that a compressed file may unpack to,
-    see `reading.unpacked_limit`. reading: of covariates instead of the target.
+    see `reading.unpacked_limit`. reading: of covariates instead of the target. renamed: as it was after other files were
+    read; afterwards it knows these files', too.
     """
 
     def __init__(
@@ -149,6 +155,7 @@ class TrainFileReader:
         several: bool,
         unpacked: int | None = None,
         reading: CovariateReading | None = None,
+        renamed: RenamedColumns | None = None,
     ) -> None:
         self._connection = connection
         self._params = params
@@ -157,7 +164,7 @@ class TrainFileReader:
         self._bad = bad
         self._several = several
         self._unpacked = unpacked
-        self._renamed: dict[tuple[str, ...], tuple[str, tuple[tuple[str, str], ...]]] = {}
+        self.renamed: RenamedColumns = dict(renamed or {})
 
     def read(
         self, file: TrainFile, take: Callable[[pa.RecordBatch], None], scratch: Path, advance: Advance
@@ -268,7 +275,7 @@ class TrainFileReader:
         if not layout.renamed:
             return
         names = tuple(sorted(header for header, _ in layout.renamed))
-        other, renamed = self._renamed.setdefault(names, (key, layout.renamed))
+        other, renamed = self.renamed.setdefault(names, (key, layout.renamed))
         if renamed != layout.renamed:
             raise FileProblem(
                 key,

@@ -52,7 +52,8 @@ class Extents:
 
     ordinals: (p,) ascending. head, tail: (p,) microseconds from the period's start to its first row, and from its last row
     to its end. cells, rows: (p,) of series in the period, those left out not among them. spread: cells with several
-    timestamps, and all cells. lag: microseconds from the start of a period to its row, exceeded by one in twenty.
+    timestamps, and all cells. lag: microseconds from the start of a period to its row, exceeded by one in twenty of some part.
+    late: (p,) microseconds from the period's start to the latest of its cells' first rows.
     """
 
     ordinals: Integers
@@ -62,16 +63,32 @@ class Extents:
     rows: Integers
     spread: tuple[int, int]
     lag: int
+    late: Integers
 
     @property
     def several(self) -> bool:
         """Whether periods are made up of finer rows."""
         return self.spread[0] > _SEVERAL * self.spread[1]
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether all rows of a period have the same timestamp."""
+        return not self.spread[0] and bool((self.head == self.late).all())
+
+    @property
+    def usual_lag(self) -> int:
+        """Microseconds from the start of a period to its row, exceeded by one in twenty."""
+        if not self.is_steady or not len(self.head):
+            return self.lag
+        order = np.argsort(self.head, kind="stable")
+        reached = np.cumsum(self.cells[order])
+        place = min(int(0.95 * reached[-1]), max(int(reached[-1]) - 1, 0))
+        return int(self.head[order][np.searchsorted(reached, place, side="right")]) if reached[-1] else 0
+
     def without(self, ordinals: Sequence[int]) -> Extents:
         """The other periods."""
         kept = ~np.isin(self.ordinals, ordinals)
-        names = ("ordinals", "head", "tail", "cells", "rows")
+        names = ("ordinals", "head", "tail", "cells", "rows", "late")
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
     @classmethod
@@ -79,7 +96,7 @@ class Extents:
         """Of the series of all parts."""
         if not parts:
             nothing = np.empty(0, dtype=np.int64)
-            return cls(nothing, nothing, nothing, nothing, nothing, (0, 0), 0)
+            return cls(nothing, nothing, nothing, nothing, nothing, (0, 0), 0, nothing)
         ordinals, groups = np.unique(np.concatenate([part.ordinals for part in parts]), return_inverse=True)
         order = np.argsort(groups, kind="stable")
         starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
@@ -96,6 +113,7 @@ class Extents:
             reduced("rows", np.add),
             (sum(part.spread[0] for part in parts), sum(part.spread[1] for part in parts)),
             max(part.lag for part in parts),
+            reduced("late", np.maximum),
         )
 
 
@@ -138,6 +156,7 @@ def extents(ends: Ends, kept: Booleans, head: Integers, tail: Integers) -> Exten
         np.add.reduceat((ends.rows * weight)[order], starts),
         (int(np.count_nonzero(~single)), len(single)),
         int(lags[min(int(0.95 * len(lags)), len(lags) - 1)]),
+        np.maximum.reduceat(head[order], starts),
     )
 
 

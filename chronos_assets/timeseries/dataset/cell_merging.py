@@ -1,0 +1,142 @@
+"""Cells of a dataset that is there, with some of its periods replaced: what lets an import leave the others unread.
+
+Cells between the passes of one import belong to `cells`; which periods are replaced, to `incremental`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.dataset.cells import take_series
+from chronos_assets.timeseries.dataset.gridding import Cells, encode_keys
+from chronos_assets.timeseries.dataset.shards import ROW_GROUP
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+Integers = NDArray[np.int64]
+
+_NEVER = np.iinfo(np.int64).max
+
+
+class UnknownRowsError(ChronosAssetsError, ValueError):
+    """Whether a series still has rows, all of them without a value, is not known here."""
+
+
+def read_cells(shard: pq.ParquetFile, names: Sequence[str]) -> Cells:
+    """The cells of a shard, whose key columns are `names`; `first` and `hash` are zeros, since its import knows them."""
+    import pyarrow as pa
+
+    keys: list[pa.Table] = []
+    starts, places, values = [], [], []
+    rows, before = 0, None
+    for batch in shard.iter_batches(ROW_GROUP, columns=[*names, "target", "filled"]):
+        found, before = _starts(batch, names, before)
+        columns = [batch.column(name).take(pa.array(found)).cast(pa.string()) for name in names]
+        keys.append(pa.table(columns, names=[f"k{place}" for place in range(len(names))]))
+        observed = np.flatnonzero(~batch.column("filled").to_numpy(zero_copy_only=False))
+        starts.append(found + rows)
+        places.append(observed + rows)
+        values.append(batch.column("target").to_numpy(zero_copy_only=False)[observed])
+        rows += batch.num_rows
+    opens, cells = np.concatenate(starts), np.concatenate(places)
+    series = np.searchsorted(opens, cells, side="right") - 1
+    table = pa.concat_tables(keys).combine_chunks()
+    return Cells(
+        table,
+        np.zeros(len(opens), dtype=np.uint16),
+        np.zeros(len(opens), dtype=np.int64),
+        np.bincount(series, minlength=len(opens)),
+        (cells - opens[series]).astype(np.int32),
+        np.concatenate(values),
+    )
+
+
+def _starts(
+    batch: pa.RecordBatch, names: Sequence[str], before: tuple[str, ...] | None
+) -> tuple[Integers, tuple[str, ...]]:
+    """(n,) rows that begin a series, and the key of the last; `before` is the key of the row before."""
+    changes = np.zeros(batch.num_rows, dtype=bool)
+    columns = [batch.column(name) for name in names]
+    for column in columns:
+        codes = column.indices.to_numpy(zero_copy_only=False)
+        changes[1:] |= codes[1:] != codes[:-1]
+    changes[0] = tuple(column[0].as_py() for column in columns) != before
+    return np.flatnonzero(changes), tuple(column[-1].as_py() for column in columns)
+
+
+def with_periods(old: Cells | None, new: Cells | None, replaced: Integers, *, may_miss: bool) -> Cells | None:
+    """The cells of `old` with those of `new` in the place of the periods `replaced`; None when no series is left.
+
+    Args:
+        old: series with the same hashes, sorted by key.
+        new: theirs of all rows that there are now in the periods replaced, and no other.
+        replaced: (p,) ordinals.
+        may_miss: whether there are rows without a value in other periods.
+
+    Raises:
+        UnknownRowsError: a series has no cell left, and may have such rows or not.
+    """
+    import pyarrow as pa
+
+    parts = [part for part in (old, new) if part is not None]
+    if not parts:
+        return None
+    keys = pa.concat_tables([part.keys for part in parts]).combine_chunks()
+    codes, rows = encode_keys(keys)
+    split = 0 if old is None else len(old.first)
+    mine, theirs = codes[:split], codes[split:]
+    count = len(rows)
+    kept = _columns(old, mine, replaced) if old is not None else _nothing()
+    series, ordinals, values = _merged(kept, _columns(new, theirs) if new is not None else _nothing())
+    counts = np.bincount(series, minlength=count)
+    first = np.full(count, _NEVER)
+    if new is not None:
+        first[theirs] = new.first
+    if old is not None:
+        # Of a series without a cell only the first row is known, and only where its period stays.
+        known = (old.counts == 0) & ~np.isin(old.first, replaced)
+        first[mine[known]] = np.minimum(first[mine[known]], old.first[known])
+        if may_miss and (counts[mine[~known]] == 0).any():
+            raise UnknownRowsError("a series has lost its last observation")
+    some = counts > 0
+    first[some] = ordinals[np.cumsum(counts)[some] - counts[some]]
+    hashes = np.concatenate([part.hash for part in parts])[rows]
+    offsets = (ordinals - np.repeat(first, counts)).astype(np.int32)
+    together = Cells(keys.take(rows), hashes, first, counts, offsets, values)
+    left = np.flatnonzero(first != _NEVER)
+    return take_series(together, left) if len(left) else None
+
+
+_Columns = tuple[Integers, Integers, NDArray[np.float64]]
+
+
+def _nothing() -> _Columns:
+    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+
+
+def _columns(cells: Cells, codes: Integers, without: Integers | None = None) -> _Columns:
+    """(m,) series, ordinals and values of cells, but those of the periods `without`."""
+    series = np.repeat(codes, cells.counts)
+    ordinals = np.repeat(cells.first, cells.counts) + cells.offsets
+    if without is None or not len(ordinals):
+        return series, ordinals, cells.values
+    kept = ~np.isin(ordinals, without)
+    return series[kept], ordinals[kept], cells.values[kept]
+
+
+def _merged(one: _Columns, other: _Columns) -> _Columns:
+    """Two columns that are sorted by series and ordinal, and have none in common, as one."""
+    if not len(one[0]) or not len(other[0]):
+        return one if len(one[0]) else other
+    lowest = min(int(one[1].min()), int(other[1].min()))
+    span = max(int(one[1].max()), int(other[1].max())) - lowest + 1
+    # At most 2**16 hashes x keys of a shard, and less than 2**31 periods of a series: far from 2**63.
+    places = np.searchsorted(one[0] * span + (one[1] - lowest), other[0] * span + (other[1] - lowest))
+    return tuple(np.insert(mine, places, theirs) for mine, theirs in zip(one, other, strict=True))  # type: ignore[return-value]

@@ -1,0 +1,294 @@
+"""What an import leaves for the next one, so that it need not read files again that haven't changed.
+
+Here: what is known of each file, each period and each shard, and the one file that holds it. Whether and how it is used
+belongs to `incremental`. It is a cache: without it, or with a damaged one, the next import reads everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.calendar.frequencies import Alignment
+from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.dataset.gridding import LeftOut
+from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard
+from chronos_assets.timeseries.dataset.summaries import PartitionSeries
+from chronos_assets.timeseries.dataset.train_files import FileContents, RenamedColumns, TrainFile
+from chronos_assets.timeseries.dataset.unfinished import Extents
+
+if TYPE_CHECKING:
+    from chronos_assets.params.forecast import ForecastParams
+
+Integers = NDArray[np.int64]
+
+# To be raised with every change of what the same files become.
+RECIPE = 1
+
+# Distinct timestamps of a file that are kept; files with more are always read.
+MOST_INSTANTS = 100_000
+
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, zlib.error, EOFError)
+
+
+class MemoryUnusableError(ChronosAssetsError, ValueError):
+    """What an earlier import left can't be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is known of a file that was read.
+
+    etag, modified: of the object, as identity. rejected: its bad rows, by reason. instants: (n,) its distinct timestamps in
+    microseconds, ascending; None if they are too many. hashes: (HASHES / 8,) bits of the hashes of its series.
+    """
+
+    key: str
+    etag: str
+    modified: str
+    contents: FileContents
+    rejected: Mapping[str, int]
+    instants: Integers | None
+    hashes: NDArray[np.uint8]
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What changes whenever the file, or its place among the others, does."""
+        return self.key, self.etag, self.modified
+
+
+class FileWatch:
+    """Collects the facts of a file while it is read."""
+
+    def __init__(self) -> None:
+        self._hashes = np.zeros(HASHES, dtype=bool)
+        self._instants: Integers | None = np.empty(0, dtype=np.int64)
+
+    def add(self, instants: Integers, hashes: NDArray[np.uint16]) -> None:
+        """Take the distinct timestamps and the hashes of some rows."""
+        self._hashes[hashes] = True
+        if self._instants is not None:
+            self._instants = np.union1d(self._instants, instants)
+            if len(self._instants) > MOST_INSTANTS:
+                self._instants = None
+
+    def facts(self, file: TrainFile, contents: FileContents, rejected: Mapping[str, int]) -> FileFacts:
+        """Of the file whose rows were taken."""
+        bits = np.packbits(self._hashes)
+        return FileFacts(*identity(file), contents, dict(rejected), self._instants, bits)
+
+
+def identity(file: TrainFile) -> tuple[str, str, str]:
+    """The `FileFacts.identity` of a file that is there now."""
+    return file.key, file.etag, file.last_modified.isoformat()
+
+
+@dataclass(frozen=True)
+class WrittenWhole:
+    """An equal share of the hashes, as it was written. digest: of its cells. shards: it may be cut into several."""
+
+    digest: bytes
+    shards: tuple[Shard, ...]
+    series: PartitionSeries
+
+
+@dataclass(frozen=True)
+class ImportMemory:
+    """What an import knew.
+
+    recipe: digest of the parameters and of the code. dataset: of what it wrote, see `dataset_digest`. alignment, snap: how
+    rows were placed. files: from the oldest to the newest; `left_out` has their places. renamed: see `TrainFileReader`.
+    wholes: equal shares of the hashes, None where no series falls, each cut into `pieces` shards. obstacle: why only an
+    import of everything will do next time; nothing else is known then.
+    """
+
+    recipe: str
+    dataset: str
+    alignment: Alignment
+    snap: int
+    files: tuple[FileFacts, ...]
+    renamed: RenamedColumns
+    periods: Extents
+    left_out: LeftOut
+    wholes: tuple[WrittenWhole | None, ...]
+    pieces: int
+    last: int
+    obstacle: str = field(default="")
+
+    @classmethod
+    def nothing(cls, recipe: str, obstacle: str) -> ImportMemory:
+        """Of an import that can't be carried on."""
+        periods = Extents.joined([])
+        return cls(recipe, "", Alignment(), 0, (), {}, periods, LeftOut(), (), 1, 0, obstacle)
+
+    def save(self, path: Path) -> None:
+        """Write it to one file."""
+        series = [whole.series for whole in self.wholes if whole is not None]
+        instants = [_none(file.instants) for file in self.files]
+        nothing = [np.empty(0, dtype=np.int64)]
+        document = {
+            "recipe": self.recipe,
+            "dataset": self.dataset,
+            "alignment": asdict(self.alignment),
+            "snap": self.snap,
+            "pieces": self.pieces,
+            "last": self.last,
+            "obstacle": self.obstacle,
+            "files": [_file_document(file) for file in self.files],
+            "renamed": [[list(names), key, renamed] for names, (key, renamed) in self.renamed.items()],
+            "wholes": [None if whole is None else _whole_document(whole) for whole in self.wholes],
+        }
+        text = json.dumps(document, ensure_ascii=False).encode()
+        periods = self.periods
+        with path.open("wb") as stream:
+            np.savez_compressed(
+                stream,
+                document=np.frombuffer(text, dtype=np.uint8),
+                periods=np.stack([getattr(periods, name) for name in _PERIODS]),
+                missing=self.left_out.missing,
+                lost=self.left_out.lost,
+                instants=np.concatenate([*nothing, *instants]),
+                hashes=np.array([file.hashes for file in self.files], dtype=np.uint8).reshape(-1, HASHES // 8),
+                firsts=np.concatenate([*nothing, *(part.firsts for part in series)]),
+                lasts=np.concatenate([*nothing, *(part.lasts for part in series)]),
+                keys=np.concatenate([np.empty(0, np.uint16), *(part.hashes for part in series)]),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> ImportMemory:
+        """What `save` wrote.
+
+        Raises:
+            MemoryUnusableError: it is damaged, or of another version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                arrays = {name: found[name] for name in found.files}
+            return _read(json.loads(arrays["document"].tobytes()), arrays)
+        except _UNREADABLE as error:
+            raise MemoryUnusableError(f"what the last import noted can't be read ({error})") from error
+
+
+_PERIODS = ("ordinals", "head", "tail", "cells", "rows", "late")
+
+
+def recipe_of(params: ForecastParams, unpacked: int | None) -> str:
+    """Digest of everything but the files that a dataset's bytes depend on."""
+    import duckdb
+    import pyarrow as pa
+
+    versions = [RECIPE, duckdb.__version__, pa.__version__, np.__version__]
+    return hashlib.sha256(json.dumps([versions, params.digest, unpacked]).encode()).hexdigest()
+
+
+def dataset_digest(manifest: Manifest) -> str:
+    """Digest of what a dataset holds and of which files, whatever its manifest says beside that."""
+    shards = [[shard.name, shard.bytes, shard.sha256] for shard in manifest.shards]
+    return hashlib.sha256(json.dumps([manifest.data_version, shards, dict(manifest.files)]).encode()).hexdigest()
+
+
+def _none(instants: Integers | None) -> Integers:
+    return np.empty(0, dtype=np.int64) if instants is None else instants
+
+
+def _file_document(file: FileFacts) -> dict[str, Any]:
+    return {
+        "identity": list(file.identity),
+        "contents": asdict(file.contents),
+        "rejected": dict(file.rejected),
+        "instants": None if file.instants is None else len(file.instants),
+    }
+
+
+def _whole_document(whole: WrittenWhole) -> dict[str, Any]:
+    series = whole.series
+    return {
+        "digest": whole.digest.hex(),
+        "shards": [asdict(shard) for shard in whole.shards],
+        "series": len(series.firsts),
+        "cells": series.cells,
+        "first": series.first,
+        "last": series.last,
+        "earliest": series.earliest,
+    }
+
+
+def _read(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> ImportMemory:
+    """What a document and its arrays say; any error for those that don't fit."""
+    table = dict(zip(_PERIODS, arrays["periods"], strict=True))
+    periods = Extents(**table, spread=(0, int(table["cells"].sum())), lag=0)
+    return ImportMemory(
+        recipe=document["recipe"],
+        dataset=document["dataset"],
+        alignment=Alignment(**document["alignment"]),
+        snap=document["snap"],
+        files=tuple(_read_files(document["files"], arrays["instants"], arrays["hashes"])),
+        renamed={
+            tuple(names): (key, tuple((one, other) for one, other in renamed))
+            for names, key, renamed in document["renamed"]
+        },
+        periods=periods,
+        left_out=LeftOut(arrays["missing"], arrays["lost"]),
+        wholes=tuple(_read_wholes(document["wholes"], arrays["firsts"], arrays["lasts"], arrays["keys"])),
+        pieces=document["pieces"],
+        last=document["last"],
+        obstacle=document["obstacle"],
+    )
+
+
+def _read_files(
+    documents: Sequence[Mapping[str, Any]], instants: Integers, hashes: NDArray[np.uint8]
+) -> list[FileFacts]:
+    files, start = [], 0
+    for document, bits in zip(documents, hashes, strict=True):
+        count = document["instants"]
+        end = start + (count or 0)
+        contents = {
+            **document["contents"],
+            **{name: tuple(document["contents"][name]) for name in ("ignored", "notes")},
+        }
+        found = None if count is None else instants[start:end]
+        key, etag, modified = document["identity"]
+        files.append(FileFacts(key, etag, modified, FileContents(**contents), document["rejected"], found, bits))
+        start = end
+    return files
+
+
+def _read_wholes(
+    documents: Sequence[Mapping[str, Any] | None], firsts: Integers, lasts: Integers, hashes: NDArray[np.uint16]
+) -> list[WrittenWhole | None]:
+    wholes: list[WrittenWhole | None] = []
+    start = 0
+    for document in documents:
+        if document is None:
+            wholes.append(None)
+            continue
+        end = start + document["series"]
+        series = PartitionSeries(
+            document["cells"],
+            firsts[start:end],
+            lasts[start:end],
+            _pair(document["first"]),
+            _pair(document["last"]),
+            tuple(_pair(pair) for pair in document["earliest"]),
+            hashes[start:end],
+        )
+        shards = tuple(Shard(**shard) for shard in document["shards"])
+        wholes.append(WrittenWhole(bytes.fromhex(document["digest"]), shards, series))
+        start = end
+    if {start} != {len(firsts), len(lasts), len(hashes)}:
+        raise ValueError("it names another number of series")
+    return wholes
+
+
+def _pair(value: Sequence[Any]) -> tuple[int, str]:
+    return int(value[0]), str(value[1])

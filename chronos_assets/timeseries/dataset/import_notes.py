@@ -1,0 +1,158 @@
+"""What an import reports to its user: of each file, and in sentences.
+
+Counting belongs to `gridding` and `summaries`, the order of the work to `importing`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chronos_assets.timeseries.dataset.bad_rows import counted
+from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts
+from chronos_assets.timeseries.dataset.placing import clock_notes
+from chronos_assets.timeseries.dataset.summaries import Summary, folder_hint, long_horizon
+from chronos_assets.timeseries.dataset.train_files import FileContents
+from chronos_assets.timeseries.dataset.unfinished import Extents
+
+if TYPE_CHECKING:
+    from chronos_assets.calendar.frequencies import Grid
+    from chronos_assets.params.forecast import ForecastParams
+    from chronos_assets.timeseries.dataset.import_memory import ImportMemory
+    from chronos_assets.timeseries.dataset.shards import Manifest
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What was found in one file. replaced: its rows left out for those of newer files, by the newer file's key."""
+
+    contents: FileContents
+    replaced: dict[str, int]
+
+    @property
+    def key(self) -> str:
+        """The file's key."""
+        return self.contents.key
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did. manifest: as written beside the shards. files: from the oldest to the newest.
+
+    rows_read: good and bad, of files that were taken over too; they are the manifest's observed + aggregated + missing +
+        duplicates + unfinished + ahead + rejected.
+    rejected_files: where bad rows were set aside, by the key of their file. notes: sentences a user should read.
+    memory: for the next import. kept_files, kept_shards: keys of files that were not read, names of shards that were taken
+        over as they were. reason: why everything was read; empty where it was not.
+    """
+
+    manifest: Manifest
+    files: tuple[FileReport, ...]
+    rows_read: int
+    rejected_files: dict[str, Path]
+    notes: tuple[str, ...]
+    memory: ImportMemory
+    kept_files: frozenset[str] = frozenset()
+    kept_shards: frozenset[str] = frozenset()
+    reason: str = ""
+
+
+def with_replaced(files: Sequence[FileContents], duplicates: Counter[tuple[int, int]]) -> tuple[FileReport, ...]:
+    """Reports of the files; the ranks in `duplicates` (lost, won) are positions in `files`."""
+    pairs = sorted(duplicates.items())
+    return tuple(
+        FileReport(file, {files[won].key: count for (lost, won), count in pairs if lost == rank})
+        for rank, file in enumerate(files)
+    )
+
+
+def import_notes(
+    params: ForecastParams, files: Sequence[FileReport], counts: CellCounts, summary: Summary, rejected: int
+) -> Iterator[str]:
+    """What a user should know, one sentence each."""
+    yield from params.guesses
+    yield from clock_notes(params)
+    for file in files:
+        yield from (f"{file.key}: {note}" for note in file.contents.notes)
+        if file.contents.ignored:
+            yield f"{file.key}: columns that the schema does not have were ignored: {', '.join(file.contents.ignored)}"
+        for winner, count in file.replaced.items():
+            yield f"{counted(count, 'row')} of {file.key} gave way to {winner}, which is newer{folder_hint(file.key, winner)}"
+    yield from long_horizon(summary, params.horizon)
+    if rejected:
+        yield f"bad rows set aside in rejected/: {rejected}"
+    if counts.aggregated:
+        yield f"rows that joined another of the same period ({params.aggregation}): {counts.aggregated}"
+    if counts.unfinished:
+        yield f"rows of periods that they don't fill, left out: {counts.unfinished}"
+    if counts.repeated:
+        yield (
+            f"rows of an hour that clocks in {params.time_zone} show twice, of which the mean is taken: {counts.repeated}"
+        )
+    if counts.missing:
+        yield f"rows without a value, which count as not observed: {counts.missing}"
+    empty = int(np.count_nonzero(summary.lasts == NOTHING))
+    if empty:
+        yield f"series without any observed value: {empty} of {summary.series}"
+    early = int(np.count_nonzero(summary.lasts < summary.last - params.horizon))
+    if early > empty:
+        end = params.grid.start(summary.last).astype("datetime64[s]")
+        named = [
+            f"{key} on {_shown(params.grid.start(np.array([last]))[0])}"
+            for last, key in summary.earliest
+            if last < summary.last - params.horizon
+        ]
+        more = early - empty - len(named)
+        yield (
+            f"{early} of {summary.series} series end more than a forecast horizon before the last observation of the "
+            f"dataset ({end}, series {summary.last_key}): {', '.join(named)}{f' and {more} more' if more else ''}"
+            f"{'; if that timestamp is wrong, fix it' if 2 * early > summary.series else ''}"
+        )
+
+
+def stray_notes(grid: Grid, periods: Extents, strays: Sequence[int], summary: Summary) -> Iterator[str]:
+    """What was left out because it lies far ahead of everything else."""
+    rows = counted(int(periods.rows[np.isin(periods.ordinals, strays)].sum()), "row")
+    before = int(periods.ordinals[periods.ordinals < strays[0]].max())
+    yield (
+        f"{rows} far ahead of all others left out, from {iso_start(grid, strays[0])} on (series {summary.last_key}), where the "
+        f"others end at {iso_start(grid, before)}: fix the timestamp, if it is wrong"
+    )
+
+
+def unfinished_notes(grid: Grid, periods: Extents, dropped: Sequence[int], counts: CellCounts) -> Iterator[str]:
+    """What was left out because rows don't fill it, one sentence each."""
+    for ordinal in dropped:
+        place = int(np.searchsorted(periods.ordinals, ordinal))
+        start, end = grid.start(np.array([ordinal, ordinal + 1]))
+        first = start + np.timedelta64(int(periods.head[place]), "us")
+        last = end - np.timedelta64(int(periods.tail[place]), "us")
+        if place:
+            yield (
+                f"the last period, {_shown(start)}, is left out: its rows end at {_shown(last)}, before the period "
+                f"does at {_shown(end)}"
+            )
+        else:
+            yield f"the first period, {_shown(start)}, is left out: its rows begin at {_shown(first)}"
+    if counts.cut:
+        yield (
+            f"series whose own rows end, or begin, within a period that others may fill: {counts.cut}; the period is "
+            "left out of them"
+        )
+    yield from counts.thin.notes(grid)
+
+
+def iso_start(grid: Grid, ordinal: int) -> str:
+    """ISO 8601 text of the start of a period."""
+    return str(grid.start(ordinal).astype("datetime64[s]"))
+
+
+def _shown(moment: np.datetime64) -> str:
+    """A time for people: a date where it is midnight."""
+    text = str(moment.astype("datetime64[s]"))
+    return text.removesuffix("T00:00:00").replace("T", " ")

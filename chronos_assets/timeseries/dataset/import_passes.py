@@ -1,0 +1,412 @@
+"""The passes that an import of everything and an import of changes share: reading, aggregating, writing, the manifest.
+
+What is read, and in which order the passes come, belongs to `importing` and `incremental`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chronos_assets.calendar.time_zones import repeated_hours
+from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
+from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
+from chronos_assets.timeseries.dataset.gridding import (
+    AggregateOverflowError,
+    CellCounts,
+    Cells,
+    Rule,
+    aggregate,
+    period_of,
+)
+from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, WrittenWhole, recipe_of
+from chronos_assets.timeseries.dataset.import_notes import import_notes, iso_start, with_replaced
+from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, RowPartitions
+from chronos_assets.timeseries.dataset.placing import InstantSample
+from chronos_assets.timeseries.dataset.shard_writing import series_digest, write_shard
+from chronos_assets.timeseries.dataset.shards import HASHES, Manifest
+from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
+from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile, TrainFileReader
+from chronos_assets.timeseries.dataset.unfinished import Extents
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from chronos_assets.calendar.frequencies import Alignment
+    from chronos_assets.params.forecast import ForecastParams
+    from chronos_assets.timeseries.dataset.import_notes import FileReport
+
+# What a row of the grid takes in a shard at most, measured on series of random values: the value, and a little more.
+_BYTES_PER_ROW = 10
+
+# A grid this much larger than its data, and this large, is a wrong timestamp and not a dataset.
+_SPARSE_RATIO = 1000
+_SPARSE_ROWS = 100_000_000
+
+# What a row takes while it is aggregated, measured; the least that is aggregated at once whatever the memory's limit.
+_BYTES_HELD = 150
+_LEAST_AT_ONCE = 100_000
+_UNKNOWN_LIMIT = 1e9
+
+_LONGEST_MONTH = 31 * 86_400_000_000
+
+Progress = Callable[[str, float], None]
+Batches = Callable[["pa.RecordBatch"], "pa.RecordBatch"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How series are dealt out: `wholes` equal shares of the hashes, each cut into as many `pieces`, which are shards."""
+
+    wholes: int
+    pieces: int
+
+    @classmethod
+    def of(cls, rows: int, shard_bytes: int, min_shards: int) -> Cut:
+        """For so many rows of the grid.
+
+        The wholes are a power of two, so that a dataset which grows keeps its cut until it has doubled.
+        """
+        needed = min(max(1, -(-rows * _BYTES_PER_ROW // shard_bytes)), HASHES)
+        wholes = 1 << (needed - 1).bit_length()
+        return cls(wholes, min(-(-min_shards // wholes), HASHES // wholes))
+
+
+class ImportPasses:
+    """The passes of one import; see the docstring of `importing`.
+
+    `params` gets the alignment that the rows show once they are placed. recipe: see `ImportMemory`.
+    """
+
+    def __init__(
+        self,
+        params: ForecastParams,
+        memory_limit: str,
+        threads: int,
+        shard_bytes: int,
+        min_shards: int,
+        unpacked: int | None,
+        progress: Progress,
+    ) -> None:
+        self.params = params
+        self.recipe = recipe_of(params, unpacked)
+        self.memory_limit = memory_limit
+        self.unpacked = unpacked
+        self._threads = threads
+        self._shard_bytes = shard_bytes
+        self._min_shards = min_shards
+        self._progress = progress
+
+    @property
+    def step(self) -> int | None:
+        """Microseconds between rows, at most, where they are declared finer than periods."""
+        data = self.params.data_frequency
+        if data == self.params.frequency:
+            return None
+        return data.microseconds or data.n * _LONGEST_MONTH
+
+    def rule(self, snap: int) -> Rule:
+        """How rows become cells."""
+        return Rule(self.params.grid, self.params.aggregation, snap, self.step, self._repeated())
+
+    def place(self, alignment: Alignment) -> None:
+        """Settle the grid."""
+        self.params = replace(self.params, alignment=alignment)
+
+    def cut(self, rows: int) -> Cut:
+        """How so many rows of the grid are dealt out."""
+        return Cut.of(rows, self._shard_bytes, self._min_shards)
+
+    # -------------------------------------------------------------------------------------------------- read
+
+    def read(
+        self,
+        files: Mapping[int, TrainFile],
+        rows: RowPartitions,
+        bad: BadRows,
+        scratch: Path,
+        *,
+        several: bool,
+        sample: InstantSample | None = None,
+        chosen: Batches | None = None,
+        renamed: RenamedColumns | None = None,
+    ) -> tuple[dict[int, FileFacts], RenamedColumns]:
+        """Read files: their good rows go to `rows`, their bad ones to `bad`.
+
+        Args:
+            files: by rank among all files, ascending.
+            rows: takes the good rows.
+            bad: takes the others.
+            scratch: folder for temporary files.
+            several: whether there are other files, read or not.
+            sample: takes the timestamps.
+            chosen: those of a batch's rows that are to be taken; all without it.
+            renamed: see `TrainFileReader`.
+
+        Returns:
+            What is known of each, by rank, and which columns were found by their place.
+
+        Raises:
+            ImportFailure: with everything that is wrong in the files.
+        """
+        problems: list[FileProblem] = []
+        sizes = {rank: _size(file, problems) for rank, file in files.items()}
+        if problems:
+            raise ImportFailure(problems)
+        found: dict[int, FileFacts] = {}
+        self._progress("read", 0.0)
+        with scratch_connection(scratch, memory_limit=self.memory_limit, threads=self._threads) as connection:
+            reader = TrainFileReader(
+                connection, self.params, bad, several=several, unpacked=self.unpacked, renamed=renamed
+            )
+            done = 0
+            for rank, file in files.items():
+                watch, before = FileWatch(), dict(bad.counts)
+                add = partial(_take_ranked, rows, rank) if several else rows.add
+                take = partial(_take, watch, sample, chosen, add)
+                advance = partial(self._advance, done, sizes[rank], sum(sizes.values()))
+                try:
+                    with TemporaryDirectory(dir=scratch) as folder:
+                        contents = reader.read(file, take, Path(folder), advance)
+                    rejected = {reason: count - before.get(reason, 0) for reason, count in bad.counts.items()}
+                    found[rank] = watch.facts(file, contents, {reason: n for reason, n in rejected.items() if n})
+                except FileProblem as problem:
+                    problems.append(problem)
+                done += sizes[rank]
+        if problems or (bad.total and not bad.quarantine):
+            raise ImportFailure(problems, bad.first, bad.counts)
+        self._progress("read", 1.0)
+        return found, reader.renamed
+
+    def _advance(self, before: int, size: int, total: int, share: float) -> None:
+        self._progress("read", min((before + size * share) / total, 1.0))
+
+    # --------------------------------------------------------------------------------------------- aggregate
+
+    def aggregate(self, rows: RowPartitions, store: CellStore, snap: int) -> tuple[CellCounts, Summary, Extents]:
+        """Cells of all rows, kept in `store`: what happened on the way, what they are as a whole, and of which periods."""
+        rule = self.rule(snap)
+
+        def work(number: int) -> tuple[CellCounts, PartitionSeries, Extents] | None:
+            tables = rows.read_parts(number, self._rows_at_once(), partial(period_of, rule=rule))
+            answer = aggregate(map(_by_rank, tables), rule)
+            if answer is None:
+                return None
+            cells, counts, periods = answer
+            store.put(number, cells)
+            return counts, PartitionSeries.of(cells), periods
+
+        total = CellCounts()
+        parts: list[PartitionSeries] = []
+        spans: list[Extents] = []
+        try:
+            for answer in self.each("aggregate", work, store.partitions if rows.rows else 0):
+                if answer is not None:
+                    total += answer[0]
+                    parts.append(answer[1])
+                    spans.append(answer[2])
+        except AggregateOverflowError as error:
+            place = f"series {', '.join(error.key)}"
+            reason = f"the {self.params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
+            fix = "look for wrong values in that period, or aggregate otherwise"
+            raise ImportFailure([FileProblem(place, reason, fix)]) from error
+        except PeriodTooLargeError as error:
+            reason = (
+                f"the period {self._start(error.period)} has {error.rows:,} rows of a few series, more than the "
+                f"{2 * self._rows_at_once():,} that CHRONOS_MEMORY_LIMIT={self.memory_limit} holds at once"
+            )
+            fix = "set it higher, choose a finer ForecastFrequency, or add the rows up beforehand"
+            raise ImportFailure([FileProblem("train/", reason, fix)]) from error
+        return total, Summary.of(parts), Extents.joined(spans)
+
+    def _rows_at_once(self) -> int:
+        """Rows of a partition that each thread may hold while it aggregates them."""
+        amount = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])i?B", self.memory_limit)
+        size = float(amount[1]) * 10 ** {"M": 6, "G": 9}[amount[2]] if amount else _UNKNOWN_LIMIT
+        return max(int(size / self._threads / _BYTES_HELD), _LEAST_AT_ONCE)
+
+    def _repeated(self) -> Periods:
+        """(r, 2) spans of clock time, in microseconds, that occur twice on the clock of the data, for hours and minutes."""
+        params = self.params
+        if params.clock is None or params.frequency.approximate_seconds > 3600:
+            return np.empty((0, 2), dtype=np.int64)
+        spans = np.array(repeated_hours(params.clock), dtype="datetime64[us]").astype(np.int64)
+        return spans.reshape(-1, 2)
+
+    def each(self, stage: str, work: Callable[[int], Any], count: int) -> Iterator[Any]:
+        """The answers of `work` for 0 … count - 1, in order, made by several threads."""
+        self._progress(stage, 0.0)
+        with ThreadPoolExecutor(self._threads, thread_name_prefix=f"import-{stage}") as pool:
+            try:
+                for done, answer in enumerate(pool.map(work, range(count)), start=1):
+                    self._progress(stage, done / count)
+                    yield answer
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    # ------------------------------------------------------------------------------------------------- write
+
+    def write_whole(self, whole: int, cells: Cells, cut: Cut, last: int, output: Path) -> WrittenWhole:
+        """Write the series of one whole, up to the period `last`."""
+        names = ("item_id", *self.params.dimensions)
+        grid, filling = self.params.grid, self.params.filling
+        shards = []
+        for number in range(whole * cut.pieces, (whole + 1) * cut.pieces):
+            piece = join_cells([cells], *hash_range(number, cut.wholes * cut.pieces))
+            if piece is not None:
+                shards.append(write_shard(output, number, piece, names=names, grid=grid, last=last, filling=filling))
+        return WrittenWhole(series_digest(cells, last), tuple(shards), PartitionSeries.of(cells))
+
+    def manifest(
+        self,
+        files: Sequence[FileFacts],
+        counts: CellCounts,
+        summary: Summary,
+        periods: Extents,
+        cut: Cut,
+        written: Sequence[WrittenWhole | None],
+        *,
+        rejected: Mapping[str, int],
+        reported: Sequence[str],
+    ) -> tuple[Manifest, tuple[FileReport, ...]]:
+        """The manifest of what was written, and the reports of the files.
+
+        Args:
+            files: from the oldest to the newest.
+            counts: of the rows.
+            summary: of the cells.
+            periods: of the cells.
+            cut: of the dataset.
+            written: its wholes, in order.
+            rejected: bad rows set aside, by reason.
+            reported: what was noticed on the way, one sentence each.
+        """
+        params = self.params
+        contents = [file.contents for file in files]
+        reports = with_replaced(contents, counts.duplicates)
+        total = sum(rejected.values())
+        notes = (*reported, *import_notes(params, reports, counts, summary, total))
+        notes += tuple(account(sum(file.rows for file in contents), counts, summary, total))
+        made = [whole for whole in written if whole is not None]
+        manifest = Manifest(
+            data_version=self._data_version(summary.last, [whole.digest for whole in made]),
+            first=self._start(summary.first),
+            last=self._start(summary.last),
+            frequency=str(params.frequency),
+            dimensions=params.dimensions,
+            series=summary.series,
+            rows=summary.rows,
+            observed=summary.cells,
+            filled=summary.rows - summary.cells,
+            missing=counts.missing,
+            aggregated=counts.aggregated,
+            duplicates=sum(counts.duplicates.values()),
+            rejected=dict(sorted(rejected.items())),
+            files={file.key: file.rows for file in sorted(contents, key=lambda file: file.key)},
+            n_shards=cut.wholes * cut.pieces,
+            shards=tuple(shard for whole in made for shard in whole.shards),
+            notes=notes,
+            unfinished=counts.unfinished,
+            ahead=counts.ahead,
+            alignment=asdict(params.alignment),
+            lag_seconds=None if self.step is not None or periods.several else periods.usual_lag / 1_000_000,
+        )
+        return manifest, reports
+
+    def _data_version(self, last: int, digests: Sequence[bytes]) -> str:
+        boundary = self.params.grid.alignment
+        parts = [boundary.month, boundary.day_of_month, boundary.day_of_week, boundary.hour, boundary.anchor]
+        filling = self.params.filling
+        gaps = [filling.middlefill, filling.middlefill_value, filling.backfill, filling.backfill_value]
+        meaning = [str(self.params.frequency), parts, self.params.dimensions, last, gaps]
+        version = hashlib.sha256(json.dumps(meaning).encode())
+        for digest in digests:
+            version.update(digest)
+        return version.hexdigest()
+
+    def _start(self, ordinal: int) -> str:
+        return iso_start(self.params.grid, ordinal)
+
+    def check(self, summary: Summary, bad: BadRows) -> None:
+        """Refuse a dataset without values, and one whose grid would be absurdly larger than its data."""
+        if not summary.cells:
+            problem = FileProblem("train/", "no good row of any file has a value", "give the target column numbers")
+            raise ImportFailure([problem], bad.first, bad.counts)
+        if summary.rows > max(_SPARSE_ROWS, _SPARSE_RATIO * summary.cells):
+            reason = (
+                f"{summary.cells} observed periods would make {summary.rows} rows at the frequency "
+                f"{self.params.frequency}, from {self._start(summary.first)} (series {summary.first_key}) to "
+                f"{self._start(summary.last)} (series {summary.last_key})"
+            )
+            fix = "fix the timestamp that is too early or too late, or choose a coarser ForecastFrequency"
+            raise ImportFailure([FileProblem("train/", reason, fix)])
+
+
+def _size(file: TrainFile, problems: list[FileProblem]) -> int:
+    """Bytes of a file, at least 1; a file that can't be opened is added to `problems`."""
+    try:
+        with file.path.open("rb") as stream:
+            return max(stream.seek(0, os.SEEK_END), 1)
+    except OSError as error:
+        problems.append(FileProblem(file.key, f"the file can't be opened ({error.strerror})", "look at the folder"))
+        return 1
+
+
+def made_folder(folder: Path) -> Path:
+    """The folder, made where it isn't there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def hash_range(number: int, n_shards: int) -> tuple[int, int]:
+    """The hashes h with h * n_shards // HASHES == number, low <= h < high; see `shards.shard_number`."""
+    return -(-number * HASHES // n_shards), -(-(number + 1) * HASHES // n_shards)
+
+
+def _take(
+    watch: FileWatch,
+    sample: InstantSample | None,
+    chosen: Batches | None,
+    add: Callable[[pa.RecordBatch], None],
+    batch: pa.RecordBatch,
+) -> None:
+    """Take the good rows of a batch, once their timestamps and series are noted."""
+    instants = batch.column("instant").to_numpy(zero_copy_only=False).astype("datetime64[us]")
+    distinct = np.unique(instants.astype(np.int64))
+    watch.add(distinct, batch.column("hash").to_numpy(zero_copy_only=False))
+    if sample is not None:
+        sample.add(distinct.astype("datetime64[us]"))
+    add(batch if chosen is None else chosen(batch))
+
+
+def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:
+    """Add rows of the `rank`-th file from the oldest."""
+    import pyarrow as pa
+
+    rows.add(batch.append_column("rank", pa.array(np.full(batch.num_rows, rank, dtype=np.int32))))
+
+
+def _by_rank(table: pa.Table) -> pa.Table:
+    """The rows of older files first."""
+    import pyarrow as pa
+
+    if "rank" not in table.column_names:
+        return table
+    ranks = table.column("rank").to_numpy()
+    if (ranks[1:] >= ranks[:-1]).all():
+        return table
+    return table.take(pa.array(np.argsort(ranks, kind="stable")))

@@ -1,0 +1,80 @@
+"""The import of the store's train files: what it takes over, what it says, and what a kill leaves."""
+
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+
+from chronos_assets.pipeline import dataset
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.settings import Settings
+from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY
+from chronos_assets_tests.defs.line import FIRST, PARAMS, hourly_rows
+
+LOG = logging.getLogger(__name__)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """A store whose train files were imported."""
+    made = Group(Settings(store=str(tmp_path_factory.mktemp("store"))))
+    quarantine = {**PARAMS, "Chronos": {**PARAMS["Chronos"], "BadRows": "quarantine"}}
+    made.store.put("params.json", json.dumps(quarantine).encode())
+    put_days(made, "june", 0, 4, "no time,1,client_a")
+    put_days(made, "today", 4, 1)
+    return made
+
+
+def put_days(group, name, after, days, *more):
+    rows = [*hourly_rows(days, first=FIRST + timedelta(days=after)), *more]
+    group.store.put(f"train/{name}.csv", "\n".join(rows).encode())
+
+
+def imported(group, caplog):
+    """What an import said, once it is the same as one of everything."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO, LOG.name):
+        dataset.import_dataset(GroupState(group), LOG)
+    shown = group.store.shown(DATASET_KEY)
+    memory = group.store.get(IMPORT_MEMORY_KEY)
+    group.store.delete(IMPORT_MEMORY_KEY)
+    dataset.import_dataset(GroupState(group), LOG)
+    assert group.store.shown(DATASET_KEY) == shown
+    group.store.put(IMPORT_MEMORY_KEY, memory)
+    [found] = [text for text in caplog.messages if "files read" in text and "there is no import" not in text] or [None]
+    return found
+
+
+def test_days_that_come_one_by_one(group, caplog, monkeypatch):
+    assert imported(group, caplog) is None
+    put_days(group, "tomorrow", 5, 1)
+    assert imported(group, caplog) == "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept"
+    assert imported(group, caplog) == "0 of 3 files read, 3 unchanged; 0 of 1 shards rewritten, 1 kept"
+
+    group.store.delete("rejected/june.csv")
+    put_days(group, "today", 4, 1, "2024-01-05 00:00:00,1,client_new")
+    assert imported(group, caplog) == "all 3 files read, all 1 shards written: most of the data has to be read"
+    assert group.store.exists("rejected/june.csv")
+
+    # Killed before the dataset is shown, and before what is noted for the next import is there.
+    for place in ("publish", "put_file"):
+        put_days(group, place, 6, 1, f"2024-01-07 00:00:00,1,client_{place}")
+        with monkeypatch.context() as patch:
+            patch.setattr(type(group.store), place, die)
+            with pytest.raises(Killed):
+                dataset.import_dataset(GroupState(group), LOG)
+        said = imported(group, caplog)
+        if place == "publish":
+            assert said.startswith("1 of 4 files read")
+        else:
+            assert said.endswith("the last import noted nothing of the dataset that is there")
+
+
+def die(*_arguments, **_options):
+    raise Killed

@@ -1,0 +1,269 @@
+"""An import of changes gives the bytes of an import of everything, and reads and writes only what has changed."""
+
+import shutil
+from copy import copy
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chronos_assets.calendar.frequencies import Frequency
+from chronos_assets.timeseries.dataset import incremental
+from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.incremental import Before
+from chronos_assets.timeseries.dataset.shards import read_manifest, shard_name, shard_number
+from chronos_assets_tests.timeseries.train_drop import START, params_for, rows
+
+DAY = datetime(2024, 1, 1)
+
+
+class History:
+    """A train/ folder that changes, imported again after each change."""
+
+    def __init__(self, folder: Path, params=None, shard_bytes=700, **options):
+        self.folder = folder
+        self.params = params or params_for(frequency="D", pattern="yyyy-MM-dd")
+        self.options = {"threads": 1, "shard_bytes": shard_bytes, **options}
+        self.files: dict[str, TrainFile] = {}
+        self.writes = 0
+        (folder / "train").mkdir()
+
+    def put(self, name, data):
+        self.writes += 1
+        path = self.folder / "train" / f"{self.writes}"
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        self.files[name] = TrainFile(path, f"train/{name}", START + timedelta(minutes=self.writes), f"e{self.writes}")
+        return self
+
+    def drop(self, name):
+        del self.files[name]
+        return self
+
+    def rename(self, name, other):
+        file = self.files.pop(name)
+        self.files[other] = TrainFile(file.path, f"train/{other}", file.last_modified, file.etag)
+        return self
+
+    @property
+    def dataset(self):
+        return self.folder / "dataset"
+
+    @property
+    def memory(self):
+        return self.folder / "memory"
+
+    def run(self, *, killed=False):
+        """Import what has changed, and everything: the report of the first, once both are the same.
+
+        killed: before what is noted for the next import is written.
+        """
+        before = Before(lambda: self.dataset, self.memory) if self.memory.exists() else None
+        changes, everything = self._run("changes", before), self._run("everything", None)
+        assert type(changes) is type(everything)
+        assert tree(self.folder / "changes-rejected") == tree(self.folder / "everything-rejected")
+        if isinstance(changes, ImportFailure):
+            assert str(changes) == str(everything)
+            return changes
+        assert tree(self.folder / "changes") == tree(self.folder / "everything")
+        assert (changes.manifest, changes.files, changes.notes) == (
+            everything.manifest,
+            everything.files,
+            everything.notes,
+        )
+        shutil.rmtree(self.dataset, ignore_errors=True)
+        (self.folder / "changes").rename(self.dataset)
+        if not killed:
+            changes.memory.save(self.memory)
+        return changes
+
+    def only_changes(self, before):
+        return self._run("changes", before)
+
+    def _run(self, name, before):
+        try:
+            return import_target_time_series(
+                list(self.files.values()),
+                self.params,
+                output=self.folder / name,
+                rejected=self.folder / f"{name}-rejected",
+                before=before,
+                **self.options,
+            )
+        except ImportFailure as failure:
+            return failure
+
+
+def tree(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+
+
+def day(number, items=range(40), value=0.0):
+    """One row of each item on a day; the stores take turns."""
+    when = f"{DAY + timedelta(days=number):%Y-%m-%d}"
+    return rows(*(f"{when},{number + item / 8 + value},item {item},{('north', 'south')[item % 2]}" for item in items))
+
+
+@pytest.fixture(autouse=True)
+def read_any_share(monkeypatch):
+    """Small files beside smaller ones: by default everything would be read."""
+    monkeypatch.setattr(incremental, "MOST_READ", 1.0)
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """32 days of 40 items in one file, two more in files of their own; two stores in each file, and a bad row."""
+    columns = ("timestamp", "target_value", "item_id", "store")
+    params = params_for(
+        frequency="D", pattern="yyyy-MM-dd", columns=columns, dimensions=("store",), chronos={"BadRows": "quarantine"}
+    )
+    made = History(tmp_path_factory.mktemp("imported"), params, shard_bytes=4000)
+    made.put("old.csv", "".join(day(number) for number in range(32)) + "2024-01-01,oops,item 1,north\n")
+    for number in (32, 33):
+        made.put(f"{number}.csv", day(number))
+    assert made.run().reason == "there is no import to go by"
+    return made
+
+
+@pytest.fixture
+def history(imported, tmp_path):
+    """A copy, to be changed."""
+    shutil.copytree(imported.folder, tmp_path / "copy")
+    made = copy(imported)
+    made.folder, made.files = tmp_path / "copy", dict(imported.files)
+    return made
+
+
+OLD = frozenset({"train/old.csv", "train/32.csv", "train/33.csv"})
+
+
+class TestWhatIsTouched:
+    def test_of_a_new_day_only_its_file_is_read(self, history):
+        report = history.put("34.csv", day(34)).run()
+        assert (report.reason, report.kept_files, report.kept_shards) == ("", OLD, frozenset())
+
+    def test_a_new_file_touches_only_the_shards_whose_items_it_names(self, history):
+        report = history.put("more.csv", day(33, items=[3], value=9)).run()
+        [rewritten] = {shard.name for shard in report.manifest.shards} - report.kept_shards
+        number = shard_number(("item 3", "south"), report.manifest.n_shards)
+        assert rewritten == shard_name(number)
+        # The rows that it replaces are in the file of that day, the others aren't read.
+        assert report.kept_files == OLD - {"train/33.csv"}
+
+    def test_a_deleted_file_touches_only_those_it_had(self, history):
+        history.put("more.csv", day(33, items=[3], value=9)).run()
+        report = history.drop("more.csv").run()
+        assert len({shard.name for shard in report.manifest.shards} - report.kept_shards) == 1
+
+    def test_the_dataset_becomes_shorter_with_its_last_file(self, history):
+        report = history.drop("33.csv").run()
+        assert (report.reason, report.manifest.last) == ("", "2024-02-02T00:00:00")
+        assert report.kept_files == OLD - {"train/33.csv"}
+
+    def test_a_changed_file_and_bad_rows_of_a_new_one(self, history):
+        history.put("32.csv", day(32, items=range(5, 45), value=0.5)).put(
+            "bad.csv", day(20, [2]) + "x,1,item 1,north\n"
+        )
+        report = history.run()
+        assert report.reason == ""
+        assert report.manifest.rejected == {"bad_timestamp": 1, "not_a_number": 1}
+        assert report.kept_files == OLD - {"train/32.csv", "train/old.csv"}
+
+    def test_nothing_at_all(self, history):
+        report = history.run()
+        assert (report.kept_files, len(report.kept_shards)) == (OLD, len(report.manifest.shards))
+
+    def test_files_whose_bad_rows_are_no_longer_set_aside_are_read_again(self, history):
+        before = Before(lambda: history.dataset, history.memory, set_aside=frozenset())
+        report = history.only_changes(before)
+        assert report.kept_files == OLD - {"train/old.csv"}
+        assert set(report.rejected_files) == {"train/old.csv"}
+
+
+class TestWhenEverythingIsRead:
+    def test_most_of_the_data_changed(self, history, monkeypatch):
+        monkeypatch.setattr(incremental, "MOST_READ", 0.5)
+        history.put("old.csv", "".join(day(number, value=1) for number in range(32)))
+        assert history.run().reason == "most of the data has to be read"
+
+    def test_other_parameters(self, history):
+        history.params = replace(history.params, aggregation="max")
+        assert history.run().reason == "the parameters or the program have changed"
+
+    def test_periods_start_elsewhere(self, history):
+        history.params = replace(history.params, frequency=Frequency.parse("W"), data_frequency=Frequency.parse("W"))
+        history.run()
+        assert "rows of a period differ" in history.put("35.csv", day(35)).run().reason
+
+    def test_a_shard_that_was_edited(self, history):
+        shard = history.dataset / read_manifest(history.dataset).shards[0].name
+        content = shard.read_bytes()
+        shard.unlink()
+        shard.write_bytes(content[:-9] + b"x" + content[-8:])
+        assert f"{shard.name} of the dataset can't be taken over" in history.put("34.csv", day(34)).run().reason
+
+    def test_notes_that_are_damaged_or_of_another_dataset(self, history):
+        notes = history.memory.read_bytes()
+        history.put("34.csv", day(34)).run()
+        history.memory.write_bytes(notes)
+        assert history.run().reason == "the last import noted nothing of the dataset that is there"
+        notes = history.memory.read_bytes()
+        history.memory.write_bytes(notes[: len(notes) // 2])
+        assert history.run().reason.startswith("what the last import noted can't be read")
+
+    def test_a_row_far_ahead_is_left_out_as_by_an_import_of_everything(self, history):
+        report = history.put("typo.csv", "2042-01-01,1,item 1,north\n").run()
+        assert (report.reason, report.manifest.ahead) == ("some rows lie far ahead of all others, or none is left", 1)
+
+    def test_files_that_nobody_can_tell_apart_are_always_read(self, history):
+        history.files = {name: replace(file, etag="") for name, file in history.files.items()}
+        assert history.run().kept_files == frozenset()
+
+
+cell_rows = st.tuples(st.integers(0, 5), st.integers(0, 7), st.sampled_from([None, 1.0, 2.5, -3.25]))
+tables = st.lists(cell_rows, min_size=1, max_size=8)
+names = st.sampled_from("abcd")
+operations = st.one_of(
+    st.tuples(st.just("put"), names, tables),
+    st.tuples(st.just("put"), names, tables),
+    st.tuples(st.just("drop"), names, st.none()),
+    st.tuples(st.just("rename"), names, names),
+    # The import is killed once its dataset is published.
+    st.tuples(st.just("killed"), names, tables),
+)
+
+
+def csv_of(table):
+    """Rows of (item, day, value)."""
+    return rows(
+        *(
+            f"{DAY + timedelta(days=when):%Y-%m-%d},{'' if value is None else value},i{item}"
+            for item, when, value in table
+        )
+    )
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+    st.lists(operations, min_size=3, max_size=7),
+    st.sampled_from(["sum", "avg", "first", "max"]),
+    st.sampled_from(["nan", "zero", "mean"]),
+    st.sampled_from(["nan", "zero", "median"]),
+    st.sampled_from([{"shard_bytes": 100}, {"shard_bytes": 400, "min_shards": 3}]),
+)
+def test_any_history_equals_an_import_of_everything(tmp_path_factory, changes, aggregation, middle, back, options):
+    filling = {"middlefill": middle, "backfill": back}
+    params = params_for(frequency="D", pattern="yyyy-MM-dd", aggregation=aggregation, filling=filling)
+    drop = History(tmp_path_factory.mktemp("history"), params, **options)
+    for kind, name, what in changes:
+        match kind:
+            case "put" | "killed":
+                drop.put(name, csv_of(what))
+            case "drop" if name in drop.files:
+                drop.drop(name)
+            case "rename" if name in drop.files:
+                drop.rename(name, what)
+        if drop.files:
+            drop.run(killed=kind == "killed")
