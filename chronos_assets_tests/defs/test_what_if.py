@@ -8,7 +8,10 @@ import gzip
 import io
 import json
 import logging
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -317,6 +320,34 @@ def test_the_ui_has_the_attributes_as_bars_and_the_tables_hold_them(line: Line) 
     with duckdb.connect(line.metadata("forecast_tables")["dagster/uri"], read_only=True) as connection:
         (count,) = connection.execute("SELECT count(*) FROM forecast_explanations WHERE as_of = ?", [LAST]).fetchall()
     assert count == (12 * HORIZON * 3,)
+
+
+def test_killed_runs_leave_what_was_published_and_the_next_one_the_same_bytes(line: Line, tmp_path: Path) -> None:
+    drop(line, "cheaper.json", CHEAPER)
+    assert forecast(line, "cheaper").success
+    # What their jobs left: of the scenario the forecast alone, of the explanation all that was published.
+    job = tmp_path / "what_if" / f"as_of={LAST}"
+    shutil.copytree(line.group.store.snapshot(scenario_key("cheaper")), job)
+    shutil.copytree(explained(line), tmp_path / "explanation")
+    manifest = json.loads((job / "manifest.json").read_bytes())
+    added = ("comparison", "scenario_name", "made_from")
+    (job / "manifest.json").write_text(
+        json.dumps({name: value for name, value in manifest.items() if name not in added})
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "chronos_assets_tests.defs.scenario_driver",
+        str(line.root),
+        str(folder_of("bolt")),
+    ]
+    done = subprocess.run(
+        [*command, str(tmp_path), "cheaper", LAST], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for saw in json.loads(done.stdout).values():
+        assert saw["old"] > 5
+        assert saw["new"] > 0
 
 
 def test_a_partition_without_a_forecast_can_not_be_explained(line: Line) -> None:

@@ -83,8 +83,8 @@ def wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def die_at(step: int) -> None:
-    """From now on this process is killed just before its `step`-th call to the file system."""
+def die_at(step: int) -> Callable[[], int]:
+    """From now on this process is killed just before its `step`-th call to the file system; gives how many there were."""
     seen = 0
 
     def wrapped(call: Callable) -> Callable:
@@ -105,6 +105,7 @@ def die_at(step: int) -> None:
         setattr(os, name, wrapped(getattr(os, name)))
     fcntl.flock = wrapped(fcntl.flock)
     io.open = wrapped(io.open)
+    return lambda: seen
 
 
 def every_step(folder: Path, prepare: Callable[[Path], None], publish: Callable[[Path], None], check, tidy) -> dict:
