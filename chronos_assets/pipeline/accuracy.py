@@ -16,6 +16,7 @@ import dagster as dg
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.forecasts import forecast_manifest, forecast_states, main_windows, published_partitions
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.live import live_document
 from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
@@ -109,6 +110,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
                         "metrics": {name: one.value for name, one in report.overall().items()},
                         "naive_wql": wql.seasonal_naive if wql is not None else None,
                         "baseline": report.baseline.to_document(),
+                        "live": live_document(forecast, report),
                     },
                     indent=1,
                 )

@@ -27,6 +27,7 @@ from chronos_assets.pipeline.dataset import (
 )
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels, publish_levels
+from chronos_assets.pipeline.live import live_records
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
 from chronos_assets.pipeline.predictors import PREDICTOR_FILE, keep_learned, learned_before, publish_members
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
@@ -78,8 +79,9 @@ def forecast_parameters(
     manifest: Manifest,
     windows: Sequence[Window],
     covariates: CovariateInputs | None = None,
+    live: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """The JSON document that the forecast workload reads."""
+    """The JSON document that the forecast workload reads; `live`: see `pipeline.live.live_records`."""
     return {
         "model": model.label,
         "trained_until": model.trained_until,
@@ -88,6 +90,7 @@ def forecast_parameters(
         "quantiles": list(params.quantiles),
         "mean": params.mean,
         "windows": [{"key": window.key, "end": window.end.isoformat()} for window in windows],
+        "live": live,
         "context_length": params.context_length,
         "batch_size": params.batch_size,
         "seed": params.seed,
@@ -118,7 +121,8 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     later = [window_for_key(key, group.settings.partitions) for key in (ahead or "").split() if key not in keys]
-    parameters = forecast_parameters(model, params, manifest, [*windows, *later], state.covariates)
+    every = [*windows, *later]
+    parameters = forecast_parameters(model, params, manifest, every, state.covariates, live_records(state, every))
     learned = learned_before(group, context, model, parameters, state.covariates)
     request = JobRequest(
         workload="forecast",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.pipeline.forecasts import forecast_parameters, forecast_states, published_manifest, recipe
+from chronos_assets.pipeline.live import live_records
 from chronos_assets.pipeline.predictors import learned_before
 from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.planning.windows import window_for_key
@@ -186,7 +187,9 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
     as_of = str((published_manifest(group) or {})["as_of"])
     window = window_for_key(as_of, group.settings.partitions)
     model = state.model_in_use
-    parameters = forecast_parameters(model, params, state.require_manifest(), [window], state.covariates)
+    parameters = forecast_parameters(
+        model, params, state.require_manifest(), [window], state.covariates, live_records(state, [window])
+    )
     learned = learned_before(group, context, model, parameters, state.covariates)
     request = JobRequest(
         workload="forecast",

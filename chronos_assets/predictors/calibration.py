@@ -23,6 +23,7 @@ import numpy as np
 
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Floats
+from chronos_assets.timeseries.scoring.band_widths import needed_widths
 
 BUCKETS = 3
 PRIOR_WINDOWS = 10.0  # windows that a factor of 1 counts as
@@ -64,6 +65,10 @@ class Calibration:
         above = np.maximum.accumulate(scaled[:, :, MEDIAN:], axis=2)
         return np.concatenate([below, above[:, :, 1:]], axis=2)
 
+    def widened(self, times: float) -> Calibration:
+        """The same with every band so many times as wide."""
+        return Calibration(self.ends, self.factors * times)
+
     def to_document(self) -> dict[str, Any]:
         """The factors as JSON values."""
         bands = [f"p{100 * low:g}-p{100 * high:g}" for low, high in _bands()]
@@ -102,7 +107,7 @@ def calibrate(quantiles: Floats, actuals: Actuals, likeness: Floats | None = Non
         median = made[:, :, MEDIAN]
         for band, (low, high) in enumerate(_bands()):
             if windows:
-                needed = _needed(actual, made[:, :, band], median, made[:, :, len(LEVELS) - 1 - band])[known]
+                needed = needed_widths(actual, made[:, :, band], median, made[:, :, len(LEVELS) - 1 - band])[known]
                 found = _weighted_quantile(needed, shares, high - low)
                 factors[number, band] = np.exp(trust * np.log(np.clip(found, _NARROWEST, _WIDEST)))
         start = end
@@ -134,13 +139,6 @@ def _weighted_quantile(values: Floats, counts: Floats, share: float) -> float:
     reached = np.cumsum(counts[order])
     place = int(np.searchsorted(reached, share * reached[-1] * (1 - 1e-12)))
     return float(values[order[min(place, len(values) - 1)]])
-
-
-def _needed(actual: Floats, low: Floats, median: Floats, high: Floats) -> Floats:
-    """By what each band's half-widths have to be multiplied to reach the actual; infinite where there is no width."""
-    width = np.where(actual < median, median - low, high - median)
-    distance = np.abs(actual - median)
-    return np.where(distance == 0, 0.0, np.where(width > 0, distance / np.where(width > 0, width, 1.0), np.inf))
 
 
 def _bands() -> list[tuple[float, float]]:

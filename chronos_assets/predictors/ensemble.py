@@ -96,6 +96,7 @@ class Ensemble:
         self.members = tuple(
             open_member(name, self.forecasters, self.predictor.regression) for name in self.predictor.members
         )
+        self.calibration = self.predictor.calibration.widened(self.predictor.live_width)
         self.min_observations = max(1, min_observations)
         self.batch_size = max((item.batch_size for item in self.forecasters.values()), default=1)
         self.rows_independent = all(item.rows_independent for item in self.forecasters.values())
@@ -214,7 +215,7 @@ class Ensemble:
             below[rows] = combined.min(axis=2) < 0
             # Before they are calibrated: factors are of bands that end at zero, see `learning`.
             combined = np.where(bounded[rows][:, None, None], np.maximum(combined, 0.0), combined)
-            quantiles[rows] = self.predictor.calibration.apply(combined)
+            quantiles[rows] = self.calibration.apply(combined)
         failed = set(range(count)) - {skip.index for skip in skipped}
         failed &= set(np.flatnonzero(~np.isfinite(quantiles).all(axis=(1, 2))).tolist())
         skipped += [Skip(place, "no member gave a forecast that is finite") for place in failed]

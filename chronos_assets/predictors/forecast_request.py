@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import PlainValidator
+from pydantic import Field, PlainValidator
 
 from chronos_assets.container.contract import WorkloadError
-from chronos_assets.container.parameters import Count, Levels, Text, checked, read_parameters
+from chronos_assets.container.parameters import Count, CountOrNone, Levels, Text, checked, read_parameters
 from chronos_assets.models.checkpoints import BUNDLED
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.predictor import PredictorParams
@@ -30,6 +30,26 @@ from chronos_assets.timeseries.forecast.files import ForecastLayout
 _WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
 
+@checked
+@dataclass(frozen=True)
+class LiveRecord:
+    """How a partition's forecast stands to what came of earlier ones. A forecast that is made again keeps it.
+
+    Attributes:
+        in_time: whether the forecast was first made before its horizon was observed; None where that isn't known yet.
+        width: by how much its bands are widened, since published ones were found to need it.
+        partitions: how many published ones that is learned from.
+    """
+
+    in_time: bool | None = None
+    width: Annotated[float, Field(gt=0)] = 1.0
+    partitions: CountOrNone = 0
+
+    def known(self, *, in_time: bool) -> LiveRecord:
+        """The same, with whether it is made in time where it is made for the first time."""
+        return self if self.in_time is not None else replace(self, in_time=in_time)
+
+
 @dataclass(frozen=True)
 class ForecastWindow:
     """One time window.
@@ -40,6 +60,7 @@ class ForecastWindow:
         context_end: start of the last period that its forecast reads.
         ordinal: the number of that period on the grid.
         behind: whole periods between the dataset's last one and the last one that the window would allow.
+        live: what is recorded of how its forecast stands to published ones, see `LiveRecord`.
     """
 
     key: str
@@ -47,6 +68,7 @@ class ForecastWindow:
     context_end: np.datetime64
     ordinal: int
     behind: int
+    live: LiveRecord
 
 
 @checked
@@ -66,6 +88,7 @@ class ForecastRequest(DatasetRequest):
     trained_until: Annotated[np.datetime64 | None, PlainValidator(_timestamp)] = None
     zero_shot: PredictorParams | None = None
     covariates_digest: str | None = None
+    live: dict[str, LiveRecord] = field(default_factory=dict)
     scenario: Annotated[Scenario | None, PlainValidator(Scenario.from_document)] = None
 
     def __post_init__(self) -> None:
@@ -146,7 +169,14 @@ def plan_windows(request: ForecastRequest, dataset: Manifest) -> list[ForecastWi
         )
     ordinals = np.minimum(allowed, last)
     return [
-        ForecastWindow(key, end, context_end, int(ordinal), int(limit - ordinal))
+        ForecastWindow(
+            key,
+            end,
+            context_end,
+            int(ordinal),
+            int(limit - ordinal),
+            request.live.get(key, LiveRecord()).known(in_time=bool(last < ordinal + request.horizon)),
+        )
         for (key, end), context_end, ordinal, limit in zip(
             request.windows, request.grid.start(ordinals), ordinals, allowed, strict=True
         )

@@ -74,6 +74,7 @@ class Predictor:
         members: names, see `members.catalogue`.
         weights: pooled, (M,), summing to 1.
         calibration: of the combined bands.
+        live_width: by how much more the bands are widened (or narrowed), since published ones of late were found to need it.
         seasons: candidate seasons in periods that members test.
         horizon: periods that it was learned for; others can be forecast.
         metric: that the weights lower.
@@ -100,6 +101,7 @@ class Predictor:
     learned: Mapping[str, Any] = field(default_factory=dict)
     leaderboard: tuple[Standing, ...] = ()
     gain: Mapping[str, Any] = field(default_factory=dict)
+    live_width: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.members or len(set(self.members)) < len(self.members):
@@ -110,6 +112,8 @@ class Predictor:
                 raise ValueError(f"weights {weights.tolist()} are not {len(self.members)} shares of 1")
         if self.regression is None and any(residual_of(member) is not None for member in self.members):
             raise ValueError("there is a member that needs a regression on covariates, and there is none")
+        if not 0 < self.live_width < float("inf"):
+            raise ValueError(f"live_width is {self.live_width}: it must be above 0")
         if self.horizon < 1 or any(season < 2 for season in self.seasons):
             raise ValueError(f"horizon {self.horizon} and seasons {list(self.seasons)} must be from 1 and from 2")
 
@@ -138,6 +142,7 @@ class Predictor:
             members=(member,),
             weights=np.ones(1),
             calibration=Calibration.none(),
+            live_width=1.0,
             items={},
             segments={},
             regression=self.regression if residual_of(member) is not None else None,
@@ -192,6 +197,7 @@ class Predictor:
             "learned": dict(self.learned),
             "leaderboard": [row.to_document() for row in self.leaderboard],
             "gain": {name: _rounded(value) for name, value in self.gain.items()},
+            **({"live_width": self.live_width} if self.live_width != 1.0 else {}),
             **({"segments": self._segment_rows()} if self.segments else {}),
             **({"regression": self.regression.to_document()} if self.regression is not None else {}),
         }
@@ -265,6 +271,7 @@ class Predictor:
             learned=document["learned"],
             leaderboard=tuple(Standing(**row) for row in document["leaderboard"]),
             gain=document["gain"],
+            live_width=float(document.get("live_width", 1.0)),
         )
 
     def _segment_rows(self) -> list[dict[str, Any]]:

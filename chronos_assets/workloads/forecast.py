@@ -18,6 +18,8 @@ complete_periods  true: use periods that end by the window's end, not those that
 context_length, batch_size, seed, min_observations
 non_negative      no forecast below zero: true of any series, false of none, null of those that never were by the as-of
 integers          true: quantiles of series that were whole numbers by the as-of are whole numbers, too
+live              {"2014-11-29": {"in_time", "width", "partitions"}}: what published bands were found to need, see
+                  `predictors.forecast_request.LiveRecord`
 params_digest, covariates_digest    copied to the manifest
 trained_until     last period that the model was trained on or chosen by, if it was trained on this dataset
 holidays          {"countries": ["DE"], "days": {"Black Friday": ["2024-11-29"]}}: columns that every series has beside it
@@ -83,6 +85,7 @@ from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTas
 from chronos_assets.predictors.forecast_request import (
     ForecastRequest,
     ForecastWindow,
+    LiveRecord,
     iso,
     known_after,
     parse_request,
@@ -261,7 +264,8 @@ class _ForecastJob:
         ensembles: dict[bytes, Ensemble] = {}
         found: list[Forecaster | Ensemble] = []
         for window in self.windows:
-            predictor = self.predictors.get(window.key) or learned[window.key]
+            known = self.predictors.get(window.key) or learned[window.key]
+            predictor = replace(known, live_width=window.live.width)
             found.append(ensembles.setdefault(predictor.to_json(), network.ensemble(predictor)))
         return found
 
@@ -504,6 +508,7 @@ class _ForecastJob:
             "complete_periods": known_after(request, self.dataset) is None,
             "lag_seconds": self.dataset.lag_seconds,
             "data_version": self.dataset.data_version,
+            "live": vars(window.live if isinstance(forecaster, Ensemble) else LiveRecord(window.live.in_time)),
             **({"covariates": self.covariates.to_document()} if self.covariates is not None else {}),
             "params_digest": request.params_digest,
             **({"scenario": request.scenario.to_document()} if request.scenario is not None else {}),

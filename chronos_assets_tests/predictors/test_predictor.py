@@ -1,6 +1,7 @@
 """A predictor from windows to file to forecasts: what it learns, keeps, refuses, and that rows don't depend on others."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,17 @@ def test_forecasts_are_in_order_and_follow_the_series(predictor, forecasters):
     actual = np.array([values[-H:] for values in contexts])
     assert np.abs(made.quantiles[:, :, LEVELS.index(0.5)] - actual).mean() < 3
     assert ensemble.at(2 * H, QUANTILES).forecast(contexts).quantiles.shape == (12, 2 * H, 3)
+
+
+def test_bands_of_which_published_ones_were_too_narrow_are_wider_around_the_same_median(predictor, forecasters):
+    wide = Predictor.from_json(replace(predictor, live_width=1.5).to_json())
+    assert (wide.live_width, wide.digest != predictor.digest) == (1.5, True)
+    contexts = [values for _, values in series(3)]
+    plain, wider = (Ensemble(one, forecasters, H, QUANTILES).forecast(contexts).quantiles for one in (predictor, wide))
+    assert np.array_equal(wider[:, :, 1], plain[:, :, 1])
+    assert np.allclose(wider - wider[:, :, 1:2], 1.5 * (plain - plain[:, :, 1:2]))
+    with pytest.raises(ValueError, match="live_width is 0"):
+        replace(predictor, live_width=0.0)
 
 
 def test_what_cannot_be_forecast_is_named_and_what_is_constant_stays(predictor, forecasters):

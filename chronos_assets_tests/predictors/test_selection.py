@@ -134,3 +134,10 @@ def test_factors_follow_the_horizon_and_survive_their_document():
     assert factors.factors[2, 2] > 1.5 * factors.factors[0, 2]
     again = Calibration.from_document(factors.to_document())
     assert np.allclose(again.factors, factors.factors, atol=1e-6)
+
+
+def test_widened_bands_are_so_many_times_as_wide():
+    actuals = windows(300)
+    made = normal(10, 1, actuals)
+    factors = calibrate(made, actuals)
+    assert np.allclose(factors.widened(2.0).apply(made) - 10, 2 * (factors.apply(made) - 10))

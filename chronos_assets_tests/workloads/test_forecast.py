@@ -87,6 +87,7 @@ def test_a_window_has_its_files_in_the_agreed_shape(tmp_path):
     assert manifest["window_end"] == "2024-01-03T00:00:00"
     assert manifest["context_end"] == "2024-01-02T23:00:00"
     assert manifest["data_version"] == "version"
+    assert manifest["live"] == {"in_time": False, "width": 1.0, "partitions": 0}  # its horizon is in the data
     assert (manifest["series"], manifest["rows"], manifest["skipped"]) == (5, 30, [])
     assert manifest["model"]["family"] == "bolt"
     assert len(manifest["model"]["digest"]) == 64
@@ -278,10 +279,12 @@ def test_months_are_forecast_on_the_calendar(tmp_path):
 
 
 def test_a_window_after_the_data_forecasts_from_their_end_and_says_how_far_behind_it_is(tmp_path):
-    output, listener = run(tmp_path / "job", write_dataset(tmp_path / "data", waves(1)), windows=days(9))
+    live = {"2024-01-09": {"width": 1.5, "partitions": 3}}
+    output, listener = run(tmp_path / "job", write_dataset(tmp_path / "data", waves(1)), windows=days(9), live=live)
     manifest = json.loads((output / "as_of=2024-01-09" / "manifest.json").read_text())
     assert manifest["context_end"] == "2024-01-04T23:00:00"
     assert manifest["periods_behind"] == listener.messages[0]["periods_behind"] == 5 * 24
+    assert manifest["live"] == {"in_time": True, "width": 1.0, "partitions": 0}  # of a predictor's bands alone
 
 
 def test_a_dataset_without_all_of_its_shards_is_refused_before_any_work(tmp_path):

@@ -44,6 +44,7 @@ from chronos_assets.timeseries.dataset.filling import fill
 from chronos_assets.timeseries.dataset.shards import Series, iter_series, list_shards, read_manifest
 from chronos_assets.timeseries.forecast.columns import quantile_columns, quantile_level
 from chronos_assets.timeseries.scoring.anomalies import Anomalies, find_anomalies
+from chronos_assets.timeseries.scoring.band_widths import BandWidths
 from chronos_assets.timeseries.scoring.baselines import (
     MAX_TRIED_SERIES,
     Baseline,
@@ -93,7 +94,7 @@ class AccuracyReport:
     context_end: last timestamp that the forecast saw; horizon: its periods. series: keys, (item_id, *dimensions), in
     order; forecast, seasonal_naive: their error sums, shape (series,). missing_series: forecast but no longer in the
     dataset. baseline: which seasonal naive forecast it is compared with. timestamps (horizon,): starts of its periods.
-    anomalies: by position in `series`.
+    anomalies: by position in `series`. widths: what the points need of the published band's.
     """
 
     dimensions: tuple[str, ...]
@@ -106,6 +107,7 @@ class AccuracyReport:
     baseline: Baseline
     timestamps: NDArray[np.datetime64]
     anomalies: Anomalies
+    widths: BandWidths
 
     @property
     def points(self) -> int:
@@ -202,6 +204,7 @@ def evaluate_partition(
         anomalies=Anomalies.concatenate(
             (int(before), chunk.anomalies) for before, chunk in zip(counts, chunks, strict=False)
         ).reordered(order),
+        widths=BandWidths.total(chunk.widths for chunk in chunks),
     )
 
 
@@ -251,12 +254,13 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Error sums of some series, and their anomalies."""
+    """Error sums of some series, their anomalies, and what they need of the band's widths."""
 
     series: list[Key]
     forecast: ErrorSums
     seasonal_naive: ErrorSums
     anomalies: Anomalies
+    widths: BandWidths
 
 
 @dataclass(frozen=True)
@@ -403,6 +407,7 @@ class _Horizon:
             anomalies=find_anomalies(
                 actual, quantiles, self.levels, season_errors=scale, threshold=self.threshold, mean=mean
             ),
+            widths=BandWidths.of(actual, quantiles, self.levels),
         )
 
     def count_series(self, connection: DuckDBPyConnection) -> int:
