@@ -2,12 +2,18 @@
 
 Here: marks, colours, tooltips. Elsewhere: which data, which page.
 
+What a chart looks like depends on which columns it has, and hardly ever changes: Altair makes the Vega-Lite of each kind once
+(it checks every part against its schema, which takes far longer than the data do), and each view brings its data.
+
 Colours are those of Okabe and Ito, which colour-blind people tell apart (https://jfly.uni-koeln.de/color/); lines differ in
 their dashes, too. All are readable on white and on black.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -23,6 +29,27 @@ HEIGHT, SCORES_HEIGHT, ATTRIBUTE_HEIGHT = 380, 220, 160  # axes and titles inclu
 
 _OBSERVED, _FORECAST, _EARLIER, _ODD = "observed", "forecast", "earlier forecast", "far outside the band"
 
+Bands = tuple[tuple[str, str], ...]
+"""Pairs of columns, the widest first."""
+
+
+@dataclass(frozen=True)
+class DataChart:
+    """A chart and what it shows.
+
+    Attributes:
+        spec: Vega-Lite, whose data are named.
+        data: by those names.
+    """
+
+    spec: Mapping[str, Any]
+    data: Mapping[str, pd.DataFrame]
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """Vega-Lite with its data."""
+        return {**self.spec, "datasets": dict(self.data)}
+
 
 def series_chart(
     history: pd.DataFrame,
@@ -31,46 +58,62 @@ def series_chart(
     *,
     earlier: pd.DataFrame | None = None,
     anomalies: pd.DataFrame | None = None,
-    title: str = "",
-) -> alt.LayerChart | alt.FacetChart:
+) -> DataChart:
     """Observations, the forecast with its bands, earlier forecasts laid over them, anomalies; x zooms and pans.
 
     history: `timestamp`, `value`. forecast: `timestamp`, `middle`, quantiles. earlier: the same and `as_of`. anomalies:
     `timestamp`, `value`, `low`, `high`.
     """
+    points = _hover_rows(history, forecast, shape)
+    data = {"history": history[["timestamp", "value"]], "forecast": _joined(history, forecast), "hover": points}
+    if earlier is not None and not earlier.empty:
+        data["earlier"] = earlier
+    if anomalies is not None and not anomalies.empty:
+        data["anomalies"] = anomalies[["timestamp", "value", "low", "high"]]
+    bands = tuple((low, high) for low, high in shape.bands if low in forecast and high in forecast)
+    over = next(
+        ((low, high) for low, high in shape.bands if "earlier" in data and {low, high} <= {*data["earlier"]}), None
+    )
+    names = tuple(name for name in points.columns if name != "timestamp")
+    return DataChart(_series_spec(bands, over, names, "earlier" in data, "anomalies" in data), data)
+
+
+@lru_cache(maxsize=64)
+def _series_spec(
+    bands: Bands, over: tuple[str, str] | None, names: tuple[str, ...], earlier: bool, odd: bool
+) -> Mapping[str, Any]:
+    """Of `series_chart`: bands of the forecast, one of the earlier ones, columns to hover, whether there are the others."""
     x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
     hover = alt.selection_point(nearest=True, on="pointerover", fields=["timestamp"], empty=False, name="hover")
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
-    layers: list[Any] = []
-    joined = _joined(history, forecast)
-    for place, (low, high) in enumerate(shape.bands):
-        if low in forecast and high in forecast:
-            layers.append(
-                alt.Chart(joined)
-                .mark_area(color=BLUE, opacity=0.16 + 0.1 * place, line=False)
-                .encode(x=x, y=alt.Y(f"{low}:Q", title=None), y2=f"{high}:Q")
-            )
-    if earlier is not None and not earlier.empty:
-        layers += _earlier_layers(earlier, shape, x)
-    layers.append(_line(history, "value", _OBSERVED, x, strokeWidth=1.5))
-    layers.append(_line(joined, "middle", _FORECAST, x, strokeWidth=2))
-    if anomalies is not None and not anomalies.empty:
-        layers.append(_anomaly_layer(anomalies, x))
-    points = _hover_rows(history, forecast, shape)
-    tooltip = [alt.Tooltip("timestamp:T", title="time", format="%Y-%m-%d %H:%M")]
-    tooltip += [alt.Tooltip(f"{name}:N") for name in points.columns if name != "timestamp"]
-    rule = (
-        alt.Chart(points)
+    layers: list[Any] = [
+        _of("forecast")
+        .mark_area(color=BLUE, opacity=0.16 + 0.1 * place, line=False)
+        .encode(x=x, y=alt.Y(f"{low}:Q", title=None), y2=f"{high}:Q")
+        for place, (low, high) in enumerate(bands)
+    ]
+    if over is not None:
+        area = _of("earlier").mark_area(color=ORANGE, opacity=0.12)
+        layers.append(area.encode(x=x, y=f"{over[0]}:Q", y2=f"{over[1]}:Q", detail="as_of:N"))
+    if earlier:
+        layers.append(
+            _line("earlier", "middle", _EARLIER, x, strokeDash=[5, 3], strokeWidth=1.5).encode(detail="as_of:N")
+        )
+    layers.append(_line("history", "value", _OBSERVED, x, strokeWidth=1.5))
+    layers.append(_line("forecast", "middle", _FORECAST, x, strokeWidth=2))
+    if odd:
+        layers.append(_anomaly_layer(x))
+    tooltip = [alt.Tooltip("timestamp:T", title="time", format=_MINUTE), *(alt.Tooltip(f"{name}:N") for name in names)]
+    layers.append(
+        _of("hover")
         .mark_rule(color=GREY)
         .encode(x=x, opacity=alt.condition(hover, alt.value(0.6), alt.value(0)), tooltip=tooltip)
         .add_params(hover, zoom)
     )
-    layers.append(rule)
-    chart = alt.layer(*layers).properties(height=HEIGHT)
-    return chart.properties(title=alt.Title(title, fontSize=13)) if title else chart
+    return _spec(alt.layer(*layers).properties(height=HEIGHT))
 
 
-def scores_chart(scores: pd.DataFrame, metric: str) -> alt.LayerChart | alt.FacetChart:
+def scores_chart(scores: pd.DataFrame, metric: str) -> DataChart:
     """A score over the as-ofs, beside that of seasonal naive where it has one."""
     own = scores[scores["metric"] == metric]
     long = pd.concat(
@@ -79,47 +122,70 @@ def scores_chart(scores: pd.DataFrame, metric: str) -> alt.LayerChart | alt.Face
             own.assign(of="seasonal naive", value=own["seasonal_naive"])[["as_of", "of", "value"]].dropna(),
         ]
     )
-    lines = _over_time(long, {"forecast": BLUE, "seasonal naive": ORANGE}, metric)
-    return alt.layer(*lines).properties(height=SCORES_HEIGHT)
+    return DataChart(_scores_spec(metric), {"scores": long})
 
 
-def coverage_chart(scores: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
+@lru_cache(maxsize=16)
+def _scores_spec(title: str) -> Mapping[str, Any]:
+    lines = _over_time({"forecast": BLUE, "seasonal naive": ORANGE}, title)
+    return _spec(alt.layer(*lines).properties(height=SCORES_HEIGHT))
+
+
+def coverage_chart(scores: pd.DataFrame) -> DataChart:
     """The share of actuals inside each band over the as-ofs, beside the promised one as a dashed line."""
     bands = scores[scores["metric"].str.startswith("coverage_")]
     long = bands.assign(of=bands["metric"].str.replace("coverage_", "") + " % band")[["as_of", "of", "value"]]
-    names = list(dict.fromkeys(long["of"]))
-    colours = dict(zip(names, [BLUE, GREEN, ORANGE, VERMILION, GREY] * len(names), strict=False))
+    names = tuple(dict.fromkeys(long["of"]))
     promised = pd.DataFrame({"of": names, "value": [int(name.split()[0]) / 100 for name in names]})
-    rule = alt.Chart(promised).mark_rule(strokeDash=[4, 4]).encode(y="value:Q", color=_colour(colours))
-    return alt.layer(rule, *_over_time(long, colours, "share inside")).properties(height=SCORES_HEIGHT)
+    return DataChart(_coverage_spec(names), {"scores": long, "promised": promised})
 
 
-def bias_chart(scores: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
+@lru_cache(maxsize=16)
+def _coverage_spec(names: Sequence[str]) -> Mapping[str, Any]:
+    colours = dict(zip(names, [BLUE, GREEN, ORANGE, VERMILION, GREY] * len(names), strict=False))
+    rule = _of("promised").mark_rule(strokeDash=[4, 4]).encode(y="value:Q", color=_colour(colours))
+    return _spec(alt.layer(rule, *_over_time(colours, "share inside")).properties(height=SCORES_HEIGHT))
+
+
+def bias_chart(scores: pd.DataFrame) -> DataChart:
     """The weighted bias over the as-ofs, around zero."""
     own = scores[scores["metric"] == "weighted_bias"].assign(of="weighted bias")[["as_of", "of", "value"]]
-    zero = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=GREY).encode(y="value:Q")
-    return alt.layer(zero, *_over_time(own, {"weighted bias": BLUE}, "bias / volume")).properties(height=SCORES_HEIGHT)
+    return DataChart(_bias_spec(), {"scores": own, "zero": pd.DataFrame({"value": [0.0]})})
 
 
-def attribute_chart(values: pd.DataFrame, name: str, *, numbers: bool) -> alt.Chart:
+@lru_cache(maxsize=1)
+def _bias_spec() -> Mapping[str, Any]:
+    zero = _of("zero").mark_rule(color=GREY).encode(y="value:Q")
+    lines = _over_time({"weighted bias": BLUE}, "bias / volume")
+    return _spec(alt.layer(zero, *lines).properties(height=SCORES_HEIGHT))
+
+
+def attribute_chart(values: pd.DataFrame, name: str, *, numbers: bool) -> DataChart:
     """One attribute over time: a line of numbers, or points of texts. values: `timestamp` and the attribute."""
     shown = values[["timestamp", name]].rename(columns={name: "y"}).dropna()
+    return DataChart(_attribute_spec(name, numbers), {"values": shown})
+
+
+@lru_cache(maxsize=256)
+def _attribute_spec(name: str, numbers: bool) -> Mapping[str, Any]:
     x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
-    tooltip = [alt.Tooltip("timestamp:T", title="time", format="%Y-%m-%d %H:%M"), alt.Tooltip("y", title=name)]
-    chart = alt.Chart(shown, title=alt.Title(name, anchor="start", fontSize=12)).properties(height=ATTRIBUTE_HEIGHT)
+    tooltip = [
+        alt.Tooltip("timestamp:T", title="time", format=_MINUTE),
+        alt.Tooltip("y:Q" if numbers else "y:N", title=name),
+    ]
+    chart = _of("values").properties(title=alt.Title(name, anchor="start", fontSize=12), height=ATTRIBUTE_HEIGHT)
     if numbers:
         y = alt.Y("y:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s", tickCount=3))
-        return chart.mark_line(color=GREEN, interpolate="step-after").encode(x=x, y=y, tooltip=tooltip)
-    return chart.mark_tick(color=GREEN, thickness=3).encode(x=x, y=alt.Y("y:N", title=None), tooltip=tooltip)
+        return _spec(chart.mark_line(color=GREEN, interpolate="step-after").encode(x=x, y=y, tooltip=tooltip))
+    ticks = chart.mark_tick(color=GREEN, thickness=3)
+    return _spec(ticks.encode(x=x, y=alt.Y("y:N", title=None), tooltip=tooltip))
 
 
-def scenario_chart(history: pd.DataFrame, forecasts: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
+def scenario_chart(history: pd.DataFrame, forecasts: pd.DataFrame) -> DataChart:
     """A scenario's forecast beside the baseline.
 
     history: `timestamp`, `value`. forecasts: `timestamp`, `what_if`, `baseline`.
     """
-    x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
-    colours = {"observed": GREY, "baseline": BLUE, "what-if": VERMILION}
     long = pd.concat(
         [
             history.assign(of="observed", y=history["value"])[["timestamp", "of", "y"]],
@@ -127,25 +193,37 @@ def scenario_chart(history: pd.DataFrame, forecasts: pd.DataFrame) -> alt.LayerC
             forecasts.assign(of="what-if", y=forecasts["what_if"])[["timestamp", "of", "y"]],
         ]
     )
+    return DataChart(_scenario_spec(), {"lines": long})
+
+
+@lru_cache(maxsize=1)
+def _scenario_spec() -> Mapping[str, Any]:
+    x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
+    colours = {"observed": GREY, "baseline": BLUE, "what-if": VERMILION}
     tooltip = [
-        alt.Tooltip("timestamp:T", title="time", format="%Y-%m-%d %H:%M"),
+        alt.Tooltip("timestamp:T", title="time", format=_MINUTE),
         alt.Tooltip("of:N", title=" "),
         alt.Tooltip("y:Q", title="value", format=",.4~g"),
     ]
-    base = alt.Chart(long).encode(x=x, y=_Y, color=_colour(colours), tooltip=tooltip)
+    base = _of("lines").encode(x=x, y=_y("y"), color=_colour(colours), tooltip=tooltip)
     dashes = alt.Scale(domain=list(colours), range=[[1, 0], [1, 0], [5, 3]])
     lines = base.mark_line(strokeWidth=2).encode(strokeDash=alt.StrokeDash("of:N", legend=None, scale=dashes))
-    return (
+    return _spec(
         alt.layer(lines, base.mark_point(opacity=0, size=200, filled=True))
         .properties(height=HEIGHT)
         .interactive(bind_y=False)
     )
 
 
-def weights_chart(weights: pd.DataFrame) -> alt.Chart:
+def weights_chart(weights: pd.DataFrame) -> DataChart:
     """Members and how much each counts."""
-    return (
-        alt.Chart(weights[weights["weight"] > 0])
+    return DataChart(_weights_spec(), {"weights": weights[weights["weight"] > 0]})
+
+
+@lru_cache(maxsize=1)
+def _weights_spec() -> Mapping[str, Any]:
+    return _spec(
+        _of("weights")
         .mark_bar(color=BLUE)
         .encode(
             x=alt.X("weight:Q", title="share", axis=alt.Axis(format="%")),
@@ -156,10 +234,15 @@ def weights_chart(weights: pd.DataFrame) -> alt.Chart:
     )
 
 
-def impact_chart(impacts: pd.DataFrame) -> alt.Chart:
+def impact_chart(impacts: pd.DataFrame) -> DataChart:
     """Attributes and what each adds to a forecast: to the right above the usual, to the left below it."""
-    return (
-        alt.Chart(impacts)
+    return DataChart(_impact_spec(), {"impacts": impacts})
+
+
+@lru_cache(maxsize=1)
+def _impact_spec() -> Mapping[str, Any]:
+    return _spec(
+        _of("impacts")
         .mark_bar()
         .encode(
             x=alt.X("impact:Q", title="beside the usual, over the horizon", axis=alt.Axis(format="~s")),
@@ -171,9 +254,24 @@ def impact_chart(impacts: pd.DataFrame) -> alt.Chart:
     )
 
 
-def _over_time(long: pd.DataFrame, colours: dict[str, str], title: str) -> list[alt.Chart]:
+_MINUTE = "%Y-%m-%d %H:%M"
+_KINDS = {_OBSERVED: GREY, _FORECAST: BLUE, _EARLIER: ORANGE, _ODD: VERMILION}
+
+
+def _of(data: str) -> alt.Chart:
+    """A chart of data that are given by their name."""
+    return alt.Chart(alt.NamedData(name=data))
+
+
+def _spec(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> Mapping[str, Any]:
+    """The Vega-Lite of a chart; the page's theme says what its surroundings look like."""
+    found: dict[str, Any] = chart.to_dict()
+    return {name: value for name, value in found.items() if name not in ("$schema", "config")}
+
+
+def _over_time(colours: dict[str, str], title: str) -> list[alt.Chart]:
     """Lines and points of `value` over `as_of`, one for each `of`."""
-    base = alt.Chart(long).encode(
+    base = _of("scores").encode(
         x=alt.X("as_of:O", title="as of", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
         y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
         color=_colour(colours),
@@ -192,43 +290,28 @@ def _colour(colours: dict[str, str]) -> alt.Color:
     )
 
 
-_Y = alt.Y("y:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s"))
-_KINDS = {_OBSERVED: GREY, _FORECAST: BLUE, _EARLIER: ORANGE, _ODD: VERMILION}
+def _y(column: str) -> alt.Y:
+    return alt.Y(f"{column}:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s"))
 
 
-def _kind(name: str) -> alt.Color:
+def _kind() -> alt.Color:
     scale = alt.Scale(domain=list(_KINDS), range=list(_KINDS.values()))
     return alt.Color("kind:N", scale=scale, legend=alt.Legend(title=None, orient="top", symbolType="stroke"))
 
 
-def _line(frame: pd.DataFrame, column: str, kind: str, x: alt.X, **style: Any) -> alt.Chart:
-    shown = frame[["timestamp", column]].rename(columns={column: "y"}).assign(kind=kind)
-    return alt.Chart(shown).mark_line(**style).encode(x=x, y=_Y, color=_kind(kind))
+def _line(data: str, column: str, kind: str, x: alt.X, **style: Any) -> alt.Chart:
+    named = _of(data).transform_calculate(kind=f"'{kind}'")
+    return named.mark_line(**style).encode(x=x, y=_y(column), color=_kind())
 
 
-def _earlier_layers(earlier: pd.DataFrame, shape: TableShape, x: alt.X) -> list[alt.Chart]:
-    layers = []
-    band = next(((low, high) for low, high in shape.bands if low in earlier and high in earlier), None)
-    if band is not None:
-        area = alt.Chart(earlier).mark_area(color=ORANGE, opacity=0.12)
-        layers.append(area.encode(x=x, y=f"{band[0]}:Q", y2=f"{band[1]}:Q", detail="as_of:N"))
-    shown = earlier[["timestamp", "middle", "as_of"]].rename(columns={"middle": "y"}).assign(kind=_EARLIER)
-    line = alt.Chart(shown).mark_line(strokeDash=[5, 3], strokeWidth=1.5)
-    layers.append(line.encode(x=x, y="y:Q", color=_kind(_EARLIER), detail="as_of:N"))
-    return layers
-
-
-def _anomaly_layer(anomalies: pd.DataFrame, x: alt.X) -> alt.Chart:
-    shown = anomalies[["timestamp", "value", "low", "high"]].rename(columns={"value": "y"}).assign(kind=_ODD)
-    tooltip = [alt.Tooltip("timestamp:T", title="far outside the band", format="%Y-%m-%d %H:%M")]
-    tooltip += [
-        alt.Tooltip(f"{name}:Q", format=",.4~g", title=title)
-        for name, title in (("y", "value"), ("low", "low"), ("high", "high"))
-    ]
+def _anomaly_layer(x: alt.X) -> alt.Chart:
+    tooltip = [alt.Tooltip("timestamp:T", title=_ODD, format=_MINUTE)]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=",.4~g") for name in ("value", "low", "high")]
     return (
-        alt.Chart(shown)
+        _of("anomalies")
+        .transform_calculate(kind=f"'{_ODD}'")
         .mark_point(shape="triangle-up", size=110, filled=True, opacity=1)
-        .encode(x=x, y="y:Q", color=_kind(_ODD), tooltip=tooltip)
+        .encode(x=x, y="value:Q", color=_kind(), tooltip=tooltip)
     )
 
 

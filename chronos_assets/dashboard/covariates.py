@@ -5,7 +5,8 @@ Here: reading those of one series. Elsewhere: their files (`timeseries.dataset.r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,7 +44,7 @@ def related(store: Store, series: ItemSeries) -> Related | None:
     """The related time series of a series; None where none are imported.
 
     Raises:
-        DatasetError: their manifest can't be read.
+        DatasetError: they can't be read.
     """
     import pyarrow.parquet as pq
 
@@ -61,7 +62,8 @@ def related(store: Store, series: ItemSeries) -> Related | None:
     if path is None:
         return Related(manifest.attributes, pd.DataFrame(columns=columns))
     wanted = [(name, "==", key.get(name, "")) for name in ("item_id", *manifest.dimensions)]
-    table = pq.read_table(path, columns=columns, filters=wanted, partitioning=None)
+    with _readable("related_time_series"):
+        table = pq.read_table(path, columns=columns, filters=wanted, partitioning=None)
     return Related(manifest.attributes, table.to_pandas().sort_values("timestamp").reset_index(drop=True))
 
 
@@ -106,7 +108,26 @@ def items_with(store: Store, wanted: Mapping[str, str]) -> tuple[str, ...]:
 
 def _items(store: Store) -> ItemMetadata | None:
     """The metadata as they are now; None where there are none."""
-    return None if store.shown(METADATA_KEY) is None else _read_items(store.snapshot(METADATA_KEY))
+    if store.shown(METADATA_KEY) is None:
+        return None
+    with _readable("item_metadata"):
+        return _read_items(store.snapshot(METADATA_KEY))
+
+
+@contextmanager
+def _readable(asset: str) -> Iterator[None]:
+    """Say of a Parquet file that is damaged, or gone, which asset makes it again."""
+    import pyarrow as pa
+
+    from chronos_assets.timeseries.dataset.shards import DatasetError
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DatasetError(
+            f"a file of {asset} can't be read ({reason}): materialize {asset}, which makes it again"
+        ) from error
 
 
 @lru_cache(maxsize=2)

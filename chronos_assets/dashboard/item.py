@@ -8,7 +8,7 @@ import streamlit as st
 from chronos_assets.dashboard import charts, covariates
 from chronos_assets.dashboard.choosing import choose_series
 from chronos_assets.dashboard.queries import ItemSeries, TableShape
-from chronos_assets.dashboard.session import ask, source
+from chronos_assets.dashboard.session import ask, draw, in_words, source
 from chronos_assets.dashboard.words import csv_text, file_name, number, percent, plain
 
 ATTRIBUTES = 10  # of an explanation
@@ -65,23 +65,34 @@ def _chart(
     whole = len(history) <= recent or st.toggle(f"Whole history ({len(history):,} periods)", key="whole")
     past = history if whole else history.tail(recent)
     odd = anomalies[anomalies["timestamp"] >= past["timestamp"].min()]
-    st.altair_chart(charts.series_chart(past, forecast, shape, earlier=shown, anomalies=odd), width="stretch")
+    draw(charts.series_chart(past, forecast, shape, earlier=shown, anomalies=odd))
     st.caption("Drag to move, scroll to zoom, double-click to go back. The toolbar above the chart saves it as PNG.")
 
 
 def _downloads(series: ItemSeries, shape: TableShape, history: pd.DataFrame, forecast: pd.DataFrame) -> None:
+    st.download_button(
+        "Download as CSV",
+        lambda: csv_text(_whole(series, shape, history, forecast)),  # made by the click
+        file_name([series.name], "csv"),
+        "text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+    )
+    st.caption("This page's address is a link to this series: copy it to share.")
+
+
+def _whole(series: ItemSeries, shape: TableShape, history: pd.DataFrame, forecast: pd.DataFrame) -> pd.DataFrame:
+    """Observations and forecast of a series side by side, named by its key."""
     types = dict.fromkeys([*shape.quantiles, shape.middle])
     forecast = forecast.rename(columns={"middle": shape.middle})[["timestamp", *types]]
     observed = history.rename(columns={"value": "observed"})[["timestamp", "observed"]]
     whole = observed.merge(forecast, on="timestamp", how="outer").sort_values("timestamp")
     for name, value in reversed(list(series.key.items())):
         whole.insert(0, name, value)
-    st.download_button(
-        "Download as CSV", csv_text(whole), file_name([series.name], "csv"), "text/csv", icon=":material/download:"
-    )
-    st.caption("This page's address is a link to this series: copy it to share.")
+    return whole
 
 
+@in_words
 def _covariates(series: ItemSeries, forecast: pd.DataFrame) -> None:
     """Its related time series, one below the other, and its item's metadata."""
     store = source().group.store
@@ -96,9 +107,7 @@ def _covariates(series: ItemSeries, forecast: pd.DataFrame) -> None:
     st.subheader("What else is known")
     recent = found.values.tail(max(RECENT, (RECENT_HORIZONS + 1) * len(forecast)))
     for attribute in found.attributes:
-        st.altair_chart(
-            charts.attribute_chart(recent, attribute.name, numbers=attribute.kind == "number"), width="stretch"
-        )
+        draw(charts.attribute_chart(recent, attribute.name, numbers=attribute.kind == "number"))
     st.caption(f"Known in advance: {plain(', '.join(attribute.name for attribute in found.known) or 'none of them')}.")
 
 
@@ -124,7 +133,7 @@ def _scores(series: ItemSeries) -> None:
     if scores["as_of"].nunique() > 1:
         there = [metric for metric in ("wape", "mase", "wql") if metric in set(scores["metric"])]
         if there:
-            st.altair_chart(charts.scores_chart(scores, there[0]), width="stretch")
+            draw(charts.scores_chart(scores, there[0]))
 
 
 def _share(newest: pd.DataFrame) -> str:
@@ -137,7 +146,7 @@ def _members(series: ItemSeries) -> None:
     if weights.empty:
         st.caption("One model alone, or the weights of all series together; the page Models has them.")
         return
-    st.altair_chart(charts.weights_chart(weights), width="stretch")
+    draw(charts.weights_chart(weights))
     st.caption(f"Shares of the members in its forecast as of {plain(weights['as_of'].iloc[0])}.")
 
 
@@ -147,7 +156,7 @@ def _explanation(series: ItemSeries) -> None:
     if impacts.empty:
         return
     st.subheader("What moves it")
-    st.altair_chart(charts.impact_chart(impacts.head(ATTRIBUTES)), width="stretch")
+    draw(charts.impact_chart(impacts.head(ATTRIBUTES)))
     st.caption(
         f"What each attribute adds to the forecast as of {plain(impacts['as_of'].iloc[0])}, in units of the target."
     )

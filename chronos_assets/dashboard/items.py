@@ -11,6 +11,7 @@ from chronos_assets.dashboard import covariates, queries
 from chronos_assets.dashboard.queries import Filters, ItemSeries, TableShape
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import csv_text, file_name, plain
+from chronos_assets.errors import ChronosAssetsError
 
 _HELP = {
     "Share of the error": "Where improving one forecast would improve the whole most.",
@@ -53,7 +54,7 @@ def show() -> None:
 
 
 def _filters(shape: TableShape) -> Filters:
-    described = covariates.categories(source().group.store)
+    described = _described()
     cells = st.columns(min(4, 1 + len(shape.dimensions) + len(described)))
     text = cells[0].text_input("Name contains", key="text", placeholder="part of a name")
 
@@ -73,6 +74,15 @@ def _filters(shape: TableShape) -> Filters:
             wanted[name] = value
     items = covariates.items_with(source().group.store, wanted) if wanted else None
     return Filters(text.strip(), tuple(dimensions), items)
+
+
+def _described() -> dict[str, list[str]]:
+    """Texts of the items' metadata; none, and a sentence, where they can't be read: the list needs none."""
+    try:
+        return covariates.categories(source().group.store)
+    except ChronosAssetsError as error:
+        st.warning(plain(error))
+        return {}
 
 
 def _table(found: pd.DataFrame, shape: TableShape, by: str) -> None:
@@ -98,9 +108,10 @@ def _table(found: pd.DataFrame, shape: TableShape, by: str) -> None:
     st.caption(f"{note} Choose a row to see the series.")
     st.download_button(
         "Download as CSV",
-        csv_text(found),
+        lambda: csv_text(found),
         file_name([by, "items"], "csv"),
         "text/csv",
+        on_click="ignore",
         icon=":material/download:",
     )
     rows = picked.selection.rows

@@ -12,7 +12,7 @@ import streamlit as st
 from chronos_assets.dashboard import charts
 from chronos_assets.dashboard.covariates import items_with
 from chronos_assets.dashboard.queries import Filters, TableShape
-from chronos_assets.dashboard.session import ask, source
+from chronos_assets.dashboard.session import ask, draw, source
 from chronos_assets.dashboard.words import ago, moment, number, percent, plain
 from chronos_assets.params.reconciliation import TOTAL
 
@@ -21,6 +21,7 @@ NOTICES = 8
 MOST_ITEMS = 2000  # of a sum whose past is asked for
 
 _METRICS = {"wQL": "wql", "WAPE": "wape", "MASE": "mase"}
+_OUTCOMES = {"success": "succeeded", "failure": "failed", "canceled": "was cancelled"}
 _ICONS = {"success": ":material/check_circle:", "failure": ":material/error:", "canceled": ":material/block:"}
 
 
@@ -128,7 +129,7 @@ def _total(forecast: Mapping[str, Any]) -> None:
             "Lay an earlier forecast over what happened", ["none", *scored], index=min(1, len(scored))
         )
         laid = None if chosen == "none" else ask("earlier_total", shape, chosen).assign(as_of=chosen)
-    st.altair_chart(charts.series_chart(past, ahead, shape, earlier=laid), width="stretch")
+    draw(charts.series_chart(past, ahead, shape, earlier=laid))
     if filters is None:
         st.caption(f"The past of more than {MOST_ITEMS:,} items isn't drawn.")
     if shape.bands and not sums:
@@ -162,7 +163,7 @@ def _accuracy(scores: pd.DataFrame) -> None:
     if there:
         with left:
             title = st.segmented_control("Measure", list(there), default=next(iter(there))) or next(iter(there))
-            st.altair_chart(charts.scores_chart(scores, there[title]), width="stretch")
+            draw(charts.scores_chart(scores, there[title]))
     with right:
         names = [
             name
@@ -171,7 +172,7 @@ def _accuracy(scores: pd.DataFrame) -> None:
         ]
         chosen = st.segmented_control("Calibration", names, default=names[0]) or names[0]
         chart = charts.coverage_chart if chosen == "Bands" else charts.bias_chart
-        st.altair_chart(chart(scores), width="stretch")
+        draw(chart(scores))
         st.caption(
             "Share of actuals inside each band; dashed: what it promises."
             if chosen == "Bands"
@@ -203,7 +204,11 @@ def _segments() -> None:
 
 def _notices() -> None:
     """What the last runs did, in words."""
-    found = source().notices(NOTICES)
+    found = [
+        notice
+        for notice in source().notices(NOTICES)
+        if _OUTCOMES.get(str(notice.get("outcome"))) and notice.get("time")
+    ]
     if not found:
         return
     st.subheader("Last runs")
@@ -215,7 +220,7 @@ def _notices() -> None:
 
 def _reported(notice: Mapping[str, Any]) -> str:
     """A notice in a sentence or two."""
-    what = {"success": "succeeded", "failure": "failed", "canceled": "was cancelled"}[str(notice["outcome"])]
+    what = _OUTCOMES[str(notice["outcome"])]
     about = f" as of {notice['as_of']}" if notice.get("as_of") else ""
     place = f" in {notice['asset']}" if notice.get("asset") else ""
     reason = f": {notice['reason']}" if notice.get("reason") else "."

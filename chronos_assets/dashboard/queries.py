@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from chronos_assets.platforms.tables import SqlTables
+from chronos_assets.platforms.tables import FIX, SqlTables, TablesError
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, identifiers
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
 
@@ -114,9 +114,15 @@ class TableShape:
 
 
 def columns(sql: SqlTables) -> TableShape:
-    """The columns of the current forecast."""
+    """The columns of the current forecast.
+
+    Raises:
+        TablesError: the table is missing.
+    """
     names = sql.columns("forecast")
     types = forecast_types(names)
+    if not types:
+        raise TablesError(f"the SQL table forecast is missing, or has no forecast: {FIX}")
     quantiles = quantile_columns(names)
     middle = "p50" if "p50" in types else "mean" if "mean" in types else quantiles[len(quantiles) // 2]
     return TableShape(tuple(name for name in names if name not in ("timestamp", *types)), quantiles, middle)
@@ -279,15 +285,16 @@ def ranking(
 
 
 def search(sql: SqlTables, shape: TableShape, text: str) -> list[ItemSeries]:
-    """Series whose item has the text in its name, in order; the whole name first. The first ones without a text."""
+    """Series of the item of this name; if there is none, those whose item has the text in its name, in order, the first ones.
+
+    The name as a whole is found by where its rows lie; a part of it takes a look at every row.
+    """
     keys = identifiers(shape.keys)
-    where, values = _filtered(Filters(text))
-    found = sql.rows(
-        f"SELECT DISTINCT {keys} FROM forecast WHERE {where} ORDER BY {keys} LIMIT {SUGGESTED}",  # noqa: S608 - quoted
-        values,
-    )
-    exact = sql.rows(f"SELECT DISTINCT {keys} FROM forecast WHERE item_id = ? ORDER BY {keys}", [text]) if text else []  # noqa: S608
-    rows = dict.fromkeys([*exact, *found])
+    rows = sorted(set(sql.item_rows("forecast", shape.keys, {"item_id": text}))) if text else []
+    if not rows:
+        where, values = _filtered(Filters(text))
+        statement = f"SELECT DISTINCT {keys} FROM forecast WHERE {where} ORDER BY {keys} LIMIT {SUGGESTED}"  # noqa: S608 - quoted
+        rows = sql.rows(statement, values)
     return [ItemSeries(row[0], tuple(zip(shape.dimensions, row[1:], strict=True))) for row in rows]
 
 
@@ -304,7 +311,7 @@ def forecast(sql: SqlTables, shape: TableShape, series: ItemSeries) -> pd.DataFr
 def earlier(sql: SqlTables, shape: TableShape, series: ItemSeries) -> pd.DataFrame:
     """The last `EARLIER` forecasts of a series: `as_of`, `timestamp`, `middle` and the quantiles that all of them have."""
     there = sql.columns("forecast_history")
-    if shape.middle not in there:
+    if there and shape.middle not in there:
         return pd.DataFrame(columns=["as_of", "timestamp", "middle"])
     names = _forecast_names(shape, [name for name in shape.quantiles if name in there])
     found = _item(sql, "forecast_history", series, {"as_of": "as_of", **names}, "as_of", "timestamp")
@@ -411,8 +418,13 @@ def _item(sql: SqlTables, table: str, series: ItemSeries, names: Mapping[str, st
     """A table's rows of one series, sorted; names: column -> what it is called in the frame.
 
     The table may lack dimensions of the series: it was made before they were declared.
+
+    Raises:
+        TablesError: the table is missing, or an older version's.
     """
     there = sql.columns(table)
+    if missing := [name for name in ("item_id", *names) if name not in there]:
+        raise TablesError(f"the SQL table {table} has no {', '.join(missing)}: {FIX}")
     key = {name: value for name, value in series.key.items() if name in there}
     frame = pd.DataFrame(sql.item_rows(table, list(names), key), columns=list(names.values()))
     if "timestamp" in frame:

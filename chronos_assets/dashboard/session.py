@@ -1,4 +1,4 @@
-"""What every page begins with: the source, cached answers, and errors in words.
+"""What every page begins with: the source, cached answers, charts, and errors in words.
 
 Here: Streamlit's caches, and the edge at which an error becomes a sentence. Elsewhere: what a page shows.
 """
@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 import streamlit as st
 
 from chronos_assets.dashboard import queries
+from chronos_assets.dashboard.charts import DataChart
 from chronos_assets.dashboard.source import NothingToShow, ServedModel, StoreSource
 from chronos_assets.dashboard.words import plain
 from chronos_assets.errors import ChronosAssetsError
@@ -73,6 +74,11 @@ def ask_endpoint(served: ServedModel, request: Mapping[str, Any]) -> Mapping[str
 @st.cache_data(show_spinner=False, max_entries=200)
 def _answered(name: str, identity: str, request: str) -> Mapping[str, Any]:
     return source().group.endpoints.invoke(name, json.loads(request))
+
+
+def draw(chart: DataChart) -> None:
+    """Show a chart, as wide as there is room."""
+    st.vega_lite_chart(chart.whole, width="stretch")
 
 
 def in_words(page: Callable[P, None]) -> Callable[P, None]:

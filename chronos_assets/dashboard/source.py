@@ -45,6 +45,9 @@ WORK = {
 }
 
 
+MANIFEST_KEYS = frozenset({"as_of", "context_end", "forecast_start", "forecast_end", "model"})  # what the pages need
+
+
 class NothingToShow(ChronosAssetsError):
     """There is nothing to show yet; the message says what is missing and what to do."""
 
@@ -116,6 +119,8 @@ class StoreSource:
         """
         try:
             found = json.loads(self.group.store.read(FORECAST_KEY, "manifest.json"))
+            if not isinstance(found, dict) or not found.keys() >= MANIFEST_KEYS:
+                raise ValueError(f"it is no object with {', '.join(sorted(MANIFEST_KEYS))}")
         except FileNotFoundError:
             return None
         except ValueError as error:

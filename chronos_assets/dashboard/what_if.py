@@ -11,7 +11,7 @@ from chronos_assets.dashboard import charts, covariates
 from chronos_assets.dashboard.choosing import choose_series
 from chronos_assets.dashboard.queries import ItemSeries, TableShape
 from chronos_assets.dashboard.scenario_forecast import UnanswerableError, question
-from chronos_assets.dashboard.session import ask, ask_endpoint, endpoint, in_words, source
+from chronos_assets.dashboard.session import ask, ask_endpoint, draw, endpoint, in_words, source
 from chronos_assets.dashboard.source import NothingToShow
 from chronos_assets.dashboard.words import csv_text, number, percent, plain
 from chronos_assets.pipeline.what_if import SCENARIO_NAME
@@ -181,7 +181,7 @@ def _beside(shown: pd.DataFrame, history: pd.DataFrame) -> None:
     change = percent((what_if - baseline) / abs(baseline), 1) if baseline else None
     left.metric("Total of the forecast", number(what_if), change)
     right.metric("Baseline", number(baseline))
-    st.altair_chart(charts.scenario_chart(history.tail(SHOWN_HORIZONS * len(shown)), shown), width="stretch")
+    draw(charts.scenario_chart(history.tail(SHOWN_HORIZONS * len(shown)), shown))
 
 
 def scenario_rows(series: ItemSeries, planned: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:

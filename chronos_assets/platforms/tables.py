@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
 
 
+FIX = "materialize forecast_tables, which builds them again"
+
+
 class TablesError(ChronosAssetsError):
     """The SQL tables can't answer; the message says why and what to do."""
 

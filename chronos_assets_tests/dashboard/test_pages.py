@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+import duckdb
 import pandas as pd
 import pytest
 import streamlit as st
@@ -19,10 +22,12 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.what_if import read_scenario, with_dimensions
 from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.settings import Settings
 from chronos_assets_tests.dashboard.stores import EVIL, NEW, full_store, write_store
 from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.timeseries.builders import make_params
 
 pytestmark = pytest.mark.process  # each test runs a Streamlit script
 
@@ -102,12 +107,67 @@ def test_tables_that_are_missing_or_damaged_are_a_sentence(page: Any, tmp_path: 
 
 def test_a_damaged_manifest_and_a_broken_params_json_are_sentences(page: Any, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    (tmp_path / "store/forecast/manifest.json").write_text('{"as_of": "2024-01-04"}')
+    assert "it is no object with as_of, context_end" in said(page(tmp_path / "store", "overview")).replace("\\", "")
     (tmp_path / "store/forecast/manifest.json").write_text("{")
     (tmp_path / "store/params.json").write_text("{}")
     assert "manifest of the current forecast can't be read" in said(page(tmp_path / "store", "overview")).replace(
         "\\", ""
     )
     assert "Correct params.json" in said(page(tmp_path / "store", "models")).replace("\\", "")
+
+
+def test_tables_of_an_older_version_are_a_sentence(page: Any, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    with duckdb.connect(str(tmp_path / "store/tables/forecast.duckdb")) as connection:
+        connection.execute("DROP TABLE anomalies; DROP TABLE accuracy")
+    for name in ("overview", "items", "item"):
+        app = page(tmp_path / "store", name, **({"item": "milk", "shop": "north"} if name == "item" else {}))
+        assert "materialize forecast\\_tables" in said(app), name
+
+
+def test_covariates_that_can_not_be_read_leave_the_rest_of_the_page(page: Any, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    for asset in ("related_time_series", "item_metadata"):
+        for file in (tmp_path / "store/dataset" / asset).resolve().glob("*.parquet"):
+            file.write_bytes(b"no Parquet")
+    app = page(tmp_path / "store", "item", item="milk", shop="north")
+    assert "materialize item\\_metadata" in said(app)
+    assert "Accuracy" in said(app)
+    app = page(tmp_path / "store", "items")
+    assert "materialize item\\_metadata" in said(app)
+    assert len(app.dataframe[0].value) == 4
+    assert "materialize related\\_time\\_series" in said(page(tmp_path / "store", "what_if", item="milk", shop="north"))
+
+
+def test_a_run_on_its_way_is_named_where_there_is_nothing_yet(page: Any, tmp_path: Path) -> None:
+    home = tmp_path / ".dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_run(
+            dg.DagsterRun(
+                job_name="refresh_forecasts",
+                run_id=str(uuid.uuid4()),
+                status=dg.DagsterRunStatus.STARTED,
+                asset_selection=frozenset({dg.AssetKey("target_time_series")}),
+            )
+        )
+    assert "On its way: import" in said(page(tmp_path, "overview"))
+    assert "A run is on its way \\(import\\)" in said(page(tmp_path, "item"))
+
+
+def test_partitions_that_are_gone_leave_what_the_tables_know(page: Any, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "store", symlinks=True)
+    for folder in ("history", "accuracy", "anomalies", "members"):
+        shutil.rmtree(tmp_path / "store" / folder)
+    assert "sees data up to" in said(page(tmp_path / "store", "overview"))
+    LocalTables().refresh(open_store(tmp_path / "store"), make_params(dimensions=("shop",), horizon=48))
+    assert "No forecast has been scored yet" in said(page(tmp_path / "store", "overview"))
+    assert "None of its forecasts has been scored yet" in said(
+        page(tmp_path / "store", "item", item="milk", shop="north")
+    )
+    assert "No forecast has been scored yet" in said(page(tmp_path / "store", "items"))
 
 
 def test_an_error_that_nobody_expected_is_a_sentence_too(

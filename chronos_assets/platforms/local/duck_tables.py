@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from chronos_assets.platforms.local.item_zones import ZONES, zones_of
-from chronos_assets.platforms.tables import TablesError, item_query
+from chronos_assets.platforms.tables import FIX, TablesError, item_query
 from chronos_assets.timeseries.dataset.duckdb_sql import DEFAULT_MEMORY, text_literal
-
-FIX = "materialize forecast_tables, which builds them again"
 
 
 class DuckTables:
@@ -48,11 +46,7 @@ class DuckTables:
 
     def columns(self, table: str) -> tuple[str, ...]:
         """See `SqlTables.columns`."""
-        found = self.rows(
-            "SELECT column_name FROM duckdb_columns() WHERE database_name = 'tables' AND table_name = ? ORDER BY column_index",
-            [table],
-        )
-        return tuple(name for (name,) in found)
+        return tuple(self._columns.get(table, ()))
 
     def rows(self, sql: str, values: Sequence[str | datetime] = ()) -> list[tuple[Any, ...]]:
         """See `SqlTables.rows`; threads may ask at once."""
@@ -70,13 +64,27 @@ class DuckTables:
         statement, values = item_query(table, columns, key)
         if table not in self._zoned:
             return self.rows(statement, values)
-        with self._engine.cursor() as cursor:
-            cursor.execute("USE tables")
-            zones = zones_of(cursor, table, key["item_id"])
+        import duckdb
+
+        try:
+            with self._engine.cursor() as cursor:
+                cursor.execute("USE tables")
+                zones = zones_of(cursor, table, key["item_id"])
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
         if not zones:
             return []
         parts = [f"({statement} AND rowid BETWEEN {first:d} AND {last:d})" for first, last in zones]
         return self.rows(" UNION ALL ".join(parts), values * len(parts))
+
+    @cached_property
+    def _columns(self) -> Mapping[str, list[str]]:
+        """Columns of every table and view: they stay as they are, since a refresh makes another file."""
+        found: dict[str, list[str]] = {}
+        described = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'tables'"
+        for table, name in self.rows(f"{described} ORDER BY table_name, column_index"):
+            found.setdefault(table, []).append(name)
+        return found
 
     @cached_property
     def _zoned(self) -> frozenset[str]:
