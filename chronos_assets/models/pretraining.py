@@ -269,12 +269,18 @@ def mixture_at(step: int, plan: TrainingPlan) -> dict[str, float]:
 
 def batch_at(step: int, plan: TrainingPlan, shape: ModelShape) -> windows.Windows:
     """Return the windows of `step`: all of one context length, drawn from the plan's."""
+    return windows.training_windows(*_drawn_at(step, plan, shape))
+
+
+def _drawn_at(
+    step: int, plan: TrainingPlan, shape: ModelShape
+) -> tuple[tuple[int, int, int], dict[str, float], int, int, int]:
+    """What `training_windows` is given for `step`: a process that draws needs no network."""
     rng = np.random.default_rng((plan.seed, step, 0))
     share = np.array(plan.length_weights) / sum(plan.length_weights)
     length = int(rng.choice(plan.context_lengths, p=share))
     number = max(plan.points_per_batch // length, 1)
-    mixture = mixture_at(step, plan)
-    return windows.training_windows((plan.seed, step, 1), mixture, number, length, shape.prediction_length)
+    return (plan.seed, step, 1), mixture_at(step, plan), number, length, shape.prediction_length
 
 
 def validation_sets(shape: ModelShape, number: int, length: int = 512) -> dict[str, windows.Windows]:
@@ -468,18 +474,24 @@ def _prefetched(
     start: int, plan: TrainingPlan, shape: ModelShape, workers: int
 ) -> Iterator[tuple[int, windows.Windows]]:
     """Yield (step, windows) from `start` to the end, drawing the next batches while the present one is used."""
+    # Not forked: a child of a process that runs threads or CUDA may hang. It imports what draws, and no network.
     pool: Executor = (
-        # Not forked: a child of a process that runs threads or CUDA may hang.
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
         if workers
         else ThreadPoolExecutor(max_workers=1)
     )
+
+    def draw(step: int) -> Future[windows.Windows]:
+        if workers:
+            return pool.submit(windows.training_windows, *_drawn_at(step, plan, shape))
+        return pool.submit(batch_at, step, plan, shape)
+
     with pool:
         coming: deque[Future[windows.Windows]] = deque()
         for step in range(start, plan.steps):
             ahead = min(step + 1 + 2 * workers, plan.steps - 1)
             while step + len(coming) <= ahead:
-                coming.append(pool.submit(batch_at, step + len(coming), plan, shape))
+                coming.append(draw(step + len(coming)))
             yield step, coming.popleft().result()
 
 

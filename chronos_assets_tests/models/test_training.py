@@ -1,8 +1,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -15,6 +13,7 @@ from chronos_assets.container.contract import Workspace, execute
 from chronos_assets.kernelsynth import families
 from chronos_assets.models import pretraining
 from chronos_assets.workloads import pretrain
+from chronos_assets_tests import forks
 
 SHAPE = pretraining.ModelShape(
     d_model=16, d_ff=32, d_kv=4, num_heads=4, num_layers=1, num_decoder_layers=1, context_length=64, prediction_length=8
@@ -213,8 +212,10 @@ def test_a_saved_model_loads_through_the_plain_pipeline(tmp_path):
         assert torch.equal(pipeline.predict(context), model(context=context).quantile_preds)
 
 
-def document():
-    fields = {**vars(SHAPE), **vars(PLAN), "threads": 1, "steps": 30, "device": "cpu"}
+def document(stages="3"):
+    """Parameters of so many stages; what a stage is judged by is drawn once, at its end."""
+    judged = {"validate_every": 30, "validation_windows": 1}
+    fields = {**vars(SHAPE), **vars(PLAN), "threads": 1, "steps": 30, "device": "cpu", **judged, "stages": int(stages)}
     return {name: json.dumps(value) for name, value in fields.items()}
 
 
@@ -227,16 +228,17 @@ def give(root, parameters):
 
 @pytest.mark.parametrize("stage", ["1", "2"])
 def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, stage):
-    killed, whole = give(tmp_path / "killed", document()), give(tmp_path / "whole", document())
-    command = [sys.executable, "-m", "chronos_assets.workloads.pretrain"]
-    process = subprocess.Popen(command, env={**os.environ, "CHRONOS_ML_ROOT": str(killed)}, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (killed / "checkpoints" / stage / "last.pt").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed, whole = (give(tmp_path / name, document(stages=stage)) for name in ("killed", "whole"))
+    environment = {**os.environ, "CHRONOS_ML_ROOT": str(killed)}
+    started = {"folder": tmp_path, "environment": environment, "kind": forks.CONTAINER}
+    with forks.reading("chronos_assets.workloads.pretrain", **started) as (process, _):
+        deadline = time.monotonic() + 60
+        while not (killed / "checkpoints" / stage / "last.pt").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     assert not (killed / "model").exists()
     assert torch.load(killed / "checkpoints" / stage / "last.pt", weights_only=True)["step"] < 30
 
