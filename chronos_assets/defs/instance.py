@@ -67,14 +67,18 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
 def read_migrations_once() -> None:
     """Let this process load Dagster's migration scripts once.
 
-    Dagster loads all of them, 90 files, each time that it opens one of its databases: to see whether that is up to date. A code
-    server opens three at each tick of a sensor, and spent two thirds of its time on it. A release that does so in another way
-    takes as long as it does.
+    Dagster loads all of them, 90 files, each time that it opens one of its databases, to see whether that is up to date, and
+    when it makes one. A code server opens three at each tick of a sensor, and spent two thirds of its time on it. A release
+    that does so in another way takes as long as it does.
     """
-    sql: Any = importlib.import_module("dagster._core.storage.sql")
-    if hasattr(sql, "ScriptDirectory"):
-        # Dagster keeps the configurations of its three databases, so that there are three directories.
-        sql.ScriptDirectory = SimpleNamespace(from_config=cache(sql.ScriptDirectory.from_config))
+    from alembic.script import ScriptDirectory
+
+    # Dagster keeps the configurations of its three databases, so that there are three directories.
+    read_once = SimpleNamespace(from_config=cache(ScriptDirectory.from_config))
+    for name in ("dagster._core.storage.sql", "alembic.command"):
+        module: Any = importlib.import_module(name)
+        if hasattr(module, "ScriptDirectory"):
+            module.ScriptDirectory = read_once
 
 
 def begin_daemon_here(instance: dg.DagsterInstance) -> None:
