@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,6 +23,8 @@ from playwright.sync_api import Page, sync_playwright
 from chronos_assets.defs.outcomes import RANGE_TAGS
 from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets.platforms.local.warm_workers import WorkloadProcess
+from chronos_assets_tests import forks
 from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
@@ -32,6 +33,7 @@ from chronos_assets_tests.models.tiny import folder_of
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 STEP_SECONDS = 150
+LOOK_SECONDS = 0.3
 
 
 @dataclass
@@ -42,14 +44,14 @@ class Ui:
     page: Page
 
 
-def _wait(what: str, done: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(what: str, done: Callable[[], bool], process: WorkloadProcess, log: Path) -> None:
     deadline = time.monotonic() + STEP_SECONDS
     while time.monotonic() < deadline:
         if done():
             return
         if process.poll() is not None:
             break
-        time.sleep(1)
+        time.sleep(LOOK_SECONDS)
     pytest.fail(f"{what} did not happen within {STEP_SECONDS} s; the end of the log:\n{log.read_text()[-3000:]}")
 
 
@@ -83,13 +85,16 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         line = make_line(root / "store", unused, model=model, days=4)
     log = root / "ui.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chronos_assets.cli", "ui", "--port", str(port)],
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        # Forked, it ends at Ctrl-C even where the tests themselves were told not to.
+        process = forks.start(
+            "chronos_assets.cli",
+            "ui",
+            "--port",
+            str(port),
+            folder=REPOSITORY,
+            environment=environment,
+            stdout=output.fileno(),
+            stderr=output.fileno(),
         )
     try:
         _wait("the UI's start", lambda: _answers(url), process, log)
@@ -107,6 +112,29 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+BACKFILL = """mutation ($range: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $range) { __typename ... on PythonError { message } }
+}"""
+
+
+@dataclass
+class Backfill:
+    """A backfill that was asked for: its partitions, and the current forecast's manifest at that time."""
+
+    keys: list[str]
+    current: bytes
+
+
+@pytest.fixture(scope="module")
+def backfill(ui: Ui) -> Backfill:
+    """A backfill of two days; Dagster looks for new ones every 30 seconds."""
+    asked = Backfill(["2024-01-02", "2024-01-03"], (ui.line.root / "forecast" / "manifest.json").read_bytes())
+    selected = {"assetSelection": [{"path": ["forecasts"]}], "partitionNames": asked.keys}
+    answer = _graphql(ui, BACKFILL, range=selected)
+    assert answer["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", answer
+    return asked
 
 
 def _address(log: Path, name: str) -> str:
@@ -154,18 +182,19 @@ def test_a_dropped_file_is_seen_imported_and_forecast_and_the_old_window_scored(
     scores = ui.line.root / "accuracy" / "as_of=2024-01-04" / "metrics.parquet"
     while not (_published(ui.line, "2024-01-06") and scores.exists()):
         assert time.monotonic() < deadline, "july.csv was dropped, but no forecast as of its last day came"
-        time.sleep(1)
+        time.sleep(LOOK_SECONDS)
     _show_partition(ui, "forecasts", "2024-01-06")
     ui.page.get_by_text("Materialized", exact=True).first.wait_for()
     _show_partition(ui, "forecast_accuracy", "2024-01-04")
     ui.page.get_by_text("wql_seasonal_naive", exact=True).first.wait_for()
 
 
+@pytest.mark.usefixtures("backfill")  # asked for in time
 def test_the_dashboard_shows_the_dropped_file_on_the_items_page(ui: Ui) -> None:
     deadline = time.monotonic() + STEP_SECONDS
     while (observed := _downloaded(ui, "item?item=client_a"))[-1] < "2024-01-06 23:00:00":
         assert time.monotonic() < deadline, f"the page ends with {observed[-1]}"
-        time.sleep(2)
+        time.sleep(LOOK_SECONDS)
     ui.page.get_by_role("heading", name="client_a").wait_for()
     chart = ui.page.get_by_test_id("stVegaLiteChart").first
     chart.wait_for()
@@ -205,29 +234,19 @@ def test_a_page_of_another_site_reads_no_forecast(ui: Ui) -> None:
     assert httpx.get(ui.dashboard, headers={"origin": "https://evil.example"}, timeout=30).status_code == 403
 
 
-BACKFILL = """mutation ($range: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $range) { __typename ... on PythonError { message } }
-}"""
-
-
-def test_a_range_selected_for_a_backfill_is_one_run_and_leaves_the_current_forecast(ui: Ui) -> None:
+def test_a_range_selected_for_a_backfill_is_one_run_and_leaves_the_current_forecast(ui: Ui, backfill: Backfill) -> None:
     """What the dialog's button sends, and what comes of it."""
-    current = (ui.line.root / "forecast" / "manifest.json").read_bytes()
-    keys = ["2024-01-02", "2024-01-03"]
-    selected = {"assetSelection": [{"path": ["forecasts"]}], "partitionNames": keys}
-    answer = _graphql(ui, BACKFILL, range=selected)
-    assert answer["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", answer
     deadline = time.monotonic() + STEP_SECONDS
-    while not all((ui.line.root / "history" / f"as_of={key}" / "forecast.parquet").exists() for key in keys):
+    while not all((ui.line.root / "history" / f"as_of={key}" / "forecast.parquet").exists() for key in backfill.keys):
         assert time.monotonic() < deadline, "the backfill made no forecasts"
-        time.sleep(1)
+        time.sleep(LOOK_SECONDS)
     _show_partition(ui, "forecasts", "2024-01-02")
     ui.page.get_by_text("Materialized", exact=True).first.wait_for()
     runs = _graphql(ui, "{ runsOrError { ... on Runs { results { tags { key value } } } } }")["runsOrError"]["results"]
     tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
-    (backfill,) = [run for run in tags if "dagster/backfill" in run]
-    assert [backfill[tag] for tag in RANGE_TAGS] == keys
-    assert (ui.line.root / "forecast" / "manifest.json").read_bytes() == current
+    (ranged,) = [run for run in tags if "dagster/backfill" in run]
+    assert [ranged[tag] for tag in RANGE_TAGS] == backfill.keys
+    assert (ui.line.root / "forecast" / "manifest.json").read_bytes() == backfill.current
 
 
 def test_a_version_is_approved_from_the_page_with_a_reason(ui: Ui) -> None:
@@ -268,7 +287,7 @@ def _show_partition(ui: Ui, asset: str, key: str) -> None:
         if any(node["latestMaterializationByPartition"]):
             break
         assert time.monotonic() < deadline, f"{asset} of {key} was not recorded"
-        time.sleep(1)
+        time.sleep(LOOK_SECONDS)
     ui.page.goto(f"{ui.url}/assets/{asset}?view=partitions&partition={key}")
 
 
@@ -291,14 +310,14 @@ def test_an_asset_of_the_training_line_is_made_by_a_click_and_shows_its_series(u
     deadline = time.monotonic() + STEP_SECONDS
     while not path.exists():
         assert time.monotonic() < deadline, "the button made no series"
-        time.sleep(1)
+        time.sleep(LOOK_SECONDS)
     query = (
         "query Made($key: AssetKeyInput!) { assetOrError(assetKey: $key) "
         "{ ... on Asset { assetMaterializations(limit: 1) { runId } } } }"
     )
     while not _graphql(ui, query, key={"path": ["synthetic_dataset"]})["assetOrError"].get("assetMaterializations"):
         assert time.monotonic() < deadline, "the series were not recorded"
-        time.sleep(1)
+        time.sleep(LOOK_SECONDS)
     ui.page.goto(f"{ui.url}/assets/synthetic_dataset?view=overview")
     picture = ui.page.locator('img[src^="data:image/svg+xml"]').first
     picture.wait_for()
