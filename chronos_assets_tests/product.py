@@ -63,11 +63,16 @@ class Product:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def line(self) -> Line:
-        """The group as the next command finds it, and its definitions."""
-        settings = settings_for(self.data, self._env)
-        group = Group(settings)
+    @property
+    def group(self) -> Group:
+        """The group as the next command finds it."""
+        group = Group(settings_for(self.data, self._env))
         group.overrides["jobs"] = QuickJobs(group.store)
+        return group
+
+    def line(self) -> Line:
+        """The group, and its definitions."""
+        group = self.group
         return Line(group, self.instance, group_definitions(group))
 
     def run(self, backtest: int = 0) -> Outcome:
@@ -81,7 +86,7 @@ class Product:
         return Outcome(text.getvalue())
 
     def _run(self, backtest: int) -> None:
-        group = self.line().group
+        group = self.group
         sys.stdout.writelines(f"{line}\n" for line in copy_data(self.data, group).lines())
         group = replace(group, settings=choose_windows(group, self._env, for_good=False))
         remember_training(group, False)
@@ -98,7 +103,7 @@ class Product:
     @property
     def state(self) -> GroupState:
         """What the store says now."""
-        return self.line().state
+        return GroupState(self.group)
 
     @property
     def frequency(self) -> str:
@@ -125,7 +130,7 @@ class Product:
 
     def observed(self) -> dict[str, float]:
         """The dataset's observations of its first series, by timestamp."""
-        for shard in list_shards(self.line().group.store.snapshot(DATASET_KEY)):
+        for shard in list_shards(self.group.store.snapshot(DATASET_KEY)):
             for series in iter_series(shard, self.state.params.dimensions):
                 pairs = zip(series.timestamps.tolist(), series.target.tolist(), strict=True)
                 return {moment.isoformat(): value for moment, value in pairs if not math.isnan(value)}

@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,10 @@ class ServingContainer:
         """Whether it answers its ping within so long."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._container.ended() is None:
-            try:
+            with suppress(OSError):
                 if self._request("GET", "/ping", {}, b"", 2.0).status == 200:
                     return True
-            except OSError:
-                time.sleep(_LOOK_SECONDS)
+            time.sleep(_LOOK_SECONDS)
         return False
 
     def invoke(self, body: bytes, headers: Mapping[str, str], seconds: float = ANSWER_SECONDS) -> Answer:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 
 from chronos_assets.pipeline import serving
 from chronos_assets.store_layout import history_key
+from chronos_assets_tests import forks
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.test_training_line import TRAINING, decide, noisy_rows
@@ -85,21 +84,16 @@ def answered(line: Line, item: str) -> dict[str, list[tuple[str, float]]]:
     return {name: [(point["Timestamp"], point["Value"]) for point in points] for name, points in predictions.items()}
 
 
-def kill_in_mid_training(aws: AwsServer, variables: dict[str, str]) -> None:
+def kill_in_mid_training(aws: AwsServer, variables: dict[str, str], tmp_path: Path) -> None:
     """Let another process begin the search, and kill it once the first trial trains."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "chronos_assets_tests.aws.run_assets", "retrain", "tuned_checkpoints"],
-        env={**os.environ, **variables},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not aws.calls_of("CreateHyperParameterTuningJob"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
+    module = "chronos_assets_tests.aws.run_assets"
+    started = {"folder": tmp_path, "environment": {**os.environ, **variables}}
+    with forks.reading(module, "retrain", "tuned_checkpoints", **started) as (process, _):
+        deadline = time.monotonic() + 60
+        while not aws.calls_of("CreateHyperParameterTuningJob"):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_the_whole_graph_is_that_of_a_laptop(
@@ -108,7 +102,7 @@ def test_the_whole_graph_is_that_of_a_laptop(
     store = line.group.store
     assert line.run(["target_time_series"]).success
     assert line.run(["synthetic_dataset"], job="retrain").success
-    kill_in_mid_training(aws, variables)
+    kill_in_mid_training(aws, variables, tmp_path)
     result = line.run(["tuned_checkpoints", "model_package", "endpoint"], job="retrain")
     assert result.success, failure_reason(result)
 

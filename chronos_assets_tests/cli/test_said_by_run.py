@@ -2,15 +2,17 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from chronos_assets.cli import main
 from chronos_assets_tests.defs.line import PARAMS
-from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.product import Product
+
+pytestmark = pytest.mark.process  # each runs Dagster's graph
 
 Command = Callable[[], tuple[int, str]]
 HEADER = "item_id,timestamp,target_value\n"
@@ -25,24 +27,24 @@ def days(item: str, first: str, count: int, value: float | None = None, step: in
 
 
 @pytest.fixture
-def train(tmp_path: Path) -> Path:
-    folder = tmp_path / "data" / "train"
-    folder.mkdir(parents=True)
-    return folder
+def product(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Product]:
+    """The command without a process of its own; a test may give it variables."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Product(tmp_path, instance, getattr(request, "param", None))
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """`run` on the folder: its status, and everything that it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    monkeypatch.setenv("CHRONOS_BASE_MODEL", str(folder_of("bolt")))
-    monkeypatch.setenv("CHRONOS_STORE", str(tmp_path / "store"))
+def train(product: Product) -> Path:
+    return product.data / "train"
+
+
+@pytest.fixture
+def run(product: Product) -> Command:
+    """`run` on the folder: its status, and everything that it says."""
 
     def command() -> tuple[int, str]:
-        capfd.readouterr()
-        status = main(["run", "--no-training", "--backtest-windows", "0", "--data", str(tmp_path / "data")])
-        return status, "".join(capfd.readouterr())
+        outcome = product.run()
+        return int(bool(outcome.error)), outcome.said
 
     return command
 
@@ -145,10 +147,8 @@ def test_forecasts_kept_above_zero_are_said_and_are(train: Path, run: Command, t
     assert min(values) >= 0
 
 
-def test_rows_ahead_of_a_clock_that_nobody_named_are_said(
-    train: Path, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CHRONOS_PARTITIONS", "hourly")
+@pytest.mark.parametrize("product", [{"CHRONOS_PARTITIONS": "hourly"}], indirect=True)
+def test_rows_ahead_of_a_clock_that_nobody_named_are_said(train: Path, run: Command, tmp_path: Path) -> None:
     now = datetime.now(UTC).replace(tzinfo=None, minute=0, second=0, microsecond=0)
     hours = [now + timedelta(hours=9 - back) for back in range(200, 0, -1)]
     (train / "a.csv").write_text(HEADER + "".join(f"a,{hour},{50 + hour.hour}.5\n" for hour in hours))

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import gpu
 
-TINY = ("--device", "cpu", "--tiny", "--context", "32", "--horizon", "8", "--repeats", "1", "--rows", "32")
+TINY = ("--device", "cpu", "--tiny", "--context", "32", "--horizon", "2", "--repeats", "1", "--rows", "32")
 
 
 def test_it_measures_every_family_and_leaves_the_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

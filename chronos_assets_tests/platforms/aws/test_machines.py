@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import cache
 
 import botocore.session
 import pytest
@@ -17,6 +18,7 @@ SETTINGS = AwsSettings(role="arn:aws:iam::123456789012:role/r", image="image", c
 REQUEST = EndpointRequest("demand", "bundled", "zero-shot", "abc", {})
 
 
+@cache
 def model():
     return botocore.session.get_session().get_service_model("sagemaker")
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +10,7 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient
+from chronos_assets_tests import forks
 from chronos_assets_tests.platforms.aws.sagemaker.conftest import QUICK
 from chronos_assets_tests.platforms.aws.sagemaker.requests import processing, shell, training
 
@@ -279,31 +278,29 @@ def test_when_aws_is_out_of_reach_the_job_goes_on_and_a_retry_finds_it(cloud, cl
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
 def test_a_daemon_that_dies_and_returns_pays_once_and_one_that_is_told_to_end_stops_its_job(cloud, tmp_path, way):
-    process = daemon(cloud, tmp_path)
-    deadline = time.monotonic() + 60
-    while not (
-        cloud.jobs and "Contents" in cloud.clients()("s3").list_objects_v2(Bucket="data", Prefix=".pipes/thing")
-    ):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(way)
-    process.wait(60)
+    with daemon(cloud, tmp_path) as (process, _):
+        deadline = time.monotonic() + 60
+        while not (
+            cloud.jobs and "Contents" in cloud.clients()("s3").list_objects_v2(Bucket="data", Prefix=".pipes/thing")
+        ):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, way)
+        process.wait(60)
     (job,) = cloud.jobs
     if way == signal.SIGTERM:
         assert job.status == "Stopped"
         return
     assert job.status == "InProgress"
     cloud.clients()("s3").put_object(Bucket="data", Key="go", Body=b"")
-    again = daemon(cloud, tmp_path)
-    assert again.wait(60) == 0
+    with daemon(cloud, tmp_path) as (again, _):
+        assert again.wait(60) == 0
     assert created(cloud) == [job.name]
 
 
 def daemon(cloud, tmp_path):
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "chronos_assets_tests.platforms.aws.sagemaker.daemon"],
-        env={**os.environ, **cloud.env, "DAGSTER_HOME": str(tmp_path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    environment = {**os.environ, **cloud.env, "DAGSTER_HOME": str(tmp_path)}
+    return forks.reading(
+        "chronos_assets_tests.platforms.aws.sagemaker.daemon", folder=tmp_path, environment=environment
     )
