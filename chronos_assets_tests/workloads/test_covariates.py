@@ -198,6 +198,24 @@ def test_learning_before_gives_the_same_predictor(tmp_path, sales):
     assert learned["weights"] == used["weights"]
 
 
+@pytest.mark.parametrize("members", [["tuned/covariates"], ["regression/tuned", "tuned/1"]])
+def test_a_trained_version_learns_from_covariates_too(tmp_path, sales, members):
+    channels = tmp_path / "channels"
+    inputs = write(channels, sales)
+    (channels / "model").symlink_to(tiny.folder_of("chronos2"))
+    workspace = prepare(tmp_path / "learn", inputs)
+    given = json.loads(workspace.parameters_file.read_text())
+    version = {
+        "model": "candidate",
+        "predictor": {"members": members, "per_item": False},
+        **{part: given[part] for part in ("frequency", "horizon", "holidays")},
+    }
+    workspace.parameters_file.write_text(json.dumps(version))
+    learn.main(workspace, Listener())
+    document = json.loads((workspace.output("predictors") / "predictor.json").read_text())
+    assert document["weights"][members[0]] > 0.5
+
+
 def test_the_gate_reads_covariates(tmp_path, sales):
     inputs = write(tmp_path / "in", sales)
     model = str(tiny.folder_of("bolt"))
