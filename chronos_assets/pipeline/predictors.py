@@ -18,7 +18,15 @@ from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, LEARNED_KEY, ZERO_SHOT_KEY, history_key, members_key
+from chronos_assets.store_layout import (
+    DATASET_KEY,
+    FORECAST_KEY,
+    LEARNED_KEY,
+    METADATA_KEY,
+    ZERO_SHOT_KEY,
+    history_key,
+    members_key,
+)
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
@@ -118,9 +126,8 @@ def learn_version(
     with group.jobs.run(context, request) as result, staging(group) as folder:
         learned = result.outputs["predictors"]
         content = (learned / PREDICTOR_FILE).read_bytes()
-        _publish(
-            group, str(candidate["model"]), group.store.snapshot(str(candidate["model"])), content, folder, learned
-        )
+        source = group.store.snapshot(str(candidate["model"]))
+        _publish(group, str(candidate["model"]), source, content, folder, setup.covariates, learned)
     return Predictor.from_json(content)
 
 
@@ -180,17 +187,29 @@ def publish_zero_shot(state: GroupState) -> str | None:
     group = state.group
     with staging(group) as folder:
         source = describe_model(group.settings.base_model).folder
-        _publish(group, ZERO_SHOT_KEY, source, predictor.to_json(), folder)
+        _publish(group, ZERO_SHOT_KEY, source, predictor.to_json(), folder, state.covariates)
     return ZERO_SHOT_KEY
 
 
-def _publish(group: Group, key: str, source: Path, predictor: bytes, folder: Path, learned: Path | None = None) -> None:
-    """Publish a checkpoint with its predictor, and the base model where learning left a copy of it."""
+def _publish(
+    group: Group,
+    key: str,
+    source: Path,
+    predictor: bytes,
+    folder: Path,
+    covariates: CovariateInputs | None,
+    learned: Path | None = None,
+) -> None:
+    """Publish a checkpoint with its predictor, what an endpoint knows beside requests, and the base model that was left."""
+    from chronos_assets.predictors.covariates import SERVED_FOLDER, keep_beside
     from chronos_assets.predictors.predictor import BASE_FOLDER
 
     staged = folder / "predictor"
-    shutil.copytree(source, staged, ignore=shutil.ignore_patterns(PREDICTOR_FILE, BASE_FOLDER, "*.md"))
+    shutil.copytree(source, staged, ignore=shutil.ignore_patterns(PREDICTOR_FILE, BASE_FOLDER, SERVED_FOLDER, "*.md"))
     (staged / PREDICTOR_FILE).write_bytes(predictor)
+    if covariates is not None:
+        metadata = group.store.snapshot(METADATA_KEY) if covariates.metadata is not None else None
+        keep_beside(staged, metadata, covariates.holidays)
     if learned is not None and (learned / BASE_FOLDER).is_dir():
         shutil.copytree(learned / BASE_FOLDER, staged / BASE_FOLDER)
     group.store.publish(key, staged)

@@ -20,12 +20,12 @@ from chronos_assets.params.forecast import quantile_name
 from chronos_assets.pipeline.dataset import first_series
 from chronos_assets.pipeline.forecasts import contexts_of, published_manifest, published_series
 from chronos_assets.pipeline.model_in_use import ModelInUse
-from chronos_assets.pipeline.predictors import publish_zero_shot, shown_predictor
+from chronos_assets.pipeline.predictors import predictor_that_made, publish_zero_shot, shown_predictor
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import made_here, package_group, read_tuned
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
 from chronos_assets.platforms.registry import RegistryError
-from chronos_assets.store_layout import FORECAST_KEY, history_key, scenario_key
+from chronos_assets.store_layout import FORECAST_KEY, RELATED_KEY, history_key, scenario_key
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.registry import StatusChange
@@ -184,8 +184,8 @@ def covariates_read(state: GroupState) -> CovariatesRead:
         learned = shown_predictor(state) if key is None else Predictor.load(described.folder)
     except (ModelError, PredictorError) as error:
         raise dg.Failure(str(error)) from error
-    if learned is not None and learned.regression is not None:
-        kinds, past_only = learned.regression.named
+    if learned is not None and learned.reads_covariates:
+        kinds, past_only = learned.requested
         return CovariatesRead(frozenset(kinds), past_only)
     return CovariatesRead(None if described.family == "chronos2" else frozenset())
 
@@ -203,6 +203,55 @@ class EndpointComparison:
     series: int
     difference: float | None
     note: str
+
+
+def _read_beside(
+    state: GroupState, manifest: Mapping[str, Any], contexts: Mapping[tuple[str, ...], Any]
+) -> tuple[dict[tuple[str, ...], dict[str, Any]], dict[str, str]]:
+    """What requests have to give beside some targets to be answered as the published forecast: of each series, and for all.
+
+    Args:
+        state: of the group.
+        manifest: of the published forecast.
+        contexts: what it read of the series, (n,) by key.
+    """
+    import numpy as np
+
+    from chronos_assets.predictors.covariates import CovariateFolders
+
+    _, predictor = predictor_that_made(state.group, None)
+    if predictor is None or not predictor.reads_covariates:
+        return {}, {}
+    store, related = state.group.store, state.covariates.related
+    grid = state.require_manifest().resolve(state.params).grid
+    folder = store.snapshot(RELATED_KEY) if related is not None else None
+    source = CovariateFolders(grid, folder, related)
+    found = source.of_series(contexts)
+    names, _ = predictor.requested
+    (ordinal,) = grid.ordinal(np.array([manifest["context_end"]], "datetime64[us]")).tolist()
+    beside = {}
+    for key, context in contexts.items():
+        count = len(context)
+        known = source.as_of(key, found.get(key), ordinal, count, int(manifest["horizon"]))
+        ahead = {name: known.known[name] for name in names if name in known.known}
+        past = {name: values[:count] for name, values in ahead.items()}
+        past |= {name: known.past[name] for name in names if name in known.past}
+        (start,) = grid.start(np.array([ordinal - count + 1])).tolist()
+        beside[key] = {
+            "start": start.isoformat(),
+            "past_covariates": {name: _json_values(values) for name, values in past.items()},
+            "future_covariates": {name: _json_values(values[count:]) for name, values in ahead.items()},
+        }
+    return beside, {"freq": str(grid.frequency)}
+
+
+def _json_values(values: Any) -> list[float | str | None]:
+    """Numbers as JSON has them, null where nothing is known; texts as they are."""
+    import numpy as np
+
+    if values.dtype.kind != "f":
+        return [str(value) for value in values]
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:
@@ -237,14 +286,16 @@ def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:
     published = published_series(group, most)
     contexts = contexts_of(state, manifest, list(published))
     levels = {str(level): quantile_name(level) for level in manifest["quantiles"]}
+    beside, frequency = _read_beside(state, manifest, contexts)
     request = {
         "inputs": [
-            {"item_id": " / ".join(key), "target": [float(v) if np.isfinite(v) else None for v in contexts[key]]}
+            {"item_id": " / ".join(key), "target": _json_values(contexts[key]), **beside.get(key, {})}
             for key in published
         ],
         "parameters": {
             "prediction_length": manifest["horizon"],
             "quantile_levels": [float(level) for level in levels] or [0.5],
+            **frequency,
         },
     }
     try:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import Grid, Unit
+from chronos_assets.calendar.alignment import fit_alignment
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Frequency, Grid, Unit
 from chronos_assets.calendar.holidays import HolidayCalendar, holiday_columns, holiday_names
 from chronos_assets.container.contract import Workspace
 from chronos_assets.predictors.members.base import Covariates
@@ -39,6 +42,7 @@ from chronos_assets.timeseries.dataset.related import (
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_name, shard_number
 
 RELATED_CHANNEL, METADATA_CHANNEL = "related_time_series", "item_metadata"
+SERVED_FOLDER, _HOLIDAYS = "covariates", "holidays.json"  # of a model's folder
 _CALENDAR_COLUMNS = 3
 
 Key = tuple[str, ...]
@@ -157,10 +161,69 @@ class CovariateFolders:
                     known[name] = _between(values, related.first, first, ordinal + horizon)
                 else:
                     past[name] = _between(values, related.first, first, ordinal)
-        static = self.metadata.of(key[0]) if self.metadata is not None else {}
-        return Covariates(
-            periods, past, known, {name: "" if value is None else value for name, value in static.items()}
+        return Covariates(periods, past, known, _static(self.metadata, key[0]) if self.metadata is not None else {})
+
+
+@dataclass(frozen=True)
+class ServedCovariates:
+    """What an endpoint knows of series beside the values of a request, as its version was learned with; kept beside the model.
+
+    Attributes:
+        metadata: of items; None without any.
+        holidays: whose; None where they don't count.
+    """
+
+    metadata: ItemMetadata | None = None
+    holidays: HolidayCalendar | None = None
+
+    def of(self, item: str) -> dict[str, float | str]:
+        """Metadata of an item; nothing of those without a row."""
+        if self.metadata is None or item not in self.metadata:
+            return {}
+        return _static(self.metadata, item)
+
+    def columns(self, frequency: Frequency, start: datetime, periods: int) -> dict[str, NDArray[Any]]:
+        """What the calendar and holidays say of so many periods, of which the first begins at `start`."""
+        moments = np.array([np.datetime64(start, "us")])
+        fit = fit_alignment(frequency, moments)
+        grid = Grid(frequency, fit.alignment if fit is not None else DEFAULT_ALIGNMENT)
+        first = int(grid.ordinal(moments)[0])
+        return {
+            **_calendar(grid, first, periods),
+            **(_holidays(grid, self.holidays, first, periods) if self.holidays is not None else {}),
+        }
+
+    @classmethod
+    def load(cls, model: Path) -> ServedCovariates:
+        """What is kept beside a model, in its folder.
+
+        Raises:
+            DatasetError: the metadata can't be read.
+            ValueError: the holidays can't.
+        """
+        folder = model / SERVED_FOLDER
+        metadata, holidays = folder / METADATA_CHANNEL, folder / _HOLIDAYS
+        return cls(
+            read_item_metadata(metadata) if metadata.is_dir() else None,
+            read_holidays(json.loads(holidays.read_bytes())) if holidays.is_file() else None,
         )
+
+
+def keep_beside(model: Path, metadata: Path | None, holidays: Mapping[str, Any] | None) -> None:
+    """Leave in a model's folder what `ServedCovariates.load` finds there.
+
+    Args:
+        model: its folder.
+        metadata: folder of the item metadata, if there is one.
+        holidays: as jobs are given them, see `read_holidays`.
+    """
+    folder = model / SERVED_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    if metadata is not None:
+        shutil.copytree(metadata, folder / METADATA_CHANNEL)
+    if holidays is not None:
+        folder.mkdir(exist_ok=True)
+        (folder / _HOLIDAYS).write_text(json.dumps(holidays, ensure_ascii=False, sort_keys=True), encoding="utf-8")
 
 
 class RelatedCursor:
@@ -254,6 +317,10 @@ def _calendar(grid: Grid, first: int, periods: int) -> Mapping[str, NDArray[np.f
 @lru_cache(maxsize=256)
 def _holidays(grid: Grid, holidays: HolidayCalendar, first: int, periods: int) -> Mapping[str, NDArray[np.float64]]:
     return holiday_columns(grid, first, periods, holidays)
+
+
+def _static(metadata: ItemMetadata, item: str) -> dict[str, float | str]:
+    return {name: "" if value is None else value for name, value in metadata.of(item).items()}
 
 
 def _between(values: NDArray[Any], begins: int, first: int, last: int) -> NDArray[Any]:

@@ -124,7 +124,7 @@ class Ensemble:
     @property
     def reads_covariates(self) -> bool:
         """Whether forecasts depend on covariates."""
-        return any(reads_covariates(name) for name in self.predictor.members)
+        return self.predictor.reads_covariates
 
     @property
     def covariate_reach(self) -> int:

@@ -24,6 +24,7 @@ from chronos_assets.predictors.calibration import Calibration, calibrate, covera
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
 from chronos_assets.predictors.members.catalogue import cost_of, without_covariates
+from chronos_assets.predictors.members.covariate_chronos import forms
 from chronos_assets.predictors.members.regression import History, Regression
 from chronos_assets.predictors.predictor import Key, Predictor, Standing, rounded
 from chronos_assets.predictors.prior import prior_weights
@@ -108,6 +109,7 @@ def learn(
     if not windows:
         weights = selection.affordable(selection.pruned(prior), costs, recipe.max_cost)
         return rounded(_predictor(names, weights, recipe, base or {}, facts, regression=regression))
+    attributes = forms(window.covariates for window in windows if window.covariates is not None)
     backtest = _backtest(windows, backtester, recipe, progress)
     kept = worthwhile(names, backtest.losses)
     if len(kept) < len(names):
@@ -139,6 +141,7 @@ def learn(
             items,
             regression,
             segments=segments,
+            attributes=attributes,
             leaderboard=rows,
             gain=gain,
         )

@@ -22,8 +22,8 @@ import numpy as np
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.predictor import DEFAULT_METRIC, METRICS, OptimizationMetric
 from chronos_assets.predictors.calibration import Calibration
-from chronos_assets.predictors.members.base import Floats
-from chronos_assets.predictors.members.catalogue import checkpoint_of, residual_of
+from chronos_assets.predictors.members.base import AttributeForm, Floats
+from chronos_assets.predictors.members.catalogue import checkpoint_of, reads_covariates, reads_natively, residual_of
 from chronos_assets.predictors.members.regression import Regression
 
 FILE = "predictor.json"
@@ -81,6 +81,7 @@ class Predictor:
         items: weights of items that have their own, (M,).
         segments: weights of the other items by what a dimension is, (M,): (place of the dimension in a key, value) -> weights.
         regression: on covariates, which members named `regression/...` use; None without one.
+        attributes: that change over time, by name, where a network that reads covariates is a member; empty otherwise.
         base: reference and digest of the base model that members named `chronos/...` use; empty without one.
         learned: from what: source, windows, series, until, ...; shown, never read back by the code.
         leaderboard: see `Standing`; the ensemble first.
@@ -97,6 +98,7 @@ class Predictor:
     items: Mapping[Key, Floats] = field(default_factory=dict)
     segments: Mapping[tuple[int, str], Floats] = field(default_factory=dict)
     regression: Regression | None = None
+    attributes: Mapping[str, AttributeForm] = field(default_factory=dict)
     base: Mapping[str, str] = field(default_factory=dict)
     learned: Mapping[str, Any] = field(default_factory=dict)
     leaderboard: tuple[Standing, ...] = ()
@@ -121,6 +123,18 @@ class Predictor:
     def checkpoints(self) -> frozenset[str]:
         """Which checkpoints its members need."""
         return frozenset(name for member in self.members if (name := checkpoint_of(member)) is not None)
+
+    @property
+    def reads_covariates(self) -> bool:
+        """Whether its forecasts follow from covariates."""
+        return any(reads_covariates(name) for name in self.members)
+
+    @property
+    def requested(self) -> tuple[dict[str, str], frozenset[str]]:
+        """Attributes that a request may give: kind by name (`number`, `category`), and which of them are past-only."""
+        kinds, past_only = self.regression.named if self.regression is not None else ({}, frozenset())
+        own = {name: str(form.kind) for name, form in self.attributes.items()}
+        return {**kinds, **own}, past_only | {name for name, form in self.attributes.items() if not form.known}
 
     def weights_of(self, key: Key | None) -> Floats:
         """An item's weights: its own, or those of its segment, or the pooled ones."""
@@ -157,6 +171,7 @@ class Predictor:
             self,
             members=members,
             regression=self.regression if any(residual_of(name) is not None for name in members) else None,
+            attributes=self.attributes if any(reads_natively(name) for name in members) else {},
             weights=self.weights[kept],
             items={key: own[kept] for key, own in self.items.items()},
             segments={part: own[kept] for part, own in self.segments.items()},
@@ -200,6 +215,7 @@ class Predictor:
             **({"live_width": self.live_width} if self.live_width != 1.0 else {}),
             **({"segments": self._segment_rows()} if self.segments else {}),
             **({"regression": self.regression.to_document()} if self.regression is not None else {}),
+            **({"attributes": {name: vars(form) for name, form in self.attributes.items()}} if self.attributes else {}),
         }
 
     def to_json(self) -> bytes:
@@ -267,6 +283,7 @@ class Predictor:
                 for row in document.get("segments") or ()
             },
             regression=Regression.from_document(regression) if (regression := document.get("regression")) else None,
+            attributes={name: AttributeForm(**form) for name, form in (document.get("attributes") or {}).items()},
             base=document["base"],
             learned=document["learned"],
             leaderboard=tuple(Standing(**row) for row in document["leaderboard"]),

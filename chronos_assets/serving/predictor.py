@@ -14,21 +14,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import Alignment, Grid
-from chronos_assets.calendar.holidays import HolidayCalendar, holiday_columns
+from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.joint import JointSeries, forecast_jointly
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import clip_at_zero, in_whole_numbers, is_integral, is_non_negative
-from chronos_assets.predictors.covariates import calendar_columns
+from chronos_assets.predictors.covariates import ServedCovariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput
@@ -65,6 +64,7 @@ class BatchPredictor:
         context_length: periods to read, at most.
         whole_batches: whether every pass has as many rows as the batch job's.
         ensemble: what forecasts series by themselves, where the model is a member of a predictor; the model if not given.
+        beside: what the ensemble may know of a series beside a request's values: metadata of its item, holidays.
         non_negative: as the forecast workload has it; the history is the target that a request brings.
         integers: likewise.
     """
@@ -77,6 +77,7 @@ class BatchPredictor:
         context_length: int | None = None,
         whole_batches: bool = False,
         ensemble: Ensemble | None = None,
+        beside: ServedCovariates | None = None,
         non_negative: bool | None = None,
         integers: bool = False,
     ) -> None:
@@ -88,7 +89,11 @@ class BatchPredictor:
         self._numbers = count()
         self._non_negative = non_negative
         self._integers = integers
-        self.regression = ensemble.predictor.regression if ensemble is not None else None
+        self.reads_covariates = ensemble is not None and ensemble.reads_covariates
+        self._beside = beside or ServedCovariates()
+        regression = ensemble.predictor.regression if ensemble is not None else None
+        if self._beside.holidays is None and regression is not None and regression.countries:
+            self._beside = replace(self._beside, holidays=HolidayCalendar(regression.countries))
         self._forecaster: Forecaster | Ensemble = ensemble or Forecaster(
             model,
             description.block_length,
@@ -105,7 +110,7 @@ class BatchPredictor:
             InvocationError: the model can't forecast what is asked for.
         """
         parameters = call.parameters
-        if call.together or (call.covariates and self.regression is None):
+        if call.together or (call.covariates and not self.reads_covariates):
             longest = self.model.description.block_length
             if parameters.prediction_length > longest:
                 raise InvocationError(
@@ -130,13 +135,13 @@ class BatchPredictor:
             sorted({level for item in items for level in item.call.parameters.quantile_levels})
         )
         targets = [item.inputs[0].target for item in items]
-        beside = [self._covariates(item, key.horizon) for item in items] if self.regression is not None else None
+        beside = [self._covariates(item, key.horizon) for item in items] if self.reads_covariates else None
         what_if = beside is not None and any(item.inputs[0].baseline_covariates for item in items)
         forecast = self._forecaster.at(key.horizon, levels).forecast(
             targets,
             seeds=[_seed(target) for target in targets] if self._samples else None,
             non_negative=[self._bounded(target) for target in targets],
-            keys=[tuple((item.inputs[0].item_id or "").split(KEY_SEPARATOR)) for item in items],
+            keys=[_key(item.inputs[0]) for item in items],
             covariates=beside,
             baseline=[self._covariates(item, key.horizon, planned=True) for item in items] if what_if else None,
         )
@@ -158,9 +163,9 @@ class BatchPredictor:
         ]
 
     def _covariates(self, item: Item, horizon: int, *, planned: bool = False) -> Covariates:
-        """What a series' request says beside its target; nothing where it gives no covariates, nor a start and a frequency.
+        """What is known beside a series: values of its request, metadata of its item, with a start the calendar and holidays.
 
-        Holidays of countries are added; days of a user's own and item metadata aren't known here.
+        Nothing where a request gives neither covariates nor a start and a frequency.
 
         Args:
             item: the series.
@@ -176,17 +181,11 @@ class BatchPredictor:
             if name in future
         }
         past = {name: values for name, values in one.past_covariates.items() if name not in known}
-        if not (known or past) or self.regression is None:
-            return Covariates()
         if one.start is not None and frequency is not None:
-            anchor = Alignment(anchor=one.start.isoformat()) if frequency.n > 1 else Alignment()
-            grid = Grid(frequency, anchor)
-            first = int(grid.ordinal(np.array([np.datetime64(one.start, "us")]))[0])
-            known |= calendar_columns(grid, first, periods + horizon)
-            if self.regression.countries:
-                calendar = HolidayCalendar(self.regression.countries)
-                known |= holiday_columns(grid, first, periods + horizon, calendar)
-        return Covariates(periods, past, known)
+            known |= self._beside.columns(frequency, one.start, periods + horizon)
+        if not (known or past):
+            return Covariates()
+        return Covariates(periods, past, known, self._beside.of(_key(one)[0]))
 
     def _jointly(self, item: Item) -> list[Prediction]:
         parameters = item.call.parameters
@@ -229,6 +228,11 @@ class BatchPredictor:
 
 class UnfitSeries(ChronosAssetsError):
     """A pass has a series without a forecast: the batcher tries its items one by one, and finds which."""
+
+
+def _key(one: SeriesInput) -> tuple[str, ...]:
+    """Item and dimensions of a series, as its item_id has them."""
+    return tuple((one.item_id or "").split(KEY_SEPARATOR))
 
 
 def _seed(target: Floats) -> int:

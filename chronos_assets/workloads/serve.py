@@ -3,8 +3,10 @@
     python -m chronos_assets.workloads.serve
 
 The model is the folder `model/`, where a SageMaker container finds what a training job left; without one the reference
-in the parameter `model`. Only safetensors are read. Parameters, all optional, are those of `input/config/parameters.json`,
-and over them, since a hosting container has no such file, the JSON object in the variable `CHRONOS_SERVING`:
+in the parameter `model`. Only safetensors are read; beside them `predictor.json`, and `covariates/` with the metadata of items
+and whose holidays count (`predictors.covariates.ServedCovariates`). Parameters, all optional, are those of
+`input/config/parameters.json`, and over them, since a hosting container has no such file, the JSON object in the variable
+`CHRONOS_SERVING`:
 
 ```
 endpoint, version, identity     names for people and for GET /ping
@@ -59,6 +61,7 @@ from chronos_assets.serving.schema import InvocationError, Limits, Parameters, S
 if TYPE_CHECKING:
     from chronos_assets.models.checkpoints import ModelDescription
     from chronos_assets.models.loading import LoadedModel
+    from chronos_assets.predictors.covariates import ServedCovariates
     from chronos_assets.predictors.ensemble import Ensemble
     from chronos_assets.serving.app import Endpoint
 
@@ -197,9 +200,11 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
     from chronos_assets.serving.predictor import BatchPredictor
 
     description = model.description
+    ensemble = _ensemble(description, batching)
     predictor = BatchPredictor(
         model,
-        ensemble=_ensemble(description, batching),
+        ensemble=ensemble,
+        beside=_beside(description),
         batch_size=batching.rows,
         non_negative=settings.non_negative,
         integers=settings.integers,
@@ -211,7 +216,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
         predictor.joint,
         Limits(max_body_bytes=settings.max_body_bytes, max_answer_values=settings.max_answer_values),
         _defaults_within(Parameters(), description.quantile_range),
-        *(predictor.regression.named if predictor.regression is not None else ({}, frozenset())),
+        *(ensemble.predictor.requested if ensemble is not None else ({}, frozenset())),
     )
     try:
         schema = replace(schema, defaults=parse_parameters(settings.defaults, schema))
@@ -254,14 +259,30 @@ def _ensemble(description: ModelDescription, batching: Batching) -> Ensemble | N
         learned = Learned.load(description.folder)
         network = Network(
             description,
-            description.block_length,
+            learned.horizon if learned is not None else description.block_length,
             [(low + high) / 2],
+            seasons=learned.seasons if learned is not None else (),
             batch_size=batching.rows,
             whole_batches=batching.whole_batches,
         )
         return None if learned is None else network.ensemble(learned)
     except (PredictorError, ModelError) as error:
         raise WorkloadError(str(error)) from error
+
+
+def _beside(description: ModelDescription) -> ServedCovariates:
+    """What is kept beside a model of its items and of holidays.
+
+    Raises:
+        WorkloadError: it is damaged.
+    """
+    from chronos_assets.predictors.covariates import ServedCovariates
+    from chronos_assets.timeseries.dataset.shards import DatasetError
+
+    try:
+        return ServedCovariates.load(description.folder)
+    except (DatasetError, ValueError) as error:
+        raise WorkloadError(f"{error}; materialize model_package and endpoint again") from error
 
 
 def _defaults_within(parameters: Parameters, quantile_range: tuple[float, float]) -> Parameters:

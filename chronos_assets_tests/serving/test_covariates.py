@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.models.loading import load_model
 from chronos_assets.predictors.backtests import BacktestPast, past_windows
+from chronos_assets.predictors.covariates import keep_beside
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.base import LEVELS, Covariates
@@ -21,8 +24,10 @@ from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.serving.predictor import BatchPredictor
 from chronos_assets.serving.requests import parse
 from chronos_assets.serving.schema import JSON, InvocationError, Schema
+from chronos_assets.workloads.serve import ServeOptions, build_endpoint
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.predictors.demand import ELASTICITY, Demand, shops
+from chronos_assets_tests.workloads.test_covariates import CUT, FEASTS, run, write
 
 HORIZON, PERIODS = 7, 170
 NAMES = ("price", "promotion")
@@ -56,6 +61,48 @@ def schema(learned) -> Schema:
     assert learned.regression is not None
     kinds, past_only = learned.regression.named
     return Schema("model v1", (0.01, 0.99), False, attributes=kinds, past_only=past_only)
+
+
+@pytest.mark.parametrize(
+    ("family", "members"), [("bolt", ["theta", "regression/theta"]), ("chronos2", ["chronos/covariates"])]
+)
+def test_metadata_and_days_of_ones_own_are_known_as_in_the_batch(tmp_path, sales, family, members):
+    inputs = write(tmp_path / "in", sales)
+    output = run(tmp_path / "job", inputs, model=str(folder_of(family)), zero_shot={"members": members})
+    served = tmp_path / "model"
+    shutil.copytree(folder_of(family), served)
+    shutil.copy(output / "as_of=2023-06-05" / "predictor.json", served)
+    keep_beside(served, inputs / "item_metadata", FEASTS)
+    endpoint = build_endpoint(ServeOptions(), load_model(describe_model(str(served))))
+
+    def quantiles(start: str) -> np.ndarray:
+        inputs = []
+        for place, one in enumerate(sales):
+            known = one.covariates.known
+            visits = np.random.default_rng(place).normal(100, 10, PERIODS)
+            inputs.append(
+                {
+                    "item_id": f"item-{place:02d}",
+                    "start": start,
+                    "target": one.values[:CUT].tolist(),
+                    "past_covariates": {
+                        "visits": visits[:CUT].tolist(),
+                        **{name: known[name][:CUT].tolist() for name in NAMES},
+                    },
+                    "future_covariates": {name: known[name][CUT : CUT + HORIZON].tolist() for name in NAMES},
+                }
+            )
+        parameters = {"prediction_length": HORIZON, "quantile_levels": [0.1, 0.5, 0.9], "freq": "D"}
+        (call,) = parse(json.dumps({"inputs": inputs, "parameters": parameters}).encode(), JSON, endpoint.schema)
+        key, items = endpoint.predictor.items(call)
+        return np.stack([prediction.quantiles for (prediction,) in endpoint.predictor.run(key, items)])
+
+    table = pq.read_table(output / "as_of=2023-06-05" / "forecast.parquet", partitioning=None)
+    expected = np.stack([table[name].to_numpy() for name in ("p10", "p50", "p90")], axis=1).reshape(12, HORIZON, 3)
+    largest = np.abs(expected).max(axis=(1, 2), keepdims=True)
+    assert (np.abs(quantiles("2023-01-01") - expected) / largest).max() < 1e-5
+    # From another day on holidays are on other days: that they are read shows that the comparison could fail.
+    assert (np.abs(quantiles("2023-01-20") - expected) / largest).max() > 1e-5
 
 
 def request(one: Demand, **changes: Any) -> bytes:

@@ -35,6 +35,7 @@ WINDOWS = [
     {"key": "2023-06-05", "end": "2023-06-06T00:00:00"},  # after 156
 ]
 CUT = 156
+FEASTS = {"countries": [], "days": {"feast": ["2023-01-21", "2023-03-07", "2023-04-21", "2023-06-05"]}}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def prepare(root: Path, inputs: Path, **changes: Any) -> Workspace:
         "quantiles": [0.1, 0.5, 0.9],
         "model": str(tiny.folder_of("bolt")),
         "zero_shot": {"members": ["theta", "seasonal_naive", "regression"]},
-        "holidays": {"countries": [], "days": {"feast": ["2023-01-21", "2023-03-07", "2023-04-21", "2023-06-05"]}},
+        "holidays": FEASTS,
         **changes,
     }
     (root / "input" / "config").mkdir(parents=True)

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,14 @@ class Covariates:
             {name: values[: periods + horizon] for name, values in self.known.items()},
             self.static,
         )
+
+
+@dataclass(frozen=True)
+class AttributeForm:
+    """What is known of an attribute that changes over time: a `number` or a `category`, and whether in advance."""
+
+    kind: Literal["number", "category"]
+    known: bool
 
 
 @dataclass(frozen=True)

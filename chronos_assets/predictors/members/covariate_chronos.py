@@ -14,7 +14,7 @@ event on days without one: then it is a category like others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.holidays import PREFIX
-from chronos_assets.predictors.members.base import COVARIATE_REACH, Contexts, Covariates, Floats
+from chronos_assets.predictors.members.base import COVARIATE_REACH, AttributeForm, Contexts, Covariates, Floats
 from chronos_assets.predictors.members.chronos import network_quantiles
 from chronos_assets.predictors.members.design import AFTER, BEFORE, CALENDAR
 
@@ -64,6 +64,18 @@ class CovariateChronos:
 def readable(covariates: Covariates) -> tuple[str, ...]:
     """Names of the attributes that are read, in order: past-only ones first."""
     return tuple(name for name, _ in _read(covariates))
+
+
+def forms(covariates: Iterable[Covariates]) -> dict[str, AttributeForm]:
+    """What some series' attributes are that are read, by name; but holidays, which are known of every series."""
+    found: dict[str, AttributeForm] = {}
+    for one in covariates:
+        for name, values in _read(one):
+            if not name.startswith(PREFIX):
+                found.setdefault(
+                    name, AttributeForm("number" if values.dtype.kind == "f" else "category", name in one.known)
+                )
+    return dict(sorted(found.items()))
 
 
 def covariate_rows(covariates: Covariates, target: Floats, horizon: int) -> Floats:
