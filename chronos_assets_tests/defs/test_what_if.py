@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,19 +36,11 @@ from chronos_assets.dashboard import server, session, words
 from chronos_assets.dashboard.charts import VERMILION
 from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.what_if_sensor import what_if_sensor
-from chronos_assets.models.checkpoints import describe_model
-from chronos_assets.models.loading import load_model
-from chronos_assets.pipeline.predictors import publish_zero_shot
-from chronos_assets.pipeline.serving import compare_endpoint, deploy, wanted_identity
+from chronos_assets.pipeline.serving import compare_endpoint, deploy
 from chronos_assets.pipeline.what_if import read_replacements, scenario_files, stale_scenarios
 from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
-from chronos_assets.platforms.endpoints import EndpointState
 from chronos_assets.predictors.scenario import ScenarioError
-from chronos_assets.serving.answers import render
-from chronos_assets.serving.requests import parse
-from chronos_assets.serving.schema import JSON
 from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
-from chronos_assets.workloads.serve import ServeOptions, build_endpoint
 from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
@@ -273,39 +265,6 @@ def test_a_line_of_another_width_is_named() -> None:
         read_replacements("item_id,timestamp,price\na,2024-01-01,1\na,2024-01-01\n", "what_if/x.csv")
 
 
-class ServedHere:
-    """The endpoint of the group's zero-shot predictor, in this process."""
-
-    def __init__(self, line: Line) -> None:
-        key = publish_zero_shot(line.state)
-        assert key is not None
-        described = describe_model(line.group.store.snapshot(key))
-        self.endpoint = build_endpoint(ServeOptions(), load_model(described))
-        self.identity = wanted_identity(line.state)
-
-    def describe(self, name: str) -> EndpointState:
-        return EndpointState(name, "http://here", "zero-shot", self.identity, healthy=True)
-
-    def invoke(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        calls = list(parse(json.dumps(request).encode(), JSON, self.endpoint.schema))
-        made = []
-        for call in calls:
-            key, items = self.endpoint.predictor.items(call)
-            made.append([prediction for (prediction,) in self.endpoint.predictor.run(key, items)])
-        return json.loads(render(calls, made, JSON))
-
-
-def test_the_endpoint_is_asked_with_the_covariates_that_the_forecast_read(line: Line) -> None:
-    line.group.overrides["endpoints"] = ServedHere(line)
-    try:
-        compared = compare_endpoint(line.state)
-    finally:
-        del line.group.overrides["endpoints"]
-    assert compared.series == 3
-    assert compared.difference is not None
-    assert compared.difference < 1e-5
-
-
 def explained(line: Line) -> Path:
     """The folder of the last partition's explanation."""
     if not line.group.store.shown(explanations_key(LAST)):
@@ -405,6 +364,15 @@ def endpoint(line: Line) -> QuickEndpoints:
     assert forecast(line, "cheaper").success
     assert line.run(["forecast_tables"]).success
     return endpoints
+
+
+def test_the_endpoint_is_asked_with_the_covariates_that_the_forecast_read(line: Line, endpoint: QuickEndpoints) -> None:
+    compared = compare_endpoint(line.state)
+    asked = endpoint.asked[-1]["inputs"][0]
+    assert asked["past_covariates"].keys() == asked["future_covariates"].keys() == {"price", "promotion"}
+    assert compared.series == 3
+    assert compared.difference is not None
+    assert compared.difference < 1e-5
 
 
 @pytest.fixture
