@@ -71,13 +71,12 @@ def read_migrations_once() -> None:
     when it makes one. A code server opens three at each tick of a sensor, and spent two thirds of its time on it. A release
     that does so in another way takes as long as it does.
     """
-    from alembic.script import ScriptDirectory
-
-    # Dagster keeps the configurations of its three databases, so that there are three directories.
-    read_once = SimpleNamespace(from_config=cache(ScriptDirectory.from_config))
-    for name in ("dagster._core.storage.sql", "alembic.command"):
-        module: Any = importlib.import_module(name)
-        if hasattr(module, "ScriptDirectory"):
+    modules: list[Any] = [importlib.import_module(name) for name in ("dagster._core.storage.sql", "alembic.command")]
+    reading = [module for module in modules if hasattr(module, "ScriptDirectory")]
+    if reading:
+        # Dagster keeps the configurations of its three databases, so that there are three directories.
+        read_once = SimpleNamespace(from_config=cache(reading[0].ScriptDirectory.from_config))
+        for module in reading:
             module.ScriptDirectory = read_once
 
 
