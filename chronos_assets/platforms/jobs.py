@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-MAX_JOB_NAME = 63  # what SageMaker allows for a processing job
-
-_JOB_NAME = re.compile(rf"[A-Za-z0-9](?:-*[A-Za-z0-9]){{0,{MAX_JOB_NAME - 1}}}")
+from chronos_assets.platforms.job_names import MAX_NAME, is_name, readable_name
 
 
 @dataclass(frozen=True)
@@ -111,9 +108,7 @@ def job_name(*parts: str) -> str:
     Letters and digits of the parts joined by hyphens, then 8 hexadecimal digits that tell apart what the letters and
     digits alone don't (`2024-01-01-10:00` and `2024-01-01 10-00`).
     """
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
-    words = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(parts)).strip("-")[: MAX_JOB_NAME - 9].rstrip("-")
-    return f"{words}-{digest}" if words else digest
+    return readable_name("-".join(parts), hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8])
 
 
 def check_job_name(name: str) -> str:
@@ -122,8 +117,8 @@ def check_job_name(name: str) -> str:
     Raises:
         ValueError: it has other characters than letters, digits and inner hyphens, or is longer than 63.
     """
-    if len(name) > MAX_JOB_NAME or not _JOB_NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(
-            f"job name {name!r}: up to {MAX_JOB_NAME} letters, digits and inner hyphens; make it with job_name()"
+            f"job name {name!r}: up to {MAX_NAME} letters, digits and inner hyphens; make it with job_name()"
         )
     return name

@@ -13,9 +13,7 @@ what an interrupted one made, and another image or instance type is another depl
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +29,13 @@ from chronos_assets.platforms.aws.machines import (
     vpc,
 )
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
+from chronos_assets.platforms.job_names import MAX_NAME, is_name, json_digest
 
 if TYPE_CHECKING:
     from chronos_assets.settings import AwsSettings
 
 VARIANT = "AllTraffic"  # an update must not rename it; alarms are about it
-MAX_NAME, MAX_VARIABLE, MAX_IMAGE = 63, 1024, 255
+MAX_VARIABLE, MAX_IMAGE = 1024, 255
 SERVERLESS_CONCURRENCY = 5
 # What a request and an answer of a serverless endpoint may hold, 4 MB: a number takes up to 25 characters.
 # https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
@@ -44,7 +43,6 @@ SERVERLESS_LIMITS = {"max_body_bytes": 4 * 1024 * 1024, "max_answer_values": 160
 READY_SECONDS = 900  # for a server to fetch its model, and again to answer its ping
 
 _DIGEST = 16
-_ENDPOINT = re.compile(r"[A-Za-z0-9](?:-*[A-Za-z0-9]){0,62}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def check_endpoint_name(name: str) -> str:
     Raises:
         EndpointError: it may not.
     """
-    if len(name) > MAX_NAME or not _ENDPOINT.fullmatch(name):
+    if not is_name(name):
         raise EndpointError(f"endpoint name {name!r}: up to {MAX_NAME} letters, digits and inner hyphens")
     return name
 
@@ -129,9 +127,7 @@ def plan(request: EndpointRequest, settings: AwsSettings, source: ModelSource, a
         )
     model = _model(request, settings, source)
     config = _config(settings, answers)
-    facts = json.dumps([request.name, model, config], sort_keys=True)
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:_DIGEST]
-    name = f"{stem(request.name)}-{digest}"
+    name = f"{stem(request.name)}-{json_digest([request.name, model, config], _DIGEST)}"
     return Plan(name, model, _serving(config, name))
 
 

@@ -42,6 +42,7 @@ from chronos_assets.platforms.aws.processing_request import WORKLOADS, Source, p
 from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.tags import tag_list
 from chronos_assets.platforms.aws.tuning_request import check_tuning, training_job, tuning_job
+from chronos_assets.platforms.job_names import is_name
 from chronos_assets.platforms.jobs import JobRequest
 from chronos_assets.platforms.tuning import SearchError, TuningRequest
 
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 PIPELINES_KEY = ".pipelines"
 MAX_DEFINITION = 100 * 1024  # bytes that CreatePipeline takes
-MAX_NAME = 256
+MAX_PIPELINE_NAME = 256
 
 # Stand in a request for what is known when the pipeline runs; no text of a person's holds a null character.
 _EXECUTION, _DATASET, _SYNTHETIC, _TUNED, _CANDIDATE, _METRICS = (
@@ -120,8 +121,10 @@ class TrainingPipeline:
             check_tuning(line.search, settings)
         except SearchError as error:
             raise PipelineError(str(error)) from error
-        if not re.fullmatch(rf"[a-zA-Z0-9](-*[a-zA-Z0-9]){{0,{MAX_NAME - 1}}}", line.name):
-            raise PipelineError(f"pipeline name {line.name!r}: up to {MAX_NAME} letters, digits and inner hyphens")
+        if not is_name(line.name, MAX_PIPELINE_NAME):
+            raise PipelineError(
+                f"pipeline name {line.name!r}: up to {MAX_PIPELINE_NAME} letters, digits and inner hyphens"
+            )
         self._line = line
         self._clients = clients
         self._store = store

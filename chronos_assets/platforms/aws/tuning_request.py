@@ -13,7 +13,6 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateHyperParamet
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.params.training import CategoricalRange, IntegerRange, Range
 from chronos_assets.platforms.aws.machines import cluster, image_for, missing_settings, output_key, vpc
+from chronos_assets.platforms.job_names import json_digest
 from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, SearchError, TuningRequest, check_search
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def lineage_name(request: TuningRequest, code_location: str) -> str:
     """Beginning of the names of all searches that one of these may start warm from."""
     # A parent must have as many hyperparameters, and the same objective.
     names = sorted([*request.hyperparameters, *request.ranges])
-    return f"tune-{_digest([code_location, request.hyperparameters.get('base_model'), names, request.metric_regex], 8)}"
+    return f"tune-{json_digest([code_location, request.hyperparameters.get('base_model'), names, request.metric_regex], 8)}"
 
 
 def search_name(request: TuningRequest, channels: Mapping[str, str], settings: AwsSettings, code_location: str) -> str:
@@ -81,7 +81,7 @@ def search_name(request: TuningRequest, channels: Mapping[str, str], settings: A
         request.random_seed,
         image_for(settings, settings.training_instance),
     ]
-    return f"{lineage_name(request, code_location)}-{_digest(identity, 12)}"
+    return f"{lineage_name(request, code_location)}-{json_digest(identity, 12)}"
 
 
 def tuning_job(
@@ -262,8 +262,3 @@ def _training(channels: Mapping[str, str], folder: str, settings: AwsSettings) -
 def _channel(name: str, uri: str) -> dict[str, Any]:
     source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "CompressionType": "None"}
-
-
-def _digest(value: Any, length: int) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]

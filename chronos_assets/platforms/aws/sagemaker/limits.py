@@ -7,20 +7,18 @@ The limits are read from the service model that botocore ships, so that they are
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-MAX_NAME = 63
+from chronos_assets.platforms.job_names import MAX_NAME, is_name, json_digest, readable_name
+
 MAX_TUNING_NAME = 32
 MAX_ATTEMPT = 999
 DIGEST = 12  # hexadecimal digits: equal ones of two jobs of one asset are not to be expected
 
 _ATTEMPT_ROOM = len(f"-a{MAX_ATTEMPT}")
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 # Values of these may be secrets: a message tells how long they are, and no more.
 _PRIVATE = ("EnvironmentValue", "HyperParameterValue")
 _MAX_TAG_KEY, _MAX_TAG_VALUE = 128, 256
@@ -52,16 +50,8 @@ def job_name_for(
         parameters: what else makes its result another one; JSON values.
         max_length: what the kind of job allows.
     """
-    identity = json.dumps(
-        [asset, partition, dict(data_versions or {}), code_version, parameters],
-        sort_keys=True,
-        ensure_ascii=True,
-        default=str,
-    )
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:DIGEST]
-    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{asset}-{partition}").strip("-")
-    words = words[: max_length - DIGEST - 1 - _ATTEMPT_ROOM].strip("-")
-    return f"{words}-{digest}" if words else digest
+    digest = json_digest([asset, partition, dict(data_versions or {}), code_version, parameters], DIGEST)
+    return readable_name(f"{asset}-{partition}", digest, max_length - _ATTEMPT_ROOM)
 
 
 def attempt_name(name: str, attempt: int) -> str:
@@ -76,7 +66,7 @@ def check_name(name: str, max_length: int) -> str:
         LimitError: it has other characters, or is too long.
     """
     longest = max_length - _ATTEMPT_ROOM
-    if not _NAME.fullmatch(name):
+    if not is_name(name, len(name)):
         raise LimitError(
             f"job name {name!r}: use letters, digits and inner hyphens only; job_name_for() makes such names"
         )

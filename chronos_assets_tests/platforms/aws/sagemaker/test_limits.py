@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from chronos_assets.platforms.aws.sagemaker.limits import (
     MAX_ATTEMPT,
-    MAX_NAME,
     MAX_TUNING_NAME,
     LimitError,
     attempt_name,
@@ -16,6 +15,7 @@ from chronos_assets.platforms.aws.sagemaker.limits import (
     job_name_for,
     tag,
 )
+from chronos_assets.platforms.job_names import MAX_NAME
 from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.requests import processing, training
 
