@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.platforms.jobs import MAX_JOB_NAME, JobResult, check_job_name, job_name
+from chronos_assets.platforms.job_names import MAX_NAME
+from chronos_assets.platforms.jobs import JobResult, check_job_name, job_name
 from chronos_assets.platforms.store import StoreKeyError, check_key
 
 
@@ -43,7 +44,7 @@ def test_keys_that_leave_the_root_or_cannot_be_stored_are_refused_by_name(key):
 def test_job_names_are_valid_and_deterministic(parts):
     name = job_name(*parts)
     assert check_job_name(name) == name
-    assert len(name) <= MAX_JOB_NAME
+    assert len(name) <= MAX_NAME
     assert name == job_name(*parts)
 
 

@@ -19,7 +19,6 @@ from chronos_assets.models.networks.layers import (
     NetworkShape,
     ResidualBlock,
     Table,
-    activation_of,
     hidden_from_attention,
     observed_patches,
     standardize,
@@ -73,18 +72,11 @@ class BoltConfig:
             KeyError: a size is missing.
         """
         chronos = config["chronos_config"]
-        activation = activation_of(config)
-        if activation is None:
+        shape = NetworkShape.from_document(config)
+        if shape is None:
             return None
         return cls(
-            shape=NetworkShape(
-                features=config["d_model"],
-                hidden=config["d_ff"],
-                heads=config["num_heads"],
-                head_features=config["d_kv"],
-                activation=activation,
-                epsilon=config.get("layer_norm_epsilon", 1e-6),
-            ),
+            shape=shape,
             encoder_blocks=config["num_layers"],
             decoder_blocks=config.get("num_decoder_layers") or config["num_layers"],
             buckets=config.get("relative_attention_num_buckets", 32),

@@ -25,7 +25,6 @@ from chronos_assets.models.networks.layers import (
     RootMeanSquareNorm,
     Table,
     TwoLayers,
-    activation_of,
     hidden_from_attention,
     observed_patches,
     standardize,
@@ -68,18 +67,11 @@ class Chronos2Config:
             KeyError: a size is missing.
         """
         chronos = config["chronos_config"]
-        activation = activation_of(config)
-        if activation is None or chronos["input_patch_size"] != chronos["output_patch_size"]:
+        shape = NetworkShape.from_document(config)
+        if shape is None or chronos["input_patch_size"] != chronos["output_patch_size"]:
             return None
         return cls(
-            shape=NetworkShape(
-                features=config["d_model"],
-                hidden=config["d_ff"],
-                heads=config["num_heads"],
-                head_features=config["d_kv"],
-                activation=activation,
-                epsilon=config.get("layer_norm_epsilon", 1e-6),
-            ),
+            shape=shape,
             blocks=config["num_layers"],
             rotation_base=config.get("rope_theta", 10000.0),
             context_length=chronos["context_length"],

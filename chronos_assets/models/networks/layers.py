@@ -44,12 +44,24 @@ class NetworkShape:
     activation: str = "relu"
     epsilon: float = 1e-6
 
+    @classmethod
+    def from_document(cls, config: Mapping[str, Any]) -> NetworkShape | None:
+        """The sizes in a T5 configuration; None for an activation that these layers don't have, such as a gated one.
 
-def activation_of(config: Mapping[str, Any]) -> str | None:
-    """The activation that a T5 configuration names; None for one that these layers don't have, such as a gated one."""
-    name = config.get("feed_forward_proj", "relu")
-    known = name in ACTIVATIONS and config.get("dense_act_fn", name) == name and not config.get("is_gated_act", False)
-    return name if known else None
+        Raises:
+            KeyError: a size is missing.
+        """
+        name = config.get("feed_forward_proj", "relu")
+        if name not in ACTIVATIONS or config.get("dense_act_fn", name) != name or config.get("is_gated_act", False):
+            return None
+        return cls(
+            features=config["d_model"],
+            hidden=config["d_ff"],
+            heads=config["num_heads"],
+            head_features=config["d_kv"],
+            activation=name,
+            epsilon=config.get("layer_norm_epsilon", 1e-6),
+        )
 
 
 def standardize(context: Tensor, smallest_scale: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,7 +26,6 @@ from chronos_assets.models.networks.layers import (
     Linear,
     NetworkShape,
     Table,
-    activation_of,
     hidden_from_attention,
 )
 from chronos_assets.models.networks.t5_layers import (
@@ -114,19 +113,12 @@ class T5Config:
             KeyError: a size is missing.
         """
         chronos = config["chronos_config"]
-        activation = activation_of(config)
-        if activation is None or chronos.get("tokenizer_class") != "MeanScaleUniformBins":
+        shape = NetworkShape.from_document(config)
+        if shape is None or chronos.get("tokenizer_class") != "MeanScaleUniformBins":
             return None
         limits = chronos["tokenizer_kwargs"]
         return cls(
-            shape=NetworkShape(
-                features=config["d_model"],
-                hidden=config["d_ff"],
-                heads=config["num_heads"],
-                head_features=config["d_kv"],
-                activation=activation,
-                epsilon=config.get("layer_norm_epsilon", 1e-6),
-            ),
+            shape=shape,
             buckets=config.get("relative_attention_num_buckets", 32),
             farthest=config.get("relative_attention_max_distance", 128),
             encoder_blocks=config["num_layers"],
