@@ -71,7 +71,8 @@ def run_backfill(
         stale = stale_forecasts(state, instance, windows)
         for part in consecutive(stale, group):
             launcher.run(["forecasts"], part)
-        state = GroupState(group)
+        if stale:
+            state = GroupState(group)
         unscored = unscored_forecasts(state, instance, scorable(state, windows))
         for part in consecutive(unscored, group):
             launcher.run(["forecast_accuracy"], part)

@@ -105,12 +105,12 @@ def _forecast(
 ) -> MainJobResult:
     """What follows the import."""
     due, reason, failure = False, "not asked for (--no-training)", ""
-    if train:
-        state = GroupState(group)
-        due, reason = training.is_due(state, datetime.now(UTC).replace(tzinfo=None))
-        failure = launcher.attempt(_training_assets(state, instance)) if due else ""
-    # What the runs changed is read again: each step begins with what is there then.
     state = GroupState(group)
+    if train:
+        due, reason = training.is_due(state, datetime.now(UTC).replace(tzinfo=None))
+    if due:
+        failure = launcher.attempt(_training_assets(state, instance))
+        state = GroupState(group)  # what runs changed is read again, here and below
     window, backtest = main_windows(state, backtest_windows)
     # Those of the backtest export, too, where somebody has said which: it shows what has been scored.
     asked = evaluation_windows(state) if backtest and state.params.backtest != BacktestParams() else ()
@@ -120,7 +120,8 @@ def _forecast(
         # One process and one load of the model for all of them, whatever lies between.
         later = " ".join(other.key for part in ranges[1:] for other in part) if number == 0 else ""
         launcher.run(["forecasts"], windows, tags={AHEAD_TAG: later} if len(ranges) > 1 else {})
-    state = GroupState(group)
+    if ranges:
+        state = GroupState(group)
     if not forecast_is_shown(state, window.key):
         launcher.run(["forecasts"], [window])
     if train and not failure and (due or _endpoint_is_stale(state)):
@@ -130,7 +131,7 @@ def _forecast(
     for scenario in stale_scenarios(state):
         if trouble := launcher.attempt_scenario(scenario):
             logger.warning("scenario %s: %s", scenario, trouble)
-    if launcher.runs or not tables_are_current(GroupState(group), instance):
+    if launcher.runs or not tables_are_current(state, instance):
         launcher.run(["forecast_tables"], [])
     return MainJobResult(tuple(launcher.runs), window, backtest, backtest_windows, reason, failure)
 
