@@ -61,40 +61,34 @@ class CovariateInputs:
         return {"holidays": self.holidays}
 
 
-def covariate_inputs(group: Group, params: ForecastParams, dataset: Manifest) -> CovariateInputs:
+def covariate_inputs(
+    group: Group,
+    params: ForecastParams,
+    dataset: Manifest,
+    related: RelatedManifest | None,
+    metadata: MetadataManifest | None,
+) -> CovariateInputs:
     """What there is beside a dataset.
 
     Args:
         group: whose.
-        params: as `params.json` has them: what isn't declared there isn't used.
+        params: as `params.json` has them.
         dataset: manifest of the dataset.
+        related: manifest of the related time series, if they are declared and there.
+        metadata: manifest of the item metadata, likewise.
 
     Raises:
-        dg.Failure: the related time series were made for another version of the dataset, or something can't be read.
+        dg.Failure: the related time series were made for another version of the dataset, or the holidays can't be read.
     """
     from chronos_assets.calendar.holidays import HolidayError
-    from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
     from chronos_assets.timeseries.dataset.shards import DatasetError
 
-    related = _read(group, RELATED_KEY) if params.related is not None else None
-    metadata = _read(group, METADATA_KEY) if params.metadata is not None else None
     try:
-        found = RelatedManifest.from_json(related) if related is not None else None
-        if found is not None:
-            found.check(dataset)
-        items = MetadataManifest.from_json(metadata) if metadata is not None else None
-        return CovariateInputs(found, items, _holidays(group, params.holidays))
+        if related is not None:
+            related.check(dataset)
+        return CovariateInputs(related, metadata, _holidays(group, params.holidays))
     except (DatasetError, HolidayError) as error:
         raise dg.Failure(str(error)) from error
-
-
-def _read(group: Group, key: str) -> bytes | None:
-    from chronos_assets.timeseries.dataset.shards import MANIFEST
-
-    try:
-        return group.store.read(key, MANIFEST)
-    except FileNotFoundError:
-        return None
 
 
 def _holidays(group: Group, calendar: HolidayCalendar | None) -> dict[str, Any] | None:

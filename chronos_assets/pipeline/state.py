@@ -151,7 +151,10 @@ class GroupState:
     @cached_property
     def covariates(self) -> CovariateInputs:
         """What there is beside the dataset; `dg.Failure` if it doesn't fit the dataset, or can't be read."""
-        return covariate_inputs(self.group, self.params, self.require_manifest())
+        params = self.params
+        related = self.related_manifest if params.related is not None else None
+        metadata = self.metadata_manifest if params.metadata is not None else None
+        return covariate_inputs(self.group, params, self.require_manifest(), related, metadata)
 
     @cached_property
     def setup(self) -> Setup:

@@ -15,7 +15,7 @@ import pytest
 from chronos_assets.pipeline.covariate_imports import stale_inputs
 from chronos_assets.pipeline.covariate_kinds import RELATED_KIND, covariate_files
 from chronos_assets_tests.defs.line import FIRST, ITEMS, PARAMS, Line, failure_reason, make_line
-from chronos_assets_tests.defs.test_sensors import Daemon
+from chronos_assets_tests.defs.test_sensors import CountingRegistry, CountingStore, Daemon
 from chronos_assets_tests.models.tiny import folder_of
 
 DATASETS = [
@@ -161,6 +161,18 @@ def test_the_sensor_waits_for_all_files_of_a_drop_and_imports_what_changed(line:
     assert "files of covariates changed" in request.tags["chronos/reason"]
     assert daemon.launch(request).success
     assert not daemon.until_request("train_files_sensor")
+
+    # With covariates and a scenario, too, no tick reads anything twice.
+    line.put("what_if/cheaper.json", "{}")
+    store, registry = CountingStore(line.group.store), CountingRegistry(line.group.registry)
+    vars(line.group).update(store=store, registry=registry)
+    for sensor in ("train_files_sensor", "new_data_sensor", "what_if_sensor"):
+        store.reads.clear()
+        registry.listings = 0
+        daemon.tick(sensor)
+        assert {key: count for key, count in store.reads.items() if count > 1} == {}, sensor
+        assert store.reads or sensor == "what_if_sensor"
+        assert registry.listings <= 1
 
 
 def test_new_train_files_cut_the_covariates_again(line: Line) -> None:
