@@ -227,7 +227,7 @@ def _weights_spec() -> Mapping[str, Any]:
         .mark_bar(color=BLUE)
         .encode(
             x=alt.X("weight:Q", title="share", axis=alt.Axis(format="%")),
-            y=alt.Y("member:N", title=None, sort="-x"),
+            y=alt.Y("member:N", title=None, sort="-x", axis=alt.Axis(labelLimit=200)),
             tooltip=["member:N", alt.Tooltip("weight:Q", format=".1%")],
         )
         .properties(height=alt.Step(22))
@@ -246,7 +246,7 @@ def _impact_spec() -> Mapping[str, Any]:
         .mark_bar()
         .encode(
             x=alt.X("impact:Q", title="beside the usual, over the horizon", axis=alt.Axis(format="~s")),
-            y=alt.Y("attribute:N", title=None, sort=None),
+            y=alt.Y("attribute:N", title=None, sort=None, axis=alt.Axis(labelLimit=200)),
             color=alt.condition(alt.datum.impact > 0, alt.value(BLUE), alt.value(ORANGE)),
             tooltip=["attribute:N", alt.Tooltip("impact:Q", format=",.4~g")],
         )

@@ -122,13 +122,9 @@ def _total(forecast: Mapping[str, Any]) -> None:
     periods = max(60, HISTORY_HORIZONS * int(forecast.get("horizon", 0)))
     filters = _of_sum(shape, level, value)
     past = pd.DataFrame(columns=["timestamp", "value"]) if filters is None else ask("history_total", periods, filters)
-    laid = None
-    if level == TOTAL:
-        scored = ask("scored")
-        chosen = st.selectbox(
-            "Lay an earlier forecast over what happened", ["none", *scored], index=min(1, len(scored))
-        )
-        laid = None if chosen == "none" else ask("earlier_total", shape, chosen).assign(as_of=chosen)
+    scored = ask("scored")
+    chosen = st.selectbox("Lay an earlier forecast over what happened", ["none", *scored], index=min(1, len(scored)))
+    laid = None if chosen == "none" else _earlier(shape, chosen, level, value)
     draw(charts.series_chart(past, ahead, shape, earlier=laid))
     if filters is None:
         st.caption(f"The past of more than {MOST_ITEMS:,} items isn't drawn.")
@@ -138,6 +134,14 @@ def _total(forecast: Mapping[str, Any]) -> None:
             "inside it more often than the band of a single series promises. Chronos.Reconcile in params.json gives sums "
             "bands of their own."
         )
+
+
+def _earlier(shape: TableShape, as_of: str, level: str, value: str) -> pd.DataFrame:
+    """An earlier forecast of a sum; of the total, where sums were not forecast then, the series' added up."""
+    found = ask("sum_forecast", shape, as_of, level, value)
+    if found.empty and level == TOTAL:
+        found = ask("earlier_total", shape, as_of)
+    return found.assign(as_of=as_of)
 
 
 def _sum_name(level: str, value: str) -> str:
@@ -221,7 +225,8 @@ def _notices() -> None:
 def _reported(notice: Mapping[str, Any]) -> str:
     """A notice in a sentence or two."""
     what = _OUTCOMES[str(notice["outcome"])]
-    about = f" as of {notice['as_of']}" if notice.get("as_of") else ""
+    word = "of" if notice.get("job") == "forecast_scenarios" else "as of"
+    about = f" {word} {notice['as_of']}" if notice.get("as_of") else ""
     place = f" in {notice['asset']}" if notice.get("asset") else ""
     reason = f": {notice['reason']}" if notice.get("reason") else "."
     odd = f" Actuals far outside the band: {notice['anomalies']}." if notice.get("anomalies") else ""

@@ -165,7 +165,10 @@ def sums(sql: SqlTables, as_of: str) -> list[tuple[str, str]]:
 
 def sum_forecast(sql: SqlTables, shape: TableShape, as_of: str, level: str, value: str) -> pd.DataFrame:
     """The forecast of one sum: `timestamp`, `middle` and each quantile."""
-    names = _forecast_names(shape, [name for name in shape.quantiles if name in sql.columns("forecast_levels")])
+    there = sql.columns("forecast_levels")
+    names = _forecast_names(shape, [name for name in shape.quantiles if name in there])
+    if not set(names) <= set(there):
+        return pd.DataFrame(columns=list(names.values()))
     return _frame(
         sql,
         names.values(),

@@ -44,12 +44,15 @@ def explanation(group: Group, made: Explained) -> Metadata:
 
 
 def _bars(attributes: list[dict[str, Any]]) -> str:
-    """The largest impacts as bars of text, which the UI draws in place: to the left what lowers the forecast."""
-    lines = []
+    """The largest impacts as bars of text, which the UI draws in place: to the left what lowers the forecast.
+
+    Beside each bar what it is as long as: the mean size of the attribute's impact on a period, in units of the target.
+    """
+    lines = [f"{'':<18} {'lowers':>{_WIDTH}}|{'raises':<{_WIDTH}} per period"]
     for row in attributes[:_BARS]:
         length = round(_WIDTH * abs(row["impact"]))
         bar = "█" * length
         left, right = (bar, "") if row["impact"] < 0 else ("", bar)
         name = str(row["attribute"])[:18].replace("`", " ")
-        lines.append(f"{name:<18} {left:>{_WIDTH}}|{right:<{_WIDTH}} {row['mean_units']:+.4g}")
+        lines.append(f"{name:<18} {left:>{_WIDTH}}|{right:<{_WIDTH}} {row['mean_absolute_units']:.4g}")
     return "```\n" + "\n".join(lines) + "\n```"

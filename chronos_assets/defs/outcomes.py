@@ -53,7 +53,7 @@ def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, 
         group=dataset_group,
         run_id=run.run_id,
         time=datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), UTC),
-        job=run.job_name,
+        job=job_of(run),
         run_url=f"{group.settings.ui_url}/runs/{run.run_id}",
         as_of=_as_of(made, run),
         model=next((text for item in made if (text := _text(item, "model"))), ""),
@@ -64,6 +64,13 @@ def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, 
         reason=failure.reason,
         notes=next((_text(item, "notes") for item in made if item.asset_key == group.key("target_time_series")), ""),
     )
+
+
+def job_of(run: dg.DagsterRun) -> str:
+    """What people know a run by: its job, or the assets that were chosen in the UI, for which Dagster makes a job up."""
+    if not run.job_name.startswith("__") or not run.asset_selection:
+        return run.job_name
+    return ", ".join(sorted(key.path[-1] for key in run.asset_selection))
 
 
 def is_of_group(run: dg.DagsterRun, group: Group, job_names: frozenset[str]) -> bool:

@@ -53,13 +53,13 @@ def what_if(group: Group, made: WhatIfForecast) -> Metadata:
 
 def _bars(items: list[dict[str, Any]]) -> str:
     """The largest differences as bars of text, which the UI draws in place."""
-    drawn = items[:_BARS]
-    largest = max((abs(row["difference"]) for row in drawn), default=0.0)
-    if not largest:
+    drawn = [row for row in items[:_BARS] if row["difference"]]
+    if not drawn:
         return "no series changes"
+    largest = max(abs(row["difference"]) for row in drawn)
     lines = []
     for row in drawn:
-        length = max(1, round(_WIDTH * abs(row["difference"]) / largest)) if row["difference"] else 0
+        length = max(1, round(_WIDTH * abs(row["difference"]) / largest))
         name = " / ".join(row["key"])[:24].replace("|", " ").replace("`", " ")
         lines.append(f"{name:<24} {row['difference']:>+11.4g} {'█' * length}")
     return "```\n" + "\n".join(lines) + "\n```"

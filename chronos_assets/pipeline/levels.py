@@ -35,9 +35,12 @@ def check_levels(state: GroupState) -> None:
 
     manifest = state.require_manifest()
     dataset = state.group.store.snapshot(DATASET_KEY)
-    keys = [key for shard in manifest.shards for key in keys_of(dataset / shard.name, manifest.dimensions)]
+    keys = {key for shard in manifest.shards for key in keys_of(dataset / shard.name, manifest.dimensions)}
+    metadata = _metadata(state)
+    if metadata is not None and not manifest.dimensions and state.params.cold_start is not False:
+        keys |= {(item,) for item in metadata.items}  # items without a past may be forecast, too
     try:
-        hierarchy = find_hierarchy(keys, reconcile.levels, manifest.dimensions, _metadata(state))
+        hierarchy = find_hierarchy(sorted(keys), reconcile.levels, manifest.dimensions, metadata)
         check_size(hierarchy, reconcile.method)
     except LevelsError as error:
         raise dg.Failure(str(error)) from error

@@ -1,4 +1,4 @@
-"""What a notice says of a run's anomalies."""
+"""What a notice says of a run: its name, and its anomalies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, cast
 import dagster as dg
 
 from chronos_assets.defs.metadata import table
-from chronos_assets.defs.outcomes import anomalies_of
+from chronos_assets.defs.outcomes import anomalies_of, job_of
 from chronos_assets.pipeline.group import Group
 
 GROUP = cast(Group, SimpleNamespace(key=lambda name: dg.AssetKey(["shop", name])))
@@ -41,3 +41,9 @@ def test_a_run_that_scored_nothing_or_found_none_has_none_to_name() -> None:
     forecast = dg.AssetMaterialization(asset_key=["shop", "forecasts"], partition="2024-01-04")
     assert anomalies_of([forecast], GROUP) == ""
     assert anomalies_of([scored("2024-01-04", 0, [])], GROUP) == ""
+
+
+def test_a_run_of_assets_chosen_in_the_ui_is_known_by_their_names() -> None:
+    chosen = frozenset({dg.AssetKey(["shop", "forecasts"]), dg.AssetKey(["shop", "forecast_explanations"])})
+    assert job_of(dg.DagsterRun("__ASSET_JOB", asset_selection=chosen)) == "forecast_explanations, forecasts"
+    assert job_of(dg.DagsterRun("retrain", asset_selection=chosen)) == "retrain"

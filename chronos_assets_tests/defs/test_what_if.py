@@ -312,6 +312,10 @@ def test_the_ui_has_the_attributes_as_bars_and_the_tables_hold_them(line: Line) 
     explained(line)
     metadata = line.metadata("forecast_explanations", LAST)
     assert "█" in metadata["impacts"]
+    header, *bars = metadata["impacts"].strip("`\n").splitlines()
+    assert "lowers|raises" in header
+    sizes = [float(bar.split()[-1]) for bar in bars]
+    assert sizes == sorted(sizes, reverse=True)
     assert len(metadata["impacts"]) < 1000
     assert metadata["weight_of_covariates"] > 0.5
     rows = line.table("forecast_explanations", "attributes", LAST)
