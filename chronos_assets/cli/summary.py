@@ -101,6 +101,15 @@ def cold_start_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             ("cold starts", f"{made['series']:,} series without a past, forecast from items with like metadata")
         )
+    if (few := made.get("few_observations")) and few["series"]:
+        tried = few["tried"]
+        beside = (
+            f"; on {tried['items']} donors left {tried['observations']} observations each: WAPE {tried['wape']:.3f}, "
+            f"their mean {tried['naive_wape']:.3f}"
+            if tried
+            else ""
+        )
+        rows.append(("", f"{few['series']:,} of them at the level of their few observations{beside}"))
     if made["left_out"]:
         why = (
             "which values of the dimensions they will have is not known"

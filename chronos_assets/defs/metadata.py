@@ -94,6 +94,19 @@ def leaderboard(predictor: Mapping[str, Any] | None) -> Metadata:
     }
 
 
+def _cold_starts(made: Mapping[str, Any] | None) -> Metadata:
+    """How many series have no past, how many a few observations, and how those did when donors were treated alike."""
+    if made is None:
+        return {}
+    few = made.get("few_observations") or {}
+    tried = few.get("tried") or {}
+    return {
+        "cold_starts": made["series"],
+        **({"cold_starts_by_few_observations": few["series"]} if few else {}),
+        **({"few_observations_wape": tried["wape"], "naive_wape_of_few": tried["naive_wape"]} if tried else {}),
+    }
+
+
 def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadata:
     """Of one partition of `forecasts`: pictures first, then what it is, then what it was made from."""
     manifest, message, params = window.manifest, window.message, made.params
@@ -106,7 +119,7 @@ def forecast(group: Group, made: ForecastRun, window: WindowForecast) -> Metadat
         "series": manifest["series"],
         "skipped_series": manifest["skipped_count"],
         "not_started_series": manifest["not_started"],
-        **({"cold_starts": manifest["cold_start"]["series"]} if "cold_start" in manifest else {}),
+        **_cold_starts(manifest.get("cold_start")),
         **({"levels": _levels_text(levels)} if (levels := published_levels(group, window.key)) is not None else {}),
         "horizon": manifest["horizon"],
         "dagster/partition_row_count": manifest["rows"],

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.pipeline.covariates import CovariateInputs
+    from chronos_assets.predictors.few_observations import StoredValues
     from chronos_assets.timeseries.dataset.shards import Manifest
 
 
@@ -246,8 +248,28 @@ def _with_cold_starts(
 
     target = folder / "cold_starts" / made.name
     metadata = read_item_metadata(state.group.store.snapshot(METADATA_KEY))
-    added = add_cold_starts(made, target, metadata, state.params.cold_start)
+    added = add_cold_starts(
+        made,
+        target,
+        metadata,
+        state.params.cold_start,
+        _recent_values(state, manifest),
+        state.params.frequency.seasonality,
+    )
     return (made, manifest) if added is None else (target, added)
+
+
+def _recent_values(state: GroupState, manifest: Mapping[str, Any]) -> StoredValues:
+    """Reads what was observed by a forecast's as-of."""
+    import numpy as np
+
+    from chronos_assets.predictors.few_observations import StoredValues
+
+    dataset = state.require_manifest()
+    grid = dataset.resolve(state.params).grid
+    (ordinal,) = grid.ordinal(np.array([manifest["context_end"]], "datetime64[us]")).tolist()
+    folder = partial(state.group.store.snapshot, DATASET_KEY)
+    return StoredValues(folder, dataset.n_shards, state.params.dimensions, grid, ordinal)
 
 
 def _counted(manifest: Mapping[str, Any]) -> dict[str, Any]:

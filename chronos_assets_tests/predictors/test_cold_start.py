@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.predictors.cold_start import NO_ROW, NOBODY_ALIKE, add_cold_starts, mixture
+from chronos_assets.predictors.few_observations import LATEST, level_of, try_on_donors
 from chronos_assets.timeseries.dataset.related import ItemMetadata, read_item_metadata, write_item_metadata
 from chronos_assets.timeseries.forecast.files import ForecastLayout, cold_start_keys, skipped_table, write_window
 
@@ -169,6 +170,91 @@ def test_with_dimensions_series_of_the_same_place_are_nearer_and_items_without_a
     made = add_cold_starts(source, tmp_path / "left", metadata, True)
     assert made is not None
     assert (made["series"], made["cold_start"]["left_out"]) == (80, 1)
+
+
+def test_an_item_with_a_few_observations_is_forecast_at_its_own_level(tmp_path: Path) -> None:
+    medians, rows = shop(brands=1)
+    rows["young"] = ("brand 0", 1.0)
+    past = {key: sales(median, seed) for seed, (key, median) in enumerate(medians.items())}
+    past["young",] = np.where(np.arange(LATEST) < LATEST - 4, np.nan, sales(30, 99))
+    made = add_cold_starts(
+        window(tmp_path, medians, [(("young",), "4 observations, fewer than the 8 asked for")]),
+        tmp_path / "made",
+        metadata_of(tmp_path, rows),
+        None,
+        lambda keys: {key: past[key] for key in keys if key in past},
+    )
+    assert made is not None
+    assert medians_of(tmp_path / "made")["young"] == [pytest.approx(30, rel=0.1)] * 2
+    (label,) = pq.ParquetFile(tmp_path / "made" / "cold_starts.parquet").read().to_pylist()
+    assert label["observations"] == 4
+    assert label["credibility"] > 0.5
+    few = made["cold_start"]["few_observations"]
+    assert (few["series"], few["tried"]["items"], few["tried"]["observations"]) == (1, 40, 4)
+
+
+def sales(level: float, seed: int) -> Any:
+    """A level with a week's season and noise of a tenth."""
+    rng = np.random.default_rng(seed)
+    return level * (1 + 0.5 * np.sin(2 * np.pi * np.arange(LATEST) / 7)) * rng.normal(1, 0.1, LATEST)
+
+
+def test_observations_count_the_more_the_more_there_are_and_the_less_they_scatter() -> None:
+    levels, rng = np.array([[8.0], [10.0], [12.0]]), np.random.default_rng(1)
+    calm, wild = (levels * rng.normal(1, noise, (3, LATEST)) for noise in (0.1, 0.4))
+
+    def credibility(count: int, donors: Any) -> float:
+        own = np.where(np.arange(LATEST) < LATEST - count, np.nan, 10.0)
+        level = level_of(own, donors, np.full(3, 1 / 3))
+        assert level is not None
+        return level.credibility
+
+    assert 0 < credibility(1, wild) < credibility(4, wild) < credibility(4, calm) < 1
+
+
+def test_a_season_that_donors_share_is_in_no_level() -> None:
+    donors = np.stack([sales(level, 1) for level in (5.0, 10.0, 20.0, 40.0)])
+    own = np.where(np.arange(LATEST) < LATEST - 3, np.nan, 2 * donors[1])  # the three periods are none of a usual level
+    level = level_of(own, donors, np.full(4, 0.25))
+    assert level is not None
+    moved = level.apply(donors)
+    assert moved.mean() == pytest.approx(2 * donors[1].mean(), rel=0.05)
+    assert moved.mean(axis=1).std() < 0.2 * donors.mean(axis=1).std()
+
+
+def test_what_was_never_sold_brings_a_forecast_down_and_not_below_zero() -> None:
+    donors = np.stack([sales(level, 1) for level in (5.0, 10.0, 40.0)])
+    level = level_of(np.where(np.arange(LATEST) < LATEST - 6, np.nan, 0.0), donors, np.array([0.4, 0.3, 0.3]))
+    assert level is not None
+    assert 0 <= level.apply(donors).mean() < 0.3 * donors.mean()
+
+
+def test_levels_of_series_around_zero_are_added() -> None:
+    donors = np.stack([sales(1, seed) - 20 * (seed + 1) for seed in range(4)])
+    level = level_of(np.where(np.arange(LATEST) < LATEST - 5, np.nan, 100.0), donors, np.full(4, 0.25))
+    assert level is not None
+    assert level.apply(donors).mean() == pytest.approx(100, rel=0.1)
+
+
+def test_without_observations_of_the_item_or_of_donors_there_is_no_level() -> None:
+    donors = np.stack([sales(5, 1)] * 2)
+    assert level_of(np.full(LATEST, np.nan), donors, np.full(2, 0.5)) is None
+    assert level_of(np.ones(LATEST), np.full((2, LATEST), np.nan), np.full(2, 0.5)) is None
+
+
+@pytest.mark.parametrize("seed", [0, 100, 200])
+def test_tried_on_donors_levels_beat_the_mean_of_a_few_observations(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = {(f"item {number}",): sales(float(rng.lognormal(3, 1)), seed + number) for number in range(30)}
+
+    def others(key: tuple[str, ...]) -> tuple[list[tuple[str, ...]], Any]:
+        return [name for name in values if name != key], np.full(29, 1 / 29)
+
+    tried = try_on_donors(values, others, 3, 14, 7)
+    assert tried is not None
+    assert tried["items"] == 30
+    assert tried["wape"] < 0.7 * tried["naive_wape"]
+    assert try_on_donors(values, others, LATEST, 14, 7) is None
 
 
 def test_a_mixture_of_equal_forecasts_is_that_forecast() -> None:
