@@ -60,7 +60,7 @@ def query(
 
 def _explain(group: Group, as_of: str | None, ask: Question) -> None:
     """Print the members that made an item's forecast, and their weights."""
-    from chronos_assets.pipeline.forecasts import cold_starts
+    from chronos_assets.pipeline.cold_starts import cold_starts
     from chronos_assets.pipeline.predictors import by_weight, gain_text, learned_text, predictor_that_made
 
     manifest, predictor = predictor_that_made(group, as_of)

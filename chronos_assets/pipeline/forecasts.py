@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ import dagster as dg
 
 from chronos_assets.calendar.time_zones import local_now
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.pipeline.cold_starts import cold_starts, with_cold_starts
 from chronos_assets.pipeline.dataset import (
     known_after,
     last_instant,
@@ -36,14 +36,13 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
-from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, METADATA_KEY, PREPARED_KEY, history_key
+from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, PREPARED_KEY, history_key
 
 if TYPE_CHECKING:
     import numpy as np
 
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.pipeline.covariates import CovariateInputs
-    from chronos_assets.predictors.few_observations import StoredValues
     from chronos_assets.timeseries.dataset.shards import Manifest
 
 
@@ -144,7 +143,7 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
         manifests, made_by = {}, []
         for window in (*windows, *later):
             made, manifest_made = _window_forecast(result, window, folder)
-            staged, manifests[window.key] = _with_cold_starts(state, made, manifest_made, folder)
+            staged, manifests[window.key] = with_cold_starts(state, made, manifest_made, folder)
             messages[window.key] |= _counted(manifests[window.key])
             if model.key is None and (staged / PREDICTOR_FILE).is_file():
                 made_by.append((staged / PREDICTOR_FILE).read_bytes())
@@ -235,41 +234,6 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
         return merged, manifest
     except PartsError as error:
         raise dg.Failure(f"partition {window.key}: {error}") from error
-
-
-def _with_cold_starts(
-    state: GroupState, made: Path, manifest: dict[str, Any], folder: Path
-) -> tuple[Path, dict[str, Any]]:
-    """A window's folder and manifest with the forecasts of items without a past, where metadata say who is like them."""
-    if state.covariates.metadata is None or state.params.cold_start is False:
-        return made, manifest
-    from chronos_assets.predictors.cold_start import add_cold_starts
-    from chronos_assets.timeseries.dataset.related import read_item_metadata
-
-    target = folder / "cold_starts" / made.name
-    metadata = read_item_metadata(state.group.store.snapshot(METADATA_KEY))
-    added = add_cold_starts(
-        made,
-        target,
-        metadata,
-        state.params.cold_start,
-        _recent_values(state, manifest),
-        state.params.frequency.seasonality,
-    )
-    return (made, manifest) if added is None else (target, added)
-
-
-def _recent_values(state: GroupState, manifest: Mapping[str, Any]) -> StoredValues:
-    """Reads what was observed by a forecast's as-of."""
-    import numpy as np
-
-    from chronos_assets.predictors.few_observations import StoredValues
-
-    dataset = state.require_manifest()
-    grid = dataset.resolve(state.params).grid
-    (ordinal,) = grid.ordinal(np.array([manifest["context_end"]], "datetime64[us]")).tolist()
-    folder = partial(state.group.store.snapshot, DATASET_KEY)
-    return StoredValues(folder, dataset.n_shards, state.params.dimensions, grid, ordinal)
 
 
 def _counted(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -439,15 +403,6 @@ def published_manifest(group: Group) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and "model" in manifest else None
-
-
-def cold_starts(group: Group, manifest: Mapping[str, Any]) -> set[tuple[str, ...]]:
-    """Series of a forecast that are forecast from others, by the forecast's manifest."""
-    from chronos_assets.timeseries.forecast.files import cold_start_keys
-
-    if "cold_start" not in manifest:
-        return set()
-    return cold_start_keys(group.store.snapshot(history_key(manifest["as_of"])), manifest["dimensions"])
 
 
 def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:

@@ -1,0 +1,63 @@
+"""Items without a past in a published forecast: adding them to what a job has made, and telling who they are.
+
+Here: what of the store that takes. Elsewhere: their forecasts (`predictors.cold_start`), when they are added
+(`pipeline.forecasts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, history_key
+
+if TYPE_CHECKING:
+    from chronos_assets.predictors.few_observations import StoredValues
+
+
+def with_cold_starts(
+    state: GroupState, made: Path, manifest: dict[str, Any], folder: Path
+) -> tuple[Path, dict[str, Any]]:
+    """A window's folder and manifest with the forecasts of items without a past, where metadata say who is like them."""
+    if state.covariates.metadata is None or state.params.cold_start is False:
+        return made, manifest
+    from chronos_assets.predictors.cold_start import add_cold_starts
+    from chronos_assets.timeseries.dataset.related import read_item_metadata
+
+    target = folder / "cold_starts" / made.name
+    metadata = read_item_metadata(state.group.store.snapshot(METADATA_KEY))
+    added = add_cold_starts(
+        made,
+        target,
+        metadata,
+        state.params.cold_start,
+        _recent_values(state, manifest),
+        state.params.frequency.seasonality,
+    )
+    return (made, manifest) if added is None else (target, added)
+
+
+def _recent_values(state: GroupState, manifest: Mapping[str, Any]) -> StoredValues:
+    """Reads what was observed by a forecast's as-of."""
+    import numpy as np
+
+    from chronos_assets.predictors.few_observations import StoredValues
+
+    dataset = state.require_manifest()
+    grid = dataset.resolve(state.params).grid
+    (ordinal,) = grid.ordinal(np.array([manifest["context_end"]], "datetime64[us]")).tolist()
+    folder = partial(state.group.store.snapshot, DATASET_KEY)
+    return StoredValues(folder, dataset.n_shards, state.params.dimensions, grid, ordinal)
+
+
+def cold_starts(group: Group, manifest: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    """Series of a forecast that are forecast from others, by the forecast's manifest."""
+    from chronos_assets.timeseries.forecast.files import cold_start_keys
+
+    if "cold_start" not in manifest:
+        return set()
+    return cold_start_keys(group.store.snapshot(history_key(manifest["as_of"])), manifest["dimensions"])
