@@ -4,9 +4,8 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +15,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from chronos_assets.cli import copying, main
 from chronos_assets.defs.outcomes import root_message
+from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
 from chronos_assets_tests.models.tiny import folder_of
 
@@ -216,9 +216,11 @@ def test_two_processes_may_open_a_new_instance_at_once(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from chronos_assets.defs.instance import open_instance\n"
         "with open_instance(Path(sys.argv[1])) as instance: instance.all_asset_keys()"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "home")]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    assert [(process.communicate()[1][-500:], process.returncode) for process in started] == [("", 0)] * 3
+    command = (forks.CODE, program, str(tmp_path / "home"))
+    with ThreadPoolExecutor(3) as at_once:
+        started = [at_once.submit(forks.run, *command, folder=tmp_path, environment=os.environ) for _ in range(3)]
+    ended = [process.result() for process in started]
+    assert [(process.stderr[-500:], process.returncode) for process in ended] == [("", 0)] * 3
 
 
 def test_an_interrupted_step_says_so() -> None:

@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from chronos_assets.pipeline.benchmark import KEPT_KEY, find_contenders
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.settings import Settings
+from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import failure_reason
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.benchmark_folder import noisy_season, write_published, write_set
@@ -93,16 +92,13 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resumed]:
     """A benchmark killed after its first set, and run again."""
     root = tmp_path_factory.mktemp("benchmark")
     write_sets(root / "sets")
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(root), str(folder_of("bolt"))], stderr=subprocess.DEVNULL
-    )
-    try:
+    command = (forks.CODE, RUN, str(root), str(folder_of("bolt")))
+    with forks.reading(*command, folder=root, environment=os.environ) as (process, _):
         deadline = time.monotonic() + 120
         while not kept(root):
             assert process.poll() is None, "the benchmark ended before it was killed"
             assert time.monotonic() < deadline, "the benchmark measured nothing"
             time.sleep(0.02)
-    finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     time.sleep(0.2)  # what the run was writing is there or not

@@ -1,9 +1,8 @@
 """Covariates in the graph: declared, dropped, imported, checked, seen by sensors and by the main job."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from chronos_assets.pipeline.covariate_imports import stale_inputs
 from chronos_assets.pipeline.covariate_kinds import RELATED_KIND, covariate_files
+from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import FIRST, ITEMS, PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.test_sensors import CountingRegistry, CountingStore, Daemon
 from chronos_assets_tests.models.tiny import folder_of
@@ -250,9 +250,9 @@ def test_an_import_that_is_killed_leaves_what_was_there(line: Line, asset: str, 
     before = (line.state.related_manifest, line.state.metadata_manifest)
     line.put("related/prices.csv", prices(5, value=3.0))
     line.put("item_metadata/items.csv", brands().replace("b1", "b7"))
-    command = [sys.executable, "-m", "chronos_assets_tests.defs.killed_import", str(line.root), asset, function]
-    killed = subprocess.run(command, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    command = ("chronos_assets_tests.defs.killed_import", str(line.root), asset, function)
+    killed = forks.run(*command, folder=line.root, environment=os.environ)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (line.state.related_manifest, line.state.metadata_manifest) == before
 
     assert stale_inputs(line.state, line.instance) == INPUTS[1:]

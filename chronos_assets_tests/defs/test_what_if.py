@@ -8,10 +8,9 @@ import gzip
 import io
 import json
 import logging
+import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -41,6 +40,7 @@ from chronos_assets.pipeline.what_if import read_replacements, scenario_files, s
 from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
 from chronos_assets.predictors.scenario import ScenarioError
 from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
+from chronos_assets_tests import forks
 from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
@@ -338,16 +338,9 @@ def test_killed_runs_leave_what_was_published_and_the_next_one_the_same_bytes(li
     (job / "manifest.json").write_text(
         json.dumps({name: value for name, value in manifest.items() if name not in added})
     )
-    command = [
-        sys.executable,
-        "-m",
-        "chronos_assets_tests.defs.scenario_driver",
-        str(line.root),
-        str(folder_of("bolt")),
-    ]
-    done = subprocess.run(
-        [*command, str(tmp_path), "cheaper", LAST], capture_output=True, text=True, timeout=120, check=False
-    )
+    command = ("chronos_assets_tests.defs.scenario_driver", str(line.root), str(folder_of("bolt")))
+    started = {"folder": tmp_path, "environment": os.environ}
+    done = forks.run(*command, str(tmp_path), "cheaper", LAST, **started)
     assert done.returncode == 0, done.stderr
     for saw in json.loads(done.stdout).values():
         assert saw["old"] > 5

@@ -27,6 +27,7 @@ from chronos_assets.platforms.local.warm_workers import OFF, WARM_WORKERS, WarmP
 
 COMMAND = "chronos_assets_tests.forks.command"
 CONTAINER = "chronos_assets_tests.forks.container"
+CODE = "chronos_assets_tests.forks.code"  # a module to start: it runs its first argument
 SERVER = "chronos_assets_tests.forks.server"
 
 # As the session begins: a test that changes a variable of its own must not make the server start over.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
 from chronos_assets.platforms.tables import TABLES
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
+from chronos_assets_tests import forks
 from chronos_assets_tests.timeseries.builders import (
     Key,
     MadeSeries,
@@ -422,10 +424,9 @@ def test_a_refresh_killed_at_any_step_leaves_the_old_or_the_new_tables(tmp_path:
         value = 30.0 + number
         old = ask(tmp_path, "SELECT max(p50) FROM forecast")
         publish_current(tmp_path, params, {("a",): band(value)})
-        process = subprocess.run(
-            [sys.executable, "-c", SUICIDE, str(tmp_path), json.dumps(to_document(params)), step, when], check=False
-        )
-        assert process.returncode == -signal.SIGKILL
+        arguments = (str(tmp_path), json.dumps(to_document(params)), step, when)
+        process = forks.run(forks.CODE, SUICIDE, *arguments, folder=tmp_path, environment=os.environ)
+        assert process.returncode == -signal.SIGKILL, process.stderr
         assert ask(tmp_path, "SELECT max(p50) FROM forecast") in (old, [(value,)])
         refresh(tmp_path, params)
         assert ask(tmp_path, "SELECT max(p50) FROM forecast") == [(value,)]

@@ -4,8 +4,6 @@ import gc
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import dagster as dg
@@ -16,6 +14,7 @@ from chronos_assets.platforms.jobs import JobRequest
 from chronos_assets.platforms.local.jobs import JOBS_KEY, LocalJobs
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets_tests import forks
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -241,14 +240,12 @@ def test_a_killed_run_takes_its_process_with_it_and_the_next_run_of_the_name_cle
         "def job(): waits()\n"
         "job.execute_in_process()\n"
     )
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", script, str(store.root)], stderr=subprocess.DEVNULL, start_new_session=True
-    )
     copied = store.local_path(JOBS_KEY) / "echo-1" / "processing" / "output" / "copied"
-    pids = [int(pid) for pid in wait_for(copied / "running").split()]
-    (copied / "half written").write_text("by the killed run")
-    launcher.kill()
-    launcher.wait()
+    with forks.reading(forks.CODE, script, str(store.root), folder=tmp_path, environment=os.environ) as (launcher, _):
+        pids = [int(pid) for pid in wait_for(copied / "running").split()]
+        (copied / "half written").write_text("by the killed run")
+        os.kill(launcher.pid, signal.SIGKILL)
+        launcher.wait()
     started = time.monotonic()
     made = run(LocalJobs(store, package=PACKAGE, busy_seconds=20), request(write="after the kill"), read)[2]
     assert made[0] == {"text": "after the kill"}

@@ -5,8 +5,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import dagster as dg
@@ -19,6 +17,7 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tuning import TUNING_KEY, LocalTuning
 from chronos_assets.platforms.tuning import Tuning, TuningRequest
 from chronos_assets.timeseries.dataset.gluonts_arrow import write_arrow
+from chronos_assets_tests import forks
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
 PACKAGE = "chronos_assets_tests.platforms.local"
@@ -310,17 +309,13 @@ def kill_when(store, sign, jobs, parallel, **hyperparameters):
     """Run a search in a process of its own and kill that, and only that, with SIGKILL when a file appears."""
     (rates,) = RATES.values()
     arguments = [store.root, PACKAGE, jobs, parallel, rates.low, rates.high, json.dumps(hyperparameters)]
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        return wait_for(sign)
-    finally:
-        launcher.kill()
-        launcher.wait()
+    started = {"folder": store.root, "environment": os.environ}
+    with forks.reading(forks.CODE, DRIVER, *map(str, arguments), **started) as (launcher, _):
+        try:
+            return wait_for(sign)
+        finally:
+            os.kill(launcher.pid, signal.SIGKILL)
+            launcher.wait()
 
 
 def test_a_killed_search_goes_on_where_it_was(store, tmp_path):
