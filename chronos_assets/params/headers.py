@@ -84,5 +84,6 @@ def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]], is_va
         return False
     rows = [[is_value(cell.strip()) for cell in row] for row in rest[:100]]
     if len({name.casefold() for name in names}) < len(names):
-        return sum(2 * sum(column) > len(rows) for column in zip(*rows, strict=False)) > 1
+        columns: list[tuple[bool, ...]] = list(zip(*rows, strict=False))
+        return sum(2 * sum(column) > len(rows) for column in columns) > 1
     return not any(rows) or any(map(any, rows))

@@ -292,7 +292,8 @@ def last_instant(params: ForecastParams, manifest: Manifest) -> np.datetime64:
     if lag is not None:
         return manifest.last_timestamp + lag
     following = params.grid.ordinal(np.array([manifest.last_timestamp])) + 1
-    return params.grid.start(following)[0] - np.timedelta64(1, "us")
+    end: np.datetime64 = params.grid.start(following)[0]
+    return end - np.timedelta64(1, "us")
 
 
 def known_after(params: ForecastParams, manifest: Manifest) -> np.timedelta64 | None:

@@ -466,7 +466,7 @@ def contexts_of(
 def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
     """Manifest of partition `key`'s forecast; `dg.Failure` if it has none."""
     try:
-        return json.loads(group.store.read(history_key(key), "manifest.json"))
+        return dict(json.loads(group.store.read(history_key(key), "manifest.json")))
     except FileNotFoundError:
         raise dg.Failure(f"partition {key} has no forecast to score: materialize forecasts[{key}] first") from None
 

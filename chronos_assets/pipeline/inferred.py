@@ -47,7 +47,8 @@ def is_outdated(group: Group, text: bytes) -> bool:
         return False
     try:
         note = json.loads(group.store.get(INFERRED_KEY))
-        return note["params"] == hashlib.sha256(text).hexdigest() and note["train"] != inferred_from(group)
+        made_by_us: bool = note["params"] == hashlib.sha256(text).hexdigest()
+        return made_by_us and bool(note["train"] != inferred_from(group))
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -91,7 +91,7 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
 def published_levels(group: Group, key: str) -> Mapping[str, Any] | None:
     """What the sums of a partition are: `levels` (name -> nodes), `method`; None where there are none."""
     try:
-        return json.loads(group.store.read(levels_key(key), "manifest.json"))
+        return dict(json.loads(group.store.read(levels_key(key), "manifest.json")))
     except FileNotFoundError:
         return None
 

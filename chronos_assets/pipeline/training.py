@@ -401,7 +401,7 @@ def _is_there(group: Group, candidate: Mapping[str, Any]) -> bool:
     from chronos_assets.models.checkpoints import ModelError, describe_model
 
     try:
-        return describe_model(group.store.snapshot(candidate["model"])).digest == candidate["digest"]
+        return describe_model(group.store.snapshot(candidate["model"])).digest == str(candidate["digest"])
     except (ModelError, FileNotFoundError):
         return False
 

@@ -105,7 +105,7 @@ class Athena:
         if parameters:
             request["ExecutionParameters"] = parameters
         try:
-            return self._client.start_query_execution(**request)["QueryExecutionId"]
+            return str(self._client.start_query_execution(**request)["QueryExecutionId"])
         except ClientError as error:
             raise AthenaError(
                 f"Athena can't start a query in the workgroup {self._workgroup}: {error}; set "

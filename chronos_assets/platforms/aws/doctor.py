@@ -416,7 +416,8 @@ def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterato
 def _queue_attributes(clients: AwsClients, queue: str) -> Mapping[str, str] | None:
     """What SQS says of a queue; None where there is none."""
     try:
-        return clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+        answer = clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])
+        return dict(answer["Attributes"])
     except Exception as error:
         if code_of(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
             raise

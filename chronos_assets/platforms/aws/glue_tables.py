@@ -136,7 +136,7 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
 def current_manifest(store: S3Store) -> dict[str, Any] | None:
     """Manifest of the current forecast; None if none is published."""
     try:
-        return json.loads(store.read("forecast", "manifest.json"))
+        return dict(json.loads(store.read("forecast", "manifest.json")))
     except FileNotFoundError:
         return None
 

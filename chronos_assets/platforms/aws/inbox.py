@@ -149,7 +149,8 @@ class SqsInbox:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            return getattr(self._clients("sqs"), operation)(QueueUrl=self._url, **arguments)
+            answer: Mapping[str, Any] = getattr(self._clients("sqs"), operation)(QueueUrl=self._url, **arguments)
+            return answer
         except (BotoCoreError, ClientError) as error:
             raise QueueError(
                 f"queue {self._url} can't be read ({' '.join(str(error).split())}): correct {self._variable} and "

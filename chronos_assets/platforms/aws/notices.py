@@ -120,7 +120,7 @@ class SnsNotices:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            return self._clients("sns").publish(TopicArn=self._topic, **message_of(notice))["MessageId"]
+            return str(self._clients("sns").publish(TopicArn=self._topic, **message_of(notice))["MessageId"])
         except ClientError as error:
             self._store.delete(key)
             raise NoticeError(

@@ -172,9 +172,10 @@ def _version(folder: Any, files: Mapping[str, Any]) -> Version | None:
 
 
 def _folder(name: Any) -> str:
-    if not FOLDER_NAME.fullmatch(_text(name)):
+    text = _text(name)
+    if not FOLDER_NAME.fullmatch(text):
         raise ValueError(f"folder {name!r}")
-    return name
+    return text
 
 
 def _text(value: Any) -> str:

@@ -233,7 +233,7 @@ class Publisher:
             return pointer.shown is None and not self._listing(key)
         document = json.loads(note.data)
         found = {name: [info.size, info.etag] for name, info in self._listing(key).items()}
-        return document == {"id": pointer.id, "copies": found}
+        return bool(document == {"id": pointer.id, "copies": found})
 
     def _check_free(self, key: str) -> None:
         """Refuse to publish into or around another published folder."""

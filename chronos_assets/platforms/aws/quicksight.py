@@ -137,9 +137,9 @@ def _publish(
 def _made(quicksight: Any, create: Callable[[], Any], update: Callable[[], Any], grant: Callable[[], Any]) -> str:
     """Create a resource, or update the one that is there and grant it to the principal; its ARN."""
     try:
-        return create()["Arn"]
+        return str(create()["Arn"])
     except quicksight.exceptions.ResourceExistsException:
-        arn = update()["Arn"]
+        arn = str(update()["Arn"])
         grant()
         return arn
 

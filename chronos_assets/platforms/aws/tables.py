@@ -123,7 +123,7 @@ class AthenaTables:
 
     def _table(self, name: str) -> dict[str, Any] | None:
         try:
-            return self._glue.get_table(DatabaseName=self._settings.glue_database, Name=name)["Table"]
+            return dict(self._glue.get_table(DatabaseName=self._settings.glue_database, Name=name)["Table"])
         except self._glue.exceptions.EntityNotFoundException:
             return None
 
@@ -221,7 +221,7 @@ def _likeness(one: str, other: str) -> float:
 
 def _owner(table: Mapping[str, Any]) -> str:
     """URL of the store that a table is of; empty for a table of somebody else."""
-    return table.get("Parameters", {}).get(STORE_PARAMETER, "")
+    return str(table.get("Parameters", {}).get(STORE_PARAMETER, ""))
 
 
 def _holds(found: Any, wanted: Any) -> bool:
@@ -230,4 +230,4 @@ def _holds(found: Any, wanted: Any) -> bool:
         return isinstance(found, Mapping) and all(_holds(found.get(name), value) for name, value in wanted.items())
     if isinstance(wanted, list):
         return len(found or []) == len(wanted) and all(map(_holds, found or [], wanted))
-    return found == wanted
+    return bool(found == wanted)

@@ -165,4 +165,5 @@ class ObstoreStore(ObstoreObjects):
 @lru_cache(maxsize=100_000)
 def _manifest(path: Path, modified: int) -> Mapping[str, Any]:
     # Kept while the file is the same, so that a sensor reads each manifest once, not at every tick.
-    return json.loads(path.read_bytes())
+    document: Mapping[str, Any] = json.loads(path.read_bytes())
+    return document

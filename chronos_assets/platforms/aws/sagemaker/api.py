@@ -65,7 +65,8 @@ class JobApi:
         """What SageMaker says of a job; None if there is none."""
         describe = self._method("describe")
         try:
-            return call_with_retries(lambda: describe(**{self.kind.name: name}), self._timing)
+            found: Mapping[str, Any] = call_with_retries(lambda: describe(**{self.kind.name: name}), self._timing)
+            return found
         except Exception as error:
             if is_gone(error):
                 return None
@@ -164,4 +165,5 @@ class JobApi:
         return last_lines(self._clients("logs"), self.kind.group, self.kind.streams(name), self._timing, lines=lines)
 
     def _method(self, verb: str) -> Callable[..., Any]:
-        return getattr(self._clients("sagemaker"), self.kind.operation(verb))
+        method: Callable[..., Any] = getattr(self._clients("sagemaker"), self.kind.operation(verb))
+        return method

@@ -165,7 +165,7 @@ class PlacedS3MessageReader(PipesMessageReader):
     def _chunk(self, number: int) -> str | None:
         try:
             answer = self._client.get_object(Bucket=self._place.bucket, Key=self._place.key(f"{number}.json"))
-            return answer["Body"].read().decode("utf-8")
+            return str(answer["Body"].read(), "utf-8")
         except Exception as error:
             if code_of(error) in _ABSENT:
                 return None
