@@ -19,5 +19,10 @@ def doctor(data: DataOption = None) -> int:
         from chronos_assets.platforms.local import doctor as local_doctor
 
         findings = local_doctor.examine(settings)
+    from chronos_assets.cli.common import open_group
+    from chronos_assets.pipeline import checkup
+
+    if not any_failed(findings):
+        findings += checkup.examine(open_group(settings))
     print(render(findings))
     return int(any_failed(findings))
