@@ -11,7 +11,8 @@ Writes to `explanations`:
 ```
 explanations.parquet   item_id, dimensions, timestamp, attribute, impact (-1 to 1), impact_units (of the target), weight
                        (share of the forecast that comes from members that read covariates)
-explanations.csv       the same, wide: for each attribute <attribute>-RawImpactScore and <attribute>-NormalizedImpactScore
+explanations.csv       the same, wide: for each attribute <attribute>-RawImpactScore and <attribute>-NormalizedImpactScore,
+                       holidays named as Amazon Forecast names them, Holiday_US
 manifest.json          attributes with their mean impacts over everything, and what it was made from
 ```
 """
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from chronos_assets.calendar.holidays import PREFIX
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.models.checkpoints import ModelError
 from chronos_assets.predictors.covariates import CovariateFolders, open_covariates
@@ -270,8 +272,13 @@ class _Explanation:
         for place, name in enumerate(self.attributes):
             for title, source in (("RawImpactScore", "units"), ("NormalizedImpactScore", "scores")):
                 parts = [getattr(row, source)[:, place] for row in rows] or [np.empty(0)]
-                columns[f"{name}-{title}"] = pa.array(np.concatenate(parts), pa.float64())
+                columns[f"{_service_name(name)}-{title}"] = pa.array(np.concatenate(parts), pa.float64())
         return pa.table(columns)
+
+
+def _service_name(attribute: str) -> str:
+    """An attribute's name in an export of Amazon Forecast."""
+    return f"Holiday_{attribute.removeprefix(PREFIX)}" if attribute.startswith(PREFIX) else attribute
 
 
 if __name__ == "__main__":

@@ -184,6 +184,12 @@ def test_a_network_that_reads_covariates_sees_what_is_known_and_no_more(tmp_path
     assert bytes_of(
         run(tmp_path / "beyond", write(tmp_path / "later", known, visits_from=CUT), **natively)
     ) == bytes_of(output)
+    explained = explain_last(tmp_path / "why", inputs, output, **natively)
+    assert {row["attribute"] for row in explained["attributes"]} == {"holiday:feast", "price", "promotion", "visits"}
+    assert (explained["series"], explained["weight"], explained["link"]) == (12, 1.0, None)
+    assert explained["attributes"][0]["mean_absolute_units"] > 0
+    header = (Workspace(tmp_path / "why").output("explanations") / "explanations.csv").read_text().splitlines()[0]
+    assert '"Holiday_feast-RawImpactScore","Holiday_feast-NormalizedImpactScore","price-RawImpactScore"' in header
     seen = [Demand(one.values, _beyond(one, CUT)) for one in sales]
     assert bytes_of(run(tmp_path / "seen", write(tmp_path / "within", seen), **natively)) != bytes_of(output)
 
