@@ -229,7 +229,7 @@ def _visit(page: Page, url: str, name: str, item: int) -> list[float]:
         box.fill(product)
         box.press("Enter")
     else:
-        path = {"item": f"item?item={product}", "typed": f"item?item={product}"}.get(name, name)
+        path = {"item": f"item?item={product}", "typed": f"item?item={product}", "overview": ""}.get(name, name)
         page.goto(f"{url}/{path}", wait_until="commit")
     heading = page.locator("h1", has_text=product) if name in ("item", "typed") else page.locator("h1")
     heading.first.wait_for()

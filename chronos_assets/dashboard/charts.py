@@ -6,11 +6,12 @@ What a chart looks like depends on which columns it has, and hardly ever changes
 (it checks every part against its schema, which takes far longer than the data do), and each view brings its data.
 
 Colours are those of Okabe and Ito, which colour-blind people tell apart (https://jfly.uni-koeln.de/color/); lines differ in
-their dashes, too. All are readable on white and on black.
+their dashes, too.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from chronos_assets.dashboard.queries import TableShape
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#808080"
+SKY_BLUE = "#56B4E9"  # in the place of blue on black
 HEIGHT, SCORES_HEIGHT, ATTRIBUTE_HEIGHT = 380, 220, 160  # axes and titles included
 
 _OBSERVED, _FORECAST, _EARLIER, _ODD = "observed", "forecast", "earlier forecast", "far outside the band"
@@ -45,10 +47,10 @@ class DataChart:
     spec: Mapping[str, Any]
     data: Mapping[str, pd.DataFrame]
 
-    @property
-    def whole(self) -> dict[str, Any]:
-        """Vega-Lite with its data."""
-        return {**self.spec, "datasets": dict(self.data)}
+    def whole(self, *, dark: bool = False) -> dict[str, Any]:
+        """Vega-Lite with its data, for a light or a dark page."""
+        spec = json.loads(json.dumps(self.spec).replace(BLUE, SKY_BLUE)) if dark else self.spec
+        return {**spec, "datasets": dict(self.data)}
 
 
 def series_chart(
@@ -83,7 +85,8 @@ def _series_spec(
     bands: Bands, over: tuple[str, str] | None, names: tuple[str, ...], earlier: bool, odd: bool
 ) -> Mapping[str, Any]:
     """Of `series_chart`: bands of the forecast, one of the earlier ones, columns to hover, whether there are the others."""
-    x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
+    x = _x()
+    kind = _kind([_OBSERVED, _FORECAST, *([_EARLIER] if earlier else []), *([_ODD] if odd else [])])
     hover = alt.selection_point(nearest=True, on="pointerover", fields=["timestamp"], empty=False, name="hover")
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="zoom")
     layers: list[Any] = [
@@ -97,12 +100,12 @@ def _series_spec(
         layers.append(area.encode(x=x, y=f"{over[0]}:Q", y2=f"{over[1]}:Q", detail="as_of:N"))
     if earlier:
         layers.append(
-            _line("earlier", "middle", _EARLIER, x, strokeDash=[5, 3], strokeWidth=1.5).encode(detail="as_of:N")
+            _line("earlier", "middle", _EARLIER, x, kind, strokeDash=[5, 3], strokeWidth=1.5).encode(detail="as_of:N")
         )
-    layers.append(_line("history", "value", _OBSERVED, x, strokeWidth=1.5))
-    layers.append(_line("forecast", "middle", _FORECAST, x, strokeWidth=2))
+    layers.append(_line("history", "value", _OBSERVED, x, kind, strokeWidth=1.5))
+    layers.append(_line("forecast", "middle", _FORECAST, x, kind, strokeWidth=2))
     if odd:
-        layers.append(_anomaly_layer(x))
+        layers.append(_anomaly_layer(x, kind))
     tooltip = [alt.Tooltip("timestamp:T", title="time", format=_MINUTE), *(alt.Tooltip(f"{name}:N") for name in names)]
     layers.append(
         _of("hover")
@@ -168,7 +171,7 @@ def attribute_chart(values: pd.DataFrame, name: str, *, numbers: bool) -> DataCh
 
 @lru_cache(maxsize=256)
 def _attribute_spec(name: str, numbers: bool) -> Mapping[str, Any]:
-    x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
+    x = _x()
     tooltip = [
         alt.Tooltip("timestamp:T", title="time", format=_MINUTE),
         alt.Tooltip("y:Q" if numbers else "y:N", title=name),
@@ -186,9 +189,12 @@ def scenario_chart(history: pd.DataFrame, forecasts: pd.DataFrame) -> DataChart:
 
     history: `timestamp`, `value`. forecasts: `timestamp`, `what_if`, `baseline`.
     """
+    last = history.dropna(subset=["value"]).tail(1).rename(columns={"value": "y"})[["timestamp", "y"]]
     long = pd.concat(
         [
             history.assign(of="observed", y=history["value"])[["timestamp", "of", "y"]],
+            last.assign(of="baseline"),  # so that the lines meet
+            last.assign(of="what-if"),
             forecasts.assign(of="baseline", y=forecasts["baseline"])[["timestamp", "of", "y"]],
             forecasts.assign(of="what-if", y=forecasts["what_if"])[["timestamp", "of", "y"]],
         ]
@@ -198,7 +204,7 @@ def scenario_chart(history: pd.DataFrame, forecasts: pd.DataFrame) -> DataChart:
 
 @lru_cache(maxsize=1)
 def _scenario_spec() -> Mapping[str, Any]:
-    x = alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True))
+    x = _x()
     colours = {"observed": GREY, "baseline": BLUE, "what-if": VERMILION}
     tooltip = [
         alt.Tooltip("timestamp:T", title="time", format=_MINUTE),
@@ -258,6 +264,15 @@ _MINUTE = "%Y-%m-%d %H:%M"
 _KINDS = {_OBSERVED: GREY, _FORECAST: BLUE, _EARLIER: ORANGE, _ODD: VERMILION}
 
 
+def _x() -> alt.X:
+    """Time; a label says the month and year, the day, or the hour, however far the reader zooms in."""
+    label = (
+        "hours(datum.value) || minutes(datum.value) ? timeFormat(datum.value, '%H:%M') : "
+        "date(datum.value) == 1 ? timeFormat(datum.value, '%b %Y') : timeFormat(datum.value, '%d %b')"
+    )
+    return alt.X("timestamp:T", title=None, axis=alt.Axis(labelOverlap=True, labelExpr=label))
+
+
 def _of(data: str) -> alt.Chart:
     """A chart of data that are given by their name."""
     return alt.Chart(alt.NamedData(name=data))
@@ -294,24 +309,26 @@ def _y(column: str) -> alt.Y:
     return alt.Y(f"{column}:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s"))
 
 
-def _kind() -> alt.Color:
-    scale = alt.Scale(domain=list(_KINDS), range=list(_KINDS.values()))
-    return alt.Color("kind:N", scale=scale, legend=alt.Legend(title=None, orient="top", symbolType="stroke"))
+def _kind(kinds: Sequence[str]) -> alt.Color:
+    """The colours of what there is; two side by side, as a phone has room for."""
+    scale = alt.Scale(domain=list(kinds), range=[_KINDS[kind] for kind in kinds])
+    legend = alt.Legend(title=None, orient="top", symbolType="stroke", columns=2)
+    return alt.Color("kind:N", scale=scale, legend=legend)
 
 
-def _line(data: str, column: str, kind: str, x: alt.X, **style: Any) -> alt.Chart:
-    named = _of(data).transform_calculate(kind=f"'{kind}'")
-    return named.mark_line(**style).encode(x=x, y=_y(column), color=_kind())
+def _line(data: str, column: str, name: str, x: alt.X, kind: alt.Color, **style: Any) -> alt.Chart:
+    named = _of(data).transform_calculate(kind=f"'{name}'")
+    return named.mark_line(**style).encode(x=x, y=_y(column), color=kind)
 
 
-def _anomaly_layer(x: alt.X) -> alt.Chart:
+def _anomaly_layer(x: alt.X, kind: alt.Color) -> alt.Chart:
     tooltip = [alt.Tooltip("timestamp:T", title=_ODD, format=_MINUTE)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=",.4~g") for name in ("value", "low", "high")]
     return (
         _of("anomalies")
         .transform_calculate(kind=f"'{_ODD}'")
         .mark_point(shape="triangle-up", size=110, filled=True, opacity=1)
-        .encode(x=x, y="value:Q", color=_kind(), tooltip=tooltip)
+        .encode(x=x, y="value:Q", color=kind, tooltip=tooltip)
     )
 
 

@@ -13,7 +13,7 @@ import streamlit as st
 
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.source import NothingToShow
-from chronos_assets.dashboard.words import moment, number, plain
+from chronos_assets.dashboard.words import moment, number, percent, plain
 from chronos_assets.params.forecast import ParamsError
 from chronos_assets.params.reader import load_params
 from chronos_assets.pipeline.state import GroupState
@@ -98,10 +98,9 @@ def _leaderboard() -> None:
     shown = found.drop(columns="as_of").rename(
         columns={"member_weight": "weight", "wql": "wQL", "mase": "MASE", "coverage_80": "inside the 80 % band"}
     )
-    percent = st.column_config.NumberColumn(format="percent")
-    st.dataframe(
-        shown, hide_index=True, width="stretch", column_config={"weight": percent, "inside the 80 % band": percent}
-    )
+    shown["weight"] = [percent(value) for value in shown["weight"]]
+    share = st.column_config.NumberColumn(format="percent")
+    st.dataframe(shown, hide_index=True, width="stretch", column_config={"inside the 80 % band": share})
     st.caption(
         f"On the past windows that the weights of the forecast as of {plain(found['as_of'].iloc[0])} were learned from."
     )

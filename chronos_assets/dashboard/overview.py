@@ -97,7 +97,7 @@ def _figures(scores: pd.DataFrame) -> None:
         cells[2].metric(
             "Bias", percent(bias, 1), None if pd.isna(bias) or not bias else side, delta_color="off", delta_arrow="off"
         )
-    band = next((name for name in newest.index if name.startswith("coverage_")), None)
+    band = max((name for name in newest.index if name.startswith("coverage_")), default=None)  # the widest
     if band is not None:
         promised = int(band.removeprefix("coverage_"))
         cells[3].metric(

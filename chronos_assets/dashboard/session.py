@@ -78,7 +78,7 @@ def _answered(name: str, identity: str, request: str) -> Mapping[str, Any]:
 
 def draw(chart: DataChart) -> None:
     """Show a chart, as wide as there is room."""
-    st.vega_lite_chart(chart.whole, width="stretch")
+    st.vega_lite_chart(chart.whole(dark=st.context.theme.type == "dark"), width="stretch")
 
 
 def in_words(page: Callable[P, None]) -> Callable[P, None]:

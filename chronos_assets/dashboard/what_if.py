@@ -19,7 +19,7 @@ from chronos_assets.platforms.endpoints import EndpointError
 from chronos_assets.store_layout import WHAT_IF_KEY
 
 MOST = 50  # percent that a slider changes a value by
-SHOWN_HORIZONS = 3
+SHOWN, SHOWN_HORIZONS = 24, 3  # periods of the past, at least
 APART = 0.02  # of the forecast, from which on the endpoint's differs from the published one
 AS_PLANNED = "as planned"
 _SWITCH = {AS_PLANNED: None, "off": 0.0, "on": 1.0}
@@ -178,10 +178,10 @@ def _beside(shown: pd.DataFrame, history: pd.DataFrame) -> None:
     """Totals and lines of a forecast under other values and of its baseline."""
     what_if, baseline = float(shown["what_if"].sum()), float(shown["baseline"].sum())
     left, right = st.columns(2)
-    change = percent((what_if - baseline) / abs(baseline), 1) if baseline else None
+    change = percent((what_if - baseline) / abs(baseline), 1) if baseline and what_if != baseline else None
     left.metric("Total of the forecast", number(what_if), change)
     right.metric("Baseline", number(baseline))
-    draw(charts.scenario_chart(history.tail(SHOWN_HORIZONS * len(shown)), shown))
+    draw(charts.scenario_chart(history.tail(max(SHOWN, SHOWN_HORIZONS * len(shown))), shown))
 
 
 def scenario_rows(series: ItemSeries, planned: pd.DataFrame, edited: pd.DataFrame) -> pd.DataFrame:
