@@ -10,8 +10,9 @@ from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.params.covariate_sections import read_chronos_covariates
 from chronos_assets.params.document import MISSING, Section, finite_number, nearest
 from chronos_assets.params.exports import read_export
-from chronos_assets.params.forecast import ANOMALY_THRESHOLD, CHOOSE, DOMAINS, NAME_PATTERN, BadRows
+from chronos_assets.params.forecast import CHOOSE, DOMAINS, NAME_PATTERN
 from chronos_assets.params.headers import schema_name
+from chronos_assets.params.options import ANOMALY_THRESHOLD, BadRows, ChronosOptions
 from chronos_assets.params.predictor import read_predictor_options
 from chronos_assets.params.reconciliation import read_reconcile
 from chronos_assets.params.sections import BAD_NAME, ChronosSection, PredictorSection
@@ -28,14 +29,14 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
     """The `Chronos` section of a parameter file; what is wrong with it goes to the findings."""
     chronos = top.section("Chronos")
     if chronos is None:
-        return ChronosSection(predictor=read_predictor_options(None, predictor.metric, predictor.algorithm))
+        learned = read_predictor_options(None, predictor.metric, predictor.algorithm)
+        return ChronosSection(options=ChronosOptions(predictor=learned))
     columns = _read_columns(chronos, domain)
     time_zone = chronos.text("TimeZone")
     if time_zone is not None and time_zone not in _time_zones():
         fix = nearest(time_zone, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
         chronos.wrong("TimeZone", "this is not an IANA time zone", fix)
-    read = ChronosSection(
-        columns=columns,
+    options = ChronosOptions(
         bad_rows=cast(BadRows, chronos.choice("BadRows", get_args(BadRows)) or "fail"),
         bad_files=cast(BadRows, chronos.choice("BadFiles", get_args(BadRows)) or "fail"),
         time_zone=time_zone,
@@ -51,14 +52,13 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         quote_formulas=chronos.boolean("QuoteFormulas", False),
         export=read_export(chronos),
         anomaly_threshold=_read_anomalies(chronos),
-        anchor=_read_anchor(chronos),
         snap_seconds=_read_snap(chronos),
         guesses=_read_guesses(chronos),
-        covariates=read_chronos_covariates(chronos),
         reconcile=read_reconcile(chronos),
         training=read_training(chronos),
         predictor=read_predictor_options(chronos, predictor.metric, predictor.algorithm),
     )
+    read = ChronosSection(columns, _read_anchor(chronos), read_chronos_covariates(chronos), options)
     chronos.finish({})
     return read
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from chronos_assets.calendar.frequencies import DAY_NAMES, DEFAULT_ALIGNMENT, MONTH_NAMES, Alignment, Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar
@@ -29,12 +29,11 @@ from chronos_assets.params.covariate_documents import (
     related_featurizations,
 )
 from chronos_assets.params.document import Problem
-from chronos_assets.params.exports import BacktestParams, ExportParams, backtest_document, export_document
-from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams, predictor_document
-from chronos_assets.params.reconciliation import ReconcileParams, reconcile_document
+from chronos_assets.params.exports import BacktestParams, backtest_document, export_document
+from chronos_assets.params.options import ANOMALY_THRESHOLD, ChronosOptions
+from chronos_assets.params.predictor import DEFAULT_METRIC, predictor_document
+from chronos_assets.params.reconciliation import reconcile_document
 from chronos_assets.params.training import TrainingParams, training_document
-
-BadRows = Literal["fail", "quarantine"]
 
 TARGET, RELATED, METADATA = "TARGET_TIME_SERIES", "RELATED_TIME_SERIES", "ITEM_METADATA"
 
@@ -60,7 +59,6 @@ DOMAINS: dict[str, Domain] = {
 }
 
 DEFAULT_QUANTILES = (0.1, 0.5, 0.9)
-ANOMALY_THRESHOLD = 2.0
 # Ten years of hours fit; more is a slip of the keyboard that would exhaust the memory, or the calendar.
 HORIZON_LIMIT = 100_000
 # How a draft marks what the user must choose; no key takes such a value.
@@ -69,8 +67,8 @@ NAME_PATTERN = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,62}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForecastParams:
-    """Everything params.json says, checked. Build it with `parse_params` or `load_params`.
+class ForecastParams(ChronosOptions):
+    """Everything params.json says, checked: the options of `Chronos`, and the following. Made by `parse_params`, `load_params`.
 
     attributes: columns of the train files, in schema order. Those that are neither item, timestamp, target nor
         dimension are read over: rows that differ only in them are aggregated together, as in the service.
@@ -81,23 +79,9 @@ class ForecastParams:
     horizon: periods to forecast, 1 to `HORIZON_LIMIT`; more than the service's 500 are allowed, and noted.
     quantiles: ascending, in hundredths from 0.01 to 0.99. May be empty when only the mean was asked for.
     timestamp_format: the service's tokens as written, see `calendar.timestamp_format`.
-    bad_files: whether one file that can't be read stops the import, or is left out and named.
-    non_negative: whether no forecast may be below zero; None leaves it to each series' history.
-    integers: whether quantiles of series of whole numbers are whole numbers.
-    cold_start: whether items without a past are forecast from others with like metadata; None leaves out those without a
-        row where they outnumber the others.
-    predictor: members, metric and limits of the ensemble that forecasts.
-    join_row: whether forecast.csv begins each series and type with the last observation.
-    quote_formulas: whether names in forecast.csv that a spreadsheet would run as a formula begin with a quote.
-    export: how forecast.csv and the other exports are written.
     backtest: which past windows the backtest export shows.
-    max_data_age: seconds, or None when freshness is not checked.
     related, metadata, holidays: where covariates come from; None where they are not declared.
     known_in_advance: by attribute, whether a forecast may read it beyond its as-of; of others their reach decides.
-    reconcile: which sums of series are forecast, too; None for none.
-    anomaly_threshold: how far outside the band an actual is an anomaly, see `timeseries.scoring.anomalies`.
-    snap_seconds: how much too early a row may come, None for as much as the rows show.
-    guesses: what was guessed where the parameters were inferred, one sentence each. Not compared.
     notes: one sentence for each key that was accepted without effect, or whose effect may surprise. Not compared.
     """
 
@@ -118,32 +102,12 @@ class ForecastParams:
     aggregation: Aggregation = "sum"
     filling: Filling = field(default_factory=Filling)
     perform_delete: bool = False
-    bad_rows: BadRows = "fail"
-    bad_files: BadRows = "fail"
-    time_zone: str | None = None
-    context_length: int | None = None
-    batch_size: int | None = None
-    seed: int = 0
-    min_observations: int = 1
-    max_data_age: float | None = None
-    non_negative: bool | None = None
-    integers: bool = False
-    cold_start: bool | None = None
-    join_row: bool = True
-    quote_formulas: bool = False
-    export: ExportParams = field(default_factory=ExportParams)
     backtest: BacktestParams = field(default_factory=BacktestParams)
-    anomaly_threshold: float = ANOMALY_THRESHOLD
-    snap_seconds: float | None = None
     related: RelatedParams | None = None
     metadata: MetadataParams | None = None
     holidays: HolidayCalendar | None = None
     known_in_advance: tuple[tuple[str, bool], ...] = ()
-    reconcile: ReconcileParams | None = None
-    training: TrainingParams = field(default_factory=TrainingParams)
-    predictor: PredictorParams = field(default_factory=PredictorParams)
     notes: tuple[str, ...] = field(default=(), compare=False)
-    guesses: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def grid(self) -> Grid:
@@ -278,6 +242,25 @@ def _boundary_document(alignment: Alignment) -> dict[str, Any]:
     return boundary
 
 
+# Key -> the option, where the document has its value as it is.
+_PLAIN_OPTIONS = {
+    "BadRows": "bad_rows",
+    "BadFiles": "bad_files",
+    "TimeZone": "time_zone",
+    "ContextLength": "context_length",
+    "BatchSize": "batch_size",
+    "Seed": "seed",
+    "MinObservations": "min_observations",
+    "MaxDataAge": "max_data_age",
+    "NonNegative": "non_negative",
+    "Integers": "integers",
+    "ColdStart": "cold_start",
+    "JoinRow": "join_row",
+    "QuoteFormulas": "quote_formulas",
+    "SnapSeconds": "snap_seconds",
+}
+
+
 def _chronos_document(params: ForecastParams) -> dict[str, Any]:
     """The `Chronos` section: only what differs from the defaults."""
     names = DOMAINS[params.domain]
@@ -290,28 +273,21 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         )
         if field_name != column
     }
-    options: tuple[tuple[str, Any, Any], ...] = (
-        ("Columns", columns, {}),
-        ("BadRows", params.bad_rows, "fail"),
-        ("BadFiles", params.bad_files, "fail"),
-        ("TimeZone", params.time_zone, None),
-        ("ContextLength", params.context_length, None),
-        ("BatchSize", params.batch_size, None),
-        ("Seed", params.seed, 0),
-        ("MinObservations", params.min_observations, 1),
-        ("MaxDataAge", params.max_data_age, None),
-        ("NonNegative", params.non_negative, None),
-        ("Integers", params.integers, False),
-        ("ColdStart", params.cold_start, None),
-        ("JoinRow", params.join_row, True),
-        ("QuoteFormulas", params.quote_formulas, False),
-        ("Export", export_document(params.export), {}),
-        ("Anomalies", {"Threshold": params.anomaly_threshold}, {"Threshold": ANOMALY_THRESHOLD}),
-        ("Reconcile", reconcile_document(params.reconcile), None),
-        ("Anchor", params.alignment.anchor, None),
-        ("SnapSeconds", params.snap_seconds, None),
-        ("Predictor", predictor_document(params.predictor), {}),
-        ("Training", training_document(params.training), {}),
-    )
+    default = ChronosOptions()
+    plain = {
+        key: getattr(params, name)
+        for key, name in _PLAIN_OPTIONS.items()
+        if getattr(params, name) != getattr(default, name)
+    }
+    options: dict[str, Any] = {
+        "Columns": columns,
+        **plain,
+        "Export": export_document(params.export),
+        "Anomalies": {"Threshold": params.anomaly_threshold} if params.anomaly_threshold != ANOMALY_THRESHOLD else {},
+        "Reconcile": reconcile_document(params.reconcile),
+        "Anchor": params.alignment.anchor,
+        "Predictor": predictor_document(params.predictor),
+        "Training": training_document(params.training),
+    }
     covariates = chronos_covariates_document(params.related, params.metadata, params.holidays, params.known_in_advance)
-    return {key: value for key, value, default in options if value != default} | dict(covariates)
+    return {key: value for key, value in options.items() if key in plain or value} | dict(covariates)

@@ -111,7 +111,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     )
     attributes = covariates.metadata.covariates if covariates.metadata is not None else ()
     metadata = {attribute.name: attribute.type for attribute in attributes}
-    check_reconcile(chronos.reconcile, dimensions, metadata, mean or len(quantiles) > 1, findings)
+    check_reconcile(chronos.options.reconcile, dimensions, metadata, mean or len(quantiles) > 1, findings)
     horizon = predictor.horizon
     if None in (group_name, domain, target, columns, frequencies, horizon) or findings.problems:
         return None
@@ -136,32 +136,13 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         aggregation=aggregation,
         filling=filling,
         perform_delete=perform_delete,
-        bad_rows=chronos.bad_rows,
-        bad_files=chronos.bad_files,
-        time_zone=chronos.time_zone,
-        context_length=chronos.context_length,
-        batch_size=chronos.batch_size,
-        seed=chronos.seed,
-        min_observations=chronos.min_observations,
-        non_negative=chronos.non_negative,
-        integers=chronos.integers,
-        cold_start=chronos.cold_start,
-        join_row=chronos.join_row,
-        quote_formulas=chronos.quote_formulas,
-        export=chronos.export,
         backtest=predictor.backtest,
-        anomaly_threshold=chronos.anomaly_threshold,
-        max_data_age=chronos.max_data_age,
-        snap_seconds=chronos.snap_seconds,
         related=covariates.related,
         metadata=covariates.metadata,
         holidays=covariates.holidays,
         known_in_advance=covariates.known_in_advance,
-        reconcile=chronos.reconcile,
-        guesses=chronos.guesses,
-        training=chronos.training,
-        predictor=chronos.predictor,
         notes=tuple(findings.notes),
+        **vars(chronos.options),
     )
 
 

@@ -11,11 +11,8 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Fr
 from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.params.attributes import Attribute
 from chronos_assets.params.document import MISSING, Section
-from chronos_assets.params.exports import BacktestParams, ExportParams
-from chronos_assets.params.forecast import ANOMALY_THRESHOLD, BadRows
-from chronos_assets.params.predictor import PredictorParams
-from chronos_assets.params.reconciliation import ReconcileParams
-from chronos_assets.params.training import TrainingParams
+from chronos_assets.params.exports import BacktestParams
+from chronos_assets.params.options import ChronosOptions
 
 # Columns of the project's own files beside an input's dimensions; DuckDB compares names without regard to case.
 RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of", "level", "metric", "value"}
@@ -71,31 +68,12 @@ class Columns:
 
 @dataclass(frozen=True)
 class ChronosSection:
-    """The `Chronos` section."""
+    """The `Chronos` section: its options, and what is held against other sections before it counts."""
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    bad_rows: BadRows = "fail"
-    bad_files: BadRows = "fail"
-    time_zone: str | None = None
-    context_length: int | None = None
-    batch_size: int | None = None
-    seed: int = 0
-    min_observations: int = 1
-    max_data_age: float | None = None
-    non_negative: bool | None = None
-    integers: bool = False
-    cold_start: bool | None = None
-    join_row: bool = True
-    quote_formulas: bool = False
-    export: ExportParams = field(default_factory=ExportParams)
-    anomaly_threshold: float = ANOMALY_THRESHOLD
     anchor: str | None = None
-    snap_seconds: float | None = None
-    guesses: tuple[str, ...] = ()
     covariates: ChronosCovariates = field(default_factory=ChronosCovariates)
-    reconcile: ReconcileParams | None = None
-    training: TrainingParams = field(default_factory=TrainingParams)
-    predictor: PredictorParams = field(default_factory=PredictorParams)
+    options: ChronosOptions = field(default_factory=ChronosOptions)
 
 
 @dataclass(frozen=True)
