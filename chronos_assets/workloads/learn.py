@@ -194,6 +194,7 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
             "recipe": RECIPE_VERSION,
         },
         histories=[History(item.values, item.covariates) for item in past if item.covariates],
+        categories=covariates.categories if covariates is not None else None,
         progress=lambda done, total: reporter.progress(done, total, "windows forecast by all members"),
     )
     output = workspace.output("predictors")
