@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 SMALL = (
     ("Import: 0.5 million rows beside DuckDB's own sort", ["import_50m", "--series", "1000"]),
+    ("Import: a day after a year, 0.7 million rows", ["import_day", "--items", "2000", "--limit", "1"]),
     ("Covariates: 0.1 million rows of 5 attributes", ["import_covariates", "--items", "1000"]),
     ("Sensor tick: 10,000 objects", ["sensor_tick", "--objects", "10000"]),
     ("Forecast: throughput and memory", ["forecast"]),

@@ -102,7 +102,8 @@ def import_dataset(state: GroupState, log: Any) -> ImportResult:
         formulas = _formula_note(group, staged, params, report)
         report = _with_notes(report, staged, [*([inferred] if inferred else []), *doubts, *formulas])
         keep_rejected(group, [info for info in files if info.key not in report.kept_files], report.rejected_files)
-        group.store.publish(DATASET_KEY, staged, data="part-*.parquet")
+        known = {name: sha256 for shard in report.manifest.shards for name, sha256 in shard.files.items()}
+        group.store.publish(DATASET_KEY, staged, data="*.parquet", known=known)
         report.memory.save(folder / IMPORT_MEMORY_KEY)
         group.store.put_file(IMPORT_MEMORY_KEY, folder / IMPORT_MEMORY_KEY)
     manifest = report.manifest
@@ -134,9 +135,11 @@ def _what_was_read(report: ImportReport) -> str:
     if report.reason:
         return f"all {files:,} files read, all {shards:,} shards written: {report.reason}"
     read, written = files - len(report.kept_files), shards - len(report.kept_shards)
+    extended = len(report.extended_shards)
+    tails = f", {extended:,} with a new tail only" if extended else ""
     return (
-        f"{read:,} of {files:,} files read, {len(report.kept_files):,} unchanged; {written:,} of {shards:,} shards rewritten, "
-        f"{len(report.kept_shards):,} kept"
+        f"{read:,} of {files:,} files read, {len(report.kept_files):,} unchanged; {written - extended:,} of {shards:,} shards "
+        f"rewritten{tails}, {len(report.kept_shards):,} kept"
     )
 
 
@@ -146,8 +149,8 @@ def _formula_note(group: Group, staged: Path, params: ForecastParams, report: Im
 
     if params.quote_formulas:
         return []
-    shards = [staged / shard.name for shard in report.manifest.shards]
-    found = count_formulas(staged.parent, ("item_id", *params.dimensions), shards, group.settings.memory_limit)
+    files = [staged / list(shard.files)[-1] for shard in report.manifest.shards]
+    found = count_formulas(staged.parent, ("item_id", *params.dimensions), files, group.settings.memory_limit)
     return [
         f"{found:,} series have names that a spreadsheet runs as a formula (they begin with =, +, - or @): set "
         '"Chronos": {"QuoteFormulas": true} if forecast.csv is opened in one'
@@ -234,16 +237,16 @@ def last_observations(state: GroupState, keys: Sequence[tuple[str, ...]]) -> dic
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from chronos_assets.timeseries.dataset.shards import shard_name, shard_number
+    from chronos_assets.timeseries.dataset.shards import shard_files, shard_name, shard_number
 
     manifest, folder = state.require_manifest(), state.group.store.snapshot(DATASET_KEY)
     names, found = ("item_id", *manifest.dimensions), {}
     for key in keys:
-        shard = folder / shard_name(shard_number(key, manifest.n_shards))
-        if not shard.is_file():
+        files = shard_files(folder / shard_name(shard_number(key, manifest.n_shards)))
+        if not files:
             continue
         filters = [*((name, "=", part) for name, part in zip(names, key, strict=True)), ("filled", "=", False)]
-        last = pc.max(pq.read_table(shard, columns=["timestamp"], filters=filters).column("timestamp")).as_py()
+        last = pc.max(pq.read_table(files, columns=["timestamp"], filters=filters).column("timestamp")).as_py()
         if last is not None:
             found[key] = last.isoformat()
     return found

@@ -119,7 +119,7 @@ def _lineage(state: GroupState, partitions: list[_Scored]) -> str:
 
 
 def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
-    from chronos_assets.timeseries.dataset.shards import list_shards
+    from chronos_assets.timeseries.dataset.shards import list_files
     from chronos_assets.timeseries.scoring.backtest_export import write_backtest_export
     from chronos_assets.timeseries.scoring.service_documents import accuracy_document
 
@@ -133,7 +133,7 @@ def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
         rows = write_backtest_export(
             staged,
             windows,
-            list_shards(group.store.snapshot(DATASET_KEY)),
+            list_files(group.store.snapshot(DATASET_KEY)),
             params,
             stem,
             memory_limit=group.settings.memory_limit,

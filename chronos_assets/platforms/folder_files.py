@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from chronos_assets.platforms.store import PublishError
 
 
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files below `folder`; times and permissions don't count."""
+def folder_digest(folder: Path, known: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over the names and contents of all files below `folder`; times and permissions don't count.
+
+    known: SHA-256 of files, by their path below the folder: these are not read.
+    """
     total = hashlib.sha256()
     for path in plain_files(folder):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode(errors="surrogateescape"))
+        name = path.relative_to(folder).as_posix()
+        content = (known or {}).get(name)
+        if content is None:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 

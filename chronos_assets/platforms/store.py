@@ -124,7 +124,9 @@ class Store(Protocol):
     def fetch(self, key: str) -> Path:
         """An object as a file on this machine, to be read only; `FileNotFoundError` if there is none."""
 
-    def publish(self, key: str, staged: Path, *, data: str | None = None) -> str:
+    def publish(
+        self, key: str, staged: Path, *, data: str | None = None, known: Mapping[str, str] | None = None
+    ) -> str:
         """Make the folder `key` show the files of `staged`, all at once. `staged` is used up.
 
         The same content as the one shown changes nothing, so that repeating a run is free for readers.
@@ -134,6 +136,7 @@ class Store(Protocol):
             staged: folder of plain files and folders on this machine.
             data: pattern of the names of files that SQL engines read, if they read this folder; a store where they do
                 hides the others from them.
+            known: SHA-256 of files, by their name below `staged`, as far as the caller has them: these are not read for it.
 
         Returns:
             Name of the version that is shown now.

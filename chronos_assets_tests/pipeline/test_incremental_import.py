@@ -9,6 +9,7 @@ import pytest
 from chronos_assets.pipeline import dataset
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY
 from chronos_assets_tests.defs.line import FIRST, PARAMS, hourly_rows
@@ -42,6 +43,8 @@ def imported(group, caplog):
     with caplog.at_level(logging.INFO, LOG.name):
         dataset.import_dataset(GroupState(group), LOG)
     shown = group.store.shown(DATASET_KEY)
+    # The digests that the import knows are those of the files.
+    assert shown == f"target_time_series-{folder_digest(group.store.snapshot(DATASET_KEY))[:16]}"
     memory = group.store.get(IMPORT_MEMORY_KEY)
     group.store.delete(IMPORT_MEMORY_KEY)
     dataset.import_dataset(GroupState(group), LOG)

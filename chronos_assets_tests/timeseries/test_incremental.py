@@ -6,16 +6,26 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.timeseries.dataset import incremental
+from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
 from chronos_assets.timeseries.dataset.incremental import Before
-from chronos_assets.timeseries.dataset.shards import read_manifest, shard_name, shard_number
-from chronos_assets_tests.timeseries.train_drop import START, params_for, rows
+from chronos_assets.timeseries.dataset.shard_writing import tail_start
+from chronos_assets.timeseries.dataset.shards import (
+    DatasetError,
+    iter_series,
+    list_files,
+    list_shards,
+    shard_name,
+    shard_number,
+)
+from chronos_assets_tests.timeseries.train_drop import START, Drop, params_for, rows
 
 DAY = datetime(2024, 1, 1)
 
@@ -144,6 +154,12 @@ class TestWhatIsTouched:
         report = history.put("34.csv", day(34)).run()
         assert (report.reason, report.kept_files, report.kept_shards) == ("", OLD, frozenset())
 
+    def test_a_day_in_the_tails_leaves_what_lies_before_it_alone(self, history):
+        report = history.put("34.csv", day(34)).run()
+        assert report.extended_shards == {shard.name for shard in report.manifest.shards}
+        for shard in report.manifest.shards:
+            assert shard.tail.rows < shard.rows / 8
+
     def test_a_new_file_touches_only_the_shards_whose_items_it_names(self, history):
         report = history.put("more.csv", day(33, items=[3], value=9)).run()
         [rewritten] = {shard.name for shard in report.manifest.shards} - report.kept_shards
@@ -197,12 +213,13 @@ class TestWhenEverythingIsRead:
         history.run()
         assert "rows of a period differ" in history.put("35.csv", day(35)).run().reason
 
-    def test_a_shard_that_was_edited(self, history):
-        shard = history.dataset / read_manifest(history.dataset).shards[0].name
-        content = shard.read_bytes()
-        shard.unlink()
-        shard.write_bytes(content[:-9] + b"x" + content[-8:])
-        assert f"{shard.name} of the dataset can't be taken over" in history.put("34.csv", day(34)).run().reason
+    @pytest.mark.parametrize(("name", "end"), [("tail-00000.parquet", b"TAIL"), ("part-00000.parquet", b"")])
+    def test_a_file_of_the_dataset_that_was_edited(self, history, name, end):
+        path = history.dataset / name
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content[:-4] + end)
+        assert f"{name} of the dataset " in history.put("34.csv", day(34)).run().reason
 
     def test_notes_that_are_damaged_or_of_another_dataset(self, history):
         notes = history.memory.read_bytes()
@@ -235,35 +252,96 @@ operations = st.one_of(
 )
 
 
-def csv_of(table):
+def csv_of(table, first=0):
     """Rows of (item, day, value)."""
     return rows(
         *(
-            f"{DAY + timedelta(days=when):%Y-%m-%d},{'' if value is None else value},i{item}"
+            f"{DAY + timedelta(days=first + when):%Y-%m-%d},{'' if value is None else value},i{item}"
             for item, when, value in table
         )
     )
 
 
-@settings(max_examples=5, deadline=None)
+# 2024-05-13 is a multiple of 16 days after 1970-01-01, and the tails of 128 to 255 days begin at such multiples.
+TAIL = 133
+
+
+@settings(max_examples=6, deadline=None)
 @given(
     st.lists(operations, min_size=3, max_size=7),
     st.sampled_from(["sum", "avg", "first", "max"]),
-    st.sampled_from(["nan", "zero", "mean"]),
-    st.sampled_from(["nan", "zero", "median"]),
-    st.sampled_from([{"shard_bytes": 100}, {"shard_bytes": 400, "min_shards": 3}]),
+    st.sampled_from([("nan", "nan"), ("zero", "zero"), ("nan", "zero"), ("mean", "median")]),
+    st.sampled_from([{"shard_bytes": 400}, {"shard_bytes": 1200, "min_shards": 3}]),
+    # The first day of the changes: alone, around the day from which on rows go to the tails, after it.
+    st.sampled_from([0, TAIL - 2, TAIL, TAIL]),
 )
-def test_any_history_equals_an_import_of_everything(tmp_path_factory, changes, aggregation, middle, back, options):
-    filling = {"middlefill": middle, "backfill": back}
+def test_any_history_equals_an_import_of_everything(tmp_path_factory, changes, aggregation, fills, options, first):
+    filling = dict(zip(("middlefill", "backfill"), fills, strict=True))
     params = params_for(frequency="D", pattern="yyyy-MM-dd", aggregation=aggregation, filling=filling)
     drop = History(tmp_path_factory.mktemp("history"), params, **options)
+    if first:
+        ends = range(TAIL - 9, TAIL + 3, 2)
+        drop.put(
+            "old", csv_of([(item, when, item + 1.0) for item, end in enumerate(ends) for when in range(9 * item, end)])
+        )
+        drop.run()
     for kind, name, what in changes:
         match kind:
             case "put" | "killed":
-                drop.put(name, csv_of(what))
+                drop.put(name, csv_of(what, first))
             case "drop" if name in drop.files:
                 drop.drop(name)
             case "rename" if name in drop.files:
                 drop.rename(name, what)
         if drop.files:
             drop.run(killed=kind == "killed")
+
+
+class TestTails:
+    @pytest.mark.parametrize("fills", [("nan", "nan"), ("zero", "nan"), ("mean", "median"), ("max", "zero")])
+    def test_series_are_the_same_with_and_without(self, tmp_path, fills):
+        filling = dict(zip(("middlefill", "backfill"), fills, strict=True))
+        params = params_for(frequency="D", pattern="yyyy-MM-dd", filling=filling)
+        random = np.random.default_rng(0)
+        cells = [(item, when, item + when / 7) for item in range(12) for when in range(5 * item, 60 - item % 7)]
+        table = [cell for cell in cells if random.random() < 0.6] + [(20, 3, None), (21, 58, 2.0), (22, 60, None)]
+        drop = Drop(tmp_path).put(csv_of(table))
+        drop.run(params)
+        assert len(list_files(drop.output)) == 1
+        plain = drop.series()
+        manifest = drop.run(params, shard_bytes=1000).manifest
+        assert (manifest.format_version, len(list_files(drop.output))) == (2, 2 * len(manifest.shards))
+        assert len(manifest.shards) > 2
+        assert plain.keys() == drop.series().keys()
+        for key, arrays in drop.series().items():
+            for one, other in zip(arrays, plain[key], strict=True):
+                np.testing.assert_array_equal(one, other)
+        assert check_dataset(drop.output, params).passed
+
+        start = DAY + timedelta(days=59)
+        for until in (start - timedelta(days=20), start):
+            cut = {
+                one.key[0]: one
+                for path in list_shards(drop.output)
+                for one in iter_series(path, until=np.datetime64(until))
+            }
+            for key, (timestamps, target, _) in plain.items():
+                before = int((timestamps < np.datetime64(until)).sum())
+                assert (key in cut) == (before > 0)
+                if before:
+                    np.testing.assert_array_equal(cut[key].target, target[:before])
+
+        tail_of_first = list_files(drop.output)[1]
+        tail_of_first.unlink()
+        with pytest.raises(DatasetError, match=f"without {tail_of_first.name}: import the train files again"):
+            list(iter_series(list_shards(drop.output)[0]))
+        assert not check_dataset(drop.output, params).passed
+
+    def test_begin_where_a_growing_dataset_keeps_them(self):
+        starts = [tail_start(0, last, 2) for last in range(300)]
+        assert starts[:16] == [None] * 15 + [14]
+        for last, start in enumerate(starts[16:], start=16):
+            assert start is not None
+            assert 0 < last - start + 1 <= (last + 1) / 8
+        assert len(set(starts[130:255])) < 10
+        assert tail_start(0, 300, 1) is None

@@ -107,8 +107,8 @@ class TestManifest:
             Manifest.from_json(text)
 
     def test_one_of_a_newer_version_is_refused(self):
-        document = json.loads(manifest_of().to_json()) | {"format_version": 2}
-        with pytest.raises(DatasetError, match="has format 2, this version reads 1"):
+        document = json.loads(manifest_of().to_json()) | {"format_version": 3}
+        with pytest.raises(DatasetError, match="has format 3, this version reads 2"):
             Manifest.from_json(json.dumps(document))
 
     def test_shards_are_those_it_names(self, tmp_path):

@@ -84,15 +84,20 @@ class Staged:
         )
 
 
-def read_staged(folder: Path, data: str | None) -> Staged:
-    """What is to be published; `data` is the pattern of the names that SQL engines read, which the others hide from.
+def read_staged(folder: Path, data: str | None, known: Mapping[str, str] | None = None) -> Staged:
+    """What is to be published.
+
+    Args:
+        folder: to be published.
+        data: pattern of the names that SQL engines read, which the others hide from.
+        known: see `Store.publish`.
 
     Raises:
         PublishError: no folder of plain files.
     """
     if folder.is_symlink() or not folder.is_dir():
         raise PublishError(f"nothing to publish: {folder} is not a folder")
-    digest = folder_digest(folder)
+    digest = folder_digest(folder, known)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
     objects = {check_key(name): (object_name(name, data), size) for name, size in names.items()}
@@ -137,12 +142,13 @@ class Publisher:
         staged: Path,
         *,
         data: str | None = None,
+        known: Mapping[str, str] | None = None,
         as_of: datetime | None = None,
         withdrawn: Collection[datetime] = (),
     ) -> str | None:
         """See `Store.publish` and, with `as_of`, `Store.publish_forecast`; None if that refuses."""
         _check_name(key)
-        content = read_staged(staged, data)
+        content = read_staged(staged, data, known)
         instant = naive(as_of) if as_of else None
         uploaded: Version | None = None
         while True:

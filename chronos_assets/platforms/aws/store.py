@@ -83,13 +83,15 @@ class S3Store(S3Objects):
     def _download_as(self, key: str, etag: str, _name: str, target: Path) -> None:
         self.download(key, target, etag=etag)
 
-    def publish(self, key: str, staged: Path, *, data: str | None = None) -> str:
+    def publish(
+        self, key: str, staged: Path, *, data: str | None = None, known: Mapping[str, str] | None = None
+    ) -> str:
         """See `Store.publish`.
 
         Raises:
             PublishError: also if objects that were not published by this code lie there.
         """
-        version = self._publisher.publish(key, staged, data=data)
+        version = self._publisher.publish(key, staged, data=data, known=known)
         assert version is not None  # noqa: S101 - refused for a later as-of only
         return version
 

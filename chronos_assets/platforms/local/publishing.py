@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
 _AT_FDCWD = -100
 
 
-def publish_directory(target: Path, staged: Path) -> Path:
+def publish_directory(target: Path, staged: Path, *, known: Mapping[str, str] | None = None) -> Path:
     """Make `target` show the files of `staged`, atomically. `staged` is used up.
 
     A folder with the same content as the one shown changes nothing, so that repeating a run is free for readers.
@@ -47,6 +47,7 @@ def publish_directory(target: Path, staged: Path) -> Path:
         target: path that readers use; a link that this function made, an ordinary folder (put aside as the version
             before) or nothing yet.
         staged: folder of plain files and folders; on the same file system it is moved, else copied.
+        known: SHA-256 of some of its files, by name.
 
     Returns:
         The version folder that `target` now leads to.
@@ -54,7 +55,7 @@ def publish_directory(target: Path, staged: Path) -> Path:
     Raises:
         PublishError: `staged` isn't such a folder, or `target` is something that must not be replaced.
     """
-    version = _publish(target, staged, admit=lambda: True)
+    version = _publish(target, staged, admit=lambda: True, known=known)
     assert version is not None  # noqa: S101 - admit never refuses
     return version
 
@@ -127,10 +128,12 @@ def current(target: Path) -> Path:
     return Path(os.path.realpath(target))
 
 
-def _publish(target: Path, staged: Path, admit: Callable[[], bool]) -> Path | None:
+def _publish(
+    target: Path, staged: Path, admit: Callable[[], bool], known: Mapping[str, str] | None = None
+) -> Path | None:
     if staged.is_symlink() or not staged.is_dir():
         raise PublishError(f"nothing to publish at {target}: {staged} is not a folder")
-    digest = folder_digest(staged)
+    digest = folder_digest(staged, known)
     _sync_tree(staged)
     versions = target.parent / VERSIONS
     versions.mkdir(parents=True, exist_ok=True)

@@ -110,9 +110,11 @@ class ObstoreStore(ObstoreObjects):
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def publish(self, key: str, staged: Path, *, data: str | None = None) -> str:
+    def publish(
+        self, key: str, staged: Path, *, data: str | None = None, known: Mapping[str, str] | None = None
+    ) -> str:
         """See `Store.publish`; DuckDB reads files by their names, so none is hidden."""
-        return publish_directory(self.local_path(key), staged).name
+        return publish_directory(self.local_path(key), staged, known=known).name
 
     def publish_forecast(
         self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()

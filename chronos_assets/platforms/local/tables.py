@@ -60,7 +60,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.dataset.shards import MANIFEST, list_shards
+from chronos_assets.timeseries.dataset.shards import MANIFEST, list_files
 from chronos_assets.timeseries.forecast.query import query_forecast
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class _Inputs:
     @classmethod
     def find(cls, store: Store, params: ForecastParams) -> _Inputs:
         dataset = current(store.local_path(DATASET_KEY))
-        shards = tuple(list_shards(dataset)) if (dataset / MANIFEST).exists() else ()
+        shards = tuple(list_files(dataset)) if (dataset / MANIFEST).exists() else ()
         forecast = current(store.local_path("forecast")) / "forecast.parquet"
         history = _partition_files(store.local_path("history"), "forecast.parquet")
         accuracy = _partition_files(store.local_path("accuracy"), "metrics.parquet")

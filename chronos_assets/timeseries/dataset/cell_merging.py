@@ -29,33 +29,63 @@ class UnknownRowsError(ChronosAssetsError, ValueError):
     """Whether a series still has rows, all of them without a value, is not known here."""
 
 
-def read_cells(shard: pq.ParquetFile, names: Sequence[str]) -> Cells:
-    """The cells of a shard, whose key columns are `names`; `first` and `hash` are zeros, since its import knows them."""
-    import pyarrow as pa
+def read_cells(file: pq.ParquetFile, names: Sequence[str]) -> Cells:
+    """The cells of a file of a shard, whose key columns are `names`.
 
-    keys: list[pa.Table] = []
-    starts, places, values = [], [], []
+    `first` and `hash` are zeros, since its import knows them; offsets count from the first row of each series.
+    """
+    keys: list[pa.Table] = [_key_table(None, names)]
+    starts, places, values = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     rows, before = 0, None
-    for batch in shard.iter_batches(ROW_GROUP, columns=[*names, "target", "filled"]):
+    for batch in file.iter_batches(ROW_GROUP, columns=[*names, "target", "filled"]):
         found, before = _starts(batch, names, before)
-        columns = [batch.column(name).take(pa.array(found)).cast(pa.string()) for name in names]
-        keys.append(pa.table(columns, names=[f"k{place}" for place in range(len(names))]))
+        keys.append(_key_table(batch.take(found), names))
         observed = np.flatnonzero(~batch.column("filled").to_numpy(zero_copy_only=False))
         starts.append(found + rows)
         places.append(observed + rows)
         values.append(batch.column("target").to_numpy(zero_copy_only=False)[observed])
         rows += batch.num_rows
-    opens, cells = np.concatenate(starts), np.concatenate(places)
-    series = np.searchsorted(opens, cells, side="right") - 1
-    table = pa.concat_tables(keys).combine_chunks()
+    return _cells_of_rows(keys, np.concatenate(starts), np.concatenate(places), np.concatenate(values))
+
+
+def _key_table(rows: pa.RecordBatch | None, names: Sequence[str]) -> pa.Table:
+    """The keys of rows, as cells have them; none of None."""
+    import pyarrow as pa
+
+    columns = [pa.array([], pa.string()) if rows is None else rows.column(name).cast(pa.string()) for name in names]
+    return pa.table(columns, names=[f"k{place}" for place in range(len(names))])
+
+
+def _cells_of_rows(keys: Sequence[pa.Table], starts: Integers, places: Integers, values: NDArray[np.float64]) -> Cells:
+    """Cells of series that begin at the rows `starts` (k,), from the rows that are observed (m,)."""
+    import pyarrow as pa
+
+    series = np.searchsorted(starts, places, side="right") - 1
     return Cells(
-        table,
-        np.zeros(len(opens), dtype=np.uint16),
-        np.zeros(len(opens), dtype=np.int64),
-        np.bincount(series, minlength=len(opens)),
-        (cells - opens[series]).astype(np.int32),
-        np.concatenate(values),
+        pa.concat_tables(keys).combine_chunks(),
+        np.zeros(len(starts), dtype=np.uint16),
+        np.zeros(len(starts), dtype=np.int64),
+        np.bincount(series, minlength=len(starts)),
+        (places - starts[series]).astype(np.int32),
+        values,
     )
+
+
+def rejoined(keys: Cells, firsts: Integers, parts: Sequence[tuple[Cells, Integers, Integers]]) -> Cells:
+    """Series in one, whose periods lie in several parts.
+
+    Args:
+        keys: has the keys and hashes of the series (k,).
+        firsts: (k,) of the series.
+        parts: cells of some series; their places among all (n,), and the ordinals that their offsets count from (n,).
+    """
+    series, ordinals, values = _nothing()
+    for cells, places, starts in parts:
+        own = np.repeat(np.arange(len(places)), cells.counts)
+        columns = places[own], starts[own] + cells.offsets, cells.values
+        series, ordinals, values = _merged((series, ordinals, values), columns)
+    counts = np.bincount(series, minlength=len(firsts))
+    return Cells(keys.keys, keys.hash, firsts, counts, (ordinals - firsts[series]).astype(np.int32), values)
 
 
 def _starts(

@@ -130,25 +130,26 @@ def _shard_problems(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        yield _dataset_row(shard.name, None, "unreadable", str(error).splitlines()[0])
-        return
-    if digest != shard.sha256:
-        yield _dataset_row(shard.name, None, "changed", f"its SHA-256 is {digest}, not {shard.sha256}")
     wanted = {
         **dict.fromkeys(("item_id", *params.dimensions), "string"),
         "timestamp": "timestamp[us]",
         "target": "double",
         "filled": "bool",
     }
-    found = {name: str(schema.field(name).type) for name in schema.names}
-    if found != wanted:
-        yield _dataset_row(shard.name, None, "wrong columns", f"{found}, not {wanted}")
-        return
+    for name, expected in shard.files.items():
+        try:
+            with path.with_name(name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            schema = pq.read_schema(path.with_name(name))
+        except (OSError, pa.ArrowException) as error:
+            yield _dataset_row(name, None, "unreadable", str(error).splitlines()[0])
+            return
+        if digest != expected:
+            yield _dataset_row(name, None, "changed", f"its SHA-256 is {digest}, not {expected}")
+        found = {column: str(schema.field(column).type) for column in schema.names}
+        if found != wanted:
+            yield _dataset_row(name, None, "wrong columns", f"{found}, not {wanted}")
+            return
     before: tuple[str, ...] | None = None
     counts: Counter[str] = Counter()
     try:
@@ -157,13 +158,13 @@ def _shard_problems(
                 yield _dataset_row(shard.name, series.key, problem, detail)
             before = series.key
             counts.update(series=1, rows=len(series.target), observed=int((~series.filled).sum()))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, DatasetError, pa.ArrowException) as error:
         yield _dataset_row(shard.name, None, "unreadable", str(error).splitlines()[0])
         return
     totals.update(counts)
-    for name, expected in (("series", shard.series), ("rows", shard.rows)):
-        if counts[name] != expected:
-            yield _dataset_row(shard.name, None, f"wrong {name}", f"{counts[name]}, but the manifest says {expected}")
+    for name, count in (("series", shard.series), ("rows", shard.rows)):
+        if counts[name] != count:
+            yield _dataset_row(shard.name, None, f"wrong {name}", f"{counts[name]}, but the manifest says {count}")
 
 
 def _series_problems(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.gridding import LeftOut
-from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard
+from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard, ShardTail
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries
 from chronos_assets.timeseries.dataset.train_files import FileContents, RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Integers = NDArray[np.int64]
 
 # To be raised with every change of what the same files become.
-RECIPE = 1
+RECIPE = 2
 
 # Distinct timestamps of a file that are kept; files with more are always read.
 MOST_INSTANTS = 100_000
@@ -94,9 +94,9 @@ def identity(file: TrainFile) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class WrittenWhole:
-    """An equal share of the hashes, as it was written. digest: of its cells. shards: it may be cut into several."""
+    """An equal share of the hashes, as it was written. digests: of its cells, by file. shards: it may be cut into several."""
 
-    digest: bytes
+    digests: tuple[bytes, ...]
     shards: tuple[Shard, ...]
     series: PartitionSeries
 
@@ -107,7 +107,8 @@ class ImportMemory:
 
     recipe: digest of the parameters and of the code. dataset: of what it wrote, see `dataset_digest`. alignment, snap: how
     rows were placed. files: from the oldest to the newest; `left_out` has their places. renamed: see `TrainFileReader`.
-    wholes: equal shares of the hashes, None where no series falls, each cut into `pieces` shards. obstacle: why only an
+    wholes: equal shares of the hashes, None where no series falls, each cut into `pieces` shards. tail_from, last: see
+    `ShardForm`. obstacle: why only an
     import of everything will do next time; nothing else is known then.
     """
 
@@ -121,6 +122,7 @@ class ImportMemory:
     left_out: LeftOut
     wholes: tuple[WrittenWhole | None, ...]
     pieces: int
+    tail_from: int | None
     last: int
     obstacle: str = field(default="")
 
@@ -128,7 +130,7 @@ class ImportMemory:
     def nothing(cls, recipe: str, obstacle: str) -> ImportMemory:
         """Of an import that can't be carried on."""
         periods = Extents.joined([])
-        return cls(recipe, "", Alignment(), 0, (), {}, periods, LeftOut(), (), 1, 0, obstacle)
+        return cls(recipe, "", Alignment(), 0, (), {}, periods, LeftOut(), (), 1, None, 0, obstacle)
 
     def save(self, path: Path) -> None:
         """Write it to one file."""
@@ -141,6 +143,7 @@ class ImportMemory:
             "alignment": asdict(self.alignment),
             "snap": self.snap,
             "pieces": self.pieces,
+            "tail_from": self.tail_from,
             "last": self.last,
             "obstacle": self.obstacle,
             "files": [_file_document(file) for file in self.files],
@@ -192,7 +195,7 @@ def recipe_of(params: ForecastParams, unpacked: int | None) -> str:
 
 def dataset_digest(manifest: Manifest) -> str:
     """Digest of what a dataset holds and of which files, whatever its manifest says beside that."""
-    shards = [[shard.name, shard.bytes, shard.sha256] for shard in manifest.shards]
+    shards = [asdict(shard) for shard in manifest.shards]
     return hashlib.sha256(json.dumps([manifest.data_version, shards, dict(manifest.files)]).encode()).hexdigest()
 
 
@@ -212,7 +215,7 @@ def _file_document(file: FileFacts) -> dict[str, Any]:
 def _whole_document(whole: WrittenWhole) -> dict[str, Any]:
     series = whole.series
     return {
-        "digest": whole.digest.hex(),
+        "digests": [digest.hex() for digest in whole.digests],
         "shards": [asdict(shard) for shard in whole.shards],
         "series": len(series.firsts),
         "cells": series.cells,
@@ -240,6 +243,7 @@ def _read(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Im
         left_out=LeftOut(arrays["missing"], arrays["lost"]),
         wholes=tuple(_read_wholes(document["wholes"], arrays["firsts"], arrays["lasts"], arrays["keys"])),
         pieces=document["pieces"],
+        tail_from=document["tail_from"],
         last=document["last"],
         obstacle=document["obstacle"],
     )
@@ -282,13 +286,18 @@ def _read_wholes(
             tuple(_pair(pair) for pair in document["earliest"]),
             hashes[start:end],
         )
-        shards = tuple(Shard(**shard) for shard in document["shards"])
-        wholes.append(WrittenWhole(bytes.fromhex(document["digest"]), shards, series))
+        shards = tuple(_shard(shard) for shard in document["shards"])
+        wholes.append(WrittenWhole(tuple(map(bytes.fromhex, document["digests"])), shards, series))
         start = end
     if {start} != {len(firsts), len(lasts), len(hashes)}:
         raise ValueError("it names another number of series")
     return wholes
 
 
-def _pair(value: Sequence[Any]) -> tuple[int, str]:
-    return int(value[0]), str(value[1])
+def _shard(document: Mapping[str, Any]) -> Shard:
+    tail = document["tail"]
+    return Shard(**{**document, "tail": None if tail is None else ShardTail(**tail)})
+
+
+def _pair(value: Sequence[Any]) -> tuple[int, tuple[str, ...]]:
+    return int(value[0]), tuple(map(str, value[1]))

@@ -47,8 +47,9 @@ class ImportReport:
     rows_read: good and bad, of files that were taken over too; they are the manifest's observed + aggregated + missing +
         duplicates + unfinished + ahead + rejected.
     rejected_files: where bad rows were set aside, by the key of their file. notes: sentences a user should read.
-    memory: for the next import. kept_files, kept_shards: keys of files that were not read, names of shards that were taken
-        over as they were. reason: why everything was read; empty where it was not.
+    memory: for the next import. kept_files: keys of files that were not read. kept_shards, extended_shards: names of those that
+        were taken over as they were, and of those of which only the tail was written. reason: why everything was read; empty
+        where it was not.
     """
 
     manifest: Manifest
@@ -59,6 +60,7 @@ class ImportReport:
     memory: ImportMemory
     kept_files: frozenset[str] = frozenset()
     kept_shards: frozenset[str] = frozenset()
+    extended_shards: frozenset[str] = frozenset()
     reason: str = ""
 
 

@@ -36,8 +36,8 @@ from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch
 from chronos_assets.timeseries.dataset.import_notes import import_notes, iso_start, with_replaced
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, RowPartitions
 from chronos_assets.timeseries.dataset.placing import InstantSample
-from chronos_assets.timeseries.dataset.shard_writing import series_digest, write_shard
-from chronos_assets.timeseries.dataset.shards import HASHES, Manifest
+from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, write_shard
+from chronos_assets.timeseries.dataset.shards import HASHES, WITH_TAILS, Manifest
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile, TrainFileReader
 from chronos_assets.timeseries.dataset.unfinished import Extents
@@ -260,16 +260,20 @@ class ImportPasses:
 
     # ------------------------------------------------------------------------------------------------- write
 
-    def write_whole(self, whole: int, cells: Cells, cut: Cut, last: int, output: Path) -> WrittenWhole:
-        """Write the series of one whole, up to the period `last`."""
+    def form(self, last: int, tail_from: int | None) -> ShardForm:
+        """How shards are written whose series go up to `last`."""
         names = ("item_id", *self.params.dimensions)
-        grid, filling = self.params.grid, self.params.filling
+        return ShardForm(names, self.params.grid, self.params.filling, last, tail_from)
+
+    def write_whole(self, whole: int, cells: Cells, cut: Cut, form: ShardForm, output: Path) -> WrittenWhole:
+        """Write the series of one whole."""
         shards = []
         for number in range(whole * cut.pieces, (whole + 1) * cut.pieces):
             piece = join_cells([cells], *hash_range(number, cut.wholes * cut.pieces))
             if piece is not None:
-                shards.append(write_shard(output, number, piece, names=names, grid=grid, last=last, filling=filling))
-        return WrittenWhole(series_digest(cells, last), tuple(shards), PartitionSeries.of(cells))
+                shards.append(write_shard(output, number, piece, form))
+        digests = tuple(rows_digest(rows) for rows in split(cells, form))
+        return WrittenWhole(digests, tuple(shards), PartitionSeries.of(cells))
 
     def manifest(
         self,
@@ -303,7 +307,7 @@ class ImportPasses:
         notes += tuple(account(sum(file.rows for file in contents), counts, summary, total))
         made = [whole for whole in written if whole is not None]
         manifest = Manifest(
-            data_version=self._data_version(summary.last, [whole.digest for whole in made]),
+            data_version=self._data_version(summary.last, [digest for whole in made for digest in whole.digests]),
             first=self._start(summary.first),
             last=self._start(summary.last),
             frequency=str(params.frequency),
@@ -323,6 +327,7 @@ class ImportPasses:
             unfinished=counts.unfinished,
             ahead=counts.ahead,
             alignment=asdict(params.alignment),
+            format_version=WITH_TAILS if any(shard.tail for whole in made for shard in whole.shards) else 1,
             lag_seconds=None if self.step is not None or periods.several else periods.usual_lag / 1_000_000,
         )
         return manifest, reports

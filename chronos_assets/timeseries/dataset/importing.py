@@ -41,6 +41,7 @@ from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, P
 from chronos_assets.timeseries.dataset.incremental import Before, FullImportNeededError, import_changes
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, place_rows
+from chronos_assets.timeseries.dataset.shard_writing import ShardForm, tail_start
 from chronos_assets.timeseries.dataset.shards import MANIFEST
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Summary
@@ -126,7 +127,7 @@ def _silent(stage: str, done: float) -> None:
 
 
 def _clear(output: Path) -> None:
-    for path in [*output.glob("part-*.parquet"), output / MANIFEST]:
+    for path in [*output.glob("part-*.parquet"), *output.glob("tail-*.parquet"), output / MANIFEST]:
         path.unlink(missing_ok=True)
 
 
@@ -158,7 +159,8 @@ class _Import(ImportPasses):
             raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(reported)}", fix)])
         self.check(summary, read.bad)
         cut = self.cut(summary.rows)
-        written = self._write(store, cut, summary.last, output)
+        tail_from = tail_start(int(periods.without(dropped).ordinals[0]), summary.last, cut.wholes)
+        written = self._write(store, cut, self.form(summary.last, tail_from), output)
         left_out = [f"{key} was left out as a whole: {reason}" for key, reason in read.left_out.items()]
         manifest, reports = self.manifest(
             read.files,
@@ -187,6 +189,7 @@ class _Import(ImportPasses):
                 left_out=counts.left_out,
                 wholes=tuple(written),
                 pieces=cut.pieces,
+                tail_from=tail_from,
                 last=summary.last,
             )
         )
@@ -245,13 +248,13 @@ class _Import(ImportPasses):
         aggregated = counts.aggregated - (rows - cells_left_out)
         return replace(counts, unfinished=counts.unfinished + rows, aggregated=aggregated), Summary.of(parts)
 
-    def _write(self, store: CellStore, cut: Cut, last: int, output: Path) -> list[WrittenWhole | None]:
+    def _write(self, store: CellStore, cut: Cut, form: ShardForm, output: Path) -> list[WrittenWhole | None]:
         """All shards, by wholes; None for one without series."""
 
         def work(whole: int) -> WrittenWhole | None:
             low, high = hash_range(whole, cut.wholes)
             cells = join_cells(list(store.of_hashes(low, high)), low, high)
-            return None if cells is None else self.write_whole(whole, cells, cut, last, output)
+            return None if cells is None else self.write_whole(whole, cells, cut, form, output)
 
         return list(self.each("write", work, cut.wholes))
 

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
-from chronos_assets.timeseries.dataset.cell_merging import UnknownRowsError, read_cells, with_periods
+from chronos_assets.timeseries.dataset.cell_merging import UnknownRowsError, read_cells, rejoined, with_periods
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-from chronos_assets.timeseries.dataset.gridding import CellCounts, Cells, LeftOut, Rule, period_of
+from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells, LeftOut, Rule, period_of
 from chronos_assets.timeseries.dataset.import_memory import (
     MOST_INSTANTS,
     FileFacts,
@@ -46,9 +46,18 @@ from chronos_assets.timeseries.dataset.import_notes import ImportReport
 from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, hash_range, made_folder
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import place_rows
-from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, DatasetError, Shard, read_manifest
+from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, tail_start, write_tail
+from chronos_assets.timeseries.dataset.shards import (
+    HASHES,
+    MANIFEST,
+    DatasetError,
+    Shard,
+    read_manifest,
+    shard_name,
+    tail_name,
+)
 from chronos_assets.timeseries.dataset.strays import far_ahead
-from chronos_assets.timeseries.dataset.summaries import Summary
+from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Summary
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents
 
@@ -207,7 +216,9 @@ class _Changes:
 
         last, may_miss = int(periods.ordinals[-1]), bool(_outside(memory, touched))
         series = _series(changed)
-        writer = _ChangeWriter(passes, memory, dataset, output, store, touched, series, last, may_miss)
+        tail_from = tail_start(int(periods.ordinals[0]), last, len(memory.wholes))
+        form = passes.form(last, tail_from)
+        writer = _ChangeWriter(passes, memory, dataset, output, form, store, touched, series, may_miss)
         cut = writer.cut
         written = list(passes.each("write", writer.write, cut.wholes))
         summary = Summary.of([whole.series for whole in written if whole is not None])
@@ -241,10 +252,12 @@ class _Changes:
                 left_out=left_out,
                 wholes=tuple(written),
                 pieces=cut.pieces,
+                tail_from=tail_from,
                 last=last,
             ),
             kept_files=frozenset(file.key for rank, file in self._files.items() if rank not in read),
             kept_shards=frozenset(writer.kept),
+            extended_shards=frozenset(writer.extended),
         )
 
     def _read(
@@ -266,22 +279,24 @@ class _Changes:
 
 @dataclass
 class _ChangeWriter:
-    """Writes the wholes that change, and takes the others over. kept: names of the shards that were.
+    """Writes the wholes that change, and takes the others over.
 
-    store: the cells of the periods `touched` (p,), ordinals. series: (HASHES,) whether rows of one with that hash have changed.
-    last: the dataset's last period now. may_miss: whether there are rows without a value in other periods.
+    form: of the shards now. store: the cells of the periods `touched` (p,), ordinals. series: (HASHES,) whether rows of one
+    with that hash have changed. may_miss: whether there are rows without a value in other periods. kept, extended: names of
+    the shards that were taken over, and of those of which only the tail was written.
     """
 
     passes: ImportPasses
     memory: ImportMemory
     dataset: Path
     output: Path
+    form: ShardForm
     store: CellStore
     touched: Integers
     series: NDArray[np.bool_]
-    last: int
     may_miss: bool
     kept: list[str] = field(default_factory=list)
+    extended: list[str] = field(default_factory=list)
 
     @property
     def cut(self) -> Cut:
@@ -297,50 +312,148 @@ class _ChangeWriter:
         """
         low, high = hash_range(number, self.cut.wholes)
         old = self.memory.wholes[number]
-        if self.last == self.memory.last and not self.series[low:high].any():
+        same = (self.form.last, self.form.tail_from) == (self.memory.last, self.memory.tail_from)
+        if same and not self.series[low:high].any():
             for shard in old.shards if old is not None else ():
-                self._keep(shard)
+                self._keep(shard.name, shard.bytes)
+                if shard.tail is not None:
+                    self._keep(tail_name(shard.name), shard.tail.bytes)
+                self.kept.append(shard.name)
             return old
         new = join_cells(list(self.store.of_hashes(low, high)), low, high)
+        if old is not None and self._is_late and (made := self._with_tails(number, old, new)) is not None:
+            return made
         before = None if old is None else self._cells(old)
         cells = with_periods(before, new, self.touched, may_miss=self.may_miss)
-        return None if cells is None else self.passes.write_whole(number, cells, self.cut, self.last, self.output)
+        return None if cells is None else self.passes.write_whole(number, cells, self.cut, self.form, self.output)
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether all that changes lies in the tails, and they can be filled by themselves."""
+        start = self.form.tail_from
+        if start is None or start != self.memory.tail_from or self.form.needs_past:
+            return False
+        return bool((self.touched >= start).all())
+
+    def _with_tails(self, number: int, old: WrittenWhole, new: Cells | None) -> WrittenWhole | None:
+        """A whole of which only the tails are written; None where that isn't enough.
+
+        What was observed before the tail is a single cell here, of no value: that there was something is all that counts.
+        """
+        start = self.form.tail_from
+        assert start is not None  # noqa: S101 - seen by the caller
+        firsts, lasts = old.series.firsts, old.series.lasts
+        old_base, begun = firsts < start, (firsts < start) & (lasts != NOTHING)
+        tail = self._read(old, tails=True)
+        earlier = _single(tail, np.flatnonzero(begun))
+        opens = np.clip(firsts, start, self.memory.last)
+        view = rejoined(
+            tail,
+            np.where(begun, start - 1, firsts),
+            [
+                (tail, np.arange(len(firsts)), opens),
+                (earlier, np.flatnonzero(begun), np.full(len(earlier.first), start - 1)),
+            ],
+        )
+        cells = with_periods(view, new, self.touched, may_miss=self.may_miss)
+        if cells is None:
+            return None
+        base = cells.first < start
+        if not np.array_equal(cells.first[base], view.first[old_base]):
+            return None
+        # Of the series that have rows before the tail: whether they are observed in it.
+        was, now = (view.counts - begun)[old_base] > 0, (cells.counts[base] - begun[old_base]) > 0
+        silent = begun[old_base] & ~now
+        if (not self.form.fills_alike and (was != now).any()) or (lasts[old_base][silent] >= start).any():
+            return None
+        known_firsts, known_lasts = cells.first.copy(), cells.last
+        known_firsts[base] = firsts[old_base]
+        known_lasts[np.flatnonzero(base)[silent]] = lasts[old_base][silent]
+        count = old.series.cells - len(tail.values) + len(cells.values) - int(begun.sum())
+        shards = self._write_tails(number, old, cells)
+        if shards is None:
+            return None
+        series = PartitionSeries.of_series(cells.keys, cells.hash, known_firsts, known_lasts, count)
+        return WrittenWhole((old.digests[0], rows_digest(split(cells, self.form)[-1])), shards, series)
+
+    def _write_tails(self, number: int, old: WrittenWhole, cells: Cells) -> tuple[Shard, ...] | None:
+        """The shards of a whole with new tails; None where there would be others."""
+        there = {shard.name: shard for shard in old.shards}
+        cut = self.cut
+        pieces: dict[str, Cells] = {}
+        for place in range(number * cut.pieces, (number + 1) * cut.pieces):
+            piece = join_cells([cells], *hash_range(place, cut.wholes * cut.pieces))
+            if piece is not None:
+                pieces[shard_name(place)] = piece
+        if pieces.keys() != there.keys():
+            return None
+        shards = []
+        for name, piece in pieces.items():
+            shard = there[name]
+            self._keep(name, shard.bytes)
+            tail = write_tail(self.output, name, split(piece, self.form)[-1], self.form)
+            rows = shard.rows - (0 if shard.tail is None else shard.tail.rows) + tail.rows
+            shards.append(replace(shard, rows=rows, series=len(piece.first), tail=tail))
+            self.extended.append(name)
+        return tuple(shards)
 
     def _cells(self, whole: WrittenWhole) -> Cells:
-        """What the shards of a whole hold."""
+        """What the shards of a whole hold, with their tails."""
+        start, firsts = self.memory.tail_from, whole.series.firsts
+        every = np.arange(len(firsts))
+        if start is None:
+            base = self._read(whole, tails=False)
+            return rejoined(base, firsts, [(base, every, firsts)])
+        begun = np.flatnonzero(firsts < start)
+        base, tail = self._read(whole, tails=False, series=len(begun)), self._read(whole, tails=True)
+        opens = np.clip(firsts, start, self.memory.last)
+        return rejoined(tail, firsts, [(base, begun, firsts[begun]), (tail, every, opens)])
+
+    def _read(self, whole: WrittenWhole, *, tails: bool, series: int | None = None) -> Cells:
+        """The cells of a whole's files, with the hashes of all its series where it has all of them."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        names = ("item_id", *self.passes.params.dimensions)
+        names = self.form.names
         parts: list[Cells] = []
         for shard in whole.shards:
+            name, sha256 = list(shard.files.items())[-1 if tails else 0]
             try:
-                content = (self.dataset / shard.name).read_bytes()
-                if hashlib.sha256(content).hexdigest() != shard.sha256:
+                content = (self.dataset / name).read_bytes()
+                if hashlib.sha256(content).hexdigest() != sha256:
                     raise ValueError("its content has changed")
                 with pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(names)) as file:
                     parts.append(read_cells(file, names))
             except (OSError, ValueError, pa.ArrowException) as error:
-                raise FullImportNeededError(f"{shard.name} of the dataset can't be taken over ({error})") from error
-        cells, series = join_cells(parts, 0, HASHES), whole.series
-        if cells is None or len(cells.first) != len(series.firsts):
+                raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
+        hashes = whole.series.hashes
+        cells = join_cells(parts, 0, HASHES) or parts[0]
+        if len(cells.first) != (len(hashes) if series is None else series):
             raise FullImportNeededError("the dataset has other series than its import noted")
-        return replace(cells, first=series.firsts, hash=series.hashes)
+        return replace(cells, hash=hashes) if series is None else cells
 
-    def _keep(self, shard: Shard) -> None:
-        """Take a shard over as it is, by a link where that is possible."""
-        source, target = self.dataset / shard.name, self.output / shard.name
+    def _keep(self, name: str, size: int) -> None:
+        """Take a file over as it is, by a link where that is possible."""
+        source, target = self.dataset / name, self.output / name
         try:
+            target.unlink(missing_ok=True)
             try:
                 os.link(source, target)
             except OSError:
                 shutil.copyfile(source, target)
-            size = target.stat().st_size
+            found = target.stat().st_size
         except OSError as error:
-            raise FullImportNeededError(f"{shard.name} of the dataset can't be taken over ({error})") from error
-        if size != shard.bytes:
-            raise FullImportNeededError(f"{shard.name} of the dataset has {size} bytes instead of {shard.bytes}")
-        self.kept.append(shard.name)
+            raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
+        if found != size:
+            raise FullImportNeededError(f"{name} of the dataset has {found} bytes instead of {size}")
+
+
+def _single(cells: Cells, series: Integers) -> Cells:
+    """One cell of no value for each of these series."""
+    ones = np.ones(len(series), dtype=np.int64)
+    nothing = np.zeros(len(series), dtype=np.int64)
+    keys, hashes = cells.keys.take(series), cells.hash[series]
+    return Cells(keys, hashes, nothing, ones, nothing.astype(np.int32), np.zeros(len(series)))
 
 
 def _is_set_aside(file: FileFacts, set_aside: frozenset[str] | None) -> bool:

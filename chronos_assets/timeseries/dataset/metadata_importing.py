@@ -22,7 +22,7 @@ from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, Cov
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.importing import DEFAULT_MEMORY_LIMIT, usable_cores
 from chronos_assets.timeseries.dataset.related import MetadataManifest, write_item_metadata
-from chronos_assets.timeseries.dataset.shards import list_shards
+from chronos_assets.timeseries.dataset.shards import list_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -233,7 +233,7 @@ def _items_of(dataset: Path) -> set[str]:
     import pyarrow.parquet as pq
 
     items: set[str] = set()
-    for shard in list_shards(dataset):
+    for shard in list_files(dataset):
         with pq.ParquetFile(shard, read_dictionary=["item_id"]) as file:
             for batch in file.iter_batches(columns=["item_id"]):
                 items.update(pc.unique(batch.column(0)).to_pylist())

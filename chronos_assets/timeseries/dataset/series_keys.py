@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.timeseries.dataset.shards import shard_files
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -25,20 +27,23 @@ def key_list(keys: pa.Table) -> list[Key]:
 
 def keys_of(shard: Path, dimensions: Sequence[str]) -> list[Key]:
     """The keys of a shard of the dataset; none where there is no such shard."""
+    keys: dict[Key, None] = {}
+    names = ["item_id", *dimensions]
+    for path in shard_files(shard):
+        _add_keys(keys, path, names)
+    return list(keys)
+
+
+def _add_keys(keys: dict[Key, None], path: Path, names: Sequence[str]) -> None:
     import pyarrow.parquet as pq
 
-    if not shard.is_file():
-        return []
-    names = ["item_id", *dimensions]
-    keys: dict[Key, None] = {}
-    with pq.ParquetFile(shard, read_dictionary=names) as file:
+    with pq.ParquetFile(path, read_dictionary=list(names)) as file:
         for batch in file.iter_batches(columns=names):
             codes = [column.indices.to_numpy(zero_copy_only=False) for column in batch.columns]
             changes = np.ones(batch.num_rows, dtype=bool)
             changes[1:] = np.logical_or.reduce([code[1:] != code[:-1] for code in codes])
             for row in np.flatnonzero(changes).tolist():
                 keys[tuple(column[row].as_py() for column in batch.columns)] = None
-    return list(keys)
 
 
 def as_category(codes: NDArray[np.float64], texts: list[str]) -> pa.DictionaryArray:

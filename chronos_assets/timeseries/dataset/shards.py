@@ -6,6 +6,10 @@ A dataset folder holds `part-00000.parquet` … and `_manifest.json`. The column
 timestamp (naive, microseconds), target (NaN where nothing was observed and nothing filled in) and filled (true where
 nothing was observed); its rows are sorted by series and timestamp, on the regular grid, without gaps. A series is whole
 in one shard, found by `key_hash`; numbers are left out where no series falls into a shard.
+
+The latest periods of a large dataset lie in files beside the shards, `tail-00000.parquet` …, with the same columns and order,
+so that a new period needn't write everything again. `iter_series` reads a shard with its tail; who reads rows in any order
+reads `list_files`.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Fr
 from chronos_assets.errors import ChronosAssetsError
 
 if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
     from chronos_assets.params.forecast import ForecastParams
 
 MANIFEST = "_manifest.json"
@@ -34,20 +40,43 @@ HASHES = 1 << 16
 # Rows of a row group, at most: also what a reader holds at once.
 ROW_GROUP = 122_880
 
+# The format of a dataset with tails, which earlier versions would not read.
+WITH_TAILS = 2
+# What a shard's Parquet file says of itself where it has a tail: from when on, "2024-01-01T00:00:00.000000".
+TAIL_FROM = "tail_from"
+
 
 class DatasetError(ChronosAssetsError, ValueError):
     """A dataset folder that can't be read: not there, not finished, or made by a newer version."""
 
 
 @dataclass(frozen=True)
+class ShardTail:
+    """The file with a shard's latest periods. sha256: of its bytes."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Shard:
-    """One file of the dataset. sha256: of its bytes."""
+    """One file of the dataset, and the one with its latest periods where it has a tail. bytes, sha256: of the first.
+
+    rows, series: of both together.
+    """
 
     name: str
     rows: int
     series: int
     bytes: int
     sha256: str
+    tail: ShardTail | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of its files, by name; the last one has a row of every series."""
+        return {self.name: self.sha256} | ({} if self.tail is None else {tail_name(self.name): self.tail.sha256})
 
 
 @dataclass(frozen=True)
@@ -124,6 +153,7 @@ class Manifest(FolderManifest):
 
     what: ClassVar[str] = "dataset"
     source: ClassVar[str] = "train files"
+    newest_format: ClassVar[int] = WITH_TAILS
 
     data_version: str
     first: str
@@ -212,8 +242,23 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def list_shards(directory: Path) -> list[Path]:
-    """The shards of a dataset folder, in order of their names, as its manifest has them."""
+    """The shards of a dataset folder for `iter_series`, in order of their names, as its manifest has them."""
     return [directory / shard.name for shard in read_manifest(directory).shards]
+
+
+def list_files(directory: Path) -> list[Path]:
+    """All Parquet files of a dataset folder, tails too: each row is in one of them, a series may be in two."""
+    return [directory / name for shard in read_manifest(directory).shards for name in shard.files]
+
+
+def tail_name(shard: str) -> str:
+    """Name of the file with a shard's latest periods."""
+    return shard.replace("part-", "tail-", 1)
+
+
+def shard_files(shard: Path) -> list[Path]:
+    """The files of one shard that are there; none where it isn't."""
+    return [path for path in (shard, shard.with_name(tail_name(shard.name))) if path.is_file()]
 
 
 def shard_name(number: int) -> str:
@@ -247,19 +292,58 @@ def iter_series(
     """The series of one shard, in order; memory is bounded by `batch_rows` and the longest series, not by the shard.
 
     With `until`, only rows before that instant, and only series that have any.
+
+    Raises:
+        DatasetError: the shard's tail is missing.
     """
     import pyarrow.parquet as pq
 
     names = ["item_id", *dimensions]
-    pending: list[Series] = []
     with pq.ParquetFile(path, read_dictionary=names) as file:
-        for batch in file.iter_batches(batch_rows, columns=[*names, "timestamp", "target", "filled"]):
-            for piece in _pieces(batch, names):
-                if pending and pending[-1].key != piece.key:
-                    yield from _joined(pending, until)
-                    pending = []
-                pending.append(piece)
-    yield from _joined(pending, until)
+        since = _tail_from(file)
+        pieces = _whole(file, names, batch_rows)
+        if since is None or (until is not None and until <= since):
+            for piece in pieces:
+                yield from _cut(piece, until)
+            return
+        tail = path.with_name(tail_name(path.name))
+        if not tail.is_file():
+            raise DatasetError(f"{path} is there without {tail.name}: import the train files again")
+        with pq.ParquetFile(tail, read_dictionary=names) as other:
+            for piece in _extended(pieces, _whole(other, names, batch_rows), path):
+                yield from _cut(piece, until)
+
+
+def _tail_from(file: pq.ParquetFile) -> np.datetime64 | None:
+    """When a shard's tail begins; None without one."""
+    text = (file.metadata.metadata or {}).get(TAIL_FROM.encode())
+    return None if text is None else np.datetime64(text.decode(), "us")
+
+
+def _whole(file: pq.ParquetFile, names: Sequence[str], batch_rows: int) -> Iterator[Series]:
+    """The series of one file."""
+    pending: list[Series] = []
+    for batch in file.iter_batches(batch_rows, columns=[*names, "timestamp", "target", "filled"]):
+        for piece in _pieces(batch, names):
+            if pending and pending[-1].key != piece.key:
+                yield _joined(pending)
+                pending = []
+            pending.append(piece)
+    if pending:
+        yield _joined(pending)
+
+
+def _extended(series: Iterator[Series], tail: Iterator[Series], path: Path) -> Iterator[Series]:
+    """Series with their latest periods. Every series of a shard is in its tail; some begin there."""
+    begun = next(series, None)
+    for rest in tail:
+        if begun is not None and begun.key == rest.key:
+            yield _joined([begun, rest])
+            begun = next(series, None)
+        else:
+            yield rest
+    if begun is not None:
+        raise DatasetError(f"series {' / '.join(begun.key)} of {path} is not in its tail: import the train files again")
 
 
 def _pieces(batch: Any, names: Sequence[str]) -> Iterator[Series]:
@@ -281,13 +365,21 @@ def _pieces(batch: Any, names: Sequence[str]) -> Iterator[Series]:
         yield Series(key, timestamps[start:end], target[start:end], filled[start:end])
 
 
-def _joined(pieces: list[Series], until: np.datetime64 | None) -> Iterator[Series]:
-    """The pieces of one series as one, cut at `until`; nothing when no row is left."""
-    if not pieces:
+def _joined(pieces: Sequence[Series]) -> Series:
+    """The pieces of one series as one."""
+    return Series(
+        pieces[0].key,
+        np.concatenate([piece.timestamps for piece in pieces]).astype("datetime64[us]"),
+        np.concatenate([piece.target for piece in pieces]),
+        np.concatenate([piece.filled for piece in pieces]),
+    )
+
+
+def _cut(series: Series, until: np.datetime64 | None) -> Iterator[Series]:
+    """A series before `until`; nothing when no row is left."""
+    if until is None:
+        yield series
         return
-    timestamps = np.concatenate([piece.timestamps for piece in pieces]).astype("datetime64[us]")
-    length = len(timestamps) if until is None else int(np.searchsorted(timestamps, until.astype("datetime64[us]")))
+    length = int(np.searchsorted(series.timestamps, until.astype("datetime64[us]")))
     if length:
-        target = np.concatenate([piece.target for piece in pieces])
-        filled = np.concatenate([piece.filled for piece in pieces])
-        yield Series(pieces[0].key, timestamps[:length], target[:length], filled[:length])
+        yield Series(series.key, series.timestamps[:length], series.target[:length], series.filled[:length])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells
 from chronos_assets.timeseries.dataset.shard_writing import grid_rows
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 NAMED = 5  # series that end early
 
+Key = tuple[str, ...]
 Periods = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -27,21 +31,30 @@ class PartitionSeries:
     cells: int
     firsts: Periods
     lasts: Periods
-    first: tuple[int, str]
-    last: tuple[int, str]
-    earliest: tuple[tuple[int, str], ...]
+    first: tuple[int, Key]
+    last: tuple[int, Key]
+    earliest: tuple[tuple[int, Key], ...]
     hashes: np.ndarray[Any, np.dtype[np.uint16]]
 
     @classmethod
     def of(cls, cells: Cells) -> PartitionSeries:
         """Of a partition's cells."""
-        lasts = cells.last
+        return cls.of_series(cells.keys, cells.hash, cells.first, cells.last, len(cells.values))
+
+    @classmethod
+    def of_series(
+        cls, keys: pa.Table, hashes: np.ndarray[Any, np.dtype[np.uint16]], firsts: Periods, lasts: Periods, cells: int
+    ) -> PartitionSeries:
+        """Of series, sorted by key."""
+
+        def named(ordinals: Periods, place: int) -> tuple[int, Key]:
+            return int(ordinals[place]), tuple(column[place].as_py() for column in keys.columns)
+
         # Of equals the first key and the last one, as among partitions: how many there are must not show.
-        first, last = int(cells.first.argmin()), len(lasts) - 1 - int(lasts[::-1].argmax())
-        ends = (int(cells.first[first]), _key(cells, first)), (int(lasts[last]), _key(cells, last))
+        first, last = int(firsts.argmin()), len(lasts) - 1 - int(lasts[::-1].argmax())
         ended = np.argsort(lasts, kind="stable")[np.count_nonzero(lasts == NOTHING) :][:NAMED].tolist()
-        earliest = tuple((int(lasts[place]), _key(cells, place)) for place in ended)
-        return cls(len(cells.values), cells.first, lasts, *ends, earliest, cells.hash)
+        earliest = tuple(named(lasts, place) for place in ended)
+        return cls(cells, firsts, lasts, named(firsts, first), named(lasts, last), earliest, hashes)
 
 
 @dataclass(frozen=True)
@@ -71,8 +84,10 @@ class Summary:
         last, last_key = max(part.last for part in parts)
         firsts, lasts = (np.concatenate([getattr(part, name) for part in parts]) for name in ("firsts", "lasts"))
         rows = int(grid_rows(firsts, last).sum())
-        earliest = tuple(sorted(pair for part in parts for pair in part.earliest)[:NAMED])
-        return cls(len(firsts), cells, rows, min(first, last), first_key, last, last_key, lasts, earliest)
+        ended = sorted(pair for part in parts for pair in part.earliest)[:NAMED]
+        earliest = tuple((ordinal, ", ".join(key)) for ordinal, key in ended)
+        keys = ", ".join(first_key), ", ".join(last_key)
+        return cls(len(firsts), cells, rows, min(first, last), keys[0], last, keys[1], lasts, earliest)
 
 
 def long_horizon(summary: Summary, horizon: int) -> Iterator[str]:
@@ -111,7 +126,3 @@ def folder_hint(loser: str, winner: str) -> str:
     parts, others = ({part for part in key.split("/")[:-1] if "=" in part} for key in (loser, winner))
     told = sorted(parts - others)
     return f"; {told[0]} is a folder and no column: write it into the rows if it tells them apart" if told else ""
-
-
-def _key(cells: Cells, series: int) -> str:
-    return ", ".join(column[series].as_py() for column in cells.keys.columns)

@@ -25,7 +25,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.dataset.shards import Manifest, read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest, list_files
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def check_coverage(
         names = ["item_id", *params.dimensions]
         keys = identifiers(names)
         _view(connection, "forecasts", forecast)
-        shards = [text_literal(parquet_argument(dataset / shard.name)) for shard in read_manifest(dataset).shards]
+        shards = [text_literal(parquet_argument(file)) for file in list_files(dataset)]
         # Columns of our own begin with an underscore, which no dimension can.
         connection.execute(
             f'CREATE TEMP TABLE series AS SELECT {keys}, min("timestamp") AS _first '  # noqa: S608 - quoted names

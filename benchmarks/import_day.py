@@ -1,0 +1,146 @@
+"""One more day after a year: an import of what has changed beside one of everything, by time and by bytes read and written.
+
+    python -m benchmarks.import_day                  137,000 items x 365 days, 50 million rows, and one day of all items
+    python -m benchmarks.import_day --items 14000    5 million rows
+
+Each measurement is a process of its own: the import, and publishing what it made on this machine. Bytes are those that the
+process asked the kernel to read and write (`/proc/self/io`, Linux), whatever the page cache had. Fails when the day takes more
+than `--limit` of the time, or of the bytes, of everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
+FIRST = datetime(2023, 1, 3, tzinfo=UTC)
+
+
+def make_csv(path: Path, items: int, first: int, days: int) -> None:
+    """Days of all items, one after another as daily exports are; made by arithmetic alone."""
+    import duckdb
+
+    with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
+        connection.execute(
+            f"""
+            COPY (
+                SELECT strftime(DATE '{FIRST:%Y-%m-%d}' + CAST({first} + i // {items} AS INTEGER), '%Y-%m-%d'),
+                       round(100 + 50 * sin((i // {items}) * 0.9 + i % {items}) + ((i * 7919) % 10007) / 500, 2),
+                       printf('item_%07d', i % {items})
+                FROM range({items * days}) AS t(i)
+            ) TO '{path}' (FORMAT csv, HEADER false)
+            """
+        )
+
+
+def run_import(folder: Path, names: list[str], target: str, threads: int) -> dict[str, object]:
+    """Import and publish files of `folder`, by what the target's last import left; what came out."""
+    from chronos_assets.params.reader import parse_params
+    from chronos_assets.platforms.local.publishing import current, publish_directory
+    from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
+    from chronos_assets.timeseries.dataset.incremental import Before
+    from chronos_assets.timeseries.dataset.sample import sample_params
+
+    document = sample_params()
+    document["Datasets"][0]["DataFrequency"] = "D"
+    document["Predictor"]["FeaturizationConfig"] = {"ForecastFrequency": "D"}
+    document["TimestampFormat"] = "yyyy-MM-dd"
+    shown, memory, staged = folder / target, folder / f"{target}.npz", folder / "staged" / target
+    before = Before(lambda: current(shown), memory) if memory.exists() else None
+    staged.parent.mkdir(exist_ok=True)
+    files = [
+        TrainFile(folder / name, f"train/{name}", FIRST + timedelta(days=place), name)
+        for place, name in enumerate(names)
+    ]
+    report = import_target_time_series(
+        files, parse_params(document), output=staged, rejected=folder / "rejected", threads=threads, before=before
+    )
+    known = {name: sha256 for shard in report.manifest.shards for name, sha256 in shard.files.items()}
+    publish_directory(shown, staged, known=known)
+    report.memory.save(memory)
+    shards = len(report.manifest.shards)
+    return {
+        "version": current(shown).name.rpartition("-")[2],
+        "said": report.reason
+        or f"{len(report.kept_files)} files and {len(report.kept_shards)} of {shards} shards kept, "
+        f"{len(report.extended_shards)} with a new tail only",
+        "rows": report.manifest.rows,
+    }
+
+
+def counters() -> dict[str, int]:
+    """Bytes that this process has read and written so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return {name: int(value) for name, value in (line.split(": ") for line in lines) if name in {"rchar", "wchar"}}
+
+
+def child(arguments: argparse.Namespace) -> int:
+    """One measurement."""
+    import chronos_assets.timeseries.dataset.importing  # noqa: F401 - not a part of what is measured
+
+    before, start, cpu = counters(), time.perf_counter(), time.process_time()
+    answer = run_import(arguments.folder, arguments.files.split(","), arguments.target, arguments.threads)
+    answer |= {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+    answer |= {name: value - before[name] for name, value in counters().items()}
+    print(json.dumps(answer))
+    return 0
+
+
+def measure(folder: Path, files: list[str], target: str, threads: int) -> dict[str, float]:
+    """An import in a process of its own, shown as a line."""
+    command = [sys.executable, "-m", "benchmarks.import_day", "--folder", str(folder), "--threads", str(threads)]
+    command += ["--files", ",".join(files), "--target", target]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    print(
+        f"{target:<12}{found['rows'] / 1e6:>8.1f} M{found['seconds']:>9.1f} s{found['cpu']:>9.1f} s CPU"
+        f"{found['rchar'] / 1e6:>10.0f} MB read{found['wchar'] / 1e6:>10.0f} MB written  {found['said']}",
+        flush=True,
+    )
+    return found
+
+
+def main() -> int:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=137_000)
+    parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=0.05, help="share of the time, and of the bytes, of everything")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--files", help=argparse.SUPPRESS)
+    parser.add_argument("--target", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.folder:
+        return child(arguments)
+    FOLDER.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="import-day-", dir=FOLDER))
+    try:
+        make_csv(folder / "year.csv", arguments.items, 0, arguments.days)
+        make_csv(folder / "day.csv", arguments.items, arguments.days, 1)
+        measure(folder, ["year.csv"], "changes", arguments.threads)
+        day = measure(folder, ["year.csv", "day.csv"], "changes", arguments.threads)
+        everything = measure(folder, ["year.csv", "day.csv"], "everything", arguments.threads)
+    finally:
+        shutil.rmtree(folder)
+    if day["version"] != everything["version"]:
+        print("the results differ")
+        return 1
+    shares = {
+        "time": day["seconds"] / everything["seconds"],
+        "CPU": day["cpu"] / everything["cpu"],
+        "bytes": (day["rchar"] + day["wchar"]) / (everything["rchar"] + everything["wchar"]),
+    }
+    print("one day takes, of everything:", ", ".join(f"{share:.3f} of the {name}" for name, share in shares.items()))
+    return int(max(shares["time"], shares["bytes"]) > arguments.limit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
