@@ -72,6 +72,8 @@ def test_series_are_whole_however_they_are_batched(tmp_path: Path, batch_rows: i
             assert len(one) == 4
             np.testing.assert_array_equal(one.values["price"], [KEYS.index(one.key), math.nan, 1.5, 2.5])
             assert one.values["event"].tolist() == ["sale", None, "sale", one.key[0]]
+            # Whoever keeps a series keeps no more than it: not the batch that it was read with.
+            assert all(values.base is None for values in one.values.values())
 
 
 def test_related_time_series_of_another_dataset_are_refused(tmp_path: Path) -> None:

@@ -243,9 +243,8 @@ def _values(column: pa.Array, kind: Kind) -> Values:
 
 
 def _joined(pieces: Sequence[RelatedSeries]) -> RelatedSeries:
+    # Copies, of a single piece, too: whoever keeps a series would keep the whole batch that it was read with.
     first = pieces[0]
-    if len(pieces) == 1:
-        return first
     values = {name: np.concatenate([piece.values[name] for piece in pieces]) for name in first.values}
     return RelatedSeries(first.key, first.first, values)
 
