@@ -133,7 +133,7 @@ def copy_data(data: Path, group: Group) -> Mirrored:
 
 
 def _sources(data: Path) -> tuple[dict[str, Path], str]:
-    """Key -> file of everything to copy, the oldest first, and what is said of the others."""
+    """Key -> file of everything to copy, the oldest first, and a sentence on each of the others."""
     from chronos_assets.planning.listing import described
 
     found: dict[str, tuple[int, Path]] = {}

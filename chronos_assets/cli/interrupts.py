@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run is under way: each is seen, whoever handles it, and the second one ends at once.
+"""Ctrl-C and SIGTERM while a run is under way: neither is lost, whatever handles it, and the second one ends at once.
 
 Dagster replaces the handlers of both signals while it executes, and forgets a signal that comes between two steps or while a
 step waits for its slot. The interpreter also writes each signal that it handles to a file descriptor of our own, which nobody
@@ -60,7 +60,7 @@ class Interrupts:
         return self._read() > 0
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if one of the signals has come: whoever handled it may have lost it."""
+        """Raise KeyboardInterrupt if one of the signals has come: what handled it may have lost it."""
         if self.requested():
             raise KeyboardInterrupt
 

@@ -61,7 +61,7 @@ def ui(
 
 
 def _start_dashboard(settings: Settings, wanted: int | None, beside: int) -> None:
-    """Start the dashboard, and print where both are; without the extra, or a free port, say so and go on.
+    """Start the dashboard, and print where both are; without the extra, or a free port, say so and continue.
 
     Raises:
         UsageError: the port that was asked for can't be used.

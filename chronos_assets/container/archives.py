@@ -1,4 +1,4 @@
-"""Archives of models, as SageMaker wants them: made, and opened with care, since whoever can write to the bucket makes them.
+"""Archives of models, as SageMaker expects them: packed here, and unpacked with care, as others can write to the bucket, too.
 
 Here: which members an archive may have, and how large it may be once it is unpacked. Elsewhere:
 what the files mean.

@@ -25,7 +25,7 @@ def _page(show: Page, title: str, path: str, icon: str, *, default: bool = False
 
 
 def main() -> None:
-    """Let in whoever may, and show the page that is asked for."""
+    """Let those in who may read the pages, and show the one that is asked for."""
     st.html(_STYLE)
     if source().group.settings.dashboard_login and not st.user.get("is_logged_in"):
         st.title("Forecasts")

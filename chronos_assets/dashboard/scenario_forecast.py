@@ -92,7 +92,7 @@ def question(
     frequency: str,
     middle: str,
 ) -> ScenarioQuestion:
-    """What is to be asked about a series.
+    """What to ask about a series.
 
     Args:
         item: see `ScenarioQuestion`.

@@ -14,7 +14,7 @@ INTERVAL_SECONDS = 60
 
 DEAD_RUN_SENSOR = """Runs whose process is gone (a power cut, a kill, a closed terminal) → failed, their slots freed.
 
-Without it they would look alive for ever, and the next forecast would wait for their slot.
+Without it they would look alive forever, and the next forecast would wait for their slot.
 """
 
 

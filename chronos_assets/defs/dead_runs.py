@@ -5,7 +5,7 @@ start of `run` and `ui`, a sensor) and jobs in AWS (`orphan_job_sensor`).
 
 A process is known by its number *and* its start: a number is given again. Each run carries both in `PROCESS_TAG`, written
 when `run` makes it, or by `tagged_executor` when a process of the UI takes it up. Power cuts, SIGKILL and closed terminals
-leave runs that look alive for ever and keep their pool's slot; nothing else would end them.
+leave runs that look alive forever and keep their pool's slot; nothing else would end them.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Launcher:
     def _wait_for_slots(self, assets: Sequence[str]) -> None:
         """Wait until no other run holds the slots that the assets need, and say what for.
 
-        Dagster would wait, too, but without a word, and without an ear for Ctrl-C.
+        Dagster would wait, too, but silently, and deaf to Ctrl-C.
         """
         keys = [self._definitions.resolve_assets_def(self._group.key(name)) for name in assets]
         pools = sorted({definition.op.pool for definition in keys if definition.op.pool})

@@ -155,7 +155,7 @@ def _training_assets(state: GroupState, instance: dg.DagsterInstance) -> list[st
 
 
 def _endpoint_is_stale(state: GroupState) -> bool:
-    """Whether a server is to be started, or to be given the version in use."""
+    """Whether to start a server, or to give it the version in use."""
     # A switched-off training line starts no server, but one that is up follows the version in use.
     wanted = state.setup.training.strategy != "NONE" or serving.is_deployed(state)
     return wanted and not state.params.perform_delete and not serving.endpoint_is_current(state)

@@ -1,4 +1,4 @@
-"""Processes that change their ways: levels that are returned to, and change; calm and rough times; on and off.
+"""Processes that switch between regimes: levels that recur or change, calm and rough times, on and off.
 
 Here belongs whatever is governed by a hidden state that holds for a while. All functions return (n, length).
 """

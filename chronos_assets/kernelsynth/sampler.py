@@ -96,7 +96,7 @@ def _make(keys: Sequence[Key], *, seed: int, length: int, max_kernels: int) -> l
 
 
 def _end_with_parent() -> None:
-    """A worker waits for work for ever; it must not when whoever would send it was killed."""
+    """A worker waits for work forever, which it must not do once its sender has been killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         Thread(target=_exit_after, args=(parent.sentinel,), name="parent", daemon=True).start()

@@ -179,7 +179,7 @@ def save_model(model: LoadedModel, folder: Path) -> None:
     model.pipeline.inner_model.save_pretrained(staging, max_shard_size="1TB")
     written = [name for name in SAVED if (staging / name).exists()]
     for name in written:
-        # safetensors makes its files private; a model is to be read by whoever serves it.
+        # safetensors makes its files private; whatever serves a model must be able to read it.
         (staging / name).chmod(0o644)
         os.replace(staging / name, folder / name)
     for left in staging.iterdir():

@@ -462,7 +462,7 @@ def save_model(model: ChronosBoltModelForForecasting, folder: Path) -> None:
     model.save_pretrained(staging, safe_serialization=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "model.safetensors"):
-        # safetensors makes its files private; a model is to be read by whoever runs the package.
+        # safetensors makes its files private; everyone who runs the package must be able to read a model.
         (staging / name).chmod(0o644)
         os.replace(staging / name, folder / name)
     for left in staging.iterdir():

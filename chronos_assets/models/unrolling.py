@@ -10,7 +10,7 @@ values of the block, and how those of one path belong together is not in the mar
 - Independent draws for each period are right for noise around a known level. On a random walk they tell the network
   that the level is the median and the noise enormous: the band collapses as well.
 - The same level at each period (a path along the 0.9 quantiles, ...) is right for a random walk, of which it has the
-  end right. On noise around a known level it pretends that the level has moved, and the band widens for ever.
+  end right. On noise around a known level it pretends that the level has moved, and the band widens forever.
 
 The marginals do say which it is: what accumulates makes the band wider with time, what does not leaves it as it is.
 So the variance of period t is split into a *lasting* part, by which the band has widened since its narrowest period of

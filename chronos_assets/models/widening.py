@@ -2,7 +2,7 @@
 
 Here belong the measurement of a network's coverage on synthetic windows and the correction. A network trained on a loss
 that weighs windows unlike each other is right on that average, and too narrow or too wide on another. Its last layer is
-linear, so that moving a quantile away from the median by a factor is a change of weights, and whoever loads the model
+linear, so that moving a quantile away from the median by a factor is a change of weights, and everyone who loads the model
 needs to know nothing about it.
 """
 

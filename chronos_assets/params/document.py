@@ -221,7 +221,7 @@ class Section:
         return value if isinstance(value, bool) else default
 
     def truth(self, name: str) -> bool | None:
-        """True or false; None where nothing is said."""
+        """True or false; None where the key isn't given."""
         return self.boolean(name, False) if self.has(name) else None
 
     def integer(self, name: str, *, low: int, high: int | None = None, required: str | None = None) -> int | None:

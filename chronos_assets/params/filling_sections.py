@@ -39,10 +39,10 @@ def read_related_filling(
     related: tuple[Attribute, ...],
     findings: Findings,
 ) -> tuple[tuple[str, RelatedFilling], ...]:
-    """How related time series are aggregated and filled, by name, where anything is said.
+    """How related time series are aggregated and filled, by name, where the file says so.
 
     Args:
-        predictor: with what is said.
+        predictor: the section that says it.
         columns: of the target.
         schema: columns of the train files.
         related: the related time series that there are.

@@ -105,11 +105,11 @@ def infer(
         item: see `timestamp`.
         target: see `timestamp`.
         files: of each row, a number for its file; all of one file when None.
-        complete: whether these are all rows; what is counted is said to be of a sample otherwise.
+        complete: whether these are all rows; otherwise counts are reported as those of a sample.
         stretches: of each row, a number for the run of rows that it belongs to, without a gap in the file; one when None.
 
     Returns:
-        The parameters; what was guessed is said in the notes, a line for each guess.
+        The parameters; the notes have a line for each guess.
 
     Raises:
         InferenceError: when the sample leaves more than one reading, or none.
@@ -234,7 +234,7 @@ def _named(columns: Sequence[Column], named: Mapping[str, str | None], role: str
 
 
 def _item_by_name(rows: Rows, columns: Sequence[Column], has_header: bool) -> Column | None:
-    """The item of rows that are to be added up: what `keys` would have started from."""
+    """The item of rows to be added up: what `keys` would have started from."""
     try:
         return choose_keys(
             Rows(rows.times, range(len(rows.files)), rows.stretches), columns, None, has_header=has_header

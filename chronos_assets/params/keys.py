@@ -140,7 +140,7 @@ def choose_keys(
 ) -> Keys:
     """Item and dimensions among columns that are neither the timestamp nor the target.
 
-    `item` is the one that the caller knows already; `values` the target, for what is said of repeated rows.
+    `item` is the one that the caller knows already; `values` the target, for the message about repeated rows.
 
     Raises:
         InferenceError: more than a few rows repeat a timestamp of their series, or several columns could name the series.
@@ -292,7 +292,7 @@ def _clearest(rows: Rows, found: Sequence[tuple[Column, ...]]) -> tuple[Column, 
 
 
 def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], values: Column | None) -> InferenceError:
-    """What is said where more than a few rows repeat a timestamp of their series."""
+    """The message where more than a few rows repeat a timestamp of their series."""
     repeats = rows.repeats(keys)
     series = listed(keys) if keys else "the series (there is no item column)"
     others = [c for c in columns if c not in keys and not c.is_row_number and not _is_unique(c)]

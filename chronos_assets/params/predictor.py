@@ -46,7 +46,7 @@ _ARN = "arn:aws:forecast:::algorithm/"
 
 @dataclass(frozen=True)
 class PredictorParams:
-    """How a predictor is to be learned.
+    """How to learn a predictor.
 
     Attributes:
         members: that may be in it, see `MEMBER_NAMES`; all if empty.

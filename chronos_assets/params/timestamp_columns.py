@@ -151,7 +151,7 @@ def _is_serial(column: Column) -> bool:
 
 
 def _mostly_timestamps(columns: Sequence[Column]) -> str:
-    """What is said of a column most of which reads as timestamps; empty where there is none."""
+    """The hint at a column that mostly reads as timestamps; empty where there is none."""
     for column in columns:
         for times in _read_times(column, digits_only=False, tolerated=0.5) if column.present else ():
             pairs = [(v, moment) for v, moment in zip(column.values, times.moments, strict=True) if v is not None]

@@ -193,7 +193,7 @@ def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
 
 
 def keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[str, Path]) -> None:
-    """Make `rejected/` speak of these files by their present bad rows only."""
+    """Keep nothing in `rejected/` of these files but their present bad rows."""
     from chronos_assets.timeseries.dataset.bad_rows import rejected_name
 
     for info in files:

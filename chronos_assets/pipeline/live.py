@@ -4,7 +4,7 @@ Here: which partitions tell, what they say together, and the record that a parti
 width a published band needed (`timeseries.scoring.band_widths`), the scores beside which that is kept
 (`pipeline.accuracy`), how bands are calibrated by backtests (`predictors.calibration`).
 
-Backtests know the past as it is told today, published forecasts met the future as it came. Only partitions that were forecast
+Backtests know the past as it is known today, published forecasts met the future as it came. Only partitions that were forecast
 before their horizon was observed tell, only once it was observed by the as-of, and only those of the same model. Since a few
 of them say little, widths are left alone unless their deviation is beyond chance, and then corrected by what is left of it.
 

@@ -1,6 +1,6 @@
 """Which model is in use: the approved version of the registry, or the zero-shot base model.
 
-Here: that rule, in one place for forecasts, the endpoint and whoever notifies people. Elsewhere: how
+Here: that rule, in one place for forecasts, the endpoint and notices. Elsewhere: how
 versions come to be (`pipeline.training`), how they are kept (`platforms`).
 """
 

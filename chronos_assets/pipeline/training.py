@@ -302,7 +302,7 @@ def search_request(setup: Setup, reference: str, *, name: str, start: str | None
 
 
 def training_hyperparameters(setup: Setup, reference: str) -> dict[str, Any]:
-    """Hyperparameters of every trial, the searched ones aside: how the user's data is to be read, and the user's own."""
+    """Hyperparameters of every trial, the searched ones aside: how to read the user's data, and the user's own."""
     training, params = setup.training, setup.params
     share = training.synthetic_share if setup.on_data else 1.0
     values: dict[str, Any] = {

@@ -164,7 +164,7 @@ class Snapshot:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanState(Snapshot):
-    """A scan that is to be continued: what it has seen of `objects`, the last of them with the key `after`."""
+    """A scan to continue later: it has seen so many `objects`, the last of them with the key `after`."""
 
     after: str | None
     objects: int

@@ -1,6 +1,6 @@
 """When the train files' sensor has to list `train/`, where a queue reports changes: pure functions of news and a cursor.
 
-Here: whether to look, and what to remember of that. Elsewhere: what is to be imported, which
+Here: whether to look, and what to remember of that. Elsewhere: what to import, which
 `plan_train_files` decides from a listing with or without a queue; receiving messages (`platforms.aws.train_queue`).
 
 The queue only wakes the sensor. Whatever it reports late, twice, in another order or not at all changes when `train/` is

@@ -1,4 +1,4 @@
-"""When a model is to be trained: a pure function of what is there, what was tried and what time it is.
+"""When to train a model: a pure function of what is there, what was tried and what time it is.
 
 Here: the rule. Elsewhere: reading the store and Dagster's runs (`pipeline.training`, `defs.sensors`).
 
@@ -11,7 +11,7 @@ A training is due
   naive forecast of the same windows.
 
 In the other cases the data have to have changed: the same search on the same data gives the same candidate, and a
-rejected one would be made again for ever.
+rejected one would be made again forever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which what-if scenarios are to be forecast: new and changed files, and all of them once there is another baseline.
+"""Which what-if scenarios to forecast: new and changed files, and all of them once there is another baseline.
 
 Here: the decision, as a pure function of what is listed and a cursor. Elsewhere: listing, and asking Dagster
 for runs (`defs.what_if_sensor`).

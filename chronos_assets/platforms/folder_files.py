@@ -1,4 +1,4 @@
-"""The files of a folder that is to be published: which there are, and one digest of them all.
+"""The files of a folder to publish: their names, and one digest of them all.
 
 Here: reading a folder. Elsewhere: showing it to readers (`local/publishing.py`, `aws/publishing.py`).
 """

@@ -19,7 +19,7 @@ import dagster as dg
 
 from chronos_assets.platforms.file_locks import lock_file
 
-PATIENCE_SECONDS = 2.0  # what is waited for without a word
+PATIENCE_SECONDS = 2.0  # how long to wait silently
 
 
 class LockedFolder:

@@ -46,7 +46,7 @@ _SECRETS = (
 
 
 class NoticeError(ChronosAssetsError):
-    """A notice could not be sent now, and is to be sent again later; the message says why and how to fix it."""
+    """A notice could not be sent now, and will be sent again later; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class ColdStart:
         key: of the series.
         reason: what it lacks.
         donors: places among the candidates, the most alike first.
-        weights: theirs, which add up to 1.
+        weights: of the donors; they add up to 1.
         similarity: of the first, from 0 to 1.
         level: where the item stands among them, by its few observations; None without any.
     """

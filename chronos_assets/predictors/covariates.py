@@ -55,7 +55,7 @@ class CovariateFolders:
     Attributes:
         grid: of the dataset.
         folder: of related time series; None without any.
-        manifest: theirs.
+        manifest: of the related time series.
         metadata: of items; None without any.
         holidays: whose; None where they aren't asked for.
         metadata_version: data version of the metadata.

@@ -64,7 +64,7 @@ class PastWindow:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a predictor is to be learned.
+    """How to learn a predictor.
 
     Attributes:
         horizon: periods that it will forecast; windows may be shorter.

@@ -112,7 +112,7 @@ class Predecessor:
 
 
 def serve_successors(listening: socket.socket, retire: Callable[[], None]) -> None:
-    """Hand `listening` to whoever asks on the control socket; call `retire` when told to. Returns at once."""
+    """Hand `listening` to the process that asks on the control socket; call `retire` when that says so. Returns at once."""
     Path(CONTROL).unlink(missing_ok=True)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o077)

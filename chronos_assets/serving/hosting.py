@@ -45,13 +45,13 @@ class Hosting:
 
     Attributes:
         host, port: where; the port is not used in a deployment.
-        drain_seconds: how long connections may last once it is told to go; longer than idle ones are kept.
+        drain_seconds: how long connections may last once it is asked to stop; longer than idle ones are kept.
         finish_seconds: and then, how long requests may take that are being answered.
         look_seconds: between two looks for the state file of its deployment.
         deployment: its part in one, or None: it listens at once.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside; a laptop's endpoint is told 127.0.0.1
+    host: str = "0.0.0.0"  # noqa: S104 - a container is reached from outside; a laptop's endpoint is given 127.0.0.1
     port: int = 8080
     drain_seconds: float = _KEEP_ALIVE + 1.0
     finish_seconds: float = 60.0
@@ -116,7 +116,7 @@ class _Listener:
 
 
 class _Process:
-    """The listeners of this process, from its start until it is told to go."""
+    """The listeners of this process, from its start until it is asked to stop."""
 
     def __init__(self, app: ASGIApp, hosting: Hosting, root: Path) -> None:
         self._app = app
@@ -128,7 +128,7 @@ class _Process:
             self._loop.add_signal_handler(number, self._told_to_go.set)
 
     async def serve(self) -> _Listener | None:
-        """Returns when told to go, with the listener that clients know, if it had come to that."""
+        """Returns when asked to stop, with the listener that clients know, if there was one by then."""
         if self._hosting.deployment is not None:
             return await self._deploy(self._hosting.deployment)
         listener = await self._open(listen(self._hosting.host, (self._hosting.port,)))
@@ -170,14 +170,14 @@ class _Process:
                 continue
 
     async def _unless_told_to_go(self, future: asyncio.Future[Any]) -> bool:
-        """Wait for a future; False where this process was told to go before."""
+        """Wait for a future; False if this process was asked to stop before."""
         stopping = asyncio.create_task(self._told_to_go.wait())
         await asyncio.wait({future, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         return future.done()
 
     def _in_thread(self, function: Callable[[], Any]) -> asyncio.Future[Any]:
-        """A function that may wait for ever, in a thread that doesn't keep the process alive."""
+        """A function that may wait forever, in a thread that doesn't keep the process alive."""
         future: asyncio.Future[Any] = self._loop.create_future()
 
         def settle(result: Any) -> None:

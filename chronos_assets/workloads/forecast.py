@@ -37,7 +37,7 @@ what it was learned from: `predictors.opening.learned_key`); writes to `forecast
 `timeseries.forecast.files`. Its forecast columns are the mean (if asked for), p10, p50, ...
 
 **Several instances.** Each gets some of the shards, the manifest of the whole dataset, and all windows. It leaves a part of
-each window, and sends a message of it; they are merged by whoever started the job.
+each window, and sends a message of it; the launcher merges them.
 
 **As of.** A window's forecast is made as if the data ended with the last period that starts before the window's end (or
 ends by then, with `complete_periods`), or with the dataset's own last period if that is earlier; all series start right

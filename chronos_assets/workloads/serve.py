@@ -154,7 +154,7 @@ def _from_variable(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
-    """Serve until told to go."""
+    """Serve until SIGTERM."""
     document = workspace.parameters() if workspace.parameters_file.exists() else {}
     settings = parse_settings(document, os.environ)
     _log_to_stderr(workspace.root / SERVER_LOG)

@@ -4,7 +4,7 @@ Here: one function per thing that is looked at, which only reads (but for an obj
 Elsewhere: how checks run and are shown (`platforms.checkup`), making what is missing (the template in
 `docker/`).
 
-What the caller may not look at is `unknown`, not `failed`: whoever deploys may well be barred from asking IAM.
+What the caller may not look at is `unknown`, not `failed`: a deployer may well be barred from asking IAM.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def _explain(name: str, error: Exception) -> Finding:
     if kind == "NoRegionError":
         return Finding(name, "failed", "no region is set", "set AWS_REGION, or a region in the profile")
     if code in _DENIED:
-        return Finding(name, "unknown", f"may not be looked at: {reported}", "allow the action, or ask whoever may")
+        return Finding(
+            name, "unknown", f"may not be looked at: {reported}", "allow the action, or ask somebody who may"
+        )
     if kind in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ProxyConnectionError"):
         fix = "is there a way from here to AWS: a proxy, a VPC endpoint, the right AWS_REGION?"
         return Finding(name, "failed", f"no answer: {reported}", fix)
@@ -407,7 +409,7 @@ def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterato
         yield Finding("queue", "failed", what, fix)
         return
     if "RedrivePolicy" not in attributes:
-        fix = "give the queue a dead-letter queue, or a message that can't be read comes back for ever"
+        fix = "give the queue a dead-letter queue, or a message that can't be read comes back forever"
         yield Finding("queue", "warning", f"{arn} has no dead-letter queue", fix)
         return
     yield Finding("queue", "ok", f"{arn}, notified of new objects below {train}")

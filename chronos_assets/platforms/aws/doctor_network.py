@@ -44,7 +44,7 @@ def network(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
         return
     cut_off = [item["SubnetId"] for item in subnets if not _reaches_s3(ec2, item)]
     if cut_off:
-        what = f"jobs in {', '.join(cut_off)} would wait for their data for ever: there is no way from there to S3"
+        what = f"jobs in {', '.join(cut_off)} would wait for their data forever: there is no way from there to S3"
         service = f"com.amazonaws.{ec2.meta.region_name}.s3"
         fix = f"add a gateway endpoint for {service} to their route tables, which costs nothing, or a NAT"
         yield Finding("network", "failed", what, fix)

@@ -4,7 +4,7 @@ Here: making, updating, trying, describing and deleting them. Elsewhere: what a 
 hold (`endpoint_request`), finding by tags (`lineage`), what a server answers (`workloads.serve`).
 
 **Blue/green.** `UpdateEndpoint` starts the new instances beside the old ones and moves the traffic when they answer. It can
-roll back without a word, when they don't or when an alarm goes off; so the configuration in use is compared afterwards.
+roll back silently, when they don't or when an alarm goes off; so the configuration in use is compared afterwards.
 Then the golden request is asked. Only when it was answered are the old configuration and model deleted; when it wasn't, the
 endpoint is brought back to the old configuration, which is there until then.
 

@@ -2,7 +2,7 @@
 
 Here: SQS. Elsewhere: what a message says (`train_queue`, `model_queue`), and what it means (`planning`).
 
-A message may come twice, late, out of order, or never; none of that may matter to whoever reads the queue.
+A message may come twice, late, out of order, or never; none of that may matter to its reader.
 
 - What was received is deleted once it has been recorded (`settle`), at the next look. Until then it is reported again, or
   comes again after the queue's visibility timeout, should this process be gone.

@@ -5,7 +5,7 @@ when something is to go (`endpoints`), jobs (`reaper`).
 
 Ours is what has this deployment's code location and its store's URL. Both are asked for, since two deployments of one
 account may have the same code location. Tags are read one by one: the index of the Resource Groups Tagging API lags
-behind, and what it doesn't show yet would stay for ever.
+behind, and what it doesn't show yet would stay forever.
 """
 
 from __future__ import annotations

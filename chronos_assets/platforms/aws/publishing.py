@@ -85,7 +85,7 @@ class Staged:
 
 
 def read_staged(folder: Path, data: str | None, known: Mapping[str, str] | None = None) -> Staged:
-    """What is to be published.
+    """What to publish.
 
     Args:
         folder: to be published.

@@ -1,6 +1,6 @@
 """Stops jobs that nobody waits for: their run has ended, or Dagster doesn't know it any more.
 
-Here: finding them by their tags, and the decision. Elsewhere: when it is looked (`defs.orphan_job_sensor`),
+Here: finding them by their tags, and the decision. Elsewhere: when to look (`defs.orphan_job_sensor`),
 how a run stops its own job (`sagemaker.client`).
 
 A run that is cancelled stops its job itself. One that is killed can't; its retry attaches to the job, and tags it as its

@@ -71,7 +71,7 @@ class AthenaTables:
         with self._explained():
             self._make_database()
             for wanted in wanted_tables:
-                self._bring(wanted)
+                self._create_or_update(wanted)
         counts = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM {table}" for table in TABLES)  # noqa: S608 - constants
         rows = {str(table): int(count) for table, count in self._athena.rows(counts)}
         if self._settings.quicksight_principal:
@@ -127,8 +127,8 @@ class AthenaTables:
         except self._glue.exceptions.EntityNotFoundException:
             return None
 
-    def _bring(self, wanted: dict[str, Any]) -> None:
-        """Make a table be as wanted."""
+    def _create_or_update(self, wanted: dict[str, Any]) -> None:
+        """Create a table, or change it to what is wanted."""
         database, name = self._settings.glue_database, wanted["Name"]
         found = self._table(name)
         if found is None:

@@ -3,7 +3,7 @@
 Here: one opened version of the database. Elsewhere: building and replacing it (`tables`).
 
 The database is attached to an engine of its own: DuckDB keeps one instance for each path of a process, so that whoever
-connects to the path itself would go on reading the file that was replaced.
+connects to the path itself would keep reading the file that was replaced.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class Study:
         """Keep a validation value of a trial that runs; that of a step reported before stays.
 
         Returns:
-            Why the trial is to be given up; None if it is to continue.
+            Why to give the trial up; None to continue it.
         """
         if step not in self._trial(number).intermediate_values:
             self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)

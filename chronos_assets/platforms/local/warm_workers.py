@@ -179,7 +179,7 @@ class WarmWorkers:
 
 
 def own_warm_workers(environment: Mapping[str, str]) -> WarmWorkers | None:
-    """Start this process's fork server and tell its descendants of it; None where there is to be none.
+    """Start this process's fork server and tell its descendants of it; None where it is switched off.
 
     Args:
         environment: what a workload started here would get, see `processes.workload_environment`.

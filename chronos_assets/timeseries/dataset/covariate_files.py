@@ -100,7 +100,7 @@ def metadata_source(files: Sequence[TrainFile], params: ForecastParams) -> Covar
 def target_source(
     files: Sequence[TrainFile], params: ForecastParams, columns: Sequence[Attribute]
 ) -> CovariateSource | None:
-    """The train files, for columns of theirs that are covariates; None where there are no such columns."""
+    """The train files, for those of their columns that are covariates; None where there are no such columns."""
     if not columns:
         return None
     return CovariateSource(tuple(files), params, tuple(columns), params.clock, is_target=True)

@@ -195,7 +195,7 @@ def _opened(path: Path, name: str) -> IO[bytes]:
 
 
 def unreadable(name: str, error: OSError) -> FileProblem:
-    """What is said of a file that can't be read any more, as when it was removed meanwhile."""
+    """The problem of a file that can no longer be read, such as one removed in the meantime."""
     return FileProblem(
         name,
         f"the file can't be read ({error.strerror or error})",
@@ -209,7 +209,7 @@ def unpacked_limit(size: int, limit: int | None) -> int:
 
 
 def too_large(name: str, what: str, limit: int) -> FileProblem:
-    """What is said of a file that unpacks to more than it may."""
+    """The problem of a file that unpacks to more than is allowed."""
     return FileProblem(
         name,
         f"{what}, more than the {limit:,} bytes that a file of its size may",

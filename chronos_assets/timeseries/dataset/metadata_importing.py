@@ -4,7 +4,7 @@ Here: from rows to one row for each item. Reading files belongs to `covariate_fi
 
 Files of `item_metadata/` have one row for each item: of several files the newest counts, two different rows of one file are
 refused. Columns of the train files are metadata, too, where they are declared: of the rows of an item the latest that has a
-value counts, and it is said for how many items earlier ones differ.
+value counts, and the import reports for how many items earlier ones differ.
 """
 
 from __future__ import annotations

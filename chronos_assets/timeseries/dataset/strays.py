@@ -1,7 +1,7 @@
 """Rows far ahead of all others: one slip of the keyboard (2042 for 2024) that would move the end of the whole dataset.
 
 Here: telling such rows from data. Every series is kept up to the dataset's last period, so a single row years ahead
-would leave nothing to forecast from. What is left out is said, with its number and series.
+would leave nothing to forecast from. What is left out is reported, with its number and series.
 """
 
 from __future__ import annotations

@@ -124,5 +124,5 @@ def account(read: int, counts: CellCounts, summary: Summary, rejected: int) -> I
 def folder_hint(loser: str, winner: str) -> str:
     """What to add where rows of one folder `name=value` replaced those of another: it may tell them apart."""
     parts, others = ({part for part in key.split("/")[:-1] if "=" in part} for key in (loser, winner))
-    told = sorted(parts - others)
-    return f"; {told[0]} is a folder and no column: write it into the rows if it tells them apart" if told else ""
+    labels = sorted(parts - others)
+    return f"; {labels[0]} is a folder and no column: write it into the rows if it distinguishes them" if labels else ""

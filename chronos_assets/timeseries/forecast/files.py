@@ -1,6 +1,6 @@
 """A window's forecast on disk: its four files, and how the parts that several instances left become one of them.
 
-Here: the layout of the files, written in one way whoever forecast, and the merge of parts. Elsewhere:
+Here: the layout of the files, written in one way whatever made the forecast, and the merge of parts. Elsewhere:
 forecasting (`workloads.forecast`), how shards are dealt out to instances and their parts come back (`platforms`).
 
 A folder of one window has

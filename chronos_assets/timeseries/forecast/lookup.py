@@ -6,7 +6,7 @@ and errors these are), HTTP (`serving`).
 A Parquet file is read in groups of a hundred thousand rows, which is far too much for one series of twenty. The copy is a file
 of numbers, (series, horizon, columns), mapped into memory: an answer reads the few hundred bytes that it needs, the system
 keeps in memory what is asked for often, and a forecast larger than the memory works too. The keys stay sorted as they are in
-the file and are searched by halving. The file has no name, so that nothing of it is left whoever is killed.
+the file and are searched by halving. The file has no name, so that nothing of it is left after a kill.
 """
 
 from __future__ import annotations

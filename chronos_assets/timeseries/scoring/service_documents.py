@@ -1,6 +1,6 @@
 """Scores as the documents of Amazon Forecast's operations `GetAccuracyMetrics` and `ListMonitorEvaluations`.
 
-Here belong the shapes, those of botocore's service model `forecast`. What was scored is said by whoever calls; the metrics
+Here belong the shapes, those of botocore's service model `forecast`. What was scored is the caller's to say; the metrics
 are those of `metrics`.
 
 https://docs.aws.amazon.com/forecast/latest/dg/API_GetAccuracyMetrics.html

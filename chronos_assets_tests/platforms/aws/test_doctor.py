@@ -328,7 +328,7 @@ def test_jobs_need_a_way_to_s3(tables, endpoints, reached):
     (finding,) = network(AwsClients(REGION, ec2=ec2), aws)
     assert (finding.status == "ok") is reached
     if not reached:
-        assert "for ever: there is no way from there to S3" in finding.what
+        assert "forever: there is no way from there to S3" in finding.what
         assert f"com.amazonaws.{REGION}.s3" in finding.fix
 
 
