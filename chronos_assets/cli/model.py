@@ -98,16 +98,16 @@ def _print_predictor(predictor: Mapping[str, Any] | None) -> None:
     if predictor is None:
         print("the model alone: it was registered without a predictor")
         return
-    print(f"{'member':<22}{'weight':>8}{'wQL':>10}{'MASE':>9}{'80% band':>10}")
+    print(f"{'member':<22}{'weight':>8}{'wQL':>10}{'MASE':>9}{'80% band':>10}{'series/s':>10}")
     for row in predictor["leaderboard"]:
-        cells = [row["weight"], row["wql"], row["mase"], row["coverage"]]
-        forms = ("8.1%", "10.4f", "9.3f", "10.1%")
-        widths = (8, 10, 9, 10)
+        cells = [row["weight"], row["wql"], row["mase"], row["coverage"], row.get("series_per_second")]
+        forms = ("8.1%", "10.4f", "9.3f", "10.1%", "10,.0f")
+        widths = (8, 10, 9, 10, 10)
         texts = [
             " " * width if cell is None else f"{cell:{form}}"
             for cell, form, width in zip(cells, forms, widths, strict=True)
         ]
-        print(f"{row['member']:<22}{''.join(texts)}")
+        print(f"{row['member']:<22}{''.join(texts)}".rstrip())
     print(f"ensemble: {gain_text(predictor.get('gain') or {})}")
     print(f"learned from {learned_text(predictor['learned'])}; {predictor['items']:,} items have weights of their own")
 

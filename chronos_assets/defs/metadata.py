@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chronos_assets.timeseries.checks import CheckOutcome
 
 TABLE_ROWS = 20
+COLUMN_DIGITS = 4  # of numbers in tables of many columns: the page cuts off what is wider than its middle
 TITLE_LENGTH = 40
 # Scores that are numbers of their own, so that the UI draws them over the partitions; coverage is, too.
 PLOTTED = {"wql", "mase", "wape", "rmse", "mape", "bias", "weighted_bias", "tracking_signal"}
@@ -81,10 +82,13 @@ def leaderboard(predictor: Mapping[str, Any] | None) -> Metadata:
     if predictor is None:
         return {}
     columns = {"member": "string", "weight": "float", "wql": "float", "mase": "float", "coverage": "float"}
-    numbers = [name for name, kind in columns.items() if kind == "float"]
+    names = {name: name for name, kind in columns.items() if kind == "float"}
+    if any(row.get("series_per_second") is not None for row in predictor["leaderboard"]):
+        columns["series/s"] = "float"
+        names["series/s"] = "series_per_second"
     rows = (
-        {"member": str(row["member"]), **{name: rounded(row.get(name)) for name in numbers}}
-        for row in predictor["leaderboard"]
+        {"member": str(row["member"]), **{name: rounded(row.get(key), COLUMN_DIGITS) for name, key in names.items()}}
+        for row in sorted(predictor["leaderboard"], key=lambda row: row["weight"] == 0)  # those that count stand first
     )
     return {
         "leaderboard": table(columns, rows),
@@ -300,9 +304,9 @@ def list_markdown(lines: Sequence[str]) -> dg.MetadataValue:
     return dg.MetadataValue.md(text if len(text) < 1000 else text[:990] + " …")
 
 
-def rounded(value: float | None) -> float | None:
-    """Six digits, or None where there is no finite number."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+def rounded(value: float | None, digits: int = 6) -> float | None:
+    """So many digits, or None where there is no finite number."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
 
 
 def png(alternative: str, picture: bytes) -> dg.MetadataValue:

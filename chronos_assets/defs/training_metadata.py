@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.defs.metadata import Metadata, job, leaderboard, png, rounded, sparklines, table
+from chronos_assets.defs.metadata import COLUMN_DIGITS, Metadata, job, leaderboard, png, rounded, sparklines, table
 from chronos_assets.pipeline import training
 
 if TYPE_CHECKING:
@@ -115,7 +115,6 @@ def package(group: Group, made: Packaged) -> Metadata:
     """Of `model_package`: the gate's table and verdict, the version as the registry has it."""
     version, document = made.version, made.version.document
     columns = {
-        "model": "string",
         "name": "string",
         "wql": "float",
         "mase": "float",
@@ -125,6 +124,7 @@ def package(group: Group, made: Packaged) -> Metadata:
         "low": "float",
         "high": "float",
         "relative": "float",
+        "model": "string",
     }
     rows = (
         {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()} | {"name": row.title}
@@ -211,5 +211,5 @@ def cleaned_up(removed: CleanedUp | None) -> Metadata:
 
 def _cell(value: Any, kind: str) -> Any:
     if kind == "float":
-        return rounded(value)
+        return rounded(value, COLUMN_DIGITS)
     return "" if value is None else str(value)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.pipeline.covariates import item_categories
 from chronos_assets.pipeline.forecasts import forecast_manifest, forecast_states, main_windows, published_partitions
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.live import live_document
@@ -21,15 +22,11 @@ from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
-from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, accuracy_key, anomalies_key, history_key
+from chronos_assets.store_layout import DATASET_KEY, accuracy_key, anomalies_key, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.shards import Manifest
     from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
-
-
-# An attribute with more categories says what each item says.
-MOST_SEGMENTS = 200
 
 
 def accuracy_states(group: Group) -> dict[str, AccuracyState]:
@@ -79,7 +76,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
     manifest = state.require_manifest()
     forecasts = {key: forecast_manifest(group, key) for key in keys}
     _check_scorable(state, params, manifest, forecasts)
-    categories = _categories(state)
+    categories = item_categories(group) if state.metadata_manifest is not None else {}
     scored = []
     for number, (key, forecast) in enumerate(forecasts.items(), 1):
         source = group.store.snapshot(history_key(key))
@@ -122,15 +119,6 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
             WindowAccuracy(key, report, str(forecast["model"]["reference"]), manifest.data_version, source.name, rows)
         )
     return scored
-
-
-def _categories(state: GroupState) -> dict[str, dict[str, str]]:
-    """Categories of the item metadata, by which scores are added up: attribute -> item -> category."""
-    from chronos_assets.timeseries.dataset.related import read_item_metadata
-
-    if state.metadata_manifest is None:
-        return {}
-    return read_item_metadata(state.group.store.snapshot(METADATA_KEY)).categories(MOST_SEGMENTS)
 
 
 def _publish_anomalies(group: Group, key: str, report: AccuracyReport, staged: Path) -> None:

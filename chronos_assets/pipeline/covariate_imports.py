@@ -228,7 +228,7 @@ def pending_covariates(state: GroupState, instance: dg.DagsterInstance) -> str:
         if _matters(state, params, kind):
             expected = _expected(params, kind, covariate_files(state.group, kind))
             if _recorded(state, kind, instance) != expected:
-                return f"the {kind.what} have changed: waiting for their import"
+                return f"the {kind.what} have changed: waiting for their import; where it failed, its run says why"
     return ""
 
 

@@ -91,6 +91,15 @@ def covariate_inputs(
         raise dg.Failure(str(error)) from error
 
 
+def item_categories(group: Group) -> dict[str, dict[str, str]]:
+    """Categories of the item metadata that make segments: attribute -> item -> category; empty without metadata."""
+    from chronos_assets.timeseries.dataset.related import read_item_metadata
+
+    if group.store.shown(METADATA_KEY) is None:
+        return {}
+    return read_item_metadata(group.store.snapshot(METADATA_KEY)).categories()
+
+
 def _holidays(group: Group, calendar: HolidayCalendar | None) -> dict[str, Any] | None:
     """The document that jobs are given, with the days of the calendar's file; its form is `predictors.covariates`'."""
     if calendar is None:

@@ -48,7 +48,11 @@ def package_document(
             "windows": evaluation.windows,
             "metrics": dict(evaluation.scores[CANDIDATE].measures),
         },
-        **({"predictor_digest": predictor.digest, "predictor": predictor.summary()} if predictor is not None else {}),
+        **(
+            {"predictor_digest": predictor.digest, "predictor": _with_speeds(predictor)}
+            if predictor is not None
+            else {}
+        ),
         "image": image,
         "content_types": list(CONTENT_TYPES),
         "response_types": list(RESPONSE_TYPES),
@@ -56,6 +60,11 @@ def package_document(
         "task": "OTHER",
         "domain": "MACHINE_LEARNING",
     }
+
+
+def _with_speeds(predictor: Predictor) -> dict[str, Any]:
+    """A predictor's summary with how fast each member was when it was learned: a version is made once, unlike a forecast."""
+    return predictor.summary() | {"leaderboard": [row.to_document() for row in predictor.leaderboard]}
 
 
 def image(group: Group) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from chronos_assets.pipeline.covariates import item_categories
 from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import staging
@@ -174,7 +175,8 @@ def predictor_that_made(group: Group, key: str | None) -> tuple[dict[str, Any], 
     folder = history_key(manifest["as_of"])
     if "predictor" not in manifest:
         return manifest, None
-    return manifest, Predictor.from_json(group.store.read(folder, PREDICTOR_FILE), f"{folder}/{PREDICTOR_FILE}")
+    predictor = Predictor.from_json(group.store.read(folder, PREDICTOR_FILE), f"{folder}/{PREDICTOR_FILE}")
+    return manifest, predictor.of_categories(item_categories(group))
 
 
 def publish_zero_shot(state: GroupState) -> str | None:
@@ -237,7 +239,8 @@ def publish_members(group: Group, key: str, forecast: Path, folder: Path) -> Non
     staged = folder / f"members-{key}"
     staged.mkdir()
     cold = cold_start_keys(forecast, dimensions)
-    write_members(staged / MEMBERS, predictor, forecast / LAST_OBSERVED, dimensions, cold)
+    known = predictor.of_categories(item_categories(group))
+    write_members(staged / MEMBERS, known, forecast / LAST_OBSERVED, dimensions, cold)
     group.store.publish(members_key(key), staged)
 
 

@@ -322,10 +322,10 @@ def _what_changed(before: Snapshot | None, now: Snapshot, imported: ImportRecord
         return f"{_files(now)} in train/, none imported yet"
     if imported.outdated and (imported.content, imported.params) == (now.content, params):
         return imported.outdated
+    if imported.content == now.content:
+        return _other_change(imported.params, params) or f"{_files(now)} in train/"
     if before is None or before.content != imported.content:
         return f"{_files(now)} in train/, not those that were imported last"
-    if before.content == now.content:
-        return _other_change(imported.params, params) or f"{_files(now)} in train/"
     other = _other_change(imported.params, params)
     return f"train/: {compare(before, now)}" + (f" and {other}" if other else "")
 

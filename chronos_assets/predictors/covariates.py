@@ -95,6 +95,11 @@ class CovariateFolders:
         )
 
     @property
+    def categories(self) -> dict[str, dict[str, str]]:
+        """Of the items, by the attributes of the metadata that make segments: attribute -> item -> value."""
+        return self.metadata.categories() if self.metadata is not None else {}
+
+    @property
     def change_over_time(self) -> bool:
         """Whether there are some beside the calendar that change from period to period."""
         return self.manifest is not None or self.holidays is not None

@@ -116,6 +116,10 @@ class WindowTask:
 class Data(Protocol):
     """Held-out windows of some series."""
 
+    @property
+    def categories(self) -> Mapping[str, Mapping[str, str]]:
+        """Of the items, see `Predictor.of_categories`."""
+
     def eligible(self) -> Iterator[tuple[Key, int]]:
         """The series that have windows that count, and how many."""
 
@@ -155,6 +159,11 @@ class DatasetWindows:
             validation_windows=request.validation_windows,
             test_windows=request.test_windows,
         )
+
+    @property
+    def categories(self) -> Mapping[str, Mapping[str, str]]:
+        """See `Data.categories`."""
+        return self._covariates.categories if self._covariates is not None else {}
 
     def eligible(self) -> Iterator[tuple[Key, int]]:
         """See `Data.eligible`."""
@@ -257,6 +266,11 @@ class SyntheticWindows:
 
     def __init__(self, folder: Path, request: EvaluateRequest) -> None:
         self._folder, self._request = folder, request
+
+    @property
+    def categories(self) -> Mapping[str, Mapping[str, str]]:
+        """There are none."""
+        return {}
 
     def eligible(self) -> Iterator[tuple[Key, int]]:
         """See `Data.eligible`."""

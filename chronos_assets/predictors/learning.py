@@ -26,7 +26,7 @@ from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates,
 from chronos_assets.predictors.members.catalogue import cost_of, without_covariates
 from chronos_assets.predictors.members.covariate_chronos import forms
 from chronos_assets.predictors.members.regression import History, Regression
-from chronos_assets.predictors.predictor import Key, Predictor, Standing, rounded
+from chronos_assets.predictors.predictor import Key, Predictor, Segment, Standing, rounded
 from chronos_assets.predictors.prior import prior_weights
 
 _VALUES = 16_000_000  # quantiles of all members held at once: 128 MB
@@ -89,6 +89,7 @@ def learn(
     regression: Regression | None = None,
     base: Mapping[str, str] | None = None,
     learned: Mapping[str, Any] | None = None,
+    categories: Mapping[str, Mapping[str, str]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictor:
     """A predictor learned from windows; from none, one with the prior weights.
@@ -100,6 +101,7 @@ def learn(
         regression: that the finished predictor's members use; those of the backtester have one that knows less.
         base: copied into the predictor.
         learned: likewise.
+        categories: of the items, attribute -> item -> value; none if not given.
         progress: called with how many windows are done, of how many.
     """
     names = tuple(member.name for member in backtester.members)
@@ -121,9 +123,9 @@ def learn(
     combined = backtest.bounded(np.sort(out_of_fold, axis=2))
     calibration = calibrate(combined, backtest.actuals, _likeness(windows)[backtest.kept])
     items: dict[Key, Floats] = {}
-    segments: dict[tuple[int, str], Floats] = {}
+    segments: dict[Segment, Floats] = {}
     if recipe.per_item:
-        segments, facts["segment_trust"] = _segments(backtest, weights)
+        segments, facts["segment_trust"] = _segments(backtest, weights, categories or {})
         own, trust = selection.item_weights(backtest.losses, backtest.items, weights)
         facts["item_trust"] = round(trust, 4)
         if trust > 0:
@@ -148,22 +150,29 @@ def learn(
     )
 
 
-def _segments(backtest: _Backtest, pooled: Floats) -> tuple[dict[tuple[int, str], Floats], float]:
-    """Weights by the dimension whose values tell most about who forecasts well, and how much they are trusted; none without.
+def _segments(
+    backtest: _Backtest, pooled: Floats, categories: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[Segment, Floats], float]:
+    """Weights by what tells most about who forecasts well, a dimension or an attribute, and how much they are trusted.
 
-    They are for items that have no weights of their own. A dimension that is nearly another name of the item tells nothing of
+    They are for items that have no weights of their own. What is nearly another name of the item tells nothing of
     those that were not sampled.
     """
-    found: dict[tuple[int, str], Floats] = {}
+    found: dict[Segment, Floats] = {}
     most = 0.0
-    for place in range(1, len(backtest.keys[0])):
-        labels = [key[place] for key in backtest.keys]
-        values = sorted(set(labels))
-        if not 1 < len(values) <= len(labels) / _LEAST_ITEMS:
+    ways: dict[int | str, list[str | None]] = {
+        place: [key[place] for key in backtest.keys] for place in range(1, len(backtest.keys[0]))
+    }
+    ways |= {name: [of_item.get(key[0]) for key in backtest.keys] for name, of_item in categories.items()}
+    for place, labels in ways.items():
+        values = sorted({label for label in labels if label is not None})
+        known = sum(label is not None for label in labels)
+        if not 1 < len(values) <= known / _LEAST_ITEMS:
             continue
         numbers = {value: number for number, value in enumerate(values)}
-        of_items = np.array([numbers[label] for label in labels], dtype=np.intp)
-        own, trust = selection.item_weights(backtest.losses, of_items[backtest.items], pooled)
+        of_items = np.array([numbers.get(label or "", -1) for label in labels], dtype=np.intp)[backtest.items]
+        told = of_items >= 0
+        own, trust = selection.item_weights(backtest.losses[:, told], of_items[told], pooled)
         if trust > most:
             most = trust
             found = {(place, value): selection.pruned(row) for value, row in zip(values, own, strict=True)}

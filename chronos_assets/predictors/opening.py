@@ -84,6 +84,7 @@ class Network:
         batch_size: rows of a pass; what suits the device, if not given.
         min_observations: series with fewer are skipped.
         whole_batches: see `Forecaster`.
+        categories: of the items, for predictors that have segments by them, see `Predictor.of_categories`.
     """
 
     def __init__(
@@ -97,12 +98,14 @@ class Network:
         batch_size: int | None = None,
         min_observations: int = 1,
         whole_batches: bool = True,
+        categories: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.description = description
         self.seasons = tuple(seasons)
         self.horizon, self.levels = horizon, tuple(levels)
         self.context_length, self.batch_size = context_length, batch_size
         self.min_observations, self.whole_batches = min_observations, whole_batches
+        self.categories = categories or {}
         self._loaded: dict[str, Forecaster] = {}
 
     @property
@@ -128,7 +131,7 @@ class Network:
     def ensemble(self, predictor: Predictor) -> Ensemble:
         """A predictor made ready."""
         return Ensemble(
-            predictor,
+            predictor.of_categories(self.categories),
             self.forecasters(predictor),
             self.horizon,
             self.levels,
@@ -254,6 +257,7 @@ def learn_as_of(
                     "recipe": RECIPE_VERSION,
                     "key": learned,
                 },
+                categories=covariates.categories if covariates is not None else None,
             ).without_speeds()
             log(
                 f"weights of {key} learned from {len(windows)} windows of {made[ordinal].learned['series']} series "

@@ -29,7 +29,7 @@ from chronos_assets.predictors.members.regression import Regression
 FILE = "predictor.json"
 BASE_FOLDER = "base"
 FORMAT = 1  # of the file; a higher one is refused
-RECIPE_VERSION = 5  # counts up when a predictor learned from the same data would come out otherwise
+RECIPE_VERSION = 6  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
 # Weights add up to 1 but for the digits that the file has. They are not put right when it is read: what is read again and again
 # would differ in the last bit each time, and `selection.combine` divides by the sum.
@@ -37,6 +37,7 @@ _ROUNDED = 1e-3
 _SHOWN = ("learned", "leaderboard", "gain")
 
 Key = tuple[str, ...]
+Segment = tuple[int | str, str]
 
 
 class PredictorError(ChronosAssetsError):
@@ -79,7 +80,8 @@ class Predictor:
         horizon: periods that it was learned for; others can be forecast.
         metric: that the weights lower.
         items: weights of items that have their own, (M,).
-        segments: weights of the other items by what a dimension is, (M,): (place of the dimension in a key, value) -> weights.
+        segments: weights of the other items by what a dimension or an attribute of the item metadata is, (M,):
+            (place of the dimension in a key, or name of the attribute, value) -> weights.
         regression: on covariates, which members named `regression/...` use; None without one.
         attributes: that change over time, by name, where a network that reads covariates is a member; empty otherwise.
         base: reference and digest of the base model that members named `chronos/...` use; empty without one.
@@ -87,6 +89,7 @@ class Predictor:
         leaderboard: see `Standing`; the ensemble first.
         gain: by how much the ensemble is better than its best member: `member`, `value`, `low`, `high` of the difference of
             their wQL; empty where it is not known.
+        categories: attribute -> item -> value, of the attributes that segments are about; not in the file, see `of_categories`.
     """
 
     members: tuple[str, ...]
@@ -96,7 +99,7 @@ class Predictor:
     horizon: int
     metric: OptimizationMetric = DEFAULT_METRIC
     items: Mapping[Key, Floats] = field(default_factory=dict)
-    segments: Mapping[tuple[int, str], Floats] = field(default_factory=dict)
+    segments: Mapping[Segment, Floats] = field(default_factory=dict)
     regression: Regression | None = None
     attributes: Mapping[str, AttributeForm] = field(default_factory=dict)
     base: Mapping[str, str] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class Predictor:
     leaderboard: tuple[Standing, ...] = ()
     gain: Mapping[str, Any] = field(default_factory=dict)
     live_width: float = 1.0
+    categories: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.members or len(set(self.members)) < len(self.members):
@@ -142,8 +146,18 @@ class Predictor:
             return self.weights
         if key in self.items:
             return self.items[key]
-        parts = ((place, part) for place, part in enumerate(key) if place)
+        parts: list[Segment] = [(place, part) for place, part in enumerate(key) if place]
+        parts += [(name, of_item[key[0]]) for name, of_item in self.categories.items() if key[0] in of_item]
         return next((self.segments[part] for part in parts if part in self.segments), self.weights)
+
+    def of_categories(self, categories: Mapping[str, Mapping[str, str]]) -> Predictor:
+        """The same, knowing what its items are in the attributes that have segments; without it they have the pooled weights.
+
+        Args:
+            categories: attribute -> item -> value, of any attributes.
+        """
+        asked = {place for place, _ in self.segments}
+        return replace(self, categories={name: found for name, found in categories.items() if name in asked})
 
     def without_speeds(self) -> Predictor:
         """The same without what was timed: two runs of the same give the same bytes."""
@@ -279,7 +293,9 @@ class Predictor:
             metric=document["metric"],
             items={tuple(item["key"]): weights(item["weights"]) for item in document["items"]},
             segments={
-                (int(row["dimension"]), str(row["value"])): weights(row["weights"])
+                (str(row["attribute"]) if "attribute" in row else int(row["dimension"]), str(row["value"])): weights(
+                    row["weights"]
+                )
                 for row in document.get("segments") or ()
             },
             regression=Regression.from_document(regression) if (regression := document.get("regression")) else None,
@@ -293,8 +309,8 @@ class Predictor:
 
     def _segment_rows(self) -> list[dict[str, Any]]:
         return [
-            {"dimension": place, "value": value, "weights": self._named(own)}
-            for (place, value), own in sorted(self.segments.items())
+            {"attribute" if isinstance(place, str) else "dimension": place, "value": value, "weights": self._named(own)}
+            for (place, value), own in sorted(self.segments.items(), key=lambda segment: segment[0][1])
         ]
 
     def _named(self, weights: Floats) -> dict[str, float]:

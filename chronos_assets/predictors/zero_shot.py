@@ -95,6 +95,7 @@ def learn_predictor(
     backtester: Backtester | None = None,
     histories: Sequence[History] = (),
     learned: Mapping[str, Any] | None = None,
+    categories: Mapping[str, Mapping[str, str]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictor:
     """A predictor of the members that these forecasters make possible.
@@ -107,6 +108,7 @@ def learn_predictor(
         backtester: of an earlier call with the same forecasters and members, which has forecast some of the windows.
         histories: of the series, with covariates, up to the as-of; none, where there are no covariates.
         learned: copied into the predictor.
+        categories: see `learn`.
         progress: see `learn`.
 
     Raises:
@@ -122,6 +124,7 @@ def learn_predictor(
         regression=regression,
         base={"reference": base.reference, "digest": base.digest} if base is not None else {},
         learned=learned,
+        categories=categories,
         progress=progress,
     )
 

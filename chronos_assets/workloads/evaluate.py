@@ -214,6 +214,7 @@ class _Evaluation:
             context_length=self.request.context_length,
             seasons=self.request.grid.frequency.candidate_seasons if self.request.grid is not None else (),
             batch_size=self.request.batch_size,
+            categories=self.data.categories,
         )
         own = Predictor.load(description.folder)
         if own is not None:

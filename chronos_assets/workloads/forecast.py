@@ -208,6 +208,7 @@ class _ForecastJob:
             seasons=self.request.grid.frequency.candidate_seasons,
             batch_size=self.request.batch_size,
             min_observations=self.request.min_observations,
+            categories=self.covariates.categories if self.covariates is not None else None,
         )
         self.forecasters = self._forecasters(network)
         self.context_length = max(forecaster.context_length for forecaster in self.forecasters)

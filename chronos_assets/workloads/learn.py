@@ -19,7 +19,8 @@ Channels: reads `dataset` (all shards), `related_time_series` and `item_metadata
 `model`, and for windows, if given, `predictors` with what was learned before. Writes to `predictors` for windows a file for
 each predictor, named by what it was learned from (`predictors.opening.learned_key`), or for a version `predictor.json`, and
 the folder `base` with a copy of the base model where it has a weight and is not the bundled one. Where the candidate is
-packed (`model.tar.gz`), an archive of that name has the whole version: checkpoint, predictor and base model.
+packed (`model.tar.gz`), an archive of that name has the whole version: checkpoint, predictor, base model, and what an endpoint
+has to know of items and holidays (`predictors.covariates.ServedCovariates`).
 
 **What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout`: after what the
 checkpoint was trained on, and before the test windows, which the gate compares on.
@@ -47,7 +48,7 @@ from chronos_assets.container.parameters import Count, CountOrNone, Text, checke
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, seasonal_error
-from chronos_assets.predictors.covariates import open_covariates
+from chronos_assets.predictors.covariates import METADATA_CHANNEL, holiday_document, keep_beside, open_covariates
 from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
 from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
@@ -138,6 +139,8 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
         shutil.rmtree(version / BASE_FOLDER, ignore_errors=True)
         output = workspace.output("predictors")
         shutil.copytree(output, version, dirs_exist_ok=True)
+        metadata = workspace.root / "processing" / "input" / METADATA_CHANNEL
+        keep_beside(version, metadata if metadata.is_dir() else None, holiday_document(request.holidays))
         pack_folder(version, output / MODEL_ARCHIVE)
 
 
@@ -191,6 +194,7 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
             "recipe": RECIPE_VERSION,
         },
         histories=[History(item.values, item.covariates) for item in past if item.covariates],
+        categories=covariates.categories if covariates is not None else None,
         progress=lambda done, total: reporter.progress(done, total, "windows forecast by all members"),
     )
     output = workspace.output("predictors")

@@ -135,6 +135,14 @@ def test_a_change_of_the_parameters_is_imported_too():
     assert requested(sensor.tick(info("a.csv"), imported=imported, params="q")).reason == "params.json changed"
 
 
+@pytest.mark.parametrize(("now", "words"), [("q", "params.json changed"), ("p+2", "files of covariates changed")])
+def test_what_changed_beside_the_train_files_is_said_by_a_sensor_that_never_saw_them_quiet(now, words):
+    sensor = Sensor()
+    imported = ImportRecord(listing_digest([info("a.csv")]), "run 1", params="p+1")
+    assert not sensor.tick(info("a.csv"), imported=imported, params=now).requests
+    assert requested(sensor.tick(info("a.csv"), imported=imported, params=now)).reason == words
+
+
 def test_content_that_comes_back_is_imported_again_under_a_new_key():
     sensor = Sensor()
     contents = {"one": [info("a.csv")], "two": [info("a.csv"), info("b.csv")]}

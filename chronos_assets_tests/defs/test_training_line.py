@@ -104,6 +104,11 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert gate["candidate"]["wql"] <= min(gate["base"]["wql"], gate["seasonal_naive"]["wql"])
     package = line.metadata("model_package")
     assert (package["version"], package["status"]) == ("Shop/1", "Approved")
+    first, *members = line.table("model_package", "leaderboard")
+    assert (first["member"], first["weight"]) == ("ensemble", None)
+    assert all(row["series/s"] > 0 for row in members)
+    counted = [row["weight"] > 0 for row in members]
+    assert counted == sorted(counted, reverse=True)
     registered = json.loads((line.root / "packages" / "Shop" / "1.json").read_text())
     told = json.dumps(registered)
     for part in (

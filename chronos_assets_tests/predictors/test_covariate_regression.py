@@ -245,6 +245,26 @@ def test_elasticities_of_categories_are_found_whatever_the_seed():
     assert np.abs(np.mean(errors, axis=0)).max() < 0.08  # and not all of them too small
 
 
+@pytest.mark.parametrize("kind", ["changes once", "wanders"])
+def test_a_price_that_changes_seldom_or_slowly_is_not_taken_for_the_level(kind):
+    found = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        histories = []
+        for _ in range(12):
+            price = np.cumsum(rng.normal(0, 0.01, 450))
+            if kind == "changes once":
+                price = np.where(np.arange(450) < rng.integers(100, 350), 0, rng.choice([-0.15, 0.15]))
+            sold = rng.poisson(30 * np.exp(ELASTICITY * price) * rng.gamma(60, 1 / 60, 450)).astype(float)
+            histories.append(History(sold[:-HORIZON], Covariates(450 - HORIZON, {}, {"price": 10 * np.exp(price)})))
+        regression = fit_regression(histories, HORIZON, (7,))
+        assert regression is not None
+        steady = Covariates(100, {}, {"price": np.full(100 + HORIZON, 10.0)})
+        cheaper = changed(steady, 100, price=9.0)
+        found.append(float(regression.effects(cheaper, 100, HORIZON)[-1] / np.log(0.9)))
+    assert np.mean(found) == pytest.approx(ELASTICITY, rel=0.15)
+
+
 def test_months_say_nothing_before_their_second_year():
     months = (np.arange(30) % 12 + 1).astype(float)
     names = {column.name for column in plan_columns([Covariates(0, {}, {"calendar:month": months[:24]})], ratios=True)}

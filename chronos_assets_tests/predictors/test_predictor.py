@@ -90,6 +90,30 @@ def test_items_that_were_not_sampled_have_the_weights_of_their_segment():
     assert np.array_equal(again.weights_of(("another", "walk", "0")), walk)
 
 
+def test_attributes_of_the_items_make_segments_where_no_dimension_tells_them_apart():
+    rng = np.random.default_rng(5)
+    windows, kinds = [], {}
+    for number in range(24):
+        kind = ("walk", "level", "level")[number % 3]
+        kinds[f"item {number}"] = kind
+        noise = rng.normal(size=(3, 90))
+        for place, row in enumerate(np.cumsum(noise, axis=1) if kind == "walk" else noise):
+            windows.append(PastWindow((f"item {number}",), 50 + row[:80], 50 + row[80:], 1.0, place))
+    del kinds["item 0"]  # has no metadata, and counts in no segment
+    categories = {"kind": kinds, "name": {item: item for item in kinds}}
+    members = [statistical_member(name) for name in ("random_walk", "npts")]
+    learned = learn(windows, Backtester(members, ()), Recipe(10, (), per_item=True), categories=categories)
+    assert set(learned.segments) == {("kind", "walk"), ("kind", "level")}  # names say nothing of other items
+    again = Predictor.from_json(learned.to_json())
+    assert again.to_json() == learned.to_json()
+    assert again.weights_of(("another",)) is again.weights
+    known = again.of_categories({"kind": {"another": "walk", "third": "unknown"}, "colour": {"another": "red"}})
+    place = known.members.index("random_walk")
+    assert known.weights_of(("another",))[place] > known.weights[place]
+    assert known.weights_of(("third",)) is known.weights
+    assert known.to_json() == learned.to_json()
+
+
 def test_a_file_is_read_back_as_it_was(predictor, tmp_path):
     predictor.save(tmp_path)
     again = Predictor.load(tmp_path)

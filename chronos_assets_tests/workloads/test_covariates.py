@@ -12,8 +12,15 @@ import pytest
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar
+from chronos_assets.container.archives import MODEL_ARCHIVE, pack_folder, unpack
 from chronos_assets.container.contract import WorkloadError, Workspace
-from chronos_assets.predictors.covariates import CovariateFolders, calendar_columns, open_covariates, read_holidays
+from chronos_assets.predictors.covariates import (
+    CovariateFolders,
+    ServedCovariates,
+    calendar_columns,
+    open_covariates,
+    read_holidays,
+)
 from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.workloads import evaluate, explain, forecast, learn
 from chronos_assets_tests.models import tiny
@@ -221,6 +228,21 @@ def test_a_trained_version_learns_from_covariates_too(tmp_path, sales, members):
     learn.main(workspace, Listener())
     document = json.loads((workspace.output("predictors") / "predictor.json").read_text())
     assert document["weights"][members[0]] > 0.5
+
+
+def test_a_packed_version_has_what_an_endpoint_knows_of_items_and_holidays(tmp_path, sales):
+    channels = tmp_path / "channels"
+    inputs = write(channels, sales[:2])
+    (channels / "model").mkdir()
+    pack_folder(tiny.folder_of("bolt"), channels / "model" / MODEL_ARCHIVE)
+    workspace = prepare(tmp_path / "learn", inputs)
+    version = {"model": "candidate", "predictor": {"members": ["tuned/1"]}, "frequency": "D", "horizon": HORIZON}
+    workspace.parameters_file.write_text(json.dumps(version | {"holidays": FEASTS}))
+    learn.main(workspace, Listener())
+    unpack(workspace.output("predictors") / MODEL_ARCHIVE, tmp_path / "version")
+    served = ServedCovariates.load(tmp_path / "version")
+    assert served.of("item-01") == {"colour": "red"}
+    assert served.holidays == read_holidays(FEASTS)
 
 
 def test_the_gate_reads_covariates(tmp_path, sales):

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ITEMS = "items.parquet"
+MOST_SEGMENTS = 200  # an attribute with more categories says what each item says
 
 Kind = Literal["number", "category"]
 Values = NDArray[Any]  # float64 of numbers, object (str or None) of categories
@@ -358,7 +359,7 @@ class ItemMetadata:
     def __contains__(self, item: str) -> bool:
         return item in self._places
 
-    def categories(self, most: int) -> dict[str, dict[str, str]]:
+    def categories(self, most: int = MOST_SEGMENTS) -> dict[str, dict[str, str]]:
         """Attribute -> item -> category, of the categories with at most `most` different values."""
         found = {}
         for attribute in self.attributes:
