@@ -125,7 +125,7 @@ def scores_chart(scores: pd.DataFrame, metric: str) -> DataChart:
             own.assign(of="seasonal naive", value=own["seasonal_naive"])[["as_of", "of", "value"]].dropna(),
         ]
     )
-    return DataChart(_scores_spec(metric), {"scores": long})
+    return DataChart(_scores_spec(_METRICS.get(metric, metric)), {"scores": long})
 
 
 @lru_cache(maxsize=16)
@@ -260,6 +260,7 @@ def _impact_spec() -> Mapping[str, Any]:
     )
 
 
+_METRICS = {"wql": "wQL", "wape": "WAPE", "mase": "MASE"}
 _MINUTE = "%Y-%m-%d %H:%M"
 _KINDS = {_OBSERVED: GREY, _FORECAST: BLUE, _EARLIER: ORANGE, _ODD: VERMILION}
 

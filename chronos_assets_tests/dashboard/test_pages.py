@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import uuid
@@ -18,6 +19,7 @@ from streamlit.testing.v1 import AppTest
 
 from chronos_assets.dashboard.queries import ItemSeries
 from chronos_assets.dashboard.what_if import scenario_rows
+from chronos_assets.dashboard.words import csv_text, plain
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.what_if import read_scenario, with_dimensions
 from chronos_assets.platforms.local.registry import LocalRegistry
@@ -243,6 +245,29 @@ def test_names_are_data_wherever_they_are_shown(page: Any, whole: Path) -> None:
     app = page(whole, "item", item=EVIL, shop="north")
     assert app.title[0].value.startswith("\\=\\<b\\>x\\<\\/b\\>\\[a\\]")
     assert not any(element.allow_html for element in (*app.markdown, *app.title) if hasattr(element, "allow_html"))
+
+
+ODD_NAMES = (
+    "<script>alert(1)</script>",
+    '=HYPERLINK("http://evil.example","x")',
+    "a/b\\c?d#e&f=g%20",
+    "x" * 300,
+    '🥛 it\'s "quoted"; DROP TABLE forecast',
+)
+
+
+def test_odd_names_are_found_by_typing_by_their_address_and_in_csv(page: Any, tmp_path: Path) -> None:
+    params = write_store(tmp_path, tuple(sorted((name, "n/s") for name in ODD_NAMES)))
+    LocalTables().refresh(open_store(tmp_path), params)
+    for name in ODD_NAMES:
+        app = page(tmp_path, "item", typed=name)
+        assert plain(name) in app.title[0].value, name
+        assert dict(app.query_params) == {"item": name, "shop": "n/s"}
+        assert "What makes its forecast" in said(app)
+    listed = page(tmp_path, "items").dataframe[0].value
+    assert set(listed["item_id"]) == set(ODD_NAMES)
+    cells = [row[0] for row in csv.reader(csv_text(listed).splitlines())]
+    assert not [cell for cell in cells if cell.startswith("=")]
 
 
 def registered(root: Path, count: int = 2) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -12,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore.loaders import Loader
 
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.serving import bodies, forecast_queries
@@ -89,10 +92,31 @@ def median(answer: httpx.Response) -> float:
     return float(answer.json()["Forecast"]["Predictions"]["p50"][0]["Value"])
 
 
+# Errors of both operations in the service's own model, as boto3 has it; every JSON 1.1 client knows those of the protocol.
+_SERVICE = Loader().load_service_model("forecastquery", "service-2")
+MODELLED = frozenset.intersection(
+    *(frozenset(error["shape"] for error in operation["errors"]) for operation in _SERVICE["operations"].values())
+)
+OF_THE_PROTOCOL = frozenset({"UnknownOperationException", "SerializationException", "InternalFailure"})
+
+
+def test_every_error_is_one_of_the_services_model() -> None:
+    source = inspect.getsource(forecast_queries)
+    raised = set(re.findall(r'"([A-Z][A-Za-z]+(?:Exception|Failure))"', source))
+    assert {"InvalidNextTokenException", "ResourceInUseException", "LimitExceededException"} <= raised
+    assert raised <= MODELLED | OF_THE_PROTOCOL
+    operations = {target.partition(".")[2] for target in forecast_queries._OPERATIONS}
+    assert operations == set(_SERVICE["operations"])
+    assert {target.partition(".")[0] for target in forecast_queries._OPERATIONS} == {
+        _SERVICE["metadata"]["targetPrefix"]
+    }
+
+
 def fault(answer: httpx.Response) -> tuple[int, str, str]:
     document = answer.json()
     assert document.keys() == {"__type", "Message"}
     assert answer.headers["x-amzn-errortype"] == document["__type"]
+    assert document["__type"] in MODELLED | OF_THE_PROTOCOL
     return answer.status_code, document["__type"], document["Message"]
 
 
