@@ -45,8 +45,10 @@ read_migrations_once()  # dozens of tests make a Dagster instance
 AWS_FIXTURES = {"aws", "aws_server", "s3_server"}
 # What starts a process, trains a model or runs Dagster's graph names one of these; what is slow for another reason says so.
 _PROCESSES = re.compile(
-    r"\bsubprocess\b|\bmultiprocessing\b|\bmake_line\b|run_main_job|execute_in_process|dg\.materialize|[Ff]ork_?[Ss]erver"
-    r"|pytest\.mark\.process\b|warm_workers|\bforks\b|Local(?:Jobs|Tuning|Endpoints|Platform)|\btrain(?:_model)?\("
+    r"\bsubprocess\b|\bmultiprocessing\b|\bmake_(?:daily_)?line\b|run_main_job|execute_in_process|dg\.materialize"
+    r"|[Ff]ork_?[Ss]erver|^pytestmark = pytest\.mark\.process\b|warm_workers|\bforks\b"
+    r"|Local(?:Jobs|Tuning|Endpoints|Platform)|\btrain(?:_model)?\(",
+    re.MULTILINE,
 )
 
 

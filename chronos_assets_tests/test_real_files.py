@@ -18,6 +18,8 @@ from chronos_assets.settings import Settings
 from chronos_assets.timeseries.dataset.melting import melt
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 
+pytestmark = pytest.mark.process  # real files of tens of thousands of rows, imported whole
+
 GUIDE = Path(__file__).resolve().parent.parent / "docs" / "your-data.md"
 
 

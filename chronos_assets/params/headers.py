@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 _LONGEST_NAME = 63
 
@@ -18,6 +19,7 @@ _LETTERS = str.maketrans(
 )
 
 
+@lru_cache(maxsize=4096)
 def column_name(text: str) -> str:
     """The name that a schema gives to a column with this header: the service takes letters, digits and _ only.
 

@@ -14,6 +14,8 @@ from chronos_assets.defs.instance import open_instance
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
 from chronos_assets_tests.models.tiny import folder_of
 
+pytestmark = pytest.mark.process  # commands run Dagster's graph
+
 Command = Callable[..., tuple[int, str, str]]
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import boto3
-import moto.cloudformation.parsing
 import pytest
 from moto import mock_aws
 
@@ -41,14 +40,16 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    clean = moto.cloudformation.parsing.clean_json
+    from moto.cloudformation import parsing  # imports what moto has for every service
+
+    clean = parsing.clean_json
 
     def without_nothing(document: Any, resources: Any) -> Any:
         """CloudFormation takes AWS::NoValue out of a list, moto leaves a None."""
         cleaned = clean(document, resources)
         return [item for item in cleaned if item is not None] if isinstance(cleaned, list) else cleaned
 
-    monkeypatch.setattr(moto.cloudformation.parsing, "clean_json", without_nothing)
+    monkeypatch.setattr(parsing, "clean_json", without_nothing)
     with mock_aws():
         yield
 

@@ -1,12 +1,14 @@
 """KernelSynth beside scikit-learn's kernels: the bank, the law of expressions, and the covariance of the draws."""
 
+from __future__ import annotations
+
 import functools
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from sklearn.gaussian_process import kernels as reference
 
 from chronos_assets.kernelsynth import bank, harmonics, terms
 from chronos_assets.kernelsynth.bank import (
@@ -22,10 +24,15 @@ from chronos_assets.kernelsynth.bank import (
 from chronos_assets.kernelsynth.expressions import Expression, Term, draw_expression
 from chronos_assets.kernelsynth.sampler import draw_values
 
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import kernels as reference
+
 TOLERANCE = 1e-9  # of any entry of a covariance matrix, relative to the matrix's largest variance
 
 
 def reference_kernel(kernel: Kernel, length: int) -> reference.Kernel:
+    from sklearn.gaussian_process import kernels as reference
+
     match kernel:
         case ExpSineSquared(period):
             return reference.ExpSineSquared(periodicity=period / length)

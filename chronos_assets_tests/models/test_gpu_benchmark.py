@@ -8,6 +8,8 @@ import torch
 
 from benchmarks import gpu
 
+pytestmark = pytest.mark.process  # networks of full size, and a benchmark
+
 TINY = ("--device", "cpu", "--tiny", "--context", "32", "--horizon", "2", "--repeats", "1", "--rows", "32")
 
 

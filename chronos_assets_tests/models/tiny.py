@@ -1,6 +1,7 @@
 """Tiny checkpoints of the three Chronos families with random weights, saved as their libraries save them.
 
-They forecast nothing sensible; they have every part that a real one has, and load in milliseconds.
+They forecast nothing sensible; they have every part that a real one has, and load in milliseconds. The libraries, which
+take seconds to import, are imported by those who save one.
 """
 
 from collections.abc import Sequence
@@ -9,11 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from chronos.chronos2 import Chronos2Model
-from chronos.chronos2.config import Chronos2CoreConfig
-from chronos.chronos_bolt import ChronosBoltModelForForecasting
-from transformers import T5Config, T5ForConditionalGeneration
-from transformers.utils import logging
 
 from chronos_assets_tests.models.tiny_levels import LEVELS_21
 
@@ -21,6 +17,9 @@ _SHAPE = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2,
 
 
 def save_bolt(folder: Path, *, levels: Sequence[float] = LEVELS_21, context: int = 64, block: int = 16) -> Path:
+    from chronos.chronos_bolt import ChronosBoltModelForForecasting
+    from transformers import T5Config
+
     config = T5Config(**_SHAPE, num_decoder_layers=1, vocab_size=2, decoder_start_token_id=0, feed_forward_proj="relu")
     config.chronos_pipeline_class = "ChronosBoltPipeline"
     config.chronos_config = {
@@ -35,6 +34,9 @@ def save_bolt(folder: Path, *, levels: Sequence[float] = LEVELS_21, context: int
 
 
 def save_chronos2(folder: Path, *, levels: Sequence[float] = LEVELS_21, context: int = 64, patches: int = 2) -> Path:
+    from chronos.chronos2 import Chronos2Model
+    from chronos.chronos2.config import Chronos2CoreConfig
+
     config = Chronos2CoreConfig(**_SHAPE, vocab_size=2)
     config.chronos_pipeline_class = "Chronos2Pipeline"
     config.chronos_config = {
@@ -51,6 +53,8 @@ def save_chronos2(folder: Path, *, levels: Sequence[float] = LEVELS_21, context:
 
 
 def save_t5(folder: Path, *, context: int = 64, block: int = 8) -> Path:
+    from transformers import T5Config, T5ForConditionalGeneration
+
     config = T5Config(
         **_SHAPE,
         num_decoder_layers=1,
@@ -80,6 +84,8 @@ def save_t5(folder: Path, *, context: int = 64, block: int = 8) -> Path:
 
 
 def _save(model_class: type, config: object, folder: Path) -> Path:
+    from transformers.utils import logging
+
     logging.disable_progress_bar()
     with torch.random.fork_rng():
         torch.manual_seed(7)

@@ -47,6 +47,7 @@ _HEAD_BYTES = 4096
 
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
+_LINE_ENDS = (b"\r\n", b"\n", b"\r")
 # A stretch of empty lines that DuckDB is not trusted with: from some megabytes on it drops the rows behind them.
 _BLANK_BLOCK = 1 << 15
 
@@ -265,6 +266,8 @@ def scan_records(stream: IO[bytes], delimiter: str) -> Iterator[Record]:
     lines = _Lines(stream)
     while (taken := lines.take()) is not None:
         number, line = taken
+        if line in _LINE_ENDS:
+            continue  # of which a file may have megabytes
         content = _without_end(line)
         if len(line) > MAX_RECORD_BYTES:
             yield Record(number, content, None, Flaw.TOO_LONG)
@@ -300,7 +303,7 @@ def _quoted_record(number: int, line: bytes, lines: _Lines, separator: bytes, fi
 
 def _without_end(text: bytes) -> bytes:
     """A record without the one line end that closes it; those inside its quotes stay."""
-    for end in (b"\r\n", b"\n", b"\r"):
+    for end in _LINE_ENDS:
         if text.endswith(end):
             return text[: -len(end)]
     return text

@@ -23,10 +23,12 @@ def model():
     return botocore.session.get_session().get_service_model("sagemaker")
 
 
+@cache
 def shape(name: str) -> list[str]:
     return list(model().shape_for(name).enum)
 
 
+@cache
 def documented_hosts() -> dict[str, tuple[int, tuple[int, int]]]:
     """Image of hosts -> driver and CUDA, as AWS's own description of the API has them."""
     text = re.sub(r"<[^>]+>", " ", model().shape_for("ProductionVariant").members["InferenceAmiVersion"].documentation)
