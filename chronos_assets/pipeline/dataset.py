@@ -7,7 +7,7 @@ Here: reading `params.json`, fetching files, the import, the manifest. Elsewhere
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -221,15 +221,24 @@ def first_series(state: GroupState, params: ForecastParams) -> Series:
     """The first series of the dataset that has an observation: an example for people and for a new endpoint."""
     import numpy as np
 
-    from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
+    from chronos_assets.timeseries.dataset.shards import iter_series
 
-    group = state.group
-    state.require_manifest()
-    for shard in list_shards(group.store.snapshot(DATASET_KEY)):
-        for series in iter_series(shard, params.dimensions):
+    for shard in state.require_manifest().shards:
+        folder = state.group.store.snapshot(DATASET_KEY, shard.files)
+        for series in iter_series(folder / shard.name, params.dimensions):
             if np.isfinite(series.target).any():
                 return series
     raise dg.Failure("no series of the dataset has an observation")
+
+
+def shards_of(group: Group, manifest: Manifest, keys: Iterable[tuple[str, ...]]) -> list[Path]:
+    """The shards that hold series with these keys, on this machine; a store elsewhere is asked for no other."""
+    from chronos_assets.timeseries.dataset.shards import shard_name, shard_number
+
+    names = {shard_name(shard_number(key, manifest.n_shards)) for key in keys}
+    wanted = [shard for shard in manifest.shards if shard.name in names]
+    folder = group.store.snapshot(DATASET_KEY, [name for shard in wanted for name in shard.files])
+    return [folder / shard.name for shard in wanted]
 
 
 def last_observations(state: GroupState, keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
@@ -239,14 +248,16 @@ def last_observations(state: GroupState, keys: Sequence[tuple[str, ...]]) -> dic
 
     from chronos_assets.timeseries.dataset.shards import shard_files, shard_name, shard_number
 
-    manifest, folder = state.require_manifest(), state.group.store.snapshot(DATASET_KEY)
-    names, found = ("item_id", *manifest.dimensions), {}
+    manifest, found = state.require_manifest(), {}
+    names = ("item_id", *manifest.dimensions)
+    shards = {path.name: path for path in shards_of(state.group, manifest, keys)} if keys else {}
     for key in keys:
-        files = shard_files(folder / shard_name(shard_number(key, manifest.n_shards)))
-        if not files:
+        shard = shards.get(shard_name(shard_number(key, manifest.n_shards)))
+        if shard is None:
             continue
         filters = [*((name, "=", part) for name, part in zip(names, key, strict=True)), ("filled", "=", False)]
-        last = pc.max(pq.read_table(files, columns=["timestamp"], filters=filters).column("timestamp")).as_py()
+        rows = pq.read_table(shard_files(shard), columns=["timestamp"], filters=filters)
+        last = pc.max(rows.column("timestamp")).as_py()
         if last is not None:
             found[key] = last.isoformat()
     return found

@@ -25,6 +25,7 @@ from chronos_assets.pipeline.dataset import (
     known_after,
     last_instant,
     reading_parameters,
+    shards_of,
 )
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels, publish_levels
@@ -440,17 +441,12 @@ def contexts_of(
     import numpy as np
 
     from chronos_assets.timeseries.dataset.filling import context_as_of
-    from chronos_assets.timeseries.dataset.shards import iter_series, shard_name, shard_number
-    from chronos_assets.timeseries.dataset.shards import read_manifest as read
+    from chronos_assets.timeseries.dataset.shards import iter_series
 
-    group = state.group
     params = state.params
-    dataset = group.store.snapshot(DATASET_KEY)
-    made = read(dataset)
     until = timestamp(str(manifest["context_end"]))
     left, found = set(keys), {}
-    names = {shard_name(shard_number(key, made.n_shards)) for key in keys}
-    for shard in (dataset / shard.name for shard in made.shards if shard.name in names):
+    for shard in shards_of(state.group, state.require_manifest(), left):
         for series in iter_series(shard, params.dimensions):
             if series.key in left:
                 cut = int(np.searchsorted(series.timestamps, until, side="right"))

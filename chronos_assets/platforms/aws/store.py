@@ -9,8 +9,9 @@ the version may be removed, two publishings later: then the pointer names anothe
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -110,15 +111,17 @@ class S3Store(S3Objects):
         version = self._shown(key)
         return version.name if version else None
 
-    def snapshot(self, key: str) -> Path:
-        """See `Store.snapshot`: a copy, which is made once for each version."""
+    def snapshot(self, key: str, names: Collection[str] | None = None) -> Path:
+        """See `Store.snapshot`: a copy, which is made once for each version, and for each choice of names."""
 
         def copy(version: Version) -> Path:
             folder = version_key(key, version)
+            sizes = {name: file.size for name, file in version.files.items() if names is None or name in names}
+            chosen = "" if len(sizes) == len(version.files) else f"-{_digest_of(sizes)}"
             return self._cache.folder(
                 key,
-                version.folder,
-                {name: file.size for name, file in version.files.items()},
+                f"{version.folder}{chosen}",
+                sizes,
                 lambda name, target: self.download(f"{folder}/{version.files[name].object}", target),
             )
 
@@ -201,3 +204,8 @@ class S3Store(S3Objects):
                     raise
                 before = version
         raise StoreError(f"{self.uri(key)} is replaced faster than it can be read: run again")
+
+
+def _digest_of(names: Iterable[str]) -> str:
+    """A short digest of a choice of names."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]

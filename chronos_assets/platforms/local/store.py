@@ -131,7 +131,7 @@ class ObstoreStore(ObstoreObjects):
         path = self.local_path(key)
         return current(path).name if path.is_dir() else None
 
-    def snapshot(self, key: str) -> Path:
+    def snapshot(self, key: str, names: Collection[str] | None = None) -> Path:
         """See `Store.snapshot`."""
         path = self.local_path(key)
         if not path.is_dir():
