@@ -35,26 +35,32 @@ from chronos_assets.benchmark.models import NAIVE_PROGRAM, PREDICTOR_PROGRAM
 from chronos_assets.benchmark.scores import Contender, Result
 from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError, Floats, season
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.parameters import Count, Text, checked, read_parameters
 from chronos_assets.predictors.backtests import SAMPLE
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error
 
 CHUNK = 512  # windows forecast between two lines of progress
 
 
+@checked
+@dataclass(frozen=True)
+class ZeroShotRequest:
+    """The parameters, checked."""
+
+    set: Text
+    data: Text
+    models: tuple[Contender, ...]
+    workers: Count | None = None
+
+
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Measure the models on the set."""
-    parameters = workspace.parameters()
+    request = read_parameters(ZeroShotRequest, "benchmark", workspace.parameters())
     channel = workspace.root / "processing" / "input" / "benchmark"
-    try:
-        name, source = str(parameters["set"]), str(parameters["data"])
-        contenders = [Contender(**document) for document in parameters["models"]]
-    except (KeyError, TypeError) as error:
-        raise WorkloadError(f"{workspace.parameters_file}: parameters need set, data and models: {error!r}") from error
+    source = str(channel) if channel.is_dir() else request.data
     folder = workspace.output("results")
-    for number, contender in enumerate(contenders):
-        result = measure_on(
-            str(channel) if channel.is_dir() else source, name, contender, parameters.get("workers"), reporter.progress
-        )
+    for number, contender in enumerate(request.models):
+        result = measure_on(source, request.set, contender, request.workers, reporter.progress)
         _write(folder / f"{number}.json", result.to_json())
         reporter.log(describe(result))
 

@@ -205,9 +205,18 @@ def test_the_channel_comes_before_the_folder(folder: Path, tmp_path: Path) -> No
     assert (made.output("results") / "0.json").exists()
 
 
-@pytest.mark.parametrize("parameters", [{}, {"set": "a", "data": "b", "models": [{"nonsense": 1}]}])
-def test_parameters_that_are_not_whole_are_named(tmp_path: Path, parameters: dict[str, Any]) -> None:
-    with pytest.raises(WorkloadError, match="parameters need set, data and models"):
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({}, "parameters of the benchmark: set, data, models not given"),
+        (
+            {"set": "a", "data": "b", "models": [{"nonsense": 1}]},
+            r"models\.0\.name.* not given; models\.0\.nonsense not known",
+        ),
+    ],
+)
+def test_parameters_that_are_not_whole_are_named(tmp_path: Path, parameters: dict[str, Any], words: str) -> None:
+    with pytest.raises(WorkloadError, match=words):
         zero_shot.main(workspace(tmp_path, **parameters), _Quiet())
 
 
