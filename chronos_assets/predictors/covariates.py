@@ -181,6 +181,11 @@ class ServedCovariates:
     metadata: ItemMetadata | None = None
     holidays: HolidayCalendar | None = None
 
+    @property
+    def categories(self) -> dict[str, dict[str, str]]:
+        """See `CovariateFolders.categories`."""
+        return self.metadata.categories() if self.metadata is not None else {}
+
     def of(self, item: str) -> dict[str, float | str]:
         """Metadata of an item; nothing of those without a row."""
         if self.metadata is None or item not in self.metadata:

@@ -200,11 +200,12 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
     from chronos_assets.serving.predictor import BatchPredictor
 
     description = model.description
-    ensemble = _ensemble(description, batching)
+    beside = _beside(description)
+    ensemble = _ensemble(description, batching, beside)
     predictor = BatchPredictor(
         model,
         ensemble=ensemble,
-        beside=_beside(description),
+        beside=beside,
         batch_size=batching.rows,
         non_negative=settings.non_negative,
         integers=settings.integers,
@@ -244,7 +245,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
     )
 
 
-def _ensemble(description: ModelDescription, batching: Batching) -> Ensemble | None:
+def _ensemble(description: ModelDescription, batching: Batching, beside: ServedCovariates) -> Ensemble | None:
     """The predictor that is kept beside a model, made ready; None where the model forecasts by itself.
 
     Raises:
@@ -264,6 +265,7 @@ def _ensemble(description: ModelDescription, batching: Batching) -> Ensemble | N
             seasons=learned.seasons if learned is not None else (),
             batch_size=batching.rows,
             whole_batches=batching.whole_batches,
+            categories=beside.categories,
         )
         return None if learned is None else network.ensemble(learned)
     except (PredictorError, ModelError) as error:

@@ -242,6 +242,7 @@ def test_a_packed_version_has_what_an_endpoint_knows_of_items_and_holidays(tmp_p
     unpack(workspace.output("predictors") / MODEL_ARCHIVE, tmp_path / "version")
     served = ServedCovariates.load(tmp_path / "version")
     assert served.of("item-01") == {"colour": "red"}
+    assert served.categories["colour"]["item-01"] == "red"
     assert served.holidays == read_holidays(FEASTS)
 
 
