@@ -14,7 +14,7 @@ import numpy as np
 
 from chronos_assets.calendar.frequencies import Frequency, Unit
 from chronos_assets.calendar.periods import period, steps_between
-from chronos_assets.params.headers import names_all
+from chronos_assets.params.headers import folded, names_all
 from chronos_assets.serving.schema import (
     LARGEST,
     NUMBER,
@@ -46,9 +46,11 @@ def parse_csv(text: str, schema: Schema) -> Call:
         rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1) if row]
     except csv.Error as error:
         raise InvocationError("body", f"not CSV: {error}") from None
-    columns = _csv_columns(rows[0][1] if rows else [])
-    if rows and names_all(rows[0][1], _REQUIRED):
-        rows = rows[1:]
+    first = rows[0][1] if rows else []
+    if names_all(first, _REQUIRED):
+        columns, rows = _named_columns(first), rows[1:]
+    else:
+        columns = _unnamed_columns(first)
     if not rows:
         raise InvocationError("body", "no rows: send lines of item_id,timestamp,target")
     if len(rows) > schema.limits.max_points:
@@ -92,14 +94,17 @@ class _CsvSeries:
     times: list[datetime] = field(default_factory=list)
 
 
-def _csv_columns(first: Sequence[str]) -> list[str]:
-    if not names_all(first, _REQUIRED):
-        if len(first) in (1, 3):
-            return list(_CSV_COLUMNS) if len(first) == 3 else ["target"]
+def _unnamed_columns(first: Sequence[str]) -> Sequence[str]:
+    """What the columns of rows without a header are."""
+    if len(first) not in (1, 3):
         raise InvocationError(
             "line 1", f"{len(first)} columns without a header: send item_id,timestamp,target or the target alone"
         )
-    columns = [cell.strip().lower() for cell in first]
+    return _CSV_COLUMNS if len(first) == 3 else ["target"]
+
+
+def _named_columns(header: Sequence[str]) -> Sequence[str]:
+    columns = [folded(cell) for cell in header]
     for name in columns:
         if name not in _CSV_COLUMNS or columns.count(name) > 1:
             raise InvocationError(

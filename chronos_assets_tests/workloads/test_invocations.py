@@ -213,7 +213,7 @@ def test_json_lines_are_answered_line_by_line():
 
 
 def test_csv_goes_both_ways():
-    body = b"Target,timestamp,item_id\n1,2024-01-31,x\n5,2024-01-01,y\n,2024-02-29,x\n3,2024-04-30,x\n"
+    body = b"Target,timestamp,Item ID\n1,2024-01-31,x\n5,2024-01-01,y\n,2024-02-29,x\n3,2024-04-30,x\n"
     calls = parse(body, CSV, BOLT, "prediction_length=2&quantile_levels=0.5,0.9&freq=M")
     x, y = calls[0].inputs
     np.testing.assert_array_equal(x.target, [1, math.nan, math.nan, 3])
