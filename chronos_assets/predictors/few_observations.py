@@ -8,11 +8,12 @@ periods, so that a season or a trend they share is in neither. The item's level 
 n / (n + noise / spread), and that of its donors with the rest: noise is the variance of one observation around a donor's own
 level and what donors share, spread that of levels (Bühlmann, ASTIN Bulletin 1967): of the donors', or of the item's from
 theirs, where it stands further off than they and chance explain. Donors' forecasts are moved to that level, and towards each
-other by what the observations have made sure of: factors where nothing is below zero, else sums.
+other by what the observations have made sure of. Where nothing is below zero levels are compared by their roots, and forecasts
+are moved by factors; else by sums.
 
 **Tried on donors.** As if each of some donors had had only as many observations, a horizon ago: its level times what the
-others' seasonal naive says of the periods since, beside the mean of those observations, by WAPE. What the members make of the
-donors is better than seasonal naive; what is tried here is the level.
+others' latest seasons say of the periods since, beside the mean of those observations, by WAPE. What the members make of the
+donors is better than that; what is tried here is the level.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ Key = tuple[str, ...]
 
 LATEST = 128  # periods that are looked at
 TRIED = 100  # donors
-_FARTHEST = 20.0  # times a donor's level
+_FARTHEST = 100.0  # times a donor's level
+_SEASONS = 4  # that a season's shape is taken from
+_TINY = 1e-9
 _USUAL_SPREAD = 0.5  # of donors' levels, relative, where one donor says nothing of it
 
 
@@ -119,16 +122,20 @@ def level_of(own: Floats, donors: Floats, weights: Floats) -> CredibleLevel | No
     share = np.where(known, weights, 0.0) / weights[known].sum()
     everywhere = np.where(known, _means(donors), 0.0)
     beside = _at(everywhere, _means(donors[:, seen]), share, ratios=ratios)
-    usual = float((share * beside).sum())
-    noise = _noise(donors, everywhere, share, ratios=ratios)
-    spread = max(_spread(beside, share), (level - usual) ** 2 - noise / count)
+    variances = _variances(donors, everywhere, share, ratios=ratios)
+    if ratios:  # levels of sales are skewed: their roots, whose noise hardly depends on the level, are not
+        noise = float((share * variances / (4 * np.maximum(beside, _TINY)))[beside > 0].sum())
+        standing, own_standing = np.sqrt(beside), float(np.sqrt(level))
+    else:
+        noise, standing, own_standing = float((share * variances).sum()), beside, level
+    usual = float((share * standing).sum())
+    spread = max(_spread(standing, share), (own_standing - usual) ** 2 - noise / count)
     credibility = count * spread / (count * spread + noise) if spread > 0 else 0.0
-    wanted = credibility * level + (1 - credibility) * usual + np.sqrt(1 - credibility) * (beside - usual)
+    wanted = credibility * own_standing + (1 - credibility) * usual + np.sqrt(1 - credibility) * (standing - usual)
     if not ratios:
         return CredibleLevel(count, credibility, np.ones(len(donors)), np.where(known, wanted - beside, 0.0))
-    positive = beside > 0
-    factors = np.where(positive, wanted / np.where(positive, beside, 1.0), 1.0).clip(1 / _FARTHEST, _FARTHEST)
-    return CredibleLevel(count, credibility, factors, np.zeros(len(donors)))
+    factors = np.where(beside > 0, np.maximum(wanted, 0.0) ** 2 / np.maximum(beside, _TINY), 1.0)
+    return CredibleLevel(count, credibility, factors.clip(1 / _FARTHEST, _FARTHEST), np.zeros(len(donors)))
 
 
 def _means(values: Floats) -> Floats:
@@ -165,8 +172,8 @@ def _spread(levels: Floats, share: Floats) -> float:
     return float((share * (levels - usual) ** 2).sum()) / (1 - 1 / effective)
 
 
-def _noise(donors: Floats, levels: Floats, share: Floats, *, ratios: bool) -> float:
-    """Variance of an observation around a donor's level, and around what the donors share where there are several."""
+def _variances(donors: Floats, levels: Floats, share: Floats, *, ratios: bool) -> Floats:
+    """Variances (donors,) of an observation around a donor's level, and around what donors share where there are several."""
     there = np.isfinite(donors)
     values = np.where(there, donors, 0.0)
     scale = np.where(levels > 0, levels, 1.0) if ratios else np.ones(len(levels))
@@ -177,7 +184,7 @@ def _noise(donors: Floats, levels: Floats, share: Floats, *, ratios: bool) -> fl
         shared = (weight * standing).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-12)
         standing = np.where(there, standing - shared, 0.0)
     variance = (standing**2).sum(axis=1) / np.maximum(there.sum(axis=1) - 1, 1) * scale**2
-    return float((share * variance).sum()) / (1 - 1 / effective if effective >= 2 else 1.0)
+    return np.asarray(variance / (1 - 1 / effective if effective >= 2 else 1.0))
 
 
 class Alike(Protocol):
@@ -217,7 +224,7 @@ def try_on_donors(
         level = level_of(own, donors[:, :origin], share)
         if level is None:
             continue
-        forecast = (share[:, None] * level.apply(_seasonal_naive(donors[:, :origin], horizon, season))).sum(axis=0)
+        forecast = (share[:, None] * level.apply(_seasonal(donors[:, :origin], horizon, season))).sum(axis=0)
         known = np.isfinite(actual)
         errors += float(np.abs(actual - forecast)[known].sum())
         naive += float(np.abs(actual - own[np.isfinite(own)].mean())[known].sum())
@@ -228,11 +235,18 @@ def try_on_donors(
     return {"items": items, "observations": observations, "wape": errors / volume, "naive_wape": naive / volume}
 
 
-def _seasonal_naive(values: Floats, horizon: int, season: int) -> Floats:
-    """The latest value a whole number of seasons before each period (rows, horizon); a row's mean where it isn't known."""
-    ahead = np.arange(horizon)
-    places = values.shape[1] + ahead - (ahead // season + 1) * season
-    there = np.isfinite(values)
-    mean = np.where(there, values, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
-    picked = values[:, np.maximum(places, 0)]
-    return np.where((places >= 0) & np.isfinite(picked), picked, mean[:, None])
+def _seasonal(values: Floats, horizon: int, season: int) -> Floats:
+    """A plain seasonal forecast (rows, horizon): the mean of the latest season, spread as the seasons before around theirs.
+
+    Seasons that don't fit twice, or are shorter than four periods, are none: the mean of the latest four periods at least.
+    """
+    length = season if 4 <= season <= values.shape[1] // 2 else 4
+    count = min(_SEASONS, values.shape[1] // length)
+    seasons = values[:, values.shape[1] - count * length :].reshape(len(values), count, length)
+    there = np.isfinite(seasons)
+    means = np.where(there, seasons, 0.0).sum(axis=2) / np.maximum(there.sum(axis=2), 1)
+    latest = np.where(there[:, -1].any(axis=1), means[:, -1], means.mean(axis=1))
+    if length != season:
+        return np.repeat(latest[:, None], horizon, axis=1)
+    apart = np.where(there, seasons - means[:, :, None], 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    return np.asarray(latest[:, None] + np.tile(apart, -(-horizon // length))[:, :horizon])
