@@ -103,7 +103,7 @@ def run_import(path: Path, arguments: argparse.Namespace) -> dict[str, object]:
             progress=progress,
         )
     manifest = report.manifest
-    size = sum(shard.bytes for shard in manifest.shards)
+    size = sum(shard.bytes + (shard.tail.bytes if shard.tail else 0) for shard in manifest.shards)
     return {
         "rows": manifest.rows,
         "series": manifest.series,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,7 @@ def child(arguments: argparse.Namespace) -> int:
     answer = run_import(arguments.folder, arguments.files.split(","), arguments.target, arguments.threads)
     answer |= {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
     answer |= {name: value - before[name] for name, value in counters().items()}
+    answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(answer))
     return 0
 
@@ -101,7 +103,8 @@ def measure(folder: Path, files: list[str], target: str, threads: int) -> dict[s
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     print(
         f"{target:<12}{found['rows'] / 1e6:>8.1f} M{found['seconds']:>9.1f} s{found['cpu']:>9.1f} s CPU"
-        f"{found['rchar'] / 1e6:>10.0f} MB read{found['wchar'] / 1e6:>10.0f} MB written  {found['said']}",
+        f"{found['rchar'] / 1e6:>10.0f} MB read{found['wchar'] / 1e6:>10.0f} MB written"
+        f"{found['peak']:>8.0f} MB peak  {found['said']}",
         flush=True,
     )
     return found

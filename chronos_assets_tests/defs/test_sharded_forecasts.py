@@ -18,6 +18,7 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
+from chronos_assets.timeseries.dataset import importing
 from chronos_assets.timeseries.dataset.shards import MANIFEST, read_manifest
 from chronos_assets.workloads import forecast, learn
 from chronos_assets_tests.defs.line import Line, failure_reason, hourly_rows, make_line
@@ -45,6 +46,8 @@ class SharingJobs:
         listener = Listener()
         dataset = self.group.store.snapshot(request.inputs["dataset"])
         shards = sorted(path.name for path in dataset.glob("part-*"))
+        tails = sorted(path.name for path in dataset.glob("tail-*"))  # which every instance gets
+        assert len(tails) == len(shards)
         output = self.folder / "output"
         names = tuple(f"algo-{number + 1}" for number in range(self.instances))
         self.shares = [shards[number :: self.instances] for number in range(self.instances)]
@@ -52,7 +55,7 @@ class SharingJobs:
             root = self.folder / name
             channel = root / "processing" / "input" / "dataset"
             channel.mkdir(parents=True)
-            for file in (MANIFEST, *share):
+            for file in (MANIFEST, *share, *tails):
                 (channel / file).symlink_to(dataset / file)
             for other in request.inputs.keys() - {"dataset"}:
                 (channel.parent / other).symlink_to(self.group.store.snapshot(request.inputs[other]))
@@ -81,7 +84,9 @@ class SharingJobs:
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Any:
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # With tails, as larger datasets have them: 36 of 96 hours.
+    monkeypatch.setattr(importing, "tail_start", lambda first, last, wholes: last - 35)
     with dg.DagsterInstance.ephemeral() as instance:
         line = make_line(
             tmp_path / "store",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -142,7 +143,7 @@ def history(imported, tmp_path):
     """A copy, to be changed."""
     shutil.copytree(imported.folder, tmp_path / "copy")
     made = copy(imported)
-    made.folder, made.files = tmp_path / "copy", dict(imported.files)
+    made.folder, made.files, made.options = tmp_path / "copy", dict(imported.files), dict(imported.options)
     return made
 
 
@@ -234,6 +235,10 @@ class TestWhenEverythingIsRead:
         report = history.put("typo.csv", "2042-01-01,1,item 1,north\n").run()
         assert (report.reason, report.manifest.ahead) == ("some rows lie far ahead of all others, or none is left", 1)
 
+    def test_more_shards_are_asked_for(self, history):
+        history.options |= {"min_shards": 100}
+        assert history.run().reason == "the series are dealt out over another number of shards"
+
     def test_files_that_nobody_can_tell_apart_are_always_read(self, history):
         history.files = {name: replace(file, etag="") for name, file in history.files.items()}
         assert history.run().kept_files == frozenset()
@@ -312,6 +317,10 @@ class TestTails:
         manifest = drop.run(params, shard_bytes=1000).manifest
         assert (manifest.format_version, len(list_files(drop.output))) == (2, 2 * len(manifest.shards))
         assert len(manifest.shards) > 2
+        rows = f"FROM read_parquet({[str(path) for path in list_files(drop.output)]})"
+        assert duckdb.sql(f"SELECT count(*), count_if(NOT filled) {rows}").fetchall() == [
+            (manifest.rows, manifest.observed)
+        ]
         assert plain.keys() == drop.series().keys()
         for key, arrays in drop.series().items():
             for one, other in zip(arrays, plain[key], strict=True):

@@ -46,7 +46,14 @@ from chronos_assets.timeseries.dataset.import_notes import ImportReport
 from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, hash_range, made_folder
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import place_rows
-from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, tail_start, write_tail
+from chronos_assets.timeseries.dataset.shard_writing import (
+    ShardForm,
+    grid_rows,
+    rows_digest,
+    split,
+    tail_start,
+    write_tail,
+)
 from chronos_assets.timeseries.dataset.shards import (
     HASHES,
     MANIFEST,
@@ -215,6 +222,9 @@ class _Changes:
         counts = CellCounts(left_out, aggregated=int(periods.rows.sum() - periods.cells.sum()))
 
         last, may_miss = int(periods.ordinals[-1]), bool(_outside(memory, touched))
+        known = Cut(len(memory.wholes), memory.pieces)
+        if passes.cut(_grid_rows(memory, last)) != known:
+            raise FullImportNeededError("the series are dealt out over another number of shards")
         series = _series(changed)
         tail_from = tail_start(int(periods.ordinals[0]), last, len(memory.wholes))
         form = passes.form(last, tail_from)
@@ -454,6 +464,11 @@ def _single(cells: Cells, series: Integers) -> Cells:
     nothing = np.zeros(len(series), dtype=np.int64)
     keys, hashes = cells.keys.take(series), cells.hash[series]
     return Cells(keys, hashes, nothing, ones, nothing.astype(np.int32), np.zeros(len(series)))
+
+
+def _grid_rows(memory: ImportMemory, last: int) -> int:
+    """Rows of the grid that the known series have up to a period."""
+    return sum(int(grid_rows(whole.series.firsts, last).sum()) for whole in memory.wholes if whole is not None)
 
 
 def _is_set_aside(file: FileFacts, set_aside: frozenset[str] | None) -> bool:

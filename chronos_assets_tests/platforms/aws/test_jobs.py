@@ -177,7 +177,9 @@ def test_a_job_is_dealt_out_over_instances(cloud, store, jobs_of, step, tmp_path
 
 @pytest.mark.parametrize("wanted, parts, given", [(4, 2, 2), (1, 5, 1), (3, 9, 3), (2, 0, 1)])
 def test_no_instance_is_without_work(wanted, parts, given):
-    source = Source("v", "s3://data/x/", tuple(f"part-{number}" for number in range(parts)))
+    names = [f"{kind}-{number}" for kind in ("part", "tail") for number in range(parts)]
+    source = Source("v", "s3://data/x/", tuple(names))
+    assert source.rest == tuple(names[parts:])  # each instance gets the latest periods of all shards
     request = processing_job(
         echo(inputs={"dataset": "d"}, sharded="dataset"),
         folder="s3://data/.jobs/x",
