@@ -33,23 +33,21 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _run_until_it_trains(
-    tmp_path: Path, data: Path, then: Callable[[int], None], *, workers: str = ""
-) -> tuple[int, str]:
+def _run_until_it_trains(tmp_path: Path, data: Path, then: Callable[[int], None]) -> tuple[int, str]:
     """Start `run`, do something with its number once the first trial trains, and wait for its end.
-
-    Args:
-        workers: the fork server of its jobs; by default it has one of its own.
 
     Returns:
         Its exit status, and what it wrote to standard error.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name == WARM_WORKERS or not name.startswith(("CHRONOS_", "DAGSTER_"))
+    }
     environment = {
         **inherited,
         "CHRONOS_BASE_MODEL": str(folder_of("bolt")),
         "CHRONOS_STORE": str(tmp_path / "store"),
-        WARM_WORKERS: workers,
     }
     command = ("chronos_assets.cli", "run", "--data", str(data), "--backtest-windows", "0")
     with forks.reading(*command, folder=tmp_path, environment=environment) as (process, errors):
@@ -69,9 +67,7 @@ def _run_until_it_trains(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_a_training_ends_the_run(tmp_path: Path, data: Path, number: signal.Signals) -> None:
-    status, errors = _run_until_it_trains(
-        tmp_path, data, lambda pid: os.kill(pid, number), workers=os.environ[WARM_WORKERS]
-    )
+    status, errors = _run_until_it_trains(tmp_path, data, lambda pid: os.kill(pid, number))
     store = tmp_path / "store"
     assert status == 130, errors
     assert errors.splitlines()[-1] == "chronos-assets: interrupted"

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO, TextIO
 
 from chronos_assets.platforms.local import forkserver, processes, warm_workers
 from chronos_assets.platforms.local.processes import workload_environment
@@ -27,6 +28,7 @@ from chronos_assets.platforms.local.warm_workers import OFF, WARM_WORKERS, WarmP
 
 COMMAND = "chronos_assets_tests.forks.command"
 CONTAINER = "chronos_assets_tests.forks.container"
+ENDPOINT = "chronos_assets_tests.forks.endpoint"
 CODE = "chronos_assets_tests.forks.code"  # a module to start: it runs its first argument
 SERVER = "chronos_assets_tests.forks.server"
 
@@ -75,7 +77,7 @@ def start(
         environment: all of its variables.
         stdout: descriptor for its standard output.
         stderr: descriptor for its standard error.
-        kind: `COMMAND` or `CONTAINER`: what is imported before the fork.
+        kind: `COMMAND`, `CONTAINER` or `ENDPOINT`: what is imported before the fork, and what standard input is for.
         mount: what it sees as `/opt/ml`, in a mount namespace of its own; it takes root.
     """
     if not there_are():
@@ -118,6 +120,24 @@ def _fork(request: forkserver.ForkRequest, first: bytes, outputs: list[int]) -> 
         connection.close()
         if "again" not in answer:
             raise RuntimeError(f"the session's fork server refuses: {answer}")
+
+
+class ForkedServer:
+    """A server of an endpoint: what `LocalEndpoints` asks of `subprocess.Popen`."""
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: BinaryIO, **_: Any
+    ) -> None:
+        _, _, module, *arguments = command
+        log = stdout.fileno()
+        self._process = start(module, *arguments, folder=cwd, environment=env, stdout=log, stderr=log, kind=ENDPOINT)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._process, name)
+
+    def kill(self) -> None:
+        """End it at once."""
+        os.kill(self._process.pid, signal.SIGKILL)
 
 
 def run(

@@ -11,24 +11,28 @@ import sys
 import threading
 from typing import Any
 
+import setproctitle
+
 _CLONE_NEWNS = 0x00020000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 
 
-def become(*, lifeline: bool) -> None:
+def become(*, lifeline: bool, stdin: bool = False) -> None:
     """Run what the first line of standard input says.
 
     Args:
         lifeline: whether the end of standard input kills the program and what it started.
+        stdin: whether the rest of standard input is the program's.
     """
     program: dict[str, Any] = json.loads(_first_line())
     # As the session has it, so that jobs of this program come from the same server; a server's own has everything twice.
     sys.path[:] = os.environ["PYTHONPATH"].split(os.pathsep)
     if lifeline:
         threading.Thread(target=_die_with, args=(os.dup(0),), name="lifeline", daemon=True).start()
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    if not stdin:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
     if program["mount"] is not None:
         _mount(program["mount"])
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests themselves are to outlive their terminal
@@ -36,6 +40,7 @@ def become(*, lifeline: bool) -> None:
     os.environ.update(program["environment"])
     os.chdir(program["folder"])
     sys.argv = [program["module"], *program["arguments"]]
+    setproctitle.setproctitle(" ".join((sys.executable, "-m", *sys.argv)))  # servers of endpoints are known by it
     runpy.run_module(program["module"], run_name="__main__", alter_sys=True)
 
 

@@ -3,7 +3,7 @@
 import sys
 
 from chronos_assets.platforms.local import forkserver
-from chronos_assets_tests.forks import COMMAND, CONTAINER, SERVER
+from chronos_assets_tests.forks import COMMAND, CONTAINER, ENDPOINT, SERVER
 
 _WORKLOADS = tuple({module: None for modules in forkserver.PRELOADS.values() for module in modules})
 _COMMANDS = (
@@ -21,7 +21,10 @@ _SERVING = (
     "chronos_assets.serving.json_requests",
 )
 
+_CONTAINERS = (*_WORKLOADS, *_SERVING)
+
 if __name__ == "__main__":
-    forkserver.PRELOADS = {**forkserver.PRELOADS, COMMAND: _COMMANDS, CONTAINER: (*_WORKLOADS, *_SERVING)}
+    own = {COMMAND: _COMMANDS, CONTAINER: _CONTAINERS, ENDPOINT: _CONTAINERS}
+    forkserver.PRELOADS = {**forkserver.PRELOADS, **own}
     forkserver._SERVER = SERVER  # it executes itself when something has changed
     sys.exit(forkserver.main(sys.argv[1:]))
