@@ -43,7 +43,8 @@ settings.load_profile("default")
 read_migrations_once()  # dozens of tests make a Dagster instance
 
 AWS_FIXTURES = {"aws", "aws_server", "s3_server"}
-# What starts a process, trains a model or runs Dagster's graph names one of these; what is slow for another reason says so.
+# A file that starts processes, trains a model or runs Dagster's graph names one of these; one that is slow for another reason
+# says so for all of its tests, or marks some of them.
 _PROCESSES = re.compile(
     r"\bsubprocess\b|\bmultiprocessing\b|\bmake_(?:daily_)?line\b|run_main_job|execute_in_process|dg\.materialize"
     r"|[Ff]ork_?[Ss]erver|^pytestmark = pytest\.mark\.process\b|warm_workers|\bforks\b"

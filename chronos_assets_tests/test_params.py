@@ -834,6 +834,7 @@ def parameters(draw: st.DrawFn) -> ForecastParams:
     )
 
 
+@pytest.mark.process
 @given(parameters())
 @settings(max_examples=300)
 def test_a_written_file_reads_back_as_the_same_parameters(params: ForecastParams) -> None:
@@ -844,6 +845,7 @@ def test_a_written_file_reads_back_as_the_same_parameters(params: ForecastParams
     assert to_document(again) == to_document(params)
 
 
+@pytest.mark.process
 @given(parameters(), parameters())
 @settings(max_examples=100)
 def test_the_digest_tells_apart_what_a_forecast_depends_on(one: ForecastParams, other: ForecastParams) -> None:
@@ -912,6 +914,7 @@ def check_outcome(changed: Any) -> None:
     assert all(problem.key and problem.reason and problem.fix for problem in problems)
 
 
+@pytest.mark.process
 @given(st.sampled_from(places(FULL)), json_values)
 @settings(max_examples=600)
 def test_any_value_anywhere_is_read_or_refused_but_never_crashes(path: tuple[Any, ...], value: Any) -> None:
@@ -926,6 +929,7 @@ def test_any_value_anywhere_is_read_or_refused_but_never_crashes(path: tuple[Any
     check_outcome(changed)
 
 
+@pytest.mark.process
 @given(st.lists(st.sampled_from([place for place in places(FULL) if place]), min_size=1, max_size=3, unique=True))
 @settings(max_examples=200)
 def test_any_missing_key_is_a_default_or_a_problem(paths: list[tuple[Any, ...]]) -> None:

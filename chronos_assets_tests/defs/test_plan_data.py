@@ -494,5 +494,5 @@ class History(RuleBasedStateMachine):
         return left
 
 
-TestHistories = History.TestCase
+TestHistories = pytest.mark.process(History.TestCase)  # takes seconds
 TestHistories.settings = settings(max_examples=150, stateful_step_count=30)

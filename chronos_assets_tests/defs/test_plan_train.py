@@ -626,5 +626,5 @@ class History(RuleBasedStateMachine):
 
 NAMES_IN_ORDER = sorted(NAMES)
 
-TestHistories = History.TestCase
+TestHistories = pytest.mark.process(History.TestCase)  # takes seconds
 TestHistories.settings = settings(max_examples=200, stateful_step_count=40)

@@ -11,6 +11,8 @@ from moto import mock_aws
 from chronos_assets.platforms.aws.train_queue import read_notification
 from chronos_assets_tests.docker.template import REGION, load
 
+pytestmark = pytest.mark.process  # moto creates the whole template
+
 # What moto's CloudFormation doesn't know: left out, and looked at in test_template only.
 UNKNOWN_TO_MOTO = {
     "AWS::Athena::WorkGroup",

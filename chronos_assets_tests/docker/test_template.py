@@ -87,6 +87,7 @@ def template() -> dict[str, Any]:
     return load()
 
 
+@pytest.mark.process
 def test_it_has_no_warnings() -> None:
     config = ManualArgs(regions=["us-east-1", "eu-central-1"], include_checks=["E", "W"])
     assert [str(match) for match in lint(PATH.read_text(), config=config)] == []

@@ -98,6 +98,7 @@ def random_expressions(count: int, max_kernels: int, seed: int) -> Iterator[Expr
     return (draw_expression(rng, max_kernels) for _ in range(count))
 
 
+@pytest.mark.process
 def test_the_covariance_of_300_random_expressions_is_scikit_learns():
     expressions = list(dict.fromkeys(random_expressions(400, 5, seed=20)))[:300]
     errors = {str(expression): error(expression, 128) for expression in expressions}
@@ -106,6 +107,7 @@ def test_the_covariance_of_300_random_expressions_is_scikit_learns():
     assert errors[worst] < TOLERANCE, worst
 
 
+@pytest.mark.process
 def test_the_covariance_is_scikit_learns_at_the_papers_length():
     errors = {str(expression): error(expression, 1024) for expression in random_expressions(12, 3, seed=4)}
     assert max(errors.values()) < TOLERANCE, errors

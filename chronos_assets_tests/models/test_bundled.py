@@ -78,6 +78,7 @@ def test_an_hourly_load_is_forecast_much_better_than_by_seasonal_naive(pipeline,
     assert quantile_loss(quantiles, series[:, 720:]) < 0.65 * quantile_loss(naive, series[:, 720:], [0.5])
 
 
+@pytest.mark.process
 def test_the_band_covers_what_it_says_on_the_validation_split(pipeline):
     inside = []
     for batch in pretraining.validation_sets(pretraining.ModelShape(), 32).values():

@@ -12,6 +12,8 @@ from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import LoadedModel, load_model
 from chronos_assets.workloads.zero_shot import measure
 
+pytestmark = pytest.mark.process  # the bundled model forecasts whole sets
+
 LEVELS = (0.1, 0.5, 0.9)
 BLOCK = 64
 SETS = ("ETTh", "monash_cif_2016", "monash_m3_quarterly", "monash_m3_yearly", "monash_tourism_quarterly", "nn5")

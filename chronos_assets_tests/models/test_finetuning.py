@@ -27,6 +27,8 @@ from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets_tests.models import tiny
 
+pytestmark = pytest.mark.process  # trains, on tiny networks
+
 FAMILIES = ("bolt", "chronos2", "t5")
 LEVELS = (0.1, 0.5, 0.9)
 

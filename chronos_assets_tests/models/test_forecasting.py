@@ -15,7 +15,15 @@ FAMILIES = ("bolt", "chronos2", "t5")
 LEVELS = (0.1, 0.5, 0.75, 0.99)
 # Each family within a block of its tiny network, and beyond: that of t5 is shorter, and each of its blocks takes a second.
 WITHIN_AND_BEYOND = pytest.mark.parametrize(
-    ("family", "horizon"), [("bolt", 5), ("bolt", 20), ("chronos2", 5), ("chronos2", 20), ("t5", 5), ("t5", 9)]
+    ("family", "horizon"),
+    [
+        ("bolt", 5),
+        ("bolt", 20),
+        ("chronos2", 5),
+        ("chronos2", 20),
+        ("t5", 5),
+        pytest.param("t5", 9, marks=pytest.mark.process),
+    ],
 )
 
 

@@ -46,6 +46,7 @@ def predictor(forecasters):
     return learn_predictor(windows, forecasters, recipe, learned={"source": "test"})
 
 
+@pytest.mark.process
 def test_what_was_learned_is_whole_and_within_its_budget(predictor):
     assert np.isclose(predictor.weights.sum(), 1)
     assert sum(cost_of(name) for name in predictor.members) <= 2.2
@@ -55,6 +56,7 @@ def test_what_was_learned_is_whole_and_within_its_budget(predictor):
     assert {"member", "value", "low", "high"} == set(predictor.gain)
 
 
+@pytest.mark.process
 def test_the_same_windows_give_the_same_file_but_for_the_speeds(predictor, forecasters):
     windows = past_windows(pasts(), H, season=24, windows=2)
     recipe = Recipe(H, SEASONS, max_cost=2.2, per_item=True)

@@ -192,6 +192,7 @@ def lines_of(path: Path) -> list[str]:
     return (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("compression", ["NONE", "GZIP"])
 def test_large_exports_come_in_parts_of_bounded_size(tmp_path: Path, compression: Compression) -> None:
     values = np.random.default_rng(0).uniform(size=(20_000, 6))  # digits that gzip can't do much about

@@ -189,6 +189,7 @@ def as_parquet(table):
     return sink.getvalue()
 
 
+@pytest.mark.process
 @settings(max_examples=40)
 @given(
     datasets(),

@@ -131,6 +131,7 @@ def completed(draft: dict[str, Any], column: str) -> ForecastParams:
     return parse_params(json.loads(json.dumps(draft).replace(json.dumps(question), json.dumps(column))))
 
 
+@pytest.mark.process
 def test_a_refusal_brings_a_draft_to_complete(shared_data: Path) -> None:
     header, rows = sample(shared_data / "samples/household_power/household_power_hourly.csv.gz")
     with pytest.raises(InferenceError) as refusal:
@@ -636,6 +637,7 @@ def test_the_boundary_is_where_the_rows_lie(name: str, alignment: Alignment) -> 
     assert any("TimeAlignmentBoundary" in note or "Chronos.Anchor" in note for note in params.notes)
 
 
+@pytest.mark.process
 @given(
     st.sampled_from(EVERY_FREQUENCY),
     st.integers(2, 4),
@@ -713,6 +715,7 @@ tables = st.integers(1, 4).flatmap(
 )  # fmt: skip
 
 
+@pytest.mark.process
 @given(tables)
 @settings(max_examples=500)
 def test_any_sample_is_understood_or_refused_but_never_crashes(table: tuple[list[str] | None, list[list[str]]]) -> None:

@@ -76,6 +76,7 @@ def evaluations(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, li
     return actual, quantiles, mean, histories, draw(st.integers(1, 4))
 
 
+@pytest.mark.process
 @given(evaluations())
 def test_agrees_with_gluonts_wherever_gluonts_has_an_answer(
     evaluation: tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray], int],
@@ -278,6 +279,7 @@ def test_season_error(history: list[float], season: int, expected: float) -> Non
     assert season_error(np.array(history), season) == pytest.approx(expected, nan_ok=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", BENCHMARK_SETS)
 def test_reproduces_the_published_seasonal_naive_rows(shared_data: Any, name: str) -> None:
     cut = read_benchmark_set(shared_data, name)

@@ -24,6 +24,7 @@ def test_few_rows_stay_in_memory_as_one_partition(tmp_path):
     assert partitions.read(0).column("order").to_pylist() == list(range(1000))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("memory_bytes", [1, 3000, 20_000])
 def test_many_rows_go_to_disk_by_hash_and_keep_their_order(tmp_path, memory_bytes):
     partitions = RowPartitions(tmp_path, memory_bytes)

@@ -165,6 +165,7 @@ class TestUnfinished:
         for method, left in (("avg", 19), ("max", 20)):
             assert len(imported(drop, rows, declared("D", "H", aggregation=method))[0]["a"]) == left
 
+    @pytest.mark.process
     @given(
         st.sampled_from(
             [("W", "D", 7), ("M", "D", 31), ("D", "H", 24), ("H", "15min", 4), ("6H", "H", 6), ("W", "12H", 14)]
@@ -283,6 +284,7 @@ class TestClocks:
         assert (len(found["a"]), set(found["a"].values())) == (72, {100.0})
         assert report.manifest.filled == 0
 
+    @pytest.mark.process
     @given(st.sampled_from(ZONES), st.datetimes(datetime(2015, 1, 1), datetime(2025, 1, 1)), st.integers(1, 5))
     @settings(max_examples=40, deadline=None)
     def test_days_of_a_zone_have_all_of_their_hours(self, tmp_path_factory, zone, start, days):

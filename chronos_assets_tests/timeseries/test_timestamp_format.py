@@ -203,6 +203,7 @@ TIMES = ["HH:mm:ss.SSSSSS", "hh:mm:ss.SSSSSS a", "h:mm:ss.SSSSSS a", "H:mm:ss.SS
 ZONES = st.sampled_from([None, "UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata"])
 
 
+@pytest.mark.process
 @given(
     st.sampled_from(DATES),
     st.sampled_from(TIMES),

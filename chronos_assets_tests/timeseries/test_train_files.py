@@ -292,13 +292,18 @@ def connection():
         yield connection
 
 
+SAMPLE = params_for()
+
+
 def read_with(kind, connection, folder, data):
     """Good rows (with NaN as text) and bad rows of a file, by one of the readers; and whether it went in one go."""
     path = folder / "x.csv"
     path.write_bytes(data)
     bad, good = BadRows(folder, quarantine=False), []
-    reader = kind(connection, params_for(), bad, several=True)
-    contents = reader.read(TrainFile(path, "x.csv", START), lambda batch: good.extend(batch.to_pylist()), folder, print)
+    reader = kind(connection, SAMPLE, bad, several=True)
+    contents = reader.read(
+        TrainFile(path, "x.csv", START), lambda batch: good.extend(batch.to_pylist()), folder, lambda _: None
+    )
     return repr(good), bad.first, bad.counts, contents
 
 
@@ -316,6 +321,7 @@ lines = st.one_of(st.sampled_from(GOOD), texts.map(lambda text: f"2024-01-01 00:
 odd = st.one_of(lines, texts, texts.map(lambda text: f"2024-01-01 00:00:00,{text},a"), st.sampled_from(["1,2", ",,"]))
 
 
+@pytest.mark.process
 @settings(max_examples=150)
 @given(
     st.one_of(st.lists(lines, max_size=5), st.lists(odd, max_size=5)),

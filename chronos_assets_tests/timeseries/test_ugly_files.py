@@ -111,7 +111,7 @@ class TestBlankLines:
     @pytest.mark.parametrize(
         ("end", "where", "lines"),
         [
-            ("\r\n", "between", 5 << 20),
+            pytest.param("\r\n", "between", 5 << 20, marks=pytest.mark.process),
             *((end, where, 100_000) for end in ("\n", "\r\n", "\r") for where in ("above", "between", "below")),
         ],
     )

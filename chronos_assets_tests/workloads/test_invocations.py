@@ -355,6 +355,7 @@ def parsed(*request):
         return (), error
 
 
+@pytest.mark.process
 @settings(max_examples=350)
 @given(malformed())
 @example(("text/csv", b"a,0001-01-01T00:00+23:59,1\na,0001-01-01T00:00-23:59,1\n", ""))

@@ -44,6 +44,7 @@ def test_what_is_no_event_of_sagemaker_is_not_understood(body):
         read_state_change(body)
 
 
+@pytest.mark.process
 @given(st.recursive(st.none() | st.integers() | st.text(max_size=4), lambda inner: st.lists(inner, max_size=2)))
 def test_no_message_breaks_the_reader(detail):
     with pytest.raises(UnreadableMessageError):

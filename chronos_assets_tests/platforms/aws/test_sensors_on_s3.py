@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from chronos_assets.definitions import group_definitions
 from chronos_assets.pipeline.group import Group
@@ -13,6 +14,8 @@ from chronos_assets_tests.aws.s3_server import S3Server
 from chronos_assets_tests.defs.line import PARAMS, Line, hourly_rows
 from chronos_assets_tests.defs.test_sensors import Daemon
 from chronos_assets_tests.platforms.aws.store_driver import options_of
+
+pytestmark = pytest.mark.process  # an S3 server is started, killed and started again
 
 SENSOR = "train_files_sensor"
 

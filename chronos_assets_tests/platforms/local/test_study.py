@@ -8,6 +8,8 @@ import pytest
 from chronos_assets.params.training import CategoricalRange, ContinuousRange, IntegerRange
 from chronos_assets.platforms.local.study import STUDY_FILE, Study
 
+pytestmark = pytest.mark.process  # the sampler takes a second for a few dozen trials
+
 RATES = {"learning_rate": ContinuousRange(1e-6, 1e-2, "log")}
 
 
