@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from chronos_assets.timeseries.checks import CheckOutcome
 
 TABLE_ROWS = 20
-COLUMN_DIGITS = 4  # of numbers in tables of many columns: the page cuts off what is wider than its middle
+# Of numbers in tables of many columns: the page cuts off what is wider than its middle.
+COLUMN_DIGITS, LEADERBOARD_DIGITS = 4, 3
 TITLE_LENGTH = 40
 # Scores that are numbers of their own, so that the UI draws them over the partitions; coverage is, too.
 PLOTTED = {"wql", "mase", "wape", "rmse", "mape", "bias", "weighted_bias", "tracking_signal"}
@@ -87,7 +88,10 @@ def leaderboard(predictor: Mapping[str, Any] | None) -> Metadata:
         columns["series/s"] = "float"
         names["series/s"] = "series_per_second"
     rows = (
-        {"member": str(row["member"]), **{name: rounded(row.get(key), COLUMN_DIGITS) for name, key in names.items()}}
+        {
+            "member": str(row["member"]),
+            **{name: rounded(row.get(key), LEADERBOARD_DIGITS) for name, key in names.items()},
+        }
         for row in sorted(predictor["leaderboard"], key=lambda row: row["weight"] == 0)  # those that count stand first
     )
     return {
