@@ -66,7 +66,7 @@ _DATABASE = _matching(r"[a-z][a-z0-9_]{0,127}", "a name of lower case letters, d
 _MEMORY = _matching(r"\d+(\.\d+)?\s*(MB|GB|MiB|GiB)", "an amount of memory such as 500MB or 2GB")
 
 
-def _whole(low: int, high: int) -> PlainValidator:
+def _whole_number(low: int, high: int) -> PlainValidator:
     def check(value: str) -> int:
         if not re.fullmatch(r"\d{1,9}", value) or not low <= int(value) <= high:
             raise ValueError(f"set it to a whole number from {low} to {high}")
@@ -214,15 +214,15 @@ class AwsSettings:
     data_instance: Annotated[str, variable("CHRONOS_DATA_INSTANCE"), _INSTANCE] = "ml.c5.2xlarge"
     forecast_instance: Annotated[str, variable("CHRONOS_FORECAST_INSTANCE"), _INSTANCE] = ""
     training_instance: Annotated[str, variable("CHRONOS_TRAINING_INSTANCE"), _INSTANCE] = "ml.g5.xlarge"
-    forecast_instances: Annotated[int, variable("CHRONOS_FORECAST_INSTANCES"), _whole(1, 100)] = 1
-    volume_gb: Annotated[int, variable("CHRONOS_VOLUME_GB"), _whole(1, 16_384)] = 30
+    forecast_instances: Annotated[int, variable("CHRONOS_FORECAST_INSTANCES"), _whole_number(1, 100)] = 1
+    volume_gb: Annotated[int, variable("CHRONOS_VOLUME_GB"), _whole_number(1, 16_384)] = 30
     spot: Annotated[bool, variable("CHRONOS_SPOT"), _SWITCH] = False
-    job_seconds: Annotated[int, variable("CHRONOS_JOB_SECONDS"), _whole(60, 432_000)] = 86_400
-    job_attempts: Annotated[int, variable("CHRONOS_JOB_ATTEMPTS"), _whole(1, 20)] = 3
+    job_seconds: Annotated[int, variable("CHRONOS_JOB_SECONDS"), _whole_number(60, 432_000)] = 86_400
+    job_attempts: Annotated[int, variable("CHRONOS_JOB_ATTEMPTS"), _whole_number(1, 20)] = 3
     endpoint: Annotated[EndpointKind, variable("CHRONOS_ENDPOINT"), _one_of(EndpointKind)] = "realtime"
     endpoint_instance: Annotated[str, variable("CHRONOS_ENDPOINT_INSTANCE"), _INSTANCE] = "ml.c5.xlarge"
-    endpoint_instances: Annotated[int, variable("CHRONOS_ENDPOINT_INSTANCES"), _whole(1, 100)] = 1
-    endpoint_memory_mb: Annotated[int, variable("CHRONOS_ENDPOINT_MEMORY_MB"), _whole(1024, 6144)] = 4096
+    endpoint_instances: Annotated[int, variable("CHRONOS_ENDPOINT_INSTANCES"), _whole_number(1, 100)] = 1
+    endpoint_memory_mb: Annotated[int, variable("CHRONOS_ENDPOINT_MEMORY_MB"), _whole_number(1024, 6144)] = 4096
     endpoint_alarms: Annotated[tuple[str, ...], variable("CHRONOS_ENDPOINT_ALARMS"), _NAMES] = ()
     subnets: Annotated[tuple[str, ...], variable("CHRONOS_SUBNETS"), _NAMES] = ()
     security_groups: Annotated[tuple[str, ...], variable("CHRONOS_SECURITY_GROUPS"), _NAMES] = ()

@@ -150,14 +150,14 @@ def _parse_tasks(path: Path, benchmark: Benchmark) -> Iterator[Task]:
         yield Task(
             name=str(entry.get("name")),
             benchmark=benchmark,
-            horizon=_whole(path, entry, "prediction_length"),
-            offset=_whole(path, entry, "offset"),
-            rolls=_whole(path, entry, "num_rolls"),
+            horizon=_whole_number(path, entry, "prediction_length"),
+            offset=_whole_number(path, entry, "offset"),
+            rolls=_whole_number(path, entry, "num_rolls"),
             repository=str(entry.get("hf_repo", HUB_REPOSITORY)),
         )
 
 
-def _whole(path: Path, entry: Mapping[Any, Any], key: str) -> int:
+def _whole_number(path: Path, entry: Mapping[Any, Any], key: str) -> int:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
         raise BenchmarkError(f"{path}: {key} of {entry.get('name')!r} is {value!r}, not a whole number")

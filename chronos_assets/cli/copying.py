@@ -118,7 +118,7 @@ def copy_data(data: Path, group: Group) -> Mirrored:
     copied = []
     try:
         for key, path in sources.items():
-            entry, new = _bring(store, key, path, before.get(key))
+            entry, new = _copy_if_new(store, key, path, before.get(key))
             after[key] = entry
             copied += [key] if new else []
         removed = [key for key in sorted(before.keys() - sources.keys()) if _remove(store, key, before[key])]
@@ -199,7 +199,7 @@ def _check_not_emptied(data: Path, sources: Mapping[str, Path], before: Mapping[
         )
 
 
-def _bring(store: Store, key: str, path: Path, known: _CopiedFile | None) -> tuple[_CopiedFile, bool]:
+def _copy_if_new(store: Store, key: str, path: Path, known: _CopiedFile | None) -> tuple[_CopiedFile, bool]:
     """The entry of a file that is in the store now, and whether it had to be copied."""
     there, status = store.head(key), path.stat()
     if there is not None:

@@ -77,7 +77,7 @@ def with_related(params: ForecastParams, header: Sequence[str] | None, rows: Seq
     """
     header, rows = _with_header(params, header, rows)
     columns = _columns(header, rows, "related")
-    timestamp = _known(columns, params.timestamp_column, DOMAINS[params.domain].timestamp)
+    timestamp = _column_named(columns, params.timestamp_column, DOMAINS[params.domain].timestamp)
     readings = timestamp_readings(columns, timestamp)
     timestamp = readings[0].column
     patterns = [times.pattern for times in readings]
@@ -139,7 +139,7 @@ def _columns(header: Sequence[str] | None, rows: Sequence[Sequence[str]], folder
     ]
 
 
-def _known(columns: Sequence[Column], *names: str | None) -> Column | None:
+def _column_named(columns: Sequence[Column], *names: str | None) -> Column | None:
     """The first column that has one of these names."""
     for name in names:
         for column in columns:
@@ -152,7 +152,7 @@ def _item(params: ForecastParams, columns: Sequence[Column]) -> Column | None:
     """The column that holds the target's item; None where rows apply to all."""
     if params.item_column is None:
         return None
-    named = _known(columns, params.item_column, DOMAINS[params.domain].item)
+    named = _column_named(columns, params.item_column, DOMAINS[params.domain].item)
     if named is not None:
         return named
     known = best_known([column for column in columns if column.name not in params.dimensions], ITEM_NAMES)

@@ -186,7 +186,7 @@ def plan_train_files(
     """
     state, note = _TrainCursor.loads(cursor)
     scan = Scan(policy.overlap, state.scan)
-    if not _whole(listing, scan, out_of_time):
+    if not _scanned_to_end(listing, scan, out_of_time):
         if resumable and scan.ascending:
             state = replace(state, scan=scan.state())
             message = f"listing train/: {scan.objects:,} objects so far, continues after {scan.after}"
@@ -202,7 +202,7 @@ def plan_train_files(
     return replace(plan, message=joined(note, plan.message, describe_ignored(snapshot)))
 
 
-def _whole(listing: Iterable[ObjectInfo], scan: Scan, out_of_time: Callable[[], bool]) -> bool:
+def _scanned_to_end(listing: Iterable[ObjectInfo], scan: Scan, out_of_time: Callable[[], bool]) -> bool:
     """Fold the listing into `scan`; False if time ran out before its end."""
     start, taken = scan.after, 0
     for info in listing:

@@ -138,7 +138,7 @@ class _Process:
     async def _deploy(self, deployment: Deployment) -> _Listener | None:
         private = listen(self._hosting.host, (0,))
         trial = await self._open(private)
-        self._tell(READY, private)
+        self._announce(READY, private)
         word = self._in_thread(wait_for_word)
         if not await self._unless_told_to_go(word) or not word.result():
             await _close(trial)
@@ -151,16 +151,16 @@ class _Process:
             self._loop.call_soon_threadsafe(self._told_to_go.set)
 
         serve_successors(public, retire)
-        self._tell(SERVING, public)
+        self._announce(SERVING, public)
         await self._unless_told_to_go(self._in_thread(wait_for_end))
         await _close(trial)
         if deployment.is_current():
             if predecessor:
                 predecessor.retire()
-            await self._told_to_go_or_abandoned(deployment)
+            await self._stopped_or_abandoned(deployment)
         return listener
 
-    async def _told_to_go_or_abandoned(self, deployment: Deployment) -> None:
+    async def _stopped_or_abandoned(self, deployment: Deployment) -> None:
         missed = 0
         while missed < _LOOKS and not self._told_to_go.is_set():
             missed = missed + 1 if deployment.is_abandoned() else 0
@@ -211,7 +211,7 @@ class _Process:
             task.result()
         return _Listener(server, task, listening)
 
-    def _tell(self, name: str, listening: socket.socket) -> None:
+    def _announce(self, name: str, listening: socket.socket) -> None:
         """Leave a file for the launcher, whole or not at all."""
         path = self._root / name
         part = path.with_suffix(".part")

@@ -293,14 +293,14 @@ def parse_parameters(value: Any, schema: Schema) -> Parameters:
 
 
 def _prediction_length(value: Any, schema: Schema, place: str) -> int:
-    return _whole(value, schema.limits.max_prediction_length, place)
+    return _whole_number(value, schema.limits.max_prediction_length, place)
 
 
 def _batch_size(value: Any, schema: Schema, place: str) -> int:
-    return _whole(value, 1_000_000, place)
+    return _whole_number(value, 1_000_000, place)
 
 
-def _whole(value: Any, largest: int, place: str) -> int:
+def _whole_number(value: Any, largest: int, place: str) -> int:
     if type(value) is not int or not 1 <= value <= largest:
         raise InvocationError(place, f"{shown_value(value)}: give a whole number from 1 to {largest}")
     return value

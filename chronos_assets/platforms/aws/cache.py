@@ -42,7 +42,7 @@ class Cache:
     @property
     def scratch(self) -> Path:
         """A folder for files under way."""
-        return self._made(self.root / "staging")
+        return self._created(self.root / "staging")
 
     def folder(self, key: str, name: str, sizes: Mapping[str, int], fill: Callable[[str, Path], object]) -> Path:
         """The copy `name` of the published folder `key`.
@@ -65,15 +65,15 @@ class Cache:
         return self._copy(copy, {base: size}, fill) / base
 
     def _copy(self, target: Path, sizes: Mapping[str, int], fill: Callable[[str, Path], object]) -> Path:
-        if not _whole(target, sizes):
-            incoming = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._made(target.parent)))
+        if not _is_complete(target, sizes):
+            incoming = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._created(target.parent)))
             try:
                 for name in sizes:
                     (incoming / check_key(name)).parent.mkdir(parents=True, exist_ok=True)
                 with ThreadPoolExecutor(CONCURRENCY) as pool:
                     for _ in pool.map(lambda name: fill(name, incoming / name), sizes):
                         pass
-                if not _whole(incoming, sizes):
+                if not _is_complete(incoming, sizes):
                     raise StoreError(
                         f"a copy of {target.parent.name} came with other sizes than it should have: run again"
                     )
@@ -90,7 +90,7 @@ class Cache:
             os.rename(incoming, target)
         except OSError:
             # Another process was faster; or what lies there was cut short by a power failure.
-            if _whole(target, sizes):
+            if _is_complete(target, sizes):
                 return
             os.rename(target, f"{incoming}.broken")
             os.rename(incoming, target)
@@ -113,12 +113,12 @@ class Cache:
                 shutil.rmtree(aside, ignore_errors=True)
 
     @staticmethod
-    def _made(path: Path) -> Path:
+    def _created(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
 
-def _whole(folder: Path, sizes: Mapping[str, int]) -> bool:
+def _is_complete(folder: Path, sizes: Mapping[str, int]) -> bool:
     with suppress(FileNotFoundError, NotADirectoryError):
         return all((folder / name).stat().st_size == size for name, size in sizes.items()) and folder.is_dir()
     return False

@@ -176,7 +176,7 @@ class SageMakerJobs:
 
         def is_there(attempt: str, _description: Mapping[str, Any]) -> bool:
             return self._store.exists(self._first_message(attempt)) and (
-                not request.outputs or any(True for _ in self._left(name, attempt))
+                not request.outputs or any(True for _ in self._output_keys(name, attempt))
             )
 
         return self._client.run(
@@ -194,7 +194,7 @@ class SageMakerJobs:
         place = S3Place(self._store.bucket, self._store.object_key(PIPES_KEY), attempt)
         return place.key("1.json").removeprefix(f"{self._store.prefix}/" if self._store.prefix else "")
 
-    def _left(self, name: str, attempt: str) -> Iterator[str]:
+    def _output_keys(self, name: str, attempt: str) -> Iterator[str]:
         """Store keys of the files that an attempt left."""
         return (info.key for info in self._store.list(f"{JOBS_KEY}/{name}/output/{attempt}"))
 
@@ -239,7 +239,7 @@ class SageMakerJobs:
             self._store.download(key, target)
 
         with ThreadPoolExecutor(CONCURRENCY) as pool:
-            list(pool.map(fetch, self._left(name, attempt)))
+            list(pool.map(fetch, self._output_keys(name, attempt)))
 
 
 class _JobOutputs:

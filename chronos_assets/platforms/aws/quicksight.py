@@ -91,7 +91,7 @@ def _publish(
         "Name": f"{name} (Athena)"[:128],
         "DataSourceParameters": {"AthenaParameters": {"WorkGroup": settings.athena_workgroup}},
     }
-    arn = _made(
+    arn = _create_or_update(
         quicksight,
         lambda: quicksight.create_data_source(
             **source, Type="ATHENA", Permissions=_owned(settings.quicksight_principal, SOURCE_ACTIONS)
@@ -122,7 +122,7 @@ def _publish(
             }
         },
     }
-    _made(
+    _create_or_update(
         quicksight,
         lambda: quicksight.create_data_set(**data_set, Permissions=_owned(settings.quicksight_principal, SET_ACTIONS)),
         lambda: quicksight.update_data_set(**data_set),
@@ -134,7 +134,9 @@ def _publish(
     )
 
 
-def _made(quicksight: Any, create: Callable[[], Any], update: Callable[[], Any], grant: Callable[[], Any]) -> str:
+def _create_or_update(
+    quicksight: Any, create: Callable[[], Any], update: Callable[[], Any], grant: Callable[[], Any]
+) -> str:
     """Create a resource, or update the one that is there and grant it to the principal; its ARN."""
     try:
         return str(create()["Arn"])

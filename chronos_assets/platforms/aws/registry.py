@@ -122,10 +122,10 @@ class SageMakerRegistry:
         token = self._token(group, identity)
         with refusals(RegistryError, f"registering a version of {group} in SageMaker"):
             self._make_group(group)
-            there = [known for known in self._known(group) if known.token == token]
+            there = [known for known in self._known_versions(group) if known.token == token]
             if not there:
                 self._create(made, token)
-                there = [known for known in self._known(group) if known.token == token]
+                there = [known for known in self._known_versions(group) if known.token == token]
                 if not there:
                     raise RegistryError(
                         f"the version of {group} that was registered is gone: someone removed it; register it again"
@@ -143,7 +143,7 @@ class SageMakerRegistry:
         """
         check_group(group)
         with refusals(RegistryError, f"listing the versions of {group} in SageMaker"):
-            return [known.version for known in self._known(group)]
+            return [known.version for known in self._known_versions(group)]
 
     def set_status(
         self, group: str, version: int, status: Approval, *, reason: str, by: str, expected: Approval | None = None
@@ -156,7 +156,7 @@ class SageMakerRegistry:
         check_group(group)
         check_status(status)
         with refusals(RegistryError, f"setting the status of {group}/{version} in SageMaker"):
-            there = self._known(group)
+            there = self._known_versions(group)
             known = next((item for item in there if item.row.version == version), None)
             if known is None:
                 reported = listed(group, [item.version for item in there])
@@ -298,7 +298,7 @@ class SageMakerRegistry:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def _known(self, group: str) -> list[_OwnVersion]:
+    def _known_versions(self, group: str) -> list[_OwnVersion]:
         """Our versions of a group, in order."""
         rows = sorted(self._rows(group), key=lambda row: row.version)
         if not rows:

@@ -143,7 +143,7 @@ class AthenaTables:
                 f"the table {name} of the Glue database {database} is not one of {store} but of "
                 f"{owner or 'somebody else'}: set CHRONOS_GLUE_DATABASE to a database of its own"
             )
-        if not _holds(found, wanted):
+        if not _contains(found, wanted):
             # Without an archive: every refresh that moves the dataset would leave a version of the table.
             self._glue.update_table(DatabaseName=database, TableInput=wanted, SkipArchive=True)
 
@@ -224,10 +224,10 @@ def _owner(table: Mapping[str, Any]) -> str:
     return str(table.get("Parameters", {}).get(STORE_PARAMETER, ""))
 
 
-def _holds(found: Any, wanted: Any) -> bool:
+def _contains(found: Any, wanted: Any) -> bool:
     """Whether a document that Glue gave says all that another says; Glue adds fields of its own."""
     if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(_holds(found.get(name), value) for name, value in wanted.items())
+        return isinstance(found, Mapping) and all(_contains(found.get(name), value) for name, value in wanted.items())
     if isinstance(wanted, list):
-        return len(found or []) == len(wanted) and all(map(_holds, found or [], wanted))
+        return len(found or []) == len(wanted) and all(map(_contains, found or [], wanted))
     return bool(found == wanted)

@@ -365,7 +365,7 @@ def sample_series(
                 for number, file in enumerate(ordered)
                 if (
                     source := _source(
-                        connection, file, number, sample.header, _made(Path(folder) / str(number)), unpacked
+                        connection, file, number, sample.header, _created(Path(folder) / str(number)), unpacked
                     )
                 )
             ]
@@ -384,7 +384,7 @@ def sample_series(
     return Sample(sample.header, rows, [int(row[-1]) for row in found], [0] * len(rows), sample.odd, complete=False)
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

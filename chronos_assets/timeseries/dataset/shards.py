@@ -301,7 +301,7 @@ def iter_series(
     names = ["item_id", *dimensions]
     with pq.ParquetFile(path, read_dictionary=names) as file:
         since = _tail_from(file)
-        pieces = _whole(file, names, batch_rows)
+        pieces = _iter_file(file, names, batch_rows)
         if since is None or (until is not None and until <= since):
             for piece in pieces:
                 yield from _cut(piece, until)
@@ -310,7 +310,7 @@ def iter_series(
         if not tail.is_file():
             raise DatasetError(f"{path} is there without {tail.name}: import the train files again")
         with pq.ParquetFile(tail, read_dictionary=names) as other:
-            for piece in _extended(pieces, _whole(other, names, batch_rows), path):
+            for piece in _extended(pieces, _iter_file(other, names, batch_rows), path):
                 yield from _cut(piece, until)
 
 
@@ -320,7 +320,7 @@ def _tail_from(file: pq.ParquetFile) -> np.datetime64 | None:
     return None if text is None else np.datetime64(text.decode(), "us")
 
 
-def _whole(file: pq.ParquetFile, names: Sequence[str], batch_rows: int) -> Iterator[Series]:
+def _iter_file(file: pq.ParquetFile, names: Sequence[str], batch_rows: int) -> Iterator[Series]:
     """The series of one file."""
     pending: list[Series] = []
     for batch in file.iter_batches(batch_rows, columns=[*names, "timestamp", "target", "filled"]):

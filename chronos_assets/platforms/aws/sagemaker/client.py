@@ -278,7 +278,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
                 how, first = ("attached", found) if found else self._create(plan, name, session)
                 if status_of(plan.kind, first) == "Completed":
                     how = "reused"
-                self._tell(plan, name, how, first)
+                self._report_start(plan, name, how, first)
                 description = self._wait(plan, name, first)
             except BaseException as error:
                 self._give_up(plan, name, error)
@@ -355,7 +355,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     # What people see
 
-    def _tell(self, plan: _Plan, name: str, how: str, description: Mapping[str, Any]) -> None:
+    def _report_start(self, plan: _Plan, name: str, how: str, description: Mapping[str, Any]) -> None:
         urls = plan.api.urls(name)
         plan.context.log.info(f"[pipes] {plan.word} {name}: {how}; log {urls['log_url']}, page {urls['console_url']}")
         if how == "attached":
