@@ -187,7 +187,8 @@ def covariates_read(state: GroupState) -> CovariatesRead:
     if learned is not None and learned.reads_covariates:
         kinds, past_only = learned.requested
         return CovariatesRead(frozenset(kinds), past_only)
-    return CovariatesRead(None if described.family == "chronos2" else frozenset())
+    # A network that is a member of a predictor without covariates has not earned them a weight.
+    return CovariatesRead(None if described.family == "chronos2" and learned is None else frozenset())
 
 
 @dataclass(frozen=True)
