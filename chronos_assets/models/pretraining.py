@@ -7,6 +7,8 @@ The data of a step is a pure function of (seed, step): a run killed at any momen
 nothing had happened, and gives the same weights on the same machine.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 import multiprocessing
@@ -19,16 +21,17 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from chronos.chronos_bolt import ChronosBoltModelForForecasting
 from torch import Tensor
-from transformers import T5Config
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.kernelsynth import families, windows
+
+if TYPE_CHECKING:
+    from chronos.chronos_bolt import ChronosBoltModelForForecasting
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +156,9 @@ def build_model(shape: ModelShape, seed: int) -> ChronosBoltModelForForecasting:
     a cycle needs both, so every distance gets a bucket of its own, and half of the heads start with waves over the
     distance, through which a patch can tell how far it is from the token that ends the sequence.
     """
+    from chronos.chronos_bolt import ChronosBoltModelForForecasting
+    from transformers import T5Config
+
     patches = -(-shape.context_length // shape.patch_stride) + 2
     config = T5Config(
         d_model=shape.d_model,
@@ -444,6 +450,8 @@ def load_model(folder: Path, shape: ModelShape) -> ChronosBoltModelForForecastin
     Raises:
         TrainingError: there is none, or its network is another one than `shape`.
     """
+    from chronos.chronos_bolt import ChronosBoltModelForForecasting
+
     try:
         model = ChronosBoltModelForForecasting.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -513,7 +521,7 @@ class _PretrainState:
     @classmethod
     def fresh(
         cls, shape: ModelShape, plan: TrainingPlan, initial: ChronosBoltModelForForecasting | None, device: str
-    ) -> "_PretrainState":
+    ) -> _PretrainState:
         model, average = build_model(shape, plan.seed), build_model(shape, plan.seed)
         if initial is not None:
             model.load_state_dict(initial.state_dict())

@@ -6,15 +6,20 @@ linear, so that moving a quantile away from the median by a factor is a change o
 needs to know nothing about it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from chronos.chronos_bolt import ChronosBoltModelForForecasting
 from numpy.typing import NDArray
 
 from chronos_assets.kernelsynth import families
 from chronos_assets.kernelsynth.windows import Windows, training_windows
+
+if TYPE_CHECKING:
+    from chronos.chronos_bolt import ChronosBoltModelForForecasting
 
 Floats = NDArray[np.float64]
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cfnlint.decode import decode
-
 from chronos_assets_tests.conftest import REPOSITORY
 
 PATH = REPOSITORY / "docker" / "cloudformation.yaml"
@@ -17,6 +15,8 @@ PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "a
 
 def load() -> dict[str, Any]:
     """The document, functions in their long form."""
+    from cfnlint.decode import decode  # takes a second to import
+
     template, problems = decode(str(PATH))
     assert not problems
     document: dict[str, Any] = json.loads(json.dumps(template))

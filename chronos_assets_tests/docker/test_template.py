@@ -8,7 +8,6 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from cfnlint.api import ManualArgs, lint
 
 from chronos_assets.pipeline.training import SYNTHETIC_KEY
 from chronos_assets.platforms.aws.jobs import JOBS_KEY
@@ -89,6 +88,8 @@ def template() -> dict[str, Any]:
 
 @pytest.mark.process
 def test_it_has_no_warnings() -> None:
+    from cfnlint.api import ManualArgs, lint
+
     config = ManualArgs(regions=["us-east-1", "eu-central-1"], include_checks=["E", "W"])
     assert [str(match) for match in lint(PATH.read_text(), config=config)] == []
 

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chronos import BaseChronosPipeline
 from safetensors.torch import load_file
 
 from chronos_assets.kernelsynth import families, windows
@@ -16,6 +15,8 @@ LEVELS = [0.1, 0.5, 0.9]
 
 @pytest.fixture(scope="module")
 def pipeline():
+    from chronos import BaseChronosPipeline  # takes seconds to import
+
     return BaseChronosPipeline.from_pretrained(BUNDLED)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from scipy.stats import ks_2samp
 
 from chronos_assets.models import sampling
 from chronos_assets.models.forecasting import Forecaster
@@ -118,6 +117,8 @@ def test_paths_are_sampled_as_the_library_does(
 
 def test_the_paths_of_many_series_have_the_librarys_distribution(model: LoadedModel, sampler: PathSampler) -> None:
     """Kolmogorov-Smirnov for each series and period, at a level that all 40 together miss once in a thousand runs."""
+    from scipy.stats import ks_2samp
+
     series, samples = awkward(), 1_500
     with torch.inference_mode():
         ours = sampler.paths(series, 8, samples, list(range(len(series))))

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from chronos import BaseChronosPipeline
 
 from chronos_assets.container.contract import Workspace, execute
 from chronos_assets.kernelsynth import families
@@ -206,6 +205,8 @@ def test_a_saved_model_loads_through_the_plain_pipeline(tmp_path):
     pretraining.save_model(model, tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
     assert not (tmp_path / "model.partial").exists()
+    from chronos import BaseChronosPipeline  # takes seconds to import
+
     pipeline = BaseChronosPipeline.from_pretrained(tmp_path / "model")
     context = torch.randn(2, 40, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
