@@ -1,4 +1,4 @@
-"""Series as of windows, as a forecast job passes them on, and what it has forecast of them, on disk until it is merged.
+"""Series as of windows, as a forecast job reads them ahead, and what it has forecast of them, on disk until it is merged.
 
 Here: the values between reading shards and writing windows. Elsewhere: the order of the job
 (`workloads.forecast`), the files that it leaves (`timeseries.forecast.files`).
@@ -8,13 +8,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from chronos_assets.predictors.members.base import Covariates, Floats
 from chronos_assets.timeseries.forecast.files import ForecastLayout, Key, Record
+
+T = TypeVar("T")
+
+
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items in their order, each next one made by another thread while the caller works with the one before.
+
+    Two are held at once: the caller's, and the next. What `items` raises is raised here, when its turn comes; a caller
+    that stops early waits for the one that is being made.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+        coming = reader.submit(_one, items)
+        while item := coming.result():
+            coming = reader.submit(_one, items)
+            yield from item
+
+
+def _one(items: Iterator[T]) -> list[T]:
+    """The next item; none at the end."""
+    return list(islice(items, 1))
 
 
 @dataclass(frozen=True)

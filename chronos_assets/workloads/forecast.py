@@ -50,7 +50,8 @@ of the series. A series that has no row before the as-of is left out, and counte
 **Many windows, same bytes.** A window's files don't depend on the other windows of the run: see `models.forecasting`
 for the arithmetic. Series are read once, and all windows share batches.
 
-**Memory** is that of one chunk of series: forecasts go to files per window and shard, which are merged at the end.
+**Memory** is that of two chunks of series, of which the second is read while the first is forecast: forecasts go to files
+per window and shard, which are merged at the end.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ from chronos_assets.models.checkpoints import (
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.covariates import CovariateFolders, RelatedCursor, open_covariates
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTask
+from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTask, read_ahead
 from chronos_assets.predictors.forecast_request import (
     ForecastRequest,
     ForecastWindow,
@@ -116,7 +117,7 @@ Floats = NDArray[np.float64]
 
 _EXAMPLE_POINTS = 160
 _MAX_TASKS = 4096
-_VALUES_AT_ONCE = 8_000_000  # contexts and forecasts held at once: 64 MB
+_VALUES_AT_ONCE = 4_000_000  # contexts and forecasts of a chunk; two are held at once: 64 MB
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -220,11 +221,10 @@ class _ForecastJob:
         self.scenario = self._scenario_run()
         total = self.series * len(self.windows)
         done = 0
-        for number, shard in enumerate(self.shards):
-            for chunk, passed in self._chunks(self.folder / shard.name):
-                self._forecast(number, chunk)
-                done += passed * len(self.windows)
-                self.reporter.progress(min(done, total), total, "series x windows forecast")
+        for number, chunk, passed in read_ahead(self._all_chunks()):
+            self._forecast(number, chunk)
+            done += passed * len(self.windows)
+            self.reporter.progress(min(done, total), total, "series x windows forecast")
         if self.scenario is not None:
             self.scenario.check_met()
         for index in range(len(self.windows)):
@@ -269,6 +269,12 @@ class _ForecastJob:
             predictor = replace(known, live_width=window.live.width)
             found.append(ensembles.setdefault(predictor.to_json(), network.ensemble(predictor)))
         return found
+
+    def _all_chunks(self) -> Iterator[tuple[int, list[ForecastTask], int]]:
+        """The chunks of every shard, with its number. They are made in another thread than they are forecast in."""
+        for number, shard in enumerate(self.shards):
+            for chunk, passed in self._chunks(self.folder / shard.name):
+                yield number, chunk, passed
 
     def _chunks(self, shard: Path) -> Iterator[tuple[list[ForecastTask], int]]:
         """Tasks of the next series of a shard, bounded in number and size, and how many series that were."""
