@@ -52,11 +52,13 @@ def _chart(
 ) -> None:
     as_ofs = list(dict.fromkeys(earlier["as_of"]))[::-1]
     last = history["timestamp"].max()
-    happened = [as_of for as_of in as_ofs if (earlier[earlier["as_of"] == as_of]["timestamp"] <= last).any()]
+    share = (earlier["timestamp"] <= last).groupby(earlier["as_of"]).mean()  # of its periods that have happened
+    happened = [as_of for as_of in as_ofs if share[as_of] > 0]
+    done = [as_of for as_of in happened if share[as_of] == 1]
     laid = st.multiselect(
         "Earlier forecasts, laid over what happened",
         as_ofs,
-        default=happened[:1],
+        default=done[:1] or happened[-1:],
         placeholder="none",
         key=f"laid_{series.name}",
     )

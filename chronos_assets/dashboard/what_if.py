@@ -145,8 +145,9 @@ def _answer(
             frequency=served.frequency,
             middle=shape.middle,
         )
-        baseline = asked.read(ask_endpoint(served, asked.under()))
-        what_if = asked.read(ask_endpoint(served, asked.under(edited)))
+        with st.spinner("The endpoint is asked."):
+            baseline = asked.read(ask_endpoint(served, asked.under()))
+            what_if = asked.read(ask_endpoint(served, asked.under(edited)))
     except (NothingToShow, UnanswerableError, EndpointError) as error:
         st.info(plain(error), icon=":material/cloud_off:")
         return
@@ -164,7 +165,7 @@ def _answer(
             "change makes of it rather than at the level."
         )
     if unread := [attribute.name for attribute in found.known if not served.read.ahead(attribute.name)]:
-        st.caption(f"The model doesn't use {plain(', '.join(unread))}: other values of it move nothing.")
+        st.caption(f"The model doesn't use {plain(', '.join(unread))}: other values there move nothing.")
 
 
 def _apart(shown: pd.DataFrame, published: pd.DataFrame) -> float:

@@ -27,7 +27,7 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.settings import Settings
-from chronos_assets_tests.dashboard.stores import EVIL, NEW, full_store, write_store
+from chronos_assets_tests.dashboard.stores import EVIL, OLD, full_store, write_store
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.builders import make_params
 
@@ -219,7 +219,7 @@ def test_the_page_of_an_item_is_reached_by_its_address(page: Any, whole: Path) -
     assert "bread \\/ north" in text
     assert "Actuals far outside the band" in text
     assert "What makes its forecast" in text
-    assert app.multiselect[0].value == [NEW]
+    assert app.multiselect[0].value == [OLD]  # the newest whose periods are all observed
     assert dict(app.query_params) == {"item": "bread", "shop": "north"}
 
 
