@@ -212,7 +212,7 @@ class Forecaster:
         """How the quantiles are made, in a sentence."""
         block = self.model.description.block_length
         if isinstance(self._network, SAMPLERS):
-            made = f"quantiles of {self._samples} sample paths"
+            made = f"quantiles of {self.samples} sample paths"
             return f"{made}, each resuming from its own values after every {block} periods" if self.unrolled else made
         if not self.unrolled:
             return "quantiles of the network, in one block"
@@ -306,7 +306,7 @@ class Forecaster:
         )
 
     @property
-    def _samples(self) -> int:
+    def samples(self) -> int:
         """Enough sample paths for four of them to lie beyond the outermost level, from 100 to 400."""
         outermost = min(min(level, 1 - level) for level in self.levels) if self.levels else 0.5
         return int(np.clip(np.ceil(4 / outermost - 1e-9), 100, 400))
@@ -340,7 +340,7 @@ class Forecaster:
 
     def _series_of_a_pass(self, bucket: int) -> int:
         if isinstance(self._network, SAMPLERS):
-            return min(self.batch_size, self._network.series_at_once(bucket, self.horizon, self._samples))
+            return min(self.batch_size, self._network.series_at_once(bucket, self.horizon, self.samples))
         return self.batch_size
 
     def _bucket(self, length: int) -> int:
@@ -392,7 +392,7 @@ class Forecaster:
                 paths = self._network.paths(
                     [item.values for item in items],
                     self.horizon,
-                    self._samples,
+                    self.samples,
                     batch.seeds,
                     width=bucket,
                     rows=self._series_of_a_pass(bucket) if self.whole_batches else 0,
