@@ -71,7 +71,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its kind: `aws`, `process` or `unit`; what drives a browser says so itself."""
     for item in items:
-        if not any(item.get_closest_marker(kind) for kind in ("browser", "process")):
+        if not any(item.get_closest_marker(kind) for kind in ("aws", "browser", "process")):
             item.add_marker(_kind(item))
 
 

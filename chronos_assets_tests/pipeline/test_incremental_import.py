@@ -54,6 +54,7 @@ def imported(group, caplog):
     return found
 
 
+@pytest.mark.process
 def test_days_that_come_one_by_one(group, caplog, monkeypatch):
     assert imported(group, caplog) is None
     put_days(group, "tomorrow", 5, 1)

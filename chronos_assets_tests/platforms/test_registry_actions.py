@@ -7,7 +7,7 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.registry import Registry, RegistryError, approve, reject, roll_back
 
 
-@pytest.fixture(params=["local", "aws"])
+@pytest.fixture(params=["local", pytest.param("aws", marks=pytest.mark.aws)])
 def empty(request, tmp_path):
     """A registry without versions, on either platform, and the key of a model."""
     if request.param == "local":

@@ -271,6 +271,7 @@ def csv_of(table, first=0):
 TAIL = 133
 
 
+@pytest.mark.process
 @settings(max_examples=6, deadline=None)
 @given(
     st.lists(operations, min_size=3, max_size=7),
