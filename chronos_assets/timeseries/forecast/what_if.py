@@ -117,16 +117,21 @@ def measured_type(types: Sequence[str]) -> str:
 
 
 def _compared(connection: DuckDBPyConnection, keys: list[str], measured: str) -> WhatIfComparison:
+    # In order: DuckDB adds up as rows come, and sums would differ in their last bits from run to run.
     sums = (
-        f"sum({identifier(measured)}) AS what_if, sum({identifier(BASELINE + measured)}) AS baseline, "
-        "sum(difference) AS difference, bool_or(difference <> 0) AS moved, count(*) AS rows"
+        f'sum({identifier(measured)} ORDER BY "timestamp") AS what_if, '
+        f'sum({identifier(BASELINE + measured)} ORDER BY "timestamp") AS baseline, '
+        'sum(difference ORDER BY "timestamp") AS difference, bool_or(difference <> 0) AS moved, count(*) AS rows'
     )
     connection.execute(
         f"CREATE TEMP TABLE by_item AS SELECT {identifiers(keys)}, {sums} FROM joined GROUP BY {identifiers(keys)}"  # noqa: S608
     )
+    totals = ", ".join(
+        f"coalesce(sum({name} ORDER BY {identifiers(keys)}), 0)" for name in ("what_if", "baseline", "difference")
+    )
     whole = first_row(
         connection,
-        "SELECT coalesce(sum(what_if), 0), coalesce(sum(baseline), 0), coalesce(sum(difference), 0), count(*), "
+        f"SELECT {totals}, count(*), "  # noqa: S608 - quoted names
         "count(*) FILTER (WHERE moved), coalesce(sum(rows), 0) FROM by_item",
     )
     rows = connection.execute(
