@@ -301,8 +301,11 @@ class ForkServer:
             finally:
                 os._exit(1)  # whatever went wrong, a child must not continue as the server
         job = self._jobs[pid] = _ForkedJob(pid, connection)
-        _send(connection, {"pid": pid})
         self._watch(job)
+        try:
+            _send(connection, {"pid": pid})
+        except OSError:  # the launcher was killed after its request: the job's lifeline sees to the job
+            self._dismiss(job)
 
     def _forget(self) -> None:
         """Close, in a child, what is the server's."""

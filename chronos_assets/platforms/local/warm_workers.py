@@ -272,7 +272,8 @@ def _send(connection: socket.socket, request: ForkRequest, descriptors: list[int
     document = json.dumps(asdict(request)).encode()
     message = LENGTH.pack(len(document)) + document
     sent = socket.send_fds(connection, [message], descriptors)
-    connection.sendall(message[sent:])
+    if rest := message[sent:]:  # `sendall` of nothing fails where the server has answered and hung up by now
+        connection.sendall(rest)
 
 
 def _answer(connection: socket.socket) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chronos_assets.container.contract import ROOT_VARIABLE
-from chronos_assets.platforms.local import forkserver
+from chronos_assets.platforms.local import forkserver, warm_workers
 from chronos_assets.platforms.local.forkserver import SourceSnapshot
 from chronos_assets.platforms.local.processes import start_workload, workload_environment
 from chronos_assets.platforms.local.warm_workers import (
@@ -190,6 +191,7 @@ def test_modules_are_imported_once_until_the_environment_changes_or_the_server_i
 def test_what_an_expected_job_needs_is_imported_before_it_comes(bench, workers):
     imports = bench.folder / "imports"
     bench.pipes(f"with open({str(imports)!r}, 'a') as file: file.write('imported\\n')\n")
+    os.utime(bench.modules / "dagster_pipes.py", (1, 1))  # a file as new as its import counts as changed
     preload(GENERATE, bench.environment)
     deadline = time.monotonic() + 60
     while not imports.exists() and time.monotonic() < deadline:
@@ -277,14 +279,41 @@ def test_a_server_of_another_interpreter_or_protocol_refuses(bench, workers, mon
 
 
 def test_a_request_that_is_none_does_not_end_the_server(bench, workers):
-    import socket
-
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(workers.path))
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(10) == b""
     assert bench.start("print('alive')").wait() == 0
+
+
+def test_a_launcher_that_dies_after_its_request_does_not_end_the_server(bench, workers):
+    request = forkserver.ForkRequest("job", str(bench.folder), bench.environment, sys.executable)
+    os.kill(workers.pid, signal.SIGSTOP)
+    with socket.socket(socket.AF_UNIX) as connection, open(os.devnull, "r+b") as nothing:
+        connection.connect(str(workers.path))
+        warm_workers._send(connection, request, [nothing.fileno()] * 4)
+    os.kill(workers.pid, signal.SIGCONT)
+    assert bench.start("print('alive')").wait() == 0
+
+
+def test_an_answer_that_comes_with_the_end_of_the_connection_is_read():
+    ours, its = socket.socketpair(socket.AF_UNIX)
+    request = forkserver.ForkRequest("job", "/", {}, sys.executable)
+    with ours, its, open(os.devnull, "r+b") as nothing:
+
+        class Quick(socket.socket):
+            """A connection to a server that has answered and hung up when the request is sent."""
+
+            def sendmsg(self, *arguments):
+                sent = super().sendmsg(*arguments)
+                its.sendall(b'{"again": "it has changed"}\n')
+                its.close()
+                return sent
+
+        with Quick(fileno=ours.detach()) as connection:
+            warm_workers._send(connection, request, [nothing.fileno()] * 4)
+            assert warm_workers._answer(connection) == {"again": "it has changed"}
 
 
 def test_a_file_that_was_written_while_it_was_imported_counts_as_changed(tmp_path):
