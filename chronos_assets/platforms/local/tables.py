@@ -352,12 +352,14 @@ def _described(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
 
 def _comment(connection: DuckDBPyConnection) -> None:
     """Describe every table and column in the database itself, where clients show it."""
+    connection.execute("BEGIN")  # each comment would be a transaction of its own, with a write to the log
     for table, (comment, _) in COMMENTS.items():
         kind = "VIEW" if table in VIEWS else "TABLE"
         connection.execute(f"COMMENT ON {kind} {identifier(table)} IS {text_literal(comment)}")
         for name in column_names(connection, table):
             text = column_comment(table, name)
             connection.execute(f"COMMENT ON COLUMN {identifier(table)}.{identifier(name)} IS {text_literal(text)}")
+    connection.execute("COMMIT")
 
 
 def _forecast_columns(params: ForecastParams) -> dict[str, str]:
