@@ -39,10 +39,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chronos_assets.models.batching import default_rows, device_name, is_out_of_memory
+from chronos_assets.models.batching import FEWEST, default_rows, device_name, is_out_of_memory
 from chronos_assets.models.checkpoints import check_quantiles
 from chronos_assets.models.families import Chronos2Network, QuantileNetwork, adapt
 from chronos_assets.models.loading import LoadedModel
+from chronos_assets.models.precision import FLOAT32, agreed_precision, has_tf32, multiplying_in
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, shortfall, sort_quantiles
 from chronos_assets.models.sampling import LibrarySampler, PathSampler
 from chronos_assets.models.scaling import Scaled, scale_only, standardise
@@ -138,6 +139,7 @@ class Forecaster:
             don't depend on how many were asked for at once; without it, to the next power of two, which is several times
             quicker for one series and differs by some 1e-6 of a series' deviation. Horizons beyond the model's block
             are always filled up: from block to block such differences were seen to grow a thousandfold.
+        reduced_precision: whether a GPU may multiply in TF32 where the network's quantiles hardly differ, see `precision`.
 
     Raises:
         QuantileRangeError: a level is outside of the model's range.
@@ -155,6 +157,7 @@ class Forecaster:
         workers: int | None = None,
         min_observations: int = 1,
         whole_batches: bool = True,
+        reduced_precision: bool = False,
     ) -> None:
         for name, value in (("context_length", context_length), ("batch_size", batch_size)):
             if value is not None and value < 1:
@@ -168,6 +171,7 @@ class Forecaster:
         self.workers = workers or (1 if model.device.type != "cpu" else available_cores())
         self._network = adapt(model)
         self._buckets = _bucket_lengths(self.context_length)
+        self._agreed = self._precision_tried(self._network) if reduced_precision else FLOAT32
         self.rows_independent = isinstance(self._network, SAMPLERS) or self._rows_tried(self._network)
 
     def at(self, horizon: int, levels: Sequence[float]) -> Forecaster:
@@ -203,9 +207,15 @@ class Forecaster:
         return self._rows_held.count
 
     @property
+    def precision(self) -> str:
+        """In what a GPU multiplies. From block to block differences were seen to grow, so that more than one take float32."""
+        return FLOAT32 if self.unrolled else self._agreed
+
+    @property
     def passes(self) -> dict[str, Any]:
-        """On what the passes run, as people know it, and how many rows they have."""
-        return {"device": device_name(self.model), "rows": self.batch_size}
+        """On what the passes run, as people know it, how many rows they have, and on a GPU in what it multiplies."""
+        precision = {} if self.model.device.type == "cpu" else {"precision": self.precision}
+        return {"device": device_name(self.model), "rows": self.batch_size, **precision}
 
     @property
     def method(self) -> str:
@@ -348,7 +358,7 @@ class Forecaster:
 
     def _run_all(self, batches: Sequence[_Pass]) -> Iterator[tuple[Floats, Floats, NDArray[np.int64]]]:
         """What `_run` makes of each batch, in order; of a lone one in this thread, since a new one costs milliseconds."""
-        with _single_threaded():
+        with _single_threaded(), multiplying_in(self.precision):
             if len(batches) == 1:
                 yield self._run_what_fits(batches[0])
                 return
@@ -434,22 +444,32 @@ class Forecaster:
         most = max(1, self.batch_size // group)
         return most if self.whole_batches or self.unrolled else min(most, 1 << (count - 1).bit_length())
 
+    def _precision_tried(self, network: QuantileNetwork | PathSampler | LibrarySampler) -> str:
+        """What the device may multiply in: of a network that is neither trained meanwhile nor draws its forecasts."""
+        if self.model.network is None or isinstance(network, SAMPLERS) or not has_tf32(self.model.device):
+            return FLOAT32
+        return agreed_precision(network, self._trial_rows(min(FEWEST, self.batch_size)), network.block_length)
+
+    def _trial_rows(self, count: int) -> torch.Tensor:
+        """Rows to try a network with, (count, T)."""
+        length = self._bucket(min(256, self.context_length))
+        return torch.from_numpy(np.random.default_rng(0).normal(size=(count, length)).astype(np.float32))
+
     def _rows_tried(self, network: QuantileNetwork) -> bool:
-        """`_try_rows` with as many rows as memory holds."""
+        """`_try_rows` with as many rows as memory holds, in every precision that passes may have."""
         while True:
             rows = self.batch_size
             try:
-                return self._try_rows(network)
+                return all(self._try_rows(network, precision) for precision in dict.fromkeys((FLOAT32, self._agreed)))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or rows == 1:
                     raise
             self._halve(rows)
 
-    def _try_rows(self, network: QuantileNetwork) -> bool:
+    def _try_rows(self, network: QuantileNetwork, precision: str = FLOAT32) -> bool:
         """Whether a row's bits are the same at any place and beside any neighbours, in this model on this machine."""
-        length = self._bucket(min(256, self.context_length))
-        rows = torch.from_numpy(np.random.default_rng(0).normal(size=(self.batch_size, length)).astype(np.float32))
-        with _single_threaded(), torch.inference_mode():
+        rows = self._trial_rows(self.batch_size)
+        with _single_threaded(), multiplying_in(precision), torch.inference_mode():
             steps = min(self.horizon, network.block_length)
             reference = network.block(rows, steps)
             reversed_order = network.block(rows.flip(0).contiguous(), steps)

@@ -199,11 +199,18 @@ class EndpointComparison:
         series: how many were compared.
         difference: the largest, relative to the largest value of the series; None if there was nothing to compare.
         note: in words.
+        tolerance: what the difference may be.
     """
 
     series: int
     difference: float | None
     note: str
+    tolerance: float = 0.0
+
+    @property
+    def agree(self) -> bool:
+        """Whether the endpoint says what was published, as far as there was something to compare."""
+        return self.difference is None or self.difference <= self.tolerance
 
 
 def _read_beside(
@@ -253,6 +260,15 @@ def _json_values(values: Any) -> list[float | str | None]:
     if values.dtype.kind != "f":
         return [str(value) for value in values]
     return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def endpoint_tolerance(passes: Mapping[str, Any]) -> float:
+    """How far an endpoint may be from the forecast that `passes` made, in parts of the largest value of a series.
+
+    Endpoints are in float32. Five times what a trial of TF32 may differ (`models.precision.TOLERANCE`, in deviations): it is of
+    some rows, and the values of a forecast may be less than its series' deviation.
+    """
+    return 0.05 if passes.get("precision") == "tf32" else 1e-5
 
 
 def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:
@@ -312,7 +328,8 @@ def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:
         for name, column in names.items():
             scale = max(float(np.abs(columns[column]).max()), 1e-12)
             largest = max(largest, float(np.abs(np.array(answer[name]) - columns[column]).max()) / scale)
-    return EndpointComparison(len(published), largest, f"{len(published)} series agree to {largest:.1e} of their scale")
+    note = f"{len(published)} series agree to {largest:.1e} of their scale"
+    return EndpointComparison(len(published), largest, note, endpoint_tolerance(manifest.get("passes") or {}))
 
 
 def is_deployed(state: GroupState) -> bool:

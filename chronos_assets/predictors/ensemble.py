@@ -32,6 +32,7 @@ from chronos_assets.predictors.members.covariate_regression import CovariateRegr
 from chronos_assets.predictors.members.regression import REACH, Regression, spread
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.predictor import Key, Predictor
+from chronos_assets.timeseries.forecast.files import merge_passes
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import BatchForecast, Forecaster
@@ -140,9 +141,8 @@ class Ensemble:
 
     @property
     def passes(self) -> dict[str, Any] | None:
-        """On what, and in how many rows, the networks run that the predictor needs; None if it needs none."""
-        used = [forecaster.passes for forecaster in self.forecasters.values()]
-        return min(used, key=lambda item: int(item["rows"]), default=None)
+        """How the networks run that the predictor needs: the fewest rows, and TF32 if one has it; None if it needs none."""
+        return merge_passes([forecaster.passes for forecaster in self.forecasters.values()])
 
     @property
     def method(self) -> str:

@@ -84,6 +84,7 @@ class Network:
         batch_size: rows of a pass; what suits the device, if not given.
         min_observations: series with fewer are skipped.
         whole_batches: see `Forecaster`.
+        reduced_precision: likewise.
         categories: of the items, for predictors that have segments by them, see `Predictor.of_categories`.
     """
 
@@ -98,6 +99,7 @@ class Network:
         batch_size: int | None = None,
         min_observations: int = 1,
         whole_batches: bool = True,
+        reduced_precision: bool = False,
         categories: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.description = description
@@ -105,6 +107,7 @@ class Network:
         self.horizon, self.levels = horizon, tuple(levels)
         self.context_length, self.batch_size = context_length, batch_size
         self.min_observations, self.whole_batches = min_observations, whole_batches
+        self.reduced_precision = reduced_precision
         self.categories = categories or {}
         self._loaded: dict[str, Forecaster] = {}
 
@@ -152,6 +155,7 @@ class Network:
                 batch_size=self.batch_size,
                 min_observations=self.min_observations,
                 whole_batches=self.whole_batches,
+                reduced_precision=self.reduced_precision,
             )
         return self._loaded[description.digest]
 

@@ -209,6 +209,7 @@ class _ForecastJob:
             seasons=self.request.grid.frequency.candidate_seasons,
             batch_size=self.request.batch_size,
             min_observations=self.request.min_observations,
+            reduced_precision=True,
             categories=self.covariates.categories if self.covariates is not None else None,
         )
         self.forecasters = self._forecasters(network)
@@ -216,7 +217,8 @@ class _ForecastJob:
         self.rows_independent = all(forecaster.rows_independent for forecaster in self.forecasters)
         self.reporter.log(
             f"model {self.description.reference} ({self.description.family}) loaded in "
-            f"{time.monotonic() - self.started:.1f} s; {self.forecasters[-1].method}"
+            f"{time.monotonic() - self.started:.1f} s; {self.forecasters[-1].method}; "
+            f"passes: {self.forecasters[-1].passes or 'none'}"
         )
         self.scenario = self._scenario_run()
         total = self.series * len(self.windows)

@@ -98,6 +98,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
         context_length=request.context_length,
         seasons=request.grid.frequency.candidate_seasons,
         batch_size=request.batch_size,
+        reduced_precision=True,  # as the forecast job has it, which would learn the same
     )
     ordinals = {window.key: window.ordinal for window in windows}
     known = known_predictors(

@@ -22,7 +22,7 @@ def test_it_measures_every_family_and_leaves_the_figures(tmp_path: Path, capsys:
     assert set(found) == {"bolt", "chronos2", "t5"}
     assert all(row["base"] > 0 and row["tuned"] > 0 and row["rows"] == 32 for row in found.values())
     told = capsys.readouterr().out
-    assert told.count("quantiles differ by") == 2
+    assert told.count("float32, quantiles differ by") == 2
     assert all(family in told for family in found)
 
 

@@ -241,19 +241,21 @@ def merge_forecast_parts(parts: Sequence[Path], output: Path) -> dict[str, Any]:
     layout = found[0].layout
     skipped = pa.concat_tables([part.skipped() for part in found])
     skipped = skipped.sort_by([(name, "ascending") for name in layout.names]).combine_chunks()
+    passes = merge_passes([part.manifest["passes"] for part in found if "passes" in part.manifest])
     manifest = {
         **{name: value for name, value in found[0].manifest.items() if name not in _OF_A_PART},
         **{name: sum(part.manifest[name] for part in found) for name in _SUMS},
-        **_fewest_rows([part.manifest["passes"] for part in found if "passes" in part.manifest]),
+        **({"passes": passes} if passes else {}),
         **skipped_summary(skipped),
     }
     write_window(output, layout, _periods(found), [part.series() for part in found], skipped, manifest)
     return manifest
 
 
-def _fewest_rows(passes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How the networks of all parts ran: memory may have held fewer rows on one instance than on the others."""
-    return {"passes": dict(min(passes, key=lambda item: int(item["rows"])))} if passes else {}
+def merge_passes(passes: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How networks ran, of several networks or instances: the fewest rows that memory held, and TF32 if one had it."""
+    reduced = {"precision": "tf32"} if any(item.get("precision") == "tf32" for item in passes) else {}
+    return {**min(passes, key=lambda item: int(item["rows"])), **reduced} if passes else None
 
 
 def merge_messages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
