@@ -20,7 +20,6 @@ WHAT_IF_KEY = "what_if"
 # Exports with the columns and shapes of Amazon Forecast: its backtests, and what its monitor reports.
 BACKTEST_KEY = "backtest"
 MONITOR_KEY = "monitor"
-AS_OF = "as_of="
 # What the command remembers: of the user's folder, and for the UI.
 MIRROR_KEY = ".data-folder.json"
 # From which files params.json was inferred.
@@ -38,36 +37,54 @@ RUN_SETTINGS_KEY = ".run-settings.json"
 PREPARED_KEY = ".prepared"
 
 
+_AS_OF, _SCENARIO = "as_of=", "scenario="
+
+
+def partition_folder(key: str) -> str:
+    """Name of the folder that holds what is made for partition `key`: a Hive partition of the column `as_of`."""
+    return f"{_AS_OF}{key}"
+
+
+def partition_of(folder: str) -> str | None:
+    """The partition key whose folder has this name, the inverse of `partition_folder`; None if it is no partition's."""
+    return folder.removeprefix(_AS_OF) if folder.startswith(_AS_OF) else None
+
+
+def scenario_of(folder: str) -> str | None:
+    """The scenario whose folder has this name; None if it is no scenario's."""
+    return folder.removeprefix(_SCENARIO) if folder.startswith(_SCENARIO) else None
+
+
 def history_key(key: str) -> str:
     """Store key of the folder that holds partition `key`'s forecast."""
-    return f"history/{AS_OF}{key}"
+    return f"history/{partition_folder(key)}"
 
 
 def scenario_key(scenario: str) -> str:
     """Store key of the folder that holds a scenario's forecast beside the baseline."""
-    return f"what_if_forecasts/scenario={scenario}"
+    return f"what_if_forecasts/{_SCENARIO}{scenario}"
 
 
 def explanations_key(key: str) -> str:
     """Store key of the folder that says what drove partition `key`'s forecast."""
-    return f"explanations/{AS_OF}{key}"
+    return f"explanations/{partition_folder(key)}"
 
 
 def accuracy_key(key: str) -> str:
     """Store key of the folder that holds partition `key`'s scores."""
-    return f"accuracy/{AS_OF}{key}"
+    return f"accuracy/{partition_folder(key)}"
 
 
 def anomalies_key(key: str) -> str:
     """Store key of the folder that holds the actuals far outside partition `key`'s band."""
-    return f"anomalies/{AS_OF}{key}"
+    return f"anomalies/{partition_folder(key)}"
 
 
 def members_key(key: str) -> str:
     """Store key of the folder that says which members made partition `key`'s forecast."""
-    return f"members/{AS_OF}{key}"
+    return f"members/{partition_folder(key)}"
 
 
 def levels_key(key: str) -> str:
     """Store key of the folder that holds the sums of partition `key`'s forecast."""
-    return f"levels/{AS_OF}{key}"
+    return f"levels/{partition_folder(key)}"

@@ -37,7 +37,14 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
-from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, PREPARED_KEY, history_key
+from chronos_assets.store_layout import (
+    DATASET_KEY,
+    FORECAST_KEY,
+    PREPARED_KEY,
+    history_key,
+    partition_folder,
+    partition_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,12 +229,12 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
     """
     from chronos_assets.timeseries.forecast.files import PartsError, merge_forecast_parts
 
-    parts = [part / f"{AS_OF}{window.key}" for part in result.parts("forecast")]
+    parts = [part / partition_folder(window.key) for part in result.parts("forecast")]
     if len(parts) == 1:
         manifest = json.loads((parts[0] / "manifest.json").read_bytes())
         if "part" not in manifest:
             return parts[0], manifest
-    merged = folder / f"{AS_OF}{window.key}"
+    merged = folder / partition_folder(window.key)
     try:
         manifest = merge_forecast_parts(parts, merged)
         if (parts[0] / PREDICTOR_FILE).exists():
@@ -393,8 +400,8 @@ def _predictor_as_good_as(model: ModelInUse, manifest: Mapping[str, Any]) -> str
 def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Partition key, name of the version that is shown, and manifest of each published partition."""
     for name, version, manifest in group.store.manifests(folder):
-        if name.startswith(AS_OF):
-            yield name.removeprefix(AS_OF), version, manifest
+        if (key := partition_of(name)) is not None:
+            yield key, version, manifest
 
 
 def published_manifest(group: Group) -> dict[str, Any] | None:

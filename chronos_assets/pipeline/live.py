@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.pipeline.staging import timestamp
 from chronos_assets.planning.windows import Window
-from chronos_assets.store_layout import AS_OF
+from chronos_assets.store_layout import partition_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,8 +80,7 @@ def live_records(state: GroupState, windows: Sequence[Window]) -> dict[str, dict
         for _, _, manifest in store.manifests("accuracy")
         if (found := manifest.get("live")) is not None
     ]
-    wanted = {f"{AS_OF}{window.key}" for window in windows}
-    made = {name.removeprefix(AS_OF): manifest for name, _, manifest in store.manifests("history") if name in wanted}
+    made = {partition_of(name): manifest for name, _, manifest in store.manifests("history")}
     records = {}
     for window in windows:
         before = made.get(window.key)

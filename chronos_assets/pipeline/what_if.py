@@ -27,7 +27,15 @@ from chronos_assets.pipeline.predictors import learned_before
 from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.store_layout import AS_OF, DATASET_KEY, FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key
+from chronos_assets.store_layout import (
+    DATASET_KEY,
+    FORECAST_KEY,
+    WHAT_IF_KEY,
+    history_key,
+    partition_folder,
+    scenario_key,
+    scenario_of,
+)
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -162,7 +170,7 @@ def stale_scenarios(state: GroupState) -> list[str]:
     files = scenario_files(group)
     if not files or baseline_problem(state) is not None:
         return []
-    made = {name.partition("=")[2]: manifest for name, _, manifest in group.store.manifests("what_if_forecasts")}
+    made = {scenario_of(name): manifest for name, _, manifest in group.store.manifests("what_if_forecasts")}
     return [name for name in files if made.get(name, {}).get("made_from") != _made_from(group, files[name])]
 
 
@@ -204,7 +212,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
         outputs=("forecast",),
     )
     with group.jobs.run(context, request) as result, staging(group) as folder:
-        made = result.outputs["forecast"] / f"{AS_OF}{as_of}"
+        made = result.outputs["forecast"] / partition_folder(as_of)
         manifest = json.loads((made / "manifest.json").read_bytes())
         staged = folder / "what_if"
         staged.mkdir()

@@ -8,9 +8,9 @@ from chronos_assets.defs import measurements, metadata
 from chronos_assets.defs.checks import accuracy_check, accuracy_result
 from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.accuracy import score_forecasts
+from chronos_assets.pipeline.forecasts import published_partitions
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.store_layout import AS_OF
 
 FORECAST_ACCURACY = """Scores of a partition's forecast against what was observed afterwards, beside seasonal naive.
 
@@ -43,7 +43,7 @@ def evaluation_assets(group: Group) -> list[dg.AssetsDefinition]:
         with failures():
             state = GroupState(group)
             scored = score_forecasts(state, context.log, context.partition_keys)
-            known = (name.removeprefix(AS_OF) for name, _, _ in group.store.manifests("accuracy"))
+            known = (key for key, _, _ in published_partitions(group, "accuracy"))
             made = measurements.of_scores(scored, known, datetime.now(UTC))
             measurements.keep(group, context.log, state.name, made)
             for window in scored:

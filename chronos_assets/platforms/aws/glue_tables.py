@@ -42,6 +42,7 @@ from chronos_assets.platforms.tables import (
     view_sql,
     what_if_columns,
 )
+from chronos_assets.store_layout import history_key, partition_folder, partition_of
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
@@ -97,8 +98,10 @@ class Contents:
 
 def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     """Look at what is published; what isn't yet has the columns that are to come."""
-    history = {name.removeprefix("as_of="): manifest for name, _, manifest in store.manifests("history")}
-    scored = [name.removeprefix("as_of=") for name, _, _ in store.manifests("accuracy")]
+    history = {
+        key: manifest for name, _, manifest in store.manifests("history") if (key := partition_of(name)) is not None
+    }
+    scored = [key for name, _, _ in store.manifests("accuracy") if (key := partition_of(name)) is not None]
     try:
         dataset = Manifest.from_json(store.read(DATASET_KEY, MANIFEST))
         shards, dimensions = store.snapshot_uri(DATASET_KEY), dataset.dimensions
@@ -112,7 +115,7 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     return Contents(
         url=store.url,
         shards=shards,
-        forecast=f"{store.url}/history/as_of={shown['as_of'] if shown else 'none'}/",
+        forecast=f"{store.url}/{history_key(shown['as_of'] if shown else 'none')}/",
         first=min([*history, *scored], default=""),
         train=train_columns(dimensions),
         current=columns_of(shown) if shown else to_come,
@@ -196,7 +199,7 @@ def projection(location: str, first: str) -> dict[str, str]:
         "projection.as_of.range": f"{first or 'NOW'},{end}",
         "projection.as_of.interval": "1",
         "projection.as_of.interval.unit": "HOURS" if hourly else "DAYS",
-        "storage.location.template": f"{location}as_of=${{as_of}}/",
+        "storage.location.template": f"{location}{partition_folder('${as_of}')}/",
     }
 
 

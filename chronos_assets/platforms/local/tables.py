@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -50,6 +50,7 @@ from chronos_assets.platforms.tables import (
     view_sql,
     what_if_columns,
 )
+from chronos_assets.store_layout import partition_of, scenario_of
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
     column_names,
@@ -177,7 +178,7 @@ class _Inputs:
         accuracy = _partition_files(store.local_path("accuracy"), "metrics.parquet")
         members = _partition_files(store.local_path("members"), "members.parquet")
         anomalies = _partition_files(store.local_path("anomalies"), "anomalies.parquet")
-        scenarios = _partition_files(store.local_path("what_if_forecasts"), "what_if.parquet", "scenario")
+        scenarios = _partition_files(store.local_path("what_if_forecasts"), "what_if.parquet", scenario_of)
         explanations = _partition_files(store.local_path("explanations"), "explanations.parquet")
         levels = _partition_files(store.local_path("levels"), "levels.parquet")
         partitions = (history, accuracy, anomalies, members, scenarios, explanations, levels)
@@ -203,15 +204,16 @@ class _Inputs:
         )
 
 
-def _partition_files(folder: Path, name: str, column: str = "as_of") -> tuple[tuple[str, Path], ...]:
-    """(as_of, file) of every partition folder `as_of=<key>` that holds the file, in order of the keys; or of another column."""
+def _partition_files(
+    folder: Path, name: str, value_of: Callable[[str], str | None] = partition_of
+) -> tuple[tuple[str, Path], ...]:
+    """(value, file) of every partition folder that holds the file, in order; `value_of` knows the value by its name."""
     found = []
     if folder.is_dir():
         for entry in os.scandir(folder):
-            prefix, separator, as_of = entry.name.partition("=")
-            path = current(folder / entry.name) / name
-            if prefix == column and separator and path.exists():
-                found.append((as_of, path))
+            value, path = value_of(entry.name), current(folder / entry.name) / name
+            if value is not None and path.exists():
+                found.append((value, path))
     return tuple(sorted(found))
 
 
