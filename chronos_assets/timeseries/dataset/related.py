@@ -21,6 +21,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -200,16 +202,11 @@ def iter_related(shard: Path, manifest: RelatedManifest, *, batch_rows: int = RO
     keys = ["item_id", *manifest.dimensions]
     categories = [attribute.name for attribute in manifest.attributes if attribute.kind == "category"]
     columns = [*keys, "timestamp", *(attribute.name for attribute in manifest.attributes)]
-    pending: list[RelatedSeries] = []
     with pq.ParquetFile(shard, read_dictionary=[*keys, *categories]) as file:
-        for batch in file.iter_batches(batch_rows, columns=columns):
-            for piece in _pieces(batch, keys, manifest.attributes, grid):
-                if pending and pending[-1].key != piece.key:
-                    yield _joined(pending)
-                    pending = []
-                pending.append(piece)
-    if pending:
-        yield _joined(pending)
+        batches = file.iter_batches(batch_rows, columns=columns)
+        pieces = chain.from_iterable(_pieces(batch, keys, manifest.attributes, grid) for batch in batches)
+        for _, run in groupby(pieces, attrgetter("key")):
+            yield _joined(list(run))
 
 
 def _pieces(

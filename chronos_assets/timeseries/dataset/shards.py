@@ -19,6 +19,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -322,15 +324,10 @@ def _tail_from(file: pq.ParquetFile) -> np.datetime64 | None:
 
 def _iter_file(file: pq.ParquetFile, names: Sequence[str], batch_rows: int) -> Iterator[Series]:
     """The series of one file."""
-    pending: list[Series] = []
-    for batch in file.iter_batches(batch_rows, columns=[*names, "timestamp", "target", "filled"]):
-        for piece in _pieces(batch, names):
-            if pending and pending[-1].key != piece.key:
-                yield _joined(pending)
-                pending = []
-            pending.append(piece)
-    if pending:
-        yield _joined(pending)
+    batches = file.iter_batches(batch_rows, columns=[*names, "timestamp", "target", "filled"])
+    pieces = chain.from_iterable(_pieces(batch, names) for batch in batches)
+    for _, run in groupby(pieces, attrgetter("key")):
+        yield _joined(list(run))
 
 
 def _extended(series: Iterator[Series], tail: Iterator[Series], path: Path) -> Iterator[Series]:
