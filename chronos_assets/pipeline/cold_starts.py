@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.pipeline.covariates import item_metadata
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, history_key
+from chronos_assets.store_layout import DATASET_KEY, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.predictors.few_observations import StoredValues
@@ -23,13 +24,12 @@ def with_cold_starts(
     state: GroupState, made: Path, manifest: dict[str, Any], folder: Path
 ) -> tuple[Path, dict[str, Any]]:
     """A window's folder and manifest with the forecasts of items without a past, where metadata say who is like them."""
-    if state.covariates.metadata is None or state.params.cold_start is False:
+    metadata = None if state.params.cold_start is False else item_metadata(state.group, state.covariates)
+    if metadata is None:
         return made, manifest
     from chronos_assets.predictors.cold_start import add_cold_starts
-    from chronos_assets.timeseries.dataset.related import read_item_metadata
 
     target = folder / "cold_starts" / made.name
-    metadata = read_item_metadata(state.group.store.snapshot(METADATA_KEY))
     added = add_cold_starts(
         made,
         target,

@@ -20,7 +20,7 @@ from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
 if TYPE_CHECKING:
     from chronos_assets.calendar.holidays import HolidayCalendar
     from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+    from chronos_assets.timeseries.dataset.related import ItemMetadata, MetadataManifest, RelatedManifest
     from chronos_assets.timeseries.dataset.shards import Manifest
 
 
@@ -89,6 +89,15 @@ def covariate_inputs(
         return CovariateInputs(related, metadata, _holidays(group, params.holidays))
     except (DatasetError, HolidayError) as error:
         raise dg.Failure(str(error)) from error
+
+
+def item_metadata(group: Group, inputs: CovariateInputs) -> ItemMetadata | None:
+    """The item metadata among what there is beside a dataset; None without any."""
+    from chronos_assets.timeseries.dataset.related import read_item_metadata
+
+    if inputs.metadata is None:
+        return None
+    return read_item_metadata(group.store.snapshot(METADATA_KEY))
 
 
 def item_categories(group: Group) -> dict[str, dict[str, str]]:

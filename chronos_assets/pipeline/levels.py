@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, levels_key
+from chronos_assets.pipeline.covariates import item_metadata
+from chronos_assets.store_layout import DATASET_KEY, levels_key
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
     from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.timeseries.dataset.related import ItemMetadata
 
 
 def check_levels(state: GroupState) -> None:
@@ -36,7 +36,7 @@ def check_levels(state: GroupState) -> None:
     manifest = state.require_manifest()
     dataset = state.group.store.snapshot(DATASET_KEY)
     keys = {key for shard in manifest.shards for key in keys_of(dataset / shard.name, manifest.dimensions)}
-    metadata = _metadata(state)
+    metadata = item_metadata(state.group, state.covariates)
     if metadata is not None and not manifest.dimensions and state.params.cold_start is not False:
         keys |= {(item,) for item in metadata.items}  # items without a past may be forecast, too
     try:
@@ -72,7 +72,9 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
     staged = folder / f"levels-{key}"
     staged.mkdir()
     try:
-        hierarchy = find_hierarchy(series_of(window), reconcile.levels, window.layout.dimensions, _metadata(state))
+        hierarchy = find_hierarchy(
+            series_of(window), reconcile.levels, window.layout.dimensions, item_metadata(state.group, state.covariates)
+        )
         made = write_levels(
             staged / LEVELS_FILE,
             window,
@@ -94,11 +96,3 @@ def published_levels(group: Group, key: str) -> Mapping[str, Any] | None:
         return dict(json.loads(group.store.read(levels_key(key), "manifest.json")))
     except FileNotFoundError:
         return None
-
-
-def _metadata(state: GroupState) -> ItemMetadata | None:
-    from chronos_assets.timeseries.dataset.related import read_item_metadata
-
-    if state.covariates.metadata is None:
-        return None
-    return read_item_metadata(state.group.store.snapshot(METADATA_KEY))
