@@ -286,5 +286,6 @@ class Section:
             if name in ignored:
                 self.findings.note(f"{self.key(name)} = {shown(value)} is not used: {ignored[name]}.")
             else:
-                fix = nearest(name, [*self.known, *ignored]) or "remove it"
+                known = ", ".join(sorted(self.known))
+                fix = nearest(name, [*self.known, *ignored]) or f"remove it, or write one of {known}"
                 self.wrong(name, "this key is unknown", fix)
