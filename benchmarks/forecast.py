@@ -1,29 +1,26 @@
 """Forecast job: throughput and peak memory against input size, and what a run over many windows saves.
 
-    python benchmarks/forecast.py                 1,000 series, beside the library called directly, in the same run
-    python benchmarks/forecast.py --sizes         1,000, 10,000 and 100,000 series: is the memory flat?
-    python benchmarks/forecast.py --predictor     10,000 series: the default predictor with its backtests beside the bare model
-    python benchmarks/forecast.py --windows       10 series x 60 days: one run, and (a few of) one run per day
+    python -m benchmarks.forecast                 1,000 series, beside the library called directly, in the same run
+    python -m benchmarks.forecast --sizes         1,000, 10,000 and 100,000 series: is the memory flat?
+    python -m benchmarks.forecast --predictor     10,000 series: the default predictor with its backtests beside the bare model
+    python -m benchmarks.forecast --windows       10 series x 60 days: one run, and (a few of) one run per day
 
-Each measurement is a process of its own, started as a job starts it; its peak memory and processor time are the
-kernel's (wait4), with everything Python, torch and Arrow took, start-up included. Datasets are made by arithmetic and
-kept in .benchmarks/. With `--sizes`, exits with 1 when the largest needs over 1.5 times the memory of the smallest.
+Each measurement is a process of its own, started as a job starts it. Datasets are made by arithmetic and kept in
+.benchmarks/. With `--sizes`, exits with 1 when the largest needs over 1.5 times the memory of the smallest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.processes import Measurement, measure
 from chronos_assets.params.predictor import PredictorParams
 
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
@@ -31,15 +28,6 @@ HOURS = 512
 PER_SHARD = 2_000
 SIZES = (1_000, 10_000, 100_000)
 START = np.datetime64("2024-01-01T00:00:00", "us")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One process: seconds by the clock and on all cores, peak resident memory in MB."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
 
 
 def make_dataset(series: int, hours: int) -> Path:
@@ -116,18 +104,6 @@ def run_job(
         }
         (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
         return measure([sys.executable, "-m", "chronos_assets.workloads.forecast"], {"CHRONOS_ML_ROOT": folder})
-
-
-def measure(command: list[str], environment: dict[str, str]) -> Measurement:
-    """Run a command with its output thrown away, and ask the kernel what it took."""
-    start = time.perf_counter()
-    nothing = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    child = os.posix_spawn(command[0], command, {**os.environ, **environment}, file_actions=nothing)
-    _, status, usage = os.wait4(child, 0)
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{' '.join(command[1:])} failed")
-    seconds = time.perf_counter() - start
-    return Measurement(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def run_library(dataset: Path, arguments: argparse.Namespace) -> None:
@@ -231,10 +207,10 @@ def main() -> int:
     else:
         dataset = make_dataset(SIZES[0], HOURS)
         print(line("forecast job", SIZES[0], run_job(dataset, [np.datetime64("2024-01-22")], arguments)), flush=True)
-        command = [sys.executable, __file__, "--library", str(dataset), "--model", arguments.model]
+        command = [sys.executable, "-m", "benchmarks.forecast", "--library", str(dataset), "--model", arguments.model]
         command += ["--horizon", str(arguments.horizon)]
         command += ["--context", str(arguments.context)] if arguments.context else []
-        print(line("the library, contexts in memory", SIZES[0], measure(command, {})), flush=True)
+        print(line("the library, contexts in memory", SIZES[0], measure(command)), flush=True)
         status = 0
     if arguments.clean:
         for path in FOLDER.glob("forecast-*x*"):

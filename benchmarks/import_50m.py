@@ -1,11 +1,11 @@
 """Import of 50 million rows (100,000 series x 500 hours): peak memory, time, and a reference beside it in the same run.
 
-    python benchmarks/import_50m.py              the import, and DuckDB sorting the same file into one Parquet file
-    python benchmarks/import_50m.py --sizes      the import at 0.5, 5 and 50 million rows: is the memory flat?
+    python -m benchmarks.import_50m              the import, and DuckDB sorting the same file into one Parquet file
+    python -m benchmarks.import_50m --sizes      the import at 0.5, 5 and 50 million rows: is the memory flat?
 
 The CSV is time-major (all series of an hour, then the next hour), as daily exports are, and the worst order for an import
 that needs whole series. It is made once and kept in .benchmarks/ (2.1 GB at full size; `--clean` removes it). Each
-measurement is a process of its own; its peak is the kernel's (wait4), with everything Python and Arrow took.
+measurement is a process of its own.
 
 Exits with 1 when the import needs more than `--limit` GB.
 """
@@ -14,28 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from benchmarks.processes import Measurement, measure
 
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 STEPS = 500
 SIZES = (1_000, 10_000, 100_000)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One process: seconds by the clock and on all cores, peak resident memory in MB, and what it printed as JSON."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
-    answer: dict[str, object]
 
 
 def make_csv(series: int) -> Path:
@@ -63,21 +52,11 @@ def make_csv(series: int) -> Path:
     return path
 
 
-def measure(what: str, path: Path, arguments: argparse.Namespace) -> Measurement:
-    """Run this script as a child that does one thing, and ask the kernel what it took."""
-    command = [sys.executable, __file__, "--child", what, "--file", str(path)]
+def measure_one(what: str, path: Path, arguments: argparse.Namespace) -> Measurement:
+    """Do one thing in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.import_50m", "--child", what, "--file", str(path)]
     command += ["--memory-limit", arguments.memory_limit, "--threads", str(arguments.threads)]
-    start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as answer:
-        child = subprocess.Popen(command, stdout=answer)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise SystemExit(f"{what} of {path.name} failed")
-        seconds = time.perf_counter() - start
-        answer.seek(0)
-        cpu = usage.ru_utime + usage.ru_stime
-        return Measurement(seconds, cpu, usage.ru_maxrss / 1024, json.loads(answer.read()))
+    return measure(command)
 
 
 def run_import(path: Path, arguments: argparse.Namespace) -> dict[str, object]:
@@ -131,11 +110,11 @@ def run_reference(path: Path, arguments: argparse.Namespace) -> dict[str, object
 
 def line(name: str, rows: int, found: Measurement) -> str:
     """One row of the table."""
-    size = int(str(found.answer["bytes"])) / 1e6
+    size, ends = found.answer["bytes"] / 1e6, found.answer.get("stage_ends", "")
     return (
         f"{name:<22}{rows / 1e6:>8.1f} M{found.seconds:>9.1f} s{found.cpu_seconds:>9.1f} s"
         f"{rows / found.seconds / 1e6:>9.2f} M/s"
-        f"{found.peak_mb:>9.0f} MB{size:>9.0f} MB  {found.answer.get('stage_ends', '')}"
+        f"{found.peak_mb:>9.0f} MB{size:>9.0f} MB  {ends}"
     )
 
 
@@ -160,11 +139,11 @@ def main() -> int:
     peak = 0.0
     for series in sizes:
         path = make_csv(series)
-        found = measure("import", path, arguments)
+        found = measure_one("import", path, arguments)
         peak = max(peak, found.peak_mb)
         print(line("import", series * STEPS, found), flush=True)
         if not arguments.sizes:
-            print(line("DuckDB, sorted copy", series * STEPS, measure("reference", path, arguments)), flush=True)
+            print(line("DuckDB, sorted copy", series * STEPS, measure_one("reference", path, arguments)), flush=True)
     if arguments.clean:
         for path in FOLDER.glob(f"import-*x{STEPS}.csv"):
             path.unlink()

@@ -6,7 +6,7 @@
 
 The files are made by arithmetic and kept in .benchmarks/ (0.6 GB at full size; `--clean` removes them): a dataset without the
 last 10 periods, and related rows in time-major order, the worst for whole series: four numbers and a category. Both imports
-are processes of their own; their peak is the kernel's (wait4), with everything Python and Arrow took.
+are processes of their own.
 
 Exits with 1 when the import of the related time series needs more than `--limit` GB.
 """
@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+from benchmarks.processes import measure
 
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 PERIODS, HORIZON = 100, 10
@@ -111,28 +111,19 @@ def run(what: str, items: int, arguments: argparse.Namespace) -> dict[str, objec
     return {"rows": rows, "bytes": sum(shard.bytes for shard in shards), "stage_ends": stages}
 
 
-def measure(what: str, items: int, arguments: argparse.Namespace) -> float:
+def measure_one(what: str, items: int, arguments: argparse.Namespace) -> float:
     """Run one import as a child, print a line about it, and give its peak in GB."""
     command = [sys.executable, "-m", "benchmarks.import_covariates", "--child", what, "--items", str(items)]
     command += ["--memory-limit", arguments.memory_limit, "--threads", str(arguments.threads)]
     make_csv(items, what)
-    start = time.perf_counter()
-    with (FOLDER / "answer.json").open("w+") as answer:
-        child = subprocess.Popen(command, stdout=answer)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise SystemExit(f"the import of {items} items failed")
-        seconds = time.perf_counter() - start
-        answer.seek(0)
-        found = json.loads(answer.read())
-    peak = usage.ru_maxrss / 1024**2
+    measured = measure(command)
+    found = measured.answer
     print(
-        f"{what:<8}{items:>8} items {found['rows']:>12,} rows {seconds:>7.1f} s {peak * 1024:>7.0f} MB peak "
+        f"{what:<8}{items:>8} items {found['rows']:>12,} rows {measured.seconds:>7.1f} s {measured.peak_mb:>7.0f} MB peak "
         f"{found['bytes'] / 1e6:>7.0f} MB on disk  {found['stage_ends']}",
         flush=True,
     )
-    return peak
+    return measured.peak_mb / 1024
 
 
 def main() -> int:
@@ -151,8 +142,8 @@ def main() -> int:
         return 0
     failed = 0
     for items in SIZES if arguments.sizes else (arguments.items,):
-        measure("target", items, arguments)
-        failed += measure("related", items, arguments) > arguments.limit
+        measure_one("target", items, arguments)
+        failed += measure_one("related", items, arguments) > arguments.limit
     if arguments.clean:
         for path in FOLDER.glob("covariates-*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import measure
 
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 FIRST = datetime(2023, 1, 3, tzinfo=UTC)
@@ -91,20 +92,20 @@ def child(arguments: argparse.Namespace) -> int:
     answer = run_import(arguments.folder, arguments.files.split(","), arguments.target, arguments.threads)
     answer |= {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
     answer |= {name: value - before[name] for name, value in counters().items()}
-    answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(answer))
     return 0
 
 
-def measure(folder: Path, files: list[str], target: str, threads: int) -> dict[str, float]:
+def measure_one(folder: Path, files: list[str], target: str, threads: int) -> dict[str, Any]:
     """An import in a process of its own, shown as a line."""
     command = [sys.executable, "-m", "benchmarks.import_day", "--folder", str(folder), "--threads", str(threads)]
     command += ["--files", ",".join(files), "--target", target]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    measured = measure(command)
+    found = measured.answer
     print(
         f"{target:<12}{found['rows'] / 1e6:>8.1f} M{found['seconds']:>9.1f} s{found['cpu']:>9.1f} s CPU"
         f"{found['rchar'] / 1e6:>10.0f} MB read{found['wchar'] / 1e6:>10.0f} MB written"
-        f"{found['peak']:>8.0f} MB peak  {found['said']}",
+        f"{measured.peak_mb:>8.0f} MB peak  {found['said']}",
         flush=True,
     )
     return found
@@ -128,9 +129,9 @@ def main() -> int:
     try:
         make_csv(folder / "year.csv", arguments.items, 0, arguments.days)
         make_csv(folder / "day.csv", arguments.items, arguments.days, 1)
-        measure(folder, ["year.csv"], "changes", arguments.threads)
-        day = measure(folder, ["year.csv", "day.csv"], "changes", arguments.threads)
-        everything = measure(folder, ["year.csv", "day.csv"], "everything", arguments.threads)
+        measure_one(folder, ["year.csv"], "changes", arguments.threads)
+        day = measure_one(folder, ["year.csv", "day.csv"], "changes", arguments.threads)
+        everything = measure_one(folder, ["year.csv", "day.csv"], "everything", arguments.threads)
     finally:
         shutil.rmtree(folder)
     if day["version"] != everything["version"]:
