@@ -13,6 +13,7 @@ the command and its settings (`cli`).
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str]) -> None:
     Args:
         arguments: of `dagster`; of another program of Dagster's behind a first argument of its module's name.
     """
+    # A shell starts programs in the background with SIGINT ignored. Dagster stops its processes by that signal, and takes
+    # SIGTERM as it takes that one.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     programs = {WEB_SERVER: serve, DAEMON: watch, CODE_SERVER: load}
     program = programs.get(arguments[0]) if arguments else None
     if program is None:
