@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from chronos_assets.pipeline.forecasts import forecast_manifest
+from chronos_assets.pipeline.published import forecast_manifest
 from chronos_assets_tests.defs.test_sensors import Daemon
 from chronos_assets_tests.product import Outcome, Product
 

@@ -26,7 +26,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     Raises:
         UsageError: there is nothing to show: no series could be forecast.
     """
-    from chronos_assets.pipeline.forecasts import forecast_manifest, published_manifest
+    from chronos_assets.pipeline.published import forecast_manifest, published_manifest
     from chronos_assets.pipeline.state import GroupState
     from chronos_assets.store_layout import FORECAST_KEY
 
@@ -229,7 +229,7 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     """Mean wQL and MASE over the backtest windows beside seasonal naive, as rows of the summary."""
     import pyarrow.parquet as pq
 
-    from chronos_assets.pipeline.forecasts import forecast_manifest
+    from chronos_assets.pipeline.published import forecast_manifest
     from chronos_assets.store_layout import accuracy_key
 
     if not result.backtest:

@@ -13,8 +13,8 @@ import dagster as dg
 from chronos_assets.defs.metadata import failing_rows
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.accuracy import WindowAccuracy
-from chronos_assets.pipeline.forecasts import forecast_manifest, published_manifest
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.published import forecast_manifest, published_manifest
 from chronos_assets.pipeline.staging import timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.training import Packaged

@@ -15,9 +15,10 @@ import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.covariates import item_categories
-from chronos_assets.pipeline.forecasts import forecast_manifest, forecast_states, main_windows, published_partitions
+from chronos_assets.pipeline.forecasts import forecast_states, main_windows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.live import live_document
+from chronos_assets.pipeline.published import forecast_manifest, published_partitions
 from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState

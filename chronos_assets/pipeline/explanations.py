@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.pipeline.forecasts import forecast_manifest, forecast_parameters
+from chronos_assets.pipeline.forecasts import forecast_parameters
+from chronos_assets.pipeline.published import forecast_manifest
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.pipeline.forecasts import published_partitions
+from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import BACKTEST_KEY, DATASET_KEY, MONITOR_KEY, accuracy_key, history_key

@@ -20,7 +20,7 @@ import dagster as dg
 
 from chronos_assets.calendar.time_zones import local_now
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.pipeline.cold_starts import cold_starts, with_cold_starts
+from chronos_assets.pipeline.cold_starts import with_cold_starts
 from chronos_assets.pipeline.dataset import (
     known_after,
     last_instant,
@@ -32,6 +32,7 @@ from chronos_assets.pipeline.levels import check_levels, publish_levels
 from chronos_assets.pipeline.live import live_records
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
 from chronos_assets.pipeline.predictors import PREDICTOR_FILE, keep_learned, learned_before, publish_members
+from chronos_assets.pipeline.published import forecast_manifest, published_manifest, published_partitions
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
@@ -43,7 +44,6 @@ from chronos_assets.store_layout import (
     PREPARED_KEY,
     history_key,
     partition_folder,
-    partition_of,
 )
 
 if TYPE_CHECKING:
@@ -397,44 +397,6 @@ def _predictor_as_good_as(model: ModelInUse, manifest: Mapping[str, Any]) -> str
     return model.predictor if manifest["model"]["digest"] in model.stands_for else predictor_of(manifest)
 
 
-def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Partition key, name of the version that is shown, and manifest of each published partition."""
-    for name, version, manifest in group.store.manifests(folder):
-        if (key := partition_of(name)) is not None:
-            yield key, version, manifest
-
-
-def published_manifest(group: Group) -> dict[str, Any] | None:
-    """Manifest of the current forecast, None if none is published; also where it is damaged: it is published again."""
-    try:
-        manifest = json.loads(group.store.read(FORECAST_KEY, "manifest.json"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) and "model" in manifest else None
-
-
-def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The first series of the current forecast, but for cold starts among them: key -> column -> values (horizon,)."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
-    folder = group.store.snapshot(FORECAST_KEY)
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    horizon, names = int(manifest["horizon"]), ["item_id", *manifest["dimensions"]]
-    with pq.ParquetFile(folder / "forecast.parquet") as file:
-        rows = next(file.iter_batches(batch_size=most * horizon), None)
-    if rows is None:
-        return {}
-    found, cold = {}, cold_starts(group, manifest)
-    for start in range(0, rows.num_rows, horizon):
-        part = rows.slice(start, horizon)
-        key = tuple(str(part.column(name)[0].as_py()) for name in names)
-        if key in cold:
-            continue
-        found[key] = {name: np.asarray(part.column(name)) for name in manifest["columns"]}
-    return found
-
-
 def contexts_of(
     state: GroupState, manifest: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
 ) -> dict[tuple[str, ...], Any]:
@@ -464,14 +426,6 @@ def contexts_of(
     if left:
         raise dg.Failure(f"{len(left)} series of the published forecast are no longer in the dataset")
     return found
-
-
-def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
-    """Manifest of partition `key`'s forecast; `dg.Failure` if it has none."""
-    try:
-        return dict(json.loads(group.store.read(history_key(key), "manifest.json")))
-    except FileNotFoundError:
-        raise dg.Failure(f"partition {key} has no forecast to score: materialize forecasts[{key}] first") from None
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------

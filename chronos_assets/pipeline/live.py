@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.staging import timestamp
 from chronos_assets.planning.windows import Window
-from chronos_assets.store_layout import partition_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,13 +74,13 @@ def live_records(state: GroupState, windows: Sequence[Window]) -> dict[str, dict
     """The parameter `live` of the windows of a forecast, by key: what the partition has, or what is known by its as-of."""
     import numpy as np
 
-    store, grid, model = state.group.store, state.params.grid, state.model_in_use.digest
+    grid, model = state.params.grid, state.model_in_use.digest
     bands = [
         LiveBand(timestamp(found["start"]), timestamp(found["end"]), found["model"], float(found["needed"]))
-        for _, _, manifest in store.manifests("accuracy")
+        for _, _, manifest in published_partitions(state.group, "accuracy")
         if (found := manifest.get("live")) is not None
     ]
-    made = {partition_of(name): manifest for name, _, manifest in store.manifests("history")}
+    made = {key: manifest for key, _, manifest in published_partitions(state.group, "history")}
     records = {}
     for window in windows:
         before = made.get(window.key)

@@ -18,9 +18,10 @@ import dagster as dg
 from chronos_assets.container.contract import LONGEST_ANSWER
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.pipeline.dataset import first_series
-from chronos_assets.pipeline.forecasts import contexts_of, published_manifest, published_series
+from chronos_assets.pipeline.forecasts import contexts_of
 from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.predictors import predictor_that_made, publish_zero_shot, shown_predictor
+from chronos_assets.pipeline.published import published_manifest, published_series
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import made_here, package_group, read_tuned
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.pipeline.forecasts import forecast_parameters, forecast_states, published_manifest, recipe
+from chronos_assets.pipeline.forecasts import forecast_parameters, forecast_states, recipe
 from chronos_assets.pipeline.live import live_records
 from chronos_assets.pipeline.predictors import learned_before
+from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name

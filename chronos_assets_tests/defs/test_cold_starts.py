@@ -11,7 +11,7 @@ import pytest
 
 from chronos_assets.cli.summary import cold_start_rows
 from chronos_assets.pipeline.cold_starts import cold_starts
-from chronos_assets.pipeline.forecasts import published_manifest, published_series
+from chronos_assets.pipeline.published import published_manifest, published_series
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import FORECAST_KEY, history_key, levels_key, members_key
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, hourly_rows, make_line

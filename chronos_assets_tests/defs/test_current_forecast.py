@@ -15,8 +15,8 @@ import pytest
 
 from chronos_assets.definitions import group_definitions
 from chronos_assets.defs.main_job import MainJobResult, run_main_job
-from chronos_assets.pipeline.forecasts import published_manifest
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.settings import Settings
 from chronos_assets_tests.defs.line import PARAMS, Line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs

@@ -1,0 +1,62 @@
+"""What is published of forecasts and their scores: partitions, manifests, and the first series of what is shown.
+
+Here: reading it. Elsewhere: making and publishing it (`pipeline.forecasts`, `pipeline.accuracy`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from chronos_assets.pipeline.cold_starts import cold_starts
+from chronos_assets.pipeline.group import Group
+from chronos_assets.store_layout import FORECAST_KEY, history_key, partition_of
+
+
+def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Partition key, name of the version that is shown, and manifest of each published partition."""
+    for name, version, manifest in group.store.manifests(folder):
+        if (key := partition_of(name)) is not None:
+            yield key, version, manifest
+
+
+def published_manifest(group: Group) -> dict[str, Any] | None:
+    """Manifest of the current forecast, None if none is published; also where it is damaged: it is published again."""
+    try:
+        manifest = json.loads(group.store.read(FORECAST_KEY, "manifest.json"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and "model" in manifest else None
+
+
+def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The first series of the current forecast, but for cold starts among them: key -> column -> values (horizon,)."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    folder = group.store.snapshot(FORECAST_KEY)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    horizon, names = int(manifest["horizon"]), ["item_id", *manifest["dimensions"]]
+    with pq.ParquetFile(folder / "forecast.parquet") as file:
+        rows = next(file.iter_batches(batch_size=most * horizon), None)
+    if rows is None:
+        return {}
+    found, cold = {}, cold_starts(group, manifest)
+    for start in range(0, rows.num_rows, horizon):
+        part = rows.slice(start, horizon)
+        key = tuple(str(part.column(name)[0].as_py()) for name in names)
+        if key in cold:
+            continue
+        found[key] = {name: np.asarray(part.column(name)) for name in manifest["columns"]}
+    return found
+
+
+def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
+    """Manifest of partition `key`'s forecast; `dg.Failure` if it has none."""
+    try:
+        return dict(json.loads(group.store.read(history_key(key), "manifest.json")))
+    except FileNotFoundError:
+        raise dg.Failure(f"partition {key} has no forecast to score: materialize forecasts[{key}] first") from None
