@@ -6,8 +6,7 @@
     python -m benchmarks.forecast_covariates --levels                forecasts of sums as well, by their store and kind of shop
 
 The imports are those of `benchmarks.import_covariates` (its files in .benchmarks/ are used, and made where they are
-missing), the items' metadata are two categories. The job is a process of its own, started as a job starts it; its peak memory
-and processor time are the kernel's (wait4), with everything Python, torch and Arrow took, start-up included. `--levels`
+missing), the items' metadata are two categories. The job is a process of its own, started as a job starts it. `--levels`
 measures in another process what the run does after the job: reading forecast and dataset, adding up, writing the sums.
 
 Exits with 1 when the largest needs over 1.5 times the memory of the smallest.
@@ -21,8 +20,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.forecast import Measurement, line, measure
+from benchmarks.forecast import line
 from benchmarks.import_covariates import FOLDER, HORIZON
+from benchmarks.processes import Measurement, measure
 from chronos_assets.params.predictor import PredictorParams
 
 AS_OF = "2024-03-30"  # the target's last period
@@ -38,7 +38,7 @@ def imported(items: int) -> Path:
 
     work = FOLDER / f"covariates-{items}"
     if not (work / "related" / "_manifest.json").exists():
-        measure([sys.executable, "-m", "benchmarks.import_covariates", "--items", str(items)], {})
+        measure([sys.executable, "-m", "benchmarks.import_covariates", "--items", str(items)])
     if not (work / "metadata" / "_manifest.json").exists():
         numbers = range(items)
         columns = {
@@ -81,7 +81,7 @@ def run_job(items: int, arguments: argparse.Namespace) -> Measurement:
             return found
         made = root / "processing" / "output" / "forecast" / f"as_of={AS_OF}"
         command = [sys.executable, "-m", "benchmarks.forecast_covariates", "--add-up", str(made), str(work)]
-        print(line("its sums", items, measure(command, {})), flush=True)
+        print(line("its sums", items, measure(command)), flush=True)
         return found
 
 
@@ -91,13 +91,11 @@ def add_up(forecast: Path, work: Path) -> None:
     from chronos_assets.predictors.hierarchy import find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of, write_levels
     from chronos_assets.timeseries.dataset.related import read_item_metadata
-    from chronos_assets.timeseries.dataset.shards import read_manifest
     from chronos_assets.timeseries.forecast.files import WindowFolder
 
     window, dataset = WindowFolder.read(forecast), work / "dataset"
     hierarchy = find_hierarchy(series_of(window), ["kind", "shop"], (), read_item_metadata(work / "metadata"))
-    manifest, grid = read_manifest(dataset), Grid(Frequency.parse("D"))
-    write_levels(forecast / LEVELS_FILE, window, dataset, manifest, hierarchy, "min_trace", grid)
+    write_levels(forecast / LEVELS_FILE, window, dataset, hierarchy, "min_trace", Grid(Frequency.parse("D")))
 
 
 def main() -> int:

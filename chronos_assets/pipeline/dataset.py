@@ -7,11 +7,12 @@ Here: reading `params.json`, fetching files, the import, the manifest. Elsewhere
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,37 +225,64 @@ def first_series(state: GroupState, params: ForecastParams) -> Series:
     from chronos_assets.timeseries.dataset.shards import iter_series
 
     for shard in state.require_manifest().shards:
-        folder = state.group.store.snapshot(DATASET_KEY, shard.files)
-        for series in iter_series(folder / shard.name, params.dimensions):
+
+        def only(_: Manifest, name: str = shard.name) -> set[str]:
+            return {name}
+
+        _, shards = _shown_shards(state, only)
+        for series in chain.from_iterable(iter_series(path, params.dimensions) for path in shards.values()):
             if np.isfinite(series.target).any():
                 return series
     raise dg.Failure("no series of the dataset has an observation")
 
 
-def shards_of(group: Group, manifest: Manifest, keys: Iterable[tuple[str, ...]]) -> list[Path]:
-    """The shards that hold series with these keys, on this machine; a store elsewhere is asked for no other."""
+def shards_of(state: GroupState, keys: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], Path]:
+    """The shards that hold some series, if they are there at all, by their keys."""
     from chronos_assets.timeseries.dataset.shards import shard_name, shard_number
 
-    names = {shard_name(shard_number(key, manifest.n_shards)) for key in keys}
-    wanted = [shard for shard in manifest.shards if shard.name in names]
-    folder = group.store.snapshot(DATASET_KEY, [name for shard in wanted for name in shard.files])
-    return [folder / shard.name for shard in wanted]
+    def names(manifest: Manifest) -> dict[tuple[str, ...], str]:
+        return {key: shard_name(shard_number(key, manifest.n_shards)) for key in keys}
+
+    if not keys:
+        return {}
+    manifest, shards = _shown_shards(state, lambda manifest: set(names(manifest).values()))
+    return {key: shards[name] for key, name in names(manifest).items() if name in shards}
 
 
-def last_observations(state: GroupState, keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+def _shown_shards(state: GroupState, names: Callable[[Manifest], Collection[str]]) -> tuple[Manifest, dict[str, Path]]:
+    """Shards of the dataset on this machine, by name, and the manifest beside them; a store elsewhere is asked for no other.
+
+    The dataset may have been imported again, and cut into other shards, since the state was read: what is chosen by one
+    manifest is taken only from the folder that has it.
+
+    Args:
+        state: of the group.
+        names: of the shards that are wanted, by the manifest.
+    """
+    from chronos_assets.timeseries.dataset.shards import MANIFEST, read_manifest
+
+    manifest = state.require_manifest()
+    while True:
+        wanted = names(manifest)
+        shards = [shard for shard in manifest.shards if shard.name in wanted]
+        folder = state.group.store.snapshot(
+            DATASET_KEY, [MANIFEST, *chain.from_iterable(shard.files for shard in shards)]
+        )
+        beside = read_manifest(folder)
+        if beside == manifest:
+            return manifest, {shard.name: folder / shard.name for shard in shards}
+        manifest = beside
+
+
+def last_observations(state: GroupState, keys: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
     """When some series were observed last, ISO 8601; those that never were are left out."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from chronos_assets.timeseries.dataset.shards import shard_files, shard_name, shard_number
+    from chronos_assets.timeseries.dataset.shards import shard_files
 
-    manifest, found = state.require_manifest(), {}
-    names = ("item_id", *manifest.dimensions)
-    shards = {path.name: path for path in shards_of(state.group, manifest, keys)} if keys else {}
-    for key in keys:
-        shard = shards.get(shard_name(shard_number(key, manifest.n_shards)))
-        if shard is None:
-            continue
+    names, found = ("item_id", *state.require_manifest().dimensions), {}
+    for key, shard in shards_of(state, keys).items():
         filters = [*((name, "=", part) for name, part in zip(names, key, strict=True)), ("filled", "=", False)]
         rows = pq.read_table(shard_files(shard), columns=["timestamp"], filters=filters)
         last = pc.max(rows.column("timestamp")).as_py()

@@ -415,7 +415,7 @@ def contexts_of(
     params = state.params
     until = timestamp(str(manifest["context_end"]))
     left, found = set(keys), {}
-    for shard in shards_of(state.group, state.require_manifest(), left):
+    for shard in dict.fromkeys(shards_of(state, keys).values()):
         for series in iter_series(shard, params.dimensions):
             if series.key in left:
                 cut = int(np.searchsorted(series.timestamps, until, side="right"))

@@ -32,15 +32,15 @@ def check_levels(state: GroupState) -> None:
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import check_size
     from chronos_assets.timeseries.dataset.series_keys import keys_of
+    from chronos_assets.timeseries.dataset.shards import list_shards
 
-    manifest = state.require_manifest()
-    dataset = state.group.store.snapshot(DATASET_KEY)
-    keys = {key for shard in manifest.shards for key in keys_of(dataset / shard.name, manifest.dimensions)}
+    dataset, dimensions = state.group.store.snapshot(DATASET_KEY), state.params.dimensions
+    keys = {key for shard in list_shards(dataset) for key in keys_of(shard, dimensions)}
     metadata = item_metadata(state.group, state.covariates)
-    if metadata is not None and not manifest.dimensions and state.params.cold_start is not False:
+    if metadata is not None and not dimensions and state.params.cold_start is not False:
         keys |= {(item,) for item in metadata.items}  # items without a past may be forecast, too
     try:
-        hierarchy = find_hierarchy(sorted(keys), reconcile.levels, manifest.dimensions, metadata)
+        hierarchy = find_hierarchy(sorted(keys), reconcile.levels, dimensions, metadata)
         check_size(hierarchy, reconcile.method)
     except LevelsError as error:
         raise dg.Failure(str(error)) from error
@@ -59,16 +59,17 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
         dg.Failure: the series don't make the levels.
     """
     group, reconcile = state.group, state.params.reconcile
+    if reconcile is None:
+        _withdraw(group, key)
+        return
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of, write_levels
     from chronos_assets.timeseries.forecast.files import WindowFolder
 
     window = WindowFolder.read(forecast)
-    if reconcile is None or not window.manifest["series"]:
-        if group.store.shown(levels_key(key)) is not None:
-            group.store.withdraw(levels_key(key))
+    if not window.manifest["series"]:
+        _withdraw(group, key)
         return
-    manifest = state.require_manifest()
     staged = folder / f"levels-{key}"
     staged.mkdir()
     try:
@@ -79,7 +80,6 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
             staged / LEVELS_FILE,
             window,
             group.store.snapshot(DATASET_KEY),
-            manifest,
             hierarchy,
             reconcile.method,
             state.params.grid,
@@ -88,6 +88,12 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
         raise dg.Failure(f"partition {key}: {error}") from error
     (staged / "manifest.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     group.store.publish(levels_key(key), staged, data=LEVELS_FILE)
+
+
+def _withdraw(group: Group, key: str) -> None:
+    """Show no sums of a partition."""
+    if group.store.shown(levels_key(key)) is not None:
+        group.store.withdraw(levels_key(key))
 
 
 def published_levels(group: Group, key: str) -> Mapping[str, Any] | None:

@@ -34,7 +34,7 @@ from chronos_assets.params.reconciliation import ReconcileMethod
 from chronos_assets.predictors.hierarchy import Hierarchy, Key, LevelsError
 from chronos_assets.predictors.members.base import LEVELS, LONGEST, MEDIAN, Contexts
 from chronos_assets.predictors.members.theta import Theta
-from chronos_assets.timeseries.dataset.shards import Manifest, Series, iter_series
+from chronos_assets.timeseries.dataset.shards import Series, iter_series, read_manifest
 from chronos_assets.timeseries.forecast.files import WindowFolder
 
 Floats = NDArray[np.float64]
@@ -98,7 +98,6 @@ def write_levels(
     path: Path,
     forecast: WindowFolder,
     dataset: Path,
-    manifest: Manifest,
     hierarchy: Hierarchy,
     method: ReconcileMethod,
     grid: Grid,
@@ -109,7 +108,6 @@ def write_levels(
         path: of the file.
         forecast: of the window, whole.
         dataset: folder of the dataset that it was made from.
-        manifest: of the dataset.
         hierarchy: of the forecast's series.
         method: of reconciliation.
         grid: of the dataset.
@@ -121,6 +119,7 @@ def write_levels(
         LevelsError: there are too many sums for the method.
     """
     check_size(hierarchy, method)
+    manifest = read_manifest(dataset)
     until = np.datetime64(str(forecast.manifest["context_end"]), "us")
     levels = [float(level) for level in forecast.manifest["quantiles"]]
     added = add_forecasts(forecast, hierarchy)

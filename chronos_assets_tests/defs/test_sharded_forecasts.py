@@ -11,9 +11,10 @@ import pytest
 
 from chronos_assets.container.contract import Workspace
 from chronos_assets.definitions import group_definitions
-from chronos_assets.pipeline.dataset import SHARDS_PER_INSTANCE, dataset_is_current
-from chronos_assets.pipeline.forecasts import contexts_of, published_manifest, published_series
+from chronos_assets.pipeline.dataset import SHARDS_PER_INSTANCE, dataset_is_current, last_observations
+from chronos_assets.pipeline.forecasts import contexts_of
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.published import published_manifest, published_series
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.settings import AwsSettings
@@ -133,7 +134,8 @@ def test_the_parts_of_all_instances_are_published_as_the_forecast_of_one(line: L
 
 
 def test_more_instances_cut_the_dataset_finer_and_leave_its_version(line: Line) -> None:
-    before = read_manifest(line.group.store.snapshot(DATASET_KEY))
+    stale = line.state
+    before = stale.require_manifest()
     assert dataset_is_current(line.state, line.instance)
     for instances, current in ((2, True), (5, False)):
         group = Group(replace(line.group.settings, aws=AwsSettings(forecast_instances=instances)))
@@ -141,6 +143,9 @@ def test_more_instances_cut_the_dataset_finer_and_leave_its_version(line: Line) 
     assert Line(group, line.instance, group_definitions(group)).run(["target_time_series"]).success
     after = read_manifest(line.group.store.snapshot(DATASET_KEY))
     assert (after.n_shards, after.data_version) == (5 * SHARDS_PER_INSTANCE, before.data_version)
+    # Who read the manifest before the import finds every series in the shards after it.
+    keys = [(f"client {number:02d}",) for number in range(30)]
+    assert last_observations(stale, keys) == dict.fromkeys(keys, "2024-01-04T23:00:00")
     assert dataset_is_current(GroupState(group), line.instance)
 
 

@@ -69,7 +69,7 @@ def made(
         items = read_item_metadata(tmp_path / "items")
     hierarchy = find_hierarchy(forecasts, ["shop"] if metadata else [], (), items)
     path = tmp_path / "levels.parquet"
-    summary = write_levels(path, WindowFolder.read(folder), dataset, manifest, hierarchy, method, params.grid)
+    summary = write_levels(path, WindowFolder.read(folder), dataset, hierarchy, method, params.grid)
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in pq.read_table(path).to_pylist():
         rows.setdefault((row["level"], row["value"]), []).append(row)
