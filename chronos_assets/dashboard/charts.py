@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from chronos_assets.dashboard.words import number
@@ -29,6 +30,7 @@ BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00
 SKY_BLUE = "#56B4E9"  # in the place of blue on black
 HEIGHT, SCORES_HEIGHT, ATTRIBUTE_HEIGHT = 380, 220, 160  # axes and titles included
 
+TIME = "time"
 _OBSERVED, _FORECAST, _EARLIER, _ODD = "observed", "forecast", "earlier forecast", "far outside the band"
 
 Bands = tuple[tuple[str, str], ...]
@@ -71,12 +73,12 @@ def series_chart(
     if earlier is not None and not earlier.empty:
         data["earlier"] = earlier
     if anomalies is not None and not anomalies.empty:
-        data["anomalies"] = anomalies[["timestamp", "value", "low", "high"]]
+        data["anomalies"] = _with_times(anomalies[["timestamp", "value", "low", "high"]])
     bands = tuple((low, high) for low, high in shape.bands if low in forecast and high in forecast)
     over = next(
         ((low, high) for low, high in shape.bands if "earlier" in data and {low, high} <= {*data["earlier"]}), None
     )
-    names = tuple(name for name in points.columns if name != "timestamp")
+    names = tuple(name for name in points.columns if name not in ("timestamp", TIME))
     return DataChart(_series_spec(bands, over, names, "earlier" in data, "anomalies" in data), data)
 
 
@@ -106,7 +108,7 @@ def _series_spec(
     layers.append(_line("forecast", "middle", _FORECAST, x, kind, strokeWidth=2))
     if odd:
         layers.append(_anomaly_layer(x, kind))
-    tooltip = [alt.Tooltip("timestamp:T", title="time", format=_MINUTE), *(alt.Tooltip(f"{name}:N") for name in names)]
+    tooltip = [_time_tooltip(), *(alt.Tooltip(f"{name}:N") for name in names)]
     layers.append(
         _of("hover")
         .mark_rule(color=GREY)
@@ -166,14 +168,14 @@ def _bias_spec() -> Mapping[str, Any]:
 def attribute_chart(values: pd.DataFrame, name: str, *, numbers: bool) -> DataChart:
     """One attribute over time: a line of numbers, or points of texts. values: `timestamp` and the attribute."""
     shown = values[["timestamp", name]].rename(columns={name: "y"}).dropna()
-    return DataChart(_attribute_spec(name, numbers), {"values": shown})
+    return DataChart(_attribute_spec(name, numbers), {"values": _with_times(shown)})
 
 
 @lru_cache(maxsize=256)
 def _attribute_spec(name: str, numbers: bool) -> Mapping[str, Any]:
     x = _x()
     tooltip = [
-        alt.Tooltip("timestamp:T", title="time", format=_MINUTE),
+        _time_tooltip(),
         alt.Tooltip("y:Q" if numbers else "y:N", title=name),
     ]
     chart = _of("values").properties(title=alt.Title(name, anchor="start", fontSize=12), height=ATTRIBUTE_HEIGHT)
@@ -199,7 +201,7 @@ def scenario_chart(history: pd.DataFrame, forecasts: pd.DataFrame) -> DataChart:
             forecasts.assign(of="what-if", y=forecasts["what_if"])[["timestamp", "of", "y"]],
         ]
     )
-    return DataChart(_scenario_spec(), {"lines": long})
+    return DataChart(_scenario_spec(), {"lines": _with_times(long)})
 
 
 @lru_cache(maxsize=1)
@@ -207,7 +209,7 @@ def _scenario_spec() -> Mapping[str, Any]:
     x = _x()
     colours = {"observed": GREY, "baseline": BLUE, "what-if": VERMILION}
     tooltip = [
-        alt.Tooltip("timestamp:T", title="time", format=_MINUTE),
+        _time_tooltip(),
         alt.Tooltip("of:N", title=" "),
         alt.Tooltip("y:Q", title="value", format=",.4~g"),
     ]
@@ -261,7 +263,6 @@ def _impact_spec() -> Mapping[str, Any]:
 
 
 _METRICS = {"wql": "wQL", "wape": "WAPE", "mase": "MASE"}
-_MINUTE = "%Y-%m-%d %H:%M"
 _KINDS = {_OBSERVED: GREY, _FORECAST: BLUE, _EARLIER: ORANGE, _ODD: VERMILION}
 
 
@@ -323,7 +324,7 @@ def _line(data: str, column: str, name: str, x: alt.X, kind: alt.Color, **style:
 
 
 def _anomaly_layer(x: alt.X, kind: alt.Color) -> alt.Chart:
-    tooltip = [alt.Tooltip("timestamp:T", title=_ODD, format=_MINUTE)]
+    tooltip = [_time_tooltip(_ODD)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=",.4~g") for name in ("value", "low", "high")]
     return (
         _of("anomalies")
@@ -350,4 +351,14 @@ def _hover_rows(history: pd.DataFrame, forecast: pd.DataFrame, shape: TableShape
     quantiles = [name for name in shape.quantiles if name != shape.middle and name in forecast]
     predicted = forecast[["timestamp", "middle", *quantiles]].rename(columns=names)
     known = observed.merge(predicted, on="timestamp", how="outer").sort_values("timestamp")
-    return known.assign(**{name: known[name].map(number) for name in known.columns if name != "timestamp"})
+    return _with_times(known.assign(**{name: known[name].map(number) for name in known.columns if name != "timestamp"}))
+
+
+def _with_times(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their time as a text: browsers can't show the hour that their own zone skips in spring."""
+    texts = np.datetime_as_string(rows["timestamp"].to_numpy("datetime64[m]"))
+    return rows.assign(**{TIME: [text.replace("T", " ") for text in texts.tolist()]})
+
+
+def _time_tooltip(title: str = TIME) -> alt.Tooltip:
+    return alt.Tooltip(f"{TIME}:N", title=title)
