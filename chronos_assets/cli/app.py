@@ -30,7 +30,7 @@ NOBODY_READS = 1  # typer's own, where it notices first
 VERBOSE = "--verbose"
 
 app = typer.Typer(
-    help="Published quantile forecasts from train files.",
+    help="From train files to published quantile forecasts.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

@@ -19,7 +19,7 @@ def backfill(
         typer.Option(
             "--to",
             metavar="WINDOW",
-            help="Last partition, or a moment in it (the window of the last observation).",
+            help="Last partition, or a moment in it (default: that of the last observation).",
             show_default=False,
         ),
     ] = None,

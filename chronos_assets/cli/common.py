@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 STORES = Path("stores")
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="The folder that `run` was given.", show_default=False)]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="The folder that you gave to `run`.", show_default=False)
+]
 
 
 class UsageError(ChronosAssetsError):

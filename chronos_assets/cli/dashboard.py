@@ -23,12 +23,12 @@ SERVER = "chronos_assets.dashboard.server"
 
 def dashboard(
     data: DataOption = None,
-    port: Annotated[int, typer.Option(help="To serve on.")] = PORT,
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = PORT,
     host: Annotated[
-        str, typer.Option(help="To serve on; beyond this machine only with a login (CHRONOS_DASHBOARD_LOGIN).")
+        str, typer.Option(help="Address to serve on; beyond this machine only with a login (CHRONOS_DASHBOARD_LOGIN).")
     ] = "127.0.0.1",
 ) -> None:
-    """Forecasts for the people who read them: overview, items to look at, each item, models."""
+    """Start the dashboard for the people who read forecasts: overview, items to look at, each item, what-if, models."""
     from chronos_assets.cli.ports import check_port
 
     settings = settings_for(data)

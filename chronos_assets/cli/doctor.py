@@ -8,7 +8,7 @@ from chronos_assets.cli.common import DataOption, settings_for
 
 
 def doctor(data: DataOption = None) -> int:
-    """What stands in the way of a run, before anything is launched."""
+    """Report what would keep a run from succeeding, before anything is launched."""
     from chronos_assets.platforms.checkup import any_failed, render
 
     settings = settings_for(data)

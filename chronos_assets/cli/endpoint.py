@@ -19,26 +19,26 @@ app = typer.Typer(
 
 @app.command("status")
 def status(data: DataOption = None) -> None:
-    """Its address, the version it serves, and a sample of its answers."""
+    """Show the endpoint's address, the version it serves, and a sample answer."""
     _do("status", data)
 
 
 @app.command("deploy")
 def deploy(data: DataOption = None) -> None:
-    """Start it, or give it the version in use."""
+    """Start the endpoint, or move it to the version in use."""
     _do("deploy", data)
 
 
 @app.command("stop")
 def stop(data: DataOption = None) -> None:
-    """Stop it."""
+    """Stop the endpoint."""
     _do("stop", data)
 
 
 @app.command("forecasts")
 def forecasts(
     data: DataOption = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen, on the loopback address.")] = 8090,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on, on the loopback address.")] = 8090,
 ) -> None:
     """Answer QueryForecast from the published forecasts, without a model, until interrupted."""
     import asyncio

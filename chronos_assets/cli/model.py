@@ -20,21 +20,23 @@ app = typer.Typer(
     help="Versions of the tuned model: list, show, metrics, approve, reject, roll-back.", no_args_is_help=True
 )
 
-VersionArgument = Annotated[int | None, typer.Argument(help="Number of the version (the newest).", show_default=False)]
-ReasonOption = Annotated[str, typer.Option(help="For the version's history.")]
+VersionArgument = Annotated[
+    int | None, typer.Argument(help="Number of the version (default: the newest).", show_default=False)
+]
+ReasonOption = Annotated[str, typer.Option(help="Reason, for the version's history.")]
 NoVersion = Annotated[int | None, typer.Argument(hidden=True)]
 
 
 @app.command("list")
 def list_versions(version: NoVersion = None, data: DataOption = None) -> None:
-    """Versions, oldest first; the one in use is marked."""
+    """List the versions, oldest first; the one in use is marked."""
     _refuse("list", version)
     _decide(data, "list")
 
 
 @app.command("approve")
 def approve(version: VersionArgument = None, reason: ReasonOption = "", data: DataOption = None) -> None:
-    """Make a version the one in use: newer approved ones get rejected. The endpoint follows."""
+    """Put a version into use; newer approved ones are rejected. The endpoint follows."""
     _decide(data, "approve", version, reason)
 
 
@@ -53,7 +55,7 @@ def roll_back(version: NoVersion = None, reason: ReasonOption = "", data: DataOp
 
 @app.command("show")
 def show(version: VersionArgument = None, data: DataOption = None) -> None:
-    """A version's predictor: its members with their scores and weights, and what the ensemble gains."""
+    """Show a version's predictor: its members with their scores and weights, and what the ensemble gains."""
     chosen = _registered(version, data)
     print(f"{chosen.name}  {chosen.status}  {chosen.reason}")
     _print_predictor(chosen.document.get("predictor"))
@@ -61,7 +63,7 @@ def show(version: VersionArgument = None, data: DataOption = None) -> None:
 
 @app.command("metrics")
 def metrics(version: VersionArgument = None, data: DataOption = None) -> None:
-    """A version's errors on the gate's test windows, as the JSON of Amazon Forecast's GetAccuracyMetrics."""
+    """Print a version's errors on the gate's test windows, as the JSON of Amazon Forecast's GetAccuracyMetrics."""
     from chronos_assets.params.predictor import DEFAULT_METRIC
     from chronos_assets.timeseries.scoring.service_documents import ScoredWindow, accuracy_document
 

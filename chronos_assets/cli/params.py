@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
 
 
-def validate(path: Annotated[Path, typer.Argument(help="A params.json.")]) -> int:
-    """Everything wrong with a params.json, at once."""
+def validate(path: Annotated[Path, typer.Argument(help="The params.json to check.")]) -> int:
+    """Report everything that is wrong with a params.json, at once."""
     from chronos_assets.params.forecast import ParamsError
     from chronos_assets.params.reader import load_params
     from chronos_assets.pipeline.training_limits import beyond_the_model
@@ -61,14 +61,14 @@ def melt(
     path: Annotated[Path, typer.Argument(help="A CSV or Parquet file with a column for each series.")],
     output: Annotated[Path, typer.Argument(help="The CSV file to write: timestamp, item_id, target_value.")],
     column: Annotated[
-        list[str] | None, typer.Option(help="A column that is a series (several times); all of numbers without.")
+        list[str] | None, typer.Option(help="A column that is a series; repeatable (default: all columns of numbers).")
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(help="A column that tells rows of one timestamp apart, such as a store (several times)."),
+        typer.Option(help="A column that distinguishes rows of one timestamp, such as a store; repeatable."),
     ] = None,
 ) -> None:
-    """A wide file as rows, one for each series and timestamp; a date and a time in two columns become one."""
+    """Convert a wide file to rows, one for each series and timestamp; a date and a time in two columns become one."""
     from datetime import UTC, datetime
 
     from chronos_assets.timeseries.dataset.melting import melt as rewrite
@@ -83,7 +83,7 @@ def melt(
 
 
 def sample_july(path: Annotated[Path, typer.Argument(help="File to write, in a store's train/.")]) -> None:
-    """The month after the built-in sample, to drop into train/."""
+    """Write the month after the built-in sample, to drop into train/."""
     from chronos_assets.timeseries.dataset.sample import write_july
 
     if not path.parent.is_dir():

@@ -34,16 +34,14 @@ def query(
     end: Annotated[str | None, typer.Option(help="Last timestamp, ISO 8601.")] = None,
     as_of: Annotated[
         str | None,
-        typer.Option(
-            metavar="WINDOW", help="The forecast of this partition instead of the current one.", show_default=False
-        ),
+        typer.Option(metavar="WINDOW", help="Partition to ask, instead of the current forecast.", show_default=False),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Name the members that made it, with their weights.")
+        bool, typer.Option("--explain", help="Show the members that made it, with their weights.")
     ] = False,
-    format: Annotated[Literal["table", "json", "csv"], typer.Option(help="How to print it.")] = "table",
+    format: Annotated[Literal["table", "json", "csv"], typer.Option(help="Output format.")] = "table",
 ) -> None:
-    """The current forecast of one item, or one of its past ones."""
+    """Print the current forecast of one item, or a past one."""
     from chronos_assets.timeseries.forecast.query import render_csv, render_table
 
     group = open_group(settings_for(data))

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 def run(
     data: Annotated[
-        Path | None, typer.Option(help="Folder with params.json and train/; it is only read.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder with train/ and, if you have one, params.json; it is only read.", show_default=False),
     ] = None,
-    backtest_windows: Annotated[int, typer.Option(metavar="N", help="As-of windows to score.")] = 7,
+    backtest_windows: Annotated[int, typer.Option(metavar="N", help="Number of past windows to score.")] = 7,
     no_training: Annotated[
         bool,
         typer.Option(
             "--no-training",
-            help="Leave the model as it is, even if a training is due; `ui` does so, too, until a run without it.",
+            help="Train no model, even if one is due; neither does `ui`, until you run without this option.",
         ),
     ] = False,
 ) -> None:

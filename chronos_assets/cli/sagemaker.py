@@ -10,11 +10,13 @@ from chronos_assets.cli.common import UsageError, open_group, settings_for
 
 
 def sagemaker_pipeline(
-    upsert: Annotated[bool, typer.Option("--upsert", help="Make the pipeline, or bring it up to date.")] = False,
-    name: Annotated[str, typer.Option(help="Of the pipeline (made from the model package group's).")] = "",
-    base_model: Annotated[str, typer.Option(help="To tune (the first of the parameters' base models).")] = "",
+    upsert: Annotated[bool, typer.Option("--upsert", help="Create or update the pipeline.")] = False,
+    name: Annotated[
+        str, typer.Option(help="Name of the pipeline (default: made from the model package group's).")
+    ] = "",
+    base_model: Annotated[str, typer.Option(help="Model to tune (default: the first of BaseModels).")] = "",
 ) -> None:
-    """The training line as a SageMaker Pipelines definition, for runs without Dagster."""
+    """Print the training line as a SageMaker Pipelines definition, for runs without Dagster."""
     import dagster as dg
 
     from chronos_assets.pipeline.sagemaker_pipeline import training_pipeline

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def ui(
     data: DataOption = None,
-    port: Annotated[int, typer.Option(help="To serve on, on this machine only.")] = 3000,
+    port: Annotated[int, typer.Option(help="Port to serve on, on this machine only.")] = 3000,
     dashboard_port: Annotated[
-        int | None, typer.Option(help="Of the dashboard; the next free one by default.", show_default=False)
+        int | None, typer.Option(help="Port of the dashboard (default: the next free one).", show_default=False)
     ] = None,
 ) -> None:
-    """The Dagster UI with sensors on, on the same store, and the dashboard beside it."""
+    """Start the Dagster UI with sensors on, and the dashboard beside it, on the same store."""
     from chronos_assets.defs.dead_runs import end_dead_runs
     from chronos_assets.defs.instance import WORKSPACE, begin_daemon_here, open_instance
     from chronos_assets.pipeline.window_settings import choose_windows, follow_data
