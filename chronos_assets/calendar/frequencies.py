@@ -344,13 +344,17 @@ class Grid:
         """
         micros = _microseconds(timestamps)
         unit, n = self.frequency.unit, self.frequency.n
+        numbers: Ordinals
         if unit in _MICROSECONDS:
-            return (micros - self._anchor) // (n * _MICROSECONDS[unit])
+            numbers = (micros - self._anchor) // (n * _MICROSECONDS[unit])
+            return numbers
         months = micros.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
         if unit is Unit.MONTH:
-            return (months - (micros < self._month_start(months)) - self._phase) // n
-        years = months // 12
-        return (years - (micros < self._year_start(years))) // n
+            numbers = (months - (micros < self._month_start(months)) - self._phase) // n
+        else:
+            years = months // 12
+            numbers = (years - (micros < self._year_start(years))) // n
+        return numbers
 
     def start(self, ordinals: Ordinals | int) -> Timestamps:
         """The first instant of each period, `datetime64[us]` in the shape of `ordinals`."""

@@ -320,18 +320,18 @@ def _kind(kinds: Sequence[str]) -> alt.Color:
 
 def _line(data: str, column: str, name: str, x: alt.X, kind: alt.Color, **style: Any) -> alt.Chart:
     named = _of(data).transform_calculate(kind=f"'{name}'")
-    return named.mark_line(**style).encode(x=x, y=_y(column), color=kind)
+    line: alt.Chart = named.mark_line(**style).encode(x=x, y=_y(column), color=kind)
+    return line
 
 
 def _anomaly_layer(x: alt.X, kind: alt.Color) -> alt.Chart:
     tooltip = [_time_tooltip(_ODD)]
     tooltip += [alt.Tooltip(f"{name}:Q", format=",.4~g") for name in ("value", "low", "high")]
-    return (
-        _of("anomalies")
-        .transform_calculate(kind=f"'{_ODD}'")
-        .mark_point(shape="triangle-up", size=110, filled=True, opacity=1)
-        .encode(x=x, y="value:Q", color=kind, tooltip=tooltip)
+    points = _of("anomalies").transform_calculate(kind=f"'{_ODD}'")
+    marks: alt.Chart = points.mark_point(shape="triangle-up", size=110, filled=True, opacity=1).encode(
+        x=x, y="value:Q", color=kind, tooltip=tooltip
     )
+    return marks
 
 
 def _joined(history: pd.DataFrame, forecast: pd.DataFrame) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def choose_series(shape: TableShape, title: str) -> ItemSeries | None:
 
 def _found(shape: TableShape, text: str, title: str) -> ItemSeries | None:
     """The series that a text means; where it means several, the one that is chosen among them."""
-    found = ask("search", shape, text)
+    found: list[ItemSeries] = ask("search", shape, text)
     exact = [series for series in found if text in (series.name, series.item)]
     if len(found) == 1 or len(exact) == 1:
         return (exact or found)[0]

@@ -25,7 +25,7 @@ def causal_graph(rng: np.random.Generator, n: int, length: int) -> Array:
         cause = np.take_along_axis(values[rng.permutation(n)], reach - lag, axis=1)
         own = rng.uniform(-1.0, 1.0, (n, 1)) * values[:, lagged:]
         values = standardised(activated(rng, own + rng.uniform(-1.0, 1.0, (n, 1)) * cause))
-    return values + np.exp(rng.uniform(np.log(1e-3), np.log(0.3), (n, 1))) * white(rng, n, length)
+    return np.asarray(values + np.exp(rng.uniform(np.log(1e-3), np.log(0.3), (n, 1))) * white(rng, n, length))
 
 
 def activated(rng: np.random.Generator, values: Array) -> Array:

@@ -15,7 +15,7 @@ def rate(rng: np.random.Generator, n: int, length: int) -> Array:
     cyclic = np.where(rng.random((n, 1)) < 0.6, season(rng, n, length), calendar(rng, n, length))
     seasonal = cyclic * rng.uniform(0.0, 1.0, (n, 1)) * (rng.random((n, 1)) < 0.7)
     drift = 0.5 * smooth_walk(rng, n, length) * rng.random((n, 1)) * (rng.random((n, 1)) < 0.5)
-    return np.exp((seasonal + drift).clip(-3.0, 3.0)) * growth(rng, n, length) ** (rng.random((n, 1)) < 0.3)
+    return np.asarray(np.exp((seasonal + drift).clip(-3.0, 3.0)) * growth(rng, n, length) ** (rng.random((n, 1)) < 0.3))
 
 
 def counts(rng: np.random.Generator, n: int, length: int) -> Array:

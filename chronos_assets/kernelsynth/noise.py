@@ -23,7 +23,7 @@ def white(rng: np.random.Generator, n: int, length: int) -> Array:
 def standardised(values: Array) -> Array:
     """Return the rows of `values` (n, length) with mean 0 and standard deviation 1 (constant rows become 0)."""
     centred = values - values.mean(axis=1, keepdims=True)
-    return centred / (centred.std(axis=1, keepdims=True) + 1e-9)
+    return np.asarray(centred / (centred.std(axis=1, keepdims=True) + 1e-9))
 
 
 def coloured(rng: np.random.Generator, n: int, length: int, exponent: Array) -> Array:

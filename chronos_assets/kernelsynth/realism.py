@@ -13,7 +13,7 @@ def with_outliers(rng: np.random.Generator, values: Array, rate: float = 0.01) -
     scale = values.std(axis=1, keepdims=True)
     hit = rng.random(values.shape) < rate * rng.random((len(values), 1))
     size = rng.uniform(2.0, 8.0, values.shape) * np.where(rng.random(values.shape) < 0.7, 1.0, -1.0)
-    return values + hit * size * scale
+    return np.asarray(values + hit * size * scale)
 
 
 def with_level_shifts(rng: np.random.Generator, values: Array, most: int = 3) -> Array:
@@ -33,13 +33,13 @@ def with_floor_or_cap(rng: np.random.Generator, values: Array) -> Array:
     low = np.quantile(values, rng.uniform(0.0, 0.5), axis=1, keepdims=True)
     high = np.quantile(values, rng.uniform(0.7, 1.0), axis=1, keepdims=True)
     side = rng.random((len(values), 1))
-    return np.where(side < 0.7, np.maximum(values, low), np.minimum(values, high))
+    return np.asarray(np.where(side < 0.7, np.maximum(values, low), np.minimum(values, high)))
 
 
 def with_rounding(rng: np.random.Generator, values: Array) -> Array:
     """Round each row to 3 to 50 steps per standard deviation, as meters and integer records do."""
     unit = values.std(axis=1, keepdims=True) / np.exp(rng.uniform(np.log(3.0), np.log(50.0), (len(values), 1))) + 1e-9
-    return np.rint(values / unit) * unit
+    return np.asarray(np.rint(values / unit) * unit)
 
 
 def missing_mask(rng: np.random.Generator, n: int, length: int) -> Array:

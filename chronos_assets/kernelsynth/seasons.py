@@ -116,7 +116,7 @@ def profiles(rng: np.random.Generator, n: int) -> Array:
     kind = rng.choice(4, n, p=[0.5, 0.15, 0.2, 0.15])[:, None]
     table = np.select([kind == 0, kind == 1, kind == 2], [harmonic, block, bump], np.maximum(harmonic, floor))
     table = table - table.mean(axis=1, keepdims=True)
-    return table / (table.std(axis=1, keepdims=True) + 1e-9)
+    return np.asarray(table / (table.std(axis=1, keepdims=True) + 1e-9))
 
 
 def read_profile(table: Array, cycles: Array) -> Array:
@@ -140,7 +140,7 @@ def season(rng: np.random.Generator, n: int, length: int, drift: float = 0.0, lo
     values = read_profile(profiles(rng, n), cycles)
     fade = wanders[1] * (0.5 + 0.5 * np.tanh(drift * smooth_walk(rng, n, length)))
     values = (1 - fade) * values + fade * read_profile(profiles(rng, n), cycles)
-    return values * np.exp(wanders[2] * 0.5 * drift * smooth_walk(rng, n, length))
+    return np.asarray(values * np.exp(wanders[2] * 0.5 * drift * smooth_walk(rng, n, length)))
 
 
 def calendar(rng: np.random.Generator, n: int, length: int, drift: float = 0.0) -> Array:
@@ -169,4 +169,4 @@ def calendar(rng: np.random.Generator, n: int, length: int, drift: float = 0.0) 
     strength = np.exp(rng.uniform(np.log(0.05), np.log(2.0), (n, 1)))
     off_level = is_off * rng.normal(-0.7, 0.7, (n, 1))
     modulated = base * np.exp(0.4 * rng.random((n, 1)) * day_level + drift * smooth_walk(rng, n, length))
-    return modulated + strength * (long_level + off_level)
+    return np.asarray(modulated + strength * (long_level + off_level))

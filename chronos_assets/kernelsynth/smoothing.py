@@ -38,7 +38,7 @@ def exponential_smoothing(rng: np.random.Generator, n: int, length: int) -> Arra
     values = level + season_states(rng, period, gamma * shock) + shock
     # Nothing grows more than 150-fold in a window.
     tamed = values * np.minimum(1.0, 5.0 / np.ptp(values, axis=1, keepdims=True))
-    return np.where(rng.random((n, 1)) < 0.5, np.exp(tamed - tamed[:, :1]), 1.0 + values)
+    return np.asarray(np.where(rng.random((n, 1)) < 0.5, np.exp(tamed - tamed[:, :1]), 1.0 + values))
 
 
 def season_states(rng: np.random.Generator, period: Array, moves: Array) -> Array:

@@ -103,7 +103,7 @@ class _Product:
     def draw(self, normals: Floats) -> Floats:
         seasons = normals.reshape(-1, len(self.smooth), len(self.periodic)) @ self.periodic
         seasons *= self.smooth
-        return seasons.sum(axis=1)
+        return np.asarray(seasons.sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class _Harmonics:
         seasons = self.harmonics.evaluate(amplitudes[:, 0], amplitudes[:, 1])
         seasons = seasons.reshape(-1, *self.smooth.shape)
         seasons *= self.smooth
-        return seasons.sum(axis=1)
+        return np.asarray(seasons.sum(axis=1))
 
 
 def _is_dense_cheaper(periods: int, rank: int, length: int) -> bool:

@@ -19,7 +19,7 @@ def trend(rng: np.random.Generator, n: int, length: int) -> Array:
     s_shaped = 1.0 / (1.0 + np.exp(-rng.uniform(4.0, 30.0, (n, 1)) * (time - rng.uniform(0.0, 1.2, (n, 1)))))
     kind = rng.integers(4, size=(n, 1))
     shape = np.select([kind == 0, kind == 1, kind == 2], [linear, bent, damped], s_shaped)
-    return shape * rng.choice([-1.0, 1.0], (n, 1))
+    return np.asarray(shape * rng.choice([-1.0, 1.0], (n, 1)))
 
 
 def growth(rng: np.random.Generator, n: int, length: int) -> Array:
