@@ -37,14 +37,14 @@ def bytes_per_row(config: Mapping[str, Any], tokens: int) -> int:
     states = _STATES_AT_ONCE * max(config["d_model"], inner)
     # Not every mask has a kernel that never writes the scores down.
     scores = 2 * config["num_heads"] * tokens
-    return FLOAT32 * tokens * (states + 2 * config["d_ff"] + scores)
+    return int(FLOAT32 * tokens * (states + 2 * config["d_ff"] + scores))
 
 
 def tokens_of(config: Mapping[str, Any], context_length: int) -> int:
     """Patches of a row: of its context, and of a forecast where the network reads both together."""
     chronos = config["chronos_config"]
     stride = chronos.get("input_patch_stride", 1)
-    return -(-context_length // stride) + int(chronos.get("max_output_patches", 1)) + 1
+    return int(-(-context_length // stride) + chronos.get("max_output_patches", 1) + 1)
 
 
 def rows_that_fit(free: int, per_row: int) -> int:
@@ -66,7 +66,8 @@ def default_rows(model: LoadedModel, context_length: int) -> int:
 
 def read_config(description: ModelDescription) -> dict[str, Any]:
     """`config.json` of a model that has been described, and so is whole."""
-    return json.loads((description.folder / "config.json").read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads((description.folder / "config.json").read_text(encoding="utf-8"))
+    return config
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -66,7 +66,7 @@ def interpolate(quantiles: Floats, levels: Sequence[float], wanted: Sequence[flo
     for column, index in enumerate(exact):
         if index is not None:
             result[..., column] = quantiles[..., index]
-    return result
+    return np.asarray(result)
 
 
 def mean_of_quantiles(quantiles: Floats, levels: Sequence[float]) -> Floats:

@@ -99,7 +99,7 @@ def _variance(quantiles: Floats, network: QuantileNetwork) -> Floats:
     """Variance (R, H) of the normal that has the 80% band of the quantiles (R, H, Q)."""
     band = np.broadcast_to(np.array([-_BAND_SCORE, _BAND_SCORE]), (*quantiles.shape[:2], 2))
     low, high = np.moveaxis(at_scores(quantiles, network.levels, band), -1, 0)
-    return ((high - low) / (2 * _BAND_SCORE)) ** 2
+    return np.asarray(((high - low) / (2 * _BAND_SCORE)) ** 2)
 
 
 def _paths(quantiles: Floats, passing: Floats, network: QuantileNetwork, number: int) -> Floats:

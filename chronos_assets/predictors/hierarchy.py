@@ -48,7 +48,7 @@ class Hierarchy:
     @property
     def leaves(self) -> int:
         """How many there are."""
-        return self.ancestors.shape[1]
+        return int(self.ancestors.shape[1])
 
     def sums(self, values: Floats) -> Floats:
         """Sums of each node, (nodes, ...), of values of the leaves, (leaves, ...)."""

@@ -44,8 +44,8 @@ class Actuals:
         """What each window adds to the metric's denominator, (N,)."""
         known = np.isfinite(self.values)
         if metric in ("AverageWeightedQuantileLoss", "WAPE"):
-            return np.where(known, np.abs(self.values), 0.0).sum(axis=1)
-        return _counted(metric, self).sum(axis=1).astype(np.float64)
+            return np.asarray(np.where(known, np.abs(self.values), 0.0).sum(axis=1))
+        return np.asarray(_counted(metric, self).sum(axis=1).astype(np.float64))
 
     def losses(self, metric: OptimizationMetric, quantiles: Floats) -> Floats:
         """What each window's forecast (..., N, horizon, LEVELS) adds to the metric's numerator, (..., N)."""

@@ -144,7 +144,7 @@ class Panel:
     @property
     def width(self) -> int:
         """Columns."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @cached_property
     def lengths(self) -> Integers:

@@ -162,4 +162,4 @@ def _refined(made: Floats, last: Floats, spread: Floats, coarse: int, horizon: i
     path[:, first] = path[:, first, MEDIAN][:, :, None] + (made[:, :1] - made[:, :1, MEDIAN][:, :, None])
     median = path[:, :, MEDIAN][:, :, None]
     own = spread[:, None, None] * np.abs(normal_scores(LEVELS))
-    return median + np.sign(path - median) * np.sqrt((path - median) ** 2 + own**2)
+    return np.asarray(median + np.sign(path - median) * np.sqrt((path - median) ** 2 + own**2))

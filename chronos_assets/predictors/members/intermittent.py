@@ -47,7 +47,7 @@ def _is_intermittent(panel: Panel) -> np.ndarray:
     zeros = ((panel.values == 0) & panel.observed).sum(axis=1)
     counts = np.where(panel.observed, (panel.values >= 0) & (panel.values == np.rint(panel.values)), True).all(axis=1)
     size = row_sum(np.where(panel.observed, panel.values, 0.0)) / np.maximum(seen - zeros, 1)
-    return (seen >= 8) & counts & (zeros >= _SPARSE * seen) & (zeros < seen) & (size <= _LARGEST_SIZE)
+    return np.asarray((seen >= 8) & counts & (zeros >= _SPARSE * seen) & (zeros < seen) & (size <= _LARGEST_SIZE))
 
 
 def _smooth(values: Floats, observed: np.ndarray) -> tuple[Floats, Floats, Floats]:

@@ -72,7 +72,7 @@ def _quantiles(values: Floats, errors: Floats, known: np.ndarray, season: int, a
     centre = np.sum([values[:, place - k * season] for k in range(averaged)], axis=0) / averaged
     ahead = np.sqrt(np.arange(horizon) // season + 1.0)
     spread = empirical_quantiles(errors, known.astype(np.float64))
-    return centre[:, :, None] + ahead[None, :, None] * spread[:, None, :]
+    return np.asarray(centre[:, :, None] + ahead[None, :, None] * spread[:, None, :])
 
 
 def empirical_quantiles(values: Floats, weights: Floats) -> Floats:

@@ -139,12 +139,12 @@ def _statistics(method: str, observations: Floats, before: Integers, seen: Integ
 def _of_windows(method: str, window: Floats, inside: Booleans, count: Integers) -> Floats:
     """One statistic of each row of `window` (g, 64), of the entries that are `inside`."""
     if method == "min":
-        return np.min(window, axis=1, where=inside, initial=np.inf)
+        return np.asarray(np.min(window, axis=1, where=inside, initial=np.inf))
     if method == "max":
-        return np.max(window, axis=1, where=inside, initial=-np.inf)
+        return np.asarray(np.max(window, axis=1, where=inside, initial=-np.inf))
     if method == "mean":
         # Halves of halves: 64 values near the largest double would overflow as a plain sum.
-        return np.sum(np.where(inside, window, 0.0) / WINDOW, axis=1) * (WINDOW / count)
+        return np.asarray(np.sum(np.where(inside, window, 0.0) / WINDOW, axis=1) * (WINDOW / count))
     ordered = np.sort(np.where(inside, window, np.inf), axis=1)
     rows = np.arange(len(count))
     return 0.5 * ordered[rows, (count - 1) // 2] + 0.5 * ordered[rows, count // 2]

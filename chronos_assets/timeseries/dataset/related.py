@@ -237,7 +237,7 @@ def _values(column: pa.Array, kind: Kind) -> Values:
     # One Python string for each category, not for each row.
     names = np.array([*column.dictionary.to_pylist(), None], dtype=object)
     codes = column.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
-    return names[codes]
+    return np.asarray(names[codes])
 
 
 def _joined(pieces: Sequence[RelatedSeries]) -> RelatedSeries:

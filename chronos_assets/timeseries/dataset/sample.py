@@ -188,7 +188,7 @@ class _Random:
 
     def normal(self, n: int) -> Floats:
         radius = np.sqrt(-2 * np.log(1 - self.uniform(n)))
-        return radius * np.cos(2 * np.pi * self.uniform(n))
+        return np.asarray(radius * np.cos(2 * np.pi * self.uniform(n)))
 
     def autocorrelated(self, n: int, memory: float) -> Floats:
         """(n,) of unit variance, each carrying on `memory` of the one before."""
@@ -225,7 +225,7 @@ def _client(kind: _Kind, hours: NDArray[np.datetime64], temperature: Floats, cli
 
 
 def _hour_of_day(hours: NDArray[np.datetime64]) -> Floats:
-    return (hours - hours.astype("datetime64[D]")).astype(float)
+    return np.asarray((hours - hours.astype("datetime64[D]")).astype(float))
 
 
 def _free_days(kind: _Kind, hours: NDArray[np.datetime64]) -> NDArray[np.bool_]:

@@ -178,7 +178,7 @@ class ForecastLookup:
         """Timestamps of the first series, which are those of all."""
         times = group.column("timestamp").to_numpy()
         later = np.flatnonzero(times[1:] <= times[:-1])
-        return times[: later[0] + 1 if len(later) else None]
+        return np.asarray(times[: later[0] + 1 if len(later) else None])
 
     def _append(self, group: pa.Table, periods: NDArray[np.datetime64], copy: Any) -> list[pa.Array]:
         """Copy the values of a row group; the keys of its series."""

@@ -315,7 +315,8 @@ class _Horizon:
     @property
     def last(self) -> np.datetime64:
         """Start of the last period of the horizon."""
-        return self.grid.start(np.array([self.first + self.steps - 1]))[0]
+        last: np.datetime64 = self.grid.start(np.array([self.first + self.steps - 1]))[0]
+        return last
 
     @property
     def chunk_length(self) -> int:
