@@ -88,15 +88,14 @@ def open_group(settings: Settings) -> Group:
 
 
 def dagster_home(settings: Settings) -> Path:
-    """Folder of the Dagster instance: `DAGSTER_HOME`, else inside a local store, else beside the user.
+    """Folder of the Dagster instance, see `Group.dagster_home`.
 
     Raises:
         UsageError: Dagster's SQLite storage, or DuckDB, would take the path for another one.
     """
     from chronos_assets.platforms.local.store import store_folder
 
-    store = store_folder(settings.store)
-    home = Path(settings.dagster_home).expanduser() if settings.dagster_home else (store or Path()) / ".dagster"
+    store, home = store_folder(settings.store), open_group(settings).dagster_home
     if store is not None and "\\" in str(store.absolute()):
         raise UsageError(
             f"{store.absolute()}: DuckDB takes a backslash for a slash, and would look for the SQL tables elsewhere: "

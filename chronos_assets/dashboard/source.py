@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.errors import ChronosAssetsError
@@ -225,17 +224,8 @@ class StoreSource:
         """Dagster's storage, if it is there."""
         import dagster as dg
 
-        home = dagster_home(self.group)
+        home = self.group.dagster_home
         return dg.DagsterInstance.from_config(str(home)) if (home / "dagster.yaml").is_file() else None
-
-
-def dagster_home(group: Group) -> Path:
-    """Folder of Dagster's storage: `DAGSTER_HOME`, else inside the store."""
-    from chronos_assets.platforms.local.store import store_folder
-
-    if group.settings.dagster_home:
-        return Path(group.settings.dagster_home).expanduser()
-    return (store_folder(group.settings.store) or Path()) / ".dagster"
 
 
 def _work(run: dg.DagsterRun) -> str:

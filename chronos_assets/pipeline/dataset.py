@@ -343,11 +343,7 @@ def known_after(params: ForecastParams, manifest: Manifest) -> np.timedelta64 | 
 
     A period made up of finer rows may hold some from after the as-of.
     """
-    import numpy as np
-
-    if params.data_frequency != params.frequency or manifest.lag_seconds is None:
-        return None
-    return np.timedelta64(round(manifest.lag_seconds * 1_000_000), "us")
+    return None if params.data_frequency != params.frequency else manifest.lag
 
 
 def reading_parameters(params: ForecastParams) -> dict[str, Any]:

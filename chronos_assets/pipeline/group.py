@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -118,6 +119,15 @@ class Group:
     def model_queue(self) -> NewsQueue | None:
         """Reports decisions about versions of the model; None where only the registry knows."""
         return self.overrides["model_queue"] if "model_queue" in self.overrides else self._platform.model_queue()
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of Dagster's storage: `DAGSTER_HOME`, else inside a local store, else in the working directory."""
+        from chronos_assets.platforms.local.store import store_folder
+
+        if self.settings.dagster_home:
+            return Path(self.settings.dagster_home).expanduser()
+        return (store_folder(self.settings.store) or Path()) / ".dagster"
 
     @cached_property
     def partitions(self) -> dg.TimeWindowPartitionsDefinition:

@@ -143,9 +143,7 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
 
 def known_after(request: ForecastRequest, dataset: Manifest) -> np.timedelta64 | None:
     """How long after its start a period's value is known; None if only once it is over."""
-    if request.complete_periods or dataset.lag_seconds is None:
-        return None
-    return np.timedelta64(round(dataset.lag_seconds * 1_000_000), "us")
+    return None if request.complete_periods else dataset.lag
 
 
 def plan_windows(request: ForecastRequest, dataset: Manifest) -> list[ForecastWindow]:

@@ -189,6 +189,11 @@ class Manifest(FolderManifest):
         """`last` as datetime64[us]."""
         return np.datetime64(self.last, "us")
 
+    @property
+    def lag(self) -> np.timedelta64 | None:
+        """`lag_seconds` as timedelta64[us]."""
+        return None if self.lag_seconds is None else np.timedelta64(round(self.lag_seconds * 1_000_000), "us")
+
     def resolve(self, params: ForecastParams) -> ForecastParams:
         """The parameters with the alignment that the import took from the rows, where they leave it open."""
         if self.alignment is None or Frequency.parse(self.frequency) != params.frequency:
