@@ -94,7 +94,7 @@ def _run(command: Command, data: Path, **settings: str) -> tuple[int, str, str]:
         ("{}/a\\b", "choose another store"),
     ],
 )
-def test_a_store_that_can_not_be_used_is_told_in_one_line(
+def test_a_store_that_can_not_be_used_is_reported_in_one_line(
     tmp_path: Path, command: Command, data: Path, store: str, text: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -114,7 +114,7 @@ def test_a_store_that_can_not_be_used_is_told_in_one_line(
         (datetime(2024, 1, 1), "2200-01-01", "CHRONOS_PARTITION_START"),
     ],
 )
-def test_data_outside_all_partitions_is_told(
+def test_data_outside_all_partitions_is_reported(
     command: Command, data: Path, first: datetime, start: str, text: str
 ) -> None:
     _write(data, first)
@@ -177,7 +177,7 @@ def test_dagsters_files_are_in_the_store_however_it_is_named(
 
 
 @pytest.mark.usefixtures("store")
-def test_a_question_that_makes_no_sense_is_told(command: Command) -> None:
+def test_a_question_that_makes_no_sense_is_reported(command: Command) -> None:
     for arguments, text in (
         (("a", "--start", "2024-02-01", "--end", "2024-01-01"), "is after the end"),
         (("a", "--start", "2024-01-01T00:00:00Z"), "without a time zone"),

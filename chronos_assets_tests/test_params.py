@@ -943,7 +943,7 @@ def test_any_missing_key_is_a_default_or_a_problem(paths: list[tuple[Any, ...]])
     check_outcome(changed)
 
 
-def test_perform_delete_is_told_what_it_deletes() -> None:
+def test_perform_delete_says_what_it_deletes() -> None:
     assert not any("PerformDelete" in note for note in parse_params(document(PerformDelete=False)).notes)
     params = parse_params(document(PerformDelete=True))
     assert params.perform_delete

@@ -49,7 +49,7 @@ def _code(cell: str) -> str:
     return found[1] if found else cell
 
 
-def test_every_make_target_is_told_and_there() -> None:
+def test_every_make_target_is_documented_and_exists() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
     assert targets == set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # type: ignore[index]
@@ -62,7 +62,7 @@ def _commands() -> str:
     return "\n".join([*blocks, *(code for page in PAGES for code in re.findall(r"`[^`\n]+`", page))])
 
 
-def test_every_subcommand_is_told_and_there_with_its_options() -> None:
+def test_every_subcommand_is_documented_and_exists_with_its_options() -> None:
     used = re.findall(r"chronos-assets ([a-z][a-z-]*)(.*)", _commands())
     commands = subcommands()
     # `make run` and `make ui` call the commands of the same name.
@@ -71,7 +71,7 @@ def test_every_subcommand_is_told_and_there_with_its_options() -> None:
         assert set(re.findall(r"--[a-z-]+", arguments)) <= options(commands[name])
 
 
-def test_every_benchmark_is_told_and_there_with_its_options() -> None:
+def test_every_benchmark_is_documented_and_exists_with_its_options() -> None:
     folder = REPOSITORY / "benchmarks"
     commands = re.findall(r"`python (?:-m )?benchmarks[./](\w+)(?:\.py)?([^`]*)`", (folder / "README.md").read_text())
     assert {name for name, _ in commands} == {path.stem for path in folder.glob("*.py")} - {"__main__", "processes"}
@@ -88,10 +88,12 @@ def test_the_item_that_is_asked_for_is_one_of_the_sample(tmp_path: Path) -> None
     assert parse_params(sample_params()).item_column == "item_id"
 
 
-def test_every_setting_is_told_with_its_default() -> None:
-    told = {_code(name): default for name, default, _ in _rows(_section("settings.md", "Everywhere"))}
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = {_code(name): default for name, default, _ in _rows(_section("settings.md", "Everywhere"))}
     # Warm workers are a matter of the launcher's, which reads the variable itself.
-    assert set(told) - {WARM_WORKERS} == set(re.findall(r"`((?:CHRONOS|DAGSTER)_[A-Z_]+)`", Settings.__doc__ or ""))
+    assert set(documented) - {WARM_WORKERS} == set(
+        re.findall(r"`((?:CHRONOS|DAGSTER)_[A-Z_]+)`", Settings.__doc__ or "")
+    )
     defaults = {
         WARM_WORKERS: "on",
         "CHRONOS_MAX_UNPACKED": "100 times the file's size, `1GB` at least",
@@ -112,36 +114,36 @@ def test_every_setting_is_told_with_its_default() -> None:
         "CHRONOS_DASHBOARD_LOGIN": Settings.dashboard_login or "none",
         "DAGSTER_HOME": "<store>/.dagster",
     }
-    assert {name: _code(default) for name, default in told.items()} == defaults
+    assert {name: _code(default) for name, default in documented.items()} == defaults
 
 
 def test_no_variable_is_left_out_or_made_up() -> None:
-    told = set(re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", "".join(PAGES)))
+    documented = set(re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", "".join(PAGES)))
     read = {
         name
         for path in (REPOSITORY / "chronos_assets").rglob("*.py")
         for name in re.findall(r"CHRONOS_[A-Z]+(?:_[A-Z]+)*", path.read_text())
     }
     # Between a launcher and its workload: nothing for a user to set. Tests read where the samples are.
-    internal = {name for name in read | told if name.startswith("CHRONOS_ML_")} | {"CHRONOS_SHARED_DATA"}
-    assert told - internal == read - internal
+    internal = {name for name in read | documented if name.startswith("CHRONOS_ML_")} | {"CHRONOS_SHARED_DATA"}
+    assert documented - internal == read - internal
 
 
-def test_every_setting_of_a_deployment_on_aws_is_told_with_its_default() -> None:
+def test_every_setting_of_a_deployment_on_aws_is_documented_with_its_default() -> None:
     rows = [row for row in _rows(_section("aws.md", "Settings")) if row[0].startswith(("`CHRONOS_", "`AWS_"))]
-    told = {_code(name): _code(default) for name, _, default, _ in rows}
+    documented = {_code(name): _code(default) for name, _, default, _ in rows}
     variables = dict(re.findall(r"^ +(\w+): `((?:CHRONOS|AWS)_[A-Z_]+)`", AwsSettings.__doc__ or "", re.M))
     defaults = {field.name: getattr(AwsSettings(), field.name) for field in fields(AwsSettings)}
     assert variables.keys() == defaults.keys()
-    assert told.keys() >= set(variables.values())
+    assert documented.keys() >= set(variables.values())
     named = {name: value for name, value in defaults.items() if value and not isinstance(value, bool)}
-    assert {name: told[variables[name]] for name in named} == {name: str(value) for name, value in named.items()}
+    assert {name: documented[variables[name]] for name in named} == {name: str(value) for name, value in named.items()}
 
 
-def test_every_option_of_our_own_in_params_json_is_told() -> None:
-    told = {_code(name) for name, _, _ in _rows(_section("params.md", "Chronos"))} - {"Chronos."}
+def test_every_option_of_our_own_in_params_json_is_documented() -> None:
+    documented = {_code(name) for name, _, _ in _rows(_section("params.md", "Chronos"))} - {"Chronos."}
     # Notes for people, which may hold anything.
-    checked = told - {"Guessed", "Draft"}
+    checked = documented - {"Guessed", "Draft"}
     document = {**PARAMS, "Chronos": {name: [] for name in (*checked, "Nonsense")}}
     with pytest.raises(ParamsError) as error:
         parse_params(document)
@@ -150,17 +152,17 @@ def test_every_option_of_our_own_in_params_json_is_told() -> None:
     (unknown,) = [problem for problem in problems if "is unknown" in problem]
     said, _, listed = unknown.partition(", or write one of ")
     assert said == "Chronos.Nonsense = []: this key is unknown; remove it"
-    assert set(listed.split(", ")) == told
+    assert set(listed.split(", ")) == documented
 
 
-def test_every_option_of_the_training_is_told() -> None:
-    told = [
+def test_every_option_of_the_training_is_documented() -> None:
+    documented = [
         name for row in _rows(_section("params.md", "Chronos.Training")) for name in re.findall(r"`([^`]*)`", row[0])
     ]
-    assert told[0] == "Chronos.Training."
+    assert documented[0] == "Chronos.Training."
     # `max_age` is the key `MaxAge`.
     there = {field.name.title().replace("_", "") for field in fields(TrainingParams)}
-    assert set(told[1:]) == there
+    assert set(documented[1:]) == there
     default = TrainingParams()
     page = (DOCS / "params.md").read_text()
     for name, value in (("MaxAge", default.max_age), ("SyntheticShare", default.synthetic_share)):
@@ -169,17 +171,19 @@ def test_every_option_of_the_training_is_told() -> None:
     assert f"| {', '.join(map(str, jobs))} | trials in all" in page
 
 
-def test_every_fixed_default_of_a_hyperparameter_is_told() -> None:
-    told = {_code(row[0]): _code(row[1]) for row in _rows(_section("params.md", "Hyperparameters"))}
+def test_every_fixed_default_of_a_hyperparameter_is_documented() -> None:
+    documented = {_code(row[0]): _code(row[1]) for row in _rows(_section("params.md", "Hyperparameters"))}
     defaults = {field.name: field.default for field in fields(TrainRequest)}
-    fixed = {name: value for name, value in defaults.items() if isinstance(value, int | float | str) and name in told}
+    fixed = {
+        name: value for name, value in defaults.items() if isinstance(value, int | float | str) and name in documented
+    }
     assert len(fixed) >= 11
-    assert {name: told[name] for name in fixed} == {
+    assert {name: documented[name] for name in fixed} == {
         name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in fixed.items()
     }
 
 
-def test_the_store_has_the_paths_that_are_told_and_no_others(tmp_path: Path) -> None:
+def test_the_store_has_the_paths_that_are_documented_and_no_others(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         line = make_line(tmp_path, instance, model=str(folder_of("bolt")), days=4)
         chronos = {"BadRows": "quarantine", **PARAMS["Chronos"]}
@@ -190,14 +194,14 @@ def test_the_store_has_the_paths_that_are_told_and_no_others(tmp_path: Path) -> 
         line.put("item_metadata/items.csv", brands())
         line.put("train/late.csv", "\n".join([*hourly_rows(1), "2024-01-02 00:00:00,oops,client_a"]) + "\n")
         run_main_job(line.group, line.definitions, instance, backtest_windows=1)
-    told = re.findall(r"^(\S+)", _section("operations.md", "The store").split("```")[1], re.MULTILINE)
+    documented = re.findall(r"^(\S+)", _section("operations.md", "The store").split("```")[1], re.MULTILINE)
     # Of training, benchmark, scenarios, explanations and sums, which this run is spared; their own tests look for these.
     spared = (SYNTHETIC_KEY, MODELS_KEY, "packages", BENCHMARK_KEY, "what_if_forecasts", "explanations", "levels")
-    elsewhere = [path for path in told if path.startswith(spared)]
+    elsewhere = [path for path in documented if path.startswith(spared)]
     assert len(elsewhere) == 8
-    told = [path for path in told if path not in elsewhere]
-    for path in told:
+    documented = [path for path in documented if path not in elsewhere]
+    for path in documented:
         pattern = path.replace("<key>", "*").rstrip("/")
         assert list(tmp_path.glob(pattern)), f"{path} is in the docs, but no run writes it"
-    shown = {path.split("/")[0] for path in told}
+    shown = {path.split("/")[0] for path in documented}
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == shown

@@ -31,7 +31,7 @@ class Silent:
     def warning(self, message: str) -> None: ...
 
 
-def told() -> dict[str, list[str]]:
+def documented() -> dict[str, list[str]]:
     """The guide's table: file name -> cells behind it."""
     found = {}
     for line in GUIDE.read_text().splitlines():
@@ -60,20 +60,20 @@ def imported(root: Path, source: Path) -> tuple[GroupState, list[str]]:
     return state, [params.target_column, keys, str(params.frequency), str(params.horizon), *numbers]
 
 
-FORECAST = [name for name, cells in told().items() if cells[-1]]
-REFUSED = [name for name, cells in told().items() if not cells[-1]]
+FORECAST = [name for name, cells in documented().items() if cells[-1]]
+REFUSED = [name for name, cells in documented().items() if not cells[-1]]
 
 
 def test_the_table_has_files_of_several_kinds() -> None:
     assert len(FORECAST) >= 6
     assert len(REFUSED) == 2
-    assert len({told()[name][2] for name in FORECAST}) == 3
+    assert len({documented()[name][2] for name in FORECAST}) == 3
 
 
 @pytest.mark.parametrize("name", FORECAST)
 def test_what_the_guide_says_is_inferred(tmp_path: Path, shared_data: Path, name: str) -> None:
     state, found = imported(tmp_path, source(shared_data, name))
-    assert found == told()[name]
+    assert found == documented()[name]
     manifest = state.require_manifest()
     assert manifest.observed == sum(manifest.files.values())  # no row is summed, left out or set aside
 

@@ -120,7 +120,7 @@ def test_each_variable_of_aws_sets_its_field(field: str, variable: str, text: st
         ({**AWS, "CHRONOS_GLUE_DATABASE": "My-Shop"}, "lower case letters"),
     ],
 )
-def test_what_aws_could_not_use_is_told_with_the_fix(values: dict[str, str], told: str) -> None:
+def test_what_aws_could_not_use_is_reported_with_the_fix(values: dict[str, str], told: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(told)):
         Settings.from_env(values)
 

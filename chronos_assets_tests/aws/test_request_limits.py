@@ -23,7 +23,7 @@ ARN = "arn:aws:sagemaker:us-east-1:123456789012:model/m"
         ("glue", "GetTables", {"DatabaseName": "d", "MaxResults": 0}, "value greater than or equal to 1"),
     ],
 )
-def test_a_request_beyond_a_limit_is_told(service, operation, params, told):
+def test_a_request_beyond_a_limit_is_reported(service, operation, params, told):
     found = violations(service, operation, params)
     assert told in validation_message(found)
 
@@ -43,7 +43,7 @@ def test_a_request_within_the_limits_is_let_through(service, operation, params):
     assert violations(service, operation, params) == []
 
 
-def test_many_violations_are_counted_and_some_are_told():
+def test_many_violations_are_counted_and_some_are_reported():
     found = violations("sagemaker", "AddTags", {"ResourceArn": "x", "Tags": [{"Key": "", "Value": ""}] * 60})
     assert len(found) > 60
     assert validation_message(found).startswith(f"{len(found)} validation errors detected: Value")

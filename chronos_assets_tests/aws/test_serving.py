@@ -187,7 +187,7 @@ def test_an_asynchronous_endpoint_reads_and_writes_s3(cloud):
         invoke(cloud)
 
 
-def test_names_are_taken_and_missing_ones_are_told(cloud):
+def test_names_are_taken_and_missing_ones_are_reported(cloud):
     client = cloud.clients()("sagemaker")
     make(cloud, "one", prefix(cloud, "one"))
     with pytest.raises(ClientError, match="Cannot create already existing model"):

@@ -37,7 +37,7 @@ def test_a_long_reason_is_cut_and_says_where_the_rest_is(
     assert lines[-1] == f"… and 16 more lines in {tmp_path / 'run.log'}"
 
 
-def test_an_error_that_nobody_foresaw_is_told_without_a_traceback_until_it_is_asked_for(
+def test_an_error_that_nobody_foresaw_is_reported_without_a_traceback_until_it_is_asked_for(
     failing: Raise, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing(ZeroDivisionError("by zero"))

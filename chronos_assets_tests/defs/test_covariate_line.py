@@ -128,7 +128,7 @@ def test_a_withdrawn_declaration_withdraws_what_was_published(line: Line) -> Non
     assert (line.state.related_manifest, line.state.metadata_manifest) == (None, None)
 
 
-def test_files_beside_the_train_files_are_told_by_their_names(line: Line) -> None:
+def test_files_beside_the_train_files_are_reported_by_their_names(line: Line) -> None:
     for name in ("related/prices.csv", "item_metadata/items.csv"):
         (line.root / name).unlink()
     line.put("train/shop.related.csv", prices(5))

@@ -121,7 +121,7 @@ def test_synthetic_series_that_are_not_whole_are_made_again(line: Line) -> None:
         ({"metrics": {"wql": "0.1"}}, "no object of numbers as metrics"),
     ],
 )
-def test_a_version_edited_by_hand_is_told_in_a_line(line: Line, change: dict[str, Any], part: str) -> None:
+def test_a_version_edited_by_hand_is_reported_in_a_line(line: Line, change: dict[str, Any], part: str) -> None:
     register(line, "models/Shop-0123456789ab")
     path = line.root / "packages" / "Shop" / "1.json"
     document = json.loads(path.read_text())
@@ -212,7 +212,7 @@ def test_clean_up_waits_for_the_forecast_of_the_model_in_use_and_spares_a_search
     assert cleaned.models == ("models/Shop-00000000000b",)
 
 
-def test_a_damaged_state_of_the_endpoint_is_told_in_a_line(
+def test_a_damaged_state_of_the_endpoint_is_reported_in_a_line(
     line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line.put(".endpoints/Shop/state.json", "{")

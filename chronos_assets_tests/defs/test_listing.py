@@ -88,7 +88,7 @@ def test_empty_files_are_left_out():
     assert why_ignored(info("a.csv", size=0)) == "empty"
 
 
-def test_what_is_left_out_is_told_with_examples_but_markers_are_not():
+def test_what_is_left_out_is_reported_with_examples_but_markers_are_not():
     seen = scan([info(""), info("_SUCCESS"), *(info(f"n{number}.txt") for number in range(5))])
     assert describe_ignored(seen) == (
         "ignored: 1 hidden (_SUCCESS), 5 neither CSV nor Parquet by its name (n0.txt, n1.txt, n2.txt, …)"

@@ -77,7 +77,7 @@ def test_a_forecast_that_became_the_current_one_is_measured() -> None:
     assert measurements.of_forecasts(made(False, False), NOW) == []
 
 
-def test_the_age_of_a_forecast_is_told_in_days() -> None:
+def test_the_age_of_a_forecast_is_reported_in_days() -> None:
     assert measurements.of_age(NOW - timedelta(hours=36), NOW) == [Measurement("ForecastAge", 1.5, NOW)]
     # The store's clock may be ahead of this one.
     assert measurements.of_age(NOW + timedelta(seconds=2), NOW) == [Measurement("ForecastAge", 0.0, NOW)]

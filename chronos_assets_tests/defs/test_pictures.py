@@ -54,7 +54,7 @@ def test_a_picture_is_a_small_png_and_always_the_same(count):
     assert share(picture, BEST) > 0.001
 
 
-def test_what_is_told_is_drawn():
+def test_what_is_reported_is_drawn():
     made = trials(2)
     plain = loss_curves_png(made)
     assert loss_curves_png(made, base_validation=0.2) != plain

@@ -125,7 +125,7 @@ def test_data_beyond_the_last_partition_is_forecast_from_there():
         assert asked(plan) == [("forecasts", "2026-03-02", "2026-03-02", 1)]
 
 
-def test_data_without_a_partition_is_told():
+def test_data_without_a_partition_is_reported():
     early = Sensor().tick(dataset(datetime(2025, 12, 31), first=datetime(2025, 1, 1)))
     assert not early.requests
     assert "before the first partition: set CHRONOS_PARTITION_START" in early.message

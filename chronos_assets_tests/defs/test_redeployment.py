@@ -98,7 +98,7 @@ def test_a_cursor_that_can_not_be_read_starts_afresh(cursor):
     assert plan.run_key is not None
 
 
-def test_trouble_with_the_queue_is_told():
+def test_trouble_with_the_queue_is_reported():
     sensor = Sensor()
     sensor.tick()
     assert "can't be read" in sensor.tick(QueueNews(trouble="queue q can't be read")).message

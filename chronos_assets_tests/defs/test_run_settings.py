@@ -20,7 +20,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
         yield make_line(tmp_path, instance, model=str(folder_of("bolt")))
 
 
-def test_trainings_run_until_a_run_is_told_not_to_and_again_after_one_that_is_not(line: Line) -> None:
+def test_trainings_run_until_a_run_is_asked_not_to_and_again_after_one_that_is_not(line: Line) -> None:
     assert training_is_on(line.group)
     remember_training(line.group, True)
     assert not (line.root / RUN_SETTINGS_KEY).exists()  # nothing to remember

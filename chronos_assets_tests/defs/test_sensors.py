@@ -195,7 +195,7 @@ def test_train_files_gets_an_observation_with_a_data_version(line: Line) -> None
     assert observation.metadata["files"].value == 1
 
 
-def test_a_failed_import_is_told_once_and_not_repeated_until_a_file_changes(line: Line) -> None:
+def test_a_failed_import_is_reported_once_and_not_repeated_until_a_file_changes(line: Line) -> None:
     line.put("train/bad.csv", "2024-01-05 00:00:00,five,client_a\n")
     daemon = Daemon(line)
     (request,) = daemon.until_request("train_files_sensor")
@@ -215,7 +215,7 @@ def test_a_failed_import_is_told_once_and_not_repeated_until_a_file_changes(line
     assert daemon.launch(request).success
 
 
-def test_broken_params_are_told_by_the_run_and_do_not_break_the_sensors(line: Line) -> None:
+def test_broken_params_are_reported_by_the_run_and_do_not_break_the_sensors(line: Line) -> None:
     line.put("params.json", "{")
     daemon = Daemon(line)
     (request,) = daemon.until_request("train_files_sensor")
@@ -244,7 +244,7 @@ def test_an_empty_store_is_a_reason_to_wait(tmp_path: Path) -> None:
         assert "no run ended" in str(daemon.tick("run_outcome_sensor").skip_reason)
 
 
-def test_runs_of_other_groups_are_not_told(line: Line) -> None:
+def test_runs_of_other_groups_are_not_reported(line: Line) -> None:
     @dg.op
     def other() -> None: ...
 

@@ -152,7 +152,7 @@ def test_what_is_there_is_observed_once_it_has_settled_without_another_message(s
     assert [seen.content for seen in observed] == [content]
 
 
-def test_a_message_is_deleted_only_once_the_tick_that_told_it_is_recorded(sensor, sqs):
+def test_a_message_is_deleted_only_once_the_tick_that_reported_it_is_recorded(sensor, sqs):
     sensor.files["train/b.csv"] = info("b.csv")
     sqs.send(told("train/b.csv"))
     before = sensor.cursor

@@ -324,7 +324,7 @@ def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> Non
     assert not training.is_due(line.state, datetime.now(UTC).replace(tzinfo=None))[0]
 
 
-def test_a_training_that_fails_leaves_the_forecast_and_is_told(line: Line) -> None:
+def test_a_training_that_fails_leaves_the_forecast_and_is_reported(line: Line) -> None:
     put_params(line, Hyperparameters={"max_steps": 2, "learning_rate": 1e30}, Ranges={}, MaxJobs=1)
     result = run_main_job(line.group, line.definitions, line.instance, backtest_windows=1)
     assert "tuned_checkpoints" in result.training_failure

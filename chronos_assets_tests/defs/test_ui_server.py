@@ -9,7 +9,7 @@ from chronos_assets.defs import ui_server
 
 
 @pytest.mark.parametrize("arguments", [["dev"], [ui_server.WEB_SERVER], [ui_server.DAEMON], [ui_server.CODE_SERVER]])
-def test_what_a_shell_starts_in_the_background_ends_when_it_is_told_to(
+def test_what_a_shell_starts_in_the_background_ends_when_it_is_asked_to(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     handlers = {}

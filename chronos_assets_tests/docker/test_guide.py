@@ -35,7 +35,7 @@ def _settings() -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows if re.fullmatch(r"(AWS|CHRONOS)_[A-Z_]+", row[0])}
 
 
-def test_every_setting_of_aws_is_told_with_its_default() -> None:
+def test_every_setting_of_aws_is_documented_with_its_default() -> None:
     given = AwsSettings()
     expected = {}
     for name, variable in re.findall(r"^\s+(\w+): `((?:CHRONOS|AWS)_\w+)`", AwsSettings.__doc__ or "", re.MULTILINE):
@@ -43,11 +43,11 @@ def test_every_setting_of_aws_is_told_with_its_default() -> None:
         expected[variable] = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value or "none")
     assert set(re.findall(r"`((?:CHRONOS)_\w+)`", AwsSettings.__doc__ or "")) <= set(_settings())
     assert len(expected) >= len(fields(AwsSettings)) - 2
-    told = {variable: cells[1] for variable, cells in _settings().items() if variable in expected}
+    documented = {variable: cells[1] for variable, cells in _settings().items() if variable in expected}
     expected |= {"AWS_REGION": "the profile's", "CHRONOS_CACHE": "~/.cache/chronos-assets"}
     expected |= {variable: "none" for variable in expected if expected[variable] == "()"}
-    assert told == {variable: expected[variable] for variable in told}
-    assert set(told) == set(expected)
+    assert documented == {variable: expected[variable] for variable in documented}
+    assert set(documented) == set(expected)
 
 
 def test_no_setting_is_made_up() -> None:
@@ -57,9 +57,9 @@ def test_no_setting_is_made_up() -> None:
 
 
 def test_every_parameter_and_output_is_the_templates(template: dict[str, Any]) -> None:
-    told = {cells[0] for cells in _settings().values()} - {"", "the stack's"}
-    told |= set(re.findall(r"\b([A-Z][a-z]+[A-Z][A-Za-z]*)=(?!=)", GUIDE))
-    assert told <= set(template["Parameters"])
+    documented = {cells[0] for cells in _settings().values()} - {"", "the stack's"}
+    documented |= set(re.findall(r"\b([A-Z][a-z]+[A-Z][A-Za-z]*)=(?!=)", GUIDE))
+    assert documented <= set(template["Parameters"])
     assert set(re.findall(r"(?<!-)\boutput ([A-Z]\w+)", GUIDE)) <= set(template["Outputs"])
     # What has no default must be in the command that makes the stack.
     needed = {name for name, item in template["Parameters"].items() if "Default" not in item}
@@ -67,9 +67,9 @@ def test_every_parameter_and_output_is_the_templates(template: dict[str, Any]) -
     assert all(f"{name}=" in GUIDE for name in needed)
 
 
-def test_every_file_is_told() -> None:
-    told = set(re.findall(r"`([\w.-]+)`", _section("The files of `docker/`")))
-    assert told >= {path.name for path in DOCKER.iterdir() if path.suffix != ".env"} - SILENT
+def test_every_file_is_documented() -> None:
+    documented = set(re.findall(r"`([\w.-]+)`", _section("The files of `docker/`")))
+    assert documented >= {path.name for path in DOCKER.iterdir() if path.suffix != ".env"} - SILENT
 
 
 def test_the_commands_are_there_with_their_options() -> None:

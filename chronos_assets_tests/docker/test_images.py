@@ -230,7 +230,7 @@ def test_the_wheel_is_what_runs_and_has_the_bundled_model(image: Path, tmp_path:
     assert {"config.json", "model.safetensors"} <= {path.name for path in (where / "bundled").iterdir()}
 
 
-def test_serve_answers_where_it_is_told_to_listen(image: Path, tmp_path: Path) -> None:
+def test_serve_answers_where_it_is_asked_to_listen(image: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -92,7 +92,7 @@ def test_memory_that_runs_short_later_is_found_in_mid_forecast(monkeypatch: pyte
     assert made[0].rows[tried:] == [4]
 
 
-def test_an_error_that_is_none_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_is_none_of_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     made = scarce(monkeypatch, 1_000, RuntimeError("device-side assert triggered"))
     forecaster = Forecaster(bolt(), 8, LEVELS, batch_size=16)
     made[0].most = 0
@@ -101,7 +101,7 @@ def test_an_error_that_is_none_of_memory_is_told(monkeypatch: pytest.MonkeyPatch
     assert forecaster.batch_size == 16
 
 
-def test_one_row_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_row_that_does_not_fit_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     scarce(monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(torch.OutOfMemoryError):
         Forecaster(bolt(), 8, LEVELS, batch_size=16)

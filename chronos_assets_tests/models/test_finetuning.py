@@ -217,7 +217,7 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_fix():
         finetune(model, batches, plan(learning_rate=1e30, max_grad_norm=1e9), validate)
 
 
-def test_forecasts_that_are_not_finite_are_told_not_compared():
+def test_forecasts_that_are_not_finite_are_reported_not_compared():
     model, batches, validate = setting("bolt")
     with torch.no_grad():
         model.pipeline.inner_model.shared.weight.fill_(torch.nan)

@@ -60,7 +60,7 @@ def test_what_cannot_be_searched_is_refused(changes, problem):
         check_search(TuningRequest(**{**RIGHT, **changes}))
 
 
-def test_all_that_is_wrong_is_told_at_once():
+def test_all_that_is_wrong_is_reported_at_once():
     with pytest.raises(SearchError) as error:
         check_search(TuningRequest(**{**RIGHT, "max_jobs": 0, "random_seed": None}))
     assert str(error.value).startswith("search search-1: max_jobs is 0")

@@ -57,7 +57,7 @@ def test_a_large_series_does_not_decide_for_the_others():
     assert weights[0] > 0.2
 
 
-def test_members_alike_in_the_metric_are_told_apart_by_their_medians():
+def test_members_alike_in_the_metric_are_distinguished_by_their_medians():
     actuals = windows(200)
     # A band that is too wide costs as much as a median that is off.
     wide, off = normal(10, 2.4, actuals), normal(10.75, 1, actuals)

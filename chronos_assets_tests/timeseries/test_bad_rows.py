@@ -56,7 +56,7 @@ EXPECTED = [
 
 class TestBadRows:
     @pytest.mark.parametrize(("header", "lines"), [(b"", 0), (b"timestamp,target_value,item_id\r\n", 1)])
-    def test_each_is_told_by_line_column_and_reason(self, drop, header, lines):
+    def test_each_is_reported_by_line_column_and_reason(self, drop, header, lines):
         failure = drop.put(header + BAD).fail()
         found = [(row.line - lines, row.column, row.reason) for row in failure.rows]
         assert found == EXPECTED
@@ -115,7 +115,7 @@ class TestBadRows:
         failure = drop.put("timestamp,target_value,item_id\n" + rows(*lines)).fail()
         assert [(row.line, row.value) for row in failure.rows] == [(65_434, "oops")]
 
-    def test_unreadable_files_are_told_all_at_once_beside_bad_rows(self, drop):
+    def test_unreadable_files_are_reported_all_at_once_beside_bad_rows(self, drop):
         drop.put(b"", "empty.csv").put("timestamp,target_value,item_id\n", "header.csv").put("2024-01-01,x,a\n")
         drop.put(gzip.compress(HOURS.encode())[:-5], "cut.csv.gz").put(b"x", "x.parquet")
         failure = drop.fail()

@@ -33,7 +33,7 @@ def test_only_ours_and_naive_are_measured_on_every_series() -> None:
     assert all(series for series, _ in limits.values())
 
 
-def test_models_are_named_by_the_last_part_and_told_apart() -> None:
+def test_models_are_named_by_the_last_part_and_distinguished() -> None:
     models = [
         chronos_contender("bundled", "0" * 64, ours=True),
         chronos_contender("amazon/chronos-bolt-tiny", "1" * 64, ours=False),

@@ -106,7 +106,7 @@ def test_texts_over_texts_have_a_header_where_it_names_the_item() -> None:
 @pytest.mark.parametrize(
     ("header", "reason"), [(None, "no header"), (["brand", "size"], "is called as the item is"), (["sku"], "but keys")]
 )
-def test_what_can_not_be_told_is_said(header: list[str] | None, reason: str) -> None:
+def test_what_can_not_be_inferred_is_said(header: list[str] | None, reason: str) -> None:
     cells = [["x"] * len(header or ["x"])]
     with pytest.raises(InferenceError, match=reason):
         with_metadata(TARGET, header, cells)

@@ -70,7 +70,7 @@ def test_a_candidate_that_is_better_than_all_is_approved_with_the_numbers():
 
 
 @pytest.mark.parametrize("worse_than", [BASE, APPROVED, SEASONAL_NAIVE])
-def test_a_candidate_that_is_worse_than_one_is_rejected_and_told_by_how_much(worse_than):
+def test_a_candidate_that_is_worse_than_one_is_rejected_and_says_by_how_much(worse_than):
     losses = {name: noisy(5, 0.5) for name in (BASE, APPROVED, SEASONAL_NAIVE)} | {CANDIDATE: noisy(5, 0.4)}
     losses[worse_than] = losses[CANDIDATE] * 0.9
     decision = decide(evaluation(**losses))

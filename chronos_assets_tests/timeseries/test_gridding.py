@@ -83,7 +83,7 @@ class TestTies:
 
 
 class TestOverlap:
-    def test_the_newer_file_wins_a_timestamp_and_the_count_is_told(self, drop):
+    def test_the_newer_file_wins_a_timestamp_and_the_count_is_reported(self, drop):
         drop.put(HOURS, "new.csv", minutes=9)
         drop.put(rows("2024-01-01 01:00:00,20,a", "2024-01-01 03:00:00,40,a"), "old.csv", minutes=5)
         report = drop.run()

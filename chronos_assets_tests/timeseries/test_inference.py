@@ -262,7 +262,7 @@ def test_item_ids_that_are_numbers_are_text() -> None:
     assert params.attributes[1] == Attribute("item_id", "string")
 
 
-def test_numbers_without_a_header_can_not_be_told_apart() -> None:
+def test_numbers_without_a_header_can_not_be_distinguished() -> None:
     with pytest.raises(InferenceError, match="value to forecast: column_2, column_3"):
         infer(None, hourly(["7", "12"]))
 
@@ -589,13 +589,13 @@ def test_patterns_without_days(pattern: str, name: str) -> None:
     assert (params.timestamp_format, str(params.frequency)) == (pattern, name)
 
 
-def test_day_and_month_are_told_apart_by_regularity() -> None:
+def test_day_and_month_are_distinguished_by_regularity() -> None:
     months = Grid(Frequency.parse("M")).range(np.datetime64("2020-01-01"), 30)
     assert with_times(format_timestamps(months, "dd/MM/yyyy")).timestamp_format == "dd/MM/yyyy"
     assert with_times(format_timestamps(months, "MM/dd/yyyy")).timestamp_format == "MM/dd/yyyy"
 
 
-def test_day_and_month_that_can_not_be_told_apart_are_refused() -> None:
+def test_day_and_month_that_can_not_be_distinguished_are_refused() -> None:
     with pytest.raises(InferenceError, match=r"day and month can't be distinguished in date: dd/MM/yyyy or MM/dd/yyyy"):
         with_times(["01/02/2024", "02/01/2024"])
 

@@ -77,7 +77,7 @@ def local_hours(zone: str, first: str, count: int = 24 * 14) -> list[str]:
         ("Asia/Tokyo", "2024-10-20", ""),
     ],
 )
-def test_hours_that_clocks_show_twice_are_told_from_other_repeats(zone: str, first: str, named: str) -> None:
+def test_hours_that_clocks_show_twice_are_reported_from_other_repeats(zone: str, first: str, named: str) -> None:
     times = local_hours(zone, first)
     params = infer(["timestamp", "y"], [[time, "1.5"] for time in times])
     assert named in "".join(note for note in params.notes if "clocks are put back" in note)

@@ -304,7 +304,7 @@ class TestClocks:
     @pytest.mark.parametrize(
         ("frequency", "zone", "told"), [("D", None, 1), ("W", None, 1), ("D", "Asia/Tokyo", 0), ("H", None, 0)]
     )
-    def test_days_of_utc_are_told_where_no_zone_is_set(self, drop, frequency, zone, told):
+    def test_days_of_utc_are_reported_where_no_zone_is_set(self, drop, frequency, zone, told):
         rows = [("a", moment.isoformat(), 1.0) for moment in hours("Asia/Tokyo", "2024-01-01", 24 * 30)]
         chronos = {"TimeZone": zone} if zone else None
         params = declared(frequency, "H", pattern="yyyy-MM-dd'T'HH:mm:ssXXX", chronos=chronos)

@@ -73,7 +73,7 @@ class TestSeries:
             np.testing.assert_array_equal(series.timestamps, FIRST + HOUR * np.arange(len(series.target)))
             assert series.timestamps.dtype == np.dtype("datetime64[us]")
 
-    def test_neighbours_that_share_a_part_of_their_key_are_told_apart(self, tmp_path):
+    def test_neighbours_that_share_a_part_of_their_key_are_distinguished(self, tmp_path):
         series = {("a", "x"): [1, 2], ("a", "y"): [3], ("b", "y"): [4, 5]}
         write(tmp_path / "x.parquet", series, ("store",))
         found = list(iter_series(tmp_path / "x.parquet", ("store",), batch_rows=2))

@@ -164,7 +164,7 @@ class TestParquet:
         assert drop.targets() == {"7": [3]}
         assert (report.files[0].contents.ignored, report.manifest.missing) == (("extra",), 1)
 
-    def test_bad_rows_are_told_by_their_number(self, drop):
+    def test_bad_rows_are_reported_by_their_number(self, drop):
         table = pa.table(
             {
                 "timestamp": pa.array([*self.TIMES, None], pa.timestamp("us")),

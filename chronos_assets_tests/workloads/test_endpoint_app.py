@@ -288,7 +288,7 @@ def test_one_series_without_a_forecast_fails_alone():
     assert "no observation in the last 64 periods" in error["message"]
 
 
-def test_an_unforeseen_error_is_told_without_the_data(caplog, monkeypatch):
+def test_an_unforeseen_error_is_reported_without_the_data(caplog, monkeypatch):
     async def scenario(client, endpoint):
         monkeypatch.setattr(endpoint.batcher, "_run", fail)
         return await client.post("/invocations", json=asked([[31337, 2]]))

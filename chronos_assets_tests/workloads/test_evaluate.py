@@ -374,7 +374,7 @@ def test_what_can_not_be_evaluated_is_refused_before_a_model_is_loaded(tmp_path,
         run(tmp_path / "job", {"dataset": dataset}, **changes)
 
 
-def test_missing_channels_and_empty_data_are_told(tmp_path):
+def test_missing_channels_and_empty_data_are_reported(tmp_path):
     with pytest.raises(WorkloadError, match="neither a channel dataset nor synthetic"):
         run(tmp_path / "none", {})
     empty = write_dataset(tmp_path / "data", {("empty",): ("2024-01-01T00:00:00", np.full(96, np.nan))})
@@ -402,7 +402,7 @@ def test_all_zero_actuals_have_no_wql_and_a_person_decides(tmp_path):
     assert decide(read_evaluation(output)).status == "PendingManualApproval"
 
 
-def test_damaged_files_are_told(tmp_path):
+def test_damaged_files_are_reported(tmp_path):
     _, output, _ = run(tmp_path / "job", {"dataset": write_dataset(tmp_path / "data", waves(2))})
     whole = {path.name: path.read_bytes() for path in output.iterdir()}
     metrics = json.loads(whole["metrics.json"])

@@ -151,7 +151,7 @@ def test_many_at_once_get_the_batch_forecast(deployed, endpoints):
         assert max(pool.map(ask, range(len(series)))) < 1e-5
 
 
-def test_what_is_served_is_told_and_logged_without_the_data(deployed, endpoints):
+def test_what_is_served_is_reported_and_logged_without_the_data(deployed, endpoints):
     endpoints.invoke("demand", {"inputs": [987654321, 1]})
     connection = http.client.HTTPConnection("127.0.0.1", deployed.details["port"])
     connection.request("GET", "/")

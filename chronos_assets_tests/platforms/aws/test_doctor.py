@@ -171,7 +171,7 @@ def no_workgroup(aws):
     aws.faults.refuse("GetWorkGroup", "InvalidRequestException", "WorkGroup is not found.")
 
 
-def test_each_thing_that_is_broken_is_told_with_its_fix(settings, clients, aws):
+def test_each_thing_that_is_broken_is_reported_with_its_fix(settings, clients, aws):
     no_workgroup(aws)
     broken = with_aws(
         settings,
@@ -360,7 +360,7 @@ def test_instances_on_arm_need_an_image_of_their_own(settings):
     assert serverless.status == "ok"
 
 
-def test_a_caller_without_rights_is_told_which(settings, aws, clients):
+def test_a_caller_without_rights_learns_which(settings, aws, clients):
     poor = With(aws.clients()("iam"), simulate_principal_policy=simulation({"iam:PassRole"}))
     clients = AwsClients(REGION, sts=clients("sts"), iam=poor, **{"service-quotas": quotas_client(QUOTAS)})
     assert f"arn:aws:iam::{ACCOUNT}:role/dagster may not iam:PassRole" in found(settings, clients, "permissions")

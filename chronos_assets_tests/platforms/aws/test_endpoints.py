@@ -182,7 +182,7 @@ def test_an_update_that_rolls_back_is_an_error_and_the_old_one_serves(endpoints,
     assert endpoints.deploy(request("two"), log).changed
 
 
-def test_a_servers_log_is_told_without_its_secrets(endpoints, monkeypatch):
+def test_a_servers_log_is_reported_without_its_secrets(endpoints, monkeypatch):
     monkeypatch.setattr("chronos_assets.platforms.aws.endpoints.last_lines", lambda *_: ["token=abc123", "bye"])
     with pytest.raises(EndpointError, match=r"Last lines of its log:\ntoken\*\*\*\nbye") as failed:
         endpoints.deploy(request("one", fails="start"), log)
@@ -320,7 +320,7 @@ def test_a_new_server_may_be_late_with_its_first_answer(endpoints, cloud):
     assert endpoints.deploy(request("one"), log).changed
 
 
-def test_an_old_one_that_can_not_be_brought_back_is_told(endpoints, cloud, monkeypatch):
+def test_an_old_one_that_can_not_be_brought_back_is_reported(endpoints, cloud, monkeypatch):
     endpoints.deploy(request("one"), log)
     answers = SageMakerEndpoints._golden_problem
 
@@ -443,7 +443,7 @@ def test_a_name_that_others_use_is_refused(endpoints, make, cloud):
     assert version(make(location="somebody-else")) == "theirs"
 
 
-def test_an_error_of_the_model_is_told(endpoints):
+def test_an_error_of_the_model_is_reported(endpoints):
     endpoints.deploy(request("one"), log)
     with pytest.raises(EndpointError, match="endpoint 'demand' answered 400: no such field"):
         endpoints.invoke(NAME, {**GOLDEN, "bad": True})
@@ -454,7 +454,7 @@ def test_throttling_is_waited_out(endpoints, cloud):
     assert endpoints.deploy(request("one"), log).healthy
 
 
-def test_what_is_refused_is_told_with_the_fix(endpoints, cloud):
+def test_what_is_refused_is_reported_with_the_fix(endpoints, cloud):
     cloud.faults.refuse("CreateModel", "AccessDeniedException", "not authorized to perform sagemaker:CreateModel")
     with pytest.raises(
         EndpointError, match=r"deploying endpoint demand: AccessDenied.*let the role of Dagster do this"
@@ -503,7 +503,7 @@ def test_the_longest_name_has_room_for_the_digest(endpoints, cloud):
     assert len(names(cloud, "model")) == 1
 
 
-def test_a_server_is_told_what_serve_understands(endpoints, cloud):
+def test_a_server_is_given_what_serve_understands(endpoints, cloud):
     endpoints.deploy(request("zürich/3 (new)", quantile_levels=[0.5], prediction_length=24), log)
     settings, _ = serving(cloud)
     assert settings.version == "zürich/3 (new)"

@@ -140,7 +140,7 @@ def test_a_failure_has_the_workloads_own_reason(jobs_of, step):  # noqa: F811
     assert "hunter22" not in told.description
 
 
-def test_settings_and_inputs_that_are_missing_are_told(jobs_of, step):  # noqa: F811
+def test_settings_and_inputs_that_are_missing_are_reported(jobs_of, step):  # noqa: F811
     told = failure(step(running(jobs_of(role="", image=""), echo(), [])))
     assert "CHRONOS_SAGEMAKER_ROLE and CHRONOS_SAGEMAKER_IMAGE not set" in told.description
     told = failure(step(running(jobs_of(), echo(inputs={"model": "models/none"}), [])))

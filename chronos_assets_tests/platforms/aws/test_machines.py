@@ -70,7 +70,7 @@ def test_instances_without_a_gpu_keep_their_hosts() -> None:
 
 
 @pytest.mark.parametrize(("instance", "gpu"), [("ml.g5.xlarge", True), ("ml.c5.xlarge", False)])
-def test_a_server_on_a_gpu_instance_is_told_to_use_it(instance: str, gpu: bool) -> None:
+def test_a_server_on_a_gpu_instance_is_asked_to_use_it(instance: str, gpu: bool) -> None:
     settings = replace(SETTINGS, endpoint_instance=instance)
     made = plan(REQUEST, settings, ModelSource("bundled"), "s3://b/answers/")
     (variant,) = made.config["ProductionVariants"]

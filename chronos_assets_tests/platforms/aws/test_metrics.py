@@ -38,7 +38,9 @@ def test_a_measurement_is_kept_by_data_set_and_by_model(aws: AwsServer) -> None:
     metrics.put("shop", [])
 
 
-def test_what_cloudwatch_takes_no_more_is_left_out_and_told(aws: AwsServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cloudwatch_takes_no_more_is_left_out_and_reported(
+    aws: AwsServer, caplog: pytest.LogCaptureFixture
+) -> None:
     old, early = NOW - timedelta(days=15), NOW + timedelta(hours=5)
     with caplog.at_level(logging.WARNING):
         CloudWatchMetrics(aws.clients(), "ChronosAssets").put(

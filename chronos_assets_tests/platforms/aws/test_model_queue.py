@@ -128,7 +128,7 @@ def test_an_approval_in_the_console_requests_a_deployment(deployment, tmp_path):
     assert set(left.values()) == {"0"}
 
 
-def test_a_queue_that_is_gone_is_told_and_the_registry_is_looked_at_all_the_same(deployment):
+def test_a_queue_that_is_gone_is_reported_and_the_registry_is_looked_at_all_the_same(deployment):
     aws, line, queue = deployment
     aws.clients()("sqs").delete_queue(QueueUrl=queue)
     sensor = redeploy_sensor(line.group, [line.definitions.resolve_job_def("retrain")], run_state, REASON_TAG)

@@ -109,7 +109,7 @@ def test_those_that_are_there_are_brought_up_to_date() -> None:
     quicksight.publish()
 
 
-def test_a_source_that_can_not_be_made_is_told_with_the_reason() -> None:
+def test_a_source_that_can_not_be_made_is_reported_with_the_reason() -> None:
     quicksight = QuickSight()
     quicksight.stub.add_response("create_data_source", {"Arn": SOURCE_ARN})
     quicksight.status("CREATION_FAILED", ErrorInfo={"Message": "no access to Athena"})

@@ -206,7 +206,7 @@ def registry_version():
     )
 
 
-def test_a_decision_in_sagemaker_is_honoured_and_told(registry, make, sagemaker):
+def test_a_decision_in_sagemaker_is_honoured_and_reported(registry, make, sagemaker):
     register(registry, status="PendingManualApproval", reason="a person decides")
     arn = package(sagemaker)["ModelPackageArn"]
     sagemaker.update_model_package(
@@ -224,7 +224,7 @@ def test_a_decision_in_sagemaker_is_honoured_and_told(registry, make, sagemaker)
     assert make().versions("retail") == [after]
 
 
-def test_a_decision_whose_document_was_not_written_is_told_as_it_was(registry, make, monkeypatch):
+def test_a_decision_whose_document_was_not_written_is_reported_as_it_was(registry, make, monkeypatch):
     register(registry)
 
     def die(*_):
@@ -309,13 +309,13 @@ def test_what_can_not_be_registered_leaves_nothing(registry, changes, said, aws,
     assert list(store.list("packages")) == []
 
 
-def test_what_sagemaker_refuses_is_told_with_the_fix(registry, aws):
+def test_what_sagemaker_refuses_is_reported_with_the_fix(registry, aws):
     aws.faults.refuse("ListModelPackages", "AccessDeniedException", "not authorized")
     with pytest.raises(RegistryError, match=r"listing the versions of retail.*not authorized: let the role of Dagster"):
         registry.versions("retail")
 
 
-def test_a_document_that_can_not_be_read_is_told(registry, store):
+def test_a_document_that_can_not_be_read_is_reported(registry, store):
     register(registry)
     store.put("packages/retail/1.json", b"[]")
     with pytest.raises(RegistryError, match=r"packages/retail/1.json can't be read .*not a JSON object.*remove it"):

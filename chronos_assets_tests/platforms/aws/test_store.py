@@ -435,7 +435,7 @@ def test_what_a_killed_server_acknowledged_is_there_and_a_retry_completes(tmp_pa
 # Errors
 
 
-def test_what_is_in_the_way_is_told_and_left_alone(remote):
+def test_what_is_in_the_way_is_reported_and_left_alone(remote):
     remote.put("forecast/by hand.csv", b"x")
     with pytest.raises(PublishError, match="not published by this code: move them away"):
         remote.publish("forecast", staged(remote, a="1"))
@@ -474,7 +474,7 @@ def test_what_is_in_the_way_is_told_and_left_alone(remote):
         {"as_of": "yesterday"},
     ],
 )
-def test_a_damaged_pointer_is_told_and_its_names_never_become_paths(remote, damage, tmp_path):
+def test_a_damaged_pointer_is_reported_and_its_names_never_become_paths(remote, damage, tmp_path):
     remote.publish("a/b", staged(remote, a="1", manifest__json="{}"))
     if isinstance(damage, dict):
         document = json.loads(remote.get(".current/a/b.json"))
@@ -493,7 +493,7 @@ def test_a_damaged_pointer_is_told_and_its_names_never_become_paths(remote, dama
     assert not list(tmp_path.rglob("outside*"))
 
 
-def test_names_of_objects_that_are_no_keys_are_told(remote, s3_server):
+def test_names_of_objects_that_are_no_keys_are_reported(remote, s3_server):
     client = s3_server.client()
     client.put_object(Bucket=remote.bucket, Key=raw_key(remote, "train/line\nbreak.csv"), Body=b"x")
     with pytest.raises(StoreError, match="rename or remove") as error:

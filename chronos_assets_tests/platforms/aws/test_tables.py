@@ -309,7 +309,7 @@ def test_tables_of_another_store_or_of_somebody_else_are_left_alone(twins: Twins
 
 
 @pytest.mark.parametrize("operation", ["GetDatabase", "CreateDatabase", "CreateTable"])
-def test_what_is_not_permitted_is_told_with_the_fix(twins: Twins, operation: str) -> None:
+def test_what_is_not_permitted_is_reported_with_the_fix(twins: Twins, operation: str) -> None:
     twins.aws.faults.refuse(operation, "AccessDeniedException", "no")
     with pytest.raises(
         StoreError, match=r"Glue database shop .*AccessDenied.*create the database, or set CHRONOS_GLUE"

@@ -126,7 +126,7 @@ def queue_of(sqs, **options):
     return SqsTrainQueue(AwsClients(sqs=sqs), URL, bucket="b", prefix="", **options)
 
 
-def test_a_message_is_told_until_it_is_settled_and_then_deleted():
+def test_a_message_is_reported_until_it_is_settled_and_then_deleted():
     sqs = FakeSqs()
     queue = queue_of(sqs)
     sqs.send(notification("train/a.csv"))
@@ -172,7 +172,7 @@ def test_a_message_that_came_again_is_deleted_by_the_receipt_that_came_last():
     assert len(sqs) == 0
 
 
-def test_what_is_not_understood_is_told_but_not_deleted_and_ends_in_the_dead_letter_queue():
+def test_what_is_not_understood_is_reported_but_not_deleted_and_ends_in_the_dead_letter_queue():
     sqs = FakeSqs(max_receives=2)
     queue = queue_of(sqs)
     for number in range(5):

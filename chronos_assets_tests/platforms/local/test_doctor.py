@@ -31,7 +31,7 @@ def test_a_machine_that_is_fine(tmp_path, monkeypatch):
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_what_is_in_the_way_is_told_with_its_fix(tmp_path, monkeypatch):
+def test_what_is_in_the_way_is_reported_with_its_fix(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1 << 20))
     (tmp_path / "store").write_text("a file")
     with socket.socket() as taken:

@@ -120,7 +120,7 @@ def test_a_missing_program_is_a_failure_with_pythons_own_words(store):
     assert "No module named" in failure.user_failure_data.description
 
 
-def test_a_missing_input_is_told_before_anything_runs(jobs):
+def test_a_missing_input_is_reported_before_anything_runs(jobs):
     success, _, _, failure = run(jobs, JobRequest("echo", "echo-1", {}, inputs={"dataset": "no/such"}))
     assert not success
     assert "nothing at" in failure.user_failure_data.description

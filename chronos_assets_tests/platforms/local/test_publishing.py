@@ -211,7 +211,7 @@ def test_instants_with_and_without_a_zone_compare(tmp_path, stage):
     assert publish_forecast(target, stage(a="2"), NOON + timedelta(seconds=1))
 
 
-def test_an_instant_that_cannot_be_read_is_told(tmp_path, stage):
+def test_an_instant_that_cannot_be_read_is_reported(tmp_path, stage):
     target = tmp_path / "forecast"
     publish_forecast(target, stage(a="1"), NOON)
     (target / AS_OF_FILE).write_text("yesterday")

@@ -101,7 +101,7 @@ def test_in_use_is_the_approved_version_with_the_highest_number(registry):
     assert approved_version(registry.versions("retail")).version == 2
 
 
-def test_what_is_not_there_is_told_with_what_is(registry):
+def test_what_is_not_there_is_reported_with_what_is(registry):
     with pytest.raises(RegistryError, match="nothing was registered as retail yet"):
         registry.set_status("retail", 1, "Approved", reason="", by="ann")
     register(registry)

@@ -120,7 +120,7 @@ def test_a_published_folder_lists_through_its_link_and_dangling_links_do_not(tmp
 
 
 @pytest.mark.parametrize("name", [b"tab\t.csv", b"new\nline.csv", b"latin\xff.csv"])
-def test_a_name_that_cannot_be_a_key_is_told_and_not_left_out(tmp_path, name):
+def test_a_name_that_cannot_be_a_key_is_reported_and_not_left_out(tmp_path, name):
     (tmp_path / "train").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/train/" + name)).write_text("x")
     with pytest.raises(StoreError) as error:
@@ -131,7 +131,7 @@ def test_a_name_that_cannot_be_a_key_is_told_and_not_left_out(tmp_path, name):
     assert "\n" not in message
 
 
-def test_a_loop_of_links_is_told(tmp_path):
+def test_a_loop_of_links_is_reported(tmp_path):
     (tmp_path / "train").mkdir()
     os.symlink("..", tmp_path / "train" / "loop")
     with pytest.raises(StoreError, match="loop"):

@@ -58,7 +58,7 @@ def test_proposals_do_not_depend_on_what_a_process_did_before(new):
     again.close()
 
 
-def test_proposals_follow_what_trials_told(new):
+def test_proposals_follow_what_trials_reported(new):
     other = new()
     for _ in range(7):
         number = other.start()
@@ -131,7 +131,7 @@ def test_a_trial_is_given_up_by_the_median_of_two_at_least(new):
     assert study.report(good, 20, 0.9) is None
 
 
-def test_what_is_told_again_after_a_kill_is_judged_all_the_same(new):
+def test_what_is_reported_again_after_a_kill_is_judged_all_the_same(new):
     study = new()
     for _ in range(2):
         number = study.start()

@@ -52,7 +52,7 @@ def test_a_log_is_read_whatever_else_it_holds(tmp_path):
     assert log.latest == 0.5
 
 
-def test_a_step_told_again_counts_as_it_was_told_last_and_that_before_the_first_not_at_all(tmp_path):
+def test_a_step_reported_again_counts_as_it_was_reported_last_and_that_before_the_first_not_at_all(tmp_path):
     lines = [(0, 0.9), (1, 0.5), (2, 0.4), (3, 0.6), (2, 0.45)]
     text = "".join(f"{{'step': {step}, 'validation_wql': {value}}}\n" for step, value in lines)
     log, told = read(tmp_path / "log", text)

@@ -277,7 +277,7 @@ def test_when_aws_is_out_of_reach_the_job_goes_on_and_a_retry_finds_it(cloud, cl
 
 
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
-def test_a_daemon_that_dies_and_returns_pays_once_and_one_that_is_told_to_end_stops_its_job(cloud, tmp_path, way):
+def test_a_daemon_that_dies_and_returns_pays_once_and_one_that_is_asked_to_end_stops_its_job(cloud, tmp_path, way):
     with daemon(cloud, tmp_path) as (process, _):
         deadline = time.monotonic() + 60
         while not (

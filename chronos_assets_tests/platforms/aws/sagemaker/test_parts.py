@@ -49,7 +49,7 @@ def test_waits_grow_with_jitter_up_to_the_most():
     # A set as text has another order in each process, and workers must agree on the names of tests.
     ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value),
 )
-def test_errors_are_told_apart(failure, kinds):
+def test_errors_are_distinguished(failure, kinds):
     names = ("is_passing", "is_no_capacity", "is_gone", "is_taken", "is_refused_stop")
     assert {name for name in names if getattr(faults, name)(failure)} == kinds
 
