@@ -37,6 +37,8 @@ class SettingsError(ChronosAssetsError, ValueError):
 
 
 SENSOR_SECONDS_ON_AWS = 15
+# An import takes some four times its files on disk, and what a run of the template has is to do for other things, too.
+IMPORT_JOB_BYTES_ON_AWS = "2GB"
 
 
 def variable(*names: str) -> Any:
@@ -181,6 +183,8 @@ class AwsSettings:
         cpu_image: `CHRONOS_SAGEMAKER_CPU_IMAGE`, URI of one without CUDA, for instances without a GPU; empty: the same.
         data_instance: `CHRONOS_DATA_INSTANCE`, instance type of processing jobs (synthetic series, forecasts).
         forecast_instance: `CHRONOS_FORECAST_INSTANCE`, instance type of forecasts; empty: that of processing jobs.
+        import_instance: `CHRONOS_IMPORT_INSTANCE`, instance type of imports; empty: that of processing jobs.
+        import_volume_gb: `CHRONOS_IMPORT_VOLUME_GB`, disk of an import's instance; None: what its files need.
         training_instance: `CHRONOS_TRAINING_INSTANCE`, instance type of training jobs and of the gate's evaluation.
         forecast_instances: `CHRONOS_FORECAST_INSTANCES`, over how many instances a forecast is dealt out.
         volume_gb: `CHRONOS_VOLUME_GB`, disk of a job's instance.
@@ -213,6 +217,8 @@ class AwsSettings:
     cpu_image: Annotated[str, variable("CHRONOS_SAGEMAKER_CPU_IMAGE")] = ""
     data_instance: Annotated[str, variable("CHRONOS_DATA_INSTANCE"), _INSTANCE] = "ml.c5.2xlarge"
     forecast_instance: Annotated[str, variable("CHRONOS_FORECAST_INSTANCE"), _INSTANCE] = ""
+    import_instance: Annotated[str, variable("CHRONOS_IMPORT_INSTANCE"), _INSTANCE] = ""
+    import_volume_gb: Annotated[int | None, variable("CHRONOS_IMPORT_VOLUME_GB"), _whole_number(1, 16_384)] = None
     training_instance: Annotated[str, variable("CHRONOS_TRAINING_INSTANCE"), _INSTANCE] = "ml.g5.xlarge"
     forecast_instances: Annotated[int, variable("CHRONOS_FORECAST_INSTANCES"), _whole_number(1, 100)] = 1
     volume_gb: Annotated[int, variable("CHRONOS_VOLUME_GB"), _whole_number(1, 16_384)] = 30
@@ -251,6 +257,8 @@ class Settings:
         memory_limit: `CHRONOS_MEMORY_LIMIT`, what DuckDB may use during an import or a table refresh.
         max_unpacked: `CHRONOS_MAX_UNPACKED`, bytes that a compressed train file may unpack to; empty: 100 times its size, 1GB
             at least.
+        import_job_bytes: `CHRONOS_IMPORT_JOB_BYTES`, bytes of all train files above which an import is a job of its own; None:
+            it never is. On AWS 2GB unless it is set.
         settle_seconds: `CHRONOS_SETTLE_SECONDS`, how long `train/` must be unchanged before an import is requested.
         sensor_interval_seconds: `CHRONOS_SENSOR_SECONDS`, least time between two ticks of a sensor; on AWS, where each
             lists a bucket, 15 unless it is set.
@@ -272,6 +280,7 @@ class Settings:
     base_model: Annotated[str, variable("CHRONOS_BASE_MODEL"), PlainValidator(model_reference)] = "bundled"
     memory_limit: Annotated[str, variable("CHRONOS_MEMORY_LIMIT"), _MEMORY] = "2GB"
     max_unpacked: Annotated[int | None, variable("CHRONOS_MAX_UNPACKED"), PlainValidator(_amount)] = None
+    import_job_bytes: Annotated[int | None, variable("CHRONOS_IMPORT_JOB_BYTES"), PlainValidator(_amount)] = None
     settle_seconds: Annotated[float, variable("CHRONOS_SETTLE_SECONDS"), PlainValidator(_seconds)] = 10.0
     sensor_interval_seconds: Annotated[int, variable("CHRONOS_SENSOR_SECONDS"), PlainValidator(_interval)] = 2
     ui_url: Annotated[str, variable("CHRONOS_UI_URL"), PlainValidator(_without_slash)] = "http://127.0.0.1:3000"
@@ -333,5 +342,12 @@ def _defaults(given: Mapping[str, str]) -> dict[str, str]:
     on_aws = given.get("CHRONOS_DEPLOYMENT") == "aws"
     return {
         **({"CHRONOS_PARTITION_START": start} if start else {}),
-        **({"CHRONOS_SENSOR_SECONDS": str(SENSOR_SECONDS_ON_AWS)} if on_aws else {}),
+        **(
+            {
+                "CHRONOS_SENSOR_SECONDS": str(SENSOR_SECONDS_ON_AWS),
+                "CHRONOS_IMPORT_JOB_BYTES": IMPORT_JOB_BYTES_ON_AWS,
+            }
+            if on_aws
+            else {}
+        ),
     }

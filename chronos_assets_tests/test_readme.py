@@ -16,7 +16,7 @@ from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.benchmark import BENCHMARK_KEY
 from chronos_assets.pipeline.training import MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.platforms.local.warm_workers import WARM_WORKERS
-from chronos_assets.settings import SENSOR_SECONDS_ON_AWS, AwsSettings, Settings
+from chronos_assets.settings import IMPORT_JOB_BYTES_ON_AWS, SENSOR_SECONDS_ON_AWS, AwsSettings, Settings
 from chronos_assets.timeseries.dataset.sample import sample_params, write_sample
 from chronos_assets.workloads.train import TrainRequest
 from chronos_assets_tests.commands import options, subcommands
@@ -103,6 +103,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
         "CHRONOS_PARTITION_START": f"{Settings.partition_start} (daily)",
         "CHRONOS_BASE_MODEL": Settings.base_model,
         "CHRONOS_MEMORY_LIMIT": Settings.memory_limit,
+        "CHRONOS_IMPORT_JOB_BYTES": f"none (`{IMPORT_JOB_BYTES_ON_AWS}` on AWS)",
         "CHRONOS_SETTLE_SECONDS": f"{Settings.settle_seconds:g}",
         "CHRONOS_SENSOR_SECONDS": f"{Settings.sensor_interval_seconds} ({SENSOR_SECONDS_ON_AWS} on AWS)",
         "CHRONOS_UI_URL": Settings.ui_url,

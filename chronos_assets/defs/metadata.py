@@ -24,7 +24,7 @@ from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.pipeline.accuracy import WindowAccuracy
-    from chronos_assets.pipeline.dataset import ImportResult
+    from chronos_assets.pipeline.dataset_import import ImportResult
     from chronos_assets.pipeline.forecasts import ForecastRun, WindowForecast
     from chronos_assets.pipeline.group import Group
     from chronos_assets.timeseries.checks import CheckOutcome
@@ -75,6 +75,7 @@ def dataset(group: Group, imported: ImportResult) -> Metadata:
         "data_version": manifest.data_version,
         "train_digest": imported.train_digest,
         "params_digest": params.digest,
+        **job(imported.facts),
     }
 
 

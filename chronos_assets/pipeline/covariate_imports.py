@@ -16,13 +16,8 @@ import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, CovariateKind, covariate_files
-from chronos_assets.pipeline.dataset import (
-    dataset_is_current,
-    fetch_files,
-    keep_rejected,
-    last_import,
-    throttled,
-)
+from chronos_assets.pipeline.dataset import dataset_is_current, last_import
+from chronos_assets.pipeline.dataset_import import fetch_files, keep_rejected
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.inferred import is_outdated
 from chronos_assets.pipeline.staging import materialization_values, staging
@@ -69,6 +64,7 @@ def import_covariates(state: GroupState, kind: CovariateKind, log: Any) -> Covar
         dg.Failure: bad rows or files; the description says which.
     """
     from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
+    from chronos_assets.timeseries.import_task import progress_lines
 
     group, params = state.group, state.params
     dataset = state.require_manifest()
@@ -85,7 +81,7 @@ def import_covariates(state: GroupState, kind: CovariateKind, log: Any) -> Covar
     log.info(f"importing {kind.what}: {', '.join(f'files: {len(source.files)} ({source.what})' for source in sources)}")
     with staging(group) as folder:
         try:
-            report = _import(group, kind, sources, params, folder, throttled(log))
+            report = _import(group, kind, sources, params, folder, progress_lines(log.info))
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
         if _of_another(report, dataset.data_version):

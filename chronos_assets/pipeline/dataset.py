@@ -1,17 +1,12 @@
-"""Importing the train files, and what the dataset in the store says about itself.
+"""What the dataset in the store says about itself: what it was made from, its shards, when its values are known.
 
-Here: reading `params.json`, fetching files, the import, the manifest. Elsewhere: how rows become series
-(`timeseries.dataset`).
+Elsewhere: importing it (`dataset_import`), how rows become series (`timeseries.dataset`).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Callable, Collection
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,202 +15,36 @@ import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.inferred import infer_again
-from chronos_assets.pipeline.staging import as_datetime, materialization_values, staging
-from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
+from chronos_assets.pipeline.staging import as_datetime, materialization_values
+from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.planning.forecasts import DatasetState
 from chronos_assets.planning.imports import ImportRecord
-from chronos_assets.planning.listing import listing_digest, trusted_times
-from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY, REJECTED_KEY
+from chronos_assets.planning.listing import listing_digest
+from chronos_assets.store_layout import DATASET_KEY
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from chronos_assets.timeseries.dataset.importing import ImportReport, TrainFile
-    from chronos_assets.timeseries.dataset.incremental import Before
     from chronos_assets.timeseries.dataset.shards import Manifest, Series
 
-PROGRESS_SECONDS = 3.0
 # So that instances which share a dataset get equal shares, whatever series a shard happens to hold.
 SHARDS_PER_INSTANCE = 4
-FETCHES = 8  # train files fetched at once from a store that isn't on this machine
 
 
-# --- dataset ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ImportResult:
-    """What an import made: its report, and from what."""
-
-    report: ImportReport
-    params: ForecastParams
-    train_digest: str
-
-    @property
-    def manifest(self) -> Manifest:
-        """Manifest of the published dataset."""
-        return self.report.manifest
-
-
-def import_dataset(state: GroupState, log: Any) -> ImportResult:
-    """Import the train files and publish the dataset; on failure the one that was there stays.
-
-    Files and shards that haven't changed since the last import are taken over where that is possible; the result is the same.
-
-    Raises:
-        dg.Failure: no files, bad parameters or bad rows; the description says which.
-    """
-    from chronos_assets.timeseries.dataset.importing import ImportFailure, import_target_time_series
-
-    group = state.group
-    files = train_files(group)
-    if not files:
-        raise no_train_files(group)
-    group.jobs.expect("forecast")
-    inferred = infer_again(group)
-    params = (GroupState(group) if inferred else state).written_params
-    if inferred:
-        log.warning(inferred)
-    for note in params.notes:
-        log.info(f"{PARAMS_KEY}: {note}")
-    log.info(f"importing {len(files)} files, {sum(info.size for info in files):,} bytes")
-    trusted, doubts = trusted_times(files, datetime.now(UTC))
-    for doubt in doubts:
-        log.warning(doubt)
-    with staging(group) as folder:
-        staged = folder / "dataset"
-        try:
-            report = import_target_time_series(
-                fetch_files(group, trusted),
-                params,
-                output=staged,
-                rejected=folder / REJECTED_KEY,
-                memory_limit=group.settings.memory_limit,
-                min_shards=_least_shards(group),
-                unpacked=group.settings.max_unpacked,
-                progress=throttled(log),
-                before=_before(group, files),
-            )
-        except ImportFailure as error:
-            raise dg.Failure(str(error)) from error
-        formulas = _formula_note(group, staged, params, report)
-        report = _with_notes(report, staged, [*([inferred] if inferred else []), *doubts, *formulas])
-        keep_rejected(group, [info for info in files if info.key not in report.kept_files], report.rejected_files)
-        known = {name: sha256 for shard in report.manifest.shards for name, sha256 in shard.files.items()}
-        group.store.publish(DATASET_KEY, staged, data="*.parquet", known=known)
-        report.memory.save(folder / IMPORT_MEMORY_KEY)
-        group.store.put_file(IMPORT_MEMORY_KEY, folder / IMPORT_MEMORY_KEY)
-    manifest = report.manifest
-    log.info(_what_was_read(report))
-    log.info(
-        f"imported {report.rows_read:,} rows: {manifest.series:,} series from {manifest.first} to {manifest.last}, "
-        f"{manifest.observed:,} periods observed, {manifest.filled:,} filled, {manifest.duplicates:,} duplicates "
-        f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
-    )
-    return ImportResult(report, params, listing_digest(files))
-
-
-def _before(group: Group, files: Sequence[ObjectInfo]) -> Before | None:
-    """The dataset that is there, for an import of what has changed; None without one."""
-    from chronos_assets.timeseries.dataset.bad_rows import rejected_name
-    from chronos_assets.timeseries.dataset.incremental import Before
-
-    if group.store.shown(DATASET_KEY) is None or not group.store.exists(IMPORT_MEMORY_KEY):
-        return None
-    memory = group.store.fetch(IMPORT_MEMORY_KEY)
-    there = {info.key for info in group.store.list(REJECTED_KEY)}
-    set_aside = frozenset(info.key for info in files if f"{REJECTED_KEY}/{rejected_name(info.key)}" in there)
-    return Before(partial(group.store.snapshot, DATASET_KEY), memory, set_aside)
-
-
-def _what_was_read(report: ImportReport) -> str:
-    """What an import took over, and why it took over nothing."""
-    files, shards = len(report.files), len(report.manifest.shards)
-    if report.reason:
-        return f"all {files:,} files read, all {shards:,} shards written: {report.reason}"
-    read, written = files - len(report.kept_files), shards - len(report.kept_shards)
-    extended = len(report.extended_shards)
-    tails = f", {extended:,} with a new tail only" if extended else ""
-    return (
-        f"{read:,} of {files:,} files read, {len(report.kept_files):,} unchanged; {written - extended:,} of {shards:,} shards "
-        f"rewritten{tails}, {len(report.kept_shards):,} kept"
-    )
-
-
-def _formula_note(group: Group, staged: Path, params: ForecastParams, report: ImportReport) -> list[str]:
-    """What to tell the user of names that a spreadsheet would run."""
-    from chronos_assets.timeseries.forecast.csv_export import count_formulas
-
-    if params.quote_formulas:
-        return []
-    files = [staged / list(shard.files)[-1] for shard in report.manifest.shards]
-    found = count_formulas(staged.parent, ("item_id", *params.dimensions), files, group.settings.memory_limit)
-    return [
-        f"{found:,} series have names that a spreadsheet runs as a formula (they begin with =, +, - or @): set "
-        '"Chronos": {"QuoteFormulas": true} if forecast.csv is opened in one'
-    ] * bool(found)
-
-
-def _with_notes(report: ImportReport, staged: Path, notes: Sequence[str]) -> ImportReport:
-    """The report, and the manifest in `staged`, with more to tell the user."""
-    from chronos_assets.timeseries.dataset.shards import MANIFEST
-
-    if not notes:
-        return report
-    manifest = replace(report.manifest, notes=(*notes, *report.manifest.notes))
-    (staged / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    return replace(report, manifest=manifest, notes=manifest.notes)
-
-
-def _least_shards(group: Group) -> int:
+def least_shards(group: Group) -> int:
+    """How many shards a dataset has at least, so that each of several instances gets its share."""
     instances = group.settings.aws.forecast_instances
     return SHARDS_PER_INSTANCE * instances if instances > 1 else 1
 
 
 def _too_few_shards(group: Group, manifest: Manifest) -> str:
     """Why the dataset has to be cut finer, as an import does; empty if it is fine enough."""
-    if manifest.n_shards >= _least_shards(group):
+    if manifest.n_shards >= least_shards(group):
         return ""
     return (
-        f"CHRONOS_FORECAST_INSTANCES={group.settings.aws.forecast_instances} takes {_least_shards(group)} shards, the "
+        f"CHRONOS_FORECAST_INSTANCES={group.settings.aws.forecast_instances} takes {least_shards(group)} shards, the "
         f"dataset has {manifest.n_shards}"
     )
-
-
-def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
-    """The train files on this machine."""
-    from chronos_assets.timeseries.dataset.importing import TrainFile
-
-    with ThreadPoolExecutor(FETCHES) as pool:
-        paths = list(pool.map(group.store.fetch, [info.key for info in files]))
-    return [TrainFile(path, info.key, info.last_modified, info.etag) for path, info in zip(paths, files, strict=True)]
-
-
-def keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[str, Path]) -> None:
-    """Keep nothing in `rejected/` of these files but their present bad rows."""
-    from chronos_assets.timeseries.dataset.bad_rows import rejected_name
-
-    for info in files:
-        key = f"{REJECTED_KEY}/{rejected_name(info.key)}"
-        if info.key in rejected:
-            group.store.put_file(key, rejected[info.key])
-        else:
-            group.store.delete(key)
-
-
-def throttled(log: Any) -> Callable[[str, float], None]:
-    """Progress as log lines, few enough to read."""
-    last = time.monotonic()
-
-    def progress(what: str, share: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= PROGRESS_SECONDS:
-            last = time.monotonic()
-            log.info(f"{what}: {share:.0%}")
-
-    return progress
 
 
 def first_series(state: GroupState, params: ForecastParams) -> Series:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 from chronos_assets.platforms.store import PublishError
 
@@ -18,14 +18,19 @@ def folder_digest(folder: Path, known: Mapping[str, str] | None = None) -> str:
 
     known: SHA-256 of files, by their path below the folder: these are not read.
     """
-    total = hashlib.sha256()
-    for path in plain_files(folder):
-        name = path.relative_to(folder).as_posix()
-        content = (known or {}).get(name)
-        if content is None:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
+
+    def content(name: str) -> str:
+        with (folder / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return names_digest((path.relative_to(folder).as_posix() for path in plain_files(folder)), content, known)
+
+
+def names_digest(names: Iterable[str], content: Callable[[str], str], known: Mapping[str, str] | None = None) -> str:
+    """`folder_digest` of files by their names; `content` tells the SHA-256 of one that isn't known."""
+    total, given = hashlib.sha256(), known or {}
+    for name in sorted(names, key=lambda name: PurePosixPath(name).parts):
+        total.update(f"{name}\0{given.get(name) or content(name)}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 

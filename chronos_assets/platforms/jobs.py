@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from chronos_assets.platforms.job_names import MAX_NAME, is_name, readable_name
+from chronos_assets.platforms.store import ObjectInfo
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class JobRequest:
         outputs: channels: folders that the workload fills.
         sharded: the input channel whose `part-*` files may be dealt out over several instances, which then each leave a
             part of every output; empty: the job runs on one.
+        objects: channel -> objects of the store that the workload reads, each under its key. Where they lie is copied as it is
+            then: the caller sees afterwards whether they are still these.
+        stored: those of the outputs that stay in the store, where they can be published from without coming here.
+        disk_bytes: what the job takes on disk, inputs and all; 0 where that is small, or not known.
     """
 
     workload: str
@@ -32,6 +37,9 @@ class JobRequest:
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     sharded: str = ""
+    objects: Mapping[str, tuple[ObjectInfo, ...]] = field(default_factory=dict)
+    stored: tuple[str, ...] = ()
+    disk_bytes: int = 0
 
 
 class JobFiles(Protocol):
@@ -52,12 +60,13 @@ class JobResult:
 
     Attributes:
         outputs: channel -> staging folder on this machine, owned by the caller, who may move or
-            read them. Where a `sharded` job ran on
+            read them; without the `stored` ones. Where a `sharded` job ran on
             several instances, the folder holds one folder of each, see `parts`.
         messages: documents that the workload sent with `Reporter.message`, in order.
         seconds: wall time of the workload.
         files: the staging folders' owner.
         instances: names of the instances that left parts; empty where one left all.
+        stored: channel -> store key of the folder that holds what the job left, for the `stored` ones of the request.
         facts: what people want to know of the job (its name and log, billable seconds, ...); JSON values or Dagster's.
     """
 
@@ -67,6 +76,7 @@ class JobResult:
     files: JobFiles | None = field(default=None, repr=False, compare=False)
     instances: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    stored: Mapping[str, str] = field(default_factory=dict)
 
     def parts(self, channel: str) -> tuple[Path, ...]:
         """The folders that an output is in: one of each instance."""

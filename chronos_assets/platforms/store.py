@@ -145,6 +145,18 @@ class Store(Protocol):
             PublishError: `staged` isn't such a folder, or something of somebody else's is in the way.
         """
 
+    def publish_stored(
+        self, key: str, source: str, *, data: str | None = None, known: Mapping[str, str] | None = None
+    ) -> str:
+        """`publish` of files that are in this store already: they don't come here.
+
+        Args:
+            key: of the folder.
+            source: key of the folder that holds the files; what is left of it is its owner's to remove.
+            data: as for `publish`.
+            known: as for `publish`; files that it lacks are read, so that they should be small.
+        """
+
     def publish_forecast(
         self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
     ) -> bool:

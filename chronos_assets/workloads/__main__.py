@@ -12,7 +12,18 @@ from collections.abc import Callable
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 
-NAMES = ("evaluate", "forecast", "generate", "learn", "pretrain", "serve", "train", "zero_shot")
+NAMES = (
+    "evaluate",
+    "explain",
+    "forecast",
+    "generate",
+    "import_dataset",
+    "learn",
+    "pretrain",
+    "serve",
+    "train",
+    "zero_shot",
+)
 
 
 def main(arguments: list[str]) -> None:

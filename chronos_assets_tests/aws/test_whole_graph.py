@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.pipeline import serving
-from chronos_assets.store_layout import history_key
+from chronos_assets.platforms.folder_files import folder_digest
+from chronos_assets.store_layout import DATASET_KEY, history_key
 from chronos_assets_tests import forks
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
@@ -46,7 +47,8 @@ def variables(aws: AwsServer, tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def line(variables: dict[str, str]) -> Iterator[CloudLine]:
     with dg.DagsterInstance.ephemeral() as instance:
-        made = cloud_line(cloud_group(variables), instance)
+        # Every import is a job, as one of many files is.
+        made = cloud_line(cloud_group({**variables, "CHRONOS_IMPORT_JOB_BYTES": "0B"}), instance)
         made.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": TRAINING | {"Approval": "manual"}}}))
         made.put("train/demand.csv", noisy_rows(10))
         yield made
@@ -101,6 +103,9 @@ def test_the_whole_graph_is_that_of_a_laptop(
 ) -> None:
     store = line.group.store
     assert line.run(["target_time_series"]).success
+    imported = line.metadata("target_time_series")
+    assert imported["log_url"].startswith("https://")
+    assert not list(store.list(".jobs"))
     assert line.run(["synthetic_dataset"], job="retrain").success
     kill_in_mid_training(aws, variables, tmp_path)
     result = line.run(["tuned_checkpoints", "model_package", "endpoint"], job="retrain")
@@ -147,9 +152,10 @@ def test_the_whole_graph_is_that_of_a_laptop(
         twin = local_twin(line, tmp_path / "laptop", instance)
         assert twin.run(["target_time_series"]).success
         assert twin.run(["forecasts"], AS_OF).success
-        assert (
-            twin.metadata("target_time_series")["data_version"] == line.metadata("target_time_series")["data_version"]
-        )
+        here = twin.metadata("target_time_series")
+        assert {name for name, value in here.items() if imported[name] != value} == {"dagster/uri", "train_digest"}
+        datasets = [each.group.store.snapshot(DATASET_KEY) for each in (twin, line)]
+        assert folder_digest(datasets[0]) == folder_digest(datasets[1])
         ours, theirs = numbers(line, "forecast"), numbers(twin, "forecast")
         assert ours.keys() == theirs.keys()
         for name, values in theirs.items():

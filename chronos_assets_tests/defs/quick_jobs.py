@@ -2,19 +2,19 @@
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.store import Store
-from chronos_assets.workloads import explain, forecast
+from chronos_assets.workloads import explain, forecast, import_dataset
 from chronos_assets_tests.workloads.listener import Listener
 
-_WORKLOADS = {"forecast": forecast, "explain": explain}
+_WORKLOADS = {"forecast": forecast, "explain": explain, "import_dataset": import_dataset}
 
 
 class _Folder:
@@ -26,28 +26,37 @@ class _Folder:
 
 
 class QuickJobs:
-    """`Jobs` for workloads about windows; `calls` has the partition keys of each job."""
+    """`Jobs` for a store in a folder; `calls` has the partition keys of each job, `lines` what the last one said."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.calls: list[list[str]] = []
+        self.lines: list[str] = []
 
     def expect(self, workload: str) -> None:
         pass
 
     def run(self, context: Any, request: JobRequest) -> JobResult:
         workload = _WORKLOADS[request.workload]
-        self.calls.append([window["key"] for window in request.parameters["windows"]])
-        root = Path(tempfile.mkdtemp(prefix="job-"))
+        self.calls.append([window["key"] for window in request.parameters.get("windows", ())])
+        place = f".jobs/quick-{uuid4().hex}"
+        root = self._store.local_path(place)
         (root / "input" / "config").mkdir(parents=True)
         (root / "processing" / "input").mkdir(parents=True)
         (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
         for channel, key in request.inputs.items():
             (root / "processing" / "input" / channel).symlink_to(self._store.snapshot(key))
+        for channel, objects in request.objects.items():
+            for info in objects:
+                path = root / "processing" / "input" / channel / info.key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(self._store.local_path(info.key))
         workspace, listener = Workspace(root), Listener()
+        self.lines = listener.lines
         try:
             workload.main(workspace, listener)
         except WorkloadError as error:
             raise dg.Failure(str(error)) from error
-        output = {channel: workspace.output(channel) for channel in request.outputs}
-        return JobResult(output, tuple(listener.messages), 0.0, files=_Folder(root))
+        output = {channel: workspace.output(channel) for channel in request.outputs if channel not in request.stored}
+        stored = {channel: f"{place}/processing/output/{channel}" for channel in request.stored}
+        return JobResult(output, tuple(listener.messages), 0.0, files=_Folder(root), stored=stored)

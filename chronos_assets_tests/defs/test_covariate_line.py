@@ -193,7 +193,7 @@ def test_new_train_files_cut_the_covariates_again(line: Line) -> None:
 def test_another_number_of_shards_cuts_the_covariates_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     assert line.run(INPUTS).success
     version = line.state.require_manifest().data_version
-    monkeypatch.setattr("chronos_assets.pipeline.dataset._least_shards", lambda _group: 3)
+    monkeypatch.setattr("chronos_assets.pipeline.dataset_import.least_shards", lambda _group: 3)
     assert line.run(["target_time_series"]).success
     assert line.state.require_manifest().data_version == version
     assert stale_inputs(line.state, line.instance) == INPUTS[1:]

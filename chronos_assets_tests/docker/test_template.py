@@ -226,6 +226,7 @@ def _called() -> set[str]:
     others = {
         ("athena", "GetDatabase"),
         ("ec2", "DescribeImages"),
+        ("ec2", "ImportInstance"),
         ("logs", "GetQueryResults"),
         ("sagemaker", "Search"),
         ("sns", "DeleteEndpoint"),
@@ -260,6 +261,8 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/k",
         "QuickSightPrincipal": f"arn:aws:quicksight:{REGION}:{ACCOUNT}:user/default/u",
         "ForecastInstance": "ml.g6.xlarge",
+        "ImportInstance": "ml.m5.4xlarge",
+        "ImportVolumeGigabytes": "500",
         "CpuImageTag": "1-cpu",
         "Tags": "team=the forecasters,stage=test",
     }
@@ -270,6 +273,11 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
     settings = Settings.from_env(environment)
     assert settings.ui_url == Settings().ui_url
     assert settings.aws.forecast_instance == "ml.g6.xlarge"
+    assert (
+        settings.import_job_bytes
+        == Settings.from_env({"CHRONOS_DEPLOYMENT": "aws", "CHRONOS_STORE": "s3://b"}).import_job_bytes
+    )
+    assert (settings.aws.import_instance, settings.aws.import_volume_gb) == ("ml.m5.4xlarge", 500)
     assert settings.aws.cpu_image == f"{settings.aws.image}-cpu"
     assert dict(settings.aws.tags) == {"team": "the forecasters", "stage": "test"}
     assert settings.deployment == "aws"
@@ -292,6 +300,8 @@ def test_the_output_is_settings_that_the_code_reads(template: dict[str, Any]) ->
         "kms_key",
         "quicksight_principal",
         "forecast_instance",
+        "import_instance",
+        "import_volume_gb",
         "cpu_image",
         "tags",
     }

@@ -3,10 +3,11 @@
 import json
 import logging
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from chronos_assets.pipeline import dataset
+from chronos_assets.pipeline.dataset_import import import_dataset
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.folder_files import folder_digest
@@ -15,6 +16,7 @@ from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY
 from chronos_assets_tests.defs.line import FIRST, PARAMS, hourly_rows
 
 LOG = logging.getLogger(__name__)
+CONTEXT = SimpleNamespace(log=LOG)
 
 
 class Killed(BaseException):
@@ -41,13 +43,13 @@ def imported(group, caplog):
     """What an import said, once it is the same as one of everything."""
     caplog.clear()
     with caplog.at_level(logging.INFO, LOG.name):
-        dataset.import_dataset(GroupState(group), LOG)
+        import_dataset(GroupState(group), CONTEXT)
     shown = group.store.shown(DATASET_KEY)
     # The digests that the import knows are those of the files.
     assert shown == f"target_time_series-{folder_digest(group.store.snapshot(DATASET_KEY))[:16]}"
     memory = group.store.get(IMPORT_MEMORY_KEY)
     group.store.delete(IMPORT_MEMORY_KEY)
-    dataset.import_dataset(GroupState(group), LOG)
+    import_dataset(GroupState(group), CONTEXT)
     assert group.store.shown(DATASET_KEY) == shown
     group.store.put(IMPORT_MEMORY_KEY, memory)
     [found] = [text for text in caplog.messages if "files read" in text and "there is no import" not in text] or [None]
@@ -72,7 +74,7 @@ def test_days_that_come_one_by_one(group, caplog, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(type(group.store), place, die)
             with pytest.raises(Killed):
-                dataset.import_dataset(GroupState(group), LOG)
+                import_dataset(GroupState(group), CONTEXT)
         said = imported(group, caplog)
         if place == "publish":
             assert said.startswith("1 of 4 files read")

@@ -6,7 +6,7 @@ from chronos_assets.defs import covariate_metadata, metadata
 from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.covariate_imports import import_covariates
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, CovariateKind
-from chronos_assets.pipeline.dataset import import_dataset
+from chronos_assets.pipeline.dataset_import import import_dataset
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import DATASET_KEY
@@ -79,7 +79,7 @@ def dataset_assets(group: Group) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     )
     def target_time_series(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
-            imported = import_dataset(GroupState(group), context.log)
+            imported = import_dataset(GroupState(group), context)
             return dg.MaterializeResult(
                 metadata=metadata.dataset(group, imported), data_version=dg.DataVersion(imported.manifest.data_version)
             )

@@ -18,7 +18,7 @@ from typing import Any
 
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.doctor_network import network
-from chronos_assets.platforms.aws.machines import forecast_instance, is_arm, missing_settings, unusable
+from chronos_assets.platforms.aws.machines import forecast_instance, import_instance, is_arm, missing_settings, unusable
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
 from chronos_assets.platforms.aws.tags import MAX_TAGS
 from chronos_assets.platforms.checkup import CHECK_SECONDS, Check, Finding, run_checks
@@ -237,6 +237,7 @@ def _instances(aws: AwsSettings) -> Iterator[Finding]:
     types = {
         "CHRONOS_DATA_INSTANCE": aws.data_instance,
         "CHRONOS_FORECAST_INSTANCE": aws.forecast_instance,
+        "CHRONOS_IMPORT_INSTANCE": aws.import_instance,
         "CHRONOS_TRAINING_INSTANCE": aws.training_instance,
         **({"CHRONOS_ENDPOINT_INSTANCE": aws.endpoint_instance} if aws.endpoint != "serverless" else {}),
     }
@@ -352,6 +353,7 @@ def _wanted_quotas(aws: AwsSettings) -> dict[str, int]:
     training = "spot training job" if aws.spot else "training job"
     wanted = {
         f"{aws.data_instance} for processing job usage": 1,
+        f"{import_instance(aws)} for processing job usage": 1,
         f"{aws.training_instance} for processing job usage": 1,
         f"{aws.training_instance} for {training} usage": 1,
         # The last, since it may be one of the others.

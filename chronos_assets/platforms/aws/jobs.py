@@ -10,6 +10,7 @@ for the same once more gets a new attempt.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from chronos_assets.platforms.aws.tags import PREFIX, STORE
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.locked_folder import LockedFolder, lock_folder
 from chronos_assets.platforms.notices import redact
-from chronos_assets.platforms.store import StoreError, check_key
+from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store
@@ -95,6 +96,7 @@ class SageMakerJobs:
         """See `Jobs.run`."""
         self._check_settings(request)
         sources = {channel: self._source(request, channel) for channel in request.inputs}
+        sources |= {channel: self._listed(objects) for channel, objects in request.objects.items()}
         name = job_name_for(
             request.name,
             data_versions={channel: source.version for channel, source in sources.items()},
@@ -151,6 +153,16 @@ class SageMakerJobs:
         names = sorted(info.key.removeprefix(f"{prefix}/") for info in self._store.list(prefix))
         return Source(shown, uri, tuple(names))
 
+    def _listed(self, objects: Sequence[ObjectInfo]) -> Source:
+        """What a channel of single objects reads."""
+        seen = "\n".join(f"{info.key} {info.etag}" for info in objects)
+        return Source(
+            hashlib.sha256(seen.encode()).hexdigest(),
+            f"{self._store.url}/",
+            tuple(info.key for info in objects),
+            listed=True,
+        )
+
     def _lay_out(self, name: str, request: JobRequest, sources: Mapping[str, Source]) -> None:
         """Write what the job is given, the same for every attempt."""
         folder = f"{JOBS_KEY}/{name}"
@@ -159,6 +171,9 @@ class SageMakerJobs:
             source = sources[request.sharded]
             self._put_json(f"{folder}/dealt/{request.sharded}.json", source.manifest(source.parts))
             self._put_json(f"{folder}/shared/{request.sharded}.json", source.manifest(source.rest))
+        for channel, source in sources.items():
+            if source.listed:
+                self._put_json(f"{folder}/listed/{channel}.json", source.manifest(source.objects))
 
     def _put_json(self, key: str, document: Any) -> None:
         self._store.put(key, json.dumps(document, ensure_ascii=False, allow_nan=False).encode())
@@ -196,7 +211,7 @@ class SageMakerJobs:
 
     def _output_keys(self, name: str, attempt: str) -> Iterator[str]:
         """Store keys of the files that an attempt left."""
-        return (info.key for info in self._store.list(f"{JOBS_KEY}/{name}/output/{attempt}"))
+        return (info.key for info in self._store.list(_output_folder(name, attempt)))
 
     def _result(
         self, context: Any, name: str, request: JobRequest, done: SageMakerInvocation, staging: LockedFolder
@@ -204,11 +219,12 @@ class SageMakerJobs:
         root = self._store.scratch / "jobs" / name
         if root.exists():  # of a run that was killed, or could not publish it
             shutil.rmtree(root)
-        self._fetch(name, done.name, root)
+        self._fetch(name, done.name, root, request.stored)
         cluster = done.description["ProcessingResources"]["ClusterConfig"]
         several = int(cluster["InstanceCount"]) > 1
-        instances = _instances(root, request.outputs) if several else ()
-        for channel in request.outputs:
+        fetched = [channel for channel in request.outputs if channel not in request.stored]
+        instances = _instances(root, fetched) if several else ()
+        for channel in fetched:
             for part in instances or ("",):
                 (root / channel / part).mkdir(parents=True, exist_ok=True)
         messages = (*done.get_custom_messages(), *_messages(root / MESSAGES_CHANNEL))
@@ -221,16 +237,17 @@ class SageMakerJobs:
                 context.log.warning(f"what {done.name} left stays until the bucket's rules remove it: {error}")
 
         return JobResult(
-            outputs={channel: root / channel for channel in request.outputs},
+            outputs={channel: root / channel for channel in fetched},
             messages=messages,
             seconds=float(done.facts.get("seconds", 0.0)),
             files=_JobOutputs(staging, remove),
             instances=instances,
             facts=done.facts,
+            stored={channel: f"{_output_folder(name, done.name)}/{channel}" for channel in request.stored},
         )
 
-    def _fetch(self, name: str, attempt: str, root: Path) -> None:
-        prefix = f"{JOBS_KEY}/{name}/output/{attempt}/"
+    def _fetch(self, name: str, attempt: str, root: Path, stored: Sequence[str]) -> None:
+        prefix = f"{_output_folder(name, attempt)}/"
 
         def fetch(key: str) -> None:
             target = root / check_key(key.removeprefix(prefix))
@@ -239,7 +256,13 @@ class SageMakerJobs:
             self._store.download(key, target)
 
         with ThreadPoolExecutor(CONCURRENCY) as pool:
-            list(pool.map(fetch, self._output_keys(name, attempt)))
+            keys = self._output_keys(name, attempt)
+            list(pool.map(fetch, (key for key in keys if key.removeprefix(prefix).partition("/")[0] not in stored)))
+
+
+def _output_folder(name: str, attempt: str) -> str:
+    """Store key of the folder that holds what an attempt left."""
+    return f"{JOBS_KEY}/{name}/output/{attempt}"
 
 
 class _JobOutputs:

@@ -10,11 +10,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.platforms.aws.sagemaker.limits import LimitError
+
 if TYPE_CHECKING:
     from chronos_assets.settings import AwsSettings
 
 # Instances whose disk is a local NVMe drive: it encrypts itself, and a key for it is refused.
 _LOCAL_DISK = re.compile(r"ml\.(g4dn|g5|g6|g6e|g7|g7e|p3dn|p4d|p4de|p5|p5e|p5en|p6\S*|trn\w+|[a-z]\d+[a-z]*d[a-z]*)\.")
+
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProcessingClusterConfig.html
+MAX_VOLUME_GB = 16_384
 
 _GPU = re.compile(r"ml\.(?P<family>g\d\w*|p\d\w*)(?:-\w+)?\.")
 _GRAVITON = re.compile(r"ml\.[a-z]\d+g[a-z]*\.")
@@ -74,6 +79,32 @@ def image_for(settings: AwsSettings, instance_type: str) -> str:
 def forecast_instance(settings: AwsSettings) -> str:
     """Instance type of the jobs that forecast."""
     return settings.forecast_instance or settings.data_instance
+
+
+def import_instance(settings: AwsSettings) -> str:
+    """Instance type of the jobs that import."""
+    return settings.import_instance or settings.data_instance
+
+
+def import_volume(settings: AwsSettings, needed: int) -> int:
+    """Gigabytes of the disk of a job that imports, which needs about so many bytes.
+
+    Raises:
+        LimitError: CHRONOS_IMPORT_VOLUME_GB is less, or no volume is large enough.
+    """
+    least = -(-needed // 10**9)
+    given = settings.import_volume_gb
+    if given is not None and given < least and not _has_local_disk(import_instance(settings)):
+        raise LimitError(
+            f"CHRONOS_IMPORT_VOLUME_GB={given}: the import of these files takes about {least:,} GB of disk; set it to {least} "
+            "at least, or leave it out: the volume then follows the files"
+        )
+    if least > MAX_VOLUME_GB:
+        raise LimitError(
+            f"the import of these files takes about {least:,} GB of disk, and a volume has {MAX_VOLUME_GB:,} at most: remove "
+            "train files that are no longer needed"
+        )
+    return given or max(settings.volume_gb, least)
 
 
 def missing_settings(settings: AwsSettings) -> list[str]:

@@ -9,6 +9,7 @@ Below `<store>/.jobs/<name>/`, where `<name>` is that of the job's first attempt
 parameters/parameters.json    the workload's parameters
 dealt/<channel>.json          an input's objects that are dealt out over the instances, as a manifest of SageMaker's
 shared/<channel>.json         those of its objects that every instance gets
+listed/<channel>.json         single objects of the store that an input consists of
 output/<attempt>/<channel>/   what an attempt left
 ```
 
@@ -23,13 +24,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.container.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
-from chronos_assets.platforms.aws.machines import cluster, forecast_instance, image_for, output_key, vpc
+from chronos_assets.platforms.aws.machines import (
+    cluster,
+    forecast_instance,
+    image_for,
+    import_instance,
+    import_volume,
+    output_key,
+    vpc,
+)
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.jobs import JobRequest
     from chronos_assets.settings import AwsSettings
 
 WORKLOADS = "chronos_assets.workloads"
+IMPORT = "import_dataset"
 ON_TRAINING_INSTANCES = frozenset({"evaluate", "learn", "zero_shot"})  # they forecast with models of any size
 PART = "part-"  # what the names of objects begin with that are dealt out
 
@@ -42,11 +52,13 @@ class Source:
         version: name of the version that is read.
         uri: its S3 prefix, with a slash at its end.
         objects: names below it, where some of them are dealt out; empty: every instance gets all.
+        listed: whether `objects` are all that is read below the prefix.
     """
 
     version: str
     uri: str
     objects: tuple[str, ...] = ()
+    listed: bool = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -73,7 +85,8 @@ def instances_for(request: JobRequest, sources: Mapping[str, Source], settings: 
 def _instance_type(workload: str, settings: AwsSettings) -> str:
     if workload in ON_TRAINING_INSTANCES:
         return settings.training_instance
-    return forecast_instance(settings) if workload == "forecast" else settings.data_instance
+    own = {"forecast": forecast_instance, IMPORT: import_instance}
+    return own[workload](settings) if workload in own else settings.data_instance
 
 
 def processing_job(
@@ -105,6 +118,8 @@ def processing_job(
             if source.rest:
                 shared = f"processing/shared/{channel}"
                 inputs.append(_input(f"{channel}-shared", f"{folder}/shared/{channel}.json", shared, "ManifestFile"))
+        elif source.listed:
+            inputs.append(_input(channel, f"{folder}/listed/{channel}.json", path, "ManifestFile"))
         else:
             inputs.append(_input(channel, source.uri, path))
     channels = [*request.outputs, *([MESSAGES_CHANNEL] if instances > 1 else [])]
@@ -115,7 +130,9 @@ def processing_job(
             "ContainerEntrypoint": ["python", "-m", WORKLOADS],
             "ContainerArguments": [request.workload],
         },
-        "ProcessingResources": {"ClusterConfig": cluster(settings, instance_type, instances)},
+        "ProcessingResources": {
+            "ClusterConfig": {**cluster(settings, instance_type, instances), **_volume(request, settings)}
+        },
         "ProcessingInputs": inputs,
         "ProcessingOutputConfig": {
             "Outputs": [_output(channel, f"{folder}/output/{attempt}/{channel}") for channel in channels],
@@ -126,6 +143,11 @@ def processing_job(
         "Environment": {"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
         **({"NetworkConfig": vpc(settings)} if settings.subnets else {}),
     }
+
+
+def _volume(request: JobRequest, settings: AwsSettings) -> dict[str, int]:
+    """The disk of an import, where it isn't that of all jobs."""
+    return {"VolumeSizeInGB": import_volume(settings, request.disk_bytes)} if request.workload == IMPORT else {}
 
 
 def _input(

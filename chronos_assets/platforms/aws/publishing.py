@@ -20,6 +20,7 @@ goes by the pointer.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import defaultdict
@@ -49,7 +50,7 @@ from chronos_assets.platforms.aws.pointers import (
     pointer_key,
     version_key,
 )
-from chronos_assets.platforms.folder_files import folder_digest
+from chronos_assets.platforms.folder_files import folder_digest, names_digest
 from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key
 
 STABLE = ".stable"
@@ -69,11 +70,14 @@ class Staged:
     Attributes:
         digest: of names and contents.
         objects: name of a file -> (name of its object, bytes).
+        put: writes one of its files, by name, to an object, by key.
+        text: content of one of its files.
     """
 
-    folder: Path
     digest: str
     objects: Mapping[str, tuple[str, int]]
+    put: Callable[[str, str], None]
+    text: Callable[[str], str]
 
     def shown_by(self, version: Version | None) -> bool:
         """Whether a version has this content."""
@@ -84,10 +88,11 @@ class Staged:
         )
 
 
-def read_staged(folder: Path, data: str | None, known: Mapping[str, str] | None = None) -> Staged:
-    """What to publish.
+def staged_folder(objects: S3Objects, folder: Path, data: str | None, known: Mapping[str, str] | None = None) -> Staged:
+    """What to publish of a folder on this machine.
 
     Args:
+        objects: the bucket.
         folder: to be published.
         data: pattern of the names that SQL engines read, which the others hide from.
         known: see `Store.publish`.
@@ -99,13 +104,45 @@ def read_staged(folder: Path, data: str | None, known: Mapping[str, str] | None 
         raise PublishError(f"nothing to publish: {folder} is not a folder")
     digest = folder_digest(folder, known)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
-    objects = {check_key(name): (object_name(name, data), size) for name, size in names.items()}
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    return Staged(
+        digest,
+        _object_names(sizes, data, str(folder)),
+        put=lambda name, key: objects.put_file(key, folder / name),
+        text=lambda name: (folder / name).read_text(encoding="utf-8"),
+    )
+
+
+def staged_objects(objects: S3Objects, source: str, data: str | None, known: Mapping[str, str] | None = None) -> Staged:
+    """What to publish of a folder in the bucket: its objects are copied there, and only those not `known` come here.
+
+    Args:
+        objects: the bucket.
+        source: key of the folder.
+        data: as for `staged_folder`.
+        known: as for `staged_folder`.
+
+    Raises:
+        PublishError: there is none.
+    """
+    sizes = {info.key.removeprefix(f"{source}/"): info.size for info in objects.list(source)}
+    digest = names_digest(sizes, lambda name: hashlib.sha256(objects.get(f"{source}/{name}")).hexdigest(), known)
+    return Staged(
+        digest,
+        _object_names(sizes, data, objects.object_uri(source)),
+        put=lambda name, key: objects.copy(f"{source}/{name}", key, sizes[name]),
+        text=lambda name: objects.get(f"{source}/{name}").decode(),
+    )
+
+
+def _object_names(sizes: Mapping[str, int], data: str | None, place: str) -> dict[str, tuple[str, int]]:
+    """The `objects` of `Staged`."""
+    objects = {check_key(name): (object_name(name, data), size) for name, size in sizes.items()}
     if len({name for name, _ in objects.values()}) < len(objects):
-        raise PublishError(f"can't publish {folder}: two names differ only by a leading underscore; rename one")
+        raise PublishError(f"can't publish {place}: two names differ only by a leading underscore; rename one")
     if not objects:
-        raise PublishError(f"can't publish {folder}: it holds no file, and a bucket has no empty folders")
-    return Staged(folder, digest, objects)
+        raise PublishError(f"can't publish {place}: it holds no file, and a bucket has no empty folders")
+    return objects
 
 
 def object_name(name: str, data: str | None) -> str:
@@ -148,7 +185,21 @@ class Publisher:
     ) -> str | None:
         """See `Store.publish` and, with `as_of`, `Store.publish_forecast`; None if that refuses."""
         _check_name(key)
-        content = read_staged(staged, data, known)
+        shown = self._publish(key, staged_folder(self._objects, staged, data, known), as_of, withdrawn)
+        if shown is not None:
+            shutil.rmtree(staged)
+        return shown
+
+    def publish_stored(self, key: str, source: str, *, data: str | None, known: Mapping[str, str] | None) -> str:
+        """See `Store.publish_stored`."""
+        _check_name(key)
+        shown = self._publish(key, staged_objects(self._objects, source, data, known))
+        assert shown is not None  # noqa: S101 - refused for a later as-of only
+        return shown
+
+    def _publish(
+        self, key: str, content: Staged, as_of: datetime | None = None, withdrawn: Collection[datetime] = ()
+    ) -> str | None:
         instant = naive(as_of) if as_of else None
         uploaded: Version | None = None
         while True:
@@ -176,7 +227,6 @@ class Publisher:
                 self._remove_replaced(key, before, after)
                 break
         self.heal(key)
-        shutil.rmtree(staged)
         return content.digest[:16]
 
     def withdraw(self, key: str) -> bool:
@@ -276,7 +326,7 @@ class Publisher:
         version = Version(new_folder_name(content.digest), {})
         folder = version_key(key, version)
         self._each(
-            lambda name: self._objects.put_file(f"{folder}/{content.objects[name][0]}", content.folder / name),
+            lambda name: content.put(name, f"{folder}/{content.objects[name][0]}"),
             content.objects,
         )
         found = self._listing(folder)
@@ -361,7 +411,7 @@ def _next_pointer(
 ) -> Pointer:
     manifest = None
     if MANIFEST in content.objects and content.objects[MANIFEST][1] <= MAX_INLINE_BYTES:
-        manifest = (content.folder / MANIFEST).read_text(encoding="utf-8")
+        manifest = content.text(MANIFEST)
     if before is None or before.shown is None:
         return Pointer(version, None, as_of, manifest)
     # The same version again (another as-of, an object healed): the one before it stays the one before.

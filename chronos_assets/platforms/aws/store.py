@@ -96,6 +96,12 @@ class S3Store(S3Objects):
         assert version is not None  # noqa: S101 - refused for a later as-of only
         return version
 
+    def publish_stored(
+        self, key: str, source: str, *, data: str | None = None, known: Mapping[str, str] | None = None
+    ) -> str:
+        """See `Store.publish_stored`."""
+        return self._publisher.publish_stored(key, check_key(source), data=data, known=known)
+
     def publish_forecast(
         self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
     ) -> bool:

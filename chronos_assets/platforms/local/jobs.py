@@ -98,8 +98,12 @@ class LocalJobs:
         except BaseException:
             files.close(keep=True)
             raise
-        outputs = {channel: workspace.output(channel) for channel in request.outputs}
-        return JobResult(outputs=outputs, messages=messages, seconds=seconds, files=files)
+        outputs = {channel: workspace.output(channel) for channel in request.outputs if channel not in request.stored}
+        stored = {
+            channel: f"{JOBS_KEY}/{request.name}/{workspace.output(channel).relative_to(folder).as_posix()}"
+            for channel in request.stored
+        }
+        return JobResult(outputs=outputs, messages=messages, seconds=seconds, files=files, stored=stored)
 
     def _lay_out(self, folder: Path, request: JobRequest) -> Workspace:
         """Rebuild the job's folder: inputs are links, so that nothing is copied."""
@@ -122,6 +126,11 @@ class LocalJobs:
                     "materialize the asset that makes it"
                 )
             (inputs / channel).symlink_to(source, target_is_directory=True)
+        for channel, objects in request.objects.items():
+            for info in objects:
+                path = inputs / channel / info.key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(self._store.local_path(info.key).resolve())
         for channel in request.outputs:
             workspace.output(channel)
         return workspace

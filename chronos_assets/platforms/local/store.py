@@ -116,6 +116,12 @@ class ObstoreStore(ObstoreObjects):
         """See `Store.publish`; DuckDB reads files by their names, so none is hidden."""
         return publish_directory(self.local_path(key), staged, known=known).name
 
+    def publish_stored(
+        self, key: str, source: str, *, data: str | None = None, known: Mapping[str, str] | None = None
+    ) -> str:
+        """See `Store.publish_stored`."""
+        return self.publish(key, self.local_path(source), data=data, known=known)
+
     def publish_forecast(
         self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
     ) -> bool:

@@ -9,7 +9,8 @@ import botocore.session
 import pytest
 
 from chronos_assets.platforms.aws.endpoint_request import ModelSource, plan
-from chronos_assets.platforms.aws.machines import has_gpu, host_image, image_for, is_arm, unusable
+from chronos_assets.platforms.aws.machines import has_gpu, host_image, image_for, import_volume, is_arm, unusable
+from chronos_assets.platforms.aws.sagemaker.limits import LimitError
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 from chronos_assets.settings import AwsSettings
 from chronos_assets_tests.docker.dockerfile import DOCKER
@@ -51,6 +52,29 @@ def test_every_gpu_instance_has_a_host_whose_driver_the_image_can_use(instance: 
     assert documented_hosts()[host.name] == (host.driver, host.cuda)
     assert host.cuda >= cuda_of_the_image()
     assert host.name in shape("ProductionVariantInferenceAmiVersion")
+
+
+def test_the_disk_of_an_import_follows_its_files() -> None:
+    assert import_volume(SETTINGS, 4 * 10**9) == SETTINGS.volume_gb
+    assert import_volume(SETTINGS, 10**12 + 1) == 1001
+    assert import_volume(replace(SETTINGS, import_volume_gb=50), 50 * 10**9) == 50
+
+
+@pytest.mark.parametrize(
+    ("given", "needed", "told"),
+    [
+        (49, 50 * 10**9, r"CHRONOS_IMPORT_VOLUME_GB=49: .* takes about 50 GB of disk; set it to 50 at least"),
+        (None, 17 * 10**12, "a volume has 16,384 at most: remove train files"),
+    ],
+)
+def test_an_import_that_its_disk_is_too_small_for_is_refused(given: int | None, needed: int, told: str) -> None:
+    with pytest.raises(LimitError, match=told):
+        import_volume(replace(SETTINGS, import_volume_gb=given), needed)
+    # The disk of such an instance comes with it, whatever is asked for.
+    if given is not None:
+        assert (
+            import_volume(replace(SETTINGS, import_volume_gb=given, import_instance="ml.m5d.4xlarge"), needed) == given
+        )
 
 
 def test_the_image_knows_blackwell() -> None:

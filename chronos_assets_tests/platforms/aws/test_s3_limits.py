@@ -1,11 +1,13 @@
 """Publishing stays within what S3 takes: sizes of copies, numbers of parts, conditional writes."""
 
+import hashlib
 import uuid
 
 import pytest
 
 from chronos_assets.platforms.aws.multipart_copy import GIB, MIB, S3Limits, ranges
 from chronos_assets.platforms.aws.store import S3Store
+from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.platforms.store import StoreError
 from chronos_assets_tests.aws.s3_limits import StrictS3
 from chronos_assets_tests.platforms.aws.store_driver import KEY, copies_of, options_of, said, stable, stage
@@ -52,6 +54,27 @@ def test_an_object_above_the_limit_of_a_copy_is_published_in_parts(strict, open_
     strict.requests.clear()
     store.publish(KEY, staged(store, content))
     assert not [request for request in strict.requests if "copy" in request]
+
+
+def test_what_is_in_the_store_is_published_without_coming_here(strict, open_store):
+    store = open_store(SMALL)
+    part = bytes(7 * MIB)
+    for name, content in {"part-0.parquet": part, "_manifest.json": b"{}"}.items():
+        store.put(f".jobs/import/{name}", content)
+    strict.requests.clear()
+    version = store.publish_stored(
+        KEY, ".jobs/import", data="*.parquet", known={"part-0.parquet": hashlib.sha256(part).hexdigest()}
+    )
+    # In two parts for the version, and in two for the copy under its stable name.
+    assert strict.requests.count("PUT part copy") == 4
+    assert "PUT part" not in strict.requests
+    folder = store.snapshot(KEY)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "part-0.parquet": part,
+        "_manifest.json": b"{}",
+    }
+    # The same version as that of the files from here.
+    assert version == folder_digest(folder)[:16] == store.shown(KEY)
 
 
 def test_the_server_refuses_what_s3_refuses(open_store):

@@ -1,0 +1,329 @@
+"""Importing the train files: planned here, done in this process or in a job, published here.
+
+Here: what an import reads, where it runs, what becomes of its outcome. Elsewhere: the import itself
+(`timeseries.import_task`), the program of the job (`workloads.import_dataset`), what the dataset in the store says about itself
+(`pipeline.dataset`).
+
+Both ways run the same function on the same files, and leave the same two folders, the dataset and a report. A job reads the
+files as they lie in the store when it starts. So they are looked at again before anything is published, and if one isn't what
+the import was planned for, nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from chronos_assets.params.draft import with_guesses
+from chronos_assets.params.forecast import ForecastParams, to_document
+from chronos_assets.pipeline.dataset import least_shards
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.inferred import infer_again
+from chronos_assets.pipeline.staging import staging
+from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
+from chronos_assets.planning.listing import listing_digest, trusted_times
+from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY, REJECTED_KEY
+
+if TYPE_CHECKING:
+    from chronos_assets.timeseries.dataset.shards import Manifest
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
+    from chronos_assets.timeseries.import_task import ImportOutcome
+
+FETCHES = 8  # train files fetched at once from a store that isn't on this machine
+NAMED = 5  # files named in an error
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import made, and from what. facts: of its job, where it was one."""
+
+    manifest: Manifest
+    params: ForecastParams
+    train_digest: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """What an import reads.
+
+    Attributes:
+        files: the train files as they are listed, in order of their keys; dated: with the times that are trusted.
+        params: of the dataset.
+        notes: sentences for the user, for the manifest.
+        set_aside: keys of the files whose bad rows are where they belong.
+        has_dataset: whether there is a dataset, and what its import left, to take over what has not changed.
+        as_job: whether it is a job of its own.
+    """
+
+    files: tuple[ObjectInfo, ...]
+    dated: tuple[ObjectInfo, ...]
+    params: ForecastParams
+    notes: tuple[str, ...]
+    set_aside: frozenset[str]
+    has_dataset: bool
+    as_job: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(info.size for info in self.files)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import left.
+
+    Attributes:
+        outcome: what it did.
+        report: folder on this machine with what the next import needs, and bad rows.
+        publish: shows the dataset, all at once.
+        facts: what people want to know of its job.
+    """
+
+    outcome: ImportOutcome
+    report: Path
+    publish: Callable[[], object]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Run = Callable[[Group, ImportPlan, Any], AbstractContextManager[Imported]]
+
+
+def import_dataset(state: GroupState, context: Any) -> ImportResult:
+    """Import the train files and publish the dataset; on failure the one that was there stays.
+
+    Files and shards that haven't changed since the last import are taken over where that is possible; the result is the same.
+
+    Args:
+        state: of the group.
+        context: the asset's execution context, for its log, and where the import is a job.
+
+    Raises:
+        dg.Failure: no files, bad parameters or bad rows; the description says which.
+    """
+    plan = plan_import(state, context.log)
+    run: Run = import_as_job if plan.as_job else import_here
+    with run(state.group, plan, context) as made:
+        return finish_import(state.group, plan, made, context.log)
+
+
+# --- plan -------------------------------------------------------------------------------------------------------------
+
+
+def plan_import(state: GroupState, log: Any) -> ImportPlan:
+    """What an import reads, and where it runs.
+
+    Raises:
+        dg.Failure: no files, or bad parameters.
+    """
+    group = state.group
+    files = train_files(group)
+    if not files:
+        raise no_train_files(group)
+    group.jobs.expect("forecast")
+    inferred = infer_again(group)
+    params = (GroupState(group) if inferred else state).written_params
+    if inferred:
+        log.warning(inferred)
+    for note in params.notes:
+        log.info(f"{PARAMS_KEY}: {note}")
+    trusted, doubts = trusted_times(files, datetime.now(UTC))
+    for doubt in doubts:
+        log.warning(doubt)
+    size, limit = sum(info.size for info in files), group.settings.import_job_bytes
+    as_job = limit is not None and size > limit
+    why = f", more than CHRONOS_IMPORT_JOB_BYTES={limit:,}: as a job of its own" if as_job else ""
+    log.info(f"importing {len(files)} files, {size:,} bytes{why}")
+    return ImportPlan(
+        files=tuple(files),
+        dated=tuple(trusted),
+        params=params,
+        notes=(*([inferred] if inferred else []), *doubts),
+        set_aside=_set_aside(group, files),
+        has_dataset=group.store.shown(DATASET_KEY) is not None and group.store.exists(IMPORT_MEMORY_KEY),
+        as_job=as_job,
+    )
+
+
+def _set_aside(group: Group, files: Sequence[ObjectInfo]) -> frozenset[str]:
+    from chronos_assets.timeseries.dataset.bad_rows import rejected_name
+
+    there = {info.key for info in group.store.list(REJECTED_KEY)}
+    return frozenset(info.key for info in files if f"{REJECTED_KEY}/{rejected_name(info.key)}" in there)
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]:
+    """Import in this process, from files that are fetched to this machine."""
+    from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
+    from chronos_assets.timeseries.dataset.incremental import Before
+    from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportTask, progress_lines, run_import
+
+    store = group.store
+    before = None
+    if plan.has_dataset:
+        before = Before(partial(store.snapshot, DATASET_KEY), store.fetch(IMPORT_MEMORY_KEY), plan.set_aside)
+    settings = group.settings
+    task = ImportTask(plan.params, settings.memory_limit, least_shards(group), settings.max_unpacked, plan.notes)
+    with staging(group) as folder:
+        dataset, report = folder / DATASET, folder / REPORT
+        try:
+            outcome = run_import(
+                task,
+                fetch_files(group, plan.dated),
+                dataset=dataset,
+                report=report,
+                before=before,
+                progress=progress_lines(context.log.info),
+            )
+        except ImportFailure as error:
+            raise dg.Failure(str(error)) from error
+        yield Imported(
+            outcome, report, lambda: store.publish(DATASET_KEY, dataset, data="*.parquet", known=outcome.known)
+        )
+
+
+@contextmanager
+def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]:
+    """Import in a job: nothing of files and dataset comes here, but for the report.
+
+    Raises:
+        dg.Failure: the job failed, it refuses the files, or a file has changed since the plan was made.
+    """
+    from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportOutcome, ImportRefusedError
+
+    with group.jobs.run(context, job_request(group, plan)) as result:
+        refused = _changed_since(group, plan)
+        if not refused:
+            try:
+                outcome = ImportOutcome.load(result.outputs[REPORT])
+            except ImportRefusedError as error:
+                refused = str(error)
+            else:
+                yield Imported(
+                    outcome,
+                    result.outputs[REPORT],
+                    lambda: group.store.publish_stored(
+                        DATASET_KEY, result.stored[DATASET], data="*.parquet", known=outcome.known
+                    ),
+                    result.facts,
+                )
+    if refused:  # out here, since what a job left is kept where publishing it fails
+        raise dg.Failure(refused)
+
+
+def job_request(group: Group, plan: ImportPlan) -> JobRequest:
+    """The job of an import."""
+    from chronos_assets.timeseries.import_task import BEFORE, DATASET, MEMORY, REPORT, TRAIN, disk_needed
+
+    memory = group.store.head(IMPORT_MEMORY_KEY) if plan.has_dataset else None
+    disk = disk_needed({info.key: info.size for info in plan.files})
+    on_aws = group.settings.deployment == "aws"
+    return JobRequest(
+        workload="import_dataset",
+        name=job_name("import", plan.params.dataset_group),
+        parameters={
+            "params": with_guesses(to_document(plan.params), plan.params.guesses),
+            "files": [
+                {"key": info.key, "modified": info.last_modified.isoformat(), "bytes": info.size, "etag": info.etag}
+                for info in plan.dated
+            ],
+            # The setting is that of the machine here; an instance has its own.
+            "memory_limit": None if on_aws else group.settings.memory_limit,
+            "min_shards": least_shards(group),
+            "unpacked": group.settings.max_unpacked,
+            "notes": list(plan.notes),
+            "set_aside": sorted(plan.set_aside),
+            "space": disk.own,
+        },
+        inputs={} if memory is None else {BEFORE: DATASET_KEY},
+        outputs=(DATASET, REPORT),
+        objects={TRAIN: plan.files, **({} if memory is None else {MEMORY: (memory,)})},
+        stored=(DATASET,),
+        disk_bytes=disk.inputs + disk.own,
+    )
+
+
+def _changed_since(group: Group, plan: ImportPlan) -> str:
+    """What to say of files that aren't those of the plan any more; empty if all are."""
+    there = {info.key: info for info in train_files(group)}
+    changed = [info.key for info in plan.files if there.get(info.key) != info]
+    if not changed:
+        return ""
+    more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+    return (
+        f"{', '.join(changed[:NAMED])}{more} changed while the job that imports them ran, so that nobody knows which version "
+        "it read: nothing was published. The sensor asks for another import once the folder is quiet; without it, materialize "
+        "target_time_series again"
+    )
+
+
+def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
+    """The train files on this machine."""
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
+
+    with ThreadPoolExecutor(FETCHES) as pool:
+        paths = list(pool.map(group.store.fetch, [info.key for info in files]))
+    return [TrainFile(path, info.key, info.last_modified, info.etag) for path, info in zip(paths, files, strict=True)]
+
+
+# --- finish -----------------------------------------------------------------------------------------------------------
+
+
+def finish_import(group: Group, plan: ImportPlan, made: Imported, log: Any) -> ImportResult:
+    """Publish what an import left: bad rows, the dataset, and what the next import needs."""
+    from chronos_assets.timeseries.import_task import MEMORY_FILE, REJECTED_FOLDER
+
+    outcome = made.outcome
+    rejected = {key: made.report / REJECTED_FOLDER / name for key, name in outcome.rejected.items()}
+    keep_rejected(group, [info for info in plan.files if info.key not in outcome.kept_files], rejected)
+    made.publish()
+    group.store.put_file(IMPORT_MEMORY_KEY, made.report / MEMORY_FILE)
+    manifest = outcome.manifest
+    log.info(_what_was_read(outcome))
+    log.info(
+        f"imported {outcome.rows_read:,} rows: {manifest.series:,} series from {manifest.first} to {manifest.last}, "
+        f"{manifest.observed:,} periods observed, {manifest.filled:,} filled, {manifest.duplicates:,} duplicates "
+        f"resolved, {sum(manifest.rejected.values()):,} bad rows set aside"
+    )
+    return ImportResult(manifest, plan.params, listing_digest(plan.files), made.facts)
+
+
+def _what_was_read(outcome: ImportOutcome) -> str:
+    """What an import took over, and why it took over nothing."""
+    files, shards = len(outcome.manifest.files), len(outcome.manifest.shards)
+    if outcome.reason:
+        return f"all {files:,} files read, all {shards:,} shards written: {outcome.reason}"
+    read, written = files - len(outcome.kept_files), shards - len(outcome.kept_shards)
+    extended = len(outcome.extended_shards)
+    tails = f", {extended:,} with a new tail only" if extended else ""
+    return (
+        f"{read:,} of {files:,} files read, {len(outcome.kept_files):,} unchanged; {written - extended:,} of {shards:,} shards "
+        f"rewritten{tails}, {len(outcome.kept_shards):,} kept"
+    )
+
+
+def keep_rejected(group: Group, files: Sequence[ObjectInfo], rejected: Mapping[str, Path]) -> None:
+    """Keep nothing in `rejected/` of these files but their present bad rows."""
+    from chronos_assets.timeseries.dataset.bad_rows import rejected_name
+
+    for info in files:
+        key = f"{REJECTED_KEY}/{rejected_name(info.key)}"
+        if info.key in rejected:
+            group.store.put_file(key, rejected[info.key])
+        else:
+            group.store.delete(key)

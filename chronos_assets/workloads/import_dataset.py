@@ -1,0 +1,171 @@
+"""Workload: import train files into a dataset, where that is more than the process that asks for it should do.
+
+    python -m chronos_assets.workloads.import_dataset
+
+Parameters (one JSON document):
+
+```
+params        the parameter file, as params.json has it
+files         [{"key", "modified", "bytes"}]: modified as ISO 8601 with a zone, which decides which file is newer;
+              etag beside them, which tells a file that was read before
+memory_limit  of DuckDB, as "2GB" (default: half of the machine's memory)
+min_shards, unpacked, notes    see `timeseries.import_task.ImportTask`
+set_aside     keys of the files whose bad rows are where they belong (null: all)
+space         bytes that the import needs on disk beside its inputs, about; the job fails at once where there are fewer
+```
+
+Channels: reads `train` (each file under its key) and, for an import of what has changed, `before` (the dataset that is there)
+and `memory` (one file, what its import left). Writes `dataset` and `report`, as `timeseries.import_task` describes them. Files
+that can't be imported are no failure of the job: the report says what is wrong with them, in full.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
+
+from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.parameters import Count, CountOrNone, Text, checked, read_parameters
+from chronos_assets.params.forecast import ForecastParams, ParamsError
+from chronos_assets.params.reader import parse_params
+from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
+from chronos_assets.timeseries.dataset.incremental import Before
+from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets.timeseries.import_task import (
+    BEFORE,
+    DATASET,
+    MEMORY,
+    REPORT,
+    TRAIN,
+    ImportTask,
+    progress_lines,
+    run_import,
+    save_refusal,
+)
+
+
+def _instant(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("it must be a time with a zone, such as 2024-01-01T00:00:00+00:00")
+    return moment
+
+
+@checked
+@dataclass(frozen=True)
+class GivenFile:
+    """A train file, as it was when the import was planned."""
+
+    key: Text
+    modified: Annotated[datetime, PlainValidator(_instant)]
+    bytes: CountOrNone
+    etag: str = ""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class ImportJobRequest:
+    """The parameters, checked; see the module's docstring."""
+
+    params: dict[str, Any]
+    files: tuple[GivenFile, ...]
+    memory_limit: Text | None = None
+    min_shards: Count = 1
+    unpacked: CountOrNone | None = None
+    notes: tuple[str, ...] = ()
+    set_aside: tuple[str, ...] | None = None
+    space: CountOrNone = 0
+
+
+def main(workspace: Workspace, reporter: Reporter) -> None:
+    """Import the files, or say what is wrong with them."""
+    import duckdb
+
+    request = read_parameters(ImportJobRequest, "import", workspace.parameters())
+    task = ImportTask(
+        params=_params(request),
+        memory_limit=request.memory_limit or _half_of_memory(),
+        min_shards=request.min_shards,
+        unpacked=request.unpacked,
+        notes=request.notes,
+    )
+    files = [_given(workspace, file) for file in request.files]
+    dataset, report = workspace.output(DATASET), workspace.output(REPORT)
+    _check_space(dataset, request.space)
+    reporter.log(f"files: {len(files):,}, memory of DuckDB: {task.memory_limit}")
+    try:
+        run_import(
+            task,
+            files,
+            dataset=dataset,
+            report=report,
+            before=_before(workspace, request),
+            progress=progress_lines(reporter.log),
+        )
+    except ImportFailure as failure:
+        save_refusal(report, str(failure))
+    except duckdb.OutOfMemoryException as error:
+        raise WorkloadError(
+            f"{task.memory_limit} of memory are too little for DuckDB: choose an instance with more (CHRONOS_IMPORT_INSTANCE; "
+            f"on a machine of your own CHRONOS_MEMORY_LIMIT): {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _params(request: ImportJobRequest) -> ForecastParams:
+    try:
+        return parse_params(request.params)
+    except ParamsError as error:
+        raise WorkloadError(str(error)) from error
+
+
+def _given(workspace: Workspace, file: GivenFile) -> TrainFile:
+    """A train file in its channel.
+
+    Raises:
+        WorkloadError: it isn't the one that was planned for.
+    """
+    path = workspace.input(TRAIN) / file.key
+    found = path.stat().st_size if path.is_file() else None
+    if found != file.bytes:
+        there = "is not there" if found is None else f"has {found:,} bytes instead of {file.bytes:,}"
+        raise WorkloadError(f"{file.key} {there}: it has changed since the import was planned; import again")
+    return TrainFile(path, file.key, file.modified, file.etag)
+
+
+def _before(workspace: Workspace, request: ImportJobRequest) -> Before | None:
+    """The dataset that is there, where the job was given it with what its import left."""
+    if not all((workspace.root / "processing" / "input" / channel).is_dir() for channel in (BEFORE, MEMORY)):
+        return None
+    memory = next((path for path in workspace.input(MEMORY).rglob("*") if path.is_file()), None)
+    if memory is None:
+        return None
+    set_aside = None if request.set_aside is None else frozenset(request.set_aside)
+    return Before(lambda: workspace.input(BEFORE), memory, set_aside)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise WorkloadError(
+            f"the import needs about {_gigabytes(needed)} of disk beside its inputs, and {folder} has {_gigabytes(free)}: "
+            "free some, or raise CHRONOS_IMPORT_VOLUME_GB by the difference"
+        )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"
+
+
+def _half_of_memory() -> str:
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{pages // 2 // 10**6}MB"
+
+
+if __name__ == "__main__":
+    run_workload(main)

@@ -1,0 +1,139 @@
+"""An import as a job: it leaves what an import in this process leaves, and nothing of files that changed meanwhile."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from chronos_assets.pipeline.dataset_import import import_dataset, job_request, plan_import
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.platforms.folder_files import folder_digest
+from chronos_assets.platforms.jobs import JobRequest, JobResult
+from chronos_assets.platforms.local.store import open_store
+from chronos_assets.settings import Settings
+from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY
+from chronos_assets_tests.defs.line import FIRST, PARAMS, hourly_rows
+from chronos_assets_tests.defs.quick_jobs import QuickJobs
+
+LOG = logging.getLogger(__name__)
+CONTEXT = SimpleNamespace(log=LOG)
+
+
+class MeddlingJobs(QuickJobs):
+    """Jobs during which something else happens."""
+
+    during: Callable[[], object] = staticmethod(lambda: None)
+
+    def run(self, context: Any, request: JobRequest) -> JobResult:
+        made = super().run(context, request)
+        self.during()
+        return made
+
+
+def group(root: Path, limit: int | None, **chronos: Any) -> Group:
+    store = open_store(root)
+    made = Group(Settings(store=str(root), import_job_bytes=limit), {"store": store, "jobs": MeddlingJobs(store)})
+    made.store.put("params.json", json.dumps({**PARAMS, "Chronos": {**PARAMS["Chronos"], **chronos}}).encode())
+    return made
+
+
+def put_days(group: Group, name: str, after: int, days: int, *more: str) -> None:
+    rows = [*hourly_rows(days, first=FIRST + timedelta(days=after)), *more]
+    group.store.put(f"train/{name}.csv", "\n".join(rows).encode())
+
+
+def left(group: Group) -> dict[str, str]:
+    """Everything that an import publishes but the notes for the next one, which have the times of the files."""
+    digest = folder_digest(group.store.snapshot(DATASET_KEY))
+    rejected = {info.key: group.store.get(info.key).decode() for info in group.store.list("rejected")}
+    return {"dataset": digest, **rejected}
+
+
+def said(caplog: pytest.LogCaptureFixture, group: Group) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.INFO, LOG.name):
+        import_dataset(GroupState(group), CONTEXT)
+    return [line.partition(", more than CHRONOS_IMPORT_JOB_BYTES")[0] for line in caplog.messages]
+
+
+@pytest.mark.process
+def test_a_job_leaves_what_an_import_in_this_process_leaves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    here, there = (group(tmp_path / name, limit, BadRows="quarantine") for name, limit in (("here", None), ("job", 0)))
+    for number, day in enumerate(("june", "today", "tomorrow")):
+        lines = []
+        for each in (here, there):
+            # The first file is the largest, so that the later ones are imported as changes.
+            put_days(each, day, 4 * min(number, 1) + max(number - 1, 0), 1 if number else 4, "no time,1,=client_a")
+            lines.append(said(caplog, each))
+        assert lines[0] == lines[1]
+        assert left(here) == left(there)
+    assert "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept" in lines[1]
+    assert set(left(there)) == {"dataset", "rejected/june.csv", "rejected/today.csv", "rejected/tomorrow.csv"}
+    assert here.jobs.calls == []  # type: ignore[attr-defined]
+    assert len(there.jobs.calls) == 3  # type: ignore[attr-defined]
+    assert not any(there.store.local_path(".jobs").iterdir())
+
+
+def test_a_file_that_changes_under_the_job_is_not_published(tmp_path: Path) -> None:
+    made = group(tmp_path, 0)
+    put_days(made, "june", 0, 2)
+    made.jobs.during = lambda: put_days(made, "june", 0, 3)  # type: ignore[attr-defined]
+    with pytest.raises(dg.Failure, match=r"train/june\.csv changed while the job .* nothing was published"):
+        import_dataset(GroupState(made), CONTEXT)
+    assert made.store.shown(DATASET_KEY) is None
+    assert not made.store.exists(IMPORT_MEMORY_KEY)
+    # A new file is no reason: the next import reads it.
+    made.jobs.during = lambda: put_days(made, "july", 30, 1)  # type: ignore[attr-defined]
+    assert import_dataset(GroupState(made), CONTEXT).manifest.files == {"train/june.csv": 216}
+
+
+def test_a_file_that_changed_before_the_job_read_it_is_refused_at_once(tmp_path: Path) -> None:
+    made = group(tmp_path, 0)
+    put_days(made, "june", 0, 2)
+    request = job_request(made, plan_import(GroupState(made), LOG))
+    put_days(made, "june", 0, 3)
+    with pytest.raises(dg.Failure, match=r"train/june\.csv has [\d,]+ bytes instead of [\d,]+: it has changed"):
+        made.jobs.run(CONTEXT, request)
+
+
+def test_bad_rows_are_told_by_a_job_as_they_are_in_this_process(tmp_path: Path) -> None:
+    told = []
+    for limit in (None, 0):
+        made = group(tmp_path / str(limit), limit)
+        put_days(made, "june", 0, 1, *(f"no time {number},1,client_a" for number in range(30)))
+        with pytest.raises(dg.Failure) as failure:
+            import_dataset(GroupState(made), CONTEXT)
+        told.append(failure.value.description)
+    assert told[0] == told[1]
+    assert len(str(told[1]).splitlines()) > 20
+
+
+def test_a_job_fails_at_once_where_its_disk_is_too_small(tmp_path: Path) -> None:
+    made = group(tmp_path, 0)
+    put_days(made, "june", 0, 1)
+    request = job_request(made, plan_import(GroupState(made), LOG))
+    assert request.disk_bytes > request.parameters["space"] > 2**30
+    large = JobRequest(**{**vars(request), "parameters": {**request.parameters, "space": 10**18}})
+    with pytest.raises(
+        dg.Failure, match=r"needs about 1,000,000,000\.0 GB of disk beside its inputs, .* CHRONOS_IMPORT_VOLUME"
+    ):
+        made.jobs.run(CONTEXT, large)
+
+
+def test_only_files_above_the_limit_make_a_job(tmp_path: Path) -> None:
+    put_days(group(tmp_path, None), "june", 0, 1)
+    size = (tmp_path / "train/june.csv").stat().st_size
+    assert [plan_import(GroupState(group(tmp_path, limit)), LOG).as_job for limit in (None, size, size - 1)] == [
+        False,
+        False,
+        True,
+    ]
