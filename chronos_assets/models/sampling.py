@@ -3,10 +3,9 @@
 Belongs here: how tokens are drawn, long horizons, and how many paths fit into memory. Does not belong here: the network
 (`networks.t5`), quantiles of the paths (`forecasting`).
 
-The sampling is that of `ChronosPipeline.predict` (temperature, top-k and top-p of the checkpoint, no end of sequence), value
-for value but for rounding, with two differences: each series has a generator of its own, where transformers' `generate` only
-knows the process's one, and beyond a block each path resumes from its own values, where the library continues all from their
-median.
+Paths have the distribution of those of `ChronosPipeline.predict` (temperature, top-k and top-p of the checkpoint, no end of
+sequence), with two differences: each series has a generator of its own, where transformers' `generate` only knows the
+process's one, and beyond a block each path resumes from its own values, where the library continues all from their median.
 
 A pass has the same number of series and the same width whatever is asked for with it, so that a series' paths follow from the
 series and its seed alone.
@@ -115,7 +114,7 @@ class PathSampler:
             recent = torch.from_numpy(context[-width:])
             history[row, width - len(recent) :] = recent
         seeds = [*seeds, *[0] * (len(history) - len(seeds))]
-        generators = [torch.Generator(device=self.device).manual_seed(seed) for seed in seeds]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         at_once = max(1, min(samples, self._paths_at_once(width, horizon)))
         counts = [min(at_once, samples - done) for done in range(0, samples, at_once)]
         portions = [self._go_on(history, horizon, count, generators) for count in counts]
@@ -146,15 +145,16 @@ class PathSampler:
         bins = self.network.config.bins
         tokens, there, scales = bins.encode(history)
 
-        def draw(scores: Tensor) -> Tensor:
-            chances = probabilities(scores, self.drawing).unflatten(0, (len(generators), -1))
-            drawn = [
-                torch.multinomial(part, 1, generator=generator)
-                for part, generator in zip(chances, generators, strict=True)
-            ]
-            return torch.cat(drawn)
-
-        drawn = self.network.generate(tokens.to(self.device), there.to(self.device), count, length, draw)
+        each = len(tokens) * count // len(generators)  # paths that a series has by now
+        chances = torch.cat([torch.rand((each, length), generator=generator) for generator in generators])
+        chances = chances.to(self.device)
+        drawn = self.network.generate(
+            tokens.to(self.device),
+            there.to(self.device),
+            count,
+            length,
+            lambda scores, step: draw(scores, self.drawing, chances[:, step]),
+        )
         return bins.decode(drawn.cpu().unflatten(0, (len(history), count)), scales)
 
 
@@ -185,7 +185,7 @@ class LibrarySampler:
         return np.stack([self._of_one(*pair, horizon, samples) for pair in zip(contexts, seeds, strict=True)])
 
     def _of_one(self, context: NDArray[np.float32], seed: int, horizon: int, samples: int) -> Floats:
-        generator = torch.Generator(device=self.device).manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         history = torch.from_numpy(context)[None, -self.context_length :]
         at_once = self._paths_at_once(history.shape[1])
         counts = [min(at_once, samples - done) for done in range(0, samples, at_once)]
@@ -227,23 +227,31 @@ class LibrarySampler:
                 rows, mask, logits = count, mask.expand(count, -1), logits.expand(count, -1)
                 encoded = (encoded[0].expand(count, -1, -1),)
                 cache.batch_repeat_interleave(count)
-            last = torch.multinomial(probabilities(logits, config), 1, generator=generator)
+            last = draw(logits, config, torch.rand(count, generator=generator).to(self.device))
             drawn.append(last)
         # The tokenizer wants (series, samples, length) and one scale for each series.
         paths = torch.cat(drawn, dim=1).cpu().reshape(len(scale), -1, length)
         return tokenizer.output_transform(paths, scale).reshape(count, length)
 
 
-def probabilities(logits: Tensor, config: Any) -> Tensor:
-    """What the next token is drawn from, (S, V): as `transformers.generate` filters it for the same settings."""
-    logits = logits / config.temperature
-    logits[:, config.eos_token_id] = -torch.inf
-    if config.top_k:
-        smallest = torch.topk(logits, min(config.top_k, logits.shape[-1])).values[:, -1:]
-        logits = logits.masked_fill(logits < smallest, -torch.inf)
-    if config.top_p < 1:
-        ascending, order = torch.sort(logits, descending=False)
-        removed = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - config.top_p
-        removed[:, -1:] = False
-        logits = logits.masked_fill(removed.scatter(1, order, removed), -torch.inf)
-    return logits.softmax(dim=-1)
+def draw(scores: Tensor, config: Any, chances: Tensor) -> Tensor:
+    """The next token (S, 1) of each path, of those that `transformers.generate` keeps for the same settings.
+
+    Tokens are laid out by their probability, the likeliest first, and the one is taken that a number falls on. So one number
+    a path is enough, and only the few tokens that can be drawn at all are looked at; `torch.multinomial` takes one for
+    every token of the vocabulary.
+
+    Args:
+        scores: of each token to come next, (S, V).
+        config: see `Drawing`.
+        chances: evenly distributed from 0 until before 1, (S,).
+    """
+    scores = scores / config.temperature
+    scores[:, config.eos_token_id] = -torch.inf
+    best = torch.topk(scores, min(config.top_k or scores.shape[-1], scores.shape[-1]))
+    shares = best.values.softmax(dim=-1)
+    ends = shares.cumsum(dim=-1)
+    # The fewest tokens that have `top_p` together; the first one is always among them.
+    kept = (ends - shares < config.top_p).sum(dim=-1, keepdim=True).clamp(min=1)
+    chosen = torch.searchsorted(ends, chances[:, None] * ends.gather(1, kept - 1), right=True)
+    return best.indices.gather(1, torch.minimum(chosen, kept - 1))

@@ -66,9 +66,9 @@ def test_scores_are_the_librarys(kind: str, tmp_path: Path) -> None:
     forced = torch.randint(2, 64, (6, 40), generator=torch.Generator().manual_seed(1))
     scores: list[torch.Tensor] = []
 
-    def draw(found: torch.Tensor) -> torch.Tensor:
+    def draw(found: torch.Tensor, step: int) -> torch.Tensor:
         scores.append(found)
-        return forced[:, len(scores) - 1 : len(scores)]
+        return forced[:, step : step + 1]
 
     with torch.inference_mode():
         drawn = network.generate(tokens, there, 2, 40, draw)
@@ -103,11 +103,19 @@ def test_distances_back_are_classed_as_t5_does(buckets: int) -> None:
 def test_paths_are_sampled_as_the_library_does(
     model: LoadedModel, sampler: PathSampler, monkeypatch: pytest.MonkeyPatch, settings: dict[str, float]
 ) -> None:
+    """Value by value, where the library draws with the same numbers, from its own probabilities."""
     pipeline = model.pipeline
     for name, value in settings.items():
         monkeypatch.setattr(pipeline.model.config, name, value)
-    with torch.random.fork_rng():
-        torch.manual_seed(11)
+    numbers = iter(torch.rand((12, 8), generator=torch.Generator().manual_seed(11)).T)
+
+    def multinomial(chances: torch.Tensor, num_samples: int) -> torch.Tensor:
+        assert num_samples == 1
+        descending, tokens = chances.sort(dim=-1, descending=True, stable=True)
+        return tokens.gather(1, (descending.cumsum(dim=-1) <= next(numbers)[:, None]).sum(dim=-1, keepdim=True))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "multinomial", multinomial)
         expected = pipeline.predict(torch.tensor(wave()), prediction_length=8, num_samples=12)[0]
     ours = replace(sampler, drawing=replace(sampler.drawing, **settings))
     with torch.inference_mode():

@@ -5,7 +5,8 @@ long horizons (`sampling`), reading files (`loading`).
 
 What the encoder read of a series is the same for all of its paths. So its keys and values are made once for each series, and
 all paths ask them together; the library copies them for every path, and reads each copy at every step. Keys and values of the
-paths' own past lie in a buffer that is as long as the block from the start.
+paths' own past lie in a buffer that is as long as the block from the start. The first step, which is the same for all paths of
+a series, is taken once.
 
 Source: https://github.com/amazon-science/chronos-forecasting, `chronos.py`; T5: https://arxiv.org/abs/1910.10683
 """
@@ -139,11 +140,19 @@ class T5Config:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What a decoder block needs of the encoded rows: keys and values (R, H, T, K)."""
+class _Ready:
+    """A decoder block made ready for the steps of a block of periods.
+
+    Attributes:
+        keys, values: of what the encoder read, (R, H, T, K).
+        hidden: bias (R, 1, 1, T) that hides what is not to be read.
+        past: keys and values of the paths' own steps, (2, R, paths, H, length, K).
+    """
 
     keys: Tensor
     values: Tensor
+    hidden: Tensor
+    past: Tensor
 
 
 class T5(nn.Module):
@@ -164,7 +173,7 @@ class T5(nn.Module):
         self.lm_head = None if tied else Linear(shape.features, config.vocabulary, bias=False)
 
     def generate(
-        self, tokens: Tensor, there: Tensor, paths: int, length: int, draw: Callable[[Tensor], Tensor]
+        self, tokens: Tensor, there: Tensor, paths: int, length: int, draw: Callable[[Tensor, int], Tensor]
     ) -> Tensor:
         """Tokens (R x paths, length) that follow each row.
 
@@ -173,27 +182,25 @@ class T5(nn.Module):
             there: which of them are to be read, (R, T).
             paths: of each row.
             length: steps.
-            draw: the next token (R x paths, 1) of each path, from its scores (R x paths, V).
+            draw: the next token (R x paths, 1) of each path, from its scores (R x paths, V) and the number of the step.
         """
-        hidden = hidden_from_attention(there)
+        rows, hidden = len(tokens), hidden_from_attention(there)
         encoded = self._encode(tokens, hidden)
-        read = [block.read(encoded) for block in self.decoder.block]
-        rows, shape = len(tokens) * paths, self.config.shape
-        size = (len(self.decoder.block), 2, rows, shape.heads, length, shape.head_features)
-        past = torch.empty(size, device=tokens.device)
+        ready = [block.ready(encoded, hidden, paths, length) for block in self.decoder.block]
+        drawn = torch.empty((rows, paths, length), dtype=torch.long, device=tokens.device)
+        # The paths of a row part at the first draw: until then, one stands for all.
         last = torch.full((rows, 1), self.config.start_token, device=tokens.device)
-        drawn = []
         for step in range(length):
-            states = self.shared.weight[last]
-            bias = self._distances(step)
-            for number, block in enumerate(self.decoder.block):
-                states = block(states, past[number], step, bias, read[number], hidden)
-            last = draw(self._scores(self.decoder.final_layer_norm(states)[:, -1]))
-            drawn.append(last)
-        return torch.cat(drawn, dim=1)
+            states, bias = self.shared.weight[last], self._distances(step)
+            for block, its in zip(self.decoder.block, ready, strict=True):
+                states = block(states, its, step, bias)
+            scores = self._scores(self.decoder.final_layer_norm(states)).expand(-1, paths, -1)
+            last = draw(scores.flatten(0, 1), step).view(rows, paths)
+            drawn[..., step] = last
+        return drawn.flatten(0, 1)
 
     def _scores(self, states: Tensor) -> Tensor:
-        """Scores (R, V) of each token to come next."""
+        """Scores (R, n, V) of each token to come next."""
         weight = (self.shared if self.lm_head is None else self.lm_head).weight
         return functional.linear(states * self.config.shape.features**-0.5 if self.config.scaled else states, weight)
 
@@ -205,10 +212,10 @@ class T5(nn.Module):
         return self.encoder.final_layer_norm(states)
 
     def _distances(self, step: int) -> Tensor:
-        """Bias (1, H, 1, step + 1) of the scores of a step and all before it."""
+        """Bias (H, 1, step + 1) of the scores of a step and all before it."""
         weight = self.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
         back = torch.arange(step, -1, -1, device=weight.device)
-        return weight[past_classes(back, self.config.buckets, self.config.farthest)].T[None, :, None]
+        return weight[past_classes(back, self.config.buckets, self.config.farthest)].T[:, None]
 
 
 class _DecoderBlock(nn.Module):
@@ -224,23 +231,35 @@ class _DecoderBlock(nn.Module):
             ]
         )
 
-    def read(self, encoded: Tensor) -> _Read:
-        """Keys and values of what was encoded, once for all paths and steps."""
-        attention: Attention = self.layer[1].EncDecAttention
-        return _Read(attention.split(attention.k(encoded)), attention.split(attention.v(encoded)))
+    def ready(self, encoded: Tensor, hidden: Tensor, paths: int, length: int) -> _Ready:
+        """What all steps of `paths` paths of each row share."""
+        own, across = self.layer[0].SelfAttention, self.layer[1].EncDecAttention
+        features = own.k.weight.shape[0] // own.heads
+        return _Ready(
+            across.split(across.k(encoded)),
+            across.split(across.v(encoded)),
+            hidden,
+            encoded.new_empty((2, len(encoded), paths, own.heads, length, features)),
+        )
 
-    def forward(self, states: Tensor, past: Tensor, step: int, bias: Tensor, read: _Read, hidden: Tensor) -> Tensor:
+    def forward(self, states: Tensor, ready: _Ready, step: int, bias: Tensor) -> Tensor:
+        """States (R, n, D) of a step, of n paths of each row."""
         own, across, feed_forward = self.layer
-        attention, normed = own.SelfAttention, own.layer_norm(states)
-        past[0][:, :, step] = attention.k(normed).unflatten(-1, (attention.heads, -1))[:, 0]
-        past[1][:, :, step] = attention.v(normed).unflatten(-1, (attention.heads, -1))[:, 0]
-        keys, values = past[0][:, :, : step + 1], past[1][:, :, : step + 1]
-        states = states + attention.attend(attention.split(attention.q(normed)), keys, values, bias)
+        states = states + self._own(own.SelfAttention, own.layer_norm(states), ready, step, bias)
+        attention = across.EncDecAttention
+        queries = attention.split(attention.q(across.layer_norm(states)))
         # The paths of a row ask what was read of it together.
-        attention, rows = across.EncDecAttention, len(read.keys)
-        queries = attention.q(across.layer_norm(states)).unflatten(0, (rows, -1)).flatten(2)  # (R, paths, H x K)
-        answer = attention.attend(attention.split(queries), read.keys, read.values, hidden)
-        return feed_forward(states + answer.flatten(0, 1)[:, None])
+        return feed_forward(states + attention.attend(queries, ready.keys, ready.values, ready.hidden))
+
+    def _own(self, attention: Attention, normed: Tensor, ready: _Ready, step: int, bias: Tensor) -> Tensor:
+        """What each path (R, n, D) reads of its own steps."""
+        parts = (attention.q, attention.k, attention.v)
+        queries, keys, values = (part(normed).unflatten(-1, (attention.heads, 1, -1)) for part in parts)
+        past = ready.past[..., : step + 1, :]
+        past[0][..., -1:, :], past[1][..., -1:, :] = keys, values  # while one path stands for all: of all
+        past = past[:, :, : normed.shape[1]]
+        scores = queries @ past[0].transpose(-1, -2) + bias
+        return attention.o((scores.softmax(dim=-1) @ past[1]).flatten(-3))
 
 
 def past_classes(distances: Tensor, buckets: int, farthest: int) -> Tensor:
