@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.timeseries.dataset.duckdb_instances import own_database
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -31,27 +33,23 @@ def scratch_connection(
 ) -> Iterator[DuckDBPyConnection]:
     """A DuckDB connection that keeps within `memory_limit` by spilling to a folder below `scratch`, removed at the end.
 
-    `database` is a file to open for writing; in memory without one. `settings` are further settings of DuckDB.
+    `database` is a file to open for writing; in memory without one. `settings` are further settings of DuckDB for a file.
     """
-    import duckdb
-
     scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".duckdb-", dir=scratch) as spill:
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": memory_limit,
-            "threads": threads,
-            "temp_directory": spill,
-            # No query of this package may fetch an extension or write a file outside of what it names.
-            "autoinstall_known_extensions": False,
-            **(settings or {}),
-        }
-        connection = duckdb.connect(str(database) if database else ":memory:", config=config)
-        try:
+        limits: dict[str, str | int] = {"memory_limit": memory_limit, "threads": threads, "temp_directory": spill}
+        with _opened(database, {**limits, **(settings or {})}) if database else own_database(limits) as connection:
             # On a terminal it would be drawn into the middle of our own messages.
             connection.execute("SET enable_progress_bar = false")
             yield connection
-        finally:
-            connection.close()
+
+
+def _opened(database: Path, settings: Mapping[str, str | int]) -> DuckDBPyConnection:
+    """A file on an instance of its own, which reads and writes it until it is closed."""
+    import duckdb
+
+    # No query of this package may fetch an extension or write a file outside of what it names.
+    return duckdb.connect(str(database), config={**settings, "autoinstall_known_extensions": False})
 
 
 def identifier(name: str) -> str:

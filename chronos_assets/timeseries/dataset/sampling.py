@@ -165,7 +165,7 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
 
     source = f"read_parquet({text_literal(parquet_argument(file.path))}, binary_as_string=true)"
     try:
-        with duckdb.connect() as connection:
+        with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted path
             kinds = [(str(name), str(kind)) for name, kind, *_ in described]
             names = [(name, kind) for name, kind in kinds if not kind.endswith("]") and not kind.startswith(_NESTED)]

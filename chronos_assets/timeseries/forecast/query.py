@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chronos_assets.errors import ChronosAssetsError
@@ -22,6 +23,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     identifier,
     identifiers,
     parquet_argument,
+    scratch_connection,
     text_literal,
 )
 from chronos_assets.timeseries.forecast.columns import forecast_types
@@ -173,7 +175,7 @@ def _opened(source: Path) -> Iterator[DuckDBPyConnection]:
     if not source.exists():
         raise QueryError(f"there is no forecast at {source} yet; run the job refresh_forecasts")
     if source.suffix == ".parquet":
-        with duckdb.connect() as connection:
+        with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
             connection.execute(
                 f"CREATE VIEW forecast AS FROM read_parquet({text_literal(parquet_argument(source))}, "
                 "hive_partitioning = false)"
