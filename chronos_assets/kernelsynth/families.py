@@ -10,7 +10,9 @@ import numpy as np
 
 from chronos_assets.kernelsynth import (
     causal,
+    compounding,
     counts,
+    days,
     gaussian,
     noise,
     pulses,
@@ -175,6 +177,8 @@ FAMILIES: Mapping[str, Family] = {
     "switching": regimes.switching,
     "pulses": pulses.pulses,
     "causal_graph": causal.causal_graph,
+    "compounding": compounding.compounding,
+    "wandering_days": days.wandering_days,
 }
 """Every family by name."""
 
@@ -182,26 +186,55 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 """The mixture a model starts with. Copying a cycle is learnt late, or never, when other series drown it."""
 
 REALISTIC: Mapping[str, float] = {
-    "clean_season": 0.08,
-    "noisy_season": 0.09,
-    "calendar": 0.16,
-    "business": 0.12,
-    "counts": 0.03,
-    "intermittent": 0.02,
-    "random_walk": 0.07,
+    "clean_season": 0.09,
+    "noisy_season": 0.07,
+    "calendar": 0.23,
+    "business": 0.04,
+    "counts": 0.02,
+    "intermittent": 0.01,
+    "random_walk": 0.09,
     "autoregressive": 0.03,
-    "gaussian_process": 0.04,
-    "trending": 0.03,
-    "stepped": 0.02,
-    "chaotic": 0.01,
-    "mixed": 0.05,
-    "smoothing": 0.12,
-    "fine_grained": 0.08,
-    "switching": 0.02,
-    "pulses": 0.01,
-    "causal_graph": 0.02,
+    "gaussian_process": 0.02,
+    "trending": 0.01,
+    "stepped": 0.01,
+    "chaotic": 0.005,
+    "mixed": 0.03,
+    "smoothing": 0.03,
+    "fine_grained": 0.06,
+    "switching": 0.01,
+    "pulses": 0.005,
+    "causal_graph": 0.01,
+    "compounding": 0.06,
+    "wandering_days": 0.17,
 }
-"""The mixture a model ends with. The weights add up to 1."""
+"""The mixture a model ends with, for long contexts: hours, minutes, days, long records. The weights add up to 1."""
+
+SHORT: Mapping[str, float] = {
+    "clean_season": 0.04,
+    "noisy_season": 0.05,
+    "calendar": 0.02,
+    "business": 0.18,
+    "counts": 0.04,
+    "intermittent": 0.02,
+    "random_walk": 0.08,
+    "autoregressive": 0.02,
+    "gaussian_process": 0.02,
+    "trending": 0.06,
+    "stepped": 0.02,
+    "mixed": 0.03,
+    "smoothing": 0.20,
+    "switching": 0.01,
+    "causal_graph": 0.01,
+    "compounding": 0.20,
+}
+"""The same for contexts of up to `SHORT_CONTEXT` steps: months, quarters and years. The weights add up to 1."""
+
+SHORT_CONTEXT = 128
+
+
+def realistic(context_length: int) -> Mapping[str, float]:
+    """Return the mixture that series with `context_length` steps of context come from: what is short is another thing."""
+    return SHORT if context_length <= SHORT_CONTEXT else REALISTIC
 
 
 def draw(rng: np.random.Generator, weights: Mapping[str, float], n: int, length: int) -> Array:

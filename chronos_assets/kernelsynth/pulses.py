@@ -37,7 +37,7 @@ def shaped(rng: np.random.Generator, heights: Array, longest: int) -> Array:
     rise, top, fall = np.exp(rng.uniform(0.0, np.log(longest), (3, n, 1))) * (rng.random((3, n, 1)) < 0.7)
     ends = rise + top
     linear = np.where(step < ends, 1.0, 1.0 - (step - ends) / np.maximum(fall, 1.0))
-    decaying = np.where(step < ends, 1.0, np.exp(-(step - ends) / np.maximum(fall, 0.3)))
+    decaying = np.where(step < ends, 1.0, np.exp(-np.maximum(step - ends, 0.0) / np.maximum(fall, 0.3)))
     shape = np.where(rng.random((n, 1)) < 0.5, linear, decaying)
     shape = np.minimum(shape, (step + 1.0) / (rise + 1.0)).clip(0.0, 1.0)
     spectrum = np.fft.rfft(heights, 2 * length) * np.fft.rfft(shape, 2 * length)

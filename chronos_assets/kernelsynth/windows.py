@@ -18,11 +18,11 @@ TARGET_LIMIT = 20.0
 WEIGHT_FLOOR = 0.05
 """Error, in deviations of the context, below which a step's weight grows no further."""
 
-NEAR_STEPS = 48
+NEAR_STEPS = 32
 """Steps ahead at which a step counts half as much as the first: most are asked for a few, not for all."""
 
-LEAST_CONTEXT = 64
-"""The patch of the bundled model: networks pad shorter contexts to it."""
+PATCH = 64
+"""The patch of the bundled model: series are padded to the next multiple of it, unless others in the batch are longer."""
 
 SHORTEST_HISTORY = 8
 """Least number of observed steps in a context."""
@@ -67,17 +67,27 @@ def training_windows(
     values = _flipped(rng, rates.draw(rng, weights, n, context_length + horizon))
     context, target = values[:, :context_length].copy(), values[:, context_length:].copy()
 
-    shortest = min(SHORTEST_HISTORY, context_length)
-    short = np.exp(rng.uniform(np.log(shortest), np.log(context_length), n)).astype(int)
-    # The least context is what every shorter series is padded to.
-    history = np.where(rng.random(n) < (0.4 if context_length > LEAST_CONTEXT else 0.85), short, context_length)
+    history = history_lengths(rng, n, context_length)
     context[np.arange(context_length) < (context_length - history)[:, None]] = np.nan
     if missing:
-        gappy = np.flatnonzero((rng.random(n) < 0.08) & (history >= 4 * shortest))
+        gappy = np.flatnonzero((rng.random(n) < 0.08) & (history >= 4 * SHORTEST_HISTORY))
         lost = realism.missing_mask(rng, gappy.size, context_length + horizon)
         context[gappy] = np.where(lost[:, :context_length], np.nan, context[gappy])
         target[gappy] = np.where(lost[:, context_length:], np.nan, target[gappy])
     return standardise(context, target)
+
+
+def history_lengths(rng: np.random.Generator, n: int, context_length: int) -> Array:
+    """Return how many steps before the target each row has observed, (n,): at least `SHORTEST_HISTORY` where they fit.
+
+    A part fills the context, a part ends within its first patch, as a series that is padded by its own length alone does,
+    and the others have any length, as one in a batch with longer ones does.
+    """
+    shortest = min(SHORTEST_HISTORY, context_length)
+    padded = rng.integers(max(context_length - PATCH + 1, shortest), context_length + 1, n)
+    anything = np.exp(rng.uniform(np.log(shortest), np.log(context_length), n)).astype(int)
+    kind = rng.choice(3, n, p=[0.35, 0.35, 0.3])
+    return np.select([kind == 0, kind == 1], [np.full(n, context_length), padded], anything)
 
 
 def standardise(context: Array, target: Array) -> Windows:
@@ -104,30 +114,36 @@ def standardise(context: Array, target: Array) -> Windows:
 
 
 def attainable_error(standard: Array, observed: Array, horizon: int) -> Array:
-    """Return (n, horizon): how far off the best repetition of the past is, as a root mean square, by steps ahead.
+    """Return (n, horizon): how far off the best moved repetition of the past is, as a root mean square, by steps ahead.
 
     `standard` (n, c) is standardised with 0 where `observed` (n, c) is false. `h` steps ahead, the past can be repeated at
-    any lag of at least `h`, and the one that did best inside the context counts. A clean season so has a small
-    error at every step, a random walk or a trend one that grows with the steps. Cut to [0, 1].
+    any lag of at least `h`, moved by what that lag changes on average, and the one that did best inside the context
+    counts. A clean season or a straight line so has a small error at every step, a random walk one that grows with the
+    steps. Cut to [0, 1].
     """
-    error = lag_errors(standard, observed)
+    error = lag_errors(standard, observed, moved=True)
     # From the longest lag down: the best of all lags that reach as far.
     reaching = np.minimum.accumulate(error[:, ::-1], axis=1)[:, ::-1][:, 1 : horizon + 1]
     missing = ((0, 0), (0, horizon - reaching.shape[1]))
     return np.sqrt(np.pad(reaching, missing, constant_values=1.0).clip(0.0, 1.0))
 
 
-def lag_errors(standard: Array, observed: Array) -> Array:
+def lag_errors(standard: Array, observed: Array, *, moved: bool = False) -> Array:
     """Return the mean squared difference (n, max(c // 2, 2)) between a row and itself, by lag from 0; inf if unknown.
 
-    A lag seen through few pairs says little, and counts as unknown.
+    A lag seen through few pairs says little, and counts as unknown. With `moved` the mean difference does not count:
+    what grows steadily repeats itself on another level.
     """
     length = standard.shape[1]
     present = observed.astype(float)
     product = _lagged_products(standard, standard)
     pairs = np.maximum(_lagged_products(present, present), 1.0)
     energy = _lagged_products(standard**2, present) + _lagged_products(present, standard**2)
-    error = ((energy - 2.0 * product) / pairs).clip(0.0, None)
+    error = (energy - 2.0 * product) / pairs
+    if moved:
+        change = (_lagged_products(present, standard) - _lagged_products(standard, present)) / pairs
+        error = error - change**2
+    error = error.clip(0.0, None)
     enough = pairs >= np.maximum(3.0, 0.25 * present.sum(axis=1, keepdims=True))
     return np.where(enough, error, np.inf)[:, : max(length // 2, 2)]
 

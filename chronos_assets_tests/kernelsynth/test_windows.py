@@ -27,10 +27,20 @@ def test_windows_are_fixed_by_the_seed_and_standardised():
 def test_short_histories_are_padded_on_the_left():
     batch = windows.training_windows((0,), families.REALISTIC, 300, 128, 16, missing=False)
     missing = np.isnan(batch.context)
-    assert 0.2 < missing.any(axis=1).mean() < 0.5
+    assert 0.5 < missing.any(axis=1).mean() < 0.75
     assert not missing[:, -windows.SHORTEST_HISTORY :].any()
     assert (np.diff(missing.astype(int), axis=1) <= 0).all()
     assert not np.isnan(batch.target).any()
+
+
+@pytest.mark.parametrize("length", [64, 128, 512])
+def test_many_histories_end_within_the_first_patch_and_all_have_a_few_steps(length):
+    history = windows.history_lengths(np.random.default_rng(0), 2000, length)
+    assert history.min() >= windows.SHORTEST_HISTORY
+    assert history.max() == length
+    within = (history > length - windows.PATCH) & (history < length)
+    assert within.mean() > 0.3
+    assert 0.3 < (history == length).mean() < 0.5
 
 
 def test_some_windows_lose_values_in_context_and_target():
@@ -81,6 +91,12 @@ def test_the_attainable_error_of_a_walk_grows_with_the_steps_ahead():
     assert (np.diff(error, axis=1) >= 0).all()
     assert error[:, 0].mean() < 0.15
     assert error[:, 63].mean() > 0.4
+
+
+def test_what_grows_steadily_is_as_good_as_known():
+    line = standardised(np.arange(200.0)[None, :] + 5 * np.sin(np.pi * np.arange(200.0) / 6))
+    assert attainable(line, 64).max() < 1e-3
+    assert windows.lag_errors(line, np.ones_like(line, dtype=bool))[0, 12] == pytest.approx(0.04, rel=0.2)
 
 
 def test_steps_beyond_a_short_history_count_as_unpredictable():

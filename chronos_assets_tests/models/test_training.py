@@ -65,15 +65,16 @@ def test_a_longer_plan_is_the_same_until_the_shorter_one_decays():
     long = replace(short, steps=400, decay_steps=50)
     for step in (0, 40, 80):
         assert pretraining.learning_rate_at(step, short) == pretraining.learning_rate_at(step, long)
-        assert pretraining.mixture_at(step, short) == pretraining.mixture_at(step, long)
+        assert pretraining.mixture_at(step, short, 512) == pretraining.mixture_at(step, long, 512)
 
 
 def test_the_mixture_moves_from_clean_seasons_to_the_realistic_one():
     plan = pretraining.TrainingPlan(curriculum_steps=100)
-    first, middle, last = (pretraining.mixture_at(step, plan) for step in (0, 50, 5000))
+    first, middle, last = (pretraining.mixture_at(step, plan, 512) for step in (0, 50, 5000))
     assert {name: weight for name, weight in first.items() if weight} == families.CURRICULUM_START
     assert sum(middle.values()) == pytest.approx(1.0)
     assert last == families.REALISTIC
+    assert pretraining.mixture_at(5000, plan, families.SHORT_CONTEXT) == families.SHORT
 
 
 def test_batches_hold_a_fixed_number_of_points():
@@ -131,13 +132,15 @@ def test_every_distance_between_patches_has_a_bias_of_its_own():
 
 def test_training_is_deterministic_and_lowers_the_loss():
     reports = []
-    plan = replace(PLAN, steps=120, decay_steps=20, curriculum_steps=1000, learning_rate=5e-3, log_every=20)
+    plan = replace(PLAN, steps=40, decay_steps=20, learning_rate=5e-3, validate_every=40)
     first = pretraining.train(SHAPE, plan, report=reports.append)
     assert equal(weights_of(first), weights_of(pretraining.train(SHAPE, plan)))
-    assert reports[-1].loss < 0.9 * reports[0].loss
     assert reports[-1].step == plan.steps
     assert reports[-1].remaining == 0.0
     assert set(reports[-1].validation) == {*families.FAMILIES, "all"}
+    sets = pretraining.validation_sets(SHAPE, plan.validation_windows)
+    fresh = pretraining.validate(pretraining.build_model(SHAPE, plan.seed), sets, torch.tensor(SHAPE.quantiles))
+    assert reports[-1].validation["all"] < 0.9 * fresh["all"]
 
 
 def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(tmp_path):
@@ -255,7 +258,7 @@ def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, stage):
         ({"stepz": "3"}, "unknown parameters: stepz"),
         ({"steps": '"many"'}, "parameter steps must be a int, not 'many'"),
         ({"bfloat16": "1"}, "parameter bfloat16 must be a bool, not 1"),
-        ({"stages": "0"}, "parameter stages must be 1 to 3, not 0"),
+        ({"stages": "0"}, "parameter stages must be 1 to 4, not 0"),
         ({"first_stage": "4"}, "parameter first_stage must be 1 to 3, not 4"),
         ({"first_stage": "2"}, "first_stage is 2: give the model of the stage before it as initial"),
         ({"device": '"tpu"'}, "parameter device must be auto, cpu or cuda, not tpu"),
@@ -289,7 +292,7 @@ def test_a_gpu_is_taken_where_there_is_one_and_fed_by_processes(monkeypatch):
 
 def test_parameters_are_those_of_every_stage_and_each_stage_has_a_seed_of_its_own():
     stages = pretrain.parse_parameters({"device": "cpu", "steps": 7, "seed": 3}).stages
-    assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3), (7, 4), (7, 5)]
+    assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3), (7, 4), (7, 5), (7, 6)]
     assert len({plan.seed for plan in pretraining.RECIPE}) == len(pretraining.RECIPE)
     assert pretrain.parse_parameters({"device": "cpu", "stages": 1}).stages == pretraining.RECIPE[:1]
 

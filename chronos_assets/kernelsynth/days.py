@@ -1,0 +1,79 @@
+"""Days that wander: measurements whose near future depends on the last values more than on the day before.
+
+Here belong records of hours and minutes that have a daily profile without repeating it: loads, temperatures, flows. What a
+forecast must learn from them is how much to believe of the profile, and how fast to return to it.
+"""
+
+import numpy as np
+
+from chronos_assets.kernelsynth import noise, seasons
+from chronos_assets.kernelsynth.noise import Array
+
+DAYS = (96, 24, 48, 144, 288, 12)
+"""Steps in a day: quarter hours, hours, half hours, ten and five minutes, two hours."""
+
+_SHARES = (0.45, 0.15, 0.15, 0.1, 0.1, 0.05)
+
+
+def wandering_days(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Return profiles whose strength, shape and level change from day to day, with persistent deviations (n, length)."""
+    day = rng.choice(DAYS, (n, 1), p=_SHARES)
+    cycles = np.arange(length) / day + rng.random((n, 1))
+    share = between_days(rng, cycles, 0.0) * _log_uniform(rng, n, 0.05, 0.5)
+    usual, other = (seasons.read_profile(seasons.profiles(rng, n), cycles) for _ in range(2))
+    strength = np.exp(between_days(rng, cycles, 0.6) * _log_uniform(rng, n, 0.03, 0.5))
+    values = strength * (usual + share * other)
+    values *= np.where(rng.random((n, 1)) < 0.1, 0.0, 1.0)
+
+    values += _log_uniform(rng, n, 0.1, 3.0) * persistent(rng, n, length, longest=6.0 * day)
+    values += _log_uniform(rng, n, 0.05, 1.0) * between_days(rng, cycles, 0.7) * (rng.random((n, 1)) < 0.4)
+    rough = _log_uniform(rng, n, 0.01, 0.7) * noise.white(rng, n, length)
+    # Consumption is rougher by day than by night.
+    values += rough * np.where(rng.random((n, 1)) < 0.4, np.exp(0.5 * usual), 1.0)
+    values += (rng.random((n, 1)) < 0.3) * _log_uniform(rng, n, 0.2, 1.5) * switched(rng, n, length)
+    values = np.where(rng.random((n, 1)) < 0.25, np.exp((0.4 * values).clip(-6.0, 6.0)), values)
+    unit = values.std(axis=1, keepdims=True) / _log_uniform(rng, n, 4.0, 40.0) + 1e-9
+    recorded: Array = np.where(rng.random((n, 1)) < 0.2, np.rint(values / unit) * unit, values)
+    return recorded
+
+
+def persistent(rng: np.random.Generator, n: int, length: int, longest: Array) -> Array:
+    """Return sums (n, length) of three stationary first-order autoregressions, of unit variance in all.
+
+    Each forgets over a time of its own, from 1.5 steps to `longest` (n, 1): gusts, weather, and the week's demand.
+    """
+    weights = np.sqrt(rng.dirichlet([0.7] * 3, n))
+    values = np.zeros((n, length))
+    for column in range(3):
+        keep = np.exp(-1.0 / np.exp(rng.uniform(np.log(1.5), np.log(longest))))
+        shocks = np.sqrt(1.0 - keep**2) * noise.white(rng, n, length)
+        # The first value is drawn as if the process had been running for long.
+        shocks[:, :1] /= np.sqrt(1.0 - keep**2)
+        values += weights[:, [column]] * noise.decaying_sum(shocks, keep)
+    return values
+
+
+def between_days(rng: np.random.Generator, cycles: Array, keep: float) -> Array:
+    """Return (n, length): a value of unit scale for each day, carried over by `keep`, on a line from one day to the next.
+
+    `cycles` (n, length) counts days from any start.
+    """
+    n = len(cycles)
+    first = np.floor(cycles[:, :1])
+    position = cycles - first
+    count = int(position.max()) + 2
+    daily = noise.standardised(noise.decaying_sum(rng.standard_normal((n, count)), np.full((n, 1), keep)))
+    start = np.floor(position).astype(int)
+    left, right = (np.take_along_axis(daily, start + step, axis=1) for step in (0, 1))
+    between: Array = left + (position - start) * (right - left)
+    return between
+
+
+def switched(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Return 0s and 1s (n, length): something that is on and off, each for 2 to 60 steps on average."""
+    rate = 1.0 / _log_uniform(rng, n, 2.0, 60.0)
+    return (np.cumsum(rng.random((n, length)) < rate, axis=1) % 2).astype(float)
+
+
+def _log_uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Array:
+    return np.exp(rng.uniform(np.log(low), np.log(high), (n, 1)))
