@@ -322,7 +322,7 @@ def _household_params() -> dict[str, object]:
 
 
 def _share(summary: str, metric: str) -> float:
-    """The `(0.67 of it)` of a metric's line."""
+    """The `(0.67 times)` of a metric's line."""
     line = next(line for line in summary.splitlines() if line.split()[:1] == [metric])
     return float(line.rsplit("(", 1)[1].split()[0])
 

@@ -111,8 +111,9 @@ def _command_of(error: TyperException) -> list[str]:
 
 
 def _shortened(text: str, log: Path | None) -> list[str]:
-    """The lines of `text`, or their beginning and where the rest is."""
+    """The lines of `text`, or their beginning, where the rest is, and the last line: it says how to fix it."""
     lines = [line if len(line) <= WIDEST else f"{line[: WIDEST - 2]} …" for line in text.rstrip().splitlines()]
     if len(lines) <= MAX_LINES:
         return lines
-    return [*lines[: MAX_LINES - 1], f"… and {len(lines) - MAX_LINES + 1} more lines{f' in {log}' if log else ''}"]
+    left_out = f"… and {len(lines) - MAX_LINES + 1} more lines{f' in {log}' if log else ''}"
+    return [*lines[: MAX_LINES - 2], left_out, lines[-1]]

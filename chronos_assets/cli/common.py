@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
     from chronos_assets.settings import Settings
 
+NAME = "chronos-assets"
 STORES = Path("stores")
 
 DataOption = Annotated[
@@ -85,6 +87,12 @@ def open_group(settings: Settings) -> Group:
     from chronos_assets.pipeline.group import Group
 
     return Group(settings)
+
+
+def program() -> str:
+    """This command as its user can type it: by its path where the shell wouldn't find it."""
+    called = sys.argv[0]
+    return called if Path(called).name == NAME and shutil.which(NAME) is None else NAME
 
 
 def dagster_home(settings: Settings) -> Path:

@@ -108,6 +108,8 @@ def copy_data(data: Path, group: Group) -> Mirrored:
     Raises:
         UsageError: there is no `train/`, nothing in it where there was before, or a file that never rests.
     """
+    if not data.exists():
+        raise UsageError(f"{data} is not there: give the folder that has train/")
     if not _folder(data, TRAIN_KEY).is_dir():
         raise UsageError(f"{data} has no folder train/: put *.csv, *.csv.gz or *.parquet files there")
     store = group.store

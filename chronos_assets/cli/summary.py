@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.cli.common import UsageError
+from chronos_assets.cli.common import UsageError, program
 from chronos_assets.platforms.notices import one_line
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     """
     from chronos_assets.pipeline.published import forecast_manifest, published_manifest
     from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.store_layout import FORECAST_KEY
 
     made, state = forecast_manifest(group, result.window.key), GroupState(group)
     manifest = published_manifest(group)
@@ -54,10 +53,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
         *backtest_rows(group, result),
         *training_rows(group, result),
         ("what next", f"make ui{flag}, then open http://127.0.0.1:3000"),
-        (
-            "",
-            f"chronos-assets query{option} {_first_item(group.store.snapshot(FORECAST_KEY) / 'forecast.parquet')}",
-        ),
+        ("", f"{program()} query{option} {_first_series(group)}"),
     ]
     print_rows("Forecast published", rows)
 
@@ -250,7 +246,7 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
             rows.append((f"  {label}", "undefined for this data"))
             continue
         ours, naive = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
-        share = f"   ({ours / naive:.2f} of it)" if naive > 0 else ""
+        share = f"   ({ours / naive:.2f} times)" if naive > 0 else ""
         rows.append((f"  {label}", f"{ours:.4f}   {' or '.join(names)} {naive:.4f}{share}"))
     flattered = sum(forecast_manifest(group, window.key)["trained_on_later_data"] for window in result.backtest)
     if flattered:
@@ -317,9 +313,9 @@ def endpoint_rows(group: Group) -> list[tuple[str, str]]:
     except EndpointError as error:
         return [("endpoint", str(error))]
     if state is None:
-        return [("endpoint", "none")]
+        return [("endpoint", f"none is running: {program()} endpoint deploy starts it")]
     if not state.healthy:
-        return [("endpoint", f"{state.url} does not answer: chronos-assets endpoint deploy")]
+        return [("endpoint", f"{state.url} does not answer: {program()} endpoint deploy starts it again")]
     request = serving.golden_request(group_state, group_state.setup)
     try:
         prediction = group.endpoints.invoke(state.name, request)["predictions"][0]
@@ -334,8 +330,14 @@ def endpoint_rows(group: Group) -> list[tuple[str, str]]:
     ]
 
 
-def _first_item(path: Path) -> str:
-    import pyarrow.parquet as pq
+def _first_series(group: Group) -> str:
+    """What `query` is to be given for the first series of the current forecast."""
+    from chronos_assets.pipeline.published import published_manifest, published_series
 
-    batch = next(pq.ParquetFile(path).iter_batches(batch_size=1, columns=["item_id"]), None)
-    return shlex.quote(batch.column(0)[0].as_py()) if batch is not None and batch.num_rows else "<item_id>"
+    found = next(iter(published_series(group, 1)), None)
+    if found is None:
+        return "<item_id>"
+    item, *values = found
+    names = (published_manifest(group) or {})["dimensions"]
+    options = [f"--dimension {shlex.quote(f'{name}={value}')} " for name, value in zip(names, values, strict=True)]
+    return f"{''.join(options)}{'-- ' if item.startswith('-') else ''}{shlex.quote(item)}"

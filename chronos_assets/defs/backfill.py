@@ -97,6 +97,10 @@ def _windows(state: GroupState, first: str, last: str | None) -> tuple[Window, .
         window_of(datetime.fromisoformat(str(manifest.first)), group.settings.partitions),
         window_of(group.settings.partition_start_time(), group.settings.partitions),
     )
+    if begin > newest:
+        raise MainJobError(
+            f"--from {begin.key} is after the window of the last observation: begin with --from {newest.key} at the latest"
+        )
     if begin > end:
         raise MainJobError(f"--from {begin.key} is after --to {end.key}: swap them")
     if begin < oldest:

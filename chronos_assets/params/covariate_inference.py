@@ -35,7 +35,7 @@ def offers(unused: Sequence[Column], times: Times, target: Column, item: Column 
         return
     ahead = [column.name for column in related if _is_ahead(column, times, target)]
     known = f"; known in advance, since filled beyond the target's end: {', '.join(ahead)}" if ahead else ""
-    yield f"Offered: other columns may explain the target, add {', '.join(parts)} to Chronos{known}."
+    yield f"Offered: other columns may explain the target; to use them, add {', '.join(parts)} to Chronos{known}."
 
 
 def _quoted(column: Column) -> str:

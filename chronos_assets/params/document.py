@@ -69,7 +69,7 @@ def load_document(text: str | bytes) -> Any:
         lines = error.doc.splitlines()
         line = lines[error.lineno - 1].strip() if error.lineno <= len(lines) else ""
         where = f"line {error.lineno}, column {error.colno}"
-        problem = Problem(where, shown(line) if line else None, f"this is not JSON: {error.msg}", "correct it there")
+        problem = Problem(where, shown(line) if line else None, f"this is not JSON: {error.msg}", "fix it there")
         raise DocumentError(problem) from error
     except UnicodeDecodeError as error:
         problem = Problem(f"byte {error.start}", None, "the file is not UTF-8 text", "save it as UTF-8")

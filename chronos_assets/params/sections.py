@@ -23,7 +23,7 @@ RESERVED_PATTERN = re.compile(r"p\d+")
 
 KEEP_ONE = "keep one of them"
 BAD_NAME = (
-    "this is not a name the service takes",
+    "this is not a name that can be used",
     "write a letter, then letters, digits and _, at most 63 of them",
 )
 

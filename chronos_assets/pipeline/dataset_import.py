@@ -144,7 +144,7 @@ def plan_import(state: GroupState, log: Any) -> ImportPlan:
     size, limit = sum(info.size for info in files), group.settings.import_job_bytes
     as_job = limit is not None and size > limit
     why = f", more than CHRONOS_IMPORT_JOB_BYTES={limit:,}: as a job of its own" if as_job else ""
-    log.info(f"importing {len(files)} files, {size:,} bytes{why}")
+    log.info(f"importing {len(files):,} {'file' if len(files) == 1 else 'files'}, {size:,} bytes{why}")
     return ImportPlan(
         files=tuple(files),
         dated=tuple(trusted),

@@ -99,7 +99,7 @@ def render(findings: Sequence[Finding]) -> str:
             )
     counts = [(status, sum(finding.status == status for finding in findings)) for status in ("failed", "warning")]
     said = ", ".join(f"{number} {status}" for status, number in counts if number)
-    return "\n".join([*lines, "", said or "nothing is in the way"])
+    return "\n".join([*lines, "", said or "no problems found"])
 
 
 def any_failed(findings: Iterable[Finding]) -> bool:

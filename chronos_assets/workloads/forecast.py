@@ -105,6 +105,7 @@ from chronos_assets.timeseries.forecast.files import (
     MAX_NAMED,
     Key,
     part_of,
+    passes_text,
     skipped_summary,
     skipped_table,
     write_window,
@@ -218,7 +219,7 @@ class _ForecastJob:
         self.reporter.log(
             f"model {self.description.reference} ({self.description.family}) loaded in "
             f"{time.monotonic() - self.started:.1f} s; {self.forecasters[-1].method}; "
-            f"passes: {self.forecasters[-1].passes or 'none'}"
+            f"{passes_text(self.forecasters[-1].passes)}"
         )
         self.scenario = self._scenario_run()
         total = self.series * len(self.windows)

@@ -26,7 +26,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Raise:
     return arrange
 
 
-def test_a_long_reason_is_cut_and_says_where_the_rest_is(
+def test_a_long_reason_is_cut_in_the_middle_and_says_where_the_rest_is(
     failing: Raise, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     failing(UsageError("\n".join(f"line {number}" for number in range(20)), tmp_path / "run.log"))
@@ -34,7 +34,8 @@ def test_a_long_reason_is_cut_and_says_where_the_rest_is(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == app.MAX_LINES
     assert lines[0] == "chronos-assets: line 0"
-    assert lines[-1] == f"… and 16 more lines in {tmp_path / 'run.log'}"
+    assert lines[-2] == f"… and 16 more lines in {tmp_path / 'run.log'}"
+    assert lines[-1] == "line 19"  # how to fix it
 
 
 def test_an_error_that_nobody_foresaw_is_reported_without_a_traceback_until_it_is_asked_for(

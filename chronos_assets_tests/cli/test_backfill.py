@@ -82,6 +82,7 @@ def test_past_windows_are_made_scored_shown_by_dagster_and_can_be_asked_for(stor
         (("--from", "2023-12-31"), "begin with --from 2024-01-01"),
         (("--from", "2024-01-02", "--to", "2024-02-01"), "end with --to 2024-01-06"),
         (("--from", "2024-01-05", "--to", "2024-01-02"), "swap them"),
+        (("--from", "2031-01-01"), "after the window of the last observation"),
         (("--from", "yesterday"), "--from: 'yesterday' is not the key of a daily partition"),
     ],
 )

@@ -39,7 +39,8 @@ def offered(params: ForecastParams) -> list[str]:
 def test_columns_that_may_explain_the_target_are_offered() -> None:
     (note,) = offered(infer(HEADER, rows()))
     assert note == (
-        'Offered: other columns may explain the target, add "Related": ["price", "footfall"], "Metadata": ["brand"] to Chronos.'
+        'Offered: other columns may explain the target; to use them, add "Related": ["price", "footfall"], '
+        '"Metadata": ["brand"] to Chronos.'
     )
 
 

@@ -252,6 +252,14 @@ def merge_forecast_parts(parts: Sequence[Path], output: Path) -> dict[str, Any]:
     return manifest
 
 
+def passes_text(passes: Mapping[str, Any] | None) -> str:
+    """The passes of a forecast, as its manifest has them, in words."""
+    if not passes:
+        return "no network"
+    precision = f" in {passes['precision']}" if "precision" in passes else ""
+    return f"{passes['rows']} rows a pass on {passes['device']}{precision}"
+
+
 def merge_passes(passes: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """How networks ran, of several networks or instances: the fewest rows that memory held, and TF32 if one had it."""
     reduced = {"precision": "tf32"} if any(item.get("precision") == "tf32" for item in passes) else {}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.forecast.columns import forecast_types
-from chronos_assets.timeseries.forecast.query import SUGGESTIONS, QueryError, check_question
+from chronos_assets.timeseries.forecast.query import SUGGESTIONS, QueryError, check_question, dimensions_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -152,7 +152,7 @@ class ForecastLookup:
         if len(found):
             raise QueryError(f"item {item_id!r} has several series: {self._listed(found)}; give the dimensions of one")
         raise UnknownSeriesError(
-            f"item {item_id!r} has no series with {dict(given)}; it has {self._listed(np.arange(first, last))}"
+            f"item {item_id!r} has no series with {dimensions_text(given)}; it has {self._listed(np.arange(first, last))}"
         )
 
     def _unknown_item(self, item_id: str, place: int) -> UnknownSeriesError:
@@ -163,16 +163,12 @@ class ForecastLookup:
         return UnknownSeriesError(f"there is no forecast of item {item_id!r}; near it are {', '.join(map(repr, near))}")
 
     def _listed(self, numbers: NDArray[np.int64]) -> str:
+        columns = dict(zip(self.dimensions, self._keys[1:], strict=True))
         shown = [
-            repr(
-                {
-                    name: column[int(number)].as_py()
-                    for name, column in zip(self.dimensions, self._keys[1:], strict=True)
-                }
-            )
+            dimensions_text({name: column[int(number)].as_py() for name, column in columns.items()})
             for number in numbers[:SUGGESTIONS]
         ]
-        return ", ".join(shown) + (", …" if len(numbers) > SUGGESTIONS else "")
+        return "; ".join(shown) + ("; …" if len(numbers) > SUGGESTIONS else "")
 
     def _first_periods(self, group: pa.Table) -> NDArray[np.datetime64]:
         """Timestamps of the first series, which are those of all."""

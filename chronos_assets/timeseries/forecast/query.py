@@ -212,7 +212,7 @@ def _find_series(table: ForecastTable, names: list[str], item_id: str, given: di
     if len(found) == 1:
         return found[0]
     if found:
-        raise QueryError(f"item {item_id!r} has several series: {_listed(found)}; give the dimensions of one")
+        raise QueryError(f"item {item_id!r} has several series: {_series_listed(found)}; give the dimensions of one")
     raise _no_series(table, names, item_id, given)
 
 
@@ -221,7 +221,7 @@ def _no_series(table: ForecastTable, names: list[str], item_id: str, given: Mapp
     present = _series(table, names, {"item_id": item_id}) if given else []
     if not present:
         return _unknown_item(table, item_id)
-    return QueryError(f"item {item_id!r} has no series with {given}; it has {_listed(present)}")
+    return QueryError(f"item {item_id!r} has no series with {dimensions_text(given)}; it has {_series_listed(present)}")
 
 
 def _series(table: ForecastTable, names: list[str], key: Mapping[str, str]) -> list[dict[str, str]]:
@@ -233,6 +233,15 @@ def _series(table: ForecastTable, names: list[str], key: Mapping[str, str]) -> l
         values,
     )
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def dimensions_text(dimensions: Mapping[str, str]) -> str:
+    """What a series is besides its item: "store='north', size='m'"."""
+    return ", ".join(f"{name}={value!r}" for name, value in dimensions.items())
+
+
+def _series_listed(found: list[dict[str, str]]) -> str:
+    return "; ".join(map(dimensions_text, found[:SUGGESTIONS])) + ("; …" if len(found) > SUGGESTIONS else "")
 
 
 def _listed(items: list[Any]) -> str:

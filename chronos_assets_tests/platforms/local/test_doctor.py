@@ -27,7 +27,7 @@ def test_a_machine_that_is_fine(tmp_path, monkeypatch):
     after, text = found(tmp_path, free_port())
     assert {finding.status for finding in (*before.values(), *after.values())} == {"ok"}
     assert "torch" in after["packages"].what
-    assert text.endswith("\nnothing is in the way")
+    assert text.endswith("\nno problems found")
     assert list((tmp_path / "store").iterdir()) == []
 
 
