@@ -5,6 +5,8 @@ Here: names and key functions, nothing that reads or writes.
 
 from __future__ import annotations
 
+from chronos_assets.partition_folders import partition_folder
+
 PARAMS_KEY = "params.json"
 DRAFT_KEY = "params.draft.json"
 TRAIN_KEY = "train"
@@ -37,17 +39,7 @@ RUN_SETTINGS_KEY = ".run-settings.json"
 PREPARED_KEY = ".prepared"
 
 
-_AS_OF, _SCENARIO = "as_of=", "scenario="
-
-
-def partition_folder(key: str) -> str:
-    """Name of the folder that holds what is made for partition `key`: a Hive partition of the column `as_of`."""
-    return f"{_AS_OF}{key}"
-
-
-def partition_of(folder: str) -> str | None:
-    """The partition key whose folder has this name, the inverse of `partition_folder`; None if it is no partition's."""
-    return folder.removeprefix(_AS_OF) if folder.startswith(_AS_OF) else None
+_SCENARIO = "scenario="
 
 
 def scenario_of(folder: str) -> str | None:

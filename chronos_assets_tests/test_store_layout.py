@@ -2,6 +2,7 @@
 
 import pytest
 
+from chronos_assets.partition_folders import partition_of
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.store_layout import (
     accuracy_key,
@@ -10,7 +11,6 @@ from chronos_assets.store_layout import (
     history_key,
     levels_key,
     members_key,
-    partition_of,
     scenario_key,
     scenario_of,
 )
@@ -32,6 +32,5 @@ def test_the_name_of_a_scenario_is_read_off_its_folder():
     assert scenario_of(scenario_key("price=+10").rpartition("/")[2]) == "price=+10"
 
 
-def test_other_folders_are_no_partitions_nor_scenarios():
-    assert [partition_of(name) for name in ("scenario=hot", "notes", "as_of")] == [None] * 3
+def test_other_folders_are_no_scenarios():
     assert [scenario_of(name) for name in ("as_of=2025-06-20", "notes", "scenario")] == [None] * 3

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.partition_folders import places
 from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
@@ -164,7 +165,8 @@ def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Servi
     from chronos_assets.timeseries.scoring.service_documents import ServiceEvaluation
 
     group, model = state.group, str(one.scores["model"])
-    head = group.store.head(f"{accuracy_key(one.key)}/metrics.parquet")
+    heads = (group.store.head(f"{place}/metrics.parquet") for place in places(accuracy_key(one.key)))
+    head = next((found for found in heads if found is not None), None)
     retrained = older is not None and str(older.scores["model"]) != model
     return ServiceEvaluation(
         window=_scores(state, one),

@@ -20,6 +20,7 @@ import dagster as dg
 
 from chronos_assets.calendar.time_zones import local_now
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.partition_folders import partition_folder
 from chronos_assets.pipeline.cold_starts import with_cold_starts
 from chronos_assets.pipeline.dataset import (
     known_after,
@@ -38,13 +39,7 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
-from chronos_assets.store_layout import (
-    DATASET_KEY,
-    FORECAST_KEY,
-    PREPARED_KEY,
-    history_key,
-    partition_folder,
-)
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, history_key
 
 if TYPE_CHECKING:
     import numpy as np

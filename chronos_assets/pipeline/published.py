@@ -11,9 +11,10 @@ from typing import Any
 
 import dagster as dg
 
+from chronos_assets.partition_folders import partition_of
 from chronos_assets.pipeline.cold_starts import cold_starts
 from chronos_assets.pipeline.group import Group
-from chronos_assets.store_layout import FORECAST_KEY, history_key, partition_of
+from chronos_assets.store_layout import FORECAST_KEY, history_key
 
 
 def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

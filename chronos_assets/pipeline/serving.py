@@ -107,7 +107,7 @@ def forecast_places(state: GroupState) -> dict[str, str]:
     return {
         "group": package_group(state),
         "current": FORECAST_KEY,
-        "partition": history_key("{}"),
+        "partition": f"{history_key('')}{{}}",
         "scenario": scenario_key("{}"),
     }
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from chronos_assets.partition_folders import partition_folder
 from chronos_assets.pipeline.forecasts import forecast_parameters, forecast_states, recipe
 from chronos_assets.pipeline.live import live_records
 from chronos_assets.pipeline.predictors import learned_before
@@ -28,15 +29,7 @@ from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.store_layout import (
-    DATASET_KEY,
-    FORECAST_KEY,
-    WHAT_IF_KEY,
-    history_key,
-    partition_folder,
-    scenario_key,
-    scenario_of,
-)
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group

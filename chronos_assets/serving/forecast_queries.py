@@ -47,6 +47,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.partition_folders import NoFolderError, at_either, escape
 from chronos_assets.serving.batching import Overloaded
 from chronos_assets.serving.bodies import BodyMemory, HeldBody, read_body
 from chronos_assets.serving.json_requests import load_json
@@ -107,7 +108,7 @@ class ForecastPlaces:
     Attributes:
         group: the name that ARNs have; hyphens and underscores are the same there.
         current: place of the current forecast's folder.
-        partition: place of a partition's, with `{}` for its key.
+        partition: place of a partition's, with `{}` for its key as `partition_folders` writes it.
         scenario: place of a what-if forecast's, with `{}` for its scenario; empty where there are none.
     """
 
@@ -137,7 +138,7 @@ class ForecastPlaces:
             raise _no_forecast(arn, example)
         if part is not None and template:
             before, _, after = template.rpartition("{}")
-            return f"{before}{part}{after}"
+            return f"{before}{part if kind == 'what-if-forecast' else escape(part)}{after}"
         if part is None and kind == "forecast":
             return self.current
         raise _no_forecast(arn, example)
@@ -327,9 +328,16 @@ class ForecastQueries:
 
     def _shown(self, place: str, name: str) -> _Version:
         """What tells one version of a file from another, whoever wrote it."""
-        file = self._folder_at(place) / name
-        status = file.stat()
-        return str(file), status.st_ino, status.st_mtime_ns, status.st_size
+
+        def shown(one: str) -> _Version:
+            folder = self._folder_at(one)
+            if not folder.is_dir():
+                raise NoFolderError(str(folder))
+            file = folder / name
+            status = file.stat()
+            return str(file), status.st_ino, status.st_mtime_ns, status.st_size
+
+        return at_either(place, shown)
 
     async def _opened(self, place: str, version: _Version, leave_out: Collection[str]) -> ForecastLookup:
         held = self._open.get(place)

@@ -80,6 +80,7 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
 )
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
+from chronos_assets.partition_folders import partition_folder
 from chronos_assets.predictors.covariates import CovariateFolders, RelatedCursor, open_covariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTask, read_ahead
@@ -447,7 +448,7 @@ class _ForecastJob:
     def _finish(self, index: int) -> None:
         """Merge a window's pieces into its files, and report it."""
         window, tally, request = self.windows[index], self.tallies[index], self.request
-        target = self.output / f"as_of={window.key}"
+        target = self.output / partition_folder(window.key)
         shutil.rmtree(target, ignore_errors=True)
         pieces = [ForecastPiece(self.scratch, index, number, request.layout) for number in range(len(self.shards))]
         periods = request.grid.range(request.grid.start(np.array([window.ordinal + 1]))[0], request.horizon)

@@ -129,7 +129,7 @@ def _text(value: Any) -> str | None:
 
 
 def _glue_table(database: str, name: str) -> Mapping[str, Any] | None:
-    """The table's definition in moto's Glue."""
+    """The table's definition in moto's Glue, with the partitions that are registered."""
     known = glue_backends[ACCOUNT][REGION].databases
     table = known[database].tables.get(name) if database in known else None
-    return table.as_dict() if table else None
+    return {**table.as_dict(), "Partitions": [part.as_dict() for part in table.partitions.values()]} if table else None

@@ -6,7 +6,8 @@ query (`athena_backend.py`).
 As far as the statements of this project need it, it is as strict as Athena: a `?` is an SQL literal put in by Athena and
 may stand in the WHERE clause only; names of columns are in lower case; a file that is no Parquet, or has another type than
 Glue says, fails the query; files whose names begin with `_` or `.` aren't read; a view whose columns are not those that it
-was made with is stale; partitions are worked out from the projection, and from nothing else.
+was made with is stale; partitions are worked out from the projection, or are those that are registered, each at its location as
+it is written.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MACROS = (
     "CREATE MACRO levenshtein_distance(a, b) AS levenshtein(a, b)",
 )
 LITERAL = re.compile(r"(?:timestamp\s+|date\s+)?'(?:[^']|'')*'|-?\d+(?:\.\d+)?", re.DOTALL | re.IGNORECASE)
-FORMATS = {"yyyy-MM-dd": "%Y-%m-%d", "yyyy-MM-dd-HH:mm": "%Y-%m-%d-%H:%M"}
+FORMATS = {"yyyy-MM-dd": "%Y-%m-%d"}
 NOW = re.compile(r"\s*NOW\s*(?:([+-])\s*(\d+)\s*(DAY|HOUR)S?\s*)?")
 
 
@@ -134,12 +135,27 @@ class Engine:
             yield from ((key, {}) for key in keys)
             return
         parameters = table["Parameters"]
+        if parameters.get("projection.enabled") != "true":
+            yield from self._registered(table)
+            return
         _, template = _parts(parameters["storage.location.template"])
         pattern = re.compile(re.escape(template).replace(re.escape("${as_of}"), "(?P<as_of>[^/]+)"))
         for key in keys:
             found = pattern.match(key)
             if found and _is_projected(found["as_of"], parameters):
                 yield key, found.groupdict()
+
+    def _registered(self, table: Table) -> Iterator[tuple[str, dict[str, str]]]:
+        declared = {column["Name"]: column["Type"] for column in table["StorageDescriptor"]["Columns"]}
+        (name,) = (key["Name"] for key in table["PartitionKeys"])
+        for partition in table["Partitions"]:
+            storage = partition["StorageDescriptor"]
+            if {column["Name"]: column["Type"] for column in storage["Columns"]} != declared:
+                raise QueryFailedError(f"HIVE_PARTITION_SCHEMA_MISMATCH: {partition['Values']} has other columns")
+            bucket, prefix = _parts(storage["Location"])
+            for key in self._list(bucket, prefix):
+                if not _is_hidden(key.removeprefix(prefix)):
+                    yield key, {name: partition["Values"][0]}
 
     def _list(self, bucket: str, prefix: str) -> Iterator[str]:
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):

@@ -202,6 +202,18 @@ NEEDS = (
         f"{REFERENCE}/list_awsglue.html",
     ),
     Need(
+        "Batch*Partition of Glue, for hourly windows",
+        frozenset(
+            {
+                "glue:GetPartitions",
+                "glue:BatchCreatePartition",
+                "glue:BatchUpdatePartition",
+                "glue:BatchDeletePartition",
+            }
+        ),
+        f"{REFERENCE}/list_awsglue.html",
+    ),
+    Need(
         "ReceiveMessage, DeleteMessageBatch",
         frozenset({"sqs:ReceiveMessage", "sqs:DeleteMessage"}),
         f"{REFERENCE}/list_amazonsqs.html",

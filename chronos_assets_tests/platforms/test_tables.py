@@ -113,6 +113,15 @@ def run_with_pipes(code: str, root: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, str(root / DATABASE_KEY)], text=True, **pipes)
 
 
+def test_an_hour_that_a_killed_run_left_under_both_names_counts_once(tmp_path: Path) -> None:
+    params = make_params()
+    for name, value in (("2024-01-02-05:00", 1.0), ("2024-01-02-05%3A00", 2.0), ("2024-01-02-06:00", 3.0)):
+        publish_history(tmp_path, params, name, {("a",): band(value)})
+    refresh(tmp_path, params)
+    found = ask(tmp_path, "SELECT as_of, count(*), max(p50) FROM forecast_history GROUP BY as_of ORDER BY as_of")
+    assert found == [("2024-01-02-05:00", 3, 2.0), ("2024-01-02-06:00", 3, 3.0)]
+
+
 def test_every_table_and_the_view_hold_the_stores_files(tmp_path: Path) -> None:
     params = make_params()
     full_store(tmp_path, params, [("a",), ("b",)])

@@ -136,7 +136,9 @@ def test_arns_name_the_current_forecast_a_partition_or_a_scenario(tmp_path: Path
     assert median(asked(tmp_path, question())) == 1.0
     assert median(asked(tmp_path, question("arn:aws-cn:forecast:::forecast/electricity-usage"))) == 1.0
     assert median(asked(tmp_path, question(f"{ARN}/2014-11-29"))) == 2.0
-    assert median(asked(tmp_path, question(f"{ARN}/2014-11-29-05:00"))) == 3.0
+    assert median(asked(tmp_path, question(f"{ARN}/2014-11-29-05:00"))) == 3.0  # of an earlier release
+    publish(tmp_path, "history/as_of=2014-11-29-05%3A00", 3.5)
+    assert median(asked(tmp_path, question(f"{ARN}/2014-11-29-05:00"))) == 3.5
     what_if = {
         "WhatIfForecastArn": ARN.replace(":forecast/", ":what-if-forecast/") + "/spring-sale",
         "Filters": {"item_id": "client_1"},

@@ -8,8 +8,10 @@ calls (`tables.py`); what the columns mean (`platforms.tables`).
 - `forecast_history`, `accuracy`, `anomalies`, `members`, `forecast_explanations` and `forecast_levels` have a folder for each
   partition, under stable names. Athena works out the partitions from `as_of`'s format (partition projection), so that a new
   one is there without a call. Their type is `date`, from the first partition on to tomorrow: `injected` would refuse queries
-  without a WHERE, `enum` would need a call for each partition. It counts in hours for hourly keys, else in days, which hits
-  weekly and monthly keys too; a folder that isn't there costs one listing request and is no error.
+  without a WHERE, `enum` would need a call for each partition. It counts in days, which hits weekly and monthly keys too; a
+  folder that isn't there costs one listing request and is no error.
+- Keys of hourly windows stand escaped in the names of their folders, which a projection's template can't say. So these
+  partitions are registered, each with its location, and a new one is there from the next refresh on.
 - Glue has names in lower case. Parquet columns are found by name, whatever their case.
 
 https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
@@ -23,6 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.partition_folders import partition_folder, partition_of
 from chronos_assets.platforms.tables import (
     COMMENTS,
     MEMBER_VIEWS,
@@ -42,7 +45,7 @@ from chronos_assets.platforms.tables import (
     view_sql,
     what_if_columns,
 )
-from chronos_assets.store_layout import history_key, partition_folder, partition_of
+from chronos_assets.store_layout import history_key
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
@@ -53,6 +56,16 @@ if TYPE_CHECKING:
 DATASET_KEY = "dataset/target_time_series"
 SHARDS = "train_shards"
 VIEW = "forecast_vs_history"
+
+# Table -> folder of the store with its partitions.
+PARTITIONED = {
+    "forecast_history": "history",
+    "accuracy": "accuracy",
+    "anomalies": "anomalies",
+    "members": "members",
+    "forecast_explanations": "explanations",
+    "forecast_levels": "levels",
+}
 
 # Which store a table is of, so that two of them can't take each other's tables away.
 STORE_PARAMETER = "chronos-assets.store"
@@ -77,6 +90,7 @@ class Contents:
         shards: `s3://` prefix of the dataset's version; of an empty folder if there is none.
         forecast: `s3://` prefix of the current forecast's partition; of an empty folder if there is none.
         first: key of the first partition; empty if there is none.
+        registered: folder of a table -> names of its partitions' folders, where Athena can't work them out; empty where it can.
         train, current, history, accuracy, anomalies, members, what_if, explanations, levels: column -> type (DuckDB's name) of
             the tables' files.
     """
@@ -85,6 +99,7 @@ class Contents:
     shards: str
     forecast: str
     first: str
+    registered: Mapping[str, Sequence[str]]
     train: Mapping[str, str]
     current: Mapping[str, str]
     history: Mapping[str, str]
@@ -98,10 +113,14 @@ class Contents:
 
 def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     """Look at what is published; what isn't yet has the columns that are to come."""
-    history = {
-        key: manifest for name, _, manifest in store.manifests("history") if (key := partition_of(name)) is not None
-    }
+    made = [
+        (key, name, manifest)
+        for name, _, manifest in store.manifests("history")
+        if (key := partition_of(name)) is not None
+    ]
+    history = {key: manifest for key, _, manifest in made}
     scored = [key for name, _, _ in store.manifests("accuracy") if (key := partition_of(name)) is not None]
+    first = min([*history, *scored], default="")
     try:
         dataset = Manifest.from_json(store.read(DATASET_KEY, MANIFEST))
         shards, dimensions = store.snapshot_uri(DATASET_KEY), dataset.dimensions
@@ -112,11 +131,14 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     of_ensembles = [manifest["dimensions"] for manifest in history.values() if "predictor" in manifest]
     of_scenarios = [manifest for _, _, manifest in store.manifests("what_if_forecasts")]
     of_scored = [history[key]["dimensions"] for key in scored if key in history] or [params.dimensions]
+    as_of = shown["as_of"] if shown else "none"
+    forecast = {key: f"history/{name}" for key, name, _ in made}.get(as_of, history_key(as_of))
     return Contents(
         url=store.url,
         shards=shards,
-        forecast=f"{store.url}/{history_key(shown['as_of'] if shown else 'none')}/",
-        first=min([*history, *scored], default=""),
+        forecast=f"{store.url}/{forecast}/",
+        first=first,
+        registered={folder: tuple(store.folders(folder)) for folder in PARTITIONED.values()} if ":" in first else {},
         train=train_columns(dimensions),
         current=columns_of(shown) if shown else to_come,
         history=_united([columns_of(history[key]) for key in sorted(history)] or [to_come]),
@@ -157,20 +179,23 @@ def _united(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
     """Every table and view, in an order in which each finds what it is over; the view `forecast_vs_history` is the last."""
+    of_partitions = {
+        "forecast_history": contents.history,
+        "accuracy": contents.accuracy,
+        "anomalies": contents.anomalies,
+        "members": contents.members,
+        "forecast_explanations": contents.explanations,
+        "forecast_levels": contents.levels,
+    }
     yield _table(contents, SHARDS, contents.train, contents.shards)
     yield _table(contents, "forecast", contents.current, contents.forecast)
-    for name, columns, folder in (
-        ("forecast_history", contents.history, "history"),
-        ("accuracy", contents.accuracy, "accuracy"),
-        ("anomalies", contents.anomalies, "anomalies"),
-        ("members", contents.members, "members"),
-        ("forecast_explanations", contents.explanations, "explanations"),
-        ("forecast_levels", contents.levels, "levels"),
-    ):
+    for name, folder in PARTITIONED.items():
         location = f"{contents.url}/{folder}/"
-        yield _table(contents, name, columns, location) | {
+        # Said of registered ones, too: a table that was made with a projection has it until it is switched off.
+        found = {"projection.enabled": "false"} if contents.registered else projection(location, contents.first)
+        yield _table(contents, name, of_partitions[name], location) | {
             "PartitionKeys": [_column(name, "as_of", "VARCHAR")],
-            "Parameters": {**_parameters(contents), **projection(location, contents.first)},
+            "Parameters": {**_parameters(contents), **found},
         }
     # The folder of each scenario, whose name the rows have: nothing has to be projected.
     yield _table(contents, "what_if_forecasts", contents.what_if, f"{contents.url}/what_if_forecasts/")
@@ -183,6 +208,23 @@ def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
     yield _view(contents, database, VIEW, _view_columns(train, current), view_sql(train, current))
 
 
+def partition_inputs(contents: Contents, table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The partitions that are registered of a table; None of one that has none, or whose Athena works out."""
+    folder = PARTITIONED.get(table["Name"])
+    if folder is None or not contents.registered:
+        return None
+    storage = table["StorageDescriptor"]
+    columns = [{"Name": column["Name"], "Type": column["Type"]} for column in storage["Columns"]]
+    return [
+        {
+            "Values": [key],
+            "StorageDescriptor": {**storage, "Columns": columns, "Location": f"{storage['Location']}{name}/"},
+        }
+        for name in contents.registered[folder]
+        if (key := partition_of(name)) is not None
+    ]
+
+
 def projection(location: str, first: str) -> dict[str, str]:
     """Properties by which Athena works out the partitions of a table.
 
@@ -190,16 +232,14 @@ def projection(location: str, first: str) -> dict[str, str]:
         location: of the table.
         first: key of the first partition; empty while there is none.
     """
-    hourly = ":" in first
-    end = "NOW+1HOURS" if hourly else "NOW+1DAYS"
     return {
         "projection.enabled": "true",
         "projection.as_of.type": "date",
-        "projection.as_of.format": "yyyy-MM-dd-HH:mm" if hourly else "yyyy-MM-dd",
-        "projection.as_of.range": f"{first or 'NOW'},{end}",
+        "projection.as_of.format": "yyyy-MM-dd",
+        "projection.as_of.range": f"{first or 'NOW'},NOW+1DAYS",
         "projection.as_of.interval": "1",
-        "projection.as_of.interval.unit": "HOURS" if hourly else "DAYS",
-        "storage.location.template": f"{location}{partition_folder('${as_of}')}/",
+        "projection.as_of.interval.unit": "DAYS",
+        "storage.location.template": f"{location}{partition_folder('')}${{as_of}}/",
     }
 
 

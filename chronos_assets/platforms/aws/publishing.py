@@ -229,8 +229,13 @@ class Publisher:
         self.heal(key)
         return content.digest[:16]
 
-    def withdraw(self, key: str) -> bool:
-        """See `Store.withdraw`. The pointer stays, and says that nothing is shown."""
+    def withdraw(self, key: str, *, for_readers: bool = False) -> bool:
+        """See `Store.withdraw`. The pointer stays, and says that nothing is shown.
+
+        Args:
+            key: of the folder.
+            for_readers: leave the versions for readers under way; the next call removes them.
+        """
         _check_name(key)
         while True:
             before, etag = self.pointer(key)
@@ -241,7 +246,8 @@ class Publisher:
                 pointer_key(key), Pointer(None, withdrawn=gone).to_json(), etag
             ):
                 break
-        removed = [self._remove_folder(key, folder) for folder in gone]
+        kept = for_readers and before.shown is not None
+        removed = [self._remove_folder(key, folder) for folder in gone if not kept]
         self.heal(key)
         return before.shown is not None or any(removed)
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from chronos_assets.partition_folders import NoFolderError, at_either, by_folder, places
 from chronos_assets.platforms.aws.bucket import S3Objects
 from chronos_assets.platforms.aws.cache import Cache
 from chronos_assets.platforms.aws.multipart_copy import S3Limits
@@ -94,6 +96,8 @@ class S3Store(S3Objects):
         """
         version = self._publisher.publish(key, staged, data=data, known=known)
         assert version is not None  # noqa: S101 - refused for a later as-of only
+        for former in places(key)[1:-1]:
+            self._publisher.withdraw(former, for_readers=True)
         return version
 
     def publish_stored(
@@ -109,36 +113,42 @@ class S3Store(S3Objects):
         return self._publisher.publish(key, staged, as_of=as_of, withdrawn=withdrawn) is not None
 
     def withdraw(self, key: str) -> bool:
-        """See `Store.withdraw`."""
-        return self._publisher.withdraw(key)
+        """See `Store.withdraw`; the former place first, so that nothing comes back if this is killed."""
+        removed = [self._publisher.withdraw(place) for place in places(key)[1:] or (key,)]
+        return any(removed)
 
     def shown(self, key: str) -> str | None:
         """See `Store.shown`."""
-        version = self._shown(key)
-        return version.name if version else None
+        with suppress(FileNotFoundError):
+            return self.shown_at(key)[0]
+        return None
 
     def snapshot(self, key: str, names: Collection[str] | None = None) -> Path:
         """See `Store.snapshot`: a copy, which is made once for each version, and for each choice of names."""
 
-        def copy(version: Version) -> Path:
-            folder = version_key(key, version)
+        def copy(place: str, version: Version) -> Path:
+            folder = version_key(place, version)
             sizes = {name: file.size for name, file in version.files.items() if names is None or name in names}
             chosen = "" if len(sizes) == len(version.files) else f"-{_digest_of(sizes)}"
             return self._cache.folder(
-                key,
+                place,
                 f"{version.folder}{chosen}",
                 sizes,
                 lambda name, target: self.download(f"{folder}/{version.files[name].object}", target),
             )
 
-        return self._of_shown(key, copy)
+        return at_either(key, lambda place: self._of_shown(place, partial(copy, place)))
 
     def shown_at(self, key: str) -> tuple[str, str]:
         """Name of the version that a published folder shows, and its `s3://` prefix, with a slash at its end.
 
         Its objects stay for a day after two later versions have been published. `FileNotFoundError` if there is none.
         """
-        return self._of_shown(key, lambda version: (version.name, f"{self.object_uri(version_key(key, version))}/"))
+
+        def found(place: str, version: Version) -> tuple[str, str]:
+            return version.name, f"{self.object_uri(version_key(place, version))}/"
+
+        return at_either(key, lambda place: self._of_shown(place, partial(found, place)))
 
     def snapshot_uri(self, key: str) -> str:
         """The prefix of `shown_at`."""
@@ -146,6 +156,9 @@ class S3Store(S3Objects):
 
     def read(self, key: str, name: str) -> bytes:
         """See `Store.read`."""
+        return at_either(key, lambda place: self._read(place, name))
+
+    def _read(self, key: str, name: str) -> bytes:
         if name == MANIFEST:
             pointer, _ = self._publisher.pointer(key)
             if pointer is not None and pointer.shown is not None and pointer.manifest is not None:
@@ -154,22 +167,40 @@ class S3Store(S3Objects):
 
     def manifests(self, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         """See `Store.manifests`: one listing, and a request for each pointer that was written since the last one."""
-        start = f"{POINTERS}/{check_key(prefix)}/"
-        # By name, which isn't the order of the keys: `a.json` comes after `a-b.json`.
-        found = {info.key.removeprefix(start).removesuffix(".json"): info for info in self.list(start)}
-        for name, info in sorted(found.items()):
-            if "/" in name:
+        for name, pointer, shown in self._published(prefix):
+            if MANIFEST not in shown.files:
                 continue
-            pointer = self._pointer_of(info.key, info.etag)
-            if pointer is None or pointer.shown is None or MANIFEST not in pointer.shown.files:
-                continue
-            version, text = pointer.shown.name, pointer.manifest
+            version, text = shown.name, pointer.manifest
             if text is None:
                 try:
                     version, text = self._of_shown(f"{prefix}/{name}", partial(self._long_manifest, f"{prefix}/{name}"))
                 except FileNotFoundError:
                     continue  # withdrawn since
             yield name, version, json.loads(text)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Names of the published folders right below `prefix`, in order, as they are there now."""
+        return (name for name, _, _ in self._published(prefix))
+
+    def _published(self, prefix: str) -> Iterator[tuple[str, Pointer, Version]]:
+        """Name, pointer and shown version of each published folder right below `prefix`, in order of the names."""
+        start = f"{POINTERS}/{check_key(prefix)}/"
+        found = {info.key.removeprefix(start).removesuffix(".json"): info for info in self.list(start)}
+        # By name, which isn't the order of the keys: `a.json` comes after `a-b.json`.
+
+        def listed(name: str) -> Pointer | None:
+            info = found.get(name)
+            pointer = self._pointer_of(info.key, info.etag) if info else None
+            return pointer if pointer and pointer.shown else None
+
+        for own, *former in by_folder(name for name in found if "/" not in name):
+            name, pointer = own, listed(own)
+            if pointer is None and former:
+                name, pointer = former[0], listed(former[0])
+                if pointer is None and own not in found:  # moved since the listing, unless it was withdrawn
+                    name, (pointer, _) = own, self._publisher.pointer(f"{prefix}/{own}")
+            if pointer is not None and pointer.shown is not None:
+                yield name, pointer, pointer.shown
 
     def _long_manifest(self, key: str, version: Version) -> tuple[str, str]:
         """A version's name and its manifest, where the pointer leaves that in its object."""
@@ -202,7 +233,7 @@ class S3Store(S3Objects):
         for _ in range(ATTEMPTS):
             version = self._shown(key)
             if version is None:
-                raise FileNotFoundError(f"nothing is published at {self.uri(key)}")
+                raise NoFolderError(f"nothing is published at {self.uri(key)}")
             try:
                 return take(version)
             except FileNotFoundError:

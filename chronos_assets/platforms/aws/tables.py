@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from chronos_assets.platforms.aws.athena import Athena, AthenaError, QueryTiming
 from chronos_assets.platforms.aws.glue_tables import (
@@ -22,6 +22,7 @@ from chronos_assets.platforms.aws.glue_tables import (
     VIEW,
     columns_of,
     current_manifest,
+    partition_inputs,
     read_contents,
     table_inputs,
 )
@@ -36,8 +37,12 @@ if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store
     from chronos_assets.settings import AwsSettings
 
+# Partitions in one request, https://docs.aws.amazon.com/glue/latest/webapi/API_BatchCreatePartition.html and its neighbours.
+MOST_WRITTEN, MOST_DELETED = 100, 25
 _CANDIDATES = 200  # items that are compared here with an unknown one
 _DEFAULT_TIMING = QueryTiming()
+
+T = TypeVar("T")
 
 
 class AthenaTables:
@@ -71,7 +76,7 @@ class AthenaTables:
         with self._explained():
             self._make_database()
             for wanted in wanted_tables:
-                self._create_or_update(wanted)
+                self._create_or_update(wanted, partition_inputs(contents, wanted))
         counts = " UNION ALL ".join(f"SELECT '{table}', count(*) FROM {table}" for table in TABLES)  # noqa: S608 - constants
         rows = {str(table): int(count) for table, count in self._athena.rows(counts)}
         if self._settings.quicksight_principal:
@@ -127,13 +132,15 @@ class AthenaTables:
         except self._glue.exceptions.EntityNotFoundException:
             return None
 
-    def _create_or_update(self, wanted: dict[str, Any]) -> None:
-        """Create a table, or change it to what is wanted."""
+    def _create_or_update(self, wanted: dict[str, Any], partitions: Sequence[Mapping[str, Any]] | None) -> None:
+        """Create a table, or change it to what is wanted, with its registered partitions if it has such."""
         database, name = self._settings.glue_database, wanted["Name"]
+        # First those: a table that is made to read them has them then.
         found = self._table(name)
         if found is None:
             try:
                 self._glue.create_table(DatabaseName=database, TableInput=wanted)
+                self._register(name, partitions)
                 return
             except self._glue.exceptions.AlreadyExistsException:
                 found = self._table(name) or {}  # by another refresh, at the same time
@@ -143,9 +150,35 @@ class AthenaTables:
                 f"the table {name} of the Glue database {database} is not one of {store} but of "
                 f"{owner or 'somebody else'}: set CHRONOS_GLUE_DATABASE to a database of its own"
             )
+        self._register(name, partitions)
         if not _contains(found, wanted):
             # Without an archive: every refresh that moves the dataset would leave a version of the table.
             self._glue.update_table(DatabaseName=database, TableInput=wanted, SkipArchive=True)
+
+    def _register(self, table: str, partitions: Sequence[Mapping[str, Any]] | None) -> None:
+        """Make a table's partitions in Glue these; None leaves them alone."""
+        if partitions is None:
+            return
+        name = {"DatabaseName": self._settings.glue_database, "TableName": table}
+        wanted = {partition["Values"][0]: partition for partition in partitions}
+        pages = self._glue.get_paginator("get_partitions").paginate(**name)
+        found = {partition["Values"][0]: partition for page in pages for partition in page["Partitions"]}
+        made = [partition for key, partition in wanted.items() if key not in found]
+        changed = [
+            found[key] for key, partition in wanted.items() if key in found and not _contains(found[key], partition)
+        ]
+        for batch in _batches(made, MOST_WRITTEN):
+            answer = self._glue.batch_create_partition(**name, PartitionInputList=batch)
+            _check(table, answer, "AlreadyExistsException")  # another refresh, at the same time
+        for batch in _batches(changed, MOST_WRITTEN):
+            entries = [
+                {"PartitionValueList": old["Values"], "PartitionInput": wanted[old["Values"][0]]} for old in batch
+            ]
+            _check(table, self._glue.batch_update_partition(**name, Entries=entries))
+        for batch in _batches(sorted(found.keys() - wanted.keys()), MOST_DELETED):
+            gone = [{"Values": [key]} for key in batch]
+            answer = self._glue.batch_delete_partition(**name, PartitionsToDelete=gone)
+            _check(table, answer, "EntityNotFoundException")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -158,7 +191,8 @@ class AthenaTables:
             raise StoreError(
                 f"the tables of the Glue database {self._settings.glue_database} can't be brought up to date: {error}; "
                 "create the database, or set CHRONOS_GLUE_DATABASE to one that this identity may read and change "
-                "(glue:GetDatabase, CreateDatabase, GetTable, CreateTable, UpdateTable)"
+                "(glue:GetDatabase, CreateDatabase, GetTable, CreateTable, UpdateTable, GetPartitions, "
+                "BatchCreatePartition, BatchUpdatePartition, BatchDeletePartition)"
             ) from error
 
 
@@ -217,6 +251,22 @@ class _AthenaForecast:
 
 def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _check(table: str, answer: Mapping[str, Any], *expected: str) -> None:
+    """Refuse an answer to a batch that names errors other than those expected."""
+    errors = [error for error in answer.get("Errors", []) if error["ErrorDetail"]["ErrorCode"] not in expected]
+    if errors:
+        key = errors[0].get("PartitionValues") or errors[0].get("PartitionValueList")
+        detail = errors[0]["ErrorDetail"]
+        raise StoreError(
+            f"Glue refused {len(errors)} partitions of {table}, the first {key}: {detail['ErrorCode']}: "
+            f"{detail.get('ErrorMessage', '')}; materialize forecast_tables again"
+        )
 
 
 def _owner(table: Mapping[str, Any]) -> str:

@@ -119,12 +119,13 @@ class LocalJobs:
         inputs.mkdir(parents=True)
         for channel, key in request.inputs.items():
             # The version that is shown now: one job must not read two versions of a folder.
-            source = self._store.local_path(key).resolve()
-            if not source.is_dir():
+            try:
+                source = self._store.snapshot(key)
+            except FileNotFoundError:
                 raise dg.Failure(
                     f"job {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
                     "materialize the asset that makes it"
-                )
+                ) from None
             (inputs / channel).symlink_to(source, target_is_directory=True)
         for channel, objects in request.objects.items():
             for info in objects:

@@ -109,6 +109,24 @@ def remove_directory(target: Path) -> bool:
     return shown is not None or bool(kept)
 
 
+def put_aside(target: Path) -> None:
+    """Show nothing at `target`, since its successor has been published at another place.
+
+    Its files stay for readers under way; they go with the next call, as a version goes when two later ones are published.
+    """
+    versions = target.parent / VERSIONS
+    with locked_file(versions / "lock"):
+        _shown_version(target)  # refuses what is not ours
+        left = _versions_of(versions, target.name)
+        if target.is_symlink():
+            target.unlink()
+        elif target.exists():
+            os.rename(target, _aside(target))
+        else:
+            for entry in left:
+                shutil.rmtree(entry.path)
+
+
 def published_as_of(target: Path) -> datetime | None:
     """The instant (naive, UTC) that the forecast at `target` was made for; None if there is none or it is unknown."""
     path = target / AS_OF_FILE
@@ -210,14 +228,20 @@ def _show(target: Path, version: Path) -> str | None:
                 f"{target} is an ordinary folder and can't be replaced in one step here ({error.strerror}): "
                 f"move it away, for example to {target}.old, and run again"
             ) from error
-        aside = f"{target.name}-{'0' * _DIGEST_LENGTH}"
-        with suppress(FileNotFoundError):
-            shutil.rmtree(version.parent / aside)
-        os.rename(link, version.parent / aside)
+        os.rename(link, place := _aside(target))
+        aside = place.name
     else:
         os.replace(link, target)
     _sync_folder(target.parent)
     return aside
+
+
+def _aside(target: Path) -> Path:
+    """Where an ordinary folder is put that was at `target`; what was there before goes."""
+    place = target.parent / VERSIONS / f"{target.name}-{'0' * _DIGEST_LENGTH}"
+    with suppress(FileNotFoundError):
+        shutil.rmtree(place)
+    return place
 
 
 def _exchange(one: Path, other: Path) -> None:

@@ -20,16 +20,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from chronos_assets.partition_folders import NoFolderError, at_either, by_folder, places
 from chronos_assets.platforms.local.publishing import (
     current,
     publish_directory,
     publish_forecast,
+    put_aside,
     remove_directory,
 )
 from chronos_assets.platforms.objects import ObstoreObjects
@@ -114,7 +117,10 @@ class ObstoreStore(ObstoreObjects):
         self, key: str, staged: Path, *, data: str | None = None, known: Mapping[str, str] | None = None
     ) -> str:
         """See `Store.publish`; DuckDB reads files by their names, so none is hidden."""
-        return publish_directory(self.local_path(key), staged, known=known).name
+        version = publish_directory(self.local_path(key), staged, known=known).name
+        for former in places(key)[1:-1]:
+            put_aside(self.local_path(former))
+        return version
 
     def publish_stored(
         self, key: str, source: str, *, data: str | None = None, known: Mapping[str, str] | None = None
@@ -129,36 +135,54 @@ class ObstoreStore(ObstoreObjects):
         return publish_forecast(self.local_path(key), staged, as_of, withdrawn=withdrawn)
 
     def withdraw(self, key: str) -> bool:
-        """See `Store.withdraw`."""
-        return remove_directory(self.local_path(key))
+        """See `Store.withdraw`; the former place first, so that nothing comes back if this is killed."""
+        removed = [remove_directory(self.local_path(place)) for place in places(key)[1:] or (key,)]
+        return any(removed)
 
     def shown(self, key: str) -> str | None:
         """See `Store.shown`; the name of the folder itself in a store that was copied by hand."""
-        path = self.local_path(key)
-        return current(path).name if path.is_dir() else None
+        with suppress(FileNotFoundError):
+            return self.snapshot(key).name
+        return None
 
     def snapshot(self, key: str, names: Collection[str] | None = None) -> Path:
         """See `Store.snapshot`."""
-        path = self.local_path(key)
-        if not path.is_dir():
-            raise FileNotFoundError(f"nothing is published at {self.uri(key)}")
-        return current(path)
+
+        def shown(place: str) -> Path:
+            path = self.local_path(place)
+            if not path.is_dir():
+                raise NoFolderError(f"nothing is published at {self.uri(key)}")
+            return current(path)
+
+        return at_either(key, shown)
 
     def read(self, key: str, name: str) -> bytes:
         """See `Store.read`."""
-        return self.get(f"{key}/{name}")
+
+        def content(place: str) -> bytes:
+            try:
+                return self.get(f"{place}/{name}")
+            except FileNotFoundError as error:
+                if self.root is None or (self.root / place).is_dir():
+                    raise
+                raise NoFolderError(*error.args) from None
+
+        return at_either(key, content)
 
     def manifests(self, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         """See `Store.manifests`."""
         root = self.local_path(prefix)
         if not root.is_dir():
             return
-        for path in sorted(root.iterdir()):
-            # A link to a version folder, or an ordinary folder in a store that was copied by hand.
-            version = path.resolve()
-            manifest = version / MANIFEST
-            if not path.name.startswith(".") and manifest.is_file():
-                yield path.name, version.name, _manifest(manifest, manifest.stat().st_mtime_ns)
+        for tries in by_folder(path.name for path in root.iterdir() if not path.name.startswith(".")):
+            for name in tries:
+                # A link to a version folder, or an ordinary folder in a store that was copied by hand.
+                version = (root / name).resolve()
+                manifest = version / MANIFEST
+                if manifest.is_file():
+                    yield name, version.name, _manifest(manifest, manifest.stat().st_mtime_ns)
+                if version.is_dir():
+                    break
 
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`."""

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.partition_folders import by_folder, partition_of
 from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets.platforms.local.duck_tables import DuckTables
 from chronos_assets.platforms.local.item_zones import write_zones
@@ -50,7 +51,7 @@ from chronos_assets.platforms.tables import (
     view_sql,
     what_if_columns,
 )
-from chronos_assets.store_layout import partition_of, scenario_of
+from chronos_assets.store_layout import scenario_of
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
     column_names,
@@ -209,11 +210,10 @@ def _partition_files(
 ) -> tuple[tuple[str, Path], ...]:
     """(value, file) of every partition folder that holds the file, in order; `value_of` knows the value by its name."""
     found = []
-    if folder.is_dir():
-        for entry in os.scandir(folder):
-            value, path = value_of(entry.name), current(folder / entry.name) / name
-            if value is not None and path.exists():
-                found.append((value, path))
+    for tries in by_folder(os.listdir(folder)) if folder.is_dir() else ():
+        value, versions = value_of(tries[0]), (current(folder / one) for one in tries)
+        if value is not None and (version := next(filter(Path.is_dir, versions), None)) and (version / name).exists():
+            found.append((value, version / name))
     return tuple(sorted(found))
 
 

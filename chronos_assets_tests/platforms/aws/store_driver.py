@@ -21,9 +21,11 @@ from pathlib import Path
 import obstore
 
 from chronos_assets.platforms.aws.store import S3Store
+from chronos_assets.store_layout import history_key
 from chronos_assets_tests.aws.s3_server import ACCESS_KEY, REGION, SECRET_KEY
 
 KEY = "history/as_of=2026-01-01"
+FORMER, HOURLY = "history/as_of=2026-01-01-10:00", history_key("2026-01-01-10:00")
 NAMES = ("forecast.parquet", "sub/more.bin", "manifest.json")
 START = datetime(2026, 1, 1)
 REQUESTS = ("get", "put", "copy", "delete", "list", "head")
@@ -122,7 +124,12 @@ def in_child(work: Callable[[], object]) -> tuple[int, Callable[[], object]]:
 
 
 def every_request(
-    open_at: Callable[..., S3Store], prepare: Callable, work: Callable, outcome: tuple[str, str], check: Callable
+    open_at: Callable[..., S3Store],
+    prepare: Callable,
+    work: Callable,
+    outcome: tuple[str, str],
+    check: Callable,
+    key: str = KEY,
 ) -> dict[str, int]:
     """Kill `work` before each of its requests: readers then see old or new, and a rerun completes."""
     before, after = outcome
@@ -141,10 +148,11 @@ def every_request(
 
         def checked(place=place) -> str:
             store = open_at(place)
-            seen = said(store)
+            seen = said(store, key)
             assert seen in ({before}, {after}), seen
+            assert len(list(store.manifests("history"))) == (seen != {"-"})
             work(store)
-            assert said(store) == {after}
+            assert said(store, key) == {after}
             check(store, open_at(place, leftover_seconds=0))
             return seen.pop()
 
@@ -158,9 +166,9 @@ def every_request(
         new += seen == after
 
 
-def publish(number: int) -> Callable[[S3Store], None]:
+def publish(number: int, key: str = KEY) -> Callable[[S3Store], None]:
     def work(store: S3Store) -> None:
-        store.publish(KEY, stage(store, number))
+        store.publish(key, stage(store, number))
 
     return work
 
@@ -172,6 +180,14 @@ def published(store: S3Store, tidy: S3Store) -> None:
     tidy.publish(KEY, stage(tidy, 3))
     assert len(folders(tidy)) == 2, folders(tidy)
     assert stable(tidy) == copies_of(3)
+
+
+def renamed(store: S3Store, _tidy: S3Store) -> None:
+    """Only the folder's own name shows it, and what the former one showed goes with the next publishing."""
+    assert stable(store, HOURLY) == copies_of(2)
+    assert stable(store, FORMER) == set()
+    publish(3, HOURLY)(store)
+    assert not folders(store, FORMER)
 
 
 def withdrawn(store: S3Store, _tidy: S3Store) -> None:
@@ -220,6 +236,8 @@ def main() -> None:
         counts = every_request(open_at, lambda _: None, publish(2), ("-", "2"), published)
     elif scenario == "replace":
         counts = every_request(open_at, publish(1), publish(2), ("1", "2"), published)
+    elif scenario == "rename":
+        counts = every_request(open_at, publish(1, FORMER), publish(2, HOURLY), ("1", "2"), renamed, HOURLY)
     elif scenario == "withdraw":
         counts = every_request(open_at, publish(1), lambda store: store.withdraw(KEY), ("1", "-"), withdrawn)
     else:

@@ -18,6 +18,7 @@ from chronos_assets.platforms.aws.cache import Cache
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.store import PublishError, StoreError, StoreKeyError
+from chronos_assets.store_layout import history_key
 from chronos_assets_tests.aws.s3_server import S3Server
 from chronos_assets_tests.platforms.aws.store_driver import (
     KEY,
@@ -31,6 +32,7 @@ from chronos_assets_tests.platforms.aws.store_driver import (
 
 NOON = datetime(2026, 1, 1, 12)
 HOUR = timedelta(hours=1)
+HOURLY = history_key("2026-01-01-10:00")
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +212,30 @@ def test_manifests_come_in_order_of_the_folders_names(store):
     assert list(store.manifests("nothing")) == []
 
 
+def test_a_folder_of_an_earlier_release_is_read_until_its_partition_is_published_again(store):
+    former = "history/as_of=2026-01-01-10:00"
+    old = store.publish(former, staged(store, manifest__json='{"n": 1}', predictor="old"))
+    under_way = store.snapshot(HOURLY)
+    assert store.shown(HOURLY) == old
+    assert (under_way / "predictor").read_text() == store.read(HOURLY, "predictor").decode() == "old"
+    assert list(store.manifests("history")) == [("as_of=2026-01-01-10:00", old, {"n": 1})]
+    new = store.publish(HOURLY, staged(store, manifest__json='{"n": 2}'))
+    assert list(store.manifests("history")) == [("as_of=2026-01-01-10%3A00", new, {"n": 2})]
+    assert store.shown(HOURLY) == new
+    assert store.shown(former) is None
+    assert keys(store, former) == []
+    assert keys(store, HOURLY) == [f"{HOURLY}/manifest.json"]
+    assert (under_way / "predictor").read_text() == "old"
+    with pytest.raises(FileNotFoundError):
+        store.read(HOURLY, "predictor")
+    store.publish(HOURLY, staged(store, manifest__json='{"n": 3}'))
+    assert former not in str(list(store.list("versions" if store.ordered else "history")))
+    store.publish(former, staged(store, manifest__json='{"n": 4}'))
+    assert store.withdraw(HOURLY)
+    assert list(store.manifests("history")) == []
+    assert not store.withdraw(HOURLY)
+
+
 def test_what_is_no_folder_of_plain_files_is_refused(store):
     source = staged(store, a="1")
     with pytest.raises(PublishError, match="not a folder"):
@@ -275,7 +301,7 @@ def drive(scenario, s3_server, bucket, folder):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("scenario", "least"), [("first", 16), ("replace", 16), ("withdraw", 6)])
+@pytest.mark.parametrize(("scenario", "least"), [("first", 16), ("replace", 16), ("withdraw", 6), ("rename", 6)])
 def test_killed_before_every_request_readers_see_old_or_new_and_a_rerun_completes(
     scenario, least, s3_server, bucket, tmp_path, record_property
 ):

@@ -27,6 +27,7 @@ from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
 from chronos_assets.platforms.store import StoreError
 from chronos_assets.platforms.tables import TABLES, TablesError
 from chronos_assets.settings import AwsSettings
+from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key, members_key
 from chronos_assets.timeseries.forecast.query import QueryError
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
@@ -85,7 +86,7 @@ class Twins:
         self.publish(key, staged, data or None)
 
     def history(self, params: ForecastParams, as_of: str, forecasts: dict[Key, Any]) -> None:
-        self.forecast(f"history/as_of={as_of}", params, as_of, forecasts, "forecast.parquet")
+        self.forecast(history_key(as_of), params, as_of, forecasts, "forecast.parquet")
 
     def current(self, params: ForecastParams, as_of: str, forecasts: dict[Key, Any]) -> None:
         self.history(params, as_of, forecasts)
@@ -93,7 +94,7 @@ class Twins:
 
     def accuracy(self, params: ForecastParams, as_of: str) -> None:
         report = evaluate_partition(
-            self.local.snapshot(f"history/as_of={as_of}") / "forecast.parquet",
+            self.local.snapshot(history_key(as_of)) / "forecast.parquet",
             self.local.snapshot("dataset/target_time_series"),
             params,
             np.datetime64("2024-01-02T23:00", "us"),
@@ -102,18 +103,18 @@ class Twins:
         staged.mkdir()
         write_metrics(report, staged / "metrics.parquet")
         (staged / "manifest.json").write_text("{}")
-        self.publish(f"accuracy/as_of={as_of}", staged, "metrics.parquet")
+        self.publish(accuracy_key(as_of), staged, "metrics.parquet")
         staged.mkdir()
         path = staged / "anomalies.parquet"
         write_anomalies(report.anomalies, report.series, report.timestamps, params.dimensions, path)
         (staged / "manifest.json").write_text("{}")
-        self.publish(f"anomalies/as_of={as_of}", staged, path.name)
+        self.publish(anomalies_key(as_of), staged, path.name)
 
     def members(self, params: ForecastParams, as_of: str, keys: list[Key]) -> None:
         staged = self.folder / "staged"
         staged.mkdir()
         write_members_of(staged / "members.parquet", params, keys)
-        self.publish(f"members/as_of={as_of}", staged)
+        self.publish(members_key(as_of), staged)
 
     def fill(self, params: ForecastParams, keys: list[Key]) -> None:
         self.dataset(params, keys)
@@ -208,16 +209,14 @@ def test_the_dataset_is_switched_as_a_whole_by_a_refresh(twins: Twins) -> None:
 @pytest.mark.parametrize(
     "first, step",
     [
-        ("2024-01-03-23:00", timedelta(hours=1)),
         ("2024-02-27", timedelta(days=1)),
         ("2023-12-31", timedelta(days=7)),
         ("2024-01-01", timedelta(days=31)),
     ],
 )
 def test_partitions_of_every_cadence_are_found(twins: Twins, first: str, step: timedelta) -> None:
-    form = "%Y-%m-%d-%H:%M" if ":" in first else "%Y-%m-%d"
-    moments = [datetime.strptime(first, form) + step * number for number in range(3)]
-    keys = [moment.strftime(form) for moment in moments]
+    moments = [datetime.strptime(first, "%Y-%m-%d") + step * number for number in range(3)]
+    keys = [moment.strftime("%Y-%m-%d") for moment in moments]
     params = make_params()
     for key in keys[:2]:
         twins.history(params, key, {("a",): band()})
@@ -227,11 +226,57 @@ def test_partitions_of_every_cadence_are_found(twins: Twins, first: str, step: t
     assert twins.ask("SELECT DISTINCT as_of FROM forecast_history ORDER BY 1") == [(key,) for key in keys]
 
 
+def test_hourly_partitions_are_registered_where_they_are(twins: Twins) -> None:
+    params, hours = make_params(), [f"2024-01-02-{hour}:00" for hour in (21, 22, 23)]
+    writes = ("UpdateTable", "BatchCreatePartition", "BatchUpdatePartition", "BatchDeletePartition")
+    asked = "SELECT as_of, count(*), max(p50) FROM forecast_history GROUP BY as_of ORDER BY as_of"
+
+    def written() -> dict[str, int]:
+        return {name: len(twins.aws.calls_of(name)) for name in writes}
+
+    def locations() -> list[str]:
+        pages = twins.clients("glue").get_partitions(DatabaseName="shop", TableName="forecast_history")
+        return [page["StorageDescriptor"]["Location"].rpartition("/history/")[2] for page in pages["Partitions"]]
+
+    twins.refresh(params)  # as yet without a partition, so with a projection
+    for hour in hours[:2]:  # as an earlier release named them
+        twins.forecast(f"history/as_of={hour}", params, hour, {("a",): band()}, "forecast.parquet")
+    twins.dataset(params, [("a",)])
+    twins.refresh(params)
+    assert locations() == ["as_of=2024-01-02-21:00/", "as_of=2024-01-02-22:00/"]
+    twins.history(params, hours[1], {("a",): band(30.0)})
+    twins.current(params, hours[2], {("a",): band(40.0)})
+    twins.members(params, hours[2], [("a",)])
+    twins.accuracy(params, hours[2])
+    twins.assert_equal(params)
+    assert locations() == ["as_of=2024-01-02-21:00/", "as_of=2024-01-02-22%3A00/", "as_of=2024-01-02-23%3A00/"]
+    assert twins.ask(asked) == [(hours[0], 3, 20.0), (hours[1], 3, 30.0), (hours[2], 3, 40.0)]
+    before = written()
+    twins.refresh(params)
+    assert written() == before
+    # A partition that is gone, and a column that is new in all.
+    twins.remote.withdraw(history_key(hours[0]))
+    twins.history(params, hours[1], {("a",): {**band(31.0), "mean": [1.0, 2.0, 3.0]}})
+    twins.refresh(params)
+    assert twins.ask(asked) == [(hours[1], 3, 31.0), (hours[2], 3, 40.0)]
+
+
+def test_an_error_of_one_partition_in_a_batch_fails_the_refresh(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = make_params()
+    twins.history(params, "2024-01-02-21:00", {("a",): band()})
+    refused = {"PartitionValues": ["x"], "ErrorDetail": {"ErrorCode": "ResourceNumberLimitExceededException"}}
+    glue = twins.clients("glue")
+    monkeypatch.setattr(glue, "batch_create_partition", lambda **_: {"Errors": [refused]})
+    with pytest.raises(
+        StoreError, match=r"refused 1 partitions of forecast_history, the first \['x'\]: ResourceNumber"
+    ):
+        twins.refresh(params)
+
+
 def test_the_projection_ends_with_the_present() -> None:
     daily = projection("s3://data/history/", "2024-01-02")
     assert daily["projection.as_of.range"] == "2024-01-02,NOW+1DAYS"
     assert daily["storage.location.template"] == "s3://data/history/as_of=${as_of}/"
-    assert projection("s3://data/history/", "2024-01-02-03:00")["projection.as_of.format"] == "yyyy-MM-dd-HH:mm"
     assert projection("s3://data/history/", "")["projection.as_of.range"] == "NOW,NOW+1DAYS"
 
 
