@@ -127,9 +127,10 @@ def measure(family: str, arguments: argparse.Namespace) -> Result:
         count = min(arguments.series, arguments.t5_series) if family == "t5" else arguments.series
         contexts = [rng.normal(size=arguments.context) for _ in range(count)]
         rows = arguments.rows or default_rows(model, arguments.context)
+        least = "tf32" if arguments.tensor_cores else "float32"
         ways = {
-            name: Forecaster(model, arguments.horizon, LEVELS, batch_size=batch, reduced_precision=reduced)
-            for name, batch, reduced in (("base", BASE, False), ("tuned", rows, arguments.tensor_cores))
+            name: Forecaster(model, arguments.horizon, LEVELS, batch_size=batch, precision=precision)
+            for name, batch, precision in (("base", BASE, "float32"), ("tuned", rows, least))
         }
         found: dict[str, list[float]] = {name: [] for name in ways}
         made = {}

@@ -447,6 +447,7 @@ def test_our_own_options() -> None:
         "TimeZone": "Europe/Berlin",
         "ContextLength": 512,
         "BatchSize": 64,
+        "Precision": "float32",
         "Seed": 7,
         "MinObservations": 3,
         "MaxDataAge": 86400,
@@ -477,6 +478,7 @@ def test_our_own_options() -> None:
     assert params.bad_rows == "quarantine"
     assert params.time_zone == "Europe/Berlin"
     assert (params.context_length, params.batch_size, params.seed) == (512, 64, 7)
+    assert (params.precision, parse_params(document()).precision) == ("float32", "bf16")
     assert (params.min_observations, params.max_data_age) == (3, 86400.0)
     assert to_document(params)["Chronos"] == options
     assert "Chronos" not in to_document(parse_params(document()))

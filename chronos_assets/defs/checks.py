@@ -78,7 +78,7 @@ def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=group.key("endpoint"),
         name="answers_like_the_batch_forecast",
-        description="Asked for the series of the published forecast, the endpoint gives the same numbers (to 1e-5; TF32: 5%).",
+        description="Asked for the published forecast's series, the endpoint gives the same numbers (to 1e-5; TF32, bf16: 5%).",
     )
     def answers_like_the_batch_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         compared = serving.compare_endpoint(GroupState(group))

@@ -51,7 +51,7 @@ class BoltNetwork:
 
     def block(self, contexts: torch.Tensor, length: int) -> Floats:
         """See `QuantileNetwork.block`."""
-        quantiles = self.network(contexts.to(self.device))  # (R, Q, block)
+        quantiles = self.network(moved(contexts, self.device))  # (R, Q, block)
         return _as_floats(quantiles[..., :length])
 
 
@@ -72,7 +72,7 @@ class Chronos2Network:
     def block(self, contexts: torch.Tensor, length: int) -> Floats:
         """See `QuantileNetwork.block`."""
         patches = -(-length // self.patch_length)
-        quantiles = self.network(contexts.to(self.device), patches)  # (R, Q, patches * patch length)
+        quantiles = self.network(moved(contexts, self.device), patches)  # (R, Q, patches * patch length)
         return _as_floats(quantiles[..., :length])
 
     def beside(self, known: torch.Tensor, group: int) -> GroupedChronos2:
@@ -107,8 +107,8 @@ class GroupedChronos2:
     def block(self, contexts: torch.Tensor, length: int) -> Floats:
         """See `QuantileNetwork.block`."""
         device, patches = self.base.device, -(-length // self.base.patch_length)
-        ahead = self.known[:, : patches * self.base.patch_length].to(device)
-        return _as_floats(self.base.network(contexts.to(device), patches, ahead, self.group)[..., :length])
+        ahead = moved(self.known[:, : patches * self.base.patch_length], device)
+        return _as_floats(self.base.network(moved(contexts, device), patches, ahead, self.group)[..., :length])
 
     def after(self, paths: NDArray[np.float32]) -> tuple[NDArray[np.float32], GroupedChronos2]:
         """Paths (R, K, H) with what is known in its place, and the network for the periods after them."""
@@ -150,6 +150,11 @@ def _library_network(model: LoadedModel) -> Callable[..., torch.Tensor]:
             num_output_patches=patches,
         ).quantile_preds
     )
+
+
+def moved(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Values on a device; to a GPU from pinned memory, so that the copy doesn't wait for what the GPU still works on."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def _as_floats(quantiles: torch.Tensor) -> Floats:

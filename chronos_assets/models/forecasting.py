@@ -43,11 +43,12 @@ from chronos_assets.models.batching import FEWEST, default_rows, device_name, is
 from chronos_assets.models.checkpoints import check_quantiles
 from chronos_assets.models.families import Chronos2Network, QuantileNetwork, adapt
 from chronos_assets.models.loading import LoadedModel
-from chronos_assets.models.precision import FLOAT32, agreed_precision, has_tf32, multiplying_in
+from chronos_assets.models.precision import agreed_precision, multiplying_in, precisions_of
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, shortfall, sort_quantiles
 from chronos_assets.models.sampling import LibrarySampler, PathSampler
 from chronos_assets.models.scaling import Scaled, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
+from chronos_assets.params.options import FLOAT32, PRECISIONS
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
@@ -139,7 +140,8 @@ class Forecaster:
             don't depend on how many were asked for at once; without it, to the next power of two, which is several times
             quicker for one series and differs by some 1e-6 of a series' deviation. Horizons beyond the model's block
             are always filled up: from block to block such differences were seen to grow a thousandfold.
-        reduced_precision: whether a GPU may multiply in TF32 where the network's quantiles hardly differ, see `precision`.
+        precision: the least exact numbers that a GPU may multiply in where the network's quantiles hardly differ, see
+            `precision`.
 
     Raises:
         QuantileRangeError: a level is outside of the model's range.
@@ -157,7 +159,7 @@ class Forecaster:
         workers: int | None = None,
         min_observations: int = 1,
         whole_batches: bool = True,
-        reduced_precision: bool = False,
+        precision: str = FLOAT32,
     ) -> None:
         for name, value in (("context_length", context_length), ("batch_size", batch_size)):
             if value is not None and value < 1:
@@ -171,7 +173,7 @@ class Forecaster:
         self.workers = workers or (1 if model.device.type != "cpu" else available_cores())
         self._network = adapt(model)
         self._buckets = _bucket_lengths(self.context_length)
-        self._agreed = self._precision_tried(self._network) if reduced_precision else FLOAT32
+        self._agreed = self._precision_tried(self._network, precision)
         self.rows_independent = isinstance(self._network, SAMPLERS) or self._rows_tried(self._network)
 
     def at(self, horizon: int, levels: Sequence[float]) -> Forecaster:
@@ -358,7 +360,7 @@ class Forecaster:
 
     def _run_all(self, batches: Sequence[_Pass]) -> Iterator[tuple[Floats, Floats, NDArray[np.int64]]]:
         """What `_run` makes of each batch, in order; of a lone one in this thread, since a new one costs milliseconds."""
-        with _single_threaded(), multiplying_in(self.precision):
+        with _single_threaded(), multiplying_in(self.precision, self.model.device):
             if len(batches) == 1:
                 yield self._run_what_fits(batches[0])
                 return
@@ -396,7 +398,7 @@ class Forecaster:
         The means are those of distributions that end at the floors; the quantiles are as the model gave them.
         """
         items = batch.items
-        with torch.inference_mode():
+        with torch.inference_mode(), multiplying_in(self.precision, self.model.device):
             bucket = self._bucket(max(len(item.values) for item in items))
             if isinstance(self._network, SAMPLERS):
                 paths = self._network.paths(
@@ -444,11 +446,13 @@ class Forecaster:
         most = max(1, self.batch_size // group)
         return most if self.whole_batches or self.unrolled else min(most, 1 << (count - 1).bit_length())
 
-    def _precision_tried(self, network: QuantileNetwork | PathSampler | LibrarySampler) -> str:
+    def _precision_tried(self, network: QuantileNetwork | PathSampler | LibrarySampler, least: str) -> str:
         """What the device may multiply in: of a network that is neither trained meanwhile nor draws its forecasts."""
-        if self.model.network is None or isinstance(network, SAMPLERS) or not has_tf32(self.model.device):
+        allowed = precisions_of(self.model.device)[: PRECISIONS.index(least) + 1]
+        if self.model.network is None or isinstance(network, SAMPLERS) or allowed == (FLOAT32,):
             return FLOAT32
-        return agreed_precision(network, self._trial_rows(min(FEWEST, self.batch_size)), network.block_length)
+        rows = self._trial_rows(min(FEWEST, self.batch_size))
+        return agreed_precision(network, rows, network.block_length, self.model.device, allowed)
 
     def _trial_rows(self, count: int) -> torch.Tensor:
         """Rows to try a network with, (count, T)."""
@@ -469,7 +473,7 @@ class Forecaster:
     def _try_rows(self, network: QuantileNetwork, precision: str = FLOAT32) -> bool:
         """Whether a row's bits are the same at any place and beside any neighbours, in this model on this machine."""
         rows = self._trial_rows(self.batch_size)
-        with _single_threaded(), multiplying_in(precision), torch.inference_mode():
+        with _single_threaded(), multiplying_in(precision, self.model.device), torch.inference_mode():
             steps = min(self.horizon, network.block_length)
             reference = network.block(rows, steps)
             reversed_order = network.block(rows.flip(0).contiguous(), steps)

@@ -12,7 +12,7 @@ from chronos_assets.params.document import MISSING, Section, finite_number, near
 from chronos_assets.params.exports import read_export
 from chronos_assets.params.forecast import CHOOSE, DOMAINS, NAME_PATTERN
 from chronos_assets.params.headers import schema_name
-from chronos_assets.params.options import ANOMALY_THRESHOLD, BadRows, ChronosOptions
+from chronos_assets.params.options import ANOMALY_THRESHOLD, BF16, PRECISIONS, BadRows, ChronosOptions, Precision
 from chronos_assets.params.predictor import read_predictor_options
 from chronos_assets.params.reconciliation import read_reconcile
 from chronos_assets.params.sections import BAD_NAME, ChronosSection, PredictorSection
@@ -42,6 +42,7 @@ def read_chronos(top: Section, domain: str | None, predictor: PredictorSection) 
         time_zone=time_zone,
         context_length=chronos.integer("ContextLength", low=1),
         batch_size=chronos.integer("BatchSize", low=1),
+        precision=cast(Precision, chronos.choice("Precision", PRECISIONS) or BF16),
         seed=chronos.integer("Seed", low=0, high=2**32 - 1) or 0,
         min_observations=chronos.integer("MinObservations", low=1) or 1,
         max_data_age=chronos.positive("MaxDataAge"),

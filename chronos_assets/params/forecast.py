@@ -249,6 +249,7 @@ _PLAIN_OPTIONS = {
     "TimeZone": "time_zone",
     "ContextLength": "context_length",
     "BatchSize": "batch_size",
+    "Precision": "precision",
     "Seed": "seed",
     "MinObservations": "min_observations",
     "MaxDataAge": "max_data_age",

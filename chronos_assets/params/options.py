@@ -6,7 +6,7 @@ Elsewhere: reading them (`chronos_section`), what a file says beside them (`fore
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from chronos_assets.params.exports import ExportParams
 from chronos_assets.params.predictor import PredictorParams
@@ -14,6 +14,9 @@ from chronos_assets.params.reconciliation import ReconcileParams
 from chronos_assets.params.training import TrainingParams
 
 BadRows = Literal["fail", "quarantine"]
+Precision = Literal["float32", "tf32", "bf16"]  # the most exact first
+
+PRECISIONS = FLOAT32, TF32, BF16 = cast(tuple[Precision, ...], get_args(Precision))
 
 ANOMALY_THRESHOLD = 2.0
 
@@ -28,6 +31,7 @@ class ChronosOptions:
         time_zone: of the train files' clock; None for none.
         context_length: periods that a model reads at most; None for as many as it can.
         batch_size: series of a pass; None for the model's own choice.
+        precision: the least exact numbers that a GPU may multiply in, see `models.precision`.
         seed: of everything random.
         min_observations: of a series that is forecast.
         max_data_age: seconds, or None when freshness is not checked.
@@ -51,6 +55,7 @@ class ChronosOptions:
     time_zone: str | None = None
     context_length: int | None = None
     batch_size: int | None = None
+    precision: Precision = BF16
     seed: int = 0
     min_observations: int = 1
     max_data_age: float | None = None

@@ -97,6 +97,7 @@ def forecast_parameters(
         "live": live,
         "context_length": params.context_length,
         "batch_size": params.batch_size,
+        "precision": params.precision,
         "seed": params.seed,
         "min_observations": params.min_observations,
         "non_negative": params.non_negative,

@@ -141,6 +141,7 @@ def learning_parameters(setup: Setup, params: ForecastParams, candidate: Mapping
         **reading_parameters(params),
         "context_length": params.context_length,
         "batch_size": params.batch_size,
+        "precision": params.precision,
         "seed": params.seed,
         "predictor": params.predictor.to_document(),
         "validation_windows": setup.training.validation_windows,

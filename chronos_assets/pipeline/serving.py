@@ -17,6 +17,7 @@ import dagster as dg
 
 from chronos_assets.container.contract import LONGEST_ANSWER
 from chronos_assets.params.forecast import quantile_name
+from chronos_assets.params.options import FLOAT32
 from chronos_assets.pipeline.dataset import first_series
 from chronos_assets.pipeline.forecasts import contexts_of
 from chronos_assets.pipeline.model_in_use import ModelInUse
@@ -266,10 +267,10 @@ def _json_values(values: Any) -> list[float | str | None]:
 def endpoint_tolerance(passes: Mapping[str, Any]) -> float:
     """How far an endpoint may be from the forecast that `passes` made, in parts of the largest value of a series.
 
-    Endpoints are in float32. Five times what a trial of TF32 may differ (`models.precision.TOLERANCE`, in deviations): it is of
-    some rows, and the values of a forecast may be less than its series' deviation.
+    Endpoints are in float32. Five times what a trial of other numbers may differ (`models.precision.TOLERANCE`, in deviations):
+    it is of some rows, and the values of a forecast may be less than its series' deviation.
     """
-    return 0.05 if passes.get("precision") == "tf32" else 1e-5
+    return 1e-5 if passes.get("precision", FLOAT32) == FLOAT32 else 0.05
 
 
 def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:

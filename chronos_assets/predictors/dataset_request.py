@@ -12,6 +12,7 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Gr
 from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.parameters import Count, FrequencyText, Seed, checked
 from chronos_assets.params.attributes import Filling
+from chronos_assets.params.options import BF16, Precision
 from chronos_assets.predictors.covariates import read_holidays
 
 
@@ -26,6 +27,7 @@ class SeriesRequest:
     dimensions: tuple[str, ...] = ()
     context_length: Count | None = None
     batch_size: Count | None = None
+    precision: Precision = BF16
     seed: Seed = 0
     holidays: Annotated[HolidayCalendar | None, PlainValidator(read_holidays)] = None
 

@@ -141,7 +141,7 @@ class Ensemble:
 
     @property
     def passes(self) -> dict[str, Any] | None:
-        """How the networks run that the predictor needs: the fewest rows, and TF32 if one has it; None if it needs none."""
+        """How the networks run that the predictor needs: see `merge_passes`; None if it needs none."""
         return merge_passes([forecaster.passes for forecaster in self.forecasters.values()])
 
     @property

@@ -20,6 +20,7 @@ from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.container.contract import Workspace
 from chronos_assets.models.checkpoints import ModelDescription, describe_model
 from chronos_assets.params.attributes import Filling
+from chronos_assets.params.options import FLOAT32
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import past_windows
 from chronos_assets.predictors.covariates import CovariateFolders
@@ -84,7 +85,7 @@ class Network:
         batch_size: rows of a pass; what suits the device, if not given.
         min_observations: series with fewer are skipped.
         whole_batches: see `Forecaster`.
-        reduced_precision: likewise.
+        precision: likewise.
         categories: of the items, for predictors that have segments by them, see `Predictor.of_categories`.
     """
 
@@ -99,7 +100,7 @@ class Network:
         batch_size: int | None = None,
         min_observations: int = 1,
         whole_batches: bool = True,
-        reduced_precision: bool = False,
+        precision: str = FLOAT32,
         categories: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.description = description
@@ -107,7 +108,7 @@ class Network:
         self.horizon, self.levels = horizon, tuple(levels)
         self.context_length, self.batch_size = context_length, batch_size
         self.min_observations, self.whole_batches = min_observations, whole_batches
-        self.reduced_precision = reduced_precision
+        self.precision = precision
         self.categories = categories or {}
         self._loaded: dict[str, Forecaster] = {}
 
@@ -155,7 +156,7 @@ class Network:
                 batch_size=self.batch_size,
                 min_observations=self.min_observations,
                 whole_batches=self.whole_batches,
-                reduced_precision=self.reduced_precision,
+                precision=self.precision,
             )
         return self._loaded[description.digest]
 

@@ -16,6 +16,7 @@ filling           {"middlefill", "backfill", "middlefill_value", "backfill_value
 dimensions        ["store", ...], as in the dataset
 complete_periods  true: use periods that end by the window's end, not those that only start before it
 context_length, batch_size, seed, min_observations
+precision         "float32", "tf32" or "bf16": the least exact numbers that a GPU may multiply in, see `models.precision`
 non_negative      no forecast below zero: true of any series, false of none, null of those that never were by the as-of
 integers          true: quantiles of series that were whole numbers by the as-of are whole numbers, too
 live              {"2014-11-29": {"in_time", "width", "partitions"}}: what published bands were found to need, see
@@ -211,7 +212,7 @@ class _ForecastJob:
             seasons=self.request.grid.frequency.candidate_seasons,
             batch_size=self.request.batch_size,
             min_observations=self.request.min_observations,
-            reduced_precision=True,
+            precision=self.request.precision,
             categories=self.covariates.categories if self.covariates is not None else None,
         )
         self.forecasters = self._forecasters(network)

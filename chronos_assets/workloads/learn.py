@@ -9,7 +9,8 @@ for a trained version:
 ```
 model               the candidate's label; its folder is the channel `model`, or packed in it as a training job leaves it
 base                reference of the base model that is a member beside it; null: none is
-horizon, frequency, alignment, filling, dimensions, context_length, batch_size, seed, holidays    as the forecast has them
+horizon, frequency, alignment, filling, dimensions, context_length, batch_size, precision, seed, holidays    as the forecast
+                    has them
 predictor           {"members", "per_item", "backtest_windows", "max_cost", "metric"}
 validation_windows, test_windows    as the train workload has them: 2 and 2
 max_series          at most so many series, chosen by `seed` (default 256)
@@ -98,7 +99,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
         context_length=request.context_length,
         seasons=request.grid.frequency.candidate_seasons,
         batch_size=request.batch_size,
-        reduced_precision=True,  # as the forecast job has it, which would learn the same
+        precision=request.precision,  # as the forecast job has it, which would learn the same
     )
     ordinals = {window.key: window.ordinal for window in windows}
     known = known_predictors(

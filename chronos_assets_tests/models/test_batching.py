@@ -13,6 +13,7 @@ from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.models import batching
 from chronos_assets.models.batching import FEWEST, MOST, SHARE, bytes_per_row, rows_that_fit, tokens_of
 from chronos_assets.models.checkpoints import describe_model
+from chronos_assets.models.families import moved
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import LoadedModel, load_model
 from chronos_assets.predictors.opening import default_context
@@ -158,3 +159,21 @@ def test_a_model_that_reads_thousands_reads_what_the_seasons_ask_for(
 ) -> None:
     description = replace(describe_model(str(folder_of("chronos2"))), context_length=own)
     assert default_context(description, Frequency.parse(frequency).candidate_seasons, horizon) == expected
+
+
+def test_rows_go_to_a_gpu_from_pinned_memory_and_without_waiting() -> None:
+    class Seen:
+        """Values that note how they are moved."""
+
+        pinned = False
+
+        def pin_memory(self) -> "Seen":
+            self.pinned = True
+            return self
+
+        def to(self, device: torch.device, *, non_blocking: bool = False) -> tuple[str, bool, bool]:
+            return device.type, self.pinned, non_blocking
+
+    assert moved(Seen(), torch.device("cuda")) == ("cuda", True, True)  # type: ignore[arg-type]
+    values = torch.ones(2)
+    assert moved(values, torch.device("cpu")) is values

@@ -130,8 +130,9 @@ class ResidualBlock(nn.Module):
         self.activation = ACTIVATIONS[shape.activation]
 
     def forward(self, values: Tensor) -> Tensor:
-        """Values (..., inputs) to (..., outputs)."""
-        return self.output_layer(self.activation(self.hidden_layer(values))) + self.residual_layer(values)
+        """Values (..., inputs) to (..., outputs), in float32 whatever else is in: they are the data's, and it costs little."""
+        with torch.autocast(values.device.type, enabled=False):
+            return self.output_layer(self.activation(self.hidden_layer(values))) + self.residual_layer(values)
 
 
 class TwoLayers(nn.Module):
@@ -176,5 +177,5 @@ class Attention(nn.Module):
 
 def hidden_from_attention(visible: Tensor) -> Tensor:
     """A bias (R, 1, 1, P) that keeps attention from all but the `visible` (R, P) patches."""
-    lowest = torch.finfo(torch.float32).min
+    lowest = torch.finfo(torch.bfloat16).min  # float32's is infinite there, and a row of infinities has no softmax
     return torch.zeros(visible.shape, device=visible.device).masked_fill(~visible, lowest)[:, None, None, :]

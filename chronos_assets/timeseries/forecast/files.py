@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.params.options import PRECISIONS
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
 
 if TYPE_CHECKING:
@@ -261,9 +262,10 @@ def passes_text(passes: Mapping[str, Any] | None) -> str:
 
 
 def merge_passes(passes: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """How networks ran, of several networks or instances: the fewest rows that memory held, and TF32 if one had it."""
-    reduced = {"precision": "tf32"} if any(item.get("precision") == "tf32" for item in passes) else {}
-    return {**min(passes, key=lambda item: int(item["rows"])), **reduced} if passes else None
+    """How networks ran, of several networks or instances: the fewest rows that memory held, and the least exact numbers."""
+    used = [item["precision"] for item in passes if "precision" in item]
+    least = {"precision": max(used, key=PRECISIONS.index)} if used else {}
+    return {**min(passes, key=lambda item: int(item["rows"])), **least} if passes else None
 
 
 def merge_messages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
