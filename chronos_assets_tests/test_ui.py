@@ -222,7 +222,7 @@ def test_the_dashboard_ranks_items_and_says_what_happened(ui: Ui) -> None:
     ui.page.get_by_test_id("stDataFrame").hover()
     assert ui.page.get_by_role("button", name="Download as CSV").count() == 1
     ui.page.goto(ui.dashboard)
-    ui.page.get_by_text("The forecast sees data up to").wait_for()
+    ui.page.get_by_text("The forecast uses data up to").wait_for()
     ui.page.get_by_text("All series together").wait_for()
     ui.page.get_by_test_id("stVegaLiteChart").first.wait_for()
     ui.page.get_by_text(re.compile("succeeded")).first.wait_for()

@@ -47,7 +47,7 @@ def show() -> None:
 def _runs() -> None:
     for run in source().runs():
         since = f", since {ago(run.since, datetime.now(UTC)).removesuffix(' ago')}" if run.since else ", queued"
-        st.info(f"On its way: {plain(run.work)}{since}. What it makes appears here when it is done.")
+        st.info(f"In progress: {plain(run.work)}{since}. The result appears here when it is done.")
 
 
 def _freshness(forecast: Mapping[str, Any]) -> None:
@@ -55,14 +55,14 @@ def _freshness(forecast: Mapping[str, Any]) -> None:
     dataset = source().dataset()
     series = forecast.get("series")
     st.markdown(
-        f"The forecast sees data up to **{plain(moment(str(forecast['context_end'])))}** and goes from "
+        f"The forecast uses data up to **{plain(moment(str(forecast['context_end'])))}** and runs from "
         f"{plain(moment(str(forecast['forecast_start'])))} to **{plain(moment(str(forecast['forecast_end'])))}**"
         f"{f', for {series:,} series' if isinstance(series, int) else ''}. "
-        f"Made by {plain(forecast['model']['reference'])}."
+        f"Model: {plain(forecast['model']['reference'])}."
     )
     if dataset is not None and dataset.data_version != forecast.get("data_version"):
         st.warning(
-            "The data were changed after this forecast was made. With `chronos-assets ui` running a new one comes by itself; "
+            "The data have changed since this forecast was made. While `chronos-assets ui` runs, a new one comes by itself; "
             "`chronos-assets run` makes it now.",
             icon=":material/update:",
         )
@@ -71,7 +71,7 @@ def _freshness(forecast: Mapping[str, Any]) -> None:
 def _figures(scores: pd.DataFrame) -> None:
     if scores.empty:
         st.info(
-            "No forecast has been scored yet: its accuracy appears here once the periods that it is about are observed. "
+            "No forecast has been scored yet: its accuracy appears here once its periods have been observed. "
             "`chronos-assets backfill` forecasts and scores past windows."
         )
         return
@@ -83,14 +83,14 @@ def _figures(scores: pd.DataFrame) -> None:
         better = (
             None
             if pd.isna(own) or pd.isna(naive) or not naive
-            else f"{100 * (own / naive - 1):+.0f} % beside seasonal naive"
+            else f"{100 * (own / naive - 1):+.0f} % vs. seasonal naive"
         )
         cells[0].metric(
-            "wQL", number(own), better, delta_color="inverse", help="Weighted quantile loss: less is better."
+            "wQL", number(own), better, delta_color="inverse", help="Weighted quantile loss: lower is better."
         )
     if "wape" in newest.index:
         own = newest.loc["wape", "value"]
-        cells[1].metric("WAPE", percent(own, 1), help="Sum of absolute errors beside the volume: less is better.")
+        cells[1].metric("WAPE", percent(own, 1), help="Sum of absolute errors relative to the volume: lower is better.")
     if "weighted_bias" in newest.index:
         bias = newest.loc["weighted_bias", "value"]
         side = "too high" if bias > 0 else "too low"
@@ -107,11 +107,11 @@ def _figures(scores: pd.DataFrame) -> None:
             delta_color="off",
             delta_arrow="off",
         )
-    st.caption(f"Scores of the forecast as of {plain(as_of)}, the newest whose periods are all observed.")
+    st.caption(f"Scores of the forecast as of {plain(as_of)}, the newest whose periods have all been observed.")
 
 
 def _total(forecast: Mapping[str, Any]) -> None:
-    """All series together, or one of their sums: history, fan, and earlier forecasts beside what happened."""
+    """All series together, or one of their sums: history, band, and earlier forecasts beside what happened."""
     st.subheader("All series together")
     shape, as_of = ask("columns"), str(forecast.get("as_of", ""))
     sums = ask("sums", as_of)
@@ -130,7 +130,7 @@ def _total(forecast: Mapping[str, Any]) -> None:
         st.caption(f"The past of more than {MOST_ITEMS:,} items isn't drawn.")
     if shape.bands and not sums:
         st.caption(
-            "The fan adds up the quantiles of the series, as if all of them were high, or low, together: the total will stay "
+            "The band adds up the quantiles of the series, as if all of them were high, or low, together: the total stays "
             "inside it more often than the band of a single series promises. Chronos.Reconcile in params.json gives sums "
             "bands of their own."
         )
@@ -178,7 +178,7 @@ def _accuracy(scores: pd.DataFrame) -> None:
         chart = charts.coverage_chart if chosen == "Bands" else charts.bias_chart
         draw(chart(scores))
         st.caption(
-            "Share of actuals inside each band; dashed: what it promises."
+            "Share of actual values inside each band; dashed: what it promises."
             if chosen == "Bands"
             else "Above zero the forecast was too high."
         )

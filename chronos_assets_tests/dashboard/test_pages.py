@@ -155,7 +155,7 @@ def test_a_run_on_its_way_is_named_where_there_is_nothing_yet(page: Any, tmp_pat
                 asset_selection=frozenset({dg.AssetKey("target_time_series")}),
             )
         )
-    assert "On its way: import" in said(page(tmp_path, "overview"))
+    assert "In progress: import" in said(page(tmp_path, "overview"))
     assert "A run is on its way \\(import\\)" in said(page(tmp_path, "item"))
 
 
@@ -163,7 +163,7 @@ def test_partitions_that_are_gone_leave_what_the_tables_know(page: Any, whole: P
     shutil.copytree(whole, tmp_path / "store", symlinks=True)
     for folder in ("history", "accuracy", "anomalies", "members"):
         shutil.rmtree(tmp_path / "store" / folder)
-    assert "sees data up to" in said(page(tmp_path / "store", "overview"))
+    assert "uses data up to" in said(page(tmp_path / "store", "overview"))
     LocalTables().refresh(open_store(tmp_path / "store"), make_params(dimensions=("shop",), horizon=48))
     assert "No forecast has been scored yet" in said(page(tmp_path / "store", "overview"))
     assert "None of its forecasts has been scored yet" in said(
@@ -189,8 +189,8 @@ def test_an_error_that_nobody_expected_is_a_sentence_too(
 def test_the_overview_says_how_fresh_how_good_and_what_happened(page: Any, whole: Path) -> None:
     app = page(whole, "overview")
     text = said(app).replace("\\", "")
-    assert "sees data up to **2024-01-04 23:00**" in text
-    assert "Made by tiny/model" in text
+    assert "uses data up to **2024-01-04 23:00**" in text
+    assert "Model: tiny/model" in text
     assert "score_forecasts as of 2024-01-03 failed in forecasts: the disk is full: make room" in text
     assert [metric.label for metric in app.metric] == ["wQL", "WAPE", "Bias", "Inside the 80 % band"]
     assert "Segments" in text
