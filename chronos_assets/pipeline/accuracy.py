@@ -17,6 +17,7 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.covariates import item_categories
 from chronos_assets.pipeline.forecasts import forecast_states, main_windows
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.levels import levels_to_score
 from chronos_assets.pipeline.live import live_document
 from chronos_assets.pipeline.published import forecast_manifest, published_partitions
 from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
@@ -90,6 +91,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
                     group.store.snapshot(DATASET_KEY),
                     params,
                     timestamp(str(forecast["context_end"])),
+                    sums=levels_to_score(state, key, source, log),
                     memory_limit=group.settings.memory_limit,
                     scratch=folder,
                 )

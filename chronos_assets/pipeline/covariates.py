@@ -93,20 +93,22 @@ def covariate_inputs(
 
 def item_metadata(group: Group, inputs: CovariateInputs) -> ItemMetadata | None:
     """The item metadata among what there is beside a dataset; None without any."""
-    from chronos_assets.timeseries.dataset.related import read_item_metadata
-
-    if inputs.metadata is None:
-        return None
-    return read_item_metadata(group.store.snapshot(METADATA_KEY))
+    return None if inputs.metadata is None else published_metadata(group)
 
 
 def item_categories(group: Group) -> dict[str, dict[str, str]]:
     """Categories of the item metadata that make segments: attribute -> item -> category; empty without metadata."""
+    metadata = published_metadata(group)
+    return {} if metadata is None else metadata.categories()
+
+
+def published_metadata(group: Group) -> ItemMetadata | None:
+    """The item metadata, whatever they belong to; None without any."""
     from chronos_assets.timeseries.dataset.related import read_item_metadata
 
     if group.store.shown(METADATA_KEY) is None:
-        return {}
-    return read_item_metadata(group.store.snapshot(METADATA_KEY)).categories()
+        return None
+    return read_item_metadata(group.store.snapshot(METADATA_KEY))
 
 
 def _holidays(group: Group, calendar: HolidayCalendar | None) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
-"""Publishing forecasts of sums of series, beside each partition's forecast.
+"""Publishing forecasts of sums of series, beside each partition's forecast, and finding them again to be scored.
 
-Here: when they are made, and where they are put. Elsewhere: the arithmetic (`predictors.reconciliation`).
+Here: when they are made, and where they are put. Elsewhere: the arithmetic (`predictors.reconciliation`), their scores
+(`timeseries.scoring.sums`).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.pipeline.covariates import item_metadata
+from chronos_assets.pipeline.covariates import item_metadata, published_metadata
 from chronos_assets.store_layout import DATASET_KEY, levels_key
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
     from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.predictors.hierarchy import Hierarchy
 
 
 def check_levels(state: GroupState) -> None:
@@ -94,6 +96,31 @@ def _withdraw(group: Group, key: str) -> None:
     """Show no sums of a partition."""
     if group.store.shown(levels_key(key)) is not None:
         group.store.withdraw(levels_key(key))
+
+
+def levels_to_score(state: GroupState, key: str, forecast: Path, log: Any) -> tuple[Path, Hierarchy] | None:
+    """The file of a partition's sums, and which series of its forecast count in them; None without any.
+
+    Args:
+        state: of the group.
+        key: of the partition.
+        forecast: folder of its forecast.
+        log: is told where the item metadata of today don't make the levels of then.
+    """
+    from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
+    from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of
+    from chronos_assets.timeseries.forecast.files import WindowFolder
+
+    published = published_levels(state.group, key)
+    if published is None:
+        return None
+    window, (_, *levels) = WindowFolder.read(forecast), published["levels"]
+    try:
+        hierarchy = find_hierarchy(series_of(window), levels, window.layout.dimensions, published_metadata(state.group))
+    except LevelsError as error:
+        log.warning(f"partition {key}: its sums are not scored: {error}")
+        return None
+    return state.group.store.snapshot(levels_key(key)) / LEVELS_FILE, hierarchy
 
 
 def published_levels(group: Group, key: str) -> Mapping[str, Any] | None:

@@ -157,9 +157,10 @@ COMMENTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "Metrics of every partition whose horizon has been observed, beside those of the seasonal naive forecast",
         {
             "as_of": "Partition of the forecast that was measured",
-            "level": "'all': the whole dataset; 'segment': series with one value of a dimension or metadata; 'item': a series",
-            "segment_by": "Of a segment: the dimension, or the attribute of the item metadata",
-            "segment_value": "Of a segment: its value",
+            "level": "'all': the whole dataset; 'segment': series with one value of a dimension or metadata; "
+            "'sum': a forecast of forecast_levels; 'item': a series",
+            "segment_by": "Of a segment: the dimension, or the attribute of the item metadata; of a sum: its level",
+            "segment_value": "Of a segment or a sum: its value",
             "metric": "wql, wql_pXX, wape, rmse, mase, mape (a fraction), mae, bias, weighted_bias, tracking_signal, "
             "error_contribution, coverage_XX",
             "value": "NULL where undefined, such as a ratio to zero",

@@ -13,7 +13,7 @@ from chronos_assets.cli.summary import cold_start_rows
 from chronos_assets.pipeline.cold_starts import cold_starts
 from chronos_assets.pipeline.published import published_manifest, published_series
 from chronos_assets.settings import AwsSettings
-from chronos_assets.store_layout import FORECAST_KEY, history_key, levels_key, members_key
+from chronos_assets.store_layout import FORECAST_KEY, accuracy_key, history_key, levels_key, members_key
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.defs.test_sharded_forecasts import DAY, NEXT, SharingJobs
 from chronos_assets_tests.models.tiny import folder_of
@@ -63,6 +63,12 @@ def test_one_partition_a_range_and_several_instances_leave_the_same_bytes(line: 
     assert line.run(["forecasts"], (DAY, NEXT)).success
     made = files(line, *MADE)
     assert cold_starts(line.group, json.loads(made[f"{history_key(DAY)}/manifest.json"])) == {(NEW,), (SHORT,)}
+    assert line.run(["forecast_accuracy"], DAY).success
+    scores = pq.ParquetFile(line.group.store.snapshot(accuracy_key(DAY)) / "metrics.parquet").read().to_pylist()
+    sums = {row["segment_value"]: row for row in scores if (row["level"], row["metric"]) == ("sum", "wape")}
+    # What newcomers without a row would have added to the other sums isn't known.
+    assert {value: row["points"] for value, row in sums.items()} == {"total": 0, "north": 0, "south": 24}
+    assert sums["south"]["value"] < 0.1
     for key in (DAY, NEXT):
         line.group.store.withdraw(history_key(key))
     line.group.store.withdraw(FORECAST_KEY)

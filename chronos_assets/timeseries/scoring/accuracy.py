@@ -54,6 +54,7 @@ from chronos_assets.timeseries.scoring.baselines import (
     spread_to_quantiles,
 )
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, Measure, error_sums, season_error
+from chronos_assets.timeseries.scoring.sums import Groups, SummedActuals, SumScores
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -94,7 +95,8 @@ class AccuracyReport:
     context_end: last timestamp that the forecast saw; horizon: its periods. series: keys, (item_id, *dimensions), in
     order; forecast, seasonal_naive: their error sums, shape (series,). missing_series: forecast but no longer in the
     dataset. baseline: which seasonal naive forecast it is compared with. timestamps (horizon,): starts of its periods.
-    anomalies: by position in `series`. widths: what the points need of the published band's.
+    anomalies: by position in `series`. widths: what the points need of the published band's. sums: those of
+    `Chronos.Reconcile`, None without.
     """
 
     dimensions: tuple[str, ...]
@@ -108,6 +110,7 @@ class AccuracyReport:
     timestamps: NDArray[np.datetime64]
     anomalies: Anomalies
     widths: BandWidths
+    sums: SumScores | None = None
 
     @property
     def points(self) -> int:
@@ -160,13 +163,15 @@ def evaluate_partition(
     params: ForecastParams,
     context_end: np.datetime64,
     *,
+    sums: tuple[Path, Groups] | None = None,
     memory_limit: str = DEFAULT_MEMORY,
     scratch: Path | None = None,
 ) -> AccuracyReport:
     """Measure a forecast against the actuals that came after it.
 
     forecast: the partition's forecast.parquet. dataset: the folder of shards. context_end: start of the last period
-    that the forecast saw. scratch: a folder for temporary files, by default the system's.
+    that the forecast saw. sums: file of the forecasts of sums, and which series count in which. scratch: a folder for
+    temporary files, by default the system's.
 
     Raises:
         AccuracyError: when the forecast doesn't begin right after `context_end`, lacks steps of a series, or has a
@@ -179,6 +184,7 @@ def evaluate_partition(
         window = _Horizon.of(connection, forecast, params, context_end)
         _check_observed(dataset, window)
         baseline = window.choose_baseline(dataset, params)
+        summed = None if sums is None else SummedActuals(*sums, window.steps)
         chunks = [window.measure(connection, [])]
         for shard in list_shards(dataset):
             answers = (
@@ -186,6 +192,9 @@ def evaluate_partition(
             )
             while chunk := list(islice(answers, window.chunk_length)):
                 chunks.append(window.measure(connection, chunk))
+                if summed is not None:
+                    for answer in chunk:
+                        summed.add(answer.key, answer.actual, answer.naive)
         forecast_series = window.count_series(connection)
     counts = np.cumsum([0, *(len(chunk.series) for chunk in chunks)])
     keys = [key for chunk in chunks for key in chunk.series]
@@ -205,6 +214,7 @@ def evaluate_partition(
             (int(before), chunk.anomalies) for before, chunk in zip(counts, chunks, strict=False)
         ).reordered(order),
         widths=BandWidths.total(chunk.widths for chunk in chunks),
+        sums=None if summed is None else summed.scores(),
     )
 
 
@@ -212,9 +222,10 @@ def write_metrics(report: AccuracyReport, path: Path, categories: Mapping[str, M
     """Write metrics.parquet, long; the number of rows.
 
     One row for each metric over `all`, then over each `segment` (the series with one value of a dimension, or whose item has
-    one of the `categories`: attribute -> item -> category), then for each `item`. Columns: level, item_id and dimensions (NULL
-    but for items), segment_by and segment_value (NULL but for segments), metric, value, seasonal_naive (NULL where undefined),
-    baseline (which seasonal naive forecast), points, excluded. The same report gives the same bytes.
+    one of the `categories`: attribute -> item -> category), then of each `sum`, then for each `item`. Columns: level, item_id
+    and dimensions (NULL but for items), segment_by and segment_value (what segments go by, a sum's level and its value; NULL
+    elsewhere), metric, value, seasonal_naive (NULL where undefined), baseline (which seasonal naive forecast), points,
+    excluded. The same report gives the same bytes.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -504,11 +515,21 @@ def _metric_tables(
         )
         columns = {"segment_by": [name] * len(values), "segment_value": list(values)}
         yield rows("segment", sums, naive_sums, sizes, **columns)
+    if report.sums is not None and report.sums.nodes:
+        yield _sum_rows(report.sums, report, keys)
     for start in range(0, len(report.series), _SERIES_PER_ROW_GROUP):
         piece = np.arange(start, min(start + _SERIES_PER_ROW_GROUP, len(report.series)))
         names = {name: [report.series[at][place] for at in piece] for place, name in enumerate(keys)}
         ones = np.ones(len(piece), dtype=np.int64)
         yield rows("item", report.forecast.take(piece), report.seasonal_naive.take(piece), ones, **names)
+
+
+def _sum_rows(sums: SumScores, report: AccuracyReport, keys: Sequence[str]) -> dict[str, Any]:
+    """The rows of sums, of which there are some."""
+    by, values = zip(*sums.nodes, strict=True)
+    names = {**dict.fromkeys(keys), "segment_by": by, "segment_value": values}
+    measures = (sums.forecast.measures(), sums.seasonal_naive.measures())
+    return _rows("sum", *measures, names, np.full(len(by), report.horizon), report.baseline.name)
 
 
 def _segments(
