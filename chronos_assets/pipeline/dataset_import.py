@@ -12,7 +12,6 @@ the import was planned for, nothing is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.train_files import TrainFile
     from chronos_assets.timeseries.import_task import ImportOutcome
 
-FETCHES = 8  # train files fetched at once from a store that isn't on this machine
 NAMED = 5  # files named in an error
 
 
@@ -168,7 +166,7 @@ def _set_aside(group: Group, files: Sequence[ObjectInfo]) -> frozenset[str]:
 
 @contextmanager
 def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]:
-    """Import in this process, from files that are fetched to this machine."""
+    """Import in this process; the files that it reads are fetched to this machine."""
     from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
     from chronos_assets.timeseries.dataset.incremental import Before
     from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportTask, progress_lines, run_import
@@ -184,7 +182,7 @@ def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Import
         try:
             outcome = run_import(
                 task,
-                fetch_files(group, plan.dated),
+                listed_files(group, plan.dated),
                 dataset=dataset,
                 report=report,
                 before=before,
@@ -272,13 +270,23 @@ def _changed_since(group: Group, plan: ImportPlan) -> str:
     )
 
 
-def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
-    """The train files on this machine."""
+def listed_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
+    """The train files, each of which comes to this machine once it is read."""
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
-    with ThreadPoolExecutor(FETCHES) as pool:
-        paths = list(pool.map(group.store.fetch, [info.key for info in files]))
-    return [TrainFile(path, info.key, info.last_modified, info.etag) for path, info in zip(paths, files, strict=True)]
+    return [
+        TrainFile(partial(group.store.fetch, info.key), info.key, info.last_modified, info.etag, info.size)
+        for info in files
+    ]
+
+
+def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
+    """The train files on this machine."""
+    from chronos_assets.timeseries.dataset.train_files import bring
+
+    found = listed_files(group, files)
+    bring(found)
+    return found
 
 
 # --- finish -----------------------------------------------------------------------------------------------------------

@@ -60,7 +60,14 @@ def imported(group, caplog):
 def test_days_that_come_one_by_one(group, caplog, monkeypatch):
     assert imported(group, caplog) is None
     put_days(group, "tomorrow", 5, 1)
-    assert imported(group, caplog) == "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept"
+    fetched = []
+    with monkeypatch.context() as patch:
+        fetch = type(group.store).fetch
+        patch.setattr(type(group.store), "fetch", lambda store, key: fetched.append(key) or fetch(store, key))
+        assert imported(group, caplog) == "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept"
+    # Of the files only what is read is fetched, until the import of everything.
+    assert fetched[:2] == [IMPORT_MEMORY_KEY, "train/tomorrow.csv"]
+    assert sorted(fetched[2:]) == ["train/june.csv", "train/today.csv", "train/tomorrow.csv"]
     assert imported(group, caplog) == "0 of 3 files read, 3 unchanged; 0 of 1 shards rewritten, 1 kept"
 
     group.store.delete("rejected/june.csv")

@@ -4,6 +4,7 @@ import csv
 import gzip
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -130,6 +131,12 @@ class TestBadRows:
         drop.put(HOURS)
         drop.files[0].path.unlink()
         assert str(drop.fail().files[0]).startswith("train/0.csv: the file can't be opened (No such file")
+
+        def fetch():
+            raise FileNotFoundError("there is no object s3://shop/train/0.csv")
+
+        drop.files[0] = replace(drop.files[0], source=fetch)
+        assert "(there is no object s3://shop/train/0.csv)" in str(drop.fail().files[0])
 
     def test_no_files_and_no_values_are_errors(self, drop):
         assert "there are no files" in str(drop.fail())

@@ -39,7 +39,7 @@ from chronos_assets.timeseries.dataset.placing import InstantSample
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, write_shard
 from chronos_assets.timeseries.dataset.shards import HASHES, WITH_TAILS, Manifest
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
-from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile, TrainFileReader
+from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile, TrainFileReader, bring
 from chronos_assets.timeseries.dataset.unfinished import Extents
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ class ImportPasses:
             ImportFailure: with everything that is wrong in the files.
         """
         problems: list[FileProblem] = []
+        bring(files.values())
         sizes = {rank: _size(file, problems) for rank, file in files.items()}
         if problems:
             raise ImportFailure(problems)
@@ -367,7 +368,9 @@ def _size(file: TrainFile, problems: list[FileProblem]) -> int:
         with file.path.open("rb") as stream:
             return max(stream.seek(0, os.SEEK_END), 1)
     except OSError as error:
-        problems.append(FileProblem(file.key, f"the file can't be opened ({error.strerror})", "look at the folder"))
+        problems.append(
+            FileProblem(file.key, f"the file can't be opened ({error.strerror or error})", "look at the folder")
+        )
         return 1
 
 

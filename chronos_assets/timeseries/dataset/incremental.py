@@ -478,7 +478,7 @@ def _is_set_aside(file: FileFacts, set_aside: frozenset[str] | None) -> bool:
 
 def _check_share(read: dict[int, TrainFile], files: dict[int, TrainFile]) -> None:
     """Refuse to read most of the data. Raises FullImportNeededError."""
-    sizes = {rank: file.path.stat().st_size if file.path.exists() else 0 for rank, file in files.items()}
+    sizes = {rank: file.size for rank, file in files.items()}
     if sum(sizes[rank] for rank in read) > MOST_READ * sum(sizes.values()):
         raise FullImportNeededError("most of the data has to be read")
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,22 +82,55 @@ _NOT_NUMBERS = ("BOOLEAN", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "UUID")
 
 Advance = Callable[[float], None]
 
+FETCHES = 8  # files brought to this machine at once
+
 # By the names of a header that the schema doesn't know: the file that had it first, and (name, column of the schema).
 RenamedColumns = dict[tuple[str, ...], tuple[str, tuple[tuple[str, str], ...]]]
 
 
 @dataclass(frozen=True)
 class TrainFile:
-    """A file to import. path: where it is on this machine. key: what the user calls it (its key in the store).
+    """A file to import. key: what the user calls it (its key in the store).
 
+    source: where it is on this machine, or what brings it here and says where; that is called once it is read.
     last_modified decides, before the key, which of two files is newer. etag: changes with its content; empty where nobody
-    knows, so that it is always read.
+    knows, so that it is always read. listed_bytes: its size as a listing has it; None: it is on this machine.
     """
 
-    path: Path
+    source: Path | Callable[[], Path]
     key: str
     last_modified: datetime
     etag: str = ""
+    listed_bytes: int | None = None
+
+    @cached_property
+    def path(self) -> Path:
+        """Where it is on this machine; brought here by the first look.
+
+        Raises:
+            FileNotFoundError: it is gone.
+        """
+        return self.source if isinstance(self.source, Path) else self.source()
+
+    @property
+    def size(self) -> int:
+        """Its bytes, without a look at what isn't here; 0 of a file that is gone."""
+        if self.listed_bytes is not None:
+            return self.listed_bytes
+        return self.path.stat().st_size if self.path.exists() else 0
+
+
+def bring(files: Iterable[TrainFile]) -> None:
+    """Bring files to this machine, several at once; whoever opens one that is gone gets the error."""
+
+    def look(file: TrainFile) -> None:
+        with suppress(FileNotFoundError):
+            _ = file.path
+
+    away = [file for file in files if not isinstance(file.source, Path)]
+    with ThreadPoolExecutor(FETCHES) as pool:
+        for _ in pool.map(look, away):
+            pass
 
 
 @dataclass(frozen=True)
