@@ -26,7 +26,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from chronos_assets.defs.instance import read_migrations_once
 from chronos_assets_tests.aws.fixtures import aws, aws_server, s3_server  # noqa: F401 - fixtures of every test
 from chronos_assets_tests.forks import session_server
 
@@ -40,7 +39,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("default")
-read_migrations_once()  # dozens of tests make a Dagster instance
 
 AWS_FIXTURES = {"aws", "aws_server", "s3_server"}
 # A file that starts processes, trains a model or runs Dagster's graph names one of these; one that is slow for another reason
@@ -76,8 +74,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave all that was imported out of every garbage collection to come."""
+    """Leave all that was imported out of every garbage collection to come, and let those be rare.
+
+    At Python's own thresholds they take 6% of a run of Dagster's graph. This is where the tests run: who only hands them to
+    workers comes by neither here nor at Dagster.
+    """
+    from chronos_assets.defs.instance import read_migrations_once
+
+    read_migrations_once()  # dozens of tests make a Dagster instance
     gc.freeze()
+    gc.set_threshold(20_000, 25, 25)
     gc.enable()
 
 

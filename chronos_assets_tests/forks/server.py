@@ -22,9 +22,31 @@ _SERVING = (
 )
 
 _CONTAINERS = (*_WORKLOADS, *_SERVING)
+_OWN = {COMMAND: _COMMANDS, CONTAINER: _CONTAINERS, ENDPOINT: _CONTAINERS}
+
+
+class SessionServer(forkserver.ForkServer):
+    """A server for all tests of a session: once it has imported, no other environment makes it start over.
+
+    Programs of tests get theirs from `forks.start`, whatever the server's is; a job of another environment is a plain process.
+    Two tests at once whose jobs differ would have everything imported again for each job, six seconds in which all others wait.
+    """
+
+    def _answer(self, request: forkserver.ForkRequest) -> dict[str, str]:
+        asked = forkserver.digest(request.environment)
+        if request.module in _OWN:
+            kept, self._environment = self._environment, asked
+            try:
+                return super()._answer(request)
+            finally:
+                self._environment = kept
+        if self._preloaded and asked != self._environment:
+            return {"refused": "the session's server has imported with another environment"}
+        return super()._answer(request)
+
 
 if __name__ == "__main__":
-    own = {COMMAND: _COMMANDS, CONTAINER: _CONTAINERS, ENDPOINT: _CONTAINERS}
-    forkserver.PRELOADS = {**forkserver.PRELOADS, **own}
+    forkserver.PRELOADS = {**forkserver.PRELOADS, **_OWN}
+    forkserver.ForkServer = SessionServer  # type: ignore[misc] # what its main starts
     forkserver._SERVER = SERVER  # it executes itself when something has changed
     sys.exit(forkserver.main(sys.argv[1:]))
