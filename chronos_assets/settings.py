@@ -173,7 +173,7 @@ def _key_prefix(value: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class AwsSettings:
-    """What only a deployment on AWS sets. Credentials are boto3's own business: variables, profiles, the task's role.
+    """What only a deployment on AWS sets. Credentials are left to boto3: variables, profiles, the task's role.
 
     Attributes:
         region: `AWS_REGION`, else `AWS_DEFAULT_REGION`, region of everything; empty: that of boto3's profile.

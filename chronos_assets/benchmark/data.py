@@ -228,7 +228,7 @@ def file_digest(path: Path) -> str:
 
 
 def _series_columns(schema: Any) -> list[str]:
-    """The list columns of a set's table, of which each row's is a series, but for the timestamps."""
+    """The list columns of a set's table, of which each row's is a series, except for the timestamps."""
     import pyarrow as pa
 
     def is_list(kind: Any) -> bool:

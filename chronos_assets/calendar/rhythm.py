@@ -1,7 +1,7 @@
 """How often rows come: the frequency that the timestamps of series show.
 
-Here: telling a rhythm from timestamps, whatever they came from. Where its periods start is `alignment`'s business,
-which columns hold the timestamps that of `params.inference`.
+Here: telling a rhythm from timestamps, whatever they came from. Where its periods start is in `alignment`,
+which columns hold the timestamps in `params.inference`.
 
 The first rule that holds is taken:
 

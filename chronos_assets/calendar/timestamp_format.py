@@ -18,7 +18,7 @@ X, Z     offset from UTC                                +01:00, +0100 or +01; re
 ' '      literal text, `''` an apostrophe               a bare `T` between date and time is literal too
 ======== ============================================== ========================================
 
-Reading and writing text is all that belongs here; which period a timestamp falls in is `frequencies`' business.
+Reading and writing text is all that belongs here; which period a timestamp falls in is in `frequencies`.
 """
 
 from __future__ import annotations

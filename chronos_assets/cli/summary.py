@@ -282,7 +282,7 @@ def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
 
 
 def _gate(version: PackageVersion) -> str:
-    """The verdict, and the wQL of everything that was held against each other."""
+    """The verdict, and the wQL of everything that was compared with each other."""
     from chronos_assets.timeseries.scoring.gate import TITLES
 
     gate = version.document.get("gate")

@@ -65,7 +65,7 @@ LONGEST_ANSWER = 1024  # periods that it forecasts at once by default
 
 MESSAGES_CHANNEL = "messages"  # output channel of a job on several instances
 MAX_REASON = 1024  # what SageMaker reads of `output/failure` and `output/message`
-PROGRESS_SECONDS = 5.0  # an event log is read by people: one line of progress in so long
+PROGRESS_SECONDS = 5.0  # an event log is read by people: at most one line of progress in this time
 
 
 class WorkloadError(ChronosAssetsError):
@@ -238,7 +238,7 @@ class Reporter:
     """Log, progress and messages of a workload, to Dagster if it launched this, else to stderr.
 
     Args:
-        pipes: Dagster's ear.
+        pipes: the channel to Dagster.
         clock: seconds.
         messages: file for the messages of an instance that Dagster doesn't listen to.
     """
@@ -260,7 +260,7 @@ class Reporter:
         return self._pipes is not None
 
     def log(self, message: str) -> None:
-        """Tell a person something; shown in the run's log."""
+        """Write a line for people; it is shown in the run's log."""
         if self._pipes is not None:
             self._pipes.log.info(message)
         else:
@@ -268,7 +268,7 @@ class Reporter:
             sys.stderr.flush()
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Tell how far it is, as `what: done / total (percent)`; at most every few seconds, but always the end."""
+        """Report progress as `what: done / total (percent)`; at most every few seconds, but always the end."""
         now = self._clock()
         if done < total and now - self._spoke.get(what, float("-inf")) < PROGRESS_SECONDS:
             return

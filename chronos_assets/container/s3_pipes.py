@@ -36,7 +36,7 @@ def open_s3_pipes() -> AbstractContextManager[PipesContext]:
 
 
 class S3MessageWriter(PipesS3MessageWriter):
-    """`PipesS3MessageWriter`, but for uploads that fail.
+    """`PipesS3MessageWriter`, except for uploads that fail.
 
     Args:
         client: boto3's S3 client.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chronos_assets.dashboard.queries import TableShape
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#808080"
-SKY_BLUE = "#56B4E9"  # in the place of blue on black
+SKY_BLUE = "#56B4E9"  # in place of blue on black
 HEIGHT, SCORES_HEIGHT, ATTRIBUTE_HEIGHT = 380, 220, 160  # axes and titles included
 
 TIME = "time"

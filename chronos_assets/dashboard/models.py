@@ -178,7 +178,7 @@ class _Said:
 
 
 def _decide(action: str, version: PackageVersion, reason: str) -> None:
-    """Carry a decision out, and say what came of it."""
+    """Carry out a decision, and say what its result was."""
     from chronos_assets.pipeline.serving import decide_version
 
     said = _Said()

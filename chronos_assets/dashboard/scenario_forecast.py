@@ -45,7 +45,7 @@ class ScenarioQuestion:
     middle: str
 
     def under(self, changed: pd.DataFrame | None = None) -> dict[str, Any]:
-        """The request: with what is planned, or with other values in the place of it."""
+        """The request: with what is planned, or with other values in its place."""
         attributes = [name for name in self.planned.columns if name != "timestamp"]
         level = quantile_level(self.middle) or MEDIAN
         series: dict[str, Any] = {

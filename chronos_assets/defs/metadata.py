@@ -320,7 +320,7 @@ def png(alternative: str, picture: bytes) -> dg.MetadataValue:
 
 
 def _dates(manifest: Mapping[str, Any]) -> str:
-    """What a forecast's picture is about in time: up to when it saw data, and up to when it goes."""
+    """What a forecast's picture is about in time: the last period that it saw, and the last one that it covers."""
     seen, end = (str(manifest[name]).removesuffix("T00:00:00") for name in ("context_end", "forecast_end"))
     return f"data to {seen}, forecast to {end}"
 

@@ -3,7 +3,7 @@
 Here: the model of a pass's memory, and what a lack of memory looks like. Elsewhere: what a pass does
 (`forecasting`), how many paths are sampled at once (`families`).
 
-On a CPU the number is fixed, since a forecast's last bits follow from it and every machine is to make the same. On a GPU a
+On a CPU the number is fixed, since a forecast's last bits depend on it, and every machine must produce the same. On a GPU a
 batch of 16 leaves most of the device idle. There the start is an estimate of the memory that a row takes at the peak of a pass,
 and half of what is free; where the device refuses, the number is halved until it fits. It is recorded with the forecast.
 """

@@ -1,4 +1,4 @@
-"""The draft of params.json that is left where inference has to ask: complete but for what the user must choose.
+"""The draft of params.json that is left where inference has to ask: complete except for what the user must choose.
 
 Here: what the draft says, and that it can't be mistaken for an answer. A choice that is open stands as
 "CHOOSE: a | b" where its answer belongs, which no reader takes; `Chronos.Draft` explains it. Finding the candidates belongs

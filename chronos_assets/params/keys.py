@@ -1,7 +1,7 @@
 """Which columns make a series: the item and the dimensions, chosen by what each choice would make of the rows.
 
 Here: measuring choices (how many series, how many rows repeat a timestamp, how many periods are empty), and taking
-one only where the others are worse. What a column holds by itself is `columns`' business.
+one only where the others are worse. What a single column holds is in `columns`.
 
 The rules:
 

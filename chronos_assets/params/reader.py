@@ -99,7 +99,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     top.finish(IGNORED_TOP)
     if body is not top:
         body.finish({})
-    # From here on, the parts are held against each other.
+    # From here on, the parts are compared with each other.
     pattern = reconcile_format(pattern, target, findings)
     columns = find_columns(domain, target, chronos, findings)
     frequencies = reconcile_frequencies(predictor, target, pattern, findings)

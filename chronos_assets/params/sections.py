@@ -1,4 +1,4 @@
-"""Values that the sections of `params.json` are read into, before they are held against each other."""
+"""Values that the sections of `params.json` are read into, before they are compared with each other."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class ChronosSection:
-    """The `Chronos` section: its options, and what is held against other sections before it counts."""
+    """The `Chronos` section: its options, and what is compared with other sections before it counts."""
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
     anchor: str | None = None

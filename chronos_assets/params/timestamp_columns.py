@@ -1,7 +1,7 @@
 """Columns of a sample that hold timestamps: how they are written, and on which clock they are read.
 
 Here: the patterns that are tried, every reading that fits a column, the zone that explains offsets. How often rows
-come is `calendar.rhythm`'s business.
+come is up to `calendar.rhythm`.
 """
 
 from __future__ import annotations

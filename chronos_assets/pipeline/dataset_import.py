@@ -197,7 +197,7 @@ def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Import
 
 @contextmanager
 def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]:
-    """Import in a job: nothing of files and dataset comes here, but for the report.
+    """Import in a job: nothing of files and dataset comes here, except for the report.
 
     Raises:
         dg.Failure: the job failed, it refuses the files, or a file has changed since the plan was made.

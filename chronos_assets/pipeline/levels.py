@@ -105,7 +105,7 @@ def levels_to_score(state: GroupState, key: str, forecast: Path, log: Any) -> tu
         state: of the group.
         key: of the partition.
         forecast: folder of its forecast.
-        log: is told where the item metadata of today don't make the levels of then.
+        log: gets a warning where today's item metadata don't make the levels of the forecast.
     """
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of

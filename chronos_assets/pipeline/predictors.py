@@ -75,7 +75,7 @@ def keep_learned(group: Group, learned: Sequence[bytes], folder: Path) -> None:
 
     Args:
         group: whose store it is.
-        learned: content of the predictors' files; those that were not learned for a forecast are passed over.
+        learned: content of the predictors' files; those that were not learned for a forecast are skipped.
         folder: for what is staged.
     """
     found = {}

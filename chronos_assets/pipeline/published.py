@@ -34,7 +34,7 @@ def published_manifest(group: Group) -> dict[str, Any] | None:
 
 
 def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The first series of the current forecast, but for cold starts among them: key -> column -> values (horizon,)."""
+    """The first series of the current forecast, except for cold starts among them: key -> column -> values (horizon,)."""
     import numpy as np
     import pyarrow.parquet as pq
 

@@ -462,7 +462,7 @@ class Packaged:
 
     @property
     def not_worse(self) -> bool:
-        """Whether the candidate is not worse than any that it was held against, whoever decides."""
+        """Whether the candidate is not worse than any that it was compared with, whoever decides."""
         return all(row.difference is None or row.difference <= 0 for row in self.decision.rows)
 
 

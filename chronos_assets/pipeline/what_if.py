@@ -63,7 +63,7 @@ class WhatIfForecast:
 
 
 def scenario_files(group: Group) -> dict[str, list[ObjectInfo]]:
-    """The files of each scenario that lies in `what_if/`, by its name; other files are passed over."""
+    """The files of each scenario that lies in `what_if/`, by its name; other files are skipped."""
     found: dict[str, list[ObjectInfo]] = {}
     for info in sorted(group.store.list(WHAT_IF_KEY), key=lambda info: info.key):
         path = PurePosixPath(info.key)

@@ -105,7 +105,7 @@ class ObstoreObjects:
 
     @contextmanager
     def _explained(self, action: str, key: str, fix: str = "") -> Iterator[None]:
-        """Turn obstore's errors, but for a missing object, into a `StoreError` in one line that names the key."""
+        """Turn obstore's errors, except for a missing object, into a `StoreError` in one line that names the key."""
         from obstore.exceptions import BaseError
 
         try:

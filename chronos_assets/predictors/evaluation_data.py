@@ -313,7 +313,7 @@ def open_data(workspace: Workspace, request: EvaluateRequest) -> Data:
 
 
 def parse_models(value: Any) -> dict[str, str]:
-    """The models to compare, by their part: the candidate and what it is held against."""
+    """The models to compare, by their part: the candidate and what it is compared with."""
     if not isinstance(value, dict) or not set(value) <= set(MODELS):
         raise ValueError(f"give an object of {', '.join(MODELS)}")
     models = {name: value[name] for name in MODELS if value.get(name) is not None}

@@ -31,8 +31,8 @@ BASE_FOLDER = "base"
 FORMAT = 1  # of the file; a higher one is refused
 RECIPE_VERSION = 6  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
-# Weights add up to 1 but for the digits that the file has. They are not put right when it is read: what is read again and again
-# would differ in the last bit each time, and `selection.combine` divides by the sum.
+# Weights add up to 1 except for the digits that the file has. They are not corrected when it is read: what is read again and
+# again would differ in the last bit each time, and `selection.combine` divides by the sum.
 _ROUNDED = 1e-3
 _SHOWN = ("learned", "leaderboard", "gain")
 

@@ -14,8 +14,8 @@ this happens (`pipeline.levels`).
 **Bands** are not sums of quantiles, which would be right only if all series were high, or low, together. Each series' spread
 at each step is that of its own band. How series move together is the average correlation, weighted by spread, of their
 changes over a season in the latest periods up to the as-of; no less than 0, and 1 where the past is too short to tell. The band
-follows from the variance of the sum: normal, but for the share of the spread that is left by adding up, which keeps the shape
-of the series' own bands. So a sum of one series has that series' band.
+follows from the variance of the sum: normal, except for the share of the spread that is left by adding up, which keeps the
+shape of the series' own bands. So a sum of one series has that series' band.
 """
 
 from __future__ import annotations

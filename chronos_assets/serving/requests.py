@@ -26,7 +26,7 @@ from chronos_assets.serving.schema import (
 
 
 def parse(body: bytes, kind: ContentType, schema: Schema, query: str = "", attributes: str = "") -> tuple[Call, ...]:
-    """The calls of a request; one but for JSON Lines.
+    """The calls of a request; one except for JSON Lines.
 
     Args:
         body: as it came.

@@ -128,7 +128,7 @@ class ImportOutcome:
 
 
 def save_refusal(report: Path, reason: str) -> None:
-    """Leave the reason why the files can't be imported in the place of an outcome."""
+    """Leave the reason why the files can't be imported in place of an outcome."""
     _write(report, {"refused": reason})
 
 

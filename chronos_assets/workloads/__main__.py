@@ -1,7 +1,7 @@
 """The container's command: `python -m chronos_assets.workloads <name>`, the same image for every workload.
 
 SageMaker starts a training container with the argument `train` and a model's container with `serve`; a processing job
-passes its workload's name. What a workload does and where it finds its folders is its own module's business.
+passes its workload's name. What a workload does and where it finds its folders is in its own module.
 """
 
 from __future__ import annotations

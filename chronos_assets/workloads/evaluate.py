@@ -28,7 +28,7 @@ Channels: reads `dataset` (a folder of shards), or where there is none `syntheti
 what was known at the window's origin: filled values are filled again from what lies before. Points that were not
 observed don't count, and windows that one of the models can't forecast count for none of them.
 
-A model that gives not all of the quantiles is an error, but for the approved version: it is left out, and said so, since
+A model that gives not all of the quantiles is an error, except for the approved version: it is left out, and said so, since
 another one couldn't take its place otherwise. Models of equal weights are forecast once.
 
 **Memory** is that of one model and one chunk of windows, and some 20 numbers for each window and model.

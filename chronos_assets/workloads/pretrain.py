@@ -6,7 +6,7 @@ Reads one JSON document of parameters, values as JSON or as strings of JSON (a S
 The defaults are the recipe, in stages, on a GPU where there is one; its first two stages made the bundled model.
 
     fields of `ModelShape`      the network
-    fields of `TrainingPlan`    the same for every stage, but for `seed`: each stage adds its number, or it would see the
+    fields of `TrainingPlan`    the same for every stage, except for `seed`: each stage adds its number, or it would see the
                                 windows of the one before again
     stages                      the number of the recipe's last stage to run; by default all
     first_stage                 the number of the first one; 1 by default

@@ -24,7 +24,7 @@ continues where it was: finished trials are kept, the one that ran continues fro
 What is kept are `config.json` and safetensors, under `models/`.
 """
 
-MODEL_PACKAGE = """The best candidate, held against zero-shot base, version in use and seasonal naive, and registered.
+MODEL_PACKAGE = """The best candidate, compared with zero-shot base, version in use and seasonal naive, and registered.
 
 All forecast the same held-out windows of the user's data. With `Chronos.Training.Approval` = `auto` a candidate whose wQL
 is not above that of any of them becomes the version in use; a worse one is registered as Rejected, with the reason and

@@ -1,6 +1,6 @@
 """boto3 clients, made when they are first asked for: loading the definitions must not import boto3's service models.
 
-Here: how clients are configured. Credentials and endpoints are boto3's own business: environment variables
+Here: how clients are configured. Credentials and endpoints are left to boto3: environment variables
 (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, ...), profiles, the role of the task.
 """
 

@@ -1,6 +1,6 @@
 """Checkup of a deployment on AWS: what stands in the way of its jobs, before one is launched and paid for.
 
-Here: one function per thing that is looked at, which only reads (but for an object of its own that it removes).
+Here: one function per thing that is looked at, which only reads (except for an object of its own that it removes).
 Elsewhere: how checks run and are shown (`platforms.checkup`), making what is missing (the template in
 `docker/`).
 

@@ -66,7 +66,7 @@ class Plan:
 
     Attributes:
         name: of the model and of the configuration.
-        model, config: what `CreateModel` and `CreateEndpointConfig` are given, but for names and tags.
+        model, config: what `CreateModel` and `CreateEndpointConfig` are given, except for names and tags.
     """
 
     name: str

@@ -406,7 +406,7 @@ def _stable_key(key: str) -> str:
 
 
 def _admits(before: Pointer | None, instant: datetime | None, withdrawn: Collection[datetime]) -> bool:
-    """Whether a version made for `instant` (None: any) may be shown in the place of the one before."""
+    """Whether a version made for `instant` (None: any) may be shown in place of the one before."""
     if instant is None or before is None or before.shown is None or before.as_of is None:
         return True
     return before.as_of <= instant or before.as_of in withdrawn

@@ -29,7 +29,7 @@ MAX_LINES = 200_000  # of a training job's log
 MAX_REPORT = 1 << 20  # bytes of its training.json
 
 _TRAINING = KINDS["training"]
-_READS = 20  # of a log from its head, each of as many pages as a tail reads at one go
+_READS = 20  # of a log from its head, each of as many pages as a tail reads at once
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ warnings.filterwarnings("ignore", message=r".*expected_writer_count. is currentl
 
 
 class WholeLinesMessageReader(PipesMessageReader):
-    """`PipesTempFileMessageReader`, but for lines that are not complete yet."""
+    """`PipesTempFileMessageReader`, except for lines that are not complete yet."""
 
     @contextmanager
     def read_messages(self, handler: Any) -> Iterator[Any]:

@@ -73,7 +73,7 @@ def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: 
         withdrawn: instants of a forecast that gives way although it is later, if it is still the one shown.
 
     Returns:
-        Whether `target` now shows `staged`; if not, `staged` is untouched but for the added `.as_of`.
+        Whether `target` now shows `staged`; if not, `staged` is untouched except for the added `.as_of`.
     """
     instant = _naive(as_of)
     (staged / AS_OF_FILE).write_text(instant.isoformat() + "\n")

@@ -48,7 +48,7 @@ class LocalTuning:
         env: variables for the training jobs beside those that every workload gets.
         busy_seconds: how long to wait for another run of a search of the same name.
         grace_seconds: how long a training job may take to end once asked to.
-        progress_seconds: a trial's progress is reported at most once in so long.
+        progress_seconds: a trial's progress is reported at most once in this time.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The last value, for prices, rates and levels whose next value is anybody's guess.
+"""The last value, for prices, rates and levels whose next change can't be predicted.
 
 Bands are the quantiles of the steps between neighbouring periods, around their median, growing with the root of the time. They
 keep what steps are like: rare and large, or bounded.

@@ -1,7 +1,7 @@
 r"""What the texts of a row mean, in DuckDB SQL: its series, its instant, its number, or the reason it has none.
 
-One home for the rules, whatever the row came from: a CSV file read by DuckDB, records that `reading.scan_records` found,
-a Parquet file. Where the columns are is `csv_records`'s business.
+One home for the rules, whatever the row came from: a CSV file read by DuckDB, records that `csv_records.scan_records` found,
+a Parquet file. Where the columns are is in `csv_records`.
 
 A row's values:
 

@@ -102,7 +102,7 @@ def _starts(
 
 
 def with_periods(old: Cells | None, new: Cells | None, replaced: Integers, *, may_miss: bool) -> Cells | None:
-    """The cells of `old` with those of `new` in the place of the periods `replaced`; None when no series is left.
+    """The cells of `old` with those of `new` in place of the periods `replaced`; None when no series is left.
 
     Args:
         old: series with the same hashes, sorted by key.

@@ -69,7 +69,7 @@ def write_arrow(path: Path, entries: Iterable[Entry]) -> int:
 def read_arrow(path: Path) -> Iterator[Entry]:
     """Read the series of a file one after another, in constant memory.
 
-    Columns other than the three are passed over; float32 targets become float64, and missing values NaN.
+    Columns other than the three are skipped; float32 targets become float64, and missing values NaN.
 
     Raises:
         ArrowFileError: there is no such file, or it isn't one of series.

@@ -105,7 +105,7 @@ class LeftOut:
 
 
 def _added(rows: Integers) -> Integers:
-    """Rows that are equal but for their last column as one, with its sum; sorted."""
+    """Rows that are equal except for their last column as one, with its sum; sorted."""
     if len(rows) < 2:
         return rows
     rows = rows[np.lexsort(rows[:, -2::-1].T)]

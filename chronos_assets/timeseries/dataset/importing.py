@@ -81,7 +81,7 @@ def import_target_time_series(
     threads: workers, one for each core when None. shard_bytes: of a shard on disk, about.
     min_shards: the least number by which series are dealt out, so that so many readers can share them. It is met by
         cutting each shard evenly: the data version is the same whatever it is.
-    unpacked: the bytes that a compressed file may unpack to; see `reading.unpacked_limit` for None.
+    unpacked: the bytes that a compressed file may unpack to; see `csv_records.unpacked_limit` for None.
     progress: called with "read", "aggregate" or "write", and how much of that is done, 0 to 1.
     before: the dataset that is there now, and what its import knew. The result is the same with and without it; with it,
         files and shards that haven't changed are left alone where that is possible, see `incremental`.

@@ -76,7 +76,7 @@ class RelatedManifest(FolderManifest):
         data_version: SHA-256 of series and attributes.
         dataset_version: data version of the dataset that it fits: grid, dimensions and shards are that dataset's.
         frequency: of the grid.
-        alignment: of the grid, as `calendar.Alignment` has it.
+        alignment: of the grid, as `frequencies.Alignment` has it.
         dimensions: of the dataset.
         attributes: in the order of the columns.
         n_shards: the number by which series are dealt out, see `shards.shard_number`.

@@ -147,7 +147,7 @@ class Manifest(FolderManifest):
     last: start of the first and of the last period of the grid, "2014-01-01T00:00:00". rows = observed + filled.
     duplicates: rows left out because a newer file has the same series and timestamp. unfinished: rows left out because
     they don't fill their period, the last or the first. ahead: rows left out because they lie far ahead of all others.
-    alignment: where periods start, as `calendar.Alignment` has it,
+    alignment: where periods start, as `frequencies.Alignment` has it,
     None in a manifest of an older version. lag_seconds: how long after a period's start its value is known, None where it
     is made up of finer rows and known at its end. rejected: bad rows set aside, by
     reason. files: rows read, by key. n_shards: the number by which series are dealt out, see `shard_number`.

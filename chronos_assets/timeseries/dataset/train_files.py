@@ -1,7 +1,7 @@
 """One train file after another, read into good rows and bad rows.
 
 DuckDB does the reading: a CSV file without a flaw in parallel, in one go; a file with a flaw record by record, found by
-`reading.scan_records`, because only that gives exact line numbers; Parquet with the row numbers it has anyway. What a
+`csv_records.scan_records`, because only that gives exact line numbers; Parquet with the row numbers it has anyway. What a
 text means is the same SQL for all (`casting`). What becomes of the rows belongs to `importing`.
 """
 
@@ -178,7 +178,7 @@ class TrainFileReader:
     """Reads files, one after another.
 
     several: whether rows must be comparable between files. unpacked: the bytes that a compressed file may unpack to,
-    see `reading.unpacked_limit`. reading: of covariates instead of the target. renamed: as it was after other files were
+    see `csv_records.unpacked_limit`. reading: of covariates instead of the target. renamed: as it was after other files were
     read; afterwards it knows these files', too.
     """
 

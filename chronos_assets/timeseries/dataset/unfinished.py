@@ -1,7 +1,7 @@
 """Periods that rows don't fill: the last ones, which are not over in the data, and the first ones, which began before them.
 
 Here: telling such periods from whole ones. They are left out of the dataset, and so of contexts, actuals, the gate
-and scores: two days of a week are not a week. Periods without any row are gaps, and none of this module's business.
+and scores: two days of a week are not a week. Periods without any row are gaps, and not dealt with here.
 
 Whether a period is whole is inferred from the others of its kind, since shops close at six and offices on Friday. Of each
 period the *tail* is what lies between its last row and its end, the *head* what lies between its start and its first row:

@@ -222,7 +222,7 @@ def cold_start_keys(folder: Path, dimensions: Sequence[str]) -> set[Key]:
 def merge_forecast_parts(parts: Sequence[Path], output: Path) -> dict[str, Any]:
     """Make one window's forecast of the parts that the instances of one run left: the same bytes as one would have.
 
-    Parts are read side by side and never whole, but for the series that could not be forecast.
+    Parts are read side by side and never whole, except for the series that could not be forecast.
 
     Args:
         parts: folder of the window of each instance, in any order; a forecast of one instance alone is a part of one.
@@ -269,7 +269,7 @@ def merge_passes(passes: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def merge_messages(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The message of one window from those of its parts: as one instance would have sent it, but for its `seconds`."""
+    """The message of one window from those of its parts: as one instance would have sent it, except for its `seconds`."""
     skipped = sorted((row for message in messages for row in message["skipped"]), key=_by_key)
     sparks = sorted((spark for message in messages for spark in message["sparks"]), key=_by_volume)
     counts = [name for name in _SUMS if name in messages[0]]
@@ -392,7 +392,7 @@ def _periods(parts: Sequence[WindowFolder]) -> Periods:
 
 
 def _check_one_run(parts: Sequence[WindowFolder]) -> None:
-    """Parts of one run have the same manifests, but for what they count."""
+    """Parts of one run have the same manifests, except for what they count."""
     first = parts[0]
     for other in parts[1:]:
         for name in sorted({*first.manifest, *other.manifest} - _OF_A_PART):

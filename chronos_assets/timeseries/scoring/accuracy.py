@@ -223,7 +223,7 @@ def write_metrics(report: AccuracyReport, path: Path, categories: Mapping[str, M
 
     One row for each metric over `all`, then over each `segment` (the series with one value of a dimension, or whose item has
     one of the `categories`: attribute -> item -> category), then of each `sum`, then for each `item`. Columns: level, item_id
-    and dimensions (NULL but for items), segment_by and segment_value (what segments go by, a sum's level and its value; NULL
+    and dimensions (NULL except for items), segment_by and segment_value (what segments go by, a sum's level and its value; NULL
     elsewhere), metric, value, seasonal_naive (NULL where undefined), baseline (which seasonal naive forecast), points,
     excluded. The same report gives the same bytes.
     """

@@ -123,7 +123,7 @@ def _test_window(window: ScoredWindow, kind: str) -> dict[str, Any]:
         if metrics[f"wql_{name}"] is not None
     ]
     errors = {title: metrics.get(name) for name, title in POINT_METRICS.items()}
-    # Those of the median, but for RMSE, which is the mean's; of the mean where there is no median.
+    # Those of the median, except for RMSE, which is the mean's; of the mean where there is no median.
     kind_of_forecast = "0.5" if "p50" in levels else "mean"
     return _without_none(
         {

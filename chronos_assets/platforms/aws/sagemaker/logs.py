@@ -3,8 +3,8 @@
 Here: following the streams of a job while it runs, and their last lines once it has ended. Elsewhere:
 what is done with the lines.
 
-`GetLogEvents` has one quota for the whole account and region: a follower that hears nothing, or is throttled, asks ever
-less often.
+`GetLogEvents` has one quota for the whole account and region: a follower that finds nothing new, or is throttled, asks
+less and less often.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries, code_of, is_passing, waits
 
 _MOST_STREAMS = 20  # of a job with many instances: enough to see what it does
-_PAGES = 10  # read at one go; the rest is read the next time
+_PAGES = 10  # read at once; the rest is read the next time
 _LINE = 1000  # characters of a line that are shown
 
 
