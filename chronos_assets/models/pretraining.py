@@ -128,8 +128,8 @@ RECIPE = (
     # Long, from a rate that forgets the decay before. Half of the steps are of long contexts, which take most of the time.
     TrainingPlan(
         seed=20261126,
-        steps=15_000,
-        decay_steps=14_900,
+        steps=12_500,
+        decay_steps=12_400,
         warmup_steps=100,
         learning_rate=1.2e-3,
         context_lengths=(64, 128, 256, 512),
@@ -139,7 +139,7 @@ RECIPE = (
 )
 """The skill of copying cycles first, then precision on realistic mixtures, and last more families and short contexts.
 
-The bundled model is that of the first two; its card says what the later ones bring and cost.
+The card of the bundled model says which of them made it, and what each brings and costs.
 """
 
 

@@ -3,7 +3,7 @@
     python -m chronos_assets.workloads.pretrain
 
 Reads one JSON document of parameters, values as JSON or as strings of JSON (a SageMaker training job passes strings).
-The defaults are the recipe, in stages, on a GPU where there is one; its first two stages made the bundled model.
+The defaults are the recipe, in stages, on a GPU where there is one. The bundled model's card says which stages made it.
 
     fields of `ModelShape`      the network
     fields of `TrainingPlan`    the same for every stage, except for `seed`: each stage adds its number, or it would see the
