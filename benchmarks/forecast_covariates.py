@@ -24,6 +24,7 @@ from benchmarks.forecast import line
 from benchmarks.import_covariates import FOLDER, HORIZON
 from benchmarks.processes import Measurement, measure
 from chronos_assets.params.predictor import PredictorParams
+from chronos_assets.timeseries.dataset.shards import DatasetFolder
 
 AS_OF = "2024-03-30"  # the target's last period
 SIZES = (10_000, 100_000)
@@ -95,7 +96,9 @@ def add_up(forecast: Path, work: Path) -> None:
 
     window, dataset = WindowFolder.read(forecast), work / "dataset"
     hierarchy = find_hierarchy(series_of(window), ["kind", "shop"], (), read_item_metadata(work / "metadata"))
-    write_levels(forecast / LEVELS_FILE, window, dataset, hierarchy, "min_trace", Grid(Frequency.parse("D")))
+    write_levels(
+        forecast / LEVELS_FILE, window, DatasetFolder(dataset), hierarchy, "min_trace", Grid(Frequency.parse("D"))
+    )
 
 
 def main() -> int:

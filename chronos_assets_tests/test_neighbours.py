@@ -40,7 +40,7 @@ from chronos_assets.planning.listing import why_ignored
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.serving.web_guard import WebGuard
 from chronos_assets.settings import Cadence, Settings
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, read_manifest
+from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, DatasetFolder, read_manifest
 from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
 from chronos_assets.timeseries.forecast.query import QueryError, query_forecast, render_csv
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
@@ -182,7 +182,7 @@ class TestTheNaiveForecastBeside:
         forecast = {name: (made + step).tolist() for name, step in (("p10", -0.01), ("p50", 0), ("p90", 0.01))}
         dataset = write_dataset(tmp_path / "dataset", params, [MadeSeries(("a",), "2024-01-01", values)])
         path = write_forecast(tmp_path / "forecast.parquet", params, "2024-03-04", {("a",): forecast})
-        report = evaluate_partition(path, dataset, params, np.datetime64("2024-03-03", "us"))
+        report = evaluate_partition(path, DatasetFolder(dataset), params, np.datetime64("2024-03-03", "us"))
         last_value = np.abs(values[62] - values[63:]).sum()
         assert np.abs(made - values[63:]).sum() < last_value
         assert f"{word} seasonal naive, 7 days" in check_accuracy(report).description

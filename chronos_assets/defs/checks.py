@@ -15,10 +15,11 @@ from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.accuracy import WindowAccuracy
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.published import forecast_manifest, published_manifest
+from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.training import Packaged
-from chronos_assets.store_layout import DATASET_KEY, history_key
+from chronos_assets.store_layout import history_key
 from chronos_assets.timeseries.checks import CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
@@ -101,7 +102,7 @@ def _dataset_check(group: Group) -> dg.AssetChecksDefinition:
         description="Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
     )
     def complete_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return check_result([("", check_dataset(group.store.snapshot(DATASET_KEY), GroupState(group).params))])
+        return check_result([("", check_dataset(ShownDataset.of(group), GroupState(group).params))])
 
     return complete_and_regular
 
@@ -137,7 +138,7 @@ def _coverage_check(group: Group) -> dg.AssetChecksDefinition:
             return check_coverage(
                 folder / "forecast.parquet",
                 folder / "skipped.parquet",
-                group.store.snapshot(DATASET_KEY),
+                ShownDataset.of(group),
                 params,
                 context_end=timestamp(manifest["context_end"]),
                 horizon=manifest["horizon"],

@@ -20,11 +20,12 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import levels_to_score
 from chronos_assets.pipeline.live import live_document
 from chronos_assets.pipeline.published import forecast_manifest, published_partitions
+from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
-from chronos_assets.store_layout import DATASET_KEY, accuracy_key, anomalies_key, history_key
+from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.shards import Manifest
@@ -88,7 +89,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
             try:
                 report = evaluate_partition(
                     source / "forecast.parquet",
-                    group.store.snapshot(DATASET_KEY),
+                    ShownDataset.of(group),
                     params,
                     timestamp(str(forecast["context_end"])),
                     sums=levels_to_score(state, key, source, log),

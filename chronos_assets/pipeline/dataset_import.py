@@ -226,10 +226,20 @@ def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Impo
 
 def job_request(group: Group, plan: ImportPlan) -> JobRequest:
     """The job of an import."""
-    from chronos_assets.timeseries.import_task import BEFORE, DATASET, MEMORY, REPORT, TRAIN, disk_needed
+    from chronos_assets.timeseries.import_task import (
+        BEFORE,
+        DATASET,
+        LEAST_SHARES,
+        LIKELY_SHARES,
+        MEMORY,
+        REPORT,
+        TRAIN,
+        disk_needed,
+    )
 
     memory = group.store.head(IMPORT_MEMORY_KEY) if plan.has_dataset else None
-    disk = disk_needed({info.key: info.size for info in plan.files})
+    sizes = {info.key: info.size for info in plan.files}
+    least = disk_needed(sizes, LEAST_SHARES)
     on_aws = group.settings.deployment == "aws"
     return JobRequest(
         workload="import_dataset",
@@ -246,13 +256,13 @@ def job_request(group: Group, plan: ImportPlan) -> JobRequest:
             "unpacked": group.settings.max_unpacked,
             "notes": list(plan.notes),
             "set_aside": sorted(plan.set_aside),
-            "space": disk.own,
+            "space": least.own,
         },
         inputs={} if memory is None else {BEFORE: DATASET_KEY},
         outputs=(DATASET, REPORT),
         objects={TRAIN: plan.files, **({} if memory is None else {MEMORY: (memory,)})},
         stored=(DATASET,),
-        disk_bytes=disk.inputs + disk.own,
+        disk_bytes=(least.total, disk_needed(sizes, LIKELY_SHARES).total),
     )
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.partition_folders import places
 from chronos_assets.pipeline.published import published_partitions
+from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.store_layout import BACKTEST_KEY, DATASET_KEY, MONITOR_KEY, accuracy_key, history_key
+from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
@@ -120,7 +121,6 @@ def _lineage(state: GroupState, partitions: list[_Scored]) -> str:
 
 
 def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
-    from chronos_assets.timeseries.dataset.shards import list_files
     from chronos_assets.timeseries.scoring.backtest_export import write_backtest_export
     from chronos_assets.timeseries.scoring.service_documents import accuracy_document
 
@@ -134,7 +134,7 @@ def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
         rows = write_backtest_export(
             staged,
             windows,
-            list_files(group.store.snapshot(DATASET_KEY)),
+            ShownDataset.of(group),
             params,
             stem,
             memory_limit=group.settings.memory_limit,

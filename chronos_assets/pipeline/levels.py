@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.pipeline.covariates import item_metadata, published_metadata
-from chronos_assets.store_layout import DATASET_KEY, levels_key
+from chronos_assets.pipeline.shown_dataset import ShownDataset
+from chronos_assets.store_layout import levels_key
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -34,10 +35,9 @@ def check_levels(state: GroupState) -> None:
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import check_size
     from chronos_assets.timeseries.dataset.series_keys import keys_of
-    from chronos_assets.timeseries.dataset.shards import list_shards
 
-    dataset, dimensions = state.group.store.snapshot(DATASET_KEY), state.params.dimensions
-    keys = {key for shard in list_shards(dataset) for key in keys_of(shard, dimensions)}
+    dataset, dimensions = ShownDataset.of(state.group), state.params.dimensions
+    keys = {key for _, shard in dataset.each(dataset.manifest.shards) for key in keys_of(shard, dimensions)}
     metadata = item_metadata(state.group, state.covariates)
     if metadata is not None and not dimensions and state.params.cold_start is not False:
         keys |= {(item,) for item in metadata.items}  # items without a past may be forecast, too
@@ -81,7 +81,7 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
         made = write_levels(
             staged / LEVELS_FILE,
             window,
-            group.store.snapshot(DATASET_KEY),
+            ShownDataset.of(group),
             hierarchy,
             reconcile.method,
             state.params.grid,

@@ -28,7 +28,8 @@ class JobRequest:
         objects: channel -> objects of the store that the workload reads, each under its key. Where they lie is copied as it is
             then: the caller sees afterwards whether they are still these.
         stored: those of the outputs that stay in the store, where they can be published from without coming here.
-        disk_bytes: what the job takes on disk, inputs and all; 0 where that is small, or not known.
+        disk_bytes: what the job takes on disk, inputs and all: at least, and with what may come; 0 where that is small, or
+            not known.
     """
 
     workload: str
@@ -39,7 +40,7 @@ class JobRequest:
     sharded: str = ""
     objects: Mapping[str, tuple[ObjectInfo, ...]] = field(default_factory=dict)
     stored: tuple[str, ...] = ()
-    disk_bytes: int = 0
+    disk_bytes: tuple[int, int] = (0, 0)
 
 
 class JobFiles(Protocol):

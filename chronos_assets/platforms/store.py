@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -73,6 +74,23 @@ def _key_problem(key: str) -> str | None:
     if length > MAX_KEY_BYTES:
         return f"is longer than {MAX_KEY_BYTES} bytes"
     return None
+
+
+class OpenFolder(Protocol):
+    """One version of a published folder, to be read by and by: the same one, whatever is published meanwhile."""
+
+    @property
+    def version(self) -> str:
+        """Its name."""
+
+    def read(self, name: str) -> bytes:
+        """A small file of it; `FileNotFoundError` if there is none."""
+
+    def borrow(self, names: Collection[str]) -> AbstractContextManager[Path]:
+        """A folder on this machine with these of its files, to be read only, which may be gone after the block.
+
+        A store that isn't on this machine fetches no others, and removes them at the end where the whole folder is large.
+        """
 
 
 class Store(Protocol):
@@ -187,6 +205,9 @@ class Store(Protocol):
         With `names` of files, those of them that there are will do: a store that isn't on this machine fetches no other.
         They stay as they are until two later versions have been published; `FileNotFoundError` if there is none.
         """
+
+    def open(self, key: str) -> OpenFolder:
+        """A published folder as it is shown now, for who needs little of it at a time; `FileNotFoundError` if there is none."""
 
     def read(self, key: str, name: str) -> bytes:
         """A small file of a published folder as it is shown now; `FileNotFoundError` if there is none."""

@@ -34,7 +34,7 @@ from chronos_assets.params.reconciliation import ReconcileMethod
 from chronos_assets.predictors.hierarchy import Hierarchy, Key, LevelsError
 from chronos_assets.predictors.members.base import LEVELS, LONGEST, MEDIAN, Contexts
 from chronos_assets.predictors.members.theta import Theta
-from chronos_assets.timeseries.dataset.shards import Series, iter_series, read_manifest
+from chronos_assets.timeseries.dataset.shards import Series, ShardSource, iter_series
 from chronos_assets.timeseries.forecast.files import WindowFolder
 
 Floats = NDArray[np.float64]
@@ -97,7 +97,7 @@ def series_of(forecast: WindowFolder) -> Iterator[Key]:
 def write_levels(
     path: Path,
     forecast: WindowFolder,
-    dataset: Path,
+    dataset: ShardSource,
     hierarchy: Hierarchy,
     method: ReconcileMethod,
     grid: Grid,
@@ -107,7 +107,7 @@ def write_levels(
     Args:
         path: of the file.
         forecast: of the window, whole.
-        dataset: folder of the dataset that it was made from.
+        dataset: that it was made from.
         hierarchy: of the forecast's series.
         method: of reconciliation.
         grid: of the dataset.
@@ -119,7 +119,7 @@ def write_levels(
         LevelsError: there are too many sums for the method.
     """
     check_size(hierarchy, method)
-    manifest = read_manifest(dataset)
+    manifest = dataset.manifest
     until = np.datetime64(str(forecast.manifest["context_end"]), "us")
     levels = [float(level) for level in forecast.manifest["quantiles"]]
     added = add_forecasts(forecast, hierarchy)
@@ -127,7 +127,7 @@ def write_levels(
     periods = last - manifest.span(grid)[0] + 1
     frequency = grid.frequency
     past = add_past(
-        (series for shard in manifest.shards for series in iter_series(dataset / shard.name, manifest.dimensions)),
+        (series for _, path in dataset.each(manifest.shards) for series in iter_series(path, manifest.dimensions)),
         hierarchy,
         added.weights,
         grid,

@@ -11,7 +11,7 @@ files         [{"key", "modified", "bytes"}]: modified as ISO 8601 with a zone, 
 memory_limit  of DuckDB, as "2GB" (default: half of the machine's memory)
 min_shards, unpacked, notes    see `timeseries.import_task.ImportTask`
 set_aside     keys of the files whose bad rows are where they belong (null: all)
-space         bytes that the import needs on disk beside its inputs, about; the job fails at once where there are fewer
+space         bytes that the import needs on disk at least, beside its inputs; the job fails at once where there are fewer
 ```
 
 Channels: reads `train` (each file under its key) and, for an import of what has changed, `before` (the dataset that is there)
@@ -153,7 +153,7 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise WorkloadError(
-            f"the import needs about {_gigabytes(needed)} of disk beside its inputs, and {folder} has {_gigabytes(free)}: "
+            f"the import needs {_gigabytes(needed)} of disk at least beside its inputs, and {folder} has {_gigabytes(free)}: "
             "free some, or raise CHRONOS_IMPORT_VOLUME_GB by the difference"
         )
 

@@ -13,7 +13,7 @@ from chronos_assets.params.forecast import ForecastParams, to_document
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import DatasetFolder, read_manifest
 from chronos_assets.timeseries.forecast.what_if import write_what_if
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
@@ -82,7 +82,7 @@ def write_store(root: Path, keys: tuple[Key, ...] = KEYS) -> ForecastParams:
     publish_directory(root / f"levels/as_of={NEW}", staged)
     report = evaluate_partition(
         root / f"history/as_of={OLD}/forecast.parquet",
-        root / "dataset/target_time_series",
+        DatasetFolder(root / "dataset/target_time_series"),
         params,
         np.datetime64("2024-01-03T23:00", "us"),
     )

@@ -21,6 +21,7 @@ from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
 from chronos_assets.platforms.tables import TABLES
+from chronos_assets.timeseries.dataset.shards import DatasetFolder
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets_tests import forks
@@ -65,7 +66,7 @@ def publish_current(root: Path, params: ForecastParams, forecasts: dict[Key, Any
 def publish_accuracy(root: Path, params: ForecastParams, as_of: str) -> None:
     report = evaluate_partition(
         root / f"history/as_of={as_of}/forecast.parquet",
-        root / "dataset/target_time_series",
+        DatasetFolder(root / "dataset/target_time_series"),
         params,
         np.datetime64("2024-01-02T23:00", "us"),
     )

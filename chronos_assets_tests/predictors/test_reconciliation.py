@@ -16,7 +16,7 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.predictors.hierarchy import Hierarchy, LevelsError, find_hierarchy
 from chronos_assets.predictors.reconciliation import check_size, min_trace, write_levels
 from chronos_assets.timeseries.dataset.related import read_item_metadata
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import DatasetFolder, read_manifest
 from chronos_assets.timeseries.forecast.files import WindowFolder
 from chronos_assets_tests.timeseries.builders import (
     Key,
@@ -69,7 +69,7 @@ def made(
         items = read_item_metadata(tmp_path / "items")
     hierarchy = find_hierarchy(forecasts, ["shop"] if metadata else [], (), items)
     path = tmp_path / "levels.parquet"
-    summary = write_levels(path, WindowFolder.read(folder), dataset, hierarchy, method, params.grid)
+    summary = write_levels(path, WindowFolder.read(folder), DatasetFolder(dataset), hierarchy, method, params.grid)
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in pq.read_table(path).to_pylist():
         rows.setdefault((row["level"], row["value"]), []).append(row)

@@ -20,6 +20,7 @@ from chronos_assets.timeseries.dataset.incremental import Before
 from chronos_assets.timeseries.dataset.shard_writing import tail_start
 from chronos_assets.timeseries.dataset.shards import (
     DatasetError,
+    DatasetFolder,
     iter_series,
     list_files,
     list_shards,
@@ -326,7 +327,7 @@ class TestTails:
         for key, arrays in drop.series().items():
             for one, other in zip(arrays, plain[key], strict=True):
                 np.testing.assert_array_equal(one, other)
-        assert check_dataset(drop.output, params).passed
+        assert check_dataset(DatasetFolder(drop.output), params).passed
 
         start = DAY + timedelta(days=59)
         for until in (start - timedelta(days=20), start):
@@ -345,7 +346,7 @@ class TestTails:
         tail_of_first.unlink()
         with pytest.raises(DatasetError, match=f"without {tail_of_first.name}: import the train files again"):
             list(iter_series(list_shards(drop.output)[0]))
-        assert not check_dataset(drop.output, params).passed
+        assert not check_dataset(DatasetFolder(drop.output), params).passed
 
     def test_begin_where_a_growing_dataset_keeps_them(self):
         starts = [tail_start(0, last, 2) for last in range(300)]

@@ -16,7 +16,7 @@ import pytest
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, read_manifest
+from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetFolder, Manifest, read_manifest
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
 from chronos_assets.timeseries.scoring.accuracy import AccuracyReport, evaluate_partition
 from chronos_assets.timeseries.scoring.checks import check_accuracy
@@ -76,7 +76,7 @@ def with_column(name: str, change: Any) -> Any:
 def test_a_sound_dataset_passes(tmp_path: Path) -> None:
     params = make_params(dimensions=("store",))
     series = [MadeSeries((name, "x"), "2024-01-01", [1.0, NAN, 3.0], [False, True, False]) for name in "abcdef"]
-    outcome = check_dataset(write_dataset(tmp_path, params, series, shards=3), params)
+    outcome = check_dataset(DatasetFolder(write_dataset(tmp_path, params, series, shards=3)), params)
     assert (outcome.passed, outcome.failing_rows, outcome.fix) == (True, (), "")
     assert outcome.description == "6 series with 18 rows in 3 shards are sorted, regular (H) and as the manifest says."
     assert outcome.numbers == {"shards": 3, "series": 6, "rows": 18, "observed": 12}
@@ -99,7 +99,7 @@ def test_a_series_that_is_not_regular_or_not_a_number_is_named(
     params = make_params()
     dataset = write_dataset(tmp_path, params, series_of("a"), shards=1)
     rewrite(dataset, with_column(column, change))
-    outcome = check_dataset(dataset, params)
+    outcome = check_dataset(DatasetFolder(dataset), params)
     check_failed(outcome, "error", *problems)
     assert {row["series"] for row in outcome.failing_rows} == {"a"}
     assert {row["file"] for row in outcome.failing_rows} == {"part-00000.parquet"}
@@ -115,13 +115,13 @@ def test_a_series_in_two_shards_or_out_of_order_is_named(tmp_path: Path) -> None
         return pa.concat_tables([table, other])
 
     rewrite(dataset, added)
-    problems = {(row["problem"], row["series"]) for row in check_dataset(dataset, params).failing_rows}
+    problems = {(row["problem"], row["series"]) for row in check_dataset(DatasetFolder(dataset), params).failing_rows}
     assert ("wrong shard", stranger) in problems
     assert {problem for problem, _ in problems} <= {"wrong shard", "not sorted", "wrong series", "wrong rows"}
 
     dataset = write_dataset(tmp_path / "twice", params, series_of("a"), shards=1)
     rewrite(dataset, lambda table: pa.concat_tables([table, other, table]))
-    assert "not sorted" in {row["problem"] for row in check_dataset(dataset, params).failing_rows}
+    assert "not sorted" in {row["problem"] for row in check_dataset(DatasetFolder(dataset), params).failing_rows}
 
 
 def test_files_that_are_not_those_of_the_manifest_are_named(tmp_path: Path) -> None:
@@ -129,26 +129,26 @@ def test_files_that_are_not_those_of_the_manifest_are_named(tmp_path: Path) -> N
     dataset = write_dataset(tmp_path / "changed", params, series_of("a"), shards=1)
     path = dataset / "part-00000.parquet"
     pq.write_table(pq.read_table(path), path, compression="none")
-    check_failed(check_dataset(dataset, params), "error", "changed")
+    check_failed(check_dataset(DatasetFolder(dataset), params), "error", "changed")
 
     for name, content in (("cut", path.read_bytes()[:-100]), ("text", b"not parquet")):
         dataset = write_dataset(tmp_path / name, params, series_of("a"), shards=1)
         (dataset / "part-00000.parquet").write_bytes(content)
-        check_failed(check_dataset(dataset, params), "error", "unreadable")
+        check_failed(check_dataset(DatasetFolder(dataset), params), "error", "unreadable")
 
     dataset = write_dataset(tmp_path / "gone", params, series_of("a"), shards=1)
     (dataset / "part-00000.parquet").unlink()
-    check_failed(check_dataset(dataset, params), "error", "unreadable")
+    check_failed(check_dataset(DatasetFolder(dataset), params), "error", "unreadable")
 
     dataset = write_dataset(tmp_path / "columns", params, series_of("a"), shards=1)
     rewrite(dataset, lambda table: table.rename_columns(["item_id", "timestamp", "value", "filled"]))
-    check_failed(check_dataset(dataset, params), "error", "wrong columns")
+    check_failed(check_dataset(DatasetFolder(dataset), params), "error", "wrong columns")
 
     dataset = write_dataset(tmp_path / "counts", params, series_of("a"), shards=1)
     update(dataset, 0, rows=7, series=2)
-    check_failed(check_dataset(dataset, params), "error", "wrong series", "wrong rows")
+    check_failed(check_dataset(DatasetFolder(dataset), params), "error", "wrong series", "wrong rows")
 
-    check_failed(check_dataset(tmp_path / "nothing", params), "error", "unreadable")
+    check_failed(check_dataset(DatasetFolder(tmp_path / "nothing"), params), "error", "unreadable")
 
 
 def test_totals_of_the_manifest_and_the_parameters_are_compared_too(tmp_path: Path) -> None:
@@ -156,16 +156,16 @@ def test_totals_of_the_manifest_and_the_parameters_are_compared_too(tmp_path: Pa
     dataset = write_dataset(tmp_path, params, series_of("a"), shards=1)
     manifest = read_manifest(dataset)
     (dataset / MANIFEST).write_text(dataclasses.replace(manifest, observed=3).to_json())
-    check_failed(check_dataset(dataset, params), "error", "wrong observed")
+    check_failed(check_dataset(DatasetFolder(dataset), params), "error", "wrong observed")
     (dataset / MANIFEST).write_text(dataclasses.replace(manifest, frequency="D").to_json())
-    check_failed(check_dataset(dataset, params), "error", "other frequency")
+    check_failed(check_dataset(DatasetFolder(dataset), params), "error", "other frequency")
 
 
 def test_only_the_first_rows_are_kept_but_all_are_counted(tmp_path: Path) -> None:
     params = make_params()
     dataset = write_dataset(tmp_path, params, series_of(*(f"item{n:02d}" for n in range(30))), shards=1)
     rewrite(dataset, with_column("target", lambda values: [float("inf")] * len(values)))
-    outcome = check_dataset(dataset, params)
+    outcome = check_dataset(DatasetFolder(dataset), params)
     assert (len(outcome.failing_rows), outcome.failing) == (MAX_ROWS, 30)
     assert outcome.description == "30 problems in 1 shards: no number (30)."
 
@@ -265,7 +265,9 @@ def coverage(
     columns = zip(*((*key, reason) for key, reason in skipped.items()), strict=True) if skipped else [[]] * len(names)
     table = pa.table([pa.array(column, pa.string()) for column in columns], names=names)
     pq.write_table(table, folder / "skipped.parquet")
-    return check_coverage(forecast, folder / "skipped.parquet", dataset, params, context_end=CONTEXT_END, horizon=3)
+    return check_coverage(
+        forecast, folder / "skipped.parquet", DatasetFolder(dataset), params, context_end=CONTEXT_END, horizon=3
+    )
 
 
 def test_a_forecast_of_every_series_that_had_begun_is_complete(tmp_path: Path) -> None:
@@ -302,7 +304,7 @@ def test_a_forecast_without_a_list_of_skipped_series_is_checked_too(tmp_path: Pa
     params = make_params()
     dataset = write_dataset(tmp_path / "dataset", params, series_of("a", "b"))
     forecast = write_forecast(tmp_path / "f.parquet", params, FIRST, {("a",): band()})
-    outcome = check_coverage(forecast, None, dataset, params, context_end=CONTEXT_END, horizon=3)
+    outcome = check_coverage(forecast, None, DatasetFolder(dataset), params, context_end=CONTEXT_END, horizon=3)
     check_failed(outcome, "error", "missing")
 
 
@@ -313,7 +315,7 @@ def report_of(folder: Path, series: list[MadeSeries], forecasts: dict[Key, Any])
     params = make_params()
     dataset = write_dataset(folder / "dataset", params, series)
     forecast = write_forecast(folder / "f.parquet", params, FIRST, forecasts)
-    return evaluate_partition(forecast, dataset, params, CONTEXT_END)
+    return evaluate_partition(forecast, DatasetFolder(dataset), params, CONTEXT_END)
 
 
 def test_a_forecast_better_than_seasonal_naive_passes(tmp_path: Path) -> None:

@@ -86,25 +86,29 @@ def import_instance(settings: AwsSettings) -> str:
     return settings.import_instance or settings.data_instance
 
 
-def import_volume(settings: AwsSettings, needed: int) -> int:
-    """Gigabytes of the disk of a job that imports, which needs about so many bytes.
+def import_volume(settings: AwsSettings, least: int, likely: int) -> int:
+    """Gigabytes of the disk of a job that imports.
+
+    Args:
+        settings: of the deployment on AWS.
+        least: bytes that it needs at least.
+        likely: bytes that are enough.
 
     Raises:
         LimitError: CHRONOS_IMPORT_VOLUME_GB is less, or no volume is large enough.
     """
-    least = -(-needed // 10**9)
-    given = settings.import_volume_gb
-    if given is not None and given < least and not _has_local_disk(import_instance(settings)):
+    needed, enough, given = -(-least // 10**9), -(-likely // 10**9), settings.import_volume_gb
+    if given is not None and given < needed and not _has_local_disk(import_instance(settings)):
         raise LimitError(
-            f"CHRONOS_IMPORT_VOLUME_GB={given}: the import of these files takes about {least:,} GB of disk; set it to {least} "
-            "at least, or leave it out: the volume then follows the files"
+            f"CHRONOS_IMPORT_VOLUME_GB={given}: the import of these files takes {needed:,} GB of disk at least; set it to "
+            f"{enough} to be safe, or leave it out: the volume then follows the files"
         )
-    if least > MAX_VOLUME_GB:
+    if needed > MAX_VOLUME_GB:
         raise LimitError(
-            f"the import of these files takes about {least:,} GB of disk, and a volume has {MAX_VOLUME_GB:,} at most: remove "
-            "train files that are no longer needed"
+            f"the import of these files takes {needed:,} GB of disk at least, and a volume has {MAX_VOLUME_GB:,} at most: "
+            "remove train files that are no longer needed"
         )
-    return given or max(settings.volume_gb, least)
+    return given or min(max(settings.volume_gb, enough), MAX_VOLUME_GB)
 
 
 def missing_settings(settings: AwsSettings) -> list[str]:

@@ -147,7 +147,7 @@ def processing_job(
 
 def _volume(request: JobRequest, settings: AwsSettings) -> dict[str, int]:
     """The disk of an import, where it isn't that of all jobs."""
-    return {"VolumeSizeInGB": import_volume(settings, request.disk_bytes)} if request.workload == IMPORT else {}
+    return {"VolumeSizeInGB": import_volume(settings, *request.disk_bytes)} if request.workload == IMPORT else {}
 
 
 def _input(

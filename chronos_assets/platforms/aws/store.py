@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from chronos_assets.partition_folders import NoFolderError, at_either, by_folder, places
@@ -34,6 +35,7 @@ from chronos_assets.platforms.aws.publishing import LEFTOVER_SECONDS, Publisher
 from chronos_assets.platforms.store import StoreError, check_key
 
 ATTEMPTS = 10  # at reading what is replaced meanwhile
+COPIED_BYTES = 1 << 30  # a folder up to this size is copied as a whole, once for all its readers
 POINTERS_KEPT = 20_000  # read once, not at each tick of a sensor
 
 T = TypeVar("T")
@@ -125,19 +127,21 @@ class S3Store(S3Objects):
 
     def snapshot(self, key: str, names: Collection[str] | None = None) -> Path:
         """See `Store.snapshot`: a copy, which is made once for each version, and for each choice of names."""
+        return at_either(key, lambda place: self._of_shown(place, lambda version: self.copy_of(place, version, names)))
 
-        def copy(place: str, version: Version) -> Path:
-            folder = version_key(place, version)
-            sizes = {name: file.size for name, file in version.files.items() if names is None or name in names}
-            chosen = "" if len(sizes) == len(version.files) else f"-{_digest_of(sizes)}"
-            return self._cache.folder(
-                place,
-                f"{version.folder}{chosen}",
-                sizes,
-                lambda name, target: self.download(f"{folder}/{version.files[name].object}", target),
-            )
+    def copy_of(self, key: str, version: Version, names: Collection[str] | None = None) -> Path:
+        """A copy of a version, or of some of its files, which stays for later readers."""
+        sizes = {name: file.size for name, file in version.files.items() if names is None or name in names}
+        chosen = "" if len(sizes) == len(version.files) else f"-{_digest_of(sizes)}"
+        return self._cache.folder(key, f"{version.folder}{chosen}", sizes, partial(self.download_file, key, version))
 
-        return at_either(key, lambda place: self._of_shown(place, partial(copy, place)))
+    def download_file(self, key: str, version: Version, name: str, target: Path) -> None:
+        """Write a file of a version to a new file."""
+        self.download(f"{version_key(key, version)}/{version.files[name].object}", target)
+
+    def open(self, key: str) -> S3OpenFolder:
+        """See `Store.open`."""
+        return at_either(key, lambda place: self._of_shown(place, partial(S3OpenFolder, self, place)))
 
     def shown_at(self, key: str) -> tuple[str, str]:
         """Name of the version that a published folder shows, and its `s3://` prefix, with a slash at its end.
@@ -163,7 +167,7 @@ class S3Store(S3Objects):
             pointer, _ = self._publisher.pointer(key)
             if pointer is not None and pointer.shown is not None and pointer.manifest is not None:
                 return pointer.manifest.encode()
-        return self._of_shown(key, lambda version: self._content(key, version, name))
+        return self._of_shown(key, lambda version: self.content(key, version, name))
 
     def manifests(self, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         """See `Store.manifests`: one listing, and a request for each pointer that was written since the last one."""
@@ -204,9 +208,10 @@ class S3Store(S3Objects):
 
     def _long_manifest(self, key: str, version: Version) -> tuple[str, str]:
         """A version's name and its manifest, where the pointer leaves that in its object."""
-        return version.name, self._content(key, version, MANIFEST).decode()
+        return version.name, self.content(key, version, MANIFEST).decode()
 
-    def _content(self, key: str, version: Version, name: str) -> bytes:
+    def content(self, key: str, version: Version, name: str) -> bytes:
+        """A small file of a version; `FileNotFoundError` if there is none."""
         if name not in version.files:
             raise FileNotFoundError(f"there is no {name} in {self.uri(key)}")
         return self.get(f"{version_key(key, version)}/{version.files[name].object}")
@@ -241,6 +246,52 @@ class S3Store(S3Objects):
                     raise
                 before = version
         raise StoreError(f"{self.uri(key)} is replaced faster than it can be read: run again")
+
+
+class S3OpenFolder:
+    """`OpenFolder` of a version in the bucket.
+
+    A large folder is never here as a whole. One that isn't is copied once, for all that read it.
+    """
+
+    def __init__(self, store: S3Store, key: str, version: Version) -> None:
+        self._store = store
+        self._key = key
+        self._version = version
+
+    @property
+    def version(self) -> str:
+        """See `OpenFolder.version`."""
+        return self._version.name
+
+    def read(self, name: str) -> bytes:
+        """See `OpenFolder.read`."""
+        return self._store.content(self._key, self._version, name)
+
+    @contextmanager
+    def borrow(self, names: Collection[str]) -> Iterator[Path]:
+        """See `OpenFolder.borrow`.
+
+        Raises:
+            StoreError: the version was replaced long ago, and is gone.
+        """
+        if sum(file.size for file in self._version.files.values()) <= COPIED_BYTES:
+            yield self._still_there(partial(self._store.copy_of, self._key, self._version))
+            return
+        with TemporaryDirectory(prefix="borrowed-", dir=self._store.scratch) as folder:
+            for name in sorted(set(names) & self._version.files.keys()):
+                target = Path(folder, check_key(name))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._still_there(partial(self._store.download_file, self._key, self._version, name, target))
+            yield Path(folder)
+
+    def _still_there(self, take: Callable[[], T]) -> T:
+        try:
+            return take()
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self._store.uri(self._key)} was replaced long before it was read to its end: run again"
+            ) from error
 
 
 def _digest_of(names: Iterable[str]) -> str:

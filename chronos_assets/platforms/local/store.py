@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -156,6 +157,10 @@ class ObstoreStore(ObstoreObjects):
 
         return at_either(key, shown)
 
+    def open(self, key: str) -> _OpenFolder:
+        """See `Store.open`."""
+        return _OpenFolder(self.snapshot(key))
+
     def read(self, key: str, name: str) -> bytes:
         """See `Store.read`."""
 
@@ -192,6 +197,24 @@ class ObstoreStore(ObstoreObjects):
                 "set CHRONOS_STORE to a folder"
             )
         return self.root / check_key(key)
+
+
+@dataclass(frozen=True)
+class _OpenFolder:
+    """`OpenFolder` of a folder on this machine."""
+
+    path: Path
+
+    @property
+    def version(self) -> str:
+        return self.path.name
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    @contextmanager
+    def borrow(self, names: Collection[str]) -> Iterator[Path]:
+        yield self.path
 
 
 @lru_cache(maxsize=100_000)

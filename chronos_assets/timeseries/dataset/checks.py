@@ -14,12 +14,13 @@ from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome, Row
 from chronos_assets.timeseries.dataset.shards import (
+    MANIFEST,
     DatasetError,
     Manifest,
     Series,
     Shard,
+    ShardSource,
     iter_series,
-    read_manifest,
     shard_name,
     shard_number,
 )
@@ -34,7 +35,7 @@ _DATASET_FIX = """The dataset's files are not what the import wrote, or `params.
 Forecasts that were made from this dataset are suspect: materialize their partitions again afterwards."""
 
 
-def check_dataset(dataset: Path, params: ForecastParams) -> CheckOutcome:
+def check_dataset(dataset: ShardSource, params: ForecastParams) -> CheckOutcome:
     """Is the dataset whole, sorted, on the regular grid, and what its manifest says?
 
     Reads every shard once, in pieces. Each series must be in the shard that its key belongs to and once only, so none
@@ -42,13 +43,13 @@ def check_dataset(dataset: Path, params: ForecastParams) -> CheckOutcome:
     must be numbers.
     """
     try:
-        manifest = read_manifest(dataset)
+        manifest = dataset.manifest
     except DatasetError as error:
         return CheckOutcome(
             passed=False,
             severity="error",
             description=f"The dataset can't be read: {error}",
-            failing_rows=(_dataset_row(dataset.name, None, "unreadable", str(error)),),
+            failing_rows=(_dataset_row(MANIFEST, None, "unreadable", str(error)),),
             failing=1,
             fix=_DATASET_FIX,
         )
@@ -56,14 +57,12 @@ def check_dataset(dataset: Path, params: ForecastParams) -> CheckOutcome:
     totals: Counter[str] = Counter()
     for row in _manifest_problems(manifest, params):
         problems.add(row)
-    for shard in manifest.shards:
-        for row in _shard_problems(dataset / shard.name, shard, manifest, params, totals):
+    for shard, path in dataset.each(manifest.shards):
+        for row in _shard_problems(path, shard, manifest, params, totals):
             problems.add(row)
     for name, expected in (("series", manifest.series), ("rows", manifest.rows), ("observed", manifest.observed)):
         if not problems.count and totals[name] != expected:
-            problems.add(
-                _dataset_row("_manifest.json", None, f"wrong {name}", f"{expected}, but there are {totals[name]}")
-            )
+            problems.add(_dataset_row(MANIFEST, None, f"wrong {name}", f"{expected}, but there are {totals[name]}"))
     numbers = {"shards": len(manifest.shards), **{name: totals[name] for name in ("series", "rows", "observed")}}
     if problems.count:
         return problems.outcome(
@@ -120,7 +119,7 @@ def _manifest_problems(manifest: Manifest, params: ForecastParams) -> Iterator[R
         ("dimensions", list(manifest.dimensions), list(params.dimensions)),
     ):
         if found != wanted:
-            yield _dataset_row("_manifest.json", None, f"other {name}", f"{found}, but params.json says {wanted}")
+            yield _dataset_row(MANIFEST, None, f"other {name}", f"{found}, but params.json says {wanted}")
 
 
 def _shard_problems(

@@ -9,20 +9,21 @@ in one shard, found by `key_hash`; numbers are left out where no series falls in
 
 The latest periods of a large dataset lie in files beside the shards, `tail-00000.parquet` …, with the same columns and order,
 so that a new period needn't write everything again. `iter_series` reads a shard with its tail; who reads rows in any order
-reads `list_files`.
+reads `list_files`. Who reads every shard once takes a `ShardSource`, which has them here one at a time where the dataset is
+elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,6 +238,33 @@ class Series:
     timestamps: NDArray[np.datetime64]
     target: NDArray[np.float64]
     filled: NDArray[np.bool_]
+
+
+class ShardSource(Protocol):
+    """A dataset whose shards are read one after another: it needn't be on this machine as a whole."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the dataset; `DatasetError` where there is none."""
+
+    def each(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Path]]:
+        """Each of some shards, in order, as a file for `iter_series` that may be gone once the next is asked for."""
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """The `ShardSource` of a dataset folder on this machine."""
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Of the dataset; `DatasetError` where there is none."""
+        return read_manifest(self.path)
+
+    def each(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Path]]:
+        """The shards where they lie."""
+        return ((shard, self.path / shard.name) for shard in shards)
 
 
 def read_manifest(directory: Path) -> Manifest:

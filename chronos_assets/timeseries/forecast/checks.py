@@ -25,7 +25,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.dataset.shards import Manifest, list_files
+from chronos_assets.timeseries.dataset.shards import Manifest, ShardSource, shard_files
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def check_quantiles(forecast: Path, *, memory_limit: str = DEFAULT_MEMORY) -> Ch
 def check_coverage(
     forecast: Path,
     skipped: Path | None,
-    dataset: Path,
+    dataset: ShardSource,
     params: ForecastParams,
     *,
     context_end: np.datetime64,
@@ -204,12 +204,15 @@ def check_coverage(
         names = ["item_id", *params.dimensions]
         keys = identifiers(names)
         _view(connection, "forecasts", forecast)
-        shards = [text_literal(parquet_argument(file)) for file in list_files(dataset)]
         # Columns of our own begin with an underscore, which no dimension can.
-        connection.execute(
-            f'CREATE TEMP TABLE series AS SELECT {keys}, min("timestamp") AS _first '  # noqa: S608 - quoted names
-            f"FROM read_parquet([{', '.join(shards)}], hive_partitioning = false) GROUP BY {keys}"
-        )
+        columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names)
+        connection.execute(f"CREATE TEMP TABLE series ({columns}, _first TIMESTAMP)")
+        for _, shard in dataset.each(dataset.manifest.shards):
+            files = ", ".join(text_literal(parquet_argument(file)) for file in shard_files(shard))
+            connection.execute(
+                f'INSERT INTO series SELECT {keys}, min("timestamp") '  # noqa: S608 - quoted names
+                f"FROM read_parquet([{files}], hive_partitioning = false) GROUP BY {keys}"
+            )
         connection.execute(
             f"CREATE TEMP TABLE started AS SELECT {keys} FROM series WHERE _first <= ?",  # noqa: S608 - quoted names
             [context_end.item()],

@@ -41,7 +41,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     text_literal,
 )
 from chronos_assets.timeseries.dataset.filling import fill
-from chronos_assets.timeseries.dataset.shards import Series, iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.dataset.shards import Series, ShardSource, iter_series
 from chronos_assets.timeseries.forecast.columns import quantile_columns, quantile_level
 from chronos_assets.timeseries.scoring.anomalies import Anomalies, find_anomalies
 from chronos_assets.timeseries.scoring.band_widths import BandWidths
@@ -159,7 +159,7 @@ def is_observed(context_end: np.datetime64, horizon: int, grid: Grid, dataset_la
 
 def evaluate_partition(
     forecast: Path,
-    dataset: Path,
+    dataset: ShardSource,
     params: ForecastParams,
     context_end: np.datetime64,
     *,
@@ -169,9 +169,9 @@ def evaluate_partition(
 ) -> AccuracyReport:
     """Measure a forecast against the actuals that came after it.
 
-    forecast: the partition's forecast.parquet. dataset: the folder of shards. context_end: start of the last period
-    that the forecast saw. sums: file of the forecasts of sums, and which series count in which. scratch: a folder for
-    temporary files, by default the system's.
+    forecast: the partition's forecast.parquet. dataset: what happened. context_end: start of the last period that the forecast
+    saw. sums: file of the forecasts of sums, and which series count in which. scratch: a folder for temporary files, by default
+    the system's.
 
     Raises:
         AccuracyError: when the forecast doesn't begin right after `context_end`, lacks steps of a series, or has a
@@ -182,11 +182,11 @@ def evaluate_partition(
         scratch_connection(Path(folder), memory_limit=memory_limit) as connection,
     ):
         window = _Horizon.of(connection, forecast, params, context_end)
-        _check_observed(dataset, window)
+        _check_observed(dataset.manifest.last_timestamp, window)
         baseline = window.choose_baseline(dataset, params)
         summed = None if sums is None else SummedActuals(*sums, window.steps)
         chunks = [window.measure(connection, [])]
-        for shard in list_shards(dataset):
+        for _, shard in dataset.each(dataset.manifest.shards):
             answers = (
                 window.answer(series, params, baseline.season) for series in iter_series(shard, params.dimensions)
             )
@@ -334,7 +334,7 @@ class _Horizon:
         """Series to be measured at once."""
         return max(1, min(_SERIES_AT_ONCE, _CELLS_AT_ONCE // (self.steps * (len(self.quantiles) + 3))))
 
-    def choose_baseline(self, dataset: Path, params: ForecastParams) -> Baseline:
+    def choose_baseline(self, dataset: ShardSource, params: ForecastParams) -> Baseline:
         """The seasonal naive forecast to compare with, by windows before the horizon.
 
         Raises:
@@ -457,26 +457,25 @@ class _Horizon:
         return answer
 
 
-def _some_series(dataset: Path, dimensions: tuple[str, ...]) -> Iterator[Series]:
+def _some_series(dataset: ShardSource, dimensions: tuple[str, ...]) -> Iterator[Series]:
     """At most `MAX_TRIED_SERIES` series, evenly spread over as few shards as hold so many.
 
     A shard holds those with a share of the hashes of the keys, which is as good as a random one.
     """
     shards, found = [], 0
-    for shard in read_manifest(dataset).shards:
-        shards.append(dataset / shard.name)
+    for shard in dataset.manifest.shards:
+        shards.append(shard)
         found += shard.series
         if found >= MAX_TRIED_SERIES:
             break
     step = max(1, found // MAX_TRIED_SERIES)
-    return islice(chain.from_iterable(iter_series(shard, dimensions) for shard in shards), 0, None, step)
+    return islice(chain.from_iterable(iter_series(path, dimensions) for _, path in dataset.each(shards)), 0, None, step)
 
 
-def _check_observed(dataset: Path, window: _Horizon) -> None:
-    last = read_manifest(dataset).last_timestamp
+def _check_observed(last: np.datetime64, window: _Horizon) -> None:
     if not is_observed(window.context_end, window.steps, window.grid, last):
         raise AccuracyError(
-            f"the horizon ends with the period of {window.last}, the dataset {dataset} with that of {last}; "
+            f"the horizon ends with the period of {window.last}, the dataset with that of {last}; "
             "measure it once newer data have been imported"
         )
 

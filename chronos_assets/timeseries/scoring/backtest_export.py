@@ -38,6 +38,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
+from chronos_assets.timeseries.dataset.shards import ShardSource, shard_files
 from chronos_assets.timeseries.export_files import quoted_formula, write_export
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns, quantile_level
 
@@ -73,7 +74,7 @@ class BacktestWindow:
 def write_backtest_export(
     folder: Path,
     windows: Sequence[BacktestWindow],
-    shards: Sequence[Path],
+    dataset: ShardSource,
     params: ForecastParams,
     stem: str,
     *,
@@ -84,7 +85,7 @@ def write_backtest_export(
     Args:
         folder: that gets them; it takes temporary files, too.
         windows: at least one.
-        shards: of the dataset, for what happened.
+        dataset: what happened.
         params: dimensions, and how exports are written.
         stem: of the files' names.
         memory_limit: what DuckDB may use.
@@ -99,24 +100,27 @@ def write_backtest_export(
         target = folder / name
         target.mkdir()
         with scratch_connection(folder, memory_limit=memory_limit) as connection:
-            sql = query(connection, windows, shards, params)
+            sql = query(connection, windows, dataset, params)
             rows[name], _ = write_export(connection, sql, target, first, params.export)
     return rows
 
 
 def _forecasted_sql(
-    connection: DuckDBPyConnection, windows: Sequence[BacktestWindow], shards: Sequence[Path], params: ForecastParams
+    connection: DuckDBPyConnection, windows: Sequence[BacktestWindow], dataset: ShardSource, params: ForecastParams
 ) -> str:
     _create_union(connection, "forecasts", [(window, window.forecast) for window in windows])
     names = ("item_id", *params.dimensions, "timestamp")
     types = _types(column_names(connection, "forecasts"))
-    files = ", ".join(text_literal(parquet_argument(shard)) for shard in shards)
     first, last = min(window.start for window in windows), max(window.end for window in windows)
-    connection.execute(
-        f"CREATE VIEW actuals AS SELECT {identifiers(names)}, target "  # noqa: S608 - quoted names
-        f"FROM read_parquet([{files}], hive_partitioning = false) "
-        f'WHERE NOT filled AND "timestamp" BETWEEN {_moment(first)} AND {_moment(last)}'
-    )
+    columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names[:-1])
+    connection.execute(f'CREATE TEMP TABLE actuals ({columns}, "timestamp" TIMESTAMP, target DOUBLE)')
+    for _, shard in dataset.each(dataset.manifest.shards):
+        files = ", ".join(text_literal(parquet_argument(file)) for file in shard_files(shard))
+        connection.execute(
+            f"INSERT INTO actuals SELECT {identifiers(names)}, target "  # noqa: S608 - quoted names
+            f"FROM read_parquet([{files}], hive_partitioning = false) "
+            f'WHERE NOT filled AND "timestamp" BETWEEN {_moment(first)} AND {_moment(last)}'
+        )
     shown = [
         *_keys(params),
         f'{_time(params, "timestamp")} AS "timestamp"',
@@ -132,7 +136,7 @@ def _forecasted_sql(
 
 
 def _accuracy_sql(
-    connection: DuckDBPyConnection, windows: Sequence[BacktestWindow], _shards: Sequence[Path], params: ForecastParams
+    connection: DuckDBPyConnection, windows: Sequence[BacktestWindow], _dataset: ShardSource, params: ForecastParams
 ) -> str:
     _create_union(connection, "measured", [(window, window.metrics) for window in windows])
     keys = identifiers(["item_id", *params.dimensions])

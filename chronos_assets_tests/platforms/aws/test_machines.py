@@ -55,26 +55,26 @@ def test_every_gpu_instance_has_a_host_whose_driver_the_image_can_use(instance: 
 
 
 def test_the_disk_of_an_import_follows_its_files() -> None:
-    assert import_volume(SETTINGS, 4 * 10**9) == SETTINGS.volume_gb
-    assert import_volume(SETTINGS, 10**12 + 1) == 1001
-    assert import_volume(replace(SETTINGS, import_volume_gb=50), 50 * 10**9) == 50
+    assert import_volume(SETTINGS, 10**9, 4 * 10**9) == SETTINGS.volume_gb
+    assert import_volume(SETTINGS, 10**9, 10**12 + 1) == 1001
+    assert import_volume(SETTINGS, 10**13, 10**14) == 16_384
+    assert import_volume(replace(SETTINGS, import_volume_gb=50), 50 * 10**9, 10**12) == 50
 
 
 @pytest.mark.parametrize(
     ("given", "needed", "told"),
     [
-        (49, 50 * 10**9, r"CHRONOS_IMPORT_VOLUME_GB=49: .* takes about 50 GB of disk; set it to 50 at least"),
+        (49, 50 * 10**9, r"CHRONOS_IMPORT_VOLUME_GB=49: .* takes 50 GB of disk at least; set it to 60 to be safe"),
         (None, 17 * 10**12, "a volume has 16,384 at most: remove train files"),
     ],
 )
 def test_an_import_that_its_disk_is_too_small_for_is_refused(given: int | None, needed: int, told: str) -> None:
     with pytest.raises(LimitError, match=told):
-        import_volume(replace(SETTINGS, import_volume_gb=given), needed)
+        import_volume(replace(SETTINGS, import_volume_gb=given), needed, needed + 10 * 10**9)
     # The disk of such an instance comes with it, whatever is asked for.
     if given is not None:
-        assert (
-            import_volume(replace(SETTINGS, import_volume_gb=given, import_instance="ml.m5d.4xlarge"), needed) == given
-        )
+        local = replace(SETTINGS, import_volume_gb=given, import_instance="ml.m5d.4xlarge")
+        assert import_volume(local, needed, needed) == given
 
 
 def test_the_image_knows_blackwell() -> None:

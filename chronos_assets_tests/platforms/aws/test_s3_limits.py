@@ -77,6 +77,31 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
     assert version == folder_digest(folder)[:16] == store.shown(KEY)
 
 
+def test_of_a_large_folder_only_what_is_asked_for_is_here(open_store, monkeypatch):
+    store = open_store(SMALL)
+    store.publish(KEY, stage(store, 1))
+    folder = store.open(KEY)
+    version = store.shown(KEY)
+    store.publish(KEY, stage(store, 2))
+    monkeypatch.setattr("chronos_assets.platforms.aws.store.COPIED_BYTES", 0)
+    with folder.borrow({"manifest.json", "nothing"}) as here:
+        # Of the version that was opened, whatever is shown now.
+        assert {path.name: path.read_bytes() for path in here.iterdir()} == {
+            "manifest.json": folder.read("manifest.json")
+        }
+    assert not here.exists()
+    assert folder.version == version != store.shown(KEY)
+    # A small one is copied as a whole, once.
+    monkeypatch.setattr("chronos_assets.platforms.aws.store.COPIED_BYTES", 1 << 20)
+    with folder.borrow({"manifest.json"}) as here:
+        assert len(list(here.iterdir())) > 1
+    assert here.exists()
+    store.withdraw(KEY)
+    monkeypatch.setattr("chronos_assets.platforms.aws.store.COPIED_BYTES", 0)
+    with pytest.raises(StoreError, match="was replaced long before it was read"), folder.borrow({"manifest.json"}):
+        pass
+
+
 def test_the_server_refuses_what_s3_refuses(open_store):
     store = open_store(S3Limits())
     with pytest.raises(StoreError, match="copy source is larger than the maximum"):

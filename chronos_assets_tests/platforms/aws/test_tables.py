@@ -28,6 +28,7 @@ from chronos_assets.platforms.store import StoreError
 from chronos_assets.platforms.tables import TABLES, TablesError
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key, members_key
+from chronos_assets.timeseries.dataset.shards import DatasetFolder
 from chronos_assets.timeseries.forecast.query import QueryError
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
@@ -95,7 +96,7 @@ class Twins:
     def accuracy(self, params: ForecastParams, as_of: str) -> None:
         report = evaluate_partition(
             self.local.snapshot(history_key(as_of)) / "forecast.parquet",
-            self.local.snapshot("dataset/target_time_series"),
+            DatasetFolder(self.local.snapshot("dataset/target_time_series")),
             params,
             np.datetime64("2024-01-02T23:00", "us"),
         )
