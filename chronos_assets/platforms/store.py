@@ -98,6 +98,7 @@ class Store(Protocol):
 
     It holds single objects (`get`, `put`, ...) and published folders (`publish`, `snapshot`, ...). A published folder has
     one version that is shown, and is replaced as a whole: who takes a `snapshot` sees one version, whatever happens.
+    A partition's folder is also found where an earlier release published it (`partition_folders`), until it is published again.
     """
 
     @property

@@ -20,6 +20,7 @@ https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-type
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ PARTITIONED = {
 
 # Which store a table is of, so that two of them can't take each other's tables away.
 STORE_PARAMETER = "chronos-assets.store"
+# Digest of a partition's columns, which a listing of partitions leaves out, since they are most of it.
+COLUMNS_PARAMETER = "chronos-assets.columns"
 
 _GLUE_TYPES = {
     "VARCHAR": "string",
@@ -215,9 +218,11 @@ def partition_inputs(contents: Contents, table: Mapping[str, Any]) -> list[dict[
         return None
     storage = table["StorageDescriptor"]
     columns = [{"Name": column["Name"], "Type": column["Type"]} for column in storage["Columns"]]
+    digest = hashlib.sha256(json.dumps(columns).encode()).hexdigest()
     return [
         {
             "Values": [key],
+            "Parameters": {"classification": "parquet", COLUMNS_PARAMETER: digest},
             "StorageDescriptor": {**storage, "Columns": columns, "Location": f"{storage['Location']}{name}/"},
         }
         for name in contents.registered[folder]

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -31,8 +32,8 @@ from chronos_assets.platforms.aws.pointers import (
     parse_pointer,
     version_key,
 )
-from chronos_assets.platforms.aws.publishing import LEFTOVER_SECONDS, Publisher
-from chronos_assets.platforms.store import StoreError, check_key
+from chronos_assets.platforms.aws.publishing import CONCURRENCY, LEFTOVER_SECONDS, Publisher
+from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
 
 ATTEMPTS = 10  # at reading what is replaced meanwhile
 COPIED_BYTES = 1 << 30  # a folder up to this size is copied as a whole, once for all its readers
@@ -65,7 +66,8 @@ class S3Store(S3Objects):
         super().__init__(url, options=options, limits=limits)
         self._cache = Cache(cache, self.url)
         self._publisher = Publisher(self, leftover_seconds=leftover_seconds)
-        self._pointer_of = lru_cache(maxsize=POINTERS_KEPT)(self._read_pointer)
+        # By key and etag. Replaced as a whole, so that threads may read it at any time.
+        self._pointers: dict[tuple[str, str], Pointer | None] = {}
 
     @property
     def scratch(self) -> Path:
@@ -189,15 +191,16 @@ class S3Store(S3Objects):
     def _published(self, prefix: str) -> Iterator[tuple[str, Pointer, Version]]:
         """Name, pointer and shown version of each published folder right below `prefix`, in order of the names."""
         start = f"{POINTERS}/{check_key(prefix)}/"
-        found = {info.key.removeprefix(start).removesuffix(".json"): info for info in self.list(start)}
-        # By name, which isn't the order of the keys: `a.json` comes after `a-b.json`.
+        infos = [info for info in self.list(start) if "/" not in info.key.removeprefix(start)]
+        names = (info.key.removeprefix(start).removesuffix(".json") for info in infos)
+        found = dict(zip(names, self._pointers_of(infos), strict=True))
 
         def listed(name: str) -> Pointer | None:
-            info = found.get(name)
-            pointer = self._pointer_of(info.key, info.etag) if info else None
+            pointer = found.get(name)
             return pointer if pointer and pointer.shown else None
 
-        for own, *former in by_folder(name for name in found if "/" not in name):
+        # By name, which isn't the order of the keys: `a.json` comes after `a-b.json`.
+        for own, *former in by_folder(found):
             name, pointer = own, listed(own)
             if pointer is None and former:
                 name, pointer = former[0], listed(former[0])
@@ -205,6 +208,17 @@ class S3Store(S3Objects):
                     name, (pointer, _) = own, self._publisher.pointer(f"{prefix}/{own}")
             if pointer is not None and pointer.shown is not None:
                 yield name, pointer, pointer.shown
+
+    def _pointers_of(self, infos: Sequence[ObjectInfo]) -> list[Pointer | None]:
+        """What the pointers of a listing hold; each is read once, and several at once."""
+        known, ids = self._pointers, [(info.key, info.etag) for info in infos]
+        fresh = [found for found in ids if found not in known]
+        if fresh:
+            with ThreadPoolExecutor(CONCURRENCY) as pool:
+                read = dict(zip(fresh, pool.map(self._read_pointer, [key for key, _ in fresh]), strict=True))
+            self._pointers = dict([*known.items(), *read.items()][-POINTERS_KEPT:])
+            known = known | read
+        return [known[found] for found in ids]
 
     def _long_manifest(self, key: str, version: Version) -> tuple[str, str]:
         """A version's name and its manifest, where the pointer leaves that in its object."""
@@ -220,7 +234,7 @@ class S3Store(S3Objects):
         """See `Store.local_path`: never on this machine."""
         raise StoreError(f"{self.object_uri(key)} is not on this machine: a part of another platform asks for it")
 
-    def _read_pointer(self, key: str, _etag: str) -> Pointer | None:
+    def _read_pointer(self, key: str) -> Pointer | None:
         found = self.get_tagged(key)
         return parse_pointer(found.data, self.uri(key)) if found is not None else None
 

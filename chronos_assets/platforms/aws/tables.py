@@ -161,12 +161,11 @@ class AthenaTables:
             return
         name = {"DatabaseName": self._settings.glue_database, "TableName": table}
         wanted = {partition["Values"][0]: partition for partition in partitions}
-        pages = self._glue.get_paginator("get_partitions").paginate(**name)
+        pages = self._glue.get_paginator("get_partitions").paginate(**name, ExcludeColumnSchema=True)
         found = {partition["Values"][0]: partition for page in pages for partition in page["Partitions"]}
         made = [partition for key, partition in wanted.items() if key not in found]
-        changed = [
-            found[key] for key, partition in wanted.items() if key in found and not _contains(found[key], partition)
-        ]
+        listed = {key: _without_columns(partition) for key, partition in wanted.items() if key in found}
+        changed = [found[key] for key, partition in listed.items() if not _contains(found[key], partition)]
         for batch in _batches(made, MOST_WRITTEN):
             answer = self._glue.batch_create_partition(**name, PartitionInputList=batch)
             _check(table, answer, "AlreadyExistsException")  # another refresh, at the same time
@@ -251,6 +250,12 @@ class _AthenaForecast:
 
 def _likeness(one: str, other: str) -> float:
     return SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
+def _without_columns(partition: Mapping[str, Any]) -> dict[str, Any]:
+    """What a listing of partitions has of one."""
+    storage = {name: value for name, value in partition["StorageDescriptor"].items() if name != "Columns"}
+    return {**partition, "StorageDescriptor": storage}
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
