@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from chronos_assets.pipeline.published import forecast_manifest, published_manif
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
-from chronos_assets.planning.windows import Window, window_for_key, window_of
+from chronos_assets.planning.windows import NoWindowError, Window, Windows, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, history_key
 
@@ -469,23 +469,13 @@ def evaluation_windows(state: GroupState) -> tuple[Window, ...]:
 
 def _newest_window(state: GroupState) -> Window:
     """The window that holds the last observation; see `main_windows`."""
-    group = state.group
-    params, manifest = state.params, state.require_manifest()
-    cadence = group.settings.partitions
-    latest = end_of_windows(state) - timedelta(microseconds=1)
-    newest = window_of(min(as_datetime(last_instant(params, manifest)), latest), cadence)
-    earliest = group.settings.partition_start_time().replace(tzinfo=None)
-    if newest.start < earliest:
-        raise dg.Failure(
-            f"the last observation, {manifest.last}, is before the first partition: set CHRONOS_PARTITION_START "
-            f"(now {group.settings.partition_start}) to a day before {manifest.first}"
-        )
-    if newest.end <= as_datetime(manifest.first_timestamp):
-        raise dg.Failure(
-            f"all observations, from {manifest.first} on, are after the last partition, {newest.key}: "
-            "are their dates right?"
-        )
-    return newest
+    settings, manifest = state.group.settings, state.require_manifest()
+    first, last = as_datetime(manifest.first_timestamp), as_datetime(last_instant(state.params, manifest))
+    windows = Windows(settings.partitions, settings.partition_start_time().replace(tzinfo=None), end_of_windows(state))
+    try:
+        return windows.newest(first, last)
+    except NoWindowError as error:
+        raise dg.Failure(str(error)) from error
 
 
 def _past_windows(state: GroupState, newest: Window) -> Iterator[tuple[int, Window]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, counted, digest_of, joined
-from chronos_assets.planning.windows import Window, next_window, window_for_key, window_of
+from chronos_assets.planning.windows import NoWindowError, Window, Windows, next_window
 from chronos_assets.settings import Cadence
 
 # --- new data -> forecasts, accuracy ----------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def plan_new_data(
         # Also true for the moment between an import's publishing and its materialization: forget nothing.
         return DataPlan((), state.dumps(), joined(note, "no dataset yet: it is made from the files in train/"))
     pending, reasons = _still_running(state, runs)
-    windows = _Windows(cadence, first_window, end_of_windows)
+    windows = Windows(cadence, first_window, end_of_windows)
     forecast_due, message = _due_forecast(dataset, forecasts, shown, recipe, windows)
     accuracy_due = _due_accuracy(dataset, forecasts, accuracy, windows, policy)
     due = [*forecast_due, *accuracy_due]
@@ -257,48 +257,18 @@ class _Due:
         return self.attempts(tries) > 0 and tries[self.name].rest > 0
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """The partitions that exist: windows of `cadence` within `[start, end)`."""
-
-    cadence: Cadence
-    start: datetime
-    end: datetime
-
-    def find(self, key: str) -> Window | None:
-        """The window of a partition key; None for one that was made with another cadence or start."""
-        try:
-            window = window_for_key(key, self.cadence)
-        except ValueError:
-            return None
-        return window if self.start <= window.start and window.end <= self.end else None
-
-    def holding(self, moment: datetime) -> Window:
-        """The window that holds `moment`, or the last one if that isn't over yet."""
-        window = window_of(moment, self.cadence)
-        if window.end > self.end:
-            window = window_of(self.end, self.cadence)
-            if window.end > self.end:
-                window = window_of(window.start - timedelta(microseconds=1), self.cadence)
-        return window
-
-
 def _due_forecast(
     dataset: DatasetState,
     forecasts: Mapping[str, ForecastState],
     shown: ForecastState | None,
     recipe: str,
-    windows: _Windows,
+    windows: Windows,
 ) -> tuple[list[_Due], str]:
     """The forecast of the last observation's window if it isn't up to date, and what to say if nothing is due."""
-    window = windows.holding(dataset.last)
-    if window.start < windows.start:
-        return [], (
-            f"the last observation, {dataset.last.isoformat(sep=' ')}, is before the first partition: "
-            "set CHRONOS_PARTITION_START to an earlier day, or start `ui` again, whose windows then begin with the data"
-        )
-    if window.end <= dataset.first:
-        return [], f"all observations are after the last partition, {window.key}: are their dates right?"
+    try:
+        window = windows.newest(dataset.first, dataset.last)
+    except NoWindowError as error:
+        return [], str(error)
     seen = forecasts.get(window.key)
     if seen is not None and (seen.data_version, seen.recipe) == (dataset.data_version, recipe):
         if is_shown(seen, shown, dataset.last):
@@ -313,7 +283,7 @@ def _due_accuracy(
     dataset: DatasetState,
     forecasts: Mapping[str, ForecastState],
     accuracy: Mapping[str, AccuracyState],
-    windows: _Windows,
+    windows: Windows,
     policy: DataPolicy,
 ) -> list[_Due]:
     """Forecasts whose horizon is observed and that have no scores, or old ones; newest first."""

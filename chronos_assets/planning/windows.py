@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.settings import Cadence
 
 _KEY_FORMAT: dict[Cadence, str] = {
@@ -35,6 +36,56 @@ class Window:
     start: datetime
     end: datetime
     key: str
+
+
+class NoWindowError(ChronosAssetsError):
+    """No partition is about the data that there are; the message says why and how to fix it."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The partitions that exist: windows of `cadence` within `[start, end)`."""
+
+    cadence: Cadence
+    start: datetime
+    end: datetime
+
+    def find(self, key: str) -> Window | None:
+        """The window of a partition key; None for one that was made with another cadence or start."""
+        try:
+            window = window_for_key(key, self.cadence)
+        except ValueError:
+            return None
+        return window if self.start <= window.start and window.end <= self.end else None
+
+    def holding(self, moment: datetime) -> Window:
+        """The window that holds `moment`, or the last one if that isn't over yet."""
+        window = window_of(moment, self.cadence)
+        if window.end > self.end:
+            window = window_of(self.end, self.cadence)
+            if window.end > self.end:
+                window = window_of(window.start - timedelta(microseconds=1), self.cadence)
+        return window
+
+    def newest(self, first: datetime, last: datetime) -> Window:
+        """The window that holds the last observation of data from `first` to `last`.
+
+        Raises:
+            NoWindowError: all partitions end before the data, or begin after them.
+        """
+        window = self.holding(last)
+        if window.start < self.start:
+            raise NoWindowError(
+                f"the last observation, {last:%Y-%m-%d %H:%M}, is before the first partition: set CHRONOS_PARTITION_START "
+                f"(now {self.start:%Y-%m-%d}) to a day before {first:%Y-%m-%d}, or start `ui` again, whose windows then "
+                "begin with the data"
+            )
+        if window.end <= first:
+            raise NoWindowError(
+                f"all observations, from {first:%Y-%m-%d %H:%M} on, are after the last partition, {window.key}: "
+                "are their dates right?"
+            )
+        return window
 
 
 def window_of(moment: datetime, cadence: Cadence) -> Window:
