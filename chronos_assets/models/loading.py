@@ -83,6 +83,11 @@ def load_model(
     return model
 
 
+def usable_devices() -> tuple[str, ...]:
+    """Where models can run at once: every GPU, or the CPU."""
+    return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count())) or ("cpu",)
+
+
 def _load_network(description: ModelDescription, device: torch.device) -> SlimNetwork | None:
     """The slim network of a checkpoint; None for a family or a variant that has none."""
     try:

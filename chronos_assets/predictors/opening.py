@@ -86,6 +86,7 @@ class Network:
         min_observations: series with fewer are skipped.
         whole_batches: see `Forecaster`.
         precision: likewise.
+        device: of torch, that models are loaded to; the first GPU, or the CPU, if not given.
         categories: of the items, for predictors that have segments by them, see `Predictor.of_categories`.
     """
 
@@ -101,6 +102,7 @@ class Network:
         min_observations: int = 1,
         whole_batches: bool = True,
         precision: str = FLOAT32,
+        device: str | None = None,
         categories: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.description = description
@@ -108,7 +110,7 @@ class Network:
         self.horizon, self.levels = horizon, tuple(levels)
         self.context_length, self.batch_size = context_length, batch_size
         self.min_observations, self.whole_batches = min_observations, whole_batches
-        self.precision = precision
+        self.precision, self.device = precision, device
         self.categories = categories or {}
         self._loaded: dict[str, Forecaster] = {}
 
@@ -149,7 +151,7 @@ class Network:
 
         if description.digest not in self._loaded:
             self._loaded[description.digest] = forecasting.Forecaster(
-                load_model(description),
+                load_model(description, self.device),
                 self.horizon,
                 self.levels,
                 context_length=self.context_length or default_context(description, self.seasons, self.horizon),

@@ -51,6 +51,9 @@ of the series. A series that has no row before the as-of is left out, and counte
 **Many windows, same bytes.** A window's files don't depend on the other windows of the run: see `models.forecasting`
 for the arithmetic. Series are read once, and all windows share batches.
 
+**Several GPUs.** On an instance with more than one, a process for each takes shard after shard (but for a scenario, which one
+process makes). The files are those of one process.
+
 **Memory** is that of two chunks of series, of which the second is read while the first is forecast: forecasts go to files
 per window and shard, which are merged at the end.
 """
@@ -60,13 +63,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pkgutil
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +79,7 @@ from numpy.typing import NDArray
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.processes import divided
 from chronos_assets.models.checkpoints import (
     ModelDescription,
     ModelError,
@@ -94,6 +99,7 @@ from chronos_assets.predictors.forecast_request import (
     parse_request,
     plan_windows,
 )
+from chronos_assets.predictors.forecast_tally import Tally
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.members.regression import LightgbmError
 from chronos_assets.predictors.opening import Network, describe_given, known_predictors, learn_as_of
@@ -103,9 +109,9 @@ from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.related import RelatedSeries
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
 from chronos_assets.timeseries.forecast.files import (
-    EXAMPLES,
     MAX_NAMED,
     Key,
+    merge_passes,
     part_of,
     passes_text,
     skipped_summary,
@@ -118,64 +124,69 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_EXAMPLE_POINTS = 160
 _MAX_TASKS = 4096
 _VALUES_AT_ONCE = 4_000_000  # contexts and forecasts of a chunk; two are held at once: 64 MB
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Forecast all windows. Everything that can be refused is refused before the model is loaded."""
-    request = parse_request(workspace.parameters())
-    folder = workspace.input("dataset")
     try:
-        dataset = read_manifest(folder)
-        dataset.check("forecast", request.grid.frequency, request.dimensions)
-        shards = _present(folder, dataset, several=len(workspace.hosts) > 1)
-        windows = plan_windows(request, dataset)
-        covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
-        description = describe_given(workspace, request.model)
-        check_quantiles(description, request.quantiles)
-        predictors = _given_predictors(workspace, request, dataset, windows, description, covariates, reporter)
-        if request.zero_shot is not None and len(workspace.hosts) > 1 and len(predictors) < len(windows):
-            raise WorkloadError(
-                "several instances forecast, each of which has some of the series: run the workload learn before, and give "
-                "what it writes as the channel predictors"
-            )
-        scratch = workspace.scratch
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        job = _open_job(workspace, reporter)
+        shutil.rmtree(job.scratch, ignore_errors=True)  # of a run that was killed
         try:
-            output = workspace.output("forecast")
-            _ForecastJob(
-                request,
-                windows,
-                folder,
-                dataset,
-                shards,
-                description,
-                predictors,
-                covariates,
-                scratch,
-                output,
-                reporter,
-            ).run()
+            job.run(workspace)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(job.scratch, ignore_errors=True)
     except (ModelError, DatasetError, PredictorError, LightgbmError, ScenarioError) as error:
         raise WorkloadError(str(error)) from error
 
 
-@dataclass
-class _Tally:
-    """What is known of one window while shards are read."""
+def _open_job(
+    workspace: Workspace, reporter: Reporter, predictors: Mapping[str, Predictor] | None = None
+) -> _ForecastJob:
+    """The job of a workspace's parameters; with the predictors of all windows, if they were learned already."""
+    request = parse_request(workspace.parameters())
+    folder = workspace.input("dataset")
+    dataset = read_manifest(folder)
+    dataset.check("forecast", request.grid.frequency, request.dimensions)
+    shards = _present(folder, dataset, several=len(workspace.hosts) > 1)
+    windows = plan_windows(request, dataset)
+    covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
+    description = describe_given(workspace, request.model)
+    check_quantiles(description, request.quantiles)
+    if predictors is None:
+        predictors = _given_predictors(workspace, request, dataset, windows, description, covariates, reporter)
+    if request.zero_shot is not None and len(workspace.hosts) > 1 and len(predictors) < len(windows):
+        raise WorkloadError(
+            "several instances forecast, each of which has some of the series: run the workload learn before, and give "
+            "what it writes as the channel predictors"
+        )
+    scratch, output = workspace.scratch, workspace.output("forecast")
+    return _ForecastJob(
+        request, windows, folder, dataset, shards, description, predictors, covariates, scratch, output, reporter
+    )
 
-    series: int = 0
-    crossed: int = 0
-    flat: int = 0
-    non_negative: int = 0
-    raised: int = 0
-    skipped: list[tuple[Key, str]] = field(default_factory=list)
-    # Of the few series with the largest volume, by volume and key.
-    examples: list[tuple[tuple[float, Key], dict[str, Any]]] = field(default_factory=list)
+
+def open_shards(root: str, predictors: Mapping[str, bytes], device: str) -> Callable[[int], ShardForecast]:
+    """What forecasts a job's shards by their number, in a process of its own, on a device.
+
+    Args:
+        root: of the job's workspace.
+        predictors: of each window, as files have them; empty where the model forecasts by itself.
+        device: of torch.
+    """
+    known = {key: Predictor.from_json(content) for key, content in predictors.items()}
+    job = _open_job(Workspace(Path(root)), Reporter(), known)
+    job.prepare(device)
+    return job.forecast_shard
+
+
+class ShardForecast(NamedTuple):
+    """What came of a shard beside its pieces: its number, and of each window what was counted, and how networks ran."""
+
+    number: int
+    tallies: Sequence[Tally]
+    passes: Sequence[Mapping[str, Any] | None]
 
 
 @dataclass
@@ -195,7 +206,8 @@ class _ForecastJob:
     reporter: Reporter
 
     def __post_init__(self) -> None:
-        self.tallies = [_Tally() for _ in self.windows]
+        self.tallies = [Tally() for _ in self.windows]
+        self.passes: list[list[Mapping[str, Any]]] = [[] for _ in self.windows]  # of the processes on other devices
         self.started = time.monotonic()
 
     @property
@@ -203,7 +215,26 @@ class _ForecastJob:
         """How many the shards hold."""
         return sum(shard.series for shard in self.shards)
 
-    def run(self) -> None:
+    def run(self, workspace: Workspace) -> None:
+        """Forecast all shards, each GPU some of them, and write the windows."""
+        self.prepare()
+        self.reporter.log(
+            f"model {self.description.reference} ({self.description.family}) loaded in "
+            f"{time.monotonic() - self.started:.1f} s; {self.forecasters[-1].method}; "
+            f"{passes_text(self.forecasters[-1].passes)}"
+        )
+        devices = self._devices()
+        if len(devices) > 1 and len(self.shards) > 1 and self.scenario is None:
+            self._forecast_on(devices, workspace)
+        else:
+            self._forecast_here(range(len(self.shards)))
+        if self.scenario is not None:
+            self.scenario.check_met()
+        for index in range(len(self.windows)):
+            self._finish(index)
+
+    def prepare(self, device: str | None = None) -> None:
+        """Load what forecasts each window, to a device."""
         network = Network(
             self.description,
             self.request.horizon,
@@ -214,26 +245,51 @@ class _ForecastJob:
             min_observations=self.request.min_observations,
             precision=self.request.precision,
             categories=self.covariates.categories if self.covariates is not None else None,
+            device=device,
         )
         self.forecasters = self._forecasters(network)
         self.context_length = max(forecaster.context_length for forecaster in self.forecasters)
         self.rows_independent = all(forecaster.rows_independent for forecaster in self.forecasters)
-        self.reporter.log(
-            f"model {self.description.reference} ({self.description.family}) loaded in "
-            f"{time.monotonic() - self.started:.1f} s; {self.forecasters[-1].method}; "
-            f"{passes_text(self.forecasters[-1].passes)}"
-        )
         self.scenario = self._scenario_run()
-        total = self.series * len(self.windows)
+
+    def _devices(self) -> Sequence[str]:
+        """Where networks can run at once; none where no window needs one."""
+        from chronos_assets.models.loading import usable_devices
+
+        return usable_devices() if any(forecaster.passes for forecaster in self.forecasters) else ()
+
+    def _forecast_here(self, shards: Sequence[int]) -> None:
         done = 0
-        for number, chunk, passed in read_ahead(self._all_chunks()):
+        for number, chunk, passed in read_ahead(self._all_chunks(shards)):
             self._forecast(number, chunk)
             done += passed * len(self.windows)
-            self.reporter.progress(min(done, total), total, "series x windows forecast")
-        if self.scenario is not None:
-            self.scenario.check_met()
-        for index in range(len(self.windows)):
-            self._finish(index)
+            self._progress(done)
+
+    def forecast_shard(self, number: int) -> ShardForecast:
+        """Forecast one shard, whose pieces lie in the job's scratch then."""
+        self.tallies = [Tally() for _ in self.windows]
+        for _, chunk, _ in read_ahead(self._all_chunks([number])):
+            self._forecast(number, chunk)
+        return ShardForecast(number, self.tallies, [forecaster.passes for forecaster in self.forecasters])
+
+    def _forecast_on(self, devices: Sequence[str], workspace: Workspace) -> None:
+        """Forecast the shards in a process for each device: the same bytes, since no pass has series of two shards."""
+        self.reporter.log(f"{len(devices)} processes forecast, one on each of {', '.join(devices)}")
+        # By its name, which a process of its own can import, whatever this one was started as.
+        opened = pkgutil.resolve_name("chronos_assets.workloads.forecast:open_shards")
+        predictors = {key: predictor.to_json() for key, predictor in self.predictors.items()}
+        done: list[ShardForecast] = []
+        for shard in divided(partial(opened, str(workspace.root), predictors), devices, range(len(self.shards))):
+            done.append(shard)
+            self._progress(sum(self.shards[one.number].series for one in done) * len(self.windows))
+        for shard in sorted(done, key=lambda one: one.number):
+            for index, (tally, passes) in enumerate(zip(shard.tallies, shard.passes, strict=True)):
+                self.tallies[index].add(tally)
+                self.passes[index] += [passes] if passes else []
+
+    def _progress(self, done: int) -> None:
+        total = self.series * len(self.windows)
+        self.reporter.progress(min(done, total), total, "series x windows forecast")
 
     def _scenario_run(self) -> ScenarioRun | None:
         """The scenario that is asked for, once it is clear that it can be applied."""
@@ -267,18 +323,18 @@ class _ForecastJob:
             if missing
             else {}
         )
+        self.predictors = {**learned, **self.predictors}
         ensembles: dict[bytes, Ensemble] = {}
         found: list[Forecaster | Ensemble] = []
         for window in self.windows:
-            known = self.predictors.get(window.key) or learned[window.key]
-            predictor = replace(known, live_width=window.live.width)
+            predictor = replace(self.predictors[window.key], live_width=window.live.width)
             found.append(ensembles.setdefault(predictor.to_json(), network.ensemble(predictor)))
         return found
 
-    def _all_chunks(self) -> Iterator[tuple[int, list[ForecastTask], int]]:
-        """The chunks of every shard, with its number. They are made in another thread than they are forecast in."""
-        for number, shard in enumerate(self.shards):
-            for chunk, passed in self._chunks(self.folder / shard.name):
+    def _all_chunks(self, shards: Sequence[int]) -> Iterator[tuple[int, list[ForecastTask], int]]:
+        """The chunks of shards, with their numbers. They are made in another thread than they are forecast in."""
+        for number in shards:
+            for chunk, passed in self._chunks(self.folder / self.shards[number].name):
                 yield number, chunk, passed
 
     def _chunks(self, shard: Path) -> Iterator[tuple[list[ForecastTask], int]]:
@@ -381,18 +437,9 @@ class _ForecastJob:
         )
         quantiles = in_whole_numbers(forecast.quantiles, [task.integral for task in tasks])
         forecast = replace(forecast, quantiles=quantiles)
-        reasons = {skip.index: skip.reason for skip in forecast.skipped}
         for window in sorted({task.window for task in tasks}):
             chosen = [place for place, task in enumerate(tasks) if task.window == window]
-            tally = self.tallies[window]
-            tally.skipped += [(tasks[place].key, reasons[place]) for place in chosen if place in reasons]
-            kept = [place for place in chosen if place not in reasons]
-            tally.series += len(kept)
-            tally.crossed += int(forecast.crossed[kept].sum())
-            tally.flat += int(forecast.flat[kept].sum())
-            tally.non_negative += sum(tasks[place].non_negative for place in kept)
-            tally.raised += int((forecast.raised[kept] > 0).sum())
-            self._keep_examples(tally, tasks, kept, forecast)
+            kept = self.tallies[window].count(tasks, chosen, forecast, self.request)
             ForecastPiece(self.scratch, window, shard, self.request.layout).append(
                 [tasks[place] for place in kept], self._values(forecast, kept)
             )
@@ -408,43 +455,6 @@ class _ForecastJob:
     def _seed(self, task: ForecastTask) -> int:
         text = json.dumps([self.request.seed, self.windows[task.window].key, *task.key])
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-
-    def _keep_examples(
-        self, tally: _Tally, tasks: Sequence[ForecastTask], places: Sequence[int], forecast: BatchForecast
-    ) -> None:
-        """Keep the few series with the largest volume, to be drawn."""
-        candidates = tally.examples
-        for place in places:
-            task = tasks[place]
-            volume = float(np.nansum(np.abs(task.context[-2 * self.request.horizon :])))
-            rank = (-volume, task.key)
-            if len(candidates) < EXAMPLES or rank < candidates[-1][0]:
-                candidates.append((rank, self._example(task, forecast.quantiles[place], volume)))
-                candidates.sort(key=lambda pair: pair[0])
-                del candidates[EXAMPLES:]
-
-    def _example(self, task: ForecastTask, quantiles: Floats, volume: float) -> dict[str, Any]:
-        """A series' last values and its forecast, thinned alike so that both keep one time scale, and from when to when."""
-        levels, horizon = self.request.levels, self.request.horizon
-        history = task.context[-max(40, 2 * horizon) :]
-        step = -(-(len(history) + horizon) // _EXAMPLE_POINTS)
-        example: dict[str, Any] = {
-            "item": " / ".join(task.key),
-            "key": list(task.key),
-            "volume": volume if np.isfinite(volume) else 0.0,
-            "history": _rounded(_thinned(history[::-1], step)[::-1]),
-            "median": _rounded(_thinned(quantiles[:, levels.index(0.5)], step)),
-            "low": None,
-            "high": None,
-        }
-        if len(self.request.quantiles) > 1:
-            low, high = self.request.quantiles[0], self.request.quantiles[-1]
-            example |= {
-                "low": _rounded(_thinned(quantiles[:, levels.index(low)], step)),
-                "high": _rounded(_thinned(quantiles[:, levels.index(high)], step)),
-                "band": [low, high],
-            }
-        return example
 
     def _finish(self, index: int) -> None:
         """Merge a window's pieces into its files, and report it."""
@@ -489,9 +499,11 @@ class _ForecastJob:
             }
         )
 
-    def _manifest(self, window: ForecastWindow, tally: _Tally) -> dict[str, Any]:
+    def _manifest(self, window: ForecastWindow, tally: Tally) -> dict[str, Any]:
         """What the forecast was made from and with; nothing that differs between two runs of the same."""
-        request, forecaster = self.request, self.forecasters[self.windows.index(window)]
+        index, request = self.windows.index(window), self.request
+        forecaster = self.forecasters[index]
+        passes = merge_passes([*([forecaster.passes] if forecaster.passes else []), *self.passes[index]])
         start = request.grid.start(np.array([window.ordinal + 1, window.ordinal + request.horizon]))
         return {
             "as_of": window.key,
@@ -513,7 +525,7 @@ class _ForecastJob:
                 request.trained_until is not None and request.trained_until > window.context_end
             ),
             "context_length": forecaster.context_length,
-            **({"passes": forecaster.passes} if forecaster.passes else {}),
+            **({"passes": passes} if passes else {}),
             "unrolled": forecaster.unrolled,
             "method": forecaster.method,
             "seed": request.seed,
@@ -574,19 +586,6 @@ def _given_predictors(
         data_version=dataset.data_version,
         log=reporter.log,
     )
-
-
-def _thinned(values: Floats, step: int) -> Floats:
-    """Means of each `step` values, the last part as it is; NaN where all are."""
-    if step == 1:
-        return values
-    parts = [values[start : start + step] for start in range(0, len(values), step)]
-    return np.array([np.mean(part[np.isfinite(part)]) if np.isfinite(part).any() else np.nan for part in parts])
-
-
-def _rounded(values: Floats) -> list[float | None]:
-    """Six digits are enough to draw; JSON has no NaN."""
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values.tolist()]
 
 
 if __name__ == "__main__":
