@@ -186,26 +186,26 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 """The mixture a model starts with. Copying a cycle is learnt late, or never, when other series drown it."""
 
 REALISTIC: Mapping[str, float] = {
-    "clean_season": 0.09,
+    "clean_season": 0.08,
     "noisy_season": 0.07,
-    "calendar": 0.23,
+    "calendar": 0.27,
     "business": 0.04,
     "counts": 0.02,
     "intermittent": 0.01,
     "random_walk": 0.09,
-    "autoregressive": 0.03,
+    "autoregressive": 0.02,
     "gaussian_process": 0.02,
     "trending": 0.01,
     "stepped": 0.01,
     "chaotic": 0.005,
-    "mixed": 0.03,
+    "mixed": 0.02,
     "smoothing": 0.03,
     "fine_grained": 0.06,
     "switching": 0.01,
     "pulses": 0.005,
     "causal_graph": 0.01,
     "compounding": 0.06,
-    "wandering_days": 0.17,
+    "wandering_days": 0.16,
 }
 """The mixture a model ends with, for long contexts: hours, minutes, days, long records. The weights add up to 1."""
 

@@ -58,6 +58,10 @@ CALENDARS = np.array(
             [24, 7],
             [24, 7],
             [24, 7],
+            [24, 7],
+            [24, 7],
+            [24, 7],
+            [24, 7],
             [48, 7],
             [96, 7],
             [96, 7],
@@ -71,7 +75,7 @@ CALENDARS = np.array(
         *([6, 4], [4, 13], [12, 5]),
     ]
 )
-"""Nested periods as (steps in the short cycle, short cycles in the long one): hours of days of a week, and so on."""
+"""Nested periods as (steps in the short cycle, short cycles in the long one); the hours of a week most often."""
 
 
 def periods(rng: np.random.Generator, n: int, longest: float) -> Array:
