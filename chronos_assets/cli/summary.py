@@ -127,8 +127,10 @@ def bound_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def import_rows(state: GroupState) -> list[tuple[str, str]]:
     """What became of the rows, what was guessed, and everything else that the import has to say."""
+    from chronos_assets.pipeline.inferred import is_inferred
+    from chronos_assets.pipeline.staging import place
     from chronos_assets.planning.listing import described, kind_by_name
-    from chronos_assets.store_layout import TRAIN_KEY
+    from chronos_assets.store_layout import PARAMS_KEY, TRAIN_KEY
 
     manifest = state.manifest
     if manifest is None:
@@ -144,6 +146,8 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
     read = sum(manifest.files.values())
     reported = [f"{number:,} {what}" for what, number in parts.items() if number]
     rows = [("rows", ", ".join([f"{read:,} read", f"{manifest.observed:,} used", *reported]))]
+    if is_inferred(state.group):
+        rows.append(("parameters", f"inferred, see the notes; edit {place(state.group, PARAMS_KEY)} to change them"))
     guesses = [note for note in state.params.notes if note.startswith("Guessed")]
     # The dataset's own account of its rows is the line above.
     own = (note for note in manifest.notes if " rows read, " not in note)

@@ -25,8 +25,8 @@ from chronos_assets.params.draft import with_guesses
 from chronos_assets.params.forecast import ForecastParams, to_document
 from chronos_assets.pipeline.dataset import least_shards
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.inferred import infer_again
-from chronos_assets.pipeline.staging import staging
+from chronos_assets.pipeline.inferred import infer_again, is_inferred
+from chronos_assets.pipeline.staging import place, staging
 from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
 from chronos_assets.planning.listing import listing_digest, trusted_times
 from chronos_assets.platforms.jobs import JobRequest, job_name
@@ -189,7 +189,7 @@ def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Import
                 progress=progress_lines(context.log.info),
             )
         except ImportFailure as error:
-            raise dg.Failure(str(error)) from error
+            raise _refusal(group, str(error)) from error
         yield Imported(
             outcome, report, lambda: store.publish(DATASET_KEY, dataset, data="*.parquet", known=outcome.known)
         )
@@ -221,7 +221,14 @@ def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Impo
                     result.facts,
                 )
     if refused:  # out here, since what a job left is kept where publishing it fails
-        raise dg.Failure(refused)
+        raise _refusal(group, refused)
+
+
+def _refusal(group: Group, reason: str) -> dg.Failure:
+    """The failure of an import; a user who has written no `params.json` is told where the inferred one is."""
+    if is_inferred(group):
+        reason = reason.replace(f" in {PARAMS_KEY} ", f" in {place(group, PARAMS_KEY)} ")
+    return dg.Failure(reason)
 
 
 def job_request(group: Group, plan: ImportPlan) -> JobRequest:

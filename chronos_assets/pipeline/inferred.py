@@ -43,14 +43,25 @@ def infer_again(group: Group) -> str:
 
 def is_outdated(group: Group, text: bytes) -> bool:
     """Whether a `params.json` with this text was inferred from other files than those that are there."""
+    source = _source(group, text)
+    return source is not None and source != inferred_from(group)
+
+
+def is_inferred(group: Group) -> bool:
+    """Whether the `params.json` that is there was inferred, and nobody has touched it."""
+    text = GroupState(group).params_text
+    return text is not None and _source(group, text) is not None
+
+
+def _source(group: Group, text: bytes) -> str | None:
+    """Digest of the files that a `params.json` with this text was inferred from; None where it wasn't, or was edited."""
     if group.store.head(INFERRED_KEY) is None:
-        return False
+        return None
     try:
         note = json.loads(group.store.get(INFERRED_KEY))
-        made_by_us: bool = note["params"] == hashlib.sha256(text).hexdigest()
-        return made_by_us and bool(note["train"] != inferred_from(group))
+        return str(note["train"]) if note["params"] == hashlib.sha256(text).hexdigest() else None
     except (ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 def _changes(before: Any, after: Any) -> str:

@@ -62,6 +62,15 @@ def test_what_somebody_touched_stays(line: Line) -> None:
     assert frequency(line) == "W"
 
 
+def test_a_refused_file_is_explained_with_where_the_inferred_parameters_are(line: Line) -> None:
+    assert line.run(["target_time_series"]).success
+    line.put("train/b.csv", "item_id,timestamp,target_value\nb,2024-02-31,1\n")
+    assert f'"quarantine"}} in {line.root / "params.json"} to' in failure_reason(line.run(["target_time_series"]))
+    document = json.loads((line.root / "params.json").read_text())
+    line.put("params.json", json.dumps(document | {"PerformDelete": True}))  # by hand: its user knows where it is
+    assert '"quarantine"} in params.json to' in failure_reason(line.run(["target_time_series"]))
+
+
 def test_more_of_the_same_changes_nothing_and_says_nothing(line: Line) -> None:
     assert line.run(["target_time_series"]).success
     before = line.state.params_digest
