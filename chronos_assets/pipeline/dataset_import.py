@@ -202,26 +202,30 @@ def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Impo
     Raises:
         dg.Failure: the job failed, it refuses the files, or a file has changed since the plan was made.
     """
-    from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportOutcome, ImportRefusedError
+    from chronos_assets.timeseries.import_task import (
+        DATASET,
+        REPORT,
+        ImportOutcome,
+        ImportRefusedError,
+        MoreFilesNeededError,
+    )
 
-    with group.jobs.run(context, job_request(group, plan)) as result:
-        refused = _changed_since(group, plan)
-        if not refused:
+    given, refused = likely_read(group, plan), ""
+    while not refused:
+        with group.jobs.run(context, job_request(group, plan, given)) as result:
+            refused, outcome = _changed_since(group, given), None
             try:
-                outcome = ImportOutcome.load(result.outputs[REPORT])
+                outcome = None if refused else ImportOutcome.load(result.outputs[REPORT])
             except ImportRefusedError as error:
                 refused = str(error)
-            else:
-                yield Imported(
-                    outcome,
-                    result.outputs[REPORT],
-                    lambda: group.store.publish_stored(
-                        DATASET_KEY, result.stored[DATASET], data="*.parquet", known=outcome.known
-                    ),
-                    result.facts,
-                )
-    if refused:  # out here, since what a job left is kept where publishing it fails
-        raise _refusal(group, refused)
+            except MoreFilesNeededError as error:
+                given = plan.files
+                context.log.info(f"the files that have changed won't do ({error}): another job gets all of them")
+            if outcome is not None:
+                publish = partial(group.store.publish_stored, DATASET_KEY, result.stored[DATASET], data="*.parquet")
+                yield Imported(outcome, result.outputs[REPORT], partial(publish, known=outcome.known), result.facts)
+                return
+    raise _refusal(group, refused)  # out here, since what a job left is kept where publishing it fails
 
 
 def _refusal(group: Group, reason: str) -> dg.Failure:
@@ -231,8 +235,24 @@ def _refusal(group: Group, reason: str) -> dg.Failure:
     return dg.Failure(reason)
 
 
-def job_request(group: Group, plan: ImportPlan) -> JobRequest:
-    """The job of an import."""
+def likely_read(group: Group, plan: ImportPlan) -> tuple[ObjectInfo, ...]:
+    """The files that an import reads, as far as the notes of the last one tell that."""
+    from chronos_assets.timeseries.dataset.import_memory import ImportMemory, MemoryUnusableError, recipe_of
+    from chronos_assets.timeseries.dataset.incremental import files_likely_read
+
+    if not plan.has_dataset:
+        return plan.files
+    try:
+        memory = ImportMemory.load(group.store.fetch(IMPORT_MEMORY_KEY))
+    except MemoryUnusableError:
+        return plan.files
+    recipe = recipe_of(plan.params, group.settings.max_unpacked)
+    read = {file.key for file in files_likely_read(memory, recipe, listed_files(group, plan.dated), plan.set_aside)}
+    return tuple(info for info in plan.files if info.key in read)
+
+
+def job_request(group: Group, plan: ImportPlan, given: tuple[ObjectInfo, ...]) -> JobRequest:
+    """The job of an import, which gets these of the files."""
     from chronos_assets.timeseries.import_task import (
         BEFORE,
         DATASET,
@@ -245,8 +265,8 @@ def job_request(group: Group, plan: ImportPlan) -> JobRequest:
     )
 
     memory = group.store.head(IMPORT_MEMORY_KEY) if plan.has_dataset else None
-    sizes = {info.key: info.size for info in plan.files}
-    least = disk_needed(sizes, LEAST_SHARES)
+    least = disk_needed({info.key: info.size for info in given}, LEAST_SHARES)
+    likely = disk_needed({info.key: info.size for info in plan.files}, LIKELY_SHARES)
     on_aws = group.settings.deployment == "aws"
     return JobRequest(
         workload="import_dataset",
@@ -257,6 +277,7 @@ def job_request(group: Group, plan: ImportPlan) -> JobRequest:
                 {"key": info.key, "modified": info.last_modified.isoformat(), "bytes": info.size, "etag": info.etag}
                 for info in plan.dated
             ],
+            "given": None if len(given) == len(plan.files) else [info.key for info in given],
             # The setting is that of the machine here; an instance has its own.
             "memory_limit": None if on_aws else group.settings.memory_limit,
             "min_shards": least_shards(group),
@@ -267,16 +288,16 @@ def job_request(group: Group, plan: ImportPlan) -> JobRequest:
         },
         inputs={} if memory is None else {BEFORE: DATASET_KEY},
         outputs=(DATASET, REPORT),
-        objects={TRAIN: plan.files, **({} if memory is None else {MEMORY: (memory,)})},
+        objects={**({TRAIN: given} if given else {}), **({} if memory is None else {MEMORY: (memory,)})},
         stored=(DATASET,),
-        disk_bytes=(least.total, disk_needed(sizes, LIKELY_SHARES).total),
+        disk_bytes=(least.total, likely.total),
     )
 
 
-def _changed_since(group: Group, plan: ImportPlan) -> str:
-    """What to say of files that aren't those of the plan any more; empty if all are."""
+def _changed_since(group: Group, given: Sequence[ObjectInfo]) -> str:
+    """What to say of files that aren't what a job was given any more; empty if all are."""
     there = {info.key: info for info in train_files(group)}
-    changed = [info.key for info in plan.files if there.get(info.key) != info]
+    changed = [info.key for info in given if there.get(info.key) != info]
     if not changed:
         return ""
     more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""

@@ -23,7 +23,13 @@ from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATE
 from chronos_assets.pipeline.covariates import CovariateInputs, covariate_inputs
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
-from chronos_assets.planning.listing import files_digest, is_train_file, listing_digest, trusted_times
+from chronos_assets.planning.listing import (
+    files_digest,
+    is_train_file,
+    listing_digest,
+    spread_within,
+    trusted_times,
+)
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import (
@@ -229,7 +235,8 @@ def _inferred_document(group: Group) -> dict[str, Any]:
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
 
-    files = _files_to_sample(group, train_files(group))
+    found = train_files(group)
+    files = _files_to_sample(group, found)
     if not files:
         raise no_train_files(group)
     newest = max(files, key=lambda file: (file.last_modified, file.key))
@@ -241,9 +248,11 @@ def _inferred_document(group: Group) -> dict[str, Any]:
         if not sample.complete and sample.header is not None:
             keys = likely_keys(sample.header, sample.rows, sample.files)
             sample = sample_series(files, sample, keys, unpacked=unpacked)
-        params = infer(
-            sample.header, sample.rows, files=sample.files, stretches=sample.stretches, complete=sample.complete
-        )
+        complete = sample.complete and len(files) == len(found)
+        params = infer(sample.header, sample.rows, files=sample.files, stretches=sample.stretches, complete=complete)
+        if len(files) < len(found):
+            note = f"Guessed from {len(files):,} of {len(found):,} files: all have more than CHRONOS_IMPORT_JOB_BYTES."
+            params = replace(params, notes=(*params.notes, note))
         group.store.delete(DRAFT_KEY)
         params = _with_covariates(group, params)
         return with_guesses(to_document(params), params.notes)
@@ -283,11 +292,15 @@ def _with_covariates(group: Group, params: ForecastParams) -> ForecastParams:
 
 
 def _files_to_sample(group: Group, found: Sequence[ObjectInfo]) -> list[TrainFile]:
-    """The files on this machine, dated as the import takes them: one from the future is the oldest, not the newest."""
+    """The files on this machine, dated as the import takes them: one from the future is the oldest, not the newest.
+
+    No more of them than this machine would import by itself.
+    """
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
     trusted, _ = trusted_times(found, datetime.now(UTC))
-    return [TrainFile(group.store.fetch(info.key), info.key, info.last_modified) for info in trusted]
+    chosen = spread_within(trusted, group.settings.import_job_bytes)
+    return [TrainFile(group.store.fetch(info.key), info.key, info.last_modified) for info in chosen]
 
 
 def _remember_inferred(group: Group, text: bytes) -> None:

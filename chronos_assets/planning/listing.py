@@ -74,6 +74,16 @@ def is_train_file(info: ObjectInfo) -> bool:
     return why_ignored(info) is None
 
 
+def spread_within(files: Sequence[ObjectInfo], most: int | None) -> list[ObjectInfo]:
+    """Files of no more than `most` bytes in all (None: all): the newest, however large it is, and others evenly over time."""
+    ordered = sorted(files, key=lambda info: (info.last_modified, info.key), reverse=True)
+    for step in range(1, len(ordered) + 1):
+        chosen = ordered[::step]
+        if most is None or len(chosen) == 1 or sum(info.size for info in chosen) <= most:
+            return chosen
+    return []
+
+
 def trusted_times(files: Sequence[ObjectInfo], now: datetime) -> tuple[list[ObjectInfo], list[str]]:
     """The files, those that are dated in the future as older than all others; and what to tell the user of these.
 

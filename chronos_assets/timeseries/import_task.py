@@ -62,6 +62,10 @@ class ImportRefusedError(ChronosAssetsError):
     """The files can't be imported as they are; the message is that of the import's `ImportFailure`."""
 
 
+class MoreFilesNeededError(ChronosAssetsError):
+    """The import has to read files that it wasn't given; the message names one."""
+
+
 @dataclass(frozen=True)
 class ImportTask:
     """What an import is told beside its files.
@@ -121,8 +125,11 @@ class ImportOutcome:
 
         Raises:
             ImportRefusedError: the import refused the files.
+            MoreFilesNeededError: it needs others, too.
         """
         document = json.loads((report / OUTCOME_FILE).read_text(encoding="utf-8"))
+        if "needed" in document:
+            raise MoreFilesNeededError(document["needed"])
         if "refused" in document:
             raise ImportRefusedError(document["refused"])
         return cls(
@@ -141,6 +148,11 @@ def save_refusal(report: Path, reason: str) -> None:
     _write(report, {"refused": reason})
 
 
+def save_need(report: Path, reason: str) -> None:
+    """Leave what else the import has to read in the place of an outcome."""
+    _write(report, {"needed": reason})
+
+
 def run_import(
     task: ImportTask,
     files: Sequence[TrainFile],
@@ -154,7 +166,7 @@ def run_import(
 
     Args:
         task: what to make of them.
-        files: on this machine.
+        files: those that are read come to this machine.
         dataset: folder for the dataset; temporary files lie beside it.
         report: folder for the rest.
         before: the dataset that is there; what has not changed is taken over from it.

@@ -8,6 +8,7 @@ Parameters (one JSON document):
 params        the parameter file, as params.json has it
 files         [{"key", "modified", "bytes"}]: modified as ISO 8601 with a zone, which decides which file is newer;
               etag beside them, which tells a file that was read before
+given         keys of the files that are there (null: all); the others haven't changed since the last import
 memory_limit  of DuckDB, as "2GB" (default: half of the machine's memory)
 min_shards, unpacked, notes    see `timeseries.import_task.ImportTask`
 set_aside     keys of the files whose bad rows are where they belong (null: all)
@@ -16,7 +17,8 @@ space         bytes that the import needs on disk at least, beside its inputs; t
 
 Channels: reads `train` (each file under its key) and, for an import of what has changed, `before` (the dataset that is there)
 and `memory` (one file, what its import left). Writes `dataset` and `report`, as `timeseries.import_task` describes them. Files
-that can't be imported are no failure of the job: the report says what is wrong with them, in full.
+that can't be imported are no failure of the job, nor is it one that others have to be read than those that were given: the
+report says so, in full.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,8 +47,10 @@ from chronos_assets.timeseries.import_task import (
     REPORT,
     TRAIN,
     ImportTask,
+    MoreFilesNeededError,
     progress_lines,
     run_import,
+    save_need,
     save_refusal,
 )
 
@@ -59,7 +64,7 @@ def _instant(value: Any) -> datetime:
 
 @checked
 @dataclass(frozen=True)
-class GivenFile:
+class ListedFile:
     """A train file, as it was when the import was planned."""
 
     key: Text
@@ -74,7 +79,8 @@ class ImportJobRequest:
     """The parameters, checked; see the module's docstring."""
 
     params: dict[str, Any]
-    files: tuple[GivenFile, ...]
+    files: tuple[ListedFile, ...]
+    given: tuple[str, ...] | None = None
     memory_limit: Text | None = None
     min_shards: Count = 1
     unpacked: CountOrNone | None = None
@@ -95,10 +101,11 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         unpacked=request.unpacked,
         notes=request.notes,
     )
-    files = [_given(workspace, file) for file in request.files]
+    files = [_train_file(workspace, request, file) for file in request.files]
     dataset, report = workspace.output(DATASET), workspace.output(REPORT)
     _check_space(dataset, request.space)
-    reporter.log(f"files: {len(files):,}, memory of DuckDB: {task.memory_limit}")
+    here = len(files) if request.given is None else len(request.given)
+    reporter.log(f"files: {len(files):,}, {here:,} of them here; memory of DuckDB: {task.memory_limit}")
     try:
         run_import(
             task,
@@ -110,6 +117,8 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         )
     except ImportFailure as failure:
         save_refusal(report, str(failure))
+    except MoreFilesNeededError as need:
+        save_need(report, str(need))
     except duckdb.OutOfMemoryException as error:
         raise WorkloadError(
             f"{task.memory_limit} of memory are too little for DuckDB: choose an instance with more (CHRONOS_IMPORT_INSTANCE; "
@@ -124,18 +133,24 @@ def _params(request: ImportJobRequest) -> ForecastParams:
         raise WorkloadError(str(error)) from error
 
 
-def _given(workspace: Workspace, file: GivenFile) -> TrainFile:
-    """A train file in its channel.
+def _train_file(workspace: Workspace, request: ImportJobRequest, file: ListedFile) -> TrainFile:
+    """A train file in its channel, or one that hasn't been given.
 
     Raises:
         WorkloadError: it isn't the one that was planned for.
     """
+    if request.given is not None and file.key not in request.given:
+        return TrainFile(partial(_needed, file.key), file.key, file.modified, file.etag, file.bytes)
     path = workspace.input(TRAIN) / file.key
     found = path.stat().st_size if path.is_file() else None
     if found != file.bytes:
         there = "is not there" if found is None else f"has {found:,} bytes instead of {file.bytes:,}"
         raise WorkloadError(f"{file.key} {there}: it has changed since the import was planned; import again")
     return TrainFile(path, file.key, file.modified, file.etag)
+
+
+def _needed(key: str) -> Path:
+    raise MoreFilesNeededError(f"{key} has to be read, too")
 
 
 def _before(workspace: Workspace, request: ImportJobRequest) -> Before | None:

@@ -50,14 +50,16 @@ def line(variables: dict[str, str]) -> Iterator[CloudLine]:
         # Every import is a job, as one of many files is.
         made = cloud_line(cloud_group({**variables, "CHRONOS_IMPORT_JOB_BYTES": "0B"}), instance)
         made.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": TRAINING | {"Approval": "manual"}}}))
-        made.put("train/demand.csv", noisy_rows(10))
+        rows = noisy_rows(10).splitlines()
+        for key, latest in (("train/demand.csv", False), ("train/latest.csv", True)):
+            made.put(key, "\n".join(row for row in rows if row.startswith(AS_OF) == latest) + "\n")
         yield made
 
 
 def local_twin(line: CloudLine, root: Path, instance: dg.DagsterInstance) -> Line:
     """A laptop with the same parameters, train file, and versions of the model."""
     twin = make_line(root, instance)
-    for key in ("params.json", "train/demand.csv"):
+    for key in ("params.json", "train/demand.csv", "train/latest.csv"):
         twin.put(key, line.group.store.get(key).decode())
     for version in line.group.registry.versions("Shop"):
         folder = line.group.store.snapshot(version.model)
@@ -102,7 +104,13 @@ def test_the_whole_graph_is_that_of_a_laptop(
     aws: AwsServer, variables: dict[str, str], line: CloudLine, tmp_path: Path
 ) -> None:
     store = line.group.store
+    latest = store.get("train/latest.csv")
+    store.delete("train/latest.csv")
     assert line.run(["target_time_series"]).success
+    # The second job is given what has changed, and takes the rest from the dataset.
+    store.put("train/latest.csv", latest)
+    assert line.run(["target_time_series"]).success
+    assert len(aws.calls_of("CreateProcessingJob")) == 2
     imported = line.metadata("target_time_series")
     assert imported["log_url"].startswith("https://")
     assert not list(store.list(".jobs"))

@@ -32,6 +32,7 @@ class QuickJobs:
         self._store = store
         self.calls: list[list[str]] = []
         self.lines: list[str] = []
+        self.requests: list[JobRequest] = []
 
     def expect(self, workload: str) -> None:
         pass
@@ -39,6 +40,7 @@ class QuickJobs:
     def run(self, context: Any, request: JobRequest) -> JobResult:
         workload = _WORKLOADS[request.workload]
         self.calls.append([window["key"] for window in request.parameters.get("windows", ())])
+        self.requests.append(request)
         place = f".jobs/quick-{uuid4().hex}"
         root = self._store.local_path(place)
         (root / "input" / "config").mkdir(parents=True)

@@ -17,6 +17,7 @@ from chronos_assets.planning.listing import (
     describe_ignored,
     is_train_file,
     listing_digest,
+    spread_within,
     why_ignored,
 )
 from chronos_assets.platforms.store import ObjectInfo
@@ -27,6 +28,15 @@ HOUR = timedelta(hours=1)
 
 def info(key, etag="e", seconds=0.0, size=1):
     return ObjectInfo(f"train/{key}", size, etag, NOON + timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("most", "chosen"), [(None, "edcba"), (50, "edcba"), (49, "eca"), (30, "eca"), (29, "eb"), (1, "e")]
+)
+def test_of_too_many_files_some_are_looked_at(most, chosen):
+    files = [info(name, seconds=place, size=10) for place, name in enumerate("abcde")]
+    assert [file.key[-1] for file in spread_within(files, most)] == list(chosen)
+    assert spread_within([], most) == []
 
 
 def scan(infos, overlap=HOUR):

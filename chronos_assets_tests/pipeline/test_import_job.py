@@ -21,6 +21,7 @@ from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY
+from chronos_assets.timeseries.import_task import TRAIN
 from chronos_assets_tests.defs.line import FIRST, PARAMS, hourly_rows
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
 
@@ -58,6 +59,11 @@ def left(group: Group) -> dict[str, str]:
     return {"dataset": digest, **rejected}
 
 
+def requested(group: Group) -> JobRequest:
+    plan = plan_import(GroupState(group), LOG)
+    return job_request(group, plan, plan.files)
+
+
 def said(caplog: pytest.LogCaptureFixture, group: Group) -> list[str]:
     caplog.clear()
     with caplog.at_level(logging.INFO, LOG.name):
@@ -68,18 +74,25 @@ def said(caplog: pytest.LogCaptureFixture, group: Group) -> list[str]:
 @pytest.mark.process
 def test_a_job_leaves_what_an_import_in_this_process_leaves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     here, there = (group(tmp_path / name, limit, BadRows="quarantine") for name, limit in (("here", None), ("job", 0)))
-    for number, day in enumerate(("june", "today", "tomorrow")):
+    # The first file is the largest, so that the later ones are imported as changes; the last one is about days of the first.
+    for name, after, days in (("june", 0, 4), ("today", 4, 1), ("tomorrow", 5, 1), ("again", 0, 1)):
         lines = []
         for each in (here, there):
-            # The first file is the largest, so that the later ones are imported as changes.
-            put_days(each, day, 4 * min(number, 1) + max(number - 1, 0), 1 if number else 4, "no time,1,=client_a")
+            put_days(each, name, after, days, "no time,1,=client_a")
             lines.append(said(caplog, each))
-        assert lines[0] == lines[1]
+        assert lines[0] == [line for line in lines[1] if "another job" not in line]
         assert left(here) == left(there)
-    assert "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept" in lines[1]
-    assert set(left(there)) == {"dataset", "rejected/june.csv", "rejected/today.csv", "rejected/tomorrow.csv"}
-    assert here.jobs.calls == []  # type: ignore[attr-defined]
-    assert len(there.jobs.calls) == 3  # type: ignore[attr-defined]
+        if name == "tomorrow":
+            assert "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept" in lines[1]
+    assert set(left(there)) == {"dataset", *(f"rejected/{name}.csv" for name in ("june", "today", "tomorrow", "again"))}
+    assert here.jobs.requests == []  # type: ignore[attr-defined]
+    given = [[info.key[6:-4] for info in request.objects["train"]] for request in there.jobs.requests]  # type: ignore[attr-defined]
+    assert given == [["june"], ["today"], ["tomorrow"], ["again"], ["again", "june", "today", "tomorrow"]]
+    # Nothing has changed: nothing is read.
+    before = left(there)
+    assert "0 of 4 files read, 4 unchanged; 0 of 1 shards rewritten, 1 kept" in said(caplog, there)
+    assert TRAIN not in there.jobs.requests[-1].objects  # type: ignore[attr-defined]
+    assert left(there) == before
     assert not any(there.store.local_path(".jobs").iterdir())
 
 
@@ -99,7 +112,7 @@ def test_a_file_that_changes_under_the_job_is_not_published(tmp_path: Path) -> N
 def test_a_file_that_changed_before_the_job_read_it_is_refused_at_once(tmp_path: Path) -> None:
     made = group(tmp_path, 0)
     put_days(made, "june", 0, 2)
-    request = job_request(made, plan_import(GroupState(made), LOG))
+    request = requested(made)
     put_days(made, "june", 0, 3)
     with pytest.raises(dg.Failure, match=r"train/june\.csv has [\d,]+ bytes instead of [\d,]+: it has changed"):
         made.jobs.run(CONTEXT, request)
@@ -120,7 +133,7 @@ def test_bad_rows_are_told_by_a_job_as_they_are_in_this_process(tmp_path: Path) 
 def test_a_job_fails_at_once_where_its_disk_is_too_small(tmp_path: Path) -> None:
     made = group(tmp_path, 0)
     put_days(made, "june", 0, 1)
-    request = job_request(made, plan_import(GroupState(made), LOG))
+    request = requested(made)
     size = made.store.head("train/june.csv").size  # type: ignore[union-attr]
     assert request.disk_bytes == (size + request.parameters["space"], int(3.4 * size))
     large = JobRequest(**{**vars(request), "parameters": {**request.parameters, "space": 10**18}})
@@ -128,6 +141,21 @@ def test_a_job_fails_at_once_where_its_disk_is_too_small(tmp_path: Path) -> None
         dg.Failure, match=r"needs 1,000,000,000\.0 GB of disk at least beside its inputs, .* CHRONOS_IMPORT_VOLUME"
     ):
         made.jobs.run(CONTEXT, large)
+
+
+def test_parameters_are_inferred_from_no_more_than_fits_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(("old", "new")):
+        made = group(tmp_path, 3000)
+        header = "timestamp,target_value,item_id"
+        made.store.put(f"train/{name}.csv", "\n".join([header, *hourly_rows(2 - number)]).encode())
+    made.store.delete("params.json")
+    read: list[str] = []
+    fetch = type(made.store).fetch
+    monkeypatch.setattr(type(made.store), "fetch", lambda store, key: read.append(key) or fetch(store, key))
+    plan = plan_import(GroupState(made), LOG)
+    assert read == ["train/new.csv"]
+    assert plan.as_job
+    assert "Guessed from 1 of 2 files: all have more than CHRONOS_IMPORT_JOB_BYTES." in plan.params.guesses
 
 
 def test_only_files_above_the_limit_make_a_job(tmp_path: Path) -> None:

@@ -229,7 +229,10 @@ class ImportPasses:
                 f"the period {self._start(error.period)} has {error.rows:,} rows of a few series, more than the "
                 f"{2 * self._rows_at_once():,} that CHRONOS_MEMORY_LIMIT={self.memory_limit} holds at once"
             )
-            fix = "set it higher, choose a finer ForecastFrequency, or add the rows up beforehand"
+            fix = (
+                "set it higher (in a job on AWS: a larger CHRONOS_IMPORT_INSTANCE), choose a finer ForecastFrequency, or add "
+                "the rows up beforehand"
+            )
             raise ImportFailure([FileProblem("train/", reason, fix)]) from error
         return total, Summary.of(parts), Extents.joined(spans)
 

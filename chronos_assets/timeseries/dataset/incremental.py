@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -167,13 +167,7 @@ class _Changes:
         self._memory = memory
         self._scratch = scratch
         self._files = dict(enumerate(files))
-        known = {file.identity: file for file in memory.files}
-        now = {rank: identity(file) for rank, file in self._files.items()}
-        self._facts = {
-            rank: known[key]
-            for rank, key in now.items()
-            if key in known and key[1] and _is_set_aside(known[key], set_aside)
-        }
+        self._facts = _known_facts(memory, self._files, set_aside)
         self._fresh = {rank: file for rank, file in self._files.items() if rank not in self._facts}
         kept = {file.identity for file in self._facts.values()}
         self._gone = [file for file in memory.files if file.identity not in kept]
@@ -469,6 +463,30 @@ def _single(cells: Cells, series: Integers) -> Cells:
 def _grid_rows(memory: ImportMemory, last: int) -> int:
     """Rows of the grid that the known series have up to a period."""
     return sum(int(grid_rows(whole.series.firsts, last).sum()) for whole in memory.wholes if whole is not None)
+
+
+def files_likely_read(
+    memory: ImportMemory, recipe: str, files: Sequence[TrainFile], set_aside: frozenset[str] | None
+) -> list[TrainFile]:
+    """The files that an import of what has changed reads, where no other has rows in their periods; all where it won't do."""
+    known = _known_facts(memory, dict(enumerate(files)), set_aside)
+    fresh = [file for rank, file in enumerate(files) if rank not in known]
+    most = MOST_READ * sum(file.size for file in files)
+    usable = memory.recipe == recipe and not memory.obstacle and sum(file.size for file in fresh) <= most
+    return fresh if usable else list(files)
+
+
+def _known_facts(
+    memory: ImportMemory, files: Mapping[int, TrainFile], set_aside: frozenset[str] | None
+) -> dict[int, FileFacts]:
+    """What is known of files that haven't changed, and of which nothing is to be written, by rank."""
+    known = {file.identity: file for file in memory.files}
+    now = {rank: identity(file) for rank, file in files.items()}
+    return {
+        rank: known[key]
+        for rank, key in now.items()
+        if key in known and key[1] and _is_set_aside(known[key], set_aside)
+    }
 
 
 def _is_set_aside(file: FileFacts, set_aside: frozenset[str] | None) -> bool:
