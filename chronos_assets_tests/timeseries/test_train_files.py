@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 from datetime import UTC, datetime
+from threading import Barrier
 from typing import ClassVar
 
 import duckdb
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.importing import TrainFile
 from chronos_assets.timeseries.dataset.shards import read_manifest
-from chronos_assets.timeseries.dataset.train_files import TrainFileReader
+from chronos_assets.timeseries.dataset.train_files import TrainFileReader, bring
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
 
 NAN = float("nan")
@@ -340,3 +341,16 @@ def test_quoted_line_ends_across_the_parts_that_duckdb_reads_in_parallel(drop):
     assert report.rows_read == number
     assert report.manifest.series == 55
     assert sum(target[0] for target in drop.targets().values()) == sum(at % 9 for at in range(number))
+
+
+def test_files_are_brought_several_at_once_and_each_of_them_once(tmp_path):
+    both, asked = Barrier(2, timeout=20), []
+
+    def source():
+        asked.append(both.wait())
+        return tmp_path
+
+    files = [TrainFile(source, key, datetime.now(UTC)) for key in ("a", "b")]
+    bring(files)
+    assert [file.path for file in files] == [tmp_path, tmp_path]
+    assert len(asked) == 2

@@ -11,9 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,15 +101,21 @@ class TrainFile:
     last_modified: datetime
     etag: str = ""
     listed_bytes: int | None = None
+    _brought: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def path(self) -> Path:
         """Where it is on this machine; brought here by the first look.
 
         Raises:
             FileNotFoundError: it is gone.
         """
-        return self.source if isinstance(self.source, Path) else self.source()
+        if isinstance(self.source, Path):
+            return self.source
+        # Not a `cached_property`: before Python 3.12 one lock is of all files, so that they would come one after another.
+        if not self._brought:
+            self._brought.append(self.source())
+        return self._brought[0]
 
     @property
     def size(self) -> int:
