@@ -123,7 +123,8 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     ]
     history = {key: manifest for key, _, manifest in made}
     scored = [key for name, _, _ in store.manifests("accuracy") if (key := partition_of(name)) is not None]
-    first = min([*history, *scored], default="")
+    made_for = [*history, *scored]
+    hourly = any(":" in key for key in made_for)  # some may be, of a store whose cadence was changed
     try:
         dataset = Manifest.from_json(store.read(DATASET_KEY, MANIFEST))
         shards, dimensions = store.snapshot_uri(DATASET_KEY), dataset.dimensions
@@ -140,8 +141,8 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
         url=store.url,
         shards=shards,
         forecast=f"{store.url}/{forecast}/",
-        first=first,
-        registered={folder: tuple(store.folders(folder)) for folder in PARTITIONED.values()} if ":" in first else {},
+        first=min(made_for, default=""),
+        registered={folder: tuple(store.folders(folder)) for folder in PARTITIONED.values()} if hourly else {},
         train=train_columns(dimensions),
         current=columns_of(shown) if shown else to_come,
         history=_united([columns_of(history[key]) for key in sorted(history)] or [to_come]),

@@ -258,8 +258,9 @@ def test_hourly_partitions_are_registered_where_they_are(twins: Twins) -> None:
     # A partition that is gone, and a column that is new in all.
     twins.remote.withdraw(history_key(hours[0]))
     twins.history(params, hours[1], {("a",): {**band(31.0), "mean": [1.0, 2.0, 3.0]}})
+    twins.history(params, "2024-01-01", {("a",): band(5.0)})  # of a day, from before the cadence was changed
     twins.refresh(params)
-    assert twins.ask(asked) == [(hours[1], 3, 31.0), (hours[2], 3, 40.0)]
+    assert twins.ask(asked) == [("2024-01-01", 3, 5.0), (hours[1], 3, 31.0), (hours[2], 3, 40.0)]
 
 
 def test_an_error_of_one_partition_in_a_batch_fails_the_refresh(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
