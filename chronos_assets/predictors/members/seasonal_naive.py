@@ -85,14 +85,12 @@ def empirical_quantiles(values: Floats, weights: Floats) -> Floats:
     mass = np.take_along_axis(weights, order, axis=1)
     total = np.cumsum(mass, axis=1)
     middle = (total - mass / 2) / total[:, -1:]
-    last = (mass > 0).sum(axis=1) - 1
-    rows = np.arange(len(values))
-    result = np.empty((len(values), len(LEVELS)))
-    for column, level in enumerate(LEVELS):
-        above = np.clip((middle < level).sum(axis=1), 0, last)
-        below = np.maximum(above - 1, 0)
-        low, high = middle[rows, below], middle[rows, above]
-        gap = np.where(high > low, high - low, 1.0)
-        share = np.clip(np.where(high > low, (level - low) / gap, 1.0), 0.0, 1.0)
-        result[:, column] = ordered[rows, below] + share * (ordered[rows, above] - ordered[rows, below])
-    return result
+    last = np.count_nonzero(mass > 0, axis=1)[:, None] - 1
+    # Level by level, since all at once would take LEVELS times the memory of the values.
+    above = np.minimum(np.stack([np.count_nonzero(middle < level, axis=1) for level in LEVELS], axis=1), last)
+    below = np.maximum(above - 1, 0)
+    low, high = np.take_along_axis(middle, below, axis=1), np.take_along_axis(middle, above, axis=1)
+    rises = high > low
+    share = np.where(rises, (np.array(LEVELS) - low) / np.where(rises, high - low, 1.0), 1.0).clip(0.0, 1.0)
+    under, over = np.take_along_axis(ordered, below, axis=1), np.take_along_axis(ordered, above, axis=1)
+    return np.asarray(under + share * (over - under))
