@@ -1,6 +1,7 @@
 """The instance of a store: it holds what a laptop needs, wherever it is started. Each number here was a trap without it."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,18 @@ import pytest
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
+from sqlalchemy import Engine, create_engine
 
 from chronos_assets.definitions import build_definitions
-from chronos_assets.defs.instance import CONFIG, WORKSPACE, InstanceError, begin_daemon_here, open_instance
+from chronos_assets.defs.instance import (
+    _ENGINES,
+    CONFIG,
+    WORKSPACE,
+    InstanceError,
+    _kept,
+    begin_daemon_here,
+    open_instance,
+)
 from chronos_assets.settings import Settings
 from chronos_assets_tests.conftest import REPOSITORY
 
@@ -126,3 +136,32 @@ def test_a_damaged_database_is_refused_with_the_folder_and_what_may_be_done(tmp_
         open_instance(tmp_path)
     assert str(tmp_path) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_engines_are_kept_and_a_store_that_replaces_another_in_its_folder_is_its_own(tmp_path: Path) -> None:
+    """Runs, events and ticks of a store that was removed are gone, although the same process goes on."""
+    for value in ("old", "new"):
+        with open_instance(tmp_path / "home") as instance:
+            assert not instance.has_dynamic_partition("kept", "old")
+            instance.add_dynamic_partitions("kept", [value])
+            shards = [instance.event_log_storage.index_connection() for _ in range(2)]  # type: ignore[attr-defined]
+            with shards[0] as connection:
+                engine = connection.engine
+            with shards[1] as connection:
+                assert connection.engine is engine
+        shutil.rmtree(tmp_path / "home")
+
+
+def test_engines_of_many_databases_are_forgotten_and_made_again() -> None:
+    made: list[str] = []
+
+    def create(url: str, **options: object) -> Engine:
+        made.append(url)
+        return create_engine(url)
+
+    kept = _kept(create)
+    for number in (0, *range(_ENGINES), 0, 0, _ENGINES, 1):
+        assert str(kept(f"sqlite:///{number}.db", connect_args={"timeout": 30}).url) == f"sqlite:///{number}.db"
+    # All once; the one after them pushes out the oldest, which is 1 since 0 was asked for again.
+    assert len(made) == _ENGINES + 2
+    assert made[-2:] == [f"sqlite:///{_ENGINES}.db", "sqlite:///1.db"]

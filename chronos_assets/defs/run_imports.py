@@ -9,7 +9,7 @@ import gc
 import importlib
 import logging
 
-from chronos_assets.defs.instance import read_migrations_once
+from chronos_assets.defs.instance import keep_engines, read_migrations_once
 
 MODULES = (
     "chronos_assets.definitions",
@@ -33,6 +33,7 @@ for _module in MODULES:
     except Exception as error:  # noqa: BLE001 - each run imports it again, and reports why it can't
         logging.getLogger(__name__).warning("runs import %s themselves: %s", _module, error)
 read_migrations_once()
+keep_engines()
 gc.collect()
 gc.freeze()  # a collection in a run would copy the pages that it shares with this process
 atexit.register(gc.unfreeze)  # or DuckDB reports all that it still has

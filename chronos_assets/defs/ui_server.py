@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Any
 
-from chronos_assets.defs.instance import read_migrations_once
+from chronos_assets.defs.instance import keep_engines, read_migrations_once
 from chronos_assets.serving.web_guard import guarded
 
 WEB_SERVER = "dagster_webserver"
@@ -78,6 +78,7 @@ def load(arguments: Sequence[str]) -> None:
 
     server: Any = import_module("dagster._grpc.server")
     read_migrations_once()
+    keep_engines()
     server.open_ipc_subprocess = _starting_ours(server.open_ipc_subprocess, [CODE_SERVER])
     if sys.platform.startswith("linux"):
         _fork_runs(server.DagsterApiServer)
