@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, scratch_connection, text_literal
 
 Table = Mapping[str, Any]
 
@@ -72,7 +72,7 @@ class Engine:
         statement = substituted(sql, parameters)
         if not re.match(r"\s*(SELECT|WITH)\b", statement, re.IGNORECASE):
             raise QueryFailedError(f"NOT_SUPPORTED: this server answers SELECT statements only, not {statement[:40]!r}")
-        with duckdb.connect(config={"threads": 1}) as connection:
+        with scratch_connection(self.folder, threads=1) as connection:
             for macro in MACROS:
                 connection.execute(macro)
             self._define(connection, database, statement, set())

@@ -59,6 +59,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     identifier,
     identifiers,
     parquet_argument,
+    reading_connection,
     scratch_connection,
     text_literal,
 )
@@ -230,7 +231,7 @@ def _rows_if_current(database: Path, digest: str) -> dict[str, int] | None:
     if not _is_whole(database) or _log_of(database).exists():
         return None
     try:
-        with duckdb.connect(str(database), read_only=True) as connection:
+        with reading_connection(database) as connection:
             if connection.execute("SELECT digest FROM _meta").fetchall() != [(digest,)]:
                 return None
             return _count_rows(connection)

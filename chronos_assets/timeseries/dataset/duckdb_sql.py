@@ -44,6 +44,19 @@ def scratch_connection(
             yield connection
 
 
+@contextmanager
+def reading_connection(database: Path, *, memory_limit: str = DEFAULT_MEMORY) -> Iterator[DuckDBPyConnection]:
+    """A DuckDB connection that reads a database file, as it is now: one that replaces it is seen by the next connection.
+
+    Raises:
+        duckdb.Error: there is none, it isn't a database, or somebody writes to it.
+    """
+    with TemporaryDirectory() as folder, scratch_connection(Path(folder), memory_limit=memory_limit) as connection:
+        connection.execute(f"ATTACH {text_literal(str(database))} AS published (READ_ONLY); USE published")
+        yield connection
+        connection.execute("USE memory; DETACH published")
+
+
 def _opened(database: Path, settings: Mapping[str, str | int]) -> DuckDBPyConnection:
     """A file on an instance of its own, which reads and writes it until it is closed."""
     import duckdb

@@ -23,6 +23,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     identifier,
     identifiers,
     parquet_argument,
+    reading_connection,
     scratch_connection,
     text_literal,
 )
@@ -170,8 +171,6 @@ def render_csv(answer: Mapping[str, Any]) -> str:
 @contextmanager
 def _opened(source: Path) -> Iterator[DuckDBPyConnection]:
     """A connection that has the forecast as `forecast`."""
-    import duckdb
-
     if not source.exists():
         raise QueryError(f"there is no forecast at {source} yet; run the job refresh_forecasts")
     if source.suffix == ".parquet":
@@ -182,7 +181,7 @@ def _opened(source: Path) -> Iterator[DuckDBPyConnection]:
             )
             yield connection
     else:
-        with duckdb.connect(str(source), read_only=True) as connection:
+        with reading_connection(source) as connection:
             yield connection
 
 
