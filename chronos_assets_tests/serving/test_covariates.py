@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from chronos_assets.serving.schema import JSON, InvocationError, Schema
 from chronos_assets.workloads.serve import ServeOptions, build_endpoint
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.predictors.demand import ELASTICITY, Demand, shops
-from chronos_assets_tests.workloads.test_covariates import CUT, FEASTS, run, write
+from chronos_assets_tests.workloads.test_covariates import CUT, FEASTS, bytes_of, run, write
 
 HORIZON, PERIODS = 7, 170
 NAMES = ("price", "promotion")
@@ -68,7 +69,12 @@ def schema(learned) -> Schema:
 )
 def test_metadata_and_days_of_ones_own_are_known_as_in_the_batch(tmp_path, sales, family, members):
     inputs = write(tmp_path / "in", sales)
-    output = run(tmp_path / "job", inputs, model=str(folder_of(family)), zero_shot={"members": members})
+    options = {"model": str(folder_of(family)), "zero_shot": {"members": members}}
+    output = run(tmp_path / "job", inputs, **options)
+    if family == "bolt":
+        of_items = bytes_of(output)
+        output = run(tmp_path / "again", with_segments(inputs, output), **options)
+        assert bytes_of(output) != of_items
     served = tmp_path / "model"
     shutil.copytree(folder_of(family), served)
     shutil.copy(output / "as_of=2023-06-05" / "predictor.json", served)
@@ -103,6 +109,17 @@ def test_metadata_and_days_of_ones_own_are_known_as_in_the_batch(tmp_path, sales
     assert (np.abs(quantiles("2023-01-01") - expected) / largest).max() < 1e-5
     # From another day on holidays are on other days: that they are read shows that the comparison could fail.
     assert (np.abs(quantiles("2023-01-20") - expected) / largest).max() > 1e-5
+
+
+def with_segments(inputs: Path, output: Path) -> Path:
+    """The inputs with what a job has learned, but for weights that are the segments' instead of the items'."""
+    document = json.loads((output / "as_of=2023-06-05" / "predictor.json").read_text())
+    weights = {"red": {"theta": 0.8, "regression/theta": 0.2}, "blue": {"theta": 0.1, "regression/theta": 0.9}}
+    rows = [{"attribute": "colour", "value": value, "weights": own} for value, own in weights.items()]
+    document |= {"members": ["theta", "regression/theta"], "items": [], "segments": rows}
+    (inputs / "predictors").mkdir()
+    (inputs / "predictors" / f"{document['learned']['key']}.json").write_text(json.dumps(document))
+    return inputs
 
 
 def request(one: Demand, **changes: Any) -> bytes:
