@@ -59,7 +59,13 @@ def query(
 def _explain(group: Group, as_of: str | None, ask: Question) -> None:
     """Print the members that made an item's forecast, and their weights."""
     from chronos_assets.pipeline.cold_starts import cold_starts
-    from chronos_assets.pipeline.predictors import by_weight, gain_text, learned_text, predictor_that_made
+    from chronos_assets.pipeline.predictors import (
+        by_weight,
+        gain_text,
+        learned_text,
+        predictor_that_made,
+        traits_of_item,
+    )
 
     manifest, predictor = predictor_that_made(group, as_of)
     asked = (ask.item_id, *(ask.dimensions.get(name, "") for name in manifest["dimensions"]))
@@ -72,11 +78,13 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
     keys = [key for key in predictor.items if key[0] == ask.item_id]
     print(f"made by {manifest['model']['reference']} and other members; learned from {learned_text(predictor.learned)}")
     print(f"ensemble: {gain_text(predictor.gain)}")
+    traits = traits_of_item(group, manifest, ask.item_id) if predictor.traits is not None else {}
     for key in keys or [asked]:
-        found = predictor.weights_of(key)
+        found = predictor.weights_of(key, traits.get(key))
         weights = dict(zip(predictor.members, found.tolist(), strict=True))
-        others = "weights, those of all items:" if found is predictor.weights else "weights, those of its segment:"
-        print(f"{' / '.join(key)}, weights of its own:" if keys else others)
+        others = "those of all items" if predictor.weights_of(key) is predictor.weights else "those of its segment"
+        changed = ", changed by what its history looks like" if key in traits else ""
+        print(f"{' / '.join(key)}, weights of its own{changed}:" if keys else f"weights, {others}{changed}:")
         for name, weight in by_weight(weights):
             if weight > 0:
                 print(f"  {name:<22}{weight:>7.1%}")

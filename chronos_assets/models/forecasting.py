@@ -78,6 +78,7 @@ class BatchForecast:
         crossed: (N,) number of periods whose quantiles the model gave out of order, and which were sorted.
         flat: (N,) whether a series' observations are all equal.
         raised: (N,) number of periods with a quantile or mean that was below zero, and was raised to it.
+        traits: (N, traits) what the weights of an ensemble's members followed from; NaN where they didn't, None if none did.
     """
 
     quantiles: Floats
@@ -86,6 +87,11 @@ class BatchForecast:
     crossed: NDArray[np.int64]
     flat: NDArray[np.bool_]
     raised: NDArray[np.int64]
+    traits: Floats | None = None
+
+    def traits_at(self, places: Sequence[int]) -> Floats | None:
+        """Those of some series, (n, traits); None where there are none."""
+        return self.traits[list(places)] if self.traits is not None else None
 
 
 @dataclass(frozen=True)

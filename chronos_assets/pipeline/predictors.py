@@ -30,6 +30,9 @@ from chronos_assets.store_layout import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.pipeline.covariates import CovariateInputs
     from chronos_assets.pipeline.model_in_use import ModelInUse
@@ -178,6 +181,21 @@ def predictor_that_made(group: Group, key: str | None) -> tuple[dict[str, Any], 
         return manifest, None
     predictor = Predictor.from_json(group.store.read(folder, PREDICTOR_FILE), f"{folder}/{PREDICTOR_FILE}")
     return manifest, predictor.of_categories(item_categories(group))
+
+
+def traits_of_item(
+    group: Group, manifest: Mapping[str, Any], item_id: str
+) -> dict[tuple[str, ...], NDArray[np.float64]]:
+    """Traits of an item's series, by key, that the weights of a published forecast followed from."""
+    import pyarrow.parquet as pq
+
+    from chronos_assets.timeseries.forecast.files import LAST_OBSERVED, TRAITS, traits_in
+
+    names = ["item_id", *manifest["dimensions"]]
+    path = group.store.snapshot(history_key(manifest["as_of"])) / LAST_OBSERVED
+    table = pq.read_table(path, columns=[*names, TRAITS], filters=[("item_id", "=", item_id)], partitioning=None)
+    keys = zip(*(table.column(name).to_pylist() for name in names), strict=True)
+    return dict(zip(keys, traits_in(table), strict=True)) if table.num_rows else {}
 
 
 def publish_zero_shot(state: GroupState) -> str | None:

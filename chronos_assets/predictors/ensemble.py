@@ -187,6 +187,8 @@ class Ensemble:
         usable: list[int] = []
         bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
         below = np.zeros((count, self.horizon), dtype=bool)
+        names = self.predictor.trait_names
+        traits = np.full((count, len(names)), np.nan) if names else None
         for place, context in enumerate(values):
             seen = context[np.isfinite(context)]
             reason = self._unusable(seen, given[place])
@@ -207,9 +209,14 @@ class Ensemble:
                 groups=groups or (),
                 covariates=covariates or (),
             )
+            chosen = everything.take(rows)
+            found = self.predictor.traits_of(chosen.values)
+            if traits is not None and found is not None:
+                traits[rows] = found
             combined = self._combined(
-                everything.take(rows),
+                chosen,
                 [keys[place] if keys else None for place in usable],
+                found,
                 [baseline[place] for place in usable] if baseline is not None else None,
             )
             below[rows] = combined.min(axis=2) < 0
@@ -229,6 +236,7 @@ class Ensemble:
             np.zeros(count, dtype=np.int64),
             flat,
             raised,
+            traits,
         )
 
     def _unusable(self, seen: Floats, context: Floats) -> str:
@@ -242,10 +250,14 @@ class Ensemble:
         return f"values beyond {_LARGEST:g}" if np.abs(seen).max() > _LARGEST else ""
 
     def _combined(
-        self, contexts: Contexts, keys: Sequence[Key | None], baseline: Sequence[Covariates] | None
+        self,
+        contexts: Contexts,
+        keys: Sequence[Key | None],
+        traits: Floats | None,
+        baseline: Sequence[Covariates] | None,
     ) -> Floats:
         """Quantiles (N, horizon, LEVELS), in order, of series that have something to tell; not calibrated yet."""
-        weights = np.stack([self.predictor.weights_of(key) for key in keys])
+        weights = self.predictor.weights_of_series(keys, traits)
         total = np.zeros(len(contexts))
         result = np.zeros((len(contexts), contexts.horizon, len(LEVELS)))
         shift = self._shift(contexts, baseline) if baseline is not None else None

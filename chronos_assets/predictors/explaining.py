@@ -63,7 +63,7 @@ class Explainer:
             keys: of the series.
             forecasts: of the series, their means or medians, (N, horizon).
         """
-        weights = np.stack([self.predictor.weights_of(key) for key in keys])
+        weights = self.predictor.weights_of_series(keys, self.predictor.traits_of(contexts.values))
         members = self.predictor.members
         shares = {name: weights[:, place] for place, name in enumerate(members) if reads_covariates(name)}
         total = np.sum([*shares.values()], axis=0)

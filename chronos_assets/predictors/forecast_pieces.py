@@ -67,14 +67,16 @@ class ForecastPiece:
         self.values = folder / f"{shard:05d}.values"
         self.dtype = layout.record
 
-    def append(self, tasks: Sequence[ForecastTask], values: Floats) -> None:
-        """Add forecasts (n, horizon, columns)."""
+    def append(self, tasks: Sequence[ForecastTask], values: Floats, traits: Floats | None = None) -> None:
+        """Add forecasts (n, horizon, columns), and the traits (n, traits) of their series where the layout has some."""
         if not tasks:
             return
         records = np.empty(len(tasks), dtype=self.dtype)
         records["timestamp"] = [task.last_timestamp for task in tasks]
         records["target"] = [task.last_value for task in tasks]
         records["values"] = values.reshape(len(tasks), -1)
+        if traits is not None:
+            records["traits"] = traits
         self.keys.parent.mkdir(parents=True, exist_ok=True)
         with self.keys.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(task.key, ensure_ascii=False) + "\n" for task in tasks)

@@ -3,6 +3,9 @@
 Here belongs the order of things, on windows that the caller cut; which windows may be used as of when is decided there
 (`backtests` for the zero-shot predictor, the workloads for a trained one). Nothing here knows files or calendars.
 
+Weights are pooled first, then changed by what a series looks like (`traits`), and by how an item or its segment differs from what
+that says.
+
 Calibration comes from forecasts whose weights were learned without them: the items (windows, where there is one item) are
 halved, each half is forecast with the other's weights, and the factors are those of both together. The leaderboard's
 ensemble is that one, too, so that it isn't flattered by windows it was fitted to.
@@ -28,6 +31,7 @@ from chronos_assets.predictors.members.covariate_chronos import forms
 from chronos_assets.predictors.members.regression import History, Regression
 from chronos_assets.predictors.predictor import Key, Predictor, Segment, Standing, rounded
 from chronos_assets.predictors.prior import prior_weights
+from chronos_assets.predictors.traits import LEAST_ITEMS, TraitEffects, learn_effects, traits_of
 
 _VALUES = 16_000_000  # quantiles of all members held at once: 128 MB
 _PASS = 512  # windows forecast between two reports of progress
@@ -80,6 +84,11 @@ class Recipe:
     max_cost: float = 8.0
     per_item: bool = False
 
+    @property
+    def season(self) -> int:
+        """The shortest season that series may have; 1 without any."""
+        return min(self.seasons, default=1)
+
 
 def learn(
     windows: Sequence[PastWindow],
@@ -124,9 +133,10 @@ def learn(
     calibration = calibrate(combined, backtest.actuals, _likeness(windows)[backtest.kept])
     items: dict[Key, Floats] = {}
     segments: dict[Segment, Floats] = {}
+    effects, expected = _trait_effects(windows, backtest, weights, recipe)
     if recipe.per_item:
-        segments, facts["segment_trust"] = _segments(backtest, weights, categories or {})
-        own, trust = selection.item_weights(backtest.losses, backtest.items, weights)
+        segments, facts["segment_trust"] = _segments(backtest, weights, categories or {}, expected)
+        own, trust = selection.item_weights(backtest.losses, backtest.items, weights, expected)
         facts["item_trust"] = round(trust, 4)
         if trust > 0:
             items = {key: selection.pruned(row) for key, row in zip(backtest.keys, own, strict=True)}
@@ -143,6 +153,7 @@ def learn(
             items,
             regression,
             segments=segments,
+            traits=effects,
             attributes=attributes,
             leaderboard=rows,
             gain=gain,
@@ -150,8 +161,25 @@ def learn(
     )
 
 
+def _trait_effects(
+    windows: Sequence[PastWindow], backtest: _Backtest, pooled: Floats, recipe: Recipe
+) -> tuple[TraitEffects | None, Floats | None]:
+    """How weights follow from what a series looks like, and what that says of the windows' losses, (members used, N)."""
+    used = np.flatnonzero(pooled > 0)
+    if not recipe.per_item or len(backtest.keys) < LEAST_ITEMS or len(used) < 2:
+        return None, None
+    traits = traits_of([window.history for window in windows], recipe.season)
+    found = learn_effects(backtest.losses[used], traits)
+    effects = np.zeros((found.effects.shape[0], len(pooled)))
+    effects[:, used] = found.effects
+    return replace(found, effects=effects), found.tilts(traits).T / selection.ITEM_SHARPNESS
+
+
 def _segments(
-    backtest: _Backtest, pooled: Floats, categories: Mapping[str, Mapping[str, str]]
+    backtest: _Backtest,
+    pooled: Floats,
+    categories: Mapping[str, Mapping[str, str]],
+    expected: Floats | None = None,
 ) -> tuple[dict[Segment, Floats], float]:
     """Weights by what tells most about who forecasts well, a dimension or an attribute, and how much they are trusted.
 
@@ -172,7 +200,8 @@ def _segments(
         numbers = {value: number for number, value in enumerate(values)}
         of_items = np.array([numbers.get(label or "", -1) for label in labels], dtype=np.intp)[backtest.items]
         told = of_items >= 0
-        own, trust = selection.item_weights(backtest.losses[:, told], of_items[told], pooled)
+        rest = expected[:, told] if expected is not None else None
+        own, trust = selection.item_weights(backtest.losses[:, told], of_items[told], pooled, rest)
         if trust > most:
             most = trust
             found = {(place, value): selection.pruned(row) for value, row in zip(values, own, strict=True)}

@@ -77,21 +77,28 @@ def _leaderboard(predictor: Predictor, width: int) -> list[_Row]:
 
 def _items(predictor: Predictor, series: Path, names: list[str]) -> Iterator[list[_Row]]:
     """Rows of level `item`, of some series at once."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from chronos_assets.timeseries.forecast.files import TRAITS, traits_in
 
     pooled = by_weight(predictor, predictor.weights)
     with pq.ParquetFile(series) as file:
-        for batch in file.iter_batches(_SERIES_AT_ONCE, columns=names):
+        known = predictor.traits is not None and TRAITS in file.schema_arrow.names
+        for batch in file.iter_batches(_SERIES_AT_ONCE, columns=[*names, *([TRAITS] if known else [])]):
             keys: Iterator[Key] = zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+            traits = traits_in(pa.Table.from_batches([batch])) if known else [None] * batch.num_rows
             yield [
                 ("item", *key, member, rank, weight, None, None, None)
-                for key in keys
-                for rank, (member, weight) in enumerate(_shares(predictor, key, pooled), 1)
+                for key, row in zip(keys, traits, strict=True)
+                for rank, (member, weight) in enumerate(_shares(predictor, key, row, pooled), 1)
             ]
 
 
-def _shares(predictor: Predictor, key: Key, pooled: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    own = predictor.weights_of(key)
+def _shares(
+    predictor: Predictor, key: Key, traits: Floats | None, pooled: list[tuple[str, float]]
+) -> list[tuple[str, float]]:
+    own = predictor.weights_of(key, traits)
     return pooled if own is predictor.weights else by_weight(predictor, own)
 
 

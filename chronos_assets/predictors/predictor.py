@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.members.base import AttributeForm, Floats
 from chronos_assets.predictors.members.catalogue import checkpoint_of, reads_covariates, reads_natively, residual_of
 from chronos_assets.predictors.members.regression import Regression
+from chronos_assets.predictors.traits import NAMES as TRAIT_NAMES
+from chronos_assets.predictors.traits import TraitEffects, traits_of
 
 FILE = "predictor.json"
 BASE_FOLDER = "base"
 FORMAT = 1  # of the file; a higher one is refused
-RECIPE_VERSION = 6  # counts up when a predictor learned from the same data would come out otherwise
+RECIPE_VERSION = 7  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
 # Weights add up to 1 except for the digits that the file has. They are not corrected when it is read: what is read again and
 # again would differ in the last bit each time, and `selection.combine` divides by the sum.
@@ -82,6 +84,7 @@ class Predictor:
         items: weights of items that have their own, (M,).
         segments: weights of the other items by what a dimension or an attribute of the item metadata is, (M,):
             (place of the dimension in a key, or name of the attribute, value) -> weights.
+        traits: how weights follow from what a series looks like, whoever's they are; None where nothing was learned of it.
         regression: on covariates, which members named `regression/...` use; None without one.
         attributes: that change over time, by name, where a network that reads covariates is a member; empty otherwise.
         base: reference and digest of the base model that members named `chronos/...` use; empty without one.
@@ -100,6 +103,7 @@ class Predictor:
     metric: OptimizationMetric = DEFAULT_METRIC
     items: Mapping[Key, Floats] = field(default_factory=dict)
     segments: Mapping[Segment, Floats] = field(default_factory=dict)
+    traits: TraitEffects | None = None
     regression: Regression | None = None
     attributes: Mapping[str, AttributeForm] = field(default_factory=dict)
     base: Mapping[str, str] = field(default_factory=dict)
@@ -140,8 +144,31 @@ class Predictor:
         own = {name: str(form.kind) for name, form in self.attributes.items()}
         return {**kinds, **own}, past_only | {name for name, form in self.attributes.items() if not form.known}
 
-    def weights_of(self, key: Key | None) -> Floats:
-        """An item's weights: its own, or those of its segment, or the pooled ones."""
+    def weights_of(self, key: Key | None, traits: Floats | None = None) -> Floats:
+        """An item's weights: its own, or those of its segment, or the pooled ones; tilted by its traits.
+
+        Args:
+            key: of the item; None for one that has no key.
+            traits: of its history, see `traits.traits_of`; if not given, weights are those of a typical history.
+        """
+        weights = self._weights_of(key)
+        return weights if self.traits is None or traits is None else self.traits.tilted(weights, traits)
+
+    def weights_of_series(self, keys: Sequence[Key | None], traits: Floats | None) -> Floats:
+        """Weights (N, M) of series with some traits, see `traits_of`."""
+        rows = traits if traits is not None else [None] * len(keys)
+        return np.stack([self.weights_of(key, row) for key, row in zip(keys, rows, strict=True)])
+
+    def traits_of(self, contexts: Sequence[Floats]) -> Floats | None:
+        """Traits (N, traits) of some contexts; None where weights don't follow from them."""
+        return traits_of(contexts, min(self.seasons, default=1)) if self.traits is not None else None
+
+    @property
+    def trait_names(self) -> tuple[str, ...]:
+        """What of a series its weights follow from; empty where nothing was learned of it."""
+        return TRAIT_NAMES if self.traits is not None else ()
+
+    def _weights_of(self, key: Key | None) -> Floats:
         if key is None:
             return self.weights
         if key in self.items:
@@ -173,6 +200,7 @@ class Predictor:
             live_width=1.0,
             items={},
             segments={},
+            traits=None,
             regression=self.regression if residual_of(member) is not None else None,
         )
 
@@ -187,6 +215,7 @@ class Predictor:
             regression=self.regression if any(residual_of(name) is not None for name in members) else None,
             attributes=self.attributes if any(reads_natively(name) for name in members) else {},
             weights=self.weights[kept],
+            traits=self.traits.members(kept) if self.traits is not None else None,
             items={key: own[kept] for key, own in self.items.items()},
             segments={part: own[kept] for part, own in self.segments.items()},
         )
@@ -205,6 +234,7 @@ class Predictor:
             "weights": self._named(self.weights),
             "items": len(self.items),
             "segments": len(self.segments),
+            **({"traits": list(self.trait_names)} if self.traits is not None else {}),
             "metric": self.metric,
             "learned": dict(self.learned),
             "leaderboard": [{name: row[name] for name in row if name != "series_per_second"} for row in rows],
@@ -228,6 +258,7 @@ class Predictor:
             "gain": {name: _rounded(value) for name, value in self.gain.items()},
             **({"live_width": self.live_width} if self.live_width != 1.0 else {}),
             **({"segments": self._segment_rows()} if self.segments else {}),
+            **({"traits": self.traits.to_document(self.members)} if self.traits is not None else {}),
             **({"regression": self.regression.to_document()} if self.regression is not None else {}),
             **({"attributes": {name: vars(form) for name, form in self.attributes.items()}} if self.attributes else {}),
         }
@@ -298,6 +329,7 @@ class Predictor:
                 )
                 for row in document.get("segments") or ()
             },
+            traits=TraitEffects.from_document(traits, members) if (traits := document.get("traits")) else None,
             regression=Regression.from_document(regression) if (regression := document.get("regression")) else None,
             attributes={name: AttributeForm(**form) for name, form in (document.get("attributes") or {}).items()},
             base=document["base"],

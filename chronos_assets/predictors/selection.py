@@ -156,13 +156,26 @@ def _alike(losses: Floats) -> Floats:
     return np.asarray(means / max(float(means.min()), _LEAST_LOSS))
 
 
-def item_weights(losses: Floats, items: NDArray[np.intp], pooled: Floats) -> tuple[Floats, float]:
+def relative_logs(losses: Floats) -> Floats:
+    """Logarithms of the members' losses (M, N) beside the median member's, as far as they differ between windows.
+
+    They are cut off: one window on which a member failed says little about the next.
+    """
+    logs = np.log(np.maximum(losses, _LEAST_LOSS))
+    relative = np.clip(logs - np.median(logs, axis=0), -_MOST_DIFFERENCE, _MOST_DIFFERENCE)
+    return np.asarray(relative - relative.mean(axis=1, keepdims=True))
+
+
+def item_weights(
+    losses: Floats, items: NDArray[np.intp], pooled: Floats, expected: Floats | None = None
+) -> tuple[Floats, float]:
     """Weights of each item, and how much of its own losses an item is trusted with.
 
     Args:
         losses: of the members on the windows, (M, N).
         items: number of each window's item, from 0, (N,).
         pooled: pooled weights (M,); a member without one gets none.
+        expected: what of the windows' `relative_logs` something else says, (members with a weight, N); nothing if not given.
 
     Returns:
         (items, M), and the trust, from 0 (all items have the pooled weights) to 1.
@@ -173,10 +186,7 @@ def item_weights(losses: Floats, items: NDArray[np.intp], pooled: Floats) -> tup
     windows = np.bincount(items, minlength=count).astype(np.float64)
     if count < 2 or used.sum() < 2 or windows.max(initial=0) < 2:
         return even, 0.0
-    # Logarithms of relative losses, cut off: one window on which a member failed says little about the next.
-    logs = np.log(np.maximum(losses[used], _LEAST_LOSS))
-    relative = np.clip(logs - np.median(logs, axis=0), -_MOST_DIFFERENCE, _MOST_DIFFERENCE)
-    relative -= relative.mean(axis=1, keepdims=True)  # the differences that are not all items' own
+    relative = relative_logs(losses[used]) - (0.0 if expected is None else expected)
     means = np.stack([np.bincount(items, row, count) for row in relative]) / windows
     within = ((relative - means[:, items]) ** 2).sum() / max(1.0, float((windows - 1).clip(0).sum()) * used.sum())
     between = (means**2).mean()

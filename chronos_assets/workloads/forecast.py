@@ -110,6 +110,7 @@ from chronos_assets.timeseries.dataset.related import RelatedSeries
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
 from chronos_assets.timeseries.forecast.files import (
     MAX_NAMED,
+    ForecastLayout,
     Key,
     merge_passes,
     part_of,
@@ -440,9 +441,14 @@ class _ForecastJob:
         for window in sorted({task.window for task in tasks}):
             chosen = [place for place, task in enumerate(tasks) if task.window == window]
             kept = self.tallies[window].count(tasks, chosen, forecast, self.request)
-            ForecastPiece(self.scratch, window, shard, self.request.layout).append(
-                [tasks[place] for place in kept], self._values(forecast, kept)
-            )
+            piece = ForecastPiece(self.scratch, window, shard, self._layout(window))
+            piece.append([tasks[place] for place in kept], self._values(forecast, kept), forecast.traits_at(kept))
+
+    def _layout(self, window: int) -> ForecastLayout:
+        """Of the rows of a window."""
+        forecaster = self.forecasters[window]
+        traits = forecaster.predictor.trait_names if isinstance(forecaster, Ensemble) else ()
+        return replace(self.request.layout, traits=len(traits))
 
     def _values(self, forecast: BatchForecast, places: Sequence[int]) -> Floats:
         """The columns of the file for some series, (n, horizon, columns)."""
@@ -461,11 +467,12 @@ class _ForecastJob:
         window, tally, request = self.windows[index], self.tallies[index], self.request
         target = self.output / partition_folder(window.key)
         shutil.rmtree(target, ignore_errors=True)
-        pieces = [ForecastPiece(self.scratch, index, number, request.layout) for number in range(len(self.shards))]
+        layout = self._layout(index)
+        pieces = [ForecastPiece(self.scratch, index, number, layout) for number in range(len(self.shards))]
         periods = request.grid.range(request.grid.start(np.array([window.ordinal + 1]))[0], request.horizon)
         skipped = skipped_table(tally.skipped, request.dimensions)
         manifest = self._manifest(window, tally) | skipped_summary(skipped)
-        write_window(target, request.layout, periods, [piece.read() for piece in pieces], skipped, manifest)
+        write_window(target, layout, periods, [piece.read() for piece in pieces], skipped, manifest)
         forecaster = self.forecasters[index]
         if isinstance(forecaster, Ensemble):
             forecaster.predictor.without_speeds().save(target)

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.models.checkpoints import QuantileRangeError, describe_model
@@ -14,8 +15,16 @@ from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
 from chronos_assets.predictors.members.base import LEVELS
 from chronos_assets.predictors.members.catalogue import cost_of, statistical_member
+from chronos_assets.predictors.members_file import write_members
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.zero_shot import learn_predictor, member_names, zero_shot_recipe
+from chronos_assets.timeseries.forecast.files import (
+    LAST_OBSERVED,
+    ForecastLayout,
+    WindowFolder,
+    skipped_table,
+    write_window,
+)
 
 H, SEASONS = 12, (24,)
 QUANTILES = (0.1, 0.5, 0.9)
@@ -114,6 +123,74 @@ def test_attributes_of_the_items_make_segments_where_no_dimension_tells_them_apa
     assert known.weights_of(("another",))[place] > known.weights[place]
     assert known.weights_of(("third",)) is known.weights
     assert known.to_json() == learned.to_json()
+
+
+@pytest.fixture(scope="module")
+def by_traits():
+    """A predictor of walks and of noise around a level, which nothing tells apart but what they look like."""
+    rng = np.random.default_rng(5)
+    windows = []
+    for number in range(24):
+        noise = rng.normal(size=(3, 90))
+        for place, row in enumerate(np.cumsum(noise, axis=1) if number % 2 else noise):
+            windows.append(PastWindow((f"item {number}",), 50 + row[:80], 50 + row[80:], 1.0, place))
+    members = [statistical_member(name) for name in ("random_walk", "npts")]
+    return learn(windows, Backtester(members, ()), Recipe(10, (), per_item=True))
+
+
+def walk_and_level():
+    noise = np.random.default_rng(6).normal(size=80)
+    return [50 + np.cumsum(noise), 50 + noise]
+
+
+def test_items_that_were_not_sampled_have_weights_by_what_they_look_like(by_traits):
+    place = by_traits.members.index("random_walk")
+    walk, level = by_traits.weights_of_series([("another",), ("third",)], by_traits.traits_of(walk_and_level()))
+    assert walk[place] > by_traits.weights[place] > level[place]
+    assert np.allclose([walk.sum(), level.sum()], 1)
+    unknown = by_traits.weights_of(("another",), by_traits.traits_of([np.array([1.0, np.nan])])[0])
+    assert np.allclose(unknown, by_traits.weights)
+    again = Predictor.from_json(by_traits.to_json())
+    assert again.to_json() == by_traits.to_json()
+    assert (again.trait_names, again.alone("npts").trait_names) == (by_traits.trait_names, ())
+    few = learn([], Backtester([statistical_member("npts")], ()), Recipe(10, (), per_item=True))
+    assert few.traits_of(walk_and_level()) is None
+    damaged = json.loads(by_traits.to_json())
+    damaged["traits"]["names"] = ["colour"]
+    with pytest.raises(PredictorError, match="traits are colour"):
+        Predictor.from_json(json.dumps(damaged).encode())
+
+
+def test_forecasts_by_traits_depend_on_nothing_but_their_series(by_traits):
+    ensemble = Ensemble(by_traits, {}, 10, QUANTILES)
+    walk, level = walk_and_level()
+    together = ensemble.forecast([walk, np.full(9, 3.0), level])
+    alone = [ensemble.forecast([one]) for one in (walk, level)]
+    for place, one in zip((0, 2), alone, strict=True):
+        assert np.array_equal(one.quantiles[0], together.quantiles[place])
+        assert np.array_equal(one.traits[0], together.traits[place])
+    assert np.isnan(together.traits[1]).all()
+
+
+def test_the_table_of_members_has_the_weights_that_traits_make(by_traits, tmp_path):
+    layout = ForecastLayout((), ("p50",), 2, traits=len(by_traits.trait_names))
+    found = by_traits.traits_of(walk_and_level())
+    records = np.zeros(2, dtype=layout.record)
+    records["traits"] = found
+    keys = [("level",), ("walk",)]
+    manifest = {"dimensions": [], "columns": ["p50"], "horizon": 2, "series": 2, "predictor": by_traits.summary()}
+    empty = skipped_table([], ())
+    periods = np.array(["2024-01-01", "2024-01-02"], dtype="datetime64[us]")
+    write_window(tmp_path / "made", layout, periods, [iter(zip(keys, records[::-1], strict=True))], empty, manifest)
+    write_members(tmp_path / "members.parquet", by_traits, tmp_path / "made" / LAST_OBSERVED, ())
+    rows = [row for row in pq.read_table(tmp_path / "members.parquet").to_pylist() if row["level"] == "item"]
+    table = {(row["item_id"], row["member"]): row["member_weight"] for row in rows}
+    for key, traits in zip(keys, found[::-1], strict=True):
+        for member, weight in zip(by_traits.members, by_traits.weights_of(key, traits), strict=True):
+            assert table.get((key[0], member), 0.0) == weight
+    again = list(WindowFolder.read(tmp_path / "made").series())
+    assert [key for key, _ in again] == keys
+    assert np.array_equal(np.stack([record["traits"] for _, record in again]), found[::-1])
 
 
 def test_a_file_is_read_back_as_it_was(predictor, tmp_path):

@@ -7,6 +7,7 @@ A folder of one window has
 
 - `forecast.parquet`: item_id, dimensions, timestamp, forecast columns; by series, then time; `horizon` rows for each;
 - `last_observed.parquet`: item_id, dimensions, timestamp, target; one row for each observed series, in the same order;
+  where the weights of a predictor follow from what series look like, the numbers that say so, `traits`;
 - `skipped.parquet`: item_id, dimensions, reason; by series;
 - `cold_starts.parquet`, where there are any: item_id, dimensions, reason, donors, nearest, similarity; by series: those whose
   forecast is made of other series' (`predictors.cold_start`), which have no last observation;
@@ -44,6 +45,7 @@ Periods = NDArray[np.datetime64]
 
 FORECAST = "forecast.parquet"
 LAST_OBSERVED = "last_observed.parquet"
+TRAITS = "traits"  # column
 SKIPPED = "skipped.parquet"
 COLD_STARTS = "cold_starts.parquet"
 MANIFEST = "manifest.json"
@@ -76,11 +78,13 @@ class ForecastLayout:
         dimensions: key columns beside `item_id`.
         columns: forecast columns.
         horizon: rows of a series.
+        traits: numbers of each series that its weights follow from.
     """
 
     dimensions: tuple[str, ...]
     columns: tuple[str, ...]
     horizon: int
+    traits: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,10 +93,10 @@ class ForecastLayout:
 
     @cached_property
     def record(self) -> np.dtype[Any]:
-        """One series: its last observation (timestamp in microseconds), and its forecast, (horizon, columns) flat."""
-        return np.dtype(
-            [("timestamp", "<i8"), ("target", "<f8"), ("values", "<f8", (self.horizon * len(self.columns),))]
-        )
+        """One series: last observation (timestamp in microseconds), forecast, (horizon, columns) flat, and traits if any."""
+        values = ("values", "<f8", (self.horizon * len(self.columns),))
+        traits = [("traits", "<f8", (self.traits,))] if self.traits else []
+        return np.dtype([("timestamp", "<i8"), ("target", "<f8"), values, *traits])
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -165,7 +169,8 @@ def _write_series(folder: Path, layout: ForecastLayout, periods: Periods, merged
     schema = pa.schema(
         [*identity, ("timestamp", pa.timestamp("us")), *((name, pa.float64()) for name in layout.columns)]
     )
-    last_schema = pa.schema([*identity, ("timestamp", pa.timestamp("us")), ("target", pa.float64())])
+    traits = [(TRAITS, pa.list_(pa.float64(), layout.traits))] if layout.traits else []
+    last_schema = pa.schema([*identity, ("timestamp", pa.timestamp("us")), ("target", pa.float64()), *traits])
     per_group = max(1, _ROWS_PER_GROUP // horizon)
     with (
         pq.ParquetWriter(folder / FORECAST, schema, compression="zstd") as forecasts,
@@ -184,6 +189,9 @@ def _write_series(folder: Path, layout: ForecastLayout, periods: Periods, merged
             last = [pa.array(part, pa.string()) for part in zip(*keys, strict=True)]
             moments = records["timestamp"].view("datetime64[us]")
             last += [pa.array(moments), pa.array(records["target"])]
+            if layout.traits:
+                flat = pa.array(np.ascontiguousarray(records["traits"]).reshape(-1))
+                last.append(pa.FixedSizeListArray.from_arrays(flat, layout.traits))
             observed = pa.table(last, schema=last_schema)
             lasts.write_table(observed.filter(pa.array(~np.isnat(moments))) if np.isnat(moments).any() else observed)
 
@@ -203,6 +211,12 @@ def _grouped(merged: Iterable[tuple[Key, Record]], size: int) -> Iterator[tuple[
             keys, records = [], []
     if keys:
         yield keys, np.array(records)
+
+
+def traits_in(series: pa.Table) -> NDArray[np.float64]:
+    """The traits (n, traits) of some rows of `last_observed.parquet`."""
+    columns = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in series.column(TRAITS).chunks]
+    return np.concatenate(columns).reshape(series.num_rows, -1)
 
 
 def cold_start_keys(folder: Path, dimensions: Sequence[str]) -> set[Key]:
@@ -314,7 +328,10 @@ class WindowFolder:
     def layout(self) -> ForecastLayout:
         """Of its rows."""
         manifest = self.manifest
-        return ForecastLayout(tuple(manifest["dimensions"]), tuple(manifest["columns"]), int(manifest["horizon"]))
+        traits = manifest.get("predictor", {}).get("traits", ())
+        return ForecastLayout(
+            tuple(manifest["dimensions"]), tuple(manifest["columns"]), int(manifest["horizon"]), len(traits)
+        )
 
     def keys(self) -> Iterator[Key]:
         """Of the series that have a last observation, in order."""
@@ -339,13 +356,16 @@ class WindowFolder:
         layout = self.layout
         at_once = max(1, _ROWS_AT_ONCE // layout.horizon)
         forecasts = self._blocks(FORECAST, list(layout.columns), at_once)
-        lasts = self._blocks(LAST_OBSERVED, [*layout.names, "timestamp", "target"], at_once)
+        traits = [TRAITS] if layout.traits else []
+        lasts = self._blocks(LAST_OBSERVED, [*layout.names, "timestamp", "target", *traits], at_once)
         for forecast, last in zip(forecasts, lasts, strict=True):
             records = np.empty(last.num_rows, dtype=layout.record)
             records["timestamp"] = last.column("timestamp").to_numpy().astype(np.int64)
             records["target"] = last.column("target").to_numpy()
             values = np.stack([forecast.column(name).to_numpy() for name in layout.columns], axis=1)
             records["values"] = values.reshape(last.num_rows, -1)
+            if traits:
+                records["traits"] = traits_in(last)
             keys = zip(*(last.column(name).to_pylist() for name in layout.names), strict=True)
             yield from zip(keys, records, strict=True)
 
