@@ -125,7 +125,8 @@ def score(proxy: Proxy, origin: int, backtester: KeptBacktester) -> Scores:
         return np.where(bounded[:, None, None], np.maximum(quantiles, 0.0), quantiles)
 
     names = [member.name for member in backtester.members]
-    weights = np.stack([predictor.weights_of(window.key) for window in asked])
+    traits = predictor.traits_of([window.history for window in asked])
+    weights = predictor.weights_of_series([window.key for window in asked], traits)
     own = made[[names.index(name) for name in predictor.members]]
     combined = cut_off(np.sort(selection.combine(own, weights), axis=2))
     lost = ~np.isfinite(combined).all(axis=(1, 2))
@@ -170,7 +171,8 @@ def summary(sets: Mapping[str, Scores]) -> str:
     best = np.array([row["wql_best"] for row in rows])
     return (
         f"{len(rows)} sets: wQL {every['wql_naive']:.4f} and MASE {every['mase_naive']:.4f} of seasonal naive, "
-        f"wQL {every['wql_best']:.4f} of the best member, within 1.02 on {np.mean(best <= 1.02):.0%}, at most {best.max():.3f}; "
+        f"wQL {every['wql_best']:.4f} of the best member, within 1.02 on {np.mean(best <= 1.02):.0%}, "
+        f"at most {best.max():.3f}; "
         f"80% band {covered.mean():.1%} (before calibration {every['coverage_raw']:.1%}), "
         f"within 74-86% on {np.mean((covered >= 0.74) & (covered <= 0.86)):.0%}, off by {np.abs(covered - 0.8).mean():.3f}"
     )

@@ -41,7 +41,7 @@ class Proxy:
     step: int = 0
 
 
-# Families of the generator by weight, series, shortest and longest history, horizon, candidate seasons, season of MASE, origins.
+# Families by weight, series, shortest and longest history, horizon, candidate seasons, season of MASE, origins.
 _FAMILIES: Mapping[str, tuple[Mapping[str, float], int, int, int, int, tuple[int, ...], int, int]] = {
     "yearly walks": ({"random_walk": 1}, 60, 14, 45, 6, (), 1, 2),
     "yearly business": ({"business": 1, "trending": 1}, 80, 14, 40, 6, (), 1, 2),
@@ -213,7 +213,8 @@ def of_r_packages() -> Iterator[Proxy]:
         part.Employed.dropna().to_numpy(float) for _, part in load("fpp3", "us_employment").groupby("Series_ID")
     ]
     employed = [row for row in employed if len(row) >= 300][:90]
-    for name, months, horizon, seasons, low, high in (("years", 12, 6, (), 26, 59), ("quarters", 3, 8, (4,), 40, 88), ("months", 1, 18, (12,), 102, 180)):  # fmt: skip
+    shapes = [("years", 12, 6, (), 26, 59), ("quarters", 3, 8, (4,), 40, 88), ("months", 1, 18, (12,), 102, 180)]
+    for name, months, horizon, seasons, low, high in shapes:
         rows = latest([_sums(row, months) / months for row in employed], low, high)
         yield Proxy(f"employed, {name}", rows, horizon, seasons, 12 // months, 3, horizon)
     visitors = columns(load("fpp3", "aus_accommodation"), ["State"], ["Takings", "Occupancy"])

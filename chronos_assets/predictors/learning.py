@@ -3,8 +3,8 @@
 Here belongs the order of things, on windows that the caller cut; which windows may be used as of when is decided there
 (`backtests` for the zero-shot predictor, the workloads for a trained one). Nothing here knows files or calendars.
 
-Weights are pooled first, then changed by what a series looks like (`traits`), and by how an item or its segment differs from what
-that says.
+Weights are pooled first, then changed by what a series looks like (`traits`), and by how an item or its segment differs
+from what that says.
 
 Calibration comes from forecasts whose weights were learned without them: the items (windows, where there is one item) are
 halved, each half is forecast with the other's weights, and the factors are those of both together. The leaderboard's
@@ -133,8 +133,11 @@ def learn(
     calibration = calibrate(combined, backtest.actuals, _likeness(windows)[backtest.kept])
     items: dict[Key, Floats] = {}
     segments: dict[Segment, Floats] = {}
-    effects, expected = _trait_effects(windows, backtest, weights, recipe)
+    effects = backtest.trait_effects(weights)
     if recipe.per_item:
+        expected = None
+        if effects is not None and backtest.traits is not None:
+            expected = effects.expected(backtest.traits)[weights > 0]
         segments, facts["segment_trust"] = _segments(backtest, weights, categories or {}, expected)
         own, trust = selection.item_weights(backtest.losses, backtest.items, weights, expected)
         facts["item_trust"] = round(trust, 4)
@@ -159,20 +162,6 @@ def learn(
             gain=gain,
         )
     )
-
-
-def _trait_effects(
-    windows: Sequence[PastWindow], backtest: _Backtest, pooled: Floats, recipe: Recipe
-) -> tuple[TraitEffects | None, Floats | None]:
-    """How weights follow from what a series looks like, and what that says of the windows' losses, (members used, N)."""
-    used = np.flatnonzero(pooled > 0)
-    if not recipe.per_item or len(backtest.keys) < LEAST_ITEMS or len(used) < 2:
-        return None, None
-    traits = traits_of([window.history for window in windows], recipe.season)
-    found = learn_effects(backtest.losses[used], traits)
-    effects = np.zeros((found.effects.shape[0], len(pooled)))
-    effects[:, used] = found.effects
-    return replace(found, effects=effects), found.tilts(traits).T / selection.ITEM_SHARPNESS
 
 
 def _segments(
@@ -246,6 +235,7 @@ class _Backtest:
         forecasts: of those, (M, K, horizon, LEVELS); actuals: of those.
         speeds: windows per second of each member, (M,).
         non_negative: whether nothing below zero was observed before each of the kept windows, (K,).
+        traits: of the history of each window, (N, traits); None where weights are not to follow from them.
     """
 
     losses: Floats
@@ -256,6 +246,7 @@ class _Backtest:
     actuals: Actuals
     speeds: Floats
     non_negative: NDArray[np.bool_]
+    traits: Floats | None
 
     def bounded(self, quantiles: Floats) -> Floats:
         """Quantiles (K, horizon, LEVELS) as a forecast has them: not below zero where the history isn't."""
@@ -272,13 +263,28 @@ class _Backtest:
         )
         return selection.affordable(learned, costs, recipe.max_cost)
 
+    def trait_effects(self, pooled: Floats, rows: NDArray[np.intp] | None = None) -> TraitEffects | None:
+        """How weights follow from what a series looks like, by some of all windows; None where they are not to."""
+        used = np.flatnonzero(pooled > 0)
+        if self.traits is None or len(used) < 2:
+            return None
+        chosen = np.arange(len(self.items)) if rows is None else rows
+        found = learn_effects(self.losses[np.ix_(used, chosen)], self.traits[chosen])
+        effects = np.zeros((len(found.effects), len(pooled)))
+        effects[:, used] = found.effects
+        return replace(found, effects=effects)
+
     def out_of_fold(self, prior: Floats, costs: Floats, recipe: Recipe) -> Floats:
-        """Combined quantiles (K, horizon, LEVELS) of the kept windows, by weights that have not seen them."""
+        """Combined quantiles (K, horizon, LEVELS) of the kept windows, by what has not seen them."""
         items = self.items[self.kept]
         half = (items if len(np.unique(items)) > 1 else np.arange(len(items))) % 2 == 0
         result = np.empty(self.forecasts.shape[1:])
         for part in (half, ~half):
-            weights = self.weights(np.flatnonzero(~part), prior, costs, recipe)
+            seen = np.flatnonzero(~part)
+            weights = self.weights(seen, prior, costs, recipe)
+            effects = self.trait_effects(weights, self.kept[seen])
+            if effects is not None and self.traits is not None:
+                weights = np.stack([effects.tilted(weights, row) for row in self.traits[self.kept[part]]])
             result[part] = selection.combine(self.forecasts[:, part], weights)
         lost = ~np.isfinite(result).all(axis=(1, 2))
         if lost.any():
@@ -417,8 +423,17 @@ def _backtest(
     backtester.forget_all_but(windows)
     chosen = [windows[place] for place in kept]
     lowest = [np.min(window.history, initial=np.inf, where=np.isfinite(window.history)) for window in chosen]
+    by_traits = recipe.per_item and len(numbers) >= LEAST_ITEMS
     return _Backtest(
-        losses, items, list(numbers), kept, forecasts, _actuals(chosen), backtester.speeds, np.array(lowest) >= 0
+        losses,
+        items,
+        list(numbers),
+        kept,
+        forecasts,
+        _actuals(chosen),
+        backtester.speeds,
+        np.array(lowest) >= 0,
+        traits_of([window.history for window in windows], recipe.season) if by_traits else None,
     )
 
 

@@ -51,6 +51,10 @@ class TraitEffects:
         parts = [score[:, None] * effect for score, effect in zip(np.nan_to_num(scores).T, self.effects, strict=True)]
         return np.asarray(sum(parts, np.zeros((len(traits), self.effects.shape[1]))))
 
+    def expected(self, traits: Floats) -> Floats:
+        """What traits (N, traits) say of windows' `selection.relative_logs`, (M, N)."""
+        return np.asarray(self.tilts(traits).T / selection.ITEM_SHARPNESS)
+
     def tilted(self, weights: Floats, traits: Floats) -> Floats:
         """The weights (M,) that a series has with its traits (traits,)."""
         changed = weights * np.exp(-self.tilts(traits[None])[0])

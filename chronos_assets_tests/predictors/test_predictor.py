@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ import pytest
 from chronos_assets.models.checkpoints import QuantileRangeError, describe_model
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
+from chronos_assets.pipeline.predictors import traits_of_item
 from chronos_assets.predictors.backtests import SAMPLE, BacktestPast, past_windows, windows_each
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
@@ -188,6 +190,9 @@ def test_the_table_of_members_has_the_weights_that_traits_make(by_traits, tmp_pa
     for key, traits in zip(keys, found[::-1], strict=True):
         for member, weight in zip(by_traits.members, by_traits.weights_of(key, traits), strict=True):
             assert table.get((key[0], member), 0.0) == weight
+    store = SimpleNamespace(snapshot=lambda key: tmp_path / "made")
+    walk = traits_of_item(SimpleNamespace(store=store), manifest | {"as_of": "2024-01-01"}, "walk")
+    assert {key: row.tolist() for key, row in walk.items()} == {("walk",): found[0].tolist()}
     again = list(WindowFolder.read(tmp_path / "made").series())
     assert [key for key, _ in again] == keys
     assert np.array_equal(np.stack([record["traits"] for _, record in again]), found[::-1])

@@ -15,6 +15,7 @@ import pytest
 
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.models import forecasting
+from chronos_assets.predictors import learning
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.dataset.shards import MANIFEST, list_shards
@@ -459,7 +460,8 @@ def enough(count: int = 5) -> dict[tuple[str, ...], tuple[str, np.ndarray]]:
     }
 
 
-def test_the_default_predictor_is_learned_before_each_as_of_and_the_same_in_a_range_and_alone(tmp_path):
+def test_the_default_predictor_is_learned_before_each_as_of_and_the_same_in_a_range_and_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "LEAST_ITEMS", 5)  # so that weights follow from what series look like
     dataset = write_dataset(tmp_path / "data", enough(), shards=2)
     options = {"model": "bundled", "zero_shot": ZERO_SHOT}
     together, listener = run(tmp_path / "range", dataset, windows=days(2, 3, 4), **options)
@@ -471,6 +473,9 @@ def test_the_default_predictor_is_learned_before_each_as_of_and_the_same_in_a_ra
     assert made["learned"]["until"] == "2024-01-03T23:00:00"
     assert abs(sum(made["weights"].values()) - 1) < 1e-5
     assert made["leaderboard"][0]["member"] == "ensemble"
+    traits = pq.read_table(together / "as_of=2024-01-03" / "last_observed.parquet", partitioning=None)["traits"]
+    assert [len(row) for row in traits.to_pylist()] == [len(made["traits"])] * 5
+    assert len(made["traits"]) > 0
     assert manifest["method"].startswith("calibrated average of ")
     assert manifest["trained_on_later_data"] is False
     assert any("weights of 2024-01-03 learned from" in line for line in listener.lines)
