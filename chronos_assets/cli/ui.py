@@ -54,10 +54,11 @@ def ui(
         "CHRONOS_UI_URL": os.environ.get("CHRONOS_UI_URL") or f"http://127.0.0.1:{port}",
     }
     _start_dashboard(settings, dashboard_port, port)
+    print("Ctrl-C stops the UI and its sensors. What they do is shown in the UI: Automation, Runs.", flush=True)
     program = [sys.executable, "-m", "chronos_assets.defs.ui_server"]
-    os.execve(  # noqa: S606 - our own interpreter
-        sys.executable, [*program, "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(port)], environment
-    )
+    # At Dagster's own level each look of each sensor is a line, several a second, which the addresses scroll away with.
+    options = ["-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(port), "--log-level", "warning"]
+    os.execve(sys.executable, [*program, "dev", *options], environment)  # noqa: S606 - our own interpreter
 
 
 def _start_dashboard(settings: Settings, wanted: int | None, beside: int) -> None:

@@ -13,6 +13,7 @@ the command and its settings (`cli`).
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import warnings
@@ -120,6 +121,8 @@ def develop(arguments: Sequence[str]) -> None:
     server.open_ipc_subprocess = _starting_ours(server.open_ipc_subprocess, [CODE_SERVER])
     # "Use `dg dev` instead" is for who typed `dagster dev`.
     warnings.filterwarnings("ignore", message=r".*`dev_command` is superseded", category=FutureWarning)
+    # That the configuration is the store's, not the one in the working directory, is what `ui` is for.
+    logging.getLogger("dagster").addFilter(lambda record: "instance configuration value" not in record.getMessage())
     sys.argv = ["dagster", *arguments]
     dagster()
 
