@@ -104,8 +104,8 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     files = [_train_file(workspace, request, file) for file in request.files]
     dataset, report = workspace.output(DATASET), workspace.output(REPORT)
     _check_space(dataset, request.space)
-    here = len(files) if request.given is None else len(request.given)
-    reporter.log(f"files: {len(files):,}, {here:,} of them here; memory of DuckDB: {task.memory_limit}")
+    given = "" if request.given is None else f" ({len(request.given):,} of them given)"
+    reporter.log(f"files: {len(files):,}{given}; memory of DuckDB: {task.memory_limit}")
     try:
         run_import(
             task,

@@ -1,6 +1,7 @@
 """docs/aws-permissions.md is true: of the template, of the code, and of botocore's models."""
 
 import re
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from chronos_assets.platforms.aws.multipart_copy import GIB, MIB, S3Limits
 from chronos_assets.serving.schema import Limits
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.docker.permissions import NEEDS, Need, table
-from chronos_assets_tests.docker.template import load, statements
+from chronos_assets_tests.docker.template import load, resolved, statements
 from chronos_assets_tests.docker.test_template import S3_ACTIONS, SQS_ACTIONS, _called
 from chronos_assets_tests.platforms.aws.test_machines import cuda_of_the_image, shape
 
@@ -44,6 +45,27 @@ def test_every_call_that_a_service_works_off_is_in_the_table() -> None:
     later = re.compile(r"sagemaker:(Create|Start|Invoke|Update(Endpoint|Pipeline))|athena:Start|ecs:Run")
     done_at_once = {"sagemaker:CreateModelPackageGroup"}
     assert {action for action in _called() if later.match(action)} - done_at_once <= told
+
+
+OF_AN_IMPORT = {
+    ("SageMakerRole", "s3:GetObject"): ["train/a/b.csv", ".import-memory.npz", "versions/dataset/x/part-0.parquet"],
+    ("SageMakerRole", "s3:PutObject"): [".jobs/import/output/a/dataset/part-0.parquet"],
+    ("DataPolicy", "s3:GetObject"): [".jobs/import/output/a/dataset/part-0.parquet"],
+    ("DataPolicy", "s3:PutObject"): ["versions/dataset/x/part-0.parquet", "dataset/x/part-0.parquet"],
+}
+
+
+def test_an_import_may_read_and_write_its_objects() -> None:
+    names, template = {"BucketName": "bucket", "Prefix": "store"}, load()
+    for (who, action), keys in OF_AN_IMPORT.items():
+        given = [
+            str(pattern)
+            for statement in statements(template)
+            if statement.resource == who and statement.allows and action in statement.actions
+            for pattern in resolved(statement.resources, names)
+        ]
+        for key in keys:
+            assert any(fnmatchcase(f"arn:aws:s3:::bucket/store/{key}", pattern) for pattern in given), key
 
 
 def test_actions_are_written_as_aws_has_them() -> None:

@@ -109,6 +109,32 @@ def test_a_file_that_changes_under_the_job_is_not_published(tmp_path: Path) -> N
     assert import_dataset(GroupState(made), CONTEXT).manifest.files == {"train/june.csv": 216}
 
 
+@pytest.mark.parametrize("place", ["publish_stored", "put_file"])
+def test_a_run_that_is_killed_leaves_a_dataset_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    made = group(tmp_path, 0)
+    put_days(made, "june", 0, 2)
+    import_dataset(GroupState(made), CONTEXT)
+    shown = made.store.shown(DATASET_KEY)
+    put_days(made, "june", 0, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(made.store), place, killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_dataset(GroupState(made), CONTEXT)
+    # Before it is published, or after: but never half of it.
+    assert (made.store.shown(DATASET_KEY) == shown) == (place == "publish_stored")
+    assert import_dataset(GroupState(made), CONTEXT).manifest.rows == 3 * 72
+    fresh = group(tmp_path / "fresh", None)
+    put_days(fresh, "june", 0, 3)
+    import_dataset(GroupState(fresh), CONTEXT)
+    assert left(made) == left(fresh)
+
+
+def killed(*_arguments: object, **_options: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_file_that_changed_before_the_job_read_it_is_refused_at_once(tmp_path: Path) -> None:
     made = group(tmp_path, 0)
     put_days(made, "june", 0, 2)

@@ -141,13 +141,24 @@ def test_a_job_reads_the_version_that_was_shown_when_it_started(jobs, store, tmp
         (staged / "a").write_text(text)
         publish_directory(target, staged)
     first = target.resolve()
-    job = JobRequest("echo", "echo-1", {"copy": "channel"}, inputs={"channel": "published"}, outputs=("copied",))
+    job = JobRequest(
+        "echo",
+        "echo-1",
+        {"copy": "channel", "write": "kept"},
+        inputs={"channel": "published"},
+        outputs=("copied", "left"),
+        objects={"files": (store.head("dataset/part-0"),)},
+        stored=("left",),
+    )
 
     def use(result):
-        link = store.local_path(JOBS_KEY) / "echo-1" / "processing" / "input" / "channel"
-        return os.readlink(link), read(result)[0]
+        inputs = store.local_path(JOBS_KEY) / "echo-1" / "processing" / "input"
+        assert (inputs / "files" / "dataset" / "part-0").read_text() == "shard 0"
+        assert result.outputs.keys() == {"copied"}
+        assert store.local_path(result.stored["left"]).is_dir()
+        return os.readlink(inputs / "channel"), read(result)[0]
 
-    assert run(jobs, job, use)[2] == (str(first), {"a": "2"})
+    assert run(jobs, job, use)[2] == (str(first), {"a": "2", "text": "kept"})
 
 
 def test_outputs_stay_when_they_could_not_be_published(jobs, store):
