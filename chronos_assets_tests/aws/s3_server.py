@@ -142,7 +142,14 @@ class S3Server:
             stderr=self._log,
             cwd=self.folder,
             # It takes the credentials that it is to know from the environment.
-            env={"PATH": os.defpath, "HOME": str(self.folder), "TMPDIR": str(self.folder), **self._credentials()},
+            # Its memory is small: it need not be gone through for what is free at every few megabytes.
+            env={
+                "PATH": os.defpath,
+                "HOME": str(self.folder),
+                "TMPDIR": str(self.folder),
+                "GOGC": "400",
+                **self._credentials(),
+            },
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - only a system call
         )
