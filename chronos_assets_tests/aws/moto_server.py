@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,6 +48,10 @@ from chronos_assets_tests.aws.cloud import REGION, Call, Cloud, CloudError, Faul
 from chronos_assets_tests.aws.job_process import DEFAULT_PACKAGE, namespaces_work
 from chronos_assets_tests.aws.request_limits import CHECKED, service_model, validation_message, violations
 from chronos_assets_tests.aws.running_job import Job
+
+os.environ.setdefault(
+    "MOTO_EC2_LOAD_DEFAULT_AMIS", "false"
+)  # 1,300 images, made again for every test that asks for EC2
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
@@ -81,6 +86,7 @@ class AwsServer:
         self.env: dict[str, str] = {}
         self._buckets: list[str] = []
         self._cloud: Cloud | None = None
+        self._clients = _Clients(self._make_client)
 
     def start(self) -> None:
         """Listen, and hang the extensions into moto."""
@@ -119,6 +125,7 @@ class AwsServer:
 
     def reset(self) -> None:
         """End what runs and forget everything but the server's address."""
+        self._clients = _Clients(self._make_client)
         self._end_all()
         while self._buckets:
             self._remove_bucket(self._buckets.pop())
@@ -179,8 +186,8 @@ class AwsServer:
         return next(job for job in self.jobs if job.name == name)
 
     def clients(self) -> AwsClients:
-        """Clients of this server, whatever the environment says."""
-        return _Clients(self._make_client)
+        """Clients of this server, whatever the environment says; the same ones until `reset`."""
+        return self._clients
 
     def bucket(self, name: str) -> str:
         """Make a bucket that lasts until the next `reset`; returns its name."""
