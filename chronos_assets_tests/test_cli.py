@@ -287,7 +287,7 @@ def test_the_old_pipelines_own_sample_is_forecast_better_than_seasonal_naive(
 ) -> None:
     source = shared_data / "samples" / "amazon_forecast" / "testing-data"
     monkeypatch.setenv("CHRONOS_BASE_MODEL", "bundled")
-    result = ask("run", "--data", str(source), "--no-training")
+    result = ask("run", "--data", str(source), "--no-training", "--backtest-windows", "3")
     assert result.returncode == 0, result.stderr
     assert "3 series × 72 steps" in result.stdout
     assert _share(result.stdout, "wQL") <= 1.0
@@ -301,7 +301,7 @@ def test_hourly_household_power_is_forecast_better_than_seasonal_naive(
     shutil.copy(shared_data / "samples" / "household_power" / "household_power_hourly.csv.gz", data / "train")
     (data / "params.json").write_text(json.dumps(_household_params()))
     monkeypatch.setenv("CHRONOS_BASE_MODEL", "bundled")
-    result = ask("run", "--data", str(data), "--no-training")
+    result = ask("run", "--data", str(data), "--no-training", "--backtest-windows", "3")
     assert result.returncode == 0, result.stderr
     assert "1 series × 72 steps" in result.stdout
     assert _share(result.stdout, "wQL") <= 1.0
