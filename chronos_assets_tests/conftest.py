@@ -33,6 +33,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 settings.register_profile(
     "default",
+    max_examples=50,
     deadline=None,
     derandomize=True,
     database=None,

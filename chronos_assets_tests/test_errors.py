@@ -36,6 +36,7 @@ def _errors() -> Iterator[tuple[str, list[str]]]:
             yield name, bases
 
 
+@pytest.mark.process
 def test_every_error_descends_from_the_root() -> None:
     bases = dict(_errors())
 

@@ -249,6 +249,7 @@ def test_a_cursor_that_cannot_be_read_starts_afresh_and_says_so(cursor):
     assert "cursor can't be read" in plan.message
 
 
+@pytest.mark.process
 def test_the_cursor_stays_small_with_thousands_of_partitions_that_fail():
     sensor = Sensor(max_partitions=1000, max_ranges=5, max_attempts=2)
     made = {
@@ -495,4 +496,4 @@ class History(RuleBasedStateMachine):
 
 
 TestHistories = pytest.mark.process(History.TestCase)  # takes seconds
-TestHistories.settings = settings(max_examples=150, stateful_step_count=30)
+TestHistories.settings = settings(max_examples=75, stateful_step_count=30)

@@ -39,6 +39,7 @@ def test_the_template_allows_what_a_call_needs(allowed: dict[str, set[str]], nee
     assert bool(need.role) == bool(need.actions)
 
 
+@pytest.mark.process
 def test_every_call_that_a_service_works_off_is_in_the_table() -> None:
     """What only reads, or is done when it is answered, needs nothing but its own action."""
     told = set().union(*(need.caller for need in NEEDS))

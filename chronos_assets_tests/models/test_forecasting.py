@@ -284,6 +284,7 @@ def test_contexts_are_read_in_batches_of_one_length_and_padded_little(models, mo
         assert rows.shape[1] <= max(16, 1.5 * int(read[read > 0].min()))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("horizon", [24, 72])
 def test_a_forecast_of_the_bundled_model_has_the_same_bits_in_any_company(bundled, horizon):
     rng = np.random.default_rng(10)

@@ -123,6 +123,7 @@ def test_paths_are_sampled_as_the_library_does(
     np.testing.assert_allclose(paths, expected.double().numpy(), rtol=1e-6)
 
 
+@pytest.mark.process
 def test_the_paths_of_many_series_have_the_librarys_distribution(model: LoadedModel, sampler: PathSampler) -> None:
     """Kolmogorov-Smirnov for each series and period, at a level that all 40 together miss once in a thousand runs."""
     from scipy.stats import ks_2samp

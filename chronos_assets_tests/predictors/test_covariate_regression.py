@@ -305,12 +305,14 @@ def test_a_predictor_uses_covariates_that_help(sales):
     assert _value(learned, sales) < 0.7 * _value(_learned(sales, use=False), sales)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_noise_makes_nothing_worse_than_2_percent(seed):
     series = shops(horizon=HORIZON, seed=seed, effects=False)
     assert _value(_learned(series), series) < 1.02 * _value(_learned(series, use=False), series)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("seed", [4, 5])
 def test_shuffled_covariates_make_nothing_worse_than_2_percent(seed):
     series = shops(horizon=HORIZON, seed=seed)

@@ -79,7 +79,7 @@ keys = st.tuples(st.text(st.characters(codec="utf-8"), max_size=3), st.sampled_f
 outcomes = st.sampled_from([None, None, None, "", "no observation", "too short"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(keys, outcomes, max_size=25), st.integers(1, 8), st.sampled_from([1, 9, 16_384]))
 def test_the_parts_of_any_number_of_instances_become_the_bytes_of_one(fates, instances, rows):
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:

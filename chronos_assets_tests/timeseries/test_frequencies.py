@@ -251,7 +251,7 @@ def test_an_alignment_out_of_range_is_refused(parts: dict[str, int]) -> None:
 
 
 @given(grids(), st.lists(micros, min_size=1, max_size=20))
-@settings(max_examples=500)
+@settings(max_examples=250)
 def test_every_instant_lies_in_its_own_period(grid: Grid, values: list[int]) -> None:
     timestamps = np.array(sorted(values), dtype="datetime64[us]")
     ordinals = grid.ordinal(timestamps)
@@ -263,7 +263,7 @@ def test_every_instant_lies_in_its_own_period(grid: Grid, values: list[int]) -> 
 
 
 @given(grids(), st.integers(-10_000, 20_000), st.integers(2, 200))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_periods_follow_each_other_without_gap_or_overlap(grid: Grid, first: int, count: int) -> None:
     # Keep years within 1 and 9999 for the longest periods.
     first = max(-1900, min(first, 7900)) if grid.frequency.unit is Unit.YEAR else first

@@ -190,7 +190,7 @@ def as_parquet(table):
 
 
 @pytest.mark.process
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     datasets(),
     st.sampled_from(["sum", "avg", "first", "min", "max"]),

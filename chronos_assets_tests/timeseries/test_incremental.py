@@ -29,6 +29,8 @@ from chronos_assets.timeseries.dataset.shards import (
 )
 from chronos_assets_tests.timeseries.train_drop import START, Drop, params_for, rows
 
+pytestmark = pytest.mark.process  # several imports each
+
 DAY = datetime(2024, 1, 1)
 
 
@@ -272,7 +274,6 @@ def csv_of(table, first=0):
 TAIL = 133
 
 
-@pytest.mark.process
 @settings(max_examples=6, deadline=None)
 @given(
     st.lists(operations, min_size=3, max_size=7),

@@ -42,7 +42,7 @@ def test_answers_are_those_of_the_file(tmp_path: Path) -> None:
 ITEM_IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.lists(ITEM_IDS, min_size=1, max_size=9, unique=True), ITEM_IDS)
 def test_any_item_is_found_and_no_other_one(
     tmp_path_factory: pytest.TempPathFactory, items: list[str], other: str

@@ -175,7 +175,7 @@ class TestUnfinished:
         st.integers(0, 200),
         st.booleans(),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40, deadline=None)
     def test_wherever_rows_are_cut_only_whole_periods_stay(self, tmp_path_factory, kind, head, tail, told):
         frequency, data, rows_each = kind
         grid = declared(frequency).grid
@@ -287,7 +287,7 @@ class TestClocks:
 
     @pytest.mark.process
     @given(st.sampled_from(ZONES), st.datetimes(datetime(2015, 1, 1), datetime(2025, 1, 1)), st.integers(1, 5))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     def test_days_of_a_zone_have_all_of_their_hours(self, tmp_path_factory, zone, start, days):
         local = start.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=ZoneInfo(zone))
         begin, end = local.astimezone(UTC), (local + timedelta(days=days + 2)).astimezone(UTC)

@@ -35,6 +35,8 @@ from chronos_assets_tests.timeseries.builders import (
 )
 from chronos_assets_tests.workloads.listener import Listener
 
+pytestmark = pytest.mark.process  # most learn a predictor: half a second each
+
 HORIZON, PERIODS = 7, 170
 START = "2023-01-01"
 WINDOWS = [
@@ -139,7 +141,6 @@ def test_covariates_are_used_and_named(tmp_path, sales):
     assert error_of(output, sales) < 0.7 * error_of(without, sales)
 
 
-@pytest.mark.process
 def test_what_comes_after_the_as_of_changes_no_byte(tmp_path, sales):
     expected = bytes_of(run(tmp_path / "job", write(tmp_path / "in", sales)))
     later = [Demand(one.values.copy(), one.covariates) for one in sales]

@@ -14,6 +14,8 @@ from chronos_assets.predictors.scenario import Scenario, ScenarioError, read_tra
 from chronos_assets_tests.predictors.demand import ELASTICITY, PROMOTION, Demand, shops
 from chronos_assets_tests.workloads.test_covariates import CUT, HORIZON, PERIODS, run, write
 
+pytestmark = pytest.mark.process  # a forecast job each, after a predictor was learned
+
 CHEAPER = {"Action": {"AttributeName": "price", "Operation": "MULTIPLY", "Value": 0.9}}
 
 
