@@ -5,9 +5,8 @@ Elsewhere: importing it (`dataset_import`), how rows become series (`timeseries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,12 @@ import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import as_datetime, materialization_values
 from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.planning.forecasts import DatasetState
 from chronos_assets.planning.imports import ImportRecord
 from chronos_assets.planning.listing import listing_digest
-from chronos_assets.store_layout import DATASET_KEY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,54 +52,30 @@ def first_series(state: GroupState, params: ForecastParams) -> Series:
 
     from chronos_assets.timeseries.dataset.shards import iter_series
 
-    for shard in state.require_manifest().shards:
-
-        def only(_: Manifest, name: str = shard.name) -> set[str]:
-            return {name}
-
-        _, shards = _shown_shards(state, only)
-        for series in chain.from_iterable(iter_series(path, params.dimensions) for path in shards.values()):
+    state.require_manifest()
+    dataset = ShownDataset.of(state.group)
+    for _, path in dataset.each(dataset.manifest.shards):
+        for series in iter_series(path, params.dimensions):
             if np.isfinite(series.target).any():
                 return series
     raise dg.Failure("no series of the dataset has an observation")
 
 
-def shards_of(state: GroupState, keys: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], Path]:
-    """The shards that hold some series, if they are there at all, by their keys."""
+def shards_of(group: Group, keys: Collection[tuple[str, ...]]) -> Iterator[tuple[Path, list[tuple[str, ...]]]]:
+    """The shards that hold some series, one after another, each with the keys of its own; a path is good until the next.
+
+    They are chosen by the manifest beside them: the dataset may have been cut into others since a `GroupState` was read.
+    """
     from chronos_assets.timeseries.dataset.shards import shard_name, shard_number
 
-    def names(manifest: Manifest) -> dict[tuple[str, ...], str]:
-        return {key: shard_name(shard_number(key, manifest.n_shards)) for key in keys}
-
     if not keys:
-        return {}
-    manifest, shards = _shown_shards(state, lambda manifest: set(names(manifest).values()))
-    return {key: shards[name] for key, name in names(manifest).items() if name in shards}
-
-
-def _shown_shards(state: GroupState, names: Callable[[Manifest], Collection[str]]) -> tuple[Manifest, dict[str, Path]]:
-    """Shards of the dataset on this machine, by name, and the manifest beside them; a store elsewhere is asked for no other.
-
-    The dataset may have been imported again, and cut into other shards, since the state was read: what is chosen by one
-    manifest is taken only from the folder that has it.
-
-    Args:
-        state: of the group.
-        names: of the shards that are wanted, by the manifest.
-    """
-    from chronos_assets.timeseries.dataset.shards import MANIFEST, read_manifest
-
-    manifest = state.require_manifest()
-    while True:
-        wanted = names(manifest)
-        shards = [shard for shard in manifest.shards if shard.name in wanted]
-        folder = state.group.store.snapshot(
-            DATASET_KEY, [MANIFEST, *chain.from_iterable(shard.files for shard in shards)]
-        )
-        beside = read_manifest(folder)
-        if beside == manifest:
-            return manifest, {shard.name: folder / shard.name for shard in shards}
-        manifest = beside
+        return
+    dataset = ShownDataset.of(group)
+    wanted: dict[str, list[tuple[str, ...]]] = {}
+    for key in keys:
+        wanted.setdefault(shard_name(shard_number(key, dataset.manifest.n_shards)), []).append(key)
+    for shard, path in dataset.each(shard for shard in dataset.manifest.shards if shard.name in wanted):
+        yield path, wanted[shard.name]
 
 
 def last_observations(state: GroupState, keys: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
@@ -111,12 +86,13 @@ def last_observations(state: GroupState, keys: Collection[tuple[str, ...]]) -> d
     from chronos_assets.timeseries.dataset.shards import shard_files
 
     names, found = ("item_id", *state.require_manifest().dimensions), {}
-    for key, shard in shards_of(state, keys).items():
-        filters = [*((name, "=", part) for name, part in zip(names, key, strict=True)), ("filled", "=", False)]
-        rows = pq.read_table(shard_files(shard), columns=["timestamp"], filters=filters)
-        last = pc.max(rows.column("timestamp")).as_py()
-        if last is not None:
-            found[key] = last.isoformat()
+    for shard, held in shards_of(state.group, keys):
+        for key in held:
+            filters = [*((name, "=", part) for name, part in zip(names, key, strict=True)), ("filled", "=", False)]
+            rows = pq.read_table(shard_files(shard), columns=["timestamp"], filters=filters)
+            last = pc.max(rows.column("timestamp")).as_py()
+            if last is not None:
+                found[key] = last.isoformat()
     return found
 
 

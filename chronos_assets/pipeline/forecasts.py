@@ -410,8 +410,9 @@ def contexts_of(
 
     params = state.params
     until = timestamp(str(manifest["context_end"]))
-    left, found = set(keys), {}
-    for shard in dict.fromkeys(shards_of(state, keys).values()):
+    found: dict[tuple[str, ...], Any] = {}
+    for shard, held in shards_of(state.group, keys):
+        left = set(held)
         for series in iter_series(shard, params.dimensions):
             if series.key in left:
                 cut = int(np.searchsorted(series.timestamps, until, side="right"))
@@ -419,8 +420,8 @@ def contexts_of(
                 left.discard(series.key)
             if not left:
                 break
-    if left:
-        raise dg.Failure(f"{len(left)} series of the published forecast are no longer in the dataset")
+    if gone := set(keys) - found.keys():
+        raise dg.Failure(f"{len(gone)} series of the published forecast are no longer in the dataset")
     return found
 
 
