@@ -36,7 +36,7 @@ def clean_season(rng: np.random.Generator, n: int, length: int) -> Array:
     second = (rng.random((n, 1)) < 0.3) * rng.uniform(0.1, 1.0, (n, 1))
     values = seasons.season(rng, n, length) + second * seasons.season(rng, n, length)
     noise_scale = _log_uniform(rng, n, 0.002, 0.1) * (rng.random((n, 1)) < 0.7)
-    return values + noise_scale * noise.white(rng, n, length)
+    return np.asarray(values + noise_scale * noise.white(rng, n, length))
 
 
 def noisy_season(rng: np.random.Generator, n: int, length: int) -> Array:
@@ -47,7 +47,7 @@ def noisy_season(rng: np.random.Generator, n: int, length: int) -> Array:
     values += (rng.random((n, 1)) < 0.4) * _log_uniform(rng, n, 0.1, 5.0) * trends.trend(rng, n, length)
     values += (rng.random((n, 1)) < 0.3) * _log_uniform(rng, n, 0.1, 2.0) * noise.smooth_walk(rng, n, length)
     colour = rng.uniform(0.0, 1.0, (n, 1)) * (rng.random((n, 1)) < 0.4)
-    return values + _log_uniform(rng, n, 0.03, 2.0) * noise.coloured(rng, n, length, colour)
+    return np.asarray(values + _log_uniform(rng, n, 0.03, 2.0) * noise.coloured(rng, n, length, colour))
 
 
 def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
@@ -64,7 +64,7 @@ def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
     additive = base + calm * (level + shocks)
     # In the multiplicative form peaks are noisier than nights, and nothing falls below zero.
     multiplicative = np.exp((rng.uniform(0.2, 0.8, (n, 1)) * additive).clip(-6.0, 6.0))
-    return np.where(rng.random((n, 1)) < 0.5, additive, multiplicative)
+    return np.asarray(np.where(rng.random((n, 1)) < 0.5, additive, multiplicative))
 
 
 def business(rng: np.random.Generator, n: int, length: int) -> Array:
@@ -81,7 +81,7 @@ def business(rng: np.random.Generator, n: int, length: int) -> Array:
     shocks = _log_uniform(rng, n, 0.005, 0.3) * noise.white(rng, n, length)
     log_level = seasonal + walk + growth.clip(-4.0, 4.0) + shocks
     linear = 1.0 + seasonal + walk + 0.5 * growth + shocks
-    return np.where(rng.random((n, 1)) < 0.5, np.exp(log_level.clip(-8.0, 8.0)), linear)
+    return np.asarray(np.where(rng.random((n, 1)) < 0.5, np.exp(log_level.clip(-8.0, 8.0)), linear))
 
 
 def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
@@ -92,7 +92,7 @@ def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
     scale = values.std(axis=1, keepdims=True)
     seen = (rng.random((n, 1)) < 0.3) * _log_uniform(rng, n, 0.01, 0.3) * scale
     seasonal = (rng.random((n, 1)) < 0.25) * _log_uniform(rng, n, 0.05, 1.0) * scale
-    return values + seen * noise.white(rng, n, length) + seasonal * seasons.season(rng, n, length)
+    return np.asarray(values + seen * noise.white(rng, n, length) + seasonal * seasons.season(rng, n, length))
 
 
 def autoregressive(rng: np.random.Generator, n: int, length: int) -> Array:

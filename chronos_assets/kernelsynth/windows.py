@@ -125,7 +125,7 @@ def attainable_error(standard: Array, observed: Array, horizon: int) -> Array:
     # From the longest lag down: the best of all lags that reach as far.
     reaching = np.minimum.accumulate(error[:, ::-1], axis=1)[:, ::-1][:, 1 : horizon + 1]
     missing = ((0, 0), (0, horizon - reaching.shape[1]))
-    return np.sqrt(np.pad(reaching, missing, constant_values=1.0).clip(0.0, 1.0))
+    return np.asarray(np.sqrt(np.pad(reaching, missing, constant_values=1.0).clip(0.0, 1.0)))
 
 
 def lag_errors(standard: Array, observed: Array, *, moved: bool = False) -> Array:
@@ -157,7 +157,7 @@ def best_repeat(standard: Array, observed: Array, horizon: int) -> Array:
     for lag in range(1, min(horizon, error.shape[1])):
         # Longer lags are still untouched when a shorter one is averaged with its multiples.
         error[:, lag] = error[:, lag : lag * -(-horizon // lag) + 1 : lag].mean(axis=1)
-    return 1 + error[:, 1:].argmin(axis=1)
+    return np.asarray(1 + error[:, 1:].argmin(axis=1))
 
 
 def repeat_forecast(context: Array, horizon: int) -> Array:
