@@ -98,14 +98,18 @@ def _withdraw(group: Group, key: str) -> None:
         group.store.withdraw(levels_key(key))
 
 
-def levels_to_score(state: GroupState, key: str, forecast: Path, log: Any) -> tuple[Path, Hierarchy] | None:
-    """The file of a partition's sums, and which series of its forecast count in them; None without any.
+def levels_to_score(
+    state: GroupState, key: str, forecast: Path, log: Any
+) -> tuple[Path, Hierarchy, frozenset[str]] | None:
+    """The file of a partition's sums, which series of its forecast count in them, and the levels where these still do.
+
+    None without any.
 
     Args:
         state: of the group.
         key: of the partition.
         forecast: folder of its forecast.
-        log: gets a warning where today's item metadata don't make the levels of the forecast.
+        log: gets a warning where today's item metadata don't make the levels of the forecast, or make others.
     """
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of
@@ -120,7 +124,12 @@ def levels_to_score(state: GroupState, key: str, forecast: Path, log: Any) -> tu
     except LevelsError as error:
         log.warning(f"partition {key}: its sums are not scored: {error}")
         return None
-    return state.group.store.snapshot(levels_key(key)) / LEVELS_FILE, hierarchy
+    members = hierarchy.members()
+    then = published.get("members", members)  # which earlier releases didn't write
+    same = frozenset(name for name, digest in members.items() if then.get(name) == digest)
+    if changed := [name for name in hierarchy.levels if name not in same]:
+        log.warning(f"partition {key}: its sums by {', '.join(changed)} are not scored: items belong to others by now")
+    return state.group.store.snapshot(levels_key(key)) / LEVELS_FILE, hierarchy, same
 
 
 def published_levels(group: Group, key: str) -> Mapping[str, Any] | None:

@@ -9,6 +9,7 @@ all series of a node are in one node of the level above. The total is above all 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -63,6 +64,19 @@ class Hierarchy:
         for of_level in self.ancestors:
             np.minimum.at(result, of_level, values)
         return result
+
+    def members(self) -> dict[str, str]:
+        """Level -> digest of which series count in which of its nodes."""
+        marks = [0] * len(self.nodes)  # of each node: the sum of its series' hashes, whose order doesn't matter
+        of_leaves = self.ancestors.T.tolist()
+        for key, leaf in self.leaf_of.items():
+            mark = int.from_bytes(hashlib.blake2b("\0".join(key).encode(), digest_size=16).digest())
+            for node in of_leaves[leaf]:
+                marks[node] += mark
+        found = {name: hashlib.sha256() for name in self.levels}
+        for (name, value), total in zip(self.nodes, marks, strict=True):
+            found[name].update(f"{value}\0{total}\n".encode())
+        return {name: digest.hexdigest()[:16] for name, digest in found.items()}
 
     def matrix(self) -> Floats:
         """1 where a leaf counts in a node, (nodes, leaves)."""

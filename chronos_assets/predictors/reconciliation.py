@@ -149,6 +149,7 @@ def write_levels(
     _write(path, hierarchy, hierarchy.sums(added.count), starts, summed, quantiles, forecast.layout.columns)
     return {
         "levels": {name: sum(level == name for level, _ in hierarchy.nodes) for name in hierarchy.levels},
+        "members": hierarchy.members(),
         "method": method,
         "columns": ["mean", *(name for name in forecast.layout.columns if name != "mean")],
         "rows": len(hierarchy.nodes) * mean.shape[1],

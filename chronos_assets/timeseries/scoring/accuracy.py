@@ -17,7 +17,7 @@ series (about 20 numbers) are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -163,15 +163,15 @@ def evaluate_partition(
     params: ForecastParams,
     context_end: np.datetime64,
     *,
-    sums: tuple[Path, Groups] | None = None,
+    sums: tuple[Path, Groups, Collection[str]] | None = None,
     memory_limit: str = DEFAULT_MEMORY,
     scratch: Path | None = None,
 ) -> AccuracyReport:
     """Measure a forecast against the actuals that came after it.
 
     forecast: the partition's forecast.parquet. dataset: what happened. context_end: start of the last period that the forecast
-    saw. sums: file of the forecasts of sums, and which series count in which. scratch: a folder for temporary files, by default
-    the system's.
+    saw. sums: file of the forecasts of sums, which series count in which, and the levels to be measured. scratch: a folder for
+    temporary files, by default the system's.
 
     Raises:
         AccuracyError: when the forecast doesn't begin right after `context_end`, lacks steps of a series, or has a

@@ -3,14 +3,15 @@
 Here: actuals and naive forecasts added up, and their meeting with the file of the sums. Elsewhere: which series count in which
 sum (`predictors.hierarchy`), the arithmetic of errors (`metrics`), one series' actuals (`accuracy`).
 
-A sum has an actual where all its series have one. A node that other series count in by now than when it was forecast (the
-items' metadata changed) is left out. Seasonal naive forecasts of sums are the sums of the series' own. No season error is
-known of sums, so that they have no MASE.
+A sum has an actual where all its series have one. A level in one of whose nodes other series count by now than when it was
+forecast (the items' metadata changed) is left out, by the digests that its manifest has; a node with another number of series
+in any case. Seasonal naive forecasts of sums are the sums of the series' own. No season error is known of sums, so that they
+have no MASE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -65,12 +66,14 @@ class SummedActuals:
     Args:
         path: of the published sums.
         groups: which sums the series count in.
+        levels: that are scored.
         steps: periods of the horizon.
     """
 
-    def __init__(self, path: Path, groups: Groups, steps: int) -> None:
+    def __init__(self, path: Path, groups: Groups, levels: Collection[str], steps: int) -> None:
         self._path = path
         self._groups = groups
+        self._levels = levels
         self._seen = np.zeros(groups.leaves)
         self._actual, self._naive = (np.zeros((groups.leaves, steps)) for _ in range(2))
 
@@ -87,7 +90,11 @@ class SummedActuals:
         groups, steps = self._groups, self._actual.shape[1]
         forecast = _PublishedSums.read(self._path, steps)
         count = groups.sums(np.bincount(list(groups.leaf_of.values()), minlength=groups.leaves).astype(np.float64))
-        kept = [place for place, node in enumerate(groups.nodes) if forecast.series.get(node) == count[place]]
+        kept = [
+            place
+            for place, node in enumerate(groups.nodes)
+            if node[0] in self._levels and forecast.series.get(node) == count[place]
+        ]
         nodes = tuple(groups.nodes[place] for place in kept)
         whole = groups.sums(self._seen) == count
         actual = np.where(whole[:, None], groups.sums(self._actual), np.nan)[kept]
