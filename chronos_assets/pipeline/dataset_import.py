@@ -353,7 +353,8 @@ def _what_was_read(outcome: ImportOutcome) -> str:
     """What an import took over, and why it took over nothing."""
     files, shards = len(outcome.manifest.files), len(outcome.manifest.shards)
     if outcome.reason:
-        return f"all {files:,} files read, all {shards:,} shards written: {outcome.reason}"
+        file, shard = ("file" if files == 1 else "files"), ("shard" if shards == 1 else "shards")
+        return f"everything read ({files:,} {file}) and written ({shards:,} {shard}): {outcome.reason}"
     read, written = files - len(outcome.kept_files), shards - len(outcome.kept_shards)
     extended = len(outcome.extended_shards)
     tails = f", {extended:,} with a new tail only" if extended else ""

@@ -421,7 +421,9 @@ def contexts_of(
             if not left:
                 break
     if gone := set(keys) - found.keys():
-        raise dg.Failure(f"{len(gone)} series of the published forecast are no longer in the dataset")
+        raise dg.Failure(
+            f"{len(gone)} series of the published forecast are no longer in the dataset: materialize forecasts again"
+        )
     return found
 
 
@@ -436,7 +438,10 @@ def end_of_windows(state: GroupState) -> datetime:
     settings = state.group.settings
     now = local_now(state.clock)
     if now < settings.partition_start_time().replace(tzinfo=None):
-        raise dg.Failure(f"there are no partitions yet: CHRONOS_PARTITION_START is {settings.partition_start}")
+        raise dg.Failure(
+            f"there are no partitions yet: CHRONOS_PARTITION_START is {settings.partition_start}; set it to a day before "
+            "your data"
+        )
     return window_of(now, settings.partitions).end
 
 

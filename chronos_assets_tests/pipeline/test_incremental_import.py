@@ -72,7 +72,7 @@ def test_days_that_come_one_by_one(group, caplog, monkeypatch):
 
     group.store.delete("rejected/june.csv")
     put_days(group, "today", 4, 1, "2024-01-05 00:00:00,1,client_new")
-    assert imported(group, caplog) == "all 3 files read, all 1 shards written: most of the data has to be read"
+    assert imported(group, caplog) == "everything read (3 files) and written (1 shard): most of the data has to be read"
     assert group.store.exists("rejected/june.csv")
 
     # Killed before the dataset is shown, and before what is noted for the next import is there.

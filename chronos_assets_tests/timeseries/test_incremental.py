@@ -137,7 +137,7 @@ def imported(tmp_path_factory):
     made.put("old.csv", "".join(day(number) for number in range(32)) + "2024-01-01,oops,item 1,north\n")
     for number in (32, 33):
         made.put(f"{number}.csv", day(number))
-    assert made.run().reason == "there is no import to go by"
+    assert made.run().reason == "there is no earlier import to build on"
     return made
 
 

@@ -99,7 +99,7 @@ def import_target_time_series(
 
     output.mkdir(parents=True, exist_ok=True)
     _clear(output)
-    reason = "there is no import to go by"
+    reason = "there is no earlier import to build on"
     with TemporaryDirectory(prefix=".import-", dir=output.parent) as folder:
         try:
             if before is not None:
