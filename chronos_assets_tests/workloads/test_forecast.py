@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from chronos_assets.models import forecasting
 from chronos_assets.predictors import learning
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.predictors.traits import TraitEffects
 from chronos_assets.timeseries.dataset.shards import MANIFEST, list_shards
 from chronos_assets.timeseries.forecast.files import merge_forecast_parts, merge_messages
 from chronos_assets.workloads import forecast
@@ -228,6 +230,27 @@ def run_one_of(
     (job / "config").mkdir(parents=True)
     (job / "config" / "resourceconfig.json").write_text(json.dumps({"current_host": hosts[number], "hosts": hosts}))
     return run(job, share, **options)
+
+
+def test_parts_of_a_predictor_whose_weights_follow_from_traits_are_one_forecast(tmp_path):
+    folder = tmp_path / "version"
+    shutil.copytree(tiny.folder_of("bolt"), folder)
+    effects = TraitEffects(np.zeros(6), np.ones(6), np.linspace(-0.4, 0.4, 12).reshape(6, 2))
+    shares = np.array([0.5, 0.5])
+    base = Predictor(("tuned/1", "theta"), shares, Calibration.none(), (24,), 6, base={"reference": "bundled"})
+    options: dict[str, Any] = {"model": str(folder)}
+    dataset = write_dataset(tmp_path / "data", enough(6), shards=3)
+    made = {}
+    for name, predictor in (("with", replace(base, traits=effects)), ("without", base)):
+        predictor.save(folder)
+        made[name], _ = run(tmp_path / name, dataset, **options)
+    replace(base, traits=effects).save(folder)
+    window = "as_of=2024-01-02"
+    parts = [run_one_of(2, number, tmp_path, dataset, options)[0] / window for number in range(2)]
+    merge_forecast_parts(parts, tmp_path / "merged")
+    whole = contents(made["with"] / window)
+    assert contents(tmp_path / "merged") == {name: whole[name] for name in contents(tmp_path / "merged")}
+    assert (made["without"] / window / "forecast.parquet").read_bytes() != whole["forecast.parquet"]
 
 
 # Of eight instances one is idle. Chronos-2's arithmetic mixes the series of a batch.
