@@ -37,7 +37,7 @@ from chronos_assets.pipeline.published import forecast_manifest, published_manif
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
-from chronos_assets.planning.windows import NoWindowError, Window, Windows, window_for_key, window_of
+from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, history_key
 
@@ -477,7 +477,9 @@ def _newest_window(state: GroupState) -> Window:
     """The window that holds the last observation; see `main_windows`."""
     settings, manifest = state.group.settings, state.require_manifest()
     first, last = as_datetime(manifest.first_timestamp), as_datetime(last_instant(state.params, manifest))
-    windows = Windows(settings.partitions, settings.partition_start_time().replace(tzinfo=None), end_of_windows(state))
+    windows = WindowRange(
+        settings.partitions, settings.partition_start_time().replace(tzinfo=None), end_of_windows(state)
+    )
     try:
         return windows.newest(first, last)
     except NoWindowError as error:

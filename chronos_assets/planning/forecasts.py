@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, counted, digest_of, joined
-from chronos_assets.planning.windows import NoWindowError, Window, Windows, next_window
+from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, next_window
 from chronos_assets.settings import Cadence
 
 # --- new data -> forecasts, accuracy ----------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def plan_new_data(
         # Also true for the moment between an import's publishing and its materialization: forget nothing.
         return DataPlan((), state.dumps(), joined(note, "no dataset yet: it is made from the files in train/"))
     pending, reasons = _still_running(state, runs)
-    windows = Windows(cadence, first_window, end_of_windows)
+    windows = WindowRange(cadence, first_window, end_of_windows)
     forecast_due, message = _due_forecast(dataset, forecasts, shown, recipe, windows)
     accuracy_due = _due_accuracy(dataset, forecasts, accuracy, windows, policy)
     due = [*forecast_due, *accuracy_due]
@@ -262,7 +262,7 @@ def _due_forecast(
     forecasts: Mapping[str, ForecastState],
     shown: ForecastState | None,
     recipe: str,
-    windows: Windows,
+    windows: WindowRange,
 ) -> tuple[list[_Due], str]:
     """The forecast of the last observation's window if it isn't up to date, and what to say if nothing is due."""
     try:
@@ -283,7 +283,7 @@ def _due_accuracy(
     dataset: DatasetState,
     forecasts: Mapping[str, ForecastState],
     accuracy: Mapping[str, AccuracyState],
-    windows: Windows,
+    windows: WindowRange,
     policy: DataPolicy,
 ) -> list[_Due]:
     """Forecasts whose horizon is observed and that have no scores, or old ones; newest first."""

@@ -43,7 +43,7 @@ class NoWindowError(ChronosAssetsError):
 
 
 @dataclass(frozen=True)
-class Windows:
+class WindowRange:
     """The partitions that exist: windows of `cadence` within `[start, end)`."""
 
     cadence: Cadence
