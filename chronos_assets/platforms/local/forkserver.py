@@ -64,15 +64,24 @@ _FORECASTING = (
     "safetensors.torch",
     "chronos_assets.models.forecasting",
     "chronos_assets.models.loading",
+    "chronos_assets.predictors.forecast_pieces",
+    "chronos_assets.predictors.forecast_request",
     "chronos_assets.predictors.opening",
     "chronos_assets.timeseries.forecast.files",
 )
 _TRAINING = (*_FORECASTING, "chronos", "chronos_assets.models.finetuning")
 
 PRELOADS: Mapping[str, tuple[str, ...]] = {
-    "chronos_assets.workloads.evaluate": _FORECASTING,
+    "chronos_assets.workloads.evaluate": (*_FORECASTING, "chronos_assets.predictors.evaluation_data"),
+    "chronos_assets.workloads.explain": (*_FORECASTING, "chronos_assets.predictors.explaining"),
     "chronos_assets.workloads.forecast": _FORECASTING,
-    "chronos_assets.workloads.generate": ("dagster_pipes", "chronos_assets.kernelsynth.sampler"),
+    "chronos_assets.workloads.generate": (
+        "dagster_pipes",
+        "chronos_assets.container.parameters",
+        "chronos_assets.kernelsynth.sampler",
+        "chronos_assets.params.hyperparameters",
+        "chronos_assets.timeseries.dataset.gluonts_arrow",
+    ),
     "chronos_assets.workloads.learn": _FORECASTING,
     "chronos_assets.workloads.train": _TRAINING,
 }

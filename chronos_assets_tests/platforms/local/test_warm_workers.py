@@ -1,5 +1,6 @@
 """The fork server: jobs end as plain processes do, and what they run is what is on disk."""
 
+import importlib.util
 import os
 import signal
 import socket
@@ -334,5 +335,4 @@ def test_every_workload_that_is_started_as_a_job_has_its_preload():
     for workload, modules in forkserver.PRELOADS.items():
         assert not set(modules) & {workload}, "the workload itself runs as the main program"
         for module in modules:
-            code = f"import importlib.util; assert importlib.util.find_spec({module!r})"
-            assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, module
+            assert importlib.util.find_spec(module), module
