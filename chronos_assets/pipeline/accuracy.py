@@ -76,7 +76,10 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
 
     group = state.group
     params = state.params
-    manifest = state.require_manifest()
+    state.require_manifest()
+    # One version for all partitions, and for what is noted beside their scores.
+    dataset = ShownDataset.of(group)
+    manifest = dataset.manifest
     forecasts = {key: forecast_manifest(group, key) for key in keys}
     _check_scorable(state, params, manifest, forecasts)
     categories = item_categories(group) if state.metadata_manifest is not None else {}
@@ -89,7 +92,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
             try:
                 report = evaluate_partition(
                     source / "forecast.parquet",
-                    ShownDataset.of(group),
+                    dataset,
                     params,
                     timestamp(str(forecast["context_end"])),
                     sums=levels_to_score(state, key, source, log),
