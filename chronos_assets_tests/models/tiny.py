@@ -1,22 +1,39 @@
 """Tiny checkpoints of the three Chronos families with random weights, saved as their libraries save them.
 
 They forecast nothing sensible; they have every part that a real one has, and load in milliseconds. The libraries, which
-take seconds to import, are imported by those who save one.
+take five seconds to import, are imported where one is made for the first time: all processes and sessions of this checkout
+copy it from `build/`, until a library or what is written here changes.
 """
 
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Callable, Sequence
 from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-import torch
-
+from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets_tests.models.tiny_levels import LEVELS_21
 
 _SHAPE = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "pad_token_id": 0}
 
 
 def save_bolt(folder: Path, *, levels: Sequence[float] = LEVELS_21, context: int = 64, block: int = 16) -> Path:
+    return _copy(folder, _bolt, levels=list(levels), context=context, block=block)
+
+
+def save_chronos2(folder: Path, *, levels: Sequence[float] = LEVELS_21, context: int = 64, patches: int = 2) -> Path:
+    return _copy(folder, _chronos2, levels=list(levels), context=context, patches=patches)
+
+
+def save_t5(folder: Path, *, context: int = 64, block: int = 8) -> Path:
+    return _copy(folder, _t5, context=context, block=block)
+
+
+def _bolt(levels: list[float], context: int, block: int) -> tuple[type, Any]:
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
     from transformers import T5Config
 
@@ -27,13 +44,13 @@ def save_bolt(folder: Path, *, levels: Sequence[float] = LEVELS_21, context: int
         "prediction_length": block,
         "input_patch_size": 8,
         "input_patch_stride": 8,
-        "quantiles": list(levels),
+        "quantiles": levels,
         "use_reg_token": True,
     }
-    return _save(ChronosBoltModelForForecasting, config, folder)
+    return ChronosBoltModelForForecasting, config
 
 
-def save_chronos2(folder: Path, *, levels: Sequence[float] = LEVELS_21, context: int = 64, patches: int = 2) -> Path:
+def _chronos2(levels: list[float], context: int, patches: int) -> tuple[type, Any]:
     from chronos.chronos2 import Chronos2Model
     from chronos.chronos2.config import Chronos2CoreConfig
 
@@ -44,15 +61,15 @@ def save_chronos2(folder: Path, *, levels: Sequence[float] = LEVELS_21, context:
         "input_patch_size": 8,
         "input_patch_stride": 8,
         "output_patch_size": 8,
-        "quantiles": list(levels),
+        "quantiles": levels,
         "use_reg_token": True,
         "use_arcsinh": True,
         "max_output_patches": patches,
     }
-    return _save(Chronos2Model, config, folder)
+    return Chronos2Model, config
 
 
-def save_t5(folder: Path, *, context: int = 64, block: int = 8) -> Path:
+def _t5(context: int, block: int) -> tuple[type, Any]:
     from transformers import T5Config, T5ForConditionalGeneration
 
     config = T5Config(
@@ -80,17 +97,44 @@ def save_t5(folder: Path, *, context: int = 64, block: int = 8) -> Path:
         "top_k": 50,
         "top_p": 1.0,
     }
-    return _save(T5ForConditionalGeneration, config, folder)
+    return T5ForConditionalGeneration, config
 
 
-def _save(model_class: type, config: object, folder: Path) -> Path:
+def _copy(folder: Path, make: Callable[..., tuple[type, Any]], **options: Any) -> Path:
+    """Put a checkpoint into a folder.
+
+    Args:
+        make: gives the model's class and configuration.
+        **options: for it.
+    """
+    kept = _kept() / f"{make.__name__}-{sha256(json.dumps(options).encode()).hexdigest()[:16]}"
+    if not kept.is_dir():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with locked_file(kept.with_suffix(".lock")):
+            if not kept.is_dir():
+                _save(*make(**options), kept.with_suffix(".new"))
+                kept.with_suffix(".new").rename(kept)
+    shutil.copytree(kept, folder, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    return folder
+
+
+@cache
+def _kept() -> Path:
+    """Where checkpoints are kept: the libraries and this file say what they are."""
+    libraries = [f"{name} {version(name)}" for name in ("chronos-forecasting", "torch", "transformers")]
+    digest = sha256(Path(__file__).read_bytes() + repr((libraries, LEVELS_21)).encode()).hexdigest()[:16]
+    return Path(__file__).resolve().parents[2] / "build" / "tiny-checkpoints" / digest
+
+
+def _save(model_class: Any, config: Any, folder: Path) -> None:
+    import torch
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
     with torch.random.fork_rng():
         torch.manual_seed(7)
         model_class(config).save_pretrained(folder)
-    return folder
 
 
 @cache
