@@ -187,15 +187,9 @@ def traits_of_item(
     group: Group, manifest: Mapping[str, Any], item_id: str
 ) -> dict[tuple[str, ...], NDArray[np.float64]]:
     """Traits of an item's series, by key, that the weights of a published forecast followed from."""
-    import pyarrow.parquet as pq
+    from chronos_assets.timeseries.forecast.files import series_traits
 
-    from chronos_assets.timeseries.forecast.files import LAST_OBSERVED, TRAITS, traits_in
-
-    names = ["item_id", *manifest["dimensions"]]
-    path = group.store.snapshot(history_key(manifest["as_of"])) / LAST_OBSERVED
-    table = pq.read_table(path, columns=[*names, TRAITS], filters=[("item_id", "=", item_id)], partitioning=None)
-    keys = zip(*(table.column(name).to_pylist() for name in names), strict=True)
-    return dict(zip(keys, traits_in(table), strict=True)) if table.num_rows else {}
+    return series_traits(group.store.snapshot(history_key(manifest["as_of"])), manifest["dimensions"], item_id)
 
 
 def publish_zero_shot(state: GroupState) -> str | None:

@@ -55,15 +55,18 @@ class Explainer:
         regression = predictor.regression
         return cls(predictor, natives, tuple(sorted(names | set(regression.attributes if regression else ()))))
 
-    def explain(self, contexts: Contexts, keys: Sequence[Key], forecasts: Floats) -> tuple[Floats, Floats]:
+    def explain(
+        self, contexts: Contexts, keys: Sequence[Key], forecasts: Floats, traits: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """Impacts (N, horizon, attributes) in units of the target, and the weight (N,) of what reads covariates.
 
         Args:
             contexts: with the covariates that the forecasts read.
             keys: of the series.
             forecasts: of the series, their means or medians, (N, horizon).
+            traits: that the weights of the forecasts followed from, (N, traits); contexts may be shorter than theirs were.
         """
-        weights = self.predictor.weights_of_series(keys, self.predictor.traits_of(contexts.values))
+        weights = self.predictor.weights_of_series(keys, traits)
         members = self.predictor.members
         shares = {name: weights[:, place] for place, name in enumerate(members) if reads_covariates(name)}
         total = np.sum([*shares.values()], axis=0)

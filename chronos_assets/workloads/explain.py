@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -46,7 +46,7 @@ from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import DatasetError, iter_series, list_shards, read_manifest
 from chronos_assets.timeseries.forecast.columns import forecast_types
-from chronos_assets.timeseries.forecast.files import cold_start_keys
+from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
 from chronos_assets.timeseries.forecast.what_if import measured_type
 
 if TYPE_CHECKING:
@@ -67,13 +67,15 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         source = open_covariates(workspace, request.grid, dataset, request.holidays)
         made = workspace.input("forecast")
         predictor = Predictor.load(made)
-        used = predictor.used() if predictor is not None else None
+        categories = source.categories if source is not None else {}
+        used = predictor.used().of_categories(categories) if predictor is not None else None
         if used is None or source is None or not covariate_weight(used):
             raise WorkloadError(
                 f"covariates have no weight in the forecast of {window.key}, so there is nothing to explain: there are none, "
                 "or the backtests found that they don't help"
             )
-        job = _Explanation(request, window, source, used, _members(workspace, request, used), reporter)
+        members, traits = _members(workspace, request, used), series_traits(made, request.dimensions)
+        job = _Explanation(request, window, source, used, members, traits, reporter)
         job.run(list_shards(folder), _forecasts(made, request), workspace.output("explanations"))
     except (DatasetError, PredictorError, LightgbmError, ModelError) as error:
         raise WorkloadError(str(error)) from error
@@ -140,6 +142,7 @@ class _Explanation:
     source: CovariateFolders
     predictor: Predictor
     members: Sequence[Member]
+    traits: Mapping[Key, Floats]
     reporter: Reporter
 
     def run(self, shards: Sequence[Path], forecasts: dict[Key, Floats], output: Path) -> None:
@@ -224,7 +227,8 @@ class _Explanation:
             [row.covariates for row in rows],
         )
         keys = [row.key for row in rows]
-        units, weights = self.explainer.explain(contexts, keys, np.stack([row.forecast for row in rows]))
+        traits = np.stack([self.traits[key] for key in keys]) if self.traits else None
+        units, weights = self.explainer.explain(contexts, keys, np.stack([row.forecast for row in rows]), traits)
         return [
             _Explained(key, own, scores(own), weight)
             for key, own, weight in zip(keys, units, weights.tolist(), strict=True)

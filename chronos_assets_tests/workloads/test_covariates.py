@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.archives import MODEL_ARCHIVE, pack_folder, unpack
 from chronos_assets.container.contract import WorkloadError, Workspace
+from chronos_assets.predictors import learning
 from chronos_assets.predictors.covariates import (
     CovariateFolders,
     ServedCovariates,
@@ -21,7 +23,10 @@ from chronos_assets.predictors.covariates import (
     open_covariates,
     read_holidays,
 )
+from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.predictors.traits import TraitEffects
 from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.forecast.files import series_traits
 from chronos_assets.workloads import evaluate, explain, forecast, learn
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.predictors.demand import Demand, shops
@@ -125,8 +130,10 @@ def error_of(output: Path, sales: list[Demand]) -> float:
     return float(np.abs(made - actual).sum() / actual.sum())
 
 
-def test_covariates_are_used_and_named(tmp_path, sales):
-    output = run(tmp_path / "job", write(tmp_path / "in", sales))
+def test_covariates_are_used_and_named(tmp_path, sales, monkeypatch):
+    monkeypatch.setattr(learning, "LEAST_ITEMS", 5)  # so that weights follow from what series look like
+    inputs = write(tmp_path / "in", sales)
+    output = run(tmp_path / "job", inputs)
     document = predictor_of(output)
     assert document["weights"]["regression/theta"] > 0.5
     names = {column["name"] for column in document["regression"]["columns"]}
@@ -139,6 +146,22 @@ def test_covariates_are_used_and_named(tmp_path, sales):
     without = run(tmp_path / "without", bare, holidays=None)
     assert "regression" not in predictor_of(without)
     assert error_of(output, sales) < 0.7 * error_of(without, sales)
+    folder = output / "as_of=2023-06-05"
+    effects = TraitEffects(np.zeros(6), np.ones(6), np.linspace(-0.3, 0.3, 12).reshape(6, 2))
+    halves = replace(
+        Predictor.from_json(json.dumps(document).encode()),
+        members=("theta", "regression/theta"),
+        weights=np.array([0.5, 0.5]),
+        items={},
+        segments={},
+        traits=effects,
+    )
+    halves.save(folder)
+    explain_last(tmp_path / "why", inputs, output)
+    table = pq.read_table(Workspace(tmp_path / "why").output("explanations") / "explanations.parquet")
+    weights = {key[0]: halves.weights_of(key, row)[1] for key, row in series_traits(folder, ()).items()}
+    assert dict(zip(table["item_id"].to_pylist(), table["weight"].to_pylist(), strict=True)) == pytest.approx(weights)
+    assert len(set(weights.values())) > 1
 
 
 def test_what_comes_after_the_as_of_changes_no_byte(tmp_path, sales):

@@ -219,6 +219,21 @@ def traits_in(series: pa.Table) -> NDArray[np.float64]:
     return np.concatenate(columns).reshape(series.num_rows, -1)
 
 
+def series_traits(
+    folder: Path, dimensions: Sequence[str], item_id: str | None = None
+) -> dict[Key, NDArray[np.float64]]:
+    """The traits of a window's series, by key, or of one item's; none where weights don't follow from them."""
+    import pyarrow.parquet as pq
+
+    path, names = folder / LAST_OBSERVED, ["item_id", *dimensions]
+    if TRAITS not in pq.read_schema(path).names:
+        return {}
+    wanted = [("item_id", "=", item_id)] if item_id is not None else None
+    table = pq.read_table(path, columns=[*names, TRAITS], filters=wanted, partitioning=None)
+    keys = zip(*(table.column(name).to_pylist() for name in names), strict=True)
+    return dict(zip(keys, traits_in(table), strict=True)) if table.num_rows else {}
+
+
 def cold_start_keys(folder: Path, dimensions: Sequence[str]) -> set[Key]:
     """The series of a window's folder whose forecast is made of other series'; none where it has no such file."""
     import pyarrow.parquet as pq
