@@ -180,6 +180,9 @@ NEEDS = (
                 "athena:GetWorkGroup",
                 "glue:GetDatabase",
                 "glue:GetTable",
+                # Of registered partitions, which hourly windows have.
+                "glue:BatchGetPartition",
+                "glue:GetPartition",
                 "glue:GetPartitions",
                 "s3:GetBucketLocation",
                 "s3:GetObject",
