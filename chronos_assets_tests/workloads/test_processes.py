@@ -5,8 +5,9 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +82,15 @@ def test_a_killed_process_ends_the_work_and_the_others(devices: int) -> None:
     assert not multiprocessing.active_children()
 
 
+def in_turns(
+    open_worker: Callable[[str], Callable[[int], Any]], devices: Sequence[str], items: Sequence[int]
+) -> Iterator[Any]:
+    """`divided` by workers of this process, the last items first: a fork of one that has used torch may hang."""
+    workers = [open_worker(device) for device in devices]
+    for item in reversed(items):
+        yield workers[item % len(workers)](item)
+
+
 @pytest.mark.parametrize("kind", ["predictor", "chronos2"])
 def test_a_process_for_each_device_makes_the_same_bytes_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -94,6 +104,7 @@ def test_a_process_for_each_device_makes_the_same_bytes_as_one(
     options = {"windows": days(1, 2), "min_observations": 3, "model": str(model)}
     whole, alone = run(tmp_path / "one", dataset, **options)
     monkeypatch.setattr(loading, "usable_devices", lambda: ("cpu", "cpu"))
+    monkeypatch.setattr(forecast, "divided", in_turns)
     made, listener = run(tmp_path / "two", dataset, **options)
     assert contents(made) == contents(whole)
     assert [{**message, "seconds": 0} for message in listener.messages] == [
@@ -109,7 +120,7 @@ def test_a_forecast_whose_process_is_killed_fails_and_leaves_no_window(
 ) -> None:
     monkeypatch.setattr(loading, "usable_devices", lambda: ("cpu", "cpu"))
     monkeypatch.setattr(
-        forecast._ForecastJob, "forecast_shard", lambda self, number: os.kill(os.getpid(), signal.SIGKILL)
+        forecast, "open_shards", lambda root, predictors, device: lambda number: os.kill(os.getpid(), signal.SIGKILL)
     )
     with pytest.raises(WorkloadError, match="the process that worked on cpu was killed"):
         run(tmp_path / "job", write_dataset(tmp_path / "data", waves(4), shards=2))
