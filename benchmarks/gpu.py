@@ -3,26 +3,40 @@
     python -m benchmarks.gpu                      bolt-small-, chronos-2-small- and t5-small-sized networks, random weights
     python -m benchmarks.gpu --device cpu --tiny  the same path on a CPU, with networks of a few thousand weights
 
-Weights are random: nothing is downloaded, and a network's speed doesn't depend on them. Both settings run in one process,
-alternately; the table has medians of the repeats and their ratio. With `--tensor-cores`, the second setting may use TF32
-where that is within the tolerance, as a job does; the largest difference of its quantiles from float32's is printed.
+Weights are random: nothing is downloaded, and a network's speed doesn't depend on them. All settings of a family run in one
+process, alternately; the table has medians of the repeats and their ratio to batch 16 in float32. A setting in TF32 or bf16 is
+forced, whatever it does to the quantiles: their largest difference from float32's is in the table, to be held against
+`models.precision.TOLERANCE`. With `--compile`, the last one also runs compiled; what compiling took is in the table. With
+`--processes 2`, as many processes share the device, each with the batch of `--rows` or half of what is free when it starts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import pkgutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from chronos_assets.params.options import PRECISIONS
+
+if TYPE_CHECKING:
+    from chronos_assets.models.loading import LoadedModel
+
+Floats = NDArray[np.float64]
 
 BASE = 16
 LEVELS = (0.1, 0.5, 0.9)
@@ -37,23 +51,31 @@ TINY = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_laye
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of a family.
+    """What was measured of a family in one setting.
 
     Attributes:
-        base: series per second at a batch of 16, the median of the repeats.
-        tuned: at the batch that the device holds.
-        rows: of that batch.
+        rate: series per second, the median of the repeats.
+        ratio: how many times as many as at a batch of 16 in float32.
+        rows: of a pass.
+        apart: the largest difference of a quantile from float32's at a batch of 16, in deviations; None of paths.
+        ready: seconds until it was ready, compiling included.
     """
 
     family: str
-    base: float
-    tuned: float
+    setting: str
+    rate: float
+    ratio: float
     rows: int
+    apart: float | None
+    ready: float
 
-    @property
-    def ratio(self) -> float:
-        """How many times as many series."""
-        return self.tuned / self.base
+    def line(self) -> str:
+        """One row of the table."""
+        apart = "" if self.apart is None else f"{self.apart:.1e}"
+        return (
+            f"{self.family:<10}{self.setting:<22}{self.rows:>6}{self.rate:>11.1f} s/s{self.ratio:>8.2f}{apart:>10}"
+            f"{self.ready:>8.1f} s"
+        )
 
 
 def save_network(family: str, folder: Path, sizes: dict[str, Any], context: int) -> Path:
@@ -114,38 +136,107 @@ def seconds(work: Any, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def measure(family: str, arguments: argparse.Namespace) -> Result:
-    """A family's series per second, both ways, alternately."""
-    from chronos_assets.models.batching import default_rows
-    from chronos_assets.models.forecasting import Forecaster
+@contextmanager
+def opened(family: str, arguments: argparse.Namespace, device: str) -> Iterator[LoadedModel]:
+    """A network of the family, on a device; its files are there until the end."""
     from chronos_assets.models.loading import load_model
 
     sizes = TINY if arguments.tiny else SMALL[family]
     with tempfile.TemporaryDirectory() as folder:
-        model = load_model(str(save_network(family, Path(folder), sizes, arguments.context)), device=arguments.device)
-        rng = np.random.default_rng(0)
-        count = min(arguments.series, arguments.t5_series) if family == "t5" else arguments.series
-        contexts = [rng.normal(size=arguments.context) for _ in range(count)]
-        rows = arguments.rows or default_rows(model, arguments.context)
-        least = "tf32" if arguments.tensor_cores else "float32"
-        ways = {
-            name: Forecaster(model, arguments.horizon, LEVELS, batch_size=batch, precision=precision)
-            for name, batch, precision in (("base", BASE, "float32"), ("tuned", rows, least))
-        }
-        found: dict[str, list[float]] = {name: [] for name in ways}
-        made = {}
-        for repeat in range(arguments.repeats + 1):
-            for name, forecaster in ways.items():
-                took = seconds(lambda it=forecaster, key=name: made.update({key: it.forecast(contexts)}), model.device)
-                if repeat:  # the first one warms up
-                    found[name].append(count / took)
-        if family != "t5":
-            apart = float(np.abs(made["base"].quantiles - made["tuned"].quantiles).max())
-            print(
-                f"{family}: {ways['tuned'].precision}, quantiles differ by {apart:.1e} deviations at most", flush=True
-            )
-        base, tuned = (statistics.median(found[name]) for name in ways)
-        return Result(family, base, tuned, ways["tuned"].batch_size)
+        yield load_model(str(save_network(family, Path(folder), sizes, arguments.context)), device=device)
+
+
+def contexts_of(family: str, arguments: argparse.Namespace) -> list[Floats]:
+    """Contexts to forecast."""
+    rng = np.random.default_rng(0)
+    count = min(arguments.series, arguments.t5_series) if family == "t5" else arguments.series
+    return [rng.normal(size=arguments.context) for _ in range(count)]
+
+
+def settings(family: str, arguments: argparse.Namespace, rows: int) -> dict[str, dict[str, Any]]:
+    """Options of the forecaster by the name of the setting; networks that draw stay in float32 and as they are."""
+    found: dict[str, dict[str, Any]] = {
+        "batch 16": {"batch_size": BASE},
+        "tuned": {"batch_size": rows},
+    }
+    if family == "t5":
+        return found
+    for precision in arguments.precisions:
+        found[f"tuned, {precision}"] = {"batch_size": rows, "precision": precision}
+    if arguments.compile:
+        name = list(found)[-1]
+        found[f"{name}, compiled"] = {**found[name], "compiling": True}
+    return found
+
+
+def measure(family: str, arguments: argparse.Namespace) -> list[Result]:
+    """A family's series per second in each setting, alternately."""
+    from chronos_assets.models import precision
+    from chronos_assets.models.batching import default_rows
+    from chronos_assets.models.forecasting import Forecaster
+
+    contexts = contexts_of(family, arguments)
+    forecasters, ready = {}, {}
+    with opened(family, arguments, arguments.device) as model, mock.patch.object(precision, "TOLERANCE", np.inf):
+        ways = settings(family, arguments, arguments.rows or default_rows(model, arguments.context))
+        for name, options in ways.items():
+            began = time.perf_counter()
+            forecasters[name] = Forecaster(model, arguments.horizon, LEVELS, **options)
+            ready[name] = time.perf_counter() - began
+    made: dict[str, Floats] = {}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(arguments.repeats + 1):
+        for name, forecaster in forecasters.items():
+
+            def work(name: str = name, forecaster: Forecaster = forecaster) -> None:
+                made[name] = forecaster.forecast(contexts).quantiles
+
+            took = seconds(work, model.device)
+            if repeat:  # the first one warms up
+                rates[name].append(len(contexts) / took)
+    base = statistics.median(rates["batch 16"])
+    return [
+        Result(
+            family,
+            name,
+            statistics.median(rates[name]),
+            statistics.median(rates[name]) / base,
+            forecaster.batch_size,
+            None if family == "t5" else float(np.abs(made[name] - made["batch 16"]).max()),
+            ready[name],
+        )
+        for name, forecaster in forecasters.items()
+    ]
+
+
+def beside_others(family: str, arguments: argparse.Namespace, base: float) -> Result:
+    """The tuned setting in several processes that share the device: the sum of their series per second."""
+    from chronos_assets.container.processes import divided
+
+    began = time.perf_counter()
+    worker = partial(pkgutil.resolve_name("benchmarks.gpu:open_process"), family, arguments)
+    devices = [arguments.device] * arguments.processes
+    answers = list(divided(worker, devices, range(arguments.processes)))
+    rate = sum(rate for rate, _, _ in answers)
+    working = max(took for _, _, took in answers)
+    name, rows = f"tuned, {arguments.processes} processes", answers[0][1]
+    return Result(family, name, rate, rate / base, rows, None, time.perf_counter() - began - working)
+
+
+def open_process(family: str, arguments: argparse.Namespace, device: str) -> Callable[[int], tuple[float, int, float]]:
+    """What measures in a process of its own: series per second, rows of a pass, and seconds that it worked."""
+    from chronos_assets.models.forecasting import Forecaster
+
+    contexts = contexts_of(family, arguments)
+    with opened(family, arguments, device) as model:
+        forecaster = Forecaster(model, arguments.horizon, LEVELS, batch_size=arguments.rows)
+    forecaster.forecast(contexts)
+
+    def work(_: int) -> tuple[float, int, float]:
+        took = seconds(lambda: [forecaster.forecast(contexts) for _ in range(arguments.repeats)], model.device)
+        return arguments.repeats * len(contexts) / took, forecaster.batch_size, took
+
+    return work
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -160,7 +251,11 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--horizon", type=int, default=24)
     parser.add_argument("--rows", type=int, help="rows of the tuned batch; what the memory holds, if not given")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tensor-cores", action="store_true", help="allow TF32 in the tuned setting")
+    parser.add_argument(
+        "--precisions", nargs="*", choices=PRECISIONS[1:], default=PRECISIONS[1:], help="to measure beside float32"
+    )
+    parser.add_argument("--compile", action="store_true", help="measure the last setting compiled, too")
+    parser.add_argument("--processes", type=int, default=1, help="measure as many processes on the device, too")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     arguments = parser.parse_args(given)
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -168,15 +263,17 @@ def main(given: Sequence[str] | None = None) -> int:
         return 2
     card = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
     print(f"{card}, torch {torch.__version__}, context {arguments.context}, horizon {arguments.horizon}")
-    results = [measure(family, arguments) for family in arguments.families]
-    print(f"{'':<12}{'batch 16':>14}{'tuned':>14}{'rows':>8}{'ratio':>8}")
-    for result in results:
-        print(
-            f"{result.family:<12}{result.base:>10.1f} s/s{result.tuned:>10.1f} s/s{result.rows:>8}{result.ratio:>8.2f}"
-        )
+    print(f"{'':<10}{'':<22}{'rows':>6}{'series':>15}{'ratio':>8}{'apart':>10}{'ready':>10}", flush=True)
+    results: list[Result] = []
+    for family in arguments.families:
+        found = measure(family, arguments)
+        if arguments.processes > 1:
+            found.append(beside_others(family, arguments, found[0].rate))
+        print("\n".join(result.line() for result in found), flush=True)
+        results += found
     if arguments.json:
-        rows = [{**vars(result), "ratio": result.ratio} for result in results]
-        arguments.json.write_text(json.dumps({"card": card, "torch": torch.__version__, "results": rows}, indent=1))
+        document = {"card": card, "torch": torch.__version__, "results": [vars(result) for result in results]}
+        arguments.json.write_text(json.dumps(document, indent=1))
     return 0
 
 

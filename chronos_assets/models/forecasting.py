@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.models.batching import FEWEST, default_rows, device_name, is_out_of_memory
 from chronos_assets.models.checkpoints import check_quantiles
+from chronos_assets.models.compiling import compiled
 from chronos_assets.models.families import Chronos2Network, QuantileNetwork, adapt
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.precision import agreed_precision, multiplying_in, precisions_of
@@ -146,6 +147,7 @@ class Forecaster:
             don't depend on how many were asked for at once; without it, to the next power of two, which is several times
             quicker for one series and differs by some 1e-6 of a series' deviation. Horizons beyond the model's block
             are always filled up: from block to block such differences were seen to grow a thousandfold.
+        compiling: whether the network is compiled first, see `compiling`.
         precision: the least exact numbers that a GPU may multiply in where the network's quantiles hardly differ, see
             `precision`.
 
@@ -166,6 +168,7 @@ class Forecaster:
         min_observations: int = 1,
         whole_batches: bool = True,
         precision: str = FLOAT32,
+        compiling: bool = False,
     ) -> None:
         for name, value in (("context_length", context_length), ("batch_size", batch_size)):
             if value is not None and value < 1:
@@ -179,6 +182,7 @@ class Forecaster:
         self.workers = workers or (1 if model.device.type != "cpu" else available_cores())
         self._network = adapt(model)
         self._buckets = _bucket_lengths(self.context_length)
+        self.compiled = compiling and self._compile()
         self._agreed = self._precision_tried(self._network, precision)
         self.rows_independent = isinstance(self._network, SAMPLERS) or self._rows_tried(self._network)
 
@@ -222,8 +226,10 @@ class Forecaster:
     @property
     def passes(self) -> dict[str, Any]:
         """On what the passes run, as people know it, how many rows they have, and on a GPU in what it multiplies."""
-        precision = {} if self.model.device.type == "cpu" else {"precision": self.precision}
-        return {"device": device_name(self.model), "rows": self.batch_size, **precision}
+        found = {"device": device_name(self.model), "rows": self.batch_size}
+        if self.model.device.type != "cpu":
+            found["precision"] = self.precision
+        return found | ({"compiled": True} if self.compiled else {})
 
     @property
     def method(self) -> str:
@@ -452,6 +458,15 @@ class Forecaster:
         most = max(1, self.batch_size // group)
         return most if self.whole_batches or self.unrolled else min(most, 1 << (count - 1).bit_length())
 
+    def _compile(self) -> bool:
+        """Go on with a compiled network, if it can be."""
+        if isinstance(self._network, SAMPLERS):
+            return False
+        rows = self._trial_rows(self.batch_size, self.context_length)  # of the shape that passes have
+        network = compiled(self._network, rows, min(self.horizon, self._network.block_length))
+        self._network = network or self._network
+        return network is not None
+
     def _precision_tried(self, network: QuantileNetwork | PathSampler | LibrarySampler, least: str) -> str:
         """What the device may multiply in: of a network that is neither trained meanwhile nor draws its forecasts."""
         allowed = precisions_of(self.model.device)[: PRECISIONS.index(least) + 1]
@@ -460,9 +475,9 @@ class Forecaster:
         rows = self._trial_rows(min(FEWEST, self.batch_size))
         return agreed_precision(network, rows, network.block_length, self.model.device, allowed)
 
-    def _trial_rows(self, count: int) -> torch.Tensor:
+    def _trial_rows(self, count: int, longest: int = 256) -> torch.Tensor:
         """Rows to try a network with, (count, T)."""
-        length = self._bucket(min(256, self.context_length))
+        length = self._bucket(min(longest, self.context_length))
         return torch.from_numpy(np.random.default_rng(0).normal(size=(count, length)).astype(np.float32))
 
     def _rows_tried(self, network: QuantileNetwork) -> bool:

@@ -86,6 +86,7 @@ class Network:
         min_observations: series with fewer are skipped.
         whole_batches: see `Forecaster`.
         precision: likewise.
+        series: of the whole dataset, from which it follows whether a network is compiled.
         device: of torch, that models are loaded to; the first GPU, or the CPU, if not given.
         categories: of the items, for predictors that have segments by them, see `Predictor.of_categories`.
     """
@@ -102,6 +103,7 @@ class Network:
         min_observations: int = 1,
         whole_batches: bool = True,
         precision: str = FLOAT32,
+        series: int = 0,
         device: str | None = None,
         categories: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
@@ -110,7 +112,7 @@ class Network:
         self.horizon, self.levels = horizon, tuple(levels)
         self.context_length, self.batch_size = context_length, batch_size
         self.min_observations, self.whole_batches = min_observations, whole_batches
-        self.precision, self.device = precision, device
+        self.precision, self.series, self.device = precision, series, device
         self.categories = categories or {}
         self._loaded: dict[str, Forecaster] = {}
 
@@ -147,18 +149,22 @@ class Network:
 
     def _forecaster(self, description: ModelDescription) -> Forecaster:
         from chronos_assets.models import forecasting
+        from chronos_assets.models.compiling import pays_for_itself
         from chronos_assets.models.loading import load_model
 
         if description.digest not in self._loaded:
+            model = load_model(description, self.device)
+            context = self.context_length or default_context(description, self.seasons, self.horizon)
             self._loaded[description.digest] = forecasting.Forecaster(
-                load_model(description, self.device),
+                model,
                 self.horizon,
                 self.levels,
-                context_length=self.context_length or default_context(description, self.seasons, self.horizon),
+                context_length=context,
                 batch_size=self.batch_size,
                 min_observations=self.min_observations,
                 whole_batches=self.whole_batches,
                 precision=self.precision,
+                compiling=pays_for_itself(model, self.series, context or description.context_length),
             )
         return self._loaded[description.digest]
 

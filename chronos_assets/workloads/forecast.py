@@ -245,6 +245,7 @@ class _ForecastJob:
             batch_size=self.request.batch_size,
             min_observations=self.request.min_observations,
             precision=self.request.precision,
+            series=self.dataset.series,
             categories=self.covariates.categories if self.covariates is not None else None,
             device=device,
         )

@@ -99,7 +99,8 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
         context_length=request.context_length,
         seasons=request.grid.frequency.candidate_seasons,
         batch_size=request.batch_size,
-        precision=request.precision,  # as the forecast job has it, which would learn the same
+        precision=request.precision,  # as the forecast job has it, which would learn the same; the series, too
+        series=dataset.series,
     )
     ordinals = {window.key: window.ordinal for window in windows}
     known = known_predictors(

@@ -287,7 +287,8 @@ def passes_text(passes: Mapping[str, Any] | None) -> str:
     if not passes:
         return "no network"
     precision = f" in {passes['precision']}" if "precision" in passes else ""
-    return f"{passes['rows']} rows a pass on {passes['device']}{precision}"
+    compiled = ", compiled" if passes.get("compiled") else ""
+    return f"{passes['rows']} rows a pass on {passes['device']}{precision}{compiled}"
 
 
 def merge_passes(passes: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
