@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -65,7 +66,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
         dataset.check("explanation", request.grid.frequency, request.dimensions)
         (window,) = plan_windows(request, dataset)
         source = open_covariates(workspace, request.grid, dataset, request.holidays)
-        made = workspace.input("forecast")
+        made = _as_published(workspace)
         predictor = Predictor.load(made)
         categories = source.categories if source is not None else {}
         used = predictor.used().of_categories(categories) if predictor is not None else None
@@ -96,6 +97,16 @@ def _members(workspace: Workspace, request: ForecastRequest, predictor: Predicto
         batch_size=request.batch_size,
     )
     return network.ensemble(predictor).members
+
+
+def _as_published(workspace: Workspace) -> Path:
+    """The forecast's folder with the names that its files have: in a bucket all but the data begin with an underscore."""
+    links = workspace.scratch / "forecast"
+    shutil.rmtree(links, ignore_errors=True)
+    links.mkdir(parents=True)
+    for path in workspace.input("forecast").iterdir():
+        (links / path.name.removeprefix("_")).symlink_to(path.resolve())
+    return links
 
 
 def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:
