@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
+from chronos_assets.errors import ChronosAssetsError
+
 _AS_OF = "as_of="
 # Hive's own list. All are one byte in UTF-8, so that each becomes one escape.
 _SPECIAL = re.compile(r"[\x00-\x1f\x7f\"#%'*/:=?\\{[\]^]")
@@ -26,7 +28,7 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 T = TypeVar("T")
 
 
-class NoFolderError(FileNotFoundError):
+class NoFolderError(ChronosAssetsError, FileNotFoundError):
     """There is no folder at this place; one that lacks a file is there."""
 
 
