@@ -221,7 +221,7 @@ def test_run_says_what_is_wrong_and_keeps_what_was_published(tmp_path: Path, dat
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["run", "--data", "nowhere"], "no folder train/"),
+        (["run", "--data", "nowhere"], "nowhere is not there"),
         (["query", "client_a"], "no forecast"),
         (["validate", "nowhere.json"], "nowhere.json"),
         (["run", "--backtest-windows", "-1"], "--backtest-windows"),

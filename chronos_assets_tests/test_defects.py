@@ -33,7 +33,7 @@ ELSEWHERE = {
     "LoRA that is a full fine-tune": "models/test_finetuning.py::test_lora_without_peft_is_an_error_not_a_full_fine_tune",
     # The Amazon Forecast pipeline.
     "a failure that sends no notice": (
-        "defs/test_sensors.py::test_a_failed_import_is_told_once_and_not_repeated_until_a_file_changes"
+        "defs/test_sensors.py::test_a_failed_import_is_reported_once_and_not_repeated_until_a_file_changes"
     ),
     "a failed run shown as succeeded": (
         "platforms/local/test_jobs.py::test_a_failure_says_why_in_one_line_and_shows_the_end_of_stderr"
