@@ -48,14 +48,14 @@ def divided(
             process.start()
             theirs.close()
             started[ours] = (device, process)
-            ours.send(waiting.popleft())
+            _give(ours, waiting.popleft(), device, process)
         busy = set(started)
         while busy:
             ready: Any = wait(list(busy))
             for pipe in ready:
                 result = _answer(pipe, *started[pipe])
                 if waiting:
-                    pipe.send(waiting.popleft())
+                    _give(pipe, waiting.popleft(), *started[pipe])
                 else:
                     busy.remove(pipe)
                 yield result
@@ -70,11 +70,22 @@ def _answer(pipe: Any, device: str, process: BaseProcess) -> Any:
     try:
         result, reason = pipe.recv()
     except (EOFError, ConnectionError):
-        process.join()
-        raise WorkloadError(f"the process that worked on {device} {_ending(process.exitcode or 0)}") from None
+        raise _ended(device, process) from None
     if reason:
         raise WorkloadError(f"on {device}: {reason}")
     return result
+
+
+def _give(pipe: Any, item: int, device: str, process: BaseProcess) -> None:
+    try:
+        pipe.send(item)
+    except ConnectionError:
+        raise _ended(device, process) from None
+
+
+def _ended(device: str, process: BaseProcess) -> WorkloadError:
+    process.join()
+    return WorkloadError(f"the process that worked on {device} {_ending(process.exitcode or 0)}")
 
 
 def _ending(status: int) -> str:

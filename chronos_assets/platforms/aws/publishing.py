@@ -123,9 +123,12 @@ def staged_objects(objects: S3Objects, source: str, data: str | None, known: Map
         known: as for `staged_folder`.
 
     Raises:
-        PublishError: there is none.
+        PublishError: there is none, or one of the known is missing.
     """
     sizes = {info.key.removeprefix(f"{source}/"): info.size for info in objects.list(source)}
+    missing = sorted((known or {}).keys() - sizes.keys())
+    if missing:
+        raise PublishError(f"can't publish {objects.object_uri(source)}: {missing[0]} is missing there; make it again")
     digest = names_digest(sizes, lambda name: hashlib.sha256(objects.get(f"{source}/{name}")).hexdigest(), known)
     return Staged(
         digest,

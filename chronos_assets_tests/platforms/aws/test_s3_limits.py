@@ -8,7 +8,7 @@ import pytest
 from chronos_assets.platforms.aws.multipart_copy import GIB, MIB, S3Limits, ranges
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.folder_files import folder_digest
-from chronos_assets.platforms.store import StoreError
+from chronos_assets.platforms.store import PublishError, StoreError
 from chronos_assets_tests.aws.s3_limits import StrictS3
 from chronos_assets_tests.platforms.aws.store_driver import KEY, copies_of, options_of, said, stable, stage
 
@@ -75,6 +75,9 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
     }
     # The same version as that of the files from here.
     assert version == folder_digest(folder)[:16] == store.shown(KEY)
+    with pytest.raises(PublishError, match=r"part-1\.parquet is missing"):
+        store.publish_stored(KEY, ".jobs/import", data="*.parquet", known={"part-1.parquet": "0" * 64})
+    assert store.shown(KEY) == version
 
 
 def test_of_a_large_folder_only_what_is_asked_for_is_here(open_store, monkeypatch):
