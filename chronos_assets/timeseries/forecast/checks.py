@@ -25,7 +25,8 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.dataset.shards import Manifest, ShardSource, shard_files
+from chronos_assets.timeseries.dataset.shard_queries import insert_from_shards
+from chronos_assets.timeseries.dataset.shards import Manifest, ShardSource
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
 
 if TYPE_CHECKING:
@@ -207,12 +208,7 @@ def check_coverage(
         # Columns of our own begin with an underscore, which no dimension can.
         columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names)
         connection.execute(f"CREATE TEMP TABLE series ({columns}, _first TIMESTAMP)")
-        for _, shard in dataset.each(dataset.manifest.shards):
-            files = ", ".join(text_literal(parquet_argument(file)) for file in shard_files(shard))
-            connection.execute(
-                f'INSERT INTO series SELECT {keys}, min("timestamp") '  # noqa: S608 - quoted names
-                f"FROM read_parquet([{files}], hive_partitioning = false) GROUP BY {keys}"
-            )
+        insert_from_shards(connection, "series", dataset, f'{keys}, min("timestamp")', f"GROUP BY {keys}")
         connection.execute(
             f"CREATE TEMP TABLE started AS SELECT {keys} FROM series WHERE _first <= ?",  # noqa: S608 - quoted names
             [context_end.item()],

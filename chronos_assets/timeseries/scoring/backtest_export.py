@@ -38,7 +38,8 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.dataset.shards import ShardSource, shard_files
+from chronos_assets.timeseries.dataset.shard_queries import insert_from_shards
+from chronos_assets.timeseries.dataset.shards import ShardSource
 from chronos_assets.timeseries.export_files import quoted_formula, write_export
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns, quantile_level
 
@@ -114,13 +115,8 @@ def _forecasted_sql(
     first, last = min(window.start for window in windows), max(window.end for window in windows)
     columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names[:-1])
     connection.execute(f'CREATE TEMP TABLE actuals ({columns}, "timestamp" TIMESTAMP, target DOUBLE)')
-    for _, shard in dataset.each(dataset.manifest.shards):
-        files = ", ".join(text_literal(parquet_argument(file)) for file in shard_files(shard))
-        connection.execute(
-            f"INSERT INTO actuals SELECT {identifiers(names)}, target "  # noqa: S608 - quoted names
-            f"FROM read_parquet([{files}], hive_partitioning = false) "
-            f'WHERE NOT filled AND "timestamp" BETWEEN {_moment(first)} AND {_moment(last)}'
-        )
+    between = f'WHERE NOT filled AND "timestamp" BETWEEN {_moment(first)} AND {_moment(last)}'
+    insert_from_shards(connection, "actuals", dataset, f"{identifiers(names)}, target", between)
     shown = [
         *_keys(params),
         f'{_time(params, "timestamp")} AS "timestamp"',
