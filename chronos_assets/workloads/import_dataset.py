@@ -169,7 +169,8 @@ def _check_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise WorkloadError(
             f"the import needs {_gigabytes(needed)} of disk at least beside its inputs, and {folder} has {_gigabytes(free)}: "
-            "free some, or raise CHRONOS_IMPORT_VOLUME_GB by the difference"
+            "free some, or raise CHRONOS_IMPORT_VOLUME_GB by the difference (an instance with a local NVMe drive, such as "
+            "ml.r5d.xlarge, has that and no other: choose a larger CHRONOS_IMPORT_INSTANCE)"
         )
 
 

@@ -20,6 +20,9 @@ _LOCAL_DISK = re.compile(r"ml\.(g4dn|g5|g6|g6e|g7|g7e|p3dn|p4d|p4de|p5|p5e|p5en|
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProcessingClusterConfig.html
 MAX_VOLUME_GB = 16_384
+# Such an instance has its drive whatever is asked for, but asking for more than that is refused. This is the smallest one, of
+# c5d.large: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-store-volumes.html
+LEAST_LOCAL_GB = 50
 
 _GPU = re.compile(r"ml\.(?P<family>g\d\w*|p\d\w*)(?:-\w+)?\.")
 _GRAVITON = re.compile(r"ml\.[a-z]\d+g[a-z]*\.")
@@ -87,7 +90,7 @@ def import_instance(settings: AwsSettings) -> str:
 
 
 def import_volume(settings: AwsSettings, least: int, likely: int) -> int:
-    """Gigabytes of the disk of a job that imports.
+    """Gigabytes of the disk of a job that imports, before `volume` looks at the instance.
 
     Args:
         settings: of the deployment on AWS.
@@ -123,9 +126,14 @@ def cluster(settings: AwsSettings, instance_type: str, count: int = 1) -> dict[s
     return {
         "InstanceType": instance_type,
         "InstanceCount": count,
-        "VolumeSizeInGB": settings.volume_gb,
+        "VolumeSizeInGB": volume(instance_type, settings.volume_gb),
         **({"VolumeKmsKeyId": settings.kms_key} if encrypted else {}),
     }
+
+
+def volume(instance_type: str, size: int) -> int:
+    """The gigabytes to ask for where a job needs `size`: no more than a local drive has, which comes with its instance."""
+    return min(size, LEAST_LOCAL_GB) if _has_local_disk(instance_type) else size
 
 
 def vpc(settings: AwsSettings) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from chronos_assets.platforms.aws.machines import (
     import_instance,
     import_volume,
     output_key,
+    volume,
     vpc,
 )
 
@@ -131,7 +132,10 @@ def processing_job(
             "ContainerArguments": [request.workload],
         },
         "ProcessingResources": {
-            "ClusterConfig": {**cluster(settings, instance_type, instances), **_volume(request, settings)}
+            "ClusterConfig": {
+                **cluster(settings, instance_type, instances),
+                **_volume(request, instance_type, settings),
+            }
         },
         "ProcessingInputs": inputs,
         "ProcessingOutputConfig": {
@@ -145,9 +149,11 @@ def processing_job(
     }
 
 
-def _volume(request: JobRequest, settings: AwsSettings) -> dict[str, int]:
+def _volume(request: JobRequest, instance_type: str, settings: AwsSettings) -> dict[str, int]:
     """The disk of an import, where it isn't that of all jobs."""
-    return {"VolumeSizeInGB": import_volume(settings, *request.disk_bytes)} if request.workload == IMPORT else {}
+    if request.workload != IMPORT:
+        return {}
+    return {"VolumeSizeInGB": volume(instance_type, import_volume(settings, *request.disk_bytes))}
 
 
 def _input(

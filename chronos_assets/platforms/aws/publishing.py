@@ -254,6 +254,12 @@ class Publisher:
         self.heal(key)
         return before.shown is not None or any(removed)
 
+    def hide(self, key: str) -> None:
+        """Remove the copies of a folder that another one replaces; who goes by the pointer still finds it."""
+        pointer, _ = self.pointer(key)
+        if pointer is not None and pointer.shown is not None:
+            self._objects.delete_all(f"{key}/{name}" for name in self._listing(key))
+
     def heal(self, key: str) -> None:
         """Make the copies under stable names those of the version that is shown, unless they are."""
         pointer, _etag = self.pointer(key)

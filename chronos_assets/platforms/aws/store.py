@@ -93,15 +93,18 @@ class S3Store(S3Objects):
     def publish(
         self, key: str, staged: Path, *, data: str | None = None, known: Mapping[str, str] | None = None
     ) -> str:
-        """See `Store.publish`.
+        """See `Store.publish`; engines that read by path never see a folder under both of its names.
 
         Raises:
             PublishError: also if objects that were not published by this code lie there.
         """
+        former = places(key)[1:-1]
+        for place in former:
+            self._publisher.hide(place)
         version = self._publisher.publish(key, staged, data=data, known=known)
         assert version is not None  # noqa: S101 - refused for a later as-of only
-        for former in places(key)[1:-1]:
-            self._publisher.withdraw(former, for_readers=True)
+        for place in former:
+            self._publisher.withdraw(place, for_readers=True)
         return version
 
     def publish_stored(

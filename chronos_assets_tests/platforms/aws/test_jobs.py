@@ -208,8 +208,10 @@ def test_forecasts_may_run_on_instances_of_their_own():
     assert instance_of("generate", settings) == instance_of("forecast", SETTINGS) == SETTINGS.data_instance
 
 
-@pytest.mark.parametrize("workload, instance_type", [("forecast", "ml.c5.2xlarge"), ("evaluate", "ml.g5.xlarge")])
-def test_every_setting_is_in_the_request_and_within_the_limits(workload, instance_type):
+@pytest.mark.parametrize(
+    "workload, instance_type, disk", [("forecast", "ml.c5.2xlarge", 99), ("evaluate", "ml.g5.xlarge", 50)]
+)
+def test_every_setting_is_in_the_request_and_within_the_limits(workload, instance_type, disk):
     settings = replace(
         SETTINGS, subnets=("subnet-1",), security_groups=("sg-1",), kms_key="alias/mine", volume_gb=99, job_seconds=77
     )
@@ -223,8 +225,8 @@ def test_every_setting_is_in_the_request_and_within_the_limits(workload, instanc
     )
     assert violations("sagemaker", "CreateProcessingJob", {"ProcessingJobName": "x", **request}) == []
     cluster = request["ProcessingResources"]["ClusterConfig"]
-    assert (cluster["InstanceType"], cluster["VolumeSizeInGB"]) == (instance_type, 99)
-    # An instance with a drive of its own takes no key.
+    assert (cluster["InstanceType"], cluster["VolumeSizeInGB"]) == (instance_type, disk)
+    # An instance with a drive of its own takes no key, and not more than any of them has.
     assert ("VolumeKmsKeyId" in cluster) == (workload == "forecast")
     assert request["NetworkConfig"]["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
     assert request["ProcessingOutputConfig"]["KmsKeyId"] == "alias/mine"

@@ -9,7 +9,16 @@ import botocore.session
 import pytest
 
 from chronos_assets.platforms.aws.endpoint_request import ModelSource, plan
-from chronos_assets.platforms.aws.machines import has_gpu, host_image, image_for, import_volume, is_arm, unusable
+from chronos_assets.platforms.aws.machines import (
+    cluster,
+    has_gpu,
+    host_image,
+    image_for,
+    import_volume,
+    is_arm,
+    unusable,
+    volume,
+)
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 from chronos_assets.settings import AwsSettings
@@ -75,6 +84,17 @@ def test_an_import_that_its_disk_is_too_small_for_is_refused(given: int | None, 
     if given is not None:
         local = replace(SETTINGS, import_volume_gb=given, import_instance="ml.m5d.4xlarge")
         assert import_volume(local, needed, needed) == given
+
+
+def test_no_more_is_asked_for_than_a_local_drive_has() -> None:
+    """`VolumeSizeInGB` above the drive's size is refused; the smallest drive has 50 GB."""
+    assert volume("ml.r5.xlarge", 500) == 500
+    assert (volume("ml.r5d.xlarge", 500), volume("ml.r5d.xlarge", 30)) == (50, 30)
+    local = {"g4dn", "g5", "g6", "g6e", "p4d", "p4de", "p5", "r5d", "trn1"}
+    types = [name for name in shape("TrainingInstanceType") if name.split(".")[1] in local]
+    assert {volume(name, 16_384) for name in types} == {50}
+    assert {family for name in types if (family := name.split(".")[1])} == local
+    assert cluster(replace(SETTINGS, volume_gb=500), "ml.g5.xlarge")["VolumeSizeInGB"] == 50
 
 
 def test_the_image_knows_blackwell() -> None:
