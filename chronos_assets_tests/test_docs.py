@@ -68,6 +68,25 @@ def test_the_picture_of_the_imports_is_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_modules_that_docstrings_and_comments_name_are_there() -> None:
+    """`room.module` in backquotes leads a reader somewhere; what follows the module's name is not looked at."""
+    package = REPOSITORY / "chronos_assets"
+    rooms = "|".join(path.name for path in package.iterdir() if (path / "__init__.py").is_file())
+    named = {
+        (source.relative_to(package).as_posix(), room, module)
+        for source in package.rglob("*.py")
+        for room, module in re.findall(rf"`(?:chronos_assets\.)?({rooms})\.(\w+)[.\w]*`", source.read_text())
+    }
+    assert len(named) > 100
+    files = ("params", "json")  # params.json is the file of that name
+    assert not [
+        each
+        for each in named
+        if each[1:] != files
+        and not ((package / each[1] / f"{each[2]}.py").is_file() or (package / each[1] / each[2]).is_dir())
+    ]
+
+
 # --- Commands
 
 

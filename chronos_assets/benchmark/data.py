@@ -1,6 +1,6 @@
 """The benchmark's series: from a folder of JSON lines and the ETT archive, or from the Hugging Face Hub.
 
-Here belongs reading, a series at a time; what is asked of a set is in `benchmark`.
+Here belongs reading, a series at a time; what is asked of a set is in `tasks`.
 
 A folder holds `<set>.jsonl.gz` or `<set>.jsonl`, a series per line: {"item_id", "start", "freq", "target"} with null
 where a value is missing; and `ETT-small.zip` of https://github.com/zhouhaoyi/ETDataset, from which the sets ETTh and

@@ -1,6 +1,6 @@
 """The Chronos paper's figure: models sorted by their scores relative to seasonal naive, coloured by their kind.
 
-Here belongs the picture of `benchmark_scores.Aggregate`s. matplotlib is imported when it is drawn, and without pyplot,
+Here belongs the picture of `scores.Aggregate`s. matplotlib is imported when it is drawn, and without pyplot,
 which would keep figures alive and look for a screen.
 """
 

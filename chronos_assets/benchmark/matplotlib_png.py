@@ -1,6 +1,6 @@
 """Matplotlib's figures as bytes: SVG, and PNG small enough for an asset's metadata.
 
-Here: encoding alone. What is drawn is in `benchmark_figure` and in `defs.pictures`. Matplotlib and Pillow are
+Here: encoding alone. What is drawn is in `figure` and in `defs.trial_pictures`. Matplotlib and Pillow are
 imported where they are needed: loading the definitions must not wait for them.
 """
 

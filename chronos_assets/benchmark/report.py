@@ -1,6 +1,6 @@
 """The files of a benchmark: tables of results and aggregates, and the figure.
 
-Here belong names and order of what is written; values are from `benchmark_scores`, the picture from `benchmark_figure`.
+Here belong names and order of what is written; values are from `scores`, the picture from `figure`.
 """
 
 from __future__ import annotations

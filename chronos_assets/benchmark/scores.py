@@ -1,7 +1,7 @@
 """What the benchmark found: scores of models on sets, published ones beside them, and what they come to together.
 
 Here belong results as values, relative scores, aggregates and their tables. Making forecasts is the workload's
-(`workloads.zero_shot`), the picture is in `benchmark_figure`.
+(`workloads.zero_shot`), the picture is in `figure`.
 
 A relative score is a model's over that of seasonal naive on the same series; an aggregate is the geometric mean of the
 relative scores over the sets (Chronos paper, section 5.2).

@@ -1,7 +1,7 @@
 """The Chronos benchmark's protocol: which sets, cut where, scored how.
 
 Here belong tasks (a set's horizon, offset and rolls), seasons, levels, and the cutting of a series into history and
-actuals. Where the series come from is in `benchmark_data`, what comes out in `benchmark_scores`.
+actuals. Where the series come from is in `data`, what comes out in `scores`.
 
 The protocol is that of the Chronos paper (Ansari et al. 2024, https://arxiv.org/abs/2403.07815), as the configurations
 in `scripts/evaluation/configs` of chronos-forecasting have it: the first window starts `offset` from the end of each

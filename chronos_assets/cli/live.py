@@ -1,7 +1,7 @@
 """What the user sees while the main job runs: a live view in a terminal, plain lines elsewhere.
 
 Both are fed with the records of Dagster's loggers (`defs.console.messages_to`): what assets and their jobs log, and the
-events of their steps. What a record says is read here (`read_record`), so that the view needs no other channel than the log.
+events of their steps. What a record says is read here (`progress_of`), so that the view needs no other channel than the log.
 """
 
 from __future__ import annotations

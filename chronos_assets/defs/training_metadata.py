@@ -45,7 +45,7 @@ def synthetic(group: Group, made: Synthetic) -> Metadata:
 
 def tuned(group: Group, made: Tuned) -> Metadata:
     """Of `tuned_checkpoints`: every trial, the loss curves, the best one."""
-    from chronos_assets.defs.pictures import loss_curves_png
+    from chronos_assets.defs.trial_pictures import loss_curves_png
 
     best = made.document["candidates"][made.document["best"]]
     report = best["report"]

@@ -1,6 +1,7 @@
 """Pictures of a search for the run's metadata: PNG, small enough for the event log.
 
-Here: what is drawn of trials. Elsewhere: what a trial is, forecasts (`timeseries.forecast.sparkline`).
+Here: what is drawn of trials. Elsewhere: what a trial is (`platforms.tuning`), pictures of forecasts and series
+(`timeseries.forecast.sparkline`), where they stand on an asset's page (`metadata`, `training_metadata`).
 
 Matplotlib is imported where it draws: loading the definitions must not wait for it. No figure is known to `pyplot`,
 which would keep it.

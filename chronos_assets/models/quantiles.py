@@ -1,4 +1,4 @@
-"""Distributions given by a few quantiles: interpolation between levels, means, mixtures, crossings.
+"""Distributions given by a few quantiles: interpolation between levels, means, mixtures, crossings, clipping and rounding.
 
 Here belongs arithmetic on arrays of quantiles, without any model. Which levels a model can give, and refusing others,
 is in `checkpoints`; how forecasts are made is in `forecasting`.

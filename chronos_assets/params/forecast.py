@@ -1,4 +1,8 @@
-"""The parameters of a forecast, as `params.json` has them: the types, and the document that they make."""
+"""The parameters of a forecast, as `params.json` has them: the types, and the document that they make.
+
+Here: the domains with their columns' names, quantiles, horizon, what follows from all of it. Elsewhere: reading the file
+(`params.reader`), options that only this project has (`params.options`), training (`params.training`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL tables: the protocol and their columns."""
+"""SQL tables: the protocol, their columns with what each means, and the views over them."""
 
 from __future__ import annotations
 

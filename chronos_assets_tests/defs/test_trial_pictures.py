@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chronos_assets.benchmark.matplotlib_png import MAX_PNG_BYTES
-from chronos_assets.defs.pictures import loss_curves_png
+from chronos_assets.defs.trial_pictures import loss_curves_png
 from chronos_assets.platforms.tuning import Trial
 
 BEST = (217, 72, 15)
@@ -84,5 +84,5 @@ def test_one_diverging_trial_does_not_flatten_the_others():
 
 
 def test_drawing_is_imported_when_it_is_needed():
-    script = "import sys, chronos_assets.defs.pictures; assert 'matplotlib' not in sys.modules"
+    script = "import sys, chronos_assets.defs.trial_pictures; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
