@@ -149,7 +149,9 @@ def _decisions(version: PackageVersion, in_use: PackageVersion | None) -> None:
                 icon=":material/close:",
             ),
             "roll_back": right.form_submit_button(
-                "Roll back to the version before",
+                # Its name makes it another button once another version is in use: pressed on a page that is out of date, it
+                # does nothing, instead of rolling back one more version.
+                "Roll back" if in_use is None else f"Roll back {in_use.name}",
                 disabled=in_use is None,
                 width="stretch",
                 icon=":material/undo:",

@@ -15,6 +15,7 @@ from chronos_assets.dashboard.queries import Filters, TableShape
 from chronos_assets.dashboard.session import ask, draw, source
 from chronos_assets.dashboard.words import ago, moment, number, percent, plain
 from chronos_assets.params.reconciliation import TOTAL
+from chronos_assets.platforms.tables import FIX
 
 HISTORY_HORIZONS = 8  # how much of the past is drawn, in horizons
 NOTICES = 8
@@ -97,7 +98,8 @@ def _figures(scores: pd.DataFrame) -> None:
         cells[2].metric(
             "Bias", percent(bias, 1), None if pd.isna(bias) or not bias else side, delta_color="off", delta_arrow="off"
         )
-    band = max((name for name in newest.index if name.startswith("coverage_")), default=None)  # the widest
+    bands = [name for name in newest.index if name.startswith("coverage_")]
+    band = max(bands, key=lambda name: int(name.removeprefix("coverage_")), default=None)  # the widest
     if band is not None:
         promised = int(band.removeprefix("coverage_"))
         cells[3].metric(
@@ -119,6 +121,10 @@ def _total(forecast: Mapping[str, Any]) -> None:
         st.selectbox("Which sum", sums, format_func=lambda one: _sum_name(*one), key="sum") if sums else (TOTAL, TOTAL)
     )
     ahead = ask("sum_forecast", shape, as_of, level, value) if sums else ask("forecast_total", shape)
+    if forecast.get("series") and list(ahead["timestamp"][:1]) != [pd.Timestamp(str(forecast["forecast_start"]))]:
+        st.warning(
+            f"The SQL tables, which these pages read, still hold another forecast: {FIX}.", icon=":material/update:"
+        )
     periods = max(60, HISTORY_HORIZONS * int(forecast.get("horizon", 0)))
     filters = _of_sum(shape, level, value)
     past = pd.DataFrame(columns=["timestamp", "value"]) if filters is None else ask("history_total", periods, filters)

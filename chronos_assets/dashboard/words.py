@@ -13,14 +13,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from chronos_assets.timeseries.export_files import harmless
 from chronos_assets.timeseries.forecast.sparkline import escape_markdown
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# What a spreadsheet runs when it opens a CSV; a minus before a digit is a number's.
-# See https://owasp.org/www-community/attacks/CSV_Injection.
-_FORMULA = re.compile(r"^([=+@\t\r]|-[^0-9.])")
 
 _UNITS = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"))
 
@@ -63,7 +60,7 @@ def csv_text(frame: pd.DataFrame) -> str:
     """A table as CSV; texts that a spreadsheet would run as a formula begin with a quote."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_harmless(name) for name in frame.columns])
+    writer.writerow([harmless(name) for name in frame.columns])
     writer.writerows([_cell(value) for value in row] for row in frame.itertuples(index=False, name=None))
     return text.getvalue()
 
@@ -76,11 +73,7 @@ def file_name(words: Sequence[str], ending: str) -> str:
 
 def _cell(value: object) -> object:
     if isinstance(value, str):
-        return _harmless(value)
+        return harmless(value)
     if isinstance(value, float) and math.isnan(value):
         return ""
     return value
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if _FORMULA.match(text) else text

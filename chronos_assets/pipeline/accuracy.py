@@ -110,6 +110,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
                         "data_version": manifest.data_version,
                         "model": forecast["model"]["reference"],
                         "trained_on_later_data": forecast["trained_on_later_data"],
+                        "series": report.measured_series,
                         "wql": wql.value if (wql := report.overall().get("wql")) is not None else None,
                         "metrics": {name: one.value for name, one in report.overall().items()},
                         "naive_wql": wql.seasonal_naive if wql is not None else None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.pipeline.forecasts import forecast_parameters
+from chronos_assets.pipeline.forecasts import EXPLAINED_VERSION, forecast_parameters
 from chronos_assets.pipeline.published import forecast_manifest
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.planning.windows import window_for_key
@@ -43,6 +43,7 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
     """
     group, params = state.group, state.params
     try:
+        version = group.store.shown(history_key(key))
         made = forecast_manifest(group, key)
     except FileNotFoundError:
         raise dg.Failure(f"partition {key} has no forecast: materialize it in forecasts first") from None
@@ -73,7 +74,8 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
     )
     with group.jobs.run(context, request) as result, staging(group):
         folder = result.outputs["explanations"]
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = json.loads((folder / "manifest.json").read_bytes()) | {EXPLAINED_VERSION: version}
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         group.store.publish(explanations_key(key), folder, data=EXPLANATIONS)
     return Explained(key, manifest, result.seconds, result.facts)
 

@@ -199,7 +199,7 @@ def _scores(state: GroupState, one: _Scored) -> ScoredWindow:
 
     start, end = (datetime.fromisoformat(one.forecast[name]) for name in ("forecast_start", "forecast_end"))
     metrics = one.scores.get("metrics") or _read_metrics(state, one)
-    return ScoredWindow(start, end, int(one.forecast["series"]), metrics)
+    return ScoredWindow(start, end, int(one.scores.get("series", one.forecast["series"])), metrics)
 
 
 def _read_metrics(state: GroupState, one: _Scored) -> dict[str, float | None]:

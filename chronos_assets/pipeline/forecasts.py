@@ -39,7 +39,7 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
-from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, history_key
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 # Of a run: partitions that its job forecasts as well, or nothing where an earlier one was to do so.
 AHEAD_TAG = "chronos/ahead"
+EXPLAINED_VERSION = (
+    "forecast_version"  # of an explanation's manifest: which version of the partition's forecast it is of
+)
 
 # --- forecasts --------------------------------------------------------------------------------------------------------
 
@@ -154,11 +157,21 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
             publish_members(group, window.key, staged, folder)
             publish_levels(state, window.key, staged, folder)
             group.store.publish(history_key(window.key), staged, data="forecast.parquet")
+            withdraw_outdated_explanation(group, window.key)
         for window in later:
             reported = {"version": group.store.shown(history_key(window.key)), "message": messages[window.key]}
             group.store.put(_prepared_key(window.key), json.dumps(reported).encode())
         keep_learned(group, made_by, folder)
     return _forecasts(state, windows, manifests, messages, seconds=result.seconds, facts=result.facts)
+
+
+def withdraw_outdated_explanation(group: Group, key: str) -> None:
+    """Withdraw the explanation of a partition that is of an earlier forecast than the one that is published now."""
+    if group.store.shown(explanations_key(key)) is None:
+        return
+    made = json.loads(group.store.read(explanations_key(key), "manifest.json"))
+    if made.get(EXPLAINED_VERSION) != group.store.shown(history_key(key)):
+        group.store.withdraw(explanations_key(key))
 
 
 def _forecasts(

@@ -87,6 +87,10 @@ def read_scenario(group: Group, name: str) -> Scenario:
         )
     transformations: tuple[Transformation, ...] = ()
     replacements: tuple[Replacement, ...] = ()
+    kinds = [PurePosixPath(info.key).suffix.lower() for info in files]
+    if len(set(kinds)) < len(kinds):
+        listed = ", ".join(info.key for info in files)
+        raise dg.Failure(f"scenario {name} has several files of one kind, {listed}: keep one JSON and one CSV at most")
     try:
         for info in files:
             text = group.store.get(info.key).decode("utf-8-sig")
@@ -109,14 +113,17 @@ def read_replacements(text: str, source: str) -> tuple[Replacement, ...]:
         source: its name, for messages.
 
     Raises:
-        ScenarioError: a line has no timestamp, or another number of cells than the header.
+        ScenarioError: a line has no timestamp, or another number of cells than the header, which names a column twice or
+            lacks one.
     """
     from chronos_assets.predictors.scenario import ITEM, TIMESTAMP, Replacement, ScenarioError
 
-    rows = csv.reader(io.StringIO(text))
+    rows = csv.reader(io.StringIO(text, newline=""))  # lines may end as they do on any system
     header = [name.strip() for name in next(rows, [])]
     if TIMESTAMP not in header or ITEM not in header:
         raise ScenarioError(f"{source}, line 1: the header must name {ITEM} and {TIMESTAMP}, and attributes to replace")
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise ScenarioError(f"{source}, line 1: the header names {', '.join(twice)} twice: keep one of them")
     found = []
     for number, cells in enumerate(rows, start=2):
         if not any(cell.strip() for cell in cells):

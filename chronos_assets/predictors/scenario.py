@@ -42,6 +42,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "LESS_THAN": operator.lt,
     "GREATER_THAN": operator.gt,
 }
+_ORDERS = ("LESS_THAN", "GREATER_THAN")  # no unknown value is before or after another
 
 
 class ScenarioError(ChronosAssetsError):
@@ -271,16 +272,25 @@ class Vocabulary:
 
 def _number(text: str, place: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise ScenarioError(f"{place}: {text!r} is not a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ScenarioError(f"{place}: {text!r} is not a number")
+    return number
 
 
 def _moment(text: str, place: str) -> np.datetime64:
+    """A time of the data's own clock; a Z at its end changes nothing, as in queries."""
     try:
-        return np.datetime64(datetime.fromisoformat(text), "us")
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise ScenarioError(f"{place}: {text!r} is not a time; write it as 2024-11-29 or 2024-11-29T13:00:00") from None
+    if moment.utcoffset():
+        raise ScenarioError(
+            f"{place}: {text!r} is of another time zone; write it in the clock of your data, without one"
+        )
+    return np.datetime64(moment.replace(tzinfo=None), "us")
 
 
 @dataclass
@@ -318,6 +328,7 @@ class ScenarioRun:
             if values is None:
                 continue
             where = self._where(one, named, covariates.static, known, periods, starts[:-1])
+            where &= np.isfinite(values[periods:])  # what isn't planned can't be changed
             if where.any():
                 self._met.add(number)
                 changed = np.array(values, dtype=np.float64)
@@ -365,11 +376,15 @@ class ScenarioRun:
                 where &= compare(starts, _moment(condition.value, condition.attribute))
             elif condition.attribute in known:
                 values = known[condition.attribute][periods:]
-                where &= compare(values, float(condition.value) if values.dtype.kind == "f" else condition.value)
+                number = values.dtype.kind == "f"
+                where &= compare(values, float(condition.value) if number else condition.value)
+                if not number and condition.comparison in _ORDERS:
+                    where &= values != ""
             else:
                 value = named.get(condition.attribute, static.get(condition.attribute))
                 number = isinstance(value, float)
-                where &= bool(compare(value, _number(condition.value, str(condition)) if number else condition.value))
+                found = bool(compare(value, _number(condition.value, str(condition)) if number else condition.value))
+                where &= found and not (value == "" and condition.comparison in _ORDERS)
         return where
 
     def _replace(
@@ -386,6 +401,8 @@ class ScenarioRun:
         place = int(np.searchsorted(starts, _moment(row.timestamp, TIMESTAMP), side="right")) - 1
         if not 0 <= place < len(starts) - 1:
             return
+        if not row.values:  # every cell is empty, which leaves the values as they are
+            self._replaced.add(number)
         for name, value in row.values.items():
             if name not in known:
                 continue

@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -46,6 +46,7 @@ from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import DatasetError, iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.export_files import harmless
 from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
 from chronos_assets.timeseries.forecast.what_if import measured_type
@@ -245,12 +246,12 @@ class _Explanation:
             for key, own, weight in zip(keys, units, weights.tolist(), strict=True)
         ]
 
-    def _keys(self, rows: Sequence[_Explained], each: int) -> dict[str, Any]:
+    def _keys(self, rows: Sequence[_Explained], each: int, shown: Callable[[str], str] = str) -> dict[str, Any]:
         import pyarrow as pa
 
         names = ["item_id", *self.request.dimensions]
         return {
-            name: pa.array([row.key[place] for row in rows for _ in range(each)], pa.string())
+            name: pa.array([text for row in rows for text in [shown(row.key[place])] * each], pa.string())
             for place, name in enumerate(names)
         }
 
@@ -281,7 +282,7 @@ class _Explanation:
 
         times = [str(moment)[:19].replace("T", " ") for moment in self._times()]
         columns: dict[str, Any] = {
-            **self._keys(rows, len(times)),
+            **self._keys(rows, len(times), shown=harmless),
             "timestamp": pa.array(times * len(rows), pa.string()),
         }
         for place, name in enumerate(self.attributes):

@@ -28,12 +28,14 @@ def test_numbers(value: float | None, text: str) -> None:
 
 def test_a_csv_has_every_value_and_no_formula() -> None:
     frame = pd.DataFrame(
-        {"item_id": ["=1+1", "@x", "-2+3", "-5", 'a"b\n', "plain"], "value": [1.5, float("nan"), 3, 4, 5, 6]}
+        {
+            "item_id": ["=1+1", "@x", "-2+3+cmd|' /C calc'!A0", "-5", 'a"b\n', "plain"],
+            "value": [1.5, float("nan"), 3, 4, 5, 6],
+        }
     )
     lines = words.csv_text(frame).splitlines()
     assert lines[0] == "item_id,value"
-    # A minus before a digit begins a number.
-    assert [line.partition(",")[0] for line in lines[1:5]] == ["'=1+1", "'@x", "-2+3", "-5"]
+    assert [line.partition(",")[0] for line in lines[1:5]] == ["'=1+1", "'@x", "'-2+3+cmd|' /C calc'!A0", "-5"]
     assert lines[2] == "'@x,"
     assert words.csv_text(frame).count('"a""b\n"') == 1
 

@@ -35,6 +35,7 @@ from chronos_assets.dashboard import server, session, words
 from chronos_assets.dashboard.charts import VERMILION
 from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.what_if_sensor import what_if_sensor
+from chronos_assets.pipeline.forecasts import withdraw_outdated_explanation
 from chronos_assets.pipeline.serving import compare_endpoint, deploy
 from chronos_assets.pipeline.what_if import read_replacements, scenario_files, stale_scenarios
 from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
@@ -265,6 +266,21 @@ def test_a_line_of_another_width_is_named() -> None:
         read_replacements("item_id,timestamp,price\na,2024-01-01,1\na,2024-01-01\n", "what_if/x.csv")
 
 
+def test_a_column_that_is_there_twice_is_refused_and_lines_may_end_as_they_like() -> None:
+    with pytest.raises(ScenarioError, match=r"what_if/x\.csv, line 1: the header names price twice"):
+        read_replacements("item_id,timestamp,price,price\na,2024-01-01,1,2\n", "what_if/x.csv")
+    (row,) = read_replacements("item_id,timestamp,price\ra,2024-01-01,1\r", "what_if/x.csv")
+    assert row.values == {"price": "1"}
+
+
+def test_two_files_of_one_kind_are_not_one_scenario(line: Line) -> None:
+    line.put("what_if/spring/twin.json", json.dumps(CHEAPER))
+    drop(line, "twin.json", CHEAPER)
+    assert "several files of one kind, what_if/spring/twin.json, what_if/twin.json" in failure_reason(
+        forecast(line, "twin")
+    )
+
+
 def explained(line: Line) -> Path:
     """The folder of the last partition's explanation."""
     if not line.group.store.shown(explanations_key(LAST)):
@@ -345,6 +361,19 @@ def test_killed_runs_leave_what_was_published_and_the_next_one_the_same_bytes(li
     for saw in json.loads(done.stdout).values():
         assert saw["old"] > 5
         assert saw["new"] > 0
+
+
+def test_an_explanation_goes_with_the_forecast_that_it_is_of(line: Line, tmp_path: Path) -> None:
+    explained(line)
+    withdraw_outdated_explanation(line.group, LAST)
+    assert line.group.store.shown(explanations_key(LAST))
+    folder = shutil.copytree(line.group.store.snapshot(history_key(LAST)), tmp_path / "before")
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "manifest.json").write_text((other / "manifest.json").read_text() + "\n")
+    line.group.store.publish(history_key(LAST), other, data="forecast.parquet")
+    withdraw_outdated_explanation(line.group, LAST)
+    assert line.group.store.shown(explanations_key(LAST)) is None
+    line.group.store.publish(history_key(LAST), folder, data="forecast.parquet")
 
 
 def test_a_partition_without_a_forecast_can_not_be_explained(line: Line) -> None:

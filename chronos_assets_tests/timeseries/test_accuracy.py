@@ -73,6 +73,7 @@ def test_measures_the_forecast_and_the_naive_one_on_the_same_points(tmp_path: Pa
         pytest.approx(np.mean(np.abs(actual - 20) <= 1)), seasonal_naive=None, points=3, excluded=0
     )
     assert (report.points, report.excluded, report.missing_series, report.horizon) == (3, 0, 0, 3)
+    assert report.measured_series == 1
 
 
 def test_filled_and_missing_actuals_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -263,6 +264,7 @@ def test_a_forecast_of_nothing_has_metrics_of_nothing(tmp_path: Path) -> None:
     report = evaluate(tmp_path, params, series, {("a",): {"p10": [], "p50": [], "p90": []}})
     assert report.series == ()
     assert report.overall()["wql"] == MetricComparison(None, None, points=0, excluded=0)
+    assert report.measured_series == 0
     assert write_metrics(report, tmp_path / "metrics.parquet") == 14
 
 

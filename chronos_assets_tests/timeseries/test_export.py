@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from chronos_assets.params.exports import Compression, ExportParams
 from chronos_assets.params.forecast import Attribute, ForecastParams
 from chronos_assets.params.reader import load_params
+from chronos_assets.timeseries.export_files import harmless
 from chronos_assets.timeseries.forecast.csv_export import ExportReport, count_formulas, write_forecast_csv
 from chronos_assets_tests.timeseries.builders import Key, make_params, write_forecast, write_last_observed
 
@@ -166,8 +167,8 @@ def test_the_real_samples_own_parameters_give_its_own_columns(shared_data: Path,
     assert list(rows[0]) == ["timestamp", "target_value", "item_id", "type"]
 
 
-FORMULAS = ["=cmd|' /C calc'!A0", "+1", "@SUM(1)", "-x", "\tb", "\r"]
-PLAIN = ["a=b", "-5", "-.5", "7", "", "'=x"]
+FORMULAS = ["=cmd|' /C calc'!A0", "+1", "@SUM(1)", "-x", "\tb", "\r", "-2+3+cmd|' /C calc'!A0", "-1-2"]
+PLAIN = ["a=b", "-5", "-.5", "-1e-3", "-", "7", "", "'=x"]
 
 
 @pytest.mark.parametrize("quoted", [False, True])
@@ -177,6 +178,10 @@ def test_names_that_a_spreadsheet_would_run_are_quoted_where_asked_for(tmp_path:
     assert params.item_column is not None
     expected = {("'" if quoted else "") + name for name in FORMULAS} | set(PLAIN)
     assert {row[params.item_column] for row in rows} == expected
+
+
+def test_one_rule_says_what_a_spreadsheet_would_run() -> None:
+    assert [harmless(name) for name in (*FORMULAS, *PLAIN)] == [*(f"'{name}" for name in FORMULAS), *PLAIN]
 
 
 def test_names_that_a_spreadsheet_would_run_are_counted(tmp_path: Path) -> None:

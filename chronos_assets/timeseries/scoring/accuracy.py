@@ -118,6 +118,11 @@ class AccuracyReport:
         return int(self.forecast.points.sum())
 
     @property
+    def measured_series(self) -> int:
+        """Series that have a point: not those that are gone, nor cold starts that sold nothing yet."""
+        return int(np.count_nonzero(self.forecast.points))
+
+    @property
     def excluded(self) -> int:
         """Points of the horizon that have no observed actual."""
         return len(self.series) * self.horizon - self.points

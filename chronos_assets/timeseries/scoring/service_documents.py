@@ -31,7 +31,7 @@ class ScoredWindow:
     Attributes:
         start: first period of the forecast; naive, in the data's clock; None: unknown.
         end: last period.
-        items: series that were forecast.
+        items: series that were measured.
         metrics: by our names; None where undefined.
     """
 
