@@ -40,6 +40,7 @@ from chronos_assets.planning.listing import why_ignored
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.serving.web_guard import WebGuard
 from chronos_assets.settings import Cadence, Settings
+from chronos_assets.timeseries.dataset.sampling import sample_files
 from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, DatasetFolder, read_manifest
 from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
 from chronos_assets.timeseries.forecast.query import QueryError, query_forecast, render_csv
@@ -140,6 +141,31 @@ class TestIdsOfSeveralFiles:
     def test_leading_zeros_make_another_item(self, drop: Drop) -> None:
         drop.put("2024-01-01 00:00:00,4,0123\n").put_table(self.table(pa.array([123.0] * 3))).run()
         assert drop.targets().keys() == {"0123", "123"}
+
+
+class TestTimesInParquet:
+    """Kind 9: instants and clock times of Parquet mean what they mean in CSV, whatever the machine's own clock is."""
+
+    @pytest.mark.parametrize("unit", ["us", "ns"])
+    @pytest.mark.parametrize("clock", ["America/New_York", "Asia/Kolkata"])
+    def test_instants_are_those_of_the_zone(
+        self, drop: Drop, monkeypatch: pytest.MonkeyPatch, unit: str, clock: str
+    ) -> None:
+        monkeypatch.setenv("TZ", clock)
+        midnights = [datetime(2024, 3, 30 + day, tzinfo=ZoneInfo("Europe/Berlin")) for day in range(2)]
+        times = pa.array(midnights, pa.timestamp(unit, "Europe/Berlin"))
+        drop.put_table(pa.table({"timestamp": times, "target_value": [1.0, 2.0], "item_id": ["a", "a"]}))
+        report = drop.run(params_for(frequency="D", chronos={"TimeZone": "Europe/Berlin"}))
+        assert (report.manifest.first, report.manifest.last) == ("2024-03-30T00:00:00", "2024-03-31T00:00:00")
+        sample = sample_files(drop.files)
+        assert [row[0] for row in sample.rows] == ["2024-03-29 23:00:00+00", "2024-03-30 23:00:00+00"]
+
+    def test_clock_times_are_those_of_the_zone_as_in_csv(self, drop: Drop) -> None:
+        params = params_for(pattern="yyyy-MM-dd'T'HH:mm:ssXXX", chronos={"TimeZone": "Europe/Berlin"})
+        drop.put("2024-07-01T22:00:00+02:00,1,a\n2024-07-01T23:00:00,2,a\n")
+        times = pa.array([datetime(2024, 7, 2, hour) for hour in range(2)], pa.timestamp("us"))
+        drop.put_table(pa.table({"timestamp": times, "target_value": [3.0, 4.0], "item_id": ["a", "a"]})).run(params)
+        assert drop.targets() == {"a": [1, 2, 3, 4]}
 
 
 def pattern(*values: float, count: int, trend: float = 0.01) -> np.ndarray:

@@ -7,8 +7,8 @@ timestamps with offsets is in `timestamp_format`.
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from itertools import chain, pairwise
 from zoneinfo import ZoneInfo
@@ -41,6 +41,23 @@ def find_time_zone(instants: Sequence[tuple[datetime, timedelta]]) -> str | None
     for name in _names():
         zone = ZoneInfo(name)
         if all(moment.astimezone(zone).utcoffset() == offset for moment, offset in probes):
+            return name
+    return None
+
+
+def zone_of_midnights(instants: Iterable[datetime]) -> str | None:
+    """A usual zone on whose clock all of these times in UTC (naive) are midnight, in summer and in winter; None without one.
+
+    Times that are always the same say nothing: 15:00 in UTC may be what is meant.
+    """
+    distinct = set(instants)
+    if len({moment.time() for moment in distinct}) != 2:
+        return None
+    known = zoneinfo.available_timezones()
+    for name in _USUAL:
+        zone = ZoneInfo(name) if name in known else UTC
+        there = (moment.replace(tzinfo=UTC).astimezone(zone) for moment in distinct)
+        if all(moment.time() == time() for moment in there):
             return name
     return None
 

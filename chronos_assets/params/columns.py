@@ -113,6 +113,13 @@ class Column:
         return numbers > 0 and numbers >= (1 - FEW_BAD) * len(self.present)
 
     @cached_property
+    def has_commas(self) -> bool:
+        """Whether the column holds numbers that are written with commas: 3,09 or 1.234,50 or 1,234."""
+        if self.is_numeric or not any("," in value for value in self.present):
+            return False
+        return sum(map(_is_number_with_commas, self.present)) >= (1 - FEW_BAD) * len(self.present)
+
+    @cached_property
     def is_whole(self) -> bool:
         """Whether the column holds whole numbers from 0 on, as identifiers are."""
         return self.is_numeric and all(re.fullmatch(r"\d{1,18}(\.0+)?", value) for value in self.present)
@@ -123,8 +130,12 @@ class Column:
         words = {value.casefold() for value in self.present}
         if words and len(words) <= 2 and _FLAG_NAMES.search(self.header):
             return True
-        named = _plain(self.header) in ITEM_NAMES or last_word(self.header) in _IDENTIFYING  # items called 0 and 1
-        return bool(words) and not named and any(words <= pair for pair in _FLAG_WORDS)
+        return bool(words) and not self.has_key_name and any(words <= pair for pair in _FLAG_WORDS)
+
+    @property
+    def has_key_name(self) -> bool:
+        """Whether the name is that of an item or of something that has several: items may be called 0 and 1."""
+        return _plain(self.header) in ITEM_NAMES or last_word(self.header) in _IDENTIFYING
 
     @cached_property
     def is_row_number(self) -> bool:
@@ -167,6 +178,10 @@ def is_number(text: str) -> bool:
         return math.isfinite(float(text)) and "_" not in text
     except ValueError:
         return False
+
+
+def _is_number_with_commas(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(\.\d{3})*(,\d+)*(\.\d+)?", text) is not None
 
 
 def listed(columns: Iterable[Column]) -> str:

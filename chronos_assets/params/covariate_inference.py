@@ -24,6 +24,9 @@ _MOSTLY_UNIQUE = 0.5
 def offers(unused: Sequence[Column], times: Times, target: Column, item: Column | None) -> Iterator[str]:
     """What to tell the user of columns of the train files that may explain the target."""
     useful = [column for column in unused if _may_explain(column)]
+    if commas := [column for column in unused if column.has_commas]:
+        example = next(value for value in commas[0].present if "," in value)
+        yield f"Numbers such as {example} in {commas[0].name} could explain the target if they had a decimal point."
     metadata = [column for column in useful if item is not None and _is_constant(column, item)]
     related = [column for column in useful if column not in metadata]
     parts = []
@@ -44,7 +47,7 @@ def _quoted(column: Column) -> str:
 
 def _may_explain(column: Column) -> bool:
     """Whether a column has several values, and does not name its row."""
-    if len(set(column.present)) < 2 or column.is_row_number or column.name.casefold() in _KEYS:
+    if len(set(column.present)) < 2 or column.is_row_number or column.name.casefold() in _KEYS or column.has_commas:
         return False
     return column.is_numeric or len(column.distinct) <= max(_MOSTLY_UNIQUE * len(column.texts), 2)
 
@@ -164,6 +167,14 @@ def _is_usable(column: Column, keys: set[str]) -> bool:
 
 
 def _attribute(column: Column, keys: set[str], timestamp: str | None) -> Attribute:
+    """The column in a schema.
+
+    Raises:
+        InferenceError: it would be a category of numbers.
+    """
+    if column.has_commas and column.name not in keys:
+        example = next(value for value in column.present if "," in value)
+        raise InferenceError(f"{column.name} holds numbers with commas, such as {example}: write them with a point")
     if column.name == timestamp:
         return Attribute(column.name, "timestamp")
     if column.name in keys:

@@ -23,6 +23,8 @@ _PLACES = {
     "target": "Chronos.Columns.target_value and Featurizations[0].AttributeName",
     "format": "TimestampFormat",
     "frequency": "DataFrequency and ForecastFrequency",
+    "decimals": "nothing, if a point separates decimals; else write the numbers without thousands separators",
+    "files": "nothing, if the row of the newest file counts, as it stands; or the columns of a series",
     "repeats": "Predictor.FeaturizationConfig.ForecastDimensions, a list of columns; as it stands, such rows are added up",
 }
 

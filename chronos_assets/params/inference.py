@@ -56,9 +56,18 @@ from chronos_assets.params.forecast import (
 )
 from chronos_assets.params.headers import column_name, renamed
 from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys
+from chronos_assets.params.overlaps import Overlap, find_overlap
 from chronos_assets.params.reader import parse_params
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
-from chronos_assets.params.timestamp_columns import in_local_time, is_value, regular_reading, timestamp_readings
+from chronos_assets.params.target_values import check_point, value_notes
+from chronos_assets.params.timestamp_columns import (
+    check_order,
+    in_local_time,
+    is_dated,
+    is_value,
+    regular_reading,
+    timestamp_readings,
+)
 
 __all__ = ["DEFAULT_HORIZON", "InferenceError", "default_horizon", "infer", "is_value", "likely_keys"]
 
@@ -80,6 +89,7 @@ class _Roles:
     times: Times
     target: Column
     keys: Keys
+    overlap: Overlap
 
 
 def infer(
@@ -158,16 +168,30 @@ def _infer(
     item = _named(columns, named, "item")
     rows = Rows(readings[0], *places)
     target = _named(columns, named, "target") or _target_column([c for c in others if c is not item], rows, has_header)
+    if named.get("decimals") is None:
+        check_point(target)
     candidates = [column for column in others if column is not target]
+    dated = [column for column in candidates if is_dated(column)]
     try:
-        keys = choose_keys(rows, candidates, item, has_header=has_header, values=target)
+        keys = choose_keys(rows, candidates, item, has_header=has_header, values=target, dated=dated)
     except InferenceError as error:
         if error.role != "repeats" or named.get("repeats") != "sum":
             raise
         keys = Keys(item or _item_by_name(rows, candidates, has_header), (), rows.outlook([]))
         keys = replace(keys, outlook=rows.outlook(keys.columns))
+    unused = [column for column in candidates if column not in keys.columns]
+    overlap = find_overlap(rows, keys.columns, unused, target, newest_counts=named.get("files") is not None)
+    if overlap.keys:
+        rows = Rows(readings[0], [0] * len(places[0]), places[1])
+        keys = choose_keys(
+            rows, [*keys.columns, *overlap.keys], item or keys.item, has_header=has_header, values=target
+        )
     times, steps = regular_reading(readings, rows, keys.columns)
+    check_order(times, steps, rows, keys.columns)
     times, steps, zone = in_local_time(times, steps, rows, keys.columns)
+    if times is not readings[0]:
+        rows = Rows(times, rows.files, rows.stretches)
+        keys = replace(keys, outlook=rows.outlook(keys.columns))
     if frequency := named.get("frequency"):
         steps = replace(steps, frequency=Frequency.parse(frequency))
     if steps.frequency is None:
@@ -178,7 +202,7 @@ def _infer(
             candidates=("D", "H", "W", "M"),
         )
     group = dataset_group if NAME_PATTERN.fullmatch(dataset_group) else column_name(dataset_group)
-    roles = _Roles(times, target, keys)
+    roles = _Roles(times, target, keys, overlap)
     params = _assemble(columns, roles, steps.frequency, group, has_header=has_header)
     snap = steps.snap / 1_000_000 if steps.snap else None
     params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone)
@@ -251,13 +275,16 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
     if len(known) == 1:
         return known[0]
     numbers = [column for column in columns if column.is_numeric]
-    quantities = [c for c in numbers if not (c.is_flag or c.is_index or (has_header and c.is_identifying))]
+    quantities = [c for c in numbers if not (c.is_index or (has_header and (c.is_flag or c.is_identifying)))]
     numbers = quantities or [column for column in numbers if not column.is_index]
+    commas = [column for column in columns if column.has_commas]
     if not numbers:
-        raise InferenceError(f"no value to forecast: none of {listed(columns) or 'the columns'} holds numbers")
-    if len(numbers) == 1:
+        raise InferenceError(
+            f"no value to forecast: none of {listed(columns) or 'the columns'} holds numbers{_with_commas(commas)}"
+        )
+    if len(numbers) == 1 and not commas:
         return numbers[0]
-    candidates = known or numbers
+    candidates = known or [*numbers, *commas]
     wide = len(quantities) > 2 and rows.repeats([]) <= FEW_REPEATS
     hint = (
         "; if each of them is a series of its own, `chronos-assets melt FILE OUTPUT` writes them as rows "
@@ -268,11 +295,19 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
     raise InferenceError(
         f"several columns could hold the value to forecast: {listed(candidates)}; write a params.json that lists the columns "
         f"in Datasets[0].Schema.Attributes and says which it is, "
-        f'Chronos.Columns = {{"target_value": "{candidates[0].name}"}}{hint}',
+        f'Chronos.Columns = {{"target_value": "{candidates[0].name}"}}{hint}{_with_commas(commas)}',
         role="target",
         candidates=[column.name for column in candidates],
         options={"melt": f"{len(quantities)} series, one for each column of numbers"} if wide else {},
     )
+
+
+def _with_commas(columns: Sequence[Column]) -> str:
+    """The hint at columns whose numbers have commas; empty where there are none."""
+    if not columns:
+        return ""
+    example = next(value for value in columns[0].present if "," in value)
+    return f"; {listed(columns)}: {example!r} is {_NOT_A_NUMBER}"
 
 
 # --- The result
@@ -321,6 +356,8 @@ def _assemble(
         fields[item.index] = domain.item
     parts = {roles.times.column, roles.target, *roles.keys.columns}
     columns = [column for column in columns if column in parts or column.name.casefold() not in _TAKEN]
+    if has_header:  # without one, the columns' places are all there is
+        columns = [column for column in columns if column not in roles.overlap.remarks]
     names = {c.index: c.name if has_header else fields.get(c.index, c.name) for c in columns}
     for column in roles.keys.dimensions:
         if column.name.casefold() in RESERVED or RESERVED_PATTERN.fullmatch(column.name.casefold()):
@@ -348,7 +385,7 @@ def _type(column: Column, roles: _Roles) -> AttributeType:
         return "float"
     if column in roles.keys.columns:
         return "string"
-    return "float" if column.is_numeric else "string"
+    return "float" if column.is_numeric or column.has_commas else "string"
 
 
 def _notes(
@@ -357,6 +394,7 @@ def _notes(
     """What was guessed, a line for each guess, for the user to check."""
     yield f"Guessed: {_label(roles.times.column, params.timestamp_column)} is the timestamp ({params.timestamp_format})."
     yield f"Guessed: {_label(roles.target, params.target_column)} is the target."
+    yield from value_notes(roles.target)
     item = _label(roles.keys.item, params.item_column or "") if roles.keys.item is not None else ""
     if params.item_column is None:
         yield f"Guessed: all rows are one series ({roles.keys.outlook})."
@@ -367,6 +405,7 @@ def _notes(
         )
     else:
         yield f"Guessed: each {item} is a series ({roles.keys.outlook})."
+    yield from _overlap_notes(roles.overlap, roles.target)
     if roles.keys.outlook.repeats:
         yield f"Guessed: rows of one series and period are added up ({params.aggregation})."
         yield from _repeated_hours(params, roles)
@@ -382,7 +421,23 @@ def _notes(
     unused = [column for column in columns if column.name not in used and column.index not in parts]
     if unused:
         yield f"Not used: {', '.join(column.name for column in unused)}."
-        yield from offers(unused, roles.times, roles.target, roles.keys.item)
+        useful = [column for column in unused if column not in roles.overlap.remarks]
+        yield from offers(useful, roles.times, roles.target, roles.keys.item)
+
+
+def _overlap_notes(overlap: Overlap, target: Column) -> Iterator[str]:
+    """What rows of several files with one series and timestamp were taken for."""
+    if overlap.remarks:
+        yield (
+            f"Guessed: where files have rows of one series and timestamp, the newest file's count, whatever "
+            f"{listed(overlap.remarks)} says, and those of older files don't."
+        )
+    places, conflicts = overlap.corrected
+    if 2 * conflicts > places:
+        yield (
+            f"Guessed: of the {places:,} times that several files have a series' row of one timestamp, {conflicts:,} correct "
+            f"{target.name} (the newest file's counts); if each file is a series of its own, add a column that names it."
+        )
 
 
 def _repeated_hours(params: ForecastParams, roles: _Roles) -> Iterator[str]:

@@ -136,11 +136,18 @@ class Rows:
 
 
 def choose_keys(
-    rows: Rows, columns: Sequence[Column], item: Column | None, *, has_header: bool, values: Column | None = None
+    rows: Rows,
+    columns: Sequence[Column],
+    item: Column | None,
+    *,
+    has_header: bool,
+    values: Column | None = None,
+    dated: Sequence[Column] = (),
 ) -> Keys:
     """Item and dimensions among columns that are neither the timestamp nor the target.
 
-    `item` is the one that the caller knows already; `values` the target, for the message about repeated rows.
+    `item` is the one that the caller knows already; `values` the target, for the message about repeated rows; `dated` are
+    columns of timestamps, which tell rows apart at most where nothing else does.
 
     Raises:
         InferenceError: more than a few rows repeat a timestamp of their series, or several columns could name the series.
@@ -154,7 +161,7 @@ def choose_keys(
     if item is not None:
         return _with_dimensions(rows, item, open_columns, columns, values)
     if rows.repeats([]) <= FEW_REPEATS:
-        return _single(rows, [column for column in open_columns if not column.is_numeric])
+        return _single(rows, [column for column in open_columns if not column.is_numeric and column not in dated])
     found = list(_smallest(rows, open_columns, []))
     if not found:
         raise _repeated(rows, [], columns, values)

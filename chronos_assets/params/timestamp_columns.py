@@ -10,13 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from chronos_assets.calendar.rhythm import Rhythm, find_rhythm
-from chronos_assets.calendar.time_zones import find_time_zone
+from chronos_assets.calendar.time_zones import find_time_zone, zone_of_midnights
 from chronos_assets.calendar.timestamp_format import format_timestamps, has_offset, parse_timestamp, read_offset
 from chronos_assets.params.columns import (
     FEW_BAD,
@@ -26,6 +27,7 @@ from chronos_assets.params.columns import (
     Times,
     best_known,
     is_number,
+    last_word,
     listed,
     rank,
 )
@@ -49,10 +51,21 @@ _DATES += ("dd MMMM yyyy", "d MMMM yyyy", "MMMM dd, yyyy", "MMMM d, yyyy", "EEE,
 _TIMES: tuple[str, ...] = ("HH:mm:ss", "HH:mm", "H:mm:ss", "H:mm", "hh:mm:ss a", "hh:mm a", "h:mm:ss a", "h:mm a")
 _TIMES += tuple(f"HH:mm:ss.{'S' * digits}" for digits in range(1, 7))
 _PARTIAL_DATES = ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MM-yyyy", "MMM yyyy", "MMM-yyyy", "MMM-yy", "yyyy", "yyyyMM")
+_LOOKED_AT = 50  # values of a column that may be a timestamp
+# Periods with a row, from which on dates are beyond doubt.
+_FULL = 0.95
 # What stands behind microseconds, which is as fine as timestamps are kept.
 _FINER = re.compile(r"(:\d\d\.\d{6})\d{1,3}(?!\d)")
 # Digits alone could be any number: these patterns need a column with a timestamp's name.
 _DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy"})
+# What 202405 and 2024-05 mean, a week or a month, is for the column's name to say; what 1800 means under "time", for nobody.
+_NUMBERED = re.compile(
+    r"(^|[^a-z])(iso|year|fiscal)?(weeks?|wk|kw|woche|semaine|semana|quarters?|qtr|quartal|trimestre)([^a-z]|no$|$)"
+)
+_NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
+_PERIODS = re.compile(
+    r"(19|20)\d\d[-/ ]?(Q[1-4]|W\d\d?|KW ?\d\d?|H[12])|(Q[1-4]|H[12]|W\d\d?|KW ?\d\d?)[-/ ]?(19|20)\d\d", re.IGNORECASE
+)
 
 
 def _patterns() -> tuple[str, ...]:
@@ -85,6 +98,11 @@ def _patterns_by_shape() -> dict[str, list[str]]:
 def is_value(text: str) -> bool:
     """Whether a text is a number or a timestamp, so that it can't be a column's name."""
     return is_number(text) or _reads_as_time(text)
+
+
+def is_dated(column: Column) -> bool:
+    """Whether a column holds timestamps, whatever they are for."""
+    return not column.is_numeric and bool(column.present) and all(map(_reads_as_time, column.present[:_LOOKED_AT]))
 
 
 def _reads_as_time(text: str) -> bool:
@@ -124,12 +142,23 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
 
 
 def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
-    epoch = [c.name for c in columns if c.present and all(re.fullmatch(r"1\d{9}(\d{3}){0,3}", v) for v in c.present)]
+    epoch = [
+        c.name for c in columns if c.present and all(re.fullmatch(r"1\d{9}(\d{3}){0,3}(\.\d+)?", v) for v in c.present)
+    ]
     if epoch:
         return f"{epoch[0]} seems to count seconds since 1970; write timestamps such as 2024-01-31 15:00:00"
     serial = [c.name for c in columns if rank(c.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES) and _is_serial(c)]
     if serial:
         return f"{serial[0]} seems to count days since 1900, as spreadsheets do; write dates such as 2024-01-31"
+    for column in columns:
+        if column.present and (
+            _PERIODS.fullmatch(column.present[0])
+            or (_is_numbered(column) and re.match(r"(19|20)\d\d", column.present[0]))
+        ):
+            return (
+                f"{column.name} seems to number weeks, quarters or half years ({column.present[0]!r}); write the first day of "
+                "each, such as 2024-01-01"
+            )
     dated = [column.texts[0] for column in columns if _reads_as_time(column.texts[0])]
     if 2 < len(dated) >= len(columns) // 2:
         return (
@@ -176,6 +205,10 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
     for pattern in _patterns_by_shape().get(shape, []):
         if pattern in _DIGITS_ONLY and not digits_only:
             continue
+        if pattern in _PARTIAL_DATES and (
+            _is_numbered(column) if "M" in pattern else last_word(column.header) in _NO_YEARS
+        ):
+            continue
         moments = _read_all(distinct, pattern, int(tolerated * len(distinct)))
         if moments is None:
             continue
@@ -204,6 +237,11 @@ def _read_all(values: Sequence[str], pattern: str, failures: int) -> tuple[datet
                 return None
         moments.append(moment)
     return tuple(moments)
+
+
+def _is_numbered(column: Column) -> bool:
+    """Whether a column's name says that it numbers weeks or quarters: yearweek, Fiscal Quarter, KW."""
+    return _NUMBERED.search(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column.header.strip()).casefold()) is not None
 
 
 def _writes(moments: Sequence[datetime | None], pattern: str, values: Sequence[str]) -> bool:
@@ -239,7 +277,7 @@ def in_local_time(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column
         return times, steps, None
     offsets = [None if value is None else read_offset(value) for value in times.column.values]
     if not any(offsets):
-        return times, steps, None
+        return _in_zone(times, steps, rows, keys)
     pairs = zip(times.moments, offsets, strict=True)
     moments = tuple(None if moment is None or offset is None else moment + offset for moment, offset in pairs)
     local = replace(times, moments=moments)
@@ -249,3 +287,37 @@ def in_local_time(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column
     known = [(m, o) for m, o in zip(times.moments, offsets, strict=True) if m is not None and o is not None]
     zone = find_time_zone(known)
     return (times, steps, None) if zone is None else (local, there, zone)
+
+
+def _in_zone(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column]) -> tuple[Times, Rhythm, str | None]:
+    """Times in UTC on the clock of the place whose midnights they are, at 22:00 in summer and 23:00 in winter."""
+    name = zone_of_midnights(moment for moment in times.moments if moment is not None)
+    if name is None:
+        return times, steps, None
+    zone = ZoneInfo(name)
+    moments = tuple(
+        None if moment is None else moment.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
+        for moment in times.moments
+    )
+    local = replace(times, moments=moments)
+    return local, find_rhythm(rows.series(keys, local)), name
+
+
+def check_order(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column]) -> None:
+    """Refuse dates of which some have day and month exchanged, as spreadsheets leave them.
+
+    Raises:
+        InferenceError: with days up to the 12th taken for months the series are full, and as they stand they are not.
+    """
+    if steps.observed >= _FULL:
+        return
+    moments = tuple(m.replace(month=m.day, day=m.month) if m is not None and m.day <= 12 else m for m in times.moments)
+    exchanged = find_rhythm(rows.series(keys, replace(times, moments=moments)))
+    if exchanged.frequency is None or exchanged.observed < _FULL:
+        return
+    pairs = zip(times.column.values, times.moments, moments, strict=True)
+    odd, meant = next((text, moment) for text, was, moment in pairs if moment is not None and was != moment)
+    raise InferenceError(
+        f"day and month seem to be exchanged in some values of {times.column.name}: {odd} would be {meant:%Y-%m-%d}, and "
+        f"{exchanged.observed:.0%} of the periods had a row instead of {steps.observed:.0%}; write all dates in one order"
+    )

@@ -8,6 +8,7 @@ import pytest
 
 from chronos_assets.params.headers import looks_like_header
 from chronos_assets.params.inference import InferenceError, infer, is_value
+from chronos_assets.params.reader import parse_params
 
 DAYS = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(40)]
 
@@ -96,3 +97,116 @@ def test_dates_are_read_as_people_write_them(form: str) -> None:
 def test_a_spreadsheets_numbers_for_days_are_named() -> None:
     with pytest.raises(InferenceError, match="date seems to count days since 1900"):
         infer(["date", "item_id", "y"], [[str(45292 + number), "a", "1.5"] for number in range(40)])
+
+
+def with_values(values: Sequence[str], name: str = "qty") -> tuple[list[str], list[list[str]]]:
+    rows = [["a", f"{DAYS[0] + dt.timedelta(days=at)}", value] for at, value in enumerate(values)]
+    return ["item_id", "date", name], rows
+
+
+def test_points_that_separate_thousands_are_refused_with_a_draft_that_takes_them_for_decimals() -> None:
+    with pytest.raises(InferenceError, match=r"the point in qty seems to separate thousands: .* '1\.234'") as refusal:
+        infer(*with_values(["1.234", "987", "2.001", "640", "0"] * 8))
+    assert refusal.value.draft is not None
+    assert parse_params(refusal.value.draft).target_column == "qty"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["0.123", "1.234", "2.345", "17", "18"],  # nobody writes 0.123 for a hundred and twenty-three
+        ["1.5", "1.234", "2.345", "17", "18"],
+        ["1.234", "2.345", "3.456", "1700", "18"],
+        ["1.234", "2.345", "3.456", "0", "0"],
+    ],
+)
+def test_other_points_are_decimal(values: list[str]) -> None:
+    assert infer(*with_values(values * 8)).target_column == "qty"
+
+
+def test_three_digits_behind_every_point_are_said_to_be_decimals() -> None:
+    notes = infer(*with_values(["1.234", "2.345", "3.456", "98.765"] * 8)).notes
+    assert any("the point in qty separates decimals: 1.234 is less than 2." in note for note in notes)
+
+
+@pytest.mark.parametrize(("marker", "others"), [("-999", "37"), ("-1", "0"), ("9999", "37"), ("-99.0", "2.5")])
+def test_a_value_that_may_mark_a_missing_one_is_said_to_be_a_value(marker: str, others: str) -> None:
+    notes = infer(*with_values([others, others, "12", marker] * 8)).notes
+    assert any(f"{marker.removesuffix('.0')} is a value of qty like any other (8 of 32" in note for note in notes)
+    for usual in (["-3", "-1", "12", "4"], ["9999", "9000", "12", "4"], ["12", "13", "15", "-999"]):
+        values = usual * 8 if "-999" not in usual else ["12"] * 31 + ["-999"]  # a single one is an outlier
+        assert not any("like any other" in note for note in infer(*with_values(values)).notes)
+
+
+@pytest.mark.parametrize("other", ["3,09", "1.234,50", "12,345", "1,234.50"])
+def test_numbers_with_commas_are_no_categories(other: str) -> None:
+    rows = [["a", f"{day}", str(day.day), other.replace("3", str(day.day % 9))] for day in DAYS]
+    header = ["artikel", "datum", "stück", "preis"]
+    with pytest.raises(
+        InferenceError, match=r"hold the value to forecast: stück \(stuck\), preis; .*; preis: .* is not a number"
+    ):
+        infer(header, rows)
+    params = infer(header, rows, target="stuck")
+    assert {attribute.name: attribute.type for attribute in params.attributes}["preis"] == "float"
+    assert not any(note.startswith("Offered") for note in params.notes)
+    assert any("in preis could explain the target if they had a decimal point" in note for note in params.notes)
+
+
+def test_commas_between_digits_without_a_header_leave_two_columns_of_numbers() -> None:
+    with pytest.raises(InferenceError, match="value to forecast: column_3, column_4"):
+        infer(None, [["a", f"{day}", "0", f"{day.day}5"] for day in DAYS])
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *((name, "2024{:02d}") for name in ("week", "YearWeek", "iso_week", "KW", "Fiscal Quarter", "wk_no")),
+        *((name, "2024-{:02d}") for name in ("week", "quarter", "Fiscal Week")),
+        *(("period", form) for form in ("2024-W{:02d}", "20{:02d}Q1", "Q1 20{:02d}", "20{:02d}H1")),
+    ],
+)
+def test_numbers_of_weeks_and_quarters_are_no_months(name: str, form: str) -> None:
+    with pytest.raises(InferenceError, match="seems to number weeks, quarters or half years"):
+        infer(["item_id", name, "qty"], [["a", form.format(number), "1.5"] for number in range(1, 13)])
+
+
+@pytest.mark.parametrize(("name", "fits"), [("time", False), ("ts", False), ("year", True), ("date", True)])
+def test_years_need_a_name(name: str, fits: bool) -> None:
+    rows = [["a", str(1800 + number), "1.5"] for number in range(60)]
+    if fits:
+        assert str(infer(["item_id", name, "qty"], rows).frequency) == "Y"
+    else:
+        with pytest.raises(InferenceError, match="timestamps in a form that is known"):
+            infer(["item_id", name, "qty"], rows)
+
+
+@pytest.mark.parametrize("form", ["{0.year}-{0.day:02d}-{0.month:02d}", "{0.month:02d}.{0.day:02d}.{0.year}"])
+def test_days_and_months_that_a_spreadsheet_exchanged_are_refused(form: str) -> None:
+    usual = "{0:%Y-%m-%d}" if "-" in form else "{0:%d.%m.%Y}"
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(100)]
+    times = [(form if day.day <= 12 else usual).format(day) for day in days]
+    with pytest.raises(
+        InferenceError, match=r"day and month seem to be exchanged in some values of date: .* 2024-01-02"
+    ):
+        infer(["date", "y"], [[time, "1.5"] for time in times])
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize("days", [1, 7])
+def test_midnights_that_were_written_in_utc_have_their_own_dates(zone: str, days: int) -> None:
+    first = dt.datetime(2024, 1, 10)
+    local = [(first + dt.timedelta(days=days * number)).replace(tzinfo=ZoneInfo(zone)) for number in range(150)]
+    times = [f"{moment.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}Z" for moment in local]
+    params = infer(["date", "y"], [[time, "1.5"] for time in times])
+    if zone == "Asia/Tokyo":  # 15:00 in UTC may be meant
+        assert params.time_zone is None
+        assert params.alignment.hour == 15
+    else:
+        assert params.time_zone == zone
+        assert params.alignment.hour is None
+
+
+def test_what_is_counted_is_counted_by_the_reading_that_is_chosen() -> None:
+    times = [f"{month:02d}/01/{year}" for year in (2022, 2023) for month in range(1, 13)]
+    notes = infer(["date", "y"], [[time, "1.5"] for time in times]).notes
+    assert any("0% of the periods empty" in note for note in notes)

@@ -131,7 +131,7 @@ def sql_timestamp(expression: str, pattern: str, time_zone: str | None, clock: s
     clock = clock or time_zone
     declared = sql_parse(expression, pattern, clock)
     if clock != time_zone and not has_offset(pattern):
-        declared = _moved(declared, time_zone, clock)
+        declared = on_clock(declared, time_zone, clock)
     if not pattern.startswith("yyyy-MM"):
         return declared  # a format such as yyyy-dd-MM would be contradicted
     dates = "%Y-%m-%d"
@@ -140,7 +140,7 @@ def sql_timestamp(expression: str, pattern: str, time_zone: str | None, clock: s
     micros = sql_microseconds(expression)
     naive = f"try_strptime({micros}, [{', '.join(text_literal(form) for form in [dates, *times])}])"
     if clock != time_zone:
-        naive = _moved(naive, time_zone, clock)
+        naive = on_clock(naive, time_zone, clock)
     # An offset of UTC+14 at most, the largest in use; DuckDB's %z knows digits only and no Z.
     offset = r"^\s*\S{10}[ T]\S+ ?([zZ]|[+-](0\d|1[0-4])(:?[0-5]\d)?)\s*$"
     digits = f"regexp_replace(regexp_replace({micros}, ' ?[zZ]\\s*$', '+00:00'), '(\\d) ([+-])', '\\1\\2')"
@@ -153,7 +153,7 @@ def sql_timestamp(expression: str, pattern: str, time_zone: str | None, clock: s
     return f"coalesce({declared}, {naive}, {aware})"
 
 
-def _moved(expression: str, time_zone: str | None, clock: str | None) -> str:
+def on_clock(expression: str, time_zone: str | None, clock: str | None) -> str:
     """SQL for clock times of one zone on the clock of another."""
     return f"timezone({text_literal(clock or 'UTC')}, timezone({text_literal(time_zone or 'UTC')}, {expression}))"
 

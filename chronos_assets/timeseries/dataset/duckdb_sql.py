@@ -41,6 +41,8 @@ def scratch_connection(
         with _opened(database, {**limits, **(settings or {})}) if database else own_database(limits) as connection:
             # On a terminal it would be drawn into the middle of our own messages.
             connection.execute("SET enable_progress_bar = false")
+            # Or times with a zone would be texts on this machine's clock.
+            connection.execute("SET TimeZone = 'UTC'")
             yield connection
 
 

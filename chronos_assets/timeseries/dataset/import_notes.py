@@ -17,7 +17,7 @@ from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts
 from chronos_assets.timeseries.dataset.placing import clock_notes
 from chronos_assets.timeseries.dataset.summaries import Summary, folder_hint, long_horizon
-from chronos_assets.timeseries.dataset.train_files import FileContents
+from chronos_assets.timeseries.dataset.train_files import FileContents, schema_of
 from chronos_assets.timeseries.dataset.unfinished import Extents
 
 if TYPE_CHECKING:
@@ -90,6 +90,12 @@ def import_notes(
         yield f"bad rows set aside in rejected/: {rejected}"
     if counts.aggregated:
         yield f"rows that joined another of the same period ({params.aggregation}): {counts.aggregated}"
+        if (others := schema_of(params).others) and len(files) > 1:
+            names = ", ".join(others)
+            yield (
+                f"rows of several files with one series and timestamp are among them if they differ in {names}: leave it out "
+                "of the Schema if the row of a newer file is to replace that of an older one"
+            )
     if counts.unfinished:
         yield f"rows of periods that they don't fill, left out: {counts.unfinished}"
     if counts.repeated:

@@ -28,6 +28,7 @@ from chronos_assets.timeseries.dataset.casting import (
     Reason,
     RowShape,
     explain,
+    on_clock,
     sql_rows,
     sql_timestamp,
 )
@@ -75,6 +76,9 @@ _PARQUET_SIZE = (
     "SELECT coalesce(sum(total_uncompressed_size), 0), coalesce(max(total_uncompressed_size), 0), "
     "coalesce((SELECT sum(num_rows) FROM parquet_file_metadata({path})), 0) FROM parquet_metadata({path})"
 )
+
+# Types of DuckDB that hold instants; pandas writes the second.
+_WITH_ZONE = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
 
 # Types of DuckDB that hold no number, among those that hold one value.
 _NOT_NUMBERS = ("BOOLEAN", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "UUID")
@@ -433,11 +437,14 @@ class TrainFileReader:
         target = columns[schema.target] if schema.target is not None else None
         if when is None:
             pass
-        elif types[when] == "TIMESTAMP WITH TIME ZONE":
+        elif types[when] in _WITH_ZONE:
             zone = text_literal(self._clock or "UTC")
             changes |= {"timestamp": f"timezone({zone}, {identifier(when)})", "typed_timestamp": True}
         elif types[when] != "VARCHAR":
-            changes |= {"timestamp": f"CAST({identifier(when)} AS TIMESTAMP)", "typed_timestamp": True}
+            moment, stated = f"CAST({identifier(when)} AS TIMESTAMP)", self._params.time_zone
+            if (self._clock or stated) != stated:
+                moment = on_clock(moment, stated, self._clock)
+            changes |= {"timestamp": moment, "typed_timestamp": True}
         if target is not None and types[target] != "VARCHAR":
             changes |= {"target": f"CAST({identifier(target)} AS DOUBLE)", "typed_target": True}
         return changes

@@ -1,0 +1,132 @@
+"""Rows of several files about the same series and time: corrections of older rows, or series that only the files tell apart.
+
+Here: telling the two apart in a sample. An import lets the newest file's row count, but only where the rows agree in all
+text columns of the schema that play no part: those of two regions are added up, and so would be an export's rows and their
+corrections where a column says when they were exported. So such a column must be no part of the schema.
+
+The rules, for rows whose series and timestamp are in several files:
+
+- A column of dates, one that is named as a remark on the row (status, comment, version), and one that differs here and there
+  only, is a remark: rows that differ in it are corrections.
+- A column that always differs, and is named as an identifier, tells series apart.
+- Any other column that always differs leaves both readings, and so do three files or more that have other values throughout.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from chronos_assets.params.columns import Column, InferenceError, listed
+from chronos_assets.params.keys import FEW_REPEATS, Rows
+from chronos_assets.params.timestamp_columns import is_dated
+
+_REMARKS = frozenset(
+    {
+        *("status", "state", "version", "revision", "rev", "comment", "comments", "note", "notes", "remark", "remarks"),
+        *(
+            "source",
+            "file",
+            "filename",
+            "user",
+            "author",
+            "created",
+            "updated",
+            "modified",
+            "changed",
+            "loaded",
+            "load",
+        ),
+        *(
+            "exported",
+            "export",
+            "extracted",
+            "extract",
+            "imported",
+            "import",
+            "inserted",
+            "ingested",
+            "batch",
+            "snapshot",
+        ),
+        *("asof", "bemerkung", "kommentar", "stand"),
+    }
+)
+_ALWAYS = 0.95
+_MOSTLY = 0.5
+_SEVERAL = 3
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What rows of several files with one series and timestamp have in common.
+
+    remarks: columns in which they differ without being other series. keys: columns that tell other series apart.
+    corrected: where nothing but their values tells them apart, how many such places there are, and how many with other values.
+    """
+
+    remarks: tuple[Column, ...] = ()
+    keys: tuple[Column, ...] = ()
+    corrected: tuple[int, int] = (0, 0)
+
+
+def find_overlap(
+    rows: Rows, keys: Sequence[Column], unused: Sequence[Column], target: Column, *, newest_counts: bool = False
+) -> Overlap:
+    """What the rows of several files that share a series and a timestamp are.
+
+    Args:
+        rows: of the sample.
+        keys: columns of a series' key.
+        unused: columns that play no part.
+        target: the values.
+        newest_counts: whether such rows are known to be corrections.
+
+    Raises:
+        InferenceError: they may be corrections, or other series.
+    """
+    places = _shared_places(rows, keys)
+    if not places:
+        return Overlap()
+    differing = {c: sum(len({c.texts[row] for row in place}) > 1 for place in places) / len(places) for c in unused}
+    often = sum(map(len, places)) > FEW_REPEATS * len(rows.files)
+    always = [c for c, share in differing.items() if often and share >= _ALWAYS and not _is_remark(c)]
+    naming = [c for c in always if c.has_key_name and c.is_complete and (c.is_whole or not c.is_numeric)]
+    if naming and not newest_counts:
+        return Overlap(keys=tuple(naming))
+    open_columns = [c for c in always if not c.is_numeric]
+    if open_columns and not newest_counts:
+        raise _undecided(f"differ in {listed(open_columns)}", len(places))
+    values = [{target.texts[row] for row in place} for place in places]
+    conflicts = sum(len(each) > 1 for each in values)
+    separate = often and conflicts > _MOSTLY * len(places) and median(map(len, values)) >= _SEVERAL
+    if separate and not newest_counts:
+        raise _undecided(f"have other values of {target.name}", len(places))
+    remarks = tuple(c for c, share in differing.items() if share and not c.is_numeric)
+    return Overlap(remarks, (), (len(places), conflicts) if often and not remarks else (0, 0))
+
+
+def _shared_places(rows: Rows, keys: Sequence[Column]) -> list[list[int]]:
+    """Rows of one series and timestamp, where these are of several files."""
+    found: dict[tuple[object, ...], list[int]] = {}
+    for row, (moment, *key) in enumerate(zip(rows.times.moments, *(column.texts for column in keys), strict=True)):
+        if moment is not None:
+            found.setdefault((moment, *key), []).append(row)
+    return [place for place in found.values() if len({rows.files[row] for row in place}) > 1]
+
+
+def _is_remark(column: Column) -> bool:
+    words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", column.header)
+    return is_dated(column) or any(word.casefold() in _REMARKS for word in words)
+
+
+def _undecided(how: str, places: int) -> InferenceError:
+    return InferenceError(
+        f"several files have rows of the same series and timestamp ({places:,} times in what was looked at), which {how}: give "
+        "each series a column that names it, and list it in params.json (Chronos.Columns, ForecastDimensions), or write a "
+        "params.json without such a column, so that the row of the newest file counts",
+        role="files",
+        candidates=("newest",),
+    )

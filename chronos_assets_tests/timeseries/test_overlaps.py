@@ -1,0 +1,82 @@
+"""Rows of several files with one series and timestamp, without params.json: corrections, or series of their own."""
+
+import datetime as dt
+
+import pytest
+
+from chronos_assets.params.inference import InferenceError, infer
+from chronos_assets.params.reader import parse_params
+
+DAYS = [f"{dt.date(2024, 1, 1) + dt.timedelta(days=number)}" for number in range(60)]
+
+
+def of_files(header, *files):
+    """What is inferred from files, each a list of rows."""
+    rows = [row for file in files for row in file]
+    places = [number for number, file in enumerate(files) for _ in file]
+    return infer(header, rows, files=places, stretches=places)
+
+
+@pytest.mark.parametrize(
+    ("name", "older", "newer"),
+    [
+        ("status", "prelim", "final"),
+        ("export_date", "2024-02-10", "2024-03-01"),
+        ("loadedAt", "2024-02-10 03:11:09", "2024-03-01 03:12:44"),
+        ("Bemerkung", "", "korrigiert"),
+        ("when", "10.02.2024", "01.03.2024"),
+    ],
+)
+def test_a_remark_that_differs_makes_no_other_row(name, older, newer):
+    first = [["a", day, "10", older] for day in DAYS[:40]]
+    params = of_files(["item_id", "date", "qty", name], first, [["a", day, "12", newer] for day in DAYS[20:]])
+    assert [attribute.name for attribute in params.attributes] == ["item_id", "date", "qty"]
+    assert (params.item_column, params.dimensions) == ("item_id", ())
+    assert any(f"the newest file's count, whatever {name} says" in note for note in params.notes)
+    assert not any(name in note for note in params.notes if note.startswith("Offered"))
+
+
+def test_a_remark_names_no_series_either():
+    files = [[[day, "10", DAYS[30 + at]] for day in DAYS[at : at + 30]] for at in range(4)]
+    assert of_files(["date", "qty", "export_date"], *files).item_column is None
+
+
+def test_a_text_that_differs_here_and_there_is_a_remark():
+    first, second = ([["a", day, "10", weather] for day in DAYS[:40]] for weather in ("rain", "rain"))
+    second[3][3] = "sun"
+    params = of_files(["item_id", "date", "qty", "weather"], first, second)
+    assert "weather" not in [attribute.name for attribute in params.attributes]
+
+
+@pytest.mark.parametrize("names", [("1", "2", "3"), ("EU", "US", "NA")])
+@pytest.mark.parametrize("items", [(), ("a", "b")])
+def test_a_file_for_each_shop_makes_shops(names, items):
+    rows = [[[*([item] if items else []), name, day, "10"] for day in DAYS for item in items or "x"] for name in names]
+    params = of_files([*(["item_id"] if items else []), "store", "date", "qty"], *rows)
+    assert {params.item_column, *params.dimensions} == {"store", *(["item_id"] if items else [])}
+
+
+def test_a_text_that_always_differs_may_be_either():
+    files = [[["a", day, "10", stage] for day in DAYS] for stage in ("one", "two")]
+    with pytest.raises(
+        InferenceError, match=r"the same series and timestamp .* which differ in stage: give"
+    ) as refusal:
+        of_files(["item_id", "date", "qty", "stage"], *files)
+    assert refusal.value.draft is not None
+    params = parse_params(refusal.value.draft)
+    assert [attribute.name for attribute in params.attributes] == ["item_id", "date", "qty"]
+
+
+def test_files_that_only_their_names_tell_apart_are_refused():
+    files = [[[day, str(10 * at + number % 7)] for number, day in enumerate(DAYS)] for at in range(1, 4)]
+    with pytest.raises(InferenceError, match=r"60 times in what was looked at.*which have other values of kwh"):
+        of_files(["timestamp", "kwh"], *files)
+
+
+def test_two_such_files_are_an_export_and_its_correction():
+    first, second = ([[day, value] for day in DAYS] for value in ("10", "12"))
+    notes = of_files(["timestamp", "kwh"], first, second).notes
+    assert any(
+        "60 correct kwh (the newest file's counts); if each file is a series of its own" in note for note in notes
+    )
+    assert not any("correct kwh" in note for note in of_files(["timestamp", "kwh"], first, first).notes)
