@@ -19,7 +19,8 @@ RESERVED = {"item_id", "timestamp", "target", "filled", "type", "mean", "as_of",
 RESERVED |= {"seasonal_naive", "baseline", "points", "excluded", "reason", "segment_by", "segment_value"}
 RESERVED |= {"member", "best_member", "member_rank", "member_weight", "wql", "mase", "coverage_80"}
 RESERVED |= {"band_low", "band_middle", "band_high", "deviation"}
-RESERVED_PATTERN = re.compile(r"p\d+")
+RESERVED |= {"scenario", "difference", "attribute", "impact", "impact_units", "weight"}
+RESERVED_PATTERN = re.compile(r"p\d+|baseline_(p\d+|mean)")
 
 KEEP_ONE = "keep one of them"
 BAD_NAME = (

@@ -16,11 +16,21 @@ import numpy as np
 import pytest
 
 from chronos_assets.params.forecast import ForecastParams, to_document
+from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
 from chronos_assets.platforms.local import tables
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
-from chronos_assets.platforms.tables import TABLES
+from chronos_assets.platforms.tables import (
+    TABLES,
+    accuracy_columns,
+    anomalies_columns,
+    explanation_columns,
+    forecast_columns,
+    members_columns,
+    train_columns,
+    what_if_columns,
+)
 from chronos_assets.timeseries.dataset.shards import DatasetFolder
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
@@ -210,6 +220,16 @@ def test_a_store_with_nothing_in_it_has_empty_tables_with_the_columns_to_come(tm
     assert {table: columns(tmp_path, table) for table in TABLES} == empty
     types = ask(tmp_path, "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'accuracy'")
     assert dict(types)["points"] == "BIGINT"
+
+
+def test_no_dimension_may_be_called_as_a_column_of_the_tables() -> None:
+    types = ("p10", "p50", "mean")
+    described = [
+        train_columns(()), forecast_columns((), types), accuracy_columns(()), anomalies_columns(()), members_columns(()),
+        what_if_columns((), types), explanation_columns(()),
+    ]  # fmt: skip
+    names = {name for columns in described for name in columns}
+    assert not {name for name in names - RESERVED if not RESERVED_PATTERN.fullmatch(name)}
 
 
 def test_items_and_dimensions_are_data_and_never_sql(tmp_path: Path) -> None:

@@ -281,18 +281,22 @@ def test_what_explains_nothing_or_is_missing_is_named(tmp_path: Path) -> None:
     drop = Drop(tmp_path, params, [("a",), ("b",), ("c",)])
     drop.put(
         "item_id,timestamp,price,flat,empty\na,2024-01-01,1,3,\na,2024-01-07,2,3,NA\n"
-        "b,2024-01-01,1,3,\nb,2024-01-05,2,,\n"
+        "b,2024-01-01,1,3,\nb,2024-01-05,2,,\nC ,2024-01-05,2,,\n"
     )
     made = drop.run().manifest
     assert (made.constant, made.empty, made.uncovered) == (("flat",), ("empty",), 1)
     assert made.items_without_future == {"price": 1, "flat": 1}
     assert [note.split(":")[0] for note in made.notes] == [
         "series of the dataset without related time series",
+        "related time series of series that the dataset doesn't have",
         "price is known in advance, but ends before the horizon for 1 series",
         "flat is known in advance, but ends before the horizon for 1 series",
         "flat has the same value everywhere",
         "empty has no value at all",
+        "price has a value in 38% of the periods from the first to the last of each series; nothing is known of the others",
     ]
+    assert made.notes[0].endswith(": 1 of 3 ('c')")
+    assert made.notes[1].endswith(": 1 ('C ')")
 
 
 def test_columns_of_the_train_files_stand_beside_those_of_related_files(tmp_path: Path) -> None:

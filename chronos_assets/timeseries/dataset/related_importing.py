@@ -54,6 +54,7 @@ from chronos_assets.timeseries.dataset.related import (
     shard_schema,
     write_related_shard,
 )
+from chronos_assets.timeseries.dataset.related_notes import related_notes
 from chronos_assets.timeseries.dataset.series_keys import Key, as_category, key_list, keys_of
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard, read_manifest, shard_name
 
@@ -164,6 +165,12 @@ class _Column:
         return 0 < self.extent.series <= _AHEAD * self.extent.ahead
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether most periods between the values of its series have none, and none is filled in."""
+        few = 2 * self.extent.cells < self.extent.periods
+        return few and self.texts is None and not self.is_constant and self.filling.middlefill == "nan"
+
+    @property
     def is_empty(self) -> bool:
         return self.last == NOTHING
 
@@ -228,22 +235,29 @@ def _columns(
 
 @dataclass(frozen=True)
 class _Extent:
-    """What cells have in common: smallest and largest value, last period; series with any, and those of them with one ahead."""
+    """What cells have in common: smallest and largest value, last period; series with any, and those of them with one ahead.
+
+    cells: how many; periods: from the first to the last of each series.
+    """
 
     low: float = np.inf
     high: float = -np.inf
     last: int = NOTHING
     series: int = 0
     ahead: int = 0
+    cells: int = 0
+    periods: int = 0
 
     @classmethod
     def of(cls, cells: Cells, end: int) -> _Extent:
         """Of cells; ahead are those after the period `end`."""
         if not len(cells.values):
             return cls()
-        lasts = cells.last
-        counts = (int(np.count_nonzero(cells.counts)), int(np.count_nonzero(lasts > end)))
-        return cls(float(cells.values.min()), float(cells.values.max()), int(lasts.max()), *counts)
+        some, lasts = cells.counts > 0, cells.last
+        counts = (int(np.count_nonzero(some)), int(np.count_nonzero(lasts > end)))
+        periods = int((lasts - cells.first + 1)[some].sum())
+        low, high = float(cells.values.min()), float(cells.values.max())
+        return cls(low, high, int(lasts.max()), *counts, len(cells.values), periods)
 
     def joined(self, other: _Extent) -> _Extent:
         """This and another part of the same attribute."""
@@ -253,6 +267,8 @@ class _Extent:
             max(self.last, other.last),
             self.series + other.series,
             self.ahead + other.ahead,
+            self.cells + other.cells,
+            self.periods + other.periods,
         )
 
 
@@ -281,10 +297,11 @@ def _aggregated(
 
 @dataclass(frozen=True)
 class _WrittenShard:
-    """A shard and what was noticed on the way. uncovered: series of the dataset without values here."""
+    """A shard and what was noticed on the way. uncovered: series of the dataset without values here; strange: the reverse."""
 
     shard: Shard | None
-    uncovered: int
+    uncovered: list[Key]
+    strange: list[Key]
     without_future: dict[str, int]
 
 
@@ -334,7 +351,7 @@ class _Writer:
         own = [key_list(cells.keys) for cells in whole.values() if cells is not None]
         keys = sorted(set(dataset_keys).union(*own))
         if not keys:
-            return _WrittenShard(None, 0, {})
+            return _WrittenShard(None, [], [], {})
         picked = []
         for place in range(len(self._columns)):
             if place in self._shared:
@@ -353,16 +370,17 @@ class _Writer:
             for column, one, attribute in zip(self._columns, picked, self.attributes, strict=True)
             if attribute.known_in_advance and column.filling.futurefill == "nan"
         }
-        uncovered = int(np.count_nonzero(is_own & (spans.length == 0)))
+        uncovered = [keys[place] for place in np.flatnonzero(is_own & (spans.length == 0))]
+        strange = [keys[place] for place in np.flatnonzero(~is_own & (spans.length > 0))]
         kept = np.flatnonzero(spans.length > 0)
         if not len(kept):
-            return _WrittenShard(None, uncovered, without)
+            return _WrittenShard(None, uncovered, strange, without)
         tables = (
             (self._table([keys[place] for place in chunk], chunk, picked, spans), len(chunk))
             for chunk in _chunks(kept, spans.length)
         )
         shard = write_related_shard(self._output, number, self._schema, tables)
-        return _WrittenShard(shard, uncovered, {name: count for name, count in without.items() if count})
+        return _WrittenShard(shard, uncovered, strange, {name: count for name, count in without.items() if count})
 
     def _table(self, keys: Sequence[Key], chunk: Integers, picked: Sequence[_Picked], spans: _Spans) -> pa.Table:
         """The rows of some series, in the columns of the schema."""
@@ -433,39 +451,37 @@ class _Writer:
             shards=shards,
             rows=sum(shard.rows for shard in shards),
             series=sum(shard.series for shard in shards),
-            uncovered=sum(each.uncovered for each in written),
+            uncovered=sum(len(each.uncovered) for each in written),
             items_without_future=without,
             constant=tuple(column.name for column in self._columns if column.is_constant),
             empty=tuple(column.name for column in self._columns if column.is_empty),
             rejected=rejected,
             files={file.key: file.rows for rows in read for file in rows.contents},
         )
-        strays = [
-            f"{column.name} reaches beyond the target's end for {column.extent.ahead:,} of {column.extent.series:,} series "
-            "only, so it is not taken to be known in advance: Chronos.KnownInAdvance would say otherwise"
+        sparse = {
+            column.name: column.extent.cells / column.extent.periods for column in self._columns if column.is_sparse
+        }
+        strays = {
+            column.name: (column.extent.ahead, column.extent.series)
             for column, attribute in zip(self._columns, self.attributes, strict=True)
             if column.extent.ahead and not attribute.known_in_advance and attribute.name not in self._said
-        ]
-        return replace(made, notes=(*_notes(made, self._dataset, read), *strays))
-
-
-def _notes(made: RelatedManifest, dataset: Manifest, read: Sequence[CovariateRows]) -> Iterator[str]:
-    """What a user should know, one sentence each."""
-    for rows in read:
-        for file in rows.contents:
-            yield from (f"{file.key}: {note}" for note in file.notes if not rows.source.is_target)
-    if made.rejected:
-        yield f"bad rows of covariates set aside: {sum(made.rejected.values()):,}"
-    if made.uncovered:
-        yield f"series of the dataset without related time series: {made.uncovered:,} of {dataset.series:,}"
-    for name, count in made.items_without_future.items():
-        yield (
-            f"{name} is known in advance, but ends before the horizon for {count:,} series: supply it, or set its futurefill"
+        }
+        notes = related_notes(
+            made,
+            self._dataset,
+            [
+                f"{file.key}: {note}"
+                for rows in read
+                if not rows.source.is_target
+                for file in rows.contents
+                for note in file.notes
+            ],
+            uncovered=sorted(key for each in written for key in each.uncovered),
+            strange=sorted(key for each in written for key in each.strange),
+            strays=strays,
+            sparse=sparse,
         )
-    for name in made.constant:
-        yield f"{name} has the same value everywhere: it explains nothing"
-    for name in made.empty:
-        yield f"{name} has no value at all"
+        return replace(made, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
