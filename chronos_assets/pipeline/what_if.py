@@ -16,8 +16,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -151,6 +153,40 @@ def with_dimensions(scenario: Scenario, dimensions: tuple[str, ...]) -> Scenario
     return replace(scenario, replacements=tuple(moved(row) for row in scenario.replacements))
 
 
+def on_clock(scenario: Scenario, clock: str | None) -> Scenario:
+    """The scenario with times that have an offset on the clock of the dataset; a Z changes nothing, as in queries.
+
+    Args:
+        scenario: as its files have it.
+        clock: IANA name of the dataset's zone; None for UTC.
+    """
+    from dataclasses import replace
+
+    from chronos_assets.predictors.scenario import TIMESTAMP
+
+    def moved(text: str) -> str:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return text  # refused where it is read, with its place
+        if moment.tzinfo is None or text.upper().endswith("Z"):
+            return text
+        return moment.astimezone(ZoneInfo(clock or "UTC")).replace(tzinfo=None).isoformat()
+
+    def changed(one: Transformation) -> Transformation:
+        conditions = (
+            replace(each, value=moved(each.value)) if each.attribute.lower() == TIMESTAMP else each
+            for each in one.conditions
+        )
+        return replace(one, conditions=tuple(conditions))
+
+    return replace(
+        scenario,
+        transformations=tuple(map(changed, scenario.transformations)),
+        replacements=tuple(replace(row, timestamp=moved(row.timestamp)) for row in scenario.replacements),
+    )
+
+
 def baseline_problem(state: GroupState) -> str | None:
     """Why there is no current forecast to compare scenarios with; None if there is one."""
     shown = published_manifest(state.group)
@@ -190,7 +226,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
 
     group, params = state.group, state.params
     made_from = _made_from(group, scenario_files(group).get(name, []))
-    scenario = with_dimensions(read_scenario(group, name), params.dimensions)
+    scenario = on_clock(with_dimensions(read_scenario(group, name), params.dimensions), params.clock)
     if (problem := baseline_problem(state)) is not None:
         raise dg.Failure(problem)
     as_of = str((published_manifest(group) or {})["as_of"])

@@ -13,7 +13,7 @@ together are forecast by `models.joint`, each in a pass of its own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -94,6 +94,8 @@ class BatchPredictor:
         regression = ensemble.predictor.regression if ensemble is not None else None
         if self._beside.holidays is None and regression is not None and regression.countries:
             self._beside = replace(self._beside, holidays=HolidayCalendar(regression.countries))
+        own = ensemble.predictor.items if ensemble is not None else ()
+        self._own = {KEY_SEPARATOR.join(key): key for key in own}
         self._forecaster: Forecaster | Ensemble = ensemble or Forecaster(
             model,
             description.block_length,
@@ -141,7 +143,7 @@ class BatchPredictor:
             targets,
             seeds=[_seed(target) for target in targets] if self._samples else None,
             non_negative=[self._bounded(target) for target in targets],
-            keys=[_key(item.inputs[0]) for item in items],
+            keys=[self._key(item.inputs[0]) for item in items],
             covariates=beside,
             baseline=[self._covariates(item, key.horizon, planned=True) for item in items] if what_if else None,
         )
@@ -185,7 +187,10 @@ class BatchPredictor:
             known |= self._beside.columns(frequency, one.start, periods + horizon)
         if not (known or past):
             return Covariates()
-        return Covariates(periods, past, known, self._beside.of(_key(one)[0]))
+        return Covariates(periods, past, known, self._beside.of(self._key(one)[0]))
+
+    def _key(self, one: SeriesInput) -> tuple[str, ...]:
+        return series_key(one.item_id or "", self._own, self._beside.metadata or ())
 
     def _jointly(self, item: Item) -> list[Prediction]:
         parameters = item.call.parameters
@@ -230,9 +235,21 @@ class UnfitSeries(ChronosAssetsError):
     """A pass has a series without a forecast: the batcher tries its items one by one, and finds which."""
 
 
-def _key(one: SeriesInput) -> tuple[str, ...]:
-    """Item and dimensions of a series, as its item_id has them."""
-    return tuple((one.item_id or "").split(KEY_SEPARATOR))
+def series_key(text: str, own: Mapping[str, tuple[str, ...]], items: Container[str]) -> tuple[str, ...]:
+    """Item and dimensions of a series, as its item_id has them; names may have the separator in them, too.
+
+    Args:
+        text: the item_id.
+        own: keys of series with weights of their own, by what their item_id is.
+        items: that have metadata.
+    """
+    if text in own:
+        return own[text]
+    parts = text.split(KEY_SEPARATOR)
+    for length in range(len(parts), 1, -1):
+        if (item := KEY_SEPARATOR.join(parts[:length])) in items:
+            return (item, *parts[length:])
+    return tuple(parts)
 
 
 def _seed(target: Floats) -> int:

@@ -37,9 +37,9 @@ from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.pipeline.forecasts import withdraw_outdated_explanation
 from chronos_assets.pipeline.serving import compare_endpoint, deploy
-from chronos_assets.pipeline.what_if import read_replacements, scenario_files, stale_scenarios
+from chronos_assets.pipeline.what_if import on_clock, read_replacements, scenario_files, stale_scenarios
 from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
-from chronos_assets.predictors.scenario import ScenarioError
+from chronos_assets.predictors.scenario import Scenario, ScenarioError, read_transformations
 from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
 from chronos_assets_tests import forks
 from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
@@ -271,6 +271,19 @@ def test_a_column_that_is_there_twice_is_refused_and_lines_may_end_as_they_like(
         read_replacements("item_id,timestamp,price,price\na,2024-01-01,1,2\n", "what_if/x.csv")
     (row,) = read_replacements("item_id,timestamp,price\ra,2024-01-01,1\r", "what_if/x.csv")
     assert row.values == {"price": "1"}
+
+
+def test_times_with_an_offset_are_those_of_the_datasets_clock() -> None:
+    text = (
+        "item_id,timestamp,price\na,2024-07-01T00:00:00+05:00,1\na,2024-07-01T00:00:00Z,1\na,2024-07-01,1\na,soon,1\n"
+    )
+    condition = {"AttributeName": "Timestamp", "Condition": "LESS_THAN", "AttributeValue": "2024-07-01T00:00:00+05:00"}
+    action = {"AttributeName": "price", "Operation": "ADD", "Value": 1}
+    made = read_transformations([{"Action": action, "TimeSeriesConditions": [condition]}], "x")
+    for clock, moved in ((None, "2024-06-30T19:00:00"), ("Europe/Berlin", "2024-06-30T21:00:00")):
+        found = on_clock(Scenario("x", made, read_replacements(text, "x")), clock)
+        assert [row.timestamp for row in found.replacements] == [moved, "2024-07-01T00:00:00Z", "2024-07-01", "soon"]
+        assert found.transformations[0].conditions[0].value == moved
 
 
 def test_two_files_of_one_kind_are_not_one_scenario(line: Line) -> None:

@@ -22,7 +22,7 @@ from chronos_assets.predictors.members.base import LEVELS, Covariates
 from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.predictors.zero_shot import learn_predictor
-from chronos_assets.serving.predictor import BatchPredictor
+from chronos_assets.serving.predictor import BatchPredictor, series_key
 from chronos_assets.serving.requests import parse
 from chronos_assets.serving.schema import JSON, InvocationError, Schema
 from chronos_assets.workloads.serve import ServeOptions, build_endpoint
@@ -148,6 +148,14 @@ def test_the_answer_is_the_batch_forecast(served, schema, learned, sales):
     beside = Covariates(PERIODS, {}, {name: one.covariates.known[name] for name in NAMES})
     batch = Ensemble(learned, {}, HORIZON, LEVELS).forecast([one.values[:PERIODS]], covariates=[beside])
     assert answer(served, schema, request(one)) == pytest.approx(batch.quantiles[0, :, LEVELS.index(0.5)], rel=1e-9)
+
+
+def test_a_series_is_known_by_its_item_id_whatever_its_names_hold() -> None:
+    own, items = {"a / b / c": ("a", "b / c")}, ("x / y", "x")
+    texts = ("a / b / c", "x / y", "x / y / north", "x / z", "plain", "")
+    assert [series_key(text, own, items) for text in texts] == [
+        ("a", "b / c"), ("x / y",), ("x / y", "north"), ("x", "z"), ("plain",), ("",),
+    ]  # fmt: skip
 
 
 def test_a_lower_price_in_the_future_is_a_what_if(served, schema, learned, sales):
