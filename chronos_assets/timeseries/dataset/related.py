@@ -353,7 +353,7 @@ class ItemMetadata:
     def _places(self) -> dict[str, int]:
         return {item: place for place, item in enumerate(self.items)}
 
-    def __contains__(self, item: str) -> bool:
+    def __contains__(self, item: object) -> bool:
         return item in self._places
 
     def categories(self, most: int = MOST_SEGMENTS) -> dict[str, dict[str, str]]:
