@@ -47,8 +47,8 @@ def run_import(folder: Path, names: list[str], target: str, threads: int) -> dic
     """Import and publish files of `folder`, by what the target's last import left; what came out."""
     from chronos_assets.params.reader import parse_params
     from chronos_assets.platforms.local.publishing import current, publish_directory
+    from chronos_assets.timeseries.dataset.dataset_before import Before
     from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
-    from chronos_assets.timeseries.dataset.incremental import Before
     from chronos_assets.timeseries.dataset.sample import sample_params
 
     document = sample_params()

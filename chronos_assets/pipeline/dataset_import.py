@@ -168,7 +168,7 @@ def _set_aside(group: Group, files: Sequence[ObjectInfo]) -> frozenset[str]:
 def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]:
     """Import in this process; the files that it reads are fetched to this machine."""
     from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
-    from chronos_assets.timeseries.dataset.incremental import Before
+    from chronos_assets.timeseries.dataset.dataset_before import Before
     from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportTask, progress_lines, run_import
 
     store = group.store

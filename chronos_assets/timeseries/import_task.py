@@ -29,9 +29,9 @@ from chronos_assets.timeseries.forecast.csv_export import count_formulas
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
+    from chronos_assets.timeseries.dataset.dataset_before import Before
     from chronos_assets.timeseries.dataset.import_notes import ImportReport
     from chronos_assets.timeseries.dataset.import_passes import Progress
-    from chronos_assets.timeseries.dataset.incremental import Before
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 PROGRESS_SECONDS = 3.0

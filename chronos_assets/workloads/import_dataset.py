@@ -38,7 +38,7 @@ from chronos_assets.container.parameters import Count, CountOrNone, Text, checke
 from chronos_assets.params.forecast import ForecastParams, ParamsError
 from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
-from chronos_assets.timeseries.dataset.incremental import Before
+from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets.timeseries.import_task import (
     BEFORE,

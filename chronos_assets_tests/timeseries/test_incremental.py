@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency
-from chronos_assets.timeseries.dataset import incremental
+from chronos_assets.timeseries.dataset import import_memory, importing, incremental
 from chronos_assets.timeseries.dataset.checks import check_dataset
+from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
-from chronos_assets.timeseries.dataset.incremental import Before
 from chronos_assets.timeseries.dataset.shard_writing import tail_start
 from chronos_assets.timeseries.dataset.shards import (
     DatasetError,
@@ -214,8 +214,7 @@ class TestWhenEverythingIsRead:
 
     def test_periods_start_elsewhere(self, history):
         history.params = replace(history.params, frequency=Frequency.parse("W"), data_frequency=Frequency.parse("W"))
-        history.run()
-        assert "rows of a period differ" in history.put("35.csv", day(35)).run().reason
+        assert history.run().reason == "the parameters or the program have changed"
 
     @pytest.mark.parametrize(("name", "end"), [("tail-00000.parquet", b"TAIL"), ("part-00000.parquet", b"")])
     def test_a_file_of_the_dataset_that_was_edited(self, history, name, end):
@@ -303,6 +302,112 @@ def test_any_history_equals_an_import_of_everything(tmp_path_factory, changes, a
                 drop.rename(name, what)
         if drop.files:
             drop.run(killed=kind == "killed")
+
+
+blocks = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 60), st.integers(1, 14), st.sampled_from([None, 1.0, 2.5, -3.25])),
+    min_size=1,
+    max_size=4,
+)
+fine_operations = st.one_of(
+    st.tuples(st.sampled_from(["put", "put", "killed"]), names, blocks),
+    st.tuples(st.just("drop"), names, st.none()),
+    st.tuples(st.just("rename"), names, names),
+)
+QUARTERS = timedelta(hours=6)
+
+
+def quarters_csv(found, pattern="%Y-%m-%d %H:%M:%S"):
+    """Rows of (item, first, count, value): so many quarters of a day, one after another."""
+    return rows(
+        *(
+            f"{DAY + QUARTERS * place:{pattern}},{'' if value is None else value + place / 8},i{item}"
+            for item, first, count, value in found
+            for place in range(first, first + count)
+        )
+    )
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+    st.lists(fine_operations, min_size=2, max_size=5),
+    st.sampled_from(["sum", "avg", "first", "max"]),
+    st.sampled_from([("nan", "nan"), ("nan", "zero"), ("mean", "median")]),
+    st.sampled_from(["D", "6H", "H"]),
+    # Where the history begins: with an unfinished first day or not, and long enough for tails or not.
+    st.sampled_from([(0, 40), (2, 43), (0, 4 * 70 + 1)]),
+)
+def test_any_history_of_finer_rows_equals_an_import_of_everything(tmp_path_factory, changes, method, fills, data, old):
+    filling = dict(zip(("middlefill", "backfill"), fills, strict=True))
+    params = replace(
+        params_for(frequency="D", aggregation=method, filling=filling), data_frequency=Frequency.parse(data)
+    )
+    drop = History(tmp_path_factory.mktemp("finer"), params, shard_bytes=600)
+    first, last = old
+    drop.put("old", quarters_csv([(item, first + 3 * item, last - first - 3 * item, item + 1.0) for item in range(6)]))
+    drop.run()
+    for kind, name, what in changes:
+        match kind:
+            case "put" | "killed":
+                late = last - 30
+                drop.put(name, quarters_csv([(item, late + start, *others) for item, start, *others in what]))
+            case "drop" if name in drop.files:
+                drop.drop(name)
+            case "rename" if name in drop.files:
+                drop.rename(name, what)
+        drop.run(killed=kind == "killed")
+
+
+@pytest.fixture
+def finer(tmp_path):
+    """72 days of six items, four rows a day."""
+    params = replace(params_for(frequency="D"), data_frequency=Frequency.parse("6H"))
+    made = History(tmp_path, params, shard_bytes=600)
+    made.put("old", quarters_csv((item, 0, 4 * 72, item + 1.0) for item in range(6)))
+    made.run()
+    return made
+
+
+class TestFinerRows:
+    def test_of_a_new_day_only_its_file_is_read_and_only_tails_are_written(self, finer):
+        report = finer.put("new", quarters_csv((item, 4 * 72, 4, 1.0) for item in range(6))).run()
+        assert (report.reason, report.kept_files) == ("", {"train/old"})
+        assert report.extended_shards == {shard.name for shard in report.manifest.shards}
+
+    def test_shards_whose_series_stay_as_they_are_are_kept(self, finer):
+        report = finer.put("more", quarters_csv([(2, 4 * 30 + 1, 1, 9.0)])).run()
+        assert report.reason == ""
+        assert len(report.kept_shards) == len(report.manifest.shards) - 1
+
+    def test_an_unfinished_day_is_there_once_another_one_follows(self, finer):
+        report = finer.put("morning", quarters_csv((item, 4 * 72, 1, 1.0) for item in range(6))).run()
+        assert (report.reason, report.manifest.last, report.manifest.unfinished) == ("", "2024-03-12T00:00:00", 6)
+        report = finer.put("next", quarters_csv((item, 4 * 73, 4, 1.0) for item in range(6))).run()
+        assert (report.reason, report.kept_files) == ("", {"train/old", "train/morning"})
+        assert report.manifest.last == "2024-03-14T00:00:00"
+
+    def test_timestamps_may_be_many(self, finer, monkeypatch):
+        for module in (incremental, importing, import_memory):
+            monkeypatch.setattr(module, "MOST_INSTANTS", 300)
+        finer.params = replace(finer.params, data_frequency=Frequency.parse("min"))
+        times = np.random.default_rng(0).integers(0, 86_400, size=400)
+        late = [DAY + timedelta(days=71, seconds=int(seconds)) for seconds in times]
+        finer.put("sales", rows(*(f"{when:%Y-%m-%d %H:%M:%S},1,i1" for when in late))).run()
+        report = finer.put("new", quarters_csv([(1, 4 * 72, 4, 1.0)])).run()
+        assert (report.reason, report.kept_files) == ("", {"train/old", "train/sales"})
+
+    def test_notes_that_are_too_long_are_not_kept(self, finer, monkeypatch):
+        monkeypatch.setattr(import_memory, "MOST_NOTED", 10)
+        finer.put("new", quarters_csv([(1, 4 * 72, 4, 1.0)])).run()
+        report = finer.put("other", quarters_csv([(1, 4 * 73, 4, 1.0)])).run()
+        assert report.reason == "there is too much to note of the rows of each period"
+
+    def test_hours_that_clocks_show_twice_are_told_by_all_rows(self, tmp_path):
+        params = params_for(chronos={"TimeZone": "Europe/Berlin"})
+        history = History(tmp_path, replace(params, data_frequency=Frequency.parse("15min")))
+        quarters = [f"2024-10-{27 + n // 96} {n // 4 % 24:02}:{n % 4 * 15:02}:00,1,a" for n in range(2 * 96)]
+        history.put("old", rows(*quarters)).run()
+        assert history.run().reason == "which hours clocks show twice is told by all rows"
 
 
 class TestTails:

@@ -6,7 +6,7 @@ Cells between the passes of one import belong to `cells`; which periods are repl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +79,11 @@ def rejoined(keys: Cells, firsts: Integers, parts: Sequence[tuple[Cells, Integer
         firsts: (k,) of the series.
         parts: cells of some series; their places among all (n,), and the ordinals that their offsets count from (n,).
     """
-    series, ordinals, values = _nothing()
+    merged = _nothing()
     for cells, places, starts in parts:
         own = np.repeat(np.arange(len(places)), cells.counts)
-        columns = places[own], starts[own] + cells.offsets, cells.values
-        series, ordinals, values = _merged((series, ordinals, values), columns)
+        merged = merged_columns(merged, (places[own], starts[own] + cells.offsets, cells.values))
+    series, ordinals, values = merged
     counts = np.bincount(series, minlength=len(firsts))
     return Cells(keys.keys, keys.hash, firsts, counts, (ordinals - firsts[series]).astype(np.int32), values)
 
@@ -123,8 +123,8 @@ def with_periods(old: Cells | None, new: Cells | None, replaced: Integers, *, ma
     split = 0 if old is None else len(old.first)
     mine, theirs = codes[:split], codes[split:]
     count = len(rows)
-    kept = _columns(old, mine, replaced) if old is not None else _nothing()
-    series, ordinals, values = _merged(kept, _columns(new, theirs) if new is not None else _nothing())
+    kept = columns_of(old, mine, replaced) if old is not None else _nothing()
+    series, ordinals, values = merged_columns(kept, columns_of(new, theirs) if new is not None else _nothing())
     counts = np.bincount(series, minlength=count)
     first = np.full(count, _NEVER)
     if new is not None:
@@ -144,24 +144,26 @@ def with_periods(old: Cells | None, new: Cells | None, replaced: Integers, *, ma
     return take_series(together, left) if len(left) else None
 
 
-_Columns = tuple[Integers, Integers, NDArray[np.float64]]
+# Series (m,), ordinals (m,), and whatever else each cell has, such as values; sorted by the first two.
+Columns = tuple[NDArray[Any], ...]
 
 
-def _nothing() -> _Columns:
+def _nothing() -> Columns:
     return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
 
 
-def _columns(cells: Cells, codes: Integers, without: Integers | None = None) -> _Columns:
-    """(m,) series, ordinals and values of cells, but those of the periods `without`."""
+def columns_of(cells: Cells, codes: Integers, without: Integers | None = None, names: Sequence[str] = ()) -> Columns:
+    """(m,) series, ordinals, values and the columns `names` of cells, but those of the periods `without`."""
     series = np.repeat(codes, cells.counts)
     ordinals = np.repeat(cells.first, cells.counts) + cells.offsets
+    columns = (series, ordinals, cells.values, *(getattr(cells, name) for name in names))
     if without is None or not len(ordinals):
-        return series, ordinals, cells.values
+        return columns
     kept = ~np.isin(ordinals, without)
-    return series[kept], ordinals[kept], cells.values[kept]
+    return tuple(column[kept] for column in columns)
 
 
-def _merged(one: _Columns, other: _Columns) -> _Columns:
+def merged_columns(one: Columns, other: Columns) -> Columns:
     """Two columns that are sorted by series and ordinal, and have none in common, as one."""
     if not len(one[0]) or not len(other[0]):
         return one if len(one[0]) else other
@@ -169,4 +171,4 @@ def _merged(one: _Columns, other: _Columns) -> _Columns:
     span = max(int(one[1].max()), int(other[1].max())) - lowest + 1
     # At most 2**16 hashes x keys of a shard, and less than 2**31 periods of a series: far from 2**63.
     places = np.searchsorted(one[0] * span + (one[1] - lowest), other[0] * span + (other[1] - lowest))
-    return tuple(np.insert(mine, places, theirs) for mine, theirs in zip(one, other, strict=True))  # type: ignore[return-value]
+    return tuple(np.insert(mine, places, theirs) for mine, theirs in zip(one, other, strict=True))

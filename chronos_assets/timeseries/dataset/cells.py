@@ -6,7 +6,9 @@ What cells are, and how rows become them, belongs to `gridding`; writing them as
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +17,22 @@ from chronos_assets.timeseries.dataset.gridding import Cells
 from chronos_assets.timeseries.dataset.shards import HASHES
 
 Integers = NDArray[np.int64]
+AnyCells = TypeVar("AnyCells", bound=Cells)
+
+# What cells have for each series beside their keys, and for each cell.
+_OF_SERIES, _OF_CELLS = slice(1, 4), slice(4, None)
 
 
-class CellStore:
-    """Cells by partition: in memory when there is one, otherwise in files of `folder`."""
+class CellStore(Generic[AnyCells]):
+    """Cells of one kind by partition: in memory when there is one, otherwise in files of `folder`."""
 
-    def __init__(self, folder: Path, partitions: int) -> None:
+    def __init__(self, folder: Path, partitions: int, kind: type[AnyCells]) -> None:
         self.partitions = partitions
         self._folder = folder
-        self._only: Cells | None = None
+        self._kind = kind
+        self._only: AnyCells | None = None
 
-    def put(self, number: int, cells: Cells) -> None:
+    def put(self, number: int, cells: AnyCells) -> None:
         """Keep the cells of one partition; from any thread."""
         if self.partitions == 1:
             self._only = cells
@@ -35,10 +42,10 @@ class CellStore:
         path = str(self._folder / f"keys-{number:05d}.arrow")
         with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, cells.keys.schema) as writer:
             writer.write_table(cells.keys)
-        for name in ("hash", "first", "counts", "offsets", "values"):
+        for name in _names(self._kind, slice(1, None)):
             np.save(self._folder / f"{name}-{number:05d}.npy", getattr(cells, name), allow_pickle=False)
 
-    def of_hashes(self, low: int, high: int) -> Iterator[Cells]:
+    def of_hashes(self, low: int, high: int) -> Iterator[AnyCells]:
         """Cells of the partitions that hold series with low <= hash < high; other series are among them."""
         width = HASHES // self.partitions
         for number in range(low // width, -(-high // width)):
@@ -46,7 +53,7 @@ class CellStore:
             if cells is not None:
                 yield cells
 
-    def get(self, number: int) -> Cells | None:
+    def get(self, number: int) -> AnyCells | None:
         """The cells of one partition, None when no row fell there."""
         if self.partitions == 1:
             return self._only
@@ -57,12 +64,16 @@ class CellStore:
 
         with pa.OSFile(str(path)) as source:
             keys = pa.ipc.open_file(source).read_all()
-        names = ("hash", "first", "counts", "offsets", "values")
+        names = _names(self._kind, slice(1, None))
         arrays = [np.load(self._folder / f"{name}-{number:05d}.npy", allow_pickle=False) for name in names]
-        return Cells(keys, *arrays)
+        return self._kind(keys, *arrays)
 
 
-def join_cells(parts: Sequence[Cells], low: int, high: int) -> Cells | None:
+def _names(kind: type[Cells], which: slice) -> list[str]:
+    return [field.name for field in fields(kind)][which]
+
+
+def join_cells(parts: Sequence[AnyCells], low: int, high: int) -> AnyCells | None:
     """The series with low <= hash < high of all parts, sorted by key; None when there is none."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -74,26 +85,25 @@ def join_cells(parts: Sequence[Cells], low: int, high: int) -> Cells | None:
     if len(chosen) == 1:
         return chosen[0]
     keys = pa.concat_tables([part.keys for part in chosen]).combine_chunks()
-    together = Cells(
-        keys,
-        *(
-            np.concatenate([getattr(part, name) for part in chosen])
-            for name in ("hash", "first", "counts", "offsets", "values")
-        ),
-    )
+    kind = type(chosen[0])
+    names = _names(kind, slice(1, None))
+    together = kind(keys, *(np.concatenate([getattr(part, name) for part in chosen]) for name in names))
     order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
     return take_series(together, order.to_numpy().astype(np.int64))
 
 
-def take_series(cells: Cells, series: Integers) -> Cells:
+def take_series(cells: AnyCells, series: Integers) -> AnyCells:
     """The given series, in the given order."""
     if len(series) == len(cells.first) and (series == np.arange(len(series))).all():
         return cells
     counts = cells.counts[series]
     starts = (np.cumsum(cells.counts) - cells.counts)[series]
     places = consecutive(starts, counts)
-    keys = cells.keys.take(series)
-    return Cells(keys, cells.hash[series], cells.first[series], counts, cells.offsets[places], cells.values[places])
+    kind = type(cells)
+    of_series = [getattr(cells, name)[series] for name in _names(kind, _OF_SERIES)]
+    return kind(
+        cells.keys.take(series), *of_series, *(getattr(cells, name)[places] for name in _names(kind, _OF_CELLS))
+    )
 
 
 def consecutive(starts: Integers, counts: Integers) -> Integers:

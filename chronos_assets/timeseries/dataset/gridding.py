@@ -16,7 +16,7 @@ writing them to `shard_writing`, the grid itself to `frequencies`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -191,27 +191,16 @@ class Condensed:
     repeated: int
 
 
-def aggregate(tables: Iterable[pa.Table], rule: Rule) -> tuple[Cells, CellCounts, Extents] | None:
-    """Cells of the rows in `tables`: k0, k1, … (string), instant, value, hash; with several files also rank and others.
-
-    rank (int32) says how new a row's file is; rows come in ascending rank and, within a file, in its order. Tables have no
-    period in common, and only one is held at a time. Periods that the rows of a series don't fill have no cell, see
-    `unfinished`. None without rows.
-
-    Raises:
-        AggregateOverflowError: a sum is beyond a double's range.
-    """
-    parts = [condense(table, rule) for table in tables if table.num_rows]
-    return cells_of(join_condensed(parts), rule) if parts else None
-
-
 def period_of(instants: Integers, rule: Rule) -> Integers:
     """(n,) ordinals of the periods that rows at these microseconds belong to."""
     return rule.grid.ordinal((instants + rule.snap).astype("datetime64[us]"))
 
 
 def condense(table: pa.Table, rule: Rule) -> Condensed:
-    """The rows of a table as `aggregate` takes it, by series and period."""
+    """The rows of a table by series and period: k0, k1, … (string), instant, value, hash; with several files rank and others.
+
+    rank (int32) says how new a row's file is; rows come in ascending rank and, within a file, in its order.
+    """
     names = [name for name in table.column_names if name.startswith("k")]
     codes, first_rows = encode_keys(table.select(names))
     instants = table.column("instant").to_numpy().astype("datetime64[us]").astype(np.int64)
@@ -271,7 +260,7 @@ def join_condensed(parts: Sequence[Condensed]) -> Condensed:
 
 
 def cells_of(condensed: Condensed, rule: Rule) -> tuple[Cells, CellCounts, Extents]:
-    """The cells of whole series.
+    """The cells of whole series; periods that the rows of a series don't fill have none, see `unfinished`.
 
     Raises:
         AggregateOverflowError: a sum is beyond a double's range.

@@ -32,10 +32,13 @@ if TYPE_CHECKING:
 Integers = NDArray[np.int64]
 
 # To be raised with every change of what the same files become.
-RECIPE = 2
+RECIPE = 3
 
 # Distinct timestamps of a file that are kept; files with more are always read.
 MOST_INSTANTS = 100_000
+
+# Bytes that are noted of finer rows in all: a few millions of cells of purchases by the second, or any number of regular rows.
+MOST_NOTED = 128 << 20
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, zlib.error, EOFError)
 
@@ -49,7 +52,8 @@ class FileFacts:
     """What is known of a file that was read.
 
     etag, modified: of the object, as identity. rejected: its bad rows, by reason. instants: (n,) its distinct timestamps in
-    microseconds, ascending; None if they are too many. hashes: (HASHES / 8,) bits of the hashes of its series.
+    microseconds, ascending, down to a multiple of `ImportPasses.instant_unit`; None if they are too many. hashes: (HASHES / 8,)
+    bits of the hashes of its series.
     """
 
     key: str
@@ -67,9 +71,10 @@ class FileFacts:
 
 
 class FileWatch:
-    """Collects the facts of a file while it is read."""
+    """Collects the facts of a file while it is read. unit: microseconds to which timestamps are noted."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: int = 1) -> None:
+        self._unit = unit
         self._hashes = np.zeros(HASHES, dtype=bool)
         self._instants: Integers | None = np.empty(0, dtype=np.int64)
 
@@ -77,7 +82,7 @@ class FileWatch:
         """Take the distinct timestamps and the hashes of some rows."""
         self._hashes[hashes] = True
         if self._instants is not None:
-            self._instants = np.union1d(self._instants, instants)
+            self._instants = np.union1d(self._instants, instants // self._unit * self._unit)
             if len(self._instants) > MOST_INSTANTS:
                 self._instants = None
 
@@ -94,11 +99,15 @@ def identity(file: TrainFile) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class WrittenWhole:
-    """An equal share of the hashes, as it was written. digests: of its cells, by file. shards: it may be cut into several."""
+    """An equal share of the hashes, as it was written. digests: of its cells, by file. shards: it may be cut into several.
+
+    note: of rows that are finer than periods, see `row_cells`.
+    """
 
     digests: tuple[bytes, ...]
     shards: tuple[Shard, ...]
     series: PartitionSeries
+    note: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ class ImportMemory:
     recipe: digest of the parameters and of the code. dataset: of what it wrote, see `dataset_digest`. alignment, snap: how
     rows were placed. files: from the oldest to the newest; `left_out` has their places. renamed: see `TrainFileReader`.
     wholes: equal shares of the hashes, None where no series falls, each cut into `pieces` shards. tail_from, last: see
-    `ShardForm`. obstacle: why only an
+    `ShardForm`. is_fine: whether rows are finer than periods, so that what is noted of them decides. obstacle: why only an
     import of everything will do next time; nothing else is known then.
     """
 
@@ -124,13 +133,23 @@ class ImportMemory:
     pieces: int
     tail_from: int | None
     last: int
+    is_fine: bool = False
     obstacle: str = field(default="")
 
     @classmethod
     def nothing(cls, recipe: str, obstacle: str) -> ImportMemory:
         """Of an import that can't be carried on."""
         periods = Extents.joined([])
-        return cls(recipe, "", Alignment(), 0, (), {}, periods, LeftOut(), (), 1, None, 0, obstacle)
+        return cls(recipe, "", Alignment(), 0, (), {}, periods, LeftOut(), (), 1, None, 0, obstacle=obstacle)
+
+    def or_nothing(self) -> ImportMemory:
+        """What is worth keeping: of finer rows nothing, where a part of what has to be known is missing, or it is too much."""
+        if not self.is_fine:
+            return self
+        notes = [whole.note for whole in self.wholes if whole is not None]
+        if not all(notes) or sum(map(len, notes)) > MOST_NOTED:
+            return self.nothing(self.recipe, "there is too much to note of the rows of each period")
+        return self
 
     def save(self, path: Path) -> None:
         """Write it to one file."""
@@ -145,6 +164,7 @@ class ImportMemory:
             "pieces": self.pieces,
             "tail_from": self.tail_from,
             "last": self.last,
+            "is_fine": self.is_fine,
             "obstacle": self.obstacle,
             "files": [_file_document(file) for file in self.files],
             "renamed": [[list(names), key, renamed] for names, (key, renamed) in self.renamed.items()],
@@ -164,6 +184,7 @@ class ImportMemory:
                 firsts=np.concatenate([*nothing, *(part.firsts for part in series)]),
                 lasts=np.concatenate([*nothing, *(part.lasts for part in series)]),
                 keys=np.concatenate([np.empty(0, np.uint16), *(part.hashes for part in series)]),
+                notes=np.frombuffer(b"".join(whole.note for whole in self.wholes if whole is not None), dtype=np.uint8),
             )
 
     @classmethod
@@ -222,6 +243,7 @@ def _whole_document(whole: WrittenWhole) -> dict[str, Any]:
         "first": series.first,
         "last": series.last,
         "earliest": series.earliest,
+        "note": len(whole.note),
     }
 
 
@@ -241,10 +263,11 @@ def _read(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Im
         },
         periods=periods,
         left_out=LeftOut(arrays["missing"], arrays["lost"]),
-        wholes=tuple(_read_wholes(document["wholes"], arrays["firsts"], arrays["lasts"], arrays["keys"])),
+        wholes=tuple(_read_wholes(document["wholes"], arrays)),
         pieces=document["pieces"],
         tail_from=document["tail_from"],
         last=document["last"],
+        is_fine=document["is_fine"],
         obstacle=document["obstacle"],
     )
 
@@ -268,10 +291,11 @@ def _read_files(
 
 
 def _read_wholes(
-    documents: Sequence[Mapping[str, Any] | None], firsts: Integers, lasts: Integers, hashes: NDArray[np.uint16]
+    documents: Sequence[Mapping[str, Any] | None], arrays: Mapping[str, NDArray[Any]]
 ) -> list[WrittenWhole | None]:
+    firsts, lasts, hashes, notes = (arrays[name] for name in ("firsts", "lasts", "keys", "notes"))
     wholes: list[WrittenWhole | None] = []
-    start = 0
+    start, noted = 0, 0
     for document in documents:
         if document is None:
             wholes.append(None)
@@ -287,8 +311,9 @@ def _read_wholes(
             hashes[start:end],
         )
         shards = tuple(_shard(shard) for shard in document["shards"])
-        wholes.append(WrittenWhole(tuple(map(bytes.fromhex, document["digests"])), shards, series))
-        start = end
+        note = notes[noted : noted + document["note"]].tobytes()
+        wholes.append(WrittenWhole(tuple(map(bytes.fromhex, document["digests"])), shards, series, note))
+        start, noted = end, noted + document["note"]
     if {start} != {len(firsts), len(lasts), len(hashes)}:
         raise ValueError("it names another number of series")
     return wholes

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,19 +28,32 @@ from chronos_assets.timeseries.dataset.gridding import (
     AggregateOverflowError,
     CellCounts,
     Cells,
+    Condensed,
+    LeftOut,
     Rule,
-    aggregate,
+    cells_of,
+    condense,
+    drop_periods,
+    join_condensed,
     period_of,
 )
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, WrittenWhole, recipe_of
-from chronos_assets.timeseries.dataset.import_notes import import_notes, iso_start, with_replaced
+from chronos_assets.timeseries.dataset.import_notes import (
+    import_notes,
+    iso_start,
+    stray_notes,
+    unfinished_notes,
+    with_replaced,
+)
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, RowPartitions
-from chronos_assets.timeseries.dataset.placing import InstantSample
+from chronos_assets.timeseries.dataset.placing import InstantSample, moments_matter
+from chronos_assets.timeseries.dataset.row_cells import RowCells, noted
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, write_shard
 from chronos_assets.timeseries.dataset.shards import HASHES, WITH_TAILS, Manifest
+from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile, TrainFileReader, bring
-from chronos_assets.timeseries.dataset.unfinished import Extents
+from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,6 +75,9 @@ _LEAST_AT_ONCE = 100_000
 _UNKNOWN_LIMIT = 1e9
 
 _LONGEST_MONTH = 31 * 86_400_000_000
+_MINUTE, _HOUR, _DAY_SECONDS = 60_000_000, 3_600_000_000, 86_400
+
+T = TypeVar("T")
 
 Progress = Callable[[str, float], None]
 Batches = Callable[["pa.RecordBatch"], "pa.RecordBatch"]
@@ -83,6 +99,20 @@ class Cut:
         needed = min(max(1, -(-rows * _BYTES_PER_ROW // shard_bytes)), HASHES)
         wholes = 1 << (needed - 1).bit_length()
         return cls(wholes, min(-(-min_shards // wholes), HASHES // wholes))
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is left of the cells without periods that rows don't fill, which are `dropped`, or that lie far ahead.
+
+    reported: what to tell the user of them, one sentence each.
+    """
+
+    counts: CellCounts
+    summary: Summary
+    periods: Extents
+    dropped: tuple[int, ...]
+    reported: tuple[str, ...]
 
 
 class ImportPasses:
@@ -121,6 +151,17 @@ class ImportPasses:
     def rule(self, snap: int) -> Rule:
         """How rows become cells."""
         return Rule(self.params.grid, self.params.aggregation, snap, self.step, self._repeated())
+
+    @property
+    def instant_unit(self) -> int:
+        """Microseconds to which timestamps are noted: all that is known where they tell how periods start."""
+        if moments_matter(self.params):
+            return 1
+        return _MINUTE if self.params.frequency.approximate_seconds < _DAY_SECONDS else _HOUR
+
+    def is_fine(self, periods: Extents) -> bool:
+        """Whether rows are finer than periods, so that all of them tell which periods are whole."""
+        return self.step is not None or periods.several
 
     def place(self, alignment: Alignment) -> None:
         """Settle the grid."""
@@ -175,7 +216,7 @@ class ImportPasses:
             )
             done = 0
             for rank, file in files.items():
-                watch, before = FileWatch(), dict(bad.counts)
+                watch, before = FileWatch(self.instant_unit), dict(bad.counts)
                 add = partial(_take_ranked, rows, rank) if several else rows.add
                 take = partial(_take, watch, sample, chosen, add)
                 advance = partial(self._advance, done, sizes[rank], sum(sizes.values()))
@@ -197,28 +238,70 @@ class ImportPasses:
 
     # --------------------------------------------------------------------------------------------- aggregate
 
-    def aggregate(self, rows: RowPartitions, store: CellStore, snap: int) -> tuple[CellCounts, Summary, Extents]:
-        """Cells of all rows, kept in `store`: what happened on the way, what they are as a whole, and of which periods."""
+    def aggregate(
+        self, rows: RowPartitions, store: CellStore[Cells], snap: int, row_cells: CellStore[RowCells] | None = None
+    ) -> tuple[CellCounts, Summary, Extents]:
+        """Cells of all rows, kept in `store`: what happened on the way, what they are as a whole, and of which periods.
+
+        `row_cells` gets the same with what is known of their rows, where some are finer than periods, or may be.
+        """
         rule = self.rule(snap)
 
-        def work(number: int) -> tuple[CellCounts, PartitionSeries, Extents] | None:
-            tables = rows.read_parts(number, self._rows_at_once(), partial(period_of, rule=rule))
-            answer = aggregate(map(_by_rank, tables), rule)
-            if answer is None:
+        def made(number: int) -> Condensed | None:
+            condensed = self._condensed(rows, number, rule)
+            if row_cells is not None and condensed is not None:
+                ends = condensed.ends
+                if self.step is not None or (ends.first != ends.last).any():
+                    row_cells.put(number, RowCells.of(condensed, rule.grid))
+            return condensed
+
+        return self.to_cells(made, store.partitions if rows.rows else 0, store, rule)
+
+    def condense(self, rows: RowPartitions, row_cells: CellStore[RowCells], snap: int) -> tuple[LeftOut, int]:
+        """All rows as cells that know of them, whole or not; rows that observe nothing, and those that clocks show twice."""
+        rule = self.rule(snap)
+
+        def work(number: int) -> tuple[LeftOut, int] | None:
+            condensed = self._condensed(rows, number, rule)
+            if condensed is None:
                 return None
-            cells, counts, periods = answer
+            row_cells.put(number, RowCells.of(condensed, rule.grid))
+            return condensed.left_out, condensed.repeated
+
+        answers = self._aggregating(work, row_cells.partitions if rows.rows else 0)
+        return sum((left_out for left_out, _ in answers), LeftOut()), sum(repeated for _, repeated in answers)
+
+    def _condensed(self, rows: RowPartitions, number: int, rule: Rule) -> Condensed | None:
+        """The rows of a partition by series and period; None without any."""
+        tables = rows.read_parts(number, self._rows_at_once(), partial(period_of, rule=rule))
+        parts = [condense(_by_rank(table), rule) for table in tables if table.num_rows]
+        return join_condensed(parts) if parts else None
+
+    def to_cells(
+        self, made: Callable[[int], Condensed | None], numbers: int, store: CellStore[Cells], rule: Rule
+    ) -> tuple[CellCounts, Summary, Extents]:
+        """Cells of what is `made` for each of so many parts, kept in `store`; see `aggregate`."""
+
+        def work(number: int) -> tuple[CellCounts, PartitionSeries, Extents] | None:
+            condensed = made(number)
+            if condensed is None:
+                return None
+            cells, counts, periods = cells_of(condensed, rule)
             store.put(number, cells)
             return counts, PartitionSeries.of(cells), periods
 
-        total = CellCounts()
-        parts: list[PartitionSeries] = []
-        spans: list[Extents] = []
+        answers = self._aggregating(work, numbers)
+        total = sum((counts for counts, _, _ in answers), CellCounts())
+        return total, Summary.of([series for _, series, _ in answers]), Extents.joined([span for *_, span in answers])
+
+    def _aggregating(self, work: Callable[[int], T | None], numbers: int) -> list[T]:
+        """The answers of `work`, but for None.
+
+        Raises:
+            ImportFailure: an aggregate can't be made.
+        """
         try:
-            for answer in self.each("aggregate", work, store.partitions if rows.rows else 0):
-                if answer is not None:
-                    total += answer[0]
-                    parts.append(answer[1])
-                    spans.append(answer[2])
+            return [answer for answer in self.each("aggregate", work, numbers) if answer is not None]
         except AggregateOverflowError as error:
             place = f"series {', '.join(error.key)}"
             reason = f"the {self.params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
@@ -234,7 +317,27 @@ class ImportPasses:
                 "the rows up beforehand"
             )
             raise ImportFailure([FileProblem("train/", reason, fix)]) from error
-        return total, Summary.of(parts), Extents.joined(spans)
+
+    def settle(self, store: CellStore[Cells], counts: CellCounts, summary: Summary, periods: Extents) -> Settled:
+        """Leave out what rows don't fill, and what lies far ahead of all others.
+
+        Raises:
+            ImportFailure: no period is whole.
+        """
+        reported: list[str] = []
+        if strays := far_ahead(periods):
+            reported += stray_notes(self.params.grid, periods, strays, summary)
+            left, summary = _without(store, counts, periods, strays)
+            counts = replace(left, ahead=left.unfinished - counts.unfinished, unfinished=counts.unfinished)
+            periods = periods.without(strays)
+        dropped = unfinished(periods, self.step)
+        reported += unfinished_notes(self.params.grid, periods, dropped, counts)
+        if dropped:
+            counts, summary = _without(store, counts, periods, dropped)
+        if counts.unfinished and not summary.cells:
+            fix = "add rows, or choose a finer ForecastFrequency"
+            raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(reported)}", fix)])
+        return Settled(counts, summary, periods, dropped, tuple(reported))
 
     def _rows_at_once(self) -> int:
         """Rows of a partition that each thread may hold while it aggregates them."""
@@ -269,15 +372,17 @@ class ImportPasses:
         names = ("item_id", *self.params.dimensions)
         return ShardForm(names, self.params.grid, self.params.filling, last, tail_from)
 
-    def write_whole(self, whole: int, cells: Cells, cut: Cut, form: ShardForm, output: Path) -> WrittenWhole:
-        """Write the series of one whole."""
+    def write_whole(
+        self, whole: int, cells: Cells, cut: Cut, form: ShardForm, output: Path, note: bytes = b""
+    ) -> WrittenWhole:
+        """Write the series of one whole, of which there is something to note."""
         shards = []
         for number in range(whole * cut.pieces, (whole + 1) * cut.pieces):
             piece = join_cells([cells], *hash_range(number, cut.wholes * cut.pieces))
             if piece is not None:
                 shards.append(write_shard(output, number, piece, form))
         digests = tuple(rows_digest(rows) for rows in split(cells, form))
-        return WrittenWhole(digests, tuple(shards), PartitionSeries.of(cells))
+        return WrittenWhole(digests, tuple(shards), PartitionSeries.of(cells), note)
 
     def manifest(
         self,
@@ -363,6 +468,29 @@ class ImportPasses:
             )
             fix = "fix the timestamp that is too early or too late, or choose a coarser ForecastFrequency"
             raise ImportFailure([FileProblem("train/", reason, fix)])
+
+
+def row_note(row_cells: CellStore[RowCells], cells: Cells, low: int, high: int) -> bytes:
+    """What to note of the rows of a share of the hashes; empty where some of them are not known."""
+    found = join_cells(list(row_cells.of_hashes(low, high)), low, high)
+    return b"" if found is None or len(found.first) != len(cells.first) else noted(found, cells)
+
+
+def _without(
+    store: CellStore[Cells], counts: CellCounts, periods: Extents, dropped: Sequence[int]
+) -> tuple[CellCounts, Summary]:
+    """Leave out the dataset's periods that rows don't fill."""
+    parts = []
+    for number in range(store.partitions):
+        cells = store.get(number)
+        if cells is not None:
+            cells = drop_periods(cells, dropped)
+            store.put(number, cells)
+            parts.append(PartitionSeries.of(cells))
+    chosen = np.isin(periods.ordinals, dropped)
+    rows, cells_left_out = int(periods.rows[chosen].sum()), int(periods.cells[chosen].sum())
+    aggregated = counts.aggregated - (rows - cells_left_out)
+    return replace(counts, unfinished=counts.unfinished + rows, aggregated=aggregated), Summary.of(parts)
 
 
 def _size(file: TrainFile, problems: list[FileProblem]) -> int:

@@ -28,7 +28,9 @@ import numpy as np
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-from chronos_assets.timeseries.dataset.gridding import CellCounts, drop_periods
+from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError
+from chronos_assets.timeseries.dataset.fine_changes import tells_by_all_rows
+from chronos_assets.timeseries.dataset.gridding import CellCounts, Cells
 from chronos_assets.timeseries.dataset.import_memory import (
     MOST_INSTANTS,
     FileFacts,
@@ -36,17 +38,23 @@ from chronos_assets.timeseries.dataset.import_memory import (
     WrittenWhole,
     dataset_digest,
 )
-from chronos_assets.timeseries.dataset.import_notes import FileReport, ImportReport, stray_notes, unfinished_notes
-from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Progress, hash_range, made_folder
-from chronos_assets.timeseries.dataset.incremental import Before, FullImportNeededError, import_changes
+from chronos_assets.timeseries.dataset.import_notes import FileReport, ImportReport
+from chronos_assets.timeseries.dataset.import_passes import (
+    Cut,
+    ImportPasses,
+    Progress,
+    hash_range,
+    made_folder,
+    row_note,
+)
+from chronos_assets.timeseries.dataset.incremental import import_changes
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
-from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, place_rows
+from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, moments_matter, place_rows
+from chronos_assets.timeseries.dataset.row_cells import RowCells
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, tail_start
 from chronos_assets.timeseries.dataset.shards import MANIFEST
-from chronos_assets.timeseries.dataset.strays import far_ahead
-from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Summary
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
-from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
+from chronos_assets.timeseries.dataset.unfinished import Extents
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
@@ -55,6 +63,8 @@ __all__ = ["FileReport", "ImportFailure", "ImportReport", "TrainFile", "import_t
 
 DEFAULT_MEMORY_LIMIT = "2GB"
 DEFAULT_SHARD_BYTES = 64 << 20
+
+_NONE = np.empty(0, dtype=np.int64)
 
 
 def import_target_time_series(
@@ -142,25 +152,17 @@ class _Import(ImportPasses):
         """
         read = self._read_good(files, scratch)
         placing = self._place(read.sample)
-        store = CellStore(made_folder(scratch / "cells"), read.rows.finish())
-        counts, summary, periods = self.aggregate(read.rows, store, placing.snap)
-        reported: list[str] = []
-        if strays := far_ahead(periods):
-            reported += stray_notes(self.params.grid, periods, strays, summary)
-            left, summary = self._drop(store, counts, periods, strays)
-            counts = replace(left, ahead=left.unfinished - counts.unfinished, unfinished=counts.unfinished)
-            periods = periods.without(strays)
-        dropped = unfinished(periods, self.step)
-        reported += unfinished_notes(self.params.grid, periods, dropped, counts)
-        if dropped:
-            counts, summary = self._drop(store, counts, periods, dropped)
-        if counts.unfinished and not summary.cells:
-            fix = "add rows, or choose a finer ForecastFrequency"
-            raise ImportFailure([FileProblem("train/", f"no period is whole: {'; '.join(reported)}", fix)])
+        partitions = read.rows.finish()
+        store = CellStore(made_folder(scratch / "cells"), partitions, Cells)
+        row_cells = CellStore(made_folder(scratch / "row-cells"), partitions, RowCells)
+        settled = self.settle(store, *self.aggregate(read.rows, store, placing.snap, row_cells))
+        counts, summary, periods = settled.counts, settled.summary, settled.periods
         self.check(summary, read.bad)
         cut = self.cut(summary.rows)
-        tail_from = tail_start(int(periods.without(dropped).ordinals[0]), summary.last, cut.wholes)
-        written = self._write(store, cut, self.form(summary.last, tail_from), output)
+        tail_from = tail_start(int(periods.without(settled.dropped).ordinals[0]), summary.last, cut.wholes)
+        obstacle = self._obstacle(read, counts, periods, placing.snap)
+        notable = row_cells if self.is_fine(periods) and not obstacle else None
+        written = self._write(store, notable, cut, self.form(summary.last, tail_from), output)
         left_out = [f"{key} was left out as a whole: {reason}" for key, reason in read.left_out.items()]
         manifest, reports = self.manifest(
             read.files,
@@ -170,11 +172,10 @@ class _Import(ImportPasses):
             cut,
             written,
             rejected=read.bad.counts,
-            reported=[*placing.notes, *left_out, *reported],
+            reported=[*placing.notes, *left_out, *settled.reported],
         )
         (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         places = read.bad.publish(rejected, [file.key for file in files])
-        obstacle = _obstacle(self.step, read, counts, periods)
         memory = (
             ImportMemory.nothing(self.recipe, obstacle)
             if obstacle
@@ -191,7 +192,8 @@ class _Import(ImportPasses):
                 pieces=cut.pieces,
                 tail_from=tail_from,
                 last=summary.last,
-            )
+                is_fine=notable is not None,
+            ).or_nothing()
         )
         total = sum(file.contents.rows for file in read.files)
         return ImportReport(manifest, reports, total, places, manifest.notes, memory)
@@ -232,31 +234,39 @@ class _Import(ImportPasses):
 
     # ----------------------------------------------------------------------------------------------- the rest
 
-    def _drop(
-        self, store: CellStore, counts: CellCounts, periods: Extents, dropped: Sequence[int]
-    ) -> tuple[CellCounts, Summary]:
-        """Leave out the dataset's periods that rows don't fill."""
-        parts = []
-        for number in range(store.partitions):
-            cells = store.get(number)
-            if cells is not None:
-                cells = drop_periods(cells, dropped)
-                store.put(number, cells)
-                parts.append(PartitionSeries.of(cells))
-        chosen = np.isin(periods.ordinals, dropped)
-        rows, cells_left_out = int(periods.rows[chosen].sum()), int(periods.cells[chosen].sum())
-        aggregated = counts.aggregated - (rows - cells_left_out)
-        return replace(counts, unfinished=counts.unfinished + rows, aggregated=aggregated), Summary.of(parts)
-
-    def _write(self, store: CellStore, cut: Cut, form: ShardForm, output: Path) -> list[WrittenWhole | None]:
-        """All shards, by wholes; None for one without series."""
+    def _write(
+        self, store: CellStore[Cells], row_cells: CellStore[RowCells] | None, cut: Cut, form: ShardForm, output: Path
+    ) -> list[WrittenWhole | None]:
+        """All shards, by wholes; None for one without series. row_cells: of what is noted of rows."""
 
         def work(whole: int) -> WrittenWhole | None:
             low, high = hash_range(whole, cut.wholes)
             cells = join_cells(list(store.of_hashes(low, high)), low, high)
-            return None if cells is None else self.write_whole(whole, cells, cut, form, output)
+            if cells is None:
+                return None
+            note = b"" if row_cells is None else row_note(row_cells, cells, low, high)
+            return self.write_whole(whole, cells, cut, form, output, note)
 
         return list(self.each("write", work, cut.wholes))
+
+    def _obstacle(self, read: _ReadFiles, counts: CellCounts, periods: Extents, snap: int) -> str:
+        """Why the next import can't go by this one; empty if it can.
+
+        What is inferred from the rows of a period, or of a series, as a whole can't be told from a change of some of them,
+        unless it is noted what rows each cell has.
+        """
+        if read.left_out:
+            return "files that can't be read are tried again"
+        if self.is_fine(periods):
+            if tells_by_all_rows(self.rule(snap)):
+                return "which hours clocks show twice is told by all rows"
+        elif not periods.is_steady:
+            return "rows of a period differ in their timestamps, so that all of them tell whether it is whole"
+        elif counts.unfinished or counts.cut or counts.ahead or counts.repeated or counts.thin.count:
+            return "rows were left out, or counted half, for what the others are like"
+        known = [file.instants for file in read.files if file.instants is not None]
+        too_many = moments_matter(self.params) and len(np.unique(np.concatenate(known or [_NONE]))) > MOST_INSTANTS
+        return "there are too many timestamps to note" if too_many or len(known) < len(read.files) else ""
 
 
 @dataclass(frozen=True)
@@ -269,24 +279,6 @@ class _ReadFiles:
     bad: BadRows
     sample: InstantSample
     left_out: dict[str, str]
-
-
-def _obstacle(step: int | None, read: _ReadFiles, counts: CellCounts, periods: Extents) -> str:
-    """Why the next import can't go by this one; empty if it can.
-
-    What is inferred from the rows of a period, or of a series, as a whole can't be told from a change of some of them.
-    """
-    if read.left_out:
-        return "files that can't be read are tried again"
-    if step is not None or not periods.is_steady:
-        return "rows of a period differ in their timestamps, so that all of them tell whether it is whole"
-    if counts.unfinished or counts.cut or counts.ahead or counts.repeated or counts.thin.count:
-        return "rows were left out, or counted half, for what the others are like"
-    instants = [file.instants for file in read.files]
-    known = [found for found in instants if found is not None]
-    if len(known) < len(instants) or len(np.unique(np.concatenate(known))) > MOST_INSTANTS:
-        return "there are too many timestamps to note"
-    return ""
 
 
 def _by_file(failure: ImportFailure, bad: BadRows) -> dict[str, str]:

@@ -10,16 +10,14 @@ them. Where no other file has any, as with a file for each day, nothing else is 
 
 A shard stays as it is when no file that changed names one of its series, and the dataset ends where it did: every series goes
 up to the end. What depends on all rows at once (where periods start, how shards are cut, rows far ahead) is worked out
-again; if it differs, or can't be told, everything is imported.
+again; if it differs, or can't be told, everything is imported. Where rows are finer than periods, all cells are looked at again
+to write what changes: see `fine_changes`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +25,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
-from chronos_assets.timeseries.dataset.cell_merging import UnknownRowsError, read_cells, rejoined, with_periods
+from chronos_assets.timeseries.dataset.cell_merging import UnknownRowsError, rejoined, with_periods
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.dataset_before import Before, DatasetBefore, FullImportNeededError
+from chronos_assets.timeseries.dataset.fine_changes import Written, write_fine_changes
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells, LeftOut, Rule, period_of
 from chronos_assets.timeseries.dataset.import_memory import (
     MOST_INSTANTS,
@@ -43,25 +42,20 @@ from chronos_assets.timeseries.dataset.import_memory import (
     identity,
 )
 from chronos_assets.timeseries.dataset.import_notes import ImportReport
-from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, hash_range, made_folder
+from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, hash_range, made_folder
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
-from chronos_assets.timeseries.dataset.placing import place_rows
+from chronos_assets.timeseries.dataset.placing import moments_matter, place_rows
 from chronos_assets.timeseries.dataset.shard_writing import (
     ShardForm,
     grid_rows,
     rows_digest,
     split,
     tail_start,
-    write_tail,
 )
 from chronos_assets.timeseries.dataset.shards import (
     HASHES,
     MANIFEST,
     DatasetError,
-    Shard,
-    read_manifest,
-    shard_name,
-    tail_name,
 )
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Summary
@@ -75,22 +69,6 @@ Integers = NDArray[np.int64]
 
 # The share of all bytes from which on reading the rest as well costs little.
 MOST_READ = 0.5
-
-
-class FullImportNeededError(ChronosAssetsError):
-    """Changes alone don't tell what the dataset becomes; the message says why not."""
-
-
-@dataclass(frozen=True)
-class Before:
-    """The dataset that is there. dataset: fetches its folder, once it is needed. memory: the file that its import left.
-
-    set_aside: keys of the files whose bad rows are where they belong; None: all. The others are read again.
-    """
-
-    dataset: Callable[[], Path]
-    memory: Path
-    set_aside: frozenset[str] | None = None
 
 
 def import_changes(
@@ -117,7 +95,8 @@ def import_changes(
     try:
         memory = _usable(passes, before)
         changes = _Changes(passes, files, memory, before.set_aside, scratch)
-        return changes.run(_dataset(memory, before), output, rejected)
+        names = ("item_id", *passes.params.dimensions)
+        return changes.run(DatasetBefore.open(memory, before, names, output), rejected)
     except (MemoryUnusableError, UnknownRowsError, DatasetError) as error:
         raise FullImportNeededError(str(error)) from error
     except (ImportFailure, FileProblem) as error:
@@ -137,19 +116,6 @@ def _usable(passes: ImportPasses, before: Before) -> ImportMemory:
     if memory.obstacle:
         raise FullImportNeededError(memory.obstacle)
     return memory
-
-
-def _dataset(memory: ImportMemory, before: Before) -> Path:
-    """The folder of the dataset that is there.
-
-    Raises:
-        FullImportNeededError: the last import noted nothing of it.
-        DatasetError: it can't be read.
-    """
-    folder = before.dataset()
-    if memory.dataset != dataset_digest(read_manifest(folder)):
-        raise FullImportNeededError("the last import noted nothing of the dataset that is there")
-    return folder
 
 
 class _Changes:
@@ -175,8 +141,8 @@ class _Changes:
         quarantine = passes.params.bad_rows == "quarantine"
         self._bad = BadRows(made_folder(scratch / "rejected"), quarantine=quarantine)
 
-    def run(self, dataset: Path, output: Path, rejected: Path) -> ImportReport:
-        """All passes, beside the folder of the dataset that is there.
+    def run(self, before: DatasetBefore, rejected: Path) -> ImportReport:
+        """All passes, beside the dataset that is there.
 
         Raises:
             FullImportNeededError: everything has to be imported.
@@ -188,81 +154,118 @@ class _Changes:
         _check_share(self._fresh, self._files)
         fresh, renamed = self._read(self._fresh, memory.renamed)
         facts = [file for _, file in sorted({**self._facts, **fresh}.items())]
-        placing = place_rows(passes.params, _moments(facts))
+        placing = place_rows(passes.params, self._moments(facts))
         if (placing.alignment, placing.snap) != (memory.alignment, memory.snap):
             raise FullImportNeededError("with these rows periods start elsewhere")
         passes.place(placing.alignment)
         rule = passes.rule(placing.snap)
         changed = [*fresh.values(), *self._gone]
-        touched = np.unique(period_of(_instants(changed), rule))
+        touched = self._periods(changed, rule)
         beside = {
             rank: self._files[rank]
             for rank, file in self._facts.items()
-            if np.isin(period_of(_instants([file]), rule), touched).any()
+            if np.isin(self._periods([file], rule), touched).any()
         }
-        _check_share({**self._fresh, **beside}, self._files)
+        read = {**self._fresh, **beside}
+        _check_share(read, self._files)
         again, renamed = self._read(beside, renamed, partial(_in_periods, touched, rule))
         if any(not _is_alike(file, self._facts[rank]) for rank, file in again.items()):
             raise FullImportNeededError("a file has changed behind its etag")
 
-        store = CellStore(made_folder(self._scratch / "cells"), self._rows.finish())
-        counts, _, spans = passes.aggregate(self._rows, store, placing.snap)
-        if not spans.is_steady or counts.unfinished or counts.cut or counts.repeated or counts.thin.count:
-            raise FullImportNeededError("rows of a period differ in their timestamps")
-        periods = Extents.joined([memory.periods.without(touched.tolist()), spans])
-        if not len(periods.ordinals) or far_ahead(periods):
-            raise FullImportNeededError("some rows lie far ahead of all others, or none is left")
-        left_out = _without(memory.left_out, touched, self._new_ranks()) + counts.left_out
-        counts = CellCounts(left_out, aggregated=int(periods.rows.sum() - periods.cells.sum()))
-
-        last, may_miss = int(periods.ordinals[-1]), bool(_outside(memory, touched))
-        known = Cut(len(memory.wholes), memory.pieces)
-        if passes.cut(_grid_rows(memory, last)) != known:
-            raise FullImportNeededError("the series are dealt out over another number of shards")
-        series = _series(changed)
-        tail_from = tail_start(int(periods.ordinals[0]), last, len(memory.wholes))
-        form = passes.form(last, tail_from)
-        writer = _ChangeWriter(passes, memory, dataset, output, form, store, touched, series, may_miss)
-        cut = writer.cut
-        written = list(passes.each("write", writer.write, cut.wholes))
-        summary = Summary.of([whole.series for whole in written if whole is not None])
-        passes.check(summary, self._bad)
-        if passes.cut(summary.rows) != cut or summary.last != last:
-            raise FullImportNeededError("the series are dealt out over another number of shards")
-        counted: dict[str, int] = {}
+        others = _without(memory.left_out, touched, self._new_ranks())
+        if memory.is_fine:
+            made = write_fine_changes(passes, before, self._rows, self._bad, rule, touched, others, self._scratch)
+        else:
+            made = self._write(before, rule, touched, others, _series(changed))
+        settled, cut, counted = made.settled, made.cut, dict[str, int]()
         for file in facts:
             for reason, count in file.rejected.items():
                 counted[reason] = counted.get(reason, 0) + count
         manifest, reports = passes.manifest(
-            facts, counts, summary, periods, cut, written, rejected=counted, reported=placing.notes
+            facts,
+            settled.counts,
+            settled.summary,
+            settled.periods,
+            cut,
+            made.wholes,
+            rejected=counted,
+            reported=[*placing.notes, *settled.reported],
         )
-        (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        read = {**self._fresh, **beside}
+        (before.output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         places = self._bad.publish(rejected, [file.key for file in read.values()])
+        noted = ImportMemory(
+            recipe=passes.recipe,
+            dataset=dataset_digest(manifest),
+            alignment=placing.alignment,
+            snap=placing.snap,
+            files=tuple(facts),
+            renamed=renamed,
+            periods=settled.periods,
+            left_out=made.left_out,
+            wholes=made.wholes,
+            pieces=cut.pieces,
+            tail_from=made.tail_from,
+            last=settled.summary.last,
+            is_fine=memory.is_fine,
+        )
         return ImportReport(
             manifest,
             reports,
             sum(file.contents.rows for file in facts),
             places,
             manifest.notes,
-            ImportMemory(
-                recipe=passes.recipe,
-                dataset=dataset_digest(manifest),
-                alignment=placing.alignment,
-                snap=placing.snap,
-                files=tuple(facts),
-                renamed=renamed,
-                periods=periods,
-                left_out=left_out,
-                wholes=tuple(written),
-                pieces=cut.pieces,
-                tail_from=tail_from,
-                last=last,
-            ),
+            noted.or_nothing(),
             kept_files=frozenset(file.key for rank, file in self._files.items() if rank not in read),
-            kept_shards=frozenset(writer.kept),
-            extended_shards=frozenset(writer.extended),
+            kept_shards=frozenset(before.kept),
+            extended_shards=frozenset(before.extended),
         )
+
+    def _write(
+        self, before: DatasetBefore, rule: Rule, touched: Integers, others: LeftOut, series: NDArray[np.bool_]
+    ) -> Written:
+        """Write the dataset where all rows of a period have the same timestamp; see `write_fine_changes`.
+
+        series: (HASHES,) whether rows of one with that hash have changed.
+        """
+        passes, memory = self._passes, self._memory
+        store = CellStore(made_folder(self._scratch / "cells"), self._rows.finish(), Cells)
+        counts, _, spans = passes.aggregate(self._rows, store, rule.snap)
+        if not spans.is_steady or counts.unfinished or counts.cut or counts.repeated or counts.thin.count:
+            raise FullImportNeededError("rows of a period differ in their timestamps")
+        periods = Extents.joined([memory.periods.without(touched.tolist()), spans])
+        if not len(periods.ordinals) or far_ahead(periods):
+            raise FullImportNeededError("some rows lie far ahead of all others, or none is left")
+        left_out = others + counts.left_out
+        counts = CellCounts(left_out, aggregated=int(periods.rows.sum() - periods.cells.sum()))
+
+        last, may_miss = int(periods.ordinals[-1]), bool(others.missing[:, 1].sum())
+        known = Cut(len(memory.wholes), memory.pieces)
+        if passes.cut(_grid_rows(memory, last)) != known:
+            raise FullImportNeededError("the series are dealt out over another number of shards")
+        tail_from = tail_start(int(periods.ordinals[0]), last, len(memory.wholes))
+        form = passes.form(last, tail_from)
+        writer = _ChangeWriter(passes, before, form, store, touched, series, may_miss)
+        cut = writer.cut
+        written = tuple(passes.each("write", writer.write, cut.wholes))
+        summary = Summary.of([whole.series for whole in written if whole is not None])
+        passes.check(summary, self._bad)
+        if passes.cut(summary.rows) != cut or summary.last != last:
+            raise FullImportNeededError("the series are dealt out over another number of shards")
+        return Written(Settled(counts, summary, periods, (), ()), left_out, cut, tail_from, written)
+
+    def _periods(self, files: Sequence[FileFacts], rule: Rule) -> Integers:
+        """Ordinals in which files may have rows. Raises FullImportNeededError where their timestamps are not known."""
+        found = _instants(files)
+        unit = self._passes.instant_unit
+        ends = found if unit == 1 else np.concatenate([found, found + unit - 1])
+        return np.unique(period_of(ends, rule))
+
+    def _moments(self, files: Sequence[FileFacts]) -> NDArray[np.datetime64]:
+        """All timestamps, as `place_rows` takes them. Raises FullImportNeededError where they are too many."""
+        instants = _instants(files)
+        if moments_matter(self._passes.params) and len(instants) > MOST_INSTANTS:
+            raise FullImportNeededError("there are too many timestamps to note")
+        return instants.astype("datetime64[us]")
 
     def _read(
         self, files: dict[int, TrainFile], renamed: RenamedColumns, chosen: partial[pa.RecordBatch] | None = None
@@ -286,26 +289,21 @@ class _ChangeWriter:
     """Writes the wholes that change, and takes the others over.
 
     form: of the shards now. store: the cells of the periods `touched` (p,), ordinals. series: (HASHES,) whether rows of one
-    with that hash have changed. may_miss: whether there are rows without a value in other periods. kept, extended: names of
-    the shards that were taken over, and of those of which only the tail was written.
+    with that hash have changed. may_miss: whether there are rows without a value in other periods.
     """
 
     passes: ImportPasses
-    memory: ImportMemory
-    dataset: Path
-    output: Path
+    before: DatasetBefore
     form: ShardForm
-    store: CellStore
+    store: CellStore[Cells]
     touched: Integers
     series: NDArray[np.bool_]
     may_miss: bool
-    kept: list[str] = field(default_factory=list)
-    extended: list[str] = field(default_factory=list)
 
     @property
     def cut(self) -> Cut:
         """The cut of the dataset that is there."""
-        return Cut(len(self.memory.wholes), self.memory.pieces)
+        return Cut(len(self.before.memory.wholes), self.before.memory.pieces)
 
     def write(self, number: int) -> WrittenWhole | None:
         """One whole; None without series.
@@ -315,27 +313,24 @@ class _ChangeWriter:
             UnknownRowsError: see `with_periods`.
         """
         low, high = hash_range(number, self.cut.wholes)
-        old = self.memory.wholes[number]
-        same = (self.form.last, self.form.tail_from) == (self.memory.last, self.memory.tail_from)
+        old = self.before.memory.wholes[number]
+        same = (self.form.last, self.form.tail_from) == (self.before.memory.last, self.before.memory.tail_from)
         if same and not self.series[low:high].any():
-            for shard in old.shards if old is not None else ():
-                self._keep(shard.name, shard.bytes)
-                if shard.tail is not None:
-                    self._keep(tail_name(shard.name), shard.tail.bytes)
-                self.kept.append(shard.name)
-            return old
+            return self.before.keep(old)
         new = join_cells(list(self.store.of_hashes(low, high)), low, high)
         if old is not None and self._is_late and (made := self._with_tails(number, old, new)) is not None:
             return made
-        before = None if old is None else self._cells(old)
+        before = None if old is None else self.before.cells(old)
         cells = with_periods(before, new, self.touched, may_miss=self.may_miss)
-        return None if cells is None else self.passes.write_whole(number, cells, self.cut, self.form, self.output)
+        return (
+            None if cells is None else self.passes.write_whole(number, cells, self.cut, self.form, self.before.output)
+        )
 
     @property
     def _is_late(self) -> bool:
         """Whether all that changes lies in the tails, and they can be filled by themselves."""
         start = self.form.tail_from
-        if start is None or start != self.memory.tail_from or self.form.needs_past:
+        if start is None or start != self.before.memory.tail_from or self.form.needs_past:
             return False
         return bool((self.touched >= start).all())
 
@@ -348,9 +343,9 @@ class _ChangeWriter:
         assert start is not None  # noqa: S101 - seen by the caller
         firsts, lasts = old.series.firsts, old.series.lasts
         old_base, begun = firsts < start, (firsts < start) & (lasts != NOTHING)
-        tail = self._read(old, tails=True)
+        tail = self.before.read(old, tails=True)
         earlier = _single(tail, np.flatnonzero(begun))
-        opens = np.clip(firsts, start, self.memory.last)
+        opens = np.clip(firsts, start, self.before.memory.last)
         view = rejoined(
             tail,
             np.where(begun, start - 1, firsts),
@@ -374,82 +369,11 @@ class _ChangeWriter:
         known_firsts[base] = firsts[old_base]
         known_lasts[np.flatnonzero(base)[silent]] = lasts[old_base][silent]
         count = old.series.cells - len(tail.values) + len(cells.values) - int(begun.sum())
-        shards = self._write_tails(number, old, cells)
+        shards = self.before.extend(number, old, cells, self.cut, self.form)
         if shards is None:
             return None
         series = PartitionSeries.of_series(cells.keys, cells.hash, known_firsts, known_lasts, count)
         return WrittenWhole((old.digests[0], rows_digest(split(cells, self.form)[-1])), shards, series)
-
-    def _write_tails(self, number: int, old: WrittenWhole, cells: Cells) -> tuple[Shard, ...] | None:
-        """The shards of a whole with new tails; None where there would be others."""
-        there = {shard.name: shard for shard in old.shards}
-        cut = self.cut
-        pieces: dict[str, Cells] = {}
-        for place in range(number * cut.pieces, (number + 1) * cut.pieces):
-            piece = join_cells([cells], *hash_range(place, cut.wholes * cut.pieces))
-            if piece is not None:
-                pieces[shard_name(place)] = piece
-        if pieces.keys() != there.keys():
-            return None
-        shards = []
-        for name, piece in pieces.items():
-            shard = there[name]
-            self._keep(name, shard.bytes)
-            tail = write_tail(self.output, name, split(piece, self.form)[-1], self.form)
-            rows = shard.rows - (0 if shard.tail is None else shard.tail.rows) + tail.rows
-            shards.append(replace(shard, rows=rows, series=len(piece.first), tail=tail))
-            self.extended.append(name)
-        return tuple(shards)
-
-    def _cells(self, whole: WrittenWhole) -> Cells:
-        """What the shards of a whole hold, with their tails."""
-        start, firsts = self.memory.tail_from, whole.series.firsts
-        every = np.arange(len(firsts))
-        if start is None:
-            base = self._read(whole, tails=False)
-            return rejoined(base, firsts, [(base, every, firsts)])
-        begun = np.flatnonzero(firsts < start)
-        base, tail = self._read(whole, tails=False, series=len(begun)), self._read(whole, tails=True)
-        opens = np.clip(firsts, start, self.memory.last)
-        return rejoined(tail, firsts, [(base, begun, firsts[begun]), (tail, every, opens)])
-
-    def _read(self, whole: WrittenWhole, *, tails: bool, series: int | None = None) -> Cells:
-        """The cells of a whole's files, with the hashes of all its series where it has all of them."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        names = self.form.names
-        parts: list[Cells] = []
-        for shard in whole.shards:
-            name, sha256 = list(shard.files.items())[-1 if tails else 0]
-            try:
-                content = (self.dataset / name).read_bytes()
-                if hashlib.sha256(content).hexdigest() != sha256:
-                    raise ValueError("its content has changed")
-                with pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(names)) as file:
-                    parts.append(read_cells(file, names))
-            except (OSError, ValueError, pa.ArrowException) as error:
-                raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
-        hashes = whole.series.hashes
-        cells = join_cells(parts, 0, HASHES) or parts[0]
-        if len(cells.first) != (len(hashes) if series is None else series):
-            raise FullImportNeededError("the dataset has other series than its import noted")
-        return replace(cells, hash=hashes) if series is None else cells
-
-    def _keep(self, name: str, size: int) -> None:
-        """Take a file over as it is, by a link where that is possible."""
-        source, target = self.dataset / name, self.output / name
-        try:
-            target.unlink(missing_ok=True)
-            try:
-                os.link(source, target)
-            except OSError:
-                shutil.copyfile(source, target)
-            found = target.stat().st_size
-        except OSError as error:
-            raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
-        if found != size:
-            raise FullImportNeededError(f"{name} of the dataset has {found} bytes instead of {size}")
 
 
 def _single(cells: Cells, series: Integers) -> Cells:
@@ -510,14 +434,6 @@ def _instants(files: Sequence[FileFacts]) -> Integers:
     return np.unique(np.concatenate([np.empty(0, np.int64), *known]))
 
 
-def _moments(files: Sequence[FileFacts]) -> NDArray[np.datetime64]:
-    """All timestamps, as `place_rows` takes them. Raises FullImportNeededError where they are too many."""
-    instants = _instants(files)
-    if len(instants) > MOST_INSTANTS:
-        raise FullImportNeededError("there are too many timestamps to note")
-    return instants.astype("datetime64[us]")
-
-
 def _series(files: Sequence[FileFacts]) -> NDArray[np.bool_]:
     """(HASHES,) whether one of the files has a series with that hash."""
     found = np.zeros(HASHES, dtype=bool)
@@ -547,9 +463,3 @@ def _without(left_out: LeftOut, ordinals: Integers, ranks: Integers) -> LeftOut:
     if len(lost):
         lost = np.column_stack([lost[:, 0], ranks[lost[:, 1]], ranks[lost[:, 2]], lost[:, 3]])
     return LeftOut(missing, lost)
-
-
-def _outside(memory: ImportMemory, ordinals: Integers) -> int:
-    """Rows without a value in other periods."""
-    missing = memory.left_out.missing
-    return int(missing[~np.isin(missing[:, 0], ordinals), 1].sum())

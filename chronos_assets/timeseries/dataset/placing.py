@@ -88,6 +88,12 @@ def place_rows(params: ForecastParams, moments: NDArray[np.datetime64]) -> Placi
     return Placing(fit.alignment, snap, tuple(_notes(params, fit, snap)))
 
 
+def moments_matter(params: ForecastParams) -> bool:
+    """Whether `place_rows` looks at the timestamps at all."""
+    is_open = Grid(params.frequency, params.alignment).phase_is_open
+    return is_open or (params.alignment == DEFAULT_ALIGNMENT and params.data_frequency == params.frequency)
+
+
 def clock_notes(params: ForecastParams) -> Iterator[str]:
     """What to tell the user of days and longer periods that are counted in UTC, though the rows' own clock may be another."""
     if (

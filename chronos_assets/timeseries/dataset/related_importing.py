@@ -150,7 +150,7 @@ class _Column:
     name: str
     texts: list[str] | None
     filling: RelatedFilling
-    store: CellStore
+    store: CellStore[Cells]
     parts: tuple[int, ...]
     is_whole: bool
     extent: _Extent
@@ -190,7 +190,7 @@ def _columns(
     partitions = rows.rows.finish()
     fillings = dict(params.related.filling) if params.related else {}
     filling = [fillings.get(attribute.name, RelatedFilling()) for attribute in source.covariates]
-    stores = [CellStore(made_folder(folder / str(place)), partitions) for place in range(len(source.covariates))]
+    stores = [CellStore(made_folder(folder / str(place)), partitions, Cells) for place in range(len(source.covariates))]
     snap = 0 if params.snap_seconds is None else round(params.snap_seconds * 1_000_000)
     rules = [
         Rule(params.grid, chosen.aggregation or ("mode" if place in rows.categories else "avg"), snap)

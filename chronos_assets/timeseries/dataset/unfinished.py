@@ -204,10 +204,10 @@ def _whole_by_step(
 
 @dataclass(frozen=True)
 class Thin:
-    """Periods within series that lack rows. count: of them; of one of them, its series, ordinal, rows and the usual number."""
+    """Periods within series that lack rows. count: of them; of the first, its series, ordinal, rows and the usual number."""
 
     count: int = 0
-    key: str = ""
+    key: tuple[str, ...] = ()
     ordinal: int = 0
     rows: int = 0
     usual: int = 0
@@ -218,20 +218,24 @@ class Thin:
         if not lacking.any():
             return cls()
         place = int(np.argmax(lacking > 0))
-        key = " / ".join(str(column[int(ends.codes[place])]) for column in keys.columns)
+        key = tuple(str(column[int(ends.codes[place])]) for column in keys.columns)
         numbers = (int(values[place]) for values in (ends.ordinals, ends.rows, lacking))
         return cls(int(np.count_nonzero(lacking)), key, *numbers)
 
     def __add__(self, other: Thin) -> Thin:
-        example = self if self.count else other
+        if not self.count or not other.count:
+            return self if self.count else other
+        # However series are dealt out over parts, it is the same one.
+        example = min(self, other, key=lambda thin: (thin.key, thin.ordinal))
         return replace(example, count=self.count + other.count)
 
     def notes(self, grid: Grid) -> Iterator[str]:
         """What to tell the user."""
         if self.count:
             start = str(grid.start(self.ordinal).astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
+            series = " / ".join(self.key)
             yield (
-                f"periods within series that lack rows, left out: {self.count:,}, such as {start} of {self.key} with "
+                f"periods within series that lack rows, left out: {self.count:,}, such as {start} of {series} with "
                 f"{self.rows} rows for the usual {self.usual}: deliver the rest, or rows of 0 where nothing happened"
             )
 

@@ -1,0 +1,172 @@
+"""The dataset that is there, for an import of changes: cells are read of its shards, and files taken over as they are.
+
+Which of them change belongs to `incremental`, the files themselves to `shards`, merging cells to `cell_merging`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.dataset.cell_merging import read_cells, rejoined
+from chronos_assets.timeseries.dataset.cells import join_cells
+from chronos_assets.timeseries.dataset.gridding import Cells
+from chronos_assets.timeseries.dataset.import_memory import ImportMemory, WrittenWhole, dataset_digest
+from chronos_assets.timeseries.dataset.import_passes import Cut, hash_range
+from chronos_assets.timeseries.dataset.shard_writing import ShardForm, split, write_tail
+from chronos_assets.timeseries.dataset.shards import HASHES, Shard, read_manifest, shard_name, tail_name
+
+
+class FullImportNeededError(ChronosAssetsError):
+    """Changes alone don't tell what the dataset becomes; the message says why not."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The dataset that is there. dataset: fetches its folder, once it is needed. memory: the file that its import left.
+
+    set_aside: keys of the files whose bad rows are where they belong; None: all. The others are read again.
+    """
+
+    dataset: Callable[[], Path]
+    memory: Path
+    set_aside: frozenset[str] | None = None
+
+
+@dataclass
+class DatasetBefore:
+    """A dataset and what its import noted, beside the folder that gets the next one.
+
+    folder, memory: of the dataset. names: of its key columns. output: gets what is taken over. kept, extended: names of
+    the shards that were taken over, and of those of which only the tail was written.
+    """
+
+    folder: Path
+    memory: ImportMemory
+    names: tuple[str, ...]
+    output: Path
+    kept: list[str] = field(default_factory=list)
+    extended: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, memory: ImportMemory, before: Before, names: tuple[str, ...], output: Path) -> DatasetBefore:
+        """The dataset that a memory is of.
+
+        Raises:
+            FullImportNeededError: the last import noted nothing of it.
+            DatasetError: it can't be read.
+        """
+        folder = before.dataset()
+        if memory.dataset != dataset_digest(read_manifest(folder)):
+            raise FullImportNeededError("the last import noted nothing of the dataset that is there")
+        return cls(folder, memory, names, output)
+
+    def cells(self, whole: WrittenWhole) -> Cells:
+        """What the shards of a whole hold, with their tails.
+
+        Raises:
+            FullImportNeededError: a shard isn't as it was written.
+        """
+        start, firsts = self.memory.tail_from, whole.series.firsts
+        every = np.arange(len(firsts))
+        if start is None:
+            base = self.read(whole, tails=False)
+            return rejoined(base, firsts, [(base, every, firsts)])
+        begun = np.flatnonzero(firsts < start)
+        base, tail = self.read(whole, tails=False, series=len(begun)), self.read(whole, tails=True)
+        opens = np.clip(firsts, start, self.memory.last)
+        return rejoined(tail, firsts, [(base, begun, firsts[begun]), (tail, every, opens)])
+
+    def read(self, whole: WrittenWhole, *, tails: bool, series: int | None = None) -> Cells:
+        """The cells of a whole's files, with the hashes of all its series where it has all of them.
+
+        Raises:
+            FullImportNeededError: a file isn't as it was written.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        parts: list[Cells] = []
+        for shard in whole.shards:
+            name, sha256 = list(shard.files.items())[-1 if tails else 0]
+            try:
+                content = (self.folder / name).read_bytes()
+                if hashlib.sha256(content).hexdigest() != sha256:
+                    raise ValueError("its content has changed")
+                with pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(self.names)) as file:
+                    parts.append(read_cells(file, self.names))
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
+        hashes = whole.series.hashes
+        cells = join_cells(parts, 0, HASHES) or parts[0]
+        if len(cells.first) != (len(hashes) if series is None else series):
+            raise FullImportNeededError("the dataset has other series than its import noted")
+        return replace(cells, hash=hashes) if series is None else cells
+
+    def keep(self, whole: WrittenWhole | None) -> WrittenWhole | None:
+        """Take over the shards of a whole as they are.
+
+        Raises:
+            FullImportNeededError: one isn't as it was written.
+        """
+        for shard in whole.shards if whole is not None else ():
+            self._keep(shard.name, shard.bytes)
+            if shard.tail is not None:
+                self._keep(tail_name(shard.name), shard.tail.bytes)
+            self.kept.append(shard.name)
+        return whole
+
+    def extend(
+        self, number: int, old: WrittenWhole, cells: Cells, cut: Cut, form: ShardForm
+    ) -> tuple[Shard, ...] | None:
+        """The shards of a whole with new tails, taken over but for these; None where there would be others.
+
+        Args:
+            number: of the whole.
+            old: the whole, as it is.
+            cells: those that it has now; those of the tails will do where filling needs no others.
+            cut: of the dataset, as it was before.
+            form: of the shards now, whose tails begin where they did.
+
+        Raises:
+            FullImportNeededError: a shard isn't as it was written.
+        """
+        there = {shard.name: shard for shard in old.shards}
+        pieces: dict[str, Cells] = {}
+        for place in range(number * cut.pieces, (number + 1) * cut.pieces):
+            piece = join_cells([cells], *hash_range(place, cut.wholes * cut.pieces))
+            if piece is not None:
+                pieces[shard_name(place)] = piece
+        if pieces.keys() != there.keys():
+            return None
+        shards = []
+        for name, piece in pieces.items():
+            shard = there[name]
+            self._keep(name, shard.bytes)
+            tail = write_tail(self.output, name, split(piece, form)[-1], form)
+            rows = shard.rows - (0 if shard.tail is None else shard.tail.rows) + tail.rows
+            shards.append(replace(shard, rows=rows, series=len(piece.first), tail=tail))
+            self.extended.append(name)
+        return tuple(shards)
+
+    def _keep(self, name: str, size: int) -> None:
+        """Take a file over as it is, by a link where that is possible."""
+        source, target = self.folder / name, self.output / name
+        try:
+            target.unlink(missing_ok=True)
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
+            found = target.stat().st_size
+        except OSError as error:
+            raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
+        if found != size:
+            raise FullImportNeededError(f"{name} of the dataset has {found} bytes instead of {size}")
