@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -20,12 +20,24 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.registry import approved_version
 from chronos_assets.platforms.tables import TablesError
 from chronos_assets.store_layout import PARAMS_KEY
+from chronos_assets.timeseries.scoring.gate import TITLES
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.registry import PackageVersion
 
 logger = logging.getLogger(__name__)
 
+_BAND = "inside the 80 % band"
+_NAMES = {"wql": "wQL", "mase": "MASE", "coverage_80": _BAND}
+_GATE_COLUMNS = {
+    "wql": "wQL",
+    "mase": "MASE",
+    "coverage": "inside its band",
+    "difference": "candidate's wQL minus its own",
+    "low": "95 % interval from",
+    "high": "to",
+    "verdict": "the candidate is",
+}
 _STATUS = {"Approved": "approved", "Rejected": "rejected", "PendingManualApproval": "waits for approval"}
 
 
@@ -95,12 +107,10 @@ def _leaderboard() -> None:
     if found.empty:
         return
     st.subheader("Leaderboard")
-    shown = found.drop(columns="as_of").rename(
-        columns={"member_weight": "weight", "wql": "wQL", "mase": "MASE", "coverage_80": "inside the 80 % band"}
-    )
+    shown = found.drop(columns="as_of").rename(columns={"member_weight": "weight", **_NAMES})
     shown["weight"] = [percent(value) for value in shown["weight"]]
     share = st.column_config.NumberColumn(format="percent")
-    st.dataframe(shown, hide_index=True, width="stretch", column_config={"inside the 80 % band": share})
+    st.dataframe(shown, hide_index=True, width="stretch", column_config={_BAND: share})
     st.caption(
         f"On the past windows that the weights of the forecast as of {plain(found['as_of'].iloc[0])} were learned from."
     )
@@ -113,7 +123,18 @@ def _gate(version: PackageVersion) -> None:
     st.subheader("Gate")
     st.markdown(plain(version.reason))
     if rows:
-        st.dataframe(pd.DataFrame([{**row} for row in rows]), hide_index=True, width="stretch")
+        share = st.column_config.NumberColumn(format="percent")
+        config = {
+            _GATE_COLUMNS["coverage"]: share,
+            "relative": st.column_config.NumberColumn(help="its wQL over that of the candidate"),
+        }
+        st.dataframe(_gate_table(rows), hide_index=True, width="stretch", column_config=config)
+
+
+def _gate_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What the gate compared, under the names that people read."""
+    table = pd.DataFrame([{**row, "model": row.get("title") or TITLES.get(row["model"], row["model"])} for row in rows])
+    return table.drop(columns="title", errors="ignore").rename(columns=_GATE_COLUMNS)
 
 
 def _history(version: PackageVersion) -> None:
@@ -124,7 +145,10 @@ def _history(version: PackageVersion) -> None:
             st.markdown(
                 f"{plain(when)}: {plain(status)} by {plain(entry.get('by', ''))}. {plain(entry.get('reason', ''))}"
             )
-    metrics = ", ".join(f"{name} {number(value)}" for name, value in (version.document.get("metrics") or {}).items())
+    metrics = ", ".join(
+        f"{_NAMES.get(name, name)} {percent(value) if name == 'coverage_80' else number(value)}"
+        for name, value in (version.document.get("metrics") or {}).items()
+    )
     base = version.document.get("base_model", "")
     st.caption(plain(f"Tuned from {base}. {metrics}"))
 

@@ -86,6 +86,7 @@ def options(host: str, port: int) -> dict[str, Any]:
         "theme.light.primaryColor": "#0072B2",
         "theme.dark.primaryColor": "#56B4E9",
         "logger.level": "warning",
+        "logger.hideWelcomeMessage": True,  # the command prints the address
     }
 
 
