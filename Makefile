@@ -15,13 +15,14 @@ install: $(INSTALLED) ## make .venv and install from the lock
 
 $(INSTALLED): requirements.lock docker/sagemaker-sdk.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11 install")'
+	@echo "Installing into .venv: this takes some minutes and prints nothing more unless it fails."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r docker/sagemaker-sdk.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-run: install ## import, tune, forecast, backtest, publish and serve: the built-in sample, or DATA=<folder with params.json and train/>
+run: install ## import, tune, forecast, backtest, publish and serve: the built-in sample, or DATA=<folder with train/>
 	@$(BIN)/chronos-assets run $(DATA_FLAG)
 
 run-aws: install ## the main job on AWS, on servers of this machine that run its jobs: no account is needed (KEEP=yes keeps them)

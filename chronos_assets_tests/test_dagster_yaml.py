@@ -40,6 +40,7 @@ def test_it_needs_no_server_and_keeps_everything_in_its_folder(instance: dg.Dags
     }
     assert not instance.telemetry_enabled
     assert not instance.nux_enabled
+    assert instance.python_log_level == "INFO"  # of what runs of the UI write to the terminal
 
 
 def test_a_cancelled_run_gives_its_slot_back_and_no_run_is_resumed(instance: dg.DagsterInstance) -> None:

@@ -54,7 +54,11 @@ def serve(arguments: Sequence[str]) -> None:
     create = cli.create_app_from_workspace_process_context
 
     def create_guarded(*given: Any, **named: Any) -> Any:
-        return guarded(json_only=["/graphql"])(create(*given, **named))
+        app = guarded(json_only=["/graphql"])(create(*given, **named))
+        # The command printed the address before the definitions were loaded; nothing else says when it answers.
+        sys.stdout.write("Dagster is ready.\n")
+        sys.stdout.flush()
+        return app
 
     cli.create_app_from_workspace_process_context = create_guarded
     cli.cli(args=list(arguments), prog_name="dagster-webserver")
