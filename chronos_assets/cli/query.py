@@ -25,7 +25,7 @@ class Question(NamedTuple):
 
 
 def query(
-    item_id: str,
+    item_id: Annotated[str, typer.Argument(help="Name of the item, as in the train files.", show_default=False)],
     data: DataOption = None,
     dimension: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Filter by a forecast dimension.")

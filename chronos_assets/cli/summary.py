@@ -39,7 +39,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     rows = [
         *forecast_rows(group, manifest),
         ("SQL tables", group.tables.place(group.store)),
-        ("as of", f"{manifest['context_end']} (partition {manifest['as_of']})"),
+        ("data up to", f"{manifest['context_end']} (partition {manifest['as_of']})"),
         ("series, steps", f"{manifest['series']:,} series × {manifest['horizon']} steps"),
     ]
     rows += [
@@ -52,7 +52,10 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
         ("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)"),
         *backtest_rows(group, result),
         *training_rows(group, result),
-        ("what next", f"make ui{flag}, then open http://127.0.0.1:3000"),
+        (
+            "what next",
+            f"make ui{flag}, then open http://127.0.0.1:3000, or the dashboard at the address that it prints",
+        ),
         ("", f"{program()} query{option} {_first_series(group)}"),
     ]
     print_rows("Forecast published", rows)
@@ -122,7 +125,7 @@ def bound_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not raised:
         return []
     text = f"kept at or above zero, as their history is: {raised:,} of {manifest['series']:,} series"
-    return [("zero", f"{text} (Chronos.NonNegative decides otherwise)")]
+    return [("zero", f"{text} (Chronos.NonNegative overrides this)")]
 
 
 def import_rows(state: GroupState) -> list[tuple[str, str]]:
