@@ -44,7 +44,7 @@ def choose_series(shape: TableShape, title: str) -> ItemSeries | None:
     if chosen is not None:
         st.title(plain(chosen.name if title == "Item" else f"{title}: {chosen.name}"))
         st.session_state["_address"] = chosen
-        st.query_params.from_dict({"item": chosen.item, **dict(chosen.dimensions)})
+        st.query_params.from_dict(address_of(chosen))
     return chosen
 
 
@@ -71,8 +71,18 @@ def _of_address(shape: TableShape) -> ItemSeries | None:
     item = st.query_params.get("item")
     if not item:
         return None
-    given = {name: st.query_params.get(name) for name in shape.dimensions}
+    given = {name: st.query_params.get(_parameter(name)) for name in shape.dimensions}
     if all(value is not None for value in given.values()):
         return ItemSeries(item, tuple((name, str(value)) for name, value in given.items()))
     found = [series for series in ask("search", shape, item) if series.item == item]
     return found[0] if found else ItemSeries(item)
+
+
+def address_of(series: ItemSeries) -> dict[str, str]:
+    """The parameters of an address that name a series."""
+    return {"item": series.item, **{_parameter(name): value for name, value in series.dimensions}}
+
+
+def _parameter(dimension: str) -> str:
+    """What a dimension is called in an address: where it would be the item's name, or Streamlit's, with a dash at its end."""
+    return f"{dimension}-" if dimension == "item" or dimension.startswith("embed") else dimension

@@ -90,7 +90,7 @@ def _whole(series: ItemSeries, shape: TableShape, history: pd.DataFrame, forecas
     observed = history.rename(columns={"value": "observed"})[["timestamp", "observed"]]
     whole = observed.merge(forecast, on="timestamp", how="outer").sort_values("timestamp")
     for name, value in reversed(list(series.key.items())):
-        whole.insert(0, name, value)
+        whole.insert(0, name, value, allow_duplicates=True)
     return whole
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from chronos_assets.dashboard import covariates, queries
+from chronos_assets.dashboard.choosing import address_of
 from chronos_assets.dashboard.queries import Filters, ItemSeries, TableShape
 from chronos_assets.dashboard.session import ask, source
 from chronos_assets.dashboard.words import csv_text, file_name, plain
@@ -121,4 +122,4 @@ def _table(found: pd.DataFrame, shape: TableShape, by: str) -> None:
         st.session_state["series"] = series
         st.markdown(f"Chosen: **{plain(series.name)}**")
         if st.button("Open its page", type="primary", icon=":material/monitoring:"):
-            st.switch_page(st.session_state["item_page"], query_params={"item": series.item, **dict(series.dimensions)})
+            st.switch_page(st.session_state["item_page"], query_params=address_of(series))

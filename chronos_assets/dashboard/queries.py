@@ -31,13 +31,13 @@ EARLIER = 12  # earlier forecasts of an item
 # Scores of the whole that are drawn over time.
 OVERALL = ("wql", "wape", "mase", "weighted_bias", "tracking_signal")
 
-# Ranking -> SQL of what it ranks by, the greatest first; columns of the query in `ranking`.
+# Ranking -> SQL of what it ranks by, the greatest first; columns of the query in `ranking`. They begin as no dimension does.
 RANKINGS: Mapping[str, str] = {
-    "Share of the error": "error_share",
-    "Bias (tracking signal)": "abs(tracking_signal)",
-    "Change since the forecast before": "abs(relative_change)",
-    "Actuals outside the band": "anomalies",
-    "Volume": "volume",
+    "Share of the error": "_error_share",
+    "Bias (tracking signal)": "abs(_tracking_signal)",
+    "Change since the forecast before": "abs(_relative_change)",
+    "Actuals outside the band": "_anomalies",
+    "Volume": "_volume",
 }
 RANKED = (
     "volume",
@@ -245,8 +245,9 @@ def ranking(
         limit: how many.
 
     Returns:
-        A row for each series: the keys and `RANKED`. `volume` is the sum of the current forecast; `relative_change` what it
-        changed by on the periods that both forecasts have, beside the one before; the others are of the scored partition.
+        A row for each series: the keys and `RANKED`, with an underscore before a name that is a dimension's, too. `volume` is
+        the sum of the current forecast; `relative_change` what it changed by on the periods that both forecasts have, beside
+        the one before; the others are of the scored partition.
     """
     keys, middle = identifiers(shape.keys), identifier(shape.middle)
     where, values = _filtered(filters)
@@ -254,12 +255,12 @@ def ranking(
     matched = " AND ".join(f"now.{identifier(key)} = old.{identifier(key)}" for key in (*shape.keys, "timestamp"))
     previous = before(sql, as_of) if as_of else ""
     changed = (
-        f"SELECT {identifiers(shape.keys, table='now')}, sum(now.{middle}) AS new_sum, sum(old.{middle}) AS old_sum "  # noqa: S608 - quoted
+        f"SELECT {identifiers(shape.keys, table='now')}, sum(now.{middle}) AS _new_sum, sum(old.{middle}) AS _old_sum "  # noqa: S608 - quoted
         f"FROM forecast AS now JOIN (SELECT * FROM forecast_history WHERE as_of = ?{of_those}) AS old ON {matched} "
         f"GROUP BY {identifiers(shape.keys, table='now')}"
     )
     scores_of = ", ".join(
-        f"max(CASE WHEN metric = '{metric}' THEN {column} END) AS {name}"
+        f"max(CASE WHEN metric = '{metric}' THEN {column} END) AS _{name}"
         for name, metric, column in (
             ("error_share", "error_contribution", '"value"'),
             ("tracking_signal", "tracking_signal", '"value"'),
@@ -269,22 +270,24 @@ def ranking(
         )
     )
     statement = (
-        f"WITH volumes AS (SELECT {keys}, sum({middle}) AS volume FROM forecast WHERE {where} GROUP BY {keys}), "  # noqa: S608
+        f"WITH volumes AS (SELECT {keys}, sum({middle}) AS _volume FROM forecast WHERE {where} GROUP BY {keys}), "  # noqa: S608
         f"changes AS ({changed}), "
         f"scores AS (SELECT {keys}, {scores_of} FROM accuracy WHERE \"level\" = 'item' AND as_of = ? "
         "AND metric IN ('error_contribution', 'tracking_signal', 'weighted_bias', 'wape')"
         f"{of_those} GROUP BY {keys}), "
-        f"odd AS (SELECT {keys}, count(*) AS anomalies FROM anomalies WHERE as_of = ?{of_those} GROUP BY {keys}), "
-        f"listed AS (SELECT {identifiers(shape.keys, table='volumes')}, volume, "
-        "(new_sum - old_sum) / nullif(abs(old_sum), 0) AS relative_change, error_share, tracking_signal, weighted_bias, "
-        "wape, naive_wape, coalesce(anomalies, 0) AS anomalies FROM volumes "
+        f"odd AS (SELECT {keys}, count(*) AS _anomalies FROM anomalies WHERE as_of = ?{of_those} GROUP BY {keys}), "
+        f"listed AS (SELECT {identifiers(shape.keys, table='volumes')}, _volume, "
+        "(_new_sum - _old_sum) / nullif(abs(_old_sum), 0) AS _relative_change, _error_share, _tracking_signal, _weighted_bias, "
+        "_wape, _naive_wape, coalesce(odd._anomalies, 0) AS _anomalies FROM volumes "
         f"LEFT JOIN changes ON {_same(shape.keys, 'volumes', 'changes')} "
         f"LEFT JOIN scores ON {_same(shape.keys, 'volumes', 'scores')} "
         f"LEFT JOIN odd ON {_same(shape.keys, 'volumes', 'odd')}) "
-        f"SELECT {keys}, {', '.join(RANKED)} FROM listed ORDER BY {RANKINGS[by]} DESC NULLS LAST, {keys} LIMIT {limit:d}"
+        f"SELECT {keys}, {', '.join(f'_{name}' for name in RANKED)} FROM listed "
+        f"ORDER BY {RANKINGS[by]} DESC NULLS LAST, {keys} LIMIT {limit:d}"
     )
     asked = [*values, previous, scored_as_of, scored_as_of]
-    return _frame(sql, (*shape.keys, *RANKED), statement, asked)
+    names = [f"_{name}" if name in shape.keys else name for name in RANKED]
+    return _frame(sql, (*shape.keys, *names), statement, asked)
 
 
 def search(sql: SqlTables, shape: TableShape, text: str) -> list[ItemSeries]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 
 from chronos_assets.dashboard import queries
+from chronos_assets.dashboard.choosing import address_of
 from chronos_assets.dashboard.queries import Filters, ItemSeries
 from chronos_assets.platforms.local import item_zones
+from chronos_assets.platforms.local.duck_tables import DuckTables
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
 from chronos_assets.platforms.tables import SqlTables, TablesError, item_query
@@ -53,6 +56,27 @@ def test_a_ranking_can_be_of_some_series_only(sql: SqlTables) -> None:
     assert set(ranked(sql, "Volume", Filters("BREAD"))["shop"]) == {"north", "south"}
     assert list(ranked(sql, "Volume", Filters("", (("shop", "south"),)))["item_id"]) == ["bread"]
     assert ranked(sql, "Volume", Filters("' OR 1=1 --")).empty
+
+
+def test_a_dimension_may_be_called_as_what_is_ranked(tmp_path: Path) -> None:
+    with duckdb.connect(tmp_path / "tables.duckdb") as connection:
+        connection.execute(
+            "CREATE TABLE forecast AS SELECT 'a' AS item_id, 'big' AS volume, "
+            "TIMESTAMP '2024-01-05' AS \"timestamp\", 5.0 AS p50"
+        )
+        connection.execute(f"CREATE TABLE forecast_history AS SELECT '{OLD}' AS as_of, * FROM forecast")
+        connection.execute(f"CREATE TABLE anomalies AS SELECT '{OLD}' AS as_of, 'a' AS item_id, 'big' AS volume")
+        connection.execute(
+            f"CREATE TABLE accuracy AS SELECT '{OLD}' AS as_of, 'item' AS \"level\", 'a' AS item_id, 'big' AS volume, "
+            "'wape' AS metric, 0.5 AS \"value\", 0.6 AS seasonal_naive"
+        )
+    found = ranked(DuckTables(tmp_path / "tables.duckdb"), "Volume")
+    assert found.iloc[0][["volume", "_volume", "wape", "anomalies"]].to_list() == ["big", 5, 0.5, 1]
+
+
+def test_a_dimension_called_item_is_another_thing_in_an_address() -> None:
+    series = ItemSeries("a", (("item", "b"), ("shop", "c")))
+    assert address_of(series) == {"item": "a", "item-": "b", "shop": "c"}
 
 
 def test_a_series_is_found_by_a_part_of_its_name_and_names_are_never_sql(sql: SqlTables) -> None:
