@@ -143,6 +143,58 @@ class TestIdsOfSeveralFiles:
         assert drop.targets().keys() == {"0123", "123"}
 
 
+class TestNamesThatLookAlike:
+    """Kind 11: what may be one item under two names is reported, and left as it is."""
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("A1", "a1"),
+            ("A1", "A1 "),
+            ("A 1", "A\u00a01"),
+            ("007", "7"),
+            ("7", "7.0"),
+            ("'007", "007"),
+            ("Z\u00fc", "Zu\u0308"),
+        ],
+    )
+    def test_are_said_to_be_series_of_their_own(self, drop: Drop, names: tuple[str, str]) -> None:
+        for name in (*names, "b"):
+            drop.put(HOURS.replace(",a", f",{name}"))
+        notes = [note for note in drop.run().notes if "are series of their own" in note]
+        assert set(drop.targets()) == {*names, "b"}
+        assert len(notes) == 1
+        assert " and ".join(map(ascii, sorted(names))) in notes[0]
+
+    @pytest.mark.parametrize("names", [("10", "100"), ("0", "00x"), ("a-1", "a1"), ("\u00fc", "u"), ("1.5", "15")])
+    def test_others_are_not(self, drop: Drop, names: tuple[str, str]) -> None:
+        for name in names:
+            drop.put(HOURS.replace(",a", f",{name}"))
+        assert not any("are series of their own" in note for note in drop.run().notes)
+
+
+class TestManyFiles:
+    """Kind 8: what is said of many files is said in a few lines."""
+
+    def test_exports_that_overlap(self, drop: Drop) -> None:
+        for _ in range(12):
+            drop.put("timestamp,target_value,item_id,x\n" + HOURS.replace(",a", ",a,1"))
+        notes = drop.run().notes
+        assert "columns that the schema does not have were ignored: x (in 12 files, such as train/11.csv)" in notes
+        assert "3 rows of train/0.csv gave way to train/11.csv, which is newer" in notes
+        assert "18 more rows of 11 files gave way to newer ones" in notes
+        assert len(notes) <= 10
+
+    @pytest.mark.parametrize(("step", "frequency", "one_in"), [(7, "D", "7"), (1, "H", "24"), (1, "D", "")])
+    def test_rows_that_come_less_often_than_declared(self, drop: Drop, step: int, frequency: str, one_in: str) -> None:
+        days = [datetime(2024, 1, 1) + timedelta(days=step * number) for number in range(10)]
+        report = drop.put(rows(*(f"{day},1,a" for day in days))).run(params_for(frequency=frequency))
+        said = [
+            note for note in report.notes if note.startswith(f"of the periods of {frequency} about one in {one_in} ")
+        ]
+        assert len(said) == bool(one_in)
+
+
 class TestTimesInParquet:
     """Kind 9: instants and clock times of Parquet mean what they mean in CSV, whatever the machine's own clock is."""
 

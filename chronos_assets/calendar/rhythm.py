@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,10 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, MAX_MULTIPLE,
 
 Steps = NDArray[np.int64]
 
+_MINUTE = 60_000_000
 _DAY = 86_400_000_000
+# How far from the end of a week or a month a date lies that names its last day.
+_LAST_DAY = (20 * _DAY // 24, _DAY)
 # February, less a day for a row that strays.
 _SHORTEST_MONTH = 27 * _DAY
 _NEARLY_ALL = 0.95
@@ -44,7 +47,8 @@ class Rhythm:
 
     frequency: None where they show none; `reason` says why. alignment, snap: as `alignment.Fit` has them. exact: the share
     of steps that are the most common one. observed: the share of periods, between a series' first and last, with a row.
-    finer: the step, where it is finer than the finest frequency.
+    apart: the first rows of two series, where some are stamped at the start of a period and others at its end, so that rows
+    belong to the period that they lie in. finer: the step, where it is finer than the finest frequency.
     """
 
     frequency: Frequency | None
@@ -53,6 +57,7 @@ class Rhythm:
     snap: int = 0
     exact: float = 0.0
     observed: float = 1.0
+    apart: tuple[np.datetime64, np.datetime64] | None = None
     finer: str | None = None
 
 
@@ -70,7 +75,7 @@ def find_rhythm(series: Sequence[Moments]) -> Rhythm:
         rhythm = _aligned(frequency, several, share)
         if rhythm.frequency is not None:
             finer = duration(common) if common < 60_000_000 and frequency == Frequency(1, Unit.MINUTE) else None
-            return Rhythm(frequency, "", rhythm.alignment, rhythm.snap, share, rhythm.observed, finer)
+            return replace(rhythm, exact=share, finer=finer)
         reason = rhythm.reason or reason
     return Rhythm(None, reason, exact=exact)
 
@@ -102,6 +107,9 @@ def _aligned(frequency: Frequency, series: Sequence[Moments], exact: float) -> R
     if fit is None and not frequency.has_convention:
         return Rhythm(None, _several_phases(frequency, series))
     alignment, snap = (DEFAULT_ALIGNMENT, 0) if fit is None else (fit.alignment, fit.snap)
+    apart = _apart(frequency, series) if snap else None
+    if apart is not None:
+        alignment, snap = DEFAULT_ALIGNMENT, 0
     observed = _observed(Grid(frequency, alignment), series, snap)
     if observed < _TOO_EMPTY and frequency.approximate_seconds < 86_400 and exact < 0.5:
         return Rhythm(
@@ -109,7 +117,29 @@ def _aligned(frequency: Frequency, series: Sequence[Moments], exact: float) -> R
             f"rows come at irregular times: of the periods of {frequency}, the step that all others are multiples of, "
             f"{observed:.1%} have a row; choose how to add them up, for example D",
         )
-    return Rhythm(frequency, "", alignment, snap, exact, observed)
+    return Rhythm(frequency, "", alignment, snap, exact, observed, apart)
+
+
+def _apart(frequency: Frequency, series: Sequence[Moments]) -> tuple[np.datetime64, np.datetime64] | None:
+    """The first rows of two series that are stamped at the starts and at the ends of periods; None where none are.
+
+    Each of them keeps to its place: what comes early now and then is jitter. Hours before a start are another time zone's.
+    """
+    if not frequency.has_convention or frequency.approximate_seconds < _DAY // 1_000_000:
+        return None
+    grid = Grid(frequency)
+    at_start, at_end = [], []
+    for moments in series:
+        fit = fit_alignment(frequency, moments)
+        ordinals = grid.ordinal(moments)
+        if fit is None or fit.share < MOST or len(np.unique(ordinals)) < len(ordinals):
+            return None
+        early = int(np.median((grid.start(ordinals + 1) - moments).astype("timedelta64[us]").astype(np.int64)))
+        if np.mean(grid.start(ordinals) == moments) >= MOST:
+            at_start.append(moments[0])
+        elif early <= _MINUTE or _LAST_DAY[0] <= early <= _LAST_DAY[1]:
+            at_end.append(moments[0])
+    return (min(at_start), min(at_end)) if at_start and at_end else None
 
 
 def _several_phases(frequency: Frequency, series: Sequence[Moments]) -> str:

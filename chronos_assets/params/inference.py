@@ -204,7 +204,7 @@ def _infer(
     group = dataset_group if NAME_PATTERN.fullmatch(dataset_group) else column_name(dataset_group)
     roles = _Roles(times, target, keys, overlap)
     params = _assemble(columns, roles, steps.frequency, group, has_header=has_header)
-    snap = steps.snap / 1_000_000 if steps.snap else None
+    snap = steps.snap / 1_000_000 if steps.snap or steps.apart else None
     params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone)
     periods = _longest(params.grid, rows, roles)
     params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
@@ -469,7 +469,13 @@ def _rhythm_notes(params: ForecastParams, steps: Rhythm, times: Times) -> Iterat
     if params.alignment != DEFAULT_ALIGNMENT:
         where = "Chronos.Anchor" if params.alignment.anchor is not None else "Predictor.TimeAlignmentBoundary"
         yield f"Periods start where the rows' timestamps lie, see {where}."
-    if params.snap_seconds is not None:
+    if steps.apart is not None:
+        first, last = (str(moment.astype("datetime64[s]")).removesuffix("T00:00:00") for moment in steps.apart)
+        yield (
+            f"Some series are stamped at the start of a period ({first}) and others at its end ({last}): each row counts for "
+            "the period that it lies in, see Chronos.SnapSeconds."
+        )
+    elif params.snap_seconds is not None:
         yield (
             f"Timestamps stray from the starts of periods: rows up to {duration(steps.snap)} before one belong to the "
             f"period that it starts, see Chronos.SnapSeconds."

@@ -462,3 +462,12 @@ class TestTails:
             assert 0 < last - start + 1 <= (last + 1) / 8
         assert len(set(starts[130:255])) < 10
         assert tail_start(0, 300, 1) is None
+
+
+def test_names_that_look_alike_are_reported_as_by_an_import_of_everything(tmp_path):
+    history = History(tmp_path, params_for(frequency="D", pattern="yyyy-MM-dd"))
+    history.put("a.csv", rows(*(f"2024-01-01,1,item {number}" for number in range(5)))).run()
+    report = history.put("b.csv", "2024-01-02,1,Item  1\n").run()
+    assert "look alike" in report.reason
+    assert any("series of their own: 'Item  1' and 'item 1'; give" in note for note in report.notes)
+    assert "look alike" in history.put("c.csv", "2024-01-03,1,item 1\n").run().reason

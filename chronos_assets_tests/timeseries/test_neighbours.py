@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 
 from chronos_assets.params.headers import looks_like_header
@@ -204,6 +205,26 @@ def test_midnights_that_were_written_in_utc_have_their_own_dates(zone: str, days
     else:
         assert params.time_zone == zone
         assert params.alignment.hour is None
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "ends"),
+    [
+        ("2024-01-01", "months", "2024-01-31"),
+        ("2024-01-01", "weeks", "2024-01-07"),
+        ("2024-01-01", "days", "2024-01-01 23:59:59"),
+    ],
+)
+def test_ends_of_periods_beside_starts_stay_in_their_periods(first: str, step: str, ends: str) -> None:
+    starts = pd.date_range(first, periods=40, freq={"months": "MS", "weeks": "7D", "days": "D"}[step])
+    lasts = pd.date_range(ends, periods=40, freq={"months": "ME", "weeks": "7D", "days": "D"}[step])
+    form = "%Y-%m-%d" if step != "days" else "%Y-%m-%d %H:%M:%S"
+    rows = [[name, f"{when:{form}}", "1.5"] for name, times in (("a", starts), ("b", lasts)) for when in times]
+    params = infer(["item_id", "date", "qty"], rows)
+    assert params.snap_seconds == 0
+    ordinals = [params.grid.ordinal(times.to_numpy().astype("datetime64[us]")) for times in (starts, lasts)]
+    assert (ordinals[0] == ordinals[1]).all()
+    assert any("others at its end" in note for note in params.notes)
 
 
 def test_what_is_counted_is_counted_by_the_reading_that_is_chosen() -> None:

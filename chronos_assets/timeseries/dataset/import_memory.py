@@ -185,6 +185,7 @@ class ImportMemory:
                 lasts=np.concatenate([*nothing, *(part.lasts for part in series)]),
                 keys=np.concatenate([np.empty(0, np.uint16), *(part.hashes for part in series)]),
                 notes=np.frombuffer(b"".join(whole.note for whole in self.wholes if whole is not None), dtype=np.uint8),
+                folds=np.concatenate([np.empty(0, np.uint64), *(part.folds for part in series)]),
             )
 
     @classmethod
@@ -293,7 +294,7 @@ def _read_files(
 def _read_wholes(
     documents: Sequence[Mapping[str, Any] | None], arrays: Mapping[str, NDArray[Any]]
 ) -> list[WrittenWhole | None]:
-    firsts, lasts, hashes, notes = (arrays[name] for name in ("firsts", "lasts", "keys", "notes"))
+    firsts, lasts, hashes, folds, notes = (arrays[name] for name in ("firsts", "lasts", "keys", "folds", "notes"))
     wholes: list[WrittenWhole | None] = []
     start, noted = 0, 0
     for document in documents:
@@ -309,12 +310,13 @@ def _read_wholes(
             _pair(document["last"]),
             tuple(_pair(pair) for pair in document["earliest"]),
             hashes[start:end],
+            folds[start:end],
         )
         shards = tuple(_shard(shard) for shard in document["shards"])
         note = notes[noted : noted + document["note"]].tobytes()
         wholes.append(WrittenWhole(tuple(map(bytes.fromhex, document["digests"])), shards, series, note))
         start, noted = end, noted + document["note"]
-    if {start} != {len(firsts), len(lasts), len(hashes)}:
+    if {start} != {len(firsts), len(lasts), len(hashes), len(folds)}:
         raise ValueError("it names another number of series")
     return wholes
 

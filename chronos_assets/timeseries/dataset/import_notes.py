@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.shards import Manifest
 
 
+# Files, and pairs of them, that are named one by one.
+_FEW = 5
+# Gaps between periods with rows that show how often they come.
+_LEAST_GAPS = 3
+
+
 @dataclass(frozen=True)
 class FileReport:
     """What was found in one file. replaced: its rows left out for those of newer files, by the newer file's key."""
@@ -81,10 +87,8 @@ def import_notes(
     yield from clock_notes(params)
     for file in files:
         yield from (f"{file.key}: {note}" for note in file.contents.notes)
-        if file.contents.ignored:
-            yield f"{file.key}: columns that the schema does not have were ignored: {', '.join(file.contents.ignored)}"
-        for winner, count in file.replaced.items():
-            yield f"{counted(count, 'row')} of {file.key} gave way to {winner}, which is newer{folder_hint(file.key, winner)}"
+    yield from _ignored_notes(files)
+    yield from _replaced_notes(files)
     yield from long_horizon(summary, params.horizon)
     if rejected:
         yield f"bad rows set aside in rejected/: {rejected}"
@@ -121,6 +125,40 @@ def import_notes(
             f"dataset ({end}, series {summary.last_key}): {', '.join(named)}{f' and {more} more' if more else ''}"
             f"{'; if that timestamp is wrong, fix it' if 2 * early > summary.series else ''}"
         )
+
+
+def _ignored_notes(files: Sequence[FileReport]) -> Iterator[str]:
+    """Columns that were left out, a line for each file or for many that lack the same."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for file in files:
+        alike.setdefault(file.contents.ignored, []).append(file.key)
+    for ignored, keys in alike.items():
+        what = f"columns that the schema does not have were ignored: {', '.join(ignored)}"
+        if ignored and len(keys) > _FEW:
+            yield f"{what} (in {len(keys):,} files, such as {keys[-1]})"
+        elif ignored:
+            yield from (f"{key}: {what}" for key in keys)
+
+
+def _replaced_notes(files: Sequence[FileReport]) -> Iterator[str]:
+    """Rows that gave way to newer files', the most first where there are many."""
+    pairs = [(count, file.key, winner) for file in files for winner, count in file.replaced.items()]
+    shown = pairs if len(pairs) <= 2 * _FEW else sorted(pairs, key=lambda pair: -pair[0])[:_FEW]
+    for count, loser, winner in shown:
+        yield f"{counted(count, 'row')} of {loser} gave way to {winner}, which is newer{folder_hint(loser, winner)}"
+    if rest := sum(count for count, *_ in pairs) - sum(count for count, *_ in shown):
+        yield f"{counted(rest, 'more row')} of {len({loser for _, loser, _ in pairs}):,} files gave way to newer ones"
+
+
+def sparse_notes(params: ForecastParams, periods: Extents) -> Iterator[str]:
+    """What to tell the user of rows that come less often than periods, where `params.json` says otherwise."""
+    gaps = np.diff(periods.ordinals)
+    if params.guesses or len(gaps) < _LEAST_GAPS or (every := round(float(np.median(gaps)))) < 2:
+        return
+    yield (
+        f"of the periods of {params.frequency} about one in {every} has a row, of any series; "
+        "if rows come less often, choose a coarser ForecastFrequency and DataFrequency"
+    )
 
 
 def stray_notes(grid: Grid, periods: Extents, strays: Sequence[int], summary: Summary) -> Iterator[str]:

@@ -41,6 +41,7 @@ from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch
 from chronos_assets.timeseries.dataset.import_notes import (
     import_notes,
     iso_start,
+    sparse_notes,
     stray_notes,
     unfinished_notes,
     with_replaced,
@@ -412,7 +413,7 @@ class ImportPasses:
         contents = [file.contents for file in files]
         reports = with_replaced(contents, counts.duplicates)
         total = sum(rejected.values())
-        notes = (*reported, *import_notes(params, reports, counts, summary, total))
+        notes = (*reported, *sparse_notes(params, periods), *import_notes(params, reports, counts, summary, total))
         notes += tuple(account(sum(file.rows for file in contents), counts, summary, total))
         made = [whole for whole in written if whole is not None]
         manifest = Manifest(

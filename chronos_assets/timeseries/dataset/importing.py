@@ -48,6 +48,7 @@ from chronos_assets.timeseries.dataset.import_passes import (
     row_note,
 )
 from chronos_assets.timeseries.dataset.incremental import import_changes
+from chronos_assets.timeseries.dataset.look_alikes import look_alike_note
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, moments_matter, place_rows
 from chronos_assets.timeseries.dataset.row_cells import RowCells
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FileReport", "ImportFailure", "ImportReport", "TrainFile", "import_target_time_series"]
 
+_ALIKE = "names of series look alike, which only all of them tell"
 DEFAULT_MEMORY_LIMIT = "2GB"
 DEFAULT_SHARD_BYTES = 64 << 20
 
@@ -158,9 +160,11 @@ class _Import(ImportPasses):
         settled = self.settle(store, *self.aggregate(read.rows, store, placing.snap, row_cells))
         counts, summary, periods = settled.counts, settled.summary, settled.periods
         self.check(summary, read.bad)
+        keys = (cells.keys for number in range(store.partitions) if (cells := store.get(number)) is not None)
+        alike = [look_alike_note(keys, summary.alike)] if len(summary.alike) else []
         cut = self.cut(summary.rows)
         tail_from = tail_start(int(periods.without(settled.dropped).ordinals[0]), summary.last, cut.wholes)
-        obstacle = self._obstacle(read, counts, periods, placing.snap)
+        obstacle = _ALIKE if alike else self._obstacle(read, counts, periods, placing.snap)
         notable = row_cells if self.is_fine(periods) and not obstacle else None
         written = self._write(store, notable, cut, self.form(summary.last, tail_from), output)
         left_out = [f"{key} was left out as a whole: {reason}" for key, reason in read.left_out.items()]
@@ -172,7 +176,7 @@ class _Import(ImportPasses):
             cut,
             written,
             rejected=read.bad.counts,
-            reported=[*placing.notes, *left_out, *settled.reported],
+            reported=[*placing.notes, *left_out, *alike, *settled.reported],
         )
         (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         places = read.bad.publish(rejected, [file.key for file in files])

@@ -178,6 +178,8 @@ class _Changes:
         else:
             made = self._write(before, rule, touched, others, _series(changed))
         settled, cut, counted = made.settled, made.cut, dict[str, int]()
+        if len(settled.summary.alike):
+            raise FullImportNeededError("names of series look alike, which only all of them tell")
         for file in facts:
             for reason, count in file.rejected.items():
                 counted[reason] = counted.get(reason, 0) + count

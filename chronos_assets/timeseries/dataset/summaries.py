@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells
+from chronos_assets.timeseries.dataset.look_alikes import Folds, alike, folded_keys
 from chronos_assets.timeseries.dataset.shard_writing import grid_rows
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class PartitionSeries:
     """Series of one partition. cells: how many. firsts, lasts: (series,) periods, `NOTHING` for a last that is not.
 
     first, last: the earliest and the latest period with a series that has it. earliest: some of the series that end first,
-    each with its last period. hashes: (series,) of their keys.
+    each with its last period. hashes: (series,) of their keys. folds: (series,) see `look_alikes`.
     """
 
     cells: int
@@ -35,6 +36,7 @@ class PartitionSeries:
     last: tuple[int, Key]
     earliest: tuple[tuple[int, Key], ...]
     hashes: np.ndarray[Any, np.dtype[np.uint16]]
+    folds: Folds
 
     @classmethod
     def of(cls, cells: Cells) -> PartitionSeries:
@@ -54,7 +56,8 @@ class PartitionSeries:
         first, last = int(firsts.argmin()), len(lasts) - 1 - int(lasts[::-1].argmax())
         ended = np.argsort(lasts, kind="stable")[np.count_nonzero(lasts == NOTHING) :][:NAMED].tolist()
         earliest = tuple(named(lasts, place) for place in ended)
-        return cls(cells, firsts, lasts, named(firsts, first), named(lasts, last), earliest, hashes)
+        folds = folded_keys(keys)
+        return cls(cells, firsts, lasts, named(firsts, first), named(lasts, last), earliest, hashes, folds)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Summary:
     """The cells as a whole: how many series, cells, and rows on the grid; the first and last period and who has it.
 
     lasts: (series,) last observed period of each, in no order, `NOTHING` without any. earliest: those that end first.
+    alike: what several series share whose names look alike, see `look_alikes`.
     """
 
     series: int
@@ -73,6 +77,7 @@ class Summary:
     last_key: str
     lasts: Periods = field(repr=False)
     earliest: tuple[tuple[int, str], ...] = ()
+    alike: Folds = field(default_factory=lambda: np.empty(0, np.uint64), repr=False)
 
     @classmethod
     def of(cls, parts: Sequence[PartitionSeries]) -> Summary:
@@ -87,7 +92,8 @@ class Summary:
         ended = sorted(pair for part in parts for pair in part.earliest)[:NAMED]
         earliest = tuple((ordinal, ", ".join(key)) for ordinal, key in ended)
         keys = ", ".join(first_key), ", ".join(last_key)
-        return cls(len(firsts), cells, rows, min(first, last), keys[0], last, keys[1], lasts, earliest)
+        shared = alike(part.folds for part in parts)
+        return cls(len(firsts), cells, rows, min(first, last), keys[0], last, keys[1], lasts, earliest, shared)
 
 
 def long_horizon(summary: Summary, horizon: int) -> Iterator[str]:

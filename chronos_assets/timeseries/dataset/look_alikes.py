@@ -1,0 +1,74 @@
+"""Series whose names look alike: `A1` and `a1 `, `007` and `7`, one letter in two forms of Unicode.
+
+Here: finding them among all names of a dataset, since each would be a series of its own, with half of the history. Names are
+data, and stay as they are: what is found is only reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Folds = NDArray[np.uint64]
+_NAMED = 3
+# Blanks of any kind; a number as spreadsheets mark and write it: '007, ="007", 7.0.
+_BLANKS = r"[\s\p{Z}]+"
+_NUMBER = r"^[='\"]*0*(\d+)(?:\.0+)?\"?$"
+
+
+def folded_keys(keys: pa.Table) -> Folds:
+    """(n,) a hash of each key that leaves out case, blanks, the form of letters, leading zeros and a fraction of zero."""
+    columns = [_folded(column).to_pylist() for column in keys.columns]
+    joined = columns[0] if len(columns) == 1 else map("\x1f".join, zip(*columns, strict=True))
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in joined)
+    return np.frombuffer(digests, dtype=np.uint64)
+
+
+def _folded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_lower(pc.utf8_normalize(column.cast(pa.string()), "NFKC"))
+    text = pc.utf8_trim(pc.replace_substring_regex(text, _BLANKS, " "), " ")
+    return pc.replace_substring_regex(text, _NUMBER, r"\1")
+
+
+def alike(parts: Iterable[Folds]) -> Folds:
+    """Hashes that several series share, ascending."""
+    found, counts = np.unique(np.concatenate([np.empty(0, np.uint64), *parts]), return_counts=True)
+    return found[counts > 1]
+
+
+def look_alike_note(parts: Iterable[pa.Table], shared: Folds) -> str:
+    """What to tell the user of series whose hashes are `shared`, among the keys of all."""
+    names: dict[int, list[str]] = {}
+    for number, key in _named(parts, shared):
+        names.setdefault(number, []).append(key)
+    groups = sorted(sorted(group) for group in names.values())
+    more = f" and {len(groups) - _NAMED:,} more" if len(groups) > _NAMED else ""
+    shown = "; ".join(" and ".join(_told_apart(group[:_NAMED])) for group in groups[:_NAMED])
+    return (
+        f"series whose names differ only in case, blanks, forms of letters or leading zeros are series of their own: {shown}"
+        f"{more}; give them one name if they are the same"
+    )
+
+
+def _told_apart(names: list[str]) -> Iterator[str]:
+    """The names in quotes; letters that look the same by their code points."""
+    same = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)
+    return map(ascii if same else repr, names)
+
+
+def _named(parts: Iterable[pa.Table], shared: Folds) -> Iterator[tuple[int, str]]:
+    for keys in parts:
+        folds = folded_keys(keys)
+        for row in np.flatnonzero(np.isin(folds, shared)).tolist():
+            yield int(folds[row]), ", ".join(str(column[row]) for column in keys.columns)
