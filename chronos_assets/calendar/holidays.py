@@ -122,7 +122,8 @@ def parse_day(text: str) -> str | None:
 
 def holiday_names(grid: Grid, calendar: HolidayCalendar) -> tuple[str, ...]:
     """Names of the columns that `holiday_columns` makes."""
-    names = [PREFIX + name for name in (*calendar.countries, *(name for name, _ in calendar.days))]
+    own = (name for name, _ in calendar.days)
+    names = [PREFIX + name for name in dict.fromkeys((*calendar.countries, *own))]
     if _is_coarse(grid):
         return tuple(names)
     return tuple(column for name in names for column in (name, f"{name}:before", f"{name}:after"))
@@ -160,14 +161,20 @@ def _is_coarse(grid: Grid) -> bool:
 
 
 def _sets_of_days(calendar: HolidayCalendar, bounds: Days) -> Iterable[tuple[str, Days]]:
-    """Holidays by name, ascending, from `NEAR` days before the first bound to `NEAR` days after the last."""
+    """Holidays by name, ascending, from `NEAR` days before the first bound to `NEAR` days after the last.
+
+    Days of one's own that are called as a country are added to the country's.
+    """
     low, high = bounds[0] - NEAR, bounds[-1] + NEAR
     years = range(low.item().year, high.item().year + 2)
+    found: dict[str, list[Days]] = {}
     for country in calendar.countries:
         # An observed day may lie in the year before.
-        yield country, np.unique(np.concatenate([_country_days(country, year) for year in years]))
+        found[country] = [_country_days(country, year) for year in years]
     for name, days in calendar.days:
-        yield name, np.unique(np.array(days, dtype="datetime64[D]"))
+        found.setdefault(name, []).append(np.array(days, dtype="datetime64[D]"))
+    for name, parts in found.items():
+        yield name, np.unique(np.concatenate(parts))
 
 
 def _daily(name: str, days: Days, holidays: Days) -> dict[str, NDArray[np.float64]]:

@@ -233,4 +233,11 @@ def _results(series: ItemSeries, shape: TableShape) -> None:
     scenario = st.selectbox("Scenario", list(dict.fromkeys(found["scenario"])), key="scenario")
     shown = found[found["scenario"] == scenario]
     _beside(shown, ask("history", series))
-    st.caption(f"Beside the forecast as of {plain(shown['as_of'].iloc[0])}; whole horizon.")
+    as_of, current = str(shown["as_of"].iloc[0]), str((source().forecast() or {}).get("as_of", ""))
+    st.caption(f"Beside the forecast as of {plain(as_of)}; whole horizon.")
+    if as_of != current:
+        st.warning(
+            f"That is not the current forecast, which is as of {plain(current)}: either the scenario is on its way, or it "
+            "can't be applied any more, since its file is gone or its times lie before the horizon.",
+            icon=":material/update:",
+        )

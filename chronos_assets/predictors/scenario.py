@@ -357,7 +357,8 @@ class ScenarioRun:
             if number not in self._replaced:
                 key = ", ".join(f"{part} {value!r}" for part, value in row.key.items())
                 raise ScenarioError(
-                    f"scenario {name}, line {row.line}: there is no series with {key} whose horizon holds {row.timestamp}"
+                    f"scenario {name}, line {row.line}: there is no series with {key} whose horizon holds {row.timestamp}, or "
+                    "it has no related time series"
                 )
 
     def _where(

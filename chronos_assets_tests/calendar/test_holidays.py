@@ -67,6 +67,13 @@ def test_own_days_stand_beside_those_of_countries() -> None:
     assert made["holiday:Black Friday:before"] == [NEAR] * 4
 
 
+def test_days_called_as_a_country_are_added_to_its_own() -> None:
+    made = columns("D", "2024-12-24", 3, HolidayCalendar(("DE",), (("DE", ("2024-12-24",)),)))
+    assert made["holiday:DE"] == [1, 1, 1]
+    grid = Grid(Frequency.parse("M"))
+    assert holiday_names(grid, HolidayCalendar(("DE",), (("DE", ()),))) == ("holiday:DE",)
+
+
 def test_a_line_without_a_date_is_named() -> None:
     with pytest.raises(HolidayError, match=r"days.csv, line 3: '30.11.2024' is not a date"):
         read_days("date,name\n2024-11-29,a\n30.11.2024,b\n", "days.csv")

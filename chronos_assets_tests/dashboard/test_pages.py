@@ -424,8 +424,14 @@ def test_a_scenario_holds_only_what_differs() -> None:
     assert scenario_rows(ItemSeries("milk"), planned, planned.copy()).empty
 
 
-def test_the_forecast_of_a_scenario_stands_beside_the_baseline(page: Any, whole: Path) -> None:
+def test_the_forecast_of_a_scenario_stands_beside_the_baseline(
+    page: Any, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = page(whole, "what_if", item="milk", shop="north")
     assert [metric.value for metric in app.metric] == ["3,696", "2,688"]
     assert "Scenarios" in said(app)
+    assert "not the current forecast" not in said(app)
+    later = {**(session.source().forecast() or {}), "as_of": "2024-01-06"}
+    monkeypatch.setattr(StoreSource, "forecast", lambda _: later)
+    assert "not the current forecast, which is as of 2024\\-01\\-06" in said(app.run())
     assert "Nothing is known in advance" in said(page(whole, "what_if", item=EVIL, shop="north"))
