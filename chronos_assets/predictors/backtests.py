@@ -66,11 +66,12 @@ def past_windows(
     season: int,
     windows: int | None = None,
     longest: int = LONGEST_WINDOW,
+    anchor: int = -1,
 ) -> list[PastWindow]:
     """Windows of the given series, in their order, the latest first.
 
-    They end at whole multiples of their length, counted on the series' own scale (`Past.end`): as-ofs a few periods apart
-    look at the same windows.
+    They end at whole multiples of their length, counted on the series' own scale (`BacktestPast.end`): as-ofs a few periods
+    apart look at the same windows.
 
     Args:
         series: what is known of each.
@@ -78,19 +79,20 @@ def past_windows(
         season: of the seasonal error that MASE divides by.
         windows: of each series at least; see `windows_each`.
         longest: periods of a window at most: what networks forecast at once.
+        anchor: number of a period that windows end with, on the series' own scale; the one before the first, if not given.
     """
     known = list(series)
     each = windows_each(len(known), windows or LEAST_WINDOWS)
     length = min(horizon, longest)
     for shorter in dict.fromkeys((length, max(1, length // 2), max(1, length // 4))):
-        cut = [window for past in known for window in _of_series(past, shorter, season, each)]
+        cut = [window for past in known for window in _of_series(past, shorter, season, each, anchor)]
         if 2 * len({window.key for window in cut}) >= len(known):
             return cut
     return []
 
 
-def _of_series(past: BacktestPast, horizon: int, season: int, windows: int) -> Iterator[PastWindow]:
-    unused = (past.end + 1) % horizon if past.end is not None else 0
+def _of_series(past: BacktestPast, horizon: int, season: int, windows: int, anchor: int) -> Iterator[PastWindow]:
+    unused = (past.end - anchor) % horizon if past.end is not None else 0
     for number in range(windows):
         end = len(past.values) - unused - number * horizon
         start = end - horizon

@@ -208,7 +208,7 @@ class DatasetWindows:
 
     def learn(self, network: Network, log: Callable[[str], None]) -> Predictor | None:
         """See `Data.learn`."""
-        origin = {"the gate": self._holdout.test[0]}
+        origin = self._holdout.test[0]
         request = self._request
         if request.zero_shot is None:
             return None
@@ -223,7 +223,14 @@ class DatasetWindows:
             request.zero_shot,
         )
         return learn_as_of(
-            shards, reading, network, origin, data_version=version, log=log, covariates=self._covariates
+            shards,
+            reading,
+            network,
+            {"the gate": origin},
+            data_version=version,
+            log=log,
+            covariates=self._covariates,
+            anchor=origin,  # as a version's predictor: what differs is what the training has brought
         )["the gate"]
 
     def _known_beside(self, series: Series, related: RelatedSeries | None, cut: int) -> Covariates:

@@ -26,16 +26,16 @@ from chronos_assets.predictors import selection
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage, likeness
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
-from chronos_assets.predictors.members.catalogue import cost_of, without_covariates
+from chronos_assets.predictors.members.catalogue import cost_of, untuned, without_covariates
 from chronos_assets.predictors.members.covariate_chronos import forms
 from chronos_assets.predictors.members.regression import History, Regression
 from chronos_assets.predictors.predictor import Key, Predictor, Segment, Standing, rounded
-from chronos_assets.predictors.prior import prior_weights
+from chronos_assets.predictors.prior import prior_weights, votes
 from chronos_assets.predictors.traits import LEAST_ITEMS, TraitEffects, learn_effects, traits_of
 
 _VALUES = 16_000_000  # quantiles of all members held at once: 128 MB
 _PASS = 512  # windows forecast between two reports of progress
-WORTHWHILE = 0.01  # relative loss that covariates have to lower, and more than chance would
+WORTHWHILE = 0.01  # relative loss that covariates, or a training, have to lower, and more than chance would
 _LEAST_ITEMS = 3  # of each segment on average
 COST_PENALTY = 0.02  # relative loss that a plain pass of the network has to be worth
 
@@ -65,6 +65,10 @@ class PastWindow:
         """What tells it from other windows of the same data."""
         return self.key, self.end, len(self.actual)
 
+    def begins_by(self, period: int) -> bool:
+        """Whether its first period is the one of this number, or an earlier one."""
+        return self.end - len(self.actual) < period
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -92,7 +96,7 @@ class Recipe:
 
 def learn(
     windows: Sequence[PastWindow],
-    backtester: Backtester | JoinedBacktester,
+    backtester: AnyBacktester,
     recipe: Recipe,
     *,
     regression: Regression | None = None,
@@ -114,21 +118,17 @@ def learn(
         progress: called with how many windows are done, of how many.
     """
     names = tuple(member.name for member in backtester.members)
-    prior = prior_weights(names, seasonal=bool(recipe.seasons))
-    costs = np.array([cost_of(name) for name in names])
     facts = {**(learned or {}), "windows": len(windows), "series": len({window.key for window in windows})}
     if not windows:
-        weights = selection.affordable(selection.pruned(prior), costs, recipe.max_cost)
+        prior = prior_weights(names, seasonal=bool(recipe.seasons))
+        weights = selection.affordable(selection.pruned(prior), _costs(names), recipe.max_cost)
         return rounded(_predictor(names, weights, recipe, base or {}, facts, regression=regression))
     attributes = forms(window.covariates for window in windows if window.covariates is not None)
-    backtest = _backtest(windows, backtester, recipe, progress)
-    kept = worthwhile(names, backtest.losses)
-    if len(kept) < len(names):
-        names = tuple(names[place] for place in kept)
-        prior, costs = prior_weights(names, seasonal=bool(recipe.seasons)), costs[kept]
-        backtest = backtest.members(kept)
-    weights = backtest.weights(np.arange(len(backtest.kept)), prior, costs, recipe)
-    out_of_fold = backtest.out_of_fold(prior, costs, recipe)
+    every = _backtest(windows, backtester, recipe, progress)
+    backtest = every.members(worthwhile(names, every.losses))
+    names = backtest.names
+    weights = backtest.weights(np.arange(len(backtest.kept)), recipe)
+    out_of_fold = backtest.out_of_fold(recipe)
     combined = backtest.bounded(np.sort(out_of_fold, axis=2))
     calibration = calibrate(combined, backtest.actuals, _likeness(windows)[backtest.kept])
     items: dict[Key, Floats] = {}
@@ -229,6 +229,7 @@ class _Backtest:
     """What members forecast of the windows.
 
     Attributes:
+        names: of the members.
         losses: see `selection.blended_losses`, (M, N).
         items: number of each window's item, (N,); keys: the items.
         kept: places of the windows whose forecasts are kept, (K,).
@@ -238,6 +239,7 @@ class _Backtest:
         traits: of the history of each window, (N, traits); None where weights are not to follow from them.
     """
 
+    names: tuple[str, ...]
     losses: Floats
     items: NDArray[np.intp]
     keys: list[Key]
@@ -254,12 +256,26 @@ class _Backtest:
 
     def members(self, places: NDArray[np.intp]) -> _Backtest:
         """The same of some of the members."""
-        return replace(self, losses=self.losses[places], forecasts=self.forecasts[places], speeds=self.speeds[places])
+        if len(places) == len(self.names):
+            return self
+        return replace(
+            self,
+            names=tuple(self.names[place] for place in places),
+            losses=self.losses[places],
+            forecasts=self.forecasts[places],
+            speeds=self.speeds[places],
+        )
 
-    def weights(self, rows: NDArray[np.intp], prior: Floats, costs: Floats, recipe: Recipe) -> Floats:
+    def weights(self, rows: NDArray[np.intp], recipe: Recipe) -> Floats:
         """Pooled weights from some of the kept windows, within the budget."""
+        costs = _costs(self.names)
         learned = selection.pooled_weights(
-            self.forecasts[:, rows], self.actuals.take(rows), recipe.metric, prior, penalties=COST_PENALTY * costs
+            self.forecasts[:, rows],
+            self.actuals.take(rows),
+            recipe.metric,
+            prior_weights(self.names, seasonal=bool(recipe.seasons)),
+            penalties=COST_PENALTY * costs,
+            votes=votes(self.names),
         )
         return selection.affordable(learned, costs, recipe.max_cost)
 
@@ -274,14 +290,14 @@ class _Backtest:
         effects[:, used] = found.effects
         return replace(found, effects=effects)
 
-    def out_of_fold(self, prior: Floats, costs: Floats, recipe: Recipe) -> Floats:
+    def out_of_fold(self, recipe: Recipe) -> Floats:
         """Combined quantiles (K, horizon, LEVELS) of the kept windows, by what has not seen them."""
         items = self.items[self.kept]
         half = (items if len(np.unique(items)) > 1 else np.arange(len(items))) % 2 == 0
         result = np.empty(self.forecasts.shape[1:])
         for part in (half, ~half):
             seen = np.flatnonzero(~part)
-            weights = self.weights(seen, prior, costs, recipe)
+            weights = self.weights(seen, recipe)
             effects = self.trait_effects(weights, self.kept[seen])
             if effects is not None and self.traits is not None:
                 weights = np.stack([effects.tilted(weights, row) for row in self.traits[self.kept[part]]])
@@ -292,10 +308,15 @@ class _Backtest:
         return result
 
 
-def worthwhile(names: Sequence[str], losses: Floats) -> NDArray[np.intp]:
-    """Places of the members without those that read covariates and don't clearly lower the loss of the member without them.
+def _costs(names: Sequence[str]) -> Floats:
+    return np.array([cost_of(name) for name in names])
 
-    As good as that member is not good enough: what was learned from noise would share its weight, and add to its error.
+
+def worthwhile(names: Sequence[str], losses: Floats) -> NDArray[np.intp]:
+    """Places of the members without those that have to earn their place beside another one, and don't clearly lower its loss.
+
+    Those that read covariates have to, beside the member without them, and tuned ones, beside the base model. As good as
+    that is not good enough: what was learned from noise would share its weight, and add to its error and its cost.
 
     Args:
         names: of the members.
@@ -303,15 +324,16 @@ def worthwhile(names: Sequence[str], losses: Floats) -> NDArray[np.intp]:
     """
     kept = []
     for place, name in enumerate(names):
-        base = without_covariates(name)
-        if base is not None and base in names:
-            before, after = losses[names.index(base)], losses[place]
-            gain = before - after
-            chance = float(gain.std()) * np.sqrt(len(gain))
-            if not gain.sum() > max(WORTHWHILE * before.sum(), chance):
-                continue
-        kept.append(place)
+        rivals = {without_covariates(name), untuned(name)} - {None, name}
+        if all(_clearly_lower(losses[place], losses[names.index(rival)]) for rival in rivals if rival in names):
+            kept.append(place)
     return np.array(kept, dtype=np.intp)
+
+
+def _clearly_lower(after: Floats, before: Floats) -> bool:
+    gain = before - after
+    chance = float(gain.std()) * np.sqrt(len(gain))
+    return bool(gain.sum() > max(WORTHWHILE * before.sum(), chance))
 
 
 class Backtester:
@@ -388,6 +410,49 @@ class JoinedBacktester:
             part.forget_all_but(windows)
 
 
+class StandIns:
+    """A backtester whose tuned members leave windows that they were trained on to the base model at the same rate.
+
+    What a checkpoint makes of what it has seen says nothing of what it will make of the next windows. So it counts there as
+    the base model does, and what tells them apart is the windows that neither has seen: the fewer, the less it changes.
+
+    Args:
+        backtester: of the members; a tuned one without the base model's beside it must not be asked for windows it has seen.
+        trained_until: number of the last period that the checkpoint was trained on, as the windows' `end` counts.
+    """
+
+    def __init__(self, backtester: Backtester | JoinedBacktester, trained_until: int) -> None:
+        self.members = backtester.members
+        self._backtester = backtester
+        self._trained_until = trained_until
+        names = [member.name for member in self.members]
+        self._pairs = [
+            (place, names.index(base))
+            for place, name in enumerate(names)
+            if (base := untuned(name)) != name and base in names
+        ]
+
+    def forecast(self, windows: Sequence[PastWindow]) -> Floats:
+        """See `Backtester.forecast`."""
+        made = self._backtester.forecast(windows)
+        known = np.array([window.begins_by(self._trained_until) for window in windows])
+        for tuned, base in self._pairs:
+            made[tuned, known] = made[base, known]
+        return made
+
+    @property
+    def speeds(self) -> Floats:
+        """See `Backtester.speeds`."""
+        return self._backtester.speeds
+
+    def forget_all_but(self, windows: Sequence[PastWindow]) -> None:
+        """See `Backtester.forget_all_but`."""
+        self._backtester.forget_all_but(windows)
+
+
+AnyBacktester = Backtester | JoinedBacktester | StandIns
+
+
 def histories_before(windows: Sequence[PastWindow]) -> list[History]:
     """What was known of each series before its earliest window: what a regression may be fitted to that is tried on them."""
     earliest: dict[Key, PastWindow] = {}
@@ -399,7 +464,7 @@ def histories_before(windows: Sequence[PastWindow]) -> list[History]:
 
 def _backtest(
     windows: Sequence[PastWindow],
-    backtester: Backtester | JoinedBacktester,
+    backtester: AnyBacktester,
     recipe: Recipe,
     progress: Callable[[int, int], None] | None,
 ) -> _Backtest:
@@ -425,6 +490,7 @@ def _backtest(
     lowest = [np.min(window.history, initial=np.inf, where=np.isfinite(window.history)) for window in chosen]
     by_traits = recipe.per_item and len(numbers) >= LEAST_ITEMS
     return _Backtest(
+        tuple(member.name for member in backtester.members),
         losses,
         items,
         list(numbers),

@@ -222,6 +222,7 @@ def learn_as_of(
     data_version: str,
     log: Callable[[str], None],
     covariates: CovariateFolders | None = None,
+    anchor: int = -1,
 ) -> dict[str, Predictor]:
     """Zero-shot predictors of a dataset, by the keys of `ordinals`: each from what was known at the end of its period.
 
@@ -233,6 +234,7 @@ def learn_as_of(
         data_version: of the dataset.
         log: called with what was learned, and in how long.
         covariates: what there is beside the dataset; None where there is nothing.
+        anchor: see `backtests.past_windows`.
     """
     wanted, frequency = reading.zero_shot, reading.grid.frequency
     recipe = zero_shot_recipe(
@@ -253,7 +255,13 @@ def learn_as_of(
             past = list(past_as_of(sampled[ordinal], reading.grid, ordinal, reading.filling, reading.context_length))
             if covariates is not None:
                 past = with_covariates(past, covariates, reading.horizon)
-            windows = past_windows(past, reading.horizon, season=frequency.seasonality, windows=wanted.backtest_windows)
+            windows = past_windows(
+                past,
+                reading.horizon,
+                season=frequency.seasonality,
+                windows=wanted.backtest_windows,
+                anchor=anchor,
+            )
             learned = learned_key(reading, network.description.digest, data_version, ordinal)
             until = reading.grid.start(np.array([ordinal]))[0].astype("datetime64[s]")
             made[ordinal] = learn_predictor(

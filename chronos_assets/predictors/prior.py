@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from chronos_assets.params.predictor import TUNED
 from chronos_assets.predictors.members.base import Floats
+from chronos_assets.predictors.members.catalogue import untuned
 
 PATH = Path(__file__).parent / "prior.json"
 
@@ -22,15 +22,15 @@ PATH = Path(__file__).parent / "prior.json"
 def prior_weights(names: Sequence[str], *, seasonal: bool) -> Floats:
     """Weights (M,) of members, summing to 1; a tuned checkpoint shares the weight of the base model at its rate."""
     known = _read()["seasonal" if seasonal else "plain"]
-    weights = np.array([known.get(_base_name(name), 0.0) for name in names])
-    bases = [_base_name(name) for name in names]
-    shared = weights / np.array([bases.count(base) for base in bases])
+    shared = np.array([known.get(untuned(name), 0.0) for name in names]) * votes(names)
     total = float(shared.sum())
     return np.asarray(shared / total if total > 0 else np.full(len(names), 1 / len(names)))
 
 
-def _base_name(name: str) -> str:
-    return f"chronos/{name.partition('/')[2]}" if name.startswith(f"{TUNED}/") else name
+def votes(names: Sequence[str]) -> Floats:
+    """What each member counts, (M,), before anything tells them apart: a tuned checkpoint and its base model have one vote."""
+    bases = [untuned(name) for name in names]
+    return np.array([1 / bases.count(base) for base in bases])
 
 
 @cache

@@ -115,6 +115,7 @@ def pooled_weights(
     metric: OptimizationMetric,
     prior: Floats,
     penalties: Floats | None = None,
+    votes: Floats | None = None,
 ) -> Floats:
     """Weights (M,) for all series: see the module.
 
@@ -124,6 +125,7 @@ def pooled_weights(
         metric: to be lowered.
         prior: weights before anything was seen, (M,), summing to 1.
         penalties: relative loss that each member's cost has to be worth, (M,).
+        votes: what each member counts before anything tells them apart, (M,); all alike if not given.
     """
     if not len(actuals) or not actuals.denominators(metric).sum() > 0:
         return prior
@@ -135,6 +137,8 @@ def pooled_weights(
         errors = _alike(member_losses(forecasts, actuals, "WAPE"))
         relative = relative ** (1 - MEDIAN_SHARE) * errors**MEDIAN_SHARE
     alone = exponential_weights(relative if penalties is None else relative * (1 + penalties))
+    if votes is not None:
+        alone = alone * votes / (alone * votes).sum()
     balanced = Actuals(actuals.values / typical[:, None], actuals.scale / typical)
     chosen = greedy_weights(forecasts / typical[:, None, None], balanced, metric)
     trust = len(actuals) / (len(actuals) + PRIOR_WINDOWS)

@@ -17,11 +17,12 @@ from chronos_assets.predictors.learning import (
     JoinedBacktester,
     PastWindow,
     Recipe,
+    StandIns,
     histories_before,
     learn,
 )
 from chronos_assets.predictors.members.base import Member
-from chronos_assets.predictors.members.catalogue import rate_of, regression_names
+from chronos_assets.predictors.members.catalogue import rate_of, regression_names, untuned
 from chronos_assets.predictors.members.covariate_chronos import readable
 from chronos_assets.predictors.members.regression import History, Regression, fit_regression
 from chronos_assets.predictors.predictor import Predictor
@@ -94,6 +95,7 @@ def learn_predictor(
     wanted: Sequence[str] = (),
     backtester: Backtester | None = None,
     histories: Sequence[History] = (),
+    trained_until: int | None = None,
     learned: Mapping[str, Any] | None = None,
     categories: Mapping[str, Mapping[str, str]] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -107,6 +109,8 @@ def learn_predictor(
         wanted: see `member_names`.
         backtester: of an earlier call with the same forecasters and members, which has forecast some of the windows.
         histories: of the series, with covariates, up to the as-of; none, where there are no covariates.
+        trained_until: number of the last period that the tuned checkpoint was trained on, as the windows' `end` counts;
+            no window is one of its training, if not given.
         learned: copied into the predictor.
         categories: see `learn`.
         progress: see `learn`.
@@ -115,11 +119,15 @@ def learn_predictor(
         ValueError: no wanted member is possible.
     """
     base = forecasters[CHRONOS].model.description if CHRONOS in forecasters else None
-    tried = backtester or open_backtester(forecasters, recipe, wanted, covariates=_are_readable(windows))
+    shared = backtester or open_backtester(forecasters, recipe, wanted, covariates=_are_readable(windows))
+    names = {*(member.name for member in shared.members), *regression_names(forecasters, wanted)}
+    if trained_until is not None and not all(untuned(name) in names for name in names):
+        windows = [window for window in windows if not window.begins_by(trained_until)]
     regressions, regression = _regressions(windows, histories, forecasters, recipe, wanted)
+    tried = JoinedBacktester(shared, regressions) if regressions is not None else shared
     return learn(
         windows,
-        JoinedBacktester(tried, regressions) if regressions is not None else tried,
+        tried if trained_until is None else StandIns(tried, trained_until),
         recipe,
         regression=regression,
         base={"reference": base.reference, "digest": base.digest} if base is not None else {},

@@ -23,8 +23,10 @@ the folder `base` with a copy of the base model where it has a weight and is not
 packed (`model.tar.gz`), an archive of that name has the whole version: checkpoint, predictor, base model, and what an endpoint
 has to know of items and holidays (`predictors.covariates.ServedCovariates`).
 
-**What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout`: after what the
-checkpoint was trained on, and before the test windows, which the gate compares on.
+**What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout` and on those
+before them, as many as a zero-shot predictor has; never on the test windows, which the gate compares on. Of the checkpoint
+only the validation windows tell, which come after what it was trained on: on those before, the base model stands in for it
+(`learning.StandIns`). Weights learned on the few validation windows alone were often worse than the zero-shot predictor's.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,18 +50,17 @@ from chronos_assets.container.contract import Reporter, WorkloadError, Workspace
 from chronos_assets.container.parameters import Count, CountOrNone, Text, checked, read_parameters
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
-from chronos_assets.predictors.backtests import REACH, SAMPLE, BacktestPast, seasonal_error
+from chronos_assets.predictors.backtests import SAMPLE, past_windows
 from chronos_assets.predictors.covariates import METADATA_CHANNEL, holiday_document, keep_beside, open_covariates
 from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
 from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
-from chronos_assets.predictors.learning import PastWindow, Recipe
+from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.regression import History, LightgbmError
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import BASE_FOLDER, FILE, RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
-from chronos_assets.timeseries.dataset.filling import context_as_of
-from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
+from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, plan_holdout
 from chronos_assets.timeseries.dataset.shards import DatasetError, Series, list_shards, read_manifest
 
 
@@ -161,11 +162,18 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
     began = time.monotonic()
     sampled = _sampled(list_shards(folder), request, holdout)
     covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
-    past: list[BacktestPast] = []
+    end = holdout.validation_end
+    past = list(past_as_of(sampled, request.grid, end, request.filling, request.context_length))
     if covariates is not None:
-        known = past_as_of(sampled, request.grid, holdout.validation_end, request.filling, request.context_length)
-        past = with_covariates(list(known), covariates, request.horizon)
-    windows = list(_windows(sampled, request, holdout, past))
+        past = with_covariates(past, covariates, request.horizon)
+    # The zero-shot predictor of the gate is learned on the same windows (`learn_as_of`).
+    windows = past_windows(
+        past,
+        request.horizon,
+        season=request.grid.frequency.seasonality,
+        windows=request.predictor.backtest_windows,
+        anchor=end,
+    )
     network = partial(
         Network,
         horizon=request.horizon,
@@ -190,13 +198,14 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
         ),
         wanted=request.predictor.members,
         learned={
-            "source": "validation windows",
-            "from": str(request.grid.start(np.array([holdout.training_end + 1]))[0].astype("datetime64[s]")),
-            "until": str(request.grid.start(np.array([holdout.validation_end]))[0].astype("datetime64[s]")),
+            "source": "past windows",
+            "trained_until": _start(request, holdout.training_end),
+            "until": _start(request, end),
             "data_version": dataset.data_version,
             "recipe": RECIPE_VERSION,
         },
         histories=[History(item.values, item.covariates) for item in past if item.covariates],
+        trained_until=holdout.training_end,
         categories=covariates.categories if covariates is not None else None,
         progress=lambda done, total: reporter.progress(done, total, "windows forecast by all members"),
     )
@@ -214,32 +223,9 @@ def _sampled(shards: list[Path], request: VersionRequest, holdout: Holdout) -> l
     return sampled_series(shards, request.dimensions, request.grid, [end], request.seed, request.max_series)[end]
 
 
-def _windows(
-    sampled: list[Series], request: VersionRequest, holdout: Holdout, past: list[BacktestPast]
-) -> Iterator[PastWindow]:
-    """The validation windows of the sampled series, the latest first, with what was known beside them."""
-    beside = {item.key: item for item in past}
-    for series in sampled:
-        first = int(request.grid.ordinal(series.timestamps[:1])[0])
-        for origin in reversed(holdout.validation):
-            window = _window(series, first, origin, request)
-            if window is None:
-                continue
-            known = beside.get(series.key)
-            if known is not None and known.covariates and known.end is not None:
-                window = replace(window, covariates=known.covariates.earlier(known.end - origin, request.horizon))
-            yield window
-
-
-def _window(series: Series, first: int, origin: int, request: VersionRequest) -> PastWindow | None:
-    cut = min(periods_known(first, origin), len(series.target))
-    actual = window_actuals(series.target, series.filled, first, origin, request.horizon)
-    observed = np.where(series.filled[:cut] | ~np.isfinite(series.target[:cut]), np.nan, series.target[:cut])
-    if not np.isfinite(observed).any() or not np.isfinite(actual).any():
-        return None
-    reach = min(request.context_length or REACH, REACH)
-    history = context_as_of(series, cut, reach, request.filling)
-    return PastWindow(series.key, history, actual, seasonal_error(observed, request.grid.frequency.seasonality), origin)
+def _start(request: VersionRequest, ordinal: int) -> str:
+    """When a period begins."""
+    return str(request.grid.start(np.array([ordinal]))[0].astype("datetime64[s]"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from chronos_assets.models.loading import load_model
 from chronos_assets.pipeline.predictors import traits_of_item
 from chronos_assets.predictors.backtests import SAMPLE, BacktestPast, past_windows, windows_each
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
+from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, StandIns, learn, worthwhile
 from chronos_assets.predictors.members.base import LEVELS
 from chronos_assets.predictors.members.catalogue import cost_of, statistical_member
 from chronos_assets.predictors.members_file import write_members
@@ -292,6 +292,74 @@ def test_windows_end_at_the_as_of_and_lie_end_to_end():
     ] == [4]
     assert past_windows([BacktestPast(("a",), values[:5], values[:5])], 8, season=1) == []
     assert windows_each(10_000) == 2
+
+
+class Noisy:
+    """A member that knows the wave of its contexts, with an error of so many times a noise that is the window's own."""
+
+    def __init__(self, name, error):
+        self.name, self.error = name, error
+
+    def forecast(self, contexts):
+        made = []
+        for context in contexts.values:
+            noise = np.random.default_rng(len(context)).normal(size=contexts.horizon)
+            wave = np.sin((len(context) + np.arange(contexts.horizon)) / 3)
+            made.append((wave + self.error * noise)[:, None] + 0.1 * (np.array(LEVELS) - 0.5))
+        return np.array(made)
+
+
+def waves(count=4, length=100):
+    for number in range(count):
+        values = np.sin(np.arange(length) / 3)
+        yield BacktestPast((f"wave {number}",), values, values)
+
+
+def learned_with(error, trained_until, windows=None):
+    """Of a base model, a worse member, and, if an error is given, a checkpoint that was tuned until then."""
+    members = [Noisy("chronos/1", 0.2), Noisy("theta", 0.3)]
+    if error is not None:
+        members.append(Noisy("tuned/1", error))
+    windows = windows or past_windows(waves(), 10, season=1)
+    return learn(windows, StandIns(Backtester(members, ()), trained_until), Recipe(10, (), per_item=True))
+
+
+def test_what_a_checkpoint_was_trained_on_does_not_speak_for_it():
+    alone = learned_with(None, 79)
+    unseen = learned_with(0.16, trained_until=-1)
+    all_seen = learned_with(0.16, trained_until=99)
+    assert all_seen.digest == alone.digest
+    some_seen = learned_with(0.16, trained_until=79)  # the last two windows of each are new to it
+    tuned = dict(zip(some_seen.members, some_seen.weights, strict=True))["tuned/1"]
+    assert 0.1 < tuned < dict(zip(unseen.members, unseen.weights, strict=True))["tuned/1"] - 0.05
+
+
+def test_a_checkpoint_that_is_no_better_leaves_the_zero_shot_predictor_as_it_is():
+    alone = learned_with(None, 79)
+    for error in (0.2, 0.199, 0.25, 1.0):
+        assert learned_with(error, 79).digest == alone.digest
+
+
+def test_a_tuned_member_has_to_be_better_by_more_than_chance_and_only_than_its_own_base():
+    base = np.linspace(1, 2, 40)
+    worth = 0.9 * base
+    chance = base - 0.03 + 0.3 * (-1.0) ** np.arange(40)
+    names = ("tuned/1", "chronos/1", "tuned/mean2", "chronos/mean2", "tuned/mean4")
+    losses = np.stack([worth, base, chance, base, 2 * base])
+    assert [names[place] for place in worthwhile(names, losses)] == [
+        "tuned/1",
+        "chronos/1",
+        "chronos/mean2",
+        "tuned/mean4",
+    ]
+
+
+def test_windows_end_with_the_period_that_is_asked_for():
+    values = np.arange(40.0)
+    cut = past_windows([BacktestPast(("a",), values, values, end=139)], 6, season=1, windows=2, anchor=137)
+    assert [window.actual[-1] for window in cut] == [37.0, 31.0, 25.0, 19.0, 13.0]
+    assert [window.begins_by(131) for window in cut] == [False, True, True, True, True]
+    assert not cut[1].begins_by(125)
 
 
 def test_backtests_stay_below_a_share_of_a_large_forecast():

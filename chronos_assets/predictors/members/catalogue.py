@@ -106,6 +106,13 @@ def regression_names(checkpoints: Iterable[str], wanted: Sequence[str] = ()) -> 
     return tuple(name for name in names if not wanted or REGRESSION in wanted or name in wanted)
 
 
+def untuned(name: str) -> str:
+    """Name of the member that a tuned checkpoint's was before it was tuned; any other member's own."""
+    if residual_of(name) == f"{TUNED}/1":
+        return f"{REGRESSION}/{CHRONOS}"
+    return f"{CHRONOS}/{name.partition('/')[2]}" if name.startswith(f"{TUNED}/") else name
+
+
 def rate_of(name: str) -> tuple[int, int, bool]:
     """Periods averaged, steps for one period, and whether the season is removed, of a Chronos member's name."""
     kind, number = re.fullmatch(r"(mean|fine|adjusted|)(\d+)", name.partition("/")[2]).groups()  # type: ignore[union-attr]

@@ -362,7 +362,7 @@ def test_on_data_what_is_judged_and_registered_is_a_predictor(group, store, aws,
     predictor = Predictor.load(folder)
     assert predictor is not None
     assert predictor.checkpoints <= {"chronos", "tuned"}
-    assert predictor.learned["source"] == "validation windows"
+    assert predictor.learned["source"] == "past windows"
     assert models["candidate"]["predictor"]["digest"] == predictor.digest
     assert describe_model(folder).digest == models["candidate"]["model"]["digest"]
     # The folder is whole: it forecasts as the endpoint's container would have it forecast.
