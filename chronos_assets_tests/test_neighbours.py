@@ -34,12 +34,14 @@ from chronos_assets.container.archives import ArchiveError, unpack
 from chronos_assets.models.quantiles import clip_at_zero, in_whole_numbers, is_integral, mean_of_quantiles
 from chronos_assets.params.forecast import Attribute
 from chronos_assets.params.inference import infer
+from chronos_assets.params.reader import parse_params
 from chronos_assets.pipeline import forecasts
 from chronos_assets.pipeline.partitions import forecast_partitions
 from chronos_assets.planning.listing import why_ignored
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.serving.web_guard import WebGuard
 from chronos_assets.settings import Cadence, Settings
+from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.sampling import sample_files
 from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, DatasetFolder, read_manifest
 from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
@@ -193,6 +195,43 @@ class TestManyFiles:
             note for note in report.notes if note.startswith(f"of the periods of {frequency} about one in {one_in} ")
         ]
         assert len(said) == bool(one_in)
+
+
+class TestRowsThatAreOdd:
+    """Kinds 7 and 12: what spreadsheets and null dates leave is no row, or is reported."""
+
+    @pytest.mark.parametrize("blank", [",,", " , ,", ",,,,", ",, "])
+    def test_delimiters_alone_are_no_row(self, drop: Drop, blank: str) -> None:
+        report = drop.put(
+            "timestamp,target_value,item_id\n" + HOURS + f"{blank}\n" * 50 + "2024-01-01 03:00:00,4,a\n"
+        ).run()
+        assert (report.rows_read, drop.targets()) == (4, {"a": [1, 2, 3, 4]})
+
+    @pytest.mark.parametrize(("odd", "count"), [(["1970-01-01"], 1), (["1900-01-01", "1900-01-02"], 2), ([], 0)])
+    def test_rows_far_before_all_others_are_reported(self, drop: Drop, odd: list[str], count: int) -> None:
+        days = [*odd, *(f"{datetime(2024, 1, 1) + timedelta(days=number):%Y-%m-%d}" for number in range(200))]
+        report = drop.put(rows(*(f"{day},1,a" for day in days))).run(params_for(frequency="D", pattern="yyyy-MM-dd"))
+        said = [note for note in report.notes if "far before all others" in note]
+        assert [note.split(" far")[0] for note in said] == ([f"{count} row{'s' * (count > 1)}"] if count else [])
+        assert report.manifest.first[:10] == days[0]
+
+    @pytest.mark.parametrize(
+        ("data", "forecast", "said"),
+        [
+            ("W", "M", True),
+            ("2D", "W", True),
+            ("5H", "D", True),
+            ("D", "M", False),
+            ("6H", "W", False),
+            ("3M", "Y", False),
+        ],
+    )
+    def test_periods_that_hold_no_whole_ones_are_reported(self, data: str, forecast: str, said: bool) -> None:
+        document = sample_params()
+        document["Datasets"][0]["DataFrequency"] = data
+        document["Predictor"]["FeaturizationConfig"]["ForecastFrequency"] = forecast
+        notes = parse_params(document).notes
+        assert any(f"don't consist of whole periods of {data}" in note for note in notes) == said
 
 
 class TestTimesInParquet:

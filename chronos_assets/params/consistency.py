@@ -22,6 +22,8 @@ from chronos_assets.params.sections import (
     PredictorSection,
 )
 
+_DAY = 86_400_000_000  # microseconds
+
 # --- What must fit together
 
 
@@ -93,12 +95,25 @@ def reconcile_frequencies(
     elif data.approximate_seconds > forecast.approximate_seconds:
         reason = f"data {data.description} can't be forecast {forecast.description}"
         target.section.wrong("DataFrequency", reason, f'set ForecastFrequency to "{data}" or coarser')
+    elif not _consists_of(forecast, data):
+        findings.note(
+            f"Periods of {forecast} don't consist of whole periods of {data}: a row counts for the period in which it begins, "
+            "so that some periods have more rows than others."
+        )
     units = list(Unit)  # from the finest to the coarsest
     if units.index(data.unit) < units.index(resolution(pattern)):
         reason = f"this can't tell apart rows {data.description}"
         fix = f'write for example "{DEFAULT_FORMAT}", or correct DataFrequency "{data}"'
         findings.problem("TimestampFormat", pattern, reason, fix)
     return data, forecast
+
+
+def _consists_of(forecast: Frequency, data: Frequency) -> bool:
+    """Whether each period of the forecast is made up of whole periods of the data."""
+    if data.microseconds is None:
+        months = {Unit.MONTH: 1, Unit.YEAR: 12}
+        return forecast.n * months[forecast.unit] % (data.n * months[data.unit]) == 0
+    return (forecast.microseconds or _DAY) % data.microseconds == 0
 
 
 def reconcile_alignment(predictor: PredictorSection, chronos: ChronosSection, findings: Findings) -> Alignment:

@@ -55,7 +55,7 @@ from chronos_assets.params.forecast import (
     to_document,
 )
 from chronos_assets.params.headers import column_name, renamed
-from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys
+from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys, name_notes
 from chronos_assets.params.overlaps import Overlap, find_overlap
 from chronos_assets.params.reader import parse_params
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
@@ -405,6 +405,7 @@ def _notes(
         )
     else:
         yield f"Guessed: each {item} is a series ({roles.keys.outlook})."
+    yield from name_notes(roles.keys)
     yield from _overlap_notes(roles.overlap, roles.target)
     if roles.keys.outlook.repeats:
         yield f"Guessed: rows of one series and period are added up ({params.aggregation})."

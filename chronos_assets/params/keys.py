@@ -16,6 +16,7 @@ The rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +45,11 @@ _MOST_KEYS = 3
 _LEAST_ROWS = 3
 _ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
+# Names that rows with the sum of others have, and what a spreadsheet makes of a long number.
+_TOTALS = frozenset(
+    {"total", "totals", "grand total", "sum", "all", "overall", "subtotal", "gesamt", "summe", "insgesamt"}
+)
+_CUT_NUMBER = re.compile(r"\d[.,]\d+[Ee]\+\d+")
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,23 @@ def choose_keys(
 def _keys(rows: Rows, item: Column | None, dimensions: Sequence[Column]) -> Keys:
     ordered = tuple(sorted(dimensions, key=lambda column: column.index))
     return Keys(item, ordered, rows.outlook([*([item] if item is not None else []), *ordered]))
+
+
+def name_notes(keys: Keys) -> Iterator[str]:
+    """What is odd about the names of series, a line for each guess."""
+    for column in keys.columns:
+        totals = sorted(text for text in column.distinct if text.casefold() in _TOTALS)
+        if totals and len(column.distinct) > len(totals):
+            yield (
+                f"Guessed: {totals[0]} in {column.name} is a series like any other; if it is the sum of others, leave its rows "
+                "out (Chronos.Reconcile forecasts sums)."
+            )
+        cut = sorted(text for text in column.distinct if _CUT_NUMBER.fullmatch(text))
+        if cut:
+            yield (
+                f"Guessed: {cut[0]} in {column.name} is a name; a spreadsheet seems to have cut a long number, so that several "
+                "may have become one."
+            )
 
 
 def _may_be_key(column: Column, rows: Rows) -> bool:

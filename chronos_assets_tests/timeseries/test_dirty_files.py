@@ -133,7 +133,7 @@ def _check_account(report, drop):
     if left:
         assert any(note.startswith(f"of {report.rows_read:,} rows read, ") for note in report.notes)
     for (header, lines, _, _), contents in zip(drop, (file.contents for file in report.files), strict=True):
-        written = sum(bool(line.strip()) for line in lines)
+        written = sum(bool(line.strip(" ,")) for line in lines)
         # A header, a comment above the rows; or a first row that reads as a header.
         assert written - 1 - sum(line.startswith("#") for line in lines) <= contents.rows <= written + bool(header)
         if contents.rows < written:

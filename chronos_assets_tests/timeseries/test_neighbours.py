@@ -227,6 +227,23 @@ def test_ends_of_periods_beside_starts_stay_in_their_periods(first: str, step: s
     assert any("others at its end" in note for note in params.notes)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Total", "if it is the sum of others"),
+        ("grand total", "if it is the sum"),
+        ("1.23457E+11", "cut a long number"),
+        ("c", ""),
+    ],
+)
+def test_odd_names_of_series_are_reported(name: str, said: str) -> None:
+    notes = infer(["item_id", "date", "qty"], rows_by_day("a", "b", name)).notes
+    assert [note for note in notes if f"Guessed: {name} in item_id" in note and said in note] == (
+        [note for note in notes if f"{name} in item_id" in note]
+    )
+    assert bool(said) == any(f"{name} in item_id" in note for note in notes)
+
+
 def test_what_is_counted_is_counted_by_the_reading_that_is_chosen() -> None:
     times = [f"{month:02d}/01/{year}" for year in (2022, 2023) for month in range(1, 13)]
     notes = infer(["date", "y"], [[time, "1.5"] for time in times]).notes

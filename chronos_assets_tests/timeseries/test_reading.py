@@ -104,7 +104,7 @@ def slow_records(lines):
     found, at = [], 0
     while at < len(lines):
         following = at + 1
-        if lines[at].strip(b" \r\n"):
+        if lines[at].strip(b" ,\r\n"):
             for end in range(at + 1, len(lines) + 1):
                 answer = slow_split(b"".join(lines[at:end]).decode())
                 if answer != "open":

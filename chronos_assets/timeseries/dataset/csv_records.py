@@ -6,7 +6,8 @@ number) belongs to `casting`; what becomes of the rows to `importing`.
 How a CSV file is read, stated once and held by both readers (DuckDB's for files without a flaw, `scan_records` for the
 others):
 
-- UTF-8, with or without a byte order mark. A record ends at LF, CR LF or CR outside of quotes; empty lines are skipped.
+- UTF-8, with or without a byte order mark. A record ends at LF, CR LF or CR outside of quotes; empty lines are skipped, and
+  those of delimiters alone, which spreadsheets leave below the rows.
 - A field may be quoted by `"`, with a quote inside doubled; spaces around the quotes do not count. A quote elsewhere in
   a field is a character like any other (`5" pipe`).
 - Empty fields past the last column are ignored (a trailing delimiter); any other wrong number of fields is a flaw.
@@ -262,6 +263,7 @@ def scan_records(stream: IO[bytes], delimiter: str) -> Iterator[Record]:
     Memory is bounded by MAX_RECORD_BYTES, not by the file. The number of fields and the encoding are not judged here.
     """
     separator = delimiter.encode()
+    blank = b" " + separator
     field = _field_pattern(separator)
     lines = _Lines(stream)
     while (taken := lines.take()) is not None:
@@ -272,7 +274,7 @@ def scan_records(stream: IO[bytes], delimiter: str) -> Iterator[Record]:
         if len(line) > MAX_RECORD_BYTES:
             yield Record(number, content, None, Flaw.TOO_LONG)
         elif b'"' not in content:
-            if content.strip(b" "):
+            if content.strip(blank):
                 yield Record(number, content, content.split(separator))
         else:
             yield _quoted_record(number, line, lines, separator, field)

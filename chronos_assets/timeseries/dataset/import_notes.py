@@ -16,6 +16,7 @@ import numpy as np
 from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts
 from chronos_assets.timeseries.dataset.placing import clock_notes
+from chronos_assets.timeseries.dataset.strays import far_before
 from chronos_assets.timeseries.dataset.summaries import Summary, folder_hint, long_horizon
 from chronos_assets.timeseries.dataset.train_files import FileContents, schema_of
 from chronos_assets.timeseries.dataset.unfinished import Extents
@@ -159,6 +160,17 @@ def sparse_notes(params: ForecastParams, periods: Extents) -> Iterator[str]:
         f"of the periods of {params.frequency} about one in {every} has a row, of any series; "
         "if rows come less often, choose a coarser ForecastFrequency and DataFrequency"
     )
+
+
+def early_notes(grid: Grid, periods: Extents, summary: Summary) -> Iterator[str]:
+    """What to tell the user of rows that lie far before everything else, and stay."""
+    begin = far_before(periods)
+    if begin is not None:
+        rows = counted(int(periods.rows[periods.ordinals < begin].sum()), "row")
+        yield (
+            f"{rows} far before all others, from {iso_start(grid, summary.first)} on (series {summary.first_key}), where the "
+            f"others begin at {iso_start(grid, begin)}: fix the timestamp, if it is wrong"
+        )
 
 
 def stray_notes(grid: Grid, periods: Extents, strays: Sequence[int], summary: Summary) -> Iterator[str]:

@@ -39,6 +39,7 @@ from chronos_assets.timeseries.dataset.gridding import (
 )
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, WrittenWhole, recipe_of
 from chronos_assets.timeseries.dataset.import_notes import (
+    early_notes,
     import_notes,
     iso_start,
     sparse_notes,
@@ -413,7 +414,8 @@ class ImportPasses:
         contents = [file.contents for file in files]
         reports = with_replaced(contents, counts.duplicates)
         total = sum(rejected.values())
-        notes = (*reported, *sparse_notes(params, periods), *import_notes(params, reports, counts, summary, total))
+        odd = (*sparse_notes(params, periods), *early_notes(params.grid, periods, summary))
+        notes = (*reported, *odd, *import_notes(params, reports, counts, summary, total))
         notes += tuple(account(sum(file.rows for file in contents), counts, summary, total))
         made = [whole for whole in written if whole is not None]
         manifest = Manifest(

@@ -7,6 +7,7 @@ would leave nothing to forecast from. What is left out is reported, with its num
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chronos_assets.timeseries.dataset.unfinished import Extents
 
@@ -25,15 +26,26 @@ def far_ahead(periods: Extents) -> list[int]:
     A leap divides them from the rest: longer than the rest altogether, and many times any gap within it. Behind it lie
     hardly any rows, so that a shop that opens again after years is not taken for a slip for long.
     """
-    ordinals = periods.ordinals
+    place = _leap(periods.ordinals, periods.rows)
+    return [] if place is None else periods.ordinals[place:].tolist()
+
+
+def far_before(periods: Extents) -> int | None:
+    """The first period that is not far before all others, if some are: 1970 or 1900, which stand for a missing date."""
+    place = _leap(-periods.ordinals[::-1], periods.rows[::-1])
+    return None if place is None else int(periods.ordinals[len(periods.ordinals) - place])
+
+
+def _leap(ordinals: NDArray[np.int64], rows: NDArray[np.int64]) -> int | None:
+    """The place behind the leap that divides strays from the rest; None without one."""
     if len(ordinals) <= _LEAST_PERIODS:
-        return []
+        return None
     gaps = np.diff(ordinals)
-    behind = np.cumsum(periods.rows[::-1])[::-1]
+    behind = np.cumsum(rows[::-1])[::-1]
     few = max(_ALWAYS, int(_FEW_ROWS * behind[0]))
     for place in range(_LEAST_PERIODS, len(ordinals)):
         leap = int(gaps[place - 1])
         span = int(ordinals[place - 1] - ordinals[0]) + 1
         if behind[place] <= few and leap > span and leap > _LONGER * int(gaps[: place - 1].max()):
-            return [int(ordinal) for ordinal in ordinals[place:]]
-    return []
+            return place
+    return None
