@@ -80,9 +80,12 @@ def _starting_with_its_data(group: Group) -> tuple[Group, dg.Definitions]:
 
 
 def _write_sample(group: Group) -> None:
+    from chronos_assets.pipeline.staging import place
+    from chronos_assets.store_layout import TRAIN_KEY
     from chronos_assets.timeseries.dataset.sample import write_sample
 
-    print(f"{group.store.url} has no train files: writing the sample (10 electricity clients, hourly, one year)")
+    where = place(group, TRAIN_KEY)
+    print(f"{where} has no files yet: writing the sample there (10 electricity clients, hourly, one year)")
     with tempfile.TemporaryDirectory() as folder:
         write_sample(Path(folder))
         copy_data(Path(folder), group)

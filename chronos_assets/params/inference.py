@@ -287,14 +287,14 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
     candidates = known or [*numbers, *commas]
     wide = len(quantities) > 2 and rows.repeats([]) <= FEW_REPEATS
     hint = (
-        "; if each of them is a series of its own, `chronos-assets melt FILE OUTPUT` writes them as rows "
+        "\nIf each of them is a series of its own, `chronos-assets melt FILE OUTPUT` writes them as rows "
         "of item_id, timestamp and target_value"
         if wide
         else ""
     )
     raise InferenceError(
-        f"several columns could hold the value to forecast: {listed(candidates)}; write a params.json that lists the columns "
-        f"in Datasets[0].Schema.Attributes and says which it is, "
+        f"several columns could hold the value to forecast: {listed(candidates)}\n"
+        f"Write a params.json that lists the columns in Datasets[0].Schema.Attributes and says which it is: "
         f'Chronos.Columns = {{"target_value": "{candidates[0].name}"}}{hint}{_with_commas(commas)}',
         role="target",
         candidates=[column.name for column in candidates],

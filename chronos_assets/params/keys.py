@@ -338,7 +338,7 @@ def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], val
     if rows.copies([*columns, *([values] if values is not None else [])]) >= repeats - FEW_BAD:
         why += " (every repeated row equals another: was a file appended to itself?)"
     return InferenceError(
-        f"{repeats:.0%} of the rows repeat a timestamp of {series}, and {why}; write a params.json that names the columns of "
+        f"{repeats:.0%} of the rows repeat a timestamp of {series}, and {why}\nWrite a params.json that names the columns of "
         "a series in Predictor.FeaturizationConfig.ForecastDimensions, or that leaves them out to have such rows added up",
         role="repeats",
         candidates=("sum",),
@@ -349,8 +349,8 @@ def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], val
 def _several_keys(rows: Rows, found: Sequence[tuple[Column, ...]]) -> InferenceError:
     names = [" and ".join(column.name for column in keys) for keys in found]
     return InferenceError(
-        f"several columns could hold the item: {', '.join(names)}; write a params.json that lists the columns in "
-        f'Datasets[0].Schema.Attributes and says which it is, Chronos.Columns = {{"item_id": "{found[0][0].name}"}}',
+        f"several columns could hold the item: {', '.join(names)}\nWrite a params.json that lists the columns in "
+        f'Datasets[0].Schema.Attributes and says which it is: Chronos.Columns = {{"item_id": "{found[0][0].name}"}}',
         role="item",
         candidates=[keys[0].name for keys in found],
         options={name: str(rows.outlook(keys)) for name, keys in zip(names, found, strict=True)},

@@ -133,8 +133,8 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
     chosen = times if len(times) == 1 else best_known(times, TIMESTAMP_NAMES)
     if len(chosen) != 1:
         raise InferenceError(
-            f"several columns could hold the timestamp: {listed(chosen or times)}; write a params.json that lists the columns "
-            f'in Datasets[0].Schema.Attributes and says which it is, Chronos.Columns = {{"timestamp": "{times[0].name}"}}',
+            f"several columns could hold the timestamp: {listed(chosen or times)}\nWrite a params.json that lists the columns "
+            f'in Datasets[0].Schema.Attributes and says which it is: Chronos.Columns = {{"timestamp": "{times[0].name}"}}',
             role="timestamp",
             candidates=[column.name for column in chosen or times],
         )

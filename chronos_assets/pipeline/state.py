@@ -23,6 +23,7 @@ from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATE
 from chronos_assets.pipeline.covariates import CovariateInputs, covariate_inputs
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
+from chronos_assets.pipeline.staging import place
 from chronos_assets.planning.listing import (
     files_digest,
     is_train_file,
@@ -258,13 +259,13 @@ def _inferred_document(group: Group) -> dict[str, Any]:
         return with_guesses(to_document(params), params.notes)
     except (InferenceError, FileProblem) as error:
         source = newest.key if len(files) == 1 else f"{len(files)} files, the newest {newest.key}"
-        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {source}: {error}"
+        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {source}:\n{error}"
         if odd:
             reason += f" (odd: {'; '.join(odd[:3])})"
         draft = error.draft if isinstance(error, InferenceError) else None
         if draft is not None:
             group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2, ensure_ascii=False) + "\n").encode())
-            reason += f"; complete the draft {group.store.uri(DRAFT_KEY)} and save it as {PARAMS_KEY}"
+            reason += f"\nOr complete the draft {place(group, DRAFT_KEY)} and save it as {PARAMS_KEY}."
         raise dg.Failure(reason) from error
 
 

@@ -220,7 +220,7 @@ class _ForecastJob:
         """Forecast all shards, each GPU some of them, and write the windows."""
         self.prepare()
         self.reporter.log(
-            f"model {self.description.reference} ({self.description.family}) loaded in "
+            f"model {self.description.reference} ({self.description.family}) ready to forecast after "
             f"{time.monotonic() - self.started:.1f} s; {self.forecasters[-1].method}; "
             f"{passes_text(self.forecasters[-1].passes)}"
         )

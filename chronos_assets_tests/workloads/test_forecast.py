@@ -400,7 +400,7 @@ def test_a_killed_program_leaves_no_finished_window_and_runs_again_to_the_same_b
     started = {"folder": tmp_path, "environment": environment(workspace.root), "kind": forks.CONTAINER}
     with forks.reading(PROGRAM, **started) as (process, errors):
         for line in errors:
-            if "loaded in" in line:
+            if "ready to forecast" in line:
                 break
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
