@@ -14,7 +14,7 @@ from chronos_assets.dashboard.scenario_forecast import UnanswerableError, questi
 from chronos_assets.dashboard.session import ask, ask_endpoint, draw, endpoint, in_words, source
 from chronos_assets.dashboard.source import NothingToShow
 from chronos_assets.dashboard.words import csv_text, number, percent, plain
-from chronos_assets.pipeline.what_if import SCENARIO_NAME
+from chronos_assets.pipeline.what_if import SCENARIO_NAME, is_beside_current
 from chronos_assets.platforms.endpoints import EndpointError
 from chronos_assets.store_layout import WHAT_IF_KEY
 
@@ -233,11 +233,10 @@ def _results(series: ItemSeries, shape: TableShape) -> None:
     scenario = st.selectbox("Scenario", list(dict.fromkeys(found["scenario"])), key="scenario")
     shown = found[found["scenario"] == scenario]
     _beside(shown, ask("history", series))
-    as_of, current = str(shown["as_of"].iloc[0]), str((source().forecast() or {}).get("as_of", ""))
-    st.caption(f"Beside the forecast as of {plain(as_of)}; whole horizon.")
-    if as_of != current:
+    st.caption(f"Beside the forecast as of {plain(shown['as_of'].iloc[0])}; whole horizon.")
+    if not is_beside_current(source().group, scenario):
         st.warning(
-            f"That is not the current forecast, which is as of {plain(current)}: either the scenario is on its way, or it "
-            "can't be applied any more, since its file is gone or its times lie before the horizon.",
+            "It was not forecast beside the current forecast: either it is on its way, or it can't be applied any more, since "
+            "its file is gone or its times lie before the horizon.",
             icon=":material/update:",
         )

@@ -211,6 +211,28 @@ def stale_scenarios(state: GroupState) -> list[str]:
     return [name for name in files if made.get(name, {}).get("made_from") != _made_from(group, files[name])]
 
 
+def gone_scenarios(group: Group) -> list[str]:
+    """Scenarios that were forecast and whose files are gone since."""
+    made = [scenario_of(name) for name, _, _ in group.store.manifests("what_if_forecasts")]
+    files = scenario_files(group) if made else {}
+    return [name for name in made if name is not None and name not in files]
+
+
+def withdraw_gone_scenarios(group: Group) -> None:
+    """Withdraw the forecasts of scenarios whose files are gone: nobody keeps them beside the current forecast any more."""
+    for name in gone_scenarios(group):
+        group.store.withdraw(scenario_key(name))
+
+
+def is_beside_current(group: Group, name: str) -> bool:
+    """Whether a scenario was forecast beside the current forecast, and not beside an earlier one."""
+    try:
+        made = json.loads(group.store.read(scenario_key(name), "manifest.json"))
+    except FileNotFoundError:
+        return False
+    return list(made.get("made_from", ()))[-1:] == [str(group.store.shown(FORECAST_KEY))]
+
+
 def _made_from(group: Group, files: Sequence[ObjectInfo]) -> list[str]:
     """What a scenario's forecast follows from: its files, and the baseline."""
     return [*(f"{info.key} {info.etag}" for info in files), str(group.store.shown(FORECAST_KEY))]

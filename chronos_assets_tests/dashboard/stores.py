@@ -68,6 +68,7 @@ def write_store(root: Path, keys: tuple[Key, ...] = KEYS) -> ForecastParams:
     write_forecast(staged / "scenario.parquet", params, "2024-01-05T00:00", {keys[2]: _band(77.0)})
     write_what_if(staged, "cheaper", NEW, staged / "scenario.parquet", root / "forecast/forecast.parquet", ["shop"])
     (staged / "scenario.parquet").unlink()
+    (staged / "manifest.json").write_text(json.dumps({"made_from": [str(open_store(root).shown("forecast"))]}))
     publish_directory(root / "what_if_forecasts/scenario=cheaper", staged)
     staged.mkdir()
     hours_ahead = np.array(["2024-01-05T00", "2024-01-05T01"] * 2, "datetime64[us]")

@@ -37,7 +37,16 @@ from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.pipeline.forecasts import withdraw_outdated_explanation
 from chronos_assets.pipeline.serving import compare_endpoint, deploy
-from chronos_assets.pipeline.what_if import on_clock, read_replacements, scenario_files, stale_scenarios
+from chronos_assets.pipeline.tables import tables_lineage
+from chronos_assets.pipeline.what_if import (
+    gone_scenarios,
+    is_beside_current,
+    on_clock,
+    read_replacements,
+    scenario_files,
+    stale_scenarios,
+    withdraw_gone_scenarios,
+)
 from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
 from chronos_assets.predictors.scenario import Scenario, ScenarioError, read_transformations
 from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
@@ -168,6 +177,19 @@ def test_the_tables_hold_every_scenario(line: Line) -> None:
         ).fetchall()
     assert rows == [("cheaper", LAST, 12 * HORIZON, True)]
     assert totals == [("total", "total", 12, HORIZON, True)]
+
+
+def test_a_scenario_whose_file_is_gone_is_withdrawn_with_the_next_tables(line: Line) -> None:
+    folder = shutil.copytree(line.group.store.snapshot(scenario_key("cheaper")), line.root / ".staged-gone")
+    line.group.store.publish(scenario_key("gone"), folder, data="what_if.parquet")
+    assert is_beside_current(line.group, "gone")
+    assert gone_scenarios(line.group) == ["gone"]
+    before = tables_lineage(line.state)
+    withdraw_gone_scenarios(line.group)
+    assert (gone_scenarios(line.group), tables_lineage(line.state)) == ([], before)
+    assert line.group.store.shown(scenario_key("gone")) is None
+    assert not is_beside_current(line.group, "gone")
+    assert is_beside_current(line.group, "cheaper")
 
 
 @pytest.mark.parametrize(

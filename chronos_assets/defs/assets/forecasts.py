@@ -12,6 +12,7 @@ from chronos_assets.pipeline.forecasts import make_forecasts
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import refresh_tables, tables_lineage
+from chronos_assets.pipeline.what_if import withdraw_gone_scenarios
 
 FORECASTS = """Quantile forecasts of every series, made with the data up to the end of the partition's window.
 
@@ -85,6 +86,7 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
     def forecast_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
             state = GroupState(group)
+            withdraw_gone_scenarios(group)
             # Taken before: what is published meanwhile may not be in them.
             made_from = tables_lineage(state)
             made = metadata.tables(group, refresh_tables(state), made_from)
