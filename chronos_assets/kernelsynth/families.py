@@ -15,6 +15,7 @@ from chronos_assets.kernelsynth import (
     days,
     gaussian,
     noise,
+    prices,
     pulses,
     realism,
     regimes,
@@ -179,6 +180,7 @@ FAMILIES: Mapping[str, Family] = {
     "causal_graph": causal.causal_graph,
     "compounding": compounding.compounding,
     "wandering_days": days.wandering_days,
+    "prices": prices.prices,
 }
 """Every family by name."""
 
@@ -186,46 +188,48 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 """The mixture a model starts with. Copying a cycle is learnt late, or never, when other series drown it."""
 
 REALISTIC: Mapping[str, float] = {
-    "clean_season": 0.08,
-    "noisy_season": 0.07,
+    "clean_season": 0.04,
+    "noisy_season": 0.06,
     "calendar": 0.27,
-    "business": 0.04,
+    "business": 0.03,
     "counts": 0.02,
     "intermittent": 0.01,
-    "random_walk": 0.09,
+    "random_walk": 0.06,
     "autoregressive": 0.02,
     "gaussian_process": 0.02,
     "trending": 0.01,
     "stepped": 0.01,
     "chaotic": 0.005,
     "mixed": 0.02,
-    "smoothing": 0.03,
-    "fine_grained": 0.06,
+    "smoothing": 0.02,
+    "fine_grained": 0.03,
     "switching": 0.01,
     "pulses": 0.005,
     "causal_graph": 0.01,
-    "compounding": 0.06,
+    "compounding": 0.05,
     "wandering_days": 0.16,
+    "prices": 0.14,
 }
 """The mixture a model ends with, for long contexts: hours, minutes, days, long records. The weights add up to 1."""
 
 SHORT: Mapping[str, float] = {
-    "clean_season": 0.04,
+    "clean_season": 0.03,
     "noisy_season": 0.05,
     "calendar": 0.02,
-    "business": 0.18,
+    "business": 0.16,
     "counts": 0.04,
     "intermittent": 0.02,
-    "random_walk": 0.08,
+    "random_walk": 0.09,
     "autoregressive": 0.02,
     "gaussian_process": 0.02,
     "trending": 0.06,
     "stepped": 0.02,
     "mixed": 0.03,
-    "smoothing": 0.20,
+    "smoothing": 0.18,
     "switching": 0.01,
     "causal_graph": 0.01,
     "compounding": 0.20,
+    "prices": 0.04,
 }
 """The same for contexts of up to `SHORT_CONTEXT` steps: months, quarters and years. The weights add up to 1."""
 

@@ -55,6 +55,19 @@ def decaying_sum(values: Array, keep: Array) -> Array:
     return total[:, :length]
 
 
+def volatility(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Factors of unit mean square by which shocks grow and shrink for a while, as in markets, weather and demand.
+
+    Their logarithms are stationary first-order autoregressions of a deviation of up to 0.8 that forget within 4 to 200
+    steps; a quarter of the rows is 1 throughout.
+    """
+    keep = np.exp(-1.0 / np.exp(rng.uniform(np.log(4.0), np.log(200.0), (n, 1))))
+    shocks = np.sqrt(1.0 - keep**2) * rng.standard_normal((n, length))
+    shocks[:, :1] /= np.sqrt(1.0 - keep**2)
+    size = rng.uniform(0.0, 0.8, (n, 1)) * (rng.random((n, 1)) < 0.75)
+    return np.exp(size * decaying_sum(shocks, keep) - size**2)
+
+
 def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
     """Random walks of unit steps, some with drift, some with volatility that clusters, as prices have."""
     steps = white(rng, n, length)

@@ -32,7 +32,7 @@ def exponential_smoothing(rng: np.random.Generator, n: int, length: int) -> Arra
     damping = np.where(rng.random((n, 1)) < 0.5, rng.uniform(0.8, 0.99, (n, 1)), 1.0)
 
     slope = noise.decaying_sum(beta * shock, damping)
-    growth = rng.standard_normal((n, 1)) * np.minimum(0.08 / period, 2.0 / length)[:, None]
+    growth = rng.standard_normal((n, 1)) * np.minimum(0.08 / period, 4.0 / length)[:, None]
     slope += growth * (rng.random((n, 1)) < 0.65) * damping ** np.arange(length)
     level = np.cumsum(_before(alpha * shock) + damping * _before(slope), axis=1)
     values = level + season_states(rng, period, gamma * shock) + shock

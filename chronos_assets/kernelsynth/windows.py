@@ -15,7 +15,7 @@ from chronos_assets.kernelsynth.noise import Array
 TARGET_LIMIT = 20.0
 """Targets are cut at this many standard deviations of the context, so that one jump cannot rule a batch."""
 
-WEIGHT_FLOOR = 0.05
+WEIGHT_FLOOR = 0.03
 """Error, in deviations of the context, below which a step's weight grows no further."""
 
 NEAR_STEPS = 32

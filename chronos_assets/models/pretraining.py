@@ -136,6 +136,17 @@ RECIPE = (
         length_weights=(0.14, 0.22, 0.12, 0.52),
         curriculum_steps=0,
     ),
+    # Again, with prices in the mixture, which are known by nothing but their last value.
+    TrainingPlan(
+        seed=20261127,
+        steps=10_000,
+        decay_steps=9_900,
+        warmup_steps=100,
+        learning_rate=1e-3,
+        context_lengths=(64, 128, 256, 512),
+        length_weights=(0.12, 0.2, 0.1, 0.58),
+        curriculum_steps=0,
+    ),
 )
 """The skill of copying cycles first, then precision on realistic mixtures, and last more families and short contexts.
 

@@ -4,12 +4,12 @@ import pytest
 from chronos_assets.kernelsynth import compounding
 
 
-@pytest.mark.parametrize("length", [72, 576])
-def test_no_record_grows_beyond_what_a_network_could_scale(length):
+@pytest.mark.parametrize(("length", "most"), [(72, 1e6), (576, 1e4)])
+def test_no_record_grows_beyond_what_a_network_could_scale(length, most):
     series = compounding.compounding(np.random.default_rng(1), 400, length)
     positive = series[(series > 0).all(axis=1)]
     assert len(positive) > 200
-    assert (positive.max(axis=1) / positive.min(axis=1)).max() < 10_000
+    assert (positive.max(axis=1) / positive.min(axis=1)).max() < most
 
 
 def test_most_records_are_smooth_enough_to_be_continued():

@@ -6,8 +6,9 @@ from chronos_assets.kernelsynth import days
 
 def test_deviations_are_of_unit_variance_from_the_first_step_and_persist():
     values = days.persistent(np.random.default_rng(0), 3000, 200, longest=np.full((3000, 1), 60.0))
-    assert values[:, 0].std() == pytest.approx(1.0, abs=0.1)
-    assert values[:, -1].std() == pytest.approx(1.0, abs=0.1)
+    # Volatility makes for heavy tails, and so for a rough estimate.
+    assert values[:, 0].std() == pytest.approx(1.0, abs=0.2)
+    assert values[:, -1].std() == pytest.approx(1.0, abs=0.2)
     step, hour = (np.abs(values[:, lag:] - values[:, :-lag]).mean(axis=1) for lag in (1, 24))
     assert (step < hour).mean() > 0.95
 
@@ -33,3 +34,11 @@ def test_what_is_switched_is_on_or_off_for_a_while():
     assert set(np.unique(states)) == {0.0, 1.0}
     changes = np.abs(np.diff(states, axis=1)).mean(axis=1)
     assert 0.01 < np.median(changes) < 0.3
+
+
+def test_days_off_come_back_with_the_week():
+    cycles = np.broadcast_to(np.arange(14 * 24) / 24, (100, 14 * 24))
+    values = days.with_days_off(np.random.default_rng(3), np.zeros_like(cycles), cycles)
+    assert np.allclose(values[:, : 7 * 24], values[:, 7 * 24 :])
+    changed = (values.reshape(100, 14, 24) != 0).any(axis=2).sum(axis=1)
+    assert set(changed) == {2, 4}

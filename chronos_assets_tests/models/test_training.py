@@ -258,7 +258,7 @@ def test_a_killed_workload_goes_on_to_the_same_model(tmp_path, stage):
         ({"stepz": "3"}, "unknown parameters: stepz"),
         ({"steps": '"many"'}, "parameter steps must be a int, not 'many'"),
         ({"bfloat16": "1"}, "parameter bfloat16 must be a bool, not 1"),
-        ({"stages": "0"}, "parameter stages must be 1 to 4, not 0"),
+        ({"stages": "0"}, "parameter stages must be 1 to 5, not 0"),
         ({"first_stage": "4"}, "parameter first_stage must be 1 to 3, not 4"),
         ({"first_stage": "2"}, "first_stage is 2: give the model of the stage before it as initial"),
         ({"device": '"tpu"'}, "parameter device must be auto, cpu or cuda, not tpu"),
@@ -292,7 +292,7 @@ def test_a_gpu_is_taken_where_there_is_one_and_fed_by_processes(monkeypatch):
 
 def test_parameters_are_those_of_every_stage_and_each_stage_has_a_seed_of_its_own():
     stages = pretrain.parse_parameters({"device": "cpu", "steps": 7, "seed": 3}).stages
-    assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3), (7, 4), (7, 5), (7, 6)]
+    assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3 + index) for index in range(len(pretraining.RECIPE))]
     assert len({plan.seed for plan in pretraining.RECIPE}) == len(pretraining.RECIPE)
     assert pretrain.parse_parameters({"device": "cpu", "stages": 1}).stages == pretraining.RECIPE[:1]
 
