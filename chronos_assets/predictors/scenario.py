@@ -215,6 +215,7 @@ class Vocabulary:
         replaced = [self._check_replacement(one, source) for one in scenario.replacements]
         if not changed and not replaced:
             raise ScenarioError(f"{source}: it changes nothing; write TimeSeriesTransformations, or rows to replace")
+        _check_contradictions(replaced, source)
         return Scenario(scenario.name, tuple(changed), tuple(replaced))
 
     def attribute(self, name: str, place: str) -> str:
@@ -268,6 +269,18 @@ class Vocabulary:
             raise ScenarioError(f"{place}: {', '.join(unknown)} is neither {ITEM} nor a dimension")
         _moment(one.timestamp, f"{place}: {TIMESTAMP}")
         return Replacement(one.key, one.timestamp, values, one.line)
+
+
+def _check_contradictions(rows: Sequence[Replacement], source: str) -> None:
+    seen: dict[Any, Any] = {}
+    for row in rows:
+        for name, value in row.values.items():
+            first = seen.setdefault((frozenset(row.key.items()), row.timestamp, name), value)
+            if first != value:
+                raise ScenarioError(
+                    f"{source}, line {row.line}: {name} is {value} here and {first} in an earlier line of the same series and "
+                    "time: keep one of them"
+                )
 
 
 def _number(text: str, place: str) -> float:

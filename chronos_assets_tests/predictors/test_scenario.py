@@ -101,3 +101,12 @@ def test_times_of_other_zones_and_numbers_that_are_none_are_refused(row: Replace
     with pytest.raises(ScenarioError) as refused:
         checked(rows=[row])
     assert said in str(refused.value)
+
+
+def test_two_rows_that_say_different_things_are_refused() -> None:
+    rows = [
+        Replacement({"item_id": "a"}, "2024-01-04", {"price": value}, line) for line, value in ((2, "7"), (3, "7.0"))
+    ]
+    assert checked(rows=rows).replacements[1].values == {"price": 7.0}
+    with pytest.raises(ScenarioError, match=r"line 4: price is 8\.0 here and 7\.0 in an earlier line"):
+        checked(rows=[*rows, Replacement({"item_id": "a"}, "2024-01-04", {"price": "8"}, 4)])
