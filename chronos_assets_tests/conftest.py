@@ -80,7 +80,8 @@ def pytest_collection_finish() -> None:
     At Python's own thresholds they take 6% of a run of Dagster's graph. This is where the tests run: who only hands them to
     workers comes by neither here nor at Dagster.
     """
-    from chronos_assets.defs.instance import keep_engines, read_migrations_once
+    from chronos_assets.defs.instance import read_migrations_once
+    from chronos_assets.defs.instance_engines import keep_engines
     from chronos_assets_tests.ephemeral import share_connections
 
     read_migrations_once()  # dozens of tests make a Dagster instance

@@ -1,27 +1,30 @@
 """The instance of a store: it holds what a laptop needs, wherever it is started. Each number here was a trap without it."""
 
+import contextlib
 import logging
+import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 
 from chronos_assets.definitions import build_definitions
 from chronos_assets.defs.instance import (
-    _ENGINES,
     CONFIG,
     WORKSPACE,
     InstanceError,
-    _kept,
     begin_daemon_here,
     open_instance,
 )
+from chronos_assets.defs.instance_engines import ENGINES, close_connections, keep_engines, kept
 from chronos_assets.settings import Settings
 from chronos_assets_tests.conftest import REPOSITORY
 
@@ -156,13 +159,80 @@ def test_engines_are_kept_and_a_store_that_replaces_another_in_its_folder_is_its
 def test_engines_of_many_databases_are_forgotten_and_made_again() -> None:
     made: list[str] = []
 
-    def create(url: str, **options: object) -> Engine:
+    def create(url: str, **options: Any) -> Engine:
         made.append(url)
-        return create_engine(url)
+        return create_engine(url, **options)
 
-    kept = _kept(create)
-    for number in (0, *range(_ENGINES), 0, 0, _ENGINES, 1):
-        assert str(kept(f"sqlite:///{number}.db", connect_args={"timeout": 30}).url) == f"sqlite:///{number}.db"
+    engine_of = kept(create)
+    for number in (0, *range(ENGINES), 0, 0, ENGINES, 1):
+        assert str(engine_of(f"sqlite:///{number}.db", connect_args={"timeout": 30}).url) == f"sqlite:///{number}.db"
     # All once; the one after them pushes out the oldest, which is 1 since 0 was asked for again.
-    assert len(made) == _ENGINES + 2
-    assert made[-2:] == [f"sqlite:///{_ENGINES}.db", "sqlite:///1.db"]
+    assert len(made) == ENGINES + 2
+    assert made[-2:] == [f"sqlite:///{ENGINES}.db", "sqlite:///1.db"]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> tuple[Path, Engine]:
+    """A database in the mode of Dagster's, and a kept engine of it."""
+    path = tmp_path / "run.db"
+    engine = kept(create_engine)(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(text("PRAGMA journal_mode = WAL"))
+        connection.execute(text("CREATE TABLE events (name TEXT)"))
+    return path, engine
+
+
+def test_who_watches_a_runs_database_sees_it_change_with_each_event(database: tuple[Path, Engine]) -> None:
+    """The UI follows a run so; without a checkpoint only SQLite's log changes."""
+    path, engine = database
+    os.utime(path, (0, 0))
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 0
+    assert path.stat().st_mtime == 0
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO events VALUES ('started')"))
+    assert path.stat().st_mtime != 0
+    assert Path(f"{path}-wal").stat().st_size, "it is in the log, and nobody has waited for the database"
+
+
+def test_what_is_committed_is_there_for_others_and_after_the_connection_is_closed(
+    database: tuple[Path, Engine],
+) -> None:
+    path, engine = database
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO events VALUES ('started')"))
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT name FROM events").fetchall() == [("started",)]
+    close_connections()
+    assert not Path(f"{path}-wal").exists()
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT name FROM events")).scalar() == "started"
+
+
+def test_a_database_that_replaces_another_is_the_one_that_is_read(database: tuple[Path, Engine]) -> None:
+    path, engine = database
+    for left in path.parent.glob("run.db*"):
+        left.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        other.execute("CREATE TABLE events AS SELECT 'another' AS name")
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT name FROM events")).fetchall() == [("another",)]
+
+
+def test_no_child_inherits_a_connection(database: tuple[Path, Engine]) -> None:
+    _, engine = database
+    keep_engines()
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO events VALUES ('parent')"))
+    if (child := os.fork()) == 0:
+        os._exit(any("run.db" in name for name in open_files()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO events VALUES ('parent')"))
+        assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 2
+
+
+def open_files() -> list[str]:
+    """Files that this process has open; none where the system doesn't say."""
+    links = Path("/proc/self/fd").glob("*")
+    return [os.readlink(link) for link in links if os.path.lexists(link)]

@@ -11,24 +11,20 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
-from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
+from chronos_assets.defs.instance_engines import close_connections, keep_engines
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.file_locks import locked_file
 
 CONFIG = Path(__file__).parent / "dagster.yaml"
 WORKSPACE = Path(__file__).parent / "workspace.yaml"
-
-_ENGINES = 64  # kept: each run has a database
 
 
 class InstanceError(ChronosAssetsError):
@@ -48,6 +44,7 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
     """
     read_migrations_once()
     keep_engines()
+    close_connections()  # whatever has become of the files meanwhile
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
     # Dagster makes its databases as they are first used: two processes that do so at once get in each other's way.
@@ -84,41 +81,6 @@ def read_migrations_once() -> None:
         read_once = SimpleNamespace(from_config=cache(reading[0].ScriptDirectory.from_config))
         for module in reading:
             module.ScriptDirectory = read_once
-
-
-@cache
-def keep_engines() -> None:
-    """Let this process keep SQLAlchemy's engines of Dagster's SQLite databases.
-
-    Dagster makes an engine for each connection, so that each statement is compiled again: a fifth of what a small run
-    computes. An engine holds no connection between two uses (`NullPool`); those of the last databases are kept. A release that
-    makes them in another way takes as long as it does.
-    """
-    storages = (
-        "event_log.sqlite.sqlite_event_log",
-        "runs.sqlite.sqlite_run_storage",
-        "schedules.sqlite.sqlite_schedule_storage",
-    )
-    for name in storages:
-        module: Any = importlib.import_module(f"dagster._core.storage.{name}")
-        if hasattr(module, "create_engine"):
-            module.create_engine = _kept(module.create_engine)
-
-
-def _kept(create_engine: Callable[..., Engine]) -> Callable[..., Engine]:
-    engines: dict[str, Engine] = {}
-    keeping = Lock()
-
-    def engine_of(url: str, **options: Any) -> Engine:
-        key = f"{url} {sorted(options.items())}"
-        with keeping:
-            engine = engines.pop(key, None) or create_engine(url, **options)
-            engines[key] = engine  # the newest comes last
-            if len(engines) > _ENGINES:
-                del engines[next(iter(engines))]
-        return engine
-
-    return engine_of
 
 
 def begin_daemon_here(instance: dg.DagsterInstance) -> None:

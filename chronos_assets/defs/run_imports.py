@@ -9,7 +9,8 @@ import gc
 import importlib
 import logging
 
-from chronos_assets.defs.instance import keep_engines, read_migrations_once
+from chronos_assets.defs.instance import read_migrations_once
+from chronos_assets.defs.instance_engines import keep_engines
 
 MODULES = (
     "chronos_assets.definitions",

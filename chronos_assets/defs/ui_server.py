@@ -21,7 +21,8 @@ from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Any
 
-from chronos_assets.defs.instance import keep_engines, read_migrations_once
+from chronos_assets.defs.instance import read_migrations_once
+from chronos_assets.defs.instance_engines import keep_engines
 from chronos_assets.serving.web_guard import guarded
 
 WEB_SERVER = "dagster_webserver"
