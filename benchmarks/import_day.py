@@ -47,7 +47,7 @@ def run_import(folder: Path, names: list[str], target: str, threads: int) -> dic
     """Import and publish files of `folder`, by what the target's last import left; what came out."""
     from chronos_assets.params.reader import parse_params
     from chronos_assets.platforms.local.publishing import current, publish_directory
-    from chronos_assets.timeseries.dataset.dataset_before import Before
+    from chronos_assets.timeseries.dataset.dataset_before import Before, FolderFiles
     from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
     from chronos_assets.timeseries.dataset.sample import sample_params
 
@@ -56,7 +56,7 @@ def run_import(folder: Path, names: list[str], target: str, threads: int) -> dic
     document["Predictor"]["FeaturizationConfig"] = {"ForecastFrequency": "D"}
     document["TimestampFormat"] = "yyyy-MM-dd"
     shown, memory, staged = folder / target, folder / f"{target}.npz", folder / "staged" / target
-    before = Before(lambda: current(shown), memory) if memory.exists() else None
+    before = Before(lambda: FolderFiles(current(shown)), memory) if memory.exists() else None
     staged.parent.mkdir(exist_ok=True)
     files = [
         TrainFile(folder / name, f"train/{name}", FIRST + timedelta(days=place), name)

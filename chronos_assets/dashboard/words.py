@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from chronos_assets.timeseries.export_files import harmless
 from chronos_assets.timeseries.forecast.sparkline import escape_markdown
+from chronos_assets.timeseries.formulas import harmless
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -168,13 +168,15 @@ def _set_aside(group: Group, files: Sequence[ObjectInfo]) -> frozenset[str]:
 def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]:
     """Import in this process; the files that it reads are fetched to this machine."""
     from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
-    from chronos_assets.timeseries.dataset.dataset_before import Before
+    from chronos_assets.timeseries.dataset.dataset_before import Before, FolderFiles
     from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportTask, progress_lines, run_import
 
     store = group.store
     before = None
     if plan.has_dataset:
-        before = Before(partial(store.snapshot, DATASET_KEY), store.fetch(IMPORT_MEMORY_KEY), plan.set_aside)
+        before = Before(
+            lambda: FolderFiles(store.snapshot(DATASET_KEY)), store.fetch(IMPORT_MEMORY_KEY), plan.set_aside
+        )
     settings = group.settings
     task = ImportTask(plan.params, settings.memory_limit, least_shards(group), settings.max_unpacked, plan.notes)
     with staging(group) as folder:
@@ -223,7 +225,8 @@ def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Impo
                 context.log.info(f"the files that have changed won't do ({error}): another job gets all of them")
             if outcome is not None:
                 publish = partial(group.store.publish_stored, DATASET_KEY, result.stored[DATASET], data="*.parquet")
-                yield Imported(outcome, result.outputs[REPORT], partial(publish, known=outcome.known), result.facts)
+                publish = partial(publish, known=outcome.known, kept=outcome.elsewhere)
+                yield Imported(outcome, result.outputs[REPORT], publish, result.facts)
                 return
     raise _refusal(group, refused)  # out here, since what a job left is kept where publishing it fails
 
@@ -265,8 +268,8 @@ def job_request(group: Group, plan: ImportPlan, given: tuple[ObjectInfo, ...]) -
     )
 
     memory = group.store.head(IMPORT_MEMORY_KEY) if plan.has_dataset else None
-    least = disk_needed({info.key: info.size for info in given}, LEAST_SHARES)
-    likely = disk_needed({info.key: info.size for info in plan.files}, LIKELY_SHARES)
+    sizes, every = ({info.key: info.size for info in files} for files in (given, plan.files))
+    least, likely = disk_needed(sizes, LEAST_SHARES), disk_needed(sizes, LIKELY_SHARES, every)
     on_aws = group.settings.deployment == "aws"
     return JobRequest(
         workload="import_dataset",
@@ -286,7 +289,7 @@ def job_request(group: Group, plan: ImportPlan, given: tuple[ObjectInfo, ...]) -
             "set_aside": sorted(plan.set_aside),
             "space": least.own,
         },
-        inputs={} if memory is None else {BEFORE: DATASET_KEY},
+        remote={} if memory is None else {BEFORE: DATASET_KEY},
         outputs=(DATASET, REPORT),
         objects={**({TRAIN: given} if given else {}), **({} if memory is None else {MEMORY: (memory,)})},
         stored=(DATASET,),

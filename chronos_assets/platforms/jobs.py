@@ -27,6 +27,8 @@ class JobRequest:
             part of every output; empty: the job runs on one.
         objects: channel -> objects of the store that the workload reads, each under its key. Where they lie is copied as it is
             then: the caller sees afterwards whether they are still these.
+        remote: channel -> store key of a folder of which the workload fetches the files that it needs, see
+            `container.remote_files`.
         stored: those of the outputs that stay in the store, where they can be published from without coming here.
         disk_bytes: what the job takes on disk, inputs and all: at least, and with what may come; 0 where that is small, or
             not known.
@@ -39,6 +41,7 @@ class JobRequest:
     outputs: tuple[str, ...] = ()
     sharded: str = ""
     objects: Mapping[str, tuple[ObjectInfo, ...]] = field(default_factory=dict)
+    remote: Mapping[str, str] = field(default_factory=dict)
     stored: tuple[str, ...] = ()
     disk_bytes: tuple[int, int] = (0, 0)
 

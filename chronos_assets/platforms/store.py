@@ -165,7 +165,13 @@ class Store(Protocol):
         """
 
     def publish_stored(
-        self, key: str, source: str, *, data: str | None = None, known: Mapping[str, str] | None = None
+        self,
+        key: str,
+        source: str,
+        *,
+        data: str | None = None,
+        known: Mapping[str, str] | None = None,
+        kept: Mapping[str, str] | None = None,
     ) -> str:
         """`publish` of files that are in this store already: they don't come here.
 
@@ -174,6 +180,7 @@ class Store(Protocol):
             source: key of the folder that holds the files; what is left of it is its owner's to remove.
             data: as for `publish`.
             known: as for `publish`; files that it lacks are read, so that they should be small.
+            kept: name -> URL, see `addresses`, of files that belong to the folder as well.
         """
 
     def publish_forecast(
@@ -205,6 +212,12 @@ class Store(Protocol):
 
         With `names` of files, those of them that there are will do: a store that isn't on this machine fetches no other.
         They stay as they are until two later versions have been published; `FileNotFoundError` if there is none.
+        """
+
+    def addresses(self, key: str) -> tuple[str, Mapping[str, str]]:
+        """Name of the version that a published folder shows, and the URL of each of its files, for a job that fetches some.
+
+        They stay as long as a `snapshot`'s. `FileNotFoundError` if there is none.
         """
 
     def open(self, key: str) -> OpenFolder:

@@ -6,7 +6,6 @@ Here: names, formats and sizes of the files. Elsewhere: what is in them (`foreca
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,27 +19,6 @@ _CSV = "FORMAT csv, HEADER true, DELIMITER ',', QUOTE '\"', ESCAPE '\"'"
 # Rows of a group, after each of which a Parquet file may end.
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
 _PARTS = ".parts"
-
-
-# What a spreadsheet runs begins with one of these, unless the whole text is a number below zero: `-2+cmd|…` is a formula.
-# See https://owasp.org/www-community/attacks/CSV_Injection. DuckDB and Python both speak it.
-_BEGINS_FORMULA, _NEGATIVE = r"^[=+@\t\r\n-]", r"-[0-9.,]*([eE][+-]?[0-9]+)?"
-
-
-def is_formula(text: str) -> str:
-    """SQL: whether a spreadsheet would run a text."""
-    return f"(regexp_matches({text}, '{_BEGINS_FORMULA}') AND NOT regexp_full_match({text}, '{_NEGATIVE}'))"
-
-
-def harmless(text: str) -> str:
-    """A text with a quote before it where a spreadsheet would run it."""
-    runs = re.match(_BEGINS_FORMULA, text) and not re.fullmatch(_NEGATIVE, text)
-    return f"'{text}" if runs else text
-
-
-def quoted_formula(text: str) -> str:
-    """SQL: `harmless`."""
-    return f"CASE WHEN {is_formula(text)} THEN chr(39) || {text} ELSE {text} END"
 
 
 def write_export(

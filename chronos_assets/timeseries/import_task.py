@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.importing import import_target_time_series
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
-from chronos_assets.timeseries.forecast.csv_export import count_formulas
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
@@ -90,6 +89,7 @@ class ImportOutcome:
     Attributes:
         manifest: of the dataset, as it lies beside the shards.
         rows_read, kept_files, kept_shards, extended_shards, reason: see `ImportReport`.
+        elsewhere: URLs of files of the dataset that were taken over and don't lie in its folder, by name.
         rejected: key of a file with bad rows -> name of the file in `rejected/` that has them.
     """
 
@@ -99,6 +99,7 @@ class ImportOutcome:
     kept_files: frozenset[str]
     kept_shards: frozenset[str]
     extended_shards: frozenset[str]
+    elsewhere: Mapping[str, str]
     reason: str
 
     @property
@@ -115,6 +116,7 @@ class ImportOutcome:
             "kept_files": sorted(self.kept_files),
             "kept_shards": sorted(self.kept_shards),
             "extended_shards": sorted(self.extended_shards),
+            "elsewhere": dict(self.elsewhere),
             "reason": self.reason,
         }
         _write(report, document)
@@ -139,6 +141,7 @@ class ImportOutcome:
             kept_files=frozenset(document["kept_files"]),
             kept_shards=frozenset(document["kept_shards"]),
             extended_shards=frozenset(document["extended_shards"]),
+            elsewhere=document["elsewhere"],
             reason=document["reason"],
         )
 
@@ -187,7 +190,7 @@ def run_import(
         progress=progress,
         before=before,
     )
-    manifest = _with_notes(made.manifest, dataset, [*task.notes, *_formula_notes(task, dataset, made)])
+    manifest = _with_notes(made.manifest, dataset, [*task.notes, *_formula_notes(task, made)])
     made.memory.save(report / MEMORY_FILE)
     outcome = ImportOutcome(
         manifest=manifest,
@@ -196,6 +199,7 @@ def run_import(
         kept_files=made.kept_files,
         kept_shards=made.kept_shards,
         extended_shards=made.extended_shards,
+        elsewhere=made.elsewhere,
         reason=made.reason,
     )
     outcome.save(report)
@@ -204,7 +208,7 @@ def run_import(
 
 @dataclass(frozen=True)
 class DiskNeed:
-    """Bytes that an import takes on disk. inputs: files and the dataset before; own: what it writes."""
+    """Bytes that an import takes on disk. inputs: files; own: what it writes."""
 
     inputs: int
     own: int
@@ -215,10 +219,20 @@ class DiskNeed:
         return self.inputs + self.own
 
 
-def disk_needed(sizes: Mapping[str, int], shares: DiskShares) -> DiskNeed:
-    """The disk that an import of files of these sizes takes, by their keys."""
-    text = sum(size * (1.0 if key.casefold().endswith(".csv") else shares.expansion) for key, size in sizes.items())
-    return DiskNeed(sum(sizes.values()) + int(shares.dataset * text), int(shares.own * text))
+def disk_needed(given: Mapping[str, int], shares: DiskShares, every: Mapping[str, int] | None = None) -> DiskNeed:
+    """The disk that an import takes which gets these files, by their keys, with their sizes.
+
+    Shards are read without coming to the disk, but every one of them may be written. every: all files of the dataset, where
+    others are given.
+    """
+    text = _text(given, shares)
+    dataset = shares.dataset * (text if every is None else _text(every, shares))
+    return DiskNeed(sum(given.values()), int(dataset + shares.own * text))
+
+
+def _text(sizes: Mapping[str, int], shares: DiskShares) -> float:
+    """Bytes of text in files of these sizes."""
+    return sum(size * (1.0 if key.casefold().endswith(".csv") else shares.expansion) for key, size in sizes.items())
 
 
 def progress_lines(say: Callable[[str], object]) -> Progress:
@@ -234,17 +248,14 @@ def progress_lines(say: Callable[[str], object]) -> Progress:
     return progress
 
 
-def _formula_notes(task: ImportTask, dataset: Path, made: ImportReport) -> list[str]:
+def _formula_notes(task: ImportTask, made: ImportReport) -> list[str]:
     """What to tell the user of names that a spreadsheet would run."""
-    params = task.params
-    if params.quote_formulas:
+    if task.params.quote_formulas:
         return []
-    files = [dataset / list(shard.files)[-1] for shard in made.manifest.shards]
-    found = count_formulas(dataset.parent, ("item_id", *params.dimensions), files, task.memory_limit)
     return [
-        f"{found:,} series have names that a spreadsheet runs as a formula (they begin with =, +, - or @): set "
+        f"{made.formulas:,} series have names that a spreadsheet runs as a formula (they begin with =, +, - or @): set "
         '"Chronos": {"QuoteFormulas": true} if forecast.csv is opened in one'
-    ] * bool(found)
+    ] * bool(made.formulas)
 
 
 def _with_notes(manifest: Manifest, dataset: Path, notes: Sequence[str]) -> Manifest:

@@ -46,10 +46,10 @@ from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import DatasetError, iter_series, list_shards, read_manifest
-from chronos_assets.timeseries.export_files import harmless
 from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
 from chronos_assets.timeseries.forecast.what_if import measured_type
+from chronos_assets.timeseries.formulas import harmless
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,10 +15,11 @@ set_aside     keys of the files whose bad rows are where they belong (null: all)
 space         bytes that the import needs on disk at least, beside its inputs; the job fails at once where there are fewer
 ```
 
-Channels: reads `train` (each file under its key) and, for an import of what has changed, `before` (the dataset that is there)
-and `memory` (one file, what its import left). Writes `dataset` and `report`, as `timeseries.import_task` describes them. Files
-that can't be imported are no failure of the job, nor is it one that others have to be read than those that were given: the
-report says so, in full.
+Channels: reads `train` (each file under its key) and, for an import of what has changed, `before` (the files of the
+dataset that is there, to be fetched one by one) and `memory` (one file, what its import left). Writes `dataset`, of which
+files that stay as they are aren't written but named, and `report`, as `timeseries.import_task` describes them. Files that
+can't be imported are no failure of the job, nor is it one that others have to be read than those that were given: the report
+says so, in full.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from pydantic import PlainValidator
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import Count, CountOrNone, Text, checked, read_parameters
+from chronos_assets.container.remote_files import RemoteFiles
 from chronos_assets.params.forecast import ForecastParams, ParamsError
 from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
@@ -161,7 +163,22 @@ def _before(workspace: Workspace, request: ImportJobRequest) -> Before | None:
     if memory is None:
         return None
     set_aside = None if request.set_aside is None else frozenset(request.set_aside)
-    return Before(lambda: workspace.input(BEFORE), memory, set_aside)
+    return Before(lambda: _DatasetInStore(RemoteFiles.of(workspace.input(BEFORE))), memory, set_aside)
+
+
+@dataclass(frozen=True)
+class _DatasetInStore:
+    """`ShardFiles` that are fetched where they are read, and stay where they are taken over."""
+
+    files: RemoteFiles
+
+    def read(self, name: str) -> bytes:
+        return self.files.read(name)
+
+    def keep(self, name: str, target: Path) -> str:
+        if name not in self.files.urls:
+            raise FileNotFoundError(f"there is no {name}")
+        return self.files.urls[name]
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -110,7 +110,12 @@ def test_the_whole_graph_is_that_of_a_laptop(
     # The second job is given what has changed, and takes the rest from the dataset.
     store.put("train/latest.csv", latest)
     assert line.run(["target_time_series"]).success
-    assert len(aws.calls_of("CreateProcessingJob")) == 2
+    first, second = (
+        {item["InputName"]: item["S3Input"]["S3Uri"] for item in call["ProcessingInputs"]}
+        for call in aws.calls_of("CreateProcessingJob")
+    )
+    assert "before" not in first
+    assert second["before"].endswith("/remote/before/")  # a list of its shards, of which the job fetches what it needs
     imported = line.metadata("target_time_series")
     assert imported["log_url"].startswith("https://")
     assert not list(store.list(".jobs"))

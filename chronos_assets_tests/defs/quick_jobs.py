@@ -9,6 +9,7 @@ from uuid import uuid4
 import dagster as dg
 
 from chronos_assets.container.contract import WorkloadError, Workspace
+from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.store import Store
 from chronos_assets.workloads import explain, forecast, import_dataset
@@ -53,6 +54,10 @@ class QuickJobs:
                 path = root / "processing" / "input" / channel / info.key
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.symlink_to(self._store.local_path(info.key))
+        for channel, key in request.remote.items():
+            (root / "processing" / "input" / channel).mkdir()
+            document = remote_files_document(self._store.addresses(key)[1])
+            (root / "processing" / "input" / channel / REMOTE_FILES).write_text(document)
         workspace, listener = Workspace(root), Listener()
         self.lines = listener.lines
         try:

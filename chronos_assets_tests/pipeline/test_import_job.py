@@ -33,9 +33,13 @@ class MeddlingJobs(QuickJobs):
     """Jobs during which something else happens."""
 
     during: Callable[[], object] = staticmethod(lambda: None)
+    wrote: frozenset[str] = frozenset()
 
     def run(self, context: Any, request: JobRequest) -> JobResult:
         made = super().run(context, request)
+        self.wrote = frozenset(
+            path.name for key in made.stored.values() for path in self._store.local_path(key).iterdir()
+        )
         self.during()
         return made
 
@@ -92,6 +96,7 @@ def test_a_job_leaves_what_an_import_in_this_process_leaves(tmp_path: Path, capl
     before = left(there)
     assert "0 of 4 files read, 4 unchanged; 0 of 1 shards rewritten, 1 kept" in said(caplog, there)
     assert TRAIN not in there.jobs.requests[-1].objects  # type: ignore[attr-defined]
+    assert there.jobs.wrote == {"_manifest.json"}  # type: ignore[attr-defined]
     assert left(there) == before
     assert not any(there.store.local_path(".jobs").iterdir())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 from chronos_assets.params.exports import Compression, ExportParams
 from chronos_assets.params.forecast import Attribute, ForecastParams
 from chronos_assets.params.reader import load_params
-from chronos_assets.timeseries.export_files import harmless
-from chronos_assets.timeseries.forecast.csv_export import ExportReport, count_formulas, write_forecast_csv
+from chronos_assets.timeseries.forecast.csv_export import ExportReport, write_forecast_csv
+from chronos_assets.timeseries.formulas import count_formulas, harmless
 from chronos_assets_tests.timeseries.builders import Key, make_params, write_forecast, write_last_observed
 
 BAND = {"p10": [1.0, 2.0], "p50": [3.0, 4.5], "p90": [5.0, 6.0]}
@@ -184,12 +185,11 @@ def test_one_rule_says_what_a_spreadsheet_would_run() -> None:
     assert [harmless(name) for name in (*FORMULAS, *PLAIN)] == [*(f"'{name}" for name in FORMULAS), *PLAIN]
 
 
-def test_names_that_a_spreadsheet_would_run_are_counted(tmp_path: Path) -> None:
-    params = make_params()
-    names = {(name,): BAND for name in (*FORMULAS, *PLAIN)}
-    shard = write_forecast(tmp_path / "part.parquet", params, "2024-01-02T00:00", names)
-    assert count_formulas(tmp_path, ("item_id",), [shard], "1GB") == len(FORMULAS)
-    assert count_formulas(tmp_path, ("item_id",), [], "1GB") == 0
+def test_names_that_a_spreadsheet_would_run_are_counted() -> None:
+    names = [*FORMULAS, *PLAIN]
+    assert count_formulas(pa.table({"k0": names})) == len(FORMULAS)
+    assert count_formulas(pa.table({"k0": names, "k1": ["=x"] * len(names)})) == len(names)
+    assert count_formulas(pa.table({"k0": pa.array([], pa.string())})) == 0
 
 
 def lines_of(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ import shutil
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.timeseries.dataset import import_memory, importing, incremental
 from chronos_assets.timeseries.dataset.checks import check_dataset
-from chronos_assets.timeseries.dataset.dataset_before import Before
+from chronos_assets.timeseries.dataset.dataset_before import Before, FolderFiles
 from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
 from chronos_assets.timeseries.dataset.shard_writing import tail_start
 from chronos_assets.timeseries.dataset.shards import (
@@ -26,6 +27,7 @@ from chronos_assets.timeseries.dataset.shards import (
     list_shards,
     shard_name,
     shard_number,
+    tail_name,
 )
 from chronos_assets_tests.timeseries.train_drop import START, Drop, params_for, rows
 
@@ -74,7 +76,7 @@ class History:
 
         killed: before what is noted for the next import is written.
         """
-        before = Before(lambda: self.dataset, self.memory) if self.memory.exists() else None
+        before = Before(lambda: FolderFiles(self.dataset), self.memory) if self.memory.exists() else None
         changes, everything = self._run("changes", before), self._run("everything", None)
         assert type(changes) is type(everything)
         assert tree(self.folder / "changes-rejected") == tree(self.folder / "everything-rejected")
@@ -108,6 +110,21 @@ class History:
             )
         except ImportFailure as failure:
             return failure
+
+
+class Elsewhere(FolderFiles):
+    """A dataset of which every file has to be fetched; `was_read` names those that were."""
+
+    @cached_property
+    def was_read(self):
+        return set()
+
+    def read(self, name):
+        self.was_read.add(name)
+        return super().read(name)
+
+    def keep(self, name, target):
+        return f"there/{name}"
 
 
 def tree(folder):
@@ -172,6 +189,21 @@ class TestWhatIsTouched:
         # The rows that it replaces are in the file of that day, the others aren't read.
         assert report.kept_files == OLD - {"train/33.csv"}
 
+    def test_of_a_dataset_elsewhere_only_what_changes_is_read_and_written(self, history):
+        history.put("more.csv", day(33, items=[3], value=9))
+        there = Elsewhere(history.dataset)
+        report = history.only_changes(Before(lambda: there, history.memory))
+        name = shard_name(shard_number(("item 3", "south"), report.manifest.n_shards))
+        # The day lies in the tails: only the tail of that shard is read.
+        tail = tail_name(name)
+        assert there.was_read == {"_manifest.json", tail}
+        made = tree(history.folder / "changes")
+        assert made.keys() == {"_manifest.json", tail}
+        assert report.elsewhere == {kept: f"there/{kept}" for kept in tree(history.dataset) if kept not in made}
+        kept = {name: (history.dataset / name).read_bytes() for name in report.elsewhere}
+        history.run()
+        assert made | kept == tree(history.dataset)
+
     def test_a_deleted_file_touches_only_those_it_had(self, history):
         history.put("more.csv", day(33, items=[3], value=9)).run()
         report = history.drop("more.csv").run()
@@ -196,7 +228,7 @@ class TestWhatIsTouched:
         assert (report.kept_files, len(report.kept_shards)) == (OLD, len(report.manifest.shards))
 
     def test_files_whose_bad_rows_are_no_longer_set_aside_are_read_again(self, history):
-        before = Before(lambda: history.dataset, history.memory, set_aside=frozenset())
+        before = Before(lambda: FolderFiles(history.dataset), history.memory, set_aside=frozenset())
         report = history.only_changes(before)
         assert report.kept_files == OLD - {"train/old.csv"}
         assert set(report.rejected_files) == {"train/old.csv"}

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.container.contract import MESSAGES_CHANNEL, host_order
+from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.machines import missing_settings
 from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
@@ -97,6 +98,7 @@ class SageMakerJobs:
         self._check_settings(request)
         sources = {channel: self._source(request, channel) for channel in request.inputs}
         sources |= {channel: self._listed(objects) for channel, objects in request.objects.items()}
+        sources |= {channel: self._remote(request, channel) for channel in request.remote}
         name = job_name_for(
             request.name,
             data_versions={channel: source.version for channel, source in sources.items()},
@@ -153,6 +155,14 @@ class SageMakerJobs:
         names = sorted(info.key.removeprefix(f"{prefix}/") for info in self._store.list(prefix))
         return Source(shown, uri, tuple(names))
 
+    def _remote(self, request: JobRequest, channel: str) -> Source:
+        """What a channel reads of which the job fetches files by itself."""
+        try:
+            version, urls = self._store.addresses(request.remote[channel])
+        except FileNotFoundError:
+            raise dg.Failure(f"job {request.name}: nothing at {self._store.uri(request.remote[channel])}") from None
+        return Source(version, "", urls=urls)
+
     def _listed(self, objects: Sequence[ObjectInfo]) -> Source:
         """What a channel of single objects reads."""
         seen = "\n".join(f"{info.key} {info.etag}" for info in objects)
@@ -172,6 +182,10 @@ class SageMakerJobs:
             self._put_json(f"{folder}/dealt/{request.sharded}.json", source.manifest(source.parts))
             self._put_json(f"{folder}/shared/{request.sharded}.json", source.manifest(source.rest))
         for channel, source in sources.items():
+            if source.urls:
+                self._store.put(
+                    f"{folder}/remote/{channel}/{REMOTE_FILES}", remote_files_document(source.urls).encode()
+                )
             if source.listed:
                 self._put_json(f"{folder}/listed/{channel}.json", source.manifest(source.objects))
 

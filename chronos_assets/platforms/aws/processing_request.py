@@ -9,6 +9,7 @@ Below `<store>/.jobs/<name>/`, where `<name>` is that of the job's first attempt
 parameters/parameters.json    the workload's parameters
 dealt/<channel>.json          an input's objects that are dealt out over the instances, as a manifest of SageMaker's
 shared/<channel>.json         those of its objects that every instance gets
+remote/<channel>/             a list of the files of an input that the job fetches by itself
 listed/<channel>.json         single objects of the store that an input consists of
 output/<attempt>/<channel>/   what an attempt left
 ```
@@ -20,7 +21,7 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProcessingS3Input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.container.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
@@ -54,12 +55,14 @@ class Source:
         uri: its S3 prefix, with a slash at its end.
         objects: names below it, where some of them are dealt out; empty: every instance gets all.
         listed: whether `objects` are all that is read below the prefix.
+        urls: of files that the job fetches by itself, by name, where the channel consists of such.
     """
 
     version: str
     uri: str
     objects: tuple[str, ...] = ()
     listed: bool = False
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -119,6 +122,8 @@ def processing_job(
             if source.rest:
                 shared = f"processing/shared/{channel}"
                 inputs.append(_input(f"{channel}-shared", f"{folder}/shared/{channel}.json", shared, "ManifestFile"))
+        elif source.urls:
+            inputs.append(_input(channel, f"{folder}/remote/{channel}/", path))
         elif source.listed:
             inputs.append(_input(channel, f"{folder}/listed/{channel}.json", path, "ManifestFile"))
         else:

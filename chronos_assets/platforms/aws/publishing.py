@@ -113,7 +113,13 @@ def staged_folder(objects: S3Objects, folder: Path, data: str | None, known: Map
     )
 
 
-def staged_objects(objects: S3Objects, source: str, data: str | None, known: Mapping[str, str] | None = None) -> Staged:
+def staged_objects(
+    objects: S3Objects,
+    source: str,
+    data: str | None,
+    known: Mapping[str, str] | None = None,
+    kept: Mapping[str, str] | None = None,
+) -> Staged:
     """What to publish of a folder in the bucket: its objects are copied there, and only those not `known` come here.
 
     Args:
@@ -121,21 +127,31 @@ def staged_objects(objects: S3Objects, source: str, data: str | None, known: Map
         source: key of the folder.
         data: as for `staged_folder`.
         known: as for `staged_folder`.
+        kept: see `Store.publish_stored`.
 
     Raises:
         PublishError: there is none, or one of the known is missing.
     """
-    sizes = {info.key.removeprefix(f"{source}/"): info.size for info in objects.list(source)}
+    listed = {info.key.removeprefix(f"{source}/"): info for info in objects.list(source)} | _kept(objects, kept or {})
+    sizes = {name: info.size for name, info in listed.items()}
     missing = sorted((known or {}).keys() - sizes.keys())
     if missing:
         raise PublishError(f"can't publish {objects.object_uri(source)}: {missing[0]} is missing there; make it again")
-    digest = names_digest(sizes, lambda name: hashlib.sha256(objects.get(f"{source}/{name}")).hexdigest(), known)
+    digest = names_digest(sizes, lambda name: hashlib.sha256(objects.get(listed[name].key)).hexdigest(), known)
     return Staged(
         digest,
         _object_names(sizes, data, objects.object_uri(source)),
-        put=lambda name, key: objects.copy(f"{source}/{name}", key, sizes[name]),
-        text=lambda name: objects.get(f"{source}/{name}").decode(),
+        put=lambda name, key: objects.copy(listed[name].key, key, sizes[name]),
+        text=lambda name: objects.get(listed[name].key).decode(),
     )
+
+
+def _kept(objects: S3Objects, urls: Mapping[str, str]) -> dict[str, ObjectInfo]:
+    """The objects at these URLs, as far as they are there, by the names they were asked for by."""
+    keys = {name: url.removeprefix(f"{objects.url}/") for name, url in urls.items()}
+    folders = {key.rpartition("/")[0] for key in keys.values()}
+    there = {info.key: info for folder in folders for info in objects.list(folder)}
+    return {name: there[key] for name, key in keys.items() if key in there}
 
 
 def _object_names(sizes: Mapping[str, int], data: str | None, place: str) -> dict[str, tuple[str, int]]:
@@ -193,10 +209,18 @@ class Publisher:
             shutil.rmtree(staged)
         return shown
 
-    def publish_stored(self, key: str, source: str, *, data: str | None, known: Mapping[str, str] | None) -> str:
+    def publish_stored(
+        self,
+        key: str,
+        source: str,
+        *,
+        data: str | None,
+        known: Mapping[str, str] | None,
+        kept: Mapping[str, str] | None,
+    ) -> str:
         """See `Store.publish_stored`."""
         _check_name(key)
-        shown = self._publish(key, staged_objects(self._objects, source, data, known))
+        shown = self._publish(key, staged_objects(self._objects, source, data, known, kept))
         assert shown is not None  # noqa: S101 - refused for a later as-of only
         return shown
 

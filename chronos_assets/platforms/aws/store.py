@@ -108,10 +108,25 @@ class S3Store(S3Objects):
         return version
 
     def publish_stored(
-        self, key: str, source: str, *, data: str | None = None, known: Mapping[str, str] | None = None
+        self,
+        key: str,
+        source: str,
+        *,
+        data: str | None = None,
+        known: Mapping[str, str] | None = None,
+        kept: Mapping[str, str] | None = None,
     ) -> str:
         """See `Store.publish_stored`."""
-        return self._publisher.publish_stored(key, check_key(source), data=data, known=known)
+        return self._publisher.publish_stored(key, check_key(source), data=data, known=known, kept=kept)
+
+    def addresses(self, key: str) -> tuple[str, Mapping[str, str]]:
+        """See `Store.addresses`."""
+
+        def found(place: str, version: Version) -> tuple[str, Mapping[str, str]]:
+            folder = self.object_uri(version_key(place, version))
+            return version.name, {name: f"{folder}/{file.object}" for name, file in version.files.items()}
+
+        return at_either(key, lambda place: self._of_shown(place, partial(found, place)))
 
     def publish_forecast(
         self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()

@@ -29,6 +29,7 @@ import dagster as dg
 from dagster import PipesTempFileContextInjector, open_pipes_session
 
 from chronos_assets.container.contract import Workspace
+from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
 from chronos_assets.platforms.jobs import JobRequest, JobResult, check_job_name
 from chronos_assets.platforms.local.messages import WholeLinesMessageReader
 from chronos_assets.platforms.local.processes import (
@@ -132,6 +133,9 @@ class LocalJobs:
                 path = inputs / channel / info.key
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.symlink_to(self._store.local_path(info.key).resolve())
+        for channel, key in request.remote.items():
+            (inputs / channel).mkdir()
+            (inputs / channel / REMOTE_FILES).write_text(remote_files_document(self._store.addresses(key)[1]))
         for channel in request.outputs:
             workspace.output(channel)
         return workspace

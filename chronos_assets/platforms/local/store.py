@@ -19,6 +19,8 @@ https://developmentseed.org/obstore/latest/api/store/local/
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ from chronos_assets.platforms.local.publishing import (
     remove_directory,
 )
 from chronos_assets.platforms.objects import ObstoreObjects
-from chronos_assets.platforms.store import StoreError, check_key
+from chronos_assets.platforms.store import PublishError, StoreError, check_key
 
 SCRATCH_KEY = ".staging"
 MANIFEST = "manifest.json"
@@ -124,10 +126,32 @@ class ObstoreStore(ObstoreObjects):
         return version
 
     def publish_stored(
-        self, key: str, source: str, *, data: str | None = None, known: Mapping[str, str] | None = None
+        self,
+        key: str,
+        source: str,
+        *,
+        data: str | None = None,
+        known: Mapping[str, str] | None = None,
+        kept: Mapping[str, str] | None = None,
     ) -> str:
-        """See `Store.publish_stored`."""
-        return self.publish(key, self.local_path(source), data=data, known=known)
+        """See `Store.publish_stored`; what is kept is linked where that is possible."""
+        staged = self.local_path(source)
+        for name, url in (kept or {}).items():
+            there = Path(unquote(urlsplit(url).path))
+            (staged / name).unlink(missing_ok=True)  # of a run that was killed
+            try:
+                _link_or_copy(there, staged / name)
+            except FileNotFoundError as error:
+                raise PublishError(
+                    f"can't publish {self.uri(source)}: {there} is missing there; make it again"
+                ) from error
+        return self.publish(key, staged, data=data, known=known)
+
+    def addresses(self, key: str) -> tuple[str, Mapping[str, str]]:
+        """See `Store.addresses`."""
+        folder = self.snapshot(key)
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+        return folder.name, {path.relative_to(folder).as_posix(): path.resolve().as_uri() for path in paths}
 
     def publish_forecast(
         self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
@@ -197,6 +221,15 @@ class ObstoreStore(ObstoreObjects):
                 "set CHRONOS_STORE to a folder"
             )
         return self.root / check_key(key)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
 
 
 @dataclass(frozen=True)

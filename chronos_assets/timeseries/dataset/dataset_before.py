@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,21 +22,54 @@ from chronos_assets.timeseries.dataset.gridding import Cells
 from chronos_assets.timeseries.dataset.import_memory import ImportMemory, WrittenWhole, dataset_digest
 from chronos_assets.timeseries.dataset.import_passes import Cut, hash_range
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, split, write_tail
-from chronos_assets.timeseries.dataset.shards import HASHES, Shard, read_manifest, shard_name, tail_name
+from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard, shard_name, tail_name
 
 
 class FullImportNeededError(ChronosAssetsError):
     """Changes alone don't tell what the dataset becomes; the message says why not."""
 
 
+class ShardFiles(Protocol):
+    """The files of a dataset that is there, wherever they are."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises `OSError` if there is none."""
+
+    def keep(self, name: str, target: Path) -> str:
+        """Let a file be a part of the next dataset, too: at `target`, or where it is, at the URL that this returns.
+
+        Raises `OSError` if there is none.
+        """
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """`ShardFiles` of a folder."""
+
+    folder: Path
+
+    def read(self, name: str) -> bytes:
+        """See `ShardFiles.read`."""
+        return (self.folder / name).read_bytes()
+
+    def keep(self, name: str, target: Path) -> str:
+        """See `ShardFiles.keep`: a link where that is possible."""
+        target.unlink(missing_ok=True)
+        try:
+            os.link(self.folder / name, target)
+        except OSError:
+            shutil.copyfile(self.folder / name, target)
+        return ""
+
+
 @dataclass(frozen=True)
 class Before:
-    """The dataset that is there. dataset: fetches its folder, once it is needed. memory: the file that its import left.
+    """The dataset that is there. dataset: gets at its files, once they are needed. memory: the file that its import left.
 
     set_aside: keys of the files whose bad rows are where they belong; None: all. The others are read again.
     """
 
-    dataset: Callable[[], Path]
+    dataset: Callable[[], ShardFiles]
     memory: Path
     set_aside: frozenset[str] | None = None
 
@@ -44,16 +78,18 @@ class Before:
 class DatasetBefore:
     """A dataset and what its import noted, beside the folder that gets the next one.
 
-    folder, memory: of the dataset. names: of its key columns. output: gets what is taken over. kept, extended: names of
-    the shards that were taken over, and of those of which only the tail was written.
+    files, memory: of the dataset. names: of its key columns. output: gets what is taken over. kept, extended: names of
+    the shards that were taken over, and of those of which only the tail was written. elsewhere: URLs of files that were taken
+    over and stay where they are, by name.
     """
 
-    folder: Path
+    files: ShardFiles
     memory: ImportMemory
     names: tuple[str, ...]
     output: Path
     kept: list[str] = field(default_factory=list)
     extended: list[str] = field(default_factory=list)
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, memory: ImportMemory, before: Before, names: tuple[str, ...], output: Path) -> DatasetBefore:
@@ -63,10 +99,14 @@ class DatasetBefore:
             FullImportNeededError: the last import noted nothing of it.
             DatasetError: it can't be read.
         """
-        folder = before.dataset()
-        if memory.dataset != dataset_digest(read_manifest(folder)):
+        files = before.dataset()
+        try:
+            manifest = Manifest.from_json(files.read(MANIFEST))
+        except OSError as error:
+            raise FullImportNeededError(f"there is no dataset that can be read ({error})") from error
+        if memory.dataset != dataset_digest(manifest):
             raise FullImportNeededError("the last import noted nothing of the dataset that is there")
-        return cls(folder, memory, names, output)
+        return cls(files, memory, names, output)
 
     def cells(self, whole: WrittenWhole) -> Cells:
         """What the shards of a whole hold, with their tails.
@@ -97,7 +137,7 @@ class DatasetBefore:
         for shard in whole.shards:
             name, sha256 = list(shard.files.items())[-1 if tails else 0]
             try:
-                content = (self.folder / name).read_bytes()
+                content = self.files.read(name)
                 if hashlib.sha256(content).hexdigest() != sha256:
                     raise ValueError("its content has changed")
                 with pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(self.names)) as file:
@@ -157,16 +197,14 @@ class DatasetBefore:
         return tuple(shards)
 
     def _keep(self, name: str, size: int) -> None:
-        """Take a file over as it is, by a link where that is possible."""
-        source, target = self.folder / name, self.output / name
+        """Take a file over as it is."""
+        target = self.output / name
         try:
-            target.unlink(missing_ok=True)
-            try:
-                os.link(source, target)
-            except OSError:
-                shutil.copyfile(source, target)
-            found = target.stat().st_size
+            url = self.files.keep(name, target)
+            found = size if url else target.stat().st_size
         except OSError as error:
             raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
         if found != size:
             raise FullImportNeededError(f"{name} of the dataset has {found} bytes instead of {size}")
+        if url:
+            self.elsewhere[name] = url

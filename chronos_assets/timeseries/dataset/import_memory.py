@@ -244,6 +244,7 @@ def _whole_document(whole: WrittenWhole) -> dict[str, Any]:
         "first": series.first,
         "last": series.last,
         "earliest": series.earliest,
+        "formulas": series.formulas,
         "note": len(whole.note),
     }
 
@@ -311,6 +312,7 @@ def _read_wholes(
             tuple(_pair(pair) for pair in document["earliest"]),
             hashes[start:end],
             folds[start:end],
+            document["formulas"],
         )
         shards = tuple(_shard(shard) for shard in document["shards"])
         note = notes[noted : noted + document["note"]].tobytes()

@@ -6,8 +6,8 @@ Counting belongs to `gridding` and `summaries`, the order of the work to `import
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +55,9 @@ class ImportReport:
         duplicates + unfinished + ahead + rejected.
     rejected_files: where bad rows were set aside, by the key of their file. notes: sentences a user should read.
     memory: for the next import. kept_files: keys of files that were not read. kept_shards, extended_shards: names of those that
-        were taken over as they were, and of those of which only the tail was written. reason: why everything was read; empty
-        where it was not.
+        were taken over as they were, and of those of which only the tail was written. elsewhere: URLs of files of the dataset
+        that were taken over and aren't in its folder, by name. formulas: see `Summary`. reason: why everything was read;
+        empty where it was not.
     """
 
     manifest: Manifest
@@ -68,6 +69,8 @@ class ImportReport:
     kept_files: frozenset[str] = frozenset()
     kept_shards: frozenset[str] = frozenset()
     extended_shards: frozenset[str] = frozenset()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    formulas: int = 0
     reason: str = ""
 
 

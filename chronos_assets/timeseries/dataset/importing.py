@@ -200,7 +200,7 @@ class _Import(ImportPasses):
             ).or_nothing()
         )
         total = sum(file.contents.rows for file in read.files)
-        return ImportReport(manifest, reports, total, places, manifest.notes, memory)
+        return ImportReport(manifest, reports, total, places, manifest.notes, memory, formulas=summary.formulas)
 
     # -------------------------------------------------------------------------------------------------- read
 

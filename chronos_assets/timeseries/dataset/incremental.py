@@ -220,6 +220,8 @@ class _Changes:
             kept_files=frozenset(file.key for rank, file in self._files.items() if rank not in read),
             kept_shards=frozenset(before.kept),
             extended_shards=frozenset(before.extended),
+            elsewhere=before.elsewhere,
+            formulas=settled.summary.formulas,
         )
 
     def _write(

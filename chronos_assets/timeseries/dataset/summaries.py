@@ -11,6 +11,7 @@ import numpy as np
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells
 from chronos_assets.timeseries.dataset.look_alikes import Folds, alike, folded_keys
 from chronos_assets.timeseries.dataset.shard_writing import grid_rows
+from chronos_assets.timeseries.formulas import count_formulas
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +27,8 @@ class PartitionSeries:
     """Series of one partition. cells: how many. firsts, lasts: (series,) periods, `NOTHING` for a last that is not.
 
     first, last: the earliest and the latest period with a series that has it. earliest: some of the series that end first,
-    each with its last period. hashes: (series,) of their keys. folds: (series,) see `look_alikes`.
+    each with its last period. hashes: (series,) of their keys. folds: (series,) see `look_alikes`. formulas: series with a
+    name that a spreadsheet runs as one.
     """
 
     cells: int
@@ -37,6 +39,7 @@ class PartitionSeries:
     earliest: tuple[tuple[int, Key], ...]
     hashes: np.ndarray[Any, np.dtype[np.uint16]]
     folds: Folds
+    formulas: int
 
     @classmethod
     def of(cls, cells: Cells) -> PartitionSeries:
@@ -56,8 +59,8 @@ class PartitionSeries:
         first, last = int(firsts.argmin()), len(lasts) - 1 - int(lasts[::-1].argmax())
         ended = np.argsort(lasts, kind="stable")[np.count_nonzero(lasts == NOTHING) :][:NAMED].tolist()
         earliest = tuple(named(lasts, place) for place in ended)
-        folds = folded_keys(keys)
-        return cls(cells, firsts, lasts, named(firsts, first), named(lasts, last), earliest, hashes, folds)
+        ends, folds = (named(firsts, first), named(lasts, last)), folded_keys(keys)
+        return cls(cells, firsts, lasts, *ends, earliest, hashes, folds, count_formulas(keys))
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Summary:
     """The cells as a whole: how many series, cells, and rows on the grid; the first and last period and who has it.
 
     lasts: (series,) last observed period of each, in no order, `NOTHING` without any. earliest: those that end first.
-    alike: what several series share whose names look alike, see `look_alikes`.
+    alike: what several series share whose names look alike, see `look_alikes`. formulas: see `PartitionSeries`.
     """
 
     series: int
@@ -78,6 +81,7 @@ class Summary:
     lasts: Periods = field(repr=False)
     earliest: tuple[tuple[int, str], ...] = ()
     alike: Folds = field(default_factory=lambda: np.empty(0, np.uint64), repr=False)
+    formulas: int = 0
 
     @classmethod
     def of(cls, parts: Sequence[PartitionSeries]) -> Summary:
@@ -92,8 +96,9 @@ class Summary:
         ended = sorted(pair for part in parts for pair in part.earliest)[:NAMED]
         earliest = tuple((ordinal, ", ".join(key)) for ordinal, key in ended)
         keys = ", ".join(first_key), ", ".join(last_key)
-        shared = alike(part.folds for part in parts)
-        return cls(len(firsts), cells, rows, min(first, last), keys[0], last, keys[1], lasts, earliest, shared)
+        shared, formulas = alike(part.folds for part in parts), sum(part.formulas for part in parts)
+        ends = min(first, last), keys[0], last, keys[1]
+        return cls(len(firsts), cells, rows, *ends, lasts, earliest, shared, formulas)
 
 
 def long_horizon(summary: Summary, horizon: int) -> Iterator[str]:

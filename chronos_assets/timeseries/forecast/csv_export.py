@@ -11,7 +11,6 @@ the schema has a column `type` already, ours is `forecast_type` (see `params.exp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +28,9 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.export_files import is_formula, quoted_formula, write_export
+from chronos_assets.timeseries.export_files import write_export
 from chronos_assets.timeseries.forecast.columns import forecast_types
+from chronos_assets.timeseries.formulas import quoted_formula
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -82,28 +82,6 @@ def write_forecast_csv(
         (series,) = first_row(connection, "SELECT count(*) FROM series")
         (joined,) = first_row(connection, "SELECT count(*) FROM joins")
     return ExportReport(rows, series, joined, columns=tuple(header), files=files)
-
-
-def count_formulas(destination: Path, keys: tuple[str, ...], shards: Sequence[Path], memory_limit: str) -> int:
-    """How many series have a name that a spreadsheet runs as a formula when it opens the CSV.
-
-    Args:
-        destination: folder for temporary files.
-        keys: columns of the shards that name a series.
-        shards: Parquet files of whole series.
-        memory_limit: what DuckDB may use.
-    """
-    if not shards:
-        return 0
-    files = ", ".join(text_literal(parquet_argument(shard)) for shard in shards)
-    odd = " OR ".join(is_formula(identifier(name)) for name in keys)
-    with scratch_connection(destination, memory_limit=memory_limit) as connection:
-        (count,) = first_row(
-            connection,
-            f"SELECT count(*) FROM (SELECT DISTINCT {identifiers(keys)} "  # noqa: S608 - quoted names
-            f"FROM read_parquet([{files}], hive_partitioning = false)) WHERE {odd}",
-        )
-    return int(count)
 
 
 def _header(params: ForecastParams) -> list[str]:

@@ -22,8 +22,9 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.export_files import quoted_formula, write_export
+from chronos_assets.timeseries.export_files import write_export
 from chronos_assets.timeseries.forecast.columns import forecast_types
+from chronos_assets.timeseries.formulas import quoted_formula
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -40,8 +40,9 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
 )
 from chronos_assets.timeseries.dataset.shard_queries import insert_from_shards
 from chronos_assets.timeseries.dataset.shards import ShardSource
-from chronos_assets.timeseries.export_files import quoted_formula, write_export
+from chronos_assets.timeseries.export_files import write_export
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns, quantile_level
+from chronos_assets.timeseries.formulas import quoted_formula
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

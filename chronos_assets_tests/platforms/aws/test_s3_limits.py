@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from chronos_assets.container.remote_files import RemoteFiles
 from chronos_assets.platforms.aws.multipart_copy import GIB, MIB, S3Limits, ranges
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.folder_files import folder_digest
@@ -78,6 +79,29 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
     with pytest.raises(PublishError, match=r"part-1\.parquet is missing"):
         store.publish_stored(KEY, ".jobs/import", data="*.parquet", known={"part-1.parquet": "0" * 64})
     assert store.shown(KEY) == version
+    # A job that leaves a part of it, and says where the rest is.
+    there, urls = store.addresses(KEY)
+    assert there == version
+    assert set(urls) == {"part-0.parquet", "_manifest.json"}
+    remote = RemoteFiles(urls)
+    remote.__dict__["_client"] = store._client  # that of the test's server
+    assert remote.read("part-0.parquet") == part
+    with pytest.raises(FileNotFoundError, match=r"there is no part-1\.parquet"):
+        remote.read("part-1.parquet")
+    store.put(".jobs/next/_manifest.json", b"[]")
+    kept = {"part-0.parquet": urls["part-0.parquet"]}
+    known = {"part-0.parquet": hashlib.sha256(part).hexdigest()}
+    strict.requests.clear()
+    store.publish_stored(KEY, ".jobs/next", data="*.parquet", known=known, kept=kept)
+    assert strict.requests.count("PUT part copy") == 4
+    assert "PUT part" not in strict.requests
+    assert {path.name: path.read_bytes() for path in store.snapshot(KEY).iterdir()} == {
+        "part-0.parquet": part,
+        "_manifest.json": b"[]",
+    }
+    gone = {"part-0.parquet": f"{urls['part-0.parquet']}-gone"}
+    with pytest.raises(PublishError, match=r"part-0\.parquet is missing"):
+        store.publish_stored(KEY, ".jobs/next", data="*.parquet", known=known, kept=gone)
 
 
 def test_of_a_large_folder_only_what_is_asked_for_is_here(open_store, monkeypatch):
