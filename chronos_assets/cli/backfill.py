@@ -12,7 +12,7 @@ from chronos_assets.cli.execution import executing
 
 def backfill(
     first: Annotated[
-        str, typer.Option("--from", metavar="WINDOW", help="First partition, such as 2014-11-01, or a moment in it.")
+        str, typer.Option("--from", metavar="WINDOW", help="First partition, such as 2025-06-01, or a moment in it.")
     ],
     last: Annotated[
         str | None,

@@ -120,7 +120,7 @@ def _moment(option: str, text: str | None) -> datetime | None:
     try:
         return None if text is None else datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"{option} {text}: write it as 2014-11-30 or 2014-11-30T12:00:00") from error
+        raise UsageError(f"{option} {text}: write it as 2025-06-30 or 2025-06-30T12:00:00") from error
 
 
 def _dimensions(pairs: Sequence[str]) -> dict[str, str]:

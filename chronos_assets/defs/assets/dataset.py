@@ -19,12 +19,12 @@ data version over every key and etag) and asks for an import. Hidden, temporary 
 
 TARGET_TIME_SERIES = """Every train file imported, as one dataset on a regular grid.
 
-Rows are validated, of a duplicate timestamp the newer file's row wins, values are aggregated to the forecast frequency,
-aligned to its boundary, and gaps are filled as `params.json` says (by default left missing, which the model takes).
-Parquet shards of whole series: a later step streams shard by shard. The data version is a hash of the content, so an
-import that changes nothing makes nothing downstream stale.
+Rows are validated, values are aggregated to the forecast frequency and aligned to its boundary, and gaps are filled as
+`params.json` says (by default they stay missing, which the models handle). If two files have a row for one timestamp of a
+series, the newer file's row wins. The result is Parquet shards of whole series, which later steps read one by one. The data
+version is a hash of the content, so an import that changes nothing makes nothing downstream stale.
 
-A bad row fails the import, and the dataset that was there stays; `Chronos.BadRows: "quarantine"` writes bad rows to
+A bad row fails the import, and the previous dataset stays; `Chronos.BadRows: "quarantine"` writes bad rows to
 `rejected/` and continues.
 """
 
@@ -43,7 +43,7 @@ Declared in `params.json` as `ITEM_METADATA`. `train_files_sensor` looks at them
 RELATED_TIME_SERIES = """Related time series on the grid of the dataset, in the same shards: what explains the target.
 
 Read from `related/` and from columns of the train files (`Chronos.Related`), with the target's reader: a bad row fails the
-import, or is set aside. Numbers of one period are averaged, of texts the most frequent counts; gaps are filled as
+import, or is set aside. Within a period, numbers are averaged and the most frequent text counts; gaps are filled as
 `params.json` says for each attribute. An attribute that reaches beyond the target's end is known in advance, unless
 `Chronos.KnownInAdvance` says otherwise.
 
@@ -52,8 +52,8 @@ Without a declaration this asset is empty.
 
 ITEM_METADATA = """One row of attributes for each item.
 
-From `item_metadata/` and columns of the train files (`Chronos.Metadata`). Of several files the newest counts; two different
-rows of one file are refused. Without a declaration this asset is empty.
+From `item_metadata/` and columns of the train files (`Chronos.Metadata`). If several files have a row for an item, the newest
+counts; two different rows in one file are refused. Without a declaration this asset is empty.
 """
 
 

@@ -12,8 +12,10 @@ FORECAST_EXPLANATIONS = """What each attribute adds to a partition's forecast, f
 
 Impacts are against the usual: the mean effect of the attribute over the latest periods of the series. `impact_units` are in
 units of the target and add up to what drives the forecast away from the usual; `impact` is the same divided by the largest of
-the series, from -1 to 1. They are SHAP values of the trees, and slopes of the lines, of the forecast's regression on
-covariates; `weight` is the share of the forecast that comes from it. Materialize the partitions that you want explained.
+the series, from -1 to 1. For the regression on covariates they come from the SHAP values of its
+trees and the slopes of its lines; for a Chronos-2 model that reads covariates itself, from its forecasts with an attribute as
+usual or left out. `weight` is the share of the forecast that comes from such members.
+Materialize the partitions that you want explained.
 
 `explanations/as_of=<key>/explanations.csv` has a column for each attribute's raw and normalized impact score.
 """

@@ -18,18 +18,19 @@ FORECASTS = """Quantile forecasts of every series, made with the data up to the 
 
 ### Partition semantics: read this before backfilling
 A partition is a time window, and its end is the *as-of*. The forecast uses observations **stamped before the end of the
-window, never later**, whatever the dataset holds by now; fills are redone as of then. Partition `2014-11-26` of hourly
-data sees everything to 2014-11-26 23:00 and forecasts from 2014-11-27 00:00 on.
+window, never later**, whatever the dataset holds by now, and gaps are filled as if later rows weren't there. Partition
+`2025-06-29` of hourly data sees everything up to 2025-06-29 23:00 and forecasts from 2025-06-30 00:00 on.
 
 - Backfilling a past window gives the forecast that would have been made then. It is written to `history/as_of=<key>/`
-  and **leaves a newer current forecast alone**; the newest window of a run is published to `forecast/` if nothing newer is.
+  and **leaves a newer current forecast alone**; the newest window of a run is also published to `forecast/`, unless that shows
+  a newer one.
 - A range runs as one process with one model load; each partition's bytes are the same as if it had run alone.
 - A window that ends before the first observation fails, naming the first that can be forecast. A window after the last
-  observation forecasts from there, as the window that holds it would.
+  observation gives the same forecast as the window that holds it.
 - The model is the approved version of `model_package`, the zero-shot base model while none is approved (`model_note` says
   which). A past window may be forecast by a model that was trained on later data: `trained_on_later_data` says so.
-- Where a period is longer than a window (monthly data, daily windows), a period counts from its first instant on:
-  choose windows at least as long as the frequency if values become known only at the period's end.
+- If a period is longer than a window (monthly data, daily windows), it counts from its first instant on: choose windows at
+  least as long as the frequency if values become known only at the period's end.
 """
 
 FORECAST_TABLES = """A DuckDB database, `tables/forecast.duckdb`, for SQL clients and notebooks.
@@ -39,8 +40,8 @@ Tables `train` (the dataset), `forecast` (the current one), `forecast_history` (
 timestamp and type), `leaderboard`, `weights` and `best_member` (what each member counts for each series). A refresh writes a
 new file and swaps it in: readers, also those with an open connection, are never locked out and never see half of it.
 
-Beside it the exports as [Amazon Forecast](https://docs.aws.amazon.com/forecast/latest/dg/metrics.html) had them: `backtest/`
-and `monitor/`.
+The exports `backtest/` and `monitor/` are written with it, as
+[Amazon Forecast](https://docs.aws.amazon.com/forecast/latest/dg/metrics.html) had them.
 
 With `PerformDelete` in `params.json` the endpoint is stopped and the tuned checkpoints are deleted here, once everything is
 published; forecasts, their history and the registry stay.

@@ -20,11 +20,11 @@ TUNED_CHECKPOINTS = """The best checkpoint of a search for hyperparameters, of e
 
 Every trial fine-tunes the base model on a mixture of the user's series and synthetic ones, and is judged by its wQL on
 validation windows that it never trained on; the test windows after those are left to the gate. A search that was killed
-continues where it was: finished trials are kept, the one that ran continues from its last checkpoint.
-What is kept are `config.json` and safetensors, under `models/`.
+continues where it was: finished trials are kept, and the one that ran continues from its last checkpoint. The checkpoint
+(`config.json` and safetensors) is kept under `models/`.
 """
 
-MODEL_PACKAGE = """The best candidate, compared with zero-shot base, version in use and seasonal naive, and registered.
+MODEL_PACKAGE = """The best candidate, compared with the base model, the version in use and seasonal naive, and registered.
 
 All forecast the same held-out windows of the user's data. With `Chronos.Training.Approval` = `auto` a candidate whose wQL
 is not above that of any of them becomes the version in use; a worse one is registered as Rejected, with the reason and
@@ -32,7 +32,7 @@ the bootstrap interval of the difference. `manual` leaves it PendingManualApprov
 
 ### To decide by hand
 Launch the job `approve_model`, `reject_model` or `roll_back_model`, or run `chronos-assets model approve VERSION`. The
-endpoint follows at once, forecasts with the next run or sensor tick.
+endpoint follows at once, and forecasts follow with the next run or sensor tick.
 """
 
 ENDPOINT = """The version in use behind an HTTP endpoint that outlives the run; the zero-shot base model while none is approved.
