@@ -57,6 +57,30 @@ def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
         melt(_file(tmp_path / "w.csv", WIDE), tmp_path / "long.csv", ["price"])
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("date,a,a\n" + "2024-01-01,1,2\n", "two columns called a"),
+        ("date,a,A\n" + "2024-01-01,1,2\n", "two columns called a"),
+        ("date,a,b\n2024-01-01,1,2\n2024-01-02,3\n2024-01-03,1,2\n", "line 3 has 2 columns instead of 3"),
+        ("date,a,b\n2024-01-01,1,2\n2024-01-02,3,4,5\n2024-01-03,1,2\n", "line 3 has 4 columns instead of 3"),
+        ("date;a;b\n2024-01-01;1,5;2\n2024-01-02;3,5;4\n", "'1,5' in the column a is not a number"),
+        ("date;a;b\n2024-01-01;1,5;2,5\n2024-01-02;3,5;4,5\n", "'1,5' in the column a is not a number"),
+        ("date,Süd,b\n2024-01-01,1,2\n".encode("latin-1"), "not UTF-8"),
+    ],
+)
+def test_what_would_lose_or_double_values_is_refused(tmp_path: Path, data: str | bytes, reason: str) -> None:
+    with pytest.raises(MeltError, match=reason):
+        melt(_file(tmp_path / "w.csv", data), tmp_path / "long.csv")
+
+
+@pytest.mark.parametrize(
+    "data", ["sep=;\n" + WIDE.replace(",", ";"), "# made by a meter\n" + WIDE, WIDE + ",,,\n" * 20]
+)
+def test_lines_around_the_rows_are_none(tmp_path: Path, data: str) -> None:
+    assert melt(_file(tmp_path / "w.csv", data), tmp_path / "long.csv") == (59, ("HU FL", "it's"))
+
+
 def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MeltError, match="no header"):
         melt(_file(tmp_path / "w.csv", "2024-01-01,1,2\n2024-01-02,3,4\n"), tmp_path / "long.csv")

@@ -6,6 +6,7 @@ the user's to say. A timestamp that is spread over columns (`params.spread_times
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.dataset.sampling import sample_files
+from chronos_assets.timeseries.dataset.sampling import Sample, csv_form, sample_files
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 
@@ -46,7 +47,7 @@ def melt(
         How many rows were written, and the columns that became series.
 
     Raises:
-        MeltError: the file has no header, or not the columns, or several rows of one timestamp.
+        MeltError: the file has no header, or not the columns, or several rows of one timestamp; or it isn't regular.
         FileProblem: the file can't be read.
         InferenceError: it has no timestamps, or they stand in columns that can't be joined.
     """
@@ -58,17 +59,63 @@ def melt(
         for place, name in enumerate(sample.header)
         if name.strip()
     ]
+    _check(source, sample, found)
     when, parts = _timestamp(found)
     kept = _chosen(source, found, keep)
     others = [column for column in found if column not in parts and column not in kept]
-    series = _chosen(source, others, columns) or [c for c in others if c.is_numeric and not c.is_index]
+    series = _chosen(source, others, columns) or [
+        c for c in others if (c.is_numeric and not c.is_index) or c.has_commas
+    ]
+    if commas := [column for column in series if column.has_commas]:
+        example = next(value for value in commas[0].present if "," in value)
+        raise MeltError(
+            f"{source.key}: {example!r} in the column {commas[0].header} is not a number; write it with a decimal point, and "
+            "without thousands separators"
+        )
     if not series:
         raise MeltError(f"{source.key} has no columns to melt: none but those of the timestamp holds numbers")
     clash = sorted({"timestamp", "item_id", "target_value"} & {folded(column.header) for column in kept})
     if clash and not (len(series) == 1 and clash == ["item_id"]):
         raise MeltError(f"{source.key}: the column {clash[0]} can't be kept beside the one that is written: rename it")
+    import duckdb
+
+    try:
+        written = _write(source, target, sample.header, when, kept, series)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise MeltError(
+            f"{source.key} can't be read ({reason}): see that all rows have its columns, in UTF-8"
+        ) from error
+    return written, tuple(column.header for column in series)
+
+
+def _check(source: TrainFile, sample: Sample, found: Sequence[Column]) -> None:
+    """Refuse a file whose columns can't be told apart, and rows that have others.
+
+    Raises:
+        MeltError: which they are.
+    """
+    if sample.odd:
+        raise MeltError(f"{sample.odd[0]}; complete the row, or quote a value that holds the delimiter")
+    if any("\ufffd" in column.header for column in found):
+        raise MeltError(f"{source.key} is not UTF-8: save it so")
+    names = Counter(column.header.strip().casefold() for column in found)
+    twice = [column.header for column in found if names[column.header.strip().casefold()] > 1]
+    if twice:
+        raise MeltError(f"{source.key} has two columns called {twice[0]}: give every column a name of its own")
+
+
+def _write(
+    source: TrainFile, target: Path, header: Sequence[str], when: str, kept: Sequence[Column], series: Sequence[Column]
+) -> int:
+    """Write the rows; how many there are.
+
+    Raises:
+        MeltError: several rows have one timestamp.
+        duckdb.Error: the file isn't what its sample is.
+    """
     with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
-        read = _read(source, Path(folder))
+        read = _read(source, Path(folder), header)
         keys = [identifier(column.header) for column in kept]
         # Nothing of the data is in these texts but its header, quoted.
         repeated = f"SELECT count(*) - count(DISTINCT ({', '.join([when, *keys])})) FROM {read}"  # noqa: S608
@@ -78,8 +125,7 @@ def melt(
                 f"{source.key} has {repeats:,} rows whose timestamp {'and columns kept were' if kept else 'was'} there "
                 "before: name the columns that tell them apart by --keep"
             )
-        written = connection.execute(_copy(read, when, keys, series, target)).fetchall()
-    return int(written[0][0]), tuple(column.header for column in series)
+        return int(connection.execute(_copy(read, when, keys, series, target)).fetchall()[0][0])
 
 
 def _timestamp(found: Sequence[Column]) -> tuple[str, tuple[Column, ...]]:
@@ -106,12 +152,21 @@ def _chosen(source: TrainFile, found: Sequence[Column], headers: Sequence[str]) 
     return [known[folded(header)] for header in headers]
 
 
-def _read(source: TrainFile, scratch: Path) -> str:
-    """A FROM clause for the file."""
+def _read(source: TrainFile, scratch: Path, header: Sequence[str]) -> str:
+    """A FROM clause for the file, with its columns under their headers; rows of delimiters alone are none."""
     if is_parquet(source.path, source.key):
         return f"read_parquet({text_literal(parquet_argument(source.path))})"
     path = plain_csv(source.path, source.key, scratch)
-    return f"read_csv({text_literal(parquet_argument(path))}, all_varchar=true, header=true)"
+    delimiter, above = csv_form(path, source.key)
+    names = [name if name.strip() else f"column {place}" for place, name in enumerate(header)]
+    columns = ", ".join(f"{text_literal(name)}: 'VARCHAR'" for name in names)
+    cells = ", ".join(map(identifier, names))
+    # Nothing of the data is in this text but its header, quoted, and the path.
+    return (
+        f"(SELECT * FROM read_csv({text_literal(parquet_argument(path))}, auto_detect=false, columns={{{columns}}}, "  # noqa: S608
+        f"header=true, delim={text_literal(delimiter)}, quote='\"', escape='\"', skip={above}, null_padding=false, "
+        f"compression='none') WHERE trim(concat_ws('', {cells})) <> '')"
+    )
 
 
 def _copy(read: str, when: str, keys: Sequence[str], series: Sequence[Column], target: Path) -> str:

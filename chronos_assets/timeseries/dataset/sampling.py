@@ -132,6 +132,16 @@ def sample_files(files: Sequence[TrainFile], limit: int = SAMPLE_ROWS, unpacked:
     return Sample(first.header, sample.rows, sample.files, sample.stretches, tuple(odd), complete)
 
 
+def csv_form(path: Path, key: str) -> tuple[str, int]:
+    """The delimiter of a CSV file (unpacked), and how many lines stand above its header.
+
+    Raises:
+        FileProblem: it has no columns, or no rows.
+    """
+    found = _csv(path, key, _LEAST_ROWS)
+    return found.delimiter, found.above
+
+
 def _places(first: _Found, found: _Found) -> list[int | None] | None:
     """Where a file has the columns of the first; None where it has others."""
     if first.header is None or found.header is None:
@@ -219,9 +229,15 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
     heads = {mark: _head(path, mark, above.lines, limit) for mark in marks}
     if not any(heads.values()):
         raise NoRows(key, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
-    # The delimiter that gives the most columns of those whose rows agree on how many there are.
+    # The delimiter that gives the most columns of those whose rows agree on how many there are, the header best of all.
     delimiter = max(
-        heads, key=lambda mark: (_agreement(heads[mark]) > _MOST, _width(heads[mark]) > 1, _width(heads[mark]))
+        heads,
+        key=lambda mark: (
+            _agreement(heads[mark]) > _MOST,
+            _width(heads[mark]) > 1,
+            bool(heads[mark]) and len(heads[mark][0].fields or []) == _width(heads[mark]),
+            _width(heads[mark]),
+        ),
     )
     head = heads[delimiter]
     width = _width(head)
