@@ -29,11 +29,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def make_line(
-    root: Path, instance: dg.DagsterInstance, rows: Sequence[tuple[Any, float]], partitions: Cadence = "daily"
-) -> Line:
+def make_line(root: Path, instance: dg.DagsterInstance, rows: Sequence[tuple[Any, float]], **windows: Any) -> Line:
     """A line of one series without params.json."""
-    settings = Settings(store=str(root), base_model=str(folder_of("bolt")), partitions=partitions)
+    settings = Settings(store=str(root), base_model=str(folder_of("bolt")), **windows)
     group = Group(settings)
     group.overrides["jobs"] = QuickJobs(group.store)
     line = Line(group, instance, group_definitions(group))
@@ -84,7 +82,11 @@ class TestTheClock:
     ) -> None:
         now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None, minute=0, second=0, microsecond=0)
         hours = [now - timedelta(hours=number) for number in range(200, 0, -1)]
-        line = make_line(tmp_path, instance, [(hour, 50 + hour.hour) for hour in hours], partitions)
+        # One place has all hours since 2000, a quarter of a million windows; the others need no more than the data's.
+        few = partitions == "hourly" and zone != "Pacific/Kiritimati"
+        windows = {"partition_start": f"{hours[0]:%Y-%m-%d}"} if few else {}
+        rows = [(hour, 50 + hour.hour) for hour in hours]
+        line = make_line(tmp_path, instance, rows, partitions=partitions, **windows)
         declare(line, "H", 6, TimeZone=zone)
         run(line)
         assert list(published(line)) == [str(hours[-1] + timedelta(hours=step)) for step in range(7)]

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,31 +134,62 @@ def test_the_bytes_depend_on_no_chunk_and_no_fallback(tmp_path, monkeypatch):
     assert contents(single).items() <= contents(apart).items()
 
 
-def test_weights_that_were_learned_before_from_the_same_are_not_learned_again(tmp_path):
-    dataset = write_dataset(tmp_path / "data", enough(), shards=2)
-    options = {"model": "bundled", "zero_shot": ZERO_SHOT, "windows": days(2, 3)}
-    first, _ = run(tmp_path / "first", dataset, **options)
-    learned = first / "as_of=2024-01-02" / "predictor.json"
-    name = json.loads(learned.read_bytes())["learned"]["key"]
+@pytest.fixture
+def few_items(monkeypatch):
+    monkeypatch.setattr(learning, "LEAST_ITEMS", 5)  # so that weights follow from what series look like
 
-    def run_knowing(content: bytes, folder: str, **changes: Any) -> tuple[Path, Listener]:
-        workspace, listener = prepare(tmp_path / folder, dataset, **options | changes), Listener()
+
+@dataclass(frozen=True)
+class Learned:
+    """Windows of three days for which the default predictor was learned. shards: of `dataset`, the content of `enough`."""
+
+    dataset: Path
+    options: dict[str, Any]
+    output: Path
+    listener: Listener
+    shards: int = 2
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    root = tmp_path_factory.mktemp("learned")
+    dataset = write_dataset(root / "data", enough(), shards=Learned.shards)
+    options = {"model": "bundled", "zero_shot": ZERO_SHOT}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learning, "LEAST_ITEMS", 5)
+        output, listener = run(root / "job", dataset, windows=days(2, 3, 4), **options)
+    return Learned(dataset, options, output, listener)
+
+
+def of_days(output: Path, *numbers: int) -> dict[str, bytes]:
+    wanted = tuple(f"as_of=2024-01-{number:02d}" for number in numbers)
+    return {name: data for name, data in contents(output).items() if name.startswith(wanted)}
+
+
+@pytest.mark.usefixtures("few_items")
+def test_weights_that_were_learned_before_from_the_same_are_not_learned_again(tmp_path, learned):
+    before = (learned.output / "as_of=2024-01-02" / "predictor.json").read_bytes()
+    name = json.loads(before)["learned"]["key"]
+
+    def run_knowing(content: bytes, folder: str, **changes: Any) -> tuple[dict[str, bytes], Listener]:
+        options = learned.options | {"windows": days(2)} | changes
+        workspace, listener = prepare(tmp_path / folder, learned.dataset, **options), Listener()
         known = workspace.root / "processing" / "input" / "predictors"
         known.mkdir()
         (known / f"{name}.json").write_bytes(content)
         forecast.main(workspace, listener)
-        return workspace.output("forecast"), listener
+        return contents(workspace.output("forecast")), listener
 
-    again, listener = run_knowing(learned.read_bytes(), "again")
-    assert contents(again) == contents(first)
+    again, listener = run_knowing(before, "again", windows=days(2, 3))
+    assert again == of_days(learned.output, 2, 3)
     assert [line.split(" learned")[0] for line in listener.lines if " learned from " in line] == [
         "weights of 2024-01-03"
     ]
     # Nothing is taken for another horizon, nor from a damaged file.
-    _, listener = run_knowing(learned.read_bytes(), "other", horizon=5)
-    assert sum(" learned from " in line for line in listener.lines) == 2
+    _, listener = run_knowing(before, "other", horizon=5)
+    assert sum(" learned from " in line for line in listener.lines) == 1
     damaged, listener = run_knowing(b"{}", "damaged")
-    assert contents(damaged) == contents(first)
+    assert damaged == of_days(learned.output, 2)
     assert any(line.startswith("weights of 2024-01-02 are learned again: ") for line in listener.lines)
 
 
@@ -483,14 +514,11 @@ def enough(count: int = 5) -> dict[tuple[str, ...], tuple[str, np.ndarray]]:
     }
 
 
-def test_the_default_predictor_is_learned_before_each_as_of_and_the_same_in_a_range_and_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(learning, "LEAST_ITEMS", 5)  # so that weights follow from what series look like
-    dataset = write_dataset(tmp_path / "data", enough(), shards=2)
-    options = {"model": "bundled", "zero_shot": ZERO_SHOT}
-    together, listener = run(tmp_path / "range", dataset, windows=days(2, 3, 4), **options)
-    alone, _ = run(tmp_path / "alone", dataset, windows=days(3), **options)
-    whole = contents(together)
-    assert contents(alone) == {name: data for name, data in whole.items() if "2024-01-03" in name}
+@pytest.mark.usefixtures("few_items")
+def test_the_default_predictor_is_learned_before_each_as_of_and_the_same_in_a_range_and_alone(tmp_path, learned):
+    together, listener = learned.output, learned.listener
+    alone, _ = run(tmp_path / "alone", learned.dataset, windows=days(3), **learned.options)
+    assert contents(alone) == of_days(together, 3)
     manifest = json.loads((together / "as_of=2024-01-03" / "manifest.json").read_bytes())
     made = manifest["predictor"]
     assert made["learned"]["until"] == "2024-01-03T23:00:00"
@@ -504,17 +532,17 @@ def test_the_default_predictor_is_learned_before_each_as_of_and_the_same_in_a_ra
     assert any("weights of 2024-01-03 learned from" in line for line in listener.lines)
 
 
-def test_what_comes_after_the_as_of_changes_no_byte_of_the_default_predictor(tmp_path):
-    options = {"model": "bundled", "zero_shot": ZERO_SHOT, "windows": days(3)}
+@pytest.mark.usefixtures("few_items")
+def test_what_comes_after_the_as_of_changes_no_byte_of_the_default_predictor(tmp_path, learned):
     series = enough()
-    expected, _ = run(tmp_path / "job", write_dataset(tmp_path / "data", series), **options)
     changed = {
         key: (start, np.concatenate([values[:72], values[72:] * 1e3])) for key, (start, values) in series.items()
     }
     changed[("new",)] = ("2024-01-05T00:00:00", np.arange(24.0))
-    output, _ = run(tmp_path / "changed", write_dataset(tmp_path / "changed data", changed), **options)
+    dataset = write_dataset(tmp_path / "changed data", changed, shards=learned.shards)
+    output, _ = run(tmp_path / "changed", dataset, windows=days(3), **learned.options)
     path = Path("as_of=2024-01-03") / "forecast.parquet"
-    assert (output / path).read_bytes() == (expected / path).read_bytes()
+    assert (output / path).read_bytes() == (learned.output / path).read_bytes()
 
 
 def test_a_folder_with_a_predictor_forecasts_as_an_ensemble_and_one_without_as_a_model(tmp_path):
