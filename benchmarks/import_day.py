@@ -2,6 +2,9 @@
 
     python -m benchmarks.import_day                  137,000 items x 365 days, 50 million rows, and one day of all items
     python -m benchmarks.import_day --items 14000    5 million rows
+    python -m benchmarks.import_day --items 600 --hourly    5 million rows by the hour, which are finer than the forecast's days
+
+50 million rows take some minutes, and about 5 GB of disk below `.benchmarks/`.
 
 Each measurement is a process of its own: the import, and publishing what it made on this machine. Bytes are those that the
 process asked the kernel to read and write (`/proc/self/io`, Linux), whatever the page cache had. Fails when the day takes more
@@ -26,24 +29,26 @@ FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 FIRST = datetime(2023, 1, 3, tzinfo=UTC)
 
 
-def make_csv(path: Path, items: int, first: int, days: int) -> None:
-    """Days of all items, one after another as daily exports are; made by arithmetic alone."""
+def make_csv(path: Path, items: int, first: int, days: int, a_day: int) -> None:
+    """Days of all items with so many rows each, one after another as daily exports are; made by arithmetic alone."""
     import duckdb
 
+    form = "%Y-%m-%d" if a_day == 1 else "%Y-%m-%d %H:00:00"
+    start, steps = f"TIMESTAMP '{FIRST + timedelta(days=first):%Y-%m-%d}'", f"(i // {items})"
     with duckdb.connect(config={"memory_limit": "1GB", "threads": 2}) as connection:
         connection.execute(
             f"""
             COPY (
-                SELECT strftime(DATE '{FIRST:%Y-%m-%d}' + CAST({first} + i // {items} AS INTEGER), '%Y-%m-%d'),
-                       round(100 + 50 * sin((i // {items}) * 0.9 + i % {items}) + ((i * 7919) % 10007) / 500, 2),
+                SELECT strftime({start} + to_hours({steps} * {24 // a_day}), '{form}'),
+                       round(100 + 50 * sin({steps} * 0.9 + i % {items}) + ((i * 7919) % 10007) / 500, 2),
                        printf('item_%07d', i % {items})
-                FROM range({items * days}) AS t(i)
+                FROM range({items * days * a_day}) AS t(i)
             ) TO '{path}' (FORMAT csv, HEADER false)
             """
         )
 
 
-def run_import(folder: Path, names: list[str], target: str, threads: int) -> dict[str, object]:
+def run_import(folder: Path, names: list[str], target: str, threads: int, a_day: int) -> dict[str, object]:
     """Import and publish files of `folder`, by what the target's last import left; what came out."""
     from chronos_assets.params.reader import parse_params
     from chronos_assets.platforms.local.publishing import current, publish_directory
@@ -52,9 +57,9 @@ def run_import(folder: Path, names: list[str], target: str, threads: int) -> dic
     from chronos_assets.timeseries.dataset.sample import sample_params
 
     document = sample_params()
-    document["Datasets"][0]["DataFrequency"] = "D"
+    document["Datasets"][0]["DataFrequency"] = "D" if a_day == 1 else "H"
     document["Predictor"]["FeaturizationConfig"] = {"ForecastFrequency": "D"}
-    document["TimestampFormat"] = "yyyy-MM-dd"
+    document["TimestampFormat"] = "yyyy-MM-dd" if a_day == 1 else "yyyy-MM-dd HH:mm:ss"
     shown, memory, staged = folder / target, folder / f"{target}.npz", folder / "staged" / target
     before = Before(lambda: FolderFiles(current(shown)), memory) if memory.exists() else None
     staged.parent.mkdir(exist_ok=True)
@@ -74,7 +79,7 @@ def run_import(folder: Path, names: list[str], target: str, threads: int) -> dic
         "said": report.reason
         or f"{len(report.kept_files)} files and {len(report.kept_shards)} of {shards} shards kept, "
         f"{len(report.extended_shards)} with a new tail only",
-        "rows": report.manifest.rows,
+        "rows": report.rows_read,
     }
 
 
@@ -89,17 +94,27 @@ def child(arguments: argparse.Namespace) -> int:
     import chronos_assets.timeseries.dataset.importing  # noqa: F401 - not a part of what is measured
 
     before, start, cpu = counters(), time.perf_counter(), time.process_time()
-    answer = run_import(arguments.folder, arguments.files.split(","), arguments.target, arguments.threads)
+    answer = run_import(
+        arguments.folder, arguments.files.split(","), arguments.target, arguments.threads, arguments.rows_a_day
+    )
     answer |= {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
     answer |= {name: value - before[name] for name, value in counters().items()}
     print(json.dumps(answer))
     return 0
 
 
-def measure_one(folder: Path, files: list[str], target: str, threads: int) -> dict[str, Any]:
+def measure_one(folder: Path, files: list[str], target: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """An import in a process of its own, shown as a line."""
-    command = [sys.executable, "-m", "benchmarks.import_day", "--folder", str(folder), "--threads", str(threads)]
-    command += ["--files", ",".join(files), "--target", target]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.import_day",
+        "--folder",
+        str(folder),
+        "--threads",
+        str(arguments.threads),
+    ]
+    command += ["--files", ",".join(files), "--target", target, *(["--hourly"] if arguments.hourly else [])]
     measured = measure(command)
     found = measured.answer
     print(
@@ -118,20 +133,22 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=0.05, help="share of the time, and of the bytes, of everything")
+    parser.add_argument("--hourly", action="store_true", help="24 rows a day, for forecasts by the day")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--files", help=argparse.SUPPRESS)
     parser.add_argument("--target", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.rows_a_day = 24 if arguments.hourly else 1
     if arguments.folder:
         return child(arguments)
     FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="import-day-", dir=FOLDER))
     try:
-        make_csv(folder / "year.csv", arguments.items, 0, arguments.days)
-        make_csv(folder / "day.csv", arguments.items, arguments.days, 1)
-        measure_one(folder, ["year.csv"], "changes", arguments.threads)
-        day = measure_one(folder, ["year.csv", "day.csv"], "changes", arguments.threads)
-        everything = measure_one(folder, ["year.csv", "day.csv"], "everything", arguments.threads)
+        make_csv(folder / "year.csv", arguments.items, 0, arguments.days, arguments.rows_a_day)
+        make_csv(folder / "day.csv", arguments.items, arguments.days, 1, arguments.rows_a_day)
+        measure_one(folder, ["year.csv"], "changes", arguments)
+        day = measure_one(folder, ["year.csv", "day.csv"], "changes", arguments)
+        everything = measure_one(folder, ["year.csv", "day.csv"], "everything", arguments)
     finally:
         shutil.rmtree(folder)
     if day["version"] != everything["version"]:
