@@ -19,41 +19,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from chronos_assets.params.columns import Column, InferenceError, listed
+from chronos_assets.params.columns import Column, InferenceError, last_word, listed
 from chronos_assets.params.keys import FEW_REPEATS, Rows
 from chronos_assets.params.timestamp_columns import is_dated
 
 _REMARKS = frozenset(
     {
-        *("status", "state", "version", "revision", "rev", "comment", "comments", "note", "notes", "remark", "remarks"),
-        *(
-            "source",
-            "file",
-            "filename",
-            "user",
-            "author",
-            "created",
-            "updated",
-            "modified",
-            "changed",
-            "loaded",
-            "load",
-        ),
-        *(
-            "exported",
-            "export",
-            "extracted",
-            "extract",
-            "imported",
-            "import",
-            "inserted",
-            "ingested",
-            "batch",
-            "snapshot",
-        ),
-        *("asof", "bemerkung", "kommentar", "stand"),
+        *("status", "version", "revision", "rev", "comment", "comments", "note", "notes", "remark", "remarks"),
+        *("created", "updated", "modified", "changed", "loaded", "exported", "export", "extracted", "extract"),
+        *("imported", "import", "inserted", "ingested", "snapshot", "asof", "filename", "bemerkung", "kommentar"),
     }
 )
+# Beside what names a series anyway: names of places that a file may be of.
+_OF_A_FILE = frozenset({"country", "city", "town", "county", "province", "district", "market", "territory", "outlet"})
 _ALWAYS = 0.95
 _MOSTLY = 0.5
 _SEVERAL = 3
@@ -93,7 +71,7 @@ def find_overlap(
     differing = {c: sum(len({c.texts[row] for row in place}) > 1 for place in places) / len(places) for c in unused}
     often = sum(map(len, places)) > FEW_REPEATS * len(rows.files)
     always = [c for c, share in differing.items() if often and share >= _ALWAYS and not _is_remark(c)]
-    naming = [c for c in always if c.has_key_name and c.is_complete and (c.is_whole or not c.is_numeric)]
+    naming = [c for c in always if _names_series(c)]
     if naming and not newest_counts:
         return Overlap(keys=tuple(naming))
     open_columns = [c for c in always if not c.is_numeric]
@@ -115,6 +93,12 @@ def _shared_places(rows: Rows, keys: Sequence[Column]) -> list[list[int]]:
         if moment is not None:
             found.setdefault((moment, *key), []).append(row)
     return [place for place in found.values() if len({rows.files[row] for row in place}) > 1]
+
+
+def _names_series(column: Column) -> bool:
+    if column.is_numeric:
+        return column.is_identifying and column.is_complete
+    return column.is_complete and (column.has_key_name or last_word(column.header) in _OF_A_FILE)
 
 
 def _is_remark(column: Column) -> bool:

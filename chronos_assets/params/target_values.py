@@ -46,7 +46,7 @@ def value_notes(target: Column) -> Iterator[str]:
     for marker, count in _markers(target):
         yield (
             f"Guessed: {marker} is a value of {target.name} like any other ({count:,} of {len(target.present):,} rows looked "
-            "at, far from all others); if it marks a missing value, leave it empty."
+            "at, unlike all others); if it marks a missing value, leave it empty."
         )
 
 

@@ -48,20 +48,21 @@ def test_a_text_that_differs_here_and_there_is_a_remark():
     assert "weather" not in [attribute.name for attribute in params.attributes]
 
 
-@pytest.mark.parametrize("names", [("1", "2", "3"), ("EU", "US", "NA")])
 @pytest.mark.parametrize("items", [(), ("a", "b")])
-def test_a_file_for_each_shop_makes_shops(names, items):
+@pytest.mark.parametrize(
+    ("column", "names"), [("store", ("1", "2", "3")), ("store", ("EU", "US", "NA")), ("Country", ("EU", "US", "NA"))]
+)
+def test_a_file_for_each_shop_makes_shops(names, items, column):
     rows = [[[*([item] if items else []), name, day, "10"] for day in DAYS for item in items or "x"] for name in names]
-    params = of_files([*(["item_id"] if items else []), "store", "date", "qty"], *rows)
-    assert {params.item_column, *params.dimensions} == {"store", *(["item_id"] if items else [])}
+    params = of_files([*(["item_id"] if items else []), column, "date", "qty"], *rows)
+    assert {params.item_column, *params.dimensions} == {column, *(["item_id"] if items else [])}
 
 
-def test_a_text_that_always_differs_may_be_either():
+@pytest.mark.parametrize("name", ["stage", "state", "source"])
+def test_a_text_that_always_differs_may_be_either(name):
     files = [[["a", day, "10", stage] for day in DAYS] for stage in ("one", "two")]
-    with pytest.raises(
-        InferenceError, match=r"the same series and timestamp .* which differ in stage: give"
-    ) as refusal:
-        of_files(["item_id", "date", "qty", "stage"], *files)
+    with pytest.raises(InferenceError, match=r"the same series and timestamp .* which differ in " + name) as refusal:
+        of_files(["item_id", "date", "qty", name], *files)
     assert refusal.value.draft is not None
     params = parse_params(refusal.value.draft)
     assert [attribute.name for attribute in params.attributes] == ["item_id", "date", "qty"]
