@@ -33,8 +33,8 @@ from chronos_assets.planning.windows import Window, window_for_key
 
 logger = logging.getLogger(__name__)
 
-# Up to so many windows, filling the gap between the backtest and the newest one costs less than a second model load.
-LONGEST_RANGE = 31
+# Windows between two that are asked for: to forecast so many takes less than a run of Dagster of its own.
+WIDEST_HOLE = 2
 
 Reopen = Callable[[Group], tuple[Group, dg.Definitions]]
 
@@ -162,8 +162,14 @@ def _endpoint_is_stale(state: GroupState) -> bool:
 
 
 def _spanning(group: Group, windows: Sequence[Window]) -> list[Window]:
-    """`windows` and, if they are few, those between them: a range without holes needs one run."""
-    keys = group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(windows[0].key, windows[-1].key))
-    if len(keys) > LONGEST_RANGE:
-        return list(windows)
-    return [window_for_key(key, group.settings.partitions) for key in keys]
+    """`windows` and, if they are few, those between two of them: a range without holes needs one run."""
+    wanted = {window.key for window in windows}
+    found: list[str] = []
+    hole: list[str] = []
+    for key in group.partitions.get_partition_keys_in_range(dg.PartitionKeyRange(windows[0].key, windows[-1].key)):
+        if key not in wanted:
+            hole.append(key)
+            continue
+        found += [*(hole if len(hole) <= WIDEST_HOLE else ()), key]
+        hole = []
+    return [window_for_key(key, group.settings.partitions) for key in found]

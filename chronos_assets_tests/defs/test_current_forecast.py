@@ -8,15 +8,18 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import duckdb
 import pytest
 
 from chronos_assets.definitions import group_definitions
-from chronos_assets.defs.main_job import MainJobResult, run_main_job
+from chronos_assets.defs.main_job import MainJobResult, _spanning, run_main_job
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.published import published_manifest
+from chronos_assets.planning.windows import window_for_key
 from chronos_assets.settings import Settings
 from chronos_assets_tests.defs.line import PARAMS, Line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
@@ -211,6 +214,14 @@ def test_windows_far_apart_are_forecast_by_one_job_and_each_has_its_materializat
         assert not list((line.root / ".prepared").glob("*"))
         assert published_manifest(line.group)["as_of"] == result.window.key
         assert run(line, backtest=4).runs == ()
+
+
+def test_windows_between_two_that_are_asked_for_are_forecast_only_where_they_are_few() -> None:
+    partitions = dg.DailyPartitionsDefinition("2024-01-01")
+    group: Any = SimpleNamespace(partitions=partitions, settings=SimpleNamespace(partitions="daily"))
+    asked = [window_for_key(f"2024-01-{day:02d}", "daily") for day in (1, 2, 5, 9)]
+    days = (1, 2, 3, 4, 5, 9)
+    assert [window.key for window in _spanning(group, asked)] == [f"2024-01-{day:02d}" for day in days]
 
 
 @pytest.mark.parametrize("seed", range(3))
