@@ -82,11 +82,12 @@ def pytest_collection_finish() -> None:
     """
     from chronos_assets.defs.instance import read_migrations_once
     from chronos_assets.defs.instance_engines import keep_engines
-    from chronos_assets_tests.ephemeral import share_connections
+    from chronos_assets_tests.ephemeral import keep_no_jobs, share_connections
 
     read_migrations_once()  # dozens of tests make a Dagster instance
     keep_engines()
     share_connections()
+    keep_no_jobs()
     gc.freeze()
     gc.set_threshold(20_000, 25, 25)
     gc.enable()

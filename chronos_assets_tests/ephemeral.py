@@ -1,14 +1,18 @@
 """Dagster's instances in memory, cheaper: hundreds of tests make one, and ask it a hundred times a run.
 
-Here: how they connect. Elsewhere: what they keep, which is Dagster's.
+Here: how they connect, and what of a run isn't kept. Elsewhere: what they keep, which is Dagster's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
+import dagster as dg
+from dagster._core.instance.runs.run_domain import RunDomain
 from dagster._core.storage.event_log import in_memory as event_logs
 from dagster._core.storage.runs import in_memory as runs
 from sqlalchemy import Engine, create_engine, event
@@ -23,6 +27,38 @@ def share_connections() -> None:
     event_logs.create_engine = runs.create_engine = _engine
     event_logs.InMemoryEventLogStorage._connect = _locked  # type: ignore[method-assign]
     runs.InMemoryRunStorage.connect = _begun  # type: ignore[method-assign]
+
+
+def keep_no_jobs() -> None:
+    """Let a run of an instance in memory be kept without the description of its job, which no test looks at.
+
+    Dagster describes all of a job, and writes it, for each run: a seventh of a small run's time. Instances on a disk keep it.
+    """
+    create = RunDomain.create_run_for_job
+
+    def created(domain: RunDomain, *arguments: Any, **named: Any) -> dg.DagsterRun:
+        token = _UNDESCRIBED.set(domain._instance.is_ephemeral)
+        try:
+            return create(domain, *arguments, **named)
+        finally:
+            _UNDESCRIBED.reset(token)
+
+    RunDomain.create_run_for_job = created  # type: ignore[method-assign]
+    for name in ("get_job_snapshot", "get_job_snapshot_id", "get_parent_job_snapshot"):
+        setattr(dg.JobDefinition, name, _described(getattr(dg.JobDefinition, name)))
+
+
+_UNDESCRIBED: ContextVar[bool] = ContextVar("undescribed", default=False)
+
+
+def _described(method: Callable[[dg.JobDefinition], Any]) -> Callable[[dg.JobDefinition], Any]:
+    """A method of a job that asks an empty job, where what is answered is only kept with a run."""
+    return lambda job: method(_empty_job() if _UNDESCRIBED.get() else job)
+
+
+@cache
+def _empty_job() -> dg.JobDefinition:
+    return dg.JobDefinition(graph_def=dg.GraphDefinition("empty"), resource_defs={})
 
 
 def _engine(url: str, **_: Any) -> Engine:
