@@ -275,7 +275,10 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
     if len(known) == 1:
         return known[0]
     numbers = [column for column in columns if column.is_numeric]
-    quantities = [c for c in numbers if not (c.is_index or (has_header and (c.is_flag or c.is_identifying)))]
+    parted = [] if has_header else _before_digits(columns)
+    quantities = [
+        c for c in numbers if not (c.is_index or (c.is_flag and c not in parted) or (has_header and c.is_identifying))
+    ]
     numbers = quantities or [column for column in numbers if not column.is_index]
     commas = [column for column in columns if column.has_commas]
     if not numbers:
@@ -300,6 +303,12 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
         candidates=[column.name for column in candidates],
         options={"melt": f"{len(quantities)} series, one for each column of numbers"} if wide else {},
     )
+
+
+def _before_digits(columns: Sequence[Column]) -> list[Column]:
+    """Columns with whole numbers right behind them, as if a comma had parted 0,15: the 0 is no flag then."""
+    whole = {column.index for column in columns if column.is_whole}
+    return [column for column in columns if column.index + 1 in whole]
 
 
 def _with_commas(columns: Sequence[Column]) -> str:

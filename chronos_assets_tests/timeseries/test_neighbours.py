@@ -158,6 +158,14 @@ def test_commas_between_digits_without_a_header_leave_two_columns_of_numbers() -
         infer(None, [["a", f"{day}", "0", f"{day.day}5"] for day in DAYS])
 
 
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_flag_beside_the_value_needs_no_header(behind: bool) -> None:
+    rows = [[str(day.day % 2), f"{day.day}.5"] for day in DAYS]
+    values = [["a", f"{day}", *(reversed(row) if behind else row)] for day, row in zip(DAYS, rows, strict=True)]
+    params = infer(None, values)
+    assert [attribute.name for attribute in params.attributes][2 if behind else 3] == params.target_column
+
+
 @pytest.mark.parametrize(
     ("name", "form"),
     [
