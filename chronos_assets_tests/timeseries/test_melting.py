@@ -67,6 +67,7 @@ def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("date;a;b\n2024-01-01;1,5;2\n2024-01-02;3,5;4\n", "'1,5' in the column a is not a number"),
         ("date;a;b\n2024-01-01;1,5;2,5\n2024-01-02;3,5;4,5\n", "'1,5' in the column a is not a number"),
         ("date,Süd,b\n2024-01-01,1,2\n".encode("latin-1"), "not UTF-8"),
+        ("\n" + WIDE.replace("\n", "\r\n"), r"no row was found\): see that all rows .* end alike"),
     ],
 )
 def test_what_would_lose_or_double_values_is_refused(tmp_path: Path, data: str | bytes, reason: str) -> None:

@@ -26,6 +26,8 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
 from chronos_assets.timeseries.dataset.sampling import Sample, csv_form, sample_files
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 
+_REGULAR = "see that all rows have its columns, end alike (LF or CR LF), and are UTF-8"
+
 
 class MeltError(ChronosAssetsError, ValueError):
     """A file that can't be melted: why, and what to do."""
@@ -83,9 +85,7 @@ def melt(
         written = _write(source, target, sample.header, when, kept, series)
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
-        raise MeltError(
-            f"{source.key} can't be read ({reason}): see that all rows have its columns, in UTF-8"
-        ) from error
+        raise MeltError(f"{source.key} can't be read ({reason}): {_REGULAR}") from error
     return written, tuple(column.header for column in series)
 
 
@@ -111,15 +111,18 @@ def _write(
     """Write the rows; how many there are.
 
     Raises:
-        MeltError: several rows have one timestamp.
+        MeltError: several rows have one timestamp, or there are none.
         duckdb.Error: the file isn't what its sample is.
     """
     with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
         read = _read(source, Path(folder), header)
         keys = [identifier(column.header) for column in kept]
         # Nothing of the data is in these texts but its header, quoted.
-        repeated = f"SELECT count(*) - count(DISTINCT ({', '.join([when, *keys])})) FROM {read}"  # noqa: S608
-        (repeats,) = connection.execute(repeated).fetchall()[0]
+        counted = f"SELECT count(*), count(DISTINCT ({', '.join([when, *keys])})) FROM {read}"  # noqa: S608
+        ((rows, distinct),) = connection.execute(counted).fetchall()
+        if not rows:  # a sample was there: DuckDB takes all for one line where the first ends otherwise than the rest
+            raise MeltError(f"{source.key} can't be read (no row was found): {_REGULAR}")
+        repeats = rows - distinct
         if repeats:
             raise MeltError(
                 f"{source.key} has {repeats:,} rows whose timestamp {'and columns kept were' if kept else 'was'} there "
