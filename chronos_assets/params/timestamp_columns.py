@@ -62,6 +62,7 @@ _DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy"})
 _NUMBERED = re.compile(
     r"(^|[^a-z])(iso|year|fiscal)?(weeks?|wk|kw|woche|semaine|semana|quarters?|qtr|quartal|trimestre)([^a-z]|no$|$)"
 )
+_QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
 _NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
 _PERIODS = re.compile(
     r"(19|20)\d\d[-/ ]?(Q[1-4]|W\d\d?|KW ?\d\d?|H[12])|(Q[1-4]|H[12]|W\d\d?|KW ?\d\d?)[-/ ]?(19|20)\d\d", re.IGNORECASE
@@ -153,7 +154,7 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
     for column in columns:
         if column.present and (
             _PERIODS.fullmatch(column.present[0])
-            or (_is_numbered(column) and re.match(r"(19|20)\d\d", column.present[0]))
+            or (_is_numbered(column) and re.match(r"(19|20)\d\d(?!\d{4})", column.present[0]))
         ):
             return (
                 f"{column.name} seems to number weeks, quarters or half years ({column.present[0]!r}); write the first day of "
@@ -205,12 +206,8 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
     for pattern in _patterns_by_shape().get(shape, []):
         if pattern in _DIGITS_ONLY and not digits_only:
             continue
-        if pattern in _PARTIAL_DATES and (
-            _is_numbered(column) if "M" in pattern else last_word(column.header) in _NO_YEARS
-        ):
-            continue
         moments = _read_all(distinct, pattern, int(tolerated * len(distinct)))
-        if moments is None:
+        if moments is None or (pattern in _PARTIAL_DATES and _may_be_numbers(column, pattern, moments)):
             continue
         if moments not in readings or (
             not _writes(moments, readings[moments], distinct) and _writes(moments, pattern, distinct)
@@ -242,6 +239,25 @@ def _read_all(values: Sequence[str], pattern: str, failures: int) -> tuple[datet
 def _is_numbered(column: Column) -> bool:
     """Whether a column's name says that it numbers weeks or quarters: yearweek, Fiscal Quarter, KW."""
     return _NUMBERED.search(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column.header.strip()).casefold()) is not None
+
+
+def _may_be_numbers(column: Column, pattern: str, moments: Sequence[datetime | None]) -> bool:
+    """Whether what reads as months or years may be numbers of weeks or quarters, or of something else."""
+    if "M" not in pattern:
+        return last_word(column.header) in _NO_YEARS and not _are_years(moments)
+    return _is_numbered(column) and not _begin_quarters(column, moments)
+
+
+def _begin_quarters(column: Column, moments: Sequence[datetime | None]) -> bool:
+    """Whether months three apart under a quarter's name, such as 2024-07, are beyond the number of quarters."""
+    months = {moment.month for moment in moments if moment is not None}
+    return bool(_QUARTER.search(column.header.casefold())) and max(months) > 4 and len({m % 3 for m in months}) == 1
+
+
+def _are_years(moments: Sequence[datetime | None]) -> bool:
+    """Whether numbers of the last and this century are years: 1985 is no time of day as 1930 is."""
+    years = {moment.year for moment in moments if moment is not None}
+    return all(1900 <= year < 2100 for year in years) and any(year % 100 >= 60 for year in years)
 
 
 def _writes(moments: Sequence[datetime | None], pattern: str, values: Sequence[str]) -> bool:

@@ -179,6 +179,24 @@ def test_numbers_of_weeks_and_quarters_are_no_months(name: str, form: str) -> No
         infer(["item_id", name, "qty"], [["a", form.format(number), "1.5"] for number in range(1, 13)])
 
 
+def test_months_that_begin_quarters_are_no_numbers_of_quarters() -> None:
+    months = [f"{year}-{month:02d}" for year in range(2010, 2020) for month in (1, 4, 7, 10)]
+    assert str(infer(["item_id", "quarter", "qty"], [["a", month, "1.5"] for month in months]).frequency) == "3M"
+    halves = [month for month in months if month.endswith(("01", "04"))]
+    with pytest.raises(InferenceError, match="seems to number weeks, quarters or half years"):
+        infer(["item_id", "quarter", "qty"], [["a", month, "1.5"] for month in halves])
+
+
+@pytest.mark.parametrize(("first", "fits"), [(1950, True), (1920, True), (2000, False), (1800, False), (2060, False)])
+def test_years_that_can_be_nothing_else_need_no_name(first: int, fits: bool) -> None:
+    rows = [[str(first + number), "1.5"] for number in range(60)]
+    if fits:
+        assert str(infer(["time", "qty"], rows).frequency) == "Y"
+    else:
+        with pytest.raises(InferenceError, match="timestamps in a form that is known"):
+            infer(["time", "qty"], rows)
+
+
 @pytest.mark.parametrize(("name", "fits"), [("time", False), ("ts", False), ("year", True), ("date", True)])
 def test_years_need_a_name(name: str, fits: bool) -> None:
     rows = [["a", str(1800 + number), "1.5"] for number in range(60)]
