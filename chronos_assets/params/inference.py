@@ -56,7 +56,7 @@ from chronos_assets.params.forecast import (
 )
 from chronos_assets.params.headers import column_name, renamed
 from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys, name_notes
-from chronos_assets.params.overlaps import Overlap, find_overlap
+from chronos_assets.params.overlaps import Overlap, find_overlap, versions
 from chronos_assets.params.reader import parse_params
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
 from chronos_assets.params.target_values import check_point, value_notes
@@ -182,7 +182,7 @@ def _infer(
     unused = [column for column in candidates if column not in keys.columns]
     overlap = find_overlap(rows, keys.columns, unused, target, newest_counts=named.get("files") is not None)
     if overlap.keys:
-        rows = Rows(readings[0], [0] * len(places[0]), places[1])
+        rows = Rows(readings[0], versions(rows, [*keys.columns, *overlap.keys]), places[1])
         keys = choose_keys(
             rows, [*keys.columns, *overlap.keys], item or keys.item, has_header=has_header, values=target
         )

@@ -86,6 +86,16 @@ def find_overlap(
     return Overlap(remarks, (), (len(places), conflicts) if often and not remarks else (0, 0))
 
 
+def versions(rows: Rows, keys: Sequence[Column]) -> list[int]:
+    """Of each row, how many files before its own have a row of its series and timestamp: one version has one row of each."""
+    seen: dict[tuple[object, ...], dict[int, int]] = {}
+    numbers = []
+    for moment, file, *key in zip(rows.times.moments, rows.files, *(column.texts for column in keys), strict=True):
+        files = seen.setdefault((moment, *key), {})
+        numbers.append(files.setdefault(file, len(files)))
+    return numbers
+
+
 def _shared_places(rows: Rows, keys: Sequence[Column]) -> list[list[int]]:
     """Rows of one series and timestamp, where these are of several files."""
     found: dict[tuple[object, ...], list[int]] = {}

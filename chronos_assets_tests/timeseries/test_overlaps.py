@@ -58,6 +58,18 @@ def test_a_file_for_each_shop_makes_shops(names, items, column):
     assert {params.item_column, *params.dimensions} == {column, *(["item_id"] if items else [])}
 
 
+@pytest.mark.parametrize("names", [("1", "2"), ("EU", "US")])
+@pytest.mark.parametrize("items", [(), ("a", "b")])
+def test_files_of_shops_may_be_corrected_by_later_ones(names, items):
+    rows = [
+        [[*([item] if items else []), name, day, "10"] for day in days for item in items or "x"]
+        for days in (DAYS[:40], DAYS[20:])
+        for name in names
+    ]
+    params = of_files([*(["item_id"] if items else []), "store", "date", "qty"], *rows)
+    assert {params.item_column, *params.dimensions} == {"store", *(["item_id"] if items else [])}
+
+
 @pytest.mark.parametrize("name", ["stage", "state", "source"])
 def test_a_text_that_always_differs_may_be_either(name):
     files = [[["a", day, "10", stage] for day in DAYS] for stage in ("one", "two")]
