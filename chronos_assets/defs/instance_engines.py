@@ -55,6 +55,7 @@ class _KeptConnection(QueuePool):
 
 
 _pools: WeakSet[_KeptConnection] = WeakSet()
+_listing = Lock()  # held while pools are listed or one is added: threads do both
 
 
 @cache
@@ -73,7 +74,9 @@ def keep_engines() -> None:
 
 def close_connections() -> None:
     """Close the connections that wait: what is in the logs goes into the databases."""
-    for pool in list(_pools):
+    with _listing:
+        pools = list(_pools)
+    for pool in pools:
         pool.empty()
 
 
@@ -100,7 +103,8 @@ def _made(create_engine: Callable[..., Engine], url: str, options: dict[str, Any
     path = str(engine.url.database)
     for name, listener in (("connect", _connected), ("checkout", _taken), ("checkin", _given_back)):
         event.listen(engine, name, partial(listener, path))
-    _pools.add(_pool_of(engine))
+    with _listing:
+        _pools.add(_pool_of(engine))
     return engine
 
 

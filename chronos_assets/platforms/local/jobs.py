@@ -135,7 +135,8 @@ class LocalJobs:
                 path.symlink_to(self._store.local_path(info.key).resolve())
         for channel, key in request.remote.items():
             (inputs / channel).mkdir()
-            (inputs / channel / REMOTE_FILES).write_text(remote_files_document(self._store.addresses(key)[1]))
+            document = remote_files_document(self._store.addresses(key)[1])
+            (inputs / channel / REMOTE_FILES).write_text(document, encoding="utf-8")
         for channel in request.outputs:
             workspace.output(channel)
         return workspace
