@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -506,6 +507,9 @@ def dashboard(line: Line, endpoint: QuickEndpoints, monkeypatch: pytest.MonkeyPa
         run(self, sockets)
 
     monkeypatch.setattr(uvicorn.Server, "run", kept)
+    # Streamlit adds the page's folder to the path. Jobs get the path of this process, and with another one than their server
+    # has they are started cold.
+    monkeypatch.setattr(sys, "path", list(sys.path))
     port = free_port()
     thread = threading.Thread(target=server.serve, args=("127.0.0.1", port), daemon=True)
     thread.start()
