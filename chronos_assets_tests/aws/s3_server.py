@@ -94,11 +94,11 @@ class S3Server:
 
     def kill(self) -> None:
         """End the server by SIGKILL; its folder stays as it is."""
-        if self._process is not None:
+        process, self._process = self._process, None  # several threads may ask at once
+        if process is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         if self._log is not None:
             self._log.close()
             self._log = None
