@@ -11,7 +11,7 @@ import dagster as dg
 
 from chronos_assets.pipeline.staging import latest_metadata, memory_limit_named
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.pipeline.what_if import gone_scenarios
+from chronos_assets.pipeline.what_if import without_files
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, scenario_of
 
 LINEAGE = "made_from"  # metadata of forecast_tables
@@ -39,17 +39,20 @@ def tables_are_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
 
 def tables_lineage(state: GroupState) -> str:
     """Digest of everything that the tables and exports show: versions of the dataset, forecasts and scores, the parameters."""
-    store, gone = state.group.store, gone_scenarios(state.group)
+    store = state.group.store
+    shown = {
+        folder: [(name, version) for name, version, _ in store.manifests(folder)]
+        for folder in ("history", "accuracy", "anomalies", "what_if_forecasts", "explanations", "levels")
+    }
+    gone = without_files(state.group, [name for name, _ in shown["what_if_forecasts"]])
     parts = {
         "dataset": store.shown(DATASET_KEY),
         "forecast": store.shown(FORECAST_KEY),
         "params": state.params.digest,
         "backtest": asdict(state.params.backtest),
         **{
-            folder: sorted(
-                (name, version) for name, version, _ in store.manifests(folder) if scenario_of(name) not in gone
-            )
-            for folder in ("history", "accuracy", "anomalies", "what_if_forecasts", "explanations", "levels")
+            folder: sorted((name, version) for name, version in found if scenario_of(name) not in gone)
+            for folder, found in shown.items()
         },
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -213,9 +213,14 @@ def stale_scenarios(state: GroupState) -> list[str]:
 
 def gone_scenarios(group: Group) -> list[str]:
     """Scenarios that were forecast and whose files are gone since."""
-    made = [scenario_of(name) for name, _, _ in group.store.manifests("what_if_forecasts")]
+    return without_files(group, [name for name, _, _ in group.store.manifests("what_if_forecasts")])
+
+
+def without_files(group: Group, folders: Iterable[str]) -> list[str]:
+    """Those of the scenarios that these folders of `what_if_forecasts` are of whose files are gone."""
+    made = [name for name in map(scenario_of, folders) if name is not None]
     files = scenario_files(group) if made else {}
-    return [name for name in made if name is not None and name not in files]
+    return [name for name in made if name not in files]
 
 
 def withdraw_gone_scenarios(group: Group) -> None:

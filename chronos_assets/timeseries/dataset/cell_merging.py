@@ -113,16 +113,10 @@ def with_periods(old: Cells | None, new: Cells | None, replaced: Integers, *, ma
     Raises:
         UnknownRowsError: a series has no cell left, and may have such rows or not.
     """
-    import pyarrow as pa
-
-    parts = [part for part in (old, new) if part is not None]
-    if not parts:
+    if old is None and new is None:
         return None
-    keys = pa.concat_tables([part.keys for part in parts]).combine_chunks()
-    codes, rows = encode_keys(keys)
-    split = 0 if old is None else len(old.first)
-    mine, theirs = codes[:split], codes[split:]
-    count = len(rows)
+    keys, hashes, mine, theirs = series_of_both(old, new)
+    count = len(hashes)
     kept = columns_of(old, mine, replaced) if old is not None else _nothing()
     series, ordinals, values = merged_columns(kept, columns_of(new, theirs) if new is not None else _nothing())
     counts = np.bincount(series, minlength=count)
@@ -137,11 +131,21 @@ def with_periods(old: Cells | None, new: Cells | None, replaced: Integers, *, ma
             raise UnknownRowsError("a series has lost its last observation")
     some = counts > 0
     first[some] = ordinals[np.cumsum(counts)[some] - counts[some]]
-    hashes = np.concatenate([part.hash for part in parts])[rows]
     offsets = (ordinals - np.repeat(first, counts)).astype(np.int32)
-    together = Cells(keys.take(rows), hashes, first, counts, offsets, values)
+    together = Cells(keys, hashes, first, counts, offsets, values)
     left = np.flatnonzero(first != _NEVER)
     return take_series(together, left) if len(left) else None
+
+
+def series_of_both(old: Cells | None, new: Cells | None) -> tuple[pa.Table, NDArray[np.uint16], Integers, Integers]:
+    """The k series that are in either: keys (k,), sorted, hashes (k,), and the places there of the series of each."""
+    import pyarrow as pa
+
+    parts = [part for part in (old, new) if part is not None]
+    keys = pa.concat_tables([part.keys for part in parts]).combine_chunks()
+    codes, rows = encode_keys(keys)
+    split = 0 if old is None else len(old.first)
+    return keys.take(rows), np.concatenate([part.hash for part in parts])[rows], codes[:split], codes[split:]
 
 
 # Series (m,), ordinals (m,), and whatever else each cell has, such as values; sorted by the first two.

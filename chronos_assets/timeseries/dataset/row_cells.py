@@ -17,9 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid
-from chronos_assets.timeseries.dataset.cell_merging import Columns, UnknownRowsError, columns_of, merged_columns
+from chronos_assets.timeseries.dataset.cell_merging import (
+    Columns,
+    UnknownRowsError,
+    columns_of,
+    merged_columns,
+    series_of_both,
+)
 from chronos_assets.timeseries.dataset.cells import take_series
-from chronos_assets.timeseries.dataset.gridding import Cells, Condensed, LeftOut, encode_keys
+from chronos_assets.timeseries.dataset.gridding import Cells, Condensed, LeftOut
 from chronos_assets.timeseries.dataset.unfinished import Ends
 
 Integers = NDArray[np.int64]
@@ -75,17 +81,11 @@ def with_rows_of(old: RowCells | None, new: RowCells | None, replaced: Integers,
     Raises:
         UnknownRowsError: where a series begins depends on such rows.
     """
-    import pyarrow as pa
-
-    parts = [part for part in (old, new) if part is not None]
-    if not parts:
+    if old is None and new is None:
         return None
-    keys = pa.concat_tables([part.keys for part in parts]).combine_chunks()
-    codes, places = encode_keys(keys)
-    split = 0 if old is None else len(old.first)
-    mine, theirs = codes[:split], codes[split:]
+    keys, hashes, mine, theirs = series_of_both(old, new)
     merged: Columns = ()
-    first = np.full(len(places), _NEVER)
+    first = np.full(len(hashes), _NEVER)
     if new is not None:
         first[theirs] = new.first
         merged = columns_of(new, theirs, names=_OF_ROWS)
@@ -98,10 +98,9 @@ def with_rows_of(old: RowCells | None, new: RowCells | None, replaced: Integers,
             raise UnknownRowsError("a series may begin with rows that have no value")
     series, ordinals, values, *own = merged
     np.minimum.at(first, series, ordinals)
-    hashes = np.concatenate([part.hash for part in parts])[places]
-    counts = np.bincount(series, minlength=len(places))
+    counts = np.bincount(series, minlength=len(hashes))
     offsets = (ordinals - first[series]).astype(np.int32)
-    together = RowCells(keys.take(places), hashes, first, counts, offsets, values, *own)
+    together = RowCells(keys, hashes, first, counts, offsets, values, *own)
     left = np.flatnonzero(first != _NEVER)
     return take_series(together, left) if len(left) else None
 
