@@ -160,6 +160,7 @@ def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Pat
         assert "Shop/1" in ask("endpoint", "status", *arguments).stdout
         listed = ask("model", "list", *arguments).stdout
         assert listed.startswith("*   1  Approved")
+        assert max(map(len, listed.splitlines())) <= 100
         answer = parsed("GetAccuracyMetrics", ask("model", "metrics", *arguments).stdout.encode())
         (tested,) = answer["PredictorEvaluationResults"][0]["TestWindows"]
         assert f"{tested['Metrics']['AverageWeightedQuantileLoss']:.4f}" in rows["gate"]

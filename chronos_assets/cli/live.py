@@ -2,6 +2,7 @@
 
 Both are fed with the records of Dagster's loggers (`defs.console.messages_to`): what assets and their jobs log, and the
 events of their steps. What a record says is read here (`progress_of`), so that the view needs no other channel than the log.
+Why a step failed is what the command ends with, so it isn't shown before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
-from chronos_assets.defs.console import AssetMessages, ShortFormatter, failure_reason
+from chronos_assets.defs.console import AssetMessages, ShortFormatter
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -112,13 +113,13 @@ class View(logging.Handler):
 
 
 class PlainView(View):
-    """One line for each message of an asset, and for each failure."""
+    """One line for each message of an asset."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
         self.setFormatter(ShortFormatter())
-        self.addFilter(AssetMessages())
+        self.addFilter(AssetMessages(failures=False))
 
     def note(self, message: str) -> None:
         """See `View.note`."""
@@ -146,7 +147,7 @@ class LiveView(View):
 
         super().__init__()
         self._console = console
-        self._filter = AssetMessages()
+        self._filter = AssetMessages(failures=False)
         self._trials: dict[str, TrialView] = {}
         self._steps: dict[str, Any] = {}
         self._message = ""
@@ -201,7 +202,7 @@ class LiveView(View):
             return
         message = str(meta.get("orig_message") or record.getMessage())
         if record.levelno >= logging.WARNING:
-            self.note(f"{step}: {failure_reason(record) or message}" if step else message)
+            self.note(f"{step}: {message}" if step else message)
         if step:
             self._show(step, message)
 

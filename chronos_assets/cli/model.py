@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Versions of the tuned model: list, show, metrics, approve, reject, roll-back.", no_args_is_help=True
 )
+
+WIDTH = 100  # characters of a line
 
 VersionArgument = Annotated[
     int | None, typer.Argument(help="Number of the version (default: the newest).", show_default=False)
@@ -57,7 +60,7 @@ def roll_back(version: NoVersion = None, reason: ReasonOption = "", data: DataOp
 def show(version: VersionArgument = None, data: DataOption = None) -> None:
     """Show a version's predictor: its members with their scores and weights, and what the ensemble gains."""
     chosen = _registered(version, data)
-    print(f"{chosen.name}  {chosen.status}  {chosen.reason}")
+    print(f"{chosen.name}  {chosen.status}\n{_indented(chosen.reason)}")
     _print_predictor(chosen.document.get("predictor"))
 
 
@@ -114,6 +117,11 @@ def _print_predictor(predictor: Mapping[str, Any] | None) -> None:
     print(f"learned from {learned_text(predictor['learned'])}; {predictor['items']:,} items have weights of their own")
 
 
+def _indented(reason: str) -> str:
+    """A verdict below the line that it belongs to: it has a part for each model that was compared."""
+    return textwrap.fill(reason, WIDTH, initial_indent=" " * 7, subsequent_indent=" " * 7, break_long_words=False)
+
+
 def _refuse(action: str, version: int | None) -> None:
     if version is not None:
         raise UsageError(f"model {action} takes no version: see `chronos-assets model list`")
@@ -148,6 +156,7 @@ def _print_versions(group: Group) -> None:
     for item in registered:
         mark = "*" if in_use is not None and item.version == in_use.version else " "
         wql = item.document["metrics"].get("wql")
-        score = "" if wql is None else f"wQL {wql:.4f}  "
-        print(f"{mark} {item.version:>3}  {item.status:<22} {item.document['created']}  {score}{item.reason}")
+        score = "" if wql is None else f"  wQL {wql:.4f}"
+        print(f"{mark} {item.version:>3}  {item.status:<22} {item.document['created']}{score}")
+        print(_indented(item.reason))
     print("* in use" if in_use is not None else "none is in use: the zero-shot base model forecasts")

@@ -42,7 +42,8 @@ def query(
     format: Annotated[Literal["table", "json", "csv"], typer.Option(help="Output format.")] = "table",
 ) -> None:
     """Print the current forecast of one item, or a past one."""
-    from chronos_assets.timeseries.forecast.query import render_csv, render_table
+    from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.timeseries.forecast.query import in_utc, render_csv, render_table
 
     group = open_group(settings_for(data))
     ask = Question(item_id, _dimensions(dimension or []), _moment("--start", start), _moment("--end", end))
@@ -50,6 +51,8 @@ def query(
     if explain:
         _explain(group, as_of, ask)
         return
+    if GroupState(group).clock_shown == "UTC":
+        answer = in_utc(answer)
     if format == "json":
         print(json.dumps(answer, indent=2))
     else:

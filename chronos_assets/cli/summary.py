@@ -269,7 +269,7 @@ def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     from chronos_assets.pipeline.state import GroupState
 
     if result.training_failure:
-        return [("training", f"FAILED: {one_line(result.training_failure)}")]
+        return [("training", "FAILED, see below")]
     state = GroupState(group)
     tuned, registered = training.read_tuned(group), state.versions
     if tuned is None or not registered:

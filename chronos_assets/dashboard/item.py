@@ -8,7 +8,7 @@ import streamlit as st
 from chronos_assets.dashboard import charts, covariates
 from chronos_assets.dashboard.choosing import choose_series
 from chronos_assets.dashboard.queries import ItemSeries, TableShape
-from chronos_assets.dashboard.session import ask, draw, in_words, source
+from chronos_assets.dashboard.session import ask, draw, in_words, say_clock, source, table
 from chronos_assets.dashboard.words import csv_text, file_name, number, percent, plain
 
 ATTRIBUTES = 10  # of an explanation
@@ -39,7 +39,7 @@ def show() -> None:
     if not anomalies.empty:
         st.subheader("Actuals far outside the band")
         shown = anomalies.sort_values("timestamp", ascending=False)
-        st.dataframe(shown, hide_index=True, width="stretch")
+        table(shown)
 
 
 def _chart(
@@ -69,6 +69,7 @@ def _chart(
     odd = anomalies[anomalies["timestamp"] >= past["timestamp"].min()]
     draw(charts.series_chart(past, forecast, shape, earlier=shown, anomalies=odd))
     st.caption("Drag to move, scroll to zoom, double-click to go back. The toolbar above the chart saves it as PNG.")
+    say_clock()
 
 
 def _downloads(series: ItemSeries, shape: TableShape, history: pd.DataFrame, forecast: pd.DataFrame) -> None:
@@ -130,7 +131,7 @@ def _scores(series: ItemSeries) -> None:
             form = percent if metric in ("wape", "weighted_bias") else number
             value, naive = newest.loc[metric, "value"], newest.loc[metric, "seasonal_naive"]
             rows.append({"measure": title, "forecast": form(value), "seasonal naive": form(naive)})
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    table(pd.DataFrame(rows))
     st.caption(f"As of {plain(scores['as_of'].max())}. Its share of the whole error: {_share(newest)}.")
     if scores["as_of"].nunique() > 1:
         there = [metric for metric in ("wape", "mase", "wql") if metric in set(scores["metric"])]

@@ -10,7 +10,7 @@ import streamlit as st
 from chronos_assets.dashboard import covariates, queries
 from chronos_assets.dashboard.choosing import address_of
 from chronos_assets.dashboard.queries import Filters, ItemSeries, TableShape
-from chronos_assets.dashboard.session import ask, source
+from chronos_assets.dashboard.session import ask, source, table
 from chronos_assets.dashboard.words import csv_text, file_name, plain
 from chronos_assets.errors import ChronosAssetsError
 
@@ -95,10 +95,8 @@ def _table(found: pd.DataFrame, shape: TableShape, by: str) -> None:
         "tracking_signal": number("tracking signal", format="%.1f"),
         "anomalies": number("anomalies", format="%d"),
     }
-    picked = st.dataframe(
+    picked = table(
         found,
-        hide_index=True,
-        width="stretch",
         height=min(560, 38 + 35 * len(found)),
         column_config=config,
         on_select="rerun",

@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 import streamlit as st
 
-from chronos_assets.dashboard.session import ask, source
+from chronos_assets.dashboard.session import ask, source, table
 from chronos_assets.dashboard.source import NothingToShow
 from chronos_assets.dashboard.words import moment, number, percent, plain
 from chronos_assets.params.forecast import ParamsError
@@ -60,7 +60,7 @@ def show() -> None:
         return
     st.subheader("Versions")
     newest_first = list(reversed(versions))
-    st.dataframe(_table(newest_first, in_use), hide_index=True, width="stretch")
+    table(_table(newest_first, in_use))
     names = {item.name: item for item in newest_first}
     chosen = names[st.selectbox("Version", list(names), key="version")]
     _gate(chosen)
@@ -110,7 +110,7 @@ def _leaderboard() -> None:
     shown = found.drop(columns="as_of").rename(columns={"member_weight": "weight", **_NAMES})
     shown["weight"] = [percent(value) for value in shown["weight"]]
     share = st.column_config.NumberColumn(format="percent")
-    st.dataframe(shown, hide_index=True, width="stretch", column_config={_BAND: share})
+    table(shown, column_config={_BAND: share})
     st.caption(
         f"On the past windows that the weights of the forecast as of {plain(found['as_of'].iloc[0])} were learned from."
     )
@@ -128,13 +128,13 @@ def _gate(version: PackageVersion) -> None:
             _GATE_COLUMNS["coverage"]: share,
             "relative": st.column_config.NumberColumn(help="its wQL over that of the candidate"),
         }
-        st.dataframe(_gate_table(rows), hide_index=True, width="stretch", column_config=config)
+        table(_gate_table(rows), column_config=config)
 
 
 def _gate_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """What the gate compared, under the names that people read."""
-    table = pd.DataFrame([{**row, "model": row.get("title") or TITLES.get(row["model"], row["model"])} for row in rows])
-    return table.drop(columns="title", errors="ignore").rename(columns=_GATE_COLUMNS)
+    found = pd.DataFrame([{**row, "model": row.get("title") or TITLES.get(row["model"], row["model"])} for row in rows])
+    return found.drop(columns="title", errors="ignore").rename(columns=_GATE_COLUMNS)
 
 
 def _history(version: PackageVersion) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 from chronos_assets.dashboard import charts
 from chronos_assets.dashboard.covariates import items_with
 from chronos_assets.dashboard.queries import Filters, TableShape
-from chronos_assets.dashboard.session import ask, draw, source
+from chronos_assets.dashboard.session import ask, draw, say_clock, source, table
 from chronos_assets.dashboard.words import ago, moment, number, percent, plain
 from chronos_assets.params.reconciliation import TOTAL
 from chronos_assets.platforms.tables import FIX
@@ -61,6 +61,7 @@ def _freshness(forecast: Mapping[str, Any]) -> None:
         f"{f', for {series:,} series' if isinstance(series, int) else ''}. "
         f"Model: {plain(forecast['model']['reference'])}."
     )
+    say_clock()
     if dataset is not None and dataset.data_version != forecast.get("data_version"):
         st.warning(
             "The data have changed since this forecast was made. While `chronos-assets ui` runs, a new one comes by itself; "
@@ -207,9 +208,7 @@ def _segments() -> None:
         }
     )
     form = st.column_config.NumberColumn(format="percent")
-    st.dataframe(
-        shown, hide_index=True, width="stretch", column_config={"share of the error": form, "bias": form, "WAPE": form}
-    )
+    table(shown, column_config={"share of the error": form, "bias": form, "WAPE": form})
 
 
 def _notices() -> None:

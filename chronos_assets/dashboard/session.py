@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec
 
+import pandas as pd
 import streamlit as st
 
 from chronos_assets.dashboard import queries
@@ -19,6 +20,7 @@ from chronos_assets.dashboard.source import NothingToShow, ServedModel, StoreSou
 from chronos_assets.dashboard.words import plain
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.tables import SqlTables
 from chronos_assets.settings import Settings
 
@@ -79,6 +81,21 @@ def _answered(name: str, identity: str, request: str) -> Mapping[str, Any]:
 def draw(chart: DataChart) -> None:
     """Show a chart, as wide as there is room."""
     st.vega_lite_chart(chart.whole(dark=st.context.theme.type == "dark"), width="stretch")
+
+
+def say_clock() -> None:
+    """Say which clock times are of, where they aren't as in the train files."""
+    params = GroupState(source().group).readable_params
+    zone = "" if params is None or params.time_zone in (None, "UTC") else plain(params.time_zone)
+    if params is not None and params.in_utc:
+        st.caption(f"Times are UTC{f'; the export has them on the clock of {zone}' if zone else ''}.")
+    elif zone:
+        st.caption(f"Times are on the clock of {zone}.")
+
+
+def table(frame: pd.DataFrame, **options: Any) -> Any:
+    """Show a table as wide as there is room, with a dash where there is no value; `st.dataframe` has the options."""
+    return st.dataframe(frame, hide_index=True, width="stretch", placeholder="–", **options)
 
 
 def in_words(page: Callable[P, None]) -> Callable[P, None]:

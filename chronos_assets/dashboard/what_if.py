@@ -11,7 +11,7 @@ from chronos_assets.dashboard import charts, covariates
 from chronos_assets.dashboard.choosing import choose_series
 from chronos_assets.dashboard.queries import ItemSeries, TableShape
 from chronos_assets.dashboard.scenario_forecast import UnanswerableError, question
-from chronos_assets.dashboard.session import ask, ask_endpoint, draw, endpoint, in_words, source
+from chronos_assets.dashboard.session import ask, ask_endpoint, draw, endpoint, in_words, say_clock, source
 from chronos_assets.dashboard.source import NothingToShow
 from chronos_assets.dashboard.words import csv_text, number, percent, plain
 from chronos_assets.pipeline.what_if import SCENARIO_NAME, is_beside_current
@@ -154,6 +154,7 @@ def _answer(
     shown = pd.DataFrame({"timestamp": planned["timestamp"], "what_if": what_if, "baseline": baseline})
     _beside(shown, history)
     st.caption(f"Answered by {plain(served.version)}, the endpoint {plain(served.name)}; whole horizon.")
+    say_clock()
     if not served.current:
         st.caption(
             "Forecasts are made with another version by now: `chronos-assets endpoint deploy` brings the endpoint up to date."

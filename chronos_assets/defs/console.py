@@ -49,14 +49,22 @@ class ShortFormatter(logging.Formatter):
 
 
 class AssetMessages(logging.Filter):
-    """What assets log, why steps failed, and what they wait for; Dagster's other events are in the UI."""
+    """What assets log, why steps failed, and what they wait for; Dagster's other events are in the UI.
+
+    Args:
+        failures: whether to show why steps failed: not where the command ends with the reason.
+    """
+
+    def __init__(self, *, failures: bool = True) -> None:
+        super().__init__()
+        self._failures = failures
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a person is to see the record."""
         event = getattr(record, "dagster_meta", {}).get("dagster_event")
         if event is None:
             return record.levelno >= logging.INFO and not _is_of_dagster(record)
-        return bool(event.is_step_failure)
+        return self._failures and bool(event.is_step_failure)
 
 
 def failure_reason(record: logging.LogRecord) -> str:

@@ -63,14 +63,13 @@ class Launcher:
             return str(error)
         return ""
 
-    def attempt_scenario(self, scenario: str) -> str:
-        """Forecast a scenario, which adds its partition; why it failed, empty if it didn't."""
+    def attempt_scenario(self, scenario: str) -> None:
+        """Forecast a scenario, which adds its partition; say why it failed, if it did."""
         self._instance.add_dynamic_partitions(self._group.named("what_if_scenarios"), [scenario])
         try:
             self.run(["what_if_forecasts"], [], partition=scenario)
         except MainJobError as error:
-            return str(error)
-        return ""
+            self._note(f"scenario {scenario} has no forecast: {error}")
 
     def run(
         self,

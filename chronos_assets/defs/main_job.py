@@ -129,8 +129,7 @@ def _forecast(
     for windows in consecutive(unscored_forecasts(state, instance, scored), group):
         launcher.run(["forecast_accuracy"], windows)
     for scenario in stale_scenarios(state):
-        if trouble := launcher.attempt_scenario(scenario):
-            logger.warning("scenario %s: %s", scenario, trouble)
+        launcher.attempt_scenario(scenario)
     if launcher.runs or not tables_are_current(state, instance):
         launcher.run(["forecast_tables"], [])
     return MainJobResult(tuple(launcher.runs), window, backtest, backtest_windows, reason, failure)

@@ -134,6 +134,11 @@ class ForecastParams(ChronosOptions):
         return "UTC" if uneven else self.time_zone
 
     @property
+    def in_utc(self) -> bool:
+        """Whether the dataset's and the forecasts' timestamps are UTC, by the offsets of the rows."""
+        return has_offset(self.timestamp_format) and self.clock in (None, "UTC")
+
+    @property
     def constant_item(self) -> str | None:
         """The item id of every row when the files have no item column (the dataset group's name), else None."""
         return self.dataset_group if self.item_column is None else None

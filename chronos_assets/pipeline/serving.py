@@ -110,6 +110,7 @@ def forecast_places(state: GroupState) -> dict[str, str]:
         "current": FORECAST_KEY,
         "partition": f"{history_key('')}{{}}",
         "scenario": scenario_key("{}"),
+        "clock": state.clock_shown,
     }
 
 

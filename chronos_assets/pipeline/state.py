@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import dagster as dg
 
@@ -111,6 +111,11 @@ class GroupState:
     def clock(self) -> str | None:
         """Zone of the data's clock, which partitions are counted in; None for UTC, and while `params.json` can't be read."""
         return None if self.readable_params is None else self.readable_params.clock
+
+    @property
+    def clock_shown(self) -> Literal["UTC", ""]:
+        """What readers of timestamps are told: UTC; nothing where they are as in the train files, or of a zone."""
+        return "UTC" if self.readable_params is not None and self.readable_params.in_utc else ""
 
     @cached_property
     def params_digest(self) -> str:

@@ -23,8 +23,8 @@ class EndpointRequest:
         golden: request body (JSON) that a new server must answer before the old one goes.
         parameters: of the server (batch wait, queue length, default quantiles, ...), JSON values.
         forecasts: `group`, its name, and the store keys of the folders of published forecasts: `current`, and with `{}`
-            for a partition's or scenario's key `partition` and `scenario`. A server on the store's machine answers
-            questions about them; others ignore it.
+            for a partition's or scenario's key `partition` and `scenario`; `clock`, UTC where their timestamps are. A server
+            on the store's machine answers questions about them; others ignore it.
     """
 
     name: str

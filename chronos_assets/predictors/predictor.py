@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,18 @@ class Predictor:
         kinds, past_only = self.regression.named if self.regression is not None else ({}, frozenset())
         own = {name: str(form.kind) for name, form in self.attributes.items()}
         return {**kinds, **own}, past_only | {name for name, form in self.attributes.items() if not form.known}
+
+    def knows(self, attribute: str, text: str, past: Container[str]) -> bool:
+        """Whether a text of a category known in advance moves a forecast: the regression, or a network, has seen it before.
+
+        Args:
+            attribute: its name.
+            text: its value in the horizon.
+            past: its values in the series' past, which is all that a network has seen.
+        """
+        if self.regression is not None and self.regression.has_learned(attribute, text):
+            return True
+        return any(reads_natively(name) for name in self.members) and text in past
 
     def weights_of(self, key: Key | None, traits: Floats | None = None) -> Floats:
         """An item's weights: its own, or those of its segment, or the pooled ones; tilted by its traits.

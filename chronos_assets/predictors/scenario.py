@@ -28,6 +28,7 @@ Operation = Literal["ADD", "SUBTRACT", "MULTIPLY", "DIVIDE"]
 Comparison = Literal["EQUALS", "NOT_EQUALS", "LESS_THAN", "GREATER_THAN"]
 
 MOST_TRANSFORMATIONS, MOST_CONDITIONS = 30, 10  # the service's limits
+MOST_NAMED = 10  # texts, in a message
 ITEM, TIMESTAMP = "item_id", "timestamp"
 
 _OPERATIONS: Mapping[str, Callable[[Any, float], Any]] = {
@@ -313,12 +314,17 @@ class ScenarioRun:
     Attributes:
         scenario: checked.
         names: of the key's parts: item_id and the dimensions.
+        knows: whether an attribute's text moves the forecast of a series with such a past, see `Predictor.knows`.
     """
 
     scenario: Scenario
     names: tuple[str, ...]
+    knows: Callable[[str, str, Sequence[str]], bool]
     _met: set[int] = field(default_factory=set)
     _replaced: set[int] = field(default_factory=set)
+    # Rows, and attributes whose text means something to one of their series; means nothing to one, and what that had before.
+    _known: set[tuple[int, str]] = field(default_factory=set)
+    _unknown: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_item: dict[str | None, list[tuple[int, Replacement]]] = {}
@@ -373,6 +379,13 @@ class ScenarioRun:
                     f"scenario {name}, line {row.line}: there is no series with {key} whose horizon holds {row.timestamp}, or "
                     "it has no related time series"
                 )
+        for number, name in self._unknown.keys() - self._known:
+            row, before = self.scenario.replacements[number], self._unknown[number, name]
+            raise ScenarioError(
+                f"scenario {self.scenario.name}, line {row.line}: nothing is known of what {name} {row.values[name]!r} does to "
+                "the forecast, since the past doesn't have it (often enough); it has "
+                f"{', '.join(before[:MOST_NAMED]) or 'no text at all'}"
+            )
 
     def _where(
         self,
@@ -426,6 +439,11 @@ class ScenarioRun:
                 changed[periods + place] = np.nan if value is None else float(value)
             else:
                 texts = known[name].tolist()
-                texts[periods + place] = "" if value is None else str(value)
+                text, before = "" if value is None else str(value), texts[:periods]
+                if text in ("", texts[periods + place]) or self.knows(name, text, before):
+                    self._known.add((number, name))
+                else:
+                    self._unknown[number, name] = tuple(sorted({repr(one) for one in before if one}))
+                texts[periods + place] = text
                 changed = np.array(texts)
             known[name] = changed

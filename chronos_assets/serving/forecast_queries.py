@@ -41,7 +41,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -110,12 +110,14 @@ class ForecastPlaces:
         current: place of the current forecast's folder.
         partition: place of a partition's, with `{}` for its key as `partition_folders` writes it.
         scenario: place of a what-if forecast's, with `{}` for its scenario; empty where there are none.
+        clock: "UTC" where forecasts' timestamps are UTC, which answers then say; empty where they are as in the train files.
     """
 
     group: str
     current: str
     partition: str
     scenario: str = ""
+    clock: Literal["UTC", ""] = ""
 
     def __post_init__(self) -> None:
         if "{}" not in self.partition or (self.scenario and "{}" not in self.scenario):
@@ -352,7 +354,8 @@ class ForecastQueries:
 
     async def _read(self, file: Path, leave_out: Collection[str]) -> ForecastLookup:
         async with self._one_at_a_time:
-            return await asyncio.to_thread(ForecastLookup, file, self._scratch, leave_out)
+            suffix = "Z" if self._places.clock == "UTC" else ""
+            return await asyncio.to_thread(ForecastLookup, file, self._scratch, leave_out, suffix)
 
 
 def _response(status: int, document: Mapping[str, Any]) -> Response:

@@ -30,7 +30,7 @@ from chronos_assets.models.quantiles import clip_at_zero, in_whole_numbers, is_i
 from chronos_assets.predictors.covariates import ServedCovariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.members.base import Covariates
-from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput
+from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput, shown_key, shown_value
 
 Floats = NDArray[np.float64]
 
@@ -112,6 +112,8 @@ class BatchPredictor:
             InvocationError: the model can't forecast what is asked for.
         """
         parameters = call.parameters
+        for series in call.inputs:
+            self._check_texts(series)
         if call.together or (call.covariates and not self.reads_covariates):
             longest = self.model.description.block_length
             if parameters.prediction_length > longest:
@@ -124,6 +126,28 @@ class BatchPredictor:
         # How many paths are sampled follows from the levels, so that only calls for the same can share a pass.
         levels = tuple(sorted(parameters.quantile_levels)) if self._samples else None
         return Key(parameters.prediction_length, levels), [Item((series,), call) for series in call.inputs]
+
+    def _check_texts(self, series: SeriesInput) -> None:
+        """See that a what-if has no text that moves nothing, since nothing is known of what it does.
+
+        Raises:
+            InvocationError: it has one; names the place.
+        """
+        for name, planned in series.baseline_covariates.items():
+            if planned.dtype.kind == "f":
+                continue
+            past = set(series.past_covariates[name].tolist())
+            for place, (text, before) in enumerate(zip(series.future_covariates[name], planned, strict=True)):
+                if text not in ("", before) and not self._knows(name, text, past):
+                    raise InvocationError(
+                        f"{series.place}.future_covariates.{shown_key(name)}[{place}]",
+                        f"nothing is known of what {shown_value(str(text))} does to the forecast, since the past doesn't have "
+                        "it (often enough): give a text that it has",
+                    )
+
+    def _knows(self, name: str, text: str, past: Container[str]) -> bool:
+        forecaster = self._forecaster
+        return forecaster.predictor.knows(name, text, past) if isinstance(forecaster, Ensemble) else text in past
 
     def run(self, key: Key, items: Sequence[Item]) -> list[list[Prediction]]:
         """Forecasts of the inputs of each item; runs in the worker thread.

@@ -305,7 +305,8 @@ class _ForecastJob:
         checked = self._covariate_source.vocabulary.check(
             self.request.scenario, f"scenario {self.request.scenario.name}"
         )
-        return ScenarioRun(checked, ("item_id", *self.request.dimensions))
+        (ensemble, *_) = (item for item in self.forecasters if isinstance(item, Ensemble) and item.reads_covariates)
+        return ScenarioRun(checked, ("item_id", *self.request.dimensions), ensemble.predictor.knows)
 
     def _forecasters(self, network: Network) -> list[Forecaster | Ensemble]:
         """What forecasts each window."""

@@ -19,7 +19,7 @@ gpu                             true: the machine has one; a server that can't u
 non_negative, integers          as the forecast workload has them
 max_body_bytes, max_answer_values
                                 limits of a request: of a serverless endpoint they are lower
-forecasts                       {"group", "current", "partition", "scenario"}: folders of published forecasts, see
+forecasts                       {"group", "current", "partition", "scenario", "clock"}: folders of published forecasts, see
                                 `forecast_queries`; on loopback only
 host, port                      0.0.0.0 and 8080; SageMaker's SAGEMAKER_BIND_TO_PORT goes before
 deployment                      see `handover`; without it the server listens at once and until SIGTERM

@@ -75,7 +75,7 @@ def test_a_terminal_gets_a_live_view_and_everything_else_lines(monkeypatch: pyte
         assert isinstance(shown, LiveView)
 
 
-def test_the_live_view_shows_steps_trials_and_why_a_step_failed() -> None:
+def test_the_live_view_shows_steps_and_trials_and_leaves_the_reason_of_a_failure_to_the_end() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with LiveView(console) as shown:
         # As Dagster does when it configures logging: it closes all handlers that there are.
@@ -98,15 +98,15 @@ def test_the_live_view_shows_steps_trials_and_why_a_step_failed() -> None:
         "0.2500",
         "█▁",
         "0.21",
-        "no series could be forecast: check the train files",
         "waiting for the model slot, which run 1234 holds",
     ):
         assert words in text
+    assert "no series could be forecast" not in text
     assert "Dependencies for step" not in text
     assert "Started execution" not in text
 
 
-def test_plain_lines_say_why_a_step_failed_and_nothing_of_dagsters_own() -> None:
+def test_plain_lines_say_nothing_of_dagsters_own_and_leave_the_reason_of_a_failure_to_the_end() -> None:
     stream = io.StringIO()
     with PlainView(stream) as shown:
         for record in (
@@ -119,11 +119,8 @@ def test_plain_lines_say_why_a_step_failed_and_nothing_of_dagsters_own() -> None
             shown.handle(record)
         shown.note("a note")
     lines = stream.getvalue().splitlines()
-    assert [line[10:] for line in lines[:2]] == [
-        f"{'forecasts':<20}  series x windows forecast: 1 / 2 (50%)",
-        f"{'forecasts':<20}  it can't be done",
-    ]
-    assert lines[2:] == ["a note"]
+    assert lines[0][10:] == f"{'forecasts':<20}  series x windows forecast: 1 / 2 (50%)"
+    assert lines[1:] == ["a note"]
 
 
 def test_a_step_is_done_when_it_says_so_not_when_one_part_of_it_is() -> None:

@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,21 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _beside_a_taken_one() -> Iterator[int]:
+    """A free port whose next one is taken while the block lasts."""
+    while True:
+        port = _free_port()
+        with socket.socket() as other:
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue  # by another program, or there is none
+            other.listen()
+            yield port
+            return
 
 
 def test_a_busy_port_stops_it_before_anything_is_started(
@@ -107,12 +124,8 @@ def test_the_lock_lives_as_long_as_the_program_that_takes_over(tmp_path: Path) -
 def test_the_dashboard_starts_beside_dagster_on_a_free_port_and_both_addresses_are_printed(
     started: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port = _free_port()
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", port + 1))
-        other.listen()
-        with pytest.raises(Started):
-            main(["ui", "--port", str(port)])
+    with _beside_a_taken_one() as port, pytest.raises(Started):
+        main(["ui", "--port", str(port)])
     (name, chosen), _ = started
     assert name == "dashboard"
     assert chosen > port + 1

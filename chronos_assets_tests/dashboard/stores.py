@@ -38,7 +38,8 @@ OLD, NEW = "2024-01-03", "2024-01-04"
 
 def write_store(root: Path, keys: tuple[Key, ...] = KEYS) -> ForecastParams:
     """Publish everything but the SQL tables; the parameters."""
-    params = make_params(dimensions=("shop",), horizon=STEPS)
+    clock = {"timestamp_format": "yyyy-MM-dd HH:mm:ssX", "time_zone": "Europe/Berlin"}
+    params = make_params(dimensions=("shop",), horizon=STEPS, **clock)
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.json").write_text(json.dumps(to_document(params)))
     hours = np.arange(24 * DAYS)

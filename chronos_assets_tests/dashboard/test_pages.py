@@ -226,6 +226,7 @@ def test_the_page_of_an_item_is_reached_by_its_address(page: Any, whole: Path) -
     assert "bread \\/ north" in text
     assert "Actuals far outside the band" in text
     assert "What makes its forecast" in text
+    assert "Times are UTC; the export has them on the clock of Europe\\/Berlin." in text
     assert app.multiselect[0].value == [OLD]  # the newest whose periods are all observed
     assert dict(app.query_params) == {"item": "bread", "shop": "north"}
 

@@ -107,6 +107,7 @@ class TestTheClock:
             texts = [row["timestamp"] for row in csv.DictReader(file) if row["type"] == "p50"]
         offsets = [datetime.fromisoformat(text).utcoffset() for text in texts]
         assert offsets == [instant.astimezone(ZoneInfo(zone)).utcoffset() for instant in instants]
+        assert line.state.clock_shown == "UTC"
 
 
 class TestWhatAnAsOfKnows:

@@ -527,21 +527,21 @@ def test_moving_the_slider_moves_the_line(dashboard: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
-        page.set_default_timeout(30_000)
-        for _ in range(300):
+        page.set_default_timeout(0)  # however busy the machine: the test as a whole has a limit
+        while True:
             try:
                 page.goto(f"{dashboard}/what-if?item=item-03")
                 break
             except PlaywrightError:
                 time.sleep(0.1)
         page.get_by_text("Answered by").wait_for()
-        before = _height_of_line(page)
-        page.get_by_role("slider").first.press("Home")  # half the price, by keyboard
-        page.get_by_text("7 of 7 periods are other than planned").wait_for()
-        deadline = time.monotonic() + 60
+        while not (before := _height_of_line(page)):  # the chart is drawn after the text
+            page.wait_for_timeout(200)
+        while not page.get_by_text("7 of 7 periods are other than planned").is_visible():
+            page.get_by_role("slider").first.press("Home")  # half the price, by keyboard
+            page.wait_for_timeout(500)
         # An elasticity of -1.8: it sells about three times as much.
-        while (after := _height_of_line(page)) < before + 20:
-            assert time.monotonic() < deadline, (before, after)
+        while _height_of_line(page) < before + 20:
             page.wait_for_timeout(200)
         browser.close()
 
@@ -560,9 +560,13 @@ def test_a_run_forecasts_what_is_stale(line: Line) -> None:
     assert "cheaper" in stale_scenarios(line.state)
     assert forecast(line, "cheaper").success
     assert "cheaper" not in stale_scenarios(line.state)
-    launcher = Launcher(line.group, line.definitions, line.instance, print, lambda: None)
+    noted: list[str] = []
+    launcher = Launcher(line.group, line.definitions, line.instance, noted.append, lambda: None)
     line.put("what_if/plain.json", json.dumps(CHEAPER))
-    assert launcher.attempt_scenario("plain") == ""
+    launcher.attempt_scenario("plain")
+    assert not noted
     assert "plain" not in stale_scenarios(line.state)
     line.put("what_if/broken.json", "{")
-    assert "can't be read" in launcher.attempt_scenario("broken")
+    launcher.attempt_scenario("broken")
+    assert "scenario broken has no forecast" in noted[0]
+    assert "can't be read" in noted[0]

@@ -46,7 +46,7 @@ def prices(
         "price": np.array([9.0, 9.0, *planned]),
         "event": np.array([*[""] * PAST, *(events or [""] * AHEAD)]),
     }
-    run = ScenarioRun(scenario, ("item_id", "shop"))
+    run = ScenarioRun(scenario, ("item_id", "shop"), lambda name, text, past: text in ("fair", *past))
     static: dict[str, float | str] = {"brand": brand, "size": float("nan")}
     found = run.apply((item, "north"), Covariates(PAST, {}, known, static), STARTS)
     run.check_met()
@@ -87,6 +87,17 @@ def test_rows_come_last_and_an_empty_one_changes_nothing() -> None:
         Replacement({"item_id": "a", "shop": "north"}, "2024-01-06", {}, 3),
     ]
     assert prices(checked(change("ADD", 1), rows=rows), [1, 2, 3, 4]) == [9, 9, 2, 7, 4, 5]
+
+
+def test_a_text_that_the_past_does_not_have_is_refused_instead_of_changing_nothing() -> None:
+    row = Replacement({"item_id": "a"}, "2024-01-04", {"event": "fiar"}, 2)
+    with pytest.raises(
+        ScenarioError, match=r"line 2: nothing is known of what event 'fiar' does .* it has no text at all"
+    ):
+        prices(checked(rows=[row]), [1, 2, 3, 4])
+    for text, planned in (("fair", "sale"), ("fiar", "fiar")):  # learned; as planned
+        row = Replacement({"item_id": "a"}, "2024-01-04", {"event": text}, 2)
+        prices(checked(rows=[row]), [1, 2, 3, 4], events=[planned] * AHEAD)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.serving.predictor import BatchPredictor, series_key
 from chronos_assets.serving.requests import parse
-from chronos_assets.serving.schema import JSON, InvocationError, Schema
+from chronos_assets.serving.schema import JSON, Call, InvocationError, Parameters, Schema, SeriesInput
 from chronos_assets.workloads.serve import ServeOptions, build_endpoint
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.predictors.demand import ELASTICITY, Demand, shops
@@ -211,6 +211,17 @@ def test_other_covariates_are_refused(schema, sales, changes, place, reason):
     with pytest.raises(InvocationError, match=reason) as caught:
         parse(request(sales[0], **changes), JSON, schema)
     assert caught.value.field == place
+
+
+def test_a_what_if_with_a_text_that_the_past_does_not_have_is_refused(served):
+    def asked(*texts: str) -> Call:
+        past, future, planned = (np.array(each) for each in (["fair", ""], texts, [""] * len(texts)))
+        given = ({"event": past}, {"event": future}, {"event": planned})
+        return Call((SeriesInput("inputs[0]", np.array([1.0, 2.0]), None, None, *given),), Parameters(len(texts)))
+
+    with pytest.raises(InvocationError, match='nothing is known of what "fiar" does') as caught:
+        served.items(asked("", "fiar"))
+    assert caught.value.field == "inputs[0].future_covariates.event[1]"
 
 
 def test_a_past_only_attribute_has_no_future(sales):

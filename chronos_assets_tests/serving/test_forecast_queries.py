@@ -126,6 +126,8 @@ def test_the_current_forecast_is_answered(tmp_path: Path) -> None:
     assert answer.json() == {"Forecast": {"Predictions": {"p50": [{"Timestamp": "2014-11-30T23:00:00", "Value": 7.5}]}}}
     assert answer.headers["content-type"] == "application/x-amz-json-1.1"
     assert answer.headers["x-amzn-requestid"]
+    answer = asked(tmp_path, question(StartDate="2014-11-30T23:00:00Z"), clock="UTC")
+    assert answer.json()["Forecast"]["Predictions"]["p50"][0]["Timestamp"] == "2014-11-30T23:00:00Z"
 
 
 def test_arns_name_the_current_forecast_a_partition_or_a_scenario(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.timeseries.forecast.query import QueryError, query_forecast, render_table
+from chronos_assets.timeseries.forecast.query import QueryError, in_utc, query_forecast, render_table
 from chronos_assets_tests.timeseries.builders import Key, make_params, write_forecast
 
 FIRST = "2014-11-30T22:00"
@@ -136,11 +136,16 @@ def test_sql_in_an_item_id_is_only_text(tmp_path: Path) -> None:
 
 
 def test_renders_a_table_with_aligned_numbers(tmp_path: Path) -> None:
-    table = render_table(query_forecast(forecast_file(tmp_path, {("a",): BAND}), "a"))
+    answer = query_forecast(forecast_file(tmp_path, {("a",): BAND}), "a")
+    table = render_table(answer)
     assert table.splitlines() == [
         "timestamp            p10    p90  mean",
         "-------------------  ---  -----  ----",
         "2014-11-30 22:00:00    1    5.5  2.25",
         "2014-11-30 23:00:00    2      6     3",
         "2014-12-01 00:00:00    3  1e+12     4",
+    ]
+    assert [line[:20] for line in render_table(in_utc(answer)).splitlines()[2:4]] == [
+        "2014-11-30 22:00:00Z",
+        "2014-11-30 23:00:00Z",
     ]

@@ -378,9 +378,10 @@ class _Deployment:
 
     def _forecasts(self) -> dict[str, str]:
         """The folders of published forecasts, on this machine."""
-        places = dict(self._request.forecasts)
-        group = places.pop("group")
-        return {"group": group} | {name: str(self._endpoints._store.local_path(key)) for name, key in places.items()}
+        return {
+            name: text if name in ("group", "clock") else str(self._endpoints._store.local_path(text))
+            for name, text in self._request.forecasts.items()
+        }
 
     def _lay_out_model(self) -> str:
         """Show the model's folder to the server where there is one; the model's name."""

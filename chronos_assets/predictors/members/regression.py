@@ -111,6 +111,13 @@ class Regression:
             kinds.setdefault(column.name, "category" if column.form == "category" else "number")
         return kinds, frozenset(column.name for column in given if column.source == "past")
 
+    def has_learned(self, attribute: str, text: str) -> bool:
+        """Whether a category that is known in advance has this text in what it was fitted to, often enough to count."""
+        return any(
+            (column.source, column.form, column.name, column.level) == ("known", "category", attribute, text)
+            for column in self.columns
+        )
+
     @property
     def countries(self) -> tuple[str, ...]:
         """Countries whose holidays it reads."""

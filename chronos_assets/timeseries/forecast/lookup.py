@@ -46,12 +46,15 @@ class ForecastLookup:
         source: `forecast.parquet`, or a file like it; not needed any more once this is made.
         scratch: folder for the copy, 8 bytes for each value; the system's own without it.
         leave_out: columns that are neither keys nor forecasts.
+        suffix: what timestamps end with in answers: Z of those that are UTC.
 
     Raises:
         DamagedForecastError: the series are not whole, or not in order.
     """
 
-    def __init__(self, source: Path, scratch: Path | None = None, leave_out: Collection[str] = ()) -> None:
+    def __init__(
+        self, source: Path, scratch: Path | None = None, leave_out: Collection[str] = (), suffix: str = ""
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -91,7 +94,7 @@ class ForecastLookup:
             self._values: Floats = np.memmap(copy, "<f8", "r", shape=shape) if all(shape) else np.empty(shape)
         if not _ascending(self._keys):
             raise self._damaged("its series are not in order, or one comes twice")
-        self._stamps = [moment.isoformat() for moment in periods.tolist()]
+        self._stamps = [f"{moment.isoformat()}{suffix}" for moment in periods.tolist()]
 
     def __len__(self) -> int:
         """How many series there are."""

@@ -122,6 +122,18 @@ def ask(
     }
 
 
+def in_utc(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer of `ask` whose timestamps say that they are UTC, by a Z."""
+    return {
+        "Forecast": {
+            "Predictions": {
+                name: [point | {"Timestamp": f"{point['Timestamp']}Z"} for point in points]
+                for name, points in answer["Forecast"]["Predictions"].items()
+            }
+        }
+    }
+
+
 def check_question(item_id: str, dimensions: Mapping[str, str], start: datetime | None, end: datetime | None) -> None:
     """Check a question.
 
