@@ -27,13 +27,11 @@ VersionArgument = Annotated[
     int | None, typer.Argument(help="Number of the version (default: the newest).", show_default=False)
 ]
 ReasonOption = Annotated[str, typer.Option(help="Reason, for the version's history.")]
-NoVersion = Annotated[int | None, typer.Argument(hidden=True)]
 
 
 @app.command("list")
-def list_versions(version: NoVersion = None, data: DataOption = None) -> None:
+def list_versions(data: DataOption = None) -> None:
     """List the versions, oldest first; the one in use is marked."""
-    _refuse("list", version)
     _decide(data, "list")
 
 
@@ -50,9 +48,8 @@ def reject(version: VersionArgument = None, reason: ReasonOption = "", data: Dat
 
 
 @app.command("roll-back")
-def roll_back(version: NoVersion = None, reason: ReasonOption = "", data: DataOption = None) -> None:
+def roll_back(reason: ReasonOption = "", data: DataOption = None) -> None:
     """Reject the version in use; the approved one before it takes its place."""
-    _refuse("roll-back", version)
     _decide(data, "roll_back", reason=reason)
 
 
@@ -120,11 +117,6 @@ def _print_predictor(predictor: Mapping[str, Any] | None) -> None:
 def _indented(reason: str) -> str:
     """A verdict below the line that it belongs to: it has a part for each model that was compared."""
     return textwrap.fill(reason, WIDTH, initial_indent=" " * 7, subsequent_indent=" " * 7, break_long_words=False)
-
-
-def _refuse(action: str, version: int | None) -> None:
-    if version is not None:
-        raise UsageError(f"model {action} takes no version: see `chronos-assets model list`")
 
 
 def _decide(data: Path | None, action: str, version: int | None = None, reason: str = "") -> None:

@@ -135,7 +135,7 @@ class Column:
     @property
     def has_key_name(self) -> bool:
         """Whether the name is that of an item or of something that has several: items may be called 0 and 1."""
-        return _plain(self.header) in ITEM_NAMES or last_word(self.header) in _IDENTIFYING
+        return _plain(self.header) in ITEM_NAMES or _is_identifying(last_word(self.header))
 
     @cached_property
     def is_row_number(self) -> bool:
@@ -155,7 +155,7 @@ class Column:
     @cached_property
     def is_identifying(self) -> bool:
         """Whether the numbers of the column stand for something, by its name: Store, dept_id, store_nbr."""
-        return self.is_whole and not self.is_flag and last_word(self.header) in _IDENTIFYING
+        return self.is_whole and not self.is_flag and _is_identifying(last_word(self.header))
 
     @cached_property
     def is_complete(self) -> bool:
@@ -194,6 +194,11 @@ def listed(columns: Iterable[Column]) -> str:
 def last_word(name: str) -> str:
     """The last word of a name in lower case: "Order_Quantity" -> "quantity", "storeNbr" -> "nbr"."""
     return _plain(re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name.strip())[-1])
+
+
+def _is_identifying(word: str) -> bool:
+    """Whether a name's last word says that its numbers stand for something; German ones are written in one: Artikelnr."""
+    return word in _IDENTIFYING or word.endswith(("nr", "nummer"))
 
 
 def _plain(name: str) -> str:

@@ -206,7 +206,7 @@ def _may_be_key(column: Column, rows: Rows) -> bool:
         return False
     if column.is_flag or column.is_row_number or _is_unique(column) or not column.is_complete:
         return False
-    if column.is_numeric and not column.is_identifying:
+    if column.has_commas or (column.is_numeric and not column.is_identifying):
         return False
     return not _is_shared(column, rows)
 

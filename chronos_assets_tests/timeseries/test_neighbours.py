@@ -153,6 +153,14 @@ def test_numbers_with_commas_are_no_categories(other: str) -> None:
     assert any("in preis could explain the target if they had a decimal point" in note for note in params.notes)
 
 
+def test_numbers_with_commas_make_no_series_and_a_number_in_one_german_word_is_a_name() -> None:
+    rows = [[f"{day}", shop, code, str(day.day), f"{day.day % 3},5"] for day in DAYS for shop in "ab" for code in "47"]
+    with pytest.raises(InferenceError, match=r"hold the value to forecast: Menge, Umsatz\b") as refused:
+        infer(["Datum", "Filiale", "Artikelnr", "Menge", "Umsatz"], rows)
+    assert refused.value.draft is not None
+    assert refused.value.draft["Chronos"]["Columns"]["item_id"] in ("Filiale", "Artikelnr")
+
+
 def test_commas_between_digits_without_a_header_leave_two_columns_of_numbers() -> None:
     with pytest.raises(InferenceError, match="value to forecast: column_3, column_4"):
         infer(None, [["a", f"{day}", "0", f"{day.day}5"] for day in DAYS])
