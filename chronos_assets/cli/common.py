@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -93,6 +94,11 @@ def program() -> str:
     """This command as its user can type it: by its path where the shell wouldn't find it."""
     called = sys.argv[0]
     return called if Path(called).name == NAME and shutil.which(NAME) is None else NAME
+
+
+def make_flag(data: Path | None) -> str:
+    """How `make` is given a command's folder, after a blank; empty without one."""
+    return "" if data is None else f" DATA={shlex.quote(str(data))}"
 
 
 def dagster_home(settings: Settings) -> Path:

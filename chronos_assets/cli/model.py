@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chronos_assets.cli.common import DataOption, Printer, UsageError, open_group, settings_for
+from chronos_assets.cli.common import DataOption, Printer, UsageError, make_flag, open_group, settings_for
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -130,19 +130,19 @@ def _decide(data: Path | None, action: str, version: int | None = None, reason: 
         if action != "list":
             by = f"{getpass.getuser()} (command line)"
             serving.decide_version(GroupState(group), action, version, by=by, reason=reason, log=Printer())
-        _print_versions(group)
+        _print_versions(group, data)
     except dg.Failure as error:
         raise UsageError(str(error)) from error
 
 
-def _print_versions(group: Group) -> None:
+def _print_versions(group: Group, data: Path | None) -> None:
     from chronos_assets.pipeline import training
     from chronos_assets.pipeline.state import GroupState
 
     state = GroupState(group)
     name, registered = training.package_group(state), state.versions
     if not registered:
-        print(f"no version of {name} is registered yet: `make run` trains one")
+        print(f"no version of {name} is registered yet: `make run{make_flag(data)}` trains one")
         return
     in_use = state.version_in_use
     for item in registered:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from chronos_assets.cli.common import DataOption, UsageError, open_group, settings_for
+from chronos_assets.cli.common import DataOption, UsageError, make_flag, open_group, settings_for
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -47,7 +48,7 @@ def query(
 
     group = open_group(settings_for(data))
     ask = Question(item_id, _dimensions(dimension or []), _moment("--start", start), _moment("--end", end))
-    answer = _past(group, as_of, ask) if as_of is not None else _current(group, ask)
+    answer = _past(group, as_of, ask) if as_of is not None else _current(group, ask, data)
     if explain:
         _explain(group, as_of, ask)
         return
@@ -93,11 +94,16 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
                 print(f"  {name:<22}{weight:>7.1%}")
 
 
-def _current(group: Group, ask: Question) -> dict[str, Any]:
+def _current(group: Group, ask: Question, data: Path | None) -> dict[str, Any]:
+    from chronos_assets.pipeline.staging import place
+    from chronos_assets.store_layout import FORECAST_KEY
+
     try:
         return group.tables.query(group.store, ask.item_id, dimensions=ask.dimensions, start=ask.start, end=ask.end)
     except FileNotFoundError as error:
-        raise UsageError(f"no forecast in {group.store.url} yet: run `make run` first") from error
+        raise UsageError(
+            f"no forecast in {place(group, FORECAST_KEY)} yet: run `make run{make_flag(data)}` first"
+        ) from error
 
 
 def _past(group: Group, key: str, ask: Question) -> dict[str, Any]:

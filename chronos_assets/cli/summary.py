@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.cli.common import UsageError, program
+from chronos_assets.cli.common import UsageError, make_flag, program
 from chronos_assets.platforms.notices import one_line
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     if not made["series"] or manifest is None:
         print_rows("Not forecast", import_rows(state))
         raise UsageError(_nothing_forecast(group, made, result.window.key))
-    flag = f" DATA={shlex.quote(str(data))}" if data is not None else ""
     option = f" --data {shlex.quote(str(data))}" if data is not None else ""
     rows = [
         *forecast_rows(group, manifest),
@@ -54,7 +53,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
         *training_rows(group, result),
         (
             "what next",
-            f"make ui{flag}, then open http://127.0.0.1:3000, or the dashboard at the address that it prints",
+            f"make ui{make_flag(data)}, then open http://127.0.0.1:3000, or the dashboard at the address that it prints",
         ),
         ("", f"{program()} query{option} {_first_series(group)}"),
     ]

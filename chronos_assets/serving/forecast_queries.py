@@ -41,7 +41,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -117,7 +117,7 @@ class ForecastPlaces:
     current: str
     partition: str
     scenario: str = ""
-    clock: Literal["UTC", ""] = ""
+    clock: str = ""
 
     def __post_init__(self) -> None:
         if "{}" not in self.partition or (self.scenario and "{}" not in self.scenario):
