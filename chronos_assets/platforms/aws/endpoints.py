@@ -186,8 +186,8 @@ class SageMakerEndpoints:
             if there is not None:
                 self._lineage.delete("endpoint", name)
             for kind in _PARTS:
-                for made in list(self._lineage.find((kind,), name_contains=stem(name), endpoint=name)):
-                    self._lineage.delete(kind, made.name)
+                for part in list(self._lineage.find(kind, name_contains=stem(name), endpoint=name)):
+                    self._lineage.delete(kind, part)
             for item in list(self._store.list(f"{ENDPOINTS_KEY}/{name}")):
                 self._store.delete(item.key)
             return there is not None
@@ -336,10 +336,10 @@ class SageMakerEndpoints:
         """Delete configurations and models of the endpoint that it doesn't use: of earlier and interrupted deployments."""
         kept = {there.config, there.proven}
         for kind in _PARTS:
-            for made in list(self._lineage.find((kind,), name_contains=stem(there.name), endpoint=there.name)):
-                if made.name not in kept:
-                    log.info(f"endpoint {there.name}: deleting {kind} {made.name}, which is no longer used")
-                    self._lineage.delete(kind, made.name)
+            for part in list(self._lineage.find(kind, name_contains=stem(there.name), endpoint=there.name)):
+                if part not in kept:
+                    log.info(f"endpoint {there.name}: deleting {kind} {part}, which is no longer used")
+                    self._lineage.delete(kind, part)
 
     def _failure(self, request: EndpointRequest, reason: str, before: str) -> str:
         old = f"{before} still answers" if before else "there is no older one to answer"

@@ -1,6 +1,6 @@
-"""What a deployment made in SageMaker, found by its tags and deleted: endpoints, configurations, models, package groups.
+"""What a deployment made in SageMaker, found by its tags and deleted: endpoints, configurations, models.
 
-Here: telling ours from others', and the order in which things go. Elsewhere: the tags' names (`tags`),
+Here: telling ours from others'. Elsewhere: the tags' names (`tags`),
 when something is to go (`endpoints`), jobs (`reaper`).
 
 Ours is what has this deployment's code location and its store's URL. Both are asked for, since two deployments of one
@@ -11,8 +11,7 @@ behind, and what it doesn't show yet would stay forever.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from chronos_assets.platforms.aws.refusals import is_gone
@@ -22,28 +21,15 @@ from chronos_assets.platforms.aws.tags import PREFIX, ours, tag_value, tags_of
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
 
-Kind = Literal["endpoint", "endpoint-config", "model", "model-package-group"]
+Kind = Literal["endpoint", "endpoint-config", "model"]
 
-# In the order in which they may go: what is in use after what uses it.
-KINDS: tuple[Kind, ...] = ("endpoint", "endpoint-config", "model", "model-package-group")
+_GONE_SECONDS = 900.0  # how long deleting an endpoint may take
 
 # Kind -> operation that lists it, member of the answer, and what its members' names begin with.
 _LISTS: Mapping[Kind, tuple[str, str, str]] = {
-    "endpoint": ("list_endpoints", "Endpoints", "Endpoint"),
     "endpoint-config": ("list_endpoint_configs", "EndpointConfigs", "EndpointConfig"),
     "model": ("list_models", "Models", "Model"),
-    "model-package-group": ("list_model_package_groups", "ModelPackageGroupSummaryList", "ModelPackageGroup"),
 }
-
-
-@dataclass(frozen=True)
-class Made:
-    """Something of ours."""
-
-    kind: Kind
-    name: str
-    arn: str
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Lineage:
@@ -53,7 +39,6 @@ class Lineage:
         clients: of the account and region.
         code_location: of the deployment; store_url: of its store.
         poll_first, poll_most: seconds between two looks at an endpoint that is being deleted.
-        gone_seconds: how long that may take.
     """
 
     def __init__(
@@ -64,13 +49,11 @@ class Lineage:
         *,
         poll_first: float = 2.0,
         poll_most: float = 15.0,
-        gone_seconds: float = 900.0,
     ) -> None:
         self._clients = clients
         self._ours = ours(code_location, store_url)
         self._poll_first = poll_first
         self._poll_most = poll_most
-        self._gone_seconds = gone_seconds
 
     @property
     def _client(self) -> Any:
@@ -90,24 +73,23 @@ class Lineage:
                 raise
             return {}
 
-    def find(self, kinds: Sequence[Kind] = KINDS, *, name_contains: str = "", **tags: str) -> Iterator[Made]:
-        """What is ours, by kind and then by name.
+    def find(self, kind: Kind, *, name_contains: str, **tags: str) -> Iterator[str]:
+        """The names of what is ours of a kind, sorted.
 
         Args:
-            kinds: of what.
+            kind: a configuration or a model.
             name_contains: part of its name, which spares reading the tags of everything else in the account.
             **tags: values that its tags have, by their names after the prefix, underscores for hyphens (`endpoint`).
         """
         wanted = {PREFIX + name.replace("_", "-"): tag_value(value) for name, value in tags.items()}
-        for kind in kinds:
-            operation, member, noun = _LISTS[kind]
-            pages = self._client.get_paginator(operation).paginate(
-                **({"NameContains": name_contains} if name_contains else {}), PaginationConfig={"PageSize": 100}
-            )
-            for item in sorted((item for page in pages for item in page[member]), key=lambda item: item[f"{noun}Name"]):
-                found = self.tags(item[f"{noun}Arn"])
-                if self.owns(found) and wanted.items() <= found.items():
-                    yield Made(kind, item[f"{noun}Name"], item[f"{noun}Arn"], found)
+        operation, member, noun = _LISTS[kind]
+        pages = self._client.get_paginator(operation).paginate(
+            NameContains=name_contains, PaginationConfig={"PageSize": 100}
+        )
+        for item in sorted((item for page in pages for item in page[member]), key=lambda item: item[f"{noun}Name"]):
+            found = self.tags(item[f"{noun}Arn"])
+            if self.owns(found) and wanted.items() <= found.items():
+                yield str(item[f"{noun}Name"])
 
     def delete(self, kind: Kind, name: str) -> None:
         """Delete one thing; one that isn't there is fine. An endpoint is gone when this returns.
@@ -119,7 +101,6 @@ class Lineage:
             "endpoint": lambda: self._client.delete_endpoint(EndpointName=name),
             "endpoint-config": lambda: self._client.delete_endpoint_config(EndpointConfigName=name),
             "model": lambda: self._client.delete_model(ModelName=name),
-            "model-package-group": lambda: self._delete_group(name),
         }
         try:
             calls[kind]()
@@ -129,25 +110,8 @@ class Lineage:
         if kind == "endpoint":
             self._wait_for_end(name)
 
-    def tear_down(self, kinds: Sequence[Kind] = KINDS, *, name_contains: str = "", **tags: str) -> list[Made]:
-        """Delete what `find` finds, in an order in which nothing goes before what uses it."""
-        gone = []
-        for kind in (kind for kind in KINDS if kind in kinds):
-            for made in list(self.find((kind,), name_contains=name_contains, **tags)):
-                self.delete(kind, made.name)
-                gone.append(made)
-        return gone
-
-    def _delete_group(self, name: str) -> None:
-        pages = self._client.get_paginator("list_model_packages").paginate(
-            ModelPackageGroupName=name, ModelPackageType="Versioned", PaginationConfig={"PageSize": 100}
-        )
-        for arn in [item["ModelPackageArn"] for page in pages for item in page["ModelPackageSummaryList"]]:
-            self._client.delete_model_package(ModelPackageName=arn)
-        self._client.delete_model_package_group(ModelPackageGroupName=name)
-
     def _wait_for_end(self, name: str) -> None:
-        until = time.monotonic() + self._gone_seconds
+        until = time.monotonic() + _GONE_SECONDS
         for wait in waits(self._poll_first, self._poll_most):
             try:
                 self._client.describe_endpoint(EndpointName=name)
@@ -156,5 +120,5 @@ class Lineage:
                     return
                 raise
             if time.monotonic() > until:
-                raise TimeoutError(f"endpoint {name} is still being deleted after {self._gone_seconds:.0f} s")
+                raise TimeoutError(f"endpoint {name} is still being deleted after {_GONE_SECONDS:.0f} s")
             time.sleep(wait)

@@ -33,8 +33,6 @@ IDENTITY = f"{PREFIX}identity"
 VERSION = f"{PREFIX}version"
 PROVEN = f"{PREFIX}proven"
 RUN_ID = f"{PREFIX}run-id"
-ASSET = f"{PREFIX}asset"
-PARTITION = f"{PREFIX}partition"
 
 MAX_TAGS, MAX_VALUE = 50, 256
 

@@ -33,55 +33,29 @@ def make(sagemaker, name, location=LOCATION, store=STORE_URL, tagged=True, **fac
     sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant], Tags=tags)
 
 
-def found(lineage, **wanted):
-    return [(made.kind, made.name) for made in lineage.find(**wanted)]
-
-
 def test_what_is_ours_is_found_by_kind_and_name(lineage, sagemaker):
     for number in range(12):
         make(sagemaker, f"ours-{number:02d}", endpoint="demand" if number % 2 else "other")
-    make(sagemaker, "theirs", location="somebody-else")
-    make(sagemaker, "ours-elsewhere", store="s3://bucket/other")
-    make(sagemaker, "untagged", tagged=False)
-    models = found(lineage, kinds=("model",))
-    assert models == [("model", f"ours-{number:02d}") for number in range(12)]
-    assert len(found(lineage)) == 24
-    assert found(lineage, kinds=("model",), name_contains="ours-1") == [("model", "ours-10"), ("model", "ours-11")]
-    assert len(found(lineage, kinds=("model",), endpoint="demand")) == 6
-    (made,) = lineage.find(("model",), name_contains="ours-11")
-    assert made.tags[CODE_LOCATION] == LOCATION
-    assert made.tags["team"] == "forecasting"
-
-
-def test_a_teardown_leaves_what_others_made(lineage, sagemaker, aws):
-    make(sagemaker, "ours")
-    make(sagemaker, "theirs", location="somebody-else")
-    aws.package = "chronos_assets_tests.platforms.aws"
-    for name in ("ours", "theirs"):
-        location = LOCATION if name == "ours" else "somebody-else"
-        tags = tag_list(SETTINGS, code_location=location, store=STORE_URL)
-        sagemaker.create_model_package_group(ModelPackageGroupName=name, Tags=tags)
-        specification = {
-            "Containers": [{"Image": IMAGE}], "SupportedContentTypes": [], "SupportedResponseMIMETypes": [],
-        }  # fmt: skip
-        sagemaker.create_model_package(ModelPackageGroupName=name, InferenceSpecification=specification)
-    gone = lineage.tear_down(("model", "endpoint-config"))
-    assert [(made.kind, made.name) for made in gone] == [("endpoint-config", "ours"), ("model", "ours")]
-    gone = lineage.tear_down()
-    assert [(made.kind, made.name) for made in gone] == [("model-package-group", "ours")]
-    assert found(lineage) == []
-    assert [item["ModelName"] for item in sagemaker.list_models()["Models"]] == ["theirs"]
-    groups = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
-    assert [item["ModelPackageGroupName"] for item in groups] == ["theirs"]
+    make(sagemaker, "ours-12", location="somebody-else", endpoint="demand")
+    make(sagemaker, "ours-13", store="s3://bucket/other", endpoint="demand")
+    make(sagemaker, "ours-14", tagged=False)
+    for kind in ("model", "endpoint-config"):
+        assert list(lineage.find(kind, name_contains="ours")) == [f"ours-{number:02d}" for number in range(12)]
+    assert list(lineage.find("model", name_contains="ours-1")) == ["ours-10", "ours-11"]
+    assert list(lineage.find("model", name_contains="ours-1", endpoint="demand")) == ["ours-11"]
 
 
 def test_what_is_gone_already_is_fine(lineage, sagemaker):
     make(sagemaker, "ours")
-    (made,) = lineage.find(("model",))
+    arn = sagemaker.describe_model(ModelName="ours")["ModelArn"]
+    tags = lineage.tags(arn)
+    assert lineage.owns(tags)
+    assert (tags[CODE_LOCATION], tags["team"]) == (LOCATION, "forecasting")
     for _ in range(2):
         lineage.delete("model", "ours")
     lineage.delete("endpoint", "never-there")
-    assert lineage.tags(made.arn) == {}
+    assert lineage.tags(arn) == {}
+    assert sagemaker.list_models()["Models"] == []
 
 
 def test_tags_are_what_aws_takes():

@@ -14,7 +14,6 @@ from typing import Any
 
 from chronos_assets.platforms.job_names import MAX_NAME, is_name, json_digest, readable_name
 
-MAX_TUNING_NAME = 32
 MAX_ATTEMPT = 999
 DIGEST = 12  # hexadecimal digits: equal ones of two jobs of one asset are not to be expected
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chronos_assets.platforms.aws.sagemaker.kinds import KINDS
 from chronos_assets.platforms.aws.sagemaker.limits import (
     MAX_ATTEMPT,
-    MAX_TUNING_NAME,
     LimitError,
     attempt_name,
     check_name,
@@ -20,7 +20,7 @@ from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.requests import processing, training
 
 
-@given(st.text(), st.text(), st.sampled_from([MAX_NAME, MAX_TUNING_NAME]), st.integers(1, MAX_ATTEMPT))
+@given(st.text(), st.text(), st.sampled_from([MAX_NAME, KINDS["tuning"].longest_name]), st.integers(1, MAX_ATTEMPT))
 def test_any_asset_and_partition_make_a_name_that_sagemaker_takes(asset, partition, longest, attempt):
     name = attempt_name(check_name(job_name_for(asset, partition=partition, max_length=longest), longest), attempt)
     kind = "ProcessingJob" if longest == MAX_NAME else "HyperParameterTuningJob"
