@@ -23,12 +23,13 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from chronos_assets.benchmark.data import BenchmarkData, open_data
 from chronos_assets.benchmark.models import chronos_contender, local_contenders, predictor_contender, with_unique_names
 from chronos_assets.benchmark.report import write_report
-from chronos_assets.benchmark.scores import Contender, Result, markdown_tables, read_published
-from chronos_assets.benchmark.tasks import BenchmarkError
+from chronos_assets.benchmark.scores import Contender, Result, aggregate, aggregate_row, read_published
+from chronos_assets.benchmark.tasks import Benchmark, BenchmarkError
 from chronos_assets.container.contract import WorkloadError
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
 from chronos_assets.workloads.zero_shot import describe, measure
@@ -76,6 +77,60 @@ def beside_best_members(results: Sequence[Result]) -> str:
         f"{within} of {len(times)} sets are within {WITHIN:g} times the wQL of the best member of their ensemble; "
         f"the most is {times[worst]:.3f} times, of {worst}"
     )
+
+
+def markdown_tables(results: Sequence[Result], model: str, beside: Sequence[str] = ()) -> str:
+    """Two tables for a page: the aggregates of all models, and a model's scores on every set, others' beside them."""
+    return "\n\n".join([_aggregate_table(results), _set_table(results, model, beside)]) + "\n"
+
+
+def _aggregate_table(results: Sequence[Result]) -> str:
+    lines = ["| model | kind | rel. wQL | rel. MASE | 80% band | sets | series/s |", "|---|---|---|---|---|---|---|"]
+    for item in aggregate(results):
+        if item.benchmark == "zero-shot":
+            row = aggregate_row(item)
+            name = f"**{item.model}**" if item.kind == "ours" else item.model
+            cells = [name, item.kind, _digits(row["relative_wql"]), _digits(row["relative_mase"])]
+            cells += [_percent(item.coverage), f"{item.sets}{' ¹' if item.sampled else ''}"]
+            lines.append("| " + " | ".join([*cells, _digits(row["series_per_second"], ".0f")]) + " |")
+    if any(item.sampled for item in aggregate(results)):
+        lines += ["", "¹ some of the series of large sets, relative to seasonal naive on the same"]
+    return "\n".join(lines)
+
+
+def _set_table(results: Sequence[Result], model: str, beside: Sequence[str]) -> str:
+    found = {(result.set, result.model): result for result in results}
+    ensemble = any(result.members for result in results if result.model == model)
+    columns = ["wQL", "MASE", "80% band", "rel. wQL", "rel. MASE", *(f"{name} rel. wQL / MASE" for name in beside)]
+    columns += ["best member: wQL / MASE", "times its wQL"] if ensemble else []
+    lines = [f"| {model} | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for benchmark in get_args(Benchmark):
+        for result in sorted((r for r in results if (r.model, r.benchmark) == (model, benchmark)), key=lambda r: r.set):
+            cells = [_digits(result.wql, ".4f"), _digits(result.mase), _percent(result.coverage)]
+            cells += [_digits(result.relative_wql), _digits(result.relative_mase)]
+            for name in beside:
+                other = found.get((result.set, name))
+                cells.append(f"{_digits(other.relative_wql)} / {_digits(other.relative_mase)}" if other else "")
+            cells += _best_member(result) if ensemble else []
+            label = result.set if benchmark == "zero-shot" else f"{result.set} (in-domain, not aggregated)"
+            lines.append("| " + " | ".join([label, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _best_member(result: Result) -> list[str]:
+    if result.best_member is None:
+        return ["", ""]
+    best = result.members[result.best_member]
+    scores = f"{result.best_member}: {_digits(best['wql'], '.4f')} / {_digits(best['mase'])}"
+    return [scores, _digits(result.times_best_member)]
+
+
+def _digits(value: float | None, form: str = ".3f") -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:{form}}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

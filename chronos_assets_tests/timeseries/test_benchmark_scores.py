@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.zero_shot import markdown_tables
 from chronos_assets.benchmark.scores import (
     RESULT_COLUMNS,
     Contender,
     Result,
     aggregate,
     geometric_mean,
-    markdown_tables,
     read_published,
     result_row,
     write_csv,
