@@ -101,8 +101,9 @@ def alternate(ours: Callable[[], object], other: Callable[[], object], repeats: 
 
 def beside_the_library(family: str, arguments: argparse.Namespace) -> Pair:
     """A family's forecasts beside the library's, at the setting that suits the library best."""
-    from chronos_assets.models.forecasting import Forecaster, available_cores
+    from chronos_assets.models.forecasting import Forecaster
     from chronos_assets.models.loading import load_model
+    from chronos_assets.system import usable_cores
 
     sizes = TINY if arguments.tiny else SMALL[family]
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +121,7 @@ def beside_the_library(family: str, arguments: argparse.Namespace) -> Pair:
 
     # A series of T5 takes as many rows of a pass as it has sample paths.
     batches = (1, 4, 16) if family == "t5" else BATCHES
-    settings = [(batch, threads) for batch in batches for threads in sorted({1, available_cores()})]
+    settings = [(batch, threads) for batch in batches for threads in sorted({1, usable_cores()})]
     library(*settings[0])
     best = min(settings, key=lambda setting: seconds(lambda: library(*setting), CPU))
     ours, other = alternate(lambda: forecaster.forecast(contexts), lambda: library(*best), arguments.repeats)
@@ -169,8 +170,9 @@ def run_job(dataset: Path, reference: str, arguments: argparse.Namespace) -> Non
 def bare_network(dataset: Path, reference: str, arguments: argparse.Namespace) -> Callable[[], None]:
     """Passes of the network over the same contexts, which are read and put into rows here, before they are timed."""
     from chronos_assets.models.families import adapt
-    from chronos_assets.models.forecasting import SAMPLERS, Forecaster, available_cores
+    from chronos_assets.models.forecasting import SAMPLERS, Forecaster
     from chronos_assets.models.loading import load_model
+    from chronos_assets.system import usable_cores
     from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
 
     model = load_model(reference, device="cpu")
@@ -192,7 +194,7 @@ def bare_network(dataset: Path, reference: str, arguments: argparse.Namespace) -
             network.block(rows[start : start + size], steps)
 
     def run() -> None:
-        with threads_of_torch(1), ThreadPoolExecutor(available_cores()) as pool:
+        with threads_of_torch(1), ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(one, range(0, len(rows), size)))
 
     return run

@@ -27,6 +27,7 @@ from typing import IO, Any, Protocol, TypeVar, cast
 import numpy as np
 
 from chronos_assets.benchmark.tasks import HUB_REPOSITORY, TASKS, BenchmarkError, Floats, Task, read_tasks
+from chronos_assets.system import file_digest
 
 ETT_ARCHIVE = "ETT-small.zip"
 _ETT = {"ETTh": "h", "ETTm": "15min"}
@@ -219,12 +220,6 @@ def _fetched(repository: str, name: str, cache: Path | None) -> Path:
             "or set CHRONOS_BENCHMARK_DATA to a folder with <set>.jsonl.gz files"
         ) from error
     return Path(folder)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _series_columns(schema: Any) -> list[str]:

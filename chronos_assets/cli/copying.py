@@ -32,6 +32,7 @@ from chronos_assets.store_layout import (
     TRAIN_KEY,
     WHAT_IF_KEY,
 )
+from chronos_assets.system import file_digest
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -208,7 +209,7 @@ def _copy_if_new(store: Store, key: str, path: Path, known: _CopiedFile | None) 
         if known is not None and there.etag == known.tag and known.is_of(status):
             return known, False
         held = _held(store, key, there, known)
-        if held is not None and held == (status.st_mtime_ns, _digest_of(path)):
+        if held is not None and held == (status.st_mtime_ns, file_digest(path)):
             return _entry(path.stat(), held[1], there.etag), False
     status, sha256 = _copy(store, key, path)
     copy = store.head(key)
@@ -227,7 +228,7 @@ def _held(store: Store, key: str, there: ObjectInfo, known: _CopiedFile | None) 
     if store_folder(store.url) is None:
         return None
     copy = store.local_path(key)
-    return copy.stat().st_mtime_ns, _digest_of(copy)
+    return copy.stat().st_mtime_ns, file_digest(copy)
 
 
 def _copy(store: Store, key: str, path: Path) -> tuple[os.stat_result, str]:
@@ -293,11 +294,6 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 def _entry(status: os.stat_result, sha256: str, tag: str) -> _CopiedFile:
     return _CopiedFile(*_identity(status), sha256=sha256, seen=time.time(), tag=tag)
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_record(store: Store) -> dict[str, _CopiedFile]:

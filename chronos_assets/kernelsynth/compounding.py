@@ -35,12 +35,12 @@ def compounding(rng: np.random.Generator, n: int, length: int) -> Array:
     period = rng.choice(PERIODS, (n, 1), p=_SHARES)
     period = np.where(steady & (rng.random((n, 1)) < 0.5), 1, period)
     yearly = np.where(period > 1, np.minimum(period, 12), 1)
-    lasting = rng.normal(0.3, 1.0, (n, 1)) * _log_uniform(rng, n, 0.01, 0.4) / yearly
-    pace = _log_uniform(rng, n, 0.02, 0.12) / np.sqrt(np.minimum(period, 12))
+    lasting = rng.normal(0.3, 1.0, (n, 1)) * noise.log_uniform(rng, n, 0.01, 0.4) / yearly
+    pace = noise.log_uniform(rng, n, 0.02, 0.12) / np.sqrt(np.minimum(period, 12))
     lasting = np.where(steady, pace * np.where(rng.random((n, 1)) < 0.85, 1.0, -1.0), lasting)
-    fading = np.where((rng.random((n, 1)) < 0.35) & ~steady, 1.0 - _log_uniform(rng, n, 0.005, 0.1), 1.0)
+    fading = np.where((rng.random((n, 1)) < 0.35) & ~steady, 1.0 - noise.log_uniform(rng, n, 0.005, 0.1), 1.0)
     persistence = np.where(rng.random((n, 1)) < 0.6, rng.uniform(-0.3, 0.98, (n, 1)), 0.0)
-    moved = _log_uniform(rng, n, 0.0005, 0.05) * (rng.random((n, 1)) < 0.8)
+    moved = noise.log_uniform(rng, n, 0.0005, 0.05) * (rng.random((n, 1)) < 0.8)
     cycle = noise.decaying_sum(np.sqrt(1.0 - persistence**2) * moved * noise.white(rng, n, length), persistence)
     log_level = np.cumsum(lasting * fading ** np.arange(length) + cycle, axis=1)
     most = MOST_GROWTH if length <= SHORT_ROW else MOST_GROWTH_OF_LONG
@@ -49,15 +49,11 @@ def compounding(rng: np.random.Generator, n: int, length: int) -> Array:
 
     phase = (np.arange(length) + rng.integers(0, 365, (n, 1))) / period
     season = seasons.read_profile(seasons.profiles(rng, n), phase) * (period > 1) * (rng.random((n, 1)) < 0.8)
-    season *= _log_uniform(rng, n, 0.01, 0.5)
+    season *= noise.log_uniform(rng, n, 0.01, 0.5)
     season *= np.exp(0.3 * noise.smooth_walk(rng, n, length) * (rng.random((n, 1)) < 0.25))
-    rough = _log_uniform(rng, n, 0.0005, 0.1) * noise.white(rng, n, length)
+    rough = noise.log_uniform(rng, n, 0.0005, 0.1) * noise.white(rng, n, length)
     rough *= np.where(steady, 1.0 / 3.0, 1.0)
     product = np.exp((log_level + season + rough).clip(-8.0, 8.0))
     total = 1.0 + log_level + season + rough
     values: Array = np.where(rng.random((n, 1)) < 0.6, product, total)
     return values
-
-
-def _log_uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Array:
-    return np.exp(rng.uniform(np.log(low), np.log(high), (n, 1)))

@@ -24,24 +24,24 @@ def wandering_days(rng: np.random.Generator, n: int, length: int) -> Array:
     """
     day = rng.choice(DAYS, (n, 1), p=_SHARES)
     cycles = np.arange(length) / day + rng.random((n, 1))
-    share = between_days(rng, cycles, rng.uniform(0.0, 0.95, (n, 1))) * _log_uniform(rng, n, 0.05, 0.5)
+    share = between_days(rng, cycles, rng.uniform(0.0, 0.95, (n, 1))) * noise.log_uniform(rng, n, 0.05, 0.5)
     usual, other = (seasons.read_profile(seasons.profiles(rng, n), cycles) for _ in range(2))
     usual = np.where(rng.random((n, 1)) < 0.4, with_days_off(rng, usual, cycles), usual)
-    strength = np.exp(between_days(rng, cycles, 0.6) * _log_uniform(rng, n, 0.03, 0.5))
+    strength = np.exp(between_days(rng, cycles, 0.6) * noise.log_uniform(rng, n, 0.03, 0.5))
     values = strength * (usual + share * other)
     values *= np.where(rng.random((n, 1)) < 0.1, 0.0, 1.0)
 
-    values += _log_uniform(rng, n, 0.1, 3.0) * persistent(rng, n, length, longest=6.0 * day)
+    values += noise.log_uniform(rng, n, 0.1, 3.0) * persistent(rng, n, length, longest=6.0 * day)
     states = np.take_along_axis(rng.standard_normal((n, 3)), regimes.hidden_states(rng, n, length), axis=1)
-    values += (rng.random((n, 1)) < 0.2) * _log_uniform(rng, n, 0.1, 1.5) * states
-    values += _log_uniform(rng, n, 0.05, 1.0) * between_days(rng, cycles, 0.7) * (rng.random((n, 1)) < 0.4)
-    rough = _log_uniform(rng, n, 0.01, 0.7) * noise.white(rng, n, length)
+    values += (rng.random((n, 1)) < 0.2) * noise.log_uniform(rng, n, 0.1, 1.5) * states
+    values += noise.log_uniform(rng, n, 0.05, 1.0) * between_days(rng, cycles, 0.7) * (rng.random((n, 1)) < 0.4)
+    rough = noise.log_uniform(rng, n, 0.01, 0.7) * noise.white(rng, n, length)
     # Consumption is rougher by day than by night.
     values += rough * np.where(rng.random((n, 1)) < 0.4, np.exp(0.5 * usual), 1.0)
-    values += (rng.random((n, 1)) < 0.3) * _log_uniform(rng, n, 0.2, 1.5) * switched(rng, n, length)
+    values += (rng.random((n, 1)) < 0.3) * noise.log_uniform(rng, n, 0.2, 1.5) * switched(rng, n, length)
     values = np.where(rng.random((n, 1)) < 0.25, np.exp((0.4 * values).clip(-6.0, 6.0)), values)
     values = np.where(rng.random((n, 1)) < 0.12, pulses.with_outages(rng, values), values)
-    unit = values.std(axis=1, keepdims=True) / _log_uniform(rng, n, 4.0, 40.0) + 1e-9
+    unit = values.std(axis=1, keepdims=True) / noise.log_uniform(rng, n, 4.0, 40.0) + 1e-9
     recorded: Array = np.where(rng.random((n, 1)) < 0.2, np.rint(values / unit) * unit, values)
     return recorded
 
@@ -94,9 +94,5 @@ def between_days(rng: np.random.Generator, cycles: Array, keep: Array | float) -
 
 def switched(rng: np.random.Generator, n: int, length: int) -> Array:
     """Return 0s and 1s (n, length): something that is on and off, each for 2 to 60 steps on average."""
-    rate = 1.0 / _log_uniform(rng, n, 2.0, 60.0)
+    rate = 1.0 / noise.log_uniform(rng, n, 2.0, 60.0)
     return (np.cumsum(rng.random((n, length)) < rate, axis=1) % 2).astype(float)
-
-
-def _log_uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Array:
-    return np.exp(rng.uniform(np.log(low), np.log(high), (n, 1)))

@@ -28,15 +28,11 @@ from chronos_assets.kernelsynth.noise import Array
 Family = Callable[[np.random.Generator, int, int], Array]
 
 
-def _log_uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Array:
-    return np.exp(rng.uniform(np.log(low), np.log(high), (n, 1)))
-
-
 def clean_season(rng: np.random.Generator, n: int, length: int) -> Array:
     """One season, or two, repeated exactly or nearly so: the skill of copying a cycle of any period."""
     second = (rng.random((n, 1)) < 0.3) * rng.uniform(0.1, 1.0, (n, 1))
     values = seasons.season(rng, n, length) + second * seasons.season(rng, n, length)
-    noise_scale = _log_uniform(rng, n, 0.002, 0.1) * (rng.random((n, 1)) < 0.7)
+    noise_scale = noise.log_uniform(rng, n, 0.002, 0.1) * (rng.random((n, 1)) < 0.7)
     return np.asarray(values + noise_scale * noise.white(rng, n, length))
 
 
@@ -45,23 +41,23 @@ def noisy_season(rng: np.random.Generator, n: int, length: int) -> Array:
     drift = float(np.exp(rng.uniform(np.log(0.05), np.log(1.5))))
     values = seasons.season(rng, n, length, drift)
     values += (rng.random((n, 1)) < 0.5) * rng.uniform(0.1, 1.0, (n, 1)) * seasons.season(rng, n, length)
-    values += (rng.random((n, 1)) < 0.4) * _log_uniform(rng, n, 0.1, 5.0) * trends.trend(rng, n, length)
-    values += (rng.random((n, 1)) < 0.3) * _log_uniform(rng, n, 0.1, 2.0) * noise.smooth_walk(rng, n, length)
+    values += (rng.random((n, 1)) < 0.4) * noise.log_uniform(rng, n, 0.1, 5.0) * trends.trend(rng, n, length)
+    values += (rng.random((n, 1)) < 0.3) * noise.log_uniform(rng, n, 0.1, 2.0) * noise.smooth_walk(rng, n, length)
     colour = rng.uniform(0.0, 1.0, (n, 1)) * (rng.random((n, 1)) < 0.4)
-    return np.asarray(values + _log_uniform(rng, n, 0.03, 2.0) * noise.coloured(rng, n, length, colour))
+    return np.asarray(values + noise.log_uniform(rng, n, 0.03, 2.0) * noise.coloured(rng, n, length, colour))
 
 
 def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
     """Load, traffic and power: days within weeks, with autocorrelated noise that grows with the level."""
     drift = float(rng.choice([0.0, 0.1, 0.5]))
     base = noise.standardised(seasons.calendar(rng, n, length, drift))
-    level = (rng.random((n, 1)) < 0.6) * _log_uniform(rng, n, 0.05, 1.0) * noise.smooth_walk(rng, n, length)
-    level += (rng.random((n, 1)) < 0.2) * _log_uniform(rng, n, 0.1, 3.0) * trends.trend(rng, n, length)
+    level = (rng.random((n, 1)) < 0.6) * noise.log_uniform(rng, n, 0.05, 1.0) * noise.smooth_walk(rng, n, length)
+    level += (rng.random((n, 1)) < 0.2) * noise.log_uniform(rng, n, 0.1, 3.0) * trends.trend(rng, n, length)
     colour = rng.uniform(0.0, 2.0, (n, 1))
-    shocks = _log_uniform(rng, n, 0.02, 1.5) * noise.coloured(rng, n, length, colour)
-    shocks += _log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
+    shocks = noise.log_uniform(rng, n, 0.02, 1.5) * noise.coloured(rng, n, length, colour)
+    shocks += noise.log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
     # Sums over many customers are far more regular than one of them.
-    calm = np.where(rng.random((n, 1)) < 0.55, _log_uniform(rng, n, 0.02, 0.5), 1.0)
+    calm = np.where(rng.random((n, 1)) < 0.55, noise.log_uniform(rng, n, 0.02, 0.5), 1.0)
     additive = base + calm * (level + shocks)
     # In the multiplicative form peaks are noisier than nights, and nothing falls below zero.
     multiplicative = np.exp((rng.uniform(0.2, 0.8, (n, 1)) * additive).clip(-6.0, 6.0))
@@ -73,13 +69,15 @@ def business(rng: np.random.Generator, n: int, length: int) -> Array:
     period = rng.choice([12, 4, 52, 7, 6, 24, 3, 13], (n, 1), p=[0.45, 0.2, 0.1, 0.1, 0.04, 0.05, 0.03, 0.03])
     cycles = (np.arange(length) + rng.integers(0, 365, (n, 1))) / period
     drift = 0.3 * noise.smooth_walk(rng, n, length) * (rng.random((n, 1)) < 0.4)
-    seasonal = seasons.read_profile(seasons.profiles(rng, n), cycles) * _log_uniform(rng, n, 0.01, 0.6) * np.exp(drift)
+    seasonal = (
+        seasons.read_profile(seasons.profiles(rng, n), cycles) * noise.log_uniform(rng, n, 0.01, 0.6) * np.exp(drift)
+    )
     seasonal *= rng.random((n, 1)) < 0.75
     # Steps and trends are per season, so that a short window of a long series still moves.
-    walk = np.cumsum(noise.white(rng, n, length), axis=1) * _log_uniform(rng, n, 0.001, 0.05)
+    walk = np.cumsum(noise.white(rng, n, length), axis=1) * noise.log_uniform(rng, n, 0.001, 0.05)
     walk *= rng.random((n, 1)) < 0.7
     growth = np.arange(length) * rng.normal(0.0, 0.1, (n, 1)) / period * (rng.random((n, 1)) < 0.6)
-    shocks = _log_uniform(rng, n, 0.005, 0.3) * noise.white(rng, n, length)
+    shocks = noise.log_uniform(rng, n, 0.005, 0.3) * noise.white(rng, n, length)
     log_level = seasonal + walk + growth.clip(-4.0, 4.0) + shocks
     linear = 1.0 + seasonal + walk + 0.5 * growth + shocks
     return np.asarray(np.where(rng.random((n, 1)) < 0.5, np.exp(log_level.clip(-8.0, 8.0)), linear))
@@ -88,11 +86,11 @@ def business(rng: np.random.Generator, n: int, length: int) -> Array:
 def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
     """Prices and levels: random walks, some with momentum, geometric, watched through noise, or with a season on top."""
     values = np.where(rng.random((n, 1)) < 0.7, noise.random_walk(rng, n, length), noise.momentum(rng, n, length))
-    geometric = np.exp((values * _log_uniform(rng, n, 0.001, 0.03)).clip(-8.0, 8.0))
+    geometric = np.exp((values * noise.log_uniform(rng, n, 0.001, 0.03)).clip(-8.0, 8.0))
     values = np.where(rng.random((n, 1)) < 0.3, geometric, values)
     scale = values.std(axis=1, keepdims=True)
-    seen = (rng.random((n, 1)) < 0.3) * _log_uniform(rng, n, 0.01, 0.3) * scale
-    seasonal = (rng.random((n, 1)) < 0.25) * _log_uniform(rng, n, 0.05, 1.0) * scale
+    seen = (rng.random((n, 1)) < 0.3) * noise.log_uniform(rng, n, 0.01, 0.3) * scale
+    seasonal = (rng.random((n, 1)) < 0.25) * noise.log_uniform(rng, n, 0.05, 1.0) * scale
     return np.asarray(values + seen * noise.white(rng, n, length) + seasonal * seasons.season(rng, n, length))
 
 
@@ -104,23 +102,25 @@ def autoregressive(rng: np.random.Generator, n: int, length: int) -> Array:
 
 def trending(rng: np.random.Generator, n: int, length: int) -> Array:
     """Trends with noise and no season, additive or growing exponentially."""
-    values = _log_uniform(rng, n, 0.5, 100.0) * trends.trend(rng, n, length) + noise.coloured(
+    values = noise.log_uniform(rng, n, 0.5, 100.0) * trends.trend(rng, n, length) + noise.coloured(
         rng, n, length, rng.uniform(0.0, 2.0, (n, 1))
     )
-    growing = trends.growth(rng, n, length) * np.exp(_log_uniform(rng, n, 0.002, 0.3) * noise.white(rng, n, length))
+    growing = trends.growth(rng, n, length) * np.exp(
+        noise.log_uniform(rng, n, 0.002, 0.3) * noise.white(rng, n, length)
+    )
     return np.where(rng.random((n, 1)) < 0.7, values, growing)
 
 
 def stepped(rng: np.random.Generator, n: int, length: int) -> Array:
     """Levels that hold and then jump, with or without a season and noise: settings, tariffs, regimes."""
-    rate = _log_uniform(rng, n, 2.0 / length, 20.0 / length)
+    rate = noise.log_uniform(rng, n, 2.0 / length, 20.0 / length)
     jumps = (rng.random((n, length)) < rate) * rng.standard_normal((n, length))
     returning = rng.random((n, 1)) < 0.3
     last = np.maximum.accumulate(np.where(jumps != 0, np.arange(length), 0), axis=1)
     held = np.take_along_axis(jumps, last, axis=1)
     values = np.where(returning, held, np.cumsum(jumps, axis=1))
-    values = values + (rng.random((n, 1)) < 0.5) * _log_uniform(rng, n, 0.1, 1.0) * seasons.season(rng, n, length)
-    return values + (rng.random((n, 1)) < 0.8) * _log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
+    values = values + (rng.random((n, 1)) < 0.5) * noise.log_uniform(rng, n, 0.1, 1.0) * seasons.season(rng, n, length)
+    return values + (rng.random((n, 1)) < 0.8) * noise.log_uniform(rng, n, 0.01, 0.5) * noise.white(rng, n, length)
 
 
 def fine_grained(rng: np.random.Generator, n: int, length: int) -> Array:
@@ -128,13 +128,13 @@ def fine_grained(rng: np.random.Generator, n: int, length: int) -> Array:
     day = rng.choice([48, 96, 144, 288], (n, 1), p=[0.2, 0.5, 0.15, 0.15])
     cycles = np.arange(length) / day + rng.random((n, 1))
     base = seasons.read_profile(seasons.profiles(rng, n), cycles)
-    amplitude = np.exp(_log_uniform(rng, n, 0.05, 0.6) * noise.smooth_walk(rng, n, length))
+    amplitude = np.exp(noise.log_uniform(rng, n, 0.05, 0.6) * noise.smooth_walk(rng, n, length))
     colour = rng.uniform(0.5, 2.0, (n, 1))
-    near = _log_uniform(rng, n, 0.05, 2.0) * noise.coloured(rng, n, length, colour)
-    rough = _log_uniform(rng, n, 0.02, 1.0) * noise.white(rng, n, length)
+    near = noise.log_uniform(rng, n, 0.05, 2.0) * noise.coloured(rng, n, length, colour)
+    rough = noise.log_uniform(rng, n, 0.02, 1.0) * noise.white(rng, n, length)
     # Consumption is rougher by day than by night.
     rough *= np.where(rng.random((n, 1)) < 0.5, np.exp(0.5 * base), 1.0)
-    bursts = (rng.random((n, 1)) < 0.4) * _log_uniform(rng, n, 0.2, 3.0) * rng.choice([-1.0, 1.0], (n, 1))
+    bursts = (rng.random((n, 1)) < 0.4) * noise.log_uniform(rng, n, 0.2, 3.0) * rng.choice([-1.0, 1.0], (n, 1))
     bursts = bursts * pulses.shaped(rng, pulses.arrivals(rng, n, length), longest=24)
     values = amplitude * base + near + rough + bursts
     values = np.where(rng.random((n, 1)) < 0.3, np.exp((0.5 * values).clip(-6.0, 6.0)), values)

@@ -11,6 +11,11 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
+def log_uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Array:
+    """Numbers between two others, (n, 1), their logarithms evenly spread."""
+    return np.exp(rng.uniform(np.log(low), np.log(high), (n, 1)))
+
+
 def white(rng: np.random.Generator, n: int, length: int) -> Array:
     """White noise of unit scale: Gaussian in most rows, heavy-tailed (Student t, 3 to 10 degrees) in the others."""
     values = rng.standard_normal((n, length))

@@ -24,11 +24,11 @@ def exponential_smoothing(rng: np.random.Generator, n: int, length: int) -> Arra
         (n, length), on a level of 1 with shocks of 0.5 to 30% of it; positive for logarithms.
     """
     period = rng.choice(PERIODS, n, p=_SHARES)
-    shock = _log_uniform(rng, n, 0.005, 0.3) * noise.white(rng, n, length)
+    shock = noise.log_uniform(rng, n, 0.005, 0.3) * noise.white(rng, n, length)
     # A season's worth of steps moves a level about as far in any frequency.
-    alpha = _log_uniform(rng, n, 0.02, 1.0)
-    beta = alpha * _log_uniform(rng, n, 0.003, 0.3) * (rng.random((n, 1)) < 0.4)
-    gamma = (1.0 - alpha) * _log_uniform(rng, n, 0.005, 0.3) * (rng.random((n, 1)) < 0.5)
+    alpha = noise.log_uniform(rng, n, 0.02, 1.0)
+    beta = alpha * noise.log_uniform(rng, n, 0.003, 0.3) * (rng.random((n, 1)) < 0.4)
+    gamma = (1.0 - alpha) * noise.log_uniform(rng, n, 0.005, 0.3) * (rng.random((n, 1)) < 0.5)
     damping = np.where(rng.random((n, 1)) < 0.5, rng.uniform(0.8, 0.99, (n, 1)), 1.0)
 
     slope = noise.decaying_sum(beta * shock, damping)
@@ -50,7 +50,7 @@ def season_states(rng: np.random.Generator, period: Array, moves: Array) -> Arra
         moves: what is added to a season's step, from its next turn on, (n, length).
     """
     n, length = moves.shape
-    strength = _log_uniform(rng, n, 0.02, 0.6) * (period > 1)[:, None]
+    strength = noise.log_uniform(rng, n, 0.02, 0.6) * (period > 1)[:, None]
     phase = (np.arange(length) + rng.integers(0, 365, (n, 1))) / period[:, None]
     states = strength * seasons.read_profile(seasons.profiles(rng, n), phase)
     for steps in np.unique(period[period > 1]):
@@ -64,7 +64,3 @@ def season_states(rng: np.random.Generator, period: Array, moves: Array) -> Arra
 def _before(values: Array) -> Array:
     """Return `values` (n, length) a step later, with 0 first."""
     return np.pad(values, ((0, 0), (1, 0)))[:, :-1]
-
-
-def _log_uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Array:
-    return np.exp(rng.uniform(np.log(low), np.log(high), (n, 1)))

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.system import file_digest
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -302,8 +303,7 @@ def _digest(paths: Sequence[Path]) -> str:
 @lru_cache(maxsize=64)
 def _file_digest(path: Path, size: int, modified_ns: int) -> str:
     """SHA-256 of a file; size and time are part of the key so that a changed file is read again."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)
 
 
 def _from_hub(name: str) -> Path:

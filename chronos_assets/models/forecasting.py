@@ -25,7 +25,6 @@ float64. A context whose observations are all equal has no scale: its forecast i
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
@@ -50,6 +49,7 @@ from chronos_assets.models.sampling import LibrarySampler, PathSampler
 from chronos_assets.models.scaling import Scaled, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
 from chronos_assets.params.options import FLOAT32, PRECISIONS
+from chronos_assets.system import usable_cores
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
@@ -179,7 +179,7 @@ class Forecaster:
         self._rows_held = _RowsHeld(batch_size or default_rows(model, self.context_length))
         self.whole_batches = whole_batches
         self.min_observations = max(1, min_observations)
-        self.workers = workers or (1 if model.device.type != "cpu" else available_cores())
+        self.workers = workers or (1 if model.device.type != "cpu" else usable_cores())
         self._network = adapt(model)
         self._buckets = _bucket_lengths(self.context_length)
         self.compiled = compiling and self._compile()
@@ -504,11 +504,6 @@ class Forecaster:
             rows[1:] = 0.0
             alone = network.block(rows, steps)
         return np.array_equal(reference, reversed_order[::-1]) and np.array_equal(reference[0], alone[0])
-
-
-def available_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -6,7 +6,6 @@ model (`pipeline.model_in_use`), the files of a forecast (`timeseries.forecast`)
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +39,7 @@ from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
+from chronos_assets.system import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -357,8 +357,7 @@ def _is_whole(group: Group, files: Mapping[str, Mapping[str, Any]], thorough: bo
 
 
 def _file_facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def _moment(manifest: Mapping[str, Any], name: str) -> datetime:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from chronos_assets.platforms.store import PublishError
+from chronos_assets.system import file_digest
 
 
 def folder_digest(folder: Path, known: Mapping[str, str] | None = None) -> str:
@@ -18,12 +19,8 @@ def folder_digest(folder: Path, known: Mapping[str, str] | None = None) -> str:
 
     known: SHA-256 of files, by their path below the folder: these are not read.
     """
-
-    def content(name: str) -> str:
-        with (folder / name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    return names_digest((path.relative_to(folder).as_posix() for path in plain_files(folder)), content, known)
+    names = (path.relative_to(folder).as_posix() for path in plain_files(folder))
+    return names_digest(names, lambda name: file_digest(folder / name), known)
 
 
 def names_digest(names: Iterable[str], content: Callable[[str], str], known: Mapping[str, str] | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,6 +91,11 @@ class OpenFolder(Protocol):
 
         A store that isn't on this machine fetches no others, and removes them at the end where the whole folder is large.
         """
+
+
+def naive(instant: datetime) -> datetime:
+    """An instant without a zone, in UTC."""
+    return instant if instant.tzinfo is None else instant.astimezone(UTC).replace(tzinfo=None)
 
 
 class Store(Protocol):

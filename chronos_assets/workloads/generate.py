@@ -49,6 +49,7 @@ from chronos_assets.container.contract import Reporter, Workspace, run_workload
 from chronos_assets.container.parameters import checked, read_parameters, whole_number
 from chronos_assets.kernelsynth.expressions import Expression
 from chronos_assets.kernelsynth.sampler import MAX_KERNELS, iter_series
+from chronos_assets.system import file_digest
 from chronos_assets.timeseries.dataset.gluonts_arrow import Entry, write_arrow
 
 SPLITS = ("train", "validation", "test")
@@ -180,9 +181,7 @@ def _manifest(folder: Path, request: GenerateRequest) -> dict[str, Any]:
     files = {}
     for split in SPLITS:
         path = _file(folder, split)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
     everything = hashlib.sha256("".join(f"{name} {about['sha256']}\n" for name, about in files.items()).encode())
     return {
         "data_version": everything.hexdigest(),

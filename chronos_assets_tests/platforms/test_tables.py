@@ -31,11 +31,11 @@ from chronos_assets.platforms.tables import (
     train_columns,
     what_if_columns,
 )
-from chronos_assets.timeseries.dataset.shards import DatasetFolder
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets_tests import forks
 from chronos_assets_tests.timeseries.builders import (
+    DatasetFolder,
     Key,
     MadeSeries,
     make_params,
@@ -442,7 +442,7 @@ setattr(tables, step, killed)
 tables.LocalTables().refresh(open_store(Path(root)), parse_params(json.loads(document)))
 """
 
-STEPS = ["_create_train", "_count_rows", "_build", "_swap_in", "_sync"]
+STEPS = ["_create_train", "_count_rows", "_build", "_swap_in", "sync"]
 
 
 @pytest.mark.parametrize("step", STEPS)

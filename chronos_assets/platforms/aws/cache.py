@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from chronos_assets.platforms.store import StoreError, check_key
+from chronos_assets.system import made_folder
 
 TEMPORARY = ".incoming-"
 KEPT = 2
@@ -42,7 +43,7 @@ class Cache:
     @property
     def scratch(self) -> Path:
         """A folder for files under way."""
-        return self._created(self.root / "staging")
+        return made_folder(self.root / "staging")
 
     def folder(self, key: str, name: str, sizes: Mapping[str, int], fill: Callable[[str, Path], object]) -> Path:
         """The copy `name` of the published folder `key`.
@@ -66,7 +67,7 @@ class Cache:
 
     def _copy(self, target: Path, sizes: Mapping[str, int], fill: Callable[[str, Path], object]) -> Path:
         if not _is_complete(target, sizes):
-            incoming = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._created(target.parent)))
+            incoming = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=made_folder(target.parent)))
             try:
                 for name in sizes:
                     (incoming / check_key(name)).parent.mkdir(parents=True, exist_ok=True)
@@ -111,11 +112,6 @@ class Cache:
                 with suppress(FileNotFoundError):
                     os.rename(path, aside)  # nobody finds it half removed
                 shutil.rmtree(aside, ignore_errors=True)
-
-    @staticmethod
-    def _created(path: Path) -> Path:
-        path.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 def _is_complete(folder: Path, sizes: Mapping[str, int]) -> bool:

@@ -13,10 +13,10 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from chronos_assets.platforms.store import StoreError, check_key
+from chronos_assets.platforms.store import StoreError, check_key, naive
 
 POINTERS = ".current"
 VERSIONS = "versions"
@@ -146,11 +146,6 @@ def parse_pointer(data: bytes, where: str) -> Pointer:
         raise StoreError(
             f"{where} is no pointer of a published folder ({error}): delete it and publish again"
         ) from error
-
-
-def naive(instant: datetime) -> datetime:
-    """An instant without a zone, in UTC."""
-    return instant if instant.tzinfo is None else instant.astimezone(UTC).replace(tzinfo=None)
 
 
 def _files_document(version: Version | None) -> dict[str, dict[str, Any]]:

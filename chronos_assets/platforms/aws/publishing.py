@@ -44,14 +44,13 @@ from chronos_assets.platforms.aws.pointers import (
     Retired,
     Version,
     VersionFile,
-    naive,
     new_folder_name,
     parse_pointer,
     pointer_key,
     version_key,
 )
 from chronos_assets.platforms.folder_files import folder_digest, names_digest
-from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key
+from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key, naive
 
 STABLE = ".stable"
 RESERVED = (VERSIONS, POINTERS, STABLE)

@@ -23,12 +23,13 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets.platforms.folder_files import folder_digest, plain_files
-from chronos_assets.platforms.store import PublishError
+from chronos_assets.platforms.store import PublishError, naive
+from chronos_assets.system import sync
 
 VERSIONS = ".versions"
 AS_OF_FILE = ".as_of"  # in a published forecast: the last period that it saw
@@ -75,12 +76,12 @@ def publish_forecast(target: Path, staged: Path, as_of: datetime, *, withdrawn: 
     Returns:
         Whether `target` now shows `staged`; if not, `staged` is untouched except for the added `.as_of`.
     """
-    instant = _naive(as_of)
+    instant = naive(as_of)
     (staged / AS_OF_FILE).write_text(instant.isoformat() + "\n")
 
     def admit() -> bool:
         shown = published_as_of(target)
-        return shown is None or shown <= instant or shown in {_naive(moment) for moment in withdrawn}
+        return shown is None or shown <= instant or shown in {naive(moment) for moment in withdrawn}
 
     return _publish(target, staged, admit=admit) is not None
 
@@ -131,7 +132,7 @@ def published_as_of(target: Path) -> datetime | None:
     """The instant (naive, UTC) that the forecast at `target` was made for; None if there is none or it is unknown."""
     path = target / AS_OF_FILE
     try:
-        return _naive(datetime.fromisoformat(path.read_text().strip()))
+        return naive(datetime.fromisoformat(path.read_text().strip()))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -210,7 +211,7 @@ def _store_version(versions: Path, name: str, digest: str, staged: Path, shown: 
         shutil.copytree(staged, incoming)
         _sync_tree(incoming)
         os.rename(incoming, version)
-    _sync_folder(versions)
+    sync(versions)
     return version
 
 
@@ -232,7 +233,7 @@ def _show(target: Path, version: Path) -> str | None:
         aside = place.name
     else:
         os.replace(link, target)
-    _sync_folder(target.parent)
+    sync(target.parent)
     return aside
 
 
@@ -289,22 +290,6 @@ def _versions_of(versions: Path, name: str) -> list[os.DirEntry[str]]:
 def _sync_tree(folder: Path) -> None:
     """Files first, then the folders that name them, so that no name survives a power cut without its content."""
     for path in plain_files(folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
     for root, _, _ in os.walk(folder, topdown=False):
-        _sync_folder(Path(root))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _naive(instant: datetime) -> datetime:
-    return instant if instant.tzinfo is None else instant.astimezone(UTC).replace(tzinfo=None)
+        sync(Path(root))

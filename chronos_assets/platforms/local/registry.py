@@ -36,6 +36,7 @@ from chronos_assets.platforms.registry import (
     with_status,
 )
 from chronos_assets.platforms.store import Store
+from chronos_assets.system import sync
 
 _FILE = re.compile(r"([1-9][0-9]{0,8})\.json")
 _INCOMING = ".incoming"
@@ -77,7 +78,7 @@ class LocalRegistry:
             except FileExistsError as error:
                 raise RegistryError(f"{target} was made by a program that doesn't take the lock: run again") from error
             os.unlink(incoming)
-            _sync(folder)
+            sync(folder)
             _remember(lock, made.version)
         return made
 
@@ -110,7 +111,7 @@ class LocalRegistry:
                 )
             after = with_status(before, status, reason=reason, by=by)
             os.replace(_write_incoming(folder, after), folder / f"{version}.json")
-            _sync(folder)
+            sync(folder)
         return after
 
     def _group_folder(self, group: str) -> Path:
@@ -167,11 +168,3 @@ def _remember(lock: int, number: int) -> None:
     """
     os.pwrite(lock, f"{number}\n".encode(), 0)
     os.fsync(lock)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

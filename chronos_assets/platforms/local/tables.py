@@ -52,6 +52,7 @@ from chronos_assets.platforms.tables import (
     what_if_columns,
 )
 from chronos_assets.store_layout import scenario_of
+from chronos_assets.system import file_digest, sync
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
     column_names,
@@ -148,7 +149,7 @@ class LocalTables:
                     if _Inputs.find(store, params) == inputs:
                         raise
                     continue
-                digest = _digest_of(leftovers / database.name)
+                digest = file_digest(leftovers / database.name)
                 _swap_in(leftovers / database.name, database)
                 _note_of(database).write_text(digest + "\n")
                 shutil.rmtree(leftovers)
@@ -376,24 +377,19 @@ def _create_empty(connection: DuckDBPyConnection, table: str, columns: Mapping[s
 
 def _swap_in(built: Path, database: Path) -> None:
     """Publish a database file atomically, synced to disk."""
-    _sync(built)
+    sync(built)
     # A client that opened the old file for writing may have left a log beside it, which must not be replayed on ours.
     _log_of(database).unlink(missing_ok=True)
     os.replace(built, database)
-    _sync(database.parent)
+    sync(database.parent)
 
 
 def _is_whole(database: Path) -> bool:
     """Whether a database has the bytes that the last refresh gave it; not so once it is cut, or written to."""
     try:
-        return _note_of(database).read_text().strip() == _digest_of(database)
+        return _note_of(database).read_text().strip() == file_digest(database)
     except FileNotFoundError:
         return False
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _note_of(database: Path) -> Path:
@@ -404,11 +400,3 @@ def _note_of(database: Path) -> Path:
 def _log_of(database: Path) -> Path:
     """DuckDB's write-ahead log of a file that someone has, or had, open for writing."""
     return database.with_name(database.name + ".wal")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.system import file_digest
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome, Row
 from chronos_assets.timeseries.dataset.shards import (
     MANIFEST,
@@ -137,8 +137,7 @@ def _shard_problems(
     }
     for name, expected in shard.files.items():
         try:
-            with path.with_name(name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = file_digest(path.with_name(name))
             schema = pq.read_schema(path.with_name(name))
         except (OSError, pa.ArrowException) as error:
             yield _dataset_row(name, None, "unreadable", str(error).splitlines()[0])

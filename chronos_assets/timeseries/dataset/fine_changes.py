@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.dataset_before import DatasetBefore, FullImportNeededError
@@ -23,7 +24,6 @@ from chronos_assets.timeseries.dataset.import_passes import (
     ImportPasses,
     Settled,
     hash_range,
-    made_folder,
     row_note,
 )
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions

@@ -508,12 +508,6 @@ def _size(file: TrainFile, problems: list[FileProblem]) -> int:
         return 1
 
 
-def made_folder(folder: Path) -> Path:
-    """The folder, made where it isn't there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def hash_range(number: int, n_shards: int) -> tuple[int, int]:
     """The hashes h with h * n_shards // HASHES == number, low <= h < high; see `shards.shard_number`."""
     return -(-number * HASHES // n_shards), -(-(number + 1) * HASHES // n_shards)

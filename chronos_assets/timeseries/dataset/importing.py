@@ -16,7 +16,6 @@ Nothing depends on the order of the listing, the number of threads or the clock:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chronos_assets.system import made_folder, usable_cores
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
@@ -44,7 +44,6 @@ from chronos_assets.timeseries.dataset.import_passes import (
     ImportPasses,
     Progress,
     hash_range,
-    made_folder,
     row_note,
 )
 from chronos_assets.timeseries.dataset.incremental import import_changes
@@ -127,11 +126,6 @@ def import_target_time_series(
         except BaseException:
             _clear(output)
             raise
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; macOS only knows how many there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _silent(stage: str, done: float) -> None:

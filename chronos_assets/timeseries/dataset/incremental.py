@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.cell_merging import UnknownRowsError, rejoined, with_periods
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
@@ -42,7 +43,7 @@ from chronos_assets.timeseries.dataset.import_memory import (
     identity,
 )
 from chronos_assets.timeseries.dataset.import_notes import ImportReport
-from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, hash_range, made_folder
+from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, hash_range
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import moments_matter, place_rows
 from chronos_assets.timeseries.dataset.shard_writing import (

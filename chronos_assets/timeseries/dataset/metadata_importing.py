@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chronos_assets.system import usable_cores
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, read_source
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-from chronos_assets.timeseries.dataset.importing import DEFAULT_MEMORY_LIMIT, usable_cores
+from chronos_assets.timeseries.dataset.importing import DEFAULT_MEMORY_LIMIT
 from chronos_assets.timeseries.dataset.related import MetadataManifest, write_item_metadata
 from chronos_assets.timeseries.dataset.shards import list_files
 

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.params.attributes import Filling, RelatedFilling
+from chronos_assets.system import made_folder, usable_cores
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, read_source
@@ -44,8 +45,8 @@ from chronos_assets.timeseries.dataset.gridding import (
     join_condensed,
     period_of,
 )
-from chronos_assets.timeseries.dataset.import_passes import Progress, hash_range, made_folder
-from chronos_assets.timeseries.dataset.importing import DEFAULT_MEMORY_LIMIT, usable_cores
+from chronos_assets.timeseries.dataset.import_passes import Progress, hash_range
+from chronos_assets.timeseries.dataset.importing import DEFAULT_MEMORY_LIMIT
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,

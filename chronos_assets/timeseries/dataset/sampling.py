@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from chronos_assets.params.headers import folded, looks_like_header
 from chronos_assets.params.timestamp_columns import is_value
+from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.csv_records import (
     DELIMITERS,
@@ -381,7 +382,7 @@ def sample_series(
                 for number, file in enumerate(ordered)
                 if (
                     source := _source(
-                        connection, file, number, sample.header, _created(Path(folder) / str(number)), unpacked
+                        connection, file, number, sample.header, made_folder(Path(folder) / str(number)), unpacked
                     )
                 )
             ]
@@ -398,11 +399,6 @@ def sample_series(
         return sample
     rows = [[str(cell) for cell in row[:-1]] for row in found]
     return Sample(sample.header, rows, [int(row[-1]) for row in found], [0] * len(rows), sample.odd, complete=False)
-
-
-def _created(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _source(

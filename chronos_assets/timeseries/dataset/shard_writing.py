@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.system import file_digest
 from chronos_assets.timeseries.dataset.cells import consecutive
 from chronos_assets.timeseries.dataset.filling import WINDOW, fill_many
 from chronos_assets.timeseries.dataset.gridding import Cells
@@ -176,9 +177,7 @@ def _write(path: Path, rows: FileRows, form: ShardForm, said: Mapping[str, str] 
             count += table.num_rows
         if said:
             writer.add_key_value_metadata(dict(said))
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return count, path.stat().st_size, sha256
+    return count, path.stat().st_size, file_digest(path)
 
 
 def _chunks(rows: FileRows) -> Iterator[FileRows]:

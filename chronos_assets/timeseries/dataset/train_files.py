@@ -51,7 +51,7 @@ from chronos_assets.timeseries.dataset.csv_records import (
     unpacked_limit,
     unreadable,
 )
-from chronos_assets.timeseries.dataset.duckdb_sql import identifier, parquet_argument, text_literal
+from chronos_assets.timeseries.dataset.duckdb_sql import first_row, identifier, parquet_argument, text_literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -333,7 +333,7 @@ class TrainFileReader:
         import duckdb
 
         try:
-            count, flaws = _first(self._connection, f"SELECT count(*), count_if(reason <> 0) FROM ({sql})")  # noqa: S608
+            count, flaws = first_row(self._connection, f"SELECT count(*), count_if(reason <> 0) FROM ({sql})")  # noqa: S608
         except (duckdb.InvalidInputException, duckdb.ConversionException):
             return None  # what exactly is wrong, and on which line, is for `_records` to say
         return None if flaws else int(count)
@@ -387,12 +387,12 @@ class TrainFileReader:
     def _is_timestamp(self, text: str) -> bool:
         sql = sql_timestamp("t", self._params.timestamp_format, self._params.time_zone, self._clock)
         sql = f"SELECT ({sql}) IS NOT NULL FROM (SELECT ?::VARCHAR AS t)"  # noqa: S608 - made of constants and `t`
-        return bool(_first(self._connection, sql, [text])[0])
+        return bool(first_row(self._connection, sql, [text])[0])
 
     def _is_target(self, text: str) -> bool:
         if text.strip(" \t").lower() in MISSING_WORDS:
             return True
-        return bool(_first(self._connection, "SELECT TRY_CAST(? AS DOUBLE) IS NOT NULL", [text])[0])
+        return bool(first_row(self._connection, "SELECT TRY_CAST(? AS DOUBLE) IS NOT NULL", [text])[0])
 
     # ----------------------------------------------------------------------------------------------- Parquet
 
@@ -404,8 +404,8 @@ class TrainFileReader:
         try:
             described = f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}"  # noqa: S608 - quoted path
             types = {str(row[0]): str(row[1]) for row in self._connection.execute(described).fetchall()}
-            count = int(_first(self._connection, f"SELECT count(*) FROM {source}")[0])  # noqa: S608 - quoted path
-            size, chunks, rows = _first(self._connection, _PARQUET_SIZE.format(path=path))
+            count = int(first_row(self._connection, f"SELECT count(*) FROM {source}")[0])  # noqa: S608 - quoted path
+            size, chunks, rows = first_row(self._connection, _PARQUET_SIZE.format(path=path))
         except duckdb.Error as error:
             raise _damaged(file, error) from error
         most = unpacked_limit(file.path.stat().st_size, self._unpacked)
@@ -475,11 +475,6 @@ class TrainFileReader:
             shape = RowShape(raw, layout.columns, layout.columns)
             bad.append((self._explain(key, line, int(reasons[place]), values, shape), raw))
         self._bad.add(bad)
-
-
-def _first(connection: DuckDBPyConnection, sql: str, parameters: Sequence[str] = ()) -> tuple[Any, ...]:
-    """The first row of an answer, fetched to its end: DuckDB refuses other work on the connection before."""
-    return tuple(connection.execute(sql, list(parameters)).fetchall()[0])
 
 
 def _read_csv(path: Path, layout: CsvLayout) -> str:
