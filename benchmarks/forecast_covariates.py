@@ -24,7 +24,7 @@ from benchmarks.forecast import line
 from benchmarks.import_covariates import FOLDER, HORIZON
 from benchmarks.processes import Measurement, measure
 from chronos_assets.params.predictor import PredictorParams
-from chronos_assets.timeseries.dataset.shards import DatasetFolder
+from chronos_assets_tests.timeseries.builders import DatasetFolder
 
 AS_OF = "2024-03-30"  # the target's last period
 SIZES = (10_000, 100_000)

@@ -43,13 +43,19 @@ from chronos_assets.serving.web_guard import WebGuard
 from chronos_assets.settings import Cadence, Settings
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.sampling import sample_files
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, DatasetFolder, read_manifest
+from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, read_manifest
 from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
 from chronos_assets.timeseries.forecast.query import QueryError, query_forecast, render_csv
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.baselines import Past, choose_baseline
 from chronos_assets.timeseries.scoring.checks import check_accuracy
-from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset, write_forecast
+from chronos_assets_tests.timeseries.builders import (
+    DatasetFolder,
+    MadeSeries,
+    make_params,
+    write_dataset,
+    write_forecast,
+)
 from chronos_assets_tests.timeseries.train_drop import HOURS, Drop, params_for, rows
 
 CLOCKS = ("Pacific/Kiritimati", "Pacific/Chatham", "Asia/Kathmandu", "America/St_Johns", "Pacific/Pago_Pago")

@@ -13,11 +13,12 @@ from chronos_assets.params.forecast import ForecastParams, to_document
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
-from chronos_assets.timeseries.dataset.shards import DatasetFolder, read_manifest
+from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.timeseries.forecast.what_if import write_what_if
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets_tests.timeseries.builders import (
+    DatasetFolder,
     Key,
     MadeRelated,
     MadeSeries,

@@ -16,9 +16,10 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.predictors.hierarchy import Hierarchy, LevelsError, find_hierarchy
 from chronos_assets.predictors.reconciliation import check_size, min_trace, write_levels
 from chronos_assets.timeseries.dataset.related import read_item_metadata
-from chronos_assets.timeseries.dataset.shards import DatasetFolder, read_manifest
+from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.timeseries.forecast.files import WindowFolder
 from chronos_assets_tests.timeseries.builders import (
+    DatasetFolder,
     Key,
     MadeSeries,
     make_metadata,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.params.forecast import Attribute, ForecastParams
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
@@ -21,8 +22,10 @@ from chronos_assets.timeseries.dataset.related import (
     MetadataManifest,
     RelatedManifest,
     RelatedSeries,
+    related_version,
+    shard_schema,
     write_item_metadata,
-    write_related,
+    write_related_shard,
 )
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, read_manifest, shard_name, shard_number
 
@@ -188,7 +191,55 @@ def make_related(
             before = attributes.get(name)
             latest = last if before is None or before.last is None else max(before.last, last)
             attributes[name] = CovariateAttribute(name, kind, name in known, latest)
-    return write_related(folder, rows, list(attributes.values()), manifest)
+    return _write_related(folder, rows, list(attributes.values()), manifest)
+
+
+def _write_related(
+    folder: Path,
+    series: Iterable[RelatedSeries],
+    attributes: Sequence[CovariateAttribute],
+    dataset: Manifest,
+) -> RelatedManifest:
+    """Write a whole folder from series that fit in memory, for the dataset of a manifest."""
+    import pyarrow as pa
+
+    folder.mkdir(parents=True, exist_ok=True)
+    alignment = asdict(DEFAULT_ALIGNMENT) if dataset.alignment is None else dict(dataset.alignment)
+    grid = Grid(Frequency.parse(dataset.frequency), Alignment(**alignment))
+    schema = shard_schema(dataset.dimensions, attributes)
+    dealt: dict[int, list[RelatedSeries]] = {}
+    for one in series:
+        dealt.setdefault(shard_number(one.key, dataset.n_shards), []).append(one)
+    shards = []
+    for number in sorted(dealt):
+        tables = []
+        for one in sorted(dealt[number], key=lambda each: each.key):
+            length = len(one)
+            columns: list[Any] = [[part] * length for part in one.key]
+            columns.append(grid.start(one.first + np.arange(length)))
+            columns += [
+                [None if value is None else str(value) for value in one.values[attribute.name]]
+                if attribute.kind == "category"
+                else np.asarray(one.values[attribute.name], dtype=np.float64)
+                for attribute in attributes
+            ]
+            arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)]
+            tables.append((pa.table(arrays, schema=schema), 1))
+        shards.append(write_related_shard(folder, number, schema, tables))
+    manifest = RelatedManifest(
+        data_version=related_version(dataset, attributes, shards),
+        dataset_version=dataset.data_version,
+        frequency=dataset.frequency,
+        alignment=alignment,
+        dimensions=dataset.dimensions,
+        attributes=tuple(attributes),
+        n_shards=dataset.n_shards,
+        shards=tuple(shards),
+        rows=sum(shard.rows for shard in shards),
+        series=sum(shard.series for shard in shards),
+    )
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
 
 
 def make_metadata(folder: Path, items: Mapping[str, Mapping[str, float | str | None]]) -> MetadataManifest:
@@ -221,3 +272,19 @@ def write_members_of(path: Path, params: ForecastParams, keys: Sequence[Key]) ->
     write_members(path, predictor, series, params.dimensions)
     series.unlink()
     return path
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """The `ShardSource` of a dataset folder on this machine."""
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Of the dataset; `DatasetError` where there is none."""
+        return read_manifest(self.path)
+
+    def each(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Path]]:
+        """The shards where they lie."""
+        return ((shard, self.path / shard.name) for shard in shards)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.params.forecast import Filling, ForecastParams
-from chronos_assets.timeseries.dataset.shards import DatasetFolder
 from chronos_assets.timeseries.scoring import accuracy
 from chronos_assets.timeseries.scoring.accuracy import (
     AccuracyError,
@@ -26,7 +25,13 @@ from chronos_assets.timeseries.scoring.accuracy import (
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive
 from chronos_assets.timeseries.scoring.metrics import season_error
-from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset, write_forecast
+from chronos_assets_tests.timeseries.builders import (
+    DatasetFolder,
+    MadeSeries,
+    make_params,
+    write_dataset,
+    write_forecast,
+)
 
 NAN = float("nan")
 CONTEXT_END = np.datetime64("2024-01-02T23:00", "us")  # of series that begin at 2024-01-01T00:00, after 48 hours

@@ -21,7 +21,6 @@ from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile
 from chronos_assets.timeseries.dataset.shard_writing import tail_start
 from chronos_assets.timeseries.dataset.shards import (
     DatasetError,
-    DatasetFolder,
     iter_series,
     list_files,
     list_shards,
@@ -29,6 +28,7 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_number,
     tail_name,
 )
+from chronos_assets_tests.timeseries.builders import DatasetFolder
 from chronos_assets_tests.timeseries.train_drop import START, Drop, params_for, rows
 
 pytestmark = pytest.mark.process  # several imports each

@@ -16,11 +16,18 @@ import pytest
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetFolder, Manifest, read_manifest
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, read_manifest
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
 from chronos_assets.timeseries.scoring.accuracy import AccuracyReport, evaluate_partition
 from chronos_assets.timeseries.scoring.checks import check_accuracy
-from chronos_assets_tests.timeseries.builders import Key, MadeSeries, make_params, write_dataset, write_forecast
+from chronos_assets_tests.timeseries.builders import (
+    DatasetFolder,
+    Key,
+    MadeSeries,
+    make_params,
+    write_dataset,
+    write_forecast,
+)
 
 NAN = float("nan")
 CONTEXT_END = np.datetime64("2024-01-02T23:00", "us")

@@ -13,9 +13,14 @@ import pytest
 
 from chronos_assets.predictors.hierarchy import find_hierarchy
 from chronos_assets.timeseries.dataset.related import CovariateAttribute, ItemMetadata
-from chronos_assets.timeseries.dataset.shards import DatasetFolder
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
-from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset, write_forecast
+from chronos_assets_tests.timeseries.builders import (
+    DatasetFolder,
+    MadeSeries,
+    make_params,
+    write_dataset,
+    write_forecast,
+)
 
 NAN = float("nan")
 PARAMS = make_params(dimensions=("shop",))

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
+from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.system import file_digest
 from chronos_assets.timeseries.dataset.shards import (
     MANIFEST,
     ROW_GROUP,
@@ -38,7 +39,6 @@ from chronos_assets.timeseries.dataset.shards import (
     Manifest,
     Shard,
     shard_name,
-    shard_number,
 )
 
 if TYPE_CHECKING:
@@ -270,60 +270,7 @@ def write_related_shard(folder: Path, number: int, schema: pa.Schema, tables: It
         for table, count in tables:
             writer.write_table(table, row_group_size=ROW_GROUP)
             rows, series = rows + table.num_rows, series + count
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Shard(path.name, rows, series, path.stat().st_size, sha256)
-
-
-def write_related(
-    folder: Path,
-    series: Iterable[RelatedSeries],
-    attributes: Sequence[CovariateAttribute],
-    dataset: Manifest,
-    *,
-    notes: Sequence[str] = (),
-) -> RelatedManifest:
-    """Write a whole folder from series that fit in memory, for the dataset of a manifest."""
-    import pyarrow as pa
-
-    folder.mkdir(parents=True, exist_ok=True)
-    alignment = asdict(DEFAULT_ALIGNMENT) if dataset.alignment is None else dict(dataset.alignment)
-    grid = Grid(Frequency.parse(dataset.frequency), Alignment(**alignment))
-    schema = shard_schema(dataset.dimensions, attributes)
-    dealt: dict[int, list[RelatedSeries]] = {}
-    for one in series:
-        dealt.setdefault(shard_number(one.key, dataset.n_shards), []).append(one)
-    shards = []
-    for number in sorted(dealt):
-        tables = []
-        for one in sorted(dealt[number], key=lambda each: each.key):
-            length = len(one)
-            columns: list[Any] = [[part] * length for part in one.key]
-            columns.append(grid.start(one.first + np.arange(length)))
-            columns += [
-                [None if value is None else str(value) for value in one.values[attribute.name]]
-                if attribute.kind == "category"
-                else np.asarray(one.values[attribute.name], dtype=np.float64)
-                for attribute in attributes
-            ]
-            arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)]
-            tables.append((pa.table(arrays, schema=schema), 1))
-        shards.append(write_related_shard(folder, number, schema, tables))
-    manifest = RelatedManifest(
-        data_version=related_version(dataset, attributes, shards),
-        dataset_version=dataset.data_version,
-        frequency=dataset.frequency,
-        alignment=alignment,
-        dimensions=dataset.dimensions,
-        attributes=tuple(attributes),
-        n_shards=dataset.n_shards,
-        shards=tuple(shards),
-        rows=sum(shard.rows for shard in shards),
-        series=sum(shard.series for shard in shards),
-        notes=tuple(notes),
-    )
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    return manifest
+    return Shard(path.name, rows, series, path.stat().st_size, file_digest(path))
 
 
 def related_version(dataset: Manifest, attributes: Sequence[CovariateAttribute], shards: Sequence[Shard]) -> str:

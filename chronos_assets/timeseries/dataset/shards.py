@@ -19,7 +19,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
@@ -249,22 +249,6 @@ class ShardSource(Protocol):
 
     def each(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Path]]:
         """Each of some shards, in order, as a file for `iter_series` that may be gone once the next is asked for."""
-
-
-@dataclass(frozen=True)
-class DatasetFolder:
-    """The `ShardSource` of a dataset folder on this machine."""
-
-    path: Path
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """Of the dataset; `DatasetError` where there is none."""
-        return read_manifest(self.path)
-
-    def each(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Path]]:
-        """The shards where they lie."""
-        return ((shard, self.path / shard.name) for shard in shards)
 
 
 def read_manifest(directory: Path) -> Manifest:

@@ -28,13 +28,13 @@ from chronos_assets.platforms.store import StoreError
 from chronos_assets.platforms.tables import TABLES, TablesError
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key, members_key
-from chronos_assets.timeseries.dataset.shards import DatasetFolder
 from chronos_assets.timeseries.forecast.query import QueryError
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets_tests.aws.moto_server import AwsServer
 from chronos_assets_tests.aws.s3_server import S3Server
 from chronos_assets_tests.timeseries.builders import (
+    DatasetFolder,
     Key,
     MadeSeries,
     make_params,
