@@ -24,7 +24,7 @@ from chronos_assets.models.pretraining import ModelShape, load_model
 Floats = NDArray[np.float64]
 Simulator = Callable[[np.random.Generator, int], Floats]
 
-CONTEXT = 512
+CONTEXT = 1024
 SEED = 424242
 LEVELS = np.arange(1, 10) / 10
 HEAD = """| kind | rel. quantile loss | rel. absolute error | of a typical series | 80% band |

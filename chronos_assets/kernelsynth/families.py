@@ -233,12 +233,39 @@ SHORT: Mapping[str, float] = {
 }
 """The same for contexts of up to `SHORT_CONTEXT` steps: months, quarters and years. The weights add up to 1."""
 
-SHORT_CONTEXT = 128
+LONG: Mapping[str, float] = {
+    "clean_season": 0.04,
+    "noisy_season": 0.07,
+    "calendar": 0.31,
+    "business": 0.02,
+    "counts": 0.02,
+    "intermittent": 0.01,
+    "random_walk": 0.05,
+    "autoregressive": 0.02,
+    "gaussian_process": 0.02,
+    "trending": 0.01,
+    "stepped": 0.01,
+    "chaotic": 0.005,
+    "mixed": 0.02,
+    "smoothing": 0.01,
+    "fine_grained": 0.04,
+    "switching": 0.01,
+    "pulses": 0.005,
+    "causal_graph": 0.01,
+    "compounding": 0.02,
+    "wandering_days": 0.20,
+    "prices": 0.10,
+}
+"""The same for contexts of more than `MIDDLE_CONTEXT` steps: weeks of hours and minutes. The weights add up to 1."""
+
+SHORT_CONTEXT, MIDDLE_CONTEXT = 128, 512
 
 
 def realistic(context_length: int) -> Mapping[str, float]:
     """Return the mixture that series with `context_length` steps of context come from: what is short is another thing."""
-    return SHORT if context_length <= SHORT_CONTEXT else REALISTIC
+    if context_length > MIDDLE_CONTEXT:
+        return LONG
+    return REALISTIC if context_length > SHORT_CONTEXT else SHORT
 
 
 def draw(rng: np.random.Generator, weights: Mapping[str, float], n: int, length: int) -> Array:

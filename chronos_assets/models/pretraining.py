@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.kernelsynth import families, windows
+from chronos_assets.models.distance_bias import initial_bias, weights_at_stride
 
 if TYPE_CHECKING:
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
@@ -78,6 +79,7 @@ class TrainingPlan:
         points_per_batch: windows times context length, so that short contexts come in larger batches.
         context_lengths: lengths of context that batches are drawn from, one length per batch.
         length_weights: relative frequency of each length.
+        closer: how much closer patches follow each other than in `ModelShape`; the context is as much shorter (`shape_at`).
         curriculum_steps: steps over which the mixture of families moves from clean seasons to the realistic one.
         ema_decay: of the average of the weights, which is what is validated and saved.
         max_grad_norm: gradients are scaled down to this norm.
@@ -96,6 +98,7 @@ class TrainingPlan:
     points_per_batch: int = 32_768
     context_lengths: tuple[int, ...] = (128, 256, 512)
     length_weights: tuple[float, ...] = (0.2, 0.3, 0.5)
+    closer: int = 1
     curriculum_steps: int = 4_000
     ema_decay: float = 0.999
     max_grad_norm: float = 1.0
@@ -171,6 +174,12 @@ class TrainingError(ChronosAssetsError, RuntimeError):
     """Training cannot continue; the message says why, in one line."""
 
 
+def shape_at(plan: TrainingPlan, shape: ModelShape) -> ModelShape:
+    """Return the network of a stage on the way to `shape`."""
+    context, stride = shape.context_length // plan.closer, shape.patch_stride // plan.closer
+    return replace(shape, context_length=context, patch_stride=stride)
+
+
 def build_model(shape: ModelShape, seed: int) -> ChronosBoltModelForForecasting:
     """Return a freshly initialised model, the same for the same `shape` and `seed`.
 
@@ -214,35 +223,11 @@ def build_model(shape: ModelShape, seed: int) -> ChronosBoltModelForForecasting:
     model = ChronosBoltModelForForecasting(config)
     with torch.no_grad():
         bias = model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
-        bias.copy_(
-            torch.from_numpy(
-                initial_position_bias(2 * patches, shape.num_heads, shape.patch_size // shape.patch_stride)
-            )
-        )
+        bias.copy_(initial_bias(2 * patches, shape.num_heads, shape.patch_size // shape.patch_stride))
         # The first forecasts should be near the mean of the context: from far off, the way back costs many steps.
         for layer in (model.output_patch_embedding.output_layer, model.output_patch_embedding.residual_layer):
             layer.weight.mul_(0.02)
     return model
-
-
-def initial_position_bias(distances: int, heads: int, patch: int) -> np.ndarray:
-    """Return the encoder's initial bias (2 * distances, heads) of attention by signed distance in strides.
-
-    Rows are T5's: distances 0, 1, ... to the left, then to the right. Half of the heads hold sines and cosines of
-    geometrically growing wavelength; the others a preference for near patches, of growing width, but for the last,
-    which prefers the patch that ends where a patch begins, `patch` strides to the left: what came before.
-    """
-    distance = np.arange(distances, dtype=np.float32)[:, None]
-    waves = heads // 2
-    number = np.arange(waves)
-    wavelength = 6.0 * 4.0 ** (number // 2).astype(np.float32)
-    wave = 2.0 * np.sin(2 * np.pi * distance / wavelength + np.where(number % 2, np.pi / 2, 0.0))
-    near = (-distance / 2.0 ** np.arange(1, heads - waves + 1, dtype=np.float32)).clip(-3.0, 0.0)
-    left = np.concatenate([wave, near], axis=1)
-    right = left.copy()
-    left[:, -1] = np.where(distance[:, 0] == patch, 3.0, 0.0)
-    right[:, -1] = 0.0
-    return np.concatenate([left, right]).astype(np.float32)
 
 
 def pinball(prediction: Tensor, target: Tensor, levels: Tensor, weight: Tensor) -> Tensor:
@@ -373,7 +358,7 @@ def train(
         plan: the stage.
         checkpoints: folder for `last.pt`, written atomically; a run whose folder holds one resumes from it.
         report: called every `log_every` steps, and with validation losses every `validate_every`.
-        initial: a model of the same shape whose weights to start from, instead of random ones.
+        initial: a model of the same shape whose weights to start from, instead of random ones; its patches may be closer.
         device: where the network is: `cpu`, `cuda`, `cuda:1`.
         workers: processes that draw windows; 0 is a thread of this one, enough for a few steps a second.
 
@@ -460,14 +445,14 @@ def train_stages(
     for number, plan in enumerate(stages, start=first):
         folder = None if checkpoints is None else checkpoints / str(number)
         reported = None if report is None else partial(report, number)
-        model = train(shape, plan, folder, reported, model, device, workers)
+        model = train(shape_at(plan, shape), plan, folder, reported, model, device, workers)
     if model is None:
         raise TrainingError("there is no stage to train")
     return model
 
 
 def load_model(folder: Path, shape: ModelShape) -> ChronosBoltModelForForecasting:
-    """Read a model that was saved in `folder`, to train on.
+    """Read a model that was saved in `folder`, to train on; its context and its stride may be others than `shape` has.
 
     Raises:
         TrainingError: there is none, or its network is another one than `shape`.
@@ -476,10 +461,11 @@ def load_model(folder: Path, shape: ModelShape) -> ChronosBoltModelForForecastin
 
     try:
         model = ChronosBoltModelForForecasting.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        context, stride = (model.config.chronos_config[key] for key in ("context_length", "input_patch_stride"))
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrainingError(f"there is no Chronos-Bolt model in {folder} to start from: {reason}") from error
-    expected = build_model(shape, 0)
+    expected = build_model(replace(shape, context_length=context, patch_stride=stride), 0)
     sizes, wanted = ({name: tuple(p.shape) for name, p in m.state_dict().items()} for m in (model, expected))
     if sizes != wanted or model.config.chronos_config != expected.config.chronos_config:
         raise TrainingError(f"the model in {folder} is another network than the parameters': give its shape")
@@ -546,8 +532,9 @@ class _PretrainState:
     ) -> _PretrainState:
         model, average = build_model(shape, plan.seed), build_model(shape, plan.seed)
         if initial is not None:
-            model.load_state_dict(initial.state_dict())
-            average.load_state_dict(initial.state_dict())
+            weights = weights_at_stride(initial, shape.patch_stride)
+            model.load_state_dict(weights)
+            average.load_state_dict(weights)
         model.to(device)
         return cls(model, average.to(device), make_optimisers(model, plan))
 

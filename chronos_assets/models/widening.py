@@ -31,7 +31,7 @@ LARGEST = 2.0
 
 
 def calibrate(
-    model: ChronosBoltModelForForecasting, lengths: Sequence[int] = (64, 128, 512), number: int = 96
+    model: ChronosBoltModelForForecasting, lengths: Sequence[int] = (64, 128, 512, 1024), number: int = 96
 ) -> Floats:
     """Widen the bands of `model` to what synthetic windows show, and return the factors (Q,).
 

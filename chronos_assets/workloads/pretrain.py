@@ -10,8 +10,8 @@ The defaults are the recipe, in stages, on a GPU where there is one. The bundled
                                 windows of the one before again
     stages                      the number of the recipe's last stage to run; by default all
     first_stage                 the number of the first one; 1 by default
-    initial                     folder of a saved model of the same network whose weights to start from; by default none,
-                                and the first stage starts from random ones
+    initial                     folder of a saved model of the same network whose weights to start from, with patches as
+                                far apart or closer; by default none, and the first stage starts from random ones
     device                      cpu, cuda, or auto, the default
     threads                     of the network on a CPU; 0, the default, leaves it to torch
     workers                     processes that draw windows; by default one per core but one on a GPU, which else would

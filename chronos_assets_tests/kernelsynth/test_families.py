@@ -15,7 +15,7 @@ def test_a_family_gives_finite_varied_series_fixed_by_the_seed(name, length):
     assert len(np.unique(series.round(9), axis=0)) == 20
 
 
-@pytest.mark.parametrize("mixture", [families.REALISTIC, families.SHORT, families.CURRICULUM_START])
+@pytest.mark.parametrize("mixture", [families.REALISTIC, families.SHORT, families.LONG, families.CURRICULUM_START])
 def test_mixtures_name_families_and_add_up_to_one(mixture):
     assert set(mixture) <= set(families.FAMILIES)
     assert sum(mixture.values()) == pytest.approx(1.0)

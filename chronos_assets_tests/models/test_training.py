@@ -11,6 +11,7 @@ import torch
 from chronos_assets.container.contract import Workspace, execute
 from chronos_assets.kernelsynth import families
 from chronos_assets.models import pretraining
+from chronos_assets.models.distance_bias import TABLE, weights_at_stride
 from chronos_assets.workloads import pretrain
 from chronos_assets_tests import forks
 
@@ -75,6 +76,7 @@ def test_the_mixture_moves_from_clean_seasons_to_the_realistic_one():
     assert sum(middle.values()) == pytest.approx(1.0)
     assert last == families.REALISTIC
     assert pretraining.mixture_at(5000, plan, families.SHORT_CONTEXT) == families.SHORT
+    assert pretraining.mixture_at(5000, plan, 1024) == families.LONG
 
 
 def test_batches_hold_a_fixed_number_of_points():
@@ -154,8 +156,9 @@ def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(tmp_path):
 
 def test_a_stage_starts_from_the_average_of_the_one_before(tmp_path):
     told = []
-    stages = (PLAN, replace(PLAN, seed=1, steps=4))
-    first = pretraining.train(SHAPE, stages[0])
+    # The first one's patches are closer to each other, too.
+    stages = (replace(PLAN, closer=2), replace(PLAN, seed=1, steps=4))
+    first = pretraining.train(pretraining.shape_at(stages[0], SHAPE), stages[0])
     expected = pretraining.train(SHAPE, stages[1], initial=first)
     done = pretraining.train_stages(
         SHAPE, stages, tmp_path, lambda number, progress: told.append((number, progress.step))
@@ -167,6 +170,21 @@ def test_a_stage_starts_from_the_average_of_the_one_before(tmp_path):
     again = pretraining.train_stages(SHAPE, stages, tmp_path, lambda *_: told.append("trained again"))
     assert equal(weights_of(again), weights_of(done))
     assert "trained again" not in told
+
+
+def test_patches_twice_as_far_apart_say_the_same_to_the_token_that_forecasts():
+    close = pretraining.build_model(replace(SHAPE, context_length=128, patch_stride=8), 0)
+    far = pretraining.build_model(replace(SHAPE, context_length=256, patch_stride=16), 1)
+    far.load_state_dict(weights_at_stride(close, 16))
+    context = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(far(context=context).quantile_preds, close(context=context).quantile_preds)
+    # From the token at the end: one stride to the last patch, then two old strides for each new one.
+    for before, after in zip(close.state_dict()[TABLE].chunk(2), far.state_dict()[TABLE].chunk(2), strict=True):
+        assert torch.equal(after[:6], before[[0, 1, 3, 5, 7, 9]])
+        assert torch.equal(after[-1], before[-1])
+    with pytest.raises(ValueError, match="every 16 steps can't become every 8"):
+        weights_at_stride(far, 8)
 
 
 def test_windows_drawn_by_processes_are_those_of_the_thread():
@@ -298,7 +316,7 @@ def test_parameters_are_those_of_every_stage_and_each_stage_has_a_seed_of_its_ow
 
 
 def test_a_stage_alone_goes_on_from_a_saved_model(tmp_path):
-    start = pretraining.build_model(SHAPE, 5)
+    start = pretraining.build_model(pretraining.shape_at(replace(PLAN, closer=2), SHAPE), 5)
     pretraining.save_model(start, tmp_path / "saved")
     chosen = {"first_stage": "2", "stages": "2", "initial": json.dumps(str(tmp_path / "saved")), "steps": 2}
     root = give(tmp_path / "job", {**document(), **chosen})
