@@ -85,6 +85,7 @@ def run(what: str, items: int, arguments: argparse.Namespace) -> dict[str, objec
     from chronos_assets.timeseries.dataset.covariate_files import related_source
     from chronos_assets.timeseries.dataset.importing import import_target_time_series
     from chronos_assets.timeseries.dataset.related_importing import import_related
+    from chronos_assets.timeseries.dataset.shard_files import FolderFiles
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
     stages: dict[str, float] = {}
@@ -105,7 +106,7 @@ def run(what: str, items: int, arguments: argparse.Namespace) -> dict[str, objec
         source = related_source([file], params)
         assert source is not None  # noqa: S101 - the parameters above declare it
         related = import_related(
-            [source], params, work / "dataset", output=work / "related", progress=progress, **options
+            [source], params, FolderFiles(work / "dataset"), output=work / "related", progress=progress, **options
         )
         rows, shards = related.manifest.rows, related.manifest.shards
     return {"rows": rows, "bytes": sum(shard.bytes for shard in shards), "stage_ends": stages}

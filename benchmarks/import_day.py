@@ -52,9 +52,10 @@ def run_import(folder: Path, names: list[str], target: str, threads: int, a_day:
     """Import and publish files of `folder`, by what the target's last import left; what came out."""
     from chronos_assets.params.reader import parse_params
     from chronos_assets.platforms.local.publishing import current, publish_directory
-    from chronos_assets.timeseries.dataset.dataset_before import Before, FolderFiles
+    from chronos_assets.timeseries.dataset.dataset_before import Before
     from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
     from chronos_assets.timeseries.dataset.sample import sample_params
+    from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 
     document = sample_params()
     document["Datasets"][0]["DataFrequency"] = "D" if a_day == 1 else "H"

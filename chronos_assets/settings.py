@@ -257,8 +257,8 @@ class Settings:
         memory_limit: `CHRONOS_MEMORY_LIMIT`, what DuckDB may use during an import or a table refresh.
         max_unpacked: `CHRONOS_MAX_UNPACKED`, bytes that a compressed train file may unpack to; empty: 100 times its size, 1GB
             at least.
-        import_job_bytes: `CHRONOS_IMPORT_JOB_BYTES`, bytes of all train files above which an import is a job of its own; None:
-            it never is. On AWS 2GB unless it is set.
+        import_job_bytes: `CHRONOS_IMPORT_JOB_BYTES`, bytes that an import reads above which it is a job of its own; None: it
+            never is. On AWS 2GB unless it is set.
         settle_seconds: `CHRONOS_SETTLE_SECONDS`, how long `train/` must be unchanged before an import is requested.
         sensor_interval_seconds: `CHRONOS_SENSOR_SECONDS`, least time between two ticks of a sensor; on AWS, where each
             lists a bucket, 15 unless it is set.

@@ -33,13 +33,24 @@ class RemoteFiles:
         Raises:
             FileNotFoundError: there is none.
         """
-        if name not in self.urls:
-            raise FileNotFoundError(f"there is no {name}")
-        url = self.urls[name]
+        url = self._url(name)
         if url.startswith("file:"):
             return Path(unquote(urlsplit(url).path)).read_bytes()
         bucket, _, key = url.removeprefix("s3://").partition("/")
         return self._read_object(bucket, key)
+
+    def keep(self, name: str, target: Path) -> str:
+        """URL of a file that is to be a part of what the job leaves: it stays where it is, and isn't written to `target`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return self._url(name)
+
+    def _url(self, name: str) -> str:
+        if name not in self.urls:
+            raise FileNotFoundError(f"there is no {name}")
+        return self.urls[name]
 
     def _read_object(self, bucket: str, key: str) -> bytes:
         try:

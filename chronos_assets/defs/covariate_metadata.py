@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from chronos_assets.defs.metadata import Metadata, list_markdown, table
+from chronos_assets.defs.metadata import Metadata, job, list_markdown, table
 from chronos_assets.pipeline.covariate_kinds import METADATA_KIND
 from chronos_assets.pipeline.staging import place
 
@@ -24,6 +24,7 @@ def covariates(group: Group, state: GroupState, made: CovariateImport) -> Metada
         "dataset_version": state.require_manifest().data_version,
         "data_version": "" if manifest is None else manifest.data_version,
         "notes": list_markdown(made.notes),
+        **job(made.facts),
     }
     if manifest is None:
         return {"dagster/row_count": 0, **values}

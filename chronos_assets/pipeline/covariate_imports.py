@@ -1,23 +1,33 @@
-"""Importing covariates beside the dataset: which files, whether they are current, publishing what was made of them.
+"""Importing covariates beside the dataset: which files, where it is done, whether they are current, publishing what was made.
 
 Here: related time series and item metadata as the store has them. How rows become series is for
-`timeseries.dataset.related_importing` and `metadata_importing` to say, when to import for `planning.imports`.
+`timeseries.dataset.related_importing` and `metadata_importing` to say, when to import for `planning.imports`; what imports
+have in common is in `dataset_import`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, CovariateKind, covariate_files
+from chronos_assets.pipeline.covariate_kinds import KINDS, RELATED_KIND, CovariateKind, covariate_files
 from chronos_assets.pipeline.dataset import dataset_is_current, last_import
-from chronos_assets.pipeline.dataset_import import fetch_files, keep_rejected
+from chronos_assets.pipeline.dataset_import import (
+    Imported,
+    changed_since,
+    documents_of,
+    fetch_files,
+    import_job,
+    is_job,
+    keep_rejected,
+)
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.inferred import is_outdated
 from chronos_assets.pipeline.staging import materialization_values, staging
@@ -25,17 +35,13 @@ from chronos_assets.pipeline.state import GroupState, inferred_from, train_files
 from chronos_assets.planning.imports import ImportRecord, with_covariates
 from chronos_assets.planning.listing import files_digest, trusted_times
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import (
-    DATASET_KEY,
-    PARAMS_KEY,
-    REJECTED_KEY,
-)
+from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY
 
 if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.covariate_files import CovariateSource
-    from chronos_assets.timeseries.dataset.metadata_importing import MetadataReport
+    from chronos_assets.platforms.jobs import JobRequest
+    from chronos_assets.timeseries.covariate_task import CovariateOutcome, CovariateTask
     from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
-    from chronos_assets.timeseries.dataset.related_importing import RelatedReport
+    from chronos_assets.timeseries.dataset.shards import Manifest
 
 
 @dataclass(frozen=True)
@@ -47,109 +53,162 @@ class CovariateImport:
         manifest: of what is published now; None where nothing is declared, or there are no files.
         digest: of the files that were read, for `last_inputs`.
         notes: sentences for the user.
+        facts: of its job, where it was one.
     """
 
     kind: CovariateKind
     manifest: RelatedManifest | MetadataManifest | None
     digest: str
     notes: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def import_covariates(state: GroupState, kind: CovariateKind, log: Any) -> CovariateImport:
+@dataclass(frozen=True)
+class CovariatePlan:
+    """What an import reads.
+
+    Attributes:
+        kind: of covariates.
+        params: as `params.json` has them.
+        dataset: manifest of the dataset that they are put beside.
+        files: of covariates, with the times that are trusted.
+        train_files: those whose columns are read, likewise.
+    """
+
+    kind: CovariateKind
+    params: ForecastParams
+    dataset: Manifest
+    files: tuple[ObjectInfo, ...]
+    train_files: tuple[ObjectInfo, ...]
+
+    @property
+    def read(self) -> tuple[ObjectInfo, ...]:
+        """All files."""
+        return (*self.files, *self.train_files)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is read: files, and the dataset."""
+        return sum(info.size for info in self.read) + self.dataset.size
+
+    def task(self, memory_limit: str, unpacked: int | None) -> CovariateTask:
+        """What the import is told."""
+        from chronos_assets.timeseries.covariate_task import CovariateTask
+
+        return CovariateTask(self.params, self.kind is RELATED_KIND, memory_limit, unpacked)
+
+
+def import_covariates(state: GroupState, kind: CovariateKind, context: Any) -> CovariateImport:
     """Import all files of a kind and publish what they hold; on failure what was there stays.
 
     Without a declaration, or without files, nothing is published, and what was there before is withdrawn.
 
+    Args:
+        state: of the group.
+        kind: of covariates.
+        context: the asset's execution context, for its log, and where the import is a job.
+
     Raises:
         dg.Failure: bad rows or files; the description says which.
     """
-    from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
-    from chronos_assets.timeseries.import_task import progress_lines
-
-    group, params = state.group, state.params
-    dataset = state.require_manifest()
-    files = covariate_files(group, kind)
+    group, log, params = state.group, context.log, state.params
+    dataset, files = state.require_manifest(), covariate_files(group, kind)
     digest = _expected(params, kind, files)
     notes = list(_undeclared(params, kind, files))
     for note in notes:
         log.warning(note)
     trusted, doubts = trusted_times(files, datetime.now(UTC))
-    sources = list(_sources(group, params, kind, trusted))
-    if not sources:
+    declared = params.related if kind is RELATED_KIND else params.metadata
+    own = trusted if declared and declared.dataset else ()
+    train = trusted_times(train_files(group), datetime.now(UTC))[0] if declared and declared.columns else ()
+    plan = CovariatePlan(kind, state.written_params, dataset, tuple(own), tuple(train))
+    if not plan.read:
         group.store.withdraw(kind.key)
         return CovariateImport(kind, None, digest, tuple(notes))
-    log.info(f"importing {kind.what}: {', '.join(f'files: {len(source.files)} ({source.what})' for source in sources)}")
-    with staging(group) as folder:
-        try:
-            report = _import(group, kind, sources, params, folder, progress_lines(log.info))
-        except ImportFailure as error:
-            raise dg.Failure(str(error)) from error
-        if _of_another(report, dataset.data_version):
+    as_job, size = is_job(group, plan.size)
+    log.info(f"importing {kind.what}: files: {len(own):,}, train files: {len(train):,}; with the dataset {size}")
+    with (_import_as_job if as_job else _import_here)(group, plan, context) as made:
+        manifest = made.outcome.manifest
+        if getattr(manifest, "dataset_version", dataset.data_version) != dataset.data_version:
             raise dg.Failure("the dataset changed while covariates were imported: materialize them again")
-        keep_rejected(group, files, report.rejected_files)
-        group.store.publish(kind.key, folder / kind.asset, data="*.parquet")
-    manifest = report.manifest
+        keep_rejected(group, files, made.rejected)
+        made.publish()
     for note in manifest.notes:
         log.info(note)
-    return CovariateImport(kind, manifest, digest, (*notes, *doubts, *manifest.notes))
+    return CovariateImport(kind, manifest, digest, (*notes, *doubts, *manifest.notes), made.facts)
 
 
-def _import(
-    group: Group,
-    kind: CovariateKind,
-    sources: list[CovariateSource],
-    params: ForecastParams,
-    folder: Path,
-    progress: Callable[[str, float], None],
-) -> RelatedReport | MetadataReport:
-    from chronos_assets.timeseries.dataset.metadata_importing import import_metadata
-    from chronos_assets.timeseries.dataset.related_importing import import_related
+@contextmanager
+def _import_here(group: Group, plan: CovariatePlan, context: Any) -> Iterator[Imported[CovariateOutcome]]:
+    """Import in this process, to which the files come."""
+    from chronos_assets.timeseries.covariate_task import run_covariate_import
+    from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
+    from chronos_assets.timeseries.import_task import REPORT, progress_lines
 
-    dataset, output, rejected = group.store.snapshot(DATASET_KEY), folder / kind.asset, folder / REJECTED_KEY
-    settings = group.settings
-    if kind is METADATA_KIND:
-        return import_metadata(
-            sources,
-            dataset,
-            output=output,
-            rejected=rejected,
-            memory_limit=settings.memory_limit,
-            unpacked=settings.max_unpacked,
-        )
-    return import_related(
-        sources,
-        params,
-        dataset,
-        output=output,
-        rejected=rejected,
-        memory_limit=settings.memory_limit,
-        unpacked=settings.max_unpacked,
-        progress=progress,
+    store, settings = group.store, group.settings
+    with staging(group) as folder:
+        output, report = folder / plan.kind.asset, folder / REPORT
+        try:
+            outcome = run_covariate_import(
+                plan.task(settings.memory_limit, settings.max_unpacked),
+                fetch_files(group, plan.files),
+                fetch_files(group, plan.train_files),
+                store.open(DATASET_KEY),
+                output=output,
+                report=report,
+                progress=progress_lines(context.log.info),
+            )
+        except ImportFailure as error:
+            raise dg.Failure(str(error)) from error
+        publish = partial(store.publish, plan.kind.key, output, data="*.parquet", known=outcome.known)
+        yield Imported(outcome, report, publish)
+
+
+@contextmanager
+def _import_as_job(group: Group, plan: CovariatePlan, context: Any) -> Iterator[Imported[CovariateOutcome]]:
+    """Import in a job: nothing of files and covariates comes here, except for the report."""
+    from chronos_assets.timeseries.covariate_task import CovariateOutcome
+    from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportRefusedError
+
+    kind, store = plan.kind, group.store
+    with group.jobs.run(context, _job_request(group, plan)) as result:
+        there, report = [*covariate_files(group, kind), *train_files(group)], result.outputs[REPORT]
+        refused = changed_since(there, plan.read, kind.asset)
+        try:
+            outcome = None if refused else CovariateOutcome.load(report, is_related=kind is RELATED_KIND)
+        except ImportRefusedError as error:
+            outcome, refused = None, str(error)
+        if outcome is not None:
+            publish = partial(store.publish_stored, kind.key, result.stored[DATASET], data="*.parquet")
+            yield Imported(outcome, report, partial(publish, known=outcome.known), result.facts)
+            return
+    raise dg.Failure(refused)  # out here, since what a job left is kept where publishing it fails
+
+
+def _job_request(group: Group, plan: CovariatePlan) -> JobRequest:
+    """The job of an import."""
+    from chronos_assets.timeseries.import_task import BEFORE, LEAST_SHARES, LIKELY_SHARES, disk_needed
+
+    sizes = {info.key: info.size for info in plan.read}
+    least, likely = disk_needed(sizes, LEAST_SHARES), disk_needed(sizes, LIKELY_SHARES)
+    related = plan.params.related if plan.kind is RELATED_KIND else None
+    # A value for all items has few bytes in its file, and a number in each row of the grid.
+    rows = plan.dataset.rows + plan.dataset.series * plan.params.horizon
+    grid = 8 * rows * len(related.covariates) if related else 0
+    return import_job(
+        group,
+        plan.params,
+        {
+            "covariates": plan.kind.asset,
+            "files": documents_of(plan.files),
+            "train_files": documents_of(plan.train_files),
+            "space": least.own,
+        },
+        what=plan.kind.asset,
+        given=plan.read,
+        remote={BEFORE: DATASET_KEY},
+        disk_bytes=(least.total, likely.total + grid),
     )
-
-
-def _of_another(report: RelatedReport | MetadataReport, data_version: str) -> bool:
-    return getattr(report.manifest, "dataset_version", data_version) != data_version
-
-
-def _sources(
-    group: Group, params: ForecastParams, kind: CovariateKind, files: list[ObjectInfo]
-) -> Iterator[CovariateSource]:
-    """What to read: the files of the kind, and columns of the train files."""
-    from chronos_assets.timeseries.dataset.covariate_files import metadata_source, related_source, target_source
-
-    declared = params.related if kind is RELATED_KIND else params.metadata
-    if declared is None:
-        return
-    if files and declared.dataset is not None:
-        make = related_source if kind is RELATED_KIND else metadata_source
-        source = make(fetch_files(group, files), params)
-        if source is not None:
-            yield source
-    if declared.columns:
-        own = target_source(fetch_files(group, train_files(group)), params, declared.columns)
-        if own is not None:
-            yield own
 
 
 def _undeclared(params: ForecastParams, kind: CovariateKind, files: list[ObjectInfo]) -> Iterator[str]:

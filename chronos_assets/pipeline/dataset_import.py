@@ -11,13 +11,13 @@ the import was planned for, nothing is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import dagster as dg
 
@@ -41,6 +41,17 @@ if TYPE_CHECKING:
 NAMED = 5  # files named in an error
 
 
+class Outcome(Protocol):
+    """What an import says of itself. rejected: see `ImportOutcome`."""
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """See above."""
+
+
+OutcomeT = TypeVar("OutcomeT", bound=Outcome)
+
+
 @dataclass(frozen=True)
 class ImportResult:
     """What an import made, and from what. facts: of its job, where it was one."""
@@ -56,7 +67,7 @@ class ImportPlan:
     """What an import reads.
 
     Attributes:
-        files: the train files as they are listed, in order of their keys; dated: with the times that are trusted.
+        files: the train files, in order of their keys, with the times that are trusted.
         params: of the dataset.
         notes: sentences for the user, for the manifest.
         set_aside: keys of the files whose bad rows are where they belong.
@@ -65,7 +76,6 @@ class ImportPlan:
     """
 
     files: tuple[ObjectInfo, ...]
-    dated: tuple[ObjectInfo, ...]
     params: ForecastParams
     notes: tuple[str, ...]
     set_aside: frozenset[str]
@@ -79,7 +89,7 @@ class ImportPlan:
 
 
 @dataclass(frozen=True)
-class Imported:
+class Imported(Generic[OutcomeT]):
     """What an import left.
 
     Attributes:
@@ -89,13 +99,20 @@ class Imported:
         facts: what people want to know of its job.
     """
 
-    outcome: ImportOutcome
+    outcome: OutcomeT
     report: Path
     publish: Callable[[], object]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def rejected(self) -> dict[str, Path]:
+        """The files of bad rows, by the keys of the files that have them."""
+        from chronos_assets.timeseries.import_task import REJECTED_FOLDER
 
-Run = Callable[[Group, ImportPlan, Any], AbstractContextManager[Imported]]
+        return {key: self.report / REJECTED_FOLDER / name for key, name in self.outcome.rejected.items()}
+
+
+Run = Callable[[Group, ImportPlan, Any], AbstractContextManager["Imported[ImportOutcome]"]]
 
 
 def import_dataset(state: GroupState, context: Any) -> ImportResult:
@@ -139,19 +156,24 @@ def plan_import(state: GroupState, log: Any) -> ImportPlan:
     trusted, doubts = trusted_times(files, datetime.now(UTC))
     for doubt in doubts:
         log.warning(doubt)
-    size, limit = sum(info.size for info in files), group.settings.import_job_bytes
-    as_job = limit is not None and size > limit
-    why = f", more than CHRONOS_IMPORT_JOB_BYTES={limit:,}: as a job of its own" if as_job else ""
-    log.info(f"importing {len(files):,} {'file' if len(files) == 1 else 'files'}, {size:,} bytes{why}")
+    as_job, size = is_job(group, sum(info.size for info in files))
+    log.info(f"importing {len(files):,} {'file' if len(files) == 1 else 'files'}, {size}")
     return ImportPlan(
-        files=tuple(files),
-        dated=tuple(trusted),
+        files=tuple(trusted),
         params=params,
         notes=(*([inferred] if inferred else []), *doubts),
         set_aside=_set_aside(group, files),
         has_dataset=group.store.shown(DATASET_KEY) is not None and group.store.exists(IMPORT_MEMORY_KEY),
         as_job=as_job,
     )
+
+
+def is_job(group: Group, size: int) -> tuple[bool, str]:
+    """Whether an import that reads so many bytes is a job of its own; and the bytes in words, with the reason."""
+    limit = group.settings.import_job_bytes
+    if limit is None or size <= limit:
+        return False, f"{size:,} bytes"
+    return True, f"{size:,} bytes, more than CHRONOS_IMPORT_JOB_BYTES={limit:,}: as a job of its own"
 
 
 def _set_aside(group: Group, files: Sequence[ObjectInfo]) -> frozenset[str]:
@@ -165,18 +187,16 @@ def _set_aside(group: Group, files: Sequence[ObjectInfo]) -> frozenset[str]:
 
 
 @contextmanager
-def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]:
+def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported[ImportOutcome]]:
     """Import in this process; the files that it reads are fetched to this machine."""
     from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
-    from chronos_assets.timeseries.dataset.dataset_before import Before, FolderFiles
+    from chronos_assets.timeseries.dataset.dataset_before import Before
     from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportTask, progress_lines, run_import
 
     store = group.store
     before = None
     if plan.has_dataset:
-        before = Before(
-            lambda: FolderFiles(store.snapshot(DATASET_KEY)), store.fetch(IMPORT_MEMORY_KEY), plan.set_aside
-        )
+        before = Before(lambda: store.open(DATASET_KEY), store.fetch(IMPORT_MEMORY_KEY), plan.set_aside)
     settings = group.settings
     task = ImportTask(plan.params, settings.memory_limit, least_shards(group), settings.max_unpacked, plan.notes)
     with staging(group) as folder:
@@ -184,7 +204,7 @@ def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Import
         try:
             outcome = run_import(
                 task,
-                listed_files(group, plan.dated),
+                listed_files(group, plan.files),
                 dataset=dataset,
                 report=report,
                 before=before,
@@ -192,13 +212,12 @@ def import_here(group: Group, plan: ImportPlan, context: Any) -> Iterator[Import
             )
         except ImportFailure as error:
             raise _refusal(group, str(error)) from error
-        yield Imported(
-            outcome, report, lambda: store.publish(DATASET_KEY, dataset, data="*.parquet", known=outcome.known)
-        )
+        publish = partial(store.publish, DATASET_KEY, dataset, data="*.parquet")
+        yield Imported(outcome, report, partial(publish, known=outcome.known, kept=outcome.elsewhere))
 
 
 @contextmanager
-def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]:
+def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported[ImportOutcome]]:
     """Import in a job: nothing of files and dataset comes here, except for the report.
 
     Raises:
@@ -215,7 +234,7 @@ def import_as_job(group: Group, plan: ImportPlan, context: Any) -> Iterator[Impo
     given, refused = likely_read(group, plan), ""
     while not refused:
         with group.jobs.run(context, job_request(group, plan, given)) as result:
-            refused, outcome = _changed_since(group, given), None
+            refused, outcome = changed_since(train_files(group), given, "target_time_series"), None
             try:
                 outcome = None if refused else ImportOutcome.load(result.outputs[REPORT])
             except ImportRefusedError as error:
@@ -250,7 +269,7 @@ def likely_read(group: Group, plan: ImportPlan) -> tuple[ObjectInfo, ...]:
     except MemoryUnusableError:
         return plan.files
     recipe = recipe_of(plan.params, group.settings.max_unpacked)
-    read = {file.key for file in files_likely_read(memory, recipe, listed_files(group, plan.dated), plan.set_aside)}
+    read = {file.key for file in files_likely_read(memory, recipe, listed_files(group, plan.files), plan.set_aside)}
     return tuple(info for info in plan.files if info.key in read)
 
 
@@ -258,57 +277,97 @@ def job_request(group: Group, plan: ImportPlan, given: tuple[ObjectInfo, ...]) -
     """The job of an import, which gets these of the files."""
     from chronos_assets.timeseries.import_task import (
         BEFORE,
-        DATASET,
         LEAST_SHARES,
         LIKELY_SHARES,
         MEMORY,
-        REPORT,
-        TRAIN,
         disk_needed,
     )
 
     memory = group.store.head(IMPORT_MEMORY_KEY) if plan.has_dataset else None
     sizes, every = ({info.key: info.size for info in files} for files in (given, plan.files))
     least, likely = disk_needed(sizes, LEAST_SHARES), disk_needed(sizes, LIKELY_SHARES, every)
-    on_aws = group.settings.deployment == "aws"
-    return JobRequest(
-        workload="import_dataset",
-        name=job_name("import", plan.params.dataset_group),
-        parameters={
-            "params": with_guesses(to_document(plan.params), plan.params.guesses),
-            "files": [
-                {"key": info.key, "modified": info.last_modified.isoformat(), "bytes": info.size, "etag": info.etag}
-                for info in plan.dated
-            ],
+    return import_job(
+        group,
+        plan.params,
+        {
+            "files": documents_of(plan.files),
             "given": None if len(given) == len(plan.files) else [info.key for info in given],
-            # The setting is that of the machine here; an instance has its own.
-            "memory_limit": None if on_aws else group.settings.memory_limit,
             "min_shards": least_shards(group),
-            "unpacked": group.settings.max_unpacked,
             "notes": list(plan.notes),
             "set_aside": sorted(plan.set_aside),
             "space": least.own,
         },
+        given=given,
         remote={} if memory is None else {BEFORE: DATASET_KEY},
-        outputs=(DATASET, REPORT),
-        objects={**({TRAIN: given} if given else {}), **({} if memory is None else {MEMORY: (memory,)})},
-        stored=(DATASET,),
+        objects={} if memory is None else {MEMORY: (memory,)},
         disk_bytes=(least.total, likely.total),
     )
 
 
-def _changed_since(group: Group, given: Sequence[ObjectInfo]) -> str:
-    """What to say of files that aren't what a job was given any more; empty if all are."""
-    there = {info.key: info for info in train_files(group)}
-    changed = [info.key for info in given if there.get(info.key) != info]
+def import_job(
+    group: Group,
+    params: ForecastParams,
+    parameters: Mapping[str, Any],
+    *,
+    given: tuple[ObjectInfo, ...],
+    remote: Mapping[str, str],
+    disk_bytes: tuple[int, int],
+    objects: Mapping[str, tuple[ObjectInfo, ...]] | None = None,
+    what: str = "",
+) -> JobRequest:
+    """The job of an import of any kind.
+
+    Args:
+        group: whose files they are.
+        params: of the dataset.
+        parameters: of this kind.
+        given: the files that it gets.
+        remote: see `JobRequest`, as for `objects` and `disk_bytes`.
+        disk_bytes: inputs and all.
+        objects: beside the files.
+        what: it is called, where it isn't that of the train files.
+    """
+    from chronos_assets.timeseries.import_task import DATASET, REPORT, TRAIN
+
+    settings = group.settings
+    return JobRequest(
+        workload="import_dataset",
+        name=job_name("import", *([what] if what else []), params.dataset_group),
+        parameters={
+            "params": with_guesses(to_document(params), params.guesses),
+            # The setting is that of the machine here; an instance has its own.
+            "memory_limit": None if settings.deployment == "aws" else settings.memory_limit,
+            "unpacked": settings.max_unpacked,
+            **parameters,
+        },
+        remote=remote,
+        outputs=(DATASET, REPORT),
+        objects={**({TRAIN: given} if given else {}), **(objects or {})},
+        stored=(DATASET,),
+        disk_bytes=disk_bytes,
+    )
+
+
+def changed_since(there: Iterable[ObjectInfo], given: Sequence[ObjectInfo], asset: str) -> str:
+    """What to say of files that aren't what the job of an asset was given any more; empty if all are."""
+    etags = {info.key: info.etag for info in there}
+    changed = [info.key for info in given if etags.get(info.key) != info.etag]
     if not changed:
         return ""
     more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
     return (
         f"{', '.join(changed[:NAMED])}{more} changed while the job that imports them ran, so that nobody knows which version "
         "it read: nothing was published. The sensor asks for another import once the folder is quiet; without it, materialize "
-        "target_time_series again"
+        f"{asset} again"
     )
+
+
+def documents_of(files: Sequence[ObjectInfo]) -> list[dict[str, Any]]:
+    """Files, as a job gets them described."""
+    return [
+        {"key": info.key, "modified": info.last_modified.isoformat(), "bytes": info.size, "etag": info.etag}
+        for info in files
+    ]
 
 
 def listed_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
@@ -333,13 +392,12 @@ def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
 # --- finish -----------------------------------------------------------------------------------------------------------
 
 
-def finish_import(group: Group, plan: ImportPlan, made: Imported, log: Any) -> ImportResult:
+def finish_import(group: Group, plan: ImportPlan, made: Imported[ImportOutcome], log: Any) -> ImportResult:
     """Publish what an import left: bad rows, the dataset, and what the next import needs."""
-    from chronos_assets.timeseries.import_task import MEMORY_FILE, REJECTED_FOLDER
+    from chronos_assets.timeseries.import_task import MEMORY_FILE
 
     outcome = made.outcome
-    rejected = {key: made.report / REJECTED_FOLDER / name for key, name in outcome.rejected.items()}
-    keep_rejected(group, [info for info in plan.files if info.key not in outcome.kept_files], rejected)
+    keep_rejected(group, [info for info in plan.files if info.key not in outcome.kept_files], made.rejected)
     made.publish()
     group.store.put_file(IMPORT_MEMORY_KEY, made.report / MEMORY_FILE)
     manifest = outcome.manifest

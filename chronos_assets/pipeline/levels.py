@@ -35,9 +35,12 @@ def check_levels(state: GroupState) -> None:
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import check_size
     from chronos_assets.timeseries.dataset.series_keys import keys_of
+    from chronos_assets.timeseries.dataset.shards import shard_files
 
     dataset, dimensions = ShownDataset.of(state.group), state.params.dimensions
-    keys = {key for _, shard in dataset.each(dataset.manifest.shards) for key in keys_of(shard, dimensions)}
+    keys = {
+        key for _, shard in dataset.each(dataset.manifest.shards) for key in keys_of(shard_files(shard), dimensions)
+    }
     metadata = item_metadata(state.group, state.covariates)
     if metadata is not None and not dimensions and state.params.cold_start is not False:
         keys |= {(item,) for item in metadata.items}  # items without a past may be forecast, too

@@ -33,12 +33,9 @@ class ShownDataset:
     @cached_property
     def manifest(self) -> Manifest:
         """See `ShardSource.manifest`."""
-        from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
+        from chronos_assets.timeseries.dataset.shard_files import manifest_in
 
-        try:
-            return Manifest.from_json(self.folder.read(MANIFEST))
-        except FileNotFoundError as error:
-            raise DatasetError(f"{self.folder.version} holds no dataset: import the train files first") from error
+        return manifest_in(self.folder)
 
     def each(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Path]]:
         """See `ShardSource.each`."""

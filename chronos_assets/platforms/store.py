@@ -84,7 +84,13 @@ class OpenFolder(Protocol):
         """Its name."""
 
     def read(self, name: str) -> bytes:
-        """A small file of it; `FileNotFoundError` if there is none."""
+        """A file of it; `FileNotFoundError` if there is none."""
+
+    def keep(self, name: str, target: Path) -> str:
+        """Let a file be a part of what is published next: at `target`, or where it is, at this URL, for `Store.publish`.
+
+        `FileNotFoundError` if there is none.
+        """
 
     def borrow(self, names: Collection[str]) -> AbstractContextManager[Path]:
         """A folder on this machine with these of its files, to be read only, which may be gone after the block.
@@ -149,7 +155,13 @@ class Store(Protocol):
         """An object as a file on this machine, to be read only; `FileNotFoundError` if there is none."""
 
     def publish(
-        self, key: str, staged: Path, *, data: str | None = None, known: Mapping[str, str] | None = None
+        self,
+        key: str,
+        staged: Path,
+        *,
+        data: str | None = None,
+        known: Mapping[str, str] | None = None,
+        kept: Mapping[str, str] | None = None,
     ) -> str:
         """Make the folder `key` show the files of `staged`, all at once. `staged` is used up.
 
@@ -161,6 +173,8 @@ class Store(Protocol):
             data: pattern of the names of files that SQL engines read, if they read this folder; a store where they do
                 hides the others from them.
             known: SHA-256 of files, by their name below `staged`, as far as the caller has them: these are not read for it.
+            kept: name -> URL, see `OpenFolder.keep` and `addresses`, of files of this store that belong to the folder as well:
+                they don't come here.
 
         Returns:
             Name of the version that is shown now.
@@ -185,7 +199,7 @@ class Store(Protocol):
             source: key of the folder that holds the files; what is left of it is its owner's to remove.
             data: as for `publish`.
             known: as for `publish`; files that it lacks are read, so that they should be small.
-            kept: name -> URL, see `addresses`, of files that belong to the folder as well.
+            kept: as for `publish`.
         """
 
     def publish_forecast(

@@ -119,7 +119,7 @@ class ImportOutcome:
             "elsewhere": dict(self.elsewhere),
             "reason": self.reason,
         }
-        _write(report, document)
+        save_report(report, document)
 
     @classmethod
     def load(cls, report: Path) -> ImportOutcome:
@@ -129,11 +129,7 @@ class ImportOutcome:
             ImportRefusedError: the import refused the files.
             MoreFilesNeededError: it needs others, too.
         """
-        document = json.loads((report / OUTCOME_FILE).read_text(encoding="utf-8"))
-        if "needed" in document:
-            raise MoreFilesNeededError(document["needed"])
-        if "refused" in document:
-            raise ImportRefusedError(document["refused"])
+        document = load_report(report)
         return cls(
             manifest=Manifest.from_json(document["manifest"].encode()),
             rows_read=document["rows_read"],
@@ -148,12 +144,12 @@ class ImportOutcome:
 
 def save_refusal(report: Path, reason: str) -> None:
     """Leave the reason why the files can't be imported in place of an outcome."""
-    _write(report, {"refused": reason})
+    save_report(report, {"refused": reason})
 
 
 def save_need(report: Path, reason: str) -> None:
     """Leave what else the import has to read in the place of an outcome."""
-    _write(report, {"needed": reason})
+    save_report(report, {"needed": reason})
 
 
 def run_import(
@@ -267,6 +263,22 @@ def _with_notes(manifest: Manifest, dataset: Path, notes: Sequence[str]) -> Mani
     return noted
 
 
-def _write(report: Path, document: Mapping[str, Any]) -> None:
+def save_report(report: Path, document: Mapping[str, Any]) -> None:
+    """Write an outcome into the folder of its report."""
     report.mkdir(parents=True, exist_ok=True)
     (report / OUTCOME_FILE).write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_report(report: Path) -> dict[str, Any]:
+    """What `save_report` wrote.
+
+    Raises:
+        ImportRefusedError: the import refused the files.
+        MoreFilesNeededError: it needs others, too.
+    """
+    document: dict[str, Any] = json.loads((report / OUTCOME_FILE).read_text(encoding="utf-8"))
+    if "needed" in document:
+        raise MoreFilesNeededError(document["needed"])
+    if "refused" in document:
+        raise ImportRefusedError(document["refused"])
+    return document

@@ -1,4 +1,4 @@
-"""Workload: import train files into a dataset, where that is more than the process that asks for it should do.
+"""Workload: import train files, or covariates, where that is more than the process that asks for it should do.
 
     python -m chronos_assets.workloads.import_dataset
 
@@ -13,13 +13,18 @@ memory_limit  of DuckDB, as "2GB" (default: half of the machine's memory)
 min_shards, unpacked, notes    see `timeseries.import_task.ImportTask`
 set_aside     keys of the files whose bad rows are where they belong (null: all)
 space         bytes that the import needs on disk at least, beside its inputs; the job fails at once where there are fewer
+covariates    "related_time_series" or "item_metadata": these are imported, of `files` and of columns of `train_files`
+train_files   as `files`
 ```
 
-Channels: reads `train` (each file under its key) and, for an import of what has changed, `before` (the files of the
-dataset that is there, to be fetched one by one) and `memory` (one file, what its import left). Writes `dataset`, of which
-files that stay as they are aren't written but named, and `report`, as `timeseries.import_task` describes them. Files that
-can't be imported are no failure of the job, nor is it one that others have to be read than those that were given: the report
-says so, in full.
+Channels of an import of train files: reads `train` (each file under its key) and, for an import of what has changed, `before`
+(the files of the dataset that is there, to be fetched one by one) and `memory` (one file, what its import left). Writes
+`dataset`, of which files that stay as they are aren't written but named, and `report`, as `timeseries.import_task` describes
+them. Files that can't be imported are no failure of the job, nor is it one that others have to be read than those that were
+given: the report says so, in full.
+
+An import of covariates reads `train`, and `before`, the dataset that they are put beside. It leaves them in `dataset`, and a
+`report` as `timeseries.covariate_task` describes it.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
@@ -39,6 +44,7 @@ from chronos_assets.container.parameters import Count, CountOrNone, Text, checke
 from chronos_assets.container.remote_files import RemoteFiles
 from chronos_assets.params.forecast import ForecastParams, ParamsError
 from chronos_assets.params.reader import parse_params
+from chronos_assets.timeseries.covariate_task import CovariateTask, run_covariate_import
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.train_files import TrainFile
@@ -55,6 +61,11 @@ from chronos_assets.timeseries.import_task import (
     save_need,
     save_refusal,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chronos_assets.timeseries.dataset.import_passes import Progress
 
 
 def _instant(value: Any) -> datetime:
@@ -89,6 +100,8 @@ class ImportJobRequest:
     notes: tuple[str, ...] = ()
     set_aside: tuple[str, ...] | None = None
     space: CountOrNone = 0
+    covariates: Literal["related_time_series", "item_metadata"] | None = None
+    train_files: tuple[ListedFile, ...] = ()
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -96,36 +109,49 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     import duckdb
 
     request = read_parameters(ImportJobRequest, "import", workspace.parameters())
-    task = ImportTask(
-        params=_params(request),
-        memory_limit=request.memory_limit or _half_of_memory(),
-        min_shards=request.min_shards,
-        unpacked=request.unpacked,
-        notes=request.notes,
-    )
-    files = [_train_file(workspace, request, file) for file in request.files]
-    dataset, report = workspace.output(DATASET), workspace.output(REPORT)
-    _check_space(dataset, request.space)
+    memory_limit = request.memory_limit or _half_of_memory()
+    _check_space(workspace.output(DATASET), request.space)
     given = "" if request.given is None else f" ({len(request.given):,} of them given)"
-    reporter.log(f"files: {len(files):,}{given}; memory of DuckDB: {task.memory_limit}")
+    files = len(request.files) + len(request.train_files)
+    reporter.log(f"files: {files:,}{given}; memory of DuckDB: {memory_limit}")
+    run = _import_covariates if request.covariates else _import_train_files
+    report = workspace.output(REPORT)
     try:
-        run_import(
-            task,
-            files,
-            dataset=dataset,
-            report=report,
-            before=_before(workspace, request),
-            progress=progress_lines(reporter.log),
-        )
+        run(workspace, request, memory_limit, progress_lines(reporter.log))
     except ImportFailure as failure:
         save_refusal(report, str(failure))
     except MoreFilesNeededError as need:
         save_need(report, str(need))
     except duckdb.OutOfMemoryException as error:
         raise WorkloadError(
-            f"{task.memory_limit} of memory are too little for DuckDB: choose an instance with more (CHRONOS_IMPORT_INSTANCE; "
+            f"{memory_limit} of memory are too little for DuckDB: choose an instance with more (CHRONOS_IMPORT_INSTANCE; "
             f"on a machine of your own CHRONOS_MEMORY_LIMIT): {str(error).splitlines()[0]}"
         ) from error
+
+
+def _import_train_files(workspace: Workspace, request: ImportJobRequest, memory_limit: str, progress: Progress) -> None:
+    run_import(
+        ImportTask(_params(request), memory_limit, request.min_shards, request.unpacked, request.notes),
+        _train_files(workspace, request, request.files),
+        dataset=workspace.output(DATASET),
+        report=workspace.output(REPORT),
+        before=_before(workspace, request),
+        progress=progress,
+    )
+
+
+def _import_covariates(workspace: Workspace, request: ImportJobRequest, memory_limit: str, progress: Progress) -> None:
+    is_related = request.covariates == "related_time_series"
+    task = CovariateTask(_params(request), is_related, memory_limit, request.unpacked)
+    run_covariate_import(
+        task,
+        _train_files(workspace, request, request.files),
+        _train_files(workspace, request, request.train_files),
+        RemoteFiles.of(workspace.input(BEFORE)),
+        output=workspace.output(DATASET),
+        report=workspace.output(REPORT),
+        progress=progress,
+    )
 
 
 def _params(request: ImportJobRequest) -> ForecastParams:
@@ -133,6 +159,10 @@ def _params(request: ImportJobRequest) -> ForecastParams:
         return parse_params(request.params)
     except ParamsError as error:
         raise WorkloadError(str(error)) from error
+
+
+def _train_files(workspace: Workspace, request: ImportJobRequest, files: Sequence[ListedFile]) -> list[TrainFile]:
+    return [_train_file(workspace, request, file) for file in files]
 
 
 def _train_file(workspace: Workspace, request: ImportJobRequest, file: ListedFile) -> TrainFile:
@@ -163,22 +193,7 @@ def _before(workspace: Workspace, request: ImportJobRequest) -> Before | None:
     if memory is None:
         return None
     set_aside = None if request.set_aside is None else frozenset(request.set_aside)
-    return Before(lambda: _DatasetInStore(RemoteFiles.of(workspace.input(BEFORE))), memory, set_aside)
-
-
-@dataclass(frozen=True)
-class _DatasetInStore:
-    """`ShardFiles` that are fetched where they are read, and stay where they are taken over."""
-
-    files: RemoteFiles
-
-    def read(self, name: str) -> bytes:
-        return self.files.read(name)
-
-    def keep(self, name: str, target: Path) -> str:
-        if name not in self.files.urls:
-            raise FileNotFoundError(f"there is no {name}")
-        return self.files.urls[name]
+    return Before(lambda: RemoteFiles.of(workspace.input(BEFORE)), memory, set_aside)
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -26,17 +26,25 @@ if TYPE_CHECKING:
 def line(aws: AwsServer, tmp_path: Path) -> Iterator[CloudLine]:
     bucket = aws.bucket("covariate-store")
     with dg.DagsterInstance.ephemeral() as instance:
-        made = cloud_line(cloud_group({**aws.env, **environment(bucket, tmp_path)}), instance)
+        rows = noisy_rows(4)
+        # Of the three imports that of the related time series reads more than the limit: it is a job.
+        variables = {**aws.env, **environment(bucket, tmp_path), "CHRONOS_IMPORT_JOB_BYTES": f"{len(rows.encode())}B"}
+        made = cloud_line(cloud_group(variables), instance)
         made.put("params.json", declared())
-        made.put("train/demand.csv", noisy_rows(4))
+        made.put("train/demand.csv", rows)
         made.put("related/prices.csv", prices(5))
         made.put("item_metadata/items.csv", brands())
         yield made
 
 
-def test_covariates_are_published_on_s3_and_withdrawn(line: CloudLine) -> None:
+def test_covariates_are_published_on_s3_and_withdrawn(aws: AwsServer, line: CloudLine) -> None:
     result = line.run(INPUTS)
     assert result.success, failure_reason(result)
+    (call,) = aws.calls_of("CreateProcessingJob")
+    inputs = {item["InputName"]: item["S3Input"]["S3Uri"].rpartition("/")[2] for item in call["ProcessingInputs"]}
+    assert inputs == {"parameters": "", "before": "", "train": "train.json"}
+    assert line.metadata("related_time_series")["log_url"].startswith("https://")
+    assert not list(line.group.store.list(".jobs"))
     store, related = line.group.store, line.state.related_manifest
     assert related is not None
     folder = store.snapshot(RELATED_KEY)

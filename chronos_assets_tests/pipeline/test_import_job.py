@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from chronos_assets.pipeline.covariate_imports import CovariateImport, import_covariates
+from chronos_assets.pipeline.covariate_kinds import KINDS
 from chronos_assets.pipeline.dataset_import import import_dataset, job_request, plan_import
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -20,11 +23,13 @@ from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.settings import Settings
-from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY
+from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, METADATA_KEY, RELATED_KEY
 from chronos_assets.timeseries.import_task import TRAIN
 from chronos_assets_tests.defs.line import FIRST, PARAMS, hourly_rows
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
+from chronos_assets_tests.defs.test_covariate_line import brands, declared, prices
 
+FOLDERS = (DATASET_KEY, RELATED_KEY, METADATA_KEY)
 LOG = logging.getLogger(__name__)
 CONTEXT = SimpleNamespace(log=LOG)
 
@@ -57,10 +62,30 @@ def put_days(group: Group, name: str, after: int, days: int, *more: str) -> None
 
 
 def left(group: Group) -> dict[str, str]:
-    """Everything that an import publishes but the notes for the next one, which have the times of the files."""
-    digest = folder_digest(group.store.snapshot(DATASET_KEY))
+    """Everything that imports publish but the notes for the next one, which have the times of the files."""
+    shown = {key: group.store.snapshot(key) for key in FOLDERS if group.store.shown(key)}
     rejected = {info.key: group.store.get(info.key).decode() for info in group.store.list("rejected")}
-    return {"dataset": digest, **rejected}
+    return {key: folder_digest(folder) for key, folder in shown.items()} | rejected
+
+
+def group_with_covariates(root: Path, limit: int | None) -> Group:
+    """Prices in a file and in a column of the train file, brands in a file; one row of each is bad."""
+    made = group(root, limit)
+    document = json.loads(declared(BadRows="quarantine", Related=["visits"]))
+    target = document["Datasets"][0]["Schema"]["Attributes"]
+    target.append({"AttributeName": "visits", "AttributeType": "integer"})
+    made.store.put("params.json", json.dumps(document).encode())
+    put_days(made, "june", 0, 4)
+    rows = made.store.get("train/june.csv").decode().splitlines()
+    made.store.put("train/june.csv", "\n".join(f"{row},{place % 7}" for place, row in enumerate(rows)).encode())
+    made.store.put("related/prices.csv", f"{prices(5)}client_a,2024-01-01 00:00:00,cheap\n".encode())
+    made.store.put("item_metadata/items.csv", f"{brands()},none\n".encode())
+    import_dataset(GroupState(made), CONTEXT)
+    return made
+
+
+def import_beside(group: Group) -> list[CovariateImport]:
+    return [import_covariates(GroupState(group), kind, CONTEXT) for kind in KINDS]
 
 
 def requested(group: Group) -> JobRequest:
@@ -72,7 +97,9 @@ def said(caplog: pytest.LogCaptureFixture, group: Group) -> list[str]:
     caplog.clear()
     with caplog.at_level(logging.INFO, LOG.name):
         import_dataset(GroupState(group), CONTEXT)
-    return [line.partition(", more than CHRONOS_IMPORT_JOB_BYTES")[0] for line in caplog.messages]
+    # How far it is, is said every few seconds: of a slow machine only.
+    lines = [line for line in caplog.messages if not line.endswith("%")]
+    return [line.partition(", more than CHRONOS_IMPORT_JOB_BYTES")[0] for line in lines]
 
 
 @pytest.mark.process
@@ -88,7 +115,10 @@ def test_a_job_leaves_what_an_import_in_this_process_leaves(tmp_path: Path, capl
         assert left(here) == left(there)
         if name == "tomorrow":
             assert "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept" in lines[1]
-    assert set(left(there)) == {"dataset", *(f"rejected/{name}.csv" for name in ("june", "today", "tomorrow", "again"))}
+    assert set(left(there)) == {
+        DATASET_KEY,
+        *(f"rejected/{name}.csv" for name in ("june", "today", "tomorrow", "again")),
+    }
     assert here.jobs.requests == []  # type: ignore[attr-defined]
     given = [[info.key[6:-4] for info in request.objects["train"]] for request in there.jobs.requests]  # type: ignore[attr-defined]
     assert given == [["june"], ["today"], ["tomorrow"], ["again"], ["again", "june", "today", "tomorrow"]]
@@ -112,6 +142,36 @@ def test_a_file_that_changes_under_the_job_is_not_published(tmp_path: Path) -> N
     # A new file is no reason: the next import reads it.
     made.jobs.during = lambda: put_days(made, "july", 30, 1)  # type: ignore[attr-defined]
     assert import_dataset(GroupState(made), CONTEXT).manifest.files == {"train/june.csv": 216}
+
+
+def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(tmp_path: Path) -> None:
+    here, there = (group_with_covariates(tmp_path / str(limit), limit) for limit in (None, 0))
+    told = [[(made.manifest, made.notes) for made in import_beside(each)] for each in (here, there)]
+    assert told[0] == told[1]
+    assert left(here) == left(there)
+    assert len(left(there)) == len(FOLDERS) + 2
+    related, _ = (made.manifest for made in import_beside(there))
+    assert [each.name for each in related.attributes] == ["price", "visits"]
+    (_, first, second, *_) = there.jobs.requests  # type: ignore[attr-defined]
+    assert [info.key for info in first.objects[TRAIN]] == ["related/prices.csv", "train/june.csv"]
+    assert [info.key for info in second.objects[TRAIN]] == ["item_metadata/items.csv"]
+    # A file that changes meanwhile, a killed run, and a row that can't be imported: what was there stays.
+    before = left(there)
+    changed = partial(there.store.put, "related/prices.csv", prices(5, value=2.0).encode())
+    there.jobs.during = changed  # type: ignore[attr-defined]
+    with pytest.raises(
+        dg.Failure, match=r"related/prices\.csv changed while .*, materialize related_time_series again"
+    ):
+        import_beside(there)
+    there.jobs.during = killed  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt):
+        import_beside(there)
+    there.jobs.during = lambda: None  # type: ignore[attr-defined]
+    there.store.put("params.json", declared().encode())
+    there.store.put("related/prices.csv", f"{prices(5)}client_a,2024-01-01 00:00:00,cheap\n".encode())
+    with pytest.raises(dg.Failure, match=r"related/prices\.csv, line 362, column price: 'cheap' is not a number"):
+        import_beside(there)
+    assert left(there) == before
 
 
 @pytest.mark.parametrize("place", ["publish_stored", "put_file"])

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.timeseries.dataset import import_memory, importing, incremental
 from chronos_assets.timeseries.dataset.checks import check_dataset
-from chronos_assets.timeseries.dataset.dataset_before import Before, FolderFiles
+from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.shard_writing import tail_start
 from chronos_assets.timeseries.dataset.shards import (
     DatasetError,

@@ -22,6 +22,7 @@ from chronos_assets.timeseries.dataset.related import (
     iter_related,
 )
 from chronos_assets.timeseries.dataset.related_importing import RelatedReport, import_related
+from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset
@@ -82,7 +83,7 @@ class Drop:
         return import_related(
             [source],
             self.params,
-            self.dataset,
+            FolderFiles(self.dataset),
             output=self.folder / "related",
             rejected=self.folder / "rejected",
             threads=2,
@@ -318,7 +319,7 @@ def test_columns_of_the_train_files_stand_beside_those_of_related_files(tmp_path
     report = import_related(
         [source for source in sources if source],
         params,
-        drop.dataset,
+        FolderFiles(drop.dataset),
         output=tmp_path / "related",
         rejected=tmp_path / "rejected",
         threads=1,

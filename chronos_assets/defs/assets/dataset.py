@@ -118,7 +118,7 @@ def _covariates(group: Group, kind: CovariateKind, description: str) -> dg.Asset
     def covariates(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
             state = GroupState(group)
-            made = import_covariates(state, kind, context.log)
+            made = import_covariates(state, kind, context)
             version = made.manifest.data_version if made.manifest is not None else "none"
             return dg.MaterializeResult(
                 metadata=covariate_metadata.covariates(group, state, made), data_version=dg.DataVersion(version)

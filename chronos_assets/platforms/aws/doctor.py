@@ -351,17 +351,17 @@ def _quotas(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
 def _wanted_quotas(aws: AwsSettings) -> dict[str, int]:
     """Quota, by its name -> how much of it a run needs."""
     training = "spot training job" if aws.spot else "training job"
-    wanted = {
-        f"{aws.data_instance} for processing job usage": 1,
-        f"{import_instance(aws)} for processing job usage": 1,
-        f"{aws.training_instance} for processing job usage": 1,
-        f"{aws.training_instance} for {training} usage": 1,
-        # The last, since it may be one of the others.
-        f"{forecast_instance(aws)} for processing job usage": aws.forecast_instances,
-    }
+    needed = [
+        (f"{aws.data_instance} for processing job usage", 1),
+        # Related time series and item metadata are imported side by side.
+        (f"{import_instance(aws)} for processing job usage", 2),
+        (f"{aws.training_instance} for processing job usage", 1),
+        (f"{aws.training_instance} for {training} usage", 1),
+        (f"{forecast_instance(aws)} for processing job usage", aws.forecast_instances),
+    ]
     if aws.endpoint != "serverless":
-        wanted[f"{aws.endpoint_instance} for endpoint usage"] = aws.endpoint_instances
-    return wanted
+        needed.append((f"{aws.endpoint_instance} for endpoint usage", aws.endpoint_instances))
+    return {name: max(number for each, number in needed if each == name) for name, _ in needed}
 
 
 def _logs(clients: AwsClients) -> Iterator[Finding]:

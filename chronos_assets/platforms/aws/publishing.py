@@ -49,8 +49,9 @@ from chronos_assets.platforms.aws.pointers import (
     pointer_key,
     version_key,
 )
-from chronos_assets.platforms.folder_files import folder_digest, names_digest
+from chronos_assets.platforms.folder_files import names_digest, plain_files
 from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key, naive
+from chronos_assets.system import file_digest
 
 STABLE = ".stable"
 RESERVED = (VERSIONS, POINTERS, STABLE)
@@ -87,7 +88,13 @@ class Staged:
         )
 
 
-def staged_folder(objects: S3Objects, folder: Path, data: str | None, known: Mapping[str, str] | None = None) -> Staged:
+def staged_folder(
+    objects: S3Objects,
+    folder: Path,
+    data: str | None,
+    known: Mapping[str, str] | None = None,
+    kept: Mapping[str, str] | None = None,
+) -> Staged:
     """What to publish of a folder on this machine.
 
     Args:
@@ -95,20 +102,28 @@ def staged_folder(objects: S3Objects, folder: Path, data: str | None, known: Map
         folder: to be published.
         data: pattern of the names that SQL engines read, which the others hide from.
         known: see `Store.publish`.
+        kept: see `Store.publish`.
 
     Raises:
-        PublishError: no folder of plain files.
+        PublishError: no folder of plain files, or one of the known is missing.
     """
     if folder.is_symlink() or not folder.is_dir():
         raise PublishError(f"nothing to publish: {folder} is not a folder")
-    digest = folder_digest(folder, known)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
+    here = {path.relative_to(folder).as_posix(): path for path in plain_files(folder)}
+    there = _kept(objects, kept or {})
+
+    def put(name: str, key: str) -> None:
+        if name in there:
+            objects.copy(there[name].key, key, there[name].size)
+        else:
+            objects.put_file(key, here[name])
+
+    sizes = {name: path.stat().st_size for name, path in here.items()}
     return Staged(
-        digest,
-        _object_names(sizes, data, str(folder)),
-        put=lambda name, key: objects.put_file(key, folder / name),
-        text=lambda name: (folder / name).read_text(encoding="utf-8"),
+        _digest(str(folder), sizes.keys() | there.keys(), lambda name: file_digest(here[name]), known),
+        _object_names(sizes | {name: info.size for name, info in there.items()}, data, str(folder)),
+        put,
+        text=lambda name: here[name].read_text(encoding="utf-8"),
     )
 
 
@@ -126,23 +141,28 @@ def staged_objects(
         source: key of the folder.
         data: as for `staged_folder`.
         known: as for `staged_folder`.
-        kept: see `Store.publish_stored`.
+        kept: see `Store.publish`.
 
     Raises:
         PublishError: there is none, or one of the known is missing.
     """
+    place = objects.object_uri(source)
     listed = {info.key.removeprefix(f"{source}/"): info for info in objects.list(source)} | _kept(objects, kept or {})
     sizes = {name: info.size for name, info in listed.items()}
-    missing = sorted((known or {}).keys() - sizes.keys())
-    if missing:
-        raise PublishError(f"can't publish {objects.object_uri(source)}: {missing[0]} is missing there; make it again")
-    digest = names_digest(sizes, lambda name: hashlib.sha256(objects.get(listed[name].key)).hexdigest(), known)
     return Staged(
-        digest,
-        _object_names(sizes, data, objects.object_uri(source)),
+        _digest(place, sizes, lambda name: hashlib.sha256(objects.get(listed[name].key)).hexdigest(), known),
+        _object_names(sizes, data, place),
         put=lambda name, key: objects.copy(listed[name].key, key, sizes[name]),
         text=lambda name: objects.get(listed[name].key).decode(),
     )
+
+
+def _digest(place: str, names: Collection[str], content: Callable[[str], str], known: Mapping[str, str] | None) -> str:
+    """The digest of files at a place by their names; all of the known have to be there."""
+    missing = sorted((known or {}).keys() - set(names))
+    if missing:
+        raise PublishError(f"can't publish {place}: {missing[0]} is missing there; make it again")
+    return names_digest(names, content, known)
 
 
 def _kept(objects: S3Objects, urls: Mapping[str, str]) -> dict[str, ObjectInfo]:
@@ -198,12 +218,13 @@ class Publisher:
         *,
         data: str | None = None,
         known: Mapping[str, str] | None = None,
+        kept: Mapping[str, str] | None = None,
         as_of: datetime | None = None,
         withdrawn: Collection[datetime] = (),
     ) -> str | None:
         """See `Store.publish` and, with `as_of`, `Store.publish_forecast`; None if that refuses."""
         _check_name(key)
-        shown = self._publish(key, staged_folder(self._objects, staged, data, known), as_of, withdrawn)
+        shown = self._publish(key, staged_folder(self._objects, staged, data, known, kept), as_of, withdrawn)
         if shown is not None:
             shutil.rmtree(staged)
         return shown

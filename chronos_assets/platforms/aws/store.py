@@ -91,7 +91,13 @@ class S3Store(S3Objects):
         self.download(key, target, etag=etag)
 
     def publish(
-        self, key: str, staged: Path, *, data: str | None = None, known: Mapping[str, str] | None = None
+        self,
+        key: str,
+        staged: Path,
+        *,
+        data: str | None = None,
+        known: Mapping[str, str] | None = None,
+        kept: Mapping[str, str] | None = None,
     ) -> str:
         """See `Store.publish`; engines that read by path never see a folder under both of its names.
 
@@ -101,7 +107,7 @@ class S3Store(S3Objects):
         former = places(key)[1:-1]
         for place in former:
             self._publisher.hide(place)
-        version = self._publisher.publish(key, staged, data=data, known=known)
+        version = self._publisher.publish(key, staged, data=data, known=known, kept=kept)
         assert version is not None  # noqa: S101 - refused for a later as-of only
         for place in former:
             self._publisher.withdraw(place, for_readers=True)
@@ -123,10 +129,13 @@ class S3Store(S3Objects):
         """See `Store.addresses`."""
 
         def found(place: str, version: Version) -> tuple[str, Mapping[str, str]]:
-            folder = self.object_uri(version_key(place, version))
-            return version.name, {name: f"{folder}/{file.object}" for name, file in version.files.items()}
+            return version.name, {name: self.address(place, version, name) for name in version.files}
 
         return at_either(key, lambda place: self._of_shown(place, partial(found, place)))
+
+    def address(self, key: str, version: Version, name: str) -> str:
+        """URL of a file of a version; `FileNotFoundError` if there is none."""
+        return self.object_uri(self._object_of(key, version, name))
 
     def publish_forecast(
         self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
@@ -157,7 +166,7 @@ class S3Store(S3Objects):
 
     def download_file(self, key: str, version: Version, name: str, target: Path) -> None:
         """Write a file of a version to a new file."""
-        self.download(f"{version_key(key, version)}/{version.files[name].object}", target)
+        self.download(self._object_of(key, version, name), target)
 
     def open(self, key: str) -> S3OpenFolder:
         """See `Store.open`."""
@@ -243,10 +252,14 @@ class S3Store(S3Objects):
         return version.name, self.content(key, version, MANIFEST).decode()
 
     def content(self, key: str, version: Version, name: str) -> bytes:
-        """A small file of a version; `FileNotFoundError` if there is none."""
+        """A file of a version; `FileNotFoundError` if there is none."""
+        return self.get(self._object_of(key, version, name))
+
+    def _object_of(self, key: str, version: Version, name: str) -> str:
+        """Key of the object of a version's file; `FileNotFoundError` if there is none."""
         if name not in version.files:
             raise FileNotFoundError(f"there is no {name} in {self.uri(key)}")
-        return self.get(f"{version_key(key, version)}/{version.files[name].object}")
+        return f"{version_key(key, version)}/{version.files[name].object}"
 
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`: never on this machine."""
@@ -299,6 +312,10 @@ class S3OpenFolder:
     def read(self, name: str) -> bytes:
         """See `OpenFolder.read`."""
         return self._store.content(self._key, self._version, name)
+
+    def keep(self, name: str, target: Path) -> str:
+        """See `OpenFolder.keep`: it stays in the bucket."""
+        return self._store.address(self._key, self._version, name)
 
     @contextmanager
     def borrow(self, names: Collection[str]) -> Iterator[Path]:

@@ -19,8 +19,6 @@ https://developmentseed.org/obstore/latest/api/store/local/
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -40,6 +38,7 @@ from chronos_assets.platforms.local.publishing import (
 )
 from chronos_assets.platforms.objects import ObstoreObjects
 from chronos_assets.platforms.store import PublishError, StoreError, check_key
+from chronos_assets.timeseries.dataset.shard_files import FolderFiles, link_or_copy
 
 SCRATCH_KEY = ".staging"
 MANIFEST = "manifest.json"
@@ -117,9 +116,22 @@ class ObstoreStore(ObstoreObjects):
         return path
 
     def publish(
-        self, key: str, staged: Path, *, data: str | None = None, known: Mapping[str, str] | None = None
+        self,
+        key: str,
+        staged: Path,
+        *,
+        data: str | None = None,
+        known: Mapping[str, str] | None = None,
+        kept: Mapping[str, str] | None = None,
     ) -> str:
-        """See `Store.publish`; DuckDB reads files by their names, so none is hidden."""
+        """See `Store.publish`; DuckDB reads files by their names, so none is hidden. What is kept is linked if it can be."""
+        for name, url in (kept or {}).items():
+            there = Path(unquote(urlsplit(url).path))
+            (staged / name).unlink(missing_ok=True)  # of a run that was killed
+            try:
+                link_or_copy(there, staged / name)
+            except FileNotFoundError as error:
+                raise PublishError(f"can't publish {self.uri(key)}: {there} is missing; make it again") from error
         version = publish_directory(self.local_path(key), staged, known=known).name
         for former in places(key)[1:-1]:
             put_aside(self.local_path(former))
@@ -134,18 +146,8 @@ class ObstoreStore(ObstoreObjects):
         known: Mapping[str, str] | None = None,
         kept: Mapping[str, str] | None = None,
     ) -> str:
-        """See `Store.publish_stored`; what is kept is linked where that is possible."""
-        staged = self.local_path(source)
-        for name, url in (kept or {}).items():
-            there = Path(unquote(urlsplit(url).path))
-            (staged / name).unlink(missing_ok=True)  # of a run that was killed
-            try:
-                _link_or_copy(there, staged / name)
-            except FileNotFoundError as error:
-                raise PublishError(
-                    f"can't publish {self.uri(source)}: {there} is missing there; make it again"
-                ) from error
-        return self.publish(key, staged, data=data, known=known)
+        """See `Store.publish_stored`."""
+        return self.publish(key, self.local_path(source), data=data, known=known, kept=kept)
 
     def addresses(self, key: str) -> tuple[str, Mapping[str, str]]:
         """See `Store.addresses`."""
@@ -223,31 +225,17 @@ class ObstoreStore(ObstoreObjects):
         return self.root / check_key(key)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
-
-
 @dataclass(frozen=True)
-class _OpenFolder:
+class _OpenFolder(FolderFiles):
     """`OpenFolder` of a folder on this machine."""
-
-    path: Path
 
     @property
     def version(self) -> str:
-        return self.path.name
-
-    def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        return self.folder.name
 
     @contextmanager
     def borrow(self, names: Collection[str]) -> Iterator[Path]:
-        yield self.path
+        yield self.folder
 
 
 @lru_cache(maxsize=100_000)

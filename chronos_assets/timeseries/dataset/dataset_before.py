@@ -6,12 +6,9 @@ Which of them change belongs to `incremental`, the files themselves to `shards`,
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -21,45 +18,13 @@ from chronos_assets.timeseries.dataset.cells import join_cells
 from chronos_assets.timeseries.dataset.gridding import Cells
 from chronos_assets.timeseries.dataset.import_memory import ImportMemory, WrittenWhole, dataset_digest
 from chronos_assets.timeseries.dataset.import_passes import Cut, hash_range
+from chronos_assets.timeseries.dataset.shard_files import ShardFiles
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, split, write_tail
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard, shard_name, tail_name
 
 
 class FullImportNeededError(ChronosAssetsError):
     """Changes alone don't tell what the dataset becomes; the message says why not."""
-
-
-class ShardFiles(Protocol):
-    """The files of a dataset that is there, wherever they are."""
-
-    def read(self, name: str) -> bytes:
-        """The content of a file. Raises `OSError` if there is none."""
-
-    def keep(self, name: str, target: Path) -> str:
-        """Let a file be a part of the next dataset, too: at `target`, or where it is, at the URL that this returns.
-
-        Raises `OSError` if there is none.
-        """
-
-
-@dataclass(frozen=True)
-class FolderFiles:
-    """`ShardFiles` of a folder."""
-
-    folder: Path
-
-    def read(self, name: str) -> bytes:
-        """See `ShardFiles.read`."""
-        return (self.folder / name).read_bytes()
-
-    def keep(self, name: str, target: Path) -> str:
-        """See `ShardFiles.keep`: a link where that is possible."""
-        target.unlink(missing_ok=True)
-        try:
-            os.link(self.folder / name, target)
-        except OSError:
-            shutil.copyfile(self.folder / name, target)
-        return ""
 
 
 @dataclass(frozen=True)

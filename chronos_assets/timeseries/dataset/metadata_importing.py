@@ -23,7 +23,8 @@ from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, Cov
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.importing import DEFAULT_MEMORY_LIMIT
 from chronos_assets.timeseries.dataset.related import MetadataManifest, write_item_metadata
-from chronos_assets.timeseries.dataset.shards import list_files
+from chronos_assets.timeseries.dataset.series_keys import keys_of
+from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +44,7 @@ class MetadataReport:
 
 def import_metadata(
     sources: Sequence[CovariateSource],
-    dataset: Path,
+    dataset: ShardFiles,
     *,
     output: Path,
     rejected: Path,
@@ -55,7 +56,7 @@ def import_metadata(
 
     Args:
         sources: what to read; no two have an attribute in common.
-        dataset: folder of the dataset whose items they describe.
+        dataset: whose items they describe.
         output: gets the table and the manifest. Temporary files live in its parent and are always removed.
         rejected: folder for bad rows.
         memory_limit: of DuckDB.
@@ -229,16 +230,9 @@ def _constant(table: pa.Table) -> Iterator[str]:
             yield name
 
 
-def _items_of(dataset: Path) -> set[str]:
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    items: set[str] = set()
-    for shard in list_files(dataset):
-        with pq.ParquetFile(shard, read_dictionary=["item_id"]) as file:
-            for batch in file.iter_batches(columns=["item_id"]):
-                items.update(pc.unique(batch.column(0)).to_pylist())
-    return items
+def _items_of(dataset: ShardFiles) -> set[str]:
+    names = (name for shard in manifest_in(dataset).shards for name in shard.files)
+    return {item for name in names for (item,) in keys_of([dataset.read(name)], ())}
 
 
 def _named(items: Sequence[str]) -> str:

@@ -57,7 +57,8 @@ from chronos_assets.timeseries.dataset.related import (
 )
 from chronos_assets.timeseries.dataset.related_notes import related_notes
 from chronos_assets.timeseries.dataset.series_keys import Key, as_category, key_list, keys_of
-from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard, read_manifest, shard_name
+from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in, shard_contents
+from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +86,7 @@ class RelatedReport:
 def import_related(
     sources: Sequence[CovariateSource],
     params: ForecastParams,
-    dataset: Path,
+    dataset: ShardFiles,
     *,
     output: Path,
     rejected: Path,
@@ -99,7 +100,7 @@ def import_related(
     Args:
         sources: what to read; no two have an attribute in common.
         params: of the dataset, with the alignment that its import found.
-        dataset: folder of the dataset that they are to fit.
+        dataset: that they are to fit; of its shards only the keys are read.
         output: gets the shards and the manifest. Temporary files live in its parent and are always removed.
         rejected: folder for bad rows.
         memory_limit: of DuckDB; the whole process needs up to a gigabyte more.
@@ -110,8 +111,7 @@ def import_related(
     Raises:
         ImportFailure: with everything that is wrong in the files.
     """
-    manifest = read_manifest(dataset)
-    workers = threads or usable_cores()
+    manifest, workers = manifest_in(dataset), threads or usable_cores()
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".related-", dir=output.parent) as folder:
         scratch = Path(folder)
@@ -310,11 +310,11 @@ class _Writer:
     """Puts cells on the dataset's grid, shard by shard."""
 
     def __init__(
-        self, columns: Sequence[_Column], params: ForecastParams, dataset: Manifest, folder: Path, output: Path
+        self, columns: Sequence[_Column], params: ForecastParams, dataset: Manifest, files: ShardFiles, output: Path
     ) -> None:
         self._columns = columns
         self._dataset = dataset
-        self._folder = folder
+        self._files = files
         self._output = output
         self._grid: Grid = params.grid
         self._first, self._last = dataset.span(self._grid)
@@ -348,7 +348,7 @@ class _Writer:
             for place, column in enumerate(self._columns)
             if column.is_whole
         }
-        dataset_keys = keys_of(self._folder / shard_name(number), self._dataset.dimensions)
+        dataset_keys = keys_of(shard_contents(self._files, self._dataset, number), self._dataset.dimensions)
         own = [key_list(cells.keys) for cells in whole.values() if cells is not None]
         keys = sorted(set(dataset_keys).union(*own))
         if not keys:

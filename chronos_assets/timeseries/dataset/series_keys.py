@@ -5,14 +5,12 @@ Here: what an import of covariates reads and writes of them. Elsewhere: what it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-from chronos_assets.timeseries.dataset.shards import shard_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,19 +23,20 @@ def key_list(keys: pa.Table) -> list[Key]:
     return list(zip(*(column.to_pylist() for column in keys.columns), strict=True))
 
 
-def keys_of(shard: Path, dimensions: Sequence[str]) -> list[Key]:
-    """The keys of a shard of the dataset; none where there is no such shard."""
+def keys_of(files: Iterable[Path | bytes], dimensions: Sequence[str]) -> list[Key]:
+    """The keys in files of a shard of the dataset, or in their contents."""
     keys: dict[Key, None] = {}
-    names = ["item_id", *dimensions]
-    for path in shard_files(shard):
-        _add_keys(keys, path, names)
+    for file in files:
+        _add_keys(keys, file, ["item_id", *dimensions])
     return list(keys)
 
 
-def _add_keys(keys: dict[Key, None], path: Path, names: Sequence[str]) -> None:
+def _add_keys(keys: dict[Key, None], source: Path | bytes, names: Sequence[str]) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, read_dictionary=list(names)) as file:
+    readable = source if isinstance(source, Path) else pa.BufferReader(source)
+    with pq.ParquetFile(readable, read_dictionary=list(names)) as file:
         for batch in file.iter_batches(columns=names):
             codes = [column.indices.to_numpy(zero_copy_only=False) for column in batch.columns]
             changes = np.ones(batch.num_rows, dtype=bool)

@@ -181,6 +181,11 @@ class Manifest(FolderManifest):
     lag_seconds: float | None = 0.0
 
     @property
+    def size(self) -> int:
+        """Bytes of its shards."""
+        return sum(shard.bytes + (shard.tail.bytes if shard.tail else 0) for shard in self.shards)
+
+    @property
     def first_timestamp(self) -> np.datetime64:
         """`first` as datetime64[us]."""
         return np.datetime64(self.first, "us")

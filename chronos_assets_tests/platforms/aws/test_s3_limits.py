@@ -57,7 +57,7 @@ def test_an_object_above_the_limit_of_a_copy_is_published_in_parts(strict, open_
     assert not [request for request in strict.requests if "copy" in request]
 
 
-def test_what_is_in_the_store_is_published_without_coming_here(strict, open_store):
+def test_what_is_in_the_store_is_published_without_coming_here(strict, open_store, tmp_path):
     store = open_store(SMALL)
     part = bytes(7 * MIB)
     for name, content in {"part-0.parquet": part, "_manifest.json": b"{}"}.items():
@@ -99,6 +99,14 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
         "part-0.parquet": part,
         "_manifest.json": b"[]",
     }
+    # Published from here, what is kept stays there all the same.
+    here = tmp_path / "dataset"
+    here.mkdir()
+    (here / "_manifest.json").write_bytes(b"{}")
+    strict.requests.clear()
+    url = store.open(KEY).keep("part-0.parquet", here / "part-0.parquet")
+    assert store.publish(KEY, here, data="*.parquet", known=known, kept={"part-0.parquet": url}) == version
+    assert "PUT part" not in strict.requests
     gone = {"part-0.parquet": f"{urls['part-0.parquet']}-gone"}
     with pytest.raises(PublishError, match=r"part-0\.parquet is missing"):
         store.publish_stored(KEY, ".jobs/next", data="*.parquet", known=known, kept=gone)

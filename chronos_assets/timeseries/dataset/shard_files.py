@@ -1,0 +1,74 @@
+"""The files of a dataset that is there, wherever they are: what an import needs of them, one by one.
+
+Here: the protocol, and a folder. Elsewhere: files of a store (`platforms`) and of a job (`container.remote_files`), what is in
+them (`shards`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest, shard_name
+
+
+class ShardFiles(Protocol):
+    """The files of a dataset; from any thread."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises `OSError` if there is none."""
+
+    def keep(self, name: str, target: Path) -> str:
+        """Let a file be a part of the next dataset, too: at `target`, or where it is, at the URL that this returns.
+
+        Raises `OSError` if there is none.
+        """
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """`ShardFiles` of a folder."""
+
+    folder: Path
+
+    def read(self, name: str) -> bytes:
+        """See `ShardFiles.read`."""
+        return (self.folder / name).read_bytes()
+
+    def keep(self, name: str, target: Path) -> str:
+        """See `ShardFiles.keep`: a link where that is possible."""
+        target.unlink(missing_ok=True)
+        link_or_copy(self.folder / name, target)
+        return ""
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Show a file at another path, too. Raises `FileNotFoundError` if there is none."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
+
+
+def manifest_in(files: ShardFiles) -> Manifest:
+    """The manifest of a dataset.
+
+    Raises:
+        DatasetError: there is none, or it can't be read.
+    """
+    try:
+        return Manifest.from_json(files.read(MANIFEST))
+    except FileNotFoundError as error:
+        raise DatasetError(f"there is no dataset ({error}): import the train files first") from error
+
+
+def shard_contents(files: ShardFiles, manifest: Manifest, number: int) -> Iterator[bytes]:
+    """The contents of the files of a shard, one by one; none where no series came into it."""
+    name = shard_name(number)
+    return (files.read(each) for shard in manifest.shards if shard.name == name for each in shard.files)
