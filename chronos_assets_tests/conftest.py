@@ -22,6 +22,7 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -60,6 +61,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(resources.close)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Fork the workers from this process, which imports what all of them would; elsewhere than on Linux they start as ever."""
+    if sys.platform.startswith("linux"):
+        from chronos_assets_tests.forks.workers import fork_workers
+
+        fork_workers(config, len(specs), ignored=lambda path: bool(pytest_ignore_collect(path, config)), ready=_settle)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out files without unit tests where only those are asked for: importing all of them takes longer than the tests."""
     if config.getoption("markexpr") != "unit" or not collection_path.name.startswith("test_"):
@@ -77,9 +87,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Leave all that was imported out of every garbage collection to come, and let those be rare.
 
-    At Python's own thresholds they take 6% of a run of Dagster's graph. This is where the tests run: who only hands them to
-    workers comes by neither here nor at Dagster.
+    At Python's own thresholds they take 6% of a run of Dagster's graph.
     """
+    _settle()
+    gc.freeze()
+    gc.set_threshold(20_000, 25, 25)
+    gc.enable()
+
+
+@cache
+def _settle() -> None:
+    """Let this process, and those that it forks, do once what dozens of tests would."""
     from chronos_assets.defs.instance import read_migrations_once
     from chronos_assets.defs.instance_engines import keep_engines
     from chronos_assets_tests.ephemeral import keep_no_jobs, share_connections
@@ -89,8 +107,6 @@ def pytest_collection_finish() -> None:
     share_connections()
     keep_no_jobs()
     gc.freeze()
-    gc.set_threshold(20_000, 25, 25)
-    gc.enable()
 
 
 def _kind(item: pytest.Item) -> str:
