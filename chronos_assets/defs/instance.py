@@ -20,6 +20,7 @@ import dagster as dg
 from sqlalchemy.exc import DatabaseError
 
 from chronos_assets.defs.instance_engines import close_connections, keep_engines
+from chronos_assets.defs.step_output import show_by_threads
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.file_locks import locked_file
 
@@ -44,6 +45,7 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
     """
     read_migrations_once()
     keep_engines()
+    show_by_threads()
     close_connections()  # whatever has become of the files meanwhile
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"

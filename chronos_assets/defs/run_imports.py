@@ -11,6 +11,7 @@ import logging
 
 from chronos_assets.defs.instance import read_migrations_once
 from chronos_assets.defs.instance_engines import keep_engines
+from chronos_assets.defs.step_output import show_by_threads
 
 MODULES = (
     "chronos_assets.definitions",
@@ -35,6 +36,7 @@ for _module in MODULES:
         logging.getLogger(__name__).warning("runs import %s themselves: %s", _module, error)
 read_migrations_once()
 keep_engines()
+show_by_threads()
 gc.collect()
 gc.freeze()  # a collection in a run would copy the pages that it shares with this process
 atexit.register(gc.unfreeze)  # or DuckDB reports all that it still has
