@@ -64,13 +64,13 @@ def forecasts(
     asyncio.run(host(server, build_forecast_app(server), Hosting(host="127.0.0.1", port=port), Path()))
 
 
-def _looked_up(snapshot: Callable[[str], Path], seconds: float = 1.0) -> Callable[[str], Path]:
+def _looked_up(snapshot: Callable[[str], Path]) -> Callable[[str], Path]:
     """A store's `snapshot`, asked at most once a second for each place: in a bucket each look is a request."""
     seen: dict[str, tuple[float, Path]] = {}
 
     def folder_at(place: str) -> Path:
-        when, folder = seen.get(place, (-seconds, Path()))
-        if time.monotonic() - when >= seconds:
+        when, folder = seen.get(place, (-1.0, Path()))
+        if time.monotonic() - when >= 1.0:
             folder = snapshot(place)
             seen[place] = time.monotonic(), folder
         return folder

@@ -23,9 +23,9 @@ def check_port(port: int, instead: str, host: str = "127.0.0.1") -> None:
         raise UsageError(f"port {port} can't be used: {why}; choose another: {instead}")
 
 
-def free_port(wanted: int, tries: int = 20) -> int | None:
+def free_port(wanted: int) -> int | None:
     """The first port from `wanted` on that is free on loopback; None if so many are taken."""
-    return next((port for port in range(wanted, wanted + tries) if _problem(port, "127.0.0.1") is None), None)
+    return next((port for port in range(wanted, wanted + 20) if _problem(port, "127.0.0.1") is None), None)
 
 
 def _problem(port: int, host: str) -> str | None:

@@ -102,11 +102,11 @@ def _same_recipe(made: Mapping[str, Any], state: GroupState) -> bool:
     return bool((made["model"]["digest"], made["params_digest"]) == (state.model_in_use.digest, state.params.digest))
 
 
-def latest_apart(bands: Sequence[LiveBand], most: int = LATEST) -> list[LiveBand]:
+def latest_apart(bands: Sequence[LiveBand]) -> list[LiveBand]:
     """The latest of them whose horizons don't overlap, the latest first."""
     found: list[LiveBand] = []
     for band in sorted(bands, key=lambda band: (band.end, band.start), reverse=True):
-        if len(found) < most and (not found or band.end < found[-1].start):
+        if len(found) < LATEST and (not found or band.end < found[-1].start):
             found.append(band)
     return found
 

@@ -37,6 +37,7 @@ ZERO_SHOT = "zero-shot"
 GOLDEN_CONTEXT = 168
 # What a server can do beside forecasting: one that was deployed before it could is replaced.
 _SERVER = "queries"
+COMPARED = 3  # series of a forecast that an endpoint is asked for
 
 
 # --- endpoint ---------------------------------------------------------------------------------------------------------
@@ -274,7 +275,7 @@ def endpoint_tolerance(passes: Mapping[str, Any]) -> float:
     return 1e-5 if passes.get("precision", FLOAT32) == FLOAT32 else 0.05
 
 
-def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:
+def compare_endpoint(state: GroupState) -> EndpointComparison:
     """Ask the endpoint for the first series of the published forecast, with the context that the forecast had.
 
     Raises:
@@ -303,7 +304,7 @@ def compare_endpoint(state: GroupState, most: int = 3) -> EndpointComparison:
         return EndpointComparison(
             0, None, f"{made}, the endpoint serves {served.version}: nothing to compare until the next one"
         )
-    published = published_series(group, most)
+    published = published_series(group, COMPARED)
     contexts = contexts_of(state, manifest, list(published))
     levels = {str(level): quantile_name(level) for level in manifest["quantiles"]}
     beside, frequency = _read_beside(state, manifest, contexts)

@@ -107,7 +107,6 @@ class SageMakerEndpoints:
         settings: kind of the endpoint, instances, image, role, alarms, ...
         code_location: what everything that is made is tagged with.
         poll_first, poll_most: seconds between two looks at an endpoint that changes.
-        change_seconds: how long it may take to change.
         answer_seconds: how long an asynchronous endpoint may take for an answer, and a new one for its first.
         answer_poll_seconds: between two looks for that.
     """
@@ -121,7 +120,6 @@ class SageMakerEndpoints:
         code_location: str,
         poll_first: float = 5.0,
         poll_most: float = 30.0,
-        change_seconds: float = 5400.0,
         answer_seconds: float = 600.0,
         answer_poll_seconds: float = 1.0,
     ) -> None:
@@ -132,7 +130,6 @@ class SageMakerEndpoints:
         self._lineage = Lineage(clients, code_location, store.url, poll_first=min(poll_first, 2.0), poll_most=poll_most)
         self._poll_first = poll_first
         self._poll_most = poll_most
-        self._change_seconds = change_seconds
         self._answer_seconds = answer_seconds
         self._answer_poll_seconds = answer_poll_seconds
 
@@ -405,9 +402,9 @@ class SageMakerEndpoints:
         """The endpoint once it no longer changes; None if there is none.
 
         Raises:
-            EndpointError: it still changes after `change_seconds`; it continues.
+            EndpointError: it still changes after `_CHANGE_SECONDS`; it continues.
         """
-        until = time.monotonic() + self._change_seconds
+        until = time.monotonic() + _CHANGE_SECONDS
         reported = ""
         for wait in waits(self._poll_first, self._poll_most):
             there = self._look(name, alone=alone)
@@ -418,7 +415,7 @@ class SageMakerEndpoints:
             reported = there.status
             if time.monotonic() > until:
                 raise EndpointError(
-                    f"endpoint {name} is still {there.status} after {self._change_seconds:.0f} s: it continues, deploy again "
+                    f"endpoint {name} is still {there.status} after {_CHANGE_SECONDS:.0f} s: it continues, deploy again "
                     "to wait for it"
                 )
             time.sleep(wait)
@@ -572,6 +569,7 @@ class SageMakerEndpoints:
         return uri.removeprefix(f"{self._store.url}/")
 
 
+_CHANGE_SECONDS = 5400.0  # how long an endpoint may take to change
 _PARTS: tuple[Kind, ...] = ("endpoint-config", "model")
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 JOBS_KEY, PIPES_KEY = ".jobs", ".pipes"
 STARTING_SECONDS = 3600.0  # what a job may wait for its instance, beside its own time
 CONCURRENCY = 8  # files fetched at once
+_BUSY_SECONDS = 60.0  # how long to wait for another run of the same job on this machine
 
 
 def pipes_client(
@@ -70,7 +71,6 @@ class SageMakerJobs:
         settings: role, image, instances, VPC, key, times.
         code_location: what jobs are tagged with.
         timing: every wait.
-        busy_seconds: how long to wait for another run of the same job on this machine.
     """
 
     def __init__(
@@ -81,13 +81,11 @@ class SageMakerJobs:
         *,
         code_location: str,
         timing: Timing | None = None,
-        busy_seconds: float = 60.0,
     ) -> None:
         self._clients = clients
         self._store = store
         self._settings = settings
         self._code_location = code_location
-        self._busy_seconds = busy_seconds
         self._client = pipes_client(clients, store, settings, code_location=code_location, timing=timing)
 
     def expect(self, workload: str) -> None:
@@ -105,9 +103,7 @@ class SageMakerJobs:
             code_version=f"{version('chronos-assets')} {self._settings.image} {self._settings.cpu_image}".rstrip(),
             parameters=[self._code_location, self._store.url, request.workload, dict(request.parameters)],
         )
-        staging = lock_folder(
-            self._store.scratch / "jobs" / name, "job", seconds=self._busy_seconds, say=context.log.info
-        )
+        staging = lock_folder(self._store.scratch / "jobs" / name, "job", seconds=_BUSY_SECONDS, say=context.log.info)
         try:
             if request.sharded:
                 self._report_instances(context.log, request, sources)

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricDa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +30,15 @@ logger = logging.getLogger(__name__)
 class CloudWatchMetrics:
     """`Metrics` in a namespace."""
 
-    def __init__(
-        self, clients: AwsClients, namespace: str, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, clients: AwsClients, namespace: str) -> None:
         self._clients = clients
         self._namespace = namespace
-        self._now = now
 
     def put(self, group: str, measurements: Sequence[Measurement]) -> None:
         """See `Metrics.put`. What CloudWatch takes no more, because of its time, is left out and logged."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        now = self._now()
+        now = datetime.now(UTC)
         timely = [item for item in measurements if now - OLDEST <= item.at <= now + AHEAD]
         if len(timely) < len(measurements):
             logger.warning(

@@ -38,14 +38,13 @@ def cache_folder(settings: Settings) -> Path:
 class AwsPlatform:
     """`Platform` of an account: S3, SageMaker, Glue and Athena, SNS, CloudWatch."""
 
-    def __init__(self, settings: Settings, clients: AwsClients | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._given = clients
 
     @cached_property
     def clients(self) -> AwsClients:
         """Clients that all parts share."""
-        return self._given or clients_of(self._settings)
+        return clients_of(self._settings)
 
     def store(self) -> Store:
         """See `Platform.store`."""

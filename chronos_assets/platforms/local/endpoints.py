@@ -112,7 +112,6 @@ class LocalEndpoints:
     Args:
         store: a store on this machine.
         package: package that holds the workload `serve`.
-        env: variables for the servers beside those that every workload gets.
         start_seconds: how long a new server may take until it has answered the golden request.
         busy_seconds: how long to wait for another deployment of the same endpoint.
         grace_seconds: how long an old server may take to finish what it is doing.
@@ -123,14 +122,12 @@ class LocalEndpoints:
         store: Store,
         *,
         package: str = WORKLOADS,
-        env: Mapping[str, str] | None = None,
         start_seconds: float = 180.0,
         busy_seconds: float = 300.0,
         grace_seconds: float = 30.0,
     ) -> None:
         self._store = store
         self._package = package
-        self._env = dict(env or {})
         self._start_seconds = start_seconds
         self._busy_seconds = busy_seconds
         self._grace_seconds = grace_seconds
@@ -335,7 +332,7 @@ class _Deployment:
         workspace.parameters_file.write_text(
             json.dumps(self._parameters(), ensure_ascii=False, allow_nan=False, indent=1), encoding="utf-8"
         )
-        env = workload_environment(workspace.root, self._endpoints._env, lifeline=False)
+        env = workload_environment(workspace.root, {}, lifeline=False)
         with (workspace.root / SERVER_LOG).open("ab") as server_log:
             child = subprocess.Popen(
                 self._endpoints._command(self._folder, self._home),

@@ -36,6 +36,7 @@ from chronos_assets.platforms.tuning import SearchError, Trial, TrialState, Tuni
 TUNING_KEY = ".tuning"
 
 _PAUSE_SECONDS = 0.05
+_PROGRESS_SECONDS = 5.0  # a trial's progress is reported at most once in this time
 _THREADS = "OMP_NUM_THREADS"
 
 
@@ -48,7 +49,6 @@ class LocalTuning:
         env: variables for the training jobs beside those that every workload gets.
         busy_seconds: how long to wait for another run of a search of the same name.
         grace_seconds: how long a training job may take to end once asked to.
-        progress_seconds: a trial's progress is reported at most once in this time.
     """
 
     def __init__(
@@ -59,14 +59,12 @@ class LocalTuning:
         env: Mapping[str, str] | None = None,
         busy_seconds: float = 60.0,
         grace_seconds: float = 10.0,
-        progress_seconds: float = 5.0,
     ) -> None:
         self._store = store
         self._package = package
         self._env = dict(env or {})
         self._busy_seconds = busy_seconds
         self._grace_seconds = grace_seconds
-        self._progress_seconds = progress_seconds
 
     def tune(self, context: Any, request: TuningRequest) -> TuningResult:
         """See `Tuning.tune`.
@@ -154,7 +152,7 @@ class LocalTuning:
     def _advance(self, attempt: _Attempt) -> bool:
         """Take in what a trial reported since, and whether it is done."""
         status = attempt.job.ended()  # asked before reading: nothing is written after it
-        attempt.read(self._grace_seconds, self._progress_seconds)
+        attempt.read(self._grace_seconds)
         if status is None:
             return False
         if not attempt.try_again(status):
@@ -262,7 +260,7 @@ class _Attempt:
         began, last = notes.get("began"), self.job.last_sign()
         return before + (max(0.0, last - began) if began is not None and last is not None else 0.0)
 
-    def read(self, grace_seconds: float, progress_seconds: float) -> None:
+    def read(self, grace_seconds: float) -> None:
         """Take in what its log reports; give it up if its validation is worse than most were at that step."""
         if self.job.stopping:
             return  # judged: what it still writes changes nothing
@@ -278,7 +276,7 @@ class _Attempt:
                 return
         now = time.monotonic()
         step = self.job.log.step
-        if step != self._reported_step and now - self._spoke >= progress_seconds:
+        if step != self._reported_step and now - self._spoke >= _PROGRESS_SECONDS:
             self._reported_step, self._spoke = step, now
             self._search.log.info(f"trial {self._number}: {self._progress()}")
 

@@ -47,13 +47,13 @@ def scratch_connection(
 
 
 @contextmanager
-def reading_connection(database: Path, *, memory_limit: str = DEFAULT_MEMORY) -> Iterator[DuckDBPyConnection]:
+def reading_connection(database: Path) -> Iterator[DuckDBPyConnection]:
     """A DuckDB connection that reads a database file, as it is now: one that replaces it is seen by the next connection.
 
     Raises:
         duckdb.Error: there is none, it isn't a database, or somebody writes to it.
     """
-    with TemporaryDirectory() as folder, scratch_connection(Path(folder), memory_limit=memory_limit) as connection:
+    with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
         connection.execute(f"ATTACH {text_literal(str(database))} AS published (READ_ONLY); USE published")
         yield connection
         connection.execute("USE memory; DETACH published")

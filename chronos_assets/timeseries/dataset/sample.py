@@ -130,10 +130,10 @@ def write_sample(folder: Path, *, seed: int = 10, clients: int = 10) -> None:
     _write(folder / "train" / "electricity.csv", FIRST, END, seed, clients)
 
 
-def write_july(path: Path, *, seed: int = 10, clients: int = 10) -> None:
+def write_july(path: Path) -> None:
     """Write July 2025 of the same clients: what comes after `write_sample`, to drop into `train/`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, END, np.datetime64(AFTER, "h"), seed, clients)
+    _write(path, END, np.datetime64(AFTER, "h"), seed=10, clients=10)
 
 
 def sample_params() -> dict[str, Any]:

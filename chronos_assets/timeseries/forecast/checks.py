@@ -16,7 +16,6 @@ import numpy as np
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome, Row
 from chronos_assets.timeseries.dataset.duckdb_sql import (
-    DEFAULT_MEMORY,
     column_names,
     first_row,
     identifier,
@@ -142,9 +141,9 @@ _COVERAGE_FIX = """By problem:
   `Chronos.MinObservations`; a series that ended for good can be taken out of the train files."""
 
 
-def check_quantiles(forecast: Path, *, memory_limit: str = DEFAULT_MEMORY) -> CheckOutcome:
+def check_quantiles(forecast: Path) -> CheckOutcome:
     """Does no quantile exceed the next higher one, and is every value a number? Equal quantiles are fine."""
-    with _opened(memory_limit) as connection:
+    with _opened() as connection:
         _view(connection, "forecasts", forecast)
         columns = column_names(connection, "forecasts")
         types = forecast_types(columns)
@@ -192,7 +191,6 @@ def check_coverage(
     context_end: np.datetime64,
     horizon: int,
     cold: Path | None = None,
-    memory_limit: str = DEFAULT_MEMORY,
 ) -> CheckOutcome:
     """Has every series of the dataset that had begun by `context_end` a forecast of all `horizon` steps?
 
@@ -201,7 +199,7 @@ def check_coverage(
     Series that were skipped are named and make it a warning; those that are missing without a reason, have another
     number of steps, or are not in the dataset are errors.
     """
-    with _opened(memory_limit) as connection:
+    with _opened() as connection:
         names = ["item_id", *params.dimensions]
         keys = identifiers(names)
         _view(connection, "forecasts", forecast)
@@ -271,12 +269,9 @@ def _counts(failing: Mapping[str, int]) -> str:
 
 
 @contextmanager
-def _opened(memory_limit: str) -> Iterator[DuckDBPyConnection]:
-    with (
-        TemporaryDirectory(prefix="quality-") as folder,
-        scratch_connection(Path(folder), memory_limit=memory_limit) as it,
-    ):
-        yield it
+def _opened() -> Iterator[DuckDBPyConnection]:
+    with TemporaryDirectory(prefix="quality-") as folder, scratch_connection(Path(folder)) as connection:
+        yield connection
 
 
 def _view(connection: DuckDBPyConnection, name: str, path: Path) -> None:
