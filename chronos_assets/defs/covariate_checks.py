@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
 from chronos_assets.defs.checks import check_result
+from chronos_assets.pipeline.covariate_kinds import METADATA_KIND, RELATED_KIND, CovariateKind
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
@@ -22,81 +24,50 @@ from chronos_assets.timeseries.dataset.related_checks import (
 
 @dataclass(frozen=True)
 class _Question:
-    """A check of covariates: of which asset, its name and description, and the answer."""
+    """A check of covariates: of which kind, its name and description, and the answer for the manifest that there is."""
 
-    asset: str
+    kind: CovariateKind
     name: str
     description: str
-    answer: Callable[[GroupState], CheckOutcome]
-
-
-def _rows(state: GroupState) -> CheckOutcome:
-    manifest = state.related_manifest
-    if manifest is None:
-        return nothing_to_check("related time series")
-    return check_related_rows(state.group.store.snapshot(RELATED_KEY), manifest, state.require_manifest())
-
-
-def _cover(state: GroupState) -> CheckOutcome:
-    manifest = state.related_manifest
-    if manifest is None:
-        return nothing_to_check("related time series")
-    return check_related_cover(manifest, state.require_manifest())
-
-
-def _variety(state: GroupState) -> CheckOutcome:
-    manifest = state.related_manifest
-    return nothing_to_check("related time series") if manifest is None else check_informative(manifest)
-
-
-def _item_rows(state: GroupState) -> CheckOutcome:
-    manifest = state.metadata_manifest
-    if manifest is None:
-        return nothing_to_check("item metadata")
-    return check_metadata_rows(state.group.store.snapshot(METADATA_KEY), manifest)
-
-
-def _item_cover(state: GroupState) -> CheckOutcome:
-    manifest = state.metadata_manifest
-    return nothing_to_check("item metadata") if manifest is None else check_metadata_cover(manifest)
-
-
-def _item_variety(state: GroupState) -> CheckOutcome:
-    manifest = state.metadata_manifest
-    return nothing_to_check("item metadata") if manifest is None else check_informative(manifest)
+    answer: Callable[[GroupState, Any], CheckOutcome]
 
 
 _QUESTIONS = (
     _Question(
-        "related_time_series",
+        RELATED_KIND,
         "one_row_per_series_and_period",
         "Every series is there once, in the shard of the dataset's series, for this version of the dataset.",
-        _rows,
+        lambda state, made: check_related_rows(state.group.store.snapshot(RELATED_KEY), made, state.require_manifest()),
     ),
     _Question(
-        "related_time_series",
+        RELATED_KIND,
         "every_series_to_the_horizon",
         "Every series has related values, those known in advance to the end of the horizon (a warning if not).",
-        _cover,
+        lambda state, made: check_related_cover(made, state.require_manifest()),
     ),
     _Question(
-        "related_time_series",
+        RELATED_KIND,
         "every_attribute_varies",
         "No attribute is constant, or without any value (a warning if one is).",
-        _variety,
+        lambda _, made: check_informative(made),
     ),
-    _Question("item_metadata", "one_row_per_item", "Every item is there once, in order.", _item_rows),
     _Question(
-        "item_metadata",
+        METADATA_KIND,
+        "one_row_per_item",
+        "Every item is there once, in order.",
+        lambda state, made: check_metadata_rows(state.group.store.snapshot(METADATA_KEY), made),
+    ),
+    _Question(
+        METADATA_KIND,
         "every_item_has_metadata",
         "Every item of the dataset has a row (a warning if not).",
-        _item_cover,
+        lambda _, made: check_metadata_cover(made),
     ),
     _Question(
-        "item_metadata",
+        METADATA_KIND,
         "every_attribute_differs",
         "No attribute is the same for all items, or without any value (a warning if one is).",
-        _item_variety,
+        lambda _, made: check_informative(made),
     ),
 )
 
@@ -107,8 +78,12 @@ def covariate_checks(group: Group) -> list[dg.AssetChecksDefinition]:
 
 
 def _check(group: Group, question: _Question) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=group.key(question.asset), name=question.name, description=question.description)
+    kind = question.kind
+
+    @dg.asset_check(asset=group.key(kind.asset), name=question.name, description=question.description)
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return check_result([("", question.answer(GroupState(group)))])
+        state = GroupState(group)
+        made = state.related_manifest if kind is RELATED_KIND else state.metadata_manifest
+        return check_result([("", nothing_to_check(kind.what) if made is None else question.answer(state, made))])
 
     return check

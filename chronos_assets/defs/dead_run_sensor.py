@@ -8,6 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from chronos_assets.defs.dead_runs import end_dead_runs
+from chronos_assets.defs.sensor_parts import running_sensor
 from chronos_assets.pipeline.group import Group
 
 INTERVAL_SECONDS = 60
@@ -21,12 +22,7 @@ Without it they would look alive forever, and the next forecast would wait for t
 def dead_run_sensor(group: Group) -> dg.SensorDefinition:
     """The sensor of a group; it looks at the runs of this machine, whoever launched them."""
 
-    @dg.sensor(
-        name=group.named("dead_run_sensor"),
-        minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=DEAD_RUN_SENSOR,
-    )
+    @running_sensor(group, "dead_run_sensor", DEAD_RUN_SENSOR, seconds=INTERVAL_SECONDS)
     def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         ended = end_dead_runs(context.instance)
         for run_id in ended:

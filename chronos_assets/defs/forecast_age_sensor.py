@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from chronos_assets.defs import measurements
+from chronos_assets.defs.sensor_parts import running_sensor
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import FORECAST_KEY
@@ -29,12 +30,7 @@ An alarm is raised when it is too old for its windows, or when nothing comes, si
 def forecast_age_sensor(group: Group) -> dg.SensorDefinition:
     """The sensor of a group that is watched from outside."""
 
-    @dg.sensor(
-        name=group.named("forecast_age_sensor"),
-        minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=FORECAST_AGE_SENSOR,
-    )
+    @running_sensor(group, "forecast_age_sensor", FORECAST_AGE_SENSOR, seconds=INTERVAL_SECONDS)
     def report_age(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         shown = group.store.head(f"{FORECAST_KEY}/forecast.parquet")
         if shown is None:

@@ -11,6 +11,7 @@ from functools import cache
 
 import dagster as dg
 
+from chronos_assets.defs.sensor_parts import running_sensor
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.aws.clients import clients_of
 from chronos_assets.platforms.aws.platform import code_location
@@ -33,12 +34,7 @@ def reaper_sensor(group: Group) -> dg.SensorDefinition:
         # Kept from tick to tick: a client is made of a model of megabytes.
         return Reaper(clients_of(group.settings), code_location(group.settings), group.store.url)
 
-    @dg.sensor(
-        name=group.named("reaper_sensor"),
-        minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=REAPER_SENSOR,
-    )
+    @running_sensor(group, "reaper_sensor", REAPER_SENSOR, seconds=INTERVAL_SECONDS)
     def reap(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         jobs = reaper().running()
         runs = {job.run_id: _end(context.instance, job.run_id) for job in jobs}

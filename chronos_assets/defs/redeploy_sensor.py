@@ -6,19 +6,20 @@ Here: asking queue, registry, endpoint and Dagster, and telling Dagster what to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
 from chronos_assets.defs.jobs import DECISIONS
+from chronos_assets.defs.sensor_parts import REASON_TAG, queue_news, run_state, running_sensor
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.planning.cursor import RunState, ticks
+from chronos_assets.planning.cursor import ticks
 from chronos_assets.planning.redeployment import Served, plan_redeployment, recorded_token, requested_run_key
-from chronos_assets.platforms.news_queue import QueueError, QueueNews
+from chronos_assets.platforms.news_queue import QueueNews
 
 # Without a message: a queue may lose one, and where there is none somebody has to look.
 RECONCILE, RECONCILE_WITHOUT_QUEUE = timedelta(hours=1), timedelta(minutes=5)
@@ -37,31 +38,19 @@ was never deployed, or was stopped, stays as it is.
 """
 
 
-def redeploy_sensor(
-    group: Group,
-    targets: Sequence[Any],
-    run_state: Callable[[dg.SensorEvaluationContext, str], RunState | None],
-    reason_tag: str,
-) -> dg.SensorDefinition:
+def redeploy_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
     """The sensor of a group whose registry others may write to."""
-    interval = group.settings.sensor_interval_seconds
+    interval, queue = group.settings.sensor_interval_seconds, group.model_queue
 
-    @dg.sensor(
-        name=group.named("redeploy_sensor"),
-        jobs=targets,
-        minimum_interval_seconds=interval,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=REDEPLOY_SENSOR,
-    )
+    @running_sensor(group, "redeploy_sensor", REDEPLOY_SENSOR, targets=targets)
     def redeploy(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        run_key = requested_run_key(context.cursor)
-        reconcile = RECONCILE if group.model_queue is not None else RECONCILE_WITHOUT_QUEUE
+        reconcile = RECONCILE if queue is not None else RECONCILE_WITHOUT_QUEUE
         try:
             plan = plan_redeployment(
-                _news(group, context.cursor),
+                QueueNews() if queue is None else queue_news(queue, recorded_token(context.cursor)),
                 context.cursor,
                 look=lambda: _served(group, context.instance),
-                last_run=run_state(context, run_key) if run_key else None,
+                last_run=run_state(context, requested_run_key(context.cursor)),
                 reconcile_ticks=ticks(reconcile, timedelta(seconds=interval)),
             )
         except dg.Failure as failure:
@@ -73,7 +62,7 @@ def redeploy_sensor(
                     run_key=plan.run_key,
                     job_name=group.named("retrain"),
                     asset_selection=[group.key("endpoint")],
-                    tags={reason_tag: plan.message},
+                    tags={REASON_TAG: plan.message},
                 )
             ]
             if plan.run_key
@@ -84,17 +73,6 @@ def redeploy_sensor(
         )
 
     return redeploy
-
-
-def _news(group: Group, cursor: str | None) -> QueueNews:
-    """What the queue reports, once what the cursor has recorded of it is deleted; a broken queue leaves the looking."""
-    if group.model_queue is None:
-        return QueueNews()
-    try:
-        group.model_queue.settle(recorded_token(cursor))
-        return group.model_queue.receive()
-    except QueueError as error:
-        return QueueNews(trouble=str(error))
 
 
 def _served(group: Group, instance: dg.DagsterInstance) -> Served:

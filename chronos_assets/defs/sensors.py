@@ -11,8 +11,9 @@ from chronos_assets.defs import measurements
 from chronos_assets.defs.dead_run_sensor import dead_run_sensor
 from chronos_assets.defs.forecast_age_sensor import forecast_age_sensor
 from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
-from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, failure_of, is_of_group, notice_of
+from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, is_of_group, notice_of
 from chronos_assets.defs.redeploy_sensor import redeploy_sensor
+from chronos_assets.defs.sensor_parts import REASON_TAG, queue_news, run_state, running_sensor
 from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.pipeline import forecasts as forecast_steps
 from chronos_assets.pipeline import training
@@ -29,7 +30,7 @@ from chronos_assets.pipeline.forecasts import forecast_states
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.run_settings import training_is_on
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.planning.cursor import RunState, RunStatus, ticks
+from chronos_assets.planning.cursor import ticks
 from chronos_assets.planning.forecasts import DataPlan, DataRequest, plan_new_data, requested_run_keys
 from chronos_assets.planning.imports import (
     ImportRecord,
@@ -44,11 +45,9 @@ from chronos_assets.planning.imports import (
 from chronos_assets.planning.listing import files_digest
 from chronos_assets.planning.queue import plan_with_queue, recorded_token
 from chronos_assets.planning.retraining import RetrainPlan, plan_retrain, run_keys
-from chronos_assets.platforms.news_queue import NewsQueue, QueueError, QueueNews
 from chronos_assets.platforms.notices import NoticeError
 from chronos_assets.store_layout import TRAIN_KEY
 
-REASON_TAG = "chronos/reason"
 TAG_LENGTH = 250
 NOTHING_TO_TRAIN = RetrainPlan(None, "no dataset to train on yet")
 # Well below the 60 seconds that Dagster gives a tick: a long listing continues at the next one.
@@ -62,12 +61,6 @@ LONGEST_WAIT = timedelta(minutes=10)
 PAUSE = timedelta(seconds=15)
 # Runs of one second may be recorded in any order: look back a little, notices are sent once per run anyway.
 OUTCOME_OVERLAP = timedelta(seconds=60)
-
-_RUN_STATUS = {
-    dg.DagsterRunStatus.SUCCESS: RunStatus.SUCCEEDED,
-    dg.DagsterRunStatus.FAILURE: RunStatus.FAILED,
-    dg.DagsterRunStatus.CANCELED: RunStatus.CANCELED,
-}
 
 TRAIN_FILES_SENSOR = """New or changed files under `train/`, `related/` or `item_metadata/` → an import of what they concern.
 
@@ -95,8 +88,7 @@ def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
     if group.settings.deployment == "aws":
         from chronos_assets.defs.orphan_job_sensor import reaper_sensor
 
-        redeploy = redeploy_sensor(group, targets, run_state, REASON_TAG)
-        return [*made, redeploy, forecast_age_sensor(group), reaper_sensor(group)]
+        return [*made, redeploy_sensor(group, targets), forecast_age_sensor(group), reaper_sensor(group)]
     return [*made, dead_run_sensor(group)]
 
 
@@ -120,17 +112,10 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
     interval = group.settings.sensor_interval_seconds
     policy = train_policy(group.settings.settle_seconds, interval)
 
-    @dg.sensor(
-        name=group.named("train_files_sensor"),
-        jobs=targets,
-        minimum_interval_seconds=interval,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=TRAIN_FILES_SENSOR,
-    )
+    @running_sensor(group, "train_files_sensor", TRAIN_FILES_SENSOR, targets=targets)
     def train_files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         # Runs first, then what they made, then the listing: see the module docstring of `planning`.
-        run_key = requested_run_key(context.cursor)
-        last_run = run_state(context, run_key) if run_key else None
+        last_run = run_state(context, requested_run_key(context.cursor))
         state = GroupState(group)
         imported = last_inputs(state, context.instance)
         params = inputs_digest(state)
@@ -151,7 +136,7 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
         if group.train_queue is None:
             return _train_result(state, look(), imported, params)
         plan = plan_with_queue(
-            _news(group.train_queue, context.cursor),
+            queue_news(group.train_queue, recorded_token(context.cursor)),
             context.cursor,
             imported=imported,
             params=params,
@@ -161,15 +146,6 @@ def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefini
         return _train_result(state, plan, imported, params)
 
     return train_files_sensor
-
-
-def _news(queue: NewsQueue, cursor: str | None) -> QueueNews:
-    """What the queue reports, once what the cursor has recorded of it is deleted; a broken queue leaves the listing."""
-    try:
-        queue.settle(recorded_token(cursor))
-        return queue.receive()
-    except QueueError as error:
-        return QueueNews(trouble=str(error))
 
 
 def _train_result(state: GroupState, plan: TrainPlan, imported: ImportRecord | None, params: str) -> dg.SensorResult:
@@ -225,13 +201,7 @@ def _observation(group: Group, observed: Observed) -> dg.AssetObservation:
 
 
 def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
-    @dg.sensor(
-        name=group.named("new_data_sensor"),
-        jobs=targets,
-        minimum_interval_seconds=group.settings.sensor_interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=NEW_DATA_SENSOR,
-    )
+    @running_sensor(group, "new_data_sensor", NEW_DATA_SENSOR, targets=targets)
     def new_data_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         keys = requested_run_keys(context.cursor)
         runs = {key: run for key in keys if (run := run_state(context, key)) is not None}
@@ -309,12 +279,7 @@ def _data_request(group: Group, request: DataRequest) -> dg.RunRequest:
 def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
     names = frozenset(group.named(name) for name, _, _ in (*SELECTIONS, *DECISIONS))
 
-    @dg.sensor(
-        name=group.named("run_outcome_sensor"),
-        minimum_interval_seconds=group.settings.sensor_interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=RUN_OUTCOME_SENSOR,
-    )
+    @running_sensor(group, "run_outcome_sensor", RUN_OUTCOME_SENSOR)
     def run_outcome_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.fromtimestamp(0, UTC)
         # Notices are sent before the cursor moves: after a crash they are tried again, and sent once.
@@ -345,22 +310,6 @@ def _run_outcome_sensor(group: Group) -> dg.SensorDefinition:
         return dg.SensorResult(skip_reason=message, cursor=cursor.isoformat())
 
     return run_outcome_sensor
-
-
-def run_state(context: dg.SensorEvaluationContext, run_key: str) -> RunState | None:
-    """State of the run that this sensor launched for `run_key`; None if there is none."""
-    instance = context.instance
-    # Two groups with the same files and parameters have the same run keys, but never the same sensor.
-    tags = {"dagster/run_key": run_key, "dagster/sensor_name": context.sensor_name}
-    records = instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
-    if not records:
-        return None
-    run = records[0].dagster_run
-    status = _RUN_STATUS.get(run.status, RunStatus.RUNNING)
-    if status != RunStatus.FAILED:
-        return RunState(status)
-    failure = failure_of(instance, run.run_id)
-    return RunState(status, reason=failure.reason, retry=not failure.foreseen)
 
 
 def _deadline(seconds: float) -> Callable[[], bool]:

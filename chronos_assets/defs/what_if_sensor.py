@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from chronos_assets.defs.sensor_parts import running_sensor
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.partitions import scenario_partitions
 from chronos_assets.pipeline.state import GroupState
@@ -24,13 +25,7 @@ def what_if_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
     """See the module."""
     partitions = scenario_partitions(group.named("what_if_scenarios"))
 
-    @dg.sensor(
-        name=group.named("what_if_sensor"),
-        jobs=targets,
-        minimum_interval_seconds=group.settings.sensor_interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description=WHAT_IF_SENSOR,
-    )
+    @running_sensor(group, "what_if_sensor", WHAT_IF_SENSOR, targets=targets)
     def what_if(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         files = {
             name: digest_of(*(f"{info.key} {info.etag}" for info in found))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.defs.redeploy_sensor import redeploy_sensor
-from chronos_assets.defs.sensors import REASON_TAG, run_state
+from chronos_assets.defs.sensor_parts import REASON_TAG
 from chronos_assets.pipeline import serving
 from chronos_assets.platforms.aws.inbox import UnreadableMessageError
 from chronos_assets.platforms.aws.model_queue import SqsModelQueue, read_state_change
@@ -97,7 +97,7 @@ def test_an_approval_in_the_console_requests_a_deployment(deployment, tmp_path):
     assert isinstance(line.group.model_queue, SqsModelQueue)
     endpoint = line.group.overrides["endpoints"] = Endpoint(serving.wanted_identity(line.state))
     targets = [line.definitions.resolve_job_def("retrain")]
-    sensor = redeploy_sensor(line.group, targets, run_state, REASON_TAG)
+    sensor = redeploy_sensor(line.group, targets)
     cursor = None
 
     def tick():
@@ -131,7 +131,7 @@ def test_an_approval_in_the_console_requests_a_deployment(deployment, tmp_path):
 def test_a_queue_that_is_gone_is_reported_and_the_registry_is_looked_at_all_the_same(deployment):
     aws, line, queue = deployment
     aws.clients()("sqs").delete_queue(QueueUrl=queue)
-    sensor = redeploy_sensor(line.group, [line.definitions.resolve_job_def("retrain")], run_state, REASON_TAG)
+    sensor = redeploy_sensor(line.group, [line.definitions.resolve_job_def("retrain")])
     with dg.build_sensor_context(instance=line.instance, sensor_name="redeploy_sensor") as context:
         message = sensor(context).skip_reason.skip_message
     assert "correct CHRONOS_MODEL_QUEUE" in message

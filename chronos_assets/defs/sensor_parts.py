@@ -1,0 +1,59 @@
+"""What the sensors have in common: how they are declared, which run they requested, what a queue reports."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from chronos_assets.defs.outcomes import failure_of
+from chronos_assets.pipeline.group import Group
+from chronos_assets.planning.cursor import RunState, RunStatus
+from chronos_assets.platforms.news_queue import NewsQueue, QueueError, QueueNews
+
+REASON_TAG = "chronos/reason"
+
+_RUN_STATUS = {
+    dg.DagsterRunStatus.SUCCESS: RunStatus.SUCCEEDED,
+    dg.DagsterRunStatus.FAILURE: RunStatus.FAILED,
+    dg.DagsterRunStatus.CANCELED: RunStatus.CANCELED,
+}
+
+
+def running_sensor(
+    group: Group, name: str, description: str, *, targets: Sequence[Any] | None = None, seconds: int | None = None
+) -> Callable[[Callable[..., Any]], dg.SensorDefinition]:
+    """Declare a sensor of a group that runs by default, as often as the settings say or every so many seconds."""
+    return dg.sensor(
+        name=group.named(name),
+        jobs=targets,
+        minimum_interval_seconds=seconds or group.settings.sensor_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=description,
+    )
+
+
+def run_state(context: dg.SensorEvaluationContext, run_key: str | None) -> RunState | None:
+    """State of the run that this sensor launched for `run_key`; None if there is none."""
+    if not run_key:
+        return None
+    instance = context.instance
+    # Two groups with the same files and parameters have the same run keys, but never the same sensor.
+    tags = {"dagster/run_key": run_key, "dagster/sensor_name": context.sensor_name}
+    records = instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
+    if not records:
+        return None
+    run = records[0].dagster_run
+    status = _RUN_STATUS.get(run.status, RunStatus.RUNNING)
+    if status != RunStatus.FAILED:
+        return RunState(status)
+    failure = failure_of(instance, run.run_id)
+    return RunState(status, reason=failure.reason, retry=not failure.foreseen)
+
+
+def queue_news(queue: NewsQueue, recorded: str) -> QueueNews:
+    """What a queue reports, once what was `recorded` of it is deleted; a broken queue leaves the looking."""
+    try:
+        queue.settle(recorded)
+        return queue.receive()
+    except QueueError as error:
+        return QueueNews(trouble=str(error))
