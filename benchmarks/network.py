@@ -170,14 +170,15 @@ def run_job(dataset: Path, reference: str, arguments: argparse.Namespace) -> Non
 def bare_network(dataset: Path, reference: str, arguments: argparse.Namespace) -> Callable[[], None]:
     """Passes of the network over the same contexts, which are read and put into rows here, before they are timed."""
     from chronos_assets.models.families import adapt
-    from chronos_assets.models.forecasting import SAMPLERS, Forecaster
+    from chronos_assets.models.forecasting import Forecaster
     from chronos_assets.models.loading import load_model
+    from chronos_assets.models.sampling import Sampler
     from chronos_assets.system import usable_cores
     from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
 
     model = load_model(reference, device="cpu")
     network = adapt(model)
-    if isinstance(network, SAMPLERS):
+    if isinstance(network, Sampler):
         raise SystemExit("--job measures networks that give quantiles: name a Bolt or Chronos-2 model")
     size = Forecaster(model, arguments.horizon, LEVELS).batch_size
     days = HOURS // 24 * 24  # the job's window ends with a day

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.networks.bolt import Bolt
 from chronos_assets.models.networks.chronos2 import Chronos2
-from chronos_assets.models.sampling import LibrarySampler, PathSampler, open_sampler
+from chronos_assets.models.sampling import Sampler, open_sampler
 
 Floats = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ class GroupedChronos2:
         return np.where(np.isnan(known), paths, known), replace(self, known=self.known[:, done:])
 
 
-def adapt(model: LoadedModel) -> QuantileNetwork | PathSampler | LibrarySampler:
+def adapt(model: LoadedModel) -> QuantileNetwork | Sampler:
     """The family's interface to a loaded model."""
     description = model.description
     if description.family == "t5":

@@ -45,7 +45,7 @@ from chronos_assets.models.families import Chronos2Network, QuantileNetwork, ada
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.precision import agreed_precision, multiplying_in, precisions_of
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, shortfall, sort_quantiles
-from chronos_assets.models.sampling import LibrarySampler, PathSampler
+from chronos_assets.models.sampling import Sampler
 from chronos_assets.models.scaling import Scaled, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
 from chronos_assets.params.options import FLOAT32, PRECISIONS
@@ -54,7 +54,6 @@ from chronos_assets.system import usable_cores
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
 
-SAMPLERS = (PathSampler, LibrarySampler)
 NOT_FINITE = "the model gave values that are not finite"  # the one reason for a skip that is the model's fault
 _LARGEST = 1e290  # leaves room for what a forecast may add
 _SHORTEST_BUCKET = 16
@@ -184,7 +183,7 @@ class Forecaster:
         self._buckets = _bucket_lengths(self.context_length)
         self.compiled = compiling and self._compile()
         self._agreed = self._precision_tried(self._network, precision)
-        self.rows_independent = isinstance(self._network, SAMPLERS) or self._rows_tried(self._network)
+        self.rows_independent = isinstance(self._network, Sampler) or self._rows_tried(self._network)
 
     def at(self, horizon: int, levels: Sequence[float]) -> Forecaster:
         """The same model made ready for another horizon and other levels, without trying its rows again.
@@ -235,7 +234,7 @@ class Forecaster:
     def method(self) -> str:
         """How the quantiles are made, in a sentence."""
         block = self.model.description.block_length
-        if isinstance(self._network, SAMPLERS):
+        if isinstance(self._network, Sampler):
             made = f"quantiles of {self.samples} sample paths"
             return f"{made}, each resuming from its own values after every {block} periods" if self.unrolled else made
         if not self.unrolled:
@@ -285,7 +284,7 @@ class Forecaster:
         crossed = np.zeros(count, dtype=np.int64)
         raised = np.zeros(count, dtype=np.int64)
         bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
-        sampling = isinstance(self._network, SAMPLERS)
+        sampling = isinstance(self._network, Sampler)
         for index, context in enumerate(contexts):
             values, reason = self._usable(np.asarray(context, dtype=np.float64))
             if reason:
@@ -363,7 +362,7 @@ class Forecaster:
                 yield members[start : start + size]
 
     def _series_of_a_pass(self, bucket: int) -> int:
-        if isinstance(self._network, SAMPLERS):
+        if isinstance(self._network, Sampler):
             return min(self.batch_size, self._network.series_at_once(bucket, self.horizon, self.samples))
         return self.batch_size
 
@@ -412,7 +411,7 @@ class Forecaster:
         items = batch.items
         with torch.inference_mode(), multiplying_in(self.precision, self.model.device):
             bucket = self._bucket(max(len(item.values) for item in items))
-            if isinstance(self._network, SAMPLERS):
+            if isinstance(self._network, Sampler):
                 paths = self._network.paths(
                     [item.values for item in items],
                     self.horizon,
@@ -460,17 +459,17 @@ class Forecaster:
 
     def _compile(self) -> bool:
         """Go on with a compiled network, if it can be."""
-        if isinstance(self._network, SAMPLERS):
+        if isinstance(self._network, Sampler):
             return False
         rows = self._trial_rows(self.batch_size, self.context_length)  # of the shape that passes have
         network = compiled(self._network, rows, min(self.horizon, self._network.block_length))
         self._network = network or self._network
         return network is not None
 
-    def _precision_tried(self, network: QuantileNetwork | PathSampler | LibrarySampler, least: str) -> str:
+    def _precision_tried(self, network: QuantileNetwork | Sampler, least: str) -> str:
         """What the device may multiply in: of a network that is neither trained meanwhile nor draws its forecasts."""
         allowed = precisions_of(self.model.device)[: PRECISIONS.index(least) + 1]
-        if self.model.network is None or isinstance(network, SAMPLERS) or allowed == (FLOAT32,):
+        if self.model.network is None or isinstance(network, Sampler) or allowed == (FLOAT32,):
             return FLOAT32
         rows = self._trial_rows(min(FEWEST, self.batch_size))
         # What grows moves furthest: on the bundled model more than twice as far as what is level.

@@ -13,9 +13,10 @@ series and its seed alone.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,12 +36,19 @@ _MOST_SERIES = 64
 _FLOAT32 = 4
 
 
-class Sampler(Protocol):
+@dataclass(frozen=True)
+class Sampler(ABC):
     """A network that samples paths."""
 
+    context_length: int
+    block_length: int
+    device: torch.device
+
+    @abstractmethod
     def series_at_once(self, width: int, horizon: int, samples: int) -> int:
         """How many series share a pass: as many as keep all of their paths in memory."""
 
+    @abstractmethod
     def paths(
         self,
         contexts: Sequence[NDArray[np.float32]],
@@ -63,14 +71,14 @@ class Sampler(Protocol):
         """
 
 
-def open_sampler(model: LoadedModel) -> PathSampler | LibrarySampler:
+def open_sampler(model: LoadedModel) -> Sampler:
     """The sampler of a T5 checkpoint."""
     description = model.description
     shared = (description.context_length, description.block_length, model.device)
     if not isinstance(model.network, T5):
-        return LibrarySampler(model.pipeline, *shared)
+        return LibrarySampler(*shared, model.pipeline)
     chronos = read_config(description)["chronos_config"]
-    return PathSampler(model.network, Drawing(*(chronos[name] for name in Drawing.__annotations__)), *shared)
+    return PathSampler(*shared, model.network, Drawing(*(chronos[name] for name in Drawing.__annotations__)))
 
 
 @dataclass(frozen=True)
@@ -84,14 +92,11 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class PathSampler:
+class PathSampler(Sampler):
     """The slim network, several series at once."""
 
     network: T5
     drawing: Drawing
-    context_length: int
-    block_length: int
-    device: torch.device
 
     def series_at_once(self, width: int, horizon: int, samples: int) -> int:
         """See `Sampler.series_at_once`."""
@@ -159,13 +164,10 @@ class PathSampler:
 
 
 @dataclass(frozen=True)
-class LibrarySampler:
+class LibrarySampler(Sampler):
     """A network that only the library knows, or one in training: one series at a time."""
 
     pipeline: Any
-    context_length: int
-    block_length: int
-    device: torch.device
 
     def series_at_once(self, width: int, horizon: int, samples: int) -> int:
         """See `Sampler.series_at_once`."""
