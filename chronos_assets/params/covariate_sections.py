@@ -182,7 +182,7 @@ def find_covariates(
     """What all sections together declare; what doesn't fit goes to the findings."""
     if domain is None or columns is None or sections.target is None:
         return DeclaredCovariates()
-    keys = _Keys(domain, columns, dimensions, chronos, findings)
+    keys = _Keys(domain, columns, dimensions, findings)
     said = chronos.covariates
     related_schema = keys.related(sections.related, frequency) if sections.related else None
     metadata_schema = keys.metadata(sections.metadata) if sections.metadata else None
@@ -211,18 +211,10 @@ def find_covariates(
 class _Keys:
     """The columns that related time series and item metadata share with the target."""
 
-    def __init__(
-        self,
-        domain: str,
-        columns: Columns,
-        dimensions: tuple[str, ...],
-        chronos: ChronosSection,
-        findings: Findings,
-    ) -> None:
+    def __init__(self, domain: str, columns: Columns, dimensions: tuple[str, ...], findings: Findings) -> None:
         self._names = DOMAINS[domain]
         self._columns = columns
         self._dimensions = dimensions
-        self._chronos = chronos
         self._findings = findings
 
     def related(self, section: DatasetSection, frequency: Frequency | None) -> CovariateSchema:

@@ -284,69 +284,46 @@ def explain(
     pattern: str,
 ) -> BadRow:
     """The report of one bad row. values: its texts by schema name, all empty where the row has no columns."""
-
-    def bad(column: str | None, value: str, explanation: str, fix: str) -> BadRow:
-        return BadRow(file, line, column, value, reason.label, explanation, fix)
-
-    identifiers = list(schema.keys)
-    when = values.get(schema.timestamp or "", "")
-    column_of_number = _bad_number([*filter(None, [schema.target]), *schema.numbers], values, reason)
-    what = values.get(column_of_number, "")
+    when = (schema.timestamp, values.get(schema.timestamp or "", ""))
+    column = _bad_number([*filter(None, [schema.target]), *schema.numbers], values, reason)
+    number = (column, values.get(column, ""))
+    place: tuple[str | None, str] = (None, shape.raw)
     match reason:
         case Reason.WRONG_COLUMNS:
-            return bad(
-                None,
-                shape.raw,
-                f"has {shape.columns} column{'' if shape.columns == 1 else 's'} instead of {shape.expected}",
-                "complete the row, or quote a value that holds the delimiter",
-            )
+            wrong = f"has {shape.columns} column{'' if shape.columns == 1 else 's'} instead of {shape.expected}"
+            fix = "complete the row, or quote a value that holds the delimiter"
         case Reason.MISPLACED_QUOTE:
-            return bad(
-                None,
-                shape.raw,
-                "has a quote that does not close, or text after a closing quote",
-                "double the quotes inside a value",
-            )
+            wrong = "has a quote that does not close, or text after a closing quote"
+            fix = "double the quotes inside a value"
         case Reason.NOT_UTF8:
-            return bad(None, shape.raw, "is not UTF-8", "save the file as UTF-8")
+            wrong, fix = "is not UTF-8", "save the file as UTF-8"
         case Reason.TOO_LONG:
-            return bad(None, shape.raw, "is longer than 1 MiB", "look for a missing line end")
+            wrong, fix = "is longer than 1 MiB", "look for a missing line end"
         case Reason.EMPTY_IDENTIFIER:
-            column = next(name for name in identifiers if not values[name].strip(" "))
-            return bad(column, values[column], "is empty", "name the series that the row belongs to")
+            place = next((name, values[name]) for name in schema.keys if not values[name].strip(" "))
+            wrong, fix = "is empty", "name the series that the row belongs to"
         case Reason.LONG_IDENTIFIER:
-            column = next(name for name in identifiers if len(values[name]) > MAX_IDENTIFIER)
-            return bad(column, values[column], f"is longer than {MAX_IDENTIFIER} characters", "shorten it")
+            place = next((name, values[name]) for name in schema.keys if len(values[name]) > MAX_IDENTIFIER)
+            wrong, fix = f"is longer than {MAX_IDENTIFIER} characters", "shorten it"
         case Reason.IMPRECISE_IDENTIFIER:
-            column = next((name for name in identifiers if re.search(r"\d{8}", values[name])), identifiers[0])
-            return bad(
-                column,
-                values[column],
-                "is a number too large for a float to tell it from its neighbours",
-                "store the column as text or as whole numbers (int64)",
-            )
+            key = next((name for name in schema.keys if re.search(r"\d{8}", values[name])), schema.keys[0])
+            place = (key, values[key])
+            wrong = "is a number too large for a float to tell it from its neighbours"
+            fix = "store the column as text or as whole numbers (int64)"
         case Reason.EMPTY_TIMESTAMP:
-            return bad(schema.timestamp, when, "is empty", "give the time of the row")
+            place, wrong, fix = when, "is empty", "give the time of the row"
         case Reason.BAD_TIMESTAMP:
-            return bad(
-                schema.timestamp,
-                when,
-                f"is not a timestamp in the format {pattern}",
-                "fix it, or set TimestampFormat in params.json",
-            )
+            place, wrong = when, f"is not a timestamp in the format {pattern}"
+            fix = "fix it, or set TimestampFormat in params.json"
         case Reason.TIMESTAMP_OUT_OF_RANGE:
-            return bad(
-                schema.timestamp, when, f"is not between {FIRST_INSTANT[:10]} and {LAST_INSTANT[:10]}", "fix the year"
-            )
+            place, wrong = when, f"is not between {FIRST_INSTANT[:10]} and {LAST_INSTANT[:10]}"
+            fix = "fix the year"
         case Reason.NOT_A_NUMBER:
-            return bad(
-                column_of_number,
-                what,
-                "is not a number",
-                "write digits with a decimal point, or leave it empty if it is missing",
-            )
+            place, wrong = number, "is not a number"
+            fix = "write digits with a decimal point, or leave it empty if it is missing"
         case Reason.NOT_FINITE:
-            return bad(column_of_number, what, "is not a finite number", "leave it empty if it is missing")
+            place, wrong, fix = number, "is not a finite number", "leave it empty if it is missing"
+    return BadRow(file, line, *place, reason.label, wrong, fix)
 
 
 def _bad_number(columns: Sequence[str], values: Mapping[str, str], reason: Reason) -> str:
