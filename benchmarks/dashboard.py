@@ -35,7 +35,8 @@ from playwright.sync_api import Page, sync_playwright
 from chronos_assets.params.forecast import to_document
 from chronos_assets.params.reader import parse_params
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
+from chronos_assets.platforms.local.tables import LocalTables
+from chronos_assets.store_layout import DATABASE_KEY
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard
 
 HORIZON, AS_OFS, START = 28, 6, date(2024, 1, 1)

@@ -37,6 +37,23 @@ RUN_SETTINGS_KEY = ".run-settings.json"
 
 # Forecasts that one job has made for runs to come, and what it reported of them.
 PREPARED_KEY = ".prepared"
+# Synthetic series, checkpoints, and what the last search for them came to.
+SYNTHETIC_KEY = "datasets/synthetic"
+MODELS_KEY = "models"
+TUNED_KEY = "models/tuned_checkpoints.json"
+# The zero-shot benchmark, and each result that it has measured.
+BENCHMARK_KEY = "benchmark"
+MEASURED_KEY = ".benchmark"
+# The SQL tables, and the notices, of a store on this machine.
+DATABASE_KEY = "tables/forecast.duckdb"
+NOTICES_KEY = "notices.jsonl"
+# What is under way: folders of jobs and searches, files that are staged, what servers and SageMaker's Pipelines are given.
+JOBS_KEY = ".jobs"
+TUNING_KEY = ".tuning"
+SCRATCH_KEY = ".staging"
+ENDPOINTS_KEY = ".endpoints"
+PIPES_KEY = ".pipes"
+PIPELINES_KEY = ".pipelines"
 
 
 _SCENARIO = "scenario="

@@ -13,10 +13,9 @@ from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.params.forecast import ParamsError
 from chronos_assets.params.reader import parse_params
 from chronos_assets.params.training import TrainingParams
-from chronos_assets.pipeline.benchmark import BENCHMARK_KEY
-from chronos_assets.pipeline.training import MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.platforms.local.warm_workers import WARM_WORKERS
 from chronos_assets.settings import IMPORT_JOB_BYTES_ON_AWS, SENSOR_SECONDS_ON_AWS, AwsSettings, Settings
+from chronos_assets.store_layout import BENCHMARK_KEY, MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.timeseries.dataset.sample import sample_params, write_sample
 from chronos_assets.workloads.train import TrainRequest
 from chronos_assets_tests.commands import options, subcommands

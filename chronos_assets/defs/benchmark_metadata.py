@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.defs import metadata
-from chronos_assets.pipeline.benchmark import BENCHMARK_KEY
 from chronos_assets.pipeline.staging import place
+from chronos_assets.store_layout import BENCHMARK_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.benchmark import Benchmark

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.defs.metadata import COLUMN_DIGITS, Metadata, job, leaderboard, png, rounded, sparklines, table
-from chronos_assets.pipeline import training
+from chronos_assets.store_layout import SYNTHETIC_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -37,7 +37,7 @@ def synthetic(group: Group, made: Synthetic) -> Metadata:
         "parameters": dg.MetadataValue.json(made.manifest["parameters"]),
         "seconds": round(made.seconds, 2),
         "series_per_second": rounded(made.message.get("series_per_second")),
-        "dagster/uri": group.store.uri(training.SYNTHETIC_KEY),
+        "dagster/uri": group.store.uri(SYNTHETIC_KEY),
         "data_version": made.manifest["data_version"],
         **job(made.facts),
     }

@@ -22,13 +22,11 @@ import dagster as dg
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place, staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.store_layout import BENCHMARK_KEY, MEASURED_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.benchmark.data import BenchmarkData
     from chronos_assets.benchmark.scores import Contender, Result
-
-BENCHMARK_KEY = "benchmark"
-KEPT_KEY = ".benchmark"
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ def _renamed(result: Result, contender: Contender) -> Result:
 
 
 def _kept_key(identity: str) -> str:
-    return f"{KEPT_KEY}/{identity[:32]}.json"
+    return f"{MEASURED_KEY}/{identity[:32]}.json"
 
 
 def _publish(group: Group, made: Benchmark) -> None:

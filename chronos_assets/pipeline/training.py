@@ -32,15 +32,11 @@ from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.registry import PackageVersion, RegistryError
 from chronos_assets.platforms.tuning import Trial, TuningRequest
 from chronos_assets.settings import model_reference
-from chronos_assets.store_layout import DATASET_KEY
+from chronos_assets.store_layout import DATASET_KEY, MODELS_KEY, SYNTHETIC_KEY, TUNED_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.models.checkpoints import ModelDescription
     from chronos_assets.timeseries.scoring.gate import GateDecision
-
-SYNTHETIC_KEY = "datasets/synthetic"
-MODELS_KEY = "models"
-TUNED_KEY = "models/tuned_checkpoints.json"
 
 # Without a dataset there is nothing to be forecast, but a model can be tuned and served all the same.
 _CANDIDATE_KEYS = frozenset(

@@ -14,8 +14,9 @@ from chronos_assets.dashboard.queries import Filters, ItemSeries
 from chronos_assets.platforms.local import item_zones
 from chronos_assets.platforms.local.duck_tables import DuckTables
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
+from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.platforms.tables import SqlTables, TablesError, item_query
+from chronos_assets.store_layout import DATABASE_KEY
 from chronos_assets_tests.dashboard.stores import EVIL, KEYS, NEW, OLD, full_store
 
 MILK = ItemSeries("milk", (("shop", "north"),))

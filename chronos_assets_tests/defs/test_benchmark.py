@@ -21,10 +21,11 @@ from chronos_assets.benchmark import models as benchmark_models
 from chronos_assets.benchmark.models import local_contenders
 from chronos_assets.defs.assets.benchmark import benchmark_assets
 from chronos_assets.pipeline import benchmark
-from chronos_assets.pipeline.benchmark import KEPT_KEY, find_contenders
+from chronos_assets.pipeline.benchmark import find_contenders
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.settings import Settings
+from chronos_assets.store_layout import MEASURED_KEY
 from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import failure_reason
 from chronos_assets_tests.models.tiny import folder_of
@@ -74,7 +75,7 @@ def materialize(group: Group, instance: dg.DagsterInstance) -> dg.ExecuteInProce
 
 def kept(root: Path) -> dict[str, tuple[int, int]]:
     """The results that are kept, with what changes when one is rebuilt."""
-    folder = root / "store" / KEPT_KEY
+    folder = root / "store" / MEASURED_KEY
     files = folder.glob("*.json") if folder.is_dir() else ()
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
@@ -185,7 +186,7 @@ def test_a_benchmark_that_is_done_measures_only_a_new_model(
         tags = materialization(again).tags or {}
         assert tags["dagster/data_version"] == (materialization(resumed.result).tags or {})["dagster/data_version"]
 
-        damaged = root / "store" / KEPT_KEY / min(before)
+        damaged = root / "store" / MEASURED_KEY / min(before)
         whole = damaged.read_text()
         damaged.write_text("half of a re")
         materialize(group_of(root), instance)

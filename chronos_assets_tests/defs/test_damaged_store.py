@@ -19,6 +19,7 @@ from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.pipeline import serving, training
 from chronos_assets.platforms.local.processes import start_time
 from chronos_assets.platforms.local.publishing import publish_directory
+from chronos_assets.store_layout import SYNTHETIC_KEY, TUNED_KEY
 from chronos_assets_tests.defs.line import PARAMS, Line, make_line
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
 
@@ -88,9 +89,9 @@ def test_runs_of_processes_that_are_gone_are_ended_whoever_has_their_number_now(
     ],
 )
 def test_a_damaged_document_of_the_search_counts_as_none(line: Line, text: str) -> None:
-    line.put(training.TUNED_KEY, json.dumps(SEARCH))
+    line.put(TUNED_KEY, json.dumps(SEARCH))
     assert training.read_tuned(line.group) == SEARCH
-    line.put(training.TUNED_KEY, text)
+    line.put(TUNED_KEY, text)
     assert training.read_tuned(line.group) is None
     assert not training.tuned_is_current(line.state, line.instance)
 
@@ -98,7 +99,7 @@ def test_a_damaged_document_of_the_search_counts_as_none(line: Line, text: str) 
 def test_synthetic_series_that_are_not_whole_are_made_again(line: Line) -> None:
     made = line.run(["synthetic_dataset"], job="retrain")
     assert made.success
-    folder = line.root / training.SYNTHETIC_KEY
+    folder = line.root / SYNTHETIC_KEY
     assert training.synthetic_is_current(line.state, line.instance)
     whole = (folder / "train.arrow").read_bytes()
     (folder / "train.arrow").write_bytes(whole[:-1])
@@ -174,7 +175,7 @@ def show_forecast_by(line: Line, digest: str) -> None:
 
 def search(line: Line, *names: str) -> None:
     candidates = [CANDIDATE | {"model": f"models/{name}"} for name in names]
-    line.put(training.TUNED_KEY, json.dumps(SEARCH | {"candidates": candidates}))
+    line.put(TUNED_KEY, json.dumps(SEARCH | {"candidates": candidates}))
 
 
 def test_clean_up_keeps_what_somebody_has_yet_to_decide_about_and_what_another_group_made(line: Line) -> None:

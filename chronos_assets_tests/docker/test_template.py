@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 
-from chronos_assets.pipeline.training import SYNTHETIC_KEY
-from chronos_assets.platforms.aws.jobs import JOBS_KEY
 from chronos_assets.platforms.aws.pointers import POINTERS, VERSIONS
 from chronos_assets.platforms.aws.publishing import STABLE
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS
 from chronos_assets.platforms.aws.tags import CODE_LOCATION
 from chronos_assets.settings import AwsSettings, Settings
-from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PARAMS_KEY, TRAIN_KEY, history_key
+from chronos_assets.store_layout import (
+    DATASET_KEY,
+    FORECAST_KEY,
+    JOBS_KEY,
+    PARAMS_KEY,
+    SYNTHETIC_KEY,
+    TRAIN_KEY,
+    history_key,
+)
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.docker.template import ACCOUNT, PATH, REGION, load, resolved, statements
 

@@ -20,7 +20,7 @@ from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
 from chronos_assets.platforms.local import tables
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
+from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.platforms.tables import (
     TABLES,
     accuracy_columns,
@@ -31,6 +31,7 @@ from chronos_assets.platforms.tables import (
     train_columns,
     what_if_columns,
 )
+from chronos_assets.store_layout import DATABASE_KEY
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets_tests import forks

@@ -4,8 +4,9 @@ import dagster as dg
 
 from chronos_assets.defs.benchmark_metadata import benchmark_metadata
 from chronos_assets.defs.failures import failures
-from chronos_assets.pipeline.benchmark import BENCHMARK_KEY, run_benchmark
+from chronos_assets.pipeline.benchmark import run_benchmark
 from chronos_assets.pipeline.group import Group
+from chronos_assets.store_layout import BENCHMARK_KEY
 
 ZERO_SHOT_BENCHMARK = """Base models on the data sets of the Chronos paper, as the paper measures them.
 

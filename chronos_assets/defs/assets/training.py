@@ -8,6 +8,7 @@ from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.store_layout import MODELS_KEY, SYNTHETIC_KEY
 
 SYNTHETIC_DATASET = """Synthetic series by KernelSynth: `train`, `validation` and `test` splits, as GluonTS Arrow files.
 
@@ -51,7 +52,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         description=SYNTHETIC_DATASET,
         owners=group.settings.owners,
         kinds={"numpy", "arrow"},
-        metadata={"dagster/uri": f"{group.settings.store}/{training.SYNTHETIC_KEY}"},
+        metadata={"dagster/uri": f"{group.settings.store}/{SYNTHETIC_KEY}"},
     )
     def synthetic_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
@@ -68,7 +69,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
         description=TUNED_CHECKPOINTS,
         owners=group.settings.owners,
         kinds={"pytorch", "optuna"},
-        metadata={"dagster/uri": f"{group.settings.store}/{training.MODELS_KEY}"},
+        metadata={"dagster/uri": f"{group.settings.store}/{MODELS_KEY}"},
         pool=group.named("training"),
     )
     def tuned_checkpoints(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

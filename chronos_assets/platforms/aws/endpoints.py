@@ -53,15 +53,13 @@ from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_lis
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import StoreKeyError, check_key
+from chronos_assets.store_layout import ENDPOINTS_KEY, JOBS_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
     from chronos_assets.platforms.aws.store import S3Store
     from chronos_assets.settings import AwsSettings
 
-
-ENDPOINTS_KEY = ".endpoints"  # archives of models that serverless endpoints need
-JOBS_KEY = ".jobs"  # requests to asynchronous endpoints, and their answers
 
 JSON = "application/json"
 

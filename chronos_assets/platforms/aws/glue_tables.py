@@ -46,7 +46,7 @@ from chronos_assets.platforms.tables import (
     view_sql,
     what_if_columns,
 )
-from chronos_assets.store_layout import history_key
+from chronos_assets.store_layout import DATASET_KEY, history_key
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.platforms.aws.store import S3Store
 
-DATASET_KEY = "dataset/target_time_series"
 SHARDS = "train_shards"
 VIEW = "forecast_vs_history"
 

@@ -35,12 +35,12 @@ from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.locked_folder import LockedFolder, lock_folder
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
+from chronos_assets.store_layout import JOBS_KEY, PIPES_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store
     from chronos_assets.settings import AwsSettings
 
-JOBS_KEY, PIPES_KEY = ".jobs", ".pipes"
 STARTING_SECONDS = 3600.0  # what a job may wait for its instance, beside its own time
 CONCURRENCY = 8  # files fetched at once
 _BUSY_SECONDS = 60.0  # how long to wait for another run of the same job on this machine

@@ -45,13 +45,13 @@ from chronos_assets.platforms.aws.tuning_request import check_tuning, training_j
 from chronos_assets.platforms.job_names import is_name
 from chronos_assets.platforms.jobs import JobRequest
 from chronos_assets.platforms.tuning import SearchError, TuningRequest
+from chronos_assets.store_layout import PIPELINES_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
     from chronos_assets.platforms.aws.store import S3Store
     from chronos_assets.settings import AwsSettings
 
-PIPELINES_KEY = ".pipelines"
 MAX_DEFINITION = 100 * 1024  # bytes that CreatePipeline takes
 MAX_PIPELINE_NAME = 256
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from chronos_assets.platforms.aws.athena import Athena, AthenaError, QueryTiming
 from chronos_assets.platforms.aws.glue_tables import (
-    DATASET_KEY,
     STORE_PARAMETER,
     VIEW,
     columns_of,
@@ -29,6 +28,7 @@ from chronos_assets.platforms.aws.glue_tables import (
 from chronos_assets.platforms.aws.quicksight import publish_data_set
 from chronos_assets.platforms.store import Store, StoreError
 from chronos_assets.platforms.tables import TABLES, TablesError, item_query
+from chronos_assets.store_layout import DATASET_KEY
 from chronos_assets.timeseries.forecast.query import SUGGESTIONS, ask, check_question
 
 if TYPE_CHECKING:

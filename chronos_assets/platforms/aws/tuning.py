@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets.platforms.aws.jobs import JOBS_KEY, STARTING_SECONDS, pipes_client
+from chronos_assets.platforms.aws.jobs import STARTING_SECONDS, pipes_client
 from chronos_assets.platforms.aws.sagemaker.client import SageMakerInvocation
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError
@@ -35,6 +35,7 @@ from chronos_assets.platforms.aws.tuning_request import (
 )
 from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Child, Results, trial_of
 from chronos_assets.platforms.tuning import SearchError, Trial, TuningRequest, TuningResult
+from chronos_assets.store_layout import JOBS_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store

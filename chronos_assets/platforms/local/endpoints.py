@@ -55,8 +55,8 @@ from chronos_assets.platforms.local.processes import (
 )
 from chronos_assets.platforms.locked_folder import lock_path
 from chronos_assets.platforms.store import Store, StoreKeyError
+from chronos_assets.store_layout import ENDPOINTS_KEY
 
-ENDPOINTS_KEY = ".endpoints"
 HOST = "127.0.0.1"
 
 # Ports that no system gives to outgoing connections by itself, so that an endpoint's own is free after a restart.

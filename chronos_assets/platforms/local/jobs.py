@@ -45,8 +45,8 @@ from chronos_assets.platforms.local.processes import (
 from chronos_assets.platforms.local.warm_workers import preload
 from chronos_assets.platforms.locked_folder import lock_folder
 from chronos_assets.platforms.store import Store
+from chronos_assets.store_layout import JOBS_KEY
 
-JOBS_KEY = ".jobs"
 WORKLOADS = "chronos_assets.workloads"
 
 

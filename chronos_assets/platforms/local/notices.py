@@ -12,8 +12,8 @@ from typing import Any
 
 from chronos_assets.platforms.notices import Notice, document, render
 from chronos_assets.platforms.store import Store
+from chronos_assets.store_layout import NOTICES_KEY
 
-NOTICES_KEY = "notices.jsonl"
 LONGEST_LINE = 16_384  # bytes of a line, as far as the newest ones are looked for
 
 logger = logging.getLogger(__name__)

@@ -38,9 +38,9 @@ from chronos_assets.platforms.local.publishing import (
 )
 from chronos_assets.platforms.objects import ObstoreObjects
 from chronos_assets.platforms.store import PublishError, StoreError, check_key
+from chronos_assets.store_layout import SCRATCH_KEY
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles, link_or_copy
 
-SCRATCH_KEY = ".staging"
 MANIFEST = "manifest.json"
 
 

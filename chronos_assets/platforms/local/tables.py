@@ -51,7 +51,7 @@ from chronos_assets.platforms.tables import (
     view_sql,
     what_if_columns,
 )
-from chronos_assets.store_layout import scenario_of
+from chronos_assets.store_layout import DATABASE_KEY, DATASET_KEY, scenario_of
 from chronos_assets.system import file_digest, sync
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
@@ -70,8 +70,6 @@ from chronos_assets.timeseries.forecast.query import query_forecast
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-DATABASE_KEY = "tables/forecast.duckdb"
-DATASET_KEY = "dataset/target_time_series"
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
 _LAYOUT = 7

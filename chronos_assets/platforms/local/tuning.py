@@ -32,8 +32,7 @@ from chronos_assets.platforms.local.trials import TrainingJob
 from chronos_assets.platforms.locked_folder import lock_folder
 from chronos_assets.platforms.store import Store
 from chronos_assets.platforms.tuning import SearchError, Trial, TrialState, TuningRequest, TuningResult, check_search
-
-TUNING_KEY = ".tuning"
+from chronos_assets.store_layout import TUNING_KEY
 
 _PAUSE_SECONDS = 0.05
 _PROGRESS_SECONDS = 5.0  # a trial's progress is reported at most once in this time

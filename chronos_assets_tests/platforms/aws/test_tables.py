@@ -23,11 +23,11 @@ from chronos_assets.platforms.aws.glue_tables import projection
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tables import AthenaTables
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.local.tables import DATABASE_KEY, LocalTables
+from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.platforms.store import StoreError
 from chronos_assets.platforms.tables import TABLES, TablesError
 from chronos_assets.settings import AwsSettings
-from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key, members_key
+from chronos_assets.store_layout import DATABASE_KEY, accuracy_key, anomalies_key, history_key, members_key
 from chronos_assets.timeseries.forecast.query import QueryError
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies

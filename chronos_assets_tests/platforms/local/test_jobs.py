@@ -11,9 +11,10 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from chronos_assets.platforms.jobs import JobRequest
-from chronos_assets.platforms.local.jobs import JOBS_KEY, LocalJobs
+from chronos_assets.platforms.local.jobs import LocalJobs
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
+from chronos_assets.store_layout import JOBS_KEY
 from chronos_assets_tests import forks
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 

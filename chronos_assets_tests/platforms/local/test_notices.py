@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chronos_assets.platforms.local.notices import NOTICES_KEY, LocalNotices
+from chronos_assets.platforms.local.notices import LocalNotices
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.notices import Notice
+from chronos_assets.store_layout import NOTICES_KEY
 
 
 def notice(run_id="r1", outcome="failure", **facts):

@@ -14,8 +14,9 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from chronos_assets.params.training import ContinuousRange
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.local.tuning import TUNING_KEY, LocalTuning
+from chronos_assets.platforms.local.tuning import LocalTuning
 from chronos_assets.platforms.tuning import Tuning, TuningRequest
+from chronos_assets.store_layout import TUNING_KEY
 from chronos_assets.timeseries.dataset.gluonts_arrow import write_arrow
 from chronos_assets_tests import forks
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
