@@ -1,6 +1,7 @@
 """`chronos-assets run --no-training --data FOLDER` within the test's process: what it says, and what it publishes.
 
-The same steps as the command takes, on a tiny model; forecasts are made here instead of in a process of their own.
+The same steps as the command takes, on a tiny model; forecasts are made here instead of in a process of their own, and the
+SQL tables stay empty.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from chronos_assets.pipeline.window_settings import choose_windows, follow_data
 from chronos_assets.store_layout import DATASET_KEY
 from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
 from chronos_assets_tests.defs.line import Line
-from chronos_assets_tests.defs.quick_jobs import QuickJobs
+from chronos_assets_tests.defs.quick_jobs import NoTables, QuickJobs
 from chronos_assets_tests.models.tiny import folder_of
 
 
@@ -67,7 +68,7 @@ class Product:
     def group(self) -> Group:
         """The group as the next command finds it."""
         group = Group(settings_for(self.data, self._env))
-        group.overrides["jobs"] = QuickJobs(group.store)
+        group.overrides.update(jobs=QuickJobs(group.store), tables=NoTables())
         return group
 
     def line(self) -> Line:

@@ -17,7 +17,7 @@ from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.window_settings import choose_windows, follow_data
 from chronos_assets_tests.defs.line import PARAMS, Line
-from chronos_assets_tests.defs.quick_jobs import QuickJobs
+from chronos_assets_tests.defs.quick_jobs import NoTables, QuickJobs
 from chronos_assets_tests.models.tiny import folder_of
 
 DAILY = {
@@ -61,7 +61,7 @@ class Store:
         env = self.env()
         group = Group(choose_windows(Group(settings_for(None, env)), env, for_good=False))
         jobs = QuickJobs(group.store)
-        group.overrides["jobs"] = jobs
+        group.overrides.update(jobs=jobs, tables=NoTables())
         line = Line(group, instance, group_definitions(group))
 
         def reopen(group: Group) -> tuple[Group, dg.Definitions]:

@@ -50,8 +50,9 @@ def workload_environment(root: Path, extra: Mapping[str, str], *, lifeline: bool
     """
     return {
         **{name: os.environ[name] for name in PASSED if name in os.environ},
-        # The child imports what this process would, wherever that was installed; '' is the working directory.
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
+        # The child imports what this process would, wherever that was installed; '' is the working directory. What is not
+        # there, such as the mark of an editable installation, would only differ from one working directory to the next.
+        "PYTHONPATH": os.pathsep.join(path for path in map(os.path.abspath, sys.path) if os.path.exists(path)),
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         **extra,

@@ -267,6 +267,13 @@ def test_a_workload_is_a_plain_process_where_there_is_no_server(bench, monkeypat
         assert bench.log.read_text() == "plain\n"
 
 
+def test_a_jobs_environment_is_the_same_from_any_working_directory(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [*sys.path, "__editable__.package.finder.__path_hook__"])
+    environment = workload_environment(Path("/"), {})
+    monkeypatch.chdir(tmp_path)
+    assert workload_environment(Path("/"), {}) == environment
+
+
 def test_who_has_a_server_or_wants_none_starts_none(monkeypatch):
     for value in (OFF, "/somewhere/socket"):
         monkeypatch.setenv(WARM_WORKERS, value)
