@@ -332,8 +332,12 @@ def worthwhile(names: Sequence[str], losses: Floats) -> NDArray[np.intp]:
 
 def _clearly_lower(after: Floats, before: Floats) -> bool:
     gain = before - after
-    chance = float(gain.std()) * np.sqrt(len(gain))
-    return bool(gain.sum() > max(WORTHWHILE * before.sum(), chance))
+    return bool(gain.sum() > max(WORTHWHILE * before.sum(), _by_chance(gain)))
+
+
+def _by_chance(gains: Floats) -> float:
+    """Standard deviation of the sum of gains (N,) that have nothing to do with one another."""
+    return float(gains.std()) * float(np.sqrt(len(gains)))
 
 
 class Backtester:
@@ -413,8 +417,10 @@ class JoinedBacktester:
 class StandIns:
     """A backtester whose tuned members leave windows that they were trained on to the base model at the same rate.
 
-    What a checkpoint makes of what it has seen says nothing of what it will make of the next windows. So it counts there as
-    the base model does, and what tells them apart is the windows that neither has seen: the fewer, the less it changes.
+    What a checkpoint makes of what it has seen says nothing of what it will make of the next windows; windows that neither
+    has seen do, but they are few. So the base model stands in with its errors as much smaller as the checkpoint's were on
+    those, as far as they can be trusted: what was seen then neither speaks for the checkpoint, nor dilutes what training
+    has clearly brought.
 
     Args:
         backtester: of the members; a tuned one without the base model's beside it must not be asked for windows it has seen.
@@ -436,8 +442,13 @@ class StandIns:
         """See `Backtester.forecast`."""
         made = self._backtester.forecast(windows)
         known = np.array([window.begins_by(self._trained_until) for window in windows])
+        actuals = _actuals(windows)
+        seen = actuals.values[known][:, :, None]
+        unseen = np.flatnonzero(~known)
         for tuned, base in self._pairs:
-            made[tuned, known] = made[base, known]
+            share = _error_share(made[tuned, unseen], made[base, unseen], actuals.take(unseen))
+            less = seen + share * (made[base, known] - seen)
+            made[tuned, known] = np.where(np.isfinite(seen), less, made[base, known])
         return made
 
     @property
@@ -448,6 +459,19 @@ class StandIns:
     def forget_all_but(self, windows: Sequence[PastWindow]) -> None:
         """See `Backtester.forget_all_but`."""
         self._backtester.forget_all_but(windows)
+
+
+def _error_share(after: Floats, before: Floats, actuals: Actuals) -> float:
+    """How large errors are at most after a training, beside those before, by windows (N, horizon, LEVELS); 1 without any.
+
+    As large as chance may have hidden: validation windows have chosen the checkpoint, and flatter it.
+    """
+    if not len(actuals):
+        return 1.0
+    losses = selection.blended_losses(np.stack([after, before]), actuals, DEFAULT_METRIC)
+    if not _clearly_lower(*losses):
+        return 1.0
+    return float((losses[0].sum() + _by_chance(losses[1] - losses[0])) / losses[1].sum())
 
 
 AnyBacktester = Backtester | JoinedBacktester | StandIns

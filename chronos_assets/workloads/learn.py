@@ -26,7 +26,8 @@ has to know of items and holidays (`predictors.covariates.ServedCovariates`).
 **What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout` and on those
 before them, as many as a zero-shot predictor has; never on the test windows, which the gate compares on. Of the checkpoint
 only the validation windows tell, which come after what it was trained on: on those before, the base model stands in for it
-(`learning.StandIns`). Weights learned on the few validation windows alone were often worse than the zero-shot predictor's.
+with errors as much smaller as the checkpoint's have clearly been (`learning.StandIns`). Weights learned on the few validation
+windows alone were often worse than the zero-shot predictor's.
 """
 
 from __future__ import annotations

@@ -324,14 +324,21 @@ def learned_with(error, trained_until, windows=None):
     return learn(windows, StandIns(Backtester(members, ()), trained_until), Recipe(10, (), per_item=True))
 
 
+def tuned_weight(predictor):
+    return dict(zip(predictor.members, predictor.weights, strict=True))["tuned/1"]
+
+
 def test_what_a_checkpoint_was_trained_on_does_not_speak_for_it():
     alone = learned_with(None, 79)
     unseen = learned_with(0.16, trained_until=-1)
     all_seen = learned_with(0.16, trained_until=99)
     assert all_seen.digest == alone.digest
     some_seen = learned_with(0.16, trained_until=79)  # the last two windows of each are new to it
-    tuned = dict(zip(some_seen.members, some_seen.weights, strict=True))["tuned/1"]
-    assert 0.1 < tuned < dict(zip(unseen.members, unseen.weights, strict=True))["tuned/1"] - 0.05
+    assert 0.1 < tuned_weight(some_seen) < tuned_weight(unseen)
+
+
+def test_what_training_has_clearly_brought_is_not_diluted_by_what_the_checkpoint_has_seen():
+    assert tuned_weight(learned_with(0.1, trained_until=79)) > 0.95
 
 
 def test_a_checkpoint_that_is_no_better_leaves_the_zero_shot_predictor_as_it_is():
