@@ -97,7 +97,8 @@ def test_a_fixed_learning_rate_is_not_searched_for() -> None:
 def test_the_hyperparameters_are_those_of_the_training_job_that_are_not_set_otherwise() -> None:
     from dataclasses import fields
 
-    from chronos_assets.pipeline.training import Setup, training_hyperparameters
+    from chronos_assets.pipeline.state import Setup
+    from chronos_assets.pipeline.tuning import training_hyperparameters
     from chronos_assets.workloads.train import TrainRequest, parse_request
     from chronos_assets_tests.defs.line import PARAMS
 

@@ -122,14 +122,14 @@ def _indented(reason: str) -> str:
 def _decide(data: Path | None, action: str, version: int | None = None, reason: str = "") -> None:
     import dagster as dg
 
-    from chronos_assets.pipeline import serving
+    from chronos_assets.pipeline.decisions import decide_version
     from chronos_assets.pipeline.state import GroupState
 
     group = open_group(settings_for(data))
     try:
         if action != "list":
             by = f"{getpass.getuser()} (command line)"
-            serving.decide_version(GroupState(group), action, version, by=by, reason=reason, log=Printer())
+            decide_version(GroupState(group), action, version, by=by, reason=reason, log=Printer())
         _print_versions(group, data)
     except dg.Failure as error:
         raise UsageError(str(error)) from error

@@ -264,13 +264,13 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
 
 def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     """The last search, what the gate said, the version in use and the endpoint, as rows of the summary."""
-    from chronos_assets.pipeline import training
     from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.pipeline.tuning import read_tuned
 
     if result.training_failure:
         return [("training", "FAILED, see below")]
     state = GroupState(group)
-    tuned, registered = training.read_tuned(group), state.versions
+    tuned, registered = read_tuned(group), state.versions
     if tuned is None or not registered:
         return [("training", result.training)]
     best, newest = tuned["candidates"][tuned["best"]], registered[-1]

@@ -205,7 +205,7 @@ class _Said:
 
 def _decide(action: str, version: PackageVersion, reason: str) -> None:
     """Carry out a decision, and say what its result was."""
-    from chronos_assets.pipeline.serving import decide_version
+    from chronos_assets.pipeline.decisions import decide_version
 
     said = _Said()
     number_of = None if action == "roll_back" else version.version

@@ -27,7 +27,9 @@ from chronos_assets.pipeline.forecasts import (
 )
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.synthetic import synthetic_is_current
 from chronos_assets.pipeline.tables import tables_are_current
+from chronos_assets.pipeline.tuning import tuned_is_current
 from chronos_assets.pipeline.what_if import stale_scenarios
 from chronos_assets.planning.windows import Window, window_for_key
 
@@ -145,10 +147,10 @@ def import_inputs(group: Group, launcher: Launcher, instance: dg.DagsterInstance
 
 def _training_assets(state: GroupState, instance: dg.DagsterInstance) -> list[str]:
     """Assets of a training that is due; what a killed run has finished isn't made again."""
-    stale = not training.synthetic_is_current(state, instance)
+    stale = not synthetic_is_current(state, instance)
     return [
         *(["synthetic_dataset"] if stale else []),
-        *(["tuned_checkpoints"] if stale or not training.tuned_is_current(state, instance) else []),
+        *(["tuned_checkpoints"] if stale or not tuned_is_current(state, instance) else []),
         "model_package",
     ]
 

@@ -15,9 +15,13 @@ from chronos_assets.defs.metadata import COLUMN_DIGITS, Metadata, job, leaderboa
 from chronos_assets.store_layout import SYNTHETIC_KEY
 
 if TYPE_CHECKING:
+    from chronos_assets.pipeline.clean_up import CleanedUp
+    from chronos_assets.pipeline.decisions import Decided
     from chronos_assets.pipeline.group import Group
-    from chronos_assets.pipeline.serving import CleanedUp, Decided, Deployed
-    from chronos_assets.pipeline.training import Packaged, Synthetic, Tuned
+    from chronos_assets.pipeline.packaging import Packaged
+    from chronos_assets.pipeline.serving import Deployed
+    from chronos_assets.pipeline.synthetic import Synthetic
+    from chronos_assets.pipeline.tuning import Tuned
 
 TRIAL_ROWS = 1000  # what `Chronos.Training.MaxJobs` allows
 

@@ -1,7 +1,7 @@
 """Which model is in use: the approved version of the registry, or the zero-shot base model.
 
 Here: that rule, in one place for forecasts, the endpoint and notices. Elsewhere: how
-versions come to be (`pipeline.training`), how they are kept (`platforms`).
+versions come to be (`pipeline.packaging`), how they are kept (`platforms`).
 """
 
 from __future__ import annotations

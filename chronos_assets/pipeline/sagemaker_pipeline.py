@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from chronos_assets.pipeline import training
+from chronos_assets.pipeline.packaging import evaluation_parameters
 from chronos_assets.pipeline.predictors import learning_parameters
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.synthetic import synthetic_parameters
+from chronos_assets.pipeline.tuning import search_request
 from chronos_assets.platforms.jobs import job_name
 from chronos_assets.settings import model_reference
 
@@ -40,11 +42,11 @@ def training_line(state: GroupState, *, base_model: str = "", name: str = "") ->
     return TrainingLine(
         name=name or job_name("training", *group.settings.key_prefix, setup.name),
         group=setup.name,
-        synthetic=training.synthetic_parameters(setup.training),
-        search=training.search_request(setup, reference, name=setup.name),
+        synthetic=synthetic_parameters(setup.training),
+        search=search_request(setup, reference, name=setup.name),
         learning=learning_parameters(setup, setup.params, candidate) if setup.params is not None else None,
         covariates=setup.covariates.channels if setup.covariates is not None else {},
-        evaluation=training.evaluation_parameters(setup, candidate, None),
+        evaluation=evaluation_parameters(setup, candidate, None),
         approval="Approved" if setup.training.approval == "auto" else "PendingManualApproval",
     )
 

@@ -1,8 +1,7 @@
-"""What becomes of registered versions, as functions of a `Group`: serve the one in use, decide about them, clean up.
+"""The endpoint of a group: serving the model in use, and comparing its answers with the published forecast.
 
-Here: the order of things. Elsewhere: how versions come to be (`pipeline.training`), which is in use
-(`pipeline.model_in_use`), Dagster's decorators (`defs.assets`, `defs.jobs`, `defs.checks`), what the UI shows
-(`defs.training_metadata`), servers (`platforms`).
+Here: what is served, and whether it is what should be. Elsewhere: which model is in use (`pipeline.model_in_use`), what people
+decide about versions (`pipeline.decisions`), when the endpoint is stopped (`pipeline.clean_up`), servers (`platforms`).
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.predictors import predictor_that_made, publish_zero_shot, shown_predictor
 from chronos_assets.pipeline.published import published_manifest, published_series
 from chronos_assets.pipeline.state import GroupState, Setup
-from chronos_assets.pipeline.training import made_here, package_group, read_tuned
+from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
-from chronos_assets.platforms.registry import RegistryError
 from chronos_assets.store_layout import FORECAST_KEY, RELATED_KEY, history_key, scenario_key
 
 if TYPE_CHECKING:
-    from chronos_assets.platforms.registry import StatusChange
+    pass
 
 ZERO_SHOT = "zero-shot"
 # Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
@@ -38,9 +36,6 @@ GOLDEN_CONTEXT = 168
 # What a server can do beside forecasting: one that was deployed before it could is replaced.
 _SERVER = "queries"
 COMPARED = 3  # series of a forecast that an endpoint is asked for
-
-
-# --- endpoint ---------------------------------------------------------------------------------------------------------
 
 
 def endpoint_name(state: GroupState) -> str:
@@ -359,104 +354,3 @@ def endpoint_is_current(state: GroupState) -> bool:
     except EndpointError:
         return False
     return served is not None and served.healthy and served.identity == wanted_identity(state)
-
-
-# --- what people decide -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What a decision changed: which version was and is in use, which were rejected, where it is served."""
-
-    change: StatusChange
-    model: ModelInUse
-    endpoint: EndpointState | None
-
-
-def decide_version(
-    state: GroupState, action: str, version: int | None, *, by: str, reason: str = "", log: Any
-) -> Decided:
-    """Approve, reject or roll back, and let the endpoint follow where one is up.
-
-    Args:
-        state: what is known of the group.
-        action: `approve`, `reject` or `roll_back`.
-        version: its number; the newest if not given. A roll-back is about the version in use and takes none.
-        by: who decides, for the version's history.
-        reason: why, for the version's history.
-        log: where progress is reported.
-
-    Raises:
-        dg.Failure: there is no such version, or its checkpoint is gone.
-    """
-    from chronos_assets.platforms.registry import approve, reject, roll_back
-
-    group = state.group
-    name = package_group(state)
-    there = state.versions
-    if version is None and not there and action != "roll_back":
-        raise dg.Failure(f"no version of {name} is registered yet: launch the job retrain")
-    try:
-        if action == "roll_back":
-            change = roll_back(group.registry, name, by=by, reason=reason)
-        elif action == "approve":
-            number = version or there[-1].version
-            _check_checkpoint(state, name, number)
-            change = approve(group.registry, name, number, by=by, reason=reason)
-        else:
-            change = reject(group.registry, name, version or there[-1].version, by=by, reason=reason)
-    except RegistryError as error:
-        raise dg.Failure(str(error)) from error
-    now = GroupState(group)
-    model = now.model_in_use
-    log.info(f"in use now: {model.label}" + (f" ({model.note})" if model.note else ""))
-    served = deploy(now, log).state if is_deployed(now) else None
-    return Decided(change, model, served)
-
-
-def _check_checkpoint(state: GroupState, name: str, version: int) -> None:
-    group = state.group
-    chosen = next((item for item in state.versions if item.version == version), None)
-    if chosen is not None and not group.store.exists(f"{chosen.model}/config.json"):
-        raise dg.Failure(
-            f"the checkpoint of {chosen.name} is gone ({group.store.uri(chosen.model)}): launch the job retrain"
-        )
-
-
-# --- clean-up ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CleanedUp:
-    """What `PerformDelete` removed."""
-
-    endpoint: str
-    models: tuple[str, ...]
-
-
-def clean_up(state: GroupState) -> CleanedUp | None:
-    """Stop the endpoint and delete the checkpoints, once the forecast of the model in use is published; None before.
-
-    Only what this group made: the endpoint that it deployed, and the folders that its registry and its last search name
-    below `models/`. Forecasts, their history and the registry stay, and checkpoints of which more is to come: of a
-    version that somebody has yet to decide about, and of a search that another run is about to register.
-
-    Raises:
-        dg.Failure: the registry or the endpoint's state can't be read.
-    """
-    group = state.group
-    package, name = package_group(state), endpoint_name(state)
-    model, shown = state.model_in_use, published_manifest(group)
-    if shown is None or shown["model"]["digest"] not in {model.digest, *model.stands_for}:
-        return None
-    versions, tuned = state.versions, read_tuned(group)
-    keys = {item.model for item in versions}
-    if tuned is not None and tuned["candidates"][tuned["best"]]["model"] in keys:
-        keys |= {str(item["model"]) for item in tuned["candidates"]}
-    keys -= {item.model for item in versions if item.status == "PendingManualApproval"}
-    try:
-        stopped = group.endpoints.delete(name)
-    except EndpointError as error:
-        raise dg.Failure(str(error)) from error
-    removed = tuple(key for key in sorted(keys) if made_here(package, key) and group.store.withdraw(key))
-    return CleanedUp(name if stopped else "", removed)

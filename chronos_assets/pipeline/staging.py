@@ -1,7 +1,8 @@
-"""Scratch folders, and values kept by Dagster's materializations."""
+"""Scratch folders, JSON objects of the store, and values kept by Dagster's materializations."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 
 _STAGING, _LOCK = "staging-", ".lock"
-
-
-# --- shared -----------------------------------------------------------------------------------------------------------
 
 
 def place(group: Group, key: str) -> str:
@@ -48,6 +46,15 @@ def latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, partition: s
 def materialization_values(materialization: dg.AssetMaterialization) -> dict[str, Any]:
     """The values of a materialization's metadata."""
     return {name: value.value for name, value in materialization.metadata.items()}
+
+
+def read_json(group: Group, key: str) -> dict[str, Any] | None:
+    """The object in a file; None if there is no file, or none that holds one."""
+    try:
+        document = json.loads(group.store.get(key))
+    except (FileNotFoundError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 @contextmanager

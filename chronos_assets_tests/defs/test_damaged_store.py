@@ -16,7 +16,11 @@ import pytest
 from chronos_assets.cli import main
 from chronos_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs
 from chronos_assets.models.checkpoints import describe_model
-from chronos_assets.pipeline import serving, training
+from chronos_assets.pipeline import serving, training, tuning
+from chronos_assets.pipeline.clean_up import clean_up
+from chronos_assets.pipeline.decisions import decide_version
+from chronos_assets.pipeline.synthetic import synthetic_is_current
+from chronos_assets.pipeline.tuning import read_tuned, tuned_is_current
 from chronos_assets.platforms.local.processes import start_time
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.store_layout import SYNTHETIC_KEY, TUNED_KEY
@@ -90,26 +94,26 @@ def test_runs_of_processes_that_are_gone_are_ended_whoever_has_their_number_now(
 )
 def test_a_damaged_document_of_the_search_counts_as_none(line: Line, text: str) -> None:
     line.put(TUNED_KEY, json.dumps(SEARCH))
-    assert training.read_tuned(line.group) == SEARCH
+    assert read_tuned(line.group) == SEARCH
     line.put(TUNED_KEY, text)
-    assert training.read_tuned(line.group) is None
-    assert not training.tuned_is_current(line.state, line.instance)
+    assert read_tuned(line.group) is None
+    assert not tuned_is_current(line.state, line.instance)
 
 
 def test_synthetic_series_that_are_not_whole_are_made_again(line: Line) -> None:
     made = line.run(["synthetic_dataset"], job="retrain")
     assert made.success
     folder = line.root / SYNTHETIC_KEY
-    assert training.synthetic_is_current(line.state, line.instance)
+    assert synthetic_is_current(line.state, line.instance)
     whole = (folder / "train.arrow").read_bytes()
     (folder / "train.arrow").write_bytes(whole[:-1])
-    assert not training.synthetic_is_current(line.state, line.instance)
+    assert not synthetic_is_current(line.state, line.instance)
     (folder / "train.arrow").unlink()
-    assert not training.synthetic_is_current(line.state, line.instance)
+    assert not synthetic_is_current(line.state, line.instance)
     (folder / "train.arrow").write_bytes(whole)
-    assert training.synthetic_is_current(line.state, line.instance)
+    assert synthetic_is_current(line.state, line.instance)
     (folder / "manifest.json").write_text('{"parameters": ')
-    assert not training.synthetic_is_current(line.state, line.instance)
+    assert not synthetic_is_current(line.state, line.instance)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_a_damaged_checkpoint_of_the_version_in_use_says_how_to_go_on(line: Line
     with pytest.raises(dg.Failure, match=r"holds no weights.*chronos-assets model reject 1"):
         _ = line.state.model_in_use
     # It can be done as told.
-    decided = serving.decide_version(line.state, "reject", 1, by="test", log=Silent())
+    decided = decide_version(line.state, "reject", 1, by="test", log=Silent())
     assert decided.model.label == str(folder_of("bolt"))
 
 
@@ -160,7 +164,7 @@ def test_base_models_that_can_not_give_the_quantiles_are_refused_before_the_sear
     line.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": {"BaseModels": ["bundled", str(narrow)]}}}))
     setup = line.state.setup
     with pytest.raises(dg.Failure, match=r"quantiles 0\.1, 0\.9 are outside of what model .*narrow"):
-        training._starting_points(line.state, setup)
+        tuning._starting_points(line.state, setup)
 
 
 def publish(line: Line, *names: str) -> None:
@@ -185,7 +189,7 @@ def test_clean_up_keeps_what_somebody_has_yet_to_decide_about_and_what_another_g
     register(line, "models/Shop-00000000000b", status="PendingManualApproval")
     search(line, "Shop-00000000000a", *names[2:])
     show_forecast_by(line, describe_model(folder_of("bolt")).digest)
-    removed = serving.clean_up(line.state)
+    removed = clean_up(line.state)
     assert removed is not None
     assert removed.models == ("models/Shop-00000000000a", "models/Shop-00000000000c")
     left = sorted(path.name for path in (line.root / "models").glob("Shop-*"))
@@ -199,16 +203,16 @@ def test_clean_up_waits_for_the_forecast_of_the_model_in_use_and_spares_a_search
     register(line, "models/Shop-00000000000a", model_digest=digest)
     publish(line, "Shop-00000000000b")
     search(line, "Shop-00000000000b")
-    assert serving.clean_up(line.state) is None
+    assert clean_up(line.state) is None
     show_forecast_by(line, describe_model(folder_of("bolt")).digest)
-    assert serving.clean_up(line.state) is None
+    assert clean_up(line.state) is None
     show_forecast_by(line, digest)
     for removed in (("models/Shop-00000000000a",), ()):
-        cleaned = serving.clean_up(line.state)
+        cleaned = clean_up(line.state)
         assert cleaned is not None
         assert cleaned.models == removed
     register(line, "models/Shop-00000000000b", status="Rejected")
-    cleaned = serving.clean_up(line.state)
+    cleaned = clean_up(line.state)
     assert cleaned is not None
     assert cleaned.models == ("models/Shop-00000000000b",)
 

@@ -15,8 +15,9 @@ import pytest
 
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.models.checkpoints import describe_model
-from chronos_assets.pipeline import model_in_use, serving, training
+from chronos_assets.pipeline import model_in_use, serving, training, tuning
 from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
+from chronos_assets.pipeline.tuning import read_tuned
 from chronos_assets.platforms.local import endpoints
 from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
@@ -101,7 +102,7 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert all(row["steps"] == 40 and row["validation_wql"] > 0 for row in trials if row["state"] == "Completed")
     best = min((row for row in trials if row["state"] == "Completed"), key=lambda row: row["validation_wql"])
     assert [row["trial"] for row in trials if row["best"]] == [best["trial"]]
-    tuned = training.read_tuned(line.group)
+    tuned = read_tuned(line.group)
     assert tuned is not None
     folder = line.root / tuned["candidates"][0]["model"]
     left = {path.name for path in folder.iterdir()}
@@ -247,9 +248,9 @@ def test_retrain_starts_from_the_version_in_use_that_came_from_the_same_base(lin
     in_use_since(line, 1, base_model=base)
     put_params(line, Strategy=strategy, BaseModels=[base, str(folder_of("chronos2"))])
     setup = line.state.setup
-    points = training._starting_points(line.state, setup)
+    points = tuning._starting_points(line.state, setup)
     channels = {
-        reference: training._search(line.group, setup, "search", reference, start).inputs.get("model")
+        reference: tuning._search(line.group, setup, "search", reference, start).inputs.get("model")
         for reference, start in points.items()
     }
     assert channels == {base: TUNED if strategy == "RETRAIN" else None, str(folder_of("chronos2")): None}

@@ -6,7 +6,7 @@ import dagster as dg
 
 from chronos_assets.defs import measurements, metadata, training_metadata
 from chronos_assets.defs.failures import failures
-from chronos_assets.pipeline import serving
+from chronos_assets.pipeline.clean_up import clean_up
 from chronos_assets.pipeline.exports import publish_exports
 from chronos_assets.pipeline.forecasts import make_forecasts
 from chronos_assets.pipeline.group import Group
@@ -93,7 +93,7 @@ def forecast_assets(group: Group) -> list[dg.AssetsDefinition]:
             made = metadata.tables(group, refresh_tables(state), made_from)
             exported = publish_exports(state)
             context.log.info(f"exports made again: {', '.join(exported) or 'none, nothing is new'}")
-            removed = serving.clean_up(state) if state.params.perform_delete else None
+            removed = clean_up(state) if state.params.perform_delete else None
             return dg.MaterializeResult(metadata=made | training_metadata.cleaned_up(removed))
 
     return [forecasts, forecast_tables]

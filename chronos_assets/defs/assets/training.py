@@ -5,9 +5,12 @@ import dagster as dg
 from chronos_assets.defs import training_metadata
 from chronos_assets.defs.checks import gate_check, gate_result
 from chronos_assets.defs.failures import failures
-from chronos_assets.pipeline import serving, training
+from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.packaging import package
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.synthetic import make_synthetic
+from chronos_assets.pipeline.tuning import tune
 from chronos_assets.store_layout import MODELS_KEY, SYNTHETIC_KEY
 
 SYNTHETIC_DATASET = """Synthetic series by KernelSynth: `train`, `validation` and `test` splits, as GluonTS Arrow files.
@@ -56,7 +59,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
     )
     def synthetic_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
-            made = training.make_synthetic(GroupState(group), context)
+            made = make_synthetic(GroupState(group), context)
             return dg.MaterializeResult(
                 metadata=training_metadata.synthetic(group, made),
                 data_version=dg.DataVersion(made.manifest["data_version"]),
@@ -74,7 +77,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
     )
     def tuned_checkpoints(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
-            tuned = training.tune(GroupState(group), context)
+            tuned = tune(GroupState(group), context)
             return dg.MaterializeResult(
                 metadata=training_metadata.tuned(group, tuned), data_version=dg.DataVersion(tuned.version)
             )
@@ -92,7 +95,7 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
     )
     def model_package(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
-            packaged = training.package(GroupState(group), context)
+            packaged = package(GroupState(group), context)
             return dg.MaterializeResult(
                 metadata=training_metadata.package(group, packaged),
                 data_version=dg.DataVersion(f"{packaged.version.identity[:16]}-{packaged.version.status}"),
