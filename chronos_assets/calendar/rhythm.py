@@ -39,6 +39,11 @@ _NEARLY_ALL = 0.95
 _TOO_EMPTY = 0.05
 # A series of fewer rows is too short to call its last one a slip.
 _LEAST_ROWS = 20
+# Steps of a part of the data that has a rhythm of its own, and how much they may differ: a month of days has 28 to 31.
+_LEAST_PART = 10
+_EVEN = 0.15
+# Series that may be sold each seventh day only.
+_FEW = 0.05
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def find_rhythm(series: Sequence[Moments]) -> Rhythm:
     for frequency, share in _candidates(several, steps, common, exact):
         rhythm = _aligned(frequency, several, share)
         if rhythm.frequency is not None:
-            finer = duration(common) if common < 60_000_000 and frequency == Frequency(1, Unit.MINUTE) else None
+            finer = duration(common) if common < _MINUTE and frequency == Frequency(1, Unit.MINUTE) else None
             return replace(rhythm, exact=share, finer=finer)
         reason = rhythm.reason or reason
     return Rhythm(None, reason, exact=exact)
@@ -96,7 +101,8 @@ def _candidates(
         yield frequency, exact
     divisor = int(np.gcd.reduce(steps))
     smallest = fixed_frequency(divisor)
-    if smallest is not None and divisor != common and not _alike(steps, divisor):
+    # Seconds that only a divisor explains are events, of which a minute has as many as happened.
+    if smallest is not None and divisor != common and divisor >= _MINUTE and not _alike(steps, divisor):
         yield smallest, exact
 
 
@@ -118,6 +124,30 @@ def _aligned(frequency: Frequency, series: Sequence[Moments], exact: float) -> R
             f"{observed:.1%} have a row; choose how to add them up, for example D",
         )
     return Rhythm(frequency, "", alignment, snap, exact, observed, apart)
+
+
+def change_of_rhythm(series: Sequence[Moments], grid: Grid, snap: int = 0) -> str:
+    """What to say where rows come as often as the grid has periods in one part of the data only; empty otherwise.
+
+    The other part has rows at equal steps, too, but more or less often: hours, then quarter-hours; days, beside weeks of
+    other items. One frequency can't hold both: their values are of other sizes.
+    """
+    found: list[tuple[int, Moments]] = []
+    for moments in series:
+        steps = np.diff(grid.ordinal(moments + np.timedelta64(snap, "us")))
+        cut = _cut(steps)
+        places = [slice(0, cut), slice(cut, None)] if cut is not None else [slice(None)]
+        parts = [(_even(steps[place]), moments[place]) for place in places if len(steps[place]) >= _LEAST_PART]
+        known = [(rate, part) for rate, part in parts if rate is not None]
+        if len({rate for rate, _ in known}) > 1:
+            (_, before), (_, after) = known
+            return f"rows come every {_step(before)} up to {_day(after[0])} and every {_step(after)} from then on"
+        found += known
+    often = [part for rate, part in found if rate == 1]
+    seldom = [part for rate, part in found if rate > 1]
+    if often and len(seldom) > _FEW * len(series):
+        return f"rows come every {_step(often[0])} in some series and every {_step(seldom[0])} in others"
+    return ""
 
 
 def _apart(frequency: Frequency, series: Sequence[Moments]) -> tuple[np.datetime64, np.datetime64] | None:
@@ -241,6 +271,39 @@ def _usual(unit: Unit) -> Sequence[int]:
     }[unit]
 
 
+# --- Parts
+
+
+def _cut(steps: Steps) -> int | None:
+    """The place before which steps are of one kind and from which on of another (none, one, or more periods); or None."""
+    kinds = np.minimum(steps, 2)
+    most, best = MOST * len(steps), 0
+    for kind in np.unique(kinds):
+        of_it = np.concatenate([[0], np.cumsum(kinds == kind)])
+        other = np.arange(len(of_it)) - of_it
+        before = of_it + other[-1] - other  # of the kind before a place, and others behind it
+        after = other + of_it[-1] - of_it
+        for agreeing in (before, after):
+            place = int(np.argmax(agreeing))
+            if agreeing[place] >= most:
+                most, best = float(agreeing[place]), place
+    return best if 0 < best < len(steps) else None
+
+
+def _even(steps: Steps) -> int | None:
+    """The periods from one row to the next, where that is nearly always about the same."""
+    middle = float(np.median(steps))
+    return round(middle) if np.mean(np.abs(steps - middle) <= _EVEN * middle) >= MOST else None
+
+
+def _step(moments: Moments) -> str:
+    return duration(int(np.median(np.diff(moments).astype("timedelta64[us]").astype(np.int64))))
+
+
+def _day(moment: np.datetime64) -> str:
+    return str(moment.astype("datetime64[D]"))
+
+
 # --- Divisors
 
 
@@ -263,7 +326,6 @@ def fixed_frequency(step: int) -> Frequency | None:
 def duration(microseconds: int) -> str:
     """A length of time for people: "36 hours"."""
     seconds = microseconds / 1_000_000
-    for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= size and (seconds / size).is_integer():
-            return f"{seconds / size:g} {name}"
-    return f"{seconds:g} seconds"
+    sizes = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+    name, size = next(((n, s) for n, s in sizes if seconds >= s and (seconds / s).is_integer()), sizes[-1])
+    return f"{seconds / size:g} {name}{'' if seconds == size else 's'}"

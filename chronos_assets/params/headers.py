@@ -89,3 +89,30 @@ def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]], is_va
         columns: list[tuple[bool, ...]] = list(zip(*rows, strict=False))
         return sum(2 * sum(column) > len(rows) for column in columns) > 1
     return not any(rows) or any(map(any, rows))
+
+
+def time_column(rows: Sequence[Sequence[str] | None], is_time: Callable[[str], bool]) -> int | None:
+    """The place of the column with timestamps, by the lower half of the first rows of a file; None without one.
+
+    `rows` are None where they don't have the columns of most. `is_time` says whether a text is a timestamp.
+    """
+    lower = [row for row in rows[len(rows) // 2 :] if row is not None]
+    shares = [(sum(map(is_time, column)), -place) for place, column in enumerate(zip(*lower, strict=True))]
+    count, place = max(shares, default=(0, 0))
+    return -place if 2 * count > len(lower) else None
+
+
+def names_below_titles(
+    rows: Sequence[Sequence[str] | None], is_value: Callable[[str], bool], is_time: Callable[[str], bool]
+) -> int:
+    """The place of the row of names, where a title, the name of a meter or the date of an export stand above it; else 0.
+
+    It is the row above the first one with a timestamp in its column, see `time_column`.
+    """
+    when = time_column(rows, is_time)
+    if when is None:
+        return 0
+    first = next(number for number, row in enumerate(rows) if row is not None and is_time(row[when]))
+    names = rows[first - 1] if first > 1 else None
+    below = [row for row in rows[first:] if row is not None]
+    return first - 1 if names is not None and looks_like_header(names, below, is_value) else 0

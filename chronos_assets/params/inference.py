@@ -31,7 +31,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Frequency, Grid, Unit
-from chronos_assets.calendar.rhythm import Rhythm, duration
+from chronos_assets.calendar.rhythm import Rhythm, change_of_rhythm, duration
 from chronos_assets.calendar.time_zones import zones_that_repeat
 from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.params.attributes import Attribute, AttributeType
@@ -56,11 +56,12 @@ from chronos_assets.params.forecast import (
 )
 from chronos_assets.params.headers import column_name, renamed
 from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys, name_notes
-from chronos_assets.params.overlaps import Overlap, find_overlap, versions
+from chronos_assets.params.overlaps import Overlap, check_versions, find_overlap, versions
 from chronos_assets.params.reader import parse_params
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
-from chronos_assets.params.target_values import check_point, value_notes
+from chronos_assets.params.target_values import check_point, course_notes, value_notes
 from chronos_assets.params.timestamp_columns import (
+    check_century,
     check_order,
     in_local_time,
     is_dated,
@@ -73,6 +74,7 @@ __all__ = ["DEFAULT_HORIZON", "InferenceError", "default_horizon", "infer", "is_
 
 DEFAULT_HORIZON = {Unit.MINUTE: 60, Unit.HOUR: 48, Unit.DAY: 14, Unit.WEEK: 13, Unit.MONTH: 18, Unit.YEAR: 6}
 
+_FREQUENCIES = ("D", "H", "W", "M")  # that a draft offers
 _NOT_A_NUMBER = "not a number (write it with a decimal point, and without thousands separators)"
 
 # Fewer periods with a row than this are reported.
@@ -180,6 +182,8 @@ def _infer(
         keys = Keys(item or _item_by_name(rows, candidates, has_header), (), rows.outlook([]))
         keys = replace(keys, outlook=rows.outlook(keys.columns))
     unused = [column for column in candidates if column not in keys.columns]
+    if named.get("repeats") != "sum":
+        check_versions(rows, keys.columns, unused)
     overlap = find_overlap(rows, keys.columns, unused, target, newest_counts=named.get("files") is not None)
     if overlap.keys:
         rows = Rows(readings[0], versions(rows, [*keys.columns, *overlap.keys]), places[1])
@@ -187,6 +191,16 @@ def _infer(
             rows, [*keys.columns, *overlap.keys], item or keys.item, has_header=has_header, values=target
         )
     times, steps = regular_reading(readings, rows, keys.columns)
+    check_century(times)
+    if steps.frequency is not None and named.get("frequency") is None:
+        grid = Grid(steps.frequency, steps.alignment)
+        if change := change_of_rhythm(rows.series(keys.columns, times), grid, steps.snap):
+            raise InferenceError(
+                f"{change}: a value is of another size then; keep the rows of one kind, or add the finer ones up by a coarser "
+                "ForecastFrequency in a params.json",
+                role="frequency",
+                candidates=_FREQUENCIES,
+            )
     check_order(times, steps, rows, keys.columns)
     times, steps, zone = in_local_time(times, steps, rows, keys.columns)
     if times is not readings[0]:
@@ -199,7 +213,7 @@ def _infer(
             f"how often rows come can't be determined: {steps.reason}; write a params.json that sets "
             f"Datasets[0].DataFrequency and Predictor.FeaturizationConfig.ForecastFrequency",
             role="frequency",
-            candidates=("D", "H", "W", "M"),
+            candidates=_FREQUENCIES,
         )
     group = dataset_group if NAME_PATTERN.fullmatch(dataset_group) else column_name(dataset_group)
     roles = _Roles(times, target, keys, overlap)
@@ -404,6 +418,7 @@ def _notes(
     yield f"Guessed: {_label(roles.times.column, params.timestamp_column)} is the timestamp ({params.timestamp_format})."
     yield f"Guessed: {_label(roles.target, params.target_column)} is the target."
     yield from value_notes(roles.target)
+    yield from course_notes(roles.target, roles.times, roles.keys.columns)
     item = _label(roles.keys.item, params.item_column or "") if roles.keys.item is not None else ""
     if params.item_column is None:
         yield f"Guessed: all rows are one series ({roles.keys.outlook})."

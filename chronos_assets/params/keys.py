@@ -46,8 +46,10 @@ _LEAST_ROWS = 3
 _ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
 # Names that rows with the sum of others have, and what a spreadsheet makes of a long number.
-_TOTALS = frozenset(
-    {"total", "totals", "grand total", "sum", "all", "overall", "subtotal", "gesamt", "summe", "insgesamt"}
+_TOTALS = re.compile(
+    r"((grand|sub|sous)[- ]?)?total(s|e|en)?( general| général)?|.* totals?|sum|all|overall|summe|insgesamt|gesamt|"
+    r"(gesamt|zwischen|teil)(ergebnis|summe)|.* ergebnis|somme|suma|ensemble",
+    re.IGNORECASE,
 )
 _CUT_NUMBER = re.compile(r"\d[.,]\d+[Ee]\+\d+")
 
@@ -186,7 +188,7 @@ def _keys(rows: Rows, item: Column | None, dimensions: Sequence[Column]) -> Keys
 def name_notes(keys: Keys) -> Iterator[str]:
     """What is odd about the names of series, a line for each guess."""
     for column in keys.columns:
-        totals = sorted(text for text in column.distinct if text.casefold() in _TOTALS)
+        totals = sorted(text for text in column.distinct if _TOTALS.fullmatch(text))
         if totals and len(column.distinct) > len(totals):
             yield (
                 f"Guessed: {totals[0]} in {column.name} is a series like any other; if it is the sum of others, leave its rows "
@@ -328,14 +330,18 @@ def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], val
     others = [c for c in columns if c not in keys and not c.is_row_number and not _is_unique(c)]
     options = {f"add {c.name}": str(rows.outlook([*keys, c])) for c in others if len(c.distinct) > 1 and not c.is_flag}
     options["add such rows up"] = str(rows.outlook(keys))
+    sparse = next((column for column in keys if not column.is_complete), None)
     helping = [c for c in others if not c.is_flag and rows.repeats([*keys, c]) < repeats - FEW_BAD]
-    if helping:
+    if sparse is not None:
+        empty = sparse.texts.count("") / len(sparse.texts)
+        why = f"{sparse.name} is empty in {empty:.0%} of the rows: repeat its value in each"
+    elif helping:
         why = f"candidates that would tell some of them apart: {listed(helping)}"
     elif others:
         why = f"{listed(others)} do not tell them apart"
     else:
         why = "no other column tells them apart"
-    if rows.copies([*columns, *([values] if values is not None else [])]) >= repeats - FEW_BAD:
+    if sparse is None and rows.copies([*columns, *([values] if values is not None else [])]) >= repeats - FEW_BAD:
         why += " (every repeated row equals another: was a file appended to itself?)"
     return InferenceError(
         f"{repeats:.0%} of the rows repeat a timestamp of {series}, and {why}\nWrite a params.json that names the columns of "

@@ -9,7 +9,12 @@ The rules, for rows whose series and timestamp are in several files:
 - A column of dates, one that is named as a remark on the row (status, comment, version), and one that differs here and there
   only, is a remark: rows that differ in it are corrections.
 - A column that always differs, and is named as an identifier, tells series apart.
-- Any other column that always differs leaves both readings, and so do three files or more that have other values throughout.
+- Any other column that always differs leaves both readings.
+- Where nothing but the values differs, throughout: a correction is near the value that it corrects, or comes in a file that
+  begins and ends later than the one before. A file of another series has values of its own.
+
+Within one file, rows of a series and timestamp that differ in a remark are versions, too: adding them up would count them
+twice. And a unit that changes within a series makes other numbers of the same amounts.
 """
 
 from __future__ import annotations
@@ -17,9 +22,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from statistics import median
 
-from chronos_assets.params.columns import Column, InferenceError, last_word, listed
+from chronos_assets.params.columns import Column, InferenceError, is_number, last_word, listed
 from chronos_assets.params.keys import FEW_REPEATS, Rows
 from chronos_assets.params.timestamp_columns import is_dated
 
@@ -32,9 +39,14 @@ _REMARKS = frozenset(
 )
 # Beside what names a series anyway: names of places that a file may be of.
 _OF_A_FILE = frozenset({"country", "city", "town", "county", "province", "district", "market", "territory", "outlet"})
+_UNITS = frozenset(
+    {"unit", "units", "uom", "einheit", "currency", "ccy", "curr", "waehrung", "wahrung", "unite", "devise"}
+)
 _ALWAYS = 0.95
 _MOSTLY = 0.5
 _SEVERAL = 3
+# How far a correction is from what it corrects: of what values usually differ by, or of their size where they hardly do.
+_NEAR = 0.25
 
 
 @dataclass(frozen=True)
@@ -79,11 +91,48 @@ def find_overlap(
         raise _undecided(f"differ in {listed(open_columns)}", len(places))
     values = [{target.texts[row] for row in place} for place in places]
     conflicts = sum(len(each) > 1 for each in values)
-    separate = often and conflicts > _MOSTLY * len(places) and median(map(len, values)) >= _SEVERAL
-    if separate and not newest_counts:
+    throughout = sum(map(len, places)) > _MOSTLY * len(rows.files) and conflicts > _MOSTLY * len(places)
+    if throughout and not newest_counts and not _are_versions(rows, keys, target, places):
         raise _undecided(f"have other values of {target.name}", len(places))
     remarks = tuple(c for c, share in differing.items() if share and not c.is_numeric)
     return Overlap(remarks, (), (len(places), conflicts) if often and not remarks else (0, 0))
+
+
+def check_versions(rows: Rows, keys: Sequence[Column], unused: Sequence[Column]) -> None:
+    """Refuse rows of one file that are versions of each other, and values of several units in one series.
+
+    Raises:
+        InferenceError: which column says so.
+    """
+    found: dict[tuple[object, ...], list[int]] = {}
+    for row, place in enumerate(zip(rows.times.moments, rows.files, *(column.texts for column in keys), strict=True)):
+        if place[0] is not None:
+            found.setdefault(place, []).append(row)
+    repeated = [place for place in found.values() if len(place) > 1]
+    for column in unused:
+        if not _has_name(column, _REMARKS) or not repeated:
+            continue
+        differ = [place for place in repeated if len({column.texts[row] for row in place}) > 1]
+        if len(differ) > _MOSTLY * len(repeated):
+            shown = " and ".join(sorted({column.texts[row] or "nothing" for row in differ[0]})[:_SEVERAL])
+            raise InferenceError(
+                f"{len(repeated):,} timestamps of a series have several rows, which differ in {listed([column])} ({shown}): "
+                "keep the row that counts, or write a params.json without that column to have such rows added up",
+                role="repeats",
+                candidates=("sum",),
+            )
+    for column in unused:
+        if column.is_numeric or not _has_name(column, _UNITS):
+            continue
+        units: dict[tuple[str, ...], set[str]] = {}
+        for text, *key in zip(column.texts, *(key.texts for key in keys), strict=True):
+            units.setdefault(tuple(key), set()).add(text)
+        mixed = next((each for each in units.values() if len(each) > 1), None)
+        if mixed is not None:
+            raise InferenceError(
+                f"values of one series have several units: {listed([column])} is {' and '.join(sorted(mixed)[:_SEVERAL])}; "
+                "write all values of a series in one unit"
+            )
 
 
 def versions(rows: Rows, keys: Sequence[Column]) -> list[int]:
@@ -105,6 +154,43 @@ def _shared_places(rows: Rows, keys: Sequence[Column]) -> list[list[int]]:
     return [place for place in found.values() if len({rows.files[row] for row in place}) > 1]
 
 
+def _are_versions(rows: Rows, keys: Sequence[Column], target: Column, places: Sequence[Sequence[int]]) -> bool:
+    """Whether files correct each other, though nearly all values differ."""
+    spans: dict[int, tuple[datetime, datetime]] = {}
+    for moment, file in zip(rows.times.moments, rows.files, strict=True):
+        if moment is not None:
+            first, last = spans.get(file, (moment, moment))
+            spans[file] = min(first, moment), max(last, moment)
+    ordered = [spans[file] for file in sorted(spans)]
+    starts, ends = (_one_way([span[side] for span in ordered]) for side in (0, 1))
+    if starts and starts == ends:
+        return True
+    return _are_near(keys, target, places) and (max(map(len, places)) < _SEVERAL or ends != 0)
+
+
+def _one_way(moments: Sequence[datetime]) -> int:
+    """1 where each is later than the one before, -1 where each is earlier, else 0."""
+    ways = {(after > before) - (after < before) for before, after in pairwise(moments)}
+    return ways.pop() if len(ways) == 1 else 0
+
+
+def _are_near(keys: Sequence[Column], target: Column, places: Sequence[Sequence[int]]) -> bool:
+    """Whether the values of a place, file after file, are much nearer to each other than those of a series usually are."""
+    apart: list[float] = []
+    of_series: dict[tuple[str, ...], list[float]] = {}
+    for place in places:
+        values = [float(target.texts[row]) for row in place if is_number(target.texts[row])]
+        if len(values) > 1:
+            apart.append(median(abs(after - before) for before, after in pairwise(values)))
+            of_series.setdefault(tuple(key.texts[place[0]] for key in keys), []).append(values[0])
+    if not apart:
+        return True
+    middles = {key: median(values) for key, values in of_series.items()}
+    usual = median(abs(value - middles[key]) for key, values in of_series.items() for value in values)
+    size = median(abs(value) for values in of_series.values() for value in values)
+    return median(apart) <= _NEAR * (usual or size)
+
+
 def _names_series(column: Column) -> bool:
     if column.is_numeric:
         return column.is_identifying and column.is_complete
@@ -112,8 +198,13 @@ def _names_series(column: Column) -> bool:
 
 
 def _is_remark(column: Column) -> bool:
-    words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", column.header)
-    return is_dated(column) or any(word.casefold() in _REMARKS for word in words)
+    return is_dated(column) or _has_name(column, _REMARKS)
+
+
+def _has_name(column: Column, words: frozenset[str]) -> bool:
+    """Whether one of the words is in a column's name."""
+    parts = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", column.header)
+    return any(word.casefold() in words for word in (column.header, *parts))
 
 
 def _undecided(how: str, places: int) -> InferenceError:

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import groupby, pairwise
 
-from chronos_assets.params.columns import Column, InferenceError, is_number
+from chronos_assets.params.columns import Column, InferenceError, Times, is_number
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _WHOLE = re.compile(r"[+-]?\d{1,3}")
 _LEAST = 3
 # Numbers that are written for a missing value.
 _MARKER = re.compile(r"-1|-9{2,}|9{3,}")
-_FAR = 2  # how many times as large as all others a marker is
+# Timestamps with nothing but zeros; steps that show a course; what a reading falls to when it starts again, as a part of it.
+_MANY_ZEROS = 7
+_ENOUGH = 20
+_RESET = 4
+_READING = re.compile(r"reading|meter|counter|total|cumul|ytd|z(ä|ae)hler|stand|index", re.IGNORECASE)
+_FAR = 2  # how many times as large as all others a marker is, or as long as others an end of zeros
 
 
 def check_point(target: Column) -> None:
@@ -48,6 +55,40 @@ def value_notes(target: Column) -> Iterator[str]:
             f"Guessed: {marker} is a value of {target.name} like any other ({count:,} of {len(target.present):,} rows looked "
             "at, unlike all others); if it marks a missing value, leave it empty."
         )
+
+
+def course_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterator[str]:
+    """What was taken for a value because of when it comes, a line for each guess."""
+    series: dict[tuple[str, ...], list[tuple[datetime, float]]] = {}
+    for moment, text, *key in zip(times.moments, target.texts, *(key.texts for key in keys), strict=True):
+        if moment is not None and is_number(text):
+            series.setdefault(tuple(key), []).append((moment, float(text)))
+    if _is_running([[value for _, value in sorted(each)] for each in series.values()], target.header):
+        yield (
+            f"Guessed: {target.name} is forecast as it is, though it only grows, or starts again from near 0; if it is a "
+            "meter's reading or a running total, write what each period adds."
+        )
+    sums: Counter[datetime] = Counter()
+    for each in series.values():
+        sums.update({moment: abs(value) for moment, value in each})
+    moments = sorted(sums)
+    runs = [(sum(1 for _ in run), zero) for zero, run in groupby(sums[moment] == 0 for moment in moments)]
+    count = runs[-1][0] if len(runs) > 1 and runs[-1][1] else 0
+    if count >= _MANY_ZEROS and count > _FAR * max((length for length, zero in runs[:-1] if zero), default=0):
+        yield (
+            f"Guessed: {target.name} is 0 in all series at the last {count:,} timestamps looked at, from {moments[-count]} on; "
+            "if these periods are still to come, leave their rows out."
+        )
+
+
+def _is_running(series: Sequence[Sequence[float]], name: str) -> bool:
+    """Whether values only grow, and fall to nearly nothing now and then or are called so."""
+    steps = [pair for values in series for pair in pairwise(values)]
+    rising = sum(before < after for before, after in steps)
+    falls = [(before, after) for before, after in steps if after < before]
+    near_zero = all(0 <= _RESET * after <= before for before, after in falls)
+    grows = len(steps) >= _ENOUGH and 2 * rising > len(steps) and len(falls) * 10 < len(steps) and near_zero
+    return grows and (bool(falls) or _READING.search(name) is not None)
 
 
 def _markers(target: Column) -> Iterator[tuple[str, int]]:

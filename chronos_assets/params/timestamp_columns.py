@@ -51,6 +51,9 @@ _DATES += ("dd MMMM yyyy", "d MMMM yyyy", "MMMM dd, yyyy", "MMMM d, yyyy", "EEE,
 _TIMES: tuple[str, ...] = ("HH:mm:ss", "HH:mm", "H:mm:ss", "H:mm", "hh:mm:ss a", "hh:mm a", "h:mm:ss a", "h:mm a")
 _TIMES += tuple(f"HH:mm:ss.{'S' * digits}" for digits in range(1, 7))
 _PARTIAL_DATES = ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MM-yyyy", "MMM yyyy", "MMM-yyyy", "MMM-yy", "yyyy", "yyyyMM")
+_SHOWN = 40  # characters of a cell
+# What two digits of a year stand for from here on is more likely to be past.
+_FAR_YEAR = 2040
 _LOOKED_AT = 50  # values of a column that may be a timestamp
 # Periods with a row, from which on dates are beyond doubt.
 _FULL = 0.95
@@ -63,6 +66,7 @@ _NUMBERED = re.compile(
     r"(^|[^a-z])(iso|year|fiscal)?(weeks?|wk|kw|woche|semaine|semana|quarters?|qtr|quartal|trimestre)([^a-z]|no$|$)"
 )
 _QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
+_EIGHT_DIGITS = re.compile(r"(19|20)\d{6}")
 _NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
 _PERIODS = re.compile(
     r"(19|20)\d\d[-/ ]?(Q[1-4]|W\d\d?|KW ?\d\d?|H[12])|(Q[1-4]|H[12]|W\d\d?|KW ?\d\d?)[-/ ]?(19|20)\d\d", re.IGNORECASE
@@ -98,15 +102,16 @@ def _patterns_by_shape() -> dict[str, list[str]]:
 
 def is_value(text: str) -> bool:
     """Whether a text is a number or a timestamp, so that it can't be a column's name."""
-    return is_number(text) or _reads_as_time(text)
+    return is_number(text) or reads_as_time(text)
 
 
 def is_dated(column: Column) -> bool:
     """Whether a column holds timestamps, whatever they are for."""
-    return not column.is_numeric and bool(column.present) and all(map(_reads_as_time, column.present[:_LOOKED_AT]))
+    return not column.is_numeric and bool(column.present) and all(map(reads_as_time, column.present[:_LOOKED_AT]))
 
 
-def _reads_as_time(text: str) -> bool:
+def reads_as_time(text: str) -> bool:
+    """Whether a text is a timestamp, of more than digits."""
     patterns = _patterns_by_shape().get(_shape(text), [])
     return any(parse_timestamp(text, pattern) is not None for pattern in patterns if pattern not in _DIGITS_ONLY)
 
@@ -121,9 +126,11 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
             + (" (`chronos-assets melt FILE OUTPUT` does)" if spread.joined is not None else "")
         )
     readings: dict[int, list[Times]] = {}
-    for bad in (0.0, FEW_BAD):  # a few bad values are tolerated only if no column reads without
+    # A few bad values are tolerated, and digits of any name read, only if no column reads without.
+    for bad, any_name in ((0.0, False), (FEW_BAD, False), (0.0, True)):
         for column in candidates:
             known = named is not None or rank(column.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES)
+            known = known or (any_name and all(map(_EIGHT_DIGITS.fullmatch, column.present)))
             if found := _read_times(column, digits_only=known, tolerated=bad):
                 readings[column.index] = found
         if readings:
@@ -160,7 +167,7 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
                 f"{column.name} seems to number weeks, quarters or half years ({column.present[0]!r}); write the first day of "
                 "each, such as 2024-01-01"
             )
-    dated = [column.texts[0] for column in columns if _reads_as_time(column.texts[0])]
+    dated = [column.texts[0] for column in columns if reads_as_time(column.texts[0])]
     if 2 < len(dated) >= len(columns) // 2:
         return (
             f"the first line holds dates ({dated[0]}, {dated[1]}, …), one column for each; write a row for each series and "
@@ -169,10 +176,16 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
     if mixed := _mostly_timestamps([named] if named is not None else columns):
         return mixed
     where = f"column {named.name} holds" if named is not None else f"none of the columns {listed(columns)} holds"
+    shown = next((row for row in zip(*(column.texts for column in columns), strict=True) if all(row)), ())
+    row = f" (a row: {', '.join(map(_cut, shown))})" if shown else ""
     return (
-        f"{where} timestamps in a form that is known; write them such as 2024-01-31 15:00:00, "
+        f"{where} timestamps in a form that is known{row}; write them such as 2024-01-31 15:00:00, "
         f"or describe them by TimestampFormat in a params.json"
     )
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
 
 
 def _is_serial(column: Column) -> bool:
@@ -317,6 +330,22 @@ def _in_zone(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column]) ->
     )
     local = replace(times, moments=moments)
     return local, find_rhythm(rows.series(keys, local)), name
+
+
+def check_century(times: Times) -> None:
+    """Refuse years of two digits that would be far ahead.
+
+    Raises:
+        InferenceError: 60 may be 1960.
+    """
+    if "yy" not in times.pattern.replace("yyyy", ""):
+        return
+    pairs = zip(times.column.values, times.moments, strict=True)
+    far = next((pair for pair in pairs if pair[1] is not None and pair[1].year >= _FAR_YEAR), None)
+    if far is not None and far[1] is not None:
+        raise InferenceError(
+            f"years in {times.column.name} have two digits, so that {far[0]} would be in {far[1].year}: write them with four"
+        )
 
 
 def check_order(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column]) -> None:

@@ -25,6 +25,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
 from chronos_assets.pipeline.staging import place
 from chronos_assets.planning.listing import (
+    described,
     files_digest,
     is_train_file,
     listing_digest,
@@ -323,8 +324,10 @@ def inferred_from(group: Group) -> str:
 
 def no_train_files(group: Group) -> dg.Failure:
     """The failure of an import that finds nothing to import."""
+    ignored = described(group.store.list(TRAIN_KEY))
     return dg.Failure(
         f"no train files in {group.store.uri(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
+        + (f" ({ignored})" if ignored else "")
     )
 
 

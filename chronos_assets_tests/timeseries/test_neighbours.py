@@ -266,6 +266,8 @@ def test_ends_of_periods_beside_starts_stay_in_their_periods(first: str, step: s
     [
         ("Total", "if it is the sum of others"),
         ("grand total", "if it is the sum"),
+        ("Gesamtergebnis", "if it is the sum"),
+        ("Nord Total", "if it is the sum"),
         ("1.23457E+11", "cut a long number"),
         ("c", ""),
     ],
@@ -282,3 +284,109 @@ def test_what_is_counted_is_counted_by_the_reading_that_is_chosen() -> None:
     times = [f"{month:02d}/01/{year}" for year in (2022, 2023) for month in range(1, 13)]
     notes = infer(["date", "y"], [[time, "1.5"] for time in times]).notes
     assert any("0% of the periods empty" in note for note in notes)
+
+
+HOURS = pd.date_range("2024-01-01", periods=200, freq="h")
+QUARTERS = pd.date_range("2024-01-09 08:00", periods=60, freq="15min")
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ([*HOURS, *QUARTERS], "every 1 hour up to 2024-01-09 and every 15 minutes from then on"),
+        ([*HOURS[:40], *pd.date_range(HOURS[40], periods=300, freq="15min")], "every 1 hour up to 2024-01-02 and"),
+        ([*HOURS, *pd.date_range("2024-01-10", periods=60)], "every 1 hour up to .* every 1 day"),
+        (
+            [*pd.date_range("2020-01-01", periods=48, freq="MS"), *pd.date_range("2024-01-01", periods=90)],
+            "every 31 days up to 2024-01-01 and every 1 day",
+        ),
+    ],
+)
+def test_rows_that_change_how_often_they_come_are_refused(times: list[pd.Timestamp], said: str) -> None:
+    with pytest.raises(InferenceError, match=said) as refusal:
+        infer(["date", "y"], [[f"{time}", "1.5"] for time in times])
+    assert refusal.value.draft is not None
+
+
+@pytest.mark.parametrize(("freq", "said"), [("7D", "every 7 days in others"), ("MS", "every 31 days in others")])
+def test_series_that_come_less_often_than_others_are_refused(freq: str, said: str) -> None:
+    rows = [["a", f"{day:%Y-%m-%d}", "1"] for day in pd.date_range("2024-01-01", periods=366)]
+    rows += [["b", f"{day:%Y-%m-%d}", "7"] for day in pd.date_range("2024-01-01", "2024-12-31", freq=freq)]
+    with pytest.raises(InferenceError, match=f"every 1 day in some series and {said}"):
+        infer(["item_id", "date", "y"], rows)
+
+
+def test_days_without_sales_are_no_other_rhythm() -> None:
+    days = pd.date_range("2024-01-01", periods=365)
+    rows = [["a", f"{day:%Y-%m-%d}", "1"] for day in days]
+    rows += [["b", f"{day:%Y-%m-%d}", "1"] for number, day in enumerate(days) if number * number % 7 in (1, 2)]
+    rows += [["c", f"{day:%Y-%m-%d}", "1"] for number, day in enumerate(days) if number < 50 or number % 6 == 0]
+    assert str(infer(["item_id", "date", "y"], [row for row in rows if row[0] != "c"]).frequency) == "D"
+    with pytest.raises(InferenceError, match="every 1 day up to 2024-02-"):
+        infer(["item_id", "date", "y"], rows)
+
+
+def test_events_to_the_second_are_refused() -> None:
+    steps = [7, 11, 45, 61, 120, 300] * 200
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta(pd.Series(steps).sample(frac=1, random_state=1).cumsum(), "s")
+    with pytest.raises(InferenceError, match="how often rows come can't be determined"):
+        infer(["time", "y"], [[f"{time}", "20.5"] for time in times])
+
+
+@pytest.mark.parametrize("status", ["status", "Version", "export_status"])
+def test_versions_of_a_few_rows_in_one_file_are_not_added_up(status: str) -> None:
+    header = ["item_id", "date", "qty", status]
+    rows = [["a", f"{day}", "9", "final"] for day in DAYS]
+    with pytest.raises(InferenceError, match=f"differ in {status} .final and preliminary.: keep the row that counts"):
+        infer(header, [*rows, ["a", f"{DAYS[-1]}", "8", "preliminary"]])
+    assert infer(header, [*rows, ["a", f"{DAYS[-1]}", "8", "final"]]).aggregation == "sum"
+
+
+@pytest.mark.parametrize("name", ["unit", "UoM", "Currency", "Einheit"])
+def test_a_series_has_one_unit(name: str) -> None:
+    rows = [[item, f"{day}", "9", "kWh" if day < DAYS[20] else "MWh"] for day in DAYS for item in "ab"]
+    with pytest.raises(InferenceError, match=f"several units: {name} is MWh and kWh"):
+        infer(["meter", "date", "value", name], rows)
+    rows = [[item, f"{day}", "9", unit] for day in DAYS for item, unit in (("a", "kWh"), ("b", "MWh"))]
+    assert infer(["meter", "date", "value", name], rows).item_column == "meter"
+
+
+def test_two_digits_of_a_year_far_ahead_are_refused() -> None:
+    with pytest.raises(InferenceError, match="01/01/60 would be in 2060: write them with four"):
+        infer(["date", "y"], [[f"01/01/{year % 100:02d}", "1.5"] for year in range(1960, 2020)])
+    assert infer(["date", "y"], [[f"01/01/{year % 100:02d}", "1.5"] for year in range(1970, 2020)]).horizon == 6
+
+
+@pytest.mark.parametrize("name", ["BUDAT", "Datum", "CALDAY"])
+def test_dates_of_digits_need_no_known_name_where_nothing_else_is_one(name: str) -> None:
+    params = infer([name, "Menge"], [[f"{day:%Y%m%d}", "1.5"] for day in DAYS])
+    assert (params.timestamp_column, params.timestamp_format) == (name, "yyyyMMdd")
+
+
+def test_what_is_no_timestamp_is_shown() -> None:
+    with pytest.raises(InferenceError, match=r"a row: '2024M01', '1.5'"):
+        infer(["TIME_PERIOD", "y"], [[f"2024M{month:02d}", "1.5"] for month in range(1, 13)])
+
+
+def test_an_item_that_stands_in_the_first_row_only_is_named() -> None:
+    rows = [[item if day is DAYS[0] else "", f"{day}", "1"] for item in "abc" for day in DAYS]
+    with pytest.raises(InferenceError, match="item is empty in 98% of the rows: repeat its value in each"):
+        infer(["item", "date", "qty"], rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "said"),
+    [
+        ([5 * number % 600 for number in range(200)], "kwh", "starts again from near 0"),
+        ([5 * number for number in range(200)], "meter_reading", "only grows"),
+        ([5 * number for number in range(200)], "sales", ""),
+        ([number % 7 for number in range(200)], "kwh", ""),
+        ([1 + number % 7 if number < 150 else 0 for number in range(200)], "kwh", "is 0 in all series at the last 50 "),
+        ([1 if number // 30 % 2 == 0 else 0 for number in range(180)], "kwh", ""),
+    ],
+)
+def test_running_totals_and_rows_still_to_come_are_reported(values: list[int], name: str, said: str) -> None:
+    times = pd.date_range("2024-01-01", periods=len(values), freq="h")
+    notes = infer(["time", name], [[f"{time}", f"{value}"] for time, value in zip(times, values, strict=True)]).notes
+    found = [note for note in notes if "still to come" in note or "running total" in note]
+    assert (len(found) == 1 and said in found[0]) if said else not found

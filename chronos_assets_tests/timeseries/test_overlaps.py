@@ -93,3 +93,33 @@ def test_two_such_files_are_an_export_and_its_correction():
         "60 correct kwh (the newest file's counts); if each file is a series of its own" in note for note in notes
     )
     assert not any("correct kwh" in note for note in of_files(["timestamp", "kwh"], first, first).notes)
+
+
+def values(seed, change=0.0, count=60):
+    """Values of a series, as they are in one of its exports."""
+    return [str(100 + (number * number * 7 + 13 * seed) % 50 + change * (number % 3)) for number in range(count)]
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_exports_that_are_revised_throughout_are_corrections(grows):
+    ends = [0 if grows else at for at in range(5)]
+    days = [f"{dt.date(2024, 1, 1) + dt.timedelta(days=number)}" for number in range(100)]
+    files = [
+        [[days[at], values(1, 0.5 * number)[at]] for at in range(end, 40 + 5 * number)]
+        for number, end in enumerate(ends)
+    ]
+    notes = of_files(["timestamp", "kwh"], *files).notes
+    assert any("correct kwh (the newest file's counts)" in note for note in notes)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_files_with_values_of_their_own_are_series(count):
+    files = [[[day, value] for day, value in zip(DAYS, values(seed), strict=True)] for seed in range(count)]
+    with pytest.raises(InferenceError, match="have other values of kwh: give each series a column"):
+        of_files(["timestamp", "kwh"], *files)
+
+
+def test_a_half_day_at_the_end_of_an_export_is_corrected_by_the_next():
+    first, second = [[day, "100"] for day in DAYS[:20]], [[day, "101"] for day in DAYS[19:40]]
+    first[-1][1] = "13"
+    assert of_files(["timestamp", "kwh"], first, second).item_column is None

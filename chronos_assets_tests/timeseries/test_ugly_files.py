@@ -53,6 +53,38 @@ class TestPreambles:
         assert [row.line for row in failure.rows] == [7]
 
 
+class TestTitles:
+    @pytest.mark.parametrize(
+        ("above", "count"),
+        [
+            ("Sales report\nExported on 2024-03-01\n\n", 2),
+            ('Sales report,,\n"by Anna, Bob",,\n,,\n', 2),
+            ("Meter,4711,\nName,,\nPeriod,2024-01-01,\n", 3),
+            ("latitude,longitude,height,zone\n52.5,13.4,38,0\n\n", 2),
+        ],
+    )
+    def test_above_the_header_are_left_out_and_said(self, drop, above, count):
+        report = drop.put(above + HEADER + HOURS).run()
+        assert drop.targets() == {"a": [1, 2, 3]}
+        assert any(f"{count} lines of text above the header left out, to line" in note for note in report.notes)
+        assert sample_files(drop.files).header == HEADER.strip().split(",")
+        assert sample_files(drop.files).odd == ()
+
+    def test_of_decimal_commas_hide_no_delimiter(self, drop):
+        drop.put("Verbrauch, Haus 1\n\nDatum;kWh\n" + rows(*(f"{day:02d}.01.2024;{day},5" for day in range(1, 29))))
+        assert sample_files(drop.files).header == ["Datum", "kWh"]
+
+    @pytest.mark.parametrize("second", ["date,kWh,id", ",kWh,id"])
+    def test_a_second_line_of_names_is_refused(self, drop, second):
+        drop.put(HEADER + second + "\n" + HOURS)
+        with pytest.raises(FileProblem, match=r"lines 1 and 2 both look like the header.*keep one of them"):
+            sample_files(drop.files)
+
+    def test_rows_above_a_header_are_no_titles(self, drop):
+        failure = drop.put(HOURS + HEADER + HOURS).fail()
+        assert [row.line for row in failure.rows] == [4]
+
+
 class TestPlaces:
     """A header that lacks names of the schema is read by place, as Amazon Forecast did."""
 
@@ -137,6 +169,13 @@ class TestEncodings:
 
     def test_utf_16_within_gzip_is_named(self, drop):
         assert "the file is UTF-16" in str(drop.put(gzip.compress(HOURS.encode("utf-16-le"))).fail())
+
+    @pytest.mark.parametrize(
+        ("start", "kind"),
+        [('{"timestamp": "2024-01-01"}', "JSON"), ('[{"a": 1}]', "JSON"), ("<html><table>", "HTML or XML")],
+    )
+    def test_other_kinds_of_text_are_named(self, drop, start, kind):
+        assert f"the file is {kind}" in str(drop.put(start + "\n" + HOURS).fail())
 
 
 class TestTimestamps:

@@ -43,7 +43,7 @@ MOST_EXPANSION = 100
 
 # Lines at the top of a file that are looked at for a preamble, records for a header, bytes for the kind of file.
 _TOP_LINES = 200
-_LOOK_AHEAD = 20
+TOP_RECORDS = 50
 _HEAD_BYTES = 4096
 
 _BOM = b"\xef\xbb\xbf"
@@ -176,9 +176,14 @@ def _check_text(head: bytes, name: str) -> None:
         (b"\xd0\xcf\x11\xe0", "an old Excel file"),
         (b"\x28\xb5\x2f\xfd", "zstd"),
         (b"BZh", "bzip2"),
+        (b"{", "JSON"),
+        (b"[{", "JSON"),
+        (b"<", "HTML or XML"),
     ):
-        if head.startswith(magic):
+        if head.removeprefix(_BOM).lstrip(b" \t\r\n").startswith(magic):
             raise FileProblem(name, f"the file is {kind}", "store it as CSV, gzipped CSV or Parquet")
+    if head[257:262] == b"ustar":
+        raise FileProblem(name, "the file is a tar archive", "put the files in it there one by one")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise FileProblem(name, "the file is UTF-16", "save it as UTF-8")
     if b"\0" in head and not head.startswith(b"\x1f\x8b"):
@@ -447,7 +452,7 @@ def _layout(
     The delimiter is the first of `, ; tab |` with which the first record has every needed name, or as many fields as
     the schema (comma when there is none). The first record is a header when
 
-    - it names every needed column (case and surrounding spaces do not matter), or
+    - it names every needed column (case and surrounding spaces do not matter); then titles may stand above it, or
     - the field at the schema's place for the timestamp is no timestamp, and either some field is a name of the schema,
       or the record has the schema's number of fields and the one at the target's place is no number.
 
@@ -463,9 +468,13 @@ def _layout(
     candidates = {mark: records for mark, records in candidates.items() if records}
     if not candidates:
         raise NoRows(name, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
-    delimiter, records = _choose(candidates, schema)
-    names = [field.decode(errors="replace").strip() for field in records[0].fields or []]
-    names = as_in_schema(names, schema.names)
+    delimiter, titles, records = _choose(candidates, schema, is_timestamp)
+    if titles:
+        first = titles[0].raw[:80].decode(errors="replace")
+        lines = "1 line" if len(titles) == 1 else f"{len(titles)} lines"
+        note = f"{lines} of text above the header left out, to line {titles[-1].line}: {first!r}"
+        above = replace(above, lines=titles[-1].line, notes=(*above.notes, note))
+    names = _names(records[0], schema)
     if not _is_header(names, schema, is_timestamp, is_target):
         positions = {column: place for place, column in enumerate(schema.names)}
         return CsvLayout(positions, len(schema.names), (), delimiter, None, above.lines, (), above.notes), records
@@ -538,19 +547,39 @@ def _first_records(stream: IO[bytes], delimiter: str, above: int) -> list[Record
     """The first few records below line `above`."""
     stream.seek(0)
     below = (record for record in scan_records(stream, delimiter) if record.line > above)
-    return list(islice(below, _LOOK_AHEAD))
+    return list(islice(below, TOP_RECORDS))
 
 
-def _choose(candidates: dict[str, list[Record]], schema: TrainSchema) -> tuple[str, list[Record]]:
-    """The delimiter that fits the first record, and the records split by it."""
+def _choose(
+    candidates: dict[str, list[Record]], schema: TrainSchema, is_timestamp: Callable[[str], bool]
+) -> tuple[str, list[Record], list[Record]]:
+    """The delimiter that fits the first records, and the records split by it: titles above the header, and the others."""
     for delimiter, records in candidates.items():
-        names = [field.decode(errors="replace") for field in records[0].fields or []]
-        if names_all(as_in_schema(names, schema.names), schema.required):
-            return delimiter, records
+        place = _place_of_names(records, schema, is_timestamp)
+        if place is not None:
+            return delimiter, records[:place], records[place:]
     for delimiter, records in candidates.items():
         if len(records[0].fields or []) >= len(schema.names):
-            return delimiter, records
-    return next(iter(candidates.items()))
+            return delimiter, [], records
+    delimiter, records = next(iter(candidates.items()))
+    return delimiter, [], records
+
+
+def _place_of_names(records: Sequence[Record], schema: TrainSchema, is_timestamp: Callable[[str], bool]) -> int | None:
+    """The place of the record that names every needed column, with none above it that may be a row; None without one."""
+    for place, record in enumerate(records):
+        names = _names(record, schema)
+        if not names_all(names, schema.required):
+            continue
+        when = 0 if schema.timestamp is None else [folded(name) for name in names].index(folded(schema.timestamp))
+        above = [cells[when] for each in records[:place] if len(cells := _names(each, schema)) > when]
+        return None if any(map(is_timestamp, above)) or (above and schema.timestamp is None) else place
+    return None
+
+
+def _names(record: Record, schema: TrainSchema) -> list[str]:
+    """A record's cells, names by those of the schema."""
+    return as_in_schema([field.decode(errors="replace").strip() for field in record.fields or []], schema.names)
 
 
 def _is_header(

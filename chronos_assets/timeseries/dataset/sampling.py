@@ -17,13 +17,15 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from zoneinfo import available_timezones
 
-from chronos_assets.params.headers import folded, looks_like_header
-from chronos_assets.params.timestamp_columns import is_value
+from chronos_assets.params.headers import folded, looks_like_header, names_below_titles, time_column
+from chronos_assets.params.timestamp_columns import is_value, reads_as_time
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.csv_records import (
     DELIMITERS,
+    TOP_RECORDS,
     FileProblem,
     NoRows,
     Record,
@@ -179,6 +181,8 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
         with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted path
             kinds = [(str(name), str(kind)) for name, kind, *_ in described]
+            if zone := _zone(file.path):
+                connection.execute(f"SET TimeZone = {text_literal(zone)}")
             names = [(name, kind) for name, kind in kinds if not kind.endswith("]") and not kind.startswith(_NESTED)]
             count = int(connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0])  # noqa: S608
             cells = ", ".join(_as_text(name, kind) for name, kind in names)
@@ -197,6 +201,16 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
         reason = str(error).splitlines()[0].replace(str(file.path), file.key)
         raise FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again") from error
     return _Found([name for name, _ in names], rows, stretches, complete=count <= limit)
+
+
+def _zone(path: Path) -> str | None:
+    """The time zone that the file names for its times, with a day at midnight there; None where it names none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    zones = {field.type.tz for field in pq.read_schema(path) if pa.types.is_timestamp(field.type)} - {None}
+    zone = zones.pop() if len(zones) == 1 else None
+    return zone if zone in available_timezones() else None
 
 
 def _as_text(name: str, kind: str) -> str:
@@ -230,17 +244,21 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
     heads = {mark: _head(path, mark, above.lines, limit) for mark in marks}
     if not any(heads.values()):
         raise NoRows(key, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
-    # The delimiter that gives the most columns of those whose rows agree on how many there are, the header best of all.
+    titles = {mark: _titles(head) for mark, head in heads.items()}
+    # The delimiter that gives the most columns of those whose rows agree on how many there are, with timestamps and the header
+    # best of all.
     delimiter = max(
         heads,
         key=lambda mark: (
             _agreement(heads[mark]) > _MOST,
             _width(heads[mark]) > 1,
-            bool(heads[mark]) and len(heads[mark][0].fields or []) == _width(heads[mark]),
+            time_column(_top(heads[mark]), reads_as_time) is not None,
+            bool(heads[mark]) and len(heads[mark][titles[mark]].fields or []) == _width(heads[mark]),
             _width(heads[mark]),
         ),
     )
-    head = heads[delimiter]
+    whole, title = heads[delimiter], titles[delimiter]
+    head = whole[title:]
     width = _width(head)
     if width == 1:
         raise FileProblem(
@@ -255,7 +273,14 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
             f"line {flawed.line} has a quote that closes no value: {_shown(flawed)}",
             'write a quote within a quoted value twice ("5"" pipe"), not with a backslash',
         )
-    records = list(_spread(path, delimiter, head, limit))
+    if title and _are_names(whole[title - 1], head[0], width):
+        raise FileProblem(
+            key,
+            f"lines {head[0].line - 1} and {head[0].line} both look like the header: {_shown(whole[title - 1])} and "
+            f"{_shown(head[0])}",
+            "keep one of them",
+        )
+    records = list(_spread(path, delimiter, whole, limit))[title:]
     first = _cells(head[0], width)
     below = [cells for record in head[1:] if (cells := _cells(record, width)) is not None]
     header: list[str] | None = None
@@ -270,7 +295,7 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
     if first is not None and looks_like_header(first, below, is_value):
         header, records = first, records[1:]
     above_header = head[0].line - 1 if header is not None else above.lines
-    found = _Found(header, [], [], [], delimiter, above_header, len(head) <= limit)
+    found = _Found(header, [], [], [], delimiter, above_header, len(whole) <= limit)
     for stretch, record in records:
         cells = _cells(record, width)
         if cells is not None:
@@ -288,6 +313,24 @@ def _head(path: Path, delimiter: str, above: int, limit: int) -> list[Record]:
     with path.open("rb") as stream:
         below = (record for record in scan_records(stream, delimiter) if record.line > above)
         return list(islice(below, limit + 1))
+
+
+def _titles(head: Sequence[Record]) -> int:
+    """How many records stand above the header, see `headers.names_below_titles`."""
+    return names_below_titles(_top(head), is_value, reads_as_time)
+
+
+def _top(head: Sequence[Record]) -> list[list[str] | None]:
+    width = _width(head)
+    return [_cells(record, width) for record in head[:TOP_RECORDS]]
+
+
+def _are_names(record: Record, below: Record, width: int) -> bool:
+    """Whether a record right above the names has as many of them: the units of a table, or its other names."""
+    texts, names = _cells(record, width), _cells(below, width)
+    if texts is None or names is None or record.line != below.line - 1 or any(map(is_value, texts)):
+        return False
+    return sum(map(bool, texts)) >= sum(map(bool, names))
 
 
 def _texts(record: Record) -> list[str]:
