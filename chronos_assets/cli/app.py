@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ INTERRUPTED = 130
 NOBODY_READS = 1  # typer's own, where it notices first
 
 VERBOSE = "--verbose"
+
+_FULL = re.compile(r"database or disk is full|No space left on device")
 
 app = typer.Typer(
     help="From train files to published quantile forecasts.",
@@ -98,6 +101,8 @@ def explain(error: Exception) -> str:
         # No space, no permission, a file where a folder should be: the system's word and the path say it all.
         place = error.filename2 or error.filename
         return f"{f'{place}: ' if place else ''}{error.strerror or error}"
+    if _FULL.search(str(error)):  # as SQLite and DuckDB say it
+        return "no space is left on the disk of the store: free some, and run again; what is published stays as it was"
     return (
         f"{type(error).__name__}: {error}\nThis is not an error that was expected: run the command again with {VERBOSE} and "
         "report what it prints."

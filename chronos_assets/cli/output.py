@@ -6,13 +6,17 @@ waits for a forecast; all of it may help who looks for a fault.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LOGS_KEPT = 20
 
@@ -38,23 +42,29 @@ def raw_output_to(path: Path) -> Iterator[TextIO]:
     sys.stderr.flush()
     before = [os.dup(1), os.dup(2)]
     with (
-        path.open("ab", buffering=0) as log,
+        _Log(path, "ab") as raw,
+        io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "replace", line_buffering=True) as log,
         os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace") as user,
     ):
         for number in (1, 2):
-            os.dup2(log.fileno(), number)
+            os.dup2(raw.fileno(), number)
         # The objects, too: a caller may have put others in their place.
-        with (
-            os.fdopen(1, "w", buffering=1, closefd=False) as out,
-            os.fdopen(2, "w", buffering=1, closefd=False) as errors,
-            redirect_stdout(out),
-            redirect_stderr(errors),
-        ):
+        with redirect_stdout(log), redirect_stderr(log):
             try:
                 yield user
             finally:
-                out.flush()
-                errors.flush()
+                log.flush()
                 for number, descriptor in zip((1, 2), before, strict=True):
                     os.dup2(descriptor, number)
                     os.close(descriptor)
+
+
+class _Log(io.FileIO):
+    """A log on a disk that may be full: what doesn't fit is lost, and not the last words of the run, which say why it ended."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Bytes that were taken."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes

@@ -57,6 +57,9 @@ def test_the_systems_errors_name_the_path(failing: Raise, capsys: pytest.Capture
     failing(PermissionError(13, "Permission denied", "/some/where"))
     assert main(["query", "x"]) == 1
     assert capsys.readouterr().err == "chronos-assets: /some/where: Permission denied\n"
+    failing(RuntimeError("(sqlite3.OperationalError) database or disk is full\n[SQL: CREATE TABLE …]"))
+    assert main(["query", "x"]) == 1
+    assert "no space is left on the disk of the store: free some" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,14 @@ def test_the_streams_come_back_after_an_error(tmp_path: Path, capfd: pytest.Capt
     assert capfd.readouterr().err == "here again\n"
 
 
+def test_a_full_disk_takes_the_log_and_not_the_last_words(capfd: pytest.CaptureFixture[str]) -> None:
+    with raw_output_to(Path("/dev/full")) as user:
+        sys.stdout.write("no room\n")
+        user.write("for the user\n")
+    os.write(2, b"last words\n")
+    assert capfd.readouterr().err == "for the user\nlast words\n"
+
+
 def test_the_newest_logs_are_kept(tmp_path: Path) -> None:
     made = [new_log(tmp_path) for _ in range(LOGS_KEPT + 5)]
     assert sorted(tmp_path.iterdir()) == sorted(made)[-LOGS_KEPT:]
