@@ -182,7 +182,7 @@ def _attribute_spec(name: str, numbers: bool) -> Mapping[str, Any]:
     if numbers:
         y = alt.Y("y:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s", tickCount=3))
         return _spec(chart.mark_line(color=GREEN, interpolate="step-after").encode(x=x, y=y, tooltip=tooltip))
-    ticks = chart.mark_tick(color=GREEN, thickness=3)
+    ticks = chart.mark_tick(color=GREEN, thickness=3, opacity=1).properties(height=alt.Step(16))
     return _spec(ticks.encode(x=x, y=alt.Y("y:N", title=None), tooltip=tooltip))
 
 

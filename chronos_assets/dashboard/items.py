@@ -14,12 +14,19 @@ from chronos_assets.dashboard.session import ask, source, table
 from chronos_assets.dashboard.words import csv_text, file_name, plain
 from chronos_assets.errors import ChronosAssetsError
 
-_HELP = {
-    "Share of the error": "Where improving one forecast would improve the whole most.",
-    "Bias (tracking signal)": "Misses on one side: beyond ±6 a forecast is usually looked at.",
-    "Change since the forecast before": "What the newest forecast changed about the one before it, on the periods of both.",
-    "Actuals outside the band": "How many actuals were far outside of what was forecast.",
-    "Volume": "The sum of the current forecast.",
+# Ranking -> the column that it is by, and what it is good for.
+_ABOUT = {
+    "Share of the error": ("error_share", "Where improving one forecast would improve the whole most."),
+    "Bias (tracking signal)": (
+        "tracking_signal",
+        "Misses on one side: beyond ±6 a forecast is usually looked at. Above zero it was too high.",
+    ),
+    "Change since the forecast before": (
+        "relative_change",
+        "What the newest forecast changed about the one before it, on the periods of both.",
+    ),
+    "Actuals outside the band": ("anomalies", "How many actuals were far outside of what was forecast."),
+    "Volume": ("volume", "The sum of the current forecast."),
 }
 _PERCENT = ("relative_change", "error_share", "weighted_bias", "wape", "naive_wape")
 _TITLES = {
@@ -43,7 +50,7 @@ def show() -> None:
     left, right = st.columns([2, 1])
     by = left.selectbox("Rank by", list(queries.RANKINGS), index=0 if scored else len(queries.RANKINGS) - 1, key="rank")
     as_of = right.selectbox("Scores as of", scored, key="scored", placeholder="none yet", disabled=len(scored) < 2)
-    st.caption(_HELP[by])
+    st.caption(_ABOUT[by][1])
     filters = _filters(shape)
     found = ask("ranking", shape, by, filters, scored_as_of=as_of or "", as_of=str(forecast.get("as_of", "")))
     if found.empty:
@@ -95,16 +102,20 @@ def _table(found: pd.DataFrame, shape: TableShape, by: str) -> None:
         "tracking_signal": number("tracking signal", format="%.1f"),
         "anomalies": number("anomalies", format="%d"),
     }
+    note = f"The first {len(found):,} series." if len(found) == queries.LISTED else f"{len(found):,} series."
+    st.caption(f"{note} Choose a row to see the series.")
     picked = table(
         found,
         height=min(560, 38 + 35 * len(found)),
         column_config=config,
+        # What it is ranked by first: a phone shows two or three columns.
+        column_order=sorted(
+            found.columns, key=lambda name: (name not in shape.keys, name.lstrip("_") != _ABOUT[by][0])
+        ),
         on_select="rerun",
         selection_mode="single-row",
         key="ranking",
     )
-    note = f"The first {len(found):,} series." if len(found) == queries.LISTED else f"{len(found):,} series."
-    st.caption(f"{note} Choose a row to see the series.")
     st.download_button(
         "Download as CSV",
         lambda: csv_text(found),

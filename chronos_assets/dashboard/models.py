@@ -54,7 +54,7 @@ def show() -> None:
             + ("" if versions else " `chronos-assets run`, or the job retrain, tunes a model on the data.")
         )
     else:
-        st.success(f"In use: **{plain(in_use.name)}**: {plain(in_use.reason)}", icon=":material/check_circle:")
+        st.success(f"In use: **{plain(in_use.name)}**", icon=":material/check_circle:")
     _leaderboard()
     if not versions:
         return
@@ -108,9 +108,8 @@ def _leaderboard() -> None:
         return
     st.subheader("Leaderboard")
     shown = found.drop(columns="as_of").rename(columns={"member_weight": "weight", **_NAMES})
-    shown["weight"] = [percent(value) for value in shown["weight"]]
     share = st.column_config.NumberColumn(format="percent")
-    table(shown, column_config={_BAND: share})
+    table(shown, column_config={_BAND: share, "weight": share})
     st.caption(
         f"On the past windows that the weights of the forecast as of {plain(found['as_of'].iloc[0])} were learned from."
     )

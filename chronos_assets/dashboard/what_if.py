@@ -152,7 +152,7 @@ def _answer(
         st.info(plain(error), icon=":material/cloud_off:")
         return
     shown = pd.DataFrame({"timestamp": planned["timestamp"], "what_if": what_if, "baseline": baseline})
-    _beside(shown, history)
+    _beside(shown, history, shape)
     st.caption(f"Answered by {plain(served.version)}, the endpoint {plain(served.name)}; whole horizon.")
     say_clock()
     if not served.current:
@@ -176,12 +176,12 @@ def _apart(shown: pd.DataFrame, published: pd.DataFrame) -> float:
     return float((both["baseline"] - both["middle"]).abs().sum()) / volume if volume else 0.0
 
 
-def _beside(shown: pd.DataFrame, history: pd.DataFrame) -> None:
+def _beside(shown: pd.DataFrame, history: pd.DataFrame, shape: TableShape) -> None:
     """Totals and lines of a forecast under other values and of its baseline."""
     what_if, baseline = float(shown["what_if"].sum()), float(shown["baseline"].sum())
     left, right = st.columns(2)
     change = percent((what_if - baseline) / abs(baseline), 1) if baseline and what_if != baseline else None
-    left.metric("Total of the forecast", number(what_if), change)
+    left.metric(f"Total of the {'medians' if shape.middle == 'p50' else 'forecast'}", number(what_if), change)
     right.metric("Baseline", number(baseline))
     draw(charts.scenario_chart(history.tail(max(SHOWN, SHOWN_HORIZONS * len(shown))), shown))
 
@@ -233,7 +233,7 @@ def _results(series: ItemSeries, shape: TableShape) -> None:
     st.subheader("Scenarios")
     scenario = st.selectbox("Scenario", list(dict.fromkeys(found["scenario"])), key="scenario")
     shown = found[found["scenario"] == scenario]
-    _beside(shown, ask("history", series))
+    _beside(shown, ask("history", series), shape)
     st.caption(f"Beside the forecast as of {plain(shown['as_of'].iloc[0])}; whole horizon.")
     if not is_beside_current(source().group, scenario):
         st.warning(

@@ -154,7 +154,7 @@ def anomalies_of(made: list[dg.AssetMaterialization], group: Group) -> str:
     total = int(str(count.value))
     rows = [record.data for record in worst.records[:NAMED_ANOMALIES]]
     named = "; ".join(
-        f"{row['series']} at {row['timestamp']}: {row['actual']:.4g} beside {row['low']:.4g} to {row['high']:.4g}"
+        f"{row['series']} at {row['timestamp']}: {row['actual']:.4g}, expected {row['low']:.4g} to {row['high']:.4g}"
         for row in rows
     )
     more = f"; and {total - len(rows):,} more" if total > len(rows) else ""

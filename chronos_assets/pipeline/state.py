@@ -271,7 +271,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
         draft = error.draft if isinstance(error, InferenceError) else None
         if draft is not None:
             group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2, ensure_ascii=False) + "\n").encode())
-            reason += f"\nOr complete the draft {place(group, DRAFT_KEY)} and save it as {PARAMS_KEY}."
+            reason += f"\nOr complete the draft {place(group, DRAFT_KEY)} and save it as {PARAMS_KEY} beside it."
         raise dg.Failure(reason) from error
 
 
