@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from chronos_assets.cli.common import DataOption, Printer, UsageError, open_group, settings_for
+from chronos_assets.cli.ports import check_port
 
 app = typer.Typer(
     help="The HTTP endpoint of the version in use: status, deploy, stop; or published forecasts alone.",
@@ -57,6 +58,7 @@ def forecasts(
         places, arn = ForecastPlaces(**forecast_places(state)), forecast_arn(state)
     except dg.Failure as error:
         raise UsageError(str(error)) from error
+    check_port(port, f"chronos-assets endpoint forecasts --port {port + 1 if port < 65535 else 8090}")
     remote = group.settings.deployment == "aws"
     folder_at = _looked_up(group.store.snapshot) if remote else group.store.snapshot
     server = ForecastServer(ForecastQueries(places, folder_at))

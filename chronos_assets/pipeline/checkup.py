@@ -21,9 +21,10 @@ from chronos_assets.pipeline.covariate_imports import undeclared_files
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels
+from chronos_assets.pipeline.staging import place
 from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.platforms.checkup import Finding, run_checks
-from chronos_assets.store_layout import PARAMS_KEY, TRAIN_KEY
+from chronos_assets.store_layout import DRAFT_KEY, PARAMS_KEY, TRAIN_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.shards import Manifest
@@ -47,6 +48,11 @@ def _findings(group: Group) -> Iterator[Finding]:
     state = GroupState(group)
     yield from _without_target(group)
     if state.params_text is None:
+        if group.store.exists(DRAFT_KEY):
+            what = "the train files leave a choice to you"
+            yield Finding(
+                PARAMS_KEY, "failed", what, f"complete {place(group, DRAFT_KEY)}, and save it as {PARAMS_KEY} beside it"
+            )
         return
     try:
         load_params(state.params_text, source=PARAMS_KEY)

@@ -52,6 +52,8 @@ def test_files_that_nothing_declares_or_that_explain_nothing_are_named(tmp_path:
     # Looking infers nothing.
     assert examine(shop) == []
     assert not shop.store.exists("params.json")
+    shop.store.put("params.draft.json", b"{}")
+    assert said(examine(shop)) == [("params.json", "failed", "the train files leave a choice to you")]
     shop.store.put("params.json", declared())
     ((name, status, what),) = said(examine(shop))
     assert (name, status) == ("covariates", "warning")
