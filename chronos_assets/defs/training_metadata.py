@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chronos_assets.pipeline.serving import Deployed
     from chronos_assets.pipeline.synthetic import Synthetic
     from chronos_assets.pipeline.tuning import Tuned
+    from chronos_assets.timeseries.scoring.gate import GateRow
 
 TRIAL_ROWS = 1000  # what `Chronos.Training.MaxJobs` allows
 
@@ -124,14 +125,11 @@ def package(group: Group, made: Packaged) -> Metadata:
         "mase": "float",
         "coverage": "float",
         "verdict": "string",
-        "difference": "float",
-        "low": "float",
-        "high": "float",
-        "relative": "float",
-        "model": "string",
+        "difference": "string",
     }
     rows = (
-        {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()} | {"name": row.title}
+        {name: _cell(row.to_document().get(name), kind) for name, kind in columns.items()}
+        | {"name": row.title, "difference": _difference(row)}
         for row in made.decision.rows
     )
     return {
@@ -211,6 +209,14 @@ def cleaned_up(removed: CleanedUp | None) -> Metadata:
         "endpoint_stopped": removed.endpoint or "none was up",
         "checkpoints_deleted": ", ".join(removed.models) or "none were there",
     }
+
+
+def _difference(row: GateRow) -> str:
+    """The candidate's wQL minus a model's, and its interval, in one cell: the page cuts wide tables off."""
+    if row.difference is None:
+        return ""
+    interval = "" if row.low is None or row.high is None else f" ({row.low:.2g} to {row.high:.2g})"
+    return f"{row.difference:.2g}{interval}"
 
 
 def _cell(value: Any, kind: str) -> Any:

@@ -73,7 +73,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 # Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -100,7 +99,7 @@ from chronos_assets.predictors.forecast_request import (
     plan_windows,
 )
 from chronos_assets.predictors.forecast_tally import Tally
-from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.predictors.members.base import Covariates, Floats
 from chronos_assets.predictors.members.regression import LightgbmError
 from chronos_assets.predictors.opening import Network, describe_given, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
@@ -122,8 +121,6 @@ from chronos_assets.timeseries.forecast.files import (
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import BatchForecast, Forecaster
-
-Floats = NDArray[np.float64]
 
 _MAX_TASKS = 4096
 _VALUES_AT_ONCE = 4_000_000  # contexts and forecasts of a chunk; two are held at once: 64 MB
