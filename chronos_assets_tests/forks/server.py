@@ -58,8 +58,13 @@ class SessionServer(forkserver.ForkServer):
         return super()._answer(request)
 
 
-if __name__ == "__main__":
+def serve(arguments: list[str]) -> int:
+    """Run a server, see `forkserver.main`."""
     forkserver.PRELOADS = {**forkserver.PRELOADS, **_OWN}
     forkserver.ForkServer, forkserver.SourceSnapshot = SessionServer, SessionFiles  # type: ignore[misc] # of its main
     forkserver._SERVER = SERVER  # it executes itself when something has changed
-    sys.exit(forkserver.main(sys.argv[1:]))
+    return forkserver.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.argv[1:]))
