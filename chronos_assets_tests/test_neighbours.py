@@ -255,7 +255,7 @@ class TestTimesInParquet:
         report = drop.run(params_for(frequency="D", chronos={"TimeZone": "Europe/Berlin"}))
         assert (report.manifest.first, report.manifest.last) == ("2024-03-30T00:00:00", "2024-03-31T00:00:00")
         sample = sample_files(drop.files)
-        assert [row[0] for row in sample.rows] == ["2024-03-29 23:00:00+00", "2024-03-30 23:00:00+00"]
+        assert [row[0] for row in sample.rows] == ["2024-03-30 00:00:00+01", "2024-03-31 00:00:00+01"]
 
     def test_clock_times_are_those_of_the_zone_as_in_csv(self, drop: Drop) -> None:
         params = params_for(pattern="yyyy-MM-dd'T'HH:mm:ssXXX", chronos={"TimeZone": "Europe/Berlin"})
