@@ -27,10 +27,11 @@ from chronos_assets.predictors.calibration import coverage
 from chronos_assets.predictors.covariates import calendar_columns
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.losses import Actuals
-from chronos_assets.predictors.members.base import LEVELS, Covariates, Floats
+from chronos_assets.predictors.members.base import LEVELS, Covariates
 from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.opening import Network
 from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive
 
 WQL = "AverageWeightedQuantileLoss"

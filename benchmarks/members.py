@@ -14,8 +14,9 @@ from functools import partial
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import Contexts, Floats
+from chronos_assets.predictors.members.base import Contexts
 from chronos_assets.predictors.members.catalogue import statistical_members
+from chronos_assets.timeseries.arrays import Floats
 
 SEASON = 24
 

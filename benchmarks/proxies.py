@@ -34,8 +34,9 @@ from chronos_assets.predictors.backtests import REACH, BacktestPast, past_window
 from chronos_assets.predictors.calibration import coverage
 from chronos_assets.predictors.learning import Backtester, PastWindow, learn
 from chronos_assets.predictors.losses import Actuals
-from chronos_assets.predictors.members.base import LEVELS, Floats
+from chronos_assets.predictors.members.base import LEVELS
 from chronos_assets.predictors.zero_shot import open_backtester, zero_shot_recipe
+from chronos_assets.timeseries.arrays import Floats
 
 Scores = dict[str, float]
 Identity = tuple[tuple[str, ...], int, int]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chronos_assets.kernelsynth import families
-from chronos_assets.predictors.members.base import Floats
+from chronos_assets.timeseries.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from chronos_assets.predictors.backtests import SAMPLE, BacktestPast, past_windo
 from chronos_assets.predictors.calibration import coverage
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.losses import Actuals
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats
+from chronos_assets.predictors.members.base import LEVELS, Contexts
 from chronos_assets.predictors.zero_shot import learn_predictor, open_backtester, zero_shot_recipe
+from chronos_assets.timeseries.arrays import Floats
 
 
 class Sample(NamedTuple):

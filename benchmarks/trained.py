@@ -28,9 +28,10 @@ from chronos_assets.predictors.calibration import coverage
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.losses import Actuals
-from chronos_assets.predictors.members.base import LEVELS, Floats
+from chronos_assets.predictors.members.base import LEVELS
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
+from chronos_assets.timeseries.arrays import Floats
 
 CONTEXT, BLOCK, HELD_OUT = 512, 64, 4  # periods, periods, horizons
 

@@ -21,8 +21,9 @@ from chronos_assets.benchmark.models import (
     THETA_PROGRAM,
 )
 from chronos_assets.benchmark.scores import Contender
-from chronos_assets.benchmark.tasks import LEVELS, Floats, candidate_seasons, season
+from chronos_assets.benchmark.tasks import LEVELS, candidate_seasons, season
 from chronos_assets.container.contract import WorkloadError
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive, spread_to_quantiles
 
 if TYPE_CHECKING:

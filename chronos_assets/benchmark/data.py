@@ -26,8 +26,9 @@ from typing import IO, Any, Protocol, TypeVar, cast
 
 import numpy as np
 
-from chronos_assets.benchmark.tasks import HUB_REPOSITORY, TASKS, BenchmarkError, Floats, Task, read_tasks
+from chronos_assets.benchmark.tasks import HUB_REPOSITORY, TASKS, BenchmarkError, Task, read_tasks
 from chronos_assets.system import file_digest
+from chronos_assets.timeseries.arrays import Floats
 
 ETT_ARCHIVE = "ETT-small.zip"
 _ETT = {"ETTh": "h", "ETTm": "15min"}

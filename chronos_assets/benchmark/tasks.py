@@ -17,13 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.errors import ChronosAssetsError
-
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 # Counts up when a score could come out otherwise for the same set and model, so that kept scores are made again.
 PROTOCOL = 1

@@ -18,8 +18,7 @@ from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.networks.bolt import Bolt
 from chronos_assets.models.networks.chronos2 import Chronos2
 from chronos_assets.models.sampling import Sampler, open_sampler
-
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 
 class QuantileNetwork(Protocol):

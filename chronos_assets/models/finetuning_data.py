@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models.checkpoints import Family
 from chronos_assets.models.scaling import Scaled, scale_only, standardise
-
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 MIN_PAST = 60
 """Least context of a training window, as the Chronos paper's training script has it."""

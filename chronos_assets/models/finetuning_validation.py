@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chronos_assets.models.finetuning_data import FinetuningError
 from chronos_assets.models.forecasting import NOT_FINITE, Forecaster
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.metrics import error_sums
-
-Floats = NDArray[np.float64]
 
 SAMPLED_WINDOWS = 16
 """Windows that a family that samples is validated on, at most."""

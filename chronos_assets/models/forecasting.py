@@ -50,8 +50,8 @@ from chronos_assets.models.scaling import Scaled, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
 from chronos_assets.params.options import FLOAT32, PRECISIONS
 from chronos_assets.system import usable_cores
+from chronos_assets.timeseries.arrays import Floats
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
 
 NOT_FINITE = "the model gave values that are not finite"  # the one reason for a skip that is the model's fault

@@ -22,8 +22,7 @@ from chronos_assets.models.checkpoints import ModelError, check_quantiles
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, sort_quantiles
 from chronos_assets.models.scaling import Scaled, standardise
-
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 _NORMAL = NormalDist()
 _LEVEL_TOLERANCE = 1e-9

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from chronos_assets.models.batching import SHARE, read_config
 from chronos_assets.models.networks.t5 import T5
+from chronos_assets.timeseries.arrays import Floats
 
 if TYPE_CHECKING:
     from chronos_assets.models.loading import LoadedModel
 
-Floats = NDArray[np.float64]
 
 _MEMORY_OF_PATHS = 256 * 1024 * 1024  # on a CPU, whose number of paths is to be the same on every machine
 _MOST_SERIES = 64

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 _FARTHEST = 1e6
 

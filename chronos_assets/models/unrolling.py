@@ -47,12 +47,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from chronos_assets.models.families import GroupedChronos2, QuantileNetwork
 from chronos_assets.models.quantiles import at_scores, marginal_quantiles, sort_quantiles
-
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 SCORES = (-1.8, -0.6, 0.6, 1.8)
 PATHS = len(SCORES)

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from chronos_assets.kernelsynth import families
 from chronos_assets.kernelsynth.windows import Windows, training_windows
+from chronos_assets.timeseries.arrays import Floats
 
 if TYPE_CHECKING:
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
 
-Floats = NDArray[np.float64]
 
 CALIBRATION_SEED = 7_927_000_000
 """Entropy of the windows that factors are fitted on; neither training nor validation shares it."""

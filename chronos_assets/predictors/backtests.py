@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from chronos_assets.predictors.learning import PastWindow
-from chronos_assets.predictors.members.base import Covariates, Floats
+from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.predictor import Key
+from chronos_assets.timeseries.arrays import Floats
 
 SAMPLE = 256  # series
 WINDOWS = 256  # in all, where there are fewer series: more of each

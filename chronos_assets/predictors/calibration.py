@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from chronos_assets.predictors.losses import Actuals
-from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Floats
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.band_widths import needed_widths
 
 BUCKETS = 3

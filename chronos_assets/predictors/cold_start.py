@@ -38,11 +38,12 @@ from chronos_assets.predictors.few_observations import (
     level_of,
     try_on_donors,
 )
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.related import ItemMetadata
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.forecast.files import (
     COLD_STARTS,
     ForecastLayout,
-    Key,
     Record,
     WindowFolder,
     skipped_summary,
@@ -53,7 +54,6 @@ from chronos_assets.timeseries.forecast.files import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Floats = NDArray[np.float64]
 
 NO_ROW, NOBODY_ALIKE = "no row by the as-of", "no past, and no item of the forecast that shares metadata with it"
 DONORS = 30

@@ -39,13 +39,12 @@ from chronos_assets.timeseries.dataset.related import (
     iter_related,
     read_item_metadata,
 )
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_name, shard_number
 
 RELATED_CHANNEL, METADATA_CHANNEL = "related_time_series", "item_metadata"
 SERVED_FOLDER, _HOLIDAYS = "covariates", "holidays.json"  # of a model's folder
 _CALENDAR_COLUMNS = 3
-
-Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles
-from chronos_assets.predictors.members.base import COVARIATE_REACH, LEVELS, MEDIAN, Contexts, Covariates, Floats, Member
+from chronos_assets.predictors.members.base import COVARIATE_REACH, LEVELS, MEDIAN, Contexts, Covariates, Member
 from chronos_assets.predictors.members.catalogue import (
     checkpoint_of,
     rate_of,
@@ -32,6 +32,7 @@ from chronos_assets.predictors.members.covariate_regression import CovariateRegr
 from chronos_assets.predictors.members.regression import REACH, Regression, spread
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.predictor import Key, Predictor
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.forecast.files import merge_passes
 
 if TYPE_CHECKING:

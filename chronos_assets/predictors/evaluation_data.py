@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import PlainValidator
 
 from chronos_assets.calendar.frequencies import Grid
@@ -34,17 +33,16 @@ from chronos_assets.predictors.members.base import COVARIATE_REACH, Covariates
 from chronos_assets.predictors.members.regression import REACH
 from chronos_assets.predictors.opening import Network, Reading, learn_as_of
 from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.gluonts_arrow import read_arrow, read_data_version
 from chronos_assets.timeseries.dataset.holdout import periods_known, plan_holdout, window_actuals
 from chronos_assets.timeseries.dataset.related import RelatedSeries
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import Series, iter_series, list_shards, read_manifest
 from chronos_assets.timeseries.scoring.baselines import Past
 from chronos_assets.timeseries.scoring.gate import APPROVED, BASE, CANDIDATE
 from chronos_assets.timeseries.scoring.metrics import season_error
-
-Floats = NDArray[np.float64]
-Key = tuple[str, ...]
 
 MODELS = (CANDIDATE, BASE, APPROVED)
 

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.predictors.members.base import MEDIAN, Contexts, Covariates, Floats, Member
+from chronos_assets.predictors.members.base import MEDIAN, Contexts, Covariates, Member
 from chronos_assets.predictors.members.catalogue import reads_covariates, reads_natively, residual_of
 from chronos_assets.predictors.members.covariate_chronos import readable
 from chronos_assets.predictors.members.regression import REACH, Regression, spread
 from chronos_assets.predictors.predictor import Key, Predictor
+from chronos_assets.timeseries.arrays import Floats
 
 _TINY = 1e-9
 

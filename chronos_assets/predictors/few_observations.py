@@ -24,13 +24,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import iter_series, shard_name, shard_number
-
-Floats = NDArray[np.float64]
-Key = tuple[str, ...]
 
 LATEST = 128  # periods that are looked at
 TRIED = 100  # donors

@@ -16,8 +16,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import Covariates, Floats
-from chronos_assets.timeseries.forecast.files import ForecastLayout, Key, Record
+from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.dataset.series_keys import Key
+from chronos_assets.timeseries.forecast.files import ForecastLayout, Record
 
 T = TypeVar("T")
 

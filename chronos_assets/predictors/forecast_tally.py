@@ -14,8 +14,9 @@ import numpy as np
 
 from chronos_assets.predictors.forecast_pieces import ForecastTask
 from chronos_assets.predictors.forecast_request import ForecastRequest
-from chronos_assets.predictors.members.base import Floats
-from chronos_assets.timeseries.forecast.files import EXAMPLES, Key
+from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.dataset.series_keys import Key
+from chronos_assets.timeseries.forecast.files import EXAMPLES
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import BatchForecast

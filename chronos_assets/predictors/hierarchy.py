@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.reconciliation import TOTAL
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.related import ItemMetadata
-
-Key = tuple[str, ...]
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.dataset.series_keys import Key
 
 _NAMED = 3
 

@@ -25,13 +25,14 @@ from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors import selection
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage, likeness
 from chronos_assets.predictors.losses import Actuals
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Floats, Member
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Member
 from chronos_assets.predictors.members.catalogue import cost_of, untuned, without_covariates
 from chronos_assets.predictors.members.covariate_chronos import forms
 from chronos_assets.predictors.members.regression import History, Regression
 from chronos_assets.predictors.predictor import Key, Predictor, Segment, Standing, rounded
 from chronos_assets.predictors.prior import prior_weights, votes
 from chronos_assets.predictors.traits import LEAST_ITEMS, TraitEffects, learn_effects, traits_of
+from chronos_assets.timeseries.arrays import Floats
 
 _VALUES = 16_000_000  # quantiles of all members held at once: 128 MB
 _PASS = 512  # windows forecast between two reports of progress

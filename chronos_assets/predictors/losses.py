@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.params.predictor import OptimizationMetric
-from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Floats
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN
+from chronos_assets.timeseries.arrays import Floats
 
 # Levels that the average weighs: the deciles, as the published benchmark does. The outermost are left to calibration.
 _SCORED = np.array([round(0.1 * k, 1) for k in range(1, 10)])

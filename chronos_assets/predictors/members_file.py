@@ -12,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chronos_assets.predictors.members.base import Floats
 from chronos_assets.predictors.predictor import Key, Predictor
+from chronos_assets.timeseries.arrays import Floats
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,11 +22,12 @@ import numpy as np
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.predictor import DEFAULT_METRIC, METRICS, OptimizationMetric
 from chronos_assets.predictors.calibration import Calibration
-from chronos_assets.predictors.members.base import AttributeForm, Floats
+from chronos_assets.predictors.members.base import AttributeForm
 from chronos_assets.predictors.members.catalogue import checkpoint_of, reads_covariates, reads_natively, residual_of
 from chronos_assets.predictors.members.regression import Regression
 from chronos_assets.predictors.traits import NAMES as TRAIT_NAMES
 from chronos_assets.predictors.traits import TraitEffects, traits_of
+from chronos_assets.timeseries.arrays import Floats
 
 FILE = "predictor.json"
 BASE_FOLDER = "base"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import Floats
 from chronos_assets.predictors.members.catalogue import untuned
+from chronos_assets.timeseries.arrays import Floats
 
 PATH = Path(__file__).parent / "prior.json"
 

@@ -31,13 +31,13 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.models.quantiles import mean_of_quantiles, normal_scores
 from chronos_assets.params.reconciliation import ReconcileMethod
-from chronos_assets.predictors.hierarchy import Hierarchy, Key, LevelsError
+from chronos_assets.predictors.hierarchy import Hierarchy, LevelsError
 from chronos_assets.predictors.members.base import LEVELS, LONGEST, MEDIAN, Contexts
 from chronos_assets.predictors.members.theta import Theta
+from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import Series, ShardSource, iter_series
 from chronos_assets.timeseries.forecast.files import WindowFolder
-
-Floats = NDArray[np.float64]
 
 LEVELS_FILE = "levels.parquet"
 CHANGES = 64  # latest changes over a season that say how series move together

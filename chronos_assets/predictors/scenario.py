@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.predictors.members.base import Booleans, Covariates
+from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.timeseries.arrays import Booleans
 
 Operation = Literal["ADD", "SUBTRACT", "MULTIPLY", "DIVIDE"]
 Comparison = Literal["EQUALS", "NOT_EQUALS", "LESS_THAN", "GREATER_THAN"]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors.losses import Actuals
-from chronos_assets.predictors.members.base import Floats
+from chronos_assets.timeseries.arrays import Floats
 
 SHARPNESS = 15.0  # of the exponential weights
 ITEM_SHARPNESS = 8.0  # of an item's own differences, which even shrunk are less certain

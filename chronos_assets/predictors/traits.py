@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.predictors import selection
-from chronos_assets.predictors.members.base import Floats
+from chronos_assets.timeseries.arrays import Floats
 
 NAMES = ("length", "roughness", "step_correlation", "drift", "season_correlation", "zeros")
 RIDGE = 150.0  # windows that say that traits don't matter

@@ -16,7 +16,6 @@ from chronos_assets.serving.schema import (
     LARGEST,
     Call,
     Covariates,
-    Floats,
     InvocationError,
     NotFiniteNumber,
     Parameters,
@@ -30,6 +29,7 @@ from chronos_assets.serving.schema import (
     shown_key,
     shown_value,
 )
+from chronos_assets.timeseries.arrays import Floats
 
 _SERIES_KEYS = ("target", "item_id", "start", "past_covariates", "future_covariates", "baseline_covariates")
 _ANCHORED = re.compile(r"([0-9]*(?:W|Q|QS|QE|A|AS|Y|YS|YE))-[A-Z]{3}")

@@ -13,11 +13,9 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chronos_assets.serving.schema import Parameters, Prediction, SeriesInput
-
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _CURL_VALUES = 24

@@ -31,9 +31,7 @@ from chronos_assets.predictors.covariates import ServedCovariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput, shown_key, shown_value
-
-Floats = NDArray[np.float64]
-
+from chronos_assets.timeseries.arrays import Floats
 
 KEY_SEPARATOR = " / "  # between the item id and the dimensions of a series, in an item_id
 

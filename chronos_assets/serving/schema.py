@@ -20,8 +20,8 @@ from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.calendar.periods import period
 from chronos_assets.container.contract import LONGEST_ANSWER
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.arrays import Floats
 
-Floats = NDArray[np.float64]
 ContentType = Literal["application/json", "application/jsonlines", "text/csv"]
 
 JSON: ContentType = "application/json"

@@ -58,20 +58,14 @@ from chronos_assets.models.checkpoints import (
 )
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.evaluation_data import (
-    Data,
-    EvaluateRequest,
-    Floats,
-    Key,
-    WindowTask,
-    open_data,
-    parse_request,
-)
+from chronos_assets.predictors.evaluation_data import Data, EvaluateRequest, WindowTask, open_data, parse_request
 from chronos_assets.predictors.members.regression import LightgbmError
 from chronos_assets.predictors.opening import Network
 from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError
 from chronos_assets.timeseries.dataset.holdout import HoldoutError
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import (
     DatasetError,
     seeded_digest,

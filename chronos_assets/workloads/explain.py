@@ -39,12 +39,14 @@ from chronos_assets.models.checkpoints import ModelError
 from chronos_assets.predictors.covariates import CovariateFolders, open_covariates
 from chronos_assets.predictors.explaining import Explainer, covariate_weight, scores
 from chronos_assets.predictors.forecast_request import ForecastRequest, ForecastWindow, parse_request, plan_windows
-from chronos_assets.predictors.members.base import COVARIATE_REACH, Contexts, Covariates, Floats, Member
+from chronos_assets.predictors.members.base import COVARIATE_REACH, Contexts, Covariates, Member
 from chronos_assets.predictors.members.catalogue import reads_natively
 from chronos_assets.predictors.members.regression import REACH, LightgbmError
 from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import DatasetError, iter_series, list_shards, read_manifest
 from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
@@ -54,7 +56,6 @@ from chronos_assets.timeseries.formulas import harmless
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Key = tuple[str, ...]
 _BATCH = 256  # series written at once
 
 

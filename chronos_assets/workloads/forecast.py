@@ -99,18 +99,19 @@ from chronos_assets.predictors.forecast_request import (
     plan_windows,
 )
 from chronos_assets.predictors.forecast_tally import Tally
-from chronos_assets.predictors.members.base import Covariates, Floats
+from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.members.regression import LightgbmError
 from chronos_assets.predictors.opening import Network, describe_given, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.scenario import ScenarioError, ScenarioRun
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.related import RelatedSeries
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
 from chronos_assets.timeseries.forecast.files import (
     MAX_NAMED,
     ForecastLayout,
-    Key,
     merge_passes,
     part_of,
     passes_text,

@@ -33,10 +33,11 @@ from chronos_assets.benchmark.contenders import ReadyPredictor, naive_forecasts,
 from chronos_assets.benchmark.data import BenchmarkData, open_data
 from chronos_assets.benchmark.models import NAIVE_PROGRAM, PREDICTOR_PROGRAM
 from chronos_assets.benchmark.scores import Contender, Result
-from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError, Floats, season
+from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError, season
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import Count, Text, checked, read_parameters
 from chronos_assets.predictors.backtests import SAMPLE
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error
 
 CHUNK = 512  # windows forecast between two lines of progress

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chronos_assets.models.quantiles import interpolate, normal_scores
-from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, Floats, arrange
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, arrange
 from chronos_assets.predictors.members.seasons import adjust
+from chronos_assets.timeseries.arrays import Floats
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster

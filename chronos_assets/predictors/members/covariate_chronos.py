@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.holidays import PREFIX
-from chronos_assets.predictors.members.base import COVARIATE_REACH, AttributeForm, Contexts, Covariates, Floats
+from chronos_assets.predictors.members.base import COVARIATE_REACH, AttributeForm, Contexts, Covariates
 from chronos_assets.predictors.members.chronos import network_quantiles
 from chronos_assets.predictors.members.design import AFTER, BEFORE, CALENDAR
+from chronos_assets.timeseries.arrays import Floats
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster

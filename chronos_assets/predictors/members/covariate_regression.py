@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Member
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Member
 from chronos_assets.predictors.members.regression import REACH, Regression, spread
+from chronos_assets.timeseries.arrays import Floats
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from itertools import product
 import numpy as np
 
 from chronos_assets.models.quantiles import normal_scores
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Panel, fill_rows
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows
 from chronos_assets.predictors.members.seasons import adjust
+from chronos_assets.timeseries.arrays import Floats
 
 _GRID = np.array(
     [(a, a * b, phi) for a, b, phi in product((0.1, 0.3, 0.5, 0.7, 0.9), (0.05, 0.2, 0.5), (0.8, 0.9, 0.97))]

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.holidays import PREFIX
-from chronos_assets.predictors.members.base import Covariates, Floats
+from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.timeseries.arrays import Floats
 
 BEFORE, AFTER = ":before", ":after"  # of a holiday: days to it, and since
 CALENDAR = "calendar:"  # names of columns that the calendar gives; together they are one attribute

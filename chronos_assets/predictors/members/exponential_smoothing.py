@@ -16,8 +16,9 @@ from itertools import product
 import numpy as np
 
 from chronos_assets.models.quantiles import normal_scores
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Integers, Panel, fill_rows, row_sum
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows, row_sum
 from chronos_assets.predictors.members.seasons import adjust
+from chronos_assets.timeseries.arrays import Floats, Integers
 
 _ALPHAS = (0.1, 0.3, 0.5, 0.75, 1.0)
 _SHARES = (0.05, 0.2, 0.5)  # of alpha: the smoothing of the trend

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Panel, fill_rows, row_sum
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows, row_sum
+from chronos_assets.timeseries.arrays import Floats
 
 _SPARSE = 0.25  # share of zeros from which a series is intermittent
 _SMOOTHING = (0.05, 0.1, 0.2)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, Floats, Panel, fill_rows
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, Panel, fill_rows
 from chronos_assets.predictors.members.seasonal_naive import empirical_quantiles
+from chronos_assets.timeseries.arrays import Floats
 
 _LATEST = 512  # steps that bands are read from
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Panel, fill_rows
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows
 from chronos_assets.predictors.members.seasonal_naive import empirical_quantiles
 from chronos_assets.predictors.members.seasons import find_seasons
+from chronos_assets.timeseries.arrays import Floats
 
 _MEMORY = 28.0  # periods, or seasons where there is a season, after which a value counts e times less
 _SEASONS_KEPT = 8.0

@@ -27,8 +27,9 @@ import numpy as np
 
 from chronos_assets.calendar.holidays import PREFIX
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.predictors.members.base import Booleans, Covariates, Floats, row_sum
+from chronos_assets.predictors.members.base import Covariates, row_sum
 from chronos_assets.predictors.members.design import CALENDAR, DesignColumn, matrix, plan_columns
+from chronos_assets.timeseries.arrays import Booleans, Floats
 
 Link = Literal["log", "identity"]
 

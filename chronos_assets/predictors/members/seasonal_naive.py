@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Panel, fill_rows, row_sum
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows, row_sum
+from chronos_assets.timeseries.arrays import Floats
 
 AVERAGED = (1, 2, 4)
 _LEAST_ERRORS = 4  # fewer are scaled up: their extremes say little about the tails

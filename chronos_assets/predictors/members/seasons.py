@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import Booleans, Floats, Integers, Panel, row_sum
+from chronos_assets.predictors.members.base import Panel, row_sum
+from chronos_assets.timeseries.arrays import Booleans, Floats, Integers
 
 _CRITICAL = 1.96  # normal score of the one-sided 97.5% limit
 _MOST_DEPENDENCE = 6.0

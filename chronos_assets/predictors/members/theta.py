@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from chronos_assets.models.quantiles import normal_scores
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Floats, Panel, fill_rows, row_sum
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows, row_sum
 from chronos_assets.predictors.members.seasons import adjust
+from chronos_assets.timeseries.arrays import Floats
 
 ALPHAS = np.linspace(0.05, 1.0, 20)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cells import take_series
 from chronos_assets.timeseries.dataset.gridding import Cells, encode_keys
 from chronos_assets.timeseries.dataset.shards import ROW_GROUP
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-Integers = NDArray[np.int64]
 
 _NEVER = np.iinfo(np.int64).max
 

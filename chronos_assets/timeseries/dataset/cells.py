@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.gridding import Cells
 from chronos_assets.timeseries.dataset.shards import HASHES
 
-Integers = NDArray[np.int64]
 AnyCells = TypeVar("AnyCells", bound=Cells)
 
 # What cells have for each series beside their keys, and for each cell.

@@ -19,7 +19,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from chronos_assets.timeseries.arrays import Booleans, Floats, Integers
 
 if TYPE_CHECKING:
     from chronos_assets.params.attributes import Filling
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 WINDOW = 64
 METHODS = ("zero", "value", "nan", "median", "mean", "min", "max")
 
-Floats = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
-Integers = NDArray[np.int64]
 
 # Gaps whose windows are gathered at once: 8192 windows of 64 doubles are 4 MiB.
 _GAPS_AT_ONCE = 8192

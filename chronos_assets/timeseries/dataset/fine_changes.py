@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chronos_assets.system import made_folder
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.dataset_before import DatasetBefore, FullImportNeededError
@@ -30,8 +30,6 @@ from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.row_cells import RowCells, recalled, with_rows_of
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, tail_start
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.arrays import Floats, Integers
 from chronos_assets.timeseries.dataset.unfinished import Ends, Extents, Thin, extents, thin_in_series, whole_in_series
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.params.attributes import Aggregation
 
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 # The "last period" of a series that was never observed.
 NOTHING = -(1 << 62)

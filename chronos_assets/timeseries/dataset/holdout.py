@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.errors import ChronosAssetsError
-
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 
 class HoldoutError(ChronosAssetsError, ValueError):

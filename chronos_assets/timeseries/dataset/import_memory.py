@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.gridding import LeftOut
 from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard, ShardTail
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries
@@ -29,7 +30,6 @@ from chronos_assets.timeseries.dataset.unfinished import Extents
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
 
-Integers = NDArray[np.int64]
 
 # To be raised with every change of what the same files become.
 RECIPE = 3

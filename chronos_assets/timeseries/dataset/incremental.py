@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.system import made_folder
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.cell_merging import UnknownRowsError, rejoined, with_periods
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
@@ -66,7 +67,6 @@ from chronos_assets.timeseries.dataset.unfinished import Extents
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Integers = NDArray[np.int64]
 
 # The share of all bytes from which on reading the rest as well costs little.
 MOST_READ = 0.5

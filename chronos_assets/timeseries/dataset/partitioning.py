@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.arrays import Integers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Integers = NDArray[np.int64]
 
 PARTITIONS = 256
 MEMORY_BYTES = 64 << 20

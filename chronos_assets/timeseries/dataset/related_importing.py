@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.params.attributes import Filling, RelatedFilling
 from chronos_assets.system import made_folder, usable_cores
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, read_source
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.params.forecast import ForecastParams
 
-Integers = NDArray[np.int64]
 
 # Of so many series with values one must have some after the dataset's end, for an attribute to be known in advance.
 _AHEAD = 10

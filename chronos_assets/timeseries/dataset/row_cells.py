@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cell_merging import (
     Columns,
     UnknownRowsError,
@@ -27,8 +28,6 @@ from chronos_assets.timeseries.dataset.cell_merging import (
 from chronos_assets.timeseries.dataset.cells import take_series
 from chronos_assets.timeseries.dataset.gridding import Cells, Condensed, LeftOut
 from chronos_assets.timeseries.dataset.unfinished import Ends
-
-Integers = NDArray[np.int64]
 
 _NEVER = np.iinfo(np.int64).max
 _OF_ROWS = ("rows", "lead", "trail")

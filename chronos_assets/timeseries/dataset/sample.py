@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 FIRST, END, AFTER = np.datetime64("2024-07-01T00", "h"), np.datetime64("2025-07-01T00", "h"), "2025-08-01T00"
 HORIZON = 72

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.system import file_digest
+from chronos_assets.timeseries.arrays import Floats, Integers
 from chronos_assets.timeseries.dataset.cells import consecutive
 from chronos_assets.timeseries.dataset.filling import WINDOW, fill_many
 from chronos_assets.timeseries.dataset.gridding import Cells
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.params.attributes import Filling
 
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 # Grid rows made at once: bounds the memory of a shard, except for a single longer series.
 _ROWS_AT_ONCE = 1 << 20

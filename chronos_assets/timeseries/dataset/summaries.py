@@ -10,6 +10,7 @@ import numpy as np
 
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells
 from chronos_assets.timeseries.dataset.look_alikes import Folds, alike, folded_keys
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shard_writing import grid_rows
 from chronos_assets.timeseries.formulas import count_formulas
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 NAMED = 5  # series that end early
 
-Key = tuple[str, ...]
 Periods = np.ndarray[Any, np.dtype[np.int64]]
 
 

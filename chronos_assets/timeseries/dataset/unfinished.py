@@ -22,15 +22,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.timeseries.arrays import Booleans, Integers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
 
 # Other periods that it takes to know what is usual.
 _OTHERS = 3

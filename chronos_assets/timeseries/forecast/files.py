@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.options import PRECISIONS
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Key = tuple[str, ...]
 Record = Any  # one row of `ForecastLayout.record`
 Periods = NDArray[np.datetime64]
 

@@ -22,13 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.query import SUGGESTIONS, QueryError, check_question, dimensions_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Floats = NDArray[np.float64]
 
 
 class DamagedForecastError(ChronosAssetsError):

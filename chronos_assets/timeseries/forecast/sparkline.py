@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 MARKDOWN_LIMIT = 999  # characters that are still drawn in place
 MAX_POINTS = 40

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
     column_names,
@@ -41,6 +42,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     text_literal,
 )
 from chronos_assets.timeseries.dataset.filling import fill
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import Series, ShardSource, iter_series
 from chronos_assets.timeseries.forecast.columns import quantile_columns, quantile_level
 from chronos_assets.timeseries.scoring.anomalies import Anomalies, find_anomalies
@@ -59,8 +61,6 @@ from chronos_assets.timeseries.scoring.sums import Groups, SummedActuals, SumSco
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-Floats = NDArray[np.float64]
-Key = tuple[str, ...]
 
 _CELLS_AT_ONCE = 4_000_000  # forecast values held at once: 32 MB, and a few times that while they are summed up
 _SERIES_AT_ONCE = 4096

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.scoring.metrics import central_bands, median_position
 
-Floats = NDArray[np.float64]
 Positions = NDArray[np.intp]
-Key = tuple[str, ...]
 
 _ROWS_PER_GROUP = 100_000
 

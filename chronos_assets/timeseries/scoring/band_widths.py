@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.metrics import central_bands, median_position
-
-Floats = NDArray[np.float64]
 
 _WANTED = 0.8
 _STEPS = 16  # bins in which a multiple doubles: the answer is within 5%

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Frequency, Unit
-
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 MAX_TRIED_SERIES = 500  # enough to tell seasons apart; more of them only cost time
 _MARGIN = 0.05  # by which another season has to do better than GluonTS's: less than that is chance

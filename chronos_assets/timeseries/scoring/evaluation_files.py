@@ -26,12 +26,11 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import quantile_name
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.scoring.gate import SEASONAL_NAIVE, TITLES, Evaluation, Scores
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, central_bands
 
 METRICS_FILE, LOSSES_FILE = "metrics.json", "losses.parquet"
-
-Key = tuple[str, ...]
 
 
 class EvaluationError(ChronosAssetsError, ValueError):

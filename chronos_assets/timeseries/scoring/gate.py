@@ -21,9 +21,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from chronos_assets.timeseries.arrays import Floats
 
 CANDIDATE, BASE, APPROVED, SEASONAL_NAIVE = "candidate", "base", "approved", "seasonal_naive"
 TITLES = {

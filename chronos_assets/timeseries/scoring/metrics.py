@@ -43,8 +43,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.params.forecast import quantile_name
+from chronos_assets.timeseries.arrays import Floats
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _TINY = np.finfo(np.float64).tiny

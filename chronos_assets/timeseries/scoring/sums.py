@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.forecast.columns import quantile_columns, quantile_level
 from chronos_assets.timeseries.scoring.baselines import spread_to_quantiles
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums
-
-Floats = NDArray[np.float64]
-Key = tuple[str, ...]
 
 
 class Groups(Protocol):
