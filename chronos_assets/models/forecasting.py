@@ -46,7 +46,7 @@ from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.precision import agreed_precision, multiplying_in, precisions_of
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, shortfall, sort_quantiles
 from chronos_assets.models.sampling import Sampler
-from chronos_assets.models.scaling import Scaled, scale_only, standardise
+from chronos_assets.models.scaling import Scaled, restored, scale_only, standardise
 from chronos_assets.models.unrolling import PATHS, unroll
 from chronos_assets.params.options import FLOAT32, PRECISIONS
 from chronos_assets.system import usable_cores
@@ -282,7 +282,6 @@ class Forecaster:
         rows: dict[int, Rows] = {}
         flat = np.zeros(count, dtype=bool)
         crossed = np.zeros(count, dtype=np.int64)
-        raised = np.zeros(count, dtype=np.int64)
         bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
         sampling = isinstance(self._network, Sampler)
         for index, context in enumerate(contexts):
@@ -312,16 +311,15 @@ class Forecaster:
         )
         for batch, (batch_quantiles, batch_mean, batch_crossed) in zip(batches, made, strict=True):
             crossed[batch] = batch_crossed
-            for row, index in enumerate(batch):
-                quantiles[index] = scaled[index].restore(batch_quantiles[row])
-                mean[index] = scaled[index].restore(batch_mean[row])
-        for index in np.flatnonzero(bounded).tolist():
-            below = np.minimum(quantiles[index].min(axis=-1, initial=np.inf), mean[index]) < 0
-            raised[index] = below.sum()
-            quantiles[index] = np.maximum(quantiles[index], 0.0)
-            mean[index] = np.maximum(mean[index], 0.0)
+            mean[batch] = restored([scaled[index] for index in batch], batch_mean)
+            quantiles[batch] = restored([scaled[index] for index in batch], batch_quantiles)
+        below = np.minimum(quantiles.min(axis=-1, initial=np.inf), mean) < 0
+        raised = np.where(bounded, below.sum(axis=1), 0)
+        quantiles = np.where(bounded[:, None, None], np.maximum(quantiles, 0.0), quantiles)
+        mean = np.where(bounded[:, None], np.maximum(mean, 0.0), mean)
+        finite = np.isfinite(quantiles).all(axis=(1, 2)) & np.isfinite(mean).all(axis=1)
         for index in scaled:
-            if not (np.isfinite(quantiles[index]).all() and np.isfinite(mean[index]).all()):
+            if not finite[index]:
                 quantiles[index], mean[index] = np.nan, np.nan
                 skipped.append(Skip(index, NOT_FINITE))
         return BatchForecast(
@@ -336,17 +334,20 @@ class Forecaster:
 
     def _usable(self, context: Floats) -> tuple[Floats, str | None]:
         """The part of a context that the model reads, from its first observation on; or why there is none."""
-        values = np.where(np.isfinite(context), context, np.nan)[-self.context_length :]
-        observed = np.flatnonzero(~np.isnan(values))
-        if not len(observed):
+        values = context[-self.context_length :]
+        observed = np.isfinite(values)
+        count = np.count_nonzero(observed)
+        if not count:
             if np.isfinite(context).any():
                 return values, f"no observation in the last {self.context_length} periods, which is all the model reads"
             return values, "no observation"
-        if len(observed) < self.min_observations:
-            return values, f"{len(observed)} observations, fewer than the {self.min_observations} asked for"
-        if np.abs(values[observed]).max() > _LARGEST:
+        if count < self.min_observations:
+            return values, f"{count} observations, fewer than the {self.min_observations} asked for"
+        if count < len(values):
+            values = np.where(observed, values, np.nan)[observed.argmax() :]
+        if max(np.fmax.reduce(values), -np.fmin.reduce(values)) > _LARGEST:
             return values, f"values beyond {_LARGEST:g}"
-        return values[observed[0] :], None
+        return values, None
 
     def _batches(
         self, scaled: dict[int, Scaled], rows: dict[int, Rows], groups: Sequence[Hashable] | None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from chronos_assets.models.checkpoints import ModelError, check_quantiles
 from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles, sort_quantiles
-from chronos_assets.models.scaling import Scaled, standardise
+from chronos_assets.models.scaling import Scaled, restored, standardise
 from chronos_assets.timeseries.arrays import Floats
 
 
@@ -98,10 +98,7 @@ def forecast_jointly(
         for index, item, scale in zip(members, raw, scales, strict=True):
             ordered, _ = sort_quantiles(np.moveaxis(item.double().cpu().numpy(), 1, -1))  # (D, horizon, Q)
             mean, quantiles = mean_of_quantiles(ordered, native), interpolate(ordered, native, levels)
-            forecasts[index] = (
-                np.stack([_restore(one, row) for one, row in zip(scale, mean, strict=True)]),
-                np.stack([_restore(one, row) for one, row in zip(scale, quantiles, strict=True)]),
-            )
+            forecasts[index] = restored(scale, mean), restored(scale, quantiles)
     return [forecasts[index] for index in range(len(series))]
 
 
@@ -145,7 +142,3 @@ def _sign(values: Floats) -> float:
 
 def _apply(scale: Scaled, values: Floats) -> NDArray[np.float32]:
     return ((values / scale.unit - scale.shift) / scale.scale).astype(np.float32)
-
-
-def _restore(scale: Scaled, values: Floats) -> Floats:
-    return np.asarray(scale.restore(values))

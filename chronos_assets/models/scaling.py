@@ -7,6 +7,7 @@ it is (in bfloat16 both would be 9984).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,21 +43,28 @@ class Scaled:
         """A value on this context's scale, in float64."""
         return (value / self.unit - self.shift) / self.scale
 
-    def restore(self, z: Floats) -> Floats:
-        """Values of the model in the series' own units."""
-        return self.unit * (self.shift + self.scale * z)
+
+def restored(items: Sequence[Scaled], z: Floats) -> Floats:
+    """Values (n, ...) of the model after n contexts in the series' own units."""
+    own = np.array([(item.unit, item.shift, item.scale) for item in items])
+    unit, shift, scale = own.T.reshape(3, -1, *[1] * (z.ndim - 1))
+    return np.asarray(unit * (shift + scale * z))
 
 
 def standardise(values: Floats) -> Scaled | None:
     """Zero mean and unit deviation; None if there is no scale, all observations being equal. Some must be observed."""
-    low, high = np.nanmin(values), np.nanmax(values)
+    # What numpy's functions for NaN do, without their checks: these are most of the time, for one series after another.
+    low, high = np.fmin.reduce(values), np.fmax.reduce(values)
     if low == high:
         return None
     unit = max(abs(low), abs(high))
+    missing = np.isnan(values)
+    count = len(values) - np.count_nonzero(missing)
     shrunk = values / unit
-    shift = float(np.nanmean(shrunk))
-    scale = float(np.sqrt(np.nanmean((shrunk - shift) ** 2)))
-    return Scaled(((shrunk - shift) / scale).astype(np.float32), float(unit), shift, scale)
+    shift = float(np.where(missing, 0.0, shrunk).sum() / count)
+    centred = shrunk - shift
+    scale = float(np.sqrt(np.where(missing, 0.0, centred**2).sum() / count))
+    return Scaled((centred / scale).astype(np.float32), float(unit), shift, scale)
 
 
 def scale_only(values: Floats) -> Scaled | None:

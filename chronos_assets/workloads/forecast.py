@@ -68,7 +68,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -208,6 +208,7 @@ class _ForecastJob:
         self.tallies = [Tally() for _ in self.windows]
         self.passes: list[list[Mapping[str, Any]]] = [[] for _ in self.windows]  # of the processes on other devices
         self.started = time.monotonic()
+        self.ordinal_of = cache(lambda moment: int(self.request.grid.ordinal(np.array([moment]))[0]))
 
     @property
     def series(self) -> int:
@@ -354,8 +355,7 @@ class _ForecastJob:
         for series in iter_series(shard, self.request.dimensions, until=until):
             tasks += self._tasks(series, beside)
             passed += 1
-            full = passed >= 256 if not self.rows_independent else len(tasks) >= limit
-            if full:
+            if (len(tasks) >= limit) if self.rows_independent else (passed >= 256):
                 yield tasks, passed
                 tasks, passed = [], 0
         yield tasks, passed
@@ -374,10 +374,10 @@ class _ForecastJob:
     def _tasks(self, series: Series, beside: RelatedCursor | None) -> Iterator[ForecastTask]:
         """The series as of each window in which it had begun."""
         related = beside.of(series.key) if beside is not None else None
-        first = int(self.request.grid.ordinal(series.timestamps[:1])[0])
+        first = self.ordinal_of(series.timestamps[0])
         observed = np.flatnonzero(~series.filled & np.isfinite(series.target))
         lowest = np.minimum.accumulate(series.target[observed])
-        fractions = np.cumsum(series.target[observed] % 1 != 0)
+        fractions = np.cumsum(series.target[observed] % 1 != 0) if self.request.integers else None
         for index, window in enumerate(self.windows):
             cut = window.ordinal - first + 1
             if cut <= 0:
@@ -401,7 +401,7 @@ class _ForecastJob:
                 last_timestamp=int(series.timestamps[last].astype("datetime64[us]").astype(np.int64)),
                 last_value=float(series.target[last]),
                 non_negative=is_non_negative(self.request.non_negative, float(lowest[known - 1])),
-                integral=self.request.integers and not fractions[known - 1],
+                integral=fractions is not None and not fractions[known - 1],
                 covariates=changed or covariates,
                 baseline=covariates if changed is not None else None,
             )
@@ -454,9 +454,8 @@ class _ForecastJob:
         """The columns of the file for some series, (n, horizon, columns)."""
         wanted = [self.request.levels.index(level) for level in self.request.quantiles]
         quantiles = forecast.quantiles[places][:, :, wanted]
-        return (
-            np.concatenate([forecast.mean[places][:, :, None], quantiles], axis=2) if self.request.mean else quantiles
-        )
+        mean = forecast.mean[places][:, :, None]
+        return np.concatenate([mean, quantiles], axis=2) if self.request.mean else quantiles
 
     def _seed(self, task: ForecastTask) -> int:
         text = json.dumps([self.request.seed, self.windows[task.window].key, *task.key])

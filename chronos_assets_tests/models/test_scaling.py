@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.models.scaling import scale_only, standardise
+from chronos_assets.models.scaling import restored, scale_only, standardise
 
 
 @pytest.mark.parametrize("scale", [standardise, scale_only])
@@ -21,7 +21,7 @@ from chronos_assets.models.scaling import scale_only, standardise
 def test_the_way_there_and_back_keeps_the_differences(scale, values):
     array = np.array(values)
     item = scale(array)
-    back = item.restore(item.values.astype(np.float64))
+    (back,) = restored([item], item.values[None].astype(np.float64))
     assert np.abs(back - array).max() < 1e-6 * np.ptp(array / 1e3) * 1e3
     assert len(np.unique(item.values)) == len(np.unique(array))
 
