@@ -207,7 +207,10 @@ def accuracy(group: Group, window: WindowAccuracy) -> Metadata:
         "anomalies": len(window.report.anomalies),
         "worst_anomalies": table(
             {"series": "string", "timestamp": "string", "actual": "float", "low": "float", "high": "float"},
-            window.report.worst_anomalies(TABLE_ROWS),
+            (
+                {**row, **{name: rounded(row[name], COLUMN_DIGITS) for name in ("actual", "low", "high")}}
+                for row in window.report.worst_anomalies(TABLE_ROWS)
+            ),
         ),
         "metrics": table(
             {"metric": "string", "value": "float", "seasonal_naive": "float", "points": "int", "excluded": "int"},

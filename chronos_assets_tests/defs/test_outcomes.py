@@ -32,8 +32,8 @@ def test_the_worst_of_the_newest_partition_are_named_and_the_others_counted() ->
     older = scored("2024-01-03", 1, [row("old")])
     newest = scored("2024-01-04", 1234, [row(f"item {number}") for number in range(7)])
     text = anomalies_of([newest, older], GROUP)
-    assert text.startswith("1,234 as of 2024-01-04: item 0 at 2024-01-05: 40 beside 3 to 7.25; item 1 at ")
-    assert text.endswith("item 4 at 2024-01-05: 40 beside 3 to 7.25; and 1,229 more")
+    assert text.startswith("1,234 as of 2024-01-04: item 0 at 2024-01-05: 40, expected 3 to 7.25; item 1 at ")
+    assert text.endswith("item 4 at 2024-01-05: 40, expected 3 to 7.25; and 1,229 more")
     assert "old" not in text
 
 

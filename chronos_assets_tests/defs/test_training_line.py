@@ -110,10 +110,10 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert line.metadata("tuned_checkpoints")["loss_curves"].startswith("![")
 
     # The gate held it against base and seasonal naive, and approved it.
-    gate = {row["model"]: row for row in line.table("model_package", "gate")}
-    names = {row["model"]: row["name"] for row in gate.values()}
-    assert names == {"candidate": "candidate", "base": "zero-shot base", "seasonal_naive": "seasonal naive, 24 h"}
-    assert gate["candidate"]["wql"] <= min(gate["base"]["wql"], gate["seasonal_naive"]["wql"])
+    gate = {row["name"]: row for row in line.table("model_package", "gate")}
+    assert gate.keys() == {"candidate", "zero-shot base", "seasonal naive, 24 h"}
+    assert gate["candidate"]["wql"] <= min(row["wql"] for row in gate.values())
+    assert all(" to " in row["difference"] for name, row in gate.items() if name != "candidate")
     package = line.metadata("model_package")
     assert (package["version"], package["status"]) == ("Shop/1", "Approved")
     first, *members = line.table("model_package", "leaderboard")
