@@ -46,7 +46,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         environment.delenv("DAGSTER_HOME", raising=False)
         environment.setenv("CHRONOS_BASE_MODEL", str(folder_of("bolt")))
         environment.setenv("CHRONOS_STORE", str(folder / "store"))
-        assert main(["run", "--data", str(_write_data(folder / "data")), "--backtest-windows", "1"]) == 0
+        assert main(["run", "--data", str(_write_data(folder / "data")), "--backtest-windows", "0"]) == 0
     return folder / "store"
 
 
@@ -79,8 +79,8 @@ def _write(folder: Path, first: datetime) -> None:
     (folder / "train" / "a.csv").write_text("\n".join(hourly_rows(3, first=first, items=["a"])) + "\n")
 
 
-def _run(command: Command, data: Path, **settings: str) -> tuple[int, str, str]:
-    return command("run", "--data", data, "--backtest-windows", "1", **settings)
+def _run(command: Command, data: Path, windows: int = 0, **settings: str) -> tuple[int, str, str]:
+    return command("run", "--data", data, "--backtest-windows", windows, **settings)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_data_outside_all_partitions_is_reported(
 
 
 def test_the_backtest_stays_within_the_partitions(command: Command, data: Path) -> None:
-    status, output, _ = _run(command, data, CHRONOS_PARTITION_START="2024-01-03")
+    status, output, _ = _run(command, data, 1, CHRONOS_PARTITION_START="2024-01-03")
     assert status == 0
     assert "no earlier partition" in output
 
@@ -192,7 +192,7 @@ def test_a_mean_alone_is_forecast_and_scored(command: Command, data: Path) -> No
     params = json.loads((data / "params.json").read_text())
     params["Forecast"]["ForecastTypes"] = ["mean"]
     (data / "params.json").write_text(json.dumps(params))
-    status, output, errors = _run(command, data)
+    status, output, errors = _run(command, data, 1)
     assert status == 0, errors
     assert "1 as-of windows" in output
 

@@ -256,10 +256,8 @@ def test_names_are_data_wherever_they_are_shown(page: Any, whole: Path) -> None:
 
 
 ODD_NAMES = (
-    "<script>alert(1)</script>",
-    '=HYPERLINK("http://evil.example","x")',
-    "a/b\\c?d#e&f=g%20",
-    "x" * 300,
+    '=HYPERLINK("http://evil.example","x")<script>alert(1)</script>',
+    "a/b\\c?d#e&f=g%20" + "x" * 300,
     '🥛 it\'s "quoted"; DROP TABLE forecast',
 )
 

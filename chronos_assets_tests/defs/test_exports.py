@@ -22,7 +22,7 @@ from chronos_assets.pipeline.forecasts import shown_state
 from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.serving.forecast_queries import ForecastPlaces
 from chronos_assets_tests.defs.line import Line
-from chronos_assets_tests.defs.test_current_forecast import DAILY, make_daily_line, rows, run
+from chronos_assets_tests.defs.test_current_forecast import ALONE, DAILY, make_daily_line, rows, run
 from chronos_assets_tests.service_shapes import parsed
 
 
@@ -56,7 +56,7 @@ def files(line: Line, key: str) -> list[str]:
 def test_the_forecast_is_exported_as_params_json_asks(
     tmp_path: Path, instance: dg.DagsterInstance, export: dict[str, object], names: list[str]
 ) -> None:
-    line = make_run(tmp_path, instance, Chronos={"Export": export, "Training": {"Strategy": "NONE"}})
+    line = make_run(tmp_path, instance, Chronos=ALONE["Chronos"] | {"Export": export})
     assert files(line, "forecast") == sorted([*names, "forecast.parquet", "manifest.json"])
     manifest = published_manifest(line.group)
     assert manifest is not None

@@ -50,7 +50,8 @@ def declare(line: Line, frequency: str, horizon: int, *, data: str = "", pattern
     if boundary := chronos.pop("boundary", None):
         document["Predictor"]["TimeAlignmentBoundary"] = boundary
     document["TimestampFormat"] = pattern or document["TimestampFormat"]
-    document["Chronos"] |= chronos
+    # One member has no weights to learn, which takes a third of a small forecast's time.
+    document["Chronos"] |= {"Predictor": {"Members": ["seasonal_naive"]}} | chronos
     line.put("params.json", json.dumps(document))
 
 

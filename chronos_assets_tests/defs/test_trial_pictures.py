@@ -41,7 +41,7 @@ def share(picture, color):
     return (np.abs(picture - np.array(color)) <= LEVEL).all(axis=2).mean()
 
 
-@pytest.mark.parametrize("count", [1, 2, 6, 7, 50])
+@pytest.mark.parametrize("count", [1, 6, 7, 50])
 def test_a_picture_is_a_small_png_and_always_the_same(count):
     made = trials(count)
     png = loss_curves_png(made, base_validation=0.2)

@@ -1,4 +1,7 @@
-"""The container's command in subprocesses, under a root laid out as SageMaker lays out /opt/ml."""
+"""The container's command as a process, under a root laid out as SageMaker lays out /opt/ml.
+
+A job that fails starts it cold, the job and the server that succeed fork it, see `forks`.
+"""
 
 import json
 import os
@@ -17,15 +20,20 @@ from chronos_assets import workloads
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.workloads.__main__ import NAMES
+from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.workloads.training_root import SMALL, lay_out
 
 
+def under(root, **more):
+    """Variables of the image's command under `root`."""
+    return {**os.environ, "CHRONOS_ML_ROOT": str(root), **more}
+
+
 def container(root, *arguments):
     """Run the image's command under `root`; the finished process."""
-    environment = {**os.environ, "CHRONOS_ML_ROOT": str(root)}
     command = [sys.executable, "-W", "ignore", "-m", "chronos_assets.workloads", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, env=under(root), capture_output=True, text=True, timeout=240, check=False)
 
 
 @contextmanager
@@ -34,22 +42,18 @@ def served(root):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "CHRONOS_ML_ROOT": str(root), "SAGEMAKER_BIND_TO_PORT": str(port)}
-    command = [sys.executable, "-W", "ignore", "-m", "chronos_assets.workloads", "serve"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
+    environment = under(root, SAGEMAKER_BIND_TO_PORT=str(port))
+    command = ("chronos_assets.workloads", "serve")
+    with forks.reading(*command, folder=root, environment=environment, kind=forks.CONTAINER) as (process, errors):
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 120
         while not healthy(url):
-            assert process.poll() is None, process.stderr.read()
+            assert process.poll() is None, errors.read()
             assert time.monotonic() < deadline
             time.sleep(0.2)
         yield url
         process.terminate()
         assert process.wait(timeout=60) == 0
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def healthy(url):
@@ -85,7 +89,8 @@ def test_an_unknown_name_fails_with_the_names_that_there_are(tmp_path, arguments
 
 def test_train_leaves_a_model_and_nothing_beside_it_and_serve_serves_it(tmp_path):
     root = lay_out(tmp_path, {**SMALL, "base_model": "bundled"}, synthetic=True, model=tiny.folder_of("bolt"))
-    done = container(root, "train")
+    command = ("chronos_assets.workloads", "train")
+    done = forks.run(*command, folder=root, environment=under(root), kind=forks.CONTAINER)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (root / "model").iterdir()} == {"config.json", "model.safetensors"}
     assert load_model(root / "model").description.family == "bolt"

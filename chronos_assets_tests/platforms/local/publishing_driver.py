@@ -261,7 +261,7 @@ def scenario_random(folder: Path) -> dict:
 
     def work() -> dict:
         kills = reruns = 0
-        for _ in range(150):
+        for _ in range(60):
             shown = read(folder / "forecast")
             first = 1 if shown == {"-"} else int(shown.pop()) + 1
 

@@ -136,12 +136,12 @@ def scenario_roll_back(folder: Path) -> dict:
 
 
 def scenario_together(folder: Path) -> dict:
-    """Six processes register twenty versions each, one identity of all being the same; readers watch."""
+    """Six processes register ten versions each, one identity of all being the same; readers watch."""
     stop = folder / "stop"
     folder.joinpath("store").mkdir()
 
     def writer(number: int) -> None:
-        for turn in range(20):
+        for turn in range(10):
             made = register(folder / "store", f"{number}-{turn}")
             assert made.identity == f"{number}-{turn}"
             register(folder / "store", "common")
@@ -164,7 +164,7 @@ def scenario_together(folder: Path) -> dict:
         stop.touch()
         assert wait(watcher) == 0
     versions = read(folder / "store")
-    wanted = {f"{number}-{turn}" for number in range(6) for turn in range(20)} | {"common"}
+    wanted = {f"{number}-{turn}" for number in range(6) for turn in range(10)} | {"common"}
     assert {item.identity for item in versions} == wanted
     assert {item.status for item in versions if item.identity != "common"} == {"Rejected"}
     return {"versions": len(versions), "highest": versions[-1].version}
