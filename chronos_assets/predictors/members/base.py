@@ -10,6 +10,7 @@ elementwise arithmetic and reductions along time on C-ordered arrays, never BLAS
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,12 +200,19 @@ def _panel(members: Sequence[tuple[int, Floats]], width: int) -> Panel:
     return Panel(np.array([place for place, _ in members], dtype=np.intp), values, first, observed)
 
 
-def fill_rows(contexts: Contexts, parts: Iterator[tuple[Panel, Floats]]) -> Floats:
-    """Quantiles (N, horizon, LEVELS) put together from those of panels; NaN for series in none of them."""
-    result = np.full((len(contexts), contexts.horizon, len(LEVELS)), np.nan)
-    for panel, quantiles in parts:
-        result[panel.rows] = quantiles
-    return result
+class PanelMember(ABC):
+    """A member that forecasts panel by panel; series in none of them get NaN."""
+
+    def forecast(self, contexts: Contexts) -> Floats:
+        """See `Member.forecast`."""
+        result = np.full((len(contexts), contexts.horizon, len(LEVELS)), np.nan)
+        for panel, quantiles in self._panels(contexts):
+            result[panel.rows] = quantiles
+        return result
+
+    @abstractmethod
+    def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
+        """Quantiles (n, horizon, LEVELS) of the series of each panel."""
 
 
 def row_sum(values: Floats) -> Floats:

@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 
 from chronos_assets.models.quantiles import normal_scores
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember
 from chronos_assets.predictors.members.seasons import adjust
 from chronos_assets.timeseries.arrays import Floats
 
@@ -24,14 +24,10 @@ _GRID = np.array(
 
 
 @dataclass(frozen=True)
-class DampedTrend:
+class DampedTrend(PanelMember):
     """See the module."""
 
     name: str = "damped_trend"
-
-    def forecast(self, contexts: Contexts) -> Floats:
-        """See `Member.forecast`."""
-        return fill_rows(contexts, self._panels(contexts))
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         scores = normal_scores(LEVELS)

@@ -16,7 +16,7 @@ from itertools import product
 import numpy as np
 
 from chronos_assets.models.quantiles import normal_scores
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows, row_sum
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember, row_sum
 from chronos_assets.predictors.members.seasons import adjust
 from chronos_assets.timeseries.arrays import Floats, Integers
 
@@ -35,14 +35,10 @@ _MOST_WORSE = 60.0  # points of the criterion; what is worse weighs nothing
 
 
 @dataclass(frozen=True)
-class ExponentialSmoothing:
+class ExponentialSmoothing(PanelMember):
     """See the module."""
 
     name: str = "ets"
-
-    def forecast(self, contexts: Contexts) -> Floats:
-        """See `Member.forecast`."""
-        return fill_rows(contexts, self._panels(contexts))
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         scores = normal_scores(LEVELS)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows, row_sum
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember, row_sum
 from chronos_assets.timeseries.arrays import Floats
 
 _SPARSE = 0.25  # share of zeros from which a series is intermittent
@@ -23,14 +23,10 @@ _TERMS = 1024
 
 
 @dataclass(frozen=True)
-class Intermittent:
+class Intermittent(PanelMember):
     """See the module."""
 
     name: str = "intermittent"
-
-    def forecast(self, contexts: Contexts) -> Floats:
-        """See `Member.forecast`."""
-        return fill_rows(contexts, self._panels(contexts))
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         for panel in contexts.panels:

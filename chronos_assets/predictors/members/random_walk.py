@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, Panel, fill_rows
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, Panel, PanelMember
 from chronos_assets.predictors.members.seasonal_naive import empirical_quantiles
 from chronos_assets.timeseries.arrays import Floats
 
@@ -19,14 +19,10 @@ _LATEST = 512  # steps that bands are read from
 
 
 @dataclass(frozen=True)
-class RandomWalk:
+class RandomWalk(PanelMember):
     """See the module."""
 
     name: str = "random_walk"
-
-    def forecast(self, contexts: Contexts) -> Floats:
-        """See `Member.forecast`."""
-        return fill_rows(contexts, self._panels(contexts))
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         ahead = np.sqrt(np.arange(1.0, contexts.horizon + 1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember
 from chronos_assets.predictors.members.seasonal_naive import empirical_quantiles
 from chronos_assets.predictors.members.seasons import find_seasons
 from chronos_assets.timeseries.arrays import Floats
@@ -22,14 +22,10 @@ _SEASONS_KEPT = 8.0
 
 
 @dataclass(frozen=True)
-class RecentValues:
+class RecentValues(PanelMember):
     """See the module."""
 
     name: str = "npts"
-
-    def forecast(self, contexts: Contexts) -> Floats:
-        """See `Member.forecast`."""
-        return fill_rows(contexts, self._panels(contexts))
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         for panel in contexts.panels:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows, row_sum
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember, row_sum
 from chronos_assets.timeseries.arrays import Floats
 
 AVERAGED = (1, 2, 4)
@@ -20,14 +20,13 @@ _LEAST_ERRORS = 4  # fewer are scaled up: their extremes say little about the ta
 
 
 @dataclass(frozen=True)
-class SeasonalNaive:
+class SeasonalNaive(PanelMember):
     """See the module."""
 
     name: str = "seasonal_naive"
 
-    def forecast(self, contexts: Contexts) -> Floats:
-        """See `Member.forecast`."""
-        return fill_rows(contexts, ((panel, _forecast(panel, contexts)) for panel in contexts.panels))
+    def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
+        return ((panel, _forecast(panel, contexts)) for panel in contexts.panels)
 
 
 def _forecast(panel: Panel, contexts: Contexts) -> Floats:

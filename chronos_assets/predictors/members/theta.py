@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chronos_assets.models.quantiles import normal_scores
-from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, fill_rows, row_sum
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember, row_sum
 from chronos_assets.predictors.members.seasons import adjust
 from chronos_assets.timeseries.arrays import Floats
 
@@ -22,14 +22,10 @@ ALPHAS = np.linspace(0.05, 1.0, 20)
 
 
 @dataclass(frozen=True)
-class Theta:
+class Theta(PanelMember):
     """See the module."""
 
     name: str = "theta"
-
-    def forecast(self, contexts: Contexts) -> Floats:
-        """See `Member.forecast`."""
-        return fill_rows(contexts, self._panels(contexts))
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         scores = normal_scores(LEVELS)
