@@ -208,7 +208,7 @@ class Workspace:
         if not self.hyperparameters_file.exists():
             return {}
         document = _read_object(self.hyperparameters_file)
-        return {key: _parsed(value) if isinstance(value, str) else value for key, value in document.items()}
+        return {key: json_or_text(value) if isinstance(value, str) else value for key, value in document.items()}
 
 
 def host_order(host: str) -> tuple[int, str]:
@@ -217,7 +217,8 @@ def host_order(host: str) -> tuple[int, str]:
     return (int(digits) if digits.isdecimal() else 0, host)
 
 
-def _parsed(text: str) -> Any:
+def json_or_text(text: str) -> Any:
+    """A hyperparameter as SageMaker has it: the value of its JSON, or the text itself where it is none."""
     try:
         return json.loads(text)
     except ValueError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.container.archives import ArchiveError, unpack
+from chronos_assets.container.contract import json_or_text
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries, is_gone
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, facts_of, reason_of
 from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines
@@ -71,7 +72,7 @@ def trial_of(number: int, child: Child) -> Trial:
         reason = one_line(reason_of(description))
     return Trial(
         number=number,
-        hyperparameters={name: _value(text) for name, text in child.chosen.items()},
+        hyperparameters={name: json_or_text(text) for name, text in child.chosen.items()},
         state=state,
         objective=objective,
         losses=tuple(sorted(child.log.losses.items())),
@@ -84,13 +85,6 @@ def trial_of(number: int, child: Child) -> Trial:
 def _state(status: str) -> TrialState:
     states: dict[str, TrialState] = {"Completed": "Completed", "Failed": "Failed"}
     return states.get(status, "Stopped")
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _seconds(description: Mapping[str, Any]) -> float:

@@ -202,31 +202,9 @@ def check_coverage(
     with _opened() as connection:
         names = ["item_id", *params.dimensions]
         keys = identifiers(names)
-        _view(connection, "forecasts", forecast)
-        # Columns of our own begin with an underscore, which no dimension can.
-        columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names)
-        connection.execute(f"CREATE TEMP TABLE series ({columns}, _first TIMESTAMP)")
-        insert_from_shards(connection, "series", dataset, f'{keys}, min("timestamp")', f"GROUP BY {keys}")
-        connection.execute(
-            f"CREATE TEMP TABLE started AS SELECT {keys} FROM series WHERE _first <= ?",  # noqa: S608 - quoted names
-            [context_end.item()],
+        counts = _lay_side_by_side(
+            connection, names, dataset, context_end, forecast=forecast, skipped=skipped, cold=cold
         )
-        connection.execute(
-            f'CREATE TEMP TABLE covered AS SELECT {keys}, count(DISTINCT "timestamp") AS _steps, count(*) AS _rows '  # noqa: S608
-            f"FROM forecasts GROUP BY {keys}"
-        )
-        connection.execute(f"CREATE TEMP TABLE skips AS SELECT {keys}, '' AS _reason FROM series LIMIT 0")  # noqa: S608
-        if skipped is not None:
-            _view(connection, "skipped", skipped)
-            connection.execute(f"INSERT INTO skips SELECT {keys}, reason FROM skipped")  # noqa: S608 - quoted names
-        connection.execute(f"CREATE TEMP TABLE cold AS SELECT {keys} FROM series LIMIT 0")  # noqa: S608 - quoted names
-        if cold is not None:
-            _view(connection, "cold_starts", cold)
-            connection.execute(f"INSERT INTO cold SELECT {keys} FROM cold_starts")  # noqa: S608 - quoted names
-        counts = {
-            name: int(first_row(connection, f"SELECT count(*) FROM {name}")[0])  # noqa: S608 - constants
-            for name in ("series", "started", "covered", "cold")
-        }
         connection.execute(
             f"CREATE TEMP TABLE failing AS SELECT 'missing' AS _problem, {keys}, 'no forecast, no reason' AS _detail "  # noqa: S608
             f"FROM started ANTI JOIN covered USING ({keys}) ANTI JOIN skips USING ({keys}) "
@@ -262,6 +240,45 @@ def check_coverage(
         numbers=numbers,
         fix=_COVERAGE_FIX,
     )
+
+
+def _lay_side_by_side(
+    connection: DuckDBPyConnection,
+    names: list[str],
+    dataset: ShardSource,
+    context_end: np.datetime64,
+    *,
+    forecast: Path,
+    skipped: Path | None,
+    cold: Path | None,
+) -> dict[str, int]:
+    """Tables of the `series`, those that had `started`, the `covered` ones, `skips` and `cold` starts, and their rows."""
+    keys = identifiers(names)
+    _view(connection, "forecasts", forecast)
+    # Columns of our own begin with an underscore, which no dimension can.
+    columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names)
+    connection.execute(f"CREATE TEMP TABLE series ({columns}, _first TIMESTAMP)")
+    insert_from_shards(connection, "series", dataset, f'{keys}, min("timestamp")', f"GROUP BY {keys}")
+    connection.execute(
+        f"CREATE TEMP TABLE started AS SELECT {keys} FROM series WHERE _first <= ?",  # noqa: S608 - quoted names
+        [context_end.item()],
+    )
+    connection.execute(
+        f'CREATE TEMP TABLE covered AS SELECT {keys}, count(DISTINCT "timestamp") AS _steps, count(*) AS _rows '  # noqa: S608
+        f"FROM forecasts GROUP BY {keys}"
+    )
+    connection.execute(f"CREATE TEMP TABLE skips AS SELECT {keys}, '' AS _reason FROM series LIMIT 0")  # noqa: S608
+    if skipped is not None:
+        _view(connection, "skipped", skipped)
+        connection.execute(f"INSERT INTO skips SELECT {keys}, reason FROM skipped")  # noqa: S608 - quoted names
+    connection.execute(f"CREATE TEMP TABLE cold AS SELECT {keys} FROM series LIMIT 0")  # noqa: S608 - quoted names
+    if cold is not None:
+        _view(connection, "cold_starts", cold)
+        connection.execute(f"INSERT INTO cold SELECT {keys} FROM cold_starts")  # noqa: S608 - quoted names
+    return {
+        name: int(first_row(connection, f"SELECT count(*) FROM {name}")[0])  # noqa: S608 - constants
+        for name in ("series", "started", "covered", "cold")
+    }
 
 
 def _counts(failing: Mapping[str, int]) -> str:
