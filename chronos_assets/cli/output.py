@@ -13,10 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any, TextIO
 
 LOGS_KEPT = 20
 
@@ -42,7 +39,7 @@ def raw_output_to(path: Path) -> Iterator[TextIO]:
     sys.stderr.flush()
     before = [os.dup(1), os.dup(2)]
     with (
-        _Log(path, "ab") as raw,
+        _LossyLog(path, "ab") as raw,
         io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "replace", line_buffering=True) as log,
         os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace") as user,
     ):
@@ -59,10 +56,10 @@ def raw_output_to(path: Path) -> Iterator[TextIO]:
                     os.close(descriptor)
 
 
-class _Log(io.FileIO):
+class _LossyLog(io.FileIO):
     """A log on a disk that may be full: what doesn't fit is lost, and not the last words of the run, which say why it ended."""
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         """Bytes that were taken."""
         try:
             return super().write(data)
