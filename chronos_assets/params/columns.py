@@ -37,6 +37,7 @@ _IDENTIFYING = frozenset(
         *("nr", "nbr", "num", "number", "store", "shop", "dept", "department", "item"),
         *("product", "article", "family", "category", "cat", "class", "brand", "region", "site"),
         *("location", "loc", "warehouse", "plant", "branch", "customer", "client", "user", "account"),
+        *("material", "artikel", "filiale", "werk", "lager", "kunde", "matnr"),
         *("meter", "sensor", "device", "station", "machine", "channel", "route", "zone", "zip"),
         *("postcode", "key", "series"),
     }

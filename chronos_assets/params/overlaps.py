@@ -45,7 +45,7 @@ _UNITS = frozenset(
 _ALWAYS = 0.95
 _MOSTLY = 0.5
 _SEVERAL = 3
-# How far a correction is from what it corrects: of what values usually differ by, or of their size where they hardly do.
+# How far a correction is from what it corrects: of what values usually differ by.
 _NEAR = 0.25
 
 
@@ -110,7 +110,7 @@ def check_versions(rows: Rows, keys: Sequence[Column], unused: Sequence[Column])
             found.setdefault(place, []).append(row)
     repeated = [place for place in found.values() if len(place) > 1]
     for column in unused:
-        if not _has_name(column, _REMARKS) or not repeated:
+        if not is_remark(column.header) or not repeated:
             continue
         differ = [place for place in repeated if len({column.texts[row] for row in place}) > 1]
         if len(differ) > _MOSTLY * len(repeated):
@@ -122,7 +122,7 @@ def check_versions(rows: Rows, keys: Sequence[Column], unused: Sequence[Column])
                 candidates=("sum",),
             )
     for column in unused:
-        if column.is_numeric or not _has_name(column, _UNITS):
+        if column.is_numeric or not _has_word(column.header, _UNITS):
             continue
         units: dict[tuple[str, ...], set[str]] = {}
         for text, *key in zip(column.texts, *(key.texts for key in keys), strict=True):
@@ -187,8 +187,7 @@ def _are_near(keys: Sequence[Column], target: Column, places: Sequence[Sequence[
         return True
     middles = {key: median(values) for key, values in of_series.items()}
     usual = median(abs(value - middles[key]) for key, values in of_series.items() for value in values)
-    size = median(abs(value) for values in of_series.values() for value in values)
-    return median(apart) <= _NEAR * (usual or size)
+    return not usual or median(apart) <= _NEAR * usual  # nothing tells constants apart
 
 
 def _names_series(column: Column) -> bool:
@@ -197,14 +196,18 @@ def _names_series(column: Column) -> bool:
     return column.is_complete and (column.has_key_name or last_word(column.header) in _OF_A_FILE)
 
 
+def is_remark(name: str) -> bool:
+    """Whether a column is named as a remark on its row: a row of a newer file counts, whatever it says."""
+    return _has_word(name, _REMARKS)
+
+
 def _is_remark(column: Column) -> bool:
-    return is_dated(column) or _has_name(column, _REMARKS)
+    return is_dated(column) or is_remark(column.header)
 
 
-def _has_name(column: Column, words: frozenset[str]) -> bool:
-    """Whether one of the words is in a column's name."""
-    parts = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", column.header)
-    return any(word.casefold() in words for word in (column.header, *parts))
+def _has_word(name: str, words: frozenset[str]) -> bool:
+    parts = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)
+    return any(part.casefold() in words for part in (name, *parts))
 
 
 def _undecided(how: str, places: int) -> InferenceError:

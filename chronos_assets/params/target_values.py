@@ -22,6 +22,7 @@ _MARKER = re.compile(r"-1|-9{2,}|9{3,}")
 _MANY_ZEROS = 7
 _ENOUGH = 20
 _RESET = 4
+_SELDOM = 50  # steps for each that falls; more often it is a season
 _READING = re.compile(r"reading|meter|counter|total|cumul|ytd|z(ä|ae)hler|stand|index", re.IGNORECASE)
 _FAR = 2  # how many times as large as all others a marker is, or as long as others an end of zeros
 
@@ -87,7 +88,7 @@ def _is_running(series: Sequence[Sequence[float]], name: str) -> bool:
     rising = sum(before < after for before, after in steps)
     falls = [(before, after) for before, after in steps if after < before]
     near_zero = all(0 <= _RESET * after <= before for before, after in falls)
-    grows = len(steps) >= _ENOUGH and 2 * rising > len(steps) and len(falls) * 10 < len(steps) and near_zero
+    grows = len(steps) >= _ENOUGH and 2 * rising > len(steps) and len(falls) * _SELDOM < len(steps) and near_zero
     return grows and (bool(falls) or _READING.search(name) is not None)
 
 

@@ -51,6 +51,7 @@ _DATES += ("dd MMMM yyyy", "d MMMM yyyy", "MMMM dd, yyyy", "MMMM d, yyyy", "EEE,
 _TIMES: tuple[str, ...] = ("HH:mm:ss", "HH:mm", "H:mm:ss", "H:mm", "hh:mm:ss a", "hh:mm a", "h:mm:ss a", "h:mm a")
 _TIMES += tuple(f"HH:mm:ss.{'S' * digits}" for digits in range(1, 7))
 _PARTIAL_DATES = ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MM-yyyy", "MMM yyyy", "MMM-yyyy", "MMM-yy", "yyyy", "yyyyMM")
+_HALF = 0.6  # of two files with dates of their own, a little more
 _SHOWN = 40  # characters of a cell
 # What two digits of a year stand for from here on is more likely to be past.
 _FAR_YEAR = 2040
@@ -196,7 +197,7 @@ def _is_serial(column: Column) -> bool:
 def _mostly_timestamps(columns: Sequence[Column]) -> str:
     """The hint at a column that mostly reads as timestamps; empty where there is none."""
     for column in columns:
-        for times in _read_times(column, digits_only=False, tolerated=0.5) if column.present else ():
+        for times in _read_times(column, digits_only=False, tolerated=_HALF) if column.present else ():
             pairs = [(v, moment) for v, moment in zip(column.values, times.moments, strict=True) if v is not None]
             odd = [value for value, moment in pairs if moment is None]
             usual = next(value for value, moment in pairs if moment is not None)

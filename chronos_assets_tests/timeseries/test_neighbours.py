@@ -357,6 +357,12 @@ def test_two_digits_of_a_year_far_ahead_are_refused() -> None:
     assert infer(["date", "y"], [[f"01/01/{year % 100:02d}", "1.5"] for year in range(1970, 2020)]).horizon == 6
 
 
+def test_dates_of_two_files_that_are_written_in_two_ways_are_named() -> None:
+    rows = [["a", f"{day}", "1"] for day in DAYS] + [["a", f"{day:%m/%d/%Y}", "1"] for day in DAYS]
+    with pytest.raises(InferenceError, match="write all in one form"):
+        infer(["item_id", "date", "qty"], rows)
+
+
 @pytest.mark.parametrize("name", ["BUDAT", "Datum", "CALDAY"])
 def test_dates_of_digits_need_no_known_name_where_nothing_else_is_one(name: str) -> None:
     params = infer([name, "Menge"], [[f"{day:%Y%m%d}", "1.5"] for day in DAYS])
@@ -380,7 +386,7 @@ def test_an_item_that_stands_in_the_first_row_only_is_named() -> None:
         ([5 * number % 600 for number in range(200)], "kwh", "starts again from near 0"),
         ([5 * number for number in range(200)], "meter_reading", "only grows"),
         ([5 * number for number in range(200)], "sales", ""),
-        ([number % 7 for number in range(200)], "kwh", ""),
+        ([number % 24 for number in range(200)], "kwh", ""),
         ([1 + number % 7 if number < 150 else 0 for number in range(200)], "kwh", "is 0 in all series at the last 50 "),
         ([1 if number // 30 % 2 == 0 else 0 for number in range(180)], "kwh", ""),
     ],

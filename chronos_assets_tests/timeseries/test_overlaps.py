@@ -6,6 +6,7 @@ import pytest
 
 from chronos_assets.params.inference import InferenceError, infer
 from chronos_assets.params.reader import parse_params
+from chronos_assets_tests.timeseries.train_drop import Drop, params_for
 
 DAYS = [f"{dt.date(2024, 1, 1) + dt.timedelta(days=number)}" for number in range(60)]
 
@@ -123,3 +124,20 @@ def test_a_half_day_at_the_end_of_an_export_is_corrected_by_the_next():
     first, second = [[day, "100"] for day in DAYS[:20]], [[day, "101"] for day in DAYS[19:40]]
     first[-1][1] = "13"
     assert of_files(["timestamp", "kwh"], first, second).item_column is None
+
+
+def test_constants_are_corrected_by_any_value():
+    first, second = ([[day, value] for day in DAYS] for value in ("10", "99"))
+    assert of_files(["timestamp", "kwh"], first, second).target_column == "kwh"
+
+
+@pytest.mark.parametrize(
+    ("name", "sums"), [("status", [12, 12]), ("export_date", [12, 12]), ("region", [22, 22]), ("states", [22, 22])]
+)
+def test_a_remark_of_a_schema_keeps_no_rows_of_files_apart(tmp_path, name, sums):
+    header = f"timestamp,target_value,item_id,{name}\n"
+    drop = Drop(tmp_path)
+    for value, text in ((10, "old"), (12, "new")):
+        drop.put(header + "".join(f"2024-01-01 0{hour}:00:00,{value},a,{text}\n" for hour in range(2)))
+    drop.run(params_for(columns=("timestamp", "target_value", "item_id", name)))
+    assert drop.targets() == {"a": sums}

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chronos_assets.params.overlaps import is_remark
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import (
     MISSING_WORDS,
@@ -170,7 +171,7 @@ def schema_of(params: ForecastParams) -> TrainSchema:
         others=tuple(
             attribute.name
             for attribute in params.attributes
-            if attribute.type == "string" and attribute.name not in parts
+            if attribute.type == "string" and attribute.name not in parts and not is_remark(attribute.name)
         ),
     )
 
