@@ -227,8 +227,10 @@ def test_run_says_what_is_wrong_and_keeps_what_was_published(tmp_path: Path, dat
         (["run", "--backtest-windows", "-1"], "--backtest-windows"),
     ],
 )
-def test_what_can_not_be_done_is_one_line_on_stderr(tmp_path: Path, arguments: list[str], text: str) -> None:
-    result = _run(tmp_path, *arguments)
+def test_what_can_not_be_done_is_one_line_on_stderr(
+    ask: Callable[..., Result], arguments: list[str], text: str
+) -> None:
+    result = ask(*arguments)
     assert result.returncode == 1
     assert text in result.stderr
     assert "Traceback" not in result.stderr
@@ -240,7 +242,7 @@ def test_an_impossible_setting_names_its_variable(tmp_path: Path) -> None:
     assert "CHRONOS_PARTITIONS='yearly'" in result.stderr
 
 
-def test_validate_tells_everything_at_once(tmp_path: Path, data: Path) -> None:
+def test_validate_tells_everything_at_once(tmp_path: Path, data: Path, ask: Callable[..., Result]) -> None:
     good = _run(tmp_path, "validate", str(data / "params.json"))
     assert good.returncode == 0
     assert "24 periods of H" in good.stdout
@@ -250,7 +252,7 @@ def test_validate_tells_everything_at_once(tmp_path: Path, data: Path) -> None:
     broken["Predictor"]["FeaturizationConfig"]["ForecastFrequency"] = "fortnightly"
     broken["Surprise"] = 1
     (data / "params.json").write_text(json.dumps(broken))
-    bad = _run(tmp_path, "validate", str(data / "params.json"))
+    bad = ask("validate", str(data / "params.json"))
     assert bad.returncode == 1
     for text in ("ForecastHorizon", "-3", "fortnightly", "Surprise"):
         assert text in bad.stderr
@@ -267,14 +269,16 @@ def test_only_new_files_are_copied_and_the_newer_one_wins(tmp_path: Path, data: 
     assert "2024-01-13T23:00:00" in result.stdout
 
 
-def test_the_month_after_the_sample_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_month_after_the_sample_is_written_where_it_is_asked_for(
+    tmp_path: Path, ask: Callable[..., Result]
+) -> None:
     (tmp_path / "train").mkdir()
     written = _run(tmp_path, "sample-july", "train/july.csv")
     assert written.returncode == 0
     assert "train/july.csv written" in written.stdout
     first = (tmp_path / "train" / "july.csv").read_text().split("\n", 1)[0]
     assert first.startswith("2025-07-01 00:00:00,")
-    nowhere = _run(tmp_path, "sample-july", "elsewhere/july.csv")
+    nowhere = ask("sample-july", "elsewhere/july.csv")
     assert nowhere.returncode == 1
     assert "elsewhere is not a folder" in nowhere.stderr
 
@@ -327,13 +331,13 @@ def _share(summary: str, metric: str) -> float:
     return float(line.rsplit("(", 1)[1].split()[0])
 
 
-def test_melt_writes_a_wide_file_as_rows(tmp_path: Path) -> None:
+def test_melt_writes_a_wide_file_as_rows(tmp_path: Path, ask: Callable[..., Result]) -> None:
     wide = tmp_path / "wide.csv"
     wide.write_text("date,north,south\n" + "".join(f"2024-01-{day:02d},{day}.5,{day}\n" for day in range(1, 31)))
     done = _run(tmp_path, "melt", "wide.csv", "long.csv")
     assert done.returncode == 0
     assert "60 rows of 2 series (north, south)" in done.stdout
     assert len((tmp_path / "long.csv").read_text().splitlines()) == 61
-    again = _run(tmp_path, "melt", "wide.csv", "long.csv")
+    again = ask("melt", "wide.csv", "long.csv")
     assert again.returncode == 1
     assert "already exists" in again.stderr

@@ -1,4 +1,4 @@
-"""AWS on this machine by hand: what is said at the end can be followed."""
+"""AWS on this machine by hand: what is said at the end can be followed. Servers that are kept start cold, others are forked."""
 
 import os
 import shlex
@@ -6,6 +6,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from chronos_assets_tests import forks
+
+
+def ended(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return forks.run("chronos_assets_tests.aws", *arguments, folder=folder, environment=os.environ)
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
@@ -22,19 +28,17 @@ def python(code: str) -> list[str]:
 
 
 def test_servers_that_end_with_the_command_say_so(tmp_path: Path) -> None:
-    process = started("--", *python("import os; print(os.environ['CHRONOS_STORE'])"))
-    output, told = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert output == "s3://chronos-assets/store\n"
-    assert "are gone" in told
-    assert "make run-aws KEEP=yes" in told
+    done = ended(tmp_path, "--", *python("import os; print(os.environ['CHRONOS_STORE'])"))
+    assert done.returncode == 0
+    assert done.stdout == "s3://chronos-assets/store\n"
+    assert "are gone" in done.stderr
+    assert "make run-aws KEEP=yes" in done.stderr
 
 
-def test_a_command_that_fails_ends_with_its_own_status() -> None:
-    process = started("--keep", "--", *python("import sys; sys.exit(3)"))
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 3
-    assert "Ctrl-C" not in told
+def test_a_command_that_fails_ends_with_its_own_status(tmp_path: Path) -> None:
+    done = ended(tmp_path, "--keep", "--", *python("import sys; sys.exit(3)"))
+    assert done.returncode == 3
+    assert "Ctrl-C" not in done.stderr
 
 
 def test_servers_that_are_kept_are_found_by_the_lines_that_are_printed() -> None:
