@@ -23,7 +23,7 @@ from typing import Any
 
 from chronos_assets.defs.instance import read_migrations_once
 from chronos_assets.defs.instance_engines import keep_engines
-from chronos_assets.serving.web_guard import guarded
+from chronos_assets.serving.web_guard import WebGuard
 
 WEB_SERVER = "dagster_webserver"
 DAEMON = "dagster._daemon"
@@ -55,7 +55,7 @@ def serve(arguments: Sequence[str]) -> None:
     create = cli.create_app_from_workspace_process_context
 
     def create_guarded(*given: Any, **named: Any) -> Any:
-        app = guarded(json_only=["/graphql"])(create(*given, **named))
+        app = WebGuard(create(*given, **named), json_only=["/graphql"])
         # The command printed the address before the definitions were loaded; nothing else says when it answers.
         sys.stdout.write("Dagster is ready.\n")
         sys.stdout.flush()

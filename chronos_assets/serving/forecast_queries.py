@@ -251,7 +251,6 @@ class ForecastQueries:
         places: where they are published.
         folder_at: the folder that is shown now at a place, as a path on this machine; `FileNotFoundError` without one.
         bodies: memory that bodies of requests may take.
-        scratch: folder for copies of the forecasts that are asked for.
     """
 
     def __init__(
@@ -259,12 +258,10 @@ class ForecastQueries:
         places: ForecastPlaces,
         folder_at: Callable[[str], Path] = lambda place: Path(os.path.realpath(place)),
         bodies: BodyMemory | None = None,
-        scratch: Path | None = None,
     ) -> None:
         self._places = places
         self._folder_at = folder_at
         self._bodies = bodies or BodyMemory()
-        self._scratch = scratch
         self._open: OrderedDict[str, tuple[_Version, asyncio.Task[ForecastLookup]]] = OrderedDict()
         self._one_at_a_time = asyncio.Lock()
         self._waiting = 0
@@ -355,7 +352,7 @@ class ForecastQueries:
     async def _read(self, file: Path, leave_out: Collection[str]) -> ForecastLookup:
         async with self._one_at_a_time:
             suffix = "Z" if self._places.clock == "UTC" else ""
-            return await asyncio.to_thread(ForecastLookup, file, self._scratch, leave_out, suffix)
+            return await asyncio.to_thread(ForecastLookup, file, None, leave_out, suffix)
 
 
 def _response(status: int, document: Mapping[str, Any]) -> Response:

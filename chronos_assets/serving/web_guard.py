@@ -8,7 +8,7 @@ Here: that decision, for any ASGI application. Elsewhere: what the application a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -68,11 +68,6 @@ class WebGuard:
         if method not in _SAFE and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             return HTTPStatus.FORBIDDEN, "requests of pages of another site are refused"
         return None
-
-
-def guarded(hosts: Collection[str] = LOOPBACK, json_only: Collection[str] = ()) -> Callable[[ASGIApp], ASGIApp]:
-    """A function that puts the guard around an application."""
-    return lambda app: WebGuard(app, hosts, json_only)
 
 
 def _name(host: str) -> str:

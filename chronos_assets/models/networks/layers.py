@@ -64,11 +64,11 @@ class NetworkShape:
         )
 
 
-def standardize(context: Tensor, smallest_scale: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:
+def standardize(context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Context (R, T) with mean 0 and deviation 1 in each row, the means and the deviations, (R, 1); NaN is ignored."""
     mean = torch.nan_to_num(torch.nanmean(context, dim=-1, keepdim=True), nan=0.0)
     scale = torch.nan_to_num((context - mean).square().nanmean(dim=-1, keepdim=True).sqrt(), nan=1.0)
-    scale = torch.where(scale == 0, smallest_scale, scale)
+    scale = torch.where(scale == 0, 1e-5, scale)
     return (context - mean) / scale, mean, scale
 
 

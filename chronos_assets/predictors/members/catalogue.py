@@ -120,9 +120,9 @@ def rate_of(name: str) -> tuple[int, int, bool]:
     return (1 if kind == "fine" else value, value if kind == "fine" else 1, kind == "adjusted")
 
 
-def known_names(checkpoints: Iterable[str] = (CHRONOS,)) -> tuple[str, ...]:
-    """Every member's name, of these checkpoints at every rate."""
-    return (*(f"{checkpoint}/{rate}" for checkpoint in checkpoints for rate in RATES), *STATISTICAL)
+def known_names() -> tuple[str, ...]:
+    """Every member's name, of the base model at every rate."""
+    return (*(f"{CHRONOS}/{rate}" for rate in RATES), *STATISTICAL)
 
 
 def cost_of(name: str) -> float:
