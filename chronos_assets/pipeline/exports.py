@@ -19,6 +19,7 @@ from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 ACCURACY_FILE, EVALUATIONS_FILE = "accuracy-metrics.json", "evaluations.json"
 MOST_EVALUATIONS = 100  # the newest; a job that polls reads what is new
-_MANIFEST = "manifest.json"
 _MADE_FROM = "made_from"
 
 
@@ -105,7 +105,7 @@ def _scored_partitions(state: GroupState) -> list[_Scored]:
 def _is_due(state: GroupState, key: str, partitions: list[_Scored]) -> bool:
     """Whether an export is missing, or of other partitions, data or parameters."""
     try:
-        shown = json.loads(state.group.store.read(key, _MANIFEST))
+        shown = json.loads(state.group.store.read(key, MANIFEST))
     except (FileNotFoundError, ValueError):
         return True
     return not isinstance(shown, dict) or shown.get(_MADE_FROM) != _lineage(state, partitions)
@@ -142,7 +142,7 @@ def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
         scores = [_scores(state, one) for one in partitions]
         _write_json(staged / ACCURACY_FILE, accuracy_document(scores, None, params.predictor.metric))
         named = {"partitions": [one.key for one in partitions], "rows": rows}
-        _write_json(staged / _MANIFEST, {_MADE_FROM: _lineage(state, partitions), **named})
+        _write_json(staged / MANIFEST, {_MADE_FROM: _lineage(state, partitions), **named})
         group.store.publish(BACKTEST_KEY, staged)
 
 
@@ -157,7 +157,7 @@ def _publish_monitor(state: GroupState, partitions: list[_Scored]) -> None:
         staged = folder / "monitor"
         staged.mkdir()
         _write_json(staged / EVALUATIONS_FILE, monitor_document(evaluations))
-        _write_json(staged / _MANIFEST, {_MADE_FROM: _lineage(state, partitions)})
+        _write_json(staged / MANIFEST, {_MADE_FROM: _lineage(state, partitions)})
         group.store.publish(MONITOR_KEY, staged)
 
 

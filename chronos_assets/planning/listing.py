@@ -22,8 +22,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.store_layout import TRAIN_KEY
 
-TRAIN_PREFIX = "train/"
+TRAIN_PREFIX = f"{TRAIN_KEY}/"
 TRAIN_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".parq", ".pqt")
 
 MAX_RECENT = 256  # objects remembered by name

@@ -12,6 +12,8 @@ from typing import Any, Protocol, Self
 from chronos_assets.platforms.job_names import MAX_NAME, is_name, readable_name
 from chronos_assets.platforms.store import ObjectInfo
 
+WORKLOADS = "chronos_assets.workloads"  # package of the programs
+
 
 @dataclass(frozen=True)
 class JobRequest:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from chronos_assets.errors import ChronosAssetsError
 
 MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
+MANIFEST = "manifest.json"  # what a published folder says of itself, see `Store.manifests`
 
 
 class StoreError(ChronosAssetsError):

@@ -38,12 +38,12 @@ from typing import TYPE_CHECKING, Any
 from chronos_assets.container.archives import MODEL_ARCHIVE
 from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.platforms.aws.processing_request import WORKLOADS, Source, processing_job
+from chronos_assets.platforms.aws.processing_request import Source, processing_job
 from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.tags import tag_list
 from chronos_assets.platforms.aws.tuning_request import check_tuning, training_job, tuning_job
 from chronos_assets.platforms.job_names import is_name
-from chronos_assets.platforms.jobs import JobRequest
+from chronos_assets.platforms.jobs import WORKLOADS, JobRequest
 from chronos_assets.platforms.tuning import SearchError, TuningRequest
 from chronos_assets.store_layout import PIPELINES_KEY
 

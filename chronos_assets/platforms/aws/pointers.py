@@ -20,7 +20,6 @@ from chronos_assets.platforms.store import StoreError, check_key, naive
 
 POINTERS = ".current"
 VERSIONS = "versions"
-MANIFEST = "manifest.json"
 MAX_INLINE_BYTES = 64 << 10  # a longer manifest is left in its object
 FOLDER_NAME = re.compile(r"(?P<version>[0-9a-f]{16})-[0-9a-f]{8}")
 

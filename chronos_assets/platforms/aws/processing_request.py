@@ -35,12 +35,12 @@ from chronos_assets.platforms.aws.machines import (
     volume,
     vpc,
 )
+from chronos_assets.platforms.jobs import WORKLOADS
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.jobs import JobRequest
     from chronos_assets.settings import AwsSettings
 
-WORKLOADS = "chronos_assets.workloads"
 IMPORT = "import_dataset"
 ON_TRAINING_INSTANCES = frozenset({"evaluate", "learn", "zero_shot"})  # they forecast with models of any size
 PART = "part-"  # what the names of objects begin with that are dealt out

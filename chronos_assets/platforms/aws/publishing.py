@@ -36,7 +36,6 @@ from typing import TypeVar
 from chronos_assets.platforms.aws.bucket import S3Objects
 from chronos_assets.platforms.aws.pointers import (
     FOLDER_NAME,
-    MANIFEST,
     MAX_INLINE_BYTES,
     POINTERS,
     VERSIONS,
@@ -50,7 +49,7 @@ from chronos_assets.platforms.aws.pointers import (
     version_key,
 )
 from chronos_assets.platforms.folder_files import names_digest, plain_files
-from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key, naive
+from chronos_assets.platforms.store import MANIFEST, ObjectInfo, PublishError, check_key, naive
 from chronos_assets.system import file_digest
 
 STABLE = ".stable"

@@ -16,11 +16,12 @@ from urllib.parse import unquote_plus
 
 from chronos_assets.platforms.aws.inbox import SqsInbox, UnreadableMessageError, json_object
 from chronos_assets.platforms.store import StoreKeyError, check_key
+from chronos_assets.store_layout import TRAIN_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
 
-TRAIN = "train/"
+TRAIN = f"{TRAIN_KEY}/"
 _CHANGES = ("ObjectCreated:", "ObjectRemoved:", "LifecycleExpiration:")  # of S3's own notifications
 _CHANGES_BRIDGE = ("Object Created", "Object Deleted")  # EventBridge's words for them
 

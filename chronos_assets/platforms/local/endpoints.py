@@ -44,8 +44,7 @@ from typing import Any
 from chronos_assets.container.contract import SERVER_LOG, Workspace
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
 from chronos_assets.platforms.file_locks import lock_file
-from chronos_assets.platforms.jobs import check_job_name
-from chronos_assets.platforms.local.jobs import WORKLOADS
+from chronos_assets.platforms.jobs import WORKLOADS, check_job_name
 from chronos_assets.platforms.local.processes import (
     ask_ps,
     failure_reason,

@@ -30,7 +30,7 @@ from dagster import PipesTempFileContextInjector, open_pipes_session
 
 from chronos_assets.container.contract import Workspace
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
-from chronos_assets.platforms.jobs import JobRequest, JobResult, check_job_name
+from chronos_assets.platforms.jobs import WORKLOADS, JobRequest, JobResult, check_job_name
 from chronos_assets.platforms.local.messages import WholeLinesMessageReader
 from chronos_assets.platforms.local.processes import (
     close_lifeline,
@@ -46,8 +46,6 @@ from chronos_assets.platforms.local.warm_workers import preload
 from chronos_assets.platforms.locked_folder import lock_folder
 from chronos_assets.platforms.store import Store
 from chronos_assets.store_layout import JOBS_KEY
-
-WORKLOADS = "chronos_assets.workloads"
 
 
 class LocalJobs:

@@ -26,7 +26,7 @@ import dagster as dg
 
 from chronos_assets.container.contract import Workspace
 from chronos_assets.params.training import CategoricalRange, Range
-from chronos_assets.platforms.local.jobs import WORKLOADS
+from chronos_assets.platforms.jobs import WORKLOADS
 from chronos_assets.platforms.local.study import STUDY_FILE, Study
 from chronos_assets.platforms.local.trials import TrainingJob
 from chronos_assets.platforms.locked_folder import lock_folder
