@@ -39,6 +39,15 @@ class RemoteFiles:
         bucket, _, key = url.removeprefix("s3://").partition("/")
         return self._read_object(bucket, key)
 
+    def fetch(self, name: str, target: Path) -> None:
+        """Show a file at a path that nothing is at, to be read only; `FileNotFoundError` if there is none."""
+        url = self._url(name)
+        if url.startswith("file:"):
+            target.symlink_to(Path(unquote(urlsplit(url).path)))
+            return
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        self._client.download_file(bucket, key, str(target))
+
     def keep(self, name: str, target: Path) -> str:
         """URL of a file that is to be a part of what the job leaves: it stays where it is, and isn't written to `target`.
 

@@ -66,10 +66,11 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
         parameters=forecast_parameters(model, params, state.require_manifest(), [window], state.covariates),
         inputs={
             "dataset": DATASET_KEY,
-            "forecast": history_key(key),
             **state.covariates.channels,
             **({"model": model.key} if model.key else {}),
         },
+        # Not an input: nothing says whether SageMaker takes the `%3A` of an hourly folder in a URI as it stands.
+        remote={"forecast": history_key(key)},
         outputs=("explanations",),
     )
     with group.jobs.run(context, request) as result, staging(group):

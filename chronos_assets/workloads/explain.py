@@ -4,9 +4,9 @@
 
 Parameters: those of the workload `forecast`, with one window.
 
-Channels: reads `dataset`, `related_time_series`, `item_metadata` and `model` as that workload does, and `forecast`: the
-partition's own folder, with `forecast.parquet` and `predictor.json`. The model is only loaded where it reads covariates itself.
-Writes to `explanations`:
+Channels: reads `dataset`, `related_time_series`, `item_metadata` and `model` as that workload does, and `forecast`: a list of
+the files of the partition's own folder (`container.remote_files`), with `forecast.parquet` and `predictor.json`. The model is
+only loaded where it reads covariates itself. Writes to `explanations`:
 
 ```
 explanations.parquet   item_id, dimensions, timestamp, attribute, impact (-1 to 1), impact_units (of the target), weight
@@ -35,6 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.calendar.holidays import PREFIX
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.remote_files import RemoteFiles
 from chronos_assets.models.checkpoints import ModelError
 from chronos_assets.predictors.covariates import CovariateFolders, open_covariates
 from chronos_assets.predictors.explaining import Explainer, covariate_weight, scores
@@ -102,13 +103,14 @@ def _members(workspace: Workspace, request: ForecastRequest, predictor: Predicto
 
 
 def _as_published(workspace: Workspace) -> Path:
-    """The forecast's folder with the names that its files have: in a bucket all but the data begin with an underscore."""
-    links = workspace.scratch / "forecast"
-    shutil.rmtree(links, ignore_errors=True)
-    links.mkdir(parents=True)
-    for path in workspace.input("forecast").iterdir():
-        (links / path.name.removeprefix("_")).symlink_to(path.resolve())
-    return links
+    """The forecast's folder."""
+    folder = workspace.scratch / "forecast"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    files = RemoteFiles.of(workspace.input("forecast"))
+    for name in files.urls:
+        files.fetch(name, folder / name)
+    return folder
 
 
 def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:

@@ -15,7 +15,7 @@ from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.archives import MODEL_ARCHIVE, pack_folder, unpack
 from chronos_assets.container.contract import WorkloadError, Workspace
-from chronos_assets.platforms.aws.publishing import object_name
+from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
 from chronos_assets.predictors import learning
 from chronos_assets.predictors.covariates import (
     CovariateFolders,
@@ -112,8 +112,8 @@ def explain_last(root: Path, inputs: Path, output: Path, **changes: Any) -> dict
     for path in inputs.iterdir():
         (channels / path.name).symlink_to(path)
     (channels / "forecast").mkdir()
-    for path in (output / "as_of=2023-06-05").iterdir():  # as it is published in a bucket
-        (channels / "forecast" / object_name(path.name, "forecast.parquet")).symlink_to(path)
+    urls = {path.name: path.as_uri() for path in (output / "as_of=2023-06-05").iterdir()}
+    (channels / "forecast" / REMOTE_FILES).write_text(remote_files_document(urls))
     workspace = prepare(root, channels, **changes)
     explain.main(workspace, Listener())
     return json.loads((workspace.output("explanations") / "manifest.json").read_text())

@@ -86,6 +86,8 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
     remote = RemoteFiles(urls)
     remote.__dict__["_client"] = store._client  # that of the test's server
     assert remote.read("part-0.parquet") == part
+    remote.fetch("part-0.parquet", tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == part
     with pytest.raises(FileNotFoundError, match=r"there is no part-1\.parquet"):
         remote.read("part-1.parquet")
     store.put(".jobs/next/_manifest.json", b"[]")
