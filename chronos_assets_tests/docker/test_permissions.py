@@ -141,3 +141,14 @@ def _model() -> Any:
     import botocore.session
 
     return botocore.session.get_session().get_service_model("sagemaker")
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    for _, held in _rows("Which test holds which rule"):
+        file = ""
+        for given, name in re.findall(r"`([\w/.]*)::(\w+)`", held):
+            file = given or file
+            assert f"def {name}(" in (REPOSITORY / "chronos_assets_tests" / file).read_text(), f"{file}::{name}"
+        for module in re.findall(r"python -m benchmarks\.(\w+)", held):
+            assert (REPOSITORY / "benchmarks" / f"{module}.py").is_file()
+        assert file or "benchmarks" in held
