@@ -138,31 +138,29 @@ def measure(
             progress(done, len(sampled) * task.rolls, f"{name}, {contender.name}")
     if not done or fallbacks == done:
         raise WorkloadError(f"{contender.name} could forecast none of the {done} windows of set {name}")
-    own, baseline_scores, *of_members = (_sum(parts).measures() for parts in zip(*totals, strict=True))
-    point = contender.program == NAIVE_PROGRAM
+    own, baseline_scores, *of_members = (_scores(parts) for parts in zip(*totals, strict=True))
     return Result(
         model=contender.name,
         kind=contender.kind,
         set=name,
         benchmark=task.benchmark,
-        wql=float(own["wql"].value),
-        mase=float(own["mase"].value),
-        naive_wql=float(baseline_scores["wql"].value),
-        naive_mase=float(baseline_scores["mase"].value),
-        coverage=None if point else float(own["coverage_80"].value),
+        wql=own["wql"],
+        mase=own["mase"],
+        naive_wql=baseline_scores["wql"],
+        naive_mase=baseline_scores["mase"],
+        coverage=None if contender.program == NAIVE_PROGRAM else own["coverage_80"],
         series=len(sampled),
         set_series=count,
         fallbacks=fallbacks,
         seconds=seconds,
-        members={
-            member: {
-                "wql": float(found["wql"].value),
-                "mase": float(found["mase"].value),
-                "coverage_80": float(found["coverage_80"].value),
-            }
-            for member, found in zip(ready.members, of_members, strict=True)
-        },
+        members=dict(zip(ready.members, of_members, strict=True)),
     )
+
+
+def _scores(parts: Sequence[ErrorSums]) -> dict[str, float]:
+    """What errors come to over all windows."""
+    measures = _sum(parts).measures()
+    return {name: float(measures[name].value) for name in ("wql", "mase", "coverage_80")}
 
 
 def _open(data: BenchmarkData, name: str, contender: Contender, workers: int | None) -> ReadyPredictor:
