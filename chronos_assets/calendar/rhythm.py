@@ -39,6 +39,8 @@ _NEARLY_ALL = 0.95
 _TOO_EMPTY = 0.05
 # A series of fewer rows is too short to call its last one a slip.
 _LEAST_ROWS = 20
+# Rows that show how they are stamped.
+_LEAST_STAMPS = 4
 # Steps of a part of the data that has a rhythm of its own, and how much they may differ: a month of days has 28 to 31.
 _LEAST_PART = 10
 _EVEN = 0.15
@@ -76,6 +78,8 @@ def find_rhythm(series: Sequence[Moments]) -> Rhythm:
     common = int(values[np.argmax(counts)])
     exact = float(counts.max() / len(steps))
     reason = f"the most common step is {duration(common)}, at {exact:.0%} of the rows"
+    if int(np.gcd.reduce(steps)) < _MINUTE:
+        reason = f"rows come at irregular times, and {reason}; choose how to add them up, for example D"
     for frequency, share in _candidates(several, steps, common, exact):
         rhythm = _aligned(frequency, several, share)
         if rhythm.frequency is not None:
@@ -159,7 +163,7 @@ def _apart(frequency: Frequency, series: Sequence[Moments]) -> tuple[np.datetime
         return None
     grid = Grid(frequency)
     at_start, at_end = [], []
-    for moments in series:
+    for moments in _stamped_alike(grid, series):
         fit = fit_alignment(frequency, moments)
         ordinals = grid.ordinal(moments)
         if fit is None or fit.share < MOST or len(np.unique(ordinals)) < len(ordinals):
@@ -170,6 +174,17 @@ def _apart(frequency: Frequency, series: Sequence[Moments]) -> tuple[np.datetime
         elif early <= _MINUTE or _LAST_DAY[0] <= early <= _LAST_DAY[1]:
             at_end.append(moments[0])
     return (min(at_start), min(at_end)) if at_start and at_end else None
+
+
+def _stamped_alike(grid: Grid, series: Sequence[Moments]) -> Iterator[Moments]:
+    """Series, of those that are stamped otherwise from some row on the two parts."""
+    for moments in series:
+        there = grid.start(grid.ordinal(moments)) == moments
+        changes = np.flatnonzero(there[1:] != there[:-1]) + 1
+        if len(changes) == 1 and _LEAST_STAMPS <= changes[0] <= len(moments) - _LEAST_STAMPS:
+            yield from np.split(moments, changes)
+        else:
+            yield moments
 
 
 def _several_phases(frequency: Frequency, series: Sequence[Moments]) -> str:

@@ -21,7 +21,20 @@ from chronos_assets.errors import ChronosAssetsError
 MISSING_MARKERS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
 
 # Known names, best first; compared without regard to case and to anything but letters and digits.
-TIMESTAMP_NAMES = ("timestamp", "datetime", "date", "ds", "time", "ts", "period", "day", "week", "month", "year")
+TIMESTAMP_NAMES: tuple[str, ...] = (
+    "timestamp",
+    "datetime",
+    "date",
+    "ds",
+    "time",
+    "ts",
+    "period",
+    "day",
+    "week",
+    "month",
+    "year",
+)
+TIMESTAMP_NAMES += ("datum", "zeitstempel", "zeit", "monat", "jahr", "fecha", "mes", "mois")
 ITEM_NAMES: tuple[str, ...] = (
     *("itemid", "instancetype", "workforcetype", "metricname", "uniqueid", "seriesid", "item", "series", "id"),
     *("sku", "product", "name", "key"),

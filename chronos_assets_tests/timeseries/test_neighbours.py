@@ -261,6 +261,16 @@ def test_ends_of_periods_beside_starts_stay_in_their_periods(first: str, step: s
     assert any("others at its end" in note for note in params.notes)
 
 
+def test_a_series_that_is_stamped_at_ends_later_on_skips_no_period() -> None:
+    months = pd.period_range("2020-01", periods=48, freq="M")
+    days = [month.to_timestamp("D", "S" if at < 30 else "E") for at, month in enumerate(months)]
+    params = infer(["date", "y"], [[f"{day:%Y-%m-%d}", "1.5"] for day in days])
+    ordinals = params.grid.ordinal(pd.DatetimeIndex(days).to_numpy().astype("datetime64[us]"))
+    assert str(params.frequency) == "M"
+    assert params.snap_seconds == 0
+    assert (ordinals[1:] - ordinals[:-1] == 1).all()
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
