@@ -57,10 +57,10 @@ class ModelShape:
     num_heads: int = 8
     num_layers: int = 4
     num_decoder_layers: int = 2
-    context_length: int = 512
+    context_length: int = 1024
     prediction_length: int = 64
     patch_size: int = 64
-    patch_stride: int = 8
+    patch_stride: int = 16
     quantiles: tuple[float, ...] = QUANTILES
 
 
@@ -111,10 +111,16 @@ class TrainingPlan:
 
 
 RECIPE = (
-    TrainingPlan(),
+    TrainingPlan(closer=2),
     # From the averaged weights of the first stage, at a rate high enough to leave their hollow.
     TrainingPlan(
-        seed=20261123, steps=11_500, decay_steps=8_500, warmup_steps=200, learning_rate=1.5e-3, curriculum_steps=0
+        seed=20261123,
+        steps=11_500,
+        decay_steps=8_500,
+        warmup_steps=200,
+        learning_rate=1.5e-3,
+        closer=2,
+        curriculum_steps=0,
     ),
     # Lower, so that what is known is kept. Contexts of one patch are what every short series is padded to.
     TrainingPlan(
@@ -126,6 +132,7 @@ RECIPE = (
         context_lengths=(64, 128, 256, 512),
         length_weights=(0.2, 0.2, 0.25, 0.35),
         curriculum_steps=0,
+        closer=2,
         ema_decay=0.995,
     ),
     # Long, from a rate that forgets the decay before. Half of the steps are of long contexts, which take most of the time.
@@ -138,6 +145,7 @@ RECIPE = (
         context_lengths=(64, 128, 256, 512),
         length_weights=(0.14, 0.22, 0.12, 0.52),
         curriculum_steps=0,
+        closer=2,
     ),
     # Again, with prices in the mixture, which are known by nothing but their last value.
     TrainingPlan(
@@ -149,9 +157,22 @@ RECIPE = (
         context_lengths=(64, 128, 256, 512),
         length_weights=(0.12, 0.2, 0.1, 0.58),
         curriculum_steps=0,
+        closer=2,
+    ),
+    # Patches twice as far apart, so that twice the context costs the same.
+    TrainingPlan(
+        seed=20261128,
+        steps=13_800,
+        decay_steps=13_700,
+        warmup_steps=100,
+        learning_rate=1e-3,
+        points_per_batch=49_152,
+        context_lengths=(64, 128, 256, 512, 1024),
+        length_weights=(0.13, 0.17, 0.08, 0.2, 0.42),
+        curriculum_steps=0,
     ),
 )
-"""The skill of copying cycles first, then precision on realistic mixtures, and last more families and short contexts.
+"""The skill of copying cycles first, then precision on realistic mixtures, more families, short contexts, and long ones last.
 
 The card of the bundled model says which of them made it, and what each brings and costs.
 """

@@ -15,8 +15,8 @@ from chronos_assets_tests.defs.line import PARAMS
 @pytest.mark.parametrize(
     ("training", "key"),
     [
-        (TrainingParams(hyperparameters={"context_length": 513}), "Hyperparameters.context_length = 513"),
-        (TrainingParams(ranges={"context_length": IntegerRange(64, 1024)}), "Ranges.context_length.Max = 1024"),
+        (TrainingParams(hyperparameters={"context_length": 1025}), "Hyperparameters.context_length = 1025"),
+        (TrainingParams(ranges={"context_length": IntegerRange(64, 2048)}), "Ranges.context_length.Max = 2048"),
         (
             TrainingParams(ranges={"prediction_length": CategoricalRange((16, 10_000))}),
             "Ranges.prediction_length.Values = 10000",
@@ -47,4 +47,4 @@ def test_validate_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     path = tmp_path / "params.json"
     path.write_text(json.dumps(document))
     assert main(["validate", str(path)]) == 1
-    assert "context_length = 100000: model bundled has 512 at most; write 512 or less" in capsys.readouterr().err
+    assert "context_length = 100000: model bundled has 1024 at most; write 1024 or less" in capsys.readouterr().err

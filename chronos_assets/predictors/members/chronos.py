@@ -1,7 +1,7 @@
 """Chronos at a sampling rate: the network reads means of several periods, or interpolated ones, of a context.
 
-A network of 512 steps sees three weeks of hours, and half a day of minutes. At a coarser rate it sees further and needs fewer
-steps for a long horizon; at a finer one, a dozen yearly values become enough of a curve to read. What a coarse rate loses
+A network of 1,024 steps sees six weeks of hours, and less than a day of minutes. At a coarser rate it sees further and needs
+fewer steps for a long horizon; at a finer one, a dozen yearly values become enough of a curve to read. What a coarse rate loses
 inside its periods, a season shorter than a few of them, is removed before and put back after (`adjusted`).
 
 Coarse forecasts are read at the fine periods by linear interpolation between the middles of the coarse ones, from the last
