@@ -97,8 +97,11 @@ class Product:
         )
         print_summary(group, result, self.data)
 
-    def _starting_with_data(self, group: Group) -> tuple[Group, dg.Definitions]:
-        group = replace(group, settings=follow_data(group, self._env))
+    def _starting_with_data(self, group: Group) -> tuple[Group, dg.Definitions] | None:
+        settings = follow_data(group, self._env)
+        if settings == group.settings:
+            return None
+        group = replace(group, settings=settings)
         return group, group_definitions(group)
 
     @property

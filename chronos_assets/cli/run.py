@@ -70,12 +70,15 @@ def run(
         raise UsageError(f"the forecast is published, but the training failed: {result.training_failure}")
 
 
-def _starting_with_its_data(group: Group) -> tuple[Group, dg.Definitions]:
-    """The group with windows from its first observation on, and its definitions."""
+def _starting_with_its_data(group: Group) -> tuple[Group, dg.Definitions] | None:
+    """The group with windows from its first observation on, and its definitions; None if that's where they begin."""
     from chronos_assets.definitions import group_definitions
     from chronos_assets.pipeline.window_settings import follow_data
 
-    group = replace(group, settings=follow_data(group, os.environ))
+    settings = follow_data(group, os.environ)
+    if settings == group.settings:
+        return None
+    group = replace(group, settings=settings)
     return group, group_definitions(group)
 
 

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 # Windows between two that are asked for: to forecast so many takes less than a run of Dagster of its own.
 WIDEST_HOLE = 2
 
-Reopen = Callable[[Group], tuple[Group, dg.Definitions]]
+Reopen = Callable[[Group], tuple[Group, dg.Definitions] | None]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def run_main_job(
         instance: Dagster's, which the UI has, too.
         backtest_windows: how many earlier windows to score.
         train: whether a training that is due is run.
-        reopen: called after the import: the group whose windows begin where its data do, and its definitions.
+        reopen: called after the import: the group whose windows begin where its data do, and its definitions; None if they
+            did before.
         note: called with what is waited for.
         check_interrupt: called after each run and while waiting; raises KeyboardInterrupt once the user wants to stop.
 
@@ -94,8 +95,8 @@ def run_main_job(
     launcher = Launcher(group, definitions, instance, note, check_interrupt)
     try:
         import_inputs(group, launcher, instance)
-        if reopen is not None:
-            group, definitions = reopen(group)
+        if reopen is not None and (opened := reopen(group)) is not None:
+            group, definitions = opened
             launcher.use(group, definitions)
         return _forecast(group, launcher, instance, backtest_windows, train)
     except dg.Failure as failure:
