@@ -54,8 +54,8 @@ _PROCESSES = re.compile(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have a fork server for the jobs and programs of this session."""
-    if not hasattr(config, "workerinput") and not _forks_workers(config):
+    """Have a fork server for the jobs and programs of this session and all of its workers, which inherit its address."""
+    if not hasattr(config, "workerinput"):
         resources = ExitStack()
         resources.enter_context(session_server())
         config.add_cleanup(resources.close)
@@ -63,16 +63,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    """Fork the workers and their fork server from this process, which imports what all of them would."""
-    if _forks_workers(config):
+    """Fork the workers from this process, which imports what all of them would; elsewhere than on Linux they start as ever."""
+    if sys.platform.startswith("linux"):
         from chronos_assets_tests.forks.workers import fork_workers
 
         fork_workers(config, len(specs), ignored=lambda path: bool(pytest_ignore_collect(path, config)), ready=_settle)
-
-
-def _forks_workers(config: pytest.Config) -> bool:
-    """Whether there are workers, and they don't start as pytest-xdist has it: forking after imports is safe on Linux."""
-    return sys.platform.startswith("linux") and config.getoption("dist", "no") != "no"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -38,19 +38,14 @@ _SERVER = os.environ.get(WARM_WORKERS, "")
 
 
 @contextmanager
-def session_server(start: Callable[..., Any] = subprocess.Popen) -> Iterator[None]:
-    """The fork server of this session and its workers; `CHRONOS_WARM_WORKERS=off` does without.
-
-    Args:
-        start: makes its process, called as `subprocess.Popen` is.
-    """
+def session_server() -> Iterator[None]:
+    """The fork server of this session and its workers; `CHRONOS_WARM_WORKERS=off` does without."""
     global _SERVER  # noqa: PLW0603 - one for the process and those that it starts
-    originals = forkserver._SERVER, subprocess.Popen
-    forkserver._SERVER, subprocess.Popen = SERVER, start  # type: ignore[misc, assignment]
+    original, forkserver._SERVER = forkserver._SERVER, SERVER
     try:
         workers = warm_workers.own_warm_workers(_ENVIRONMENT)
     finally:
-        forkserver._SERVER, subprocess.Popen = originals  # type: ignore[misc]
+        forkserver._SERVER = original
     _SERVER = os.environ.get(WARM_WORKERS, "")
     try:
         yield

@@ -58,13 +58,8 @@ class SessionServer(forkserver.ForkServer):
         return super()._answer(request)
 
 
-def serve(arguments: list[str]) -> int:
-    """Run a server, see `forkserver.main`."""
+if __name__ == "__main__":
     forkserver.PRELOADS = {**forkserver.PRELOADS, **_OWN}
     forkserver.ForkServer, forkserver.SourceSnapshot = SessionServer, SessionFiles  # type: ignore[misc] # of its main
     forkserver._SERVER = SERVER  # it executes itself when something has changed
-    return forkserver.main(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(serve(sys.argv[1:]))
+    sys.exit(forkserver.main(sys.argv[1:]))

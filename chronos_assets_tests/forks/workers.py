@@ -1,9 +1,9 @@
-"""Workers of a parallel run and their fork server, forked from the process that hands out the tests.
+"""Workers of a parallel run, forked from the process that hands them their tests.
 
-Here: what is imported before the forks, and the forks. Elsewhere: what workers do, which is pytest-xdist's; the fork server,
-and the programs that tests start by it (`chronos_assets_tests.forks`).
+Here: what is imported before the fork, and the fork. Elsewhere: what workers do, which is pytest-xdist's; the programs that
+tests start (`chronos_assets_tests.forks`).
 
-Each of them would import Dagster, torch and all test modules on its own: ten seconds of computing, for each of five. What
+Each of them would import Dagster, torch and all test modules on its own: fifteen seconds of computing, for each of four. What
 is imported here is what they would import. A worker that takes the place of one that crashed is an interpreter of its own, as
 pytest-xdist has it.
 """
@@ -21,19 +21,17 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import setproctitle
 from execnet import gateway_io
 from execnet.gateway_base import Popen2IO
 
-from chronos_assets_tests.forks import session_server
-from chronos_assets_tests.forks.server import PRELOADED, serve
+from chronos_assets_tests.forks.server import PRELOADED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -41,19 +39,16 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def fork_workers(
     config: pytest.Config, count: int, *, ignored: Callable[[Path], bool], ready: Callable[[], None]
 ) -> None:
-    """Import what `count` workers and their fork server need, start it, and let pytest-xdist find them started.
+    """Import what `count` workers need, and let pytest-xdist find them started.
 
     Args:
         config: of the process that hands out the tests.
         ignored: whether a test file isn't collected.
-        ready: called between the fork of the server, whose programs are the product's, and that of the workers.
+        ready: called before the fork, when all is imported.
     """
     _import(_test_modules(config.args, ignored))
     if config.getoption("markexpr") != "unit":
         _import(PRELOADED)
-    server = ExitStack()
-    server.enter_context(session_server(_Server))
-    config.add_cleanup(server.close)
     ready()
     workers: deque[_Worker] = deque()
     for _ in range(count):
@@ -97,7 +92,7 @@ class _Worker:
             for worker in (self, *others):
                 os.close(worker._write)
                 os.close(worker._read)
-            _live(partial(_collect, stdin, stdout))
+            _become(stdin, stdout)
         os.close(stdin)
         os.close(stdout)
 
@@ -121,57 +116,17 @@ def _wait(pid: int) -> int | None:
     return None
 
 
-class _Server:
-    """What `subprocess.Popen` is for a fork server."""
-
-    def __init__(self, command: list[str], *, cwd: str, env: Mapping[str, str], stdin: int, **_: Any) -> None:
-        self.pid = os.fork()
-        if self.pid == 0:
-            _live(partial(_serve, command, cwd, env, stdin))
-
-
-def _serve(command: list[str], folder: str, environment: Mapping[str, str], stdin: int) -> None:
-    """Be what the command is: no other process has its standard input, not even the end that is written to."""
-    setproctitle.setproctitle(" ".join(command))  # which it can't once the variables are others
-    os.setsid()
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    pipe = os.readlink(f"/proc/self/fd/{stdin}")
-    os.dup2(stdin, 0)
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # it was opened to list them
-            if int(name) > 0 and os.readlink(f"/proc/self/fd/{name}") == pipe:
-                os.close(int(name))
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.close(nothing)
-    _use_standard_streams()
-    gc.enable()  # conftest.py lets it wait for the end of the collection
-    sys.exit(serve(command[3:]))
-
-
-def _collect(stdin: int, stdout: int) -> None:
+def _become(stdin: int, stdout: int) -> NoReturn:
     """Be what `python -u -c 'import sys; exec(eval(sys.stdin.readline()))'` is with these descriptors."""
-    for descriptor, place in ((stdin, 0), (stdout, 1)):
-        os.dup2(descriptor, place)
-        os.close(descriptor)
-    _use_standard_streams()
-    random.seed()
-    gc.disable()  # as in an interpreter that collects tests, see conftest.py
-    exec(eval(sys.stdin.readline()))  # noqa: S102, S307 - execnet's own first line
-
-
-def _use_standard_streams() -> None:
-    """Read and write where this process does: pytest has put others there."""
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode, 1, closefd=False) for number, mode in enumerate("rww"))
-
-
-def _live(program: Callable[[], None]) -> NoReturn:
-    """Run a program in this process, which was forked for it, and end as an interpreter would."""
     status = 1
     try:
-        program()
+        for descriptor, place in ((stdin, 0), (stdout, 1)):
+            os.dup2(descriptor, place)
+            os.close(descriptor)
+        sys.stdin, sys.stdout = os.fdopen(0, "r", closefd=False), os.fdopen(1, "w", closefd=False)
+        random.seed()
+        gc.disable()  # as in an interpreter that collects tests, see conftest.py
+        exec(eval(sys.stdin.readline()))  # noqa: S102, S307 - execnet's own first line
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
