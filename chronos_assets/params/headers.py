@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
+from chronos_assets.params.columns import MISSING_MARKERS
+
 _LONGEST_NAME = 63
 
 # Letters that decomposing does not turn into ASCII.
@@ -107,12 +109,14 @@ def names_below_titles(
 ) -> int:
     """The place of the row of names, where a title, the name of a meter or the date of an export stand above it; else 0.
 
-    It is the row above the first one with a timestamp in its column, see `time_column`.
+    It is the row above the first one with a timestamp in its column, see `time_column`; not so if a value is missing in it.
     """
     when = time_column(rows, is_time)
     if when is None:
         return 0
     first = next(number for number, row in enumerate(rows) if row is not None and is_time(row[when]))
     names = rows[first - 1] if first > 1 else None
+    if names is None or any(cell.strip().casefold() in MISSING_MARKERS - {""} for cell in names):
+        return 0
     below = [row for row in rows[first:] if row is not None]
-    return first - 1 if names is not None and looks_like_header(names, below, is_value) else 0
+    return first - 1 if looks_like_header(names, below, is_value) else 0

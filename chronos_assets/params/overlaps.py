@@ -42,6 +42,8 @@ _OF_A_FILE = frozenset({"country", "city", "town", "county", "province", "distri
 _UNITS = frozenset(
     {"unit", "units", "uom", "einheit", "currency", "ccy", "curr", "waehrung", "wahrung", "unite", "devise"}
 )
+_COMPANY = re.compile(r"business|operating|org(?![a-z])|organi[sz]ation", re.IGNORECASE)
+_NUMBER = re.compile(r"\d[.,]?\d")
 _ALWAYS = 0.95
 _MOSTLY = 0.5
 _SEVERAL = 3
@@ -122,11 +124,12 @@ def check_versions(rows: Rows, keys: Sequence[Column], unused: Sequence[Column])
                 candidates=("sum",),
             )
     for column in unused:
-        if column.is_numeric or not _has_word(column.header, _UNITS):
+        if not _is_unit(column):
             continue
         units: dict[tuple[str, ...], set[str]] = {}
-        for text, *key in zip(column.texts, *(key.texts for key in keys), strict=True):
-            units.setdefault(tuple(key), set()).add(text)
+        for text, *key in zip(column.values, *(key.texts for key in keys), strict=True):
+            if text is not None:
+                units.setdefault(tuple(key), set()).add(text)
         mixed = next((each for each in units.values() if len(each) > 1), None)
         if mixed is not None:
             raise InferenceError(
@@ -203,6 +206,13 @@ def is_remark(name: str) -> bool:
 
 def _is_remark(column: Column) -> bool:
     return is_dated(column) or is_remark(column.header)
+
+
+def _is_unit(column: Column) -> bool:
+    """Whether a column holds units, neither a price of one nor a part of a company, by its name and its texts."""
+    if not _has_word(column.header, _UNITS) or _COMPANY.search(column.header):
+        return False
+    return not any(text[:1].isdigit() or _NUMBER.search(text) for text in column.present)
 
 
 def _has_word(name: str, words: frozenset[str]) -> bool:

@@ -361,6 +361,20 @@ def test_a_series_has_one_unit(name: str) -> None:
     assert infer(["meter", "date", "value", name], rows).item_column == "meter"
 
 
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("Unit Price", ("$2.99", "$3.49")),
+        ("on_hand_units", ("1,103", "987")),
+        ("unit", ("kWh", "")),
+        ("business_unit", "EW"),
+    ],
+)
+def test_prices_of_a_unit_empty_cells_and_parts_of_a_company_are_no_units(name: str, texts: Sequence[str]) -> None:
+    rows = [[item, f"{day}", "9", texts[number % 7 == 0]] for number, day in enumerate(DAYS) for item in "ab"]
+    assert infer(["meter", "date", "value", name], rows).item_column == "meter"
+
+
 def test_two_digits_of_a_year_far_ahead_are_refused() -> None:
     with pytest.raises(InferenceError, match="01/01/60 would be in 2060: write them with four"):
         infer(["date", "y"], [[f"01/01/{year % 100:02d}", "1.5"] for year in range(1960, 2020)])

@@ -80,6 +80,10 @@ class TestTitles:
         with pytest.raises(FileProblem, match=r"lines 1 and 2 both look like the header.*keep one of them"):
             sample_files(drop.files)
 
+    def test_a_first_row_of_missing_values_is_no_header(self, drop):
+        sample = sample_files(drop.put(HEADER + "NA,none,b\n" + HOURS).files)
+        assert (sample.header, len(sample.rows)) == (HEADER.strip().split(","), 4)
+
     def test_rows_above_a_header_are_no_titles(self, drop):
         failure = drop.put(HOURS + HEADER + HOURS).fail()
         assert [row.line for row in failure.rows] == [4]
