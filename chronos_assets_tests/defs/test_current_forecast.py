@@ -173,6 +173,7 @@ def test_whatever_is_damaged_is_noticed_and_published_again(line: Line) -> None:
             run(line)
             assert path.read_bytes() == whole, (name, how)
             assert run(line).runs == (), (name, how)
+    line = make_daily_line(line.root, line.instance, **ALONE)
     del line.group.overrides["tables"]
     run(line)
     path = line.root / "tables" / "forecast.duckdb"
