@@ -196,8 +196,8 @@ def _infer(
         grid = Grid(steps.frequency, steps.alignment)
         if change := change_of_rhythm(rows.series(keys.columns, times), grid, steps.snap):
             raise InferenceError(
-                f"{change}: a value is of another size then; keep the rows of one kind, or add the finer ones up by a coarser "
-                "ForecastFrequency in a params.json",
+                f"{change}: a value may be of another size then; keep the rows of one kind, or write a params.json whose "
+                "ForecastFrequency adds the finer ones up, or leaves them as they are",
                 role="frequency",
                 candidates=_FREQUENCIES,
             )

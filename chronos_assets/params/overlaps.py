@@ -118,8 +118,9 @@ def check_versions(rows: Rows, keys: Sequence[Column], unused: Sequence[Column])
         if len(differ) > _MOSTLY * len(repeated):
             shown = " and ".join(sorted({column.texts[row] or "nothing" for row in differ[0]})[:_SEVERAL])
             raise InferenceError(
-                f"{len(repeated):,} timestamps of a series have several rows, which differ in {listed([column])} ({shown}): "
-                "keep the row that counts, or write a params.json without that column to have such rows added up",
+                f"rows of one series and timestamp differ in {listed([column])} ({shown}): keep the row that counts, or write "
+                "a params.json without that column to have such rows added up (timestamps with several rows: "
+                f"{len(repeated):,})",
                 role="repeats",
                 candidates=("sum",),
             )
