@@ -380,7 +380,7 @@ class ScenarioRun:
                     f"scenario {name}, line {row.line}: there is no series with {key} whose horizon holds {row.timestamp}, or "
                     "it has no related time series"
                 )
-        for number, name in self._unknown.keys() - self._known:
+        for number, name in sorted(self._unknown.keys() - self._known):
             row, before = self.scenario.replacements[number], self._unknown[number, name]
             raise ScenarioError(
                 f"scenario {self.scenario.name}, line {row.line}: nothing is known of what {name} {row.values[name]!r} does to "
