@@ -67,7 +67,7 @@ def test_after_widening_a_band_covers_its_share():
     with torch.inference_mode():
         quantiles = model(context=torch.from_numpy(group.context)).quantile_preds.numpy()
     inside = (group.target >= quantiles[:, 0]) & (group.target <= quantiles[:, 4])
-    assert inside.mean() == pytest.approx(0.8, abs=0.01)
+    assert inside.mean() == pytest.approx(0.8, abs=0.02)  # what a factor within 5% lets it be off
 
 
 def test_windows_without_weight_and_missing_targets_do_not_count():
