@@ -5,8 +5,12 @@ the factor by which its half-widths around the median have to be multiplied so t
 Bands of series that are never below zero are cut off there before factors are found and applied: the lower half then can't
 miss, and an upper end whose factor made up for that would be too low by far (p90 of rare sales held 83%).
 
-Factors are by bucket of the horizon, since bands are more often too narrow far ahead, and are shrunk to 1 where few series
-tell. Periods of one window are alike, and so are windows of one series, one after another: it is series that count.
+Factors are by bucket of the horizon, since bands are more often too narrow far ahead, and are shrunk to 1 where few windows
+tell. Periods of one window are alike, so it is windows that count, not points.
+
+Windows count as much as they are like the forecast (Barber, Candès, Ramdas & Tibshirani, Annals of Statistics 2023). One before
+which only half of the history is known needs wider bands than a forecast that knows all of it: bands of short series came out
+too wide by that. And what is long ago tells less of how much a series varies now.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN
@@ -24,7 +27,10 @@ from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.band_widths import needed_widths
 
 BUCKETS = 3
-PRIOR_SERIES = 10.0  # that a factor of 1 counts as
+PRIOR_WINDOWS = 10.0  # windows that a factor of 1 counts as
+HISTORY_POWER = 4.0  # of the share of a series' history that a window knows, in how much it counts
+AGE_FACTOR = 0.7  # by which each earlier window of a series counts less
+_LEAST_SHARE = 0.05
 _NARROWEST, _WIDEST = 0.5, 3.0
 
 
@@ -79,15 +85,15 @@ class Calibration:
         return cls(ends, factors)
 
 
-def calibrate(quantiles: Floats, actuals: Actuals, series: NDArray[np.intp] | None = None) -> Calibration:
+def calibrate(quantiles: Floats, actuals: Actuals, likeness: Floats | None = None) -> Calibration:
     """Factors from forecasts and what came of them.
 
     Args:
         quantiles: (N, horizon, LEVELS), in order.
         actuals: of the N windows.
-        series: number of each window's series, (N,); each is of another one if not given.
+        likeness: how much each window counts, (N,), above 0; all alike if not given.
     """
-    numbers = np.arange(len(quantiles)) if series is None else series
+    counts = np.ones(len(quantiles)) if likeness is None else likeness
     horizon = quantiles.shape[1]
     ends = _ends(horizon)
     factors = np.ones((len(ends), MEDIAN))
@@ -96,16 +102,44 @@ def calibrate(quantiles: Floats, actuals: Actuals, series: NDArray[np.intp] | No
         actual = actuals.values[:, start:end]
         made = quantiles[:, start:end]
         known = np.isfinite(actual) & np.isfinite(made).all(axis=2)
-        told = len(np.unique(numbers[known.any(axis=1)]))
-        trust = told / (told + PRIOR_SERIES)
+        windows = _effective(counts[known.any(axis=1)])
+        trust = windows / (windows + PRIOR_WINDOWS)
+        shares = np.broadcast_to(counts[:, None], known.shape)[known]
         median = made[:, :, MEDIAN]
         for band, (low, high) in enumerate(_bands()):
-            if told:
+            if windows:
                 needed = needed_widths(actual, made[:, :, band], median, made[:, :, len(LEVELS) - 1 - band])[known]
-                found = np.quantile(needed, high - low, method="inverted_cdf")
+                found = _weighted_quantile(needed, shares, high - low)
                 factors[number, band] = np.exp(trust * np.log(np.clip(found, _NARROWEST, _WIDEST)))
         start = end
     return Calibration(ends, factors)
+
+
+def likeness(histories: Sequence[int], ages: Sequence[int], complete: Sequence[int]) -> Floats:
+    """How much windows are like the forecast that they are to calibrate, (N,), 1 at most.
+
+    Args:
+        histories: periods known before each window.
+        ages: how many later windows of the same series there are.
+        complete: periods that are known of its series now.
+    """
+    shares = np.asarray(histories, dtype=np.float64) / np.maximum(complete, 1)
+    return np.asarray(
+        np.maximum(shares, _LEAST_SHARE) ** HISTORY_POWER * AGE_FACTOR ** np.asarray(ages, dtype=np.float64)
+    )
+
+
+def _effective(counts: Floats) -> float:
+    """How many windows that count alike tell as much (Kish's effective sample size)."""
+    return float(counts.sum() ** 2 / (counts**2).sum()) if len(counts) else 0.0
+
+
+def _weighted_quantile(values: Floats, counts: Floats, share: float) -> float:
+    """The least value that, with those below it, has a share of what all count."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(counts[order])
+    place = int(np.searchsorted(reached, share * reached[-1] * (1 - 1e-12)))
+    return float(values[order[min(place, len(values) - 1)]])
 
 
 def _bands() -> list[tuple[float, float]]:

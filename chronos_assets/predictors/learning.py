@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors import selection
-from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
+from chronos_assets.predictors.calibration import Calibration, calibrate, coverage, likeness
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Member
 from chronos_assets.predictors.members.catalogue import cost_of, untuned, without_covariates
@@ -131,7 +131,7 @@ def learn(
     weights = backtest.weights(np.arange(len(backtest.kept)), recipe)
     out_of_fold = backtest.out_of_fold(recipe)
     combined = backtest.bounded(np.sort(out_of_fold, axis=2))
-    calibration = calibrate(combined, backtest.actuals, backtest.items[backtest.kept])
+    calibration = calibrate(combined, backtest.actuals, _likeness(windows)[backtest.kept])
     items: dict[Key, Floats] = {}
     segments: dict[Segment, Floats] = {}
     effects = backtest.trait_effects(weights)
@@ -231,7 +231,7 @@ class _Backtest:
 
     Attributes:
         names: of the members.
-        losses: see `selection.member_losses`, (M, N).
+        losses: see `selection.blended_losses`, (M, N).
         items: number of each window's item, (N,); keys: the items.
         kept: places of the windows whose forecasts are kept, (K,).
         forecasts: of those, (M, K, horizon, LEVELS); actuals: of those.
@@ -469,7 +469,7 @@ def _error_share(after: Floats, before: Floats, actuals: Actuals) -> float:
     """
     if not len(actuals):
         return 1.0
-    losses = selection.member_losses(np.stack([after, before]), actuals, DEFAULT_METRIC)
+    losses = selection.blended_losses(np.stack([after, before]), actuals, DEFAULT_METRIC)
     if not _clearly_lower(*losses):
         return 1.0
     return float((losses[0].sum() + _by_chance(losses[1] - losses[0])) / losses[1].sum())
@@ -503,7 +503,7 @@ def _backtest(
     for start in range(0, len(windows), _PASS):
         part = windows[start : start + _PASS]
         made = backtester.forecast(part)
-        losses[:, start : start + len(part)] = selection.member_losses(made, _actuals(part), recipe.metric)
+        losses[:, start : start + len(part)] = selection.blended_losses(made, _actuals(part), recipe.metric)
         here = (kept >= start) & (kept < start + len(part))
         forecasts[:, here] = made[:, kept[here] - start]
         if len(windows) > most:
@@ -526,6 +526,17 @@ def _backtest(
         np.array(lowest) >= 0,
         traits_of([window.history for window in windows], recipe.season) if by_traits else None,
     )
+
+
+def _likeness(windows: Sequence[PastWindow]) -> Floats:
+    """How much each window counts in the calibration, (N,), by how it lies among those of its series."""
+    of_series: dict[Key, list[PastWindow]] = {}
+    for window in windows:
+        of_series.setdefault(window.key, []).append(window)
+    latest = {key: max(found, key=lambda window: window.end) for key, found in of_series.items()}
+    ages = [sum(other.end > window.end for other in of_series[window.key]) for window in windows]
+    complete = [len(latest[window.key].history) + len(window.actual) for window in windows]
+    return likeness([len(window.history) for window in windows], ages, complete)
 
 
 def _actuals(windows: Sequence[PastWindow]) -> Actuals:

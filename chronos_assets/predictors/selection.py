@@ -6,8 +6,9 @@ Here belongs arithmetic on the members' forecasts of windows whose actuals are k
 **Pooled weights** come from two rules that fail differently: weights exp(-15 (loss / least loss - 1)) look at each member
 alone and spread over all that are nearly as good; greedy forward selection with replacement (Caruana et al., ICML 2004) looks
 at combinations but grasps at noise in few windows, and counts a quarter. A member's loss is its metric's, which a few series
-of large scale may rule, averaged (geometrically) with the same where all windows count alike. All are shrunk to prior weights
-where windows are few.
+of large scale may rule, averaged (geometrically) with the same where all windows count alike, and, where the metric is of
+quantiles, with the error of its median likewise: that is less noisy, and a good median is what all quantiles need. All are
+shrunk to prior weights where windows are few.
 
 **An item's weights** are the pooled ones tilted by how its own losses differ from the pooled ones. What of that difference is
 the item's own and what is chance follows from the data: the share of the variance between items that is left after the
@@ -19,13 +20,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.params.predictor import OptimizationMetric
+from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.timeseries.arrays import Floats
 
 SHARPNESS = 15.0  # of the exponential weights
 ITEM_SHARPNESS = 8.0  # of an item's own differences, which even shrunk are less certain
 GREEDY_SHARE = 0.25
+MEDIAN_SHARE = 0.7  # of the median's error in a member's loss, where the metric is of quantiles
 ROUNDS = 20  # of the greedy selection
 PRIOR_WINDOWS = 4.0  # windows that the prior weights count as
 NEGLIGIBLE = 0.02  # a smaller weight isn't worth a member's pass
@@ -63,6 +65,15 @@ def member_losses(forecasts: Floats, actuals: Actuals, metric: OptimizationMetri
     losses = np.stack([actuals.losses(metric, np.where(np.isfinite(made), made, 0.0)) for made in forecasts])
     worst = np.where(able, losses, -np.inf).max(axis=0)
     return np.where(able, losses, np.where(np.isfinite(worst), worst, 0.0))
+
+
+def blended_losses(forecasts: Floats, actuals: Actuals, metric: OptimizationMetric) -> Floats:
+    """Loss of each member on each window, (M, N): the metric's, averaged with the median's error where it is of quantiles."""
+    losses = member_losses(forecasts, actuals, metric)
+    if metric != DEFAULT_METRIC:
+        return losses
+    errors = member_losses(forecasts, actuals, "WAPE")
+    return np.asarray(losses ** (1 - MEDIAN_SHARE) * errors**MEDIAN_SHARE)
 
 
 def exponential_weights(losses: Floats) -> Floats:
@@ -122,6 +133,9 @@ def pooled_weights(
     typical = _typical(losses)
     pooled = losses.sum(axis=1) / max(float(losses.sum(axis=1).min()), _LEAST_LOSS)
     relative = np.sqrt(pooled * _alike(losses))
+    if metric == DEFAULT_METRIC:
+        errors = _alike(member_losses(forecasts, actuals, "WAPE"))
+        relative = relative ** (1 - MEDIAN_SHARE) * errors**MEDIAN_SHARE
     alone = exponential_weights(relative if penalties is None else relative * (1 + penalties))
     if votes is not None:
         alone = alone * votes / (alone * votes).sum()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from chronos_assets.params.predictor import METRICS
-from chronos_assets.predictors.calibration import Calibration, calibrate, coverage
+from chronos_assets.predictors.calibration import Calibration, calibrate, coverage, likeness
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN
 from chronos_assets.predictors.selection import affordable, combine, greedy_weights, item_weights, pooled_weights
@@ -57,6 +57,15 @@ def test_a_large_series_does_not_decide_for_the_others():
     assert weights[0] > 0.2
 
 
+def test_members_alike_in_the_metric_are_distinguished_by_their_medians():
+    actuals = windows(200)
+    # A band that is too wide costs as much as a median that is off.
+    wide, off = normal(10, 2.4, actuals), normal(10.75, 1, actuals)
+    wql = [actuals.value(WQL, made) for made in (wide, off)]
+    assert abs(wql[0] / wql[1] - 1) < 0.03
+    assert pooled_weights(np.stack([wide, off]), actuals, WQL, np.full(2, 0.5))[0] > 0.7
+
+
 def test_items_that_differ_get_weights_of_their_own_and_noise_gets_none():
     rng = np.random.default_rng(1)
     items = np.repeat(np.arange(30), 4)
@@ -98,12 +107,22 @@ def test_calibration_widens_and_narrows_bands_to_hold_their_share():
     assert np.abs(calibrate(normal(10, 0.5, few), few).factors - 1).max() < 0.3
 
 
-def test_many_windows_of_few_series_hardly_change_the_bands():
+def test_windows_unlike_the_forecast_count_less_in_its_bands():
     actuals = windows(200)
-    made = normal(10, 0.5, actuals)
-    few = calibrate(made, actuals, np.arange(200) % 2)
+    values = actuals.values.copy()
+    values[:100] = 10 + 4 * (values[:100] - 10)  # long ago, or with half of the history
+    made, seen = normal(10, 1, actuals), Actuals(values, actuals.scale)
+    even, calm = calibrate(made, seen), calibrate(made[100:], seen.take(np.arange(100, 200)))
+    for histories, ages in ((np.full(200, 30), np.repeat([9, 0], 100)), (np.repeat([10, 30], 100), np.zeros(200))):
+        found = calibrate(made, seen, likeness(histories, ages, np.full(200, 30)))
+        assert (found.factors[:, 2] < 1.2 * calm.factors[:, 2]).all()  # the 80% band
+        assert (found.factors[:, 2] < 0.7 * even.factors[:, 2]).all()
+    half = likeness([15, 30, 30], [0, 0, 1], [30, 30, 30])
+    assert half[1] == 1.0
+    assert half[0] < half[2] < 1
+    # What windows say together is worth as many as count alike.
+    few = calibrate(normal(10, 0.5, actuals), actuals, np.where(np.arange(200) < 2, 1.0, 1e-6))
     assert np.abs(few.factors - 1).max() < 0.3
-    assert (calibrate(made, actuals).factors[:, 2] > 1.6).all()
 
 
 def test_factors_follow_the_horizon_and_survive_their_document():
