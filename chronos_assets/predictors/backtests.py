@@ -24,7 +24,7 @@ WINDOWS = 256  # in all, where there are fewer series: more of each
 MOST_WINDOWS = 8  # of one series
 LEAST_WINDOWS = 2
 LONGEST_WINDOW = 64  # periods
-ZERO_SHOT_COST = 2.2  # plain passes of the network: with the backtests, a third of the bare model's speed is left
+ZERO_SHOT_COST = 2.5  # plain passes of the network: with the backtests, a third of the bare model's speed is left
 REACH = 512 * 24  # latest periods of a history that members are shown
 _SHORTEST = 6  # observations before a window
 

@@ -38,8 +38,10 @@ _STATISTICAL: Mapping[str, type] = {
     "npts": RecentValues,
     "intermittent": Intermittent,
 }
-STATISTICAL_COST = 0.06  # of a plain pass of the bundled network over 512 periods; measured, see benchmarks.members
-REGRESSION_COST = 0.15  # for the effects of 512 periods, likewise
+# Of a plain pass of the bundled network over 512 periods, measured on one thread.
+STATISTICAL_COST = 0.1  # 0.03 to 0.17
+REGRESSION_COST = 0.3  # for the effects of 512 periods
+FIXED_SHARE = 0.3  # of a pass, whatever the length of what it reads: patches, decoder, rescaling
 _NAME = re.compile(rf"({CHRONOS}|{TUNED})/(1|mean\d+|fine\d+|adjusted\d+|{COVARIATES})")
 
 
@@ -138,4 +140,4 @@ def cost_of(name: str) -> float:
         )
     coarse, fine, adjusted = rate_of(name)
     del fine
-    return (1 / coarse if coarse > 1 else 1.0) + (STATISTICAL_COST / 2 if adjusted else 0.0)
+    return FIXED_SHARE + (1 - FIXED_SHARE) / coarse + (STATISTICAL_COST / 2 if adjusted else 0.0)
