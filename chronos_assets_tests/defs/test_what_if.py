@@ -535,8 +535,10 @@ def test_moving_the_slider_moves_the_line(dashboard: str) -> None:
             except PlaywrightError:
                 time.sleep(0.1)
         page.get_by_text("Answered by").wait_for()
-        while not (before := _height_of_line(page)):  # the chart is drawn after the text
-            page.wait_for_timeout(200)
+        before = 0.0
+        while not before or _height_of_line(page) != before:  # the chart is drawn after the text, and more than once
+            before = _height_of_line(page)
+            page.wait_for_timeout(500)
         while not page.get_by_text("7 of 7 periods are other than planned").is_visible():
             page.get_by_role("slider").first.press("Home")  # half the price, by keyboard
             page.wait_for_timeout(500)
