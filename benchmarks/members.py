@@ -1,8 +1,9 @@
-"""Series per second of the statistical members, beside statsforecast's AutoTheta in the same run.
+"""Statistical members beside statsforecast's AutoTheta, and what members cost in passes of the network, in the same run.
 
     python -m benchmarks.members [--series 1000] [--length 512] [--horizon 24]
 
-AutoTheta is given fewer series, since it fits one after another; it is warmed up first (numba compiles).
+AutoTheta is given fewer series, since it fits one after another; it is warmed up first (numba compiles). Costs are processor
+time of all threads, the least of three alternating repeats.
 """
 
 import argparse
@@ -14,11 +15,20 @@ from functools import partial
 
 import numpy as np
 
+from chronos_assets.models.forecasting import Forecaster
+from chronos_assets.models.loading import load_model
+from chronos_assets.predictors.ensemble import open_member
 from chronos_assets.predictors.members.base import Contexts
-from chronos_assets.predictors.members.catalogue import statistical_members
+from chronos_assets.predictors.members.catalogue import cost_of, statistical_members
 from chronos_assets.timeseries.arrays import Floats
 
 SEASON = 24
+SEASONS = (SEASON, 7 * SEASON)
+PLAIN = "chronos/1"
+NETWORK = (
+    PLAIN,
+    *(f"chronos/{rate}" for rate in ("mean2", "mean3", "mean4", "mean12", "mean24", "adjusted1", "adjusted4")),
+)
 
 
 def some_series(count: int, length: int) -> list[Floats]:
@@ -46,8 +56,23 @@ def auto_theta(series: list[Floats], horizon: int) -> None:
         AutoTheta(season_length=SEASON).forecast(y=values, h=horizon, level=[80])
 
 
+def passes(series: list[Floats], horizon: int) -> dict[str, float]:
+    """What members take, in plain passes of the bundled network."""
+    forecasters = {"chronos": Forecaster(load_model("bundled"), horizon, (0.1, 0.5, 0.9))}
+    names = (*NETWORK, *(member.name for member in statistical_members()))
+    members = {name: open_member(name, forecasters, SEASONS) for name in names}
+    contexts = Contexts(series, horizon, SEASONS)
+    seconds = dict.fromkeys(members, float("inf"))
+    for _ in range(3):
+        for name, member in members.items():
+            began = time.process_time()
+            member.forecast(contexts)
+            seconds[name] = min(seconds[name], time.process_time() - began)
+    return {name: taken / seconds[PLAIN] for name, taken in seconds.items()}
+
+
 def main() -> None:
-    """Print a JSON document of rates and of how many times AutoTheta's each is."""
+    """Print a JSON document of rates, of how many times AutoTheta's each is, and of costs measured and reckoned with."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--series", type=int, default=1000)
     parser.add_argument("--length", type=int, default=512)
@@ -59,11 +84,15 @@ def main() -> None:
     baseline = rate(lambda: auto_theta(few, options.horizon), len(few))
     rates = {}
     for member in statistical_members():
-        contexts = Contexts(series, options.horizon, (SEASON, 7 * SEASON))
+        contexts = Contexts(series, options.horizon, SEASONS)
         rates[member.name] = rate(partial(member.forecast, contexts), len(series))
     document = {
         "series_per_second": {"AutoTheta": round(baseline, 1)} | {name: round(value) for name, value in rates.items()},
         "times_auto_theta": {name: round(value / baseline, 1) for name, value in rates.items()},
+        "passes": {
+            name: {"measured": round(value, 2), "reckoned": round(cost_of(name), 2)}
+            for name, value in passes(series, options.horizon).items()
+        },
     }
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
 
