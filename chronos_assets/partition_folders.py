@@ -47,6 +47,15 @@ def partition_folder(key: str) -> str:
     return f"{_AS_OF}{escape(key)}"
 
 
+def job_folder(key: str) -> str:
+    """Name of the folder of partition `key` among the outputs of a job: as `partition_folder` has it, without percent signs.
+
+    Nothing that AWS documents says whether SageMaker takes an escape in the name of a file, or in a URI, as it stands; so no
+    job gets or leaves one, and whoever publishes gives the folder its own name.
+    """
+    return partition_folder(key).replace("%", "_x")
+
+
 def partition_of(folder: str) -> str | None:
     """The partition key whose folder has this name, or had it formerly; None if it is no partition's."""
     return unescape(folder.removeprefix(_AS_OF)) if folder.startswith(_AS_OF) else None

@@ -13,6 +13,7 @@ from chronos_assets.partition_folders import (
     at_either,
     by_folder,
     escape,
+    job_folder,
     partition_folder,
     partition_of,
     places,
@@ -35,12 +36,13 @@ def test_what_is_escaped_comes_back(value):
 
 
 def test_days_have_the_name_that_they_had():
-    assert partition_folder("2025-06-20") == "as_of=2025-06-20"
+    assert partition_folder("2025-06-20") == job_folder("2025-06-20") == "as_of=2025-06-20"
     assert places("history/as_of=2025-06-20") == ("history/as_of=2025-06-20",)
 
 
 def test_hours_have_a_former_name_that_is_tried_after_their_own():
     assert partition_folder(HOUR) == OWN
+    assert job_folder(HOUR) == "as_of=2025-06-20-13_x3A00"  # nothing to escape in a URI
     assert partition_of(OWN) == partition_of(FORMER) == HOUR
     assert places(f"a/{OWN}") == (f"a/{OWN}", f"a/{FORMER}", f"a/{OWN}")
     assert places(f"a/{FORMER}") == (f"a/{FORMER}",)

@@ -69,7 +69,7 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
             **state.covariates.channels,
             **({"model": model.key} if model.key else {}),
         },
-        # Not an input: nothing says whether SageMaker takes the `%3A` of an hourly folder in a URI as it stands.
+        # Not an input, whose URI would have the `%3A` of an hourly folder: see `partition_folders.job_folder`.
         remote={"forecast": history_key(key)},
         outputs=("explanations",),
     )

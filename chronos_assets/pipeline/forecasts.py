@@ -19,7 +19,7 @@ import dagster as dg
 
 from chronos_assets.calendar.time_zones import local_now
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.partition_folders import partition_folder
+from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.cold_starts import with_cold_starts
 from chronos_assets.pipeline.dataset import (
     known_after,
@@ -238,12 +238,12 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
     """
     from chronos_assets.timeseries.forecast.files import PartsError, merge_forecast_parts
 
-    parts = [part / partition_folder(window.key) for part in result.parts("forecast")]
+    parts = [part / job_folder(window.key) for part in result.parts("forecast")]
     if len(parts) == 1:
         manifest = json.loads((parts[0] / "manifest.json").read_bytes())
         if "part" not in manifest:
             return parts[0], manifest
-    merged = folder / partition_folder(window.key)
+    merged = folder / job_folder(window.key)
     try:
         manifest = merge_forecast_parts(parts, merged)
         if (parts[0] / PREDICTOR_FILE).exists():

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from chronos_assets.partition_folders import partition_folder
+from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.forecasts import forecast_parameters, forecast_states, recipe
 from chronos_assets.pipeline.live import live_records
 from chronos_assets.pipeline.predictors import learned_before
@@ -276,7 +276,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
         outputs=("forecast",),
     )
     with group.jobs.run(context, request) as result, staging(group) as folder:
-        made = result.outputs["forecast"] / partition_folder(as_of)
+        made = result.outputs["forecast"] / job_folder(as_of)
         manifest = json.loads((made / "manifest.json").read_bytes())
         staged = folder / "what_if"
         staged.mkdir()

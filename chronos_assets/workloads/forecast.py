@@ -34,8 +34,9 @@ without `zero_shot`, forecasts by itself.
 
 Channels: reads `dataset` (a folder of shards) and, if given, `related_time_series` and `item_metadata` (covariates, see
 `timeseries.dataset.related`), `model`, and `predictors` (zero-shot predictors that were learned before, each in a file named by
-what it was learned from: `predictors.opening.learned_key`); writes to `forecast`, for each window, a folder `as_of=<key>/`, see
-`timeseries.forecast.files`. Its forecast columns are the mean (if asked for), p10, p50, ...
+what it was learned from: `predictors.opening.learned_key`); writes to `forecast`, for each window, a folder `as_of=<key>/` (of
+hours: see `partition_folders.job_folder`), as `timeseries.forecast.files` has it. Its forecast columns are the mean (if asked
+for), p10, p50, ...
 
 **Several instances.** Each gets some of the shards, the manifest of the whole dataset, and all windows. It leaves a part of
 each window, and sends a message of it; the launcher merges them.
@@ -85,7 +86,7 @@ from chronos_assets.models.checkpoints import (
     check_quantiles,
 )
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
-from chronos_assets.partition_folders import partition_folder
+from chronos_assets.partition_folders import job_folder
 from chronos_assets.predictors.covariates import CovariateFolders, RelatedCursor, open_covariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTask, read_ahead
@@ -464,7 +465,7 @@ class _ForecastJob:
     def _finish(self, index: int) -> None:
         """Merge a window's pieces into its files, and report it."""
         window, tally, request = self.windows[index], self.tallies[index], self.request
-        target = self.output / partition_folder(window.key)
+        target = self.output / job_folder(window.key)
         shutil.rmtree(target, ignore_errors=True)
         layout = self._layout(index)
         pieces = [ForecastPiece(self.scratch, index, number, layout) for number in range(len(self.shards))]

@@ -217,7 +217,14 @@ def split_uri(uri: str) -> tuple[str, str]:
     parts = urlsplit(uri, allow_fragments=False)
     if parts.scheme != "s3" or not parts.netloc:
         raise JobError(f"ClientError: {uri} is no S3 URI")
-    return parts.netloc, parts.path.lstrip("/")
+    return parts.netloc, _plain(parts.path.lstrip("/"))
+
+
+def _plain(key: str) -> str:
+    """A key of a job, refused where SageMaker might take it for another one: nothing says what it makes of an escape."""
+    if set(key) & set("%:"):
+        raise JobError(f"ClientError: nobody knows what becomes of {key}")
+    return key
 
 
 def list_keys(s3: Any, bucket: str, prefix: str) -> list[str]:
@@ -287,7 +294,7 @@ def upload(s3: Any, folder: Path, uri: str) -> None:
     prefix = prefix if not prefix or prefix.endswith("/") else prefix + "/"
     for path in files_of(folder):
         with path.open("rb") as file:
-            s3.put_object(Bucket=bucket, Key=prefix + path.relative_to(folder).as_posix(), Body=file)
+            s3.put_object(Bucket=bucket, Key=prefix + _plain(path.relative_to(folder).as_posix()), Body=file)
 
 
 def upload_archive(s3: Any, folders: Iterable[Path], uri: str) -> None:

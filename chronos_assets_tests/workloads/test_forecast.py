@@ -324,10 +324,13 @@ def test_a_long_horizon_says_that_it_was_unrolled(tmp_path):
 def test_months_are_forecast_on_the_calendar(tmp_path):
     series = {("a",): ("2020-01-01T00:00:00", np.arange(48.0))}
     dataset = write_dataset(tmp_path / "data", series, frequency="M")
-    windows = [{"key": "2023-11-15", "end": "2023-11-16T00:00:00"}]
-    output, _ = run(tmp_path / "job", dataset, frequency="M", horizon=3, windows=windows)
-    rows = pq.read_table(output / "as_of=2023-11-15" / "forecast.parquet", partitioning=None)["timestamp"].to_pylist()
+    hours = [{"key": "2023-11-15-23:00", "end": "2023-11-16T00:00:00"}]
+    output, _ = run(tmp_path / "job", dataset, frequency="M", horizon=3, windows=hours)
+    rows = pq.read_table(output / "as_of=2023-11-15-23_x3A00" / "forecast.parquet", partitioning=None)[
+        "timestamp"
+    ].to_pylist()
     assert [str(row)[:10] for row in rows] == ["2023-12-01", "2024-01-01", "2024-02-01"]
+    windows = [{"key": "2023-11-15", "end": "2023-11-16T00:00:00"}]
     whole, _ = run(tmp_path / "whole", dataset, frequency="M", horizon=3, windows=windows, complete_periods=True)
     rows = pq.read_table(whole / "as_of=2023-11-15" / "forecast.parquet", partitioning=None)["timestamp"].to_pylist()
     assert [str(row)[:10] for row in rows] == ["2023-11-01", "2023-12-01", "2024-01-01"]
