@@ -30,6 +30,7 @@ from chronos_assets.container.contract import Workspace
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.members.design import CALENDAR
 from chronos_assets.predictors.scenario import Vocabulary
+from chronos_assets.timeseries.dataset.filling import filled_as_of
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
     ItemMetadata,
@@ -66,11 +67,11 @@ class CovariateFolders:
     metadata: ItemMetadata | None = None
     holidays: HolidayCalendar | None = None
     metadata_version: str | None = None
-    _known: Mapping[str, CovariateAttribute] = field(default_factory=dict, init=False, compare=False)
+    _attributes: Mapping[str, CovariateAttribute] = field(default_factory=dict, init=False, compare=False)
 
     def __post_init__(self) -> None:
-        known = {attribute.name: attribute for attribute in self.manifest.known} if self.manifest is not None else {}
-        object.__setattr__(self, "_known", known)
+        attributes = {each.name: each for each in self.manifest.attributes} if self.manifest is not None else {}
+        object.__setattr__(self, "_attributes", attributes)
 
     def to_document(self) -> dict[str, Any]:
         """What there is, for manifests."""
@@ -161,8 +162,12 @@ class CovariateFolders:
             known |= _holidays(self.grid, self.holidays, first, periods + horizon)
         if related is not None:
             for name, values in related.values.items():
-                if name in self._known:
+                if self._attributes[name].known_in_advance:
                     known[name] = _between(values, related.first, first, ordinal + horizon)
+                elif (filling := self._attributes[name].filling) is not None:
+                    before = values[: max(0, ordinal + 1 - related.first)]
+                    filled = filled_as_of(before, ~np.isnan(before), periods, filling)
+                    past[name] = _between(filled, related.first + len(before) - len(filled), first, ordinal)
                 else:
                     past[name] = _between(values, related.first, first, ordinal)
         return Covariates(periods, past, known, _static(self.metadata, key[0]) if self.metadata is not None else {})

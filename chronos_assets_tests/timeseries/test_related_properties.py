@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chronos_assets.params.attributes import RelatedFilling
+from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets_tests.timeseries.test_related_importing import Drop, daily, days
 
@@ -34,12 +35,18 @@ ROWS = st.dictionaries(
 METHODS = st.sampled_from(["nan", "zero", "value"])
 
 
-def gridded(rows: dict[tuple[str, pd.Timestamp], tuple[int | None, str]], filling: RelatedFilling) -> Any:
-    """By item, attribute and day: means, the most frequent texts; gaps of numbers filled between values, to the end, beyond."""
+def gridded(
+    rows: dict[tuple[str, pd.Timestamp], tuple[int | None, str]], filling: RelatedFilling, end: Any = DATASET_END
+) -> Any:
+    """By item, attribute and day: means, the most frequent texts (of several the one seen first).
+
+    Gaps of numbers are filled between values, to the end, and beyond.
+    """
     frame = pd.DataFrame([(item, moment, *values) for (item, moment), values in rows.items()])
     frame.columns = ["item", "moment", "price", "event"]
     frame["day"] = frame["moment"].dt.floor("D")
     frame["event"] = frame["event"].replace("", None)
+    seen = frame["event"].dropna().drop_duplicates().tolist()
     inside = frame[frame["day"].isin(GRID)]
     found: dict[str, dict[str, pd.Series]] = {}
     for item, part in inside.groupby("item"):
@@ -49,28 +56,33 @@ def gridded(rows: dict[tuple[str, pd.Timestamp], tuple[int | None, str]], fillin
             for day in GRID[price.isna()]:
                 if known[0] < day < known[-1]:
                     method = filling.middlefill
-                elif known[-1] < day <= DATASET_END:
+                elif known[-1] < day <= end:
                     method = filling.backfill
-                elif day > max(known[-1], DATASET_END):
+                elif day > max(known[-1], end):
                     method = filling.futurefill
                 else:
                     continue
                 price[day] = FILLED.get(method, math.nan)
         texts = part.dropna(subset="event").groupby("day")["event"]
-        event = texts.apply(lambda values: min(values.mode())).reindex(GRID) if len(texts) else pd.Series(None, GRID)
+        event = (
+            texts.apply(lambda values: min(values.mode(), key=seen.index)).reindex(GRID)
+            if len(texts)
+            else pd.Series(None, GRID)
+        )
         found[str(item)] = {"price": price, "event": event}
     return found
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rows=ROWS, middle=METHODS, back=METHODS, future=METHODS)
-def test_rows_become_periods_as_pandas_makes_them(rows: Any, middle: Any, back: Any, future: Any) -> None:
+@given(rows=ROWS, middle=METHODS, back=METHODS, future=METHODS, known=st.booleans())
+def test_rows_become_periods_as_pandas_makes_them(rows: Any, middle: Any, back: Any, future: Any, known: bool) -> None:
     filling = RelatedFilling(
         middlefill=middle, middlefill_value=7.5 if middle == "value" else None,
         backfill=back, backfill_value=7.5 if back == "value" else None,
         futurefill=future, futurefill_value=7.5 if future == "value" else None,
     )  # fmt: skip
-    params = daily(columns={"price": "float", "event": "string"}, filling={"price": filling})
+    columns = {"price": "float", "event": "string"}
+    params = daily(columns=columns, filling={"price": filling}, known={"price": known})
     assert params.related is not None
     assert params.related.dataset is not None
     schema = replace(params.related.dataset, timestamp_format="yyyy-MM-dd HH:mm:ss")
@@ -83,6 +95,9 @@ def test_rows_become_periods_as_pandas_makes_them(rows: Any, middle: Any, back: 
         drop.put("\n".join(["item_id,timestamp,price,event", *lines]) + "\n")
         found = drop.series()
         manifest = RelatedManifest.read(Path(folder) / "related")
+        if not known:
+            see_what_was_known(found, manifest, rows, filling)
+            return
         expected = gridded(rows, filling)
         for item in ITEMS:
             one = found.get((item,))
@@ -94,3 +109,16 @@ def test_rows_become_periods_as_pandas_makes_them(rows: Any, middle: Any, back: 
                         assert mine is None or (isinstance(mine, float) and math.isnan(mine)), (item, name, day)
                     else:
                         assert mine == pytest.approx(value) if name == "price" else mine == value, (item, name, day)
+
+
+def see_what_was_known(found: Any, manifest: RelatedManifest, rows: Any, filling: RelatedFilling) -> None:
+    """As of each day, a price that nobody knows in advance is what the rows up to that day would have made."""
+    source = CovariateFolders(manifest.grid, manifest=manifest)
+    first = int(manifest.grid.ordinal(GRID[:1].to_numpy())[0])
+    for count, day in enumerate(pd.date_range(GRID[0], DATASET_END), start=1):
+        until = {key: values for key, values in rows.items() if key[1] < day + pd.Timedelta(days=1)}
+        expected = gridded(until, filling, day) if until else {}
+        for item, one in found.items():
+            got = source.as_of(item, one, first + count - 1, count, 3).past["price"]
+            there = expected[item[0]]["price"][:day] if item[0] in expected else [math.nan] * count
+            assert got.tolist() == pytest.approx(list(there), nan_ok=True), (item, day)

@@ -74,14 +74,22 @@ def fill_many(values: Floats, observed: Booleans, starts: Integers, filling: Fil
 
 def context_as_of(series: Series, cut: int, length: int, filling: Filling) -> Floats:
     """The last `length` values of the first `cut` periods of a series, filled from what was known then: a new array."""
-    start = max(0, cut - length)
     observed = ~series.filled[:cut] & np.isfinite(series.target[:cut])
+    return filled_as_of(series.target[:cut], observed, length, filling)
+
+
+def filled_as_of(values: Floats, observed: Booleans, length: int, filling: Filling) -> Floats:
+    """The last `length` of (n,) values that end at an as-of, filled from what was known then: a new array.
+
+    `observed` (n,) says which are no gaps.
+    """
+    start = max(0, len(values) - length)
     if observed[start:].all():
-        return series.target[start:cut].copy()
+        return values[start:].copy()
     # A fill depends on the 64 observations before its gap, and on nothing earlier.
     before = np.flatnonzero(observed[:start])
     lowest = int(before[-WINDOW]) if len(before) >= WINDOW else 0
-    return fill(series.target[lowest:cut], observed[lowest:], filling)[start - lowest :]
+    return fill(values[lowest:], observed[lowest:], filling)[start - lowest :]
 
 
 def _constant(method: str, value: float | None, name: str) -> float | None:

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
+from chronos_assets.params.attributes import Filling
 from chronos_assets.system import file_digest
 from chronos_assets.timeseries.dataset.shards import (
     MANIFEST,
@@ -60,12 +61,15 @@ class CovariateAttribute:
         kind: "number" (float64, NaN where unknown) or "category" (text, None where unknown).
         known_in_advance: whether a forecast may read it beyond its as-of. Always false in metadata.
         last: start of the last period that any series has a value for, "2014-01-01T00:00:00"; None without any.
+        filling: how its gaps are filled as of a period, where that depends on whether a value follows: the shards have the
+            gaps then. None where they are filled there already.
     """
 
     name: str
     kind: Kind
     known_in_advance: bool = False
     last: str | None = None
+    filling: Filling | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Elsewhere: making the cells (`related_columns`), the layout on disk (`related`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.params.attributes import Filling
+from chronos_assets.params.attributes import Filling, RelatedFilling
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cells import join_cells
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows
@@ -75,17 +75,22 @@ class RelatedWriter:
         self._first, self._last = dataset.span(self._grid)
         self._horizon = self._last + params.horizon
         known = self._said = dict(params.known_in_advance)
-        self.attributes = tuple(
-            CovariateAttribute(
-                name=column.name,
-                kind="number" if column.texts is None else "category",
-                known_in_advance=known.get(column.name, column.is_ahead or column.filling.futurefill != "nan"),
-                last=None if column.is_empty else str(self._grid.start(column.last).astype("datetime64[s]")),
-            )
-            for column in columns
-        )
+        self.attributes = tuple(self._attribute(column, known) for column in columns)
         self._schema = shard_schema(dataset.dimensions, self.attributes)
         self._shared = {place: _Shared(column) for place, column in enumerate(columns) if not column.is_whole}
+
+    def _attribute(self, column: RelatedColumn, known: Mapping[str, bool]) -> CovariateAttribute:
+        in_advance = known.get(column.name, column.is_ahead or column.filling.futurefill != "nan")
+        past = _past_filling(column.filling)
+        # Of what nobody knows in advance, an as-of within a gap doesn't know how the gap ends.
+        told_by_the_end = column.texts is None and not in_advance and _differs_at_the_end(past)
+        return CovariateAttribute(
+            name=column.name,
+            kind="number" if column.texts is None else "category",
+            known_in_advance=in_advance,
+            last=None if column.is_empty else str(self._grid.start(column.last).astype("datetime64[s]")),
+            filling=past if told_by_the_end else None,
+        )
 
     def write(self, threads: int, progress: Progress) -> list[_WrittenShard]:
         """All shards, in order."""
@@ -151,8 +156,10 @@ class RelatedWriter:
             texts = pa.array([key[part] for key in keys]).dictionary_encode()
             columns.append(pa.DictionaryArray.from_arrays(texts.indices.take(pa.array(series)), texts.dictionary))
         columns.append(pa.array(self._grid.start(ordinals)))
-        for column, one in zip(self._columns, picked, strict=True):
-            values = self._values(column, one, chunk, first, length, starts, ordinals)
+        for column, attribute, one in zip(self._columns, self.attributes, picked, strict=True):
+            values = self._values(column, one, chunk, first, length, starts)
+            if attribute.filling is None:
+                values = self._filled(values, column.filling, starts, ordinals)
             columns.append(pa.array(values) if column.texts is None else as_category(values, column.texts))
         return pa.table(columns, schema=self._schema)
 
@@ -164,20 +171,24 @@ class RelatedWriter:
         first: Integers,
         length: Integers,
         starts: Integers,
-        ordinals: Integers,
     ) -> NDArray[np.float64]:
-        """(rows,) values of an attribute, filled."""
+        """(rows,) values of an attribute, with NaN for gaps."""
         cells = picked.take(chunk)
         owner = np.repeat(np.arange(len(chunk)), cells.counts)
         places = cells.ordinals - first[owner]
         inside = (places >= 0) & (places < length[owner])
         values = np.full(int(length.sum()), np.nan)
         values[(starts[owner] + places)[inside]] = cells.values[inside]
-        filling = column.filling
+        return values
+
+    def _filled(
+        self, values: NDArray[np.float64], filling: RelatedFilling, starts: Integers, ordinals: Integers
+    ) -> NDArray[np.float64]:
+        """(rows,) values with their gaps filled."""
         observed = ~np.isnan(values)
         if observed.all() or (filling.middlefill, filling.backfill, filling.futurefill) == ("nan", "nan", "nan"):
             return values
-        past = Filling(filling.middlefill, filling.backfill, filling.middlefill_value, filling.backfill_value)
+        past = _past_filling(filling)
         filled = fill_many(values, observed, starts, past)
         future = replace(past, backfill=filling.futurefill, backfill_value=filling.futurefill_value)
         ahead = ordinals > self._last
@@ -238,6 +249,16 @@ class RelatedWriter:
             sparse=sparse,
         )
         return replace(made, notes=tuple(notes))
+
+
+def _past_filling(filling: RelatedFilling) -> Filling:
+    """What fills the past: of the service's three, all but the future's."""
+    return Filling(filling.middlefill, filling.backfill, filling.middlefill_value, filling.backfill_value)
+
+
+def _differs_at_the_end(filling: Filling) -> bool:
+    """Whether a gap that a value closes is filled otherwise than one that none closes."""
+    return (filling.middlefill, filling.middlefill_value) != (filling.backfill, filling.backfill_value)
 
 
 @dataclass(frozen=True)
