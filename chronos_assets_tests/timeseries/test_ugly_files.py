@@ -168,6 +168,13 @@ class TestEncodings:
     def test_utf_16_is_named(self, drop, encoding):
         assert "the file is UTF-16" in str(drop.put((HEADER + HOURS).encode(encoding)).fail())
 
+    @pytest.mark.parametrize(
+        ("text", "line"), [("Dátum,Menge\n2024-01-01,1\n", 1), ("date,who,n\n2024-01-01,a,1\n2024-01-01,Süd,1\n", 3)]
+    )
+    def test_other_letters_are_named_before_anything_is_inferred(self, drop, text, line):
+        with pytest.raises(FileProblem, match=f"line {line} is not UTF-8.*CSV UTF-8"):
+            sample_files(drop.put(text.encode("cp1252")).files)
+
     def test_zero_bytes_are_no_text(self, drop):
         assert "holds zero bytes" in str(drop.put(HOURS.encode() + b"\0\0").fail())
 

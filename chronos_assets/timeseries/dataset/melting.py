@@ -97,8 +97,6 @@ def _check(source: TrainFile, sample: Sample, found: Sequence[Column]) -> None:
     """
     if sample.odd:
         raise MeltError(f"{sample.odd[0]}; complete the row, or quote a value that holds the delimiter")
-    if any("\ufffd" in column.header for column in found):
-        raise MeltError(f"{source.key} is not UTF-8: save it so")
     names = Counter(column.header.strip().casefold() for column in found)
     twice = [column.header for column in found if names[column.header.strip().casefold()] > 1]
     if twice:

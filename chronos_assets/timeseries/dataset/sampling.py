@@ -281,6 +281,7 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
             "keep one of them",
         )
     records = list(_spread(path, delimiter, whole, limit))[title:]
+    _check_encoding(key, records)
     first = _cells(head[0], width)
     below = [cells for record in head[1:] if (cells := _cells(record, width)) is not None]
     header: list[str] | None = None
@@ -313,6 +314,23 @@ def _head(path: Path, delimiter: str, above: int, limit: int) -> list[Record]:
     with path.open("rb") as stream:
         below = (record for record in scan_records(stream, delimiter) if record.line > above)
         return list(islice(below, limit + 1))
+
+
+def _check_encoding(key: str, records: Sequence[tuple[int, Record]]) -> None:
+    """Refuse a file whose letters an import can't read, before names are inferred without them.
+
+    Raises:
+        FileProblem: a record is not UTF-8.
+    """
+    whole = ((stretch, record) for stretch, record in records if record.fields is not None)
+    for stretch, record in whole:
+        try:
+            record.raw.decode()
+        except UnicodeDecodeError:
+            line = f"line {record.line}" if stretch == 0 else "a line"
+            raise FileProblem(
+                key, f"{line} is not UTF-8: {_shown(record)}", 'save the file as UTF-8 (in Excel as "CSV UTF-8")'
+            ) from None
 
 
 def _titles(head: Sequence[Record]) -> int:
