@@ -116,7 +116,7 @@ def _figures(scores: pd.DataFrame) -> None:
 def _total(forecast: Mapping[str, Any]) -> None:
     """All series together, or one of their sums: history, band, and earlier forecasts beside what happened."""
     st.subheader("All series together")
-    shape, as_of = ask("columns"), str(forecast.get("as_of", ""))
+    shape, as_of = ask("columns").of_sums, str(forecast.get("as_of", ""))
     sums = ask("sums", as_of)
     level, value = (
         st.selectbox("Which sum", sums, format_func=lambda one: _sum_name(*one), key="sum") if sums else (TOTAL, TOTAL)
@@ -135,6 +135,11 @@ def _total(forecast: Mapping[str, Any]) -> None:
     draw(charts.series_chart(past, ahead, shape, earlier=laid))
     if filters is None:
         st.caption(f"The past of more than {MOST_ITEMS:,} items isn't drawn.")
+    if shape.middle != "mean" and not sums:
+        st.caption(
+            "The line adds up the medians of the series. That is less than the total to expect where demand is intermittent: a "
+            "median of 0 may have a mean of 0.4. With `mean` among ForecastTypes in params.json this line adds up means."
+        )
     if shape.bands and not sums:
         st.caption(
             "The band adds up the quantiles of the series, as if all of them were high, or low, together: the total stays "
@@ -231,7 +236,8 @@ def _reported(notice: Mapping[str, Any]) -> str:
     """A notice in a sentence or two."""
     what = _OUTCOMES[str(notice["outcome"])]
     word = "of" if notice.get("job") == "forecast_scenarios" else "as of"
-    about = f" {word} {notice['as_of']}" if notice.get("as_of") else ""
+    made = f" of {notice['made']}" if notice.get("made") else ""
+    about = f" {word} {notice['as_of']}" if notice.get("as_of") else made
     place = f" in {notice['asset']}" if notice.get("asset") else ""
     reason = f": {notice['reason']}" if notice.get("reason") else "."
     odd = f" Actuals far outside the band: {notice['anomalies']}." if notice.get("anomalies") else ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +95,18 @@ class TableShape:
         keys: `item_id` and the dimensions.
         quantiles: ascending.
         middle: the forecast as one number: the median, else the mean, else the quantile in the middle.
+        has_mean: whether there is a mean.
     """
 
     keys: tuple[str, ...]
     quantiles: tuple[str, ...]
     middle: str
+    has_mean: bool = False
+
+    @property
+    def of_sums(self) -> TableShape:
+        """What to add up: means, where there are some, since medians don't add up to the median of a sum."""
+        return replace(self, middle="mean") if self.has_mean else self
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -125,7 +132,8 @@ def columns(sql: SqlTables) -> TableShape:
         raise TablesError(f"the SQL table forecast is missing, or has no forecast: {FIX}")
     quantiles = quantile_columns(names)
     middle = "p50" if "p50" in types else "mean" if "mean" in types else quantiles[len(quantiles) // 2]
-    return TableShape(tuple(name for name in names if name not in ("timestamp", *types)), quantiles, middle)
+    keys = tuple(name for name in names if name not in ("timestamp", *types))
+    return TableShape(keys, quantiles, middle, "mean" in types)
 
 
 def scores(sql: SqlTables) -> pd.DataFrame:
@@ -202,6 +210,8 @@ def forecast_total(sql: SqlTables, shape: TableShape) -> pd.DataFrame:
 def earlier_total(sql: SqlTables, shape: TableShape, as_of: str) -> pd.DataFrame:
     """The same of an earlier forecast."""
     names = [name for name in (shape.middle, *shape.quantiles) if name in sql.columns("forecast_history")]
+    if names[:1] != [shape.middle]:
+        return pd.DataFrame(columns=["timestamp", "middle"])
     return _frame(
         sql,
         ("timestamp", "middle", *names[1:]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -115,6 +116,9 @@ def test_the_whole_is_the_sum_of_the_series(sql: SqlTables) -> None:
     assert queries.history_total(sql, 10)["timestamp"].is_monotonic_increasing
     assert len(queries.earlier_total(sql, shape, OLD)) == 48
     assert queries.earlier_total(sql, shape, "2020-01-01").empty
+    means = replace(shape, has_mean=True).of_sums  # asked for since: earlier forecasts have none
+    assert queries.earlier_total(sql, means, OLD).empty
+    assert shape.of_sums == shape
     assert (queries.scored(sql), queries.before(sql, NEW), queries.before(sql, OLD)) == ([OLD], OLD, "")
     segments = queries.segments(sql, OLD)
     assert segments["error_share"].sum() == pytest.approx(1)
