@@ -47,15 +47,17 @@ def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, 
     """Describe a finished run: what it made on success, which asset failed and why otherwise."""
     run = record.dagster_run
     made = _materializations(instance, run.run_id)
+    job, names = job_of(run), ", ".join(sorted({item.asset_key.path[-1] for item in made}))
     failure = NO_FAILURE if run.status == dg.DagsterRunStatus.SUCCESS else failure_of(instance, run.run_id)
     return Notice(
         outcome=OUTCOMES[run.status],
         group=dataset_group,
         run_id=run.run_id,
         time=datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), UTC),
-        job=job_of(run),
+        job=job,
         run_url=f"{group.settings.ui_url}/runs/{run.run_id}",
         as_of=_as_of(made, run),
+        made="" if names == job else names,
         model=next((text for item in made if (text := _text(item, "model"))), ""),
         accuracy=_accuracy(instance, made, group),
         anomalies=anomalies_of(made, group),

@@ -61,6 +61,7 @@ class Notice:
         job: name of the job.
         run_url: page of the run in the UI.
         as_of: partition key, or first and last key, of the forecasts made.
+        made: names of the assets that the run materialized; empty where the job is known by them.
         model: what made them, as a reference people know it by.
         accuracy: metric name -> value (`wql`, `wql_seasonal_naive`, …).
         files: where the results are, paths or URLs.
@@ -77,6 +78,7 @@ class Notice:
     job: str = ""
     run_url: str = ""
     as_of: str = ""
+    made: str = ""
     model: str = ""
     accuracy: Mapping[str, float] = field(default_factory=dict)
     files: tuple[str, ...] = ()
@@ -109,13 +111,14 @@ def redact(text: str) -> str:
 def render(notice: Notice) -> tuple[str, str]:
     """Subject (one line, up to 100 characters) and text (one fact per line) of a notice."""
     what = {"success": "succeeded", "failure": "FAILED", "canceled": "was cancelled"}[notice.outcome]
-    about = f" as of {notice.as_of}" if notice.as_of else ""
+    about = f" as of {notice.as_of}" if notice.as_of else f" of {notice.made}" if notice.made else ""
     place = f" in {notice.asset}" if notice.asset else ""
     subject = one_line(f"{notice.group}: {notice.job or 'run'}{about} {what}{place}", MAX_SUBJECT)
     facts = [
         ("Dataset group", notice.group),
         ("Job", notice.job),
         ("As of", notice.as_of),
+        ("Made", notice.made),
         ("Model", notice.model),
         ("Accuracy", ", ".join(f"{name} {value:.4g}" for name, value in notice.accuracy.items())),
         ("Anomalies", notice.anomalies),
@@ -137,6 +140,7 @@ def document(notice: Notice) -> dict[str, Any]:
         "dataset_group": notice.group,
         "job": notice.job,
         "as_of": notice.as_of,
+        "made": notice.made,
         "model": redact(notice.model),
         # JSON knows no infinity: an accuracy that isn't a number is null.
         "accuracy": {name: value if abs(value) < float("inf") else None for name, value in notice.accuracy.items()},

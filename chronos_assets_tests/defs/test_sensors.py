@@ -128,6 +128,7 @@ def test_a_dropped_file_becomes_an_import_then_a_forecast_then_scores_and_notice
     notices = line.notices()
     assert [notice["run_id"] for notice in notices] == [result.run_id for result in daemon.results]
     assert {notice["outcome"] for notice in notices} == {"success"}
+    assert [notice["made"] for notice in notices[:2]] == ["target_time_series", "forecast_tables, forecasts"]
     scored = next(notice for notice in notices if notice["job"] == "score_forecasts")
     assert scored["dataset_group"] == "Shop"
     assert scored["as_of"] == "2024-01-04"

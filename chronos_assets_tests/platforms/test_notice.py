@@ -31,6 +31,11 @@ def test_success_names_dataset_as_of_model_accuracy_and_files():
     assert "Reason" not in text
 
 
+def test_success_without_a_partition_names_what_was_made():
+    notice = Notice("success", "electricity", "r1", TIME, "refresh_forecasts", made="target_time_series")
+    assert render(notice)[0] == "electricity: refresh_forecasts of target_time_series succeeded"
+
+
 def test_failure_names_the_asset_the_reason_in_one_line_and_the_run():
     notice = Notice(
         outcome="failure",

@@ -43,7 +43,7 @@ def _store(folder: Path) -> Iterator[Finding]:
         return
     place = _existing(folder)
     if place != folder and not os.access(place, os.W_OK | os.X_OK):
-        yield _not_writable(folder, f"{folder} isn't there, and {place} can't be written to")
+        yield _not_writable(place, f"{folder} isn't there, and {place} can't be written to")
         return
     if place != folder:
         yield Finding("store", "ok", f"{folder} isn't there yet: the first run makes it")
@@ -58,9 +58,8 @@ def _store(folder: Path) -> Iterator[Finding]:
 
 
 def _not_writable(folder: Path, what: str) -> Finding:
-    return Finding(
-        "store", "failed", what, f"give yourself the rights to {folder}, or set CHRONOS_STORE to another one"
-    )
+    fix = f"give yourself the rights to write to {folder}, or set CHRONOS_STORE to another folder"
+    return Finding("store", "failed", what, fix)
 
 
 def _disk(folder: Path) -> Iterator[Finding]:

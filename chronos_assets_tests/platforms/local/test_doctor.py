@@ -43,3 +43,10 @@ def test_what_is_in_the_way_is_reported_with_its_fix(tmp_path, monkeypatch):
     assert any_failed(findings.values())
     assert "-> set CHRONOS_STORE to one, or move the file away" in text
     assert text.endswith("\n2 failed, 1 warning")
+
+
+def test_the_folder_that_lacks_rights_is_the_one_to_ask_them_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda _path, _mode: False)  # root may write anywhere
+    store = found(tmp_path, 1)[0]["store"]
+    assert store.what == f"{tmp_path / 'store'} isn't there, and {tmp_path} can't be written to"
+    assert store.fix.startswith(f"give yourself the rights to write to {tmp_path}, or")
