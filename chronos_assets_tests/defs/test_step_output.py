@@ -44,3 +44,16 @@ def test_it_is_shown_while_the_step_runs_and_kept_when_nobody_reads_it_any_more(
         path.write_text("first\nsecond\n")
         time.sleep(2 * step_output._SECONDS)
     assert path.read_text() == "first\nsecond\n"
+
+
+def test_a_reader_that_stops_reading_holds_up_no_step_and_gets_the_rest_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(step_output, "_PATIENCE_SECONDS", 0.05)
+    path = tmp_path / "step.out"
+    path.touch()
+    ours, theirs = os.pipe()
+    with os.fdopen(theirs, "wb") as stream, step_output.shown(str(path), stream):
+        path.write_text(LONG)
+    kept = path.read_text()
+    assert kept == f"{LONG}[not shown to its end within 0.05 s: its reader stopped]\n"
+    with os.fdopen(ours, "rb") as read:
+        assert read.read().decode() in (LONG, kept)
