@@ -120,7 +120,7 @@ class _AttemptEnd:
 
 
 class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
-    """A Pipes client for processing, training, hyperparameter tuning and transform jobs.
+    """A Pipes client for processing, training and hyperparameter tuning jobs.
 
     Args:
         bucket: S3 bucket for Pipes' context and messages, which the job's role must be allowed to read and write.
@@ -183,7 +183,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
         Args:
             context: the asset's or op's execution context.
-            kind: `processing`, `training`, `tuning` or `transform`.
+            kind: `processing`, `training` or `tuning`.
             request: arguments of `Create...Job` without the job's name; or a function that gives them for the name of an
                 attempt, where folders are called after it.
             extras: for the container, through Pipes.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-JobKind = Literal["processing", "training", "tuning", "transform"]
+JobKind = Literal["processing", "training", "tuning"]
 
 RUNNING = frozenset({"InProgress", "Stopping"})
 
@@ -29,7 +29,7 @@ class Kind:
         page: path in SageMaker's console.
         longest_name: characters that a name may have.
         longest_variable: characters that the value of an environment variable may have; 0 where Pipes can't be used
-            to the container: a tuning job has many, a transform job's is a server.
+            to the container: a tuning job has many.
     """
 
     word: str
@@ -44,7 +44,7 @@ class Kind:
 
     def operation(self, verb: str) -> str:
         """Name of a boto3 method: `create`, `describe` or `stop` a job."""
-        words = {"ProcessingJob": "processing_job", "TrainingJob": "training_job", "TransformJob": "transform_job"}
+        words = {"ProcessingJob": "processing_job", "TrainingJob": "training_job"}
         return f"{verb}_{words.get(self.api, 'hyper_parameter_tuning_job')}"
 
     def streams(self, name: str) -> str:
@@ -82,15 +82,6 @@ KINDS: Mapping[JobKind, Kind] = {
         "/aws/sagemaker/TrainingJobs",
         "hyper-tuning-jobs",
         longest_name=32,
-    ),
-    "transform": Kind(
-        "transform job",
-        "TransformJob",
-        "TransformJobName",
-        "TransformJobStatus",
-        "TransformJobArn",
-        "/aws/sagemaker/TransformJobs",
-        "transform-jobs",
     ),
 }
 
@@ -139,18 +130,13 @@ def is_spot_out_of_time(description: Mapping[str, Any]) -> bool:
 def facts_of(kind: Kind, description: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers that people want to know of an ended job: what it ran on, for how long, and what is billed."""
     facts: dict[str, Any] = {}
-    resources = (
-        (description.get("ProcessingResources") or {}).get("ClusterConfig")
-        or description.get("ResourceConfig")
-        or description.get("TransformResources")
-        or {}
-    )
+    cluster = (description.get("ProcessingResources") or {}).get("ClusterConfig")
+    resources = cluster or description.get("ResourceConfig") or {}
     count = int(resources.get("InstanceCount") or 1)
     if resources.get("InstanceType"):
         facts["instance_type"] = str(resources["InstanceType"])
         facts["instance_count"] = count
-    start = description.get("ProcessingStartTime") or description.get("TransformStartTime")
-    end = description.get("ProcessingEndTime") or description.get("TransformEndTime")
+    start, end = description.get("ProcessingStartTime"), description.get("ProcessingEndTime")
     if isinstance(start, datetime) and isinstance(end, datetime):
         seconds = max(0.0, (end - start).total_seconds())
         facts["seconds"] = seconds
