@@ -1,6 +1,5 @@
 """The model registry of the executing server."""
 
-
 import pytest
 from botocore.exceptions import ClientError
 

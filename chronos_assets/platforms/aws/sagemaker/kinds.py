@@ -28,8 +28,8 @@ class Kind:
         group: CloudWatch log group.
         page: path in SageMaker's console.
         longest_name: characters that a name may have.
-        longest_variable: characters that the value of an environment variable may have; 0 where Pipes can't be used
-            to the container: a tuning job has many.
+        longest_variable: characters that the value of an environment variable may have, where it speaks Pipes; else 0.
+        shows_log: whether the lines of its log are shown as they come: where it reports nothing else and has one container.
     """
 
     word: str
@@ -41,6 +41,12 @@ class Kind:
     page: str
     longest_name: int = 63
     longest_variable: int = 0
+    shows_log: bool = False
+
+    @property
+    def speaks_pipes(self) -> bool:
+        """Whether its container reports through Dagster Pipes."""
+        return self.longest_variable > 0
 
     def operation(self, verb: str) -> str:
         """Name of a boto3 method: `create`, `describe` or `stop` a job."""
@@ -71,7 +77,7 @@ KINDS: Mapping[JobKind, Kind] = {
         "TrainingJobArn",
         "/aws/sagemaker/TrainingJobs",
         "jobs",
-        longest_variable=512,
+        shows_log=True,
     ),
     "tuning": Kind(
         "tuning job",
