@@ -24,7 +24,7 @@ def read(section: Any) -> tuple[TrainingParams, Findings]:
     findings = Findings()
     chronos = findings.section({"Training": section}, "Chronos")
     assert chronos is not None
-    return read_training(chronos), findings
+    return read_training(chronos, "Training") or TrainingParams(), findings
 
 
 # Values that every hyperparameter of the kind may have.

@@ -1,14 +1,15 @@
 """What is exported, and how: `Chronos.Export` and the service's `EvaluationParameters`.
 
-Here: their values, readers and documents. Elsewhere: the files (`timeseries.export_files`).
+Here: their values and readers. Elsewhere: the files (`timeseries.export_files`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Literal
 
+from chronos_assets.params.declared_options import Option, one_of, read_options, whole
 from chronos_assets.params.document import Section
 
 ExportFormat = Literal["CSV", "PARQUET"]
@@ -35,9 +36,9 @@ class ExportParams:
         max_megabytes: about how large a file may get before another one is begun; None: one file, whatever its size.
     """
 
-    format: ExportFormat = "CSV"
-    compression: Compression = "NONE"
-    max_megabytes: int | None = None
+    format: Annotated[ExportFormat, Option("ExportFormat", one_of(ExportFormat))] = "CSV"
+    compression: Annotated[Compression, Option("Compression", one_of(Compression))] = "NONE"
+    max_megabytes: Annotated[int | None, Option("MaxMegabytes", whole(1))] = None
 
     @property
     def suffix(self) -> str:
@@ -56,36 +57,20 @@ class BacktestParams:
         offset: periods between their starts, and from the last one's start to the end of the data; None: the horizon.
     """
 
-    windows: int = 1
-    offset: int | None = None
+    windows: Annotated[int, Option("NumberOfBacktestWindows", whole(1, MAX_BACKTESTS))] = 1
+    offset: Annotated[int | None, Option("BackTestWindowOffset", whole(1))] = None
 
 
-def read_export(chronos: Section) -> ExportParams:
+def read_export(chronos: Section, key: str) -> ExportParams | None:
     """The section `Export` of `Chronos`; what is wrong with it goes to the section's findings."""
-    section = chronos.section("Export")
+    section = chronos.section(key)
     if section is None:
-        return ExportParams()
-    default = ExportParams()
-    export = ExportParams(
-        format=cast(ExportFormat, section.choice("ExportFormat", get_args(ExportFormat)) or default.format),
-        compression=cast(Compression, section.choice("Compression", get_args(Compression)) or default.compression),
-        max_megabytes=section.integer("MaxMegabytes", low=1),
-    )
+        return None
+    export = read_options(ExportParams, section)
     if export.format == "PARQUET" and export.compression == "GZIP":
         section.wrong("Compression", "Parquet files compress by themselves", "remove it, or write ExportFormat CSV")
     section.finish({})
     return export
-
-
-def export_document(export: ExportParams) -> dict[str, Any]:
-    """The JSON value of the section that reads back as `export`: only what differs from the defaults."""
-    default = ExportParams()
-    options = (
-        ("ExportFormat", export.format, default.format),
-        ("Compression", export.compression, default.compression),
-        ("MaxMegabytes", export.max_megabytes, default.max_megabytes),
-    )
-    return {key: value for key, value, standard in options if value != standard}
 
 
 def read_backtest(predictor: Section, horizon: int | None) -> BacktestParams:
@@ -93,23 +78,10 @@ def read_backtest(predictor: Section, horizon: int | None) -> BacktestParams:
     section = predictor.section("EvaluationParameters")
     if section is None:
         return BacktestParams()
-    backtest = BacktestParams(
-        windows=section.integer("NumberOfBacktestWindows", low=1, high=MAX_BACKTESTS) or BacktestParams.windows,
-        offset=section.integer("BackTestWindowOffset", low=1),
-    )
+    backtest = read_options(BacktestParams, section)
     if horizon is not None and backtest.offset is not None and backtest.offset < horizon:
         section.wrong(
             "BackTestWindowOffset", f"a window of {horizon} periods doesn't fit into it", f"write {horizon} or more"
         )
     section.finish({})
     return backtest
-
-
-def backtest_document(backtest: BacktestParams) -> dict[str, Any]:
-    """The JSON value of the section that reads back as `backtest`: only what differs from the defaults."""
-    default = BacktestParams()
-    options = (
-        ("NumberOfBacktestWindows", backtest.windows, default.windows),
-        ("BackTestWindowOffset", backtest.offset, default.offset),
-    )
-    return {key: value for key, value, standard in options if value != standard}

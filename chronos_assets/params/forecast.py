@@ -32,12 +32,12 @@ from chronos_assets.params.covariate_documents import (
     featurization_document,
     related_featurizations,
 )
+from chronos_assets.params.declared_options import options_document
 from chronos_assets.params.document import Problem
-from chronos_assets.params.exports import BacktestParams, backtest_document, export_document
+from chronos_assets.params.exports import BacktestParams
 from chronos_assets.params.options import ANOMALY_THRESHOLD, ChronosOptions
-from chronos_assets.params.predictor import DEFAULT_METRIC, predictor_document
-from chronos_assets.params.reconciliation import reconcile_document
-from chronos_assets.params.training import TrainingParams, training_document
+from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams
+from chronos_assets.params.training import TrainingParams
 
 TARGET, RELATED, METADATA = "TARGET_TIME_SERIES", "RELATED_TIME_SERIES", "ITEM_METADATA"
 
@@ -215,7 +215,7 @@ def to_document(params: ForecastParams) -> dict[str, Any]:
         predictor["TimeAlignmentBoundary"] = boundary
     if params.predictor.metric != DEFAULT_METRIC:
         predictor["OptimizationMetric"] = params.predictor.metric
-    if evaluation := backtest_document(params.backtest):
+    if evaluation := options_document(BacktestParams, params.backtest):
         predictor["EvaluationParameters"] = evaluation
     document: dict[str, Any] = {
         "DatasetGroup": {"DatasetGroupName": params.dataset_group, "Domain": params.domain},
@@ -251,26 +251,6 @@ def _boundary_document(alignment: Alignment) -> dict[str, Any]:
     return boundary
 
 
-# Key -> the option, where the document has its value as it is.
-_PLAIN_OPTIONS = {
-    "BadRows": "bad_rows",
-    "BadFiles": "bad_files",
-    "TimeZone": "time_zone",
-    "ContextLength": "context_length",
-    "BatchSize": "batch_size",
-    "Precision": "precision",
-    "Seed": "seed",
-    "MinObservations": "min_observations",
-    "MaxDataAge": "max_data_age",
-    "NonNegative": "non_negative",
-    "Integers": "integers",
-    "ColdStart": "cold_start",
-    "JoinRow": "join_row",
-    "QuoteFormulas": "quote_formulas",
-    "SnapSeconds": "snap_seconds",
-}
-
-
 def _chronos_document(params: ForecastParams) -> dict[str, Any]:
     """The `Chronos` section: only what differs from the defaults."""
     names = DOMAINS[params.domain]
@@ -283,21 +263,11 @@ def _chronos_document(params: ForecastParams) -> dict[str, Any]:
         )
         if field_name != column
     }
-    default = ChronosOptions()
-    plain = {
-        key: getattr(params, name)
-        for key, name in _PLAIN_OPTIONS.items()
-        if getattr(params, name) != getattr(default, name)
-    }
     options: dict[str, Any] = {
         "Columns": columns,
-        **plain,
-        "Export": export_document(params.export),
-        "Anomalies": {"Threshold": params.anomaly_threshold} if params.anomaly_threshold != ANOMALY_THRESHOLD else {},
-        "Reconcile": reconcile_document(params.reconcile),
         "Anchor": params.alignment.anchor,
-        "Predictor": predictor_document(params.predictor),
-        "Training": training_document(params.training),
+        "Predictor": options_document(PredictorParams, params.predictor),
     }
     covariates = chronos_covariates_document(params.related, params.metadata, params.holidays, params.known_in_advance)
-    return {key: value for key, value in options.items() if key in plain or value} | dict(covariates)
+    given = {key: value for key, value in options.items() if value}
+    return given | options_document(ChronosOptions, params) | dict(covariates)

@@ -1,17 +1,22 @@
-"""The options that only this project has, `Chronos` in params.json: each with its type and default, once.
+"""The options that only this project has, `Chronos` in params.json: each with its type, default and key, once.
 
-Elsewhere: reading them (`chronos_section`), what a file says beside them (`forecast`).
+Elsewhere: the section's other keys, which are compared with other sections (`chronos_section`), what a file says beside
+them (`forecast`).
 """
 
 from __future__ import annotations
 
+import zoneinfo
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from functools import lru_cache, partial
+from typing import Annotated, Literal, cast, get_args
 
-from chronos_assets.params.exports import ExportParams
+from chronos_assets.params.declared_options import Option, any_seed, one_of, options_document, whole
+from chronos_assets.params.document import MISSING, Section, finite_number, nearest
+from chronos_assets.params.exports import ExportParams, read_export
 from chronos_assets.params.predictor import PredictorParams
-from chronos_assets.params.reconciliation import ReconcileParams
-from chronos_assets.params.training import TrainingParams
+from chronos_assets.params.reconciliation import ReconcileParams, read_reconcile, reconcile_document
+from chronos_assets.params.training import TrainingParams, read_training, training_document
 
 BadRows = Literal["fail", "quarantine"]
 Precision = Literal["float32", "tf32", "bf16"]  # the most exact first
@@ -19,6 +24,48 @@ Precision = Literal["float32", "tf32", "bf16"]  # the most exact first
 PRECISIONS = FLOAT32, TF32, BF16 = cast(tuple[Precision, ...], get_args(Precision))
 
 ANOMALY_THRESHOLD = 2.0
+
+
+def _read_time_zone(chronos: Section, key: str) -> str | None:
+    name = chronos.text(key)
+    if name is not None and name not in _time_zones():
+        fix = nearest(name, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
+        chronos.wrong(key, "this is not an IANA time zone", fix)
+    return name
+
+
+@lru_cache(maxsize=1)
+def _time_zones() -> frozenset[str]:
+    """The IANA time zones; finding them takes a walk through the database's folders."""
+    return frozenset(zoneinfo.available_timezones())
+
+
+def _read_anomalies(chronos: Section, key: str) -> float | None:
+    """How far outside the band an actual is an anomaly."""
+    section = chronos.section(key)
+    if section is None:
+        return None
+    value = section.take("Threshold")
+    number = None if isinstance(value, str) or value is MISSING else finite_number(value)
+    if value is not MISSING and (number is None or number < 1):
+        section.wrong("Threshold", "this must be a number, 1 or more", "write 1 for every actual outside the band")
+    section.finish({})
+    return number
+
+
+def _anomalies_document(threshold: float) -> dict[str, float]:
+    return {"Threshold": threshold}
+
+
+def _read_snap(chronos: Section, key: str) -> float | None:
+    """How many seconds too early a row may come."""
+    value = chronos.take(key)
+    if value is MISSING:
+        return None
+    number = None if isinstance(value, str) else finite_number(value)
+    if number is None or number < 0:
+        chronos.wrong(key, "this must be a number of seconds, 0 or more", "write for example 60")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +97,28 @@ class ChronosOptions:
         guesses: what was guessed where the parameters were inferred, one sentence each. Not compared.
     """
 
-    bad_rows: BadRows = "fail"
-    bad_files: BadRows = "fail"
-    time_zone: str | None = None
-    context_length: int | None = None
-    batch_size: int | None = None
-    precision: Precision = BF16
-    seed: int = 0
-    min_observations: int = 1
-    max_data_age: float | None = None
-    non_negative: bool | None = None
-    integers: bool = False
-    cold_start: bool | None = None
-    join_row: bool = True
-    quote_formulas: bool = False
-    export: ExportParams = field(default_factory=ExportParams)
-    anomaly_threshold: float = ANOMALY_THRESHOLD
-    snap_seconds: float | None = None
-    reconcile: ReconcileParams | None = None
-    training: TrainingParams = field(default_factory=TrainingParams)
+    bad_rows: Annotated[BadRows, Option("BadRows", one_of(BadRows))] = "fail"
+    bad_files: Annotated[BadRows, Option("BadFiles", one_of(BadRows))] = "fail"
+    time_zone: Annotated[str | None, Option("TimeZone", _read_time_zone)] = None
+    context_length: Annotated[int | None, Option("ContextLength", whole(1))] = None
+    batch_size: Annotated[int | None, Option("BatchSize", whole(1))] = None
+    precision: Annotated[Precision, Option("Precision", one_of(Precision))] = BF16
+    seed: Annotated[int, Option("Seed", any_seed)] = 0
+    min_observations: Annotated[int, Option("MinObservations", whole(1))] = 1
+    max_data_age: Annotated[float | None, Option("MaxDataAge", Section.positive)] = None
+    non_negative: Annotated[bool | None, Option("NonNegative", Section.truth)] = None
+    integers: Annotated[bool, Option("Integers", Section.truth)] = False
+    cold_start: Annotated[bool | None, Option("ColdStart", Section.truth)] = None
+    join_row: Annotated[bool, Option("JoinRow", Section.truth)] = True
+    quote_formulas: Annotated[bool, Option("QuoteFormulas", Section.truth)] = False
+    snap_seconds: Annotated[float | None, Option("SnapSeconds", _read_snap)] = None
+    export: Annotated[ExportParams, Option("Export", read_export, partial(options_document, ExportParams))] = field(
+        default_factory=ExportParams
+    )
+    anomaly_threshold: Annotated[float, Option("Anomalies", _read_anomalies, _anomalies_document)] = ANOMALY_THRESHOLD
+    reconcile: Annotated[ReconcileParams | None, Option("Reconcile", read_reconcile, reconcile_document)] = None
+    training: Annotated[TrainingParams, Option("Training", read_training, training_document)] = field(
+        default_factory=TrainingParams
+    )
     predictor: PredictorParams = field(default_factory=PredictorParams)
     guesses: tuple[str, ...] = field(default=(), compare=False)

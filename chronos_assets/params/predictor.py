@@ -6,9 +6,10 @@ Forecast. What the members do is in `predictors.members`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, Literal, cast, get_args
 
+from chronos_assets.params.declared_options import Option, read_options, whole
 from chronos_assets.params.document import MISSING, Section, nearest
 
 OptimizationMetric = Literal["AverageWeightedQuantileLoss", "WAPE", "RMSE", "MASE", "MAPE"]
@@ -44,6 +45,23 @@ ALGORITHMS = {
 _ARN = "arn:aws:forecast:::algorithm/"
 
 
+def _read_members(section: Section, key: str) -> tuple[str, ...] | None:
+    value = section.take(key)
+    if value is MISSING:
+        return None
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        section.wrong(key, "this must be a list of members", 'write for example ["chronos", "theta"]')
+        return None
+    for name in names:
+        if name not in MEMBER_NAMES:
+            listed = f"write some of {', '.join((CHRONOS, TUNED, *STATISTICAL, REGRESSION))}"
+            section.wrong(key, f"{name!r} is not a member", nearest(name, MEMBER_NAMES) or listed)
+    if len(set(names)) < len(names):
+        section.wrong(key, "a member is listed twice", "keep one of them")
+    return tuple(names)
+
+
 @dataclass(frozen=True)
 class PredictorParams:
     """How to learn a predictor.
@@ -56,21 +74,15 @@ class PredictorParams:
         metric: that the weights lower.
     """
 
-    members: tuple[str, ...] = ()
-    per_item: bool = True
-    backtest_windows: int = 2
-    max_cost: float = 8.0
+    members: Annotated[tuple[str, ...], Option("Members", _read_members, list)] = ()
+    per_item: Annotated[bool, Option("PerItem", Section.truth)] = True
+    backtest_windows: Annotated[int, Option("BacktestWindows", whole(1, 12))] = 2
+    max_cost: Annotated[float, Option("MaxCost", Section.positive)] = 8.0
     metric: OptimizationMetric = DEFAULT_METRIC
 
     def to_document(self) -> dict[str, Any]:
         """What workloads are given."""
-        return {
-            "members": list(self.members),
-            "per_item": self.per_item,
-            "backtest_windows": self.backtest_windows,
-            "max_cost": self.max_cost,
-            "metric": self.metric,
-        }
+        return asdict(self)
 
 
 def read_predictor_options(chronos: Section | None, metric: str | None, algorithm: tuple[str, ...]) -> PredictorParams:
@@ -81,20 +93,13 @@ def read_predictor_options(chronos: Section | None, metric: str | None, algorith
         metric: the service's `OptimizationMetric`, if it was given.
         algorithm: members that answer the `AlgorithmArn`, if one was given; `Members` comes before it.
     """
-    default = PredictorParams()
-    chosen = cast(OptimizationMetric, metric or default.metric)
+    chosen = cast(OptimizationMetric, metric or DEFAULT_METRIC)
     section = chronos.section("Predictor") if chronos is not None else None
     if section is None:
         return PredictorParams(members=algorithm, metric=chosen)
-    read = PredictorParams(
-        members=_read_members(section) or algorithm,
-        per_item=section.boolean("PerItem", default.per_item),
-        backtest_windows=section.integer("BacktestWindows", low=1, high=12) or default.backtest_windows,
-        max_cost=section.positive("MaxCost") or default.max_cost,
-        metric=chosen,
-    )
+    read = read_options(PredictorParams, section, metric=chosen)
     section.finish({})
-    return read
+    return read if read.members else replace(read, members=algorithm)
 
 
 def read_algorithm(predictor: Section) -> tuple[str, ...]:
@@ -112,32 +117,3 @@ def read_algorithm(predictor: Section) -> tuple[str, ...]:
         "remove the key for the ensemble of all, or choose members in Chronos.Predictor.Members."
     )
     return members
-
-
-def predictor_document(params: PredictorParams) -> dict[str, Any]:
-    """The JSON value of the section that reads back as `params`: only what differs from the defaults, without the metric."""
-    default = PredictorParams()
-    options: tuple[tuple[str, Any, Any], ...] = (
-        ("Members", list(params.members), []),
-        ("PerItem", params.per_item, default.per_item),
-        ("BacktestWindows", params.backtest_windows, default.backtest_windows),
-        ("MaxCost", params.max_cost, default.max_cost),
-    )
-    return {key: value for key, value, standard in options if value != standard}
-
-
-def _read_members(section: Section) -> tuple[str, ...]:
-    value = section.take("Members")
-    if value is MISSING:
-        return ()
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        section.wrong("Members", "this must be a list of members", 'write for example ["chronos", "theta"]')
-        return ()
-    for name in names:
-        if name not in MEMBER_NAMES:
-            listed = f"write some of {', '.join((CHRONOS, TUNED, *STATISTICAL, REGRESSION))}"
-            section.wrong("Members", f"{name!r} is not a member", nearest(name, MEMBER_NAMES) or listed)
-    if len(set(names)) < len(names):
-        section.wrong("Members", "a member is listed twice", "keep one of them")
-    return tuple(names)

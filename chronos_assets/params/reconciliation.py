@@ -32,9 +32,9 @@ class ReconcileParams:
     method: ReconcileMethod = "bottom_up"
 
 
-def read_reconcile(chronos: Section) -> ReconcileParams | None:
+def read_reconcile(chronos: Section, key: str) -> ReconcileParams | None:
     """The section `Reconcile` of `Chronos`; None without one. What is wrong with it goes to the section's findings."""
-    section = chronos.section("Reconcile")
+    section = chronos.section(key)
     if section is None:
         return None
     value = section.take("Levels")
@@ -48,9 +48,9 @@ def read_reconcile(chronos: Section) -> ReconcileParams | None:
     return ReconcileParams(levels, cast(ReconcileMethod, method or "bottom_up"))
 
 
-def reconcile_document(reconcile: ReconcileParams | None) -> dict[str, Any] | None:
+def reconcile_document(reconcile: ReconcileParams) -> dict[str, Any]:
     """The JSON value of the section that reads back as `reconcile`."""
-    return None if reconcile is None else {"Levels": list(reconcile.levels), "Method": reconcile.method}
+    return {"Levels": list(reconcile.levels), "Method": reconcile.method}
 
 
 def check_reconcile(

@@ -31,9 +31,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast, get_args
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal, cast, get_args
 
+from chronos_assets.params.declared_options import (
+    Option,
+    any_seed,
+    nested,
+    one_of,
+    options_document,
+    read_options,
+    whole,
+)
 from chronos_assets.params.document import MISSING, Section, nearest
 from chronos_assets.params.hyperparameters import HYPERPARAMETERS, Hyperparameter, Scalar
 
@@ -78,33 +87,86 @@ DEFAULT_RANGES: Mapping[str, Range] = {"learning_rate": ContinuousRange(1e-5, 1e
 class SyntheticParams:
     """Of the synthetic series: `seed`, `length` in periods, kernels in one at most, number of series per split."""
 
-    seed: int = 0
-    length: int = 1024
-    max_kernels: int = 5
-    train: int = 100
-    validation: int = 100
-    test: int = 100
+    seed: Annotated[int, Option("Seed", any_seed)] = 0
+    length: Annotated[int, Option("Length", whole(64, 8192))] = 1024
+    max_kernels: Annotated[int, Option("MaxKernels", whole(1, 5))] = 5
+    train: Annotated[int, Option("Train", whole(1, 1_000_000))] = 100
+    validation: Annotated[int, Option("Validation", whole(1, 1_000_000))] = 100
+    test: Annotated[int, Option("Test", whole(1, 1_000_000))] = 100
+
+
+def _at_least_one(section: Section, key: str) -> float | None:
+    value = section.positive(key)
+    if value is not None and value < 1:
+        section.wrong(key, "below 1 it would ask for training while the model is better than it was", "write 1 or more")
+    return value
+
+
+def _share(section: Section, key: str) -> float | None:
+    value = section.take(key)
+    if value is MISSING:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        section.wrong(key, "this must be a probability", "write a number from 0 to 1, unquoted")
+        return None
+    return float(value)
+
+
+def _read_names(section: Section, key: str) -> tuple[str, ...] | None:
+    value = section.take(key)
+    if value is MISSING:
+        return None
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(item, str) and item.strip() for item in names):
+        section.wrong(
+            key, "this must be a list of models", 'write for example ["bundled", "amazon/chronos-bolt-small"]'
+        )
+        return None
+    if len(set(names)) < len(names):
+        section.wrong(key, "a model is listed twice", "keep one of them")
+    return tuple(item.strip() for item in names)
+
+
+def _read_hyperparameters(section: Section, key: str) -> dict[str, Scalar] | None:
+    found = section.section(key)
+    if found is None:
+        return None
+    values: dict[str, Scalar] = {}
+    for name, known in HYPERPARAMETERS.items():
+        value = found.take(name)
+        if value is not MISSING and value in known:
+            values[name] = known.checked(value)
+        elif value is not MISSING:
+            found.wrong(name, f"this must be {known.expected}", f"write {known.expected}, {_quoting(known)}")
+    found.finish({})
+    return values
+
+
+def _quoting(known: Hyperparameter) -> str:
+    return "quoted" if known.kind is str else "unquoted"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingParams:
     """The section, checked; see the module's table. `base_models` is empty where CHRONOS_BASE_MODEL is meant."""
 
-    strategy: Strategy = "TRAIN"
-    max_age: float = WEEK
-    drift_factor: float = 1.25
-    drift_windows: int = 7
-    base_models: tuple[str, ...] = ()
-    synthetic_share: float = 0.1
-    validation_windows: int = 2
-    test_windows: int = 2
-    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
+    strategy: Annotated[Strategy, Option("Strategy", one_of(Strategy))] = "TRAIN"
+    max_age: Annotated[float, Option("MaxAge", Section.positive)] = WEEK
+    drift_factor: Annotated[float, Option("DriftFactor", _at_least_one)] = 1.25
+    drift_windows: Annotated[int, Option("DriftWindows", whole(1))] = 7
+    base_models: Annotated[tuple[str, ...], Option("BaseModels", _read_names, list)] = ()
+    synthetic_share: Annotated[float, Option("SyntheticShare", _share)] = 0.1
+    validation_windows: Annotated[int, Option("ValidationWindows", whole(1, 100))] = 2
+    test_windows: Annotated[int, Option("TestWindows", whole(1, 100))] = 2
+    hyperparameters: Annotated[Mapping[str, Scalar], Option("Hyperparameters", _read_hyperparameters, dict)] = field(
+        default_factory=dict
+    )
     ranges: Mapping[str, Range] = field(default_factory=lambda: dict(DEFAULT_RANGES))
-    max_jobs: int = 2
-    max_parallel_jobs: int = 1
-    random_seed: int = 10
-    approval: ApprovalMode = "auto"
-    synthetic: SyntheticParams = SyntheticParams()
+    max_jobs: Annotated[int, Option("MaxJobs", whole(1, 1000))] = 2
+    max_parallel_jobs: Annotated[int, Option("MaxParallelJobs", whole(1, 100))] = 1
+    random_seed: Annotated[int, Option("RandomSeed", any_seed)] = 10
+    approval: Annotated[ApprovalMode, Option("Approval", one_of(ApprovalMode))] = "auto"
+    synthetic: Annotated[SyntheticParams, nested("Synthetic", SyntheticParams)] = SyntheticParams()
 
     @property
     def search_digest(self) -> str:
@@ -115,60 +177,23 @@ class TrainingParams:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def read_training(chronos: Section) -> TrainingParams:
+def read_training(chronos: Section, key: str) -> TrainingParams | None:
     """The `Training` section of `Chronos`; what is wrong with it goes to the section's findings."""
-    section = chronos.section("Training")
-    default = TrainingParams()
+    section = chronos.section(key)
     if section is None:
-        return default
-    hyperparameters = _read_hyperparameters(section)
-    ranges = _read_ranges(section, hyperparameters)
-    read = TrainingParams(
-        strategy=cast(Strategy, section.choice("Strategy", get_args(Strategy)) or default.strategy),
-        max_age=section.positive("MaxAge") or default.max_age,
-        drift_factor=_at_least_one(section, "DriftFactor", default.drift_factor),
-        drift_windows=section.integer("DriftWindows", low=1) or default.drift_windows,
-        base_models=_read_names(section, "BaseModels"),
-        synthetic_share=_share(section, "SyntheticShare", default.synthetic_share),
-        validation_windows=section.integer("ValidationWindows", low=1, high=100) or default.validation_windows,
-        test_windows=section.integer("TestWindows", low=1, high=100) or default.test_windows,
-        hyperparameters=hyperparameters,
-        ranges=ranges,
-        max_jobs=section.integer("MaxJobs", low=1, high=1000) or default.max_jobs,
-        max_parallel_jobs=section.integer("MaxParallelJobs", low=1, high=100) or default.max_parallel_jobs,
-        random_seed=_seed(section, "RandomSeed", default.random_seed),
-        approval=cast(ApprovalMode, section.choice("Approval", get_args(ApprovalMode)) or default.approval),
-        synthetic=_read_synthetic(section),
-    )
+        return None
+    read = read_options(TrainingParams, section)
+    read = replace(read, ranges=_read_ranges(section, read.hyperparameters))
     section.finish({})
     return read
 
 
 def training_document(training: TrainingParams) -> dict[str, Any]:
     """The JSON value of the section that reads back as `training`: only what differs from the defaults."""
-    default = TrainingParams()
-    options: tuple[tuple[str, Any, Any], ...] = (
-        ("Strategy", training.strategy, default.strategy),
-        ("MaxAge", training.max_age, default.max_age),
-        ("DriftFactor", training.drift_factor, default.drift_factor),
-        ("DriftWindows", training.drift_windows, default.drift_windows),
-        ("BaseModels", list(training.base_models), []),
-        ("SyntheticShare", training.synthetic_share, default.synthetic_share),
-        ("ValidationWindows", training.validation_windows, default.validation_windows),
-        ("TestWindows", training.test_windows, default.test_windows),
-        ("Hyperparameters", dict(training.hyperparameters), {}),
-        ("Ranges", _ranges_document(training.ranges), _ranges_document(default.ranges)),
-        ("MaxJobs", training.max_jobs, default.max_jobs),
-        ("MaxParallelJobs", training.max_parallel_jobs, default.max_parallel_jobs),
-        ("RandomSeed", training.random_seed, default.random_seed),
-        ("Approval", training.approval, default.approval),
-        ("Synthetic", _synthetic_document(training.synthetic), {}),
-    )
-    return {key: value for key, value, standard in options if value != standard}
-
-
-def _ranges_document(ranges: Mapping[str, Range]) -> dict[str, Any]:
-    return {name: _range_document(item) for name, item in ranges.items()}
+    document = options_document(TrainingParams, training)
+    if training.ranges != TrainingParams().ranges:
+        document["Ranges"] = {name: _range_document(item) for name, item in training.ranges.items()}
+    return document
 
 
 def _range_document(item: Range) -> dict[str, Any]:
@@ -176,97 +201,6 @@ def _range_document(item: Range) -> dict[str, Any]:
         return {"Type": "Categorical", "Values": list(item.values)}
     kind = "Integer" if isinstance(item, IntegerRange) else "Continuous"
     return {"Type": kind, "Min": item.low, "Max": item.high, "Scale": item.scale}
-
-
-_SYNTHETIC_KEYS = {
-    "Seed": "seed",
-    "Length": "length",
-    "MaxKernels": "max_kernels",
-    "Train": "train",
-    "Validation": "validation",
-    "Test": "test",
-}
-
-
-def _synthetic_document(synthetic: SyntheticParams) -> dict[str, int]:
-    values, standard = asdict(synthetic), asdict(SyntheticParams())
-    return {key: values[name] for key, name in _SYNTHETIC_KEYS.items() if values[name] != standard[name]}
-
-
-def _read_synthetic(section: Section) -> SyntheticParams:
-    inner = section.section("Synthetic")
-    default = SyntheticParams()
-    if inner is None:
-        return default
-    read = SyntheticParams(
-        seed=_seed(inner, "Seed", default.seed),
-        length=inner.integer("Length", low=64, high=8192) or default.length,
-        max_kernels=inner.integer("MaxKernels", low=1, high=5) or default.max_kernels,
-        train=inner.integer("Train", low=1, high=1_000_000) or default.train,
-        validation=inner.integer("Validation", low=1, high=1_000_000) or default.validation,
-        test=inner.integer("Test", low=1, high=1_000_000) or default.test,
-    )
-    inner.finish({})
-    return read
-
-
-def _seed(section: Section, name: str, default: int) -> int:
-    value = section.integer(name, low=0, high=2**32 - 1)
-    return default if value is None else value
-
-
-def _at_least_one(section: Section, name: str, default: float) -> float:
-    value = section.positive(name)
-    if value is not None and value < 1:
-        section.wrong(
-            name, "below 1 it would ask for training while the model is better than it was", "write 1 or more"
-        )
-        return default
-    return default if value is None else value
-
-
-def _share(section: Section, name: str, default: float) -> float:
-    value = section.take(name)
-    if value is MISSING:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        section.wrong(name, "this must be a probability", "write a number from 0 to 1, unquoted")
-        return default
-    return float(value)
-
-
-def _read_names(section: Section, name: str) -> tuple[str, ...]:
-    value = section.take(name)
-    if value is MISSING:
-        return ()
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or not all(isinstance(item, str) and item.strip() for item in names):
-        section.wrong(
-            name, "this must be a list of models", 'write for example ["bundled", "amazon/chronos-bolt-small"]'
-        )
-        return ()
-    if len(set(names)) < len(names):
-        section.wrong(name, "a model is listed twice", "keep one of them")
-    return tuple(item.strip() for item in names)
-
-
-def _read_hyperparameters(section: Section) -> dict[str, Scalar]:
-    inner = section.section("Hyperparameters")
-    if inner is None:
-        return {}
-    values: dict[str, Scalar] = {}
-    for name, known in HYPERPARAMETERS.items():
-        value = inner.take(name)
-        if value is not MISSING and value in known:
-            values[name] = known.checked(value)
-        elif value is not MISSING:
-            inner.wrong(name, f"this must be {known.expected}", f"write {known.expected}, {_quoting(known)}")
-    inner.finish({})
-    return values
-
-
-def _quoting(known: Hyperparameter) -> str:
-    return "quoted" if known.kind is str else "unquoted"
 
 
 def _read_ranges(section: Section, fixed: Mapping[str, Scalar]) -> Mapping[str, Range]:
