@@ -41,6 +41,7 @@ from chronos_assets_tests.aws import (
     sagemaker_jobs,
     sagemaker_packages,
     sagemaker_tags,
+    sagemaker_transform,
     sagemaker_tuning,
 )
 from chronos_assets_tests.aws.cloud import REGION, Call, Cloud, CloudError, Faults, Operation
@@ -59,6 +60,7 @@ OPERATIONS: Mapping[str, Operation] = {
     **sagemaker_jobs.OPERATIONS,
     **sagemaker_packages.OPERATIONS,
     **sagemaker_tags.OPERATIONS,
+    **sagemaker_transform.OPERATIONS,
     **sagemaker_tuning.OPERATIONS,
 }
 
@@ -169,12 +171,13 @@ class AwsServer:
 
     @property
     def jobs(self) -> list[Job]:
-        """Every tuning, training and processing job, in the order of their creation."""
+        """Every tuning, training, processing and transform job, in the order of their creation."""
         backend = self.cloud.backend
         kinds = (
             backend.hyper_parameter_tuning_jobs,
             backend.training_jobs,
             backend.processing_jobs,
+            backend.transform_jobs,
         )
         return sorted((job for jobs in kinds for job in list(jobs.values())), key=lambda job: job.created)
 

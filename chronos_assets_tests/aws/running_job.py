@@ -1,7 +1,7 @@
 """A job that runs: its thread, its states, its containers, its inputs.
 
 Here: what jobs of every kind have in common. Elsewhere: kinds of jobs and the operations on them
-(`sagemaker_jobs.py`), processes and copies (`job_process.py`).
+(`sagemaker_jobs.py`, `sagemaker_transform.py`), processes and copies (`job_process.py`).
 """
 
 from __future__ import annotations

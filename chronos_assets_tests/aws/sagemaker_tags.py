@@ -20,6 +20,7 @@ def _resource(cloud: Cloud, arn: str) -> Any:
         "endpoint-config": backend.endpoint_configs,
         "training-job": backend.training_jobs,
         "processing-job": backend.processing_jobs,
+        "transform-job": backend.transform_jobs,
         "hyper-parameter-tuning-job": backend.hyper_parameter_tuning_jobs,
         "model-package-group": backend.model_package_groups,
         "model-package": backend.model_packages,

@@ -1,7 +1,7 @@
 """A container that serves a model: its files, its process, its answers.
 
 Here: what a model's container is given and how it is asked. Elsewhere: what is served under which name
-(`sagemaker_endpoints.py`).
+(`sagemaker_endpoints.py`, `sagemaker_transform.py`).
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
 """

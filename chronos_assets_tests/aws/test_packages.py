@@ -1,9 +1,12 @@
-"""The model registry of the executing server."""
+"""The model registry of the executing server, and batch transform jobs of its models."""
+
+import json
 
 import pytest
 from botocore.exceptions import ClientError
 
 ROLE = "arn:aws:iam::123456789012:role/jobs"
+STUBS = "chronos_assets_tests.aws.stubs"
 
 
 @pytest.fixture
@@ -70,3 +73,29 @@ def test_what_the_registry_refuses(client):
     ):
         with pytest.raises(ClientError, match=told):
             call()
+
+
+def test_a_transform_job_asks_the_model_for_every_line(aws, client):
+    aws.package = STUBS
+    s3 = aws.clients()("s3")
+    s3.put_object(Bucket="data", Key="model/config.json", Body=b"words")
+    s3.put_object(Bucket="data", Key="in/a.csv", Body=b"1\n2\n")
+    source = {"S3Uri": "s3://data/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    container = {"Image": "image", "ModelDataSource": {"S3DataSource": source}}
+    client.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    client.create_transform_job(
+        TransformJobName="t",
+        ModelName="m",
+        BatchStrategy="SingleRecord",
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/in/"}},
+            "ContentType": "text/csv",
+            "SplitType": "Line",
+        },
+        TransformOutput={"S3OutputPath": "s3://data/out", "AssembleWith": "Line"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+    assert aws.job("t").done.wait(20)
+    assert client.describe_transform_job(TransformJobName="t")["TransformJobStatus"] == "Completed"
+    lines = s3.get_object(Bucket="data", Key="out/a.csv.out")["Body"].read().splitlines()
+    assert [json.loads(line)["body"] for line in lines] == ["1\n", "2\n"]

@@ -75,6 +75,13 @@ NEEDS = (
     _job("Training"),
     _job("HyperParameterTuning"),
     Need(
+        "CreateTransformJob",
+        frozenset({"sagemaker:CreateTransformJob", "sagemaker:AddTags"}),
+        f"{REFERENCE}/list_amazonsagemaker.html",
+        "SageMakerRole",
+        OF_A_JOB,
+    ),
+    Need(
         "Create*Job, CreateModel in a VPC",
         frozenset(),
         f"{ROLES}#sagemaker-roles-createprocessingjob-perms",

@@ -52,6 +52,7 @@ ALL_RESOURCES = {
         "sagemaker:ListModels",
         "sagemaker:ListProcessingJobs",
         "sagemaker:ListTrainingJobs",
+        "sagemaker:ListTransformJobs",
         "servicequotas:ListServiceQuotas",
         "sts:GetCallerIdentity",
     },
@@ -175,7 +176,7 @@ def test_people_may_start_a_pipeline(template: dict[str, Any]) -> None:
 
 def test_jobs_are_created_and_stopped_by_their_tag_only(template: dict[str, Any]) -> None:
     by_action = {action: statement for statement in statements(template) for action in statement.actions}
-    for kind in ("HyperParameterTuning", "Processing", "Training"):
+    for kind in ("HyperParameterTuning", "Processing", "Training", "Transform"):
         create, stop = by_action[f"sagemaker:Create{kind}Job"], by_action[f"sagemaker:Stop{kind}Job"]
         assert create.document["Condition"] == {"Null": {f"aws:RequestTag/{CODE_LOCATION}": False}}
         assert stop.document["Condition"] == {"Null": {f"aws:ResourceTag/{CODE_LOCATION}": False}}

@@ -51,9 +51,9 @@ def pipes_client(
 ) -> PipesSageMakerClient:
     """The client of SageMaker's jobs, whose Pipes lie in the store."""
     return PipesSageMakerClient(
-        clients,
         bucket=store.bucket,
         prefix=store.object_key(PIPES_KEY),
+        clients=clients,
         code_location=code_location,
         tag_prefix=PREFIX.rstrip(":"),
         attempts=settings.job_attempts,
@@ -207,8 +207,8 @@ class SageMakerJobs:
         return self._client.run(
             context=context,
             kind="processing",
-            name=name,
             request=of_attempt,
+            name=name,
             tags={**dict(self._settings.tags), STORE: self._store.url},
             timeout=self._settings.job_seconds + STARTING_SECONDS,
             usable=is_there,

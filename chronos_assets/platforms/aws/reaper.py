@@ -32,7 +32,7 @@ class RunningJob:
     """A job that is in progress.
 
     Attributes:
-        kind: processing, training or tuning.
+        kind: processing, training, tuning or transform.
         name: of the job; run_id: of the run that it says it is for.
         created: when it was created, aware.
     """
@@ -93,7 +93,7 @@ class Reaper:
         """Our jobs that are in progress and name a run."""
         found: list[RunningJob] = []
         searches: list[str] = []
-        for kind in ("tuning", "training", "processing"):
+        for kind in ("tuning", "training", "processing", "transform"):
             for summary in self._summaries(kind):
                 name = str(summary[KINDS[kind].name])
                 if kind == "tuning":

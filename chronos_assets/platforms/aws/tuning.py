@@ -147,9 +147,11 @@ class SageMakerTuning:
             return self._client.run(
                 context=context,
                 kind="tuning" if request.ranges else "training",
-                name=name,
                 request=of_attempt,
+                name=name,
                 tags={**dict(self._settings.tags), STORE: self._store.url},
+                pipes=False,
+                tail_logs=not request.ranges,
                 timeout=rounds * seconds,
                 usable=self._is_usable,
                 on_status=search.look,

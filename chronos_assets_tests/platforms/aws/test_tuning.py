@@ -321,11 +321,10 @@ def interrupted(tune, monkeypatch):
     return run
 
 
-def test_a_killed_run_attaches_to_its_search(cloud, tuning, tune, interrupted, monkeypatch):
+def test_a_killed_run_attaches_to_its_search(cloud, tuning, tune, interrupted):
     request = asked(2, max_steps=25, seconds_per_step=0.02)
-    with monkeypatch.context() as killed:
-        killed.setattr(tuning._client, "_give_up", lambda *_: None)  # as if the run's process was gone
-        interrupted(cloud, tuning, request)
+    tuning._client.forward_termination = False  # a process that is killed forwards nothing
+    interrupted(cloud, tuning, request)
     assert cloud.jobs[0].status == "InProgress"
     result, lines, _ = tune(tuning, request)
     assert len(created(cloud)) == 1

@@ -3,24 +3,20 @@
 Here: the life of a job: its name, finding or creating it, waiting, stopping, another attempt. Elsewhere:
 what runs in it, and any other part of the project: this package imports nothing but itself, Dagster and boto3.
 
-- *A job is paid for once.* Its name follows from what it makes (`limits.job_name_for`). A run that finds a job of that name
-  attaches to it if it is running, takes its result if it is completed, and makes a further attempt (`<name>-a2`, ...) if it
-  failed.
+- *A job is paid for once.* Its name follows from what it makes. A run that finds a job of that name attaches to it if it
+  is running, takes its result if it is completed, and makes a further attempt (`<name>-a2`, ...) if it failed.
 - *Cancel means stop.* A run that is interrupted stops its job, waits until it has ended, and continues with ending itself.
 - *Faults pass.* Throttling and outages are waited out. A job that SageMaker had no capacity for, or took the spot
   instances of, gets another attempt, a few times.
 - *A failure says why*: the reason that the job left, and the last lines of its log.
 
 ```python
-client = PipesSageMakerClient(functools.cache(boto3.client), bucket="my-bucket", code_location="forecasting")
+client = PipesSageMakerClient(bucket="my-bucket", code_location="forecasting")
 
 @dg.asset
-def table(context: dg.AssetExecutionContext, sagemaker: PipesSageMakerClient):
-    def request(attempt):
-        return {"AppSpecification": {...}, "RoleArn": ..., "ProcessingResources": {...}, ...}
-
-    name = job_name_for("table", data_versions={"source": "1"})
-    return sagemaker.run(context=context, kind="processing", name=name, request=request).get_materialize_result()
+def model(context: dg.AssetExecutionContext, sagemaker: PipesSageMakerClient):
+    request = {"AlgorithmSpecification": {...}, "RoleArn": ..., "ResourceConfig": {...}, ...}
+    return sagemaker.run(context=context, kind="training", request=request).get_materialize_result()
 ```
 
 https://docs.dagster.io/guides/build/external-pipelines/dagster-pipes-details-and-customization
@@ -54,7 +50,7 @@ from chronos_assets.platforms.aws.sagemaker.kinds import (
     status_of,
     step_of,
 )
-from chronos_assets.platforms.aws.sagemaker.limits import MAX_ATTEMPT, attempt_name, check_name, tag
+from chronos_assets.platforms.aws.sagemaker.limits import MAX_ATTEMPT, attempt_name, check_name, job_name_for, tag
 from chronos_assets.platforms.aws.sagemaker.messages import (
     PlacedS3ContextInjector,
     PlacedS3MessageReader,
@@ -62,9 +58,10 @@ from chronos_assets.platforms.aws.sagemaker.messages import (
     silent_session,
 )
 
-Request = Callable[[str], Mapping[str, Any]]
+Request = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
 Usable = Callable[[str, Mapping[str, Any]], bool]
 
+NAMELESS = "a-job"  # stands for the name in a request that the name is made from
 TAIL_LINES = 20
 
 
@@ -93,8 +90,11 @@ class _Plan:
     context: Any
     api: JobApi
     base: str
-    request: Request
+    request: Callable[[str], Mapping[str, Any]]
+    extras: Mapping[str, Any] | None
     tags: tuple[dict[str, str], ...]
+    pipes: bool
+    tail: bool
     deadline: float | None
     timeout: float | None
     usable: Usable
@@ -120,39 +120,41 @@ class _AttemptEnd:
 
 
 class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
-    """A Pipes client for processing, training and hyperparameter tuning jobs.
-
-    Processing jobs speak Pipes. Training and tuning jobs don't; the log of a training job is shown as it comes.
+    """A Pipes client for processing, training, hyperparameter tuning and transform jobs.
 
     Args:
-        clients: gives a boto3 client by the name of its service (`sagemaker`, `s3`, `logs`).
         bucket: S3 bucket for Pipes' context and messages, which the job's role must be allowed to read and write.
         prefix: of Pipes' objects in it.
+        clients: gives a boto3 client by the name of its service (`sagemaker`, `s3`, `logs`); made when not given.
         code_location: goes into the tags of every job, so that those whose run is gone can be found.
         tag_prefix: of the names of these tags: `<tag_prefix>:run-id`, ...
         attempts: at a job for which there was no capacity, or that spot instances were taken from, in one run.
+        forward_termination: whether to stop the job when the run is interrupted.
         redact: takes secrets out of log lines before they are shown in the run.
         timing: every wait.
     """
 
     def __init__(
         self,
-        clients: Callable[[str], Any],
         *,
         bucket: str,
         prefix: str = ".pipes",
+        clients: Callable[[str], Any] | None = None,
         code_location: str = "",
         tag_prefix: str = "dagster",
         attempts: int = 3,
+        forward_termination: bool = True,
         redact: Callable[[str], str] = str,
         timing: Timing | None = None,
     ) -> None:
-        self._client = clients
         self._bucket = bucket
         self._prefix = prefix.strip("/")
+        self._given = clients
+        self._made: dict[str, Any] = {}
         self._code_location = code_location
         self._tag_prefix = tag_prefix
         self._attempts = attempts
+        self.forward_termination = forward_termination
         self._redact = redact
         self._timing = timing or Timing()
 
@@ -165,9 +167,14 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         *,
         context: Any,
         kind: JobKind,
-        name: str,
         request: Request,
+        extras: Mapping[str, Any] | None = None,
+        name: str = "",
+        data_versions: Mapping[str, str] | None = None,
+        code_version: str = "",
         tags: Mapping[str, str] | None = None,
+        pipes: bool | None = None,
+        tail_logs: bool | None = None,
         timeout: float | None = None,
         usable: Usable | None = None,
         on_status: Callable[[Mapping[str, Any]], None] | None = None,
@@ -176,10 +183,16 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
         Args:
             context: the asset's or op's execution context.
-            kind: `processing`, `training` or `tuning`.
-            name: of the job, see `job_name_for`: it is what makes another run find the job.
-            request: gives the arguments of `Create...Job` for the name of an attempt, without that name.
+            kind: `processing`, `training`, `tuning` or `transform`.
+            request: arguments of `Create...Job` without the job's name; or a function that gives them for the name of an
+                attempt, where folders are called after it.
+            extras: for the container, through Pipes.
+            name: of the job, in place of the one made from the arguments that follow (`job_name_for`).
+            data_versions: of the job's inputs, by their names. code_version: of what runs in it.
+            code_version: of the assets that the job makes.
             tags: of the job, beside those of code location, run, asset and partition.
+            pipes: whether the container speaks Pipes. Processing and training jobs do by default; others can't.
+            tail_logs: whether to show its log lines as they come; by default only where Pipes doesn't report progress.
             timeout: seconds until the job is stopped, waiting for an instance included; none if not given.
             usable: whether the result of a completed job, of which its name and description are given, is still there.
             on_status: gets every new description of the job.
@@ -190,13 +203,21 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             LimitError: SageMaker would refuse the request.
         """
         form = KINDS[kind]
+        speaks = form.longest_variable > 0 if pipes is None else pipes
+        if speaks and not form.longest_variable:
+            raise ValueError(f"a {form.word} can't use Pipes: call run() with pipes=False")
+        make = request if callable(request) else _always(request)
+        base = name or _name(context, form, make(NAMELESS), data_versions, code_version)
         return self._run(
             _Plan(
                 context=context,
                 api=JobApi(self._client, form, self._timing),
-                base=check_name(name, form.longest_name),
-                request=request,
+                base=check_name(base, form.longest_name),
+                request=make,
+                extras=extras,
                 tags=self._tags(context, tags or {}),
+                pipes=speaks,
+                tail=not speaks if tail_logs is None else tail_logs,
                 deadline=None if timeout is None else time.monotonic() + timeout,
                 timeout=timeout,
                 usable=usable or (lambda _name, _description: True),
@@ -271,7 +292,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     def _create(self, plan: _Plan, name: str, session: PipesSession) -> tuple[str, Mapping[str, Any]]:
         request = copy.deepcopy(dict(plan.request(name)))
-        if plan.kind.speaks_pipes:
+        if plan.pipes:
             request["Environment"] = {**request.get("Environment", {}), **session.get_bootstrap_env_vars()}
         ours = {item["Key"] for item in plan.tags}
         request["Tags"] = [*(item for item in request.get("Tags", ()) if item["Key"] not in ours), *plan.tags]
@@ -281,7 +302,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     def _wait(self, plan: _Plan, name: str, description: Mapping[str, Any]) -> Mapping[str, Any]:
         """Wait for a job's end; its last description."""
-        tail = plan.api.tail(name, self._show) if plan.kind.shows_log else None
+        tail = plan.api.tail(name, self._show) if plan.tail else None
         pauses = waits(self._timing.poll_first, self._timing.poll_most)
         reported = ""
         while True:
@@ -316,6 +337,9 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             return
         if isinstance(error, OutOfReach):
             log.warning(f"[pipes] {word} continues, and a retry of this step finds it: {error}")
+            return
+        if not isinstance(error, Exception) and not self.forward_termination:
+            log.warning(f"[pipes] the run is interrupted, and {word} continues")
             return
         try:
             if plan.api.describe(name) is None:
@@ -382,8 +406,8 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     @contextmanager
     def _session(self, plan: _Plan, name: str) -> Iterator[tuple[PipesSession, PlacedS3MessageReader | None]]:
-        if not plan.kind.speaks_pipes:
-            yield silent_session(plan.context), None
+        if not plan.pipes:
+            yield silent_session(plan.context, plan.extras), None
             return
         place = S3Place(self._bucket, self._prefix, name, plan.kind.longest_variable)
         reader = PlacedS3MessageReader(self._client("s3"), place, self._timing)
@@ -391,6 +415,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             context=plan.context,
             context_injector=PlacedS3ContextInjector(self._client("s3"), place),
             message_reader=reader,
+            extras=dict(plan.extras or {}),
         ) as session:
             yield session, reader
 
@@ -404,6 +429,33 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         }
         given = {**tags, **{f"{self._tag_prefix}:{name}": value for name, value in ours.items() if value}}
         return tuple(tag(key, value) for key, value in given.items())
+
+    def _client(self, service: str) -> Any:
+        if self._given is not None:
+            return self._given(service)
+        if service not in self._made:
+            import boto3
+
+            self._made[service] = boto3.client(service)
+        return self._made[service]
+
+
+def _always(request: Mapping[str, Any]) -> Callable[[str], Mapping[str, Any]]:
+    return lambda _name: request
+
+
+def _name(
+    context: Any, kind: Kind, request: Mapping[str, Any], data_versions: Mapping[str, str] | None, code_version: str
+) -> str:
+    asset, partition = _asset_and_partition(context)
+    return job_name_for(
+        asset or context.op_handle.name,
+        partition=partition,
+        data_versions=data_versions,
+        code_version=code_version,
+        parameters={key: value for key, value in request.items() if key not in ("Tags", kind.name)},
+        max_length=kind.longest_name,
+    )
 
 
 def _asset_and_partition(context: Any) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-JobKind = Literal["processing", "training", "tuning"]
+JobKind = Literal["processing", "training", "tuning", "transform"]
 
 RUNNING = frozenset({"InProgress", "Stopping"})
 
@@ -28,8 +28,8 @@ class Kind:
         group: CloudWatch log group.
         page: path in SageMaker's console.
         longest_name: characters that a name may have.
-        longest_variable: characters that the value of an environment variable may have, where it speaks Pipes; else 0.
-        shows_log: whether the lines of its log are shown as they come: where it reports nothing else and has one container.
+        longest_variable: characters that the value of an environment variable may have; 0 where Pipes can't be used
+            to the container: a tuning job has many, a transform job's is a server.
     """
 
     word: str
@@ -41,16 +41,10 @@ class Kind:
     page: str
     longest_name: int = 63
     longest_variable: int = 0
-    shows_log: bool = False
-
-    @property
-    def speaks_pipes(self) -> bool:
-        """Whether its container reports through Dagster Pipes."""
-        return self.longest_variable > 0
 
     def operation(self, verb: str) -> str:
         """Name of a boto3 method: `create`, `describe` or `stop` a job."""
-        words = {"ProcessingJob": "processing_job", "TrainingJob": "training_job"}
+        words = {"ProcessingJob": "processing_job", "TrainingJob": "training_job", "TransformJob": "transform_job"}
         return f"{verb}_{words.get(self.api, 'hyper_parameter_tuning_job')}"
 
     def streams(self, name: str) -> str:
@@ -77,7 +71,7 @@ KINDS: Mapping[JobKind, Kind] = {
         "TrainingJobArn",
         "/aws/sagemaker/TrainingJobs",
         "jobs",
-        shows_log=True,
+        longest_variable=512,
     ),
     "tuning": Kind(
         "tuning job",
@@ -88,6 +82,15 @@ KINDS: Mapping[JobKind, Kind] = {
         "/aws/sagemaker/TrainingJobs",
         "hyper-tuning-jobs",
         longest_name=32,
+    ),
+    "transform": Kind(
+        "transform job",
+        "TransformJob",
+        "TransformJobName",
+        "TransformJobStatus",
+        "TransformJobArn",
+        "/aws/sagemaker/TransformJobs",
+        "transform-jobs",
     ),
 }
 
@@ -136,13 +139,18 @@ def is_spot_out_of_time(description: Mapping[str, Any]) -> bool:
 def facts_of(kind: Kind, description: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers that people want to know of an ended job: what it ran on, for how long, and what is billed."""
     facts: dict[str, Any] = {}
-    cluster = (description.get("ProcessingResources") or {}).get("ClusterConfig")
-    resources = cluster or description.get("ResourceConfig") or {}
+    resources = (
+        (description.get("ProcessingResources") or {}).get("ClusterConfig")
+        or description.get("ResourceConfig")
+        or description.get("TransformResources")
+        or {}
+    )
     count = int(resources.get("InstanceCount") or 1)
     if resources.get("InstanceType"):
         facts["instance_type"] = str(resources["InstanceType"])
         facts["instance_count"] = count
-    start, end = description.get("ProcessingStartTime"), description.get("ProcessingEndTime")
+    start = description.get("ProcessingStartTime") or description.get("TransformStartTime")
+    end = description.get("ProcessingEndTime") or description.get("TransformEndTime")
     if isinstance(start, datetime) and isinstance(end, datetime):
         seconds = max(0.0, (end - start).total_seconds())
         facts["seconds"] = seconds

@@ -27,20 +27,30 @@ class LimitError(ValueError):
     """A request that SageMaker would refuse; the message names each field, what is wrong and how to fix it."""
 
 
-def job_name_for(made: str, *, data_versions: Mapping[str, str], code_version: str = "", parameters: Any = None) -> str:
+def job_name_for(
+    asset: str,
+    *,
+    partition: str = "",
+    data_versions: Mapping[str, str] | None = None,
+    code_version: str = "",
+    parameters: Any = None,
+    max_length: int = MAX_NAME,
+) -> str:
     """The name of the job that makes this: equal arguments give an equal name, others another.
 
-    Letters and digits of what it makes, for people, then a digest of everything. There is room for the suffix of
+    Letters and digits of asset and partition, for people, then a digest of everything. There is room for the suffix of
     `attempt_name`.
 
     Args:
-        made: what the job makes.
+        asset: what the job makes.
+        partition: of the asset, or a range of them.
         data_versions: of its inputs, by their names.
         code_version: of what runs in the job's container.
         parameters: what else makes its result another one; JSON values.
+        max_length: what the kind of job allows.
     """
-    digest = json_digest([made, dict(data_versions), code_version, parameters], DIGEST)
-    return readable_name(made, digest, MAX_NAME - _ATTEMPT_ROOM)
+    digest = json_digest([asset, partition, dict(data_versions or {}), code_version, parameters], DIGEST)
+    return readable_name(f"{asset}-{partition}", digest, max_length - _ATTEMPT_ROOM)
 
 
 def attempt_name(name: str, attempt: int) -> str:

@@ -181,10 +181,10 @@ class _SilentReader(PipesMessageReader):
         return "The job doesn't speak Pipes."
 
 
-def silent_session(context: Any) -> PipesSession:
+def silent_session(context: Any, extras: Mapping[str, Any] | None) -> PipesSession:
     """The session of a job that doesn't speak Pipes: `open_pipes_session` would warn that there were no messages."""
     return PipesSession(
-        context_data=build_external_execution_context_data(context, {}),
+        context_data=build_external_execution_context_data(context, dict(extras or {})),
         message_handler=PipesMessageHandler(context, _SilentReader()),
         context_injector_params={},
         message_reader_params={},

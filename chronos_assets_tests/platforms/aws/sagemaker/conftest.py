@@ -45,7 +45,7 @@ def clients(cloud):
 
 @pytest.fixture
 def client(clients):
-    return PipesSageMakerClient(clients, bucket="data", code_location="here", timing=QUICK)
+    return PipesSageMakerClient(bucket="data", clients=clients, code_location="here", timing=QUICK)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """A process that runs a job which waits until it may continue."""
 
 import sys
-from functools import cache
 
-import boto3
 import dagster as dg
 
 from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient
@@ -13,11 +11,9 @@ from chronos_assets_tests.platforms.aws.sagemaker.requests import processing
 
 @dg.asset
 def thing(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    client = PipesSageMakerClient(cache(boto3.client), bucket="data", timing=QUICK)
-    done = client.run(
-        context=context, kind="processing", name="thing", request=lambda _attempt: processing(SAY="hello", WAIT="go")
-    )
-    return done.get_materialize_result()
+    client = PipesSageMakerClient(bucket="data", timing=QUICK)
+    request = processing(SAY="hello", WAIT="go")
+    return client.run(context=context, kind="processing", request=request).get_materialize_result()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def main() -> None:
         context_loader=PipesS3ContextLoader(s3), message_writer=PipesS3MessageWriter(s3, interval=0)
     ) as pipes:
         pipes.log.info(f"says {os.environ['SAY']} to run {pipes.run_id}")
-        pipes.report_custom_message({"said": os.environ["SAY"]})
+        pipes.report_custom_message({"said": os.environ["SAY"], "extras": dict(pipes.extras)})
         sys.stdout.write("on the way\n")
         sys.stdout.flush()
         while os.environ.get("WAIT") and not there(s3, os.environ["WAIT"]):

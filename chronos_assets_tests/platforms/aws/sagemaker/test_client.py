@@ -10,7 +10,6 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient
-from chronos_assets.platforms.aws.sagemaker.limits import job_name_for
 from chronos_assets_tests import forks
 from chronos_assets_tests.platforms.aws.sagemaker.conftest import QUICK
 from chronos_assets_tests.platforms.aws.sagemaker.requests import processing, shell, training
@@ -30,35 +29,30 @@ def lines(instance, result):
     return [record.user_message for record in instance.all_logs(result.run_id)]
 
 
-def speaking(**environment):
-    """A processing job that speaks Pipes, called after all that it is given."""
-    name = job_name_for("thing", data_versions={}, parameters=environment)
-    return {"kind": "processing", "name": name, "request": lambda _attempt: processing(**environment)}
-
-
-def test_a_job_speaks_to_its_run_and_tells_what_it_cost(cloud, client, step, instance):
+@pytest.mark.parametrize("kind, request_of", [("processing", processing), ("training", training)])
+def test_a_job_speaks_to_its_run_and_tells_what_it_cost(cloud, client, step, instance, kind, request_of):
     seen = []
 
     def run(context):
-        done = client.run(context=context, **speaking(SAY="hello"))
+        done = client.run(context=context, kind=kind, request=request_of(SAY="hello"), extras={"a": 1})
         seen.append(done)
         return done.get_materialize_result()
 
     result = step(run, partition="2024-01-01")
     assert result.success
-    assert seen[0].get_custom_messages() == ({"said": "hello"},)
+    assert seen[0].get_custom_messages() == ({"said": "hello", "extras": {"a": 1}},)
     (event,) = result.get_asset_materialization_events()
     metadata = event.materialization.metadata
     assert metadata["words"].value == 1
     assert metadata["billable_seconds"].value > 0
-    assert metadata["instance_type"].value == "ml.c5.xlarge"
+    assert metadata["instance_type"].value in ("ml.c5.xlarge", "ml.g5.xlarge")
     assert metadata["log_url"].value.startswith("https://us-east-1.console.aws.amazon.com/cloudwatch/home")
     assert metadata["job_arn"].value.endswith(seen[0].name)
     told = lines(instance, result)
     assert f"says hello to run {result.run_id}" in told
     assert any("created; log https://" in line for line in told)
     (job,) = cloud.jobs
-    assert job.name.startswith("thing-")
+    assert job.name.startswith("thing-2024-01-01-")
     assert {item["Key"]: item["Value"] for item in job.tags} == {
         "dagster:code-location": "here",
         "dagster:run-id": result.run_id,
@@ -67,23 +61,26 @@ def test_a_job_speaks_to_its_run_and_tells_what_it_cost(cloud, client, step, ins
     }
 
 
-def test_a_job_that_was_left_running_is_attached_to_and_heard_from_the_beginning(cloud, client, step, monkeypatch):
-    job_of = speaking(SAY="hello", WAIT="go")
+def test_a_job_that_was_left_running_is_attached_to_and_heard_from_the_beginning(cloud, clients, client, step):
+    patient = PipesSageMakerClient(
+        bucket="data", clients=clients, code_location="here", timing=QUICK, forward_termination=False
+    )
+    request = processing(SAY="hello", WAIT="go")
 
     def leave(_description):
         if "Contents" in cloud.clients()("s3").list_objects_v2(Bucket="data", Prefix=".pipes/thing"):
             raise DagsterExecutionInterruptedError
 
-    with monkeypatch.context() as killed:
-        killed.setattr(client, "_give_up", lambda *_: None)  # as if the run's process was gone
-        assert not step(lambda context: client.run(context=context, **job_of, on_status=leave)).success
+    assert not step(
+        lambda context: patient.run(context=context, kind="processing", request=request, on_status=leave)
+    ).success
     (job,) = cloud.jobs
     assert job.status == "InProgress"
     seen = []
 
     def run(context):
         cloud.clients()("s3").put_object(Bucket="data", Key="go", Body=b"")
-        seen.append(client.run(context=context, **job_of))
+        seen.append(client.run(context=context, kind="processing", request=request))
         return seen[0].get_materialize_result()
 
     result = step(run)
@@ -96,10 +93,11 @@ def test_a_job_that_was_left_running_is_attached_to_and_heard_from_the_beginning
 
 
 def test_a_completed_job_is_not_paid_for_twice(cloud, client, step):
+    request = processing(SAY="hello")
     found = []
 
     def run(context):
-        done = client.run(context=context, **speaking(SAY="hello"))
+        done = client.run(context=context, kind="processing", request=request)
         found.append((done.facts["found"], done.get_custom_messages()[0]["said"]))
         return done.get_materialize_result()
 
@@ -110,8 +108,7 @@ def test_a_completed_job_is_not_paid_for_twice(cloud, client, step):
 
 
 def quietly(client, context, request, kind="training", **options):
-    made = request if callable(request) else lambda _attempt: request
-    return client.run(context=context, kind=kind, name="job", request=made, **options)
+    return client.run(context=context, kind=kind, request=request, name="job", pipes=False, **options)
 
 
 def succeed(client, request, **options):
@@ -165,7 +162,7 @@ def test_a_failure_says_why_and_shows_the_end_of_the_log(client, step, kind, req
 
 def test_secrets_are_taken_out_of_reasons_and_logs(clients, step, capsys):
     client = PipesSageMakerClient(
-        clients, bucket="data", timing=QUICK, redact=lambda text: text.replace("abcdef", "***")
+        bucket="data", clients=clients, timing=QUICK, redact=lambda text: text.replace("abcdef", "***")
     )
     result = step(succeed(client, training(shell("echo token=abcdef; exit 3"))))
     assert "token=***" in failure(result).description
@@ -265,7 +262,7 @@ def test_what_sagemaker_refuses_is_a_failure_and_what_it_would_refuse_is_not_ask
 
 def test_when_aws_is_out_of_reach_the_job_goes_on_and_a_retry_finds_it(cloud, clients, step, tmp_path):
     request = training(shell(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done"))
-    hasty = PipesSageMakerClient(clients, bucket="data", timing=replace(QUICK, outage=0.1))
+    hasty = PipesSageMakerClient(bucket="data", clients=clients, timing=replace(QUICK, outage=0.1))
 
     def lose(_description):
         cloud.faults.throttle("DescribeTrainingJob", times=40)

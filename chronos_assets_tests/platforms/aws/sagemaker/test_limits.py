@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chronos_assets.platforms.aws.sagemaker.kinds import KINDS
 from chronos_assets.platforms.aws.sagemaker.limits import (
     MAX_ATTEMPT,
     LimitError,
@@ -19,28 +20,31 @@ from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.requests import processing, training
 
 
-@given(st.text(), st.integers(1, MAX_ATTEMPT))
-def test_whatever_is_made_gives_a_name_that_sagemaker_takes(made, attempt):
-    name = attempt_name(check_name(job_name_for(made, data_versions={}), MAX_NAME), attempt)
-    assert violations("sagemaker", "DescribeProcessingJob", {"ProcessingJobName": name}) == []
+@given(st.text(), st.text(), st.sampled_from([MAX_NAME, KINDS["tuning"].longest_name]), st.integers(1, MAX_ATTEMPT))
+def test_any_asset_and_partition_make_a_name_that_sagemaker_takes(asset, partition, longest, attempt):
+    name = attempt_name(check_name(job_name_for(asset, partition=partition, max_length=longest), longest), attempt)
+    kind = "ProcessingJob" if longest == MAX_NAME else "HyperParameterTuningJob"
+    assert violations("sagemaker", f"Describe{kind}", {f"{kind}Name": name}) == []
 
 
 def test_a_name_changes_with_everything_that_the_result_depends_on():
     given_to = {
+        "partition": "2024-01-01",
         "data_versions": {"dataset": "1"},
         "code_version": "1",
         "parameters": {"b": 1, "a": [1.5, None]},
     }
     name = job_name_for("forecasts", **given_to)
-    assert name.startswith("forecasts-")
+    assert name.startswith("forecasts-2024-01-01-")
     assert name == job_name_for("forecasts", **{**given_to, "parameters": {"a": [1.5, None], "b": 1}})
     others = [
         job_name_for("Forecasts", **given_to),
+        job_name_for("forecasts", **{**given_to, "partition": "2024-01-02"}),
         job_name_for("forecasts", **{**given_to, "data_versions": {"dataset": "2"}}),
         job_name_for("forecasts", **{**given_to, "code_version": "2"}),
         job_name_for("forecasts", **{**given_to, "parameters": {"a": [1.5, 0], "b": 1}}),
     ]
-    assert len({name, *others}) == 5
+    assert len({name, *others}) == 6
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a_b", "ä", "a" * 59, "a\n"])
