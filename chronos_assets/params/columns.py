@@ -55,6 +55,14 @@ _IDENTIFYING = frozenset(
         *("postcode", "key", "series"),
     }
 )
+# Words of the names of columns that say something of their row, and name no series.
+_REMARKS = frozenset(
+    {
+        *("status", "version", "revision", "rev", "comment", "comments", "note", "notes", "remark", "remarks"),
+        *("created", "updated", "modified", "changed", "loaded", "exported", "export", "extracted", "extract"),
+        *("imported", "import", "inserted", "ingested", "snapshot", "asof", "filename", "bemerkung", "kommentar"),
+    }
+)
 _COUNTING = frozenset({"id", "index", "idx", "row", "rownum", "no", "nr", "nbr", "num", "number", "obs"})
 _FLAG_NAMES = re.compile(
     r"^(is|has|on|was)([_A-Z]|promotion|holiday|weekend|sale)|(^|_)(flag|holiday|promo)$", re.IGNORECASE
@@ -208,6 +216,17 @@ def listed(columns: Iterable[Column]) -> str:
 def last_word(name: str) -> str:
     """The last word of a name in lower case: "Order_Quantity" -> "quantity", "storeNbr" -> "nbr"."""
     return _plain(re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name.strip())[-1])
+
+
+def is_remark(name: str) -> bool:
+    """Whether a column is named as a remark on its row: a status, a version, the date of an export."""
+    return has_word(name, _REMARKS)
+
+
+def has_word(name: str, words: frozenset[str]) -> bool:
+    """Whether a name, or a word of it, is one of these: "orderStatus" has "status"."""
+    parts = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)
+    return any(part.casefold() in words for part in (name, *parts))
 
 
 def _is_identifying(word: str) -> bool:

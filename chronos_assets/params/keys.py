@@ -9,7 +9,8 @@ The rules:
   one timestamp apart.
 - Without repeated timestamps there is one series, whatever texts stand beside it (weather, holidays), unless a text splits
   it into series that are as full: then it names them.
-- A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature).
+- A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature), nor what is named as a
+  remark on the row (a status, a version).
 - Numbers are a part of a key by themselves only where their name says that they stand for something (Store, dept_id).
 - Where more than a few rows repeat a timestamp of their series, nothing is taken: the candidates are named.
 """
@@ -33,6 +34,7 @@ from chronos_assets.params.columns import (
     InferenceError,
     Times,
     best_known,
+    is_remark,
     listed,
 )
 
@@ -46,7 +48,7 @@ _LEAST_ROWS = 3
 _ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
 # Names that rows with the sum of others have, and what a spreadsheet makes of a long number.
-_TOTALS = re.compile(
+TOTALS = re.compile(
     r"((grand|sub|sous)[- ]?)?total(s|e|en)?( general| général)?|.* totals?|sum|all|overall|summe|insgesamt|gesamt|"
     r"(gesamt|zwischen|teil)(ergebnis|summe)|.* ergebnis|somme|suma|ensemble",
     re.IGNORECASE,
@@ -188,7 +190,7 @@ def _keys(rows: Rows, item: Column | None, dimensions: Sequence[Column]) -> Keys
 def name_notes(keys: Keys) -> Iterator[str]:
     """What is odd about the names of series, a line for each guess."""
     for column in keys.columns:
-        totals = sorted(text for text in column.distinct if _TOTALS.fullmatch(text))
+        totals = sorted(text for text in column.distinct if TOTALS.fullmatch(text))
         if totals and len(column.distinct) > len(totals):
             yield (
                 f"Guessed: {totals[0]} in {column.name} is a series like any other; if it is the sum of others, leave its rows "
@@ -207,6 +209,8 @@ def _may_be_key(column: Column, rows: Rows) -> bool:
     if column.is_empty and not column.distinct:
         return False
     if column.is_flag or column.is_row_number or _is_unique(column) or not column.is_complete:
+        return False
+    if is_remark(column.header):
         return False
     if column.has_commas or (column.is_numeric and not column.is_identifying):
         return False
@@ -335,6 +339,12 @@ def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], val
     if sparse is not None:
         empty = sparse.texts.count("") / len(sparse.texts)
         why = f"{sparse.name} is empty in {empty:.0%} of the rows: repeat its value in each"
+    elif remarks := [c for c in helping if is_remark(c.header)]:
+        shown = " and ".join(sorted(remarks[0].distinct)[:2])
+        why = (
+            f"what would tell some of them apart is a remark on the row: {listed(remarks)} ({shown}); keep the rows that "
+            "count, or make it a dimension"
+        )
     elif helping:
         why = f"candidates that would tell some of them apart: {listed(helping)}"
     elif others:

@@ -26,17 +26,10 @@ from datetime import datetime
 from itertools import pairwise
 from statistics import median
 
-from chronos_assets.params.columns import Column, InferenceError, is_number, last_word, listed
+from chronos_assets.params.columns import Column, InferenceError, has_word, is_number, is_remark, last_word, listed
 from chronos_assets.params.keys import FEW_REPEATS, Rows
 from chronos_assets.params.timestamp_columns import is_dated
 
-_REMARKS = frozenset(
-    {
-        *("status", "version", "revision", "rev", "comment", "comments", "note", "notes", "remark", "remarks"),
-        *("created", "updated", "modified", "changed", "loaded", "exported", "export", "extracted", "extract"),
-        *("imported", "import", "inserted", "ingested", "snapshot", "asof", "filename", "bemerkung", "kommentar"),
-    }
-)
 # Beside what names a series anyway: names of places that a file may be of.
 _OF_A_FILE = frozenset({"country", "city", "town", "county", "province", "district", "market", "territory", "outlet"})
 _UNITS = frozenset(
@@ -200,25 +193,15 @@ def _names_series(column: Column) -> bool:
     return column.is_complete and (column.has_key_name or last_word(column.header) in _OF_A_FILE)
 
 
-def is_remark(name: str) -> bool:
-    """Whether a column is named as a remark on its row: a row of a newer file counts, whatever it says."""
-    return _has_word(name, _REMARKS)
-
-
 def _is_remark(column: Column) -> bool:
     return is_dated(column) or is_remark(column.header)
 
 
 def _is_unit(column: Column) -> bool:
     """Whether a column holds units, neither a price of one nor a part of a company, by its name and its texts."""
-    if not _has_word(column.header, _UNITS) or _COMPANY.search(column.header):
+    if not has_word(column.header, _UNITS) or _COMPANY.search(column.header):
         return False
     return not any(text[:1].isdigit() or _NUMBER.search(text) for text in column.present)
-
-
-def _has_word(name: str, words: frozenset[str]) -> bool:
-    parts = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)
-    return any(part.casefold() in words for part in (name, *parts))
 
 
 def _undecided(how: str, places: int) -> InferenceError:

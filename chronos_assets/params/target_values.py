@@ -6,12 +6,14 @@ Here: what can only be told from the values together. Whether a single text is a
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby, pairwise
+from math import isclose
 
 from chronos_assets.params.columns import Column, InferenceError, Times, is_number
+from chronos_assets.params.keys import TOTALS
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _WHOLE = re.compile(r"[+-]?\d{1,3}")
@@ -69,6 +71,7 @@ def course_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterat
             f"Guessed: {target.name} is forecast as it is, though it only grows, or starts again from near 0; if it is a "
             "meter's reading or a running total, write what each period adds."
         )
+    yield from _sum_notes(target, times, keys)
     sums: Counter[datetime] = Counter()
     for each in series.values():
         sums.update({moment: abs(value) for moment, value in each})
@@ -80,6 +83,24 @@ def course_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterat
             f"Guessed: {target.name} is 0 in all series at the last {count:,} timestamps looked at, from {moments[-count]} on; "
             "if these periods are still to come, leave their rows out."
         )
+
+
+def _sum_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterator[str]:
+    """Names whose rows are the sum of all others, unless the name says so itself."""
+    for column in keys:
+        of_name: dict[str, dict[datetime, float]] = defaultdict(lambda: defaultdict(float))
+        together: dict[datetime, float] = defaultdict(float)
+        for moment, text, name in zip(times.moments, target.texts, column.texts, strict=True):
+            if moment is not None and is_number(text):
+                of_name[name][moment] += float(text)
+                together[moment] += float(text)
+        for name, course in of_name.items() if len(of_name) > 2 else ():
+            different = len(set(course.values())) > _LEAST and len(course) >= _ENOUGH
+            if different and not TOTALS.fullmatch(name) and all(isclose(2 * v, together[m]) for m, v in course.items()):
+                yield (
+                    f"Guessed: {name} in {column.name} is a series like any other, though it is the sum of all others; leave "
+                    "its rows out (Chronos.Reconcile forecasts sums)."
+                )
 
 
 def _is_running(series: Sequence[Sequence[float]], name: str) -> bool:

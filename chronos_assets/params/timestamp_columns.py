@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -50,7 +50,18 @@ _DATES += ("dd MMM yyyy", "d MMM yyyy", "dd-MMM-yyyy", "MMM d yyyy", "MMM dd, yy
 _DATES += ("dd MMMM yyyy", "d MMMM yyyy", "MMMM dd, yyyy", "MMMM d, yyyy", "EEE, dd MMM yyyy", "EEE, d MMM yyyy")
 _TIMES: tuple[str, ...] = ("HH:mm:ss", "HH:mm", "H:mm:ss", "H:mm", "hh:mm:ss a", "hh:mm a", "h:mm:ss a", "h:mm a")
 _TIMES += tuple(f"HH:mm:ss.{'S' * digits}" for digits in range(1, 7))
-_PARTIAL_DATES = ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MM-yyyy", "MMM yyyy", "MMM-yyyy", "MMM-yy", "yyyy", "yyyyMM")
+_PARTIAL_DATES = (
+    "yyyy-MM",
+    "yyyy/MM",
+    "MM/yyyy",
+    "MM-yyyy",
+    "MMM yyyy",
+    "MMMM yyyy",
+    "MMM-yyyy",
+    "MMM-yy",
+    "yyyy",
+    "yyyyMM",
+)
 _HALF = 0.6  # of two files with dates of their own, a little more
 _SHOWN = 40  # characters of a cell
 # What two digits of a year stand for from here on is more likely to be past.
@@ -70,7 +81,9 @@ _QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
 _EIGHT_DIGITS = re.compile(r"(19|20)\d{6}")
 _NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
 _PERIODS = re.compile(
-    r"(19|20)\d\d[-/ ]?(Q[1-4]|W\d\d?|KW ?\d\d?|H[12])|(Q[1-4]|H[12]|W\d\d?|KW ?\d\d?)[-/ ]?(19|20)\d\d", re.IGNORECASE
+    r"(19|20)\d\d[-/ ]?(Q[1-4]|W\d\d?|KW ?\d\d?|H[12]|[MP]\d\d?)|(Q[1-4]|H[12]|W\d\d?|KW ?\d\d?|[MP]\d\d?)[-/ ]?(19|20)\d\d|"
+    r"FY ?(19|20)?\d\d[-/ ]*[QPMWH]?\d{0,2}|(19|20)\d\d/\d\d",
+    re.IGNORECASE,
 )
 
 
@@ -115,6 +128,12 @@ def reads_as_time(text: str) -> bool:
     """Whether a text is a timestamp, of more than digits."""
     patterns = _patterns_by_shape().get(_shape(text), [])
     return any(parse_timestamp(text, pattern) is not None for pattern in patterns if pattern not in _DIGITS_ONLY)
+
+
+def forms_of(texts: Collection[str]) -> list[str]:
+    """The patterns that read all of some timestamps, of those that read the same one."""
+    column = Column(0, TIMESTAMP_NAMES[0], TIMESTAMP_NAMES[0], tuple(texts))
+    return [times.pattern for times in _read_times(column, digits_only=True, tolerated=0)] if texts else []
 
 
 def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[Times]:
@@ -165,8 +184,8 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
             or (_is_numbered(column) and re.match(r"(19|20)\d\d(?!\d{4})", column.present[0]))
         ):
             return (
-                f"{column.name} seems to number weeks, quarters or half years ({column.present[0]!r}); write the first day of "
-                "each, such as 2024-01-01"
+                f"{column.name} seems to number weeks, months, quarters or years ({column.present[0]!r}); write the first day "
+                "of each, such as 2024-01-01"
             )
     dated = [column.texts[0] for column in columns if reads_as_time(column.texts[0])]
     if 2 < len(dated) >= len(columns) // 2:

@@ -324,6 +324,14 @@ def test_a_column_that_tells_series_apart_is_a_dimension() -> None:
     assert any("extra makes a series of its own" in note for note in params.notes)
 
 
+@pytest.mark.parametrize("name", ["status", "orderStatus", "Version"])
+def test_a_remark_on_the_row_is_no_dimension(name: str) -> None:
+    rows = [[*row, word] for word in ("sold", "returned") for row in hourly()]
+    with pytest.raises(InferenceError, match=rf"a remark on the row: {name} \(returned and sold\)") as refusal:
+        infer([*HEADER[:3], name], rows)
+    assert refusal.value.draft is not None
+
+
 def test_only_the_columns_that_are_needed_are_dimensions() -> None:
     rows = [
         [moment, item, value, store, channel, f"town of {store}"]
@@ -579,7 +587,7 @@ def test_patterns_of_timestamps(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "name"),
     [
-        *((pattern, "M") for pattern in ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MMM yyyy", "MMM-yy", "yyyyMM")),
+        *((pattern, "M") for pattern in ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MMM yyyy", "MMMM yyyy", "MMM-yy", "yyyyMM")),
         ("yyyy", "Y"),
     ],
 )

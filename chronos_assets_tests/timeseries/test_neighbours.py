@@ -180,10 +180,11 @@ def test_a_flag_beside_the_value_needs_no_header(behind: bool) -> None:
         *((name, "2024{:02d}") for name in ("week", "YearWeek", "iso_week", "KW", "Fiscal Quarter", "wk_no")),
         *((name, "2024-{:02d}") for name in ("week", "quarter", "Fiscal Week")),
         *(("period", form) for form in ("2024-W{:02d}", "20{:02d}Q1", "Q1 20{:02d}", "20{:02d}H1")),
+        *(("period", form) for form in ("FY24 P{:02d}", "FY20{:02d}", "2024M{:02d}", "P{:02d} 2024")),
     ],
 )
 def test_numbers_of_weeks_and_quarters_are_no_months(name: str, form: str) -> None:
-    with pytest.raises(InferenceError, match="seems to number weeks, quarters or half years"):
+    with pytest.raises(InferenceError, match="seems to number weeks, months, quarters or years"):
         infer(["item_id", name, "qty"], [["a", form.format(number), "1.5"] for number in range(1, 13)])
 
 
@@ -191,7 +192,7 @@ def test_months_that_begin_quarters_are_no_numbers_of_quarters() -> None:
     months = [f"{year}-{month:02d}" for year in range(2010, 2020) for month in (1, 4, 7, 10)]
     assert str(infer(["item_id", "quarter", "qty"], [["a", month, "1.5"] for month in months]).frequency) == "3M"
     halves = [month for month in months if month.endswith(("01", "04"))]
-    with pytest.raises(InferenceError, match="seems to number weeks, quarters or half years"):
+    with pytest.raises(InferenceError, match="seems to number weeks, months, quarters or years"):
         infer(["item_id", "quarter", "qty"], [["a", month, "1.5"] for month in halves])
 
 
@@ -288,6 +289,17 @@ def test_odd_names_of_series_are_reported(name: str, said: str) -> None:
         [note for note in notes if f"{name} in item_id" in note]
     )
     assert bool(said) == any(f"{name} in item_id" in note for note in notes)
+
+
+def test_a_name_whose_rows_are_the_sum_of_all_others_is_reported() -> None:
+    days, whole = pd.date_range("2024-01-01", periods=30).strftime("%Y-%m-%d"), range(5, 35)
+    values = {"a": [n % 7 for n in whole], "b": [n - n % 7 for n in whole], "North": whole}
+    rows = [[name, day, str(n)] for name, numbers in values.items() for day, n in zip(days, numbers, strict=True)]
+    said = "Guessed: North in item_id is a series like any other, though it is the sum of all others"
+    assert any(note.startswith(said) for note in infer(["item_id", "date", "qty"], rows).notes)
+    assert not any(
+        "sum of all" in note for note in infer(["item_id", "date", "qty"], [*rows[:-1], [*rows[-1][:2], "9"]]).notes
+    )
 
 
 def test_what_is_counted_is_counted_by_the_reading_that_is_chosen() -> None:
@@ -394,8 +406,8 @@ def test_dates_of_digits_need_no_known_name_where_nothing_else_is_one(name: str)
 
 
 def test_what_is_no_timestamp_is_shown() -> None:
-    with pytest.raises(InferenceError, match=r"a row: '2024M01', '1.5'"):
-        infer(["TIME_PERIOD", "y"], [[f"2024M{month:02d}", "1.5"] for month in range(1, 13)])
+    with pytest.raises(InferenceError, match=r"a row: '2024~01', '1.5'"):
+        infer(["TIME_PERIOD", "y"], [[f"2024~{month:02d}", "1.5"] for month in range(1, 13)])
 
 
 def test_an_item_that_stands_in_the_first_row_only_is_named() -> None:

@@ -64,8 +64,20 @@ def test_nested_columns_of_parquet_are_left_out(tmp_path: Path) -> None:
 
 def test_whole_floats_of_parquet_are_written_as_the_import_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "demand.parquet"
-    duckdb.sql(f"COPY (SELECT 123.0::DOUBLE AS item_id, 1.5 AS y) TO '{path}' (FORMAT parquet)")
-    assert _sample(path).rows == [["123", "1.5"]]
+    duckdb.sql(
+        f"COPY (SELECT 123.0::DOUBLE AS item_id, unnest([1.5, 'nan'::DOUBLE]) AS y) TO '{path}' (FORMAT parquet)"
+    )
+    assert _sample(path).rows == [["123", "1.5"], ["123", "nan"]]
+
+
+@pytest.mark.parametrize("form", ["2024-01-0{}", "1{}.01.2024", "2024-01-0{}T00:00:00", "01/0{}/2024"])
+def test_times_of_parquet_are_written_as_the_csv_files_beside_it_write_theirs(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "b.parquet"
+    duckdb.sql(f"COPY (SELECT TIMESTAMP '2024-01-13' AS date, 1.5 AS y) TO '{path}' (FORMAT parquet)")
+    text = _write(tmp_path / "a.csv", "date,y\n" + "".join(f"{form.format(day)},1\n" for day in (1, 2, 3)))
+    rows = [row[0] for row in _sample(text, path).rows]
+    wanted = {"01/0{}/2024": "2024-01-13 00:00:00"}  # day or month first: nothing is chosen
+    assert rows[0] == wanted.get(form, form.replace("0{}", "13").replace("1{}", "13"))
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from zoneinfo import available_timezones
 
+import numpy as np
+
+from chronos_assets.calendar.timestamp_format import format_timestamps
 from chronos_assets.params.headers import folded, looks_like_header, names_below_titles, time_column
-from chronos_assets.params.timestamp_columns import is_value, reads_as_time
+from chronos_assets.params.timestamp_columns import forms_of, is_value, reads_as_time
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.csv_records import (
@@ -132,7 +135,51 @@ def sample_files(files: Sequence[TrainFile], limit: int = SAMPLE_ROWS, unpacked:
         unreadable_ones = [problem for problem in problems if not isinstance(problem, NoRows)]
         raise (unreadable_ones or problems)[0]
     complete = complete and len(chosen) == len(ordered)
+    _write_times_alike(first.header, sample.rows, sample.files, chosen)
     return Sample(first.header, sample.rows, sample.files, sample.stretches, tuple(odd), complete)
+
+
+def _write_times_alike(
+    header: Sequence[str] | None, rows: Sequence[list[str]], numbers: Sequence[int], files: Sequence[TrainFile]
+) -> None:
+    """Write times that Parquet holds as such as the CSV files beside it write theirs, where these have one form.
+
+    Args:
+        header: names of the columns.
+        rows: are changed.
+        numbers: of each row, the place of its file.
+        files: of the sample.
+    """
+    kinds = {number: _times(files[number]) for number in set(numbers)}
+    texts = [number for number, names in kinds.items() if names is None]
+    if not texts or len(texts) == len(kinds):
+        return
+    for place, name in enumerate(header or ()):
+        typed = {number for number, names in kinds.items() if names is not None and folded(name) in names}
+        if not typed:
+            continue
+        forms = forms_of(
+            {row[place] for row, number in zip(rows, numbers, strict=True) if kinds[number] is None} - {""}
+        )
+        if len(forms) == 1:
+            for row, number in zip(rows, numbers, strict=True):
+                if number in typed and row[place]:
+                    row[place] = format_timestamps(np.array([row[place]], dtype="datetime64[us]"), forms[0])[0]
+
+
+def _times(file: TrainFile) -> frozenset[str] | None:
+    """The columns of a Parquet file that are times without an offset; None of a CSV file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not is_parquet(file.path, file.key):
+        return None
+    schema = pq.read_schema(file.path)
+    return frozenset(
+        folded(field.name)
+        for field in schema
+        if pa.types.is_temporal(field.type) and not getattr(field.type, "tz", None)
+    )
 
 
 def csv_form(path: Path, key: str) -> tuple[str, int]:
@@ -222,7 +269,7 @@ def _as_text(name: str, kind: str) -> str:
     if kind in {"DOUBLE", "FLOAT"}:
         # As the import writes identifiers; a quantity is the same number either way.
         whole = f"{column} = trunc({column}) AND abs({column}) < 1e15"
-        text = f"CASE WHEN {whole} THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE {text} END"
+        text = f"CASE WHEN {whole} THEN CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR) ELSE {text} END"
     return f"left(coalesce({text}, ''), 1024)"
 
 
@@ -458,8 +505,9 @@ def sample_series(
         return sample
     if len(found) < _LEAST_ROWS:
         return sample
-    rows = [[str(cell) for cell in row[:-1]] for row in found]
-    return Sample(sample.header, rows, [int(row[-1]) for row in found], [0] * len(rows), sample.odd, complete=False)
+    rows, numbers = [[str(cell) for cell in row[:-1]] for row in found], [int(row[-1]) for row in found]
+    _write_times_alike(sample.header, rows, numbers, ordered)
+    return Sample(sample.header, rows, numbers, [0] * len(rows), sample.odd, complete=False)
 
 
 def _source(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chronos_assets.params.overlaps import is_remark
+from chronos_assets.params.columns import is_remark
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import (
     MISSING_WORDS,
