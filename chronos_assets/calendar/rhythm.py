@@ -81,7 +81,7 @@ def find_rhythm(series: Sequence[Moments]) -> Rhythm:
     if int(np.gcd.reduce(steps)) < _MINUTE:
         reason = f"rows come at irregular times, and {reason}; choose how to add them up, for example D"
     for frequency, share in _candidates(several, steps, common, exact):
-        rhythm = _aligned(frequency, several, share)
+        rhythm = _aligned(frequency, several, steps)
         if rhythm.frequency is not None:
             finer = duration(common) if common < _MINUTE and frequency == Frequency(1, Unit.MINUTE) else None
             return replace(rhythm, exact=share, finer=finer)
@@ -110,7 +110,7 @@ def _candidates(
         yield smallest, exact
 
 
-def _aligned(frequency: Frequency, series: Sequence[Moments], exact: float) -> Rhythm:
+def _aligned(frequency: Frequency, series: Sequence[Moments], steps: Steps) -> Rhythm:
     """The frequency with its alignment; without a frequency where that can't be, and the reason."""
     moments = np.concatenate(series)
     fit = fit_alignment(frequency, moments)
@@ -121,13 +121,14 @@ def _aligned(frequency: Frequency, series: Sequence[Moments], exact: float) -> R
     if apart is not None:
         alignment, snap = DEFAULT_ALIGNMENT, 0
     observed = _observed(Grid(frequency, alignment), series, snap)
-    if observed < _TOO_EMPTY and frequency.approximate_seconds < 86_400 and exact < 0.5:
+    seldom = np.mean(steps == frequency.microseconds) < 0.5
+    if observed < _TOO_EMPTY and frequency.approximate_seconds < 86_400 and seldom:
         return Rhythm(
             None,
             f"rows come at irregular times: of the periods of {frequency}, the step that all others are multiples of, "
             f"{observed:.1%} have a row; choose how to add them up, for example D",
         )
-    return Rhythm(frequency, "", alignment, snap, exact, observed, apart)
+    return Rhythm(frequency, "", alignment, snap, observed=observed, apart=apart)
 
 
 def change_of_rhythm(series: Sequence[Moments], grid: Grid, snap: int = 0) -> str:

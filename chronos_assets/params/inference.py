@@ -37,12 +37,14 @@ from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.params.attributes import Attribute, AttributeType
 from chronos_assets.params.columns import (
     TARGET_NAMES,
+    TIMESTAMP_NAMES,
     Column,
     InferenceError,
     Times,
     best_known,
     is_number,
     listed,
+    rank,
 )
 from chronos_assets.params.covariate_inference import offers
 from chronos_assets.params.draft import draft_of, skeleton
@@ -69,6 +71,7 @@ from chronos_assets.params.timestamp_columns import (
     regular_reading,
     timestamp_readings,
 )
+from chronos_assets.params.wide_times import below_first_row, wide_times
 
 __all__ = ["DEFAULT_HORIZON", "InferenceError", "default_horizon", "infer", "is_value", "likely_keys"]
 
@@ -163,6 +166,10 @@ def _infer(
     *,
     has_header: bool,
 ) -> ForecastParams:
+    if wide := wide_times(columns if has_header else below_first_row(columns)):
+        raise InferenceError(
+            f"{wide}: `chronos-assets melt FILE OUTPUT` writes them as rows of a timestamp and target_value"
+        )
     readings = timestamp_readings(columns, _named(columns, named, "timestamp"))
     if chosen := named.get("format"):
         readings = [times for times in readings if times.pattern == chosen] or readings
@@ -252,11 +259,16 @@ def _columns(header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> lis
             "and _ only): give every column of the header a name of its own"
         )
     cells = list(zip(*rows, strict=True))
-    return [
+    columns = [
         Column(index, name, headers[index], tuple("" if cell is None else cell.strip() for cell in cells[index]))
         for index, name in enumerate(names)
-        if headers[index]
     ]
+    named = [column for column in columns if column.header]
+    # The index of a table without a name, as a script writes it, where nothing else holds the times.
+    indexes = [column for column in columns if not column.header and is_dated(column)]
+    if len(indexes) != 1 or any(is_dated(c) or rank(c.name, TIMESTAMP_NAMES) < math.inf for c in named):
+        return named
+    return sorted([*named, replace(indexes[0], name="timestamp")], key=lambda column: column.index)
 
 
 def _named(columns: Sequence[Column], named: Mapping[str, str | None], role: str) -> Column | None:
@@ -293,12 +305,12 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
     quantities = [
         c for c in numbers if not (c.is_index or (c.is_flag and c not in parted) or (has_header and c.is_identifying))
     ]
-    numbers = quantities or [column for column in numbers if not column.is_index]
     commas = [column for column in columns if column.has_commas]
+    odd = _with_commas(commas) or _odd_values(columns)
+    # Identifiers are values only where nothing else could be meant for them.
+    numbers = quantities or [column for column in numbers if not column.is_index and not odd]
     if not numbers:
-        raise InferenceError(
-            f"no value to forecast: none of {listed(columns) or 'the columns'} holds numbers{_with_commas(commas)}"
-        )
+        raise InferenceError(f"no value to forecast: none of {listed(columns) or 'the columns'} holds numbers{odd}")
     if len(numbers) == 1 and not commas:
         return numbers[0]
     candidates = known or [*numbers, *commas]
@@ -317,6 +329,17 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
         candidates=[column.name for column in candidates],
         options={"melt": f"{len(quantities)} series, one for each column of numbers"} if wide else {},
     )
+
+
+def _odd_values(columns: Sequence[Column]) -> str:
+    """The hint at a column that mostly holds numbers; empty where there is none."""
+    for column in columns:
+        odd = [value for value in column.present if not is_number(value)]
+        if odd and not column.is_numeric and 2 * len(odd) < len(column.present):
+            return (
+                f"; {listed([column])}: {odd[0]!r}, in {len(odd):,} of {len(column.present):,} rows, is {_NOT_A_NUMBER}"
+            )
+    return ""
 
 
 def _before_digits(columns: Sequence[Column]) -> list[Column]:

@@ -57,7 +57,7 @@ def spread_timestamp(columns: Sequence[Column]) -> Spread | None:
     present = [column for column in columns if column.present]
     if any(_all_match(column, _TIME_BEHIND) for column in present):
         return None
-    dates = [column for column in present if _is_date(column)]
+    dates = [column for column in present if is_date(column)]
     if not dates:
         return _by_year(present)
     if clock := [column for column in present if _all_match(column, _TIME_OF_DAY)]:
@@ -71,8 +71,14 @@ def spread_timestamp(columns: Sequence[Column]) -> Spread | None:
     return Spread((dates[0], hours[0]), None if counted_to_24 else joined.format)
 
 
-def _is_date(column: Column) -> bool:
+def is_date(column: Column) -> bool:
+    """Whether a column holds dates without a time of day."""
     return _all_match(column, _DATE) or (last_word(column.header) in _DATED and _all_match(column, _DIGITS))
+
+
+def is_year(column: Column) -> bool:
+    """Whether a column holds years, by its name."""
+    return last_word(column.header) in _YEARS and column.is_whole
 
 
 def _hours_of_a_date(date: Column, hour: Column) -> float:
@@ -82,7 +88,7 @@ def _hours_of_a_date(date: Column, hour: Column) -> float:
 
 
 def _by_year(columns: Sequence[Column]) -> Spread | None:
-    years = [column for column in columns if last_word(column.header) in _YEARS and column.is_whole]
+    years = [column for column in columns if is_year(column)]
     parts = {most: c for c in columns for name, most in _PARTS.items() if _is_count(c, frozenset({name}), most)}
     if not years or not parts:
         return None

@@ -187,12 +187,6 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
                 f"{column.name} seems to number weeks, months, quarters or years ({column.present[0]!r}); write the first day "
                 "of each, such as 2024-01-01"
             )
-    dated = [column.texts[0] for column in columns if reads_as_time(column.texts[0])]
-    if 2 < len(dated) >= len(columns) // 2:
-        return (
-            f"the first line holds dates ({dated[0]}, {dated[1]}, …), one column for each; write a row for each series and "
-            "date, with columns such as item_id, timestamp and target_value"
-        )
     if mixed := _mostly_timestamps([named] if named is not None else columns):
         return mixed
     where = f"column {named.name} holds" if named is not None else f"none of the columns {listed(columns)} holds"

@@ -290,6 +290,19 @@ def test_a_target_with_text_in_it_is_refused_with_the_text() -> None:
         infer(["timestamp", "item_id", "demand", "price"], rows)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["<1", "7", "9", "8"], "share: '<1', in 18 of 72 rows, is not a number"),
+        (["1,50", "2,25", "3,00", "4,75"], "share: '1,50' is not a number"),
+    ],
+)
+def test_what_is_in_the_way_of_numbers_is_shown(values: list[str], said: str) -> None:
+    rows = [[moment, "0001", values[at % 4]] for at, moment in enumerate(HOURS)]
+    with pytest.raises(InferenceError, match=f"none of store, share holds numbers; {said}"):
+        infer(["timestamp", "store", "share"], rows)
+
+
 def test_a_few_bad_values_do_not_hide_what_a_column_is() -> None:
     rows = hourly()
     rows[3][2] = "oops"
@@ -509,6 +522,12 @@ def test_a_column_without_a_name_is_read_over() -> None:
     assert [attribute.name for attribute in params.attributes] == ["timestamp", "item_id", "target_value"]
 
 
+def test_an_index_without_a_name_is_the_timestamp_where_nothing_else_is() -> None:
+    assert infer(["", "item_id", "sales"], hourly()).timestamp_column == "timestamp"
+    rows = [[*row, row[0]] for row in hourly()]
+    assert infer(["", "item_id", "sales", "date"], rows).timestamp_column == "date"
+
+
 def test_headers_in_another_script_are_kept_apart_and_shown() -> None:
     params = infer(["日付", "商品", "売上"], hourly())
     assert len({attribute.name for attribute in params.attributes}) == 3
@@ -680,6 +699,13 @@ def test_irregular_times_are_refused() -> None:
     start = dt.datetime(2024, 1, 1)
     times = sorted(start + dt.timedelta(seconds=generator.randrange(7, 10_000_000, 7)) for _ in range(200))
     with pytest.raises(InferenceError, match="how often rows come can't be determined"):
+        with_times([time.isoformat(" ") for time in times])
+
+
+def test_steps_that_are_often_alike_make_no_periods_of_their_divisor() -> None:
+    starts = [dt.datetime(2024, 1, 1) + dt.timedelta(days=day, minutes=14 * (day % 5)) for day in range(60)]
+    times = [start + dt.timedelta(minutes=26 * at) for start in starts for at in range(4)]
+    with pytest.raises(InferenceError, match="of the periods of 2min, the step that all others are multiples of"):
         with_times([time.isoformat(" ") for time in times])
 
 

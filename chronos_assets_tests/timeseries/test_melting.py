@@ -1,13 +1,15 @@
 """Wide files as rows."""
 
 import gzip
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from chronos_assets.params.columns import Column
 from chronos_assets.params.inference import InferenceError, infer
+from chronos_assets.params.wide_times import wide_times
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.melting import MeltError, melt
 from chronos_assets.timeseries.dataset.sampling import sample_files
@@ -122,6 +124,52 @@ def test_a_timestamp_spread_over_columns_is_joined(tmp_path: Path, kind: str, se
     assert rows_of(target)[2] == f"{second},load,1.5"
     long = sample_files([TrainFile(target, "long.csv", source.last_modified)])
     assert str(infer(long.header, long.rows).frequency) == frequency
+
+
+HOURS_AS_COLUMNS = ["H{}", "{:02d}:00", "{}h"]
+MONTHS = [f"{date(2024, month, 1):%b}" for month in range(1, 13)]
+DATES = [f"{day:02d}/01/2024" for day in range(1, 25)]
+
+
+@pytest.mark.parametrize(
+    ("header", "first", "row", "frequency"),
+    [
+        *(
+            (["date", *map(form.format, range(24))], "2024-01-31", "2024-01-31 07:00:00", "H")
+            for form in HOURS_AS_COLUMNS
+        ),
+        (["date", *(f"HE{hour}" for hour in range(1, 25))], "1/31/2024", "1/31/2024 07:00:00", "H"),
+        (["date", *(f"h{hour}" for hour in range(24))], "2024-01-31 00:00:00", "2024-01-31 07:00:00", "H"),
+        (["Year", *MONTHS], "2024", "2024-08-01", "M"),
+        (["year", *(f"M{month:02d}" for month in range(1, 13))], "2024", "2024-08-01", "M"),
+        (["shop", *DATES], "b", "b,08/01/2024", "D"),
+        (["shop", "lat", *(f"2024-{month:02d}" for month in range(1, 13))], "b,52.5", "b,2024-08", "M"),
+        (["shop", *map(str, range(2000, 2024))], "b", "b,2007-01-01", "Y"),
+    ],
+)
+def test_columns_that_are_times_become_timestamps(
+    tmp_path: Path, header: list[str], first: str, row: str, frequency: str
+) -> None:
+    count = len(header) - 1 - first.count(",")
+    lines = [",".join(header), ",".join([first, *map(str, range(count))])]
+    source = _file(tmp_path / "w.csv", "\n".join(lines) + "\n")
+    sample = sample_files([source])
+    with pytest.raises(InferenceError, match=r"one column for each: `chronos-assets melt FILE OUTPUT`"):
+        infer(sample.header, sample.rows)
+    target = tmp_path / "long.csv"
+    assert melt(source, target)[0] == count
+    assert rows_of(target)[8] == f"{row},7"
+    long = sample_files([TrainFile(target, "long.csv", source.last_modified)])
+    assert str(infer(long.header, long.rows).frequency) == frequency
+
+
+@pytest.mark.parametrize("missing", ["H3", "Jan"])
+def test_hours_and_months_that_are_not_all_there_are_no_times(missing: str) -> None:
+    hours, months = [f"H{hour}" for hour in range(24)], [*MONTHS]
+    for base, parts, value in (("date", hours, "2024-01-31"), ("year", months, "2024")):
+        names = [base, *(part for part in parts if part != missing)]
+        columns = [Column(place, n, n, ("1" if place else value,)) for place, n in enumerate(names)]
+        assert (wide_times(columns) is None) == (missing in parts)
 
 
 @pytest.mark.parametrize(

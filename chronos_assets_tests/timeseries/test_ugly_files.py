@@ -97,6 +97,7 @@ class TestPlaces:
         [
             ("Timestamp,Order_Quantity,Model_ID\n", "'Order_Quantity' as target_value, 'Model_ID' as item_id"),
             ("ds,y,unique_id\n", "'ds' as timestamp, 'y' as target_value, 'unique_id' as item_id"),
+            (",target_value,item_id\n", "'' as timestamp"),
             ("日付,売上,商品\n", "'日付' as timestamp, '売上' as target_value, '商品' as item_id"),
         ],
     )

@@ -1,13 +1,15 @@
 """A wide file, one column for each series, as rows: timestamp, item_id, target_value.
 
 Here: the rewriting of one file, out of core. Which columns are series, and which tell rows of one timestamp apart, is
-the user's to say. A timestamp that is spread over columns (`params.spread_timestamps`) is written as one.
+the user's to say. A timestamp that is spread over columns (`params.spread_timestamps`) is written as one, and columns that are
+times (`params.wide_times`) become timestamps.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +17,8 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.columns import Column
 from chronos_assets.params.headers import column_name, folded
 from chronos_assets.params.spread_timestamps import spread_timestamp
-from chronos_assets.params.timestamp_columns import timestamp_readings
+from chronos_assets.params.timestamp_columns import is_dated, timestamp_readings
+from chronos_assets.params.wide_times import WideTimes, wide_times
 from chronos_assets.timeseries.dataset.csv_records import is_parquet, plain_csv
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     identifier,
@@ -38,6 +41,9 @@ def melt(
 ) -> tuple[int, tuple[str, ...]]:
     """Write the columns of a wide CSV or Parquet file as rows of a CSV file, and a spread timestamp as one column.
 
+    Columns that are times (hours of a date, months of a year, dates) make rows of one series, or of one for each combination of
+    the other columns, of which those that hold texts or identifiers are kept.
+
     Args:
         source: the wide file; it has a header.
         target: the CSV file to write: timestamp, the columns kept, item_id, target_value; a single series among columns
@@ -54,20 +60,70 @@ def melt(
         InferenceError: it has no timestamps, or they stand in columns that can't be joined.
     """
     sample = sample_files([source])
-    if sample.header is None:
+    header, below = sample.header, sample.rows
+    if header is None and wide_times(_columns(below[0], below[1:])) is not None:
+        header, below = below[0], below[1:]  # dates look like values
+    if header is None:
         raise MeltError(f"{source.key} has no header: give its columns names, which become the item ids")
-    found = [
-        Column(place, column_name(name), name, tuple(row[place].strip() for row in sample.rows))
-        for place, name in enumerate(sample.header)
-        if name.strip()
-    ]
+    found = _columns(header, below)
     _check(source, sample, found)
-    when, parts = _timestamp(found)
+    wide = None if columns else wide_times(found)
     kept = _chosen(source, found, keep)
-    others = [column for column in found if column not in parts and column not in kept]
-    series = _chosen(source, others, columns) or [
-        c for c in others if (c.is_numeric and not c.is_index) or c.has_commas
+    if wide is not None:
+        others = [column for column in found if column not in wide.columns and column is not wide.base]
+        kept = kept or [c for c in others if c.present and (not c.is_numeric or c.is_identifying)]
+        series, single = list(wide.columns), True
+    else:
+        when, parts = _timestamp(found)
+        others = [column for column in found if column not in parts and column not in kept]
+        series = _chosen(source, others, columns) or [
+            c for c in others if (c.is_numeric and not c.is_index) or c.has_commas
+        ]
+        single = len(series) == 1
+    _check_series(source, series, kept, single=single)
+    keys = [identifier(column.header) for column in kept]
+    if wide is not None:
+        base = [] if wide.base is None else [_day(wide.base)]
+        rows = _Rows([*base, *keys], _of_times(wide, base, keys))
+    else:
+        rows = _Rows([when, *keys], _of_series(when, keys, series))
+    import duckdb
+
+    try:
+        written = _write(source, target, header, rows)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise MeltError(f"{source.key} can't be read ({reason}): {_REGULAR}") from error
+    return written, tuple(column.header for column in series)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What rows are made of a row of the file: SQL for what tells it apart from others, and for the columns to select."""
+
+    key: list[str]
+    select: str
+
+
+def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Column]:
+    """The columns that have a name, and those with timestamps."""
+    columns = [
+        Column(place, column_name(name), name, tuple(row[place].strip() for row in rows))
+        for place, name in enumerate(_names(header))
     ]
+    return [column for column in columns if header[column.index].strip() or is_dated(column)]
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    return [name if name.strip() else f"column {place}" for place, name in enumerate(header)]
+
+
+def _check_series(source: TrainFile, series: Sequence[Column], kept: Sequence[Column], *, single: bool) -> None:
+    """Refuse columns that can't be written as values beside those that are kept.
+
+    Raises:
+        MeltError: which they are.
+    """
     if commas := [column for column in series if column.has_commas]:
         example = next(value for value in commas[0].present if "," in value)
         raise MeltError(
@@ -77,16 +133,8 @@ def melt(
     if not series:
         raise MeltError(f"{source.key} has no columns to melt: none but those of the timestamp holds numbers")
     clash = sorted({"timestamp", "item_id", "target_value"} & {folded(column.header) for column in kept})
-    if clash and not (len(series) == 1 and clash == ["item_id"]):
+    if clash and not (single and clash == ["item_id"]):
         raise MeltError(f"{source.key}: the column {clash[0]} can't be kept beside the one that is written: rename it")
-    import duckdb
-
-    try:
-        written = _write(source, target, sample.header, when, kept, series)
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        raise MeltError(f"{source.key} can't be read ({reason}): {_REGULAR}") from error
-    return written, tuple(column.header for column in series)
 
 
 def _check(source: TrainFile, sample: Sample, found: Sequence[Column]) -> None:
@@ -103,9 +151,7 @@ def _check(source: TrainFile, sample: Sample, found: Sequence[Column]) -> None:
         raise MeltError(f"{source.key} has two columns called {twice[0]}: give every column a name of its own")
 
 
-def _write(
-    source: TrainFile, target: Path, header: Sequence[str], when: str, kept: Sequence[Column], series: Sequence[Column]
-) -> int:
+def _write(source: TrainFile, target: Path, header: Sequence[str], rows: _Rows) -> int:
     """Write the rows; how many there are.
 
     Raises:
@@ -114,19 +160,20 @@ def _write(
     """
     with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
         read = _read(source, Path(folder), header)
-        keys = [identifier(column.header) for column in kept]
         # Nothing of the data is in these texts but its header, quoted.
-        counted = f"SELECT count(*), count(DISTINCT ({', '.join([when, *keys])})) FROM {read}"  # noqa: S608
-        ((rows, distinct),) = connection.execute(counted).fetchall()
-        if not rows:  # a sample was there: DuckDB takes all for one line where the first ends otherwise than the rest
+        counted = f"SELECT count(*), count(DISTINCT ({', '.join(rows.key) or '1'})) FROM {read}"  # noqa: S608
+        ((count, distinct),) = connection.execute(counted).fetchall()
+        if not count:  # a sample was there: DuckDB takes all for one line where the first ends otherwise than the rest
             raise MeltError(f"{source.key} can't be read (no row was found): {_REGULAR}")
-        repeats = rows - distinct
+        repeats = count - distinct
         if repeats:
             raise MeltError(
-                f"{source.key} has {repeats:,} rows whose timestamp {'and columns kept were' if kept else 'was'} there "
+                f"{source.key} has {repeats:,} rows whose timestamp {'and columns kept were' if rows.key[1:] else 'was'} there "
                 "before: name the columns that tell them apart by --keep"
             )
-        return int(connection.execute(_copy(read, when, keys, series, target)).fetchall()[0][0])
+        filled = f"SELECT * FROM (SELECT {rows.select} FROM {read}) WHERE trim(coalesce(target_value, '')) <> ''"  # noqa: S608
+        copy = f"COPY ({filled}) TO {text_literal(str(target))} (FORMAT csv, HEADER)"
+        return int(connection.execute(copy).fetchall()[0][0])
 
 
 def _timestamp(found: Sequence[Column]) -> tuple[str, tuple[Column, ...]]:
@@ -159,7 +206,7 @@ def _read(source: TrainFile, scratch: Path, header: Sequence[str]) -> str:
         return f"read_parquet({text_literal(parquet_argument(source.path))})"
     path = plain_csv(source.path, source.key, scratch)
     delimiter, above = csv_form(path, source.key)
-    names = [name if name.strip() else f"column {place}" for place, name in enumerate(header)]
+    names = _names(header)
     columns = ", ".join(f"{text_literal(name)}: 'VARCHAR'" for name in names)
     cells = ", ".join(map(identifier, names))
     # Nothing of the data is in this text but its header, quoted, and the path.
@@ -170,17 +217,28 @@ def _read(source: TrainFile, scratch: Path, header: Sequence[str]) -> str:
     )
 
 
-def _copy(read: str, when: str, keys: Sequence[str], series: Sequence[Column], target: Path) -> str:
-    """The statement that writes the rows."""
+def _of_series(when: str, keys: Sequence[str], series: Sequence[Column]) -> str:
+    """What to select where each column is a series."""
     kept = "".join(f"{key}, " for key in keys)
     if keys and len(series) == 1:
-        value = f"CAST({identifier(series[0].header)} AS VARCHAR)"
-        rows = f"SELECT {when} AS timestamp, {kept}{value} AS target_value FROM {read}"  # noqa: S608
-    else:
-        cells = ", ".join(
-            f"{{'item_id': {text_literal(c.header)}, 'target_value': CAST({identifier(c.header)} AS VARCHAR)}}"
-            for c in series
-        )
-        rows = f"SELECT {when} AS timestamp, {kept}unnest([{cells}], recursive := true) FROM {read}"  # noqa: S608
-    filled = f"SELECT * FROM ({rows}) WHERE trim(coalesce(target_value, '')) <> ''"  # noqa: S608
-    return f"COPY ({filled}) TO {text_literal(str(target))} (FORMAT csv, HEADER)"
+        return f"{when} AS timestamp, {kept}{_text(series[0])} AS target_value"
+    cells = ", ".join(f"{{'item_id': {text_literal(c.header)}, 'target_value': {_text(c)}}}" for c in series)
+    return f"{when} AS timestamp, {kept}unnest([{cells}], recursive := true)"
+
+
+def _of_times(wide: WideTimes, base: Sequence[str], keys: Sequence[str]) -> str:
+    """What to select where each column is a time."""
+    cells = ", ".join(
+        f"{{'timestamp': {' || '.join([*base, text_literal(time)])}, 'target_value': {_text(column)}}}"
+        for column, time in zip(wide.columns, wide.times, strict=True)
+    )
+    return f"{''.join(f'{key}, ' for key in keys)}unnest([{cells}], recursive := true)"
+
+
+def _day(column: Column) -> str:
+    """SQL for the date or year of a row as text."""
+    return f"regexp_replace(trim({_text(column)}), '[ T]00:00(:00)?$', '')"
+
+
+def _text(column: Column) -> str:
+    return f"CAST({identifier(column.header)} AS VARCHAR)"
