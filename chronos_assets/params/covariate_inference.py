@@ -6,19 +6,23 @@ nobody meant could fail an import; files in `related/` and `item_metadata/` are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.params.attributes import Attribute, CovariateSchema, MetadataParams, RelatedParams
-from chronos_assets.params.columns import ITEM_NAMES, Column, InferenceError, Times, best_known
+from chronos_assets.params.columns import ITEM_NAMES, Column, InferenceError, Times, best_known, listed
 from chronos_assets.params.forecast import DOMAINS, ForecastParams
 from chronos_assets.params.headers import column_name
-from chronos_assets.params.timestamp_columns import timestamp_readings
+from chronos_assets.params.keys import FEW_REPEATS, Rows
+from chronos_assets.params.timestamp_columns import most_regular, regular_reading, timestamp_readings
 
 _KEYS = {"item_id", "timestamp"}
 # A text that is another one in so large a share of the rows names the row, and describes nothing.
 _MOSTLY_UNIQUE = 0.5
+_PRICED = re.compile(r"[-+]?[$€£¥] ?[-+]?[\d.,]+|[-+]?[\d.,]+ ?[$€£¥%]")
 
 
 def offers(unused: Sequence[Column], times: Times, target: Column, item: Column | None) -> Iterator[str]:
@@ -72,31 +76,77 @@ def _is_ahead(column: Column, times: Times, target: Column) -> bool:
     return own is not None and end is not None and own > end
 
 
-def with_related(params: ForecastParams, header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> ForecastParams:
+def with_related(
+    params: ForecastParams,
+    header: Sequence[str] | None,
+    rows: Sequence[Sequence[str]],
+    files: Sequence[int] | None = None,
+    stretches: Sequence[int] | None = None,
+) -> ForecastParams:
     """The parameters with the related time series that a sample of files in `related/` shows.
 
+    Args:
+        params: of the target.
+        header: names of the columns.
+        rows: text, one cell per column.
+        files: of each row, a number for its file; all of one file when None.
+        stretches: of each row, a number for the run of rows that it belongs to; one when None.
+
     Raises:
-        InferenceError: the sample has no header, no timestamp, or nothing but keys.
+        InferenceError: the sample has no header, no timestamp, or nothing but keys; or its timestamps, or the series of its
+            rows, leave more than one reading.
     """
     header, rows = _with_header(params, header, rows)
     columns = _columns(header, rows, "related")
-    timestamp = _column_named(columns, params.timestamp_column, DOMAINS[params.domain].timestamp)
-    readings = timestamp_readings(columns, timestamp)
+    places = [list(given)[-len(rows) :] if given else [0] * len(rows) for given in (files, stretches)]
+    readings = timestamp_readings(
+        columns, _column_named(columns, params.timestamp_column, DOMAINS[params.domain].timestamp)
+    )
     timestamp = readings[0].column
-    patterns = [times.pattern for times in readings]
-    pattern = None if params.timestamp_format in patterns else patterns[0]
     item = _item(params, columns)
-    dimensions = tuple(column.name for column in columns if column.name in params.dimensions)
-    keys = {timestamp.name, *dimensions, *([item.name] if item else [])}
+    dimensions = tuple(column for column in columns if column.name in params.dimensions)
+    series = [*([item] if item else []), *dimensions]
+    sample = Rows(readings[0], *places)
+    times = _reading(readings, sample, series, params.timestamp_format)
+    if has_offset(times.pattern) != has_offset(params.timestamp_format) and params.time_zone is None:
+        raise InferenceError(
+            f"timestamps of related/ ({times.pattern}) and of train/ ({params.timestamp_format}) are on two clocks, since only "
+            "one of them has an offset: write both alike, or set Chronos.TimeZone in a params.json"
+        )
+    repeats = sample.repeats(series)
+    if repeats > FEW_REPEATS and item is None and params.item_column is not None:
+        raise InferenceError(
+            f"{repeats:.0%} of the rows of related/ repeat a timestamp, and none of the columns {listed(columns)} is called as "
+            f"the item is, {params.item_column}: rename the one that names the items, or keep one row for each time"
+        )
+    keys = {timestamp.name, *(column.name for column in series)}
     schema = CovariateSchema(
         attributes=tuple(_attribute(column, keys, timestamp.name) for column in columns if _is_usable(column, keys)),
         item_column=item.name if item else None,
         timestamp_column=timestamp.name,
-        dimensions=tuple(name for name in params.dimensions if name in dimensions),
-        timestamp_format=pattern,
+        dimensions=tuple(name for name in params.dimensions if name in keys),
+        timestamp_format=None if times.pattern == params.timestamp_format else times.pattern,
     )
-    note = _note("related/", "related time series", schema)
-    return replace(params, related=RelatedParams(schema), notes=(*params.notes, note))
+    notes = [_note("related/", "related time series", schema)]
+    if repeats > FEW_REPEATS:
+        notes.append(
+            f"Guessed: rows of related/ that share a series and a timestamp ({repeats:.0%} repeat one) count as their mean, "
+            "and the most frequent of their texts."
+        )
+    return replace(params, related=RelatedParams(schema), notes=(*params.notes, *notes))
+
+
+def _reading(readings: Sequence[Times], rows: Rows, series: Sequence[Column], own: str) -> Times:
+    """Of the readings of the timestamps, the most regular one; of several the target's own.
+
+    Raises:
+        InferenceError: several are, and none is the target's.
+    """
+    leaders = most_regular(readings, rows, series)
+    return (
+        next((times for times, _ in leaders if times.pattern == own), None)
+        or regular_reading(readings, rows, series)[0]
+    )
 
 
 def with_metadata(
@@ -175,6 +225,9 @@ def _attribute(column: Column, keys: set[str], timestamp: str | None) -> Attribu
     if column.has_commas and column.name not in keys:
         example = next(value for value in column.present if "," in value)
         raise InferenceError(f"{column.name} holds numbers with commas, such as {example}: write them with a point")
+    priced = [value for value in column.present if _PRICED.fullmatch(value)]
+    if priced and 2 * len(priced) > len(column.present) and column.name not in keys:
+        raise InferenceError(f"{column.name} holds numbers with signs, such as {priced[0]}: write them without")
     if column.name == timestamp:
         return Attribute(column.name, "timestamp")
     if column.name in keys:

@@ -283,13 +283,17 @@ def _with_covariates(group: Group, params: ForecastParams) -> ForecastParams:
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files
 
-    for kind, declare in ((RELATED_KIND, with_related), (METADATA_KIND, with_metadata)):
+    for kind in (RELATED_KIND, METADATA_KIND):
         files = _files_to_sample(group, covariate_files(group, kind))
         if not files:
             continue
         try:
             sample = sample_files(files, unpacked=group.settings.max_unpacked)
-            declared = declare(params, sample.header, sample.rows)
+            declared = (
+                with_related(params, sample.header, sample.rows, sample.files, sample.stretches)
+                if kind is RELATED_KIND
+                else with_metadata(params, sample.header, sample.rows)
+            )
             parse_params(to_document(declared))
             params = declared
         except (InferenceError, FileProblem, ParamsError) as error:

@@ -111,3 +111,39 @@ def test_what_can_not_be_inferred_is_said(header: list[str] | None, reason: str)
     cells = [["x"] * len(header or ["x"])]
     with pytest.raises(InferenceError, match=reason):
         with_metadata(TARGET, header, cells)
+
+
+DAYS = [f"{day:02d}" for day in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("header", "form", "reason"),
+    [
+        (["sku", "date", "price"], ["item0", "01/{}/2024", "1.5"], "day and month can't be distinguished"),
+        (["sku", "date", "price"], ["item0", "2024-01-{}T00:00:00+01:00", "1.5"], "are on two clocks"),
+        (["sku", "date", "price"], ["item0", "2024-01-{}", "$1.5"], r"numbers with signs, such as \$1.5"),
+        (["sku", "date", "share"], ["item0", "2024-01-{}", "15 %"], "numbers with signs"),
+        (["Artikel", "date", "price"], ["item0", "2024-01-{}", "1.5"], "rename the one that names the items"),
+    ],
+)
+def test_related_rows_that_would_be_read_wrong_are_refused(header: list[str], form: list[str], reason: str) -> None:
+    cells = [[item or form[0], form[1].format(day), form[2]] for item in ("", "item1") for day in DAYS]
+    with pytest.raises(InferenceError, match=reason):
+        with_related(TARGET, header, cells)
+    # A second file that corrects the first repeats nothing.
+    if reason.startswith("rename"):
+        files = [0] * len(DAYS) + [1] * len(DAYS)
+        assert with_related(TARGET, header, cells, files, files).related is not None
+
+
+def test_of_dates_that_read_both_ways_the_regular_reading_counts() -> None:
+    cells = [["item0", f"{month:02d}/01/{year}", "1.5"] for year in (2022, 2023) for month in range(1, 13)]
+    params = with_related(TARGET, ["sku", "date", "price"], cells)
+    assert params.related is not None
+    assert params.related.dataset is not None
+    assert params.related.dataset.timestamp_format == "MM/dd/yyyy"
+
+
+def test_rows_that_share_a_series_and_a_timestamp_are_reported() -> None:
+    cells = [["item0", f"2024-01-{day}", price] for day in DAYS for price in ("1.5", "2.5")]
+    assert "(50% repeat one) count as their mean" in with_related(TARGET, ["sku", "date", "price"], cells).notes[-1]
