@@ -217,7 +217,6 @@ class Vocabulary:
         replaced = [self._check_replacement(one, source) for one in scenario.replacements]
         if not changed and not replaced:
             raise ScenarioError(f"{source}: it changes nothing; write TimeSeriesTransformations, or rows to replace")
-        _check_contradictions(replaced, source)
         return Scenario(scenario.name, tuple(changed), tuple(replaced))
 
     def attribute(self, name: str, place: str) -> str:
@@ -273,18 +272,6 @@ class Vocabulary:
         return Replacement(one.key, one.timestamp, values, one.line)
 
 
-def _check_contradictions(rows: Sequence[Replacement], source: str) -> None:
-    seen: dict[Any, Any] = {}
-    for row in rows:
-        for name, value in row.values.items():
-            first = seen.setdefault((frozenset(row.key.items()), row.timestamp, name), value)
-            if first != value:
-                raise ScenarioError(
-                    f"{source}, line {row.line}: {name} is {value} here and {first} in an earlier line of the same series and "
-                    "time: keep one of them"
-                )
-
-
 def _number(text: str, place: str) -> float:
     try:
         number = float(text)
@@ -323,6 +310,8 @@ class ScenarioRun:
     knows: Callable[[str, str, Sequence[str]], bool]
     _met: set[int] = field(default_factory=set)
     _replaced: set[int] = field(default_factory=set)
+    # Of each replaced value, by series, attribute and period, the row that it came from.
+    _rows: dict[tuple[tuple[str, ...], str, np.datetime64], Replacement] = field(default_factory=dict)
     # Rows, and attributes whose text means something to one of their series; means nothing to one, and what that had before.
     _known: set[tuple[int, str]] = field(default_factory=set)
     _unknown: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
@@ -435,6 +424,12 @@ class ScenarioRun:
             if name not in known:
                 continue
             self._replaced.add(number)
+            first = self._rows.setdefault((tuple(named.values()), name, starts[place]), row)
+            if first.values[name] != value:
+                raise ScenarioError(
+                    f"scenario {self.scenario.name}, line {row.line}: {name} is {value} here and {first.values[name]} in line "
+                    f"{first.line}, in one period of one series: keep one of them"
+                )
             if known[name].dtype.kind == "f":
                 changed = np.array(known[name], dtype=np.float64)
                 changed[periods + place] = np.nan if value is None else float(value)

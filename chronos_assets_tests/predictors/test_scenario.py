@@ -119,5 +119,7 @@ def test_two_rows_that_say_different_things_are_refused() -> None:
         Replacement({"item_id": "a"}, "2024-01-04", {"price": value}, line) for line, value in ((2, "7"), (3, "7.0"))
     ]
     assert checked(rows=rows).replacements[1].values == {"price": 7.0}
-    with pytest.raises(ScenarioError, match=r"line 4: price is 8\.0 here and 7\.0 in an earlier line"):
-        checked(rows=[*rows, Replacement({"item_id": "a"}, "2024-01-04", {"price": "8"}, 4)])
+    for text in ("2024-01-04", "2024-01-04 00:00:00", "2024-01-04T13:00:00"):  # all in one period
+        other = Replacement({"item_id": "a"}, text, {"price": "8"}, 4)
+        with pytest.raises(ScenarioError, match=r"line 4: price is 8\.0 here and 7\.0 in line 2, in one period"):
+            prices(checked(rows=[*rows, other]), [1, 2, 3, 4])
