@@ -3,12 +3,17 @@
     python -m benchmarks.import_covariates                    100,000 items
     python -m benchmarks.import_covariates --items 1000       fewer
     python -m benchmarks.import_covariates --sizes            1,000, 10,000 and 100,000: is the memory flat?
+    python -m benchmarks.import_covariates --day              one more day after a year, of 14,000 items: beside everything
 
 The files are made by arithmetic and kept in .benchmarks/ (0.6 GB at full size; `--clean` removes them): a dataset without the
 last 10 periods, and related rows in time-major order, the worst for whole series: four numbers and a category. Both imports
 are processes of their own.
 
-Exits with 1 when the import of the related time series needs more than `--limit` GB.
+`--day` imports a year of rows, then one more day of all items, which ends the horizon of a dataset that has grown by a day,
+and then everything. Bytes are those that the processes ask the kernel to read and write. The dataset is cut into shards of
+8 MB, so that 5 million rows are as many shards as ten times more are otherwise.
+
+Exits with 1 when the import of the related time series needs more than `--limit` GB, or results differ.
 """
 
 from __future__ import annotations
@@ -17,14 +22,17 @@ import argparse
 import json
 import shutil
 import sys
+import tempfile
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from benchmarks.import_day import counters, share_line, shares_of
 from benchmarks.processes import measure
 
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
-PERIODS, HORIZON = 100, 10
+PERIODS, HORIZON, YEAR = 100, 10, 365
 SIZES = (1_000, 10_000, 100_000)
 
 PARAMS = {
@@ -54,14 +62,18 @@ PARAMS = {
 
 def make_csv(items: int, kind: str) -> Path:
     """The rows of the target or of the related time series, time-major."""
+    path = FOLDER / f"covariates-{items}-{kind}.csv"
+    if not path.exists():
+        FOLDER.mkdir(exist_ok=True)
+        write_csv(path, items, kind, 0, PERIODS - HORIZON if kind == "target" else PERIODS)
+    return path
+
+
+def write_csv(path: Path, items: int, kind: str, first: int, periods: int) -> None:
+    """The rows of so many periods from the `first` one on."""
     import duckdb
 
-    path = FOLDER / f"covariates-{items}-{kind}.csv"
-    if path.exists():
-        return path
-    FOLDER.mkdir(exist_ok=True)
-    periods = PERIODS - HORIZON if kind == "target" else PERIODS
-    item, day = f"printf('item_%06d', i % {items})", f"DATE '2024-01-01' + CAST(i // {items} AS INTEGER)"
+    item, day = f"printf('item_%06d', i % {items})", f"DATE '2024-01-01' + CAST({first} + i // {items} AS INTEGER)"
     values = "(i * 7919) % 101 / 7.0"
     if kind == "related":
         values = (
@@ -76,7 +88,6 @@ def make_csv(items: int, kind: str) -> Path:
             f"TO '{part}' (FORMAT csv, HEADER false)"
         )
     part.replace(path)
-    return path
 
 
 def run(what: str, items: int, arguments: argparse.Namespace) -> dict[str, object]:
@@ -112,6 +123,98 @@ def run(what: str, items: int, arguments: argparse.Namespace) -> dict[str, objec
     return {"rows": rows, "bytes": sum(shard.bytes for shard in shards), "stage_ends": stages}
 
 
+def make_year(folder: Path, items: int, arguments: argparse.Namespace) -> None:
+    """A year of files, one more day of them, and the datasets that they are put beside."""
+    from chronos_assets.params.reader import parse_params
+    from chronos_assets.timeseries.dataset.importing import import_target_time_series
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
+
+    write_csv(folder / "year.csv", items, "related", 0, YEAR + HORIZON)
+    write_csv(folder / "day.csv", items, "related", YEAR + HORIZON, 1)
+    for days in (YEAR, YEAR + 1):
+        path = folder / "target.csv"
+        write_csv(path, items, "target", 0, days)
+        import_target_time_series(
+            [TrainFile(path, path.name, datetime(2025, 1, 1, tzinfo=UTC))],
+            parse_params(PARAMS),
+            output=folder / f"dataset-{days}",
+            rejected=folder / "rejected",
+            memory_limit=arguments.memory_limit,
+            threads=arguments.threads,
+            shard_bytes=8 << 20,
+        )
+        path.unlink()
+
+
+def run_day(folder: Path, days: int, target: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Import the files that there are after so many days, by what the target's last import left; what it took."""
+    from chronos_assets.params.reader import parse_params
+    from chronos_assets.timeseries.dataset.covariate_files import related_source
+    from chronos_assets.timeseries.dataset.dataset_before import Before
+    from chronos_assets.timeseries.dataset.related_importing import import_related
+    from chronos_assets.timeseries.dataset.shard_files import FolderFiles
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
+
+    before, start, cpu = counters(), time.perf_counter(), time.process_time()
+    shown, memory, params = folder / target, folder / f"{target}.npz", parse_params(PARAMS)
+    names = ("year.csv", "day.csv")[: 1 + (days > YEAR)]
+    when = datetime(2025, 1, 1, tzinfo=UTC)
+    files = [TrainFile(folder / name, name, when + timedelta(days=at), name) for at, name in enumerate(names)]
+    source = related_source(files, params)
+    assert source is not None  # noqa: S101 - the parameters above declare it
+    made = import_related(
+        [source],
+        params,
+        FolderFiles(folder / f"dataset-{days}"),
+        output=folder / f"{target}-staged",
+        rejected=folder / "rejected",
+        memory_limit=arguments.memory_limit,
+        threads=arguments.threads,
+        before=Before(lambda: FolderFiles(shown), memory) if memory.exists() else None,
+    )
+    made.memory.save(memory)
+    shutil.rmtree(shown, ignore_errors=True)
+    (folder / f"{target}-staged").rename(shown)
+    took = {name: value - before[name] for name, value in counters().items()}
+    return {
+        "version": made.manifest.data_version,
+        "said": made.reason
+        or f"{len(made.kept_files)} files kept, {len(made.extended_shards)} shards with a new tail only",
+        "rows": made.manifest.rows,
+        "seconds": time.perf_counter() - start,
+        "cpu": time.process_time() - cpu,
+        **took,
+    }
+
+
+def measure_day(arguments: argparse.Namespace) -> int:
+    """A year, one more day, and everything; 1 where the last two differ."""
+    FOLDER.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="covariates-day-", dir=FOLDER))
+    try:
+        make_year(folder, arguments.items, arguments)
+        runs = [(YEAR, "changes"), (YEAR + 1, "changes"), (YEAR + 1, "everything")]
+        found = []
+        for days, target in runs:
+            command = [sys.executable, "-m", "benchmarks.import_covariates", "--child", target, "--folder", str(folder)]
+            command += [
+                "--days",
+                str(days),
+                "--memory-limit",
+                arguments.memory_limit,
+                "--threads",
+                str(arguments.threads),
+            ]
+            measured = measure(command)
+            found.append(measured.answer)
+            print(share_line(target, measured.answer, measured.peak_mb), flush=True)
+    finally:
+        shutil.rmtree(folder)
+    _, day, everything = found
+    print("one day takes, of everything:", shares_of(day, everything))
+    return int(day["version"] != everything["version"])
+
+
 def measure_one(what: str, items: int, arguments: argparse.Namespace) -> float:
     """Run one import as a child, print a line about it, and give its peak in GB."""
     command = [sys.executable, "-m", "benchmarks.import_covariates", "--child", what, "--items", str(items)]
@@ -130,14 +233,23 @@ def measure_one(what: str, items: int, arguments: argparse.Namespace) -> float:
 def main() -> int:
     """Measure; 1 where the related time series need more memory than they may."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=SIZES[-1])
+    parser.add_argument("--items", type=int)
     parser.add_argument("--sizes", action="store_true")
+    parser.add_argument("--day", action="store_true", help="one more day beside everything")
     parser.add_argument("--clean", action="store_true")
     parser.add_argument("--limit", type=float, default=2.0, help="GB")
     parser.add_argument("--memory-limit", default="1GB", help="of DuckDB")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--child", choices=("target", "related"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("target", "related", "changes", "everything"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--days", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.items = arguments.items or (14_000 if arguments.day else SIZES[-1])
+    if arguments.folder:
+        print(json.dumps(run_day(arguments.folder, arguments.days, arguments.child, arguments)))
+        return 0
+    if arguments.day:
+        return measure_day(arguments)
     if arguments.child:
         print(json.dumps(run(arguments.child, arguments.items, arguments)))
         return 0

@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -118,13 +119,31 @@ def measure_one(folder: Path, files: list[str], target: str, arguments: argparse
     command += ["--files", ",".join(files), "--target", target, *(["--hourly"] if arguments.hourly else [])]
     measured = measure(command)
     found = measured.answer
-    print(
+    print(share_line(target, found, measured.peak_mb), flush=True)
+    return found
+
+
+def share_line(target: str, found: Mapping[str, Any], peak_mb: float) -> str:
+    """What an import took."""
+    return (
         f"{target:<12}{found['rows'] / 1e6:>8.1f} M{found['seconds']:>9.1f} s{found['cpu']:>9.1f} s CPU"
         f"{found['rchar'] / 1e6:>10.0f} MB read{found['wchar'] / 1e6:>10.0f} MB written"
-        f"{measured.peak_mb:>8.0f} MB peak  {found['said']}",
-        flush=True,
+        f"{peak_mb:>8.0f} MB peak  {found['said']}"
     )
-    return found
+
+
+def shares(day: Mapping[str, Any], everything: Mapping[str, Any]) -> dict[str, float]:
+    """What one import took of another's time, processor time and bytes."""
+    return {
+        "time": day["seconds"] / everything["seconds"],
+        "CPU": day["cpu"] / everything["cpu"],
+        "bytes": (day["rchar"] + day["wchar"]) / (everything["rchar"] + everything["wchar"]),
+    }
+
+
+def shares_of(day: Mapping[str, Any], everything: Mapping[str, Any]) -> str:
+    """`shares` in words."""
+    return ", ".join(f"{share:.3f} of the {name}" for name, share in shares(day, everything).items())
 
 
 def main() -> int:
@@ -155,13 +174,9 @@ def main() -> int:
     if day["version"] != everything["version"]:
         print("the results differ")
         return 1
-    shares = {
-        "time": day["seconds"] / everything["seconds"],
-        "CPU": day["cpu"] / everything["cpu"],
-        "bytes": (day["rchar"] + day["wchar"]) / (everything["rchar"] + everything["wchar"]),
-    }
-    print("one day takes, of everything:", ", ".join(f"{share:.3f} of the {name}" for name, share in shares.items()))
-    return int(max(shares["time"], shares["bytes"]) > arguments.limit)
+    print("one day takes, of everything:", shares_of(day, everything))
+    found = shares(day, everything)
+    return int(max(found["time"], found["bytes"]) > arguments.limit)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def related(store: Store, series: ItemSeries) -> Related | None:
     Raises:
         DatasetError: they can't be read.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from chronos_assets.timeseries.dataset.related import RelatedManifest
@@ -63,8 +64,11 @@ def related(store: Store, series: ItemSeries) -> Related | None:
         return Related(manifest.attributes, pd.DataFrame(columns=columns))
     wanted = [(name, "==", key.get(name, "")) for name in ("item_id", *manifest.dimensions)]
     with _readable("related_time_series"):
-        table = pq.read_table(path, columns=columns, filters=wanted, partitioning=None)
-    return Related(manifest.attributes, table.to_pandas().sort_values("timestamp").reset_index(drop=True))
+        parts = [
+            pq.read_table(each, columns=columns, filters=wanted, partitioning=None) for each in manifest.files_of(path)
+        ]
+        table = pa.concat_tables(parts).sort_by("timestamp")
+    return Related(manifest.attributes, table.to_pandas())
 
 
 def metadata(store: Store, item: str) -> Mapping[str, float | str | None]:

@@ -8,7 +8,7 @@ have in common is in `dataset_import`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,10 +23,12 @@ from chronos_assets.pipeline.dataset_import import (
     Imported,
     changed_since,
     documents_of,
-    fetch_files,
     import_job,
     is_job,
     keep_rejected,
+    listed_files,
+    set_aside,
+    what_was_read,
 )
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.inferred import is_outdated
@@ -35,11 +37,12 @@ from chronos_assets.pipeline.state import GroupState, inferred_from, train_files
 from chronos_assets.planning.imports import ImportRecord, with_covariates
 from chronos_assets.planning.listing import files_digest, trusted_times
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY
+from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, RELATED_KEY, RELATED_MEMORY_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.jobs import JobRequest
     from chronos_assets.timeseries.covariate_task import CovariateOutcome, CovariateTask
+    from chronos_assets.timeseries.dataset.dataset_before import Before
     from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
     from chronos_assets.timeseries.dataset.shards import Manifest
 
@@ -53,7 +56,7 @@ class CovariateImport:
         manifest: of what is published now; None where nothing is declared, or there are no files.
         digest: of the files that were read, for `last_inputs`.
         notes: sentences for the user.
-        facts: of its job, where it was one.
+        facts: what was read, and of its job, where it was one.
     """
 
     kind: CovariateKind
@@ -91,15 +94,17 @@ class CovariatePlan:
         """Bytes of what is read: files, and the dataset."""
         return sum(info.size for info in self.read) + self.dataset.size
 
-    def task(self, memory_limit: str, unpacked: int | None) -> CovariateTask:
+    def task(self, memory_limit: str, unpacked: int | None, *, only_changes: bool = False) -> CovariateTask:
         """What the import is told."""
         from chronos_assets.timeseries.covariate_task import CovariateTask
 
-        return CovariateTask(self.params, self.kind is RELATED_KIND, memory_limit, unpacked)
+        return CovariateTask(self.params, self.kind is RELATED_KIND, memory_limit, unpacked, only_changes)
 
 
 def import_covariates(state: GroupState, kind: CovariateKind, context: Any) -> CovariateImport:
     """Import all files of a kind and publish what they hold; on failure what was there stays.
+
+    Files of related time series that haven't changed are taken over where that is possible; the result is the same.
 
     Without a declaration, or without files, nothing is published, and what was there before is withdrawn.
 
@@ -111,6 +116,8 @@ def import_covariates(state: GroupState, kind: CovariateKind, context: Any) -> C
     Raises:
         dg.Failure: bad rows or files; the description says which.
     """
+    from chronos_assets.timeseries.import_task import MEMORY_FILE
+
     group, log, params = state.group, context.log, state.params
     dataset, files = state.require_manifest(), covariate_files(group, kind)
     digest = _expected(params, kind, files)
@@ -127,20 +134,74 @@ def import_covariates(state: GroupState, kind: CovariateKind, context: Any) -> C
         return CovariateImport(kind, None, digest, tuple(notes))
     as_job, size = is_job(group, plan.size)
     log.info(f"importing {kind.what}: files: {len(own):,}, train files: {len(train):,}; with the dataset {size}")
-    with (_import_as_job if as_job else _import_here)(group, plan, context) as made:
-        manifest = made.outcome.manifest
+    with ExitStack() as stack:
+        made = stack.enter_context(_import_changes(group, plan, context)) if as_job else None
+        if made is None:
+            made = stack.enter_context((_import_as_job if as_job else _import_here)(group, plan, context))
+        outcome = made.outcome
+        manifest, facts = outcome.manifest, dict(made.facts)
         if getattr(manifest, "dataset_version", dataset.data_version) != dataset.data_version:
             raise dg.Failure("the dataset changed while covariates were imported: materialize them again")
-        keep_rejected(group, files, made.rejected)
+        keep_rejected(group, [info for info in files if info.key not in outcome.kept_files], made.rejected)
         made.publish()
+        if kind is RELATED_KIND:
+            group.store.put_file(RELATED_MEMORY_KEY, made.report / MEMORY_FILE)
+            facts = {"what_was_read": what_was_read(outcome), **facts}
+            log.info(facts["what_was_read"])
     for note in manifest.notes:
         log.info(note)
-    return CovariateImport(kind, manifest, digest, (*notes, *doubts, *manifest.notes), made.facts)
+    return CovariateImport(kind, manifest, digest, (*notes, *doubts, *manifest.notes), facts)
 
 
 @contextmanager
-def _import_here(group: Group, plan: CovariatePlan, context: Any) -> Iterator[Imported[CovariateOutcome]]:
-    """Import in this process, to which the files come."""
+def _import_changes(group: Group, plan: CovariatePlan, context: Any) -> Iterator[Imported[CovariateOutcome] | None]:
+    """Import what has changed in this process, where that is little; None where it isn't, or doesn't tell all."""
+    from chronos_assets.timeseries.dataset.dataset_before import FullImportNeededError
+
+    if is_job(group, _likely_read(group, plan))[0]:
+        yield None
+        return
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(_import_here(group, plan, context, only_changes=True))
+        except FullImportNeededError as error:
+            context.log.info(f"what has changed won't do ({error}): a job imports everything")
+            made = None
+        yield made
+
+
+def _likely_read(group: Group, plan: CovariatePlan) -> int:
+    """Bytes that an import of what has changed reads, as far as the notes of the last one tell that."""
+    from chronos_assets.timeseries.dataset.import_memory import MemoryUnusableError, identity
+    from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
+
+    before = _before(group, plan)
+    try:
+        memory = None if before is None else RelatedMemory.load(before.memory)
+    except MemoryUnusableError:
+        memory = None
+    if memory is None or memory.obstacle:
+        return plan.size
+    known = {file.identity for source in memory.sources for file in source.files}
+    files = listed_files(group, plan.read)
+    return sum(file.size for file in files if identity(file) not in known)
+
+
+def _before(group: Group, plan: CovariatePlan) -> Before | None:
+    """The related time series that are there, with what their import noted."""
+    from chronos_assets.timeseries.dataset.dataset_before import Before
+
+    store = group.store
+    if plan.kind is not RELATED_KIND or store.shown(RELATED_KEY) is None or not store.exists(RELATED_MEMORY_KEY):
+        return None
+    return Before(lambda: store.open(RELATED_KEY), store.fetch(RELATED_MEMORY_KEY), set_aside(group, plan.files))
+
+
+@contextmanager
+def _import_here(
+    group: Group, plan: CovariatePlan, context: Any, *, only_changes: bool = False
+) -> Iterator[Imported[CovariateOutcome]]:
+    """Import in this process, to which the files that are read come."""
     from chronos_assets.timeseries.covariate_task import run_covariate_import
     from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
     from chronos_assets.timeseries.import_task import REPORT, progress_lines
@@ -150,18 +211,19 @@ def _import_here(group: Group, plan: CovariatePlan, context: Any) -> Iterator[Im
         output, report = folder / plan.kind.asset, folder / REPORT
         try:
             outcome = run_covariate_import(
-                plan.task(settings.memory_limit, settings.max_unpacked),
-                fetch_files(group, plan.files),
-                fetch_files(group, plan.train_files),
+                plan.task(settings.memory_limit, settings.max_unpacked, only_changes=only_changes),
+                listed_files(group, plan.files),
+                listed_files(group, plan.train_files),
                 store.open(DATASET_KEY),
                 output=output,
                 report=report,
                 progress=progress_lines(context.log.info),
+                before=_before(group, plan),
             )
         except ImportFailure as error:
             raise dg.Failure(str(error)) from error
         publish = partial(store.publish, plan.kind.key, output, data="*.parquet", known=outcome.known)
-        yield Imported(outcome, report, publish)
+        yield Imported(outcome, report, partial(publish, kept=outcome.elsewhere))
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY, REJECTED_KEY
 
 if TYPE_CHECKING:
+    from chronos_assets.timeseries.covariate_task import CovariateOutcome
     from chronos_assets.timeseries.dataset.shards import Manifest
     from chronos_assets.timeseries.dataset.train_files import TrainFile
     from chronos_assets.timeseries.import_task import ImportOutcome
@@ -162,7 +163,7 @@ def plan_import(state: GroupState, log: Any) -> ImportPlan:
         files=tuple(trusted),
         params=params,
         notes=(*([inferred] if inferred else []), *doubts),
-        set_aside=_set_aside(group, files),
+        set_aside=set_aside(group, files),
         has_dataset=group.store.shown(DATASET_KEY) is not None and group.store.exists(IMPORT_MEMORY_KEY),
         as_job=as_job,
     )
@@ -176,7 +177,8 @@ def is_job(group: Group, size: int) -> tuple[bool, str]:
     return True, f"{size:,} bytes, more than CHRONOS_IMPORT_JOB_BYTES={limit:,}: as a job of its own"
 
 
-def _set_aside(group: Group, files: Sequence[ObjectInfo]) -> frozenset[str]:
+def set_aside(group: Group, files: Sequence[ObjectInfo]) -> frozenset[str]:
+    """Keys of the files whose bad rows lie where they belong."""
     from chronos_assets.timeseries.dataset.bad_rows import rejected_name
 
     there = {info.key for info in group.store.list(REJECTED_KEY)}
@@ -380,15 +382,6 @@ def listed_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
     ]
 
 
-def fetch_files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
-    """The train files on this machine."""
-    from chronos_assets.timeseries.dataset.train_files import bring
-
-    found = listed_files(group, files)
-    bring(found)
-    return found
-
-
 # --- finish -----------------------------------------------------------------------------------------------------------
 
 
@@ -401,7 +394,7 @@ def finish_import(group: Group, plan: ImportPlan, made: Imported[ImportOutcome],
     made.publish()
     group.store.put_file(IMPORT_MEMORY_KEY, made.report / MEMORY_FILE)
     manifest = outcome.manifest
-    log.info(_what_was_read(outcome))
+    log.info(what_was_read(outcome))
     log.info(
         f"imported {outcome.rows_read:,} rows: {manifest.series:,} series from {manifest.first} to {manifest.last}, "
         f"{manifest.observed:,} periods observed, {manifest.filled:,} filled, {manifest.duplicates:,} duplicates "
@@ -410,9 +403,9 @@ def finish_import(group: Group, plan: ImportPlan, made: Imported[ImportOutcome],
     return ImportResult(manifest, plan.params, listing_digest(plan.files), made.facts)
 
 
-def _what_was_read(outcome: ImportOutcome) -> str:
+def what_was_read(outcome: ImportOutcome | CovariateOutcome) -> str:
     """What an import took over, and why it took over nothing."""
-    files, shards = len(outcome.manifest.files), len(outcome.manifest.shards)
+    files, shards = len(outcome.manifest.files), len(getattr(outcome.manifest, "shards", ()))
     if outcome.reason:
         file, shard = ("file" if files == 1 else "files"), ("shard" if shards == 1 else "shards")
         return f"everything read ({files:,} {file}) and written ({shards:,} {shard}): {outcome.reason}"

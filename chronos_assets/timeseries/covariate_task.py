@@ -8,6 +8,7 @@ job (`workloads.import_dataset`).
 dataset/       what is published: shards or a table, and the manifest
 report/        what the publisher needs beside them:
   import.json      the outcome
+  memory.npz       of related time series, for the next import, see `dataset.related_memory`
   rejected/        bad rows that were set aside
 ```
 """
@@ -15,7 +16,7 @@ report/        what the publisher needs beside them:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,15 @@ from chronos_assets.timeseries.dataset.covariate_files import (
     related_source,
     target_source,
 )
-from chronos_assets.timeseries.dataset.metadata_importing import MetadataReport, import_metadata
+from chronos_assets.timeseries.dataset.metadata_importing import import_metadata
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
-from chronos_assets.timeseries.dataset.related_importing import RelatedReport, import_related
+from chronos_assets.timeseries.dataset.related_importing import import_related
 from chronos_assets.timeseries.dataset.shard_files import manifest_in
-from chronos_assets.timeseries.import_task import REJECTED_FOLDER, load_report, save_report
+from chronos_assets.timeseries.import_task import MEMORY_FILE, REJECTED_FOLDER, load_report, save_report
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
+    from chronos_assets.timeseries.dataset.dataset_before import Before
     from chronos_assets.timeseries.dataset.import_passes import Progress
     from chronos_assets.timeseries.dataset.shard_files import ShardFiles
     from chronos_assets.timeseries.dataset.train_files import TrainFile
@@ -46,20 +48,27 @@ class CovariateTask:
         params: as `params.json` has them.
         is_related: whether they are related time series; else item metadata.
         memory_limit: of DuckDB. unpacked: the bytes that a compressed file may unpack to.
+        only_changes: see `import_related`.
     """
 
     params: ForecastParams
     is_related: bool
     memory_limit: str
     unpacked: int | None = None
+    only_changes: bool = False
 
 
 @dataclass(frozen=True)
 class CovariateOutcome:
-    """What an import did. manifest: as it lies beside the data. rejected: see `import_task.ImportOutcome`."""
+    """What an import did. manifest: as it lies beside the data. The rest: see `import_task.ImportOutcome`."""
 
     manifest: RelatedManifest | MetadataManifest
     rejected: Mapping[str, str]
+    kept_files: frozenset[str] = frozenset()
+    kept_shards: frozenset[str] = frozenset()
+    extended_shards: frozenset[str] = frozenset()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def known(self) -> dict[str, str]:
@@ -76,7 +85,7 @@ class CovariateOutcome:
         """
         document = load_report(report)
         manifest: type[RelatedManifest | MetadataManifest] = RelatedManifest if is_related else MetadataManifest
-        return cls(manifest.from_json(document["manifest"]), document["rejected"])
+        return cls(manifest.from_json(document["manifest"]), document["rejected"], reason=document["reason"])
 
 
 def run_covariate_import(
@@ -88,6 +97,7 @@ def run_covariate_import(
     output: Path,
     report: Path,
     progress: Progress = lambda _stage, _done: None,
+    before: Before | None = None,
 ) -> CovariateOutcome:
     """Import covariates into two folders; see the module's docstring.
 
@@ -99,14 +109,15 @@ def run_covariate_import(
         output: folder for them; temporary files lie beside it.
         report: folder for the rest.
         progress: see `import_related`.
+        before: likewise.
 
     Raises:
         ImportFailure: something is wrong with the files.
+        FullImportNeededError: see `import_related`.
     """
     params = manifest_in(dataset).resolve(task.params)
     sources = list(_sources(params, files, train_files, is_related=task.is_related))
     rejected, limit = report / REJECTED_FOLDER, task.memory_limit
-    made: RelatedReport | MetadataReport
     if task.is_related:
         made = import_related(
             sources,
@@ -117,14 +128,32 @@ def run_covariate_import(
             memory_limit=limit,
             unpacked=task.unpacked,
             progress=progress,
+            before=before,
+            only_changes=task.only_changes,
         )
+        outcome = CovariateOutcome(
+            made.manifest,
+            _names(made.rejected_files),
+            made.kept_files,
+            made.kept_shards,
+            made.extended_shards,
+            made.elsewhere,
+            made.reason,
+        )
+        report.mkdir(parents=True, exist_ok=True)
+        made.memory.save(report / MEMORY_FILE)
     else:
-        made = import_metadata(
+        table = import_metadata(
             sources, dataset, output=output, rejected=rejected, memory_limit=limit, unpacked=task.unpacked
         )
-    outcome = CovariateOutcome(made.manifest, {key: path.name for key, path in made.rejected_files.items()})
-    save_report(report, {"manifest": made.manifest.to_json(), "rejected": dict(outcome.rejected)})
+        outcome = CovariateOutcome(table.manifest, _names(table.rejected_files))
+    document = {"manifest": outcome.manifest.to_json(), "rejected": dict(outcome.rejected), "reason": outcome.reason}
+    save_report(report, document)
     return outcome
+
+
+def _names(rejected: Mapping[str, Path]) -> dict[str, str]:
+    return {key: path.name for key, path in rejected.items()}
 
 
 def _sources(

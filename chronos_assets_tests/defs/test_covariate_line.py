@@ -240,7 +240,7 @@ def test_without_params_files_beside_the_train_files_are_declared(line: Line) ->
 @pytest.mark.parametrize(
     ("asset", "function"),
     [
-        ("related_time_series", "chronos_assets.timeseries.dataset.related_writing:write_related_shard"),
+        ("related_time_series", "chronos_assets.timeseries.dataset.related_writing:write_related_file"),
         ("related_time_series", "chronos_assets.timeseries.dataset.related_writing:related_version"),
         ("item_metadata", "chronos_assets.timeseries.dataset.metadata_importing:write_item_metadata"),
     ],

@@ -25,7 +25,7 @@ from chronos_assets.timeseries.dataset.related import (
     related_version,
     shard_schema,
     write_item_metadata,
-    write_related_shard,
+    write_related_file,
 )
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, read_manifest, shard_name, shard_number
 
@@ -225,7 +225,7 @@ def _write_related(
             ]
             arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)]
             tables.append((pa.table(arrays, schema=schema), 1))
-        shards.append(write_related_shard(folder, number, schema, tables))
+        shards.append(write_related_file(folder / shard_name(number), schema, tables))
     manifest = RelatedManifest(
         data_version=related_version(dataset, attributes, shards),
         dataset_version=dataset.data_version,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency
-from chronos_assets.timeseries.dataset import import_memory, importing, incremental
+from chronos_assets.timeseries.dataset import file_changes, import_memory, importing, incremental
 from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
@@ -141,7 +141,7 @@ def day(number, items=range(40), value=0.0):
 @pytest.fixture(autouse=True)
 def read_any_share(monkeypatch):
     """Small files beside smaller ones: by default everything would be read."""
-    monkeypatch.setattr(incremental, "MOST_READ", 1.0)
+    monkeypatch.setattr(file_changes, "MOST_READ", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ class TestWhatIsTouched:
 
 class TestWhenEverythingIsRead:
     def test_most_of_the_data_changed(self, history, monkeypatch):
-        monkeypatch.setattr(incremental, "MOST_READ", 0.5)
+        monkeypatch.setattr(file_changes, "MOST_READ", 0.5)
         history.put("old.csv", "".join(day(number, value=1) for number in range(32)))
         assert history.run().reason == "most of the data has to be read"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -97,6 +97,11 @@ class BadRows:
                 writer.writerows(
                     [row.line, row.column or "", row.reason, row.explanation, row.value, text] for row, text in rows
                 )
+
+    def since(self, before: Mapping[str, int]) -> dict[str, int]:
+        """By reason, how many have come since these were counted."""
+        found = {reason: count - before.get(reason, 0) for reason, count in self.counts.items()}
+        return {reason: count for reason, count in found.items() if count}
 
     @contextmanager
     def _writer(self, key: str) -> Iterator[Any]:

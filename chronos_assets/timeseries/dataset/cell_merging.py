@@ -5,7 +5,7 @@ Cells between the passes of one import belong to `cells`; which periods are repl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from chronos_assets.timeseries.dataset.shards import ROW_GROUP
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from chronos_assets.calendar.frequencies import Grid
 
 
 _NEVER = np.iinfo(np.int64).max
@@ -46,6 +48,61 @@ def read_cells(file: pq.ParquetFile, names: Sequence[str]) -> Cells:
         values.append(batch.column("target").to_numpy(zero_copy_only=False)[observed])
         rows += batch.num_rows
     return _cells_of_rows(keys, np.concatenate(starts), np.concatenate(places), np.concatenate(values))
+
+
+def read_attributes(
+    file: pq.ParquetFile, names: Sequence[str], grid: Grid, texts: Mapping[str, Sequence[str] | None]
+) -> Iterator[Cells | None]:
+    """The cells of each attribute in a file of related time series, of the series that have any; `hash` is zeros.
+
+    Args:
+        file: whose keys and categories are read as dictionaries.
+        names: of its key columns.
+        grid: of its timestamps.
+        texts: of the attributes, in order: those of a category by code, None of numbers.
+
+    Raises:
+        ValueError: a category has another text.
+    """
+    import pyarrow as pa
+
+    codes = {
+        name: {text: code for code, text in enumerate(known)} for name, known in texts.items() if known is not None
+    }
+    keys, starts, moments = [_key_table(None, names)], [np.empty(0, np.int64)], [np.empty(0, "datetime64[us]")]
+    values: dict[str, list[NDArray[np.float64]]] = {name: [np.empty(0)] for name in texts}
+    rows, before = 0, None
+    for batch in file.iter_batches(ROW_GROUP, columns=[*names, "timestamp", *texts]):
+        found, before = _starts(batch, names, before)
+        keys.append(_key_table(batch.take(found), names))
+        starts.append(found + rows)
+        moments.append(batch.column("timestamp").to_numpy(zero_copy_only=False).astype("datetime64[us]"))
+        for name, parts in values.items():
+            column = batch.column(name)
+            parts.append(_coded(column, codes[name]) if name in codes else column.to_numpy(zero_copy_only=False))
+        rows += batch.num_rows
+    table, ordinals = pa.concat_tables(keys).combine_chunks(), grid.ordinal(np.concatenate(moments))
+    begins = np.concatenate(starts)
+    series = np.searchsorted(begins, np.arange(rows), side="right") - 1
+    for parts in values.values():
+        column = np.concatenate(parts)
+        there = ~np.isnan(column)
+        counts = np.bincount(series[there], minlength=len(begins))
+        some, own = np.flatnonzero(counts), ordinals[there]
+        counts = counts[some]
+        first = own[np.cumsum(counts) - counts]
+        offsets = (own - np.repeat(first, counts)).astype(np.int32)
+        hashes = np.zeros(len(some), dtype=np.uint16)
+        yield Cells(table.take(some), hashes, first, counts, offsets, column[there]) if len(some) else None
+
+
+def _coded(column: pa.DictionaryArray, codes: Mapping[str, int]) -> NDArray[np.float64]:
+    """(n,) codes of texts, NaN for none."""
+    texts = column.dictionary.to_pylist()
+    if unknown := [text for text in texts if text not in codes]:
+        raise ValueError(f"it has the text {unknown[0]!r}, which its import didn't note")
+    found = np.array([*(codes[text] for text in texts), np.nan], dtype=np.float64)
+    return np.asarray(found[column.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)])
 
 
 def _key_table(rows: pa.RecordBatch | None, names: Sequence[str]) -> pa.Table:

@@ -5,19 +5,30 @@ Here: reading. Series are made of the rows in `related_importing`, tables of ite
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.csv_records import FileProblem, TrainSchema
 from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
+from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, noted_unit
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
-from chronos_assets.timeseries.dataset.train_files import CovariateReading, FileContents, TrainFile, TrainFileReader
+from chronos_assets.timeseries.dataset.train_files import (
+    CovariateReading,
+    FileContents,
+    RenamedColumns,
+    TrainFile,
+    TrainFileReader,
+    bring,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +66,16 @@ class CovariateSource:
         if self.is_target:
             return "train files"
         return "related time series" if self.has_times else "item metadata"
+
+    @property
+    def ordered(self) -> list[TrainFile]:
+        """The files from the oldest to the newest."""
+        return sorted(self.files, key=lambda file: (file.last_modified, file.key))
+
+    @property
+    def instant_unit(self) -> int:
+        """Microseconds to which timestamps are noted; the dataset's import has found where periods start."""
+        return noted_unit(self.params.frequency)
 
     @property
     def schema(self) -> TrainSchema:
@@ -107,12 +128,12 @@ def target_source(
 
 
 class Categories:
-    """Texts of one attribute as numbers, in the order in which they are first seen."""
+    """Texts of one attribute as numbers, in the order in which they are first seen; `texts` were seen before."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, texts: Sequence[str] = ()) -> None:
         self.name = name
-        self.texts: list[str] = []
-        self._codes: dict[str, int] = {}
+        self.texts = list(texts)
+        self._codes = {text: code for code, text in enumerate(texts)}
 
     def encode(self, column: pa.Array) -> pa.Array:
         """(n,) codes as float64, NaN for null.
@@ -144,21 +165,137 @@ class CovariateRows:
         source: what was read.
         rows: with k0, k1, … instant, hash, v0, v1, … (float64: numbers, or codes of categories), rank and others.
         categories: by place among the covariates.
-        contents: of each file.
+        facts: of all files, from the oldest to the newest, whether their rows are here or not.
+        renamed: see `TrainFileReader`.
         bad: rows set aside.
     """
 
     source: CovariateSource
     rows: RowPartitions
-    categories: dict[int, Categories]
-    contents: list[FileContents]
+    categories: Mapping[int, Categories]
+    facts: Sequence[FileFacts]
+    renamed: RenamedColumns
     bad: BadRows
 
-    def publish(self, rejected: Path) -> dict[str, Path]:
-        """Set aside the bad rows of the source's own files; those of train files are the target's import to keep."""
-        if self.source.is_target:
-            return {}
-        return self.bad.publish(rejected, [file.key for file in self.source.files])
+    @property
+    def contents(self) -> list[FileContents]:
+        """Of each file."""
+        return [file.contents for file in self.facts]
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Bad rows of all files, by reason."""
+        return sum((Counter(file.rejected) for file in self.facts), Counter[str]())
+
+    def publish(self, rejected: Path, keys: Iterable[str]) -> dict[str, Path]:
+        """Set aside the bad rows of the source's own files that were read; the target's import keeps those of train files."""
+        return {} if self.source.is_target else self.bad.publish(rejected, list(keys))
+
+
+class SourceReader:
+    """Reads files of a source into rows."""
+
+    def __init__(
+        self,
+        source: CovariateSource,
+        scratch: Path,
+        *,
+        memory_limit: str,
+        threads: int,
+        unpacked: int | None = None,
+        texts: Mapping[int, Sequence[str]] | None = None,
+        renamed: RenamedColumns | None = None,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            source: whose files are read.
+            scratch: folder for temporary files.
+            memory_limit: of DuckDB.
+            threads: workers.
+            unpacked: see `TrainFileReader`.
+            texts: those of categories that other files have, by place among the covariates, in order.
+            renamed: see `TrainFileReader`.
+        """
+        self.source = source
+        self._folder = scratch / source.what.replace(" ", "-")
+        self._memory_limit, self._threads, self._unpacked = memory_limit, threads, unpacked
+        self._renamed = dict(renamed or {})
+        self._rows = RowPartitions(made_folder(self._folder / "rows"))
+        quarantine = source.params.bad_rows == "quarantine"
+        self._bad = BadRows(made_folder(self._folder / "rejected"), quarantine=quarantine)
+        self._categories = {
+            place: Categories(attribute.name, (texts or {}).get(place, ()))
+            for place, attribute in enumerate(source.covariates)
+            if attribute.type == "string"
+        }
+
+    def read(
+        self,
+        files: Mapping[int, TrainFile],
+        chosen: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
+        advance: Callable[[float], None] = lambda _: None,
+    ) -> dict[int, FileFacts]:
+        """Read files by rank among all; `chosen` are those of a batch's rows that are taken.
+
+        Raises:
+            ImportFailure: with everything that is wrong in the files.
+        """
+        source, bad = self.source, self._bad
+        problems: list[FileProblem] = []
+        found: dict[int, FileFacts] = {}
+        bring(files.values())
+        with scratch_connection(
+            made_folder(self._folder / "duckdb"), memory_limit=self._memory_limit, threads=self._threads
+        ) as connection:
+            reading = CovariateReading(source.schema, source.clock)
+            reader = TrainFileReader(
+                connection,
+                source.params,
+                bad,
+                several=True,
+                unpacked=self._unpacked,
+                reading=reading,
+                renamed=self._renamed,
+            )
+            for done, (rank, file) in enumerate(files.items(), start=1):
+                watch, before = FileWatch(source.instant_unit), dict(bad.counts)
+                take = partial(self._take, rank, watch if source.has_times else None, chosen)
+                try:
+                    with TemporaryDirectory(dir=self._folder) as own:
+                        contents = reader.read(file, take, Path(own), lambda _: None)
+                    found[rank] = watch.facts(file, contents, bad.since(before))
+                except FileProblem as problem:
+                    problems.append(problem)
+                advance(done / len(files))
+            self._renamed = reader.renamed
+        if problems or (bad.total and not bad.quarantine):
+            raise ImportFailure(problems, bad.first, bad.counts, what=source.what)
+        return found
+
+    def result(self, facts: Sequence[FileFacts]) -> CovariateRows:
+        """What was read, with what is known of all files."""
+        return CovariateRows(self.source, self._rows, self._categories, facts, self._renamed, self._bad)
+
+    def _take(
+        self,
+        rank: int,
+        watch: FileWatch | None,
+        chosen: Callable[[pa.RecordBatch], pa.RecordBatch] | None,
+        batch: pa.RecordBatch,
+    ) -> None:
+        """Take the good rows of a batch, once their timestamps, series and texts are noted."""
+        import pyarrow as pa
+
+        if watch is not None:
+            watch.see(batch)
+        arrays = list(batch.columns)
+        for place, known in self._categories.items():
+            index = batch.schema.get_field_index(f"v{place}")
+            arrays[index] = known.encode(batch.column(index))
+        names = [*batch.schema.names, "rank"]
+        made = pa.record_batch([*arrays, pa.repeat(np.int32(rank), batch.num_rows)], names=names)
+        self._rows.add(made if chosen is None else chosen(made))
 
 
 def read_source(
@@ -175,43 +312,5 @@ def read_source(
     Raises:
         ImportFailure: with everything that is wrong in the files.
     """
-    folder = scratch / source.what.replace(" ", "-")
-    for part in ("rows", "rejected", "duckdb"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    rows = RowPartitions(folder / "rows")
-    bad = BadRows(folder / "rejected", quarantine=source.params.bad_rows == "quarantine")
-    categories = {
-        place: Categories(attribute.name)
-        for place, attribute in enumerate(source.covariates)
-        if attribute.type == "string"
-    }
-    problems: list[FileProblem] = []
-    contents: list[FileContents] = []
-    ordered = sorted(source.files, key=lambda file: (file.last_modified, file.key))
-    with scratch_connection(folder / "duckdb", memory_limit=memory_limit, threads=threads) as connection:
-        reading = CovariateReading(source.schema, source.clock)
-        reader = TrainFileReader(connection, source.params, bad, several=True, unpacked=unpacked, reading=reading)
-        for rank, file in enumerate(ordered):
-            try:
-                with TemporaryDirectory(dir=folder) as own:
-                    contents.append(reader.read(file, _taking(rows, rank, categories), Path(own), lambda _: None))
-            except FileProblem as problem:
-                problems.append(problem)
-            advance((rank + 1) / len(ordered))
-    if problems or (bad.total and not bad.quarantine):
-        raise ImportFailure(problems, bad.first, bad.counts, what=source.what)
-    return CovariateRows(source, rows, categories, contents, bad)
-
-
-def _taking(rows: RowPartitions, rank: int, categories: dict[int, Categories]) -> Callable[[pa.RecordBatch], None]:
-    import pyarrow as pa
-
-    def take(batch: pa.RecordBatch) -> None:
-        arrays = list(batch.columns)
-        for place, known in categories.items():
-            index = batch.schema.get_field_index(f"v{place}")
-            arrays[index] = known.encode(batch.column(index))
-        names = [*batch.schema.names, "rank"]
-        rows.add(pa.record_batch([*arrays, pa.repeat(np.int32(rank), batch.num_rows)], names=names))
-
-    return take
+    reader = SourceReader(source, scratch, memory_limit=memory_limit, threads=threads, unpacked=unpacked)
+    return reader.result(list(reader.read(dict(enumerate(source.ordered)), advance=advance).values()))

@@ -6,9 +6,11 @@ Which of them change belongs to `incremental`, the files themselves to `shards`,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +23,9 @@ from chronos_assets.timeseries.dataset.import_passes import Cut, hash_range
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, split, write_tail
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard, shard_name, tail_name
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 class FullImportNeededError(ChronosAssetsError):
@@ -39,22 +44,72 @@ class Before:
     set_aside: frozenset[str] | None = None
 
 
+@dataclass(frozen=True)
+class TakenOver:
+    """Files of a dataset that is there, for the next one.
+
+    files: there. output: gets those that stay as they are. elsewhere: URLs of those that aren't copied there, by name.
+    """
+
+    files: ShardFiles
+    output: Path
+    elsewhere: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def opened(self, name: str, sha256: str, dictionaries: Sequence[str]) -> Iterator[pq.ParquetFile]:
+        """A file, whose columns `dictionaries` are read as such.
+
+        Raises:
+            FullImportNeededError: it isn't as it was written, or what reads it doesn't understand it.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            content = self.files.read(name)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise ValueError("its content has changed")
+            with pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(dictionaries)) as file:
+                yield file
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
+
+    def keep(self, name: str, size: int) -> None:
+        """Take a file of so many bytes over as it is.
+
+        Raises:
+            FullImportNeededError: it isn't as it was written.
+        """
+        target = self.output / name
+        try:
+            url = self.files.keep(name, target)
+            found = size if url else target.stat().st_size
+        except OSError as error:
+            raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
+        if found != size:
+            raise FullImportNeededError(f"{name} of the dataset has {found} bytes instead of {size}")
+        if url:
+            self.elsewhere[name] = url
+
+
 @dataclass
 class DatasetBefore:
     """A dataset and what its import noted, beside the folder that gets the next one.
 
-    files, memory: of the dataset. names: of its key columns. output: gets what is taken over. kept, extended: names of
-    the shards that were taken over, and of those of which only the tail was written. elsewhere: URLs of files that were taken
-    over and stay where they are, by name.
+    taken: gets what is taken over. memory: of the dataset. names: of its key columns. kept, extended: names of the shards that
+    were taken over, and of those of which only the tail was written.
     """
 
-    files: ShardFiles
+    taken: TakenOver
     memory: ImportMemory
     names: tuple[str, ...]
-    output: Path
     kept: list[str] = field(default_factory=list)
     extended: list[str] = field(default_factory=list)
-    elsewhere: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def output(self) -> Path:
+        """The folder of the next dataset."""
+        return self.taken.output
 
     @classmethod
     def open(cls, memory: ImportMemory, before: Before, names: tuple[str, ...], output: Path) -> DatasetBefore:
@@ -71,7 +126,7 @@ class DatasetBefore:
             raise FullImportNeededError(f"there is no dataset that can be read ({error})") from error
         if memory.dataset != dataset_digest(manifest):
             raise FullImportNeededError("the last import noted nothing of the dataset that is there")
-        return cls(files, memory, names, output)
+        return cls(TakenOver(files, output), memory, names)
 
     def cells(self, whole: WrittenWhole) -> Cells:
         """What the shards of a whole hold, with their tails.
@@ -95,20 +150,11 @@ class DatasetBefore:
         Raises:
             FullImportNeededError: a file isn't as it was written.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         parts: list[Cells] = []
         for shard in whole.shards:
             name, sha256 = list(shard.files.items())[-1 if tails else 0]
-            try:
-                content = self.files.read(name)
-                if hashlib.sha256(content).hexdigest() != sha256:
-                    raise ValueError("its content has changed")
-                with pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(self.names)) as file:
-                    parts.append(read_cells(file, self.names))
-            except (OSError, ValueError, pa.ArrowException) as error:
-                raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
+            with self.taken.opened(name, sha256, self.names) as file:
+                parts.append(read_cells(file, self.names))
         hashes = whole.series.hashes
         cells = join_cells(parts, 0, HASHES) or parts[0]
         if len(cells.first) != (len(hashes) if series is None else series):
@@ -122,9 +168,9 @@ class DatasetBefore:
             FullImportNeededError: one isn't as it was written.
         """
         for shard in whole.shards if whole is not None else ():
-            self._keep(shard.name, shard.bytes)
+            self.taken.keep(shard.name, shard.bytes)
             if shard.tail is not None:
-                self._keep(tail_name(shard.name), shard.tail.bytes)
+                self.taken.keep(tail_name(shard.name), shard.tail.bytes)
             self.kept.append(shard.name)
         return whole
 
@@ -154,22 +200,9 @@ class DatasetBefore:
         shards = []
         for name, piece in pieces.items():
             shard = there[name]
-            self._keep(name, shard.bytes)
+            self.taken.keep(name, shard.bytes)
             tail = write_tail(self.output, name, split(piece, form)[-1], form)
             rows = shard.rows - (0 if shard.tail is None else shard.tail.rows) + tail.rows
             shards.append(replace(shard, rows=rows, series=len(piece.first), tail=tail))
             self.extended.append(name)
         return tuple(shards)
-
-    def _keep(self, name: str, size: int) -> None:
-        """Take a file over as it is."""
-        target = self.output / name
-        try:
-            url = self.files.keep(name, target)
-            found = size if url else target.stat().st_size
-        except OSError as error:
-            raise FullImportNeededError(f"{name} of the dataset can't be taken over ({error})") from error
-        if found != size:
-            raise FullImportNeededError(f"{name} of the dataset has {found} bytes instead of {size}")
-        if url:
-            self.elsewhere[name] = url

@@ -28,6 +28,9 @@ from chronos_assets.timeseries.dataset.train_files import FileContents, RenamedC
 from chronos_assets.timeseries.dataset.unfinished import Extents
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from chronos_assets.calendar.frequencies import Frequency
     from chronos_assets.params.forecast import ForecastParams
 
 
@@ -40,7 +43,9 @@ MOST_INSTANTS = 100_000
 # Bytes that are noted of finer rows in all: a few millions of cells of purchases by the second, or any number of regular rows.
 MOST_NOTED = 128 << 20
 
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, zlib.error, EOFError)
+_MINUTE, _HOUR, _DAY_SECONDS = 60_000_000, 3_600_000_000, 86_400
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, zlib.error, EOFError)
 
 
 class MemoryUnusableError(ChronosAssetsError, ValueError):
@@ -78,6 +83,13 @@ class FileWatch:
         self._hashes = np.zeros(HASHES, dtype=bool)
         self._instants: Integers | None = np.empty(0, dtype=np.int64)
 
+    def see(self, batch: pa.RecordBatch) -> Integers:
+        """Note the timestamps and series of some rows; the distinct timestamps (n,), in microseconds."""
+        instants = batch.column("instant").to_numpy(zero_copy_only=False).astype("datetime64[us]")
+        distinct = np.unique(instants.astype(np.int64))
+        self.add(distinct, batch.column("hash").to_numpy(zero_copy_only=False))
+        return distinct
+
     def add(self, instants: Integers, hashes: NDArray[np.uint16]) -> None:
         """Take the distinct timestamps and the hashes of some rows."""
         self._hashes[hashes] = True
@@ -90,6 +102,11 @@ class FileWatch:
         """Of the file whose rows were taken."""
         bits = np.packbits(self._hashes)
         return FileFacts(*identity(file), contents, dict(rejected), self._instants, bits)
+
+
+def noted_unit(frequency: Frequency) -> int:
+    """Microseconds to which timestamps are noted where it is known how periods of this frequency start."""
+    return _MINUTE if frequency.approximate_seconds < _DAY_SECONDS else _HOUR
 
 
 def identity(file: TrainFile) -> tuple[str, str, str]:
@@ -154,7 +171,7 @@ class ImportMemory:
     def save(self, path: Path) -> None:
         """Write it to one file."""
         series = [whole.series for whole in self.wholes if whole is not None]
-        instants = [_none(file.instants) for file in self.files]
+        instants = [noted_instants(file) for file in self.files]
         nothing = [np.empty(0, dtype=np.int64)]
         document = {
             "recipe": self.recipe,
@@ -166,7 +183,7 @@ class ImportMemory:
             "last": self.last,
             "is_fine": self.is_fine,
             "obstacle": self.obstacle,
-            "files": [_file_document(file) for file in self.files],
+            "files": [file_document(file) for file in self.files],
             "renamed": [[list(names), key, renamed] for names, (key, renamed) in self.renamed.items()],
             "wholes": [None if whole is None else _whole_document(whole) for whole in self.wholes],
         }
@@ -199,7 +216,7 @@ class ImportMemory:
             with np.load(path, allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
             return _read(json.loads(arrays["document"].tobytes()), arrays)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise MemoryUnusableError(f"what the last import noted can't be read ({error})") from error
 
 
@@ -221,11 +238,13 @@ def dataset_digest(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps([manifest.data_version, shards, dict(manifest.files)]).encode()).hexdigest()
 
 
-def _none(instants: Integers | None) -> Integers:
-    return np.empty(0, dtype=np.int64) if instants is None else instants
+def noted_instants(file: FileFacts) -> Integers:
+    """The timestamps of a file, none where they are too many."""
+    return np.empty(0, dtype=np.int64) if file.instants is None else file.instants
 
 
-def _file_document(file: FileFacts) -> dict[str, Any]:
+def file_document(file: FileFacts) -> dict[str, Any]:
+    """What is known of a file but for the arrays, see `read_files`."""
     return {
         "identity": list(file.identity),
         "contents": asdict(file.contents),
@@ -258,7 +277,7 @@ def _read(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Im
         dataset=document["dataset"],
         alignment=Alignment(**document["alignment"]),
         snap=document["snap"],
-        files=tuple(_read_files(document["files"], arrays["instants"], arrays["hashes"])),
+        files=tuple(read_files(document["files"], arrays["instants"], arrays["hashes"])),
         renamed={
             tuple(names): (key, tuple((one, other) for one, other in renamed))
             for names, key, renamed in document["renamed"]
@@ -274,9 +293,10 @@ def _read(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Im
     )
 
 
-def _read_files(
+def read_files(
     documents: Sequence[Mapping[str, Any]], instants: Integers, hashes: NDArray[np.uint8]
 ) -> list[FileFacts]:
+    """Files of their documents, of all their timestamps one after another, and of the bits of each."""
     files, start = [], 0
     for document, bits in zip(documents, hashes, strict=True):
         count = document["instants"]

@@ -37,7 +37,7 @@ from chronos_assets.timeseries.dataset.gridding import (
     join_condensed,
     period_of,
 )
-from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, WrittenWhole, recipe_of
+from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, WrittenWhole, noted_unit, recipe_of
 from chronos_assets.timeseries.dataset.import_notes import (
     early_notes,
     import_notes,
@@ -77,7 +77,6 @@ _LEAST_AT_ONCE = 100_000
 _UNKNOWN_LIMIT = 1e9
 
 _LONGEST_MONTH = 31 * 86_400_000_000
-_MINUTE, _HOUR, _DAY_SECONDS = 60_000_000, 3_600_000_000, 86_400
 
 T = TypeVar("T")
 
@@ -159,7 +158,7 @@ class ImportPasses:
         """Microseconds to which timestamps are noted: all that is known where they tell how periods start."""
         if moments_matter(self.params):
             return 1
-        return _MINUTE if self.params.frequency.approximate_seconds < _DAY_SECONDS else _HOUR
+        return noted_unit(self.params.frequency)
 
     def is_fine(self, periods: Extents) -> bool:
         """Whether rows are finer than periods, so that all of them tell which periods are whole."""
@@ -225,8 +224,7 @@ class ImportPasses:
                 try:
                     with TemporaryDirectory(dir=scratch) as folder:
                         contents = reader.read(file, take, Path(folder), advance)
-                    rejected = {reason: count - before.get(reason, 0) for reason, count in bad.counts.items()}
-                    found[rank] = watch.facts(file, contents, {reason: n for reason, n in rejected.items() if n})
+                    found[rank] = watch.facts(file, contents, bad.since(before))
                 except FileProblem as problem:
                     problems.append(problem)
                 done += sizes[rank]
@@ -276,7 +274,7 @@ class ImportPasses:
     def _condensed(self, rows: RowPartitions, number: int, rule: Rule) -> Condensed | None:
         """The rows of a partition by series and period; None without any."""
         tables = rows.read_parts(number, self._rows_at_once(), partial(period_of, rule=rule))
-        parts = [condense(_by_rank(table), rule) for table in tables if table.num_rows]
+        parts = [condense(by_rank(table), rule) for table in tables if table.num_rows]
         return join_condensed(parts) if parts else None
 
     def to_cells(
@@ -521,9 +519,7 @@ def _take(
     batch: pa.RecordBatch,
 ) -> None:
     """Take the good rows of a batch, once their timestamps and series are noted."""
-    instants = batch.column("instant").to_numpy(zero_copy_only=False).astype("datetime64[us]")
-    distinct = np.unique(instants.astype(np.int64))
-    watch.add(distinct, batch.column("hash").to_numpy(zero_copy_only=False))
+    distinct = watch.see(batch)
     if sample is not None:
         sample.add(distinct.astype("datetime64[us]"))
     add(batch if chosen is None else chosen(batch))
@@ -536,7 +532,7 @@ def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:
     rows.add(batch.append_column("rank", pa.array(np.full(batch.num_rows, rank, dtype=np.int32))))
 
 
-def _by_rank(table: pa.Table) -> pa.Table:
+def by_rank(table: pa.Table) -> pa.Table:
     """The rows of older files first."""
     import pyarrow as pa
 

@@ -16,7 +16,7 @@ to write what changes: see `fine_changes`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,9 @@ from chronos_assets.timeseries.dataset.cell_merging import UnknownRowsError, rej
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.dataset_before import Before, DatasetBefore, FullImportNeededError
+from chronos_assets.timeseries.dataset.file_changes import FileChanges, in_periods, instants_of, periods_of, series_in
 from chronos_assets.timeseries.dataset.fine_changes import Written, write_fine_changes
-from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells, LeftOut, Rule, period_of
+from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells, LeftOut, Rule
 from chronos_assets.timeseries.dataset.import_memory import (
     MOST_INSTANTS,
     FileFacts,
@@ -41,7 +42,6 @@ from chronos_assets.timeseries.dataset.import_memory import (
     MemoryUnusableError,
     WrittenWhole,
     dataset_digest,
-    identity,
 )
 from chronos_assets.timeseries.dataset.import_notes import ImportReport
 from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, hash_range
@@ -55,7 +55,6 @@ from chronos_assets.timeseries.dataset.shard_writing import (
     tail_start,
 )
 from chronos_assets.timeseries.dataset.shards import (
-    HASHES,
     MANIFEST,
     DatasetError,
 )
@@ -66,10 +65,6 @@ from chronos_assets.timeseries.dataset.unfinished import Extents
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-# The share of all bytes from which on reading the rest as well costs little.
-MOST_READ = 0.5
 
 
 def import_changes(
@@ -133,11 +128,7 @@ class _Changes:
         self._passes = passes
         self._memory = memory
         self._scratch = scratch
-        self._files = dict(enumerate(files))
-        self._facts = _known_facts(memory, self._files, set_aside)
-        self._fresh = {rank: file for rank, file in self._files.items() if rank not in self._facts}
-        kept = {file.identity for file in self._facts.values()}
-        self._gone = [file for file in memory.files if file.identity not in kept]
+        self._files = FileChanges.since(memory.files, files, set_aside)
         self._rows = RowPartitions(made_folder(scratch / "rows"))
         quarantine = passes.params.bad_rows == "quarantine"
         self._bad = BadRows(made_folder(scratch / "rejected"), quarantine=quarantine)
@@ -152,32 +143,28 @@ class _Changes:
             FileProblem: the same.
         """
         passes, memory = self._passes, self._memory
-        _check_share(self._fresh, self._files)
-        fresh, renamed = self._read(self._fresh, memory.renamed)
-        facts = [file for _, file in sorted({**self._facts, **fresh}.items())]
+        files = self._files
+        files.check_share(files.fresh)
+        fresh, renamed = self._read(files.fresh, memory.renamed)
+        facts = files.facts(fresh)
         placing = place_rows(passes.params, self._moments(facts))
         if (placing.alignment, placing.snap) != (memory.alignment, memory.snap):
             raise FullImportNeededError("with these rows periods start elsewhere")
         passes.place(placing.alignment)
         rule = passes.rule(placing.snap)
-        changed = [*fresh.values(), *self._gone]
-        touched = self._periods(changed, rule)
-        beside = {
-            rank: self._files[rank]
-            for rank, file in self._facts.items()
-            if np.isin(self._periods([file], rule), touched).any()
-        }
-        read = {**self._fresh, **beside}
-        _check_share(read, self._files)
-        again, renamed = self._read(beside, renamed, partial(_in_periods, touched, rule))
-        if any(not _is_alike(file, self._facts[rank]) for rank, file in again.items()):
-            raise FullImportNeededError("a file has changed behind its etag")
+        changed = [*fresh.values(), *files.gone]
+        touched = periods_of(changed, rule, passes.instant_unit)
+        beside = files.beside(touched, rule, passes.instant_unit)
+        read = {**files.fresh, **beside}
+        files.check_share(read)
+        again, renamed = self._read(beside, renamed, partial(in_periods, touched, rule))
+        files.check_alike(again)
 
         others = _without(memory.left_out, touched, self._new_ranks())
         if memory.is_fine:
             made = write_fine_changes(passes, before, self._rows, self._bad, rule, touched, others, self._scratch)
         else:
-            made = self._write(before, rule, touched, others, _series(changed))
+            made = self._write(before, rule, touched, others, series_in(changed))
         settled, cut, counted = made.settled, made.cut, dict[str, int]()
         if len(settled.summary.alike):
             raise FullImportNeededError("names of series look alike, which only all of them tell")
@@ -218,10 +205,10 @@ class _Changes:
             places,
             manifest.notes,
             noted.or_nothing(),
-            kept_files=frozenset(file.key for rank, file in self._files.items() if rank not in read),
+            kept_files=files.keys_but(read),
             kept_shards=frozenset(before.kept),
             extended_shards=frozenset(before.extended),
-            elsewhere=before.elsewhere,
+            elsewhere=before.taken.elsewhere,
             formulas=settled.summary.formulas,
         )
 
@@ -258,16 +245,9 @@ class _Changes:
             raise FullImportNeededError("the series are dealt out over another number of shards")
         return Written(Settled(counts, summary, periods, (), ()), left_out, cut, tail_from, written)
 
-    def _periods(self, files: Sequence[FileFacts], rule: Rule) -> Integers:
-        """Ordinals in which files may have rows. Raises FullImportNeededError where their timestamps are not known."""
-        found = _instants(files)
-        unit = self._passes.instant_unit
-        ends = found if unit == 1 else np.concatenate([found, found + unit - 1])
-        return np.unique(period_of(ends, rule))
-
     def _moments(self, files: Sequence[FileFacts]) -> NDArray[np.datetime64]:
         """All timestamps, as `place_rows` takes them. Raises FullImportNeededError where they are too many."""
-        instants = _instants(files)
+        instants = instants_of(files)
         if moments_matter(self._passes.params) and len(instants) > MOST_INSTANTS:
             raise FullImportNeededError("there are too many timestamps to note")
         return instants.astype("datetime64[us]")
@@ -278,14 +258,14 @@ class _Changes:
         """Files by rank, read into the rows."""
         if not files:
             return {}, renamed
-        several = len(self._files) > 1
+        several = len(self._files.now) > 1
         return self._passes.read(
             files, self._rows, self._bad, self._scratch, several=several, chosen=chosen, renamed=renamed
         )
 
     def _new_ranks(self) -> Integers:
         """(n,) rank now of the files as the last import had them; -1 for those that are gone."""
-        now = {file.identity: rank for rank, file in self._facts.items()}
+        now = {file.identity: rank for rank, file in self._files.known.items()}
         return np.array([now.get(file.identity, -1) for file in self._memory.files], dtype=np.int64)
 
 
@@ -398,67 +378,8 @@ def files_likely_read(
     memory: ImportMemory, recipe: str, files: Sequence[TrainFile], set_aside: frozenset[str] | None
 ) -> list[TrainFile]:
     """The files that an import of what has changed reads, where no other has rows in their periods; all where it won't do."""
-    known = _known_facts(memory, dict(enumerate(files)), set_aside)
-    fresh = [file for rank, file in enumerate(files) if rank not in known]
-    most = MOST_READ * sum(file.size for file in files)
-    usable = memory.recipe == recipe and not memory.obstacle and sum(file.size for file in fresh) <= most
-    return fresh if usable else list(files)
-
-
-def _known_facts(
-    memory: ImportMemory, files: Mapping[int, TrainFile], set_aside: frozenset[str] | None
-) -> dict[int, FileFacts]:
-    """What is known of files that haven't changed, and of which nothing is to be written, by rank."""
-    known = {file.identity: file for file in memory.files}
-    now = {rank: identity(file) for rank, file in files.items()}
-    return {
-        rank: known[key]
-        for rank, key in now.items()
-        if key in known and key[1] and _is_set_aside(known[key], set_aside)
-    }
-
-
-def _is_set_aside(file: FileFacts, set_aside: frozenset[str] | None) -> bool:
-    """Whether there is nothing to write of a file's bad rows."""
-    return not file.rejected or set_aside is None or file.key in set_aside
-
-
-def _check_share(read: dict[int, TrainFile], files: dict[int, TrainFile]) -> None:
-    """Refuse to read most of the data. Raises FullImportNeededError."""
-    sizes = {rank: file.size for rank, file in files.items()}
-    if sum(sizes[rank] for rank in read) > MOST_READ * sum(sizes.values()):
-        raise FullImportNeededError("most of the data has to be read")
-
-
-def _instants(files: Sequence[FileFacts]) -> Integers:
-    """Distinct timestamps of files. Raises FullImportNeededError where they are not known."""
-    found = [file.instants for file in files]
-    known = [instants for instants in found if instants is not None]
-    if len(known) < len(found):
-        raise FullImportNeededError("there are too many timestamps to note")
-    return np.unique(np.concatenate([np.empty(0, np.int64), *known]))
-
-
-def _series(files: Sequence[FileFacts]) -> NDArray[np.bool_]:
-    """(HASHES,) whether one of the files has a series with that hash."""
-    found = np.zeros(HASHES, dtype=bool)
-    for file in files:
-        found |= np.unpackbits(file.hashes).astype(bool)
-    return found
-
-
-def _in_periods(ordinals: Integers, rule: Rule, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows of a batch that lie in these periods."""
-    import pyarrow as pa
-
-    instants = batch.column("instant").to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64)
-    return batch.filter(pa.array(np.isin(period_of(instants, rule), ordinals)))
-
-
-def _is_alike(one: FileFacts, other: FileFacts) -> bool:
-    """Whether two readings of a file found the same."""
-    same = (one.contents, dict(one.rejected)) == (other.contents, dict(other.rejected))
-    return same and np.array_equal(_instants([one]), _instants([other])) and bool((one.hashes == other.hashes).all())
+    usable = memory.recipe == recipe and not memory.obstacle
+    return FileChanges.since(memory.files, files, set_aside).likely_read() if usable else list(files)
 
 
 def _without(left_out: LeftOut, ordinals: Integers, ranks: Integers) -> LeftOut:

@@ -81,7 +81,7 @@ def import_metadata(
         tables = [_table_of(rows) for rows in read]
         places: dict[str, Path] = {}
         for rows in read:
-            places |= rows.publish(rejected)
+            places |= rows.publish(rejected, [file.key for file in rows.source.files])
     table = _joined([each.table for each in tables])
     items = set(table.column("item_id").to_pylist())
     known = _items_of(dataset)
@@ -92,7 +92,7 @@ def import_metadata(
         newcomers=len(items - known),
         constant=tuple(_constant(table)),
         empty=tuple(column for column in _covariates(table) if table.column(column).null_count == table.num_rows),
-        rejected=_added([rows.bad.counts for rows in read]),
+        rejected=_added([rows.rejected for rows in read]),
         files={file.key: file.rows for rows in read for file in rows.contents},
         notes=tuple(_notes(table, known, items, read, [note for each in tables for note in each.notes])),
     )

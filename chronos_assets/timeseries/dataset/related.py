@@ -10,6 +10,10 @@ where nothing is known after filling. Series are dealt out by the same hash and 
 shard of the dataset is read beside the one shard of the same number here. A series of the dataset may be missing here, and
 series without a past may be here that the dataset doesn't have.
 
+Of several shards whose attributes are neither filled nor shared by series, the latest periods lie in files beside them,
+`tail-00000.parquet` …, as those of the dataset do. Each of the two has the periods from the first to the last value of a series
+that lies there, so that neither depends on the other; `iter_related` joins them without a gap.
+
 `item_metadata/` holds `items.parquet` (item_id and one column for each attribute, one row for each item, sorted) and
 `_manifest.json`.
 """
@@ -21,7 +25,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from itertools import chain, groupby
+from heapq import merge
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -35,11 +40,13 @@ from chronos_assets.system import file_digest
 from chronos_assets.timeseries.dataset.shards import (
     MANIFEST,
     ROW_GROUP,
+    WITH_TAILS,
     DatasetError,
     FolderManifest,
     Manifest,
     Shard,
     shard_name,
+    tail_name,
 )
 
 if TYPE_CHECKING:
@@ -99,6 +106,7 @@ class RelatedManifest(FolderManifest):
 
     what: ClassVar[str] = "related time series"
     source: ClassVar[str] = "files in related/"
+    newest_format: ClassVar[int] = WITH_TAILS
 
     data_version: str
     dataset_version: str
@@ -132,6 +140,11 @@ class RelatedManifest(FolderManifest):
         """The file with the series of one of the dataset's shards; None where none of them has related values."""
         name = shard_name(number)
         return folder / name if any(shard.name == name for shard in self.shards) else None
+
+    def files_of(self, path: Path) -> list[Path]:
+        """The files of a shard, which is at a path, as they should be: the one with its latest periods comes last."""
+        tails = [path.with_name(tail_name(path.name)) for each in self.shards if each.name == path.name and each.tail]
+        return [path, *tails]
 
     def check(self, dataset: Manifest) -> None:
         """See that the related time series are cut as the dataset is.
@@ -206,11 +219,18 @@ def iter_related(shard: Path, manifest: RelatedManifest, *, batch_rows: int = RO
     keys = ["item_id", *manifest.dimensions]
     categories = [attribute.name for attribute in manifest.attributes if attribute.kind == "category"]
     columns = [*keys, "timestamp", *(attribute.name for attribute in manifest.attributes)]
-    with pq.ParquetFile(shard, read_dictionary=[*keys, *categories]) as file:
-        batches = file.iter_batches(batch_rows, columns=columns)
-        pieces = chain.from_iterable(_pieces(batch, keys, manifest.attributes, grid) for batch in batches)
-        for _, run in groupby(pieces, attrgetter("key")):
-            yield _joined(list(run))
+
+    def pieces(path: Path) -> Iterator[RelatedSeries]:
+        with pq.ParquetFile(path, read_dictionary=[*keys, *categories]) as file:
+            for batch in file.iter_batches(batch_rows, columns=columns):
+                yield from _pieces(batch, keys, manifest.attributes, grid)
+
+    files = manifest.files_of(shard)
+    if missing := [path.name for path in files if not path.is_file()]:
+        raise DatasetError(f"the related time series lack {missing[0]} of their manifest: materialize them again")
+    runs = [pieces(path) for path in files]
+    for _, run in groupby(merge(*runs, key=attrgetter("key")) if len(runs) > 1 else runs[0], attrgetter("key")):
+        yield _joined(list(run))
 
 
 def _pieces(
@@ -246,9 +266,22 @@ def _values(column: pa.Array, kind: Kind) -> Values:
 
 def _joined(pieces: Sequence[RelatedSeries]) -> RelatedSeries:
     # Copies, of a single piece, too: whoever keeps a series would keep the whole batch that it was read with.
-    first = pieces[0]
-    values = {name: np.concatenate([piece.values[name] for piece in pieces]) for name in first.values}
+    first, end, parts = pieces[0], pieces[0].first, list[RelatedSeries]()
+    for piece in pieces:
+        if piece.first > end:  # between the last value before the tail and the first one in it
+            parts.append(RelatedSeries(piece.key, end, _nothing(piece, piece.first - end)))
+        parts.append(piece)
+        end = piece.first + len(piece)
+    values = {name: np.concatenate([piece.values[name] for piece in parts]) for name in first.values}
     return RelatedSeries(first.key, first.first, values)
+
+
+def _nothing(series: RelatedSeries, periods: int) -> dict[str, Values]:
+    """So many periods of which nothing is known, in the attributes of a series."""
+    return {
+        name: np.full(periods, None if values.dtype == object else np.nan, dtype=values.dtype)
+        for name, values in series.values.items()
+    }
 
 
 def shard_schema(dimensions: Sequence[str], attributes: Sequence[CovariateAttribute]) -> pa.Schema:
@@ -265,11 +298,16 @@ def shard_schema(dimensions: Sequence[str], attributes: Sequence[CovariateAttrib
     )
 
 
-def write_related_shard(folder: Path, number: int, schema: pa.Schema, tables: Iterable[tuple[pa.Table, int]]) -> Shard:
-    """Write one shard from tables of `schema`, each with its number of series; whole series, sorted, without gaps."""
+def write_related_file(path: Path, schema: pa.Schema, tables: Iterable[tuple[pa.Table, int]]) -> Shard:
+    """Write a file of a shard from tables of `schema`, each with its number of series: sorted, without gaps.
+
+    Returns:
+        What is in this one file, under its name.
+    """
     import pyarrow.parquet as pq
 
-    path, rows, series = folder / shard_name(number), 0, 0
+    rows, series = 0, 0
+    path.unlink(missing_ok=True)  # it may be a link to a file that is published
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, store_schema=False) as writer:
         for table, count in tables:
             writer.write_table(table, row_group_size=ROW_GROUP)
@@ -280,7 +318,8 @@ def write_related_shard(folder: Path, number: int, schema: pa.Schema, tables: It
 def related_version(dataset: Manifest, attributes: Sequence[CovariateAttribute], shards: Sequence[Shard]) -> str:
     """Data version: SHA-256 of the attributes, the grid and the bytes of all shards."""
     meaning = [dataset.frequency, dataset.alignment, dataset.dimensions, [asdict(each) for each in attributes]]
-    return hashlib.sha256(json.dumps([meaning, [shard.sha256 for shard in shards]]).encode()).hexdigest()
+    files = [sha256 for shard in shards for sha256 in shard.files.values()]
+    return hashlib.sha256(json.dumps([meaning, files]).encode()).hexdigest()
 
 
 # --------------------------------------------------------------------------------------------------- metadata

@@ -10,15 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from chronos_assets.params.attributes import RelatedFilling
 from chronos_assets.system import made_folder
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
-from chronos_assets.timeseries.dataset.cells import CellStore
-from chronos_assets.timeseries.dataset.covariate_files import CovariateRows
+from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
+from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.gridding import (
     NOTHING,
@@ -31,11 +32,12 @@ from chronos_assets.timeseries.dataset.gridding import (
     join_condensed,
     period_of,
 )
-from chronos_assets.timeseries.dataset.import_passes import Progress
+from chronos_assets.timeseries.dataset.import_passes import Progress, by_rank
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError
 from chronos_assets.timeseries.dataset.shards import Manifest
 
 if TYPE_CHECKING:
+    from chronos_assets.params.attributes import Aggregation
     from chronos_assets.params.forecast import ForecastParams
 
 # Of so many series with values one must have some after the dataset's end, for an attribute to be known in advance.
@@ -47,7 +49,8 @@ _ROWS_OF_A_PARTITION = 1_000_000  # that a thread aggregates at once
 class RelatedColumn:
     """One attribute: its cells, by the source's keys.
 
-    parts: places of the source's keys in the dataset's. extent: of all cells.
+    texts: of a category, by code; None of numbers. parts: places of the source's keys in the dataset's. is_whole: whether they
+    are all of them. extent: of the cells here. is_fine: whether rows are finer than periods.
     """
 
     name: str
@@ -56,68 +59,125 @@ class RelatedColumn:
     store: CellStore[Cells]
     parts: tuple[int, ...]
     is_whole: bool
-    extent: _Extent
+    extent: Extent
+    is_fine: bool
 
-    @property
-    def last(self) -> int:
-        """The last period with a value; `NOTHING` without any."""
-        return self.extent.last
+    def cells(self, low: int, high: int) -> Cells | None:
+        """Those of the series with low <= hash < high."""
+        return join_cells(list(self.store.of_hashes(low, high)), low, high)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What the cells of an attribute have in common: smallest and largest value, last period.
+
+    series: with any; ahead: those of them with one after the dataset's end. cells: how many. periods: from the first to the
+    last one of each series.
+    """
+
+    low: float = np.inf
+    high: float = -np.inf
+    last: int = NOTHING
+    series: int = 0
+    ahead: int = 0
+    cells: int = 0
+    periods: int = 0
+
+    @classmethod
+    def of(cls, cells: Cells, end: int) -> Extent:
+        """Of cells; ahead are those after the period `end`."""
+        if not len(cells.values):
+            return cls()
+        low, high = float(cells.values.min()), float(cells.values.max())
+        return cls.of_series(low, high, len(cells.values), cells.first, cells.last, end)
+
+    @classmethod
+    def of_series(cls, low: float, high: float, cells: int, first: Integers, last: Integers, end: int) -> Extent:
+        """Of series (k,) with their first and last periods, `NOTHING` for a last that is not."""
+        some = last != NOTHING
+        if not some.any():
+            return cls()
+        periods = int((last - first + 1)[some].sum())
+        return cls(
+            low, high, int(last.max()), int(np.count_nonzero(some)), int(np.count_nonzero(last > end)), cells, periods
+        )
+
+    def __add__(self, other: Extent) -> Extent:
+        return Extent(
+            min(self.low, other.low),
+            max(self.high, other.high),
+            max(self.last, other.last),
+            self.series + other.series,
+            self.ahead + other.ahead,
+            self.cells + other.cells,
+            self.periods + other.periods,
+        )
 
     @property
     def is_ahead(self) -> bool:
-        """Whether its values lie after the dataset's end."""
-        return 0 < self.extent.series <= _AHEAD * self.extent.ahead
+        """Whether values lie after the dataset's end."""
+        return 0 < self.series <= _AHEAD * self.ahead
 
     @property
     def is_sparse(self) -> bool:
-        """Whether most periods between the values of its series have none, and none is filled in."""
-        few = 2 * self.extent.cells < self.extent.periods
-        return few and self.texts is None and not self.is_constant and self.filling.middlefill == "nan"
+        """Whether most periods between the values of a series have none."""
+        return 2 * self.cells < self.periods
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no value at all."""
+        """Whether there is no value at all."""
         return self.last == NOTHING
 
     @property
     def is_constant(self) -> bool:
-        """Whether all of its values are one."""
-        return not self.is_empty and self.extent.low == self.extent.high
+        """Whether all values are one."""
+        return not self.is_empty and self.low == self.high
+
+
+def key_parts(source: CovariateSource, params: ForecastParams, dataset: Manifest) -> tuple[int, ...]:
+    """Places of a source's keys among those of the dataset."""
+    names, own = ("item_id", *dataset.dimensions), source.params
+    has_item = own.item_column is not None or params.item_column is None
+    return tuple(map(names.index, (*names[:has_item], *own.dimensions)))
+
+
+def filling_of(source: CovariateSource, params: ForecastParams) -> list[RelatedFilling]:
+    """How the attributes of a source are filled."""
+    fillings = dict(params.related.filling) if params.related else {}
+    return [fillings.get(attribute.name, RelatedFilling()) for attribute in source.covariates]
 
 
 def related_columns(
     rows: CovariateRows, params: ForecastParams, dataset: Manifest, folder: Path, threads: int, progress: Progress
 ) -> Iterator[RelatedColumn]:
     """The attributes of one source, aggregated to periods."""
-    source, own = rows.source, rows.source.params
-    names = ("item_id", *dataset.dimensions)
-    keys = (*((names[0],) if own.item_column is not None or params.item_column is None else ()), *own.dimensions)
-    parts = tuple(names.index(name) for name in keys)
+    source, parts = rows.source, key_parts(rows.source, params, dataset)
     partitions = rows.rows.finish()
-    fillings = dict(params.related.filling) if params.related else {}
-    filling = [fillings.get(attribute.name, RelatedFilling()) for attribute in source.covariates]
+    filling = filling_of(source, params)
     stores = [CellStore(made_folder(folder / str(place)), partitions, Cells) for place in range(len(source.covariates))]
-    snap = 0 if params.snap_seconds is None else round(params.snap_seconds * 1_000_000)
     rules = [
-        Rule(params.grid, chosen.aggregation or ("mode" if place in rows.categories else "avg"), snap)
+        rule_of(params, chosen.aggregation or ("mode" if place in rows.categories else "avg"))
         for place, chosen in enumerate(filling)
     ]
-    extents = [_Extent() for _ in stores]
+
     end = dataset.span(params.grid)[1]
 
-    def work(number: int) -> list[tuple[int, _Extent]]:
-        found = []
-        for place, cells in _aggregated(rows, number, rules, has_item=names[0] in keys):
+    def work(number: int) -> tuple[list[tuple[int, Extent]], bool]:
+        found, fine = [], False
+        for place, cells, is_fine in _aggregated(rows, number, rules, has_item=0 in parts):
             stores[place].put(number, cells)
-            found.append((place, _Extent.of(cells, end)))
-        return found
+            found.append((place, Extent.of(cells, end)))
+            fine |= is_fine
+        return found, fine
 
+    extents, fine = [Extent() for _ in stores], False
     if rows.rows.rows:
         try:
             with ThreadPoolExecutor(threads, thread_name_prefix="related") as pool:
-                for done, found in enumerate(pool.map(work, range(partitions)), start=1):
-                    for place, each in found:
-                        extents[place] = extents[place].joined(each)
+                for done, (found, is_fine) in enumerate(pool.map(work, range(partitions)), start=1):
+                    for place, extent in found:
+                        extents[place] += extent
+                    fine |= is_fine
                     progress("aggregate", done / partitions)
         except AggregateOverflowError as error:
             reason = f"the aggregate of {', '.join(error.key)} is beyond a double"
@@ -134,54 +194,21 @@ def related_columns(
             filling=filling[place],
             store=stores[place],
             parts=parts,
-            is_whole=len(parts) == len(names),
+            is_whole=len(parts) == 1 + len(dataset.dimensions),
             extent=extents[place],
+            is_fine=fine,
         )
 
 
-@dataclass(frozen=True)
-class _Extent:
-    """What cells have in common: smallest and largest value, last period; series with any, and those of them with one ahead.
-
-    cells: how many; periods: from the first to the last of each series.
-    """
-
-    low: float = np.inf
-    high: float = -np.inf
-    last: int = NOTHING
-    series: int = 0
-    ahead: int = 0
-    cells: int = 0
-    periods: int = 0
-
-    @classmethod
-    def of(cls, cells: Cells, end: int) -> _Extent:
-        """Of cells; ahead are those after the period `end`."""
-        if not len(cells.values):
-            return cls()
-        some, lasts = cells.counts > 0, cells.last
-        counts = (int(np.count_nonzero(some)), int(np.count_nonzero(lasts > end)))
-        periods = int((lasts - cells.first + 1)[some].sum())
-        low, high = float(cells.values.min()), float(cells.values.max())
-        return cls(low, high, int(lasts.max()), *counts, len(cells.values), periods)
-
-    def joined(self, other: _Extent) -> _Extent:
-        """This and another part of the same attribute."""
-        return _Extent(
-            min(self.low, other.low),
-            max(self.high, other.high),
-            max(self.last, other.last),
-            self.series + other.series,
-            self.ahead + other.ahead,
-            self.cells + other.cells,
-            self.periods + other.periods,
-        )
+def rule_of(params: ForecastParams, method: Aggregation | Literal["mode"] = "avg") -> Rule:
+    """How rows of covariates become cells."""
+    return Rule(params.grid, method, 0 if params.snap_seconds is None else round(params.snap_seconds * 1_000_000))
 
 
 def _aggregated(
     rows: CovariateRows, number: int, rules: Sequence[Rule], *, has_item: bool
-) -> Iterator[tuple[int, Cells]]:
-    """The cells of one partition, by place of the attribute."""
+) -> Iterator[tuple[int, Cells, bool]]:
+    """The cells of one partition by place of the attribute, and whether their rows are finer than periods."""
     condensed: list[list[Condensed]] = [[] for _ in rules]
     for table in rows.rows.read_parts(number, _ROWS_OF_A_PARTITION, partial(period_of, rule=rules[0])):
         if not table.num_rows:
@@ -191,8 +218,10 @@ def _aggregated(
         keys = keys or ["k0"]
         shared = [*keys, "instant", "hash", "rank", "others"]
         for place, rule in enumerate(rules):
-            view = table.select([*shared, f"v{place}"]).rename_columns([*shared, "value"])
+            view = by_rank(table).select([*shared, f"v{place}"]).rename_columns([*shared, "value"])
             condensed[place].append(condense(view, rule))
     for place, rule in enumerate(rules):
         if condensed[place]:
-            yield place, cells_of(join_condensed(condensed[place]), rule)[0]
+            joined = join_condensed(condensed[place])
+            fine = bool((joined.ends.first != joined.ends.last).any())
+            yield place, cells_of(joined, rule)[0], fine

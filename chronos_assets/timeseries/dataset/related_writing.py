@@ -5,9 +5,10 @@ Elsewhere: making the cells (`related_columns`), the layout on disk (`related`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,44 +17,161 @@ from numpy.typing import NDArray
 
 from chronos_assets.params.attributes import Filling, RelatedFilling
 from chronos_assets.timeseries.arrays import Integers
-from chronos_assets.timeseries.dataset.cells import join_cells
-from chronos_assets.timeseries.dataset.covariate_files import CovariateRows
+from chronos_assets.timeseries.dataset.cells import take_series
+from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource
 from chronos_assets.timeseries.dataset.filling import fill_many
-from chronos_assets.timeseries.dataset.gridding import (
-    NOTHING,
-    Cells,
-)
+from chronos_assets.timeseries.dataset.gridding import NOTHING, Cells, drop_periods
 from chronos_assets.timeseries.dataset.import_passes import Progress, hash_range
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
+    Kind,
     RelatedManifest,
     related_version,
     shard_schema,
-    write_related_shard,
+    write_related_file,
 )
+from chronos_assets.timeseries.dataset.related_columns import Extent, RelatedColumn, filling_of, key_parts
 from chronos_assets.timeseries.dataset.related_notes import related_notes
 from chronos_assets.timeseries.dataset.series_keys import Key, as_category, key_list, keys_of
-from chronos_assets.timeseries.dataset.shard_files import ShardFiles, shard_contents
-from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard
+from chronos_assets.timeseries.dataset.shard_files import ShardFiles, all_series
+from chronos_assets.timeseries.dataset.shard_writing import longest_tail, tail_start
+from chronos_assets.timeseries.dataset.shards import (
+    HASHES,
+    WITH_TAILS,
+    Manifest,
+    Shard,
+    ShardTail,
+    shard_name,
+    tail_name,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.timeseries.dataset.related_columns import RelatedColumn
 
 _ROWS_AT_ONCE = 1 << 19  # rows of the grid that a thread makes at once
 
 
 @dataclass(frozen=True)
-class _WrittenShard:
-    """A shard and what was noticed on the way. uncovered: series of the dataset without values here; strange: the reverse."""
+class RelatedForm:
+    """Where rows lie, in periods of the dataset's grid.
+
+    Attributes:
+        first: of the dataset.
+        last: of the dataset.
+        horizon: the last one that is forecast.
+        tail_from: from which on rows go to a file of their own; None without one.
+        end: the last one that has rows. With tails it is the same for all of the dataset's ends that a tail may have.
+    """
+
+    first: int
+    last: int
+    horizon: int
+    tail_from: int | None
+    end: int
+
+    @classmethod
+    def of(cls, sources: Sequence[CovariateSource], params: ForecastParams, dataset: Manifest) -> RelatedForm:
+        """Of what is imported beside a dataset; a value that fills gaps or stands for many series depends on other files."""
+        first, last = dataset.span(params.grid)
+        horizon, names = last + params.horizon, 1 + len(dataset.dimensions)
+        is_plain = all(
+            len(key_parts(source, params, dataset)) == names and not any(map(_fills, filling_of(source, params)))
+            for source in sources
+        )
+        start = tail_start(first, last, dataset.n_shards) if is_plain else None
+        if start is None:
+            return cls(first, last, horizon, None, horizon)
+        return cls(first, last, horizon, start, start + longest_tail(last - first + 1) - 1 + params.horizon)
+
+
+def _fills(filling: RelatedFilling) -> bool:
+    return {filling.middlefill, filling.backfill, filling.futurefill} != {"nan"}
+
+
+@dataclass(frozen=True)
+class EarlyCells:
+    """The series of a shard with values before its tail, as far as anything else depends on them.
+
+    Attributes:
+        keys: (k), sorted.
+        firsts: (columns, k) period of the first such value.
+        lasts: (columns, k) of the last; `NOTHING` without any.
+        lows: (columns,) the smallest one.
+        highs: (columns,) the largest one.
+        cells: (columns,) how many there are.
+    """
+
+    keys: list[Key]
+    firsts: Integers
+    lasts: Integers
+    lows: NDArray[np.float64]
+    highs: NDArray[np.float64]
+    cells: Integers
+
+    @classmethod
+    def of(cls, parts: Sequence[Cells | None]) -> EarlyCells:
+        """Of the cells of each column before the tail."""
+        found = [
+            take_series(cells, np.flatnonzero(cells.counts)) if cells is not None and cells.counts.any() else None
+            for cells in parts
+        ]
+        keys = sorted(set[Key]().union(*(key_list(cells.keys) for cells in found if cells is not None)))
+        picked = [_Picked.of(cells, keys) for cells in found]
+        values = [np.empty(0) if cells is None else cells.values for cells in found]
+        return cls(
+            keys,
+            np.array([one.first for one in picked], dtype=np.int64).reshape(len(parts), len(keys)),
+            np.array([one.last for one in picked], dtype=np.int64).reshape(len(parts), len(keys)),
+            np.array([each.min(initial=np.inf) for each in values]),
+            np.array([each.max(initial=-np.inf) for each in values]),
+            np.array([len(each) for each in values], dtype=np.int64),
+        )
+
+    def places(self, keys: Sequence[Key]) -> Integers:
+        """(n,) where keys are among those here; -1 for those that aren't."""
+        found = {key: place for place, key in enumerate(self.keys)}
+        return np.fromiter((found.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
+
+    def joined(self, column: int, late: _Picked, places: Integers) -> _Picked:
+        """What a column has in all: these, which are at such places, and later ones. Its cells are the later ones."""
+        if not self.keys:
+            return late
+        lasts = np.where(places >= 0, self.lasts[column][places], NOTHING)
+        known = lasts != NOTHING
+        first = np.where(known, self.firsts[column][places], late.first)
+        return replace(late, first=first, last=np.maximum(late.last, lasts), counts=late.counts + known)
+
+    def extent(self, column: int, late: Cells | None, joined: _Picked, end: int) -> Extent:
+        """Of a column in all."""
+        values = np.empty(0) if late is None else late.values
+        low = min(float(self.lows[column]), float(values.min(initial=np.inf)))
+        high = max(float(self.highs[column]), float(values.max(initial=-np.inf)))
+        last = np.where(joined.counts > 0, joined.last, NOTHING)
+        return Extent.of_series(low, high, int(self.cells[column]) + len(values), joined.first, last, end)
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """A shard and what was noticed on the way.
+
+    Attributes:
+        shard: None where there are no rows.
+        early: what lies before its tail.
+        uncovered: series of the dataset without values here.
+        strange: the reverse.
+        without_future: by attribute that isn't filled, series of the dataset that have it, but not to the end of the horizon.
+        extents: of the attributes that each series has its own of, by place.
+    """
 
     shard: Shard | None
-    uncovered: list[Key]
-    strange: list[Key]
-    without_future: dict[str, int]
+    early: EarlyCells
+    uncovered: list[Key] = field(default_factory=list)
+    strange: list[Key] = field(default_factory=list)
+    without_future: Mapping[str, int] = field(default_factory=dict)
+    extents: Mapping[int, Extent] = field(default_factory=dict)
 
 
 class RelatedWriter:
@@ -66,82 +184,111 @@ class RelatedWriter:
         dataset: Manifest,
         files: ShardFiles,
         output: Path,
+        form: RelatedForm,
     ) -> None:
-        self._columns = columns
+        self.columns = columns
+        self.form = form
+        self.schema = shard_schema(dataset.dimensions, [CovariateAttribute(each.name, _kind(each)) for each in columns])
         self._dataset = dataset
         self._files = files
         self._output = output
         self._grid: Grid = params.grid
-        self._first, self._last = dataset.span(self._grid)
-        self._horizon = self._last + params.horizon
-        known = self._said = dict(params.known_in_advance)
-        self.attributes = tuple(self._attribute(column, known) for column in columns)
-        self._schema = shard_schema(dataset.dimensions, self.attributes)
+        self._said = dict(params.known_in_advance)
         self._shared = {place: _Shared(column) for place, column in enumerate(columns) if not column.is_whole}
 
-    def _attribute(self, column: RelatedColumn, known: Mapping[str, bool]) -> CovariateAttribute:
-        in_advance = known.get(column.name, column.is_ahead or column.filling.futurefill != "nan")
-        past = _past_filling(column.filling)
-        # Of what nobody knows in advance, an as-of within a gap doesn't know how the gap ends.
-        told_by_the_end = column.texts is None and not in_advance and _differs_at_the_end(past)
-        return CovariateAttribute(
-            name=column.name,
-            kind="number" if column.texts is None else "category",
-            known_in_advance=in_advance,
-            last=None if column.is_empty else str(self._grid.start(column.last).astype("datetime64[s]")),
-            filling=past if told_by_the_end else None,
-        )
-
-    def write(self, threads: int, progress: Progress) -> list[_WrittenShard]:
-        """All shards, in order."""
+    def each(self, work: Callable[[int], WrittenShard], threads: int, progress: Progress) -> list[WrittenShard]:
+        """What `work` makes of all shards, in order."""
         count, written = self._dataset.n_shards, []
         with ThreadPoolExecutor(threads, thread_name_prefix="related") as pool:
-            for done, shard in enumerate(pool.map(self._write, range(count)), start=1):
+            for done, shard in enumerate(pool.map(work, range(count)), start=1):
                 progress("write", done / count)
                 written.append(shard)
         return written
 
-    def _write(self, number: int) -> _WrittenShard:
+    def write(self, number: int) -> WrittenShard:
+        """A shard, of the cells of all columns."""
         low, high = hash_range(number, self._dataset.n_shards)
-        whole = {
-            place: join_cells(list(column.store.of_hashes(low, high)), low, high)
-            for place, column in enumerate(self._columns)
-            if column.is_whole
-        }
-        dataset_keys = keys_of(shard_contents(self._files, self._dataset, number), self._dataset.dimensions)
-        own = [key_list(cells.keys) for cells in whole.values() if cells is not None]
-        keys = sorted(set(dataset_keys).union(*own))
-        if not keys:
-            return _WrittenShard(None, [], [], {})
-        picked = []
-        for place in range(len(self._columns)):
-            if place in self._shared:
-                picked.append(self._shared[place].pick(keys))
-            else:
-                picked.append(_Picked.of(whole[place], keys))
-        spans = _spans(picked, self._columns, self._first, self._last, self._horizon)
-        return self._write_keys(number, keys, frozenset(dataset_keys), picked, spans)
+        cells = [column.cells(low, high) if column.is_whole else None for column in self.columns]
+        start = self.form.tail_from
+        if start is None:
+            return self.written(number, EarlyCells.of([None] * len(cells)), cells)
+        parts = [(None, None) if one is None else _divided(one, start) for one in cells]
+        early = EarlyCells.of([before for before, _ in parts])
+        picked = [_Picked.of(before, early.keys) for before, _ in parts]
+        spans = _spans(picked, self.columns, self.form.first, self.form.last, start - 1)
+        return self.written(
+            number, early, [late for _, late in parts], lambda name: self._file(name, early.keys, picked, spans)
+        )
 
-    def _write_keys(
-        self, number: int, keys: list[Key], dataset_keys: frozenset[Key], picked: Sequence[_Picked], spans: _Spans
-    ) -> _WrittenShard:
+    def written(
+        self,
+        number: int,
+        early: EarlyCells,
+        late: Sequence[Cells | None],
+        base: Callable[[str], Shard] | None = None,
+        tail: ShardTail | None = None,
+    ) -> WrittenShard:
+        """A shard.
+
+        Args:
+            number: its.
+            early: what lies before its tail; nothing where there are no tails.
+            late: the other cells of each column, of those that each series has its own of.
+            base: makes the file with what lies before the tail, by its name; None where there are no tails.
+            tail: the file of the others where it is there already.
+        """
+        form = self.form
+        dataset_keys = frozenset(keys_of(all_series(self._files, self._dataset, number), self._dataset.dimensions))
+        own = [key_list(cells.keys) for cells in late if cells is not None]
+        keys = sorted(dataset_keys.union(early.keys, *own))
+        if not keys:
+            return WrittenShard(None, early)
+        picked = [
+            self._shared[place].pick(keys) if place in self._shared else _Picked.of(cells, keys)
+            for place, cells in enumerate(late)
+        ]
+        places = early.places(keys)
+        joined = [early.joined(place, one, places) for place, one in enumerate(picked)]
+        extents = {
+            place: early.extent(place, late[place], one, form.last)
+            for place, one in enumerate(joined)
+            if place not in self._shared
+        }
+        late_from = form.first if form.tail_from is None else form.tail_from
+        late_spans = _spans(picked, self.columns, late_from, form.last, form.end)
+        nothing = [early.joined(place, _Picked.of(None, keys), places) for place in range(len(picked))]
+        spans = _spans(nothing, self.columns, form.first, form.last, late_from - 1).followed_by(late_spans)
         is_own = np.array([key in dataset_keys for key in keys])
         without = {
-            column.name: int(np.count_nonzero(is_own & (one.counts > 0) & (one.last < self._horizon)))
-            for column, one, attribute in zip(self._columns, picked, self.attributes, strict=True)
-            if attribute.known_in_advance and column.filling.futurefill == "nan"
+            column.name: int(np.count_nonzero(is_own & (one.counts > 0) & (one.last < form.horizon)))
+            for column, one in zip(self.columns, joined, strict=True)
+            if column.filling.futurefill == "nan"
         }
         uncovered = [keys[place] for place in np.flatnonzero(is_own & (spans.length == 0))]
         strange = [keys[place] for place in np.flatnonzero(~is_own & (spans.length > 0))]
-        kept = np.flatnonzero(spans.length > 0)
-        if not len(kept):
-            return _WrittenShard(None, uncovered, strange, without)
+        found = WrittenShard(None, early, uncovered, strange, without, extents)
+        if not spans.length.any():
+            return found
+        if form.tail_from is None or base is None:
+            return replace(found, shard=self._file(shard_name(number), keys, picked, spans))
+        shard = base(shard_name(number))
+        if tail is None:
+            made = self._file(tail_name(shard.name), keys, picked, late_spans)
+            tail = ShardTail(made.rows, made.bytes, made.sha256)
+        rows, series = int(spans.length.sum()), int(np.count_nonzero(spans.length))
+        return replace(found, shard=replace(shard, rows=rows, series=series, tail=tail))
+
+    def _file(self, name: str, keys: Sequence[Key], picked: Sequence[_Picked], spans: _Spans) -> Shard:
+        """Write a file with the series that have rows in these spans."""
         tables = (
             (self._table([keys[place] for place in chunk], chunk, picked, spans), len(chunk))
-            for chunk in _chunks(kept, spans.length)
+            for chunk in _chunks(np.flatnonzero(spans.length > 0), spans.length)
         )
-        shard = write_related_shard(self._output, number, self._schema, tables)
-        return _WrittenShard(shard, uncovered, strange, {name: count for name, count in without.items() if count})
+        return write_related_file(self._output / name, self.schema, tables)
+
+    def empty(self, name: str) -> Shard:
+        """Write a file without rows."""
+        return write_related_file(self._output / name, self.schema, ())
 
     def _table(self, keys: Sequence[Key], chunk: Integers, picked: Sequence[_Picked], spans: _Spans) -> pa.Table:
         """The rows of some series, in the columns of the schema."""
@@ -156,16 +303,15 @@ class RelatedWriter:
             texts = pa.array([key[part] for key in keys]).dictionary_encode()
             columns.append(pa.DictionaryArray.from_arrays(texts.indices.take(pa.array(series)), texts.dictionary))
         columns.append(pa.array(self._grid.start(ordinals)))
-        for column, attribute, one in zip(self._columns, self.attributes, picked, strict=True):
-            values = self._values(column, one, chunk, first, length, starts)
-            if attribute.filling is None:
+        for column, one in zip(self.columns, picked, strict=True):
+            values = self._values(one, chunk, first, length, starts)
+            if self._told_by_the_end(column, column.extent) is None:
                 values = self._filled(values, column.filling, starts, ordinals)
             columns.append(pa.array(values) if column.texts is None else as_category(values, column.texts))
-        return pa.table(columns, schema=self._schema)
+        return pa.table(columns, schema=self.schema)
 
     def _values(
         self,
-        column: RelatedColumn,
         picked: _Picked,
         chunk: Integers,
         first: Integers,
@@ -191,47 +337,76 @@ class RelatedWriter:
         past = _past_filling(filling)
         filled = fill_many(values, observed, starts, past)
         future = replace(past, backfill=filling.futurefill, backfill_value=filling.futurefill_value)
-        ahead = ordinals > self._last
+        ahead = ordinals > self.form.last
         if ahead.any():
             filled[ahead] = fill_many(values, observed, starts, future)[ahead]
         return filled
 
-    def manifest(self, written: Sequence[_WrittenShard], read: Sequence[CovariateRows]) -> RelatedManifest:
+    def _in_advance(self, column: RelatedColumn, extent: Extent) -> bool:
+        return self._said.get(column.name, extent.is_ahead or column.filling.futurefill != "nan")
+
+    def _told_by_the_end(self, column: RelatedColumn, extent: Extent) -> Filling | None:
+        """What fills the past of an attribute where an as-of within a gap can't tell how the gap ends; None elsewhere."""
+        past = _past_filling(column.filling)
+        differs = (past.middlefill, past.middlefill_value) != (past.backfill, past.backfill_value)
+        return past if column.texts is None and differs and not self._in_advance(column, extent) else None
+
+    def _extents(self, written: Sequence[WrittenShard]) -> list[Extent]:
+        """Of all attributes."""
+        return [
+            self.columns[place].extent
+            if place in self._shared
+            else sum((each.extents[place] for each in written if place in each.extents), Extent())
+            for place in range(len(self.columns))
+        ]
+
+    def manifest(self, written: Sequence[WrittenShard], read: Sequence[CovariateRows]) -> RelatedManifest:
         """The manifest of everything that was written."""
+        extents, filled = self._extents(written), [column.filling for column in self.columns]
+        attributes = tuple(
+            CovariateAttribute(
+                name=column.name,
+                kind=_kind(column),
+                known_in_advance=self._in_advance(column, extent),
+                last=None if extent.is_empty else str(self._grid.start(extent.last).astype("datetime64[s]")),
+                filling=self._told_by_the_end(column, extent),
+            )
+            for column, extent in zip(self.columns, extents, strict=True)
+        )
         shards = tuple(each.shard for each in written if each.shard is not None)
-        without: dict[str, int] = {}
+        without: Counter[str] = Counter()
         for each in written:
-            for name, count in each.without_future.items():
-                without[name] = without.get(name, 0) + count
-        rejected: dict[str, int] = {}
-        for rows in read:
-            for reason, count in rows.bad.counts.items():
-                rejected[reason] = rejected.get(reason, 0) + count
+            without.update(each.without_future)
+        known = {attribute.name for attribute in attributes if attribute.known_in_advance}
+        named = {attribute.name: extent for attribute, extent in zip(attributes, extents, strict=True)}
         made = RelatedManifest(
-            data_version=related_version(self._dataset, self.attributes, shards),
+            data_version=related_version(self._dataset, attributes, shards),
             dataset_version=self._dataset.data_version,
             frequency=self._dataset.frequency,
             alignment=self._dataset.alignment or asdict(self._grid.alignment),
             dimensions=self._dataset.dimensions,
-            attributes=self.attributes,
+            attributes=attributes,
             n_shards=self._dataset.n_shards,
             shards=shards,
             rows=sum(shard.rows for shard in shards),
             series=sum(shard.series for shard in shards),
             uncovered=sum(len(each.uncovered) for each in written),
-            items_without_future=without,
-            constant=tuple(column.name for column in self._columns if column.is_constant),
-            empty=tuple(column.name for column in self._columns if column.is_empty),
-            rejected=rejected,
+            items_without_future={name: without[name] for name in named if name in known and without[name]},
+            constant=tuple(name for name, extent in named.items() if extent.is_constant),
+            empty=tuple(name for name, extent in named.items() if extent.is_empty),
+            rejected=dict(sum((rows.rejected for rows in read), Counter[str]())),
             files={file.key: file.rows for rows in read for file in rows.contents},
+            format_version=WITH_TAILS if any(shard.tail for shard in shards) else 1,
         )
         sparse = {
-            column.name: column.extent.cells / column.extent.periods for column in self._columns if column.is_sparse
+            column.name: extent.cells / extent.periods
+            for column, extent, filling in zip(self.columns, extents, filled, strict=True)
+            if extent.is_sparse and column.texts is None and not extent.is_constant and filling.middlefill == "nan"
         }
         strays = {
-            column.name: (column.extent.ahead, column.extent.series)
-            for column, attribute in zip(self._columns, self.attributes, strict=True)
-            if column.extent.ahead and not attribute.known_in_advance and attribute.name not in self._said
+            name: (extent.ahead, extent.series)
+            for name, extent in named.items()
+            if extent.ahead and name not in known and name not in self._said
         }
         notes = related_notes(
             made,
@@ -256,9 +431,15 @@ def _past_filling(filling: RelatedFilling) -> Filling:
     return Filling(filling.middlefill, filling.backfill, filling.middlefill_value, filling.backfill_value)
 
 
-def _differs_at_the_end(filling: Filling) -> bool:
-    """Whether a gap that a value closes is filled otherwise than one that none closes."""
-    return (filling.middlefill, filling.middlefill_value) != (filling.backfill, filling.backfill_value)
+def _kind(column: RelatedColumn) -> Kind:
+    return "number" if column.texts is None else "category"
+
+
+def _divided(cells: Cells, start: int) -> tuple[Cells, Cells]:
+    """The cells before a period, and the others; each of all series."""
+    ordinals = np.unique(np.repeat(cells.first, cells.counts) + cells.offsets)
+    early = ordinals < start
+    return drop_periods(cells, ordinals[~early].tolist()), drop_periods(cells, ordinals[early].tolist())
 
 
 @dataclass(frozen=True)
@@ -267,6 +448,12 @@ class _Spans:
 
     first: Integers
     length: Integers
+
+    def followed_by(self, later: _Spans) -> _Spans:
+        """These and later ones, with what lies between them."""
+        first = np.where(self.length > 0, self.first, later.first)
+        end = np.where(later.length > 0, later.first + later.length, self.first + self.length)
+        return _Spans(first, np.where((self.length > 0) | (later.length > 0), end - first, 0))
 
 
 def _spans(picked: Sequence[_Picked], columns: Sequence[RelatedColumn], low: int, last: int, horizon: int) -> _Spans:
@@ -362,7 +549,7 @@ class _Shared:
 
     def __init__(self, column: RelatedColumn) -> None:
         self._parts = column.parts
-        self._cells = join_cells(list(column.store.of_hashes(0, HASHES)), 0, HASHES)
+        self._cells = column.cells(0, HASHES)
         self._places: dict[Key, int] = {}
         if self._cells is not None:
             self._places = {key: place for place, key in enumerate(key_list(self._cells.keys))}

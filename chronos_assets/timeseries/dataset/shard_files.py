@@ -68,7 +68,7 @@ def manifest_in(files: ShardFiles) -> Manifest:
         raise DatasetError(f"there is no dataset ({error}): import the train files first") from error
 
 
-def shard_contents(files: ShardFiles, manifest: Manifest, number: int) -> Iterator[bytes]:
-    """The contents of the files of a shard, one by one; none where no series came into it."""
+def all_series(files: ShardFiles, manifest: Manifest, number: int) -> Iterator[bytes]:
+    """The content of a file that has a row of every series of a shard; nothing where no series came into it."""
     name = shard_name(number)
-    return (files.read(each) for shard in manifest.shards if shard.name == name for each in shard.files)
+    return (files.read(list(shard.files)[-1]) for shard in manifest.shards if shard.name == name)

@@ -95,9 +95,14 @@ def tail_start(first: int, last: int, wholes: int) -> int | None:
     periods = last - first + 1
     if wholes < 2 or periods < 16:
         return None
-    longest = 1 << ((periods // 8).bit_length() - 1)
+    longest = longest_tail(periods)
     start = last // longest * longest
     return start if start > first else None
+
+
+def longest_tail(periods: int) -> int:
+    """The periods that a tail has at most, of a dataset with so many, 16 or more."""
+    return 1 << ((periods // 8).bit_length() - 1)
 
 
 def split(cells: Cells, form: ShardForm) -> list[FileRows]:

@@ -1,0 +1,303 @@
+"""An import of related time series that reads only what has changed, and gives the same bytes as one of everything.
+
+Here: which files and periods that is, and what else has to be the same. It goes by files and periods as an import of the
+target does (`incremental`, `file_changes`), but only within the tails: what lies before them is taken over unread. So a price
+list of the day, or of the next weeks, costs the reading and writing of tails, an eighth of all periods at most.
+
+Everything is imported where something before the tails changes, and so it is where a value depends on more than the rows of its
+period: attributes that are filled, or that apply to several series; rows finer than periods; categories whose order of
+appearance may change with an older file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.system import made_folder
+from chronos_assets.timeseries.arrays import Integers
+from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
+from chronos_assets.timeseries.dataset.cell_merging import read_attributes, with_periods
+from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, SourceReader
+from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError, TakenOver
+from chronos_assets.timeseries.dataset.file_changes import FileChanges, in_periods, periods_of, series_in
+from chronos_assets.timeseries.dataset.gridding import Cells
+from chronos_assets.timeseries.dataset.import_memory import FileFacts, MemoryUnusableError, noted_unit, recipe_of
+from chronos_assets.timeseries.dataset.import_passes import Progress, hash_range
+from chronos_assets.timeseries.dataset.related import RelatedManifest
+from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, related_columns, rule_of
+from chronos_assets.timeseries.dataset.related_memory import RelatedMemory, SourceMemory
+from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard
+from chronos_assets.timeseries.dataset.shard_files import ShardFiles
+from chronos_assets.timeseries.dataset.shards import (
+    MANIFEST,
+    DatasetError,
+    Manifest,
+    Shard,
+    shard_name,
+    tail_name,
+)
+from chronos_assets.timeseries.dataset.train_files import TrainFile
+
+if TYPE_CHECKING:
+    from chronos_assets.params.forecast import ForecastParams
+
+
+@dataclass(frozen=True)
+class ReadChanges:
+    """What an import of changes read of a source.
+
+    Attributes:
+        rows: what was read.
+        touched: ordinals of the periods that its rows are of.
+        series: (HASHES,) whether rows of one with that hash have changed.
+        read: the files.
+    """
+
+    rows: CovariateRows
+    touched: Integers
+    series: NDArray[np.bool_]
+    read: dict[int, TrainFile]
+
+
+def read_changes(
+    source: CovariateSource,
+    known: SourceMemory,
+    form: RelatedForm,
+    reader: SourceReader,
+    set_aside: frozenset[str] | None,
+) -> ReadChanges:
+    """All rows of the periods in which rows of a source have changed.
+
+    Raises:
+        FullImportNeededError: everything has to be imported.
+        ImportFailure: there is something wrong with the files.
+    """
+    rule, unit = rule_of(source.params), source.instant_unit
+    files = FileChanges.since(known.files, source.ordered, None if source.is_target else set_aside)
+    files.check_share(files.fresh)
+    fresh = reader.read(files.fresh)
+    changed = [*fresh.values(), *files.gone]
+    touched = periods_of(changed, rule, unit)
+    if form.tail_from is None or (touched < form.tail_from).any():
+        raise FullImportNeededError("rows have changed before the last periods, which lie in files of their own")
+    if known.texts and (files.gone or (fresh and files.known and min(fresh) < max(files.known))):
+        raise FullImportNeededError(
+            "categories are numbered as they come, and older files than the last one have changed"
+        )
+    beside = files.beside(touched, rule, unit)
+    read = {**files.fresh, **beside}
+    files.check_share(read)
+    files.check_alike(reader.read(beside, partial(in_periods, touched, rule)))
+    return ReadChanges(reader.result(files.facts(fresh)), touched, series_in(changed), read)
+
+
+def related_recipe(params: ForecastParams, dataset: Manifest, unpacked: int | None) -> str:
+    """Digest of everything but the files and the dataset's end that the bytes of related time series depend on."""
+    grid = [str(params.frequency), repr(params.grid.alignment), dataset.dimensions, dataset.n_shards]
+    return hashlib.sha256(json.dumps([recipe_of(params, unpacked), grid]).encode()).hexdigest()
+
+
+def noted(
+    params: ForecastParams,
+    dataset: Manifest,
+    unpacked: int | None,
+    made: RelatedManifest,
+    form: RelatedForm,
+    read: Sequence[CovariateRows],
+    written: Sequence[WrittenShard],
+    *,
+    is_fine: bool,
+) -> RelatedMemory:
+    """What to leave for the next import."""
+    recipe = related_recipe(params, dataset, unpacked)
+    facts = [file for rows in read for file in rows.facts]
+    obstacle = ""
+    if form.tail_from is None:
+        obstacle = "attributes are filled or apply to several series, or the dataset has a single shard"
+    elif is_fine:
+        obstacle = "rows are finer than periods"
+    elif any(file.instants is None for file in facts):
+        obstacle = "there are too many timestamps to note"
+    elif _is_beyond(facts, params, form):
+        obstacle = "values lie far beyond the horizon"
+    if obstacle:
+        return RelatedMemory(recipe, made.data_version, form, obstacle=obstacle)
+    sources = tuple(
+        SourceMemory(
+            tuple(rows.facts), rows.renamed, {place: tuple(each.texts) for place, each in rows.categories.items()}
+        )
+        for rows in read
+    )
+    return RelatedMemory(recipe, made.data_version, form, sources, tuple(each.early for each in written))
+
+
+def _is_beyond(facts: Sequence[FileFacts], params: ForecastParams, form: RelatedForm) -> bool:
+    """Whether there are rows after the last period that is kept."""
+    periods = periods_of(facts, rule_of(params), noted_unit(params.frequency))
+    return bool((periods > form.end).any())
+
+
+@dataclass
+class RelatedChanges:
+    """The related time series that are there, for an import of what has changed since.
+
+    Attributes:
+        manifest: of what is there.
+        memory: what its import noted.
+        taken: gets what stays as it is.
+        kept: names of the shards of which both files stay.
+        extended: of those of which only the tail is written.
+    """
+
+    manifest: RelatedManifest
+    memory: RelatedMemory
+    taken: TakenOver
+    kept: list[str] = field(default_factory=list)
+    extended: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, before: Before, recipe: str, form: RelatedForm, output: Path) -> RelatedChanges:
+        """What is there, if it is of use.
+
+        Raises:
+            FullImportNeededError: it is not.
+        """
+        try:
+            memory = RelatedMemory.load(before.memory)
+            files = before.dataset()
+            manifest = RelatedManifest.from_json(files.read(MANIFEST))
+        except (MemoryUnusableError, DatasetError, OSError) as error:
+            raise FullImportNeededError(str(error)) from error
+        if memory.recipe != recipe:
+            raise FullImportNeededError("the parameters, the program or the dataset's shards have changed")
+        if memory.obstacle:
+            raise FullImportNeededError(memory.obstacle)
+        if memory.version != manifest.data_version:
+            raise FullImportNeededError("the last import noted nothing of what is there")
+        if _reach(memory.form) != _reach(form):
+            raise FullImportNeededError("the last periods, which lie in files of their own, begin elsewhere by now")
+        return cls(manifest, memory, TakenOver(files, output))
+
+    def write(
+        self, writer: RelatedWriter, columns: Sequence[tuple[RelatedColumn, ReadChanges]], number: int
+    ) -> WrittenShard:
+        """One shard: its tail with the periods that have changed.
+
+        Raises:
+            FullImportNeededError: a file of what is there isn't as it was written.
+        """
+        low, high = hash_range(number, self.manifest.n_shards)
+        early, shard = self.memory.early[number], self._shard(number)
+        there: Sequence[Cells | None] = [None] * len(columns) if shard is None else self._tail(shard, writer)
+        late = [
+            with_periods(old, column.cells(low, high), changes.touched, may_miss=False)
+            for old, (column, changes) in zip(there, columns, strict=True)
+        ]
+        same = not any(changes.series[low:high].any() for _, changes in columns)
+        found = writer.written(
+            number,
+            early,
+            late,
+            writer.empty if shard is None else partial(self._base, shard),
+            shard.tail if shard is not None and same else None,
+        )
+        if shard is not None and found.shard is not None:
+            if same and shard.tail is not None:
+                self.taken.keep(tail_name(shard.name), shard.tail.bytes)
+            (self.kept if same else self.extended).append(shard.name)
+        return found
+
+    def _shard(self, number: int) -> Shard | None:
+        return next((shard for shard in self.manifest.shards if shard.name == shard_name(number)), None)
+
+    def _base(self, shard: Shard, name: str) -> Shard:
+        """The file with what lies before a tail, taken over."""
+        self.taken.keep(name, shard.bytes)
+        return shard
+
+    def _tail(self, shard: Shard, writer: RelatedWriter) -> list[Cells | None]:
+        """The cells of a shard's tail, by column."""
+        if shard.tail is None:
+            raise FullImportNeededError(f"{shard.name} has no file with the last periods")
+        names = ("item_id", *self.manifest.dimensions)
+        texts = {column.name: column.texts for column in writer.columns}
+        with self.taken.opened(tail_name(shard.name), shard.tail.sha256, (*names, *filter(texts.get, texts))) as file:
+            return list(read_attributes(file, names, self.manifest.grid, texts))
+
+
+def _reach(form: RelatedForm) -> tuple[int, int | None, int]:
+    """What of a form the files depend on."""
+    return form.first, form.tail_from, form.end
+
+
+def import_related_changes(
+    sources: Sequence[CovariateSource],
+    params: ForecastParams,
+    dataset: ShardFiles,
+    manifest: Manifest,
+    before: Before,
+    output: Path,
+    scratch: Path,
+    *,
+    memory_limit: str,
+    threads: int,
+    unpacked: int | None,
+    progress: Progress,
+) -> tuple[RelatedWriter, list[ReadChanges], list[WrittenShard], RelatedChanges]:
+    """Import what differs from the related time series that are there: all but the manifest.
+
+    Args:
+        sources: as in `import_related`.
+        params: likewise.
+        dataset: likewise.
+        manifest: of the dataset.
+        before: the related time series that are there.
+        output: gets the files; what stays as it is becomes a link.
+        scratch: folder for temporary files.
+        memory_limit: as in `import_related`.
+        threads: likewise.
+        unpacked: likewise.
+        progress: likewise.
+
+    Raises:
+        FullImportNeededError: everything has to be imported; `output` may hold parts.
+    """
+    form = RelatedForm.of(sources, params, manifest)
+    changes = RelatedChanges.open(before, related_recipe(params, manifest, unpacked), form, output)
+    if len(changes.memory.sources) != len(sources):
+        raise FullImportNeededError("other kinds of files have the attributes")
+    read: list[ReadChanges] = []
+    columns: list[tuple[RelatedColumn, ReadChanges]] = []
+    try:
+        for number, (source, known) in enumerate(zip(sources, changes.memory.sources, strict=True)):
+            reader = SourceReader(
+                source,
+                scratch,
+                memory_limit=memory_limit,
+                threads=threads,
+                unpacked=unpacked,
+                texts=known.texts,
+                renamed=known.renamed,
+            )
+            found = read_changes(source, known, form, reader, before.set_aside)
+            read.append(found)
+            cells = made_folder(scratch / "cells" / str(number))
+            made = related_columns(found.rows, params, manifest, cells, threads, progress)
+            columns += [(column, found) for column in made]
+            progress("read", (number + 1) / len(sources))
+        if any(column.is_fine for column, _ in columns):
+            raise FullImportNeededError("rows are finer than periods")
+        writer = RelatedWriter([column for column, _ in columns], params, manifest, dataset, output, form)
+        written = writer.each(partial(changes.write, writer, columns), threads, progress)
+    except ImportFailure as error:
+        raise FullImportNeededError("something is wrong with the files") from error
+    return writer, read, written, changes
