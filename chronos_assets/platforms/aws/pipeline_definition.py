@@ -16,7 +16,7 @@ What differs from Dagster's line: the gate holds the candidate against base mode
 version in use, which is another one at each execution; versions are registered for people to approve or deploy, and
 Dagster's endpoint doesn't follow them.
 
-The `sagemaker` SDK renders the definition. It is imported here alone, when a definition is asked for: that takes seconds.
+The `sagemaker` SDK renders the definition. `pipeline_sdk` imports it, when a definition is asked for: that takes seconds.
 Its own `Pipeline.upsert` is not used: it asks IAM about the role and reports to its makers. boto3 does neither.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/define-pipeline.html
@@ -26,13 +26,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.container.archives import MODEL_ARCHIVE
@@ -139,7 +136,7 @@ class TrainingPipeline:
         Raises:
             PipelineError: the SDK isn't installed, or there is no dataset where one is to be read.
         """
-        sdk = _load_sdk(self._region)
+        sdk = self._sdk()
         pipeline = sdk.Pipeline(
             name=self._line.name,
             parameters=list(self._parameters(sdk).values()),
@@ -230,61 +227,57 @@ class TrainingPipeline:
 
     def _steps(self, sdk: Any) -> list[Any]:
         parameters = self._parameters(sdk)
+        known = self._known(sdk, parameters)
+        generate = self._job(sdk, "GenerateSyntheticSeries", self._generate(), known)
+        known[_SYNTHETIC] = _output_of(generate, "synthetic")
+        tune = self._search(sdk, parameters, known)
+        known[_TUNED] = known[_CANDIDATE] = self._tuned(sdk, tune, known)
+        steps = [generate, tune]
+        if self._line.learning is not None:
+            learn = self._job(sdk, "LearnPredictor", self._learn(self._line.learning), known)
+            known[_CANDIDATE] = sdk.Join(on="/", values=[_output_of(learn, "predictors"), MODEL_ARCHIVE])
+            steps.append(learn)
+        metrics = sdk.PropertyFile(name="Metrics", output_name="evaluation", path="metrics.json")
+        evaluate = self._job(sdk, "EvaluateCandidate", self._evaluate(), known, files=(metrics,))
+        known[_METRICS] = sdk.Join(on="/", values=[_output_of(evaluate, "evaluation"), "metrics.json"])
+        return [*steps, evaluate, self._gate(sdk, evaluate, metrics, parameters, known)]
+
+    def _known(self, sdk: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What the marks in requests stand for before any step."""
         known: dict[str, Any] = {_EXECUTION: sdk.ExecutionVariables.PIPELINE_EXECUTION_ID}
         if self._line.on_data:
             known[_DATASET] = parameters["DatasetUri"]
             known |= {_mark(channel): parameters[_parameter(channel)] for channel in self._line.covariates}
-        retries = self._retries(sdk)
+        return known
 
-        generate = sdk.RequestStep(
-            "GenerateSyntheticSeries",
-            sdk.StepTypeEnum.PROCESSING,
-            _filled(self._generate(), known, sdk.Join),
-            ["DescribeProcessingJobResponse"],
-            retries,
-        )
-        known[_SYNTHETIC] = _output_of(generate, "synthetic")
+    def _job(
+        self, sdk: Any, name: str, request: Mapping[str, Any], known: Mapping[str, Any], files: tuple[Any, ...] = ()
+    ) -> Any:
+        """A step that is a processing job."""
+        arguments = _filled(request, known, sdk.Join)
+        shapes = ["DescribeProcessingJobResponse"]
+        return sdk.RequestStep(name, sdk.StepTypeEnum.PROCESSING, arguments, shapes, self._retries(sdk), files)
 
-        searches = bool(self._line.search.ranges)
+    def _search(self, sdk: Any, parameters: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
+        """The step that tunes: a tuning job, or a training job where there is nothing to search for."""
         request = _filled(self._tune(), known, sdk.Join)
-        if searches:
+        kind, shapes = sdk.StepTypeEnum.TRAINING, ["DescribeTrainingJobResponse"]
+        if self._line.search.ranges:
+            kind = sdk.StepTypeEnum.TUNING
+            shapes = [
+                "DescribeHyperParameterTuningJobResponse",
+                "ListTrainingJobsForHyperParameterTuningJobResponse",
+            ]
             request["HyperParameterTuningJobConfig"]["ResourceLimits"] = {
                 "MaxNumberOfTrainingJobs": parameters["MaxJobs"],
                 "MaxParallelTrainingJobs": parameters["MaxParallelJobs"],
             }
-        tune = sdk.RequestStep(
-            "TuneCheckpoints",
-            sdk.StepTypeEnum.TUNING if searches else sdk.StepTypeEnum.TRAINING,
-            request,
-            ["DescribeHyperParameterTuningJobResponse", "ListTrainingJobsForHyperParameterTuningJobResponse"]
-            if searches
-            else ["DescribeTrainingJobResponse"],
-            retries,
-        )
-        known[_TUNED] = known[_CANDIDATE] = self._tuned(sdk, tune, known, searches)
+        return sdk.RequestStep("TuneCheckpoints", kind, request, shapes, self._retries(sdk))
 
-        learn = []
-        if self._line.learning is not None:
-            step = sdk.RequestStep(
-                "LearnPredictor",
-                sdk.StepTypeEnum.PROCESSING,
-                _filled(self._learn(self._line.learning), known, sdk.Join),
-                ["DescribeProcessingJobResponse"],
-                retries,
-            )
-            known[_CANDIDATE] = sdk.Join(on="/", values=[_output_of(step, "predictors"), MODEL_ARCHIVE])
-            learn = [step]
-
-        metrics = sdk.PropertyFile(name="Metrics", output_name="evaluation", path="metrics.json")
-        evaluate = sdk.RequestStep(
-            "EvaluateCandidate",
-            sdk.StepTypeEnum.PROCESSING,
-            _filled(self._evaluate(), known, sdk.Join),
-            ["DescribeProcessingJobResponse"],
-            retries,
-            (metrics,),
-        )
-        known[_METRICS] = sdk.Join(on="/", values=[_output_of(evaluate, "evaluation"), "metrics.json"])
+    def _gate(
+        self, sdk: Any, evaluate: Any, metrics: Any, parameters: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> Any:
+        """The step that registers the candidate: as one that may be used only where neither reference is better."""
 
         def wql(model: str) -> Any:
             return sdk.JsonGet(step_name=evaluate.name, property_file=metrics, json_path=f"models.{model}.metrics.wql")
@@ -295,7 +288,7 @@ class TrainingPipeline:
                 name, sdk.StepTypeEnum.REGISTER_MODEL, arguments, ["DescribeModelPackageResponse"], []
             )
 
-        gate = sdk.ConditionStep(
+        return sdk.ConditionStep(
             name="GateCandidate",
             conditions=[
                 sdk.ConditionLessThanOrEqualTo(left=wql("candidate"), right=wql(reference))
@@ -304,7 +297,6 @@ class TrainingPipeline:
             if_steps=[register("RegisterCandidate", parameters["ModelApprovalStatus"])],
             else_steps=[register("RejectCandidate", "Rejected")],
         )
-        return [generate, tune, *learn, evaluate, gate]
 
     def _retries(self, sdk: Any) -> list[Any]:
         kinds = sdk.SageMakerJobExceptionTypeEnum
@@ -314,6 +306,21 @@ class TrainingPipeline:
             sdk.SageMakerJobStepRetryPolicy(exception_types=[kinds.RESOURCE_LIMIT], **more),
             sdk.SageMakerJobStepRetryPolicy(failure_reason_types=passing, **more),
         ]
+
+    def _sdk(self) -> ModuleType:
+        """The parts of the SDK that are used."""
+        import boto3
+
+        # The SDK makes clients while it is imported, and knows no AWS_REGION.
+        if boto3.DEFAULT_SESSION is None or boto3.DEFAULT_SESSION.region_name is None:
+            boto3.setup_default_session(region_name=self._region)
+        try:
+            from chronos_assets.platforms.aws import pipeline_sdk
+        except ImportError as error:
+            raise PipelineError(
+                f"the sagemaker SDK, version 3, can't be imported ({error}): pip install 'chronos-assets[sagemaker]'"
+            ) from error
+        return pipeline_sdk
 
     # --- requests ---
 
@@ -380,9 +387,9 @@ class TrainingPipeline:
         )
         return {**made, "Tags": self._tags()}
 
-    def _tuned(self, sdk: Any, tune: Any, known: Mapping[str, Any], searches: bool) -> Any:
+    def _tuned(self, sdk: Any, tune: Any, known: Mapping[str, Any]) -> Any:
         """S3 URL of the best model's archive."""
-        if not searches:
+        if not self._line.search.ranges:
             return tune.properties.ModelArtifacts.S3ModelArtifacts
         folder = _filled(f"{self._folder('tune')}/{_EXECUTION}/output", known, sdk.Join)
         best = tune.properties.TrainingJobSummaries[0].TrainingJobName  # the service lists the best one first
@@ -435,92 +442,3 @@ def _filled(value: Any, known: Mapping[str, Any], join: Any) -> Any:
         return value
     parts = [known.get(part, part) for part in _MARK.split(value) if part]
     return parts[0] if len(parts) == 1 else join(on="", values=parts)
-
-
-@contextmanager
-def _own_logging() -> Iterator[None]:
-    """The SDK makes the whole process tell what it does, on standard error; what was set before is set again."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.handlers[:] = handlers
-
-
-def _load_sdk(region: str) -> SimpleNamespace:
-    """The parts of the SDK that are used, by their names.
-
-    Raises:
-        PipelineError: it isn't installed.
-    """
-    import boto3
-
-    # The SDK makes clients while it is imported, and knows no AWS_REGION.
-    if boto3.DEFAULT_SESSION is None or boto3.DEFAULT_SESSION.region_name is None:
-        boto3.setup_default_session(region_name=region)
-    # It logs configuration files that aren't there.
-    logging.getLogger("sagemaker.config").setLevel(logging.WARNING)
-    with warnings.catch_warnings(), _own_logging():
-        warnings.simplefilter("ignore")
-        try:
-            from sagemaker.core.workflow.conditions import ConditionLessThanOrEqualTo
-            from sagemaker.core.workflow.execution_variables import ExecutionVariables
-            from sagemaker.core.workflow.functions import Join, JsonGet
-            from sagemaker.core.workflow.parameters import ParameterInteger, ParameterString
-            from sagemaker.core.workflow.pipeline_context import PipelineSession
-            from sagemaker.core.workflow.properties import Properties, PropertyFile
-            from sagemaker.mlops.workflow.condition_step import ConditionStep
-            from sagemaker.mlops.workflow.pipeline import Pipeline
-            from sagemaker.mlops.workflow.retry import SageMakerJobExceptionTypeEnum, SageMakerJobStepRetryPolicy
-            from sagemaker.mlops.workflow.steps import ConfigurableRetryStep, StepTypeEnum
-        except ImportError as error:
-            raise PipelineError(
-                f"the sagemaker SDK, version 3, can't be imported ({error}): pip install 'chronos-assets[sagemaker]'"
-            ) from error
-
-    class RequestStep(ConfigurableRetryStep):
-        """A step whose request is made already.
-
-        Args:
-            shapes: of its answers, whose members later steps may refer to.
-            files: JSON files among its outputs that conditions read.
-        """
-
-        def __init__(
-            self, name: str, kind: Any, request: Any, shapes: list[str], retries: list[Any], files: tuple[Any, ...] = ()
-        ) -> None:
-            super().__init__(name, kind, retry_policies=retries)
-            self._request = request
-            self._properties = Properties(step_name=name, step=self, shape_names=shapes)
-            self._files = files
-
-        @property
-        def arguments(self) -> Any:
-            return self._request
-
-        @property
-        def properties(self) -> Any:
-            return self._properties
-
-        def to_request(self) -> Any:
-            reported = {"PropertyFiles": [file.expr for file in self._files]} if self._files else {}
-            return super().to_request() | reported
-
-    return SimpleNamespace(
-        ConditionLessThanOrEqualTo=ConditionLessThanOrEqualTo,
-        ConditionStep=ConditionStep,
-        ExecutionVariables=ExecutionVariables,
-        Join=Join,
-        JsonGet=JsonGet,
-        ParameterInteger=ParameterInteger,
-        ParameterString=ParameterString,
-        Pipeline=Pipeline,
-        PipelineSession=PipelineSession,
-        PropertyFile=PropertyFile,
-        RequestStep=RequestStep,
-        SageMakerJobExceptionTypeEnum=SageMakerJobExceptionTypeEnum,
-        SageMakerJobStepRetryPolicy=SageMakerJobStepRetryPolicy,
-        StepTypeEnum=StepTypeEnum,
-    )
