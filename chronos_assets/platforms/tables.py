@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -351,6 +352,33 @@ def member_view_sql(view: str, members: Mapping[str, str]) -> str:
 
 def _key_columns(dimensions: Sequence[str]) -> dict[str, str]:
     return {"item_id": "VARCHAR", **dict.fromkeys(dimensions, "VARCHAR")}
+
+
+@dataclass(frozen=True)
+class PartitionTable:
+    """A table of all partitions' rows, with their partition in the column as_of.
+
+    Attributes:
+        folder: of the store, with a folder for each partition.
+        file: in each of those.
+        columns: dimensions and forecast types -> the file's columns, and their types.
+    """
+
+    folder: str
+    file: str
+    columns: Callable[[Sequence[str], Sequence[str]], dict[str, str]]
+
+
+PARTITION_TABLES: Mapping[str, PartitionTable] = {
+    "forecast_history": PartitionTable("history", "forecast.parquet", forecast_columns),
+    "accuracy": PartitionTable("accuracy", "metrics.parquet", lambda names, _: accuracy_columns(names)),
+    "anomalies": PartitionTable("anomalies", "anomalies.parquet", lambda names, _: anomalies_columns(names)),
+    "members": PartitionTable("members", "members.parquet", lambda names, _: members_columns(names)),
+    "forecast_explanations": PartitionTable(
+        "explanations", "explanations.parquet", lambda names, _: explanation_columns(names)
+    ),
+    "forecast_levels": PartitionTable("levels", "levels.parquet", lambda _, types: levels_columns(types)),
+}
 
 
 def in_order(names: Iterable[str]) -> list[str]:

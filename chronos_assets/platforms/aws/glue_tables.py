@@ -30,17 +30,13 @@ from chronos_assets.partition_folders import partition_folder, partition_of
 from chronos_assets.platforms.tables import (
     COMMENTS,
     MEMBER_VIEWS,
-    accuracy_columns,
-    anomalies_columns,
+    PARTITION_TABLES,
     column_comment,
-    explanation_columns,
     forecast_columns,
     forecast_type_names,
     in_order,
-    levels_columns,
     member_view_columns,
     member_view_sql,
-    members_columns,
     train_columns,
     view_keys,
     view_sql,
@@ -57,15 +53,7 @@ if TYPE_CHECKING:
 SHARDS = "train_shards"
 VIEW = "forecast_vs_history"
 
-# Table -> folder of the store with its partitions.
-PARTITIONED = {
-    "forecast_history": "history",
-    "accuracy": "accuracy",
-    "anomalies": "anomalies",
-    "members": "members",
-    "forecast_explanations": "explanations",
-    "forecast_levels": "levels",
-}
+_Made = tuple[Sequence[str], Sequence[str]]  # dimensions and forecast types of a partition's files
 
 # Which store a table is of, so that two of them can't take each other's tables away.
 STORE_PARAMETER = "chronos-assets.store"
@@ -93,8 +81,8 @@ class Contents:
         forecast: `s3://` prefix of the current forecast's partition; of an empty folder if there is none.
         first: key of the first partition; empty if there is none.
         registered: folder of a table -> names of its partitions' folders, where Athena can't work them out; empty where it can.
-        train, current, history, accuracy, anomalies, members, what_if, explanations, levels: column -> type (DuckDB's name) of
-            the tables' files.
+        train, current, what_if: column -> type (DuckDB's name) of the tables' files.
+        partitions: those of `PARTITION_TABLES`, by table.
     """
 
     url: str
@@ -104,13 +92,8 @@ class Contents:
     registered: Mapping[str, Sequence[str]]
     train: Mapping[str, str]
     current: Mapping[str, str]
-    history: Mapping[str, str]
-    accuracy: Mapping[str, str]
-    anomalies: Mapping[str, str]
-    members: Mapping[str, str]
     what_if: Mapping[str, str]
-    explanations: Mapping[str, str]
-    levels: Mapping[str, str]
+    partitions: Mapping[str, Mapping[str, str]]
 
 
 def read_contents(store: S3Store, params: ForecastParams) -> Contents:
@@ -129,11 +112,18 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
         shards, dimensions = store.snapshot_uri(DATASET_KEY), dataset.dimensions
     except FileNotFoundError:
         shards, dimensions = f"{store.url}/{DATASET_KEY}/none/", params.dimensions
-    to_come = forecast_columns(params.dimensions, forecast_type_names(params))
+    types = forecast_type_names(params)
     shown = current_manifest(store)
-    of_ensembles = [manifest["dimensions"] for manifest in history.values() if "predictor" in manifest]
     of_scenarios = [manifest for _, _, manifest in store.manifests("what_if_forecasts")]
-    of_scored = [history[key]["dimensions"] for key in scored if key in history] or [params.dimensions]
+    of_scored: list[_Made] = [(history[key]["dimensions"], ()) for key in scored if key in history]
+    # By table; its partitions may have been made with other parameters.
+    made_with: dict[str, list[_Made]] = {
+        "forecast_history": [(one["dimensions"], one["columns"]) for _, one in sorted(history.items())],
+        "accuracy": of_scored,
+        "anomalies": of_scored,
+        "members": [(one["dimensions"], ()) for one in history.values() if "predictor" in one],
+        "forecast_levels": [((), one["columns"]) for _, _, one in store.manifests("levels")],
+    }
     as_of = shown["as_of"] if shown else "none"
     forecast = {key: f"history/{name}" for key, name, _ in made}.get(as_of, history_key(as_of))
     return Contents(
@@ -141,23 +131,19 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
         shards=shards,
         forecast=f"{store.url}/{forecast}/",
         first=min(made_for, default=""),
-        registered={folder: tuple(store.folders(folder)) for folder in PARTITIONED.values()} if hourly else {},
+        registered={one.folder: tuple(store.folders(one.folder)) for one in PARTITION_TABLES.values()}
+        if hourly
+        else {},
         train=train_columns(dimensions),
-        current=columns_of(shown) if shown else to_come,
-        history=_united([columns_of(history[key]) for key in sorted(history)] or [to_come]),
-        accuracy=_united(accuracy_columns(names) for names in of_scored),
-        anomalies=_united(anomalies_columns(names) for names in of_scored),
-        members=_united(members_columns(names) for names in of_ensembles or [params.dimensions]),
-        explanations=explanation_columns(params.dimensions),
-        levels=_united(
-            levels_columns(names)
-            for names in [manifest["columns"] for _, _, manifest in store.manifests("levels")]
-            or [forecast_type_names(params)]
-        ),
+        current=columns_of(shown) if shown else forecast_columns(params.dimensions, types),
         what_if=_united(
             [what_if_columns(manifest["dimensions"], manifest["columns"]) for manifest in of_scenarios]
-            or [what_if_columns(params.dimensions, forecast_type_names(params))]
+            or [what_if_columns(params.dimensions, types)]
         ),
+        partitions={
+            name: _united(table.columns(*each) for each in made_with.get(name) or [(params.dimensions, types)])
+            for name, table in PARTITION_TABLES.items()
+        },
     )
 
 
@@ -182,21 +168,13 @@ def _united(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
     """Every table and view, in an order in which each finds what it is over; the view `forecast_vs_history` is the last."""
-    of_partitions = {
-        "forecast_history": contents.history,
-        "accuracy": contents.accuracy,
-        "anomalies": contents.anomalies,
-        "members": contents.members,
-        "forecast_explanations": contents.explanations,
-        "forecast_levels": contents.levels,
-    }
     yield _table(contents, SHARDS, contents.train, contents.shards)
     yield _table(contents, "forecast", contents.current, contents.forecast)
-    for name, folder in PARTITIONED.items():
-        location = f"{contents.url}/{folder}/"
+    for name, table in PARTITION_TABLES.items():
+        location = f"{contents.url}/{table.folder}/"
         # Said of registered ones, too: a table that was made with a projection has it until it is switched off.
         found = {"projection.enabled": "false"} if contents.registered else projection(location, contents.first)
-        yield _table(contents, name, of_partitions[name], location) | {
+        yield _table(contents, name, contents.partitions[name], location) | {
             "PartitionKeys": [_column(name, "as_of", "VARCHAR")],
             "Parameters": {**_parameters(contents), **found},
         }
@@ -204,7 +182,7 @@ def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
     yield _table(contents, "what_if_forecasts", contents.what_if, f"{contents.url}/what_if_forecasts/")
     train, current = ([name.lower() for name in columns] for columns in (contents.train, contents.current))
     yield _view(contents, database, "train", contents.train, _train_sql(train))
-    members = {name.lower(): kind for name, kind in contents.members.items()}
+    members = {name.lower(): kind for name, kind in contents.partitions["members"].items()}
     for view in MEMBER_VIEWS:
         columns = member_view_columns(view, members)
         yield _view(contents, database, view, columns, member_view_sql(view, members))
@@ -213,8 +191,8 @@ def table_inputs(contents: Contents, database: str) -> Iterator[dict[str, Any]]:
 
 def partition_inputs(contents: Contents, table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The partitions that are registered of a table; None of one that has none, or whose Athena works out."""
-    folder = PARTITIONED.get(table["Name"])
-    if folder is None or not contents.registered:
+    partitioned = PARTITION_TABLES.get(table["Name"])
+    if partitioned is None or not contents.registered:
         return None
     storage = table["StorageDescriptor"]
     columns = [{"Name": column["Name"], "Type": column["Type"]} for column in storage["Columns"]]
@@ -225,7 +203,7 @@ def partition_inputs(contents: Contents, table: Mapping[str, Any]) -> list[dict[
             "Parameters": {"classification": "parquet", COLUMNS_PARAMETER: digest},
             "StorageDescriptor": {**storage, "Columns": columns, "Location": f"{storage['Location']}{name}/"},
         }
-        for name in contents.registered[folder]
+        for name in contents.registered[partitioned.folder]
         if (key := partition_of(name)) is not None
     ]
 

@@ -35,18 +35,14 @@ from chronos_assets.platforms.store import Store, StoreError
 from chronos_assets.platforms.tables import (
     COMMENTS,
     MEMBER_VIEWS,
+    PARTITION_TABLES,
     TABLES,
     VIEWS,
-    accuracy_columns,
-    anomalies_columns,
     column_comment,
-    explanation_columns,
     forecast_columns,
     forecast_type_names,
     in_order,
-    levels_columns,
     member_view_sql,
-    members_columns,
     train_columns,
     view_sql,
     what_if_columns,
@@ -76,6 +72,10 @@ _LAYOUT = 7
 # Clients from DuckDB 1.2 on can read the file; DuckDB 2.0 would write its own format otherwise.
 _STORAGE_VERSION = "v1.2.0"
 _ATTEMPTS = 3
+
+
+PartitionFiles = tuple[tuple[str, Path], ...]
+"""(partition or scenario, file) of every one of a table."""
 
 
 class LocalTables:
@@ -161,53 +161,31 @@ class _Inputs:
 
     shards: tuple[Path, ...]
     forecast: Path | None
-    history: tuple[tuple[str, Path], ...]
-    accuracy: tuple[tuple[str, Path], ...]
-    anomalies: tuple[tuple[str, Path], ...]
-    members: tuple[tuple[str, Path], ...]
-    scenarios: tuple[tuple[str, Path], ...]
-    explanations: tuple[tuple[str, Path], ...]
-    levels: tuple[tuple[str, Path], ...]
+    partitions: Mapping[str, PartitionFiles]  # by table
+    scenarios: PartitionFiles
     digest: str
 
     @classmethod
     def find(cls, store: Store, params: ForecastParams) -> _Inputs:
         dataset = current(store.local_path(DATASET_KEY))
         shards = tuple(list_files(dataset)) if (dataset / MANIFEST).exists() else ()
-        forecast = current(store.local_path("forecast")) / "forecast.parquet"
-        history = _partition_files(store.local_path("history"), "forecast.parquet")
-        accuracy = _partition_files(store.local_path("accuracy"), "metrics.parquet")
-        members = _partition_files(store.local_path("members"), "members.parquet")
-        anomalies = _partition_files(store.local_path("anomalies"), "anomalies.parquet")
+        shown = current(store.local_path("forecast")) / "forecast.parquet"
+        forecast = shown if shown.exists() else None
+        partitions = {
+            name: _partition_files(store.local_path(table.folder), table.file)
+            for name, table in PARTITION_TABLES.items()
+        }
         scenarios = _partition_files(store.local_path("what_if_forecasts"), "what_if.parquet", scenario_of)
-        explanations = _partition_files(store.local_path("explanations"), "explanations.parquet")
-        levels = _partition_files(store.local_path("levels"), "levels.parquet")
-        partitions = (history, accuracy, anomalies, members, scenarios, explanations, levels)
-        files = [
-            *shards,
-            *([forecast] if forecast.exists() else []),
-            *(path for part in partitions for _, path in part),
-        ]
+        parts = (*partitions.values(), scenarios)
+        files = [*shards, *([forecast] if forecast else []), *(path for part in parts for _, path in part)]
         described = [_LAYOUT, _STORAGE_VERSION, params.dimensions, params.quantiles, params.mean]
-        described += [[as_of for as_of, _ in part] for part in partitions]
+        described += [[value for value, _ in part] for part in parts]
         described += [_fingerprint(path) for path in files]
-        return cls(
-            shards=shards,
-            forecast=forecast if forecast.exists() else None,
-            history=history,
-            accuracy=accuracy,
-            anomalies=anomalies,
-            members=members,
-            scenarios=scenarios,
-            explanations=explanations,
-            levels=levels,
-            digest=hashlib.sha256(json.dumps(described).encode()).hexdigest(),
-        )
+        digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+        return cls(shards, forecast, partitions, scenarios, digest)
 
 
-def _partition_files(
-    folder: Path, name: str, value_of: Callable[[str], str | None] = partition_of
-) -> tuple[tuple[str, Path], ...]:
+def _partition_files(folder: Path, name: str, value_of: Callable[[str], str | None] = partition_of) -> PartitionFiles:
     """(value, file) of every partition folder that holds the file, in order; `value_of` knows the value by its name."""
     found = []
     for tries in by_folder(os.listdir(folder)) if folder.is_dir() else ():
@@ -257,14 +235,10 @@ def _build(path: Path, inputs: _Inputs, params: ForecastParams, memory_limit: st
     ) as connection:
         _create_train(connection, inputs.shards, params)
         _create_forecast(connection, inputs.forecast, params)
-        _create_partitioned(connection, "forecast_history", inputs.history, _forecast_columns(params))
-        _create_partitioned(connection, "accuracy", inputs.accuracy, accuracy_columns(params.dimensions))
-        _create_partitioned(connection, "anomalies", inputs.anomalies, anomalies_columns(params.dimensions))
-        _create_partitioned(connection, "members", inputs.members, members_columns(params.dimensions))
+        types = forecast_type_names(params)
+        for name, table in PARTITION_TABLES.items():
+            _create_partitioned(connection, name, inputs.partitions[name], table.columns(params.dimensions, types))
         _create_what_if(connection, inputs.scenarios, params)
-        explained = explanation_columns(params.dimensions)
-        _create_partitioned(connection, "forecast_explanations", inputs.explanations, explained)
-        _create_partitioned(connection, "forecast_levels", inputs.levels, levels_columns(forecast_type_names(params)))
         write_zones(connection)
         _create_views(connection)
         _comment(connection)
@@ -289,16 +263,14 @@ def _create_train(connection: DuckDBPyConnection, shards: tuple[Path, ...], para
 
 def _create_forecast(connection: DuckDBPyConnection, path: Path | None, params: ForecastParams) -> None:
     if path is None:
-        _create_empty(connection, "forecast", _forecast_columns(params))
+        _create_empty(connection, "forecast", forecast_columns(params.dimensions, forecast_type_names(params)))
         return
     connection.execute(
         "CREATE TABLE forecast AS FROM read_parquet(?, hive_partitioning = false)", [parquet_argument(path)]
     )
 
 
-def _create_what_if(
-    connection: DuckDBPyConnection, files: tuple[tuple[str, Path], ...], params: ForecastParams
-) -> None:
+def _create_what_if(connection: DuckDBPyConnection, files: PartitionFiles, params: ForecastParams) -> None:
     """All scenarios' rows, which name their scenario; made with other parameters, they may have other columns."""
     if not files:
         _create_empty(connection, "what_if_forecasts", what_if_columns(params.dimensions, forecast_type_names(params)))
@@ -310,7 +282,7 @@ def _create_what_if(
 
 
 def _create_partitioned(
-    connection: DuckDBPyConnection, table: str, files: tuple[tuple[str, Path], ...], columns: Mapping[str, str]
+    connection: DuckDBPyConnection, table: str, files: PartitionFiles, columns: Mapping[str, str]
 ) -> None:
     """A table of all partitions' rows, with their partition in the column as_of.
 
@@ -362,10 +334,6 @@ def _comment(connection: DuckDBPyConnection) -> None:
             text = column_comment(table, name)
             connection.execute(f"COMMENT ON COLUMN {identifier(table)}.{identifier(name)} IS {text_literal(text)}")
     connection.execute("COMMIT")
-
-
-def _forecast_columns(params: ForecastParams) -> dict[str, str]:
-    return forecast_columns(params.dimensions, forecast_type_names(params))
 
 
 def _create_empty(connection: DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
