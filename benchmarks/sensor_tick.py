@@ -35,6 +35,7 @@ from obstore.store import S3Store
 from chronos_assets.planning.imports import ImportRecord, TrainPlan, plan_train_files
 from chronos_assets.planning.listing import listing_digest
 from chronos_assets.planning.queue import plan_with_queue
+from chronos_assets.platforms.aws.bucket import S3Objects
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.news_queue import QueueNews
 
@@ -88,11 +89,16 @@ def tick_reference(store: Any, cursor: str | None) -> tuple[str, bool]:
 TICKS = {"listing": tick_listing, "plan": tick_plan, "queue": tick_queue, "reference": tick_reference}
 
 
+def opened(url: str, options: dict[str, Any]) -> Any:
+    """The store at `url`: in S3 if there are options of a server."""
+    return S3Objects(url, options=options) if options else open_store(url)
+
+
 def measure(
     tick: Callable[[Any, str | None], tuple[str, bool]], url: str, options: dict[str, Any], digest: str
 ) -> None:
     """Run the ticks and print what they took as JSON."""
-    store: Any = open_store(url, **options)
+    store = opened(url, options)
     store.digest_file = digest
     if store.exists(NEW_KEY):
         store.delete(NEW_KEY)
@@ -128,8 +134,8 @@ def measure(
 
 def fill(url: str, options: dict[str, Any], objects: int, digest: Path) -> None:
     """Make the objects, and note the digest of their listing."""
-    store = open_store(url, **options)
-    if store.root:
+    store = opened(url, options)
+    if not options:
         for number in range(objects):
             path = store.root / key(number)
             if number % 1000 == 0:

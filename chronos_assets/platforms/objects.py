@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
 
@@ -25,21 +24,16 @@ PAGE = 1000  # objects per page of a listing: what S3 gives at once
 
 
 class ObstoreObjects:
-    """The objects of an obstore store; `root` is its folder where it has one on this machine."""
+    """The objects of an obstore store.
 
-    def __init__(self, objects: Any, *, url: str, root: Path | None) -> None:
-        self._objects = objects
-        self.url = url
-        self.root = root
+    Attributes:
+        url: of the store.
+        ordered: whether keys are listed in ascending order of their UTF-8 bytes.
+    """
 
-    @property
-    def ordered(self) -> bool:
-        """S3 lists keys in ascending order of their UTF-8 bytes; a folder is listed in any order."""
-        return self.root is None
-
-    def uri(self, key: str) -> str:
-        """URL of an object or folder."""
-        return f"{self.url}/{quote(check_key(key)) if self.root else check_key(key)}"
+    url: str
+    ordered: bool
+    _objects: Any
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
         """See `Store.list`. An empty prefix lists everything.

@@ -93,10 +93,11 @@ class S3Objects(ObstoreObjects):
         limits: what the server takes in one request.
     """
 
+    ordered = True
+
     def __init__(self, url: str, *, options: Mapping[str, Any] | None = None, limits: S3Limits | None = None) -> None:
         self.bucket, self.prefix = parse_url(url)
         self.url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-        self.root = None
         self._options = dict(options or {})
         self._limits = limits or S3Limits()
 
@@ -135,8 +136,8 @@ class S3Objects(ObstoreObjects):
         given = {name: self._options[option] for name, option in CLIENT_OPTIONS.items() if option in self._options}
         return self._session.client("s3", **given)
 
-    def object_uri(self, key: str) -> str:
-        """`s3://` URL of an object, as S3 has it."""
+    def uri(self, key: str) -> str:
+        """See `Store.uri`: as S3 has it, nothing is escaped."""
         return f"{self.url}/{check_key(key)}"
 
     def object_key(self, key: str) -> str:

@@ -192,7 +192,7 @@ class SageMakerJobs:
         def of_attempt(attempt: str) -> Mapping[str, Any]:
             return processing_job(
                 request,
-                folder=self._store.object_uri(f"{JOBS_KEY}/{name}"),
+                folder=self._store.uri(f"{JOBS_KEY}/{name}"),
                 attempt=attempt,
                 sources=sources,
                 region=str(self._clients("sagemaker").meta.region_name),

@@ -329,7 +329,7 @@ class TrainingPipeline:
         return str(self._clients("sagemaker").meta.region_name)
 
     def _folder(self, step: str) -> str:
-        return self._store.object_uri(f"{self._key}/{step}")
+        return self._store.uri(f"{self._key}/{step}")
 
     def _tags(self) -> list[dict[str, str]]:
         return tag_list(self._settings, code_location=self._code_location, group=self._line.group)

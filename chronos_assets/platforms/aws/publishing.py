@@ -145,7 +145,7 @@ def staged_objects(
     Raises:
         PublishError: there is none, or one of the known is missing.
     """
-    place = objects.object_uri(source)
+    place = objects.uri(source)
     listed = {info.key.removeprefix(f"{source}/"): info for info in objects.list(source)} | _kept(objects, kept or {})
     sizes = {name: info.size for name, info in listed.items()}
     return Staged(

@@ -134,7 +134,7 @@ class S3Store(S3Objects):
 
     def address(self, key: str, version: Version, name: str) -> str:
         """URL of a file of a version; `FileNotFoundError` if there is none."""
-        return self.object_uri(self._object_of(key, version, name))
+        return self.uri(self._object_of(key, version, name))
 
     def publish_forecast(
         self, key: str, staged: Path, as_of: datetime, *, withdrawn: Collection[datetime] = ()
@@ -178,7 +178,7 @@ class S3Store(S3Objects):
         """
 
         def found(place: str, version: Version) -> tuple[str, str]:
-            return version.name, f"{self.object_uri(version_key(place, version))}/"
+            return version.name, f"{self.uri(version_key(place, version))}/"
 
         return at_either(key, lambda place: self._of_shown(place, partial(found, place)))
 
@@ -262,7 +262,7 @@ class S3Store(S3Objects):
 
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`: never on this machine."""
-        raise StoreError(f"{self.object_uri(key)} is not on this machine: a part of another platform asks for it")
+        raise StoreError(f"{self.uri(key)} is not on this machine: a part of another platform asks for it")
 
     def _read_pointer(self, key: str) -> Pointer | None:
         found = self.get_tagged(key)

@@ -131,7 +131,7 @@ class SageMakerTuning:
         def of_attempt(attempt: str) -> Mapping[str, Any]:
             common: dict[str, Any] = {
                 "channels": channels,
-                "folder": self._store.object_uri(f"{JOBS_KEY}/{name}"),
+                "folder": self._store.uri(f"{JOBS_KEY}/{name}"),
                 "settings": self._settings,
             }
             if not request.ranges:

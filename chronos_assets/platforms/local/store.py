@@ -1,11 +1,11 @@
-"""The store in a folder and, as far as listing and small objects go, in `s3://` too.
+"""The store in a folder.
 
 Here: opening a store by its URL, and what a folder can do. Elsewhere: the calls for single objects
 (`platforms/objects.py`), atomic publishing of several files (`publishing.py`).
 
 What obstore's LocalStore was seen to do (0.12), and what follows:
 
-- Listings come in directory order, not sorted: `ordered` is False and a listing can't be resumed.
+- Listings come in directory order, not sorted: a listing can't be resumed.
 - Symbolic links are followed (a published folder is one), dangling ones left out; one that leads back to a folder
   above it ends the listing with an error, as does a name that isn't UTF-8 or holds a control character; the error names it.
 - Etag is `"<inode>-<modification time in µs>-<size>"`, all hexadecimal: it sees a rewrite, a touch and a replacement
@@ -26,7 +26,7 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from chronos_assets.partition_folders import NoFolderError, at_either, by_folder, places
 from chronos_assets.platforms.local.publishing import (
@@ -42,25 +42,26 @@ from chronos_assets.store_layout import SCRATCH_KEY
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles, link_or_copy
 
 
-def open_store(url: str | Path, **options: Any) -> ObstoreStore:
+def open_store(url: str | Path) -> FolderStore:
     """Open the store at `url`.
 
     Args:
-        url: a folder (`./store`, `~/store`, `file:///data/store`), made if it isn't there, or `s3://bucket/prefix`.
-        **options: for S3 only, obstore's `S3Store` configuration (`endpoint`, `region`, …).
+        url: a folder (`./store`, `~/store`, `file:///data/store`), made if it isn't there.
 
     Raises:
-        StoreError: neither a folder nor `s3://`, or the path is a file.
+        StoreError: it is no folder, or the path is a file.
     """
     root = store_folder(url)
     if root is None:
-        return _open_s3(str(url).rstrip("/"), options)
+        raise StoreError(
+            f"store {url} is not on this machine: set CHRONOS_STORE to a folder, or CHRONOS_DEPLOYMENT to aws"
+        )
     if root.exists() and not root.is_dir():
         raise StoreError(f"store {root} is a file: set CHRONOS_STORE to a folder")
     from obstore.store import LocalStore
 
     root.mkdir(parents=True, exist_ok=True)
-    return ObstoreStore(LocalStore(root), url=root.as_uri(), root=root)
+    return FolderStore(LocalStore(root), root)
 
 
 def store_folder(url: str | Path) -> Path | None:
@@ -78,14 +79,6 @@ def store_folder(url: str | Path) -> Path | None:
     return Path(_file_url_path(text) if scheme else text).expanduser().absolute()
 
 
-def _open_s3(url: str, options: dict[str, Any]) -> ObstoreStore:
-    from obstore.store import S3Store
-
-    if not urlsplit(url).netloc:
-        raise StoreError(f"store {url!r} names no bucket: set CHRONOS_STORE to s3://bucket/prefix")
-    return ObstoreStore(S3Store.from_url(url, **options), url=url, root=None)
-
-
 def _file_url_path(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
@@ -93,11 +86,27 @@ def _file_url_path(url: str) -> str:
     return unquote(parts.path)
 
 
-class ObstoreStore(ObstoreObjects):
-    """A `Store` over an obstore store; `root` is its folder where it has one on this machine."""
+class FolderStore(ObstoreObjects):
+    """The laptop's `Store`.
+
+    Args:
+        objects: obstore's store of the folder.
+        root: the folder, absolute.
+    """
+
+    ordered = False
+
+    def __init__(self, objects: Any, root: Path) -> None:
+        self._objects = objects
+        self.root = root
+        self.url = root.as_uri()
 
     def __repr__(self) -> str:
         return f"open_store({self.url!r})"
+
+    def uri(self, key: str) -> str:
+        """See `Store.uri`: as every name must be written in one."""
+        return f"{self.url}/{quote(check_key(key))}"
 
     def fetch(self, key: str) -> Path:
         """See `Store.fetch`: the object itself."""
@@ -192,7 +201,7 @@ class ObstoreStore(ObstoreObjects):
             try:
                 return self.get(f"{place}/{name}")
             except FileNotFoundError as error:
-                if self.root is None or (self.root / place).is_dir():
+                if (self.root / place).is_dir():
                     raise
                 raise NoFolderError(*error.args) from None
 
@@ -215,11 +224,6 @@ class ObstoreStore(ObstoreObjects):
 
     def local_path(self, key: str) -> Path:
         """See `Store.local_path`."""
-        if self.root is None:
-            raise StoreError(
-                f"{self.url} is not on this machine: jobs and publishing on S3 need the AWS platform; "
-                "set CHRONOS_STORE to a folder"
-            )
         return self.root / check_key(key)
 
 
