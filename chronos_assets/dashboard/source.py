@@ -8,7 +8,6 @@ Nothing is written, neither by reading nor by looking for what isn't there: a pa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.store import manifest_of
 from chronos_assets.platforms.tables import SqlTables
 from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, FORECAST_KEY, PARAMS_KEY, TRAIN_KEY
 
@@ -117,11 +117,9 @@ class StoreSource:
             NothingToShow: it can't be read.
         """
         try:
-            found = json.loads(self.group.store.read(FORECAST_KEY, "manifest.json"))
-            if not isinstance(found, dict) or not found.keys() >= MANIFEST_KEYS:
+            found = manifest_of(self.group.store, FORECAST_KEY)
+            if found is not None and not found.keys() >= MANIFEST_KEYS:
                 raise ValueError(f"it is no object with {', '.join(sorted(MANIFEST_KEYS))}")
-        except FileNotFoundError:
-            return None
         except ValueError as error:
             raise NothingToShow(
                 f"the manifest of the current forecast can't be read ({error}): run the job refresh_forecasts again"

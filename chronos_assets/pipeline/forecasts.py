@@ -38,6 +38,7 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
+from chronos_assets.platforms.store import manifest_of
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
 from chronos_assets.system import file_digest
 
@@ -167,10 +168,8 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
 
 def withdraw_outdated_explanation(group: Group, key: str) -> None:
     """Withdraw the explanation of a partition that is of an earlier forecast than the one that is published now."""
-    if group.store.shown(explanations_key(key)) is None:
-        return
-    made = json.loads(group.store.read(explanations_key(key), "manifest.json"))
-    if made.get(EXPLAINED_VERSION) != group.store.shown(history_key(key)):
+    made = manifest_of(group.store, explanations_key(key))
+    if made is not None and made.get(EXPLAINED_VERSION) != group.store.shown(history_key(key)):
         group.store.withdraw(explanations_key(key))
 
 

@@ -15,6 +15,7 @@ import dagster as dg
 
 from chronos_assets.pipeline.covariates import item_metadata, published_metadata
 from chronos_assets.pipeline.shown_dataset import ShownDataset
+from chronos_assets.platforms.store import manifest_of
 from chronos_assets.store_layout import levels_key
 
 if TYPE_CHECKING:
@@ -137,7 +138,4 @@ def levels_to_score(
 
 def published_levels(group: Group, key: str) -> Mapping[str, Any] | None:
     """What the sums of a partition are: `levels` (name -> nodes), `method`; None where there are none."""
-    try:
-        return dict(json.loads(group.store.read(levels_key(key), "manifest.json")))
-    except FileNotFoundError:
-        return None
+    return manifest_of(group.store, levels_key(key))

@@ -14,6 +14,7 @@ import dagster as dg
 from chronos_assets.partition_folders import partition_of
 from chronos_assets.pipeline.cold_starts import cold_starts
 from chronos_assets.pipeline.group import Group
+from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import FORECAST_KEY, history_key
 
 
@@ -27,10 +28,10 @@ def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, 
 def published_manifest(group: Group) -> dict[str, Any] | None:
     """Manifest of the current forecast, None if none is published; also where it is damaged: it is published again."""
     try:
-        manifest = json.loads(group.store.read(FORECAST_KEY, "manifest.json"))
-    except (FileNotFoundError, ValueError):
+        manifest = manifest_of(group.store, FORECAST_KEY)
+    except ValueError:
         return None
-    return manifest if isinstance(manifest, dict) and "model" in manifest else None
+    return manifest if manifest is not None and "model" in manifest else None
 
 
 def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -39,7 +40,7 @@ def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str,
     import pyarrow.parquet as pq
 
     folder = group.store.snapshot(FORECAST_KEY)
-    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest = json.loads((folder / MANIFEST).read_bytes())
     horizon, names = int(manifest["horizon"]), ["item_id", *manifest["dimensions"]]
     with pq.ParquetFile(folder / "forecast.parquet") as file:
         rows = next(file.iter_batches(batch_size=most * horizon), None)
@@ -57,7 +58,7 @@ def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str,
 
 def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
     """Manifest of partition `key`'s forecast; `dg.Failure` if it has none."""
-    try:
-        return dict(json.loads(group.store.read(history_key(key), "manifest.json")))
-    except FileNotFoundError:
-        raise dg.Failure(f"partition {key} has no forecast to score: materialize forecasts[{key}] first") from None
+    manifest = manifest_of(group.store, history_key(key))
+    if manifest is None:
+        raise dg.Failure(f"partition {key} has no forecast to score: materialize forecasts[{key}] first")
+    return manifest

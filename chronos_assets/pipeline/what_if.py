@@ -31,6 +31,7 @@ from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.platforms.store import manifest_of
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
 
 if TYPE_CHECKING:
@@ -231,10 +232,7 @@ def withdraw_gone_scenarios(group: Group) -> None:
 
 def is_beside_current(group: Group, name: str) -> bool:
     """Whether a scenario was forecast beside the current forecast, and not beside an earlier one."""
-    try:
-        made = json.loads(group.store.read(scenario_key(name), "manifest.json"))
-    except FileNotFoundError:
-        return False
+    made = manifest_of(group.store, scenario_key(name)) or {}
     return list(made.get("made_from", ()))[-1:] == [str(group.store.shown(FORECAST_KEY))]
 
 

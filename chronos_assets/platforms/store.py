@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -255,3 +256,18 @@ class Store(Protocol):
 
     def local_path(self, key: str) -> Path:
         """Path on this machine of an object or folder; `StoreError` where the store isn't on this machine."""
+
+
+def manifest_of(store: Store, key: str) -> dict[str, Any] | None:
+    """What a published folder says of itself; None if nothing is published there.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    try:
+        found = json.loads(store.read(key, MANIFEST))
+    except FileNotFoundError:
+        return None
+    if not isinstance(found, dict):
+        raise ValueError(f"{store.uri(key)}/{MANIFEST} holds no JSON object")
+    return found

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.partition_folders import partition_folder, partition_of
+from chronos_assets.platforms.store import manifest_of
 from chronos_assets.platforms.tables import (
     COMMENTS,
     MEMBER_VIEWS,
@@ -42,7 +43,7 @@ from chronos_assets.platforms.tables import (
     view_sql,
     what_if_columns,
 )
-from chronos_assets.store_layout import DATASET_KEY, history_key
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
@@ -113,7 +114,7 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     except FileNotFoundError:
         shards, dimensions = f"{store.url}/{DATASET_KEY}/none/", params.dimensions
     types = forecast_type_names(params)
-    shown = current_manifest(store)
+    shown = manifest_of(store, FORECAST_KEY)
     of_scenarios = [manifest for _, _, manifest in store.manifests("what_if_forecasts")]
     of_scored: list[_Made] = [(history[key]["dimensions"], ()) for key in scored if key in history]
     # By table; its partitions may have been made with other parameters.
@@ -145,14 +146,6 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
             for name, table in PARTITION_TABLES.items()
         },
     )
-
-
-def current_manifest(store: S3Store) -> dict[str, Any] | None:
-    """Manifest of the current forecast; None if none is published."""
-    try:
-        return dict(json.loads(store.read("forecast", "manifest.json")))
-    except FileNotFoundError:
-        return None
 
 
 def columns_of(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -20,15 +20,14 @@ from chronos_assets.platforms.aws.glue_tables import (
     STORE_PARAMETER,
     VIEW,
     columns_of,
-    current_manifest,
     partition_inputs,
     read_contents,
     table_inputs,
 )
 from chronos_assets.platforms.aws.quicksight import publish_data_set
-from chronos_assets.platforms.store import Store, StoreError
+from chronos_assets.platforms.store import Store, StoreError, manifest_of
 from chronos_assets.platforms.tables import TABLES, TablesError, item_query
-from chronos_assets.store_layout import DATASET_KEY
+from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY
 from chronos_assets.timeseries.forecast.query import SUGGESTIONS, ask, check_question
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class AthenaTables:
             table = self._table(VIEW)
         if not table or _owner(table) != store.url:
             raise FileNotFoundError(f"the Glue database {self._settings.glue_database} has no tables of {store.url}")
-        shown = [str(table.get("UpdateTime", "")), *map(store.shown, (DATASET_KEY, "forecast"))]
+        shown = [str(table.get("UpdateTime", "")), *map(store.shown, (DATASET_KEY, FORECAST_KEY))]
         return "/".join(map(str, shown))
 
     def sql(self, store: Store) -> GlueSql:
@@ -108,7 +107,7 @@ class AthenaTables:
     ) -> dict[str, Any]:
         """See `Tables.query`."""
         check_question(item_id, dimensions, start, end)
-        manifest = current_manifest(cast("S3Store", store))
+        manifest = manifest_of(store, FORECAST_KEY)
         if manifest is None:
             raise FileNotFoundError(f"there is no forecast in {store.url}")
         table = _AthenaForecast(self._athena, list(columns_of(manifest)))
