@@ -26,6 +26,7 @@ import torch
 from chronos_assets.models.finetuning_data import Batch, FinetuningError
 from chronos_assets.models.finetuning_families import Loss, add_lora, loss_of, training_mode
 from chronos_assets.models.loading import LoadedModel
+from chronos_assets.system import replaced
 
 FinetuneMode = Literal["full", "lora"]
 
@@ -311,19 +312,15 @@ class _FinetuneLoop:
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write a checkpoint that is whole or not there: a kill leaves the one before."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            content = {
-                "recipe": recipe,
-                "state": vars(self.state),
-                "weights": {name: weight.detach() for name, weight in self.weights.items()},
-                "best": self.best,
-                "optimiser": self.optimiser.state_dict(),
-            }
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        content = {
+            "recipe": recipe,
+            "state": vars(self.state),
+            "weights": {name: weight.detach() for name, weight in self.weights.items()},
+            "best": self.best,
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with replaced(path) as part:
+            torch.save(content, part)
 
     def restore(self, path: Path, recipe: dict[str, Any]) -> None:
         """Take over a checkpoint made by the same recipe."""

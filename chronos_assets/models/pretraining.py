@@ -30,6 +30,7 @@ from torch import Tensor
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.kernelsynth import families, windows
 from chronos_assets.models.distance_bias import initial_bias, weights_at_stride
+from chronos_assets.system import replaced
 
 if TYPE_CHECKING:
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
@@ -568,19 +569,15 @@ class _PretrainState:
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write a checkpoint that is whole or not there: a kill leaves the one before."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".partial")
-        with unfinished.open("wb") as file:
-            content = {
-                "step": self.step,
-                "recipe": recipe,
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            }
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        content = {
+            "step": self.step,
+            "recipe": recipe,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+        }
+        with replaced(path) as part:
+            torch.save(content, part)
 
     def restore(self, path: Path, recipe: dict[str, Any]) -> None:
         """Take over a checkpoint made by the same recipe."""

@@ -31,6 +31,7 @@ from chronos_assets.serving.handover import (
     wait_for_word,
 )
 from chronos_assets.serving.web_guard import LOOPBACK, WebGuard
+from chronos_assets.system import replaced
 
 READY = "ready.json"  # {"port": of the private listener}, once the model is loaded
 SERVING = "serving.json"  # {"port": of the endpoint}, once it accepts there
@@ -213,10 +214,8 @@ class _Process:
 
     def _announce(self, name: str, listening: socket.socket) -> None:
         """Leave a file for the launcher, whole or not at all."""
-        path = self._root / name
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({"port": listening.getsockname()[1]}), encoding="utf-8")
-        part.replace(path)
+        with replaced(self._root / name) as part:
+            part.write_text(json.dumps({"port": listening.getsockname()[1]}), encoding="utf-8")
 
 
 async def _close(listener: _Listener) -> None:

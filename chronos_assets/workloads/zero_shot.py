@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -37,6 +36,7 @@ from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError, season
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import Count, Text, checked, read_parameters
 from chronos_assets.predictors.backtests import SAMPLE
+from chronos_assets.system import replaced
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error
 
@@ -62,7 +62,8 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     folder = workspace.output("results")
     for number, contender in enumerate(request.models):
         result = measure_on(source, request.set, contender, request.workers, reporter.progress)
-        _write(folder / f"{number}.json", result.to_json())
+        with replaced(folder / f"{number}.json") as part:
+            part.write_bytes(result.to_json())
         reporter.log(describe(result))
 
 
@@ -213,13 +214,6 @@ def _sum(parts: Sequence[ErrorSums]) -> ErrorSums:
     for part in parts[1:]:
         total = total + part
     return total
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: a killed run leaves no half of a result."""
-    part = path.with_suffix(".part")
-    part.write_bytes(content)
-    part.rename(path)
 
 
 if __name__ == "__main__":

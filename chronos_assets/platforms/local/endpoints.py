@@ -55,6 +55,7 @@ from chronos_assets.platforms.local.processes import (
 from chronos_assets.platforms.locked_folder import lock_path
 from chronos_assets.platforms.store import Store, StoreKeyError
 from chronos_assets.store_layout import ENDPOINTS_KEY
+from chronos_assets.system import replaced
 
 HOST = "127.0.0.1"
 
@@ -496,13 +497,8 @@ def _read_state(home: Path) -> _StateFile:
 
 def _write_state(home: Path, state: _StateFile) -> _StateFile:
     """Replace the state at once."""
-    part = home / f"{_STATE}.part"
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(asdict(state), file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(home / _STATE)
+    with replaced(home / _STATE) as part:
+        part.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
     return state
 
 

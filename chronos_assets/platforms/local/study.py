@@ -14,7 +14,6 @@ in memory; the trial then goes to the file at once, with all that was chosen.
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import statistics
 import warnings
@@ -26,6 +25,7 @@ from typing import Any
 
 from chronos_assets.params.training import CategoricalRange, IntegerRange, Range
 from chronos_assets.platforms.tuning import TrialState
+from chronos_assets.system import replaced
 
 STUDY_FILE = "study.db"
 REQUEST = "request"  # the study's attribute that tells what was searched for
@@ -79,16 +79,12 @@ class Study:
     @staticmethod
     def create(path: Path, name: str, request: Mapping[str, Any]) -> None:
         """Make the file of a study that remembers what it was asked; whole or not at all."""
-        made = path.with_suffix(".new")
-        made.unlink(missing_ok=True)
-        storage = _storage(made, synchronous=False)
-        _optuna().create_study(study_name=name, storage=storage, direction="minimize").set_user_attr(
-            REQUEST, dict(request)
-        )
-        _let_go(storage)
-        with made.open("rb") as file:
-            os.fsync(file)
-        os.replace(made, path)
+        with replaced(path) as made:
+            storage = _storage(made, synchronous=False)
+            _optuna().create_study(study_name=name, storage=storage, direction="minimize").set_user_attr(
+                REQUEST, dict(request)
+            )
+            _let_go(storage)
 
     @staticmethod
     def is_in(path: Path, name: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.system import replaced
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.casting import BadRow
@@ -122,9 +123,8 @@ class BadRows:
                 target.unlink(missing_ok=True)
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            staged = folder / f".{target.name}.part"
-            staged.write_bytes(self._files[key].read_bytes())
-            staged.replace(target)
+            with replaced(target) as part:
+                part.write_bytes(self._files[key].read_bytes())
             places[key] = target
         return places
 

@@ -362,7 +362,7 @@ def test_trials_that_ran_side_by_side_when_the_search_was_killed_all_go_on(store
 
 
 def test_a_study_that_was_being_made_when_killed_is_made_anew(tuning, store):
-    half = folder(store) / "study.new"
+    half = folder(store) / ".study.db.part"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"SQLite format 3\0 and no more")
     (folder(store) / "trial-0").mkdir()
