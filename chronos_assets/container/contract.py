@@ -61,6 +61,11 @@ PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"  # set by every launcher that speaks Da
 CONTENT_TYPES = ("application/json", "application/jsonlines", "text/csv")
 RESPONSE_TYPES = ("application/json", "application/jsonlines", "text/csv")
 SERVER_LOG = "server.log"  # of a server on a laptop, in the root of its folders
+# How a server on a laptop takes the place of another one, see `serving.handover`; files in the root of its folders.
+READY_FILE = "ready.json"  # {"port": of the private listener}, once the model is loaded
+SERVING_FILE = "serving.json"  # {"port": of the endpoint}, once it accepts there
+CONTROL_SOCKET = "control.sock"
+TAKE_OVER = b"take over\n"  # what its launcher writes to its standard input
 LONGEST_ANSWER = 1024  # periods that it forecasts at once by default
 
 MESSAGES_CHANNEL = "messages"  # output channel of a job on several instances

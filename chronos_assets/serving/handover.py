@@ -32,10 +32,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from chronos_assets.container.contract import WorkloadError
+from chronos_assets.container.contract import CONTROL_SOCKET, TAKE_OVER, WorkloadError
 
-TAKE_OVER = b"take over\n"
-CONTROL = "control.sock"
 _SOCKET = b"socket\n"
 _RETIRE = b"retire\n"
 _GIVEN = b"given\n"
@@ -113,11 +111,11 @@ class Predecessor:
 
 def serve_successors(listening: socket.socket, retire: Callable[[], None]) -> None:
     """Hand `listening` to the process that asks on the control socket; call `retire` when that says so. Returns at once."""
-    Path(CONTROL).unlink(missing_ok=True)
+    Path(CONTROL_SOCKET).unlink(missing_ok=True)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o077)
     try:
-        control.bind(CONTROL)
+        control.bind(CONTROL_SOCKET)
     finally:
         os.umask(before)
     control.listen(4)

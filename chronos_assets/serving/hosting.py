@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import uvicorn
 from starlette.types import ASGIApp
 
+from chronos_assets.container.contract import READY_FILE, SERVING_FILE
 from chronos_assets.serving.connections import BoundedConnection
 from chronos_assets.serving.handover import (
     Deployment,
@@ -32,9 +33,6 @@ from chronos_assets.serving.handover import (
 )
 from chronos_assets.serving.web_guard import LOOPBACK, WebGuard
 from chronos_assets.system import replaced
-
-READY = "ready.json"  # {"port": of the private listener}, once the model is loaded
-SERVING = "serving.json"  # {"port": of the endpoint}, once it accepts there
 
 _KEEP_ALIVE = 5
 _LOOKS = 3  # in vain, for the state file, until the server is known to be abandoned
@@ -139,7 +137,7 @@ class _Process:
     async def _deploy(self, deployment: Deployment) -> _Listener | None:
         private = listen(self._hosting.host, (0,))
         trial = await self._open(private)
-        self._announce(READY, private)
+        self._announce(READY_FILE, private)
         word = self._in_thread(wait_for_word)
         if not await self._unless_told_to_go(word) or not word.result():
             await _close(trial)
@@ -152,7 +150,7 @@ class _Process:
             self._loop.call_soon_threadsafe(self._told_to_go.set)
 
         serve_successors(public, retire)
-        self._announce(SERVING, public)
+        self._announce(SERVING_FILE, public)
         await self._unless_told_to_go(self._in_thread(wait_for_end))
         await _close(trial)
         if deployment.is_current():

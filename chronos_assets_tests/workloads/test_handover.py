@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from chronos_assets.container.contract import WorkloadError
-from chronos_assets.serving.handover import CONTROL, Deployment, Predecessor, listen, serve_successors
+from chronos_assets.container.contract import CONTROL_SOCKET, WorkloadError
+from chronos_assets.serving.handover import Deployment, Predecessor, listen, serve_successors
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def test_a_socket_is_handed_over_and_its_queue_with_it(inside):
     retired = threading.Event()
     with listen("127.0.0.1", (0,)) as old:
         serve_successors(old, retired.set)
-        assert os.stat(CONTROL).st_mode & 0o077 == 0
+        assert os.stat(CONTROL_SOCKET).st_mode & 0o077 == 0
         waiting = socket.create_connection(old.getsockname())
-        predecessor = Predecessor(CONTROL)
+        predecessor = Predecessor(CONTROL_SOCKET)
         new = predecessor.listening_socket()
         assert new.getsockname() == old.getsockname()
         assert new.proto == socket.IPPROTO_TCP
@@ -56,8 +56,8 @@ def test_a_socket_is_handed_over_and_its_queue_with_it(inside):
 def test_a_successor_that_dies_does_not_keep_out_the_next(inside):
     with listen("127.0.0.1", (0,)) as old:
         serve_successors(old, lambda: None)
-        Predecessor(CONTROL)._connection.close()
-        Predecessor(CONTROL).listening_socket().close()
+        Predecessor(CONTROL_SOCKET)._connection.close()
+        Predecessor(CONTROL_SOCKET).listening_socket().close()
 
 
 def test_a_socket_that_is_closed_is_not_given(inside):
@@ -65,7 +65,7 @@ def test_a_socket_that_is_closed_is_not_given(inside):
     serve_successors(old, lambda: None)
     old.close()
     with pytest.raises(WorkloadError, match="did not hand over its listening socket: b'gone"):
-        Predecessor(CONTROL).listening_socket()
+        Predecessor(CONTROL_SOCKET).listening_socket()
     with pytest.raises(WorkloadError, match="does not answer on its control socket"):
         Predecessor("nothing.sock")
 
@@ -73,11 +73,11 @@ def test_a_socket_that_is_closed_is_not_given(inside):
 def test_a_predecessor_that_hangs_is_given_up(inside, monkeypatch):
     monkeypatch.setattr("chronos_assets.serving.handover._PATIENCE", 0.1)
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind(CONTROL)
+        silent.bind(CONTROL_SOCKET)
         silent.listen()
         started = time.monotonic()
         with pytest.raises(WorkloadError, match="did not hand over"):
-            Predecessor(CONTROL).listening_socket()
+            Predecessor(CONTROL_SOCKET).listening_socket()
         assert time.monotonic() - started < 5
 
 

@@ -41,7 +41,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chronos_assets.container.contract import SERVER_LOG, Workspace
+from chronos_assets.container.contract import CONTROL_SOCKET, READY_FILE, SERVER_LOG, SERVING_FILE, TAKE_OVER, Workspace
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
 from chronos_assets.platforms.file_locks import lock_file
 from chronos_assets.platforms.jobs import WORKLOADS, check_job_name
@@ -63,8 +63,6 @@ HOST = "127.0.0.1"
 _FIRST_PORT, _PORTS, _PORTS_TRIED = 20_000, 10_000, 50
 
 _STATE = "state.json"
-_READY, _SERVING, _CONTROL = "ready.json", "serving.json", "control.sock"
-_TAKE_OVER = b"take over\n"
 
 _PING_SECONDS = 5.0
 _INVOKE_SECONDS = 120.0
@@ -300,13 +298,13 @@ class _Deployment:
         try:
             self._state = _write_state(self._home, replace(self._state, others=(process,)))
             self._log.info(f"endpoint {request.name}: {request.version} starts as process {process.pid}")
-            self._try(self._reported(child, _READY))
+            self._try(self._reported(child, READY_FILE))
             self._end_what_does_not_answer()
             assert child.stdin is not None  # noqa: S101 - a pipe was asked for
             with suppress(BrokenPipeError):  # it has died: the next line says of what
-                child.stdin.write(_TAKE_OVER)
+                child.stdin.write(TAKE_OVER)
                 child.stdin.flush()
-            port = self._reported(child, _SERVING)
+            port = self._reported(child, SERVING_FILE)
             retired = (self._previous,) if self._previous else ()
             self._state = _write_state(self._home, replace(self._state, port=port, current=process, others=retired))
         except BaseException as error:
@@ -368,7 +366,7 @@ class _Deployment:
             "deployment": {
                 "folder": self._folder,
                 "state_file": f"../{_STATE}",
-                "previous": f"../{self._previous.folder}/{_CONTROL}" if self._previous else None,
+                "previous": f"../{self._previous.folder}/{CONTROL_SOCKET}" if self._previous else None,
                 "ports": self._ports(),
             },
         }
@@ -453,7 +451,7 @@ class _Deployment:
         if _read_state(self._home).current == process:
             return
         self._let_go(child)
-        if not (self._workspace.root / _SERVING).exists():
+        if not (self._workspace.root / SERVING_FILE).exists():
             child.terminate()
         try:
             child.wait(timeout=self._endpoints._grace_seconds)
