@@ -1,4 +1,7 @@
-"""Reading of the `Chronos` section of params.json: what the service had no word for."""
+"""Reading of the `Chronos` section of params.json: what the service had no word for.
+
+Here: its keys that are compared with other sections. Elsewhere: its options, each declared with its key (`params.options`).
+"""
 
 from __future__ import annotations
 

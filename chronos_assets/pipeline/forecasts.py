@@ -33,7 +33,7 @@ from chronos_assets.pipeline.live import live_records
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
 from chronos_assets.pipeline.predictors import PREDICTOR_FILE, keep_learned, learned_before, publish_members
 from chronos_assets.pipeline.published import forecast_manifest, published_manifest, published_partitions
-from chronos_assets.pipeline.staging import as_datetime, latest_metadata, staging, timestamp
+from chronos_assets.pipeline.staging import as_datetime, latest_metadata, read_json, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, window_for_key, window_of
@@ -201,9 +201,9 @@ def _prepared(state: GroupState, keys: Sequence[str]) -> ForecastRun | None:
     wanted = (state.require_manifest().data_version, recipe(state))
     manifests, messages = {}, {}
     for key in keys:
-        if store.head(_prepared_key(key)) is None or (made := states.get(key)) is None:
+        reported, made = read_json(state.group, _prepared_key(key)), states.get(key)
+        if reported is None or made is None:
             return None
-        reported = json.loads(store.get(_prepared_key(key)))
         if reported["version"] != made.version or (made.data_version, made.recipe) != wanted:
             return None
         manifests[key], messages[key] = forecast_manifest(state.group, key), reported["message"]

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.staging import read_json
 from chronos_assets.pipeline.state import GroupState, inferred_from
 from chronos_assets.store_layout import INFERRED_KEY, PARAMS_KEY
 
@@ -55,13 +56,8 @@ def is_inferred(group: Group) -> bool:
 
 def _source(group: Group, text: bytes) -> str | None:
     """Digest of the files that a `params.json` with this text was inferred from; None where it wasn't, or was edited."""
-    if group.store.head(INFERRED_KEY) is None:
-        return None
-    try:
-        note = json.loads(group.store.get(INFERRED_KEY))
-        return str(note["train"]) if note["params"] == hashlib.sha256(text).hexdigest() else None
-    except (ValueError, KeyError, TypeError):
-        return None
+    note = read_json(group, INFERRED_KEY) or {}
+    return note.get("train") if note.get("params") == hashlib.sha256(text).hexdigest() else None
 
 
 def _changes(before: Any, after: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.staging import read_json
 from chronos_assets.store_layout import RUN_SETTINGS_KEY
 
 _TRAINING = "training"
@@ -18,13 +19,7 @@ def training_is_on(group: Group) -> bool:
 
     A document that can't be read counts as none: it only saves work.
     """
-    if group.store.head(RUN_SETTINGS_KEY) is None:
-        return True
-    try:
-        document = json.loads(group.store.get(RUN_SETTINGS_KEY))
-    except ValueError:
-        return True
-    return not (isinstance(document, dict) and document.get(_TRAINING) is False)
+    return (read_json(group, RUN_SETTINGS_KEY) or {}).get(_TRAINING) is not False
 
 
 def remember_training(group: Group, on: bool) -> None:
