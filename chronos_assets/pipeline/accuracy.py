@@ -25,6 +25,7 @@ from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
+from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key
 
 if TYPE_CHECKING:
@@ -103,30 +104,31 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
                 raise dg.Failure(f"partition {key}: {error}") from error
             _publish_anomalies(group, key, report, folder / "anomalies")
             rows = write_metrics(report, staged / "metrics.parquet", categories)
-            (staged / "manifest.json").write_text(
-                json.dumps(
-                    {
-                        "forecast_version": source.name,
-                        "data_version": manifest.data_version,
-                        "model": forecast["model"]["reference"],
-                        "trained_on_later_data": forecast["trained_on_later_data"],
-                        "series": report.measured_series,
-                        "wql": wql.value if (wql := report.overall().get("wql")) is not None else None,
-                        "metrics": {name: one.value for name, one in report.overall().items()},
-                        "naive_wql": wql.seasonal_naive if wql is not None else None,
-                        "baseline": report.baseline.to_document(),
-                        "live": live_document(forecast, report),
-                    },
-                    indent=1,
-                )
-                + "\n"
-            )
+            made_from = {"forecast_version": source.name, "data_version": manifest.data_version}
+            document = made_from | _scores_document(forecast, report)
+            (staged / MANIFEST).write_text(json.dumps(document, indent=1) + "\n")
             group.store.publish(accuracy_key(key), staged, data="metrics.parquet")
         log.info(f"scored {key} ({number} of {len(keys)}): {report.points} points")
         scored.append(
             WindowAccuracy(key, report, str(forecast["model"]["reference"]), manifest.data_version, source.name, rows)
         )
     return scored
+
+
+def _scores_document(forecast: Mapping[str, Any], report: AccuracyReport) -> dict[str, Any]:
+    """What the manifest of a partition's scores says of them; `forecast` is that of its forecast."""
+    overall = report.overall()
+    wql = overall.get("wql")
+    return {
+        "model": forecast["model"]["reference"],
+        "trained_on_later_data": forecast["trained_on_later_data"],
+        "series": report.measured_series,
+        "wql": None if wql is None else wql.value,
+        "metrics": {name: one.value for name, one in overall.items()},
+        "naive_wql": None if wql is None else wql.seasonal_naive,
+        "baseline": report.baseline.to_document(),
+        "live": live_document(forecast, report),
+    }
 
 
 def _publish_anomalies(group: Group, key: str, report: AccuracyReport, staged: Path) -> None:
@@ -136,7 +138,7 @@ def _publish_anomalies(group: Group, key: str, report: AccuracyReport, staged: P
     staged.mkdir()
     path = staged / "anomalies.parquet"
     count = write_anomalies(report.anomalies, report.series, report.timestamps, report.dimensions, path)
-    (staged / "manifest.json").write_text(
+    (staged / MANIFEST).write_text(
         json.dumps({"anomalies": count, "dimensions": list(report.dimensions)}, indent=1) + "\n"
     )
     group.store.publish(anomalies_key(key), staged, data=path.name)

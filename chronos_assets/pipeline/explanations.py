@@ -17,6 +17,7 @@ from chronos_assets.pipeline.published import forecast_manifest
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import DATASET_KEY, explanations_key, history_key
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
     )
     with group.jobs.run(context, request) as result, staging(group):
         folder = result.outputs["explanations"]
-        manifest = json.loads((folder / "manifest.json").read_bytes()) | {EXPLAINED_VERSION: version}
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        manifest = json.loads((folder / MANIFEST).read_bytes()) | {EXPLAINED_VERSION: version}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         group.store.publish(explanations_key(key), folder, data=EXPLANATIONS)
     return Explained(key, manifest, result.seconds, result.facts)
 

@@ -38,7 +38,7 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
-from chronos_assets.platforms.store import manifest_of
+from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
 from chronos_assets.system import file_digest
 
@@ -239,7 +239,7 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
 
     parts = [part / job_folder(window.key) for part in result.parts("forecast")]
     if len(parts) == 1:
-        manifest = json.loads((parts[0] / "manifest.json").read_bytes())
+        manifest = json.loads((parts[0] / MANIFEST).read_bytes())
         if "part" not in manifest:
             return parts[0], manifest
     merged = folder / job_folder(window.key)
@@ -288,10 +288,10 @@ def publish_current(state: GroupState, params: ForecastParams, window: Window) -
                 memory_limit=group.settings.memory_limit,
             )
             names += [file.name for file in export.files]
-        made = json.loads((source / "manifest.json").read_bytes())
+        made = json.loads((source / MANIFEST).read_bytes())
         files = {name: _file_facts(staged / name) for name in names}
         text = json.dumps(made | {"files": files}, indent=1, sort_keys=True) + "\n"
-        (staged / "manifest.json").write_text(text, encoding="utf-8")
+        (staged / MANIFEST).write_text(text, encoding="utf-8")
         shown = published_manifest(group)
         gives_way = shown is not None and _gives_way(state, shown, made, window)
         withdrawn = [_moment(shown, name) for name in ("context_end", "window_end")] if shown and gives_way else []

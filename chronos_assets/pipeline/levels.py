@@ -15,7 +15,7 @@ import dagster as dg
 
 from chronos_assets.pipeline.covariates import item_metadata, published_metadata
 from chronos_assets.pipeline.shown_dataset import ShownDataset
-from chronos_assets.platforms.store import manifest_of
+from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import levels_key
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
         )
     except LevelsError as error:
         raise dg.Failure(f"partition {key}: {error}") from error
-    (staged / "manifest.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    (staged / MANIFEST).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     group.store.publish(levels_key(key), staged, data=LEVELS_FILE)
 
 

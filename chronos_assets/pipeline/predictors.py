@@ -19,6 +19,7 @@ from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import (
     DATASET_KEY,
     FORECAST_KEY,
@@ -158,7 +159,7 @@ def shown_predictor(state: GroupState) -> Predictor | None:
     from chronos_assets.predictors.predictor import Predictor
 
     try:
-        manifest = json.loads(state.group.store.read(FORECAST_KEY, "manifest.json"))
+        manifest = json.loads(state.group.store.read(FORECAST_KEY, MANIFEST))
         content = state.group.store.read(history_key(manifest["as_of"]), PREDICTOR_FILE)
     except (FileNotFoundError, KeyError, ValueError):  # none, or a damaged one, which is published again
         return None
@@ -175,7 +176,7 @@ def predictor_that_made(group: Group, key: str | None) -> tuple[dict[str, Any], 
     """
     from chronos_assets.predictors.predictor import Predictor
 
-    manifest = json.loads(group.store.read(history_key(key) if key is not None else FORECAST_KEY, "manifest.json"))
+    manifest = json.loads(group.store.read(history_key(key) if key is not None else FORECAST_KEY, MANIFEST))
     folder = history_key(manifest["as_of"])
     if "predictor" not in manifest:
         return manifest, None
@@ -248,7 +249,7 @@ def publish_members(group: Group, key: str, forecast: Path, folder: Path) -> Non
         if group.store.shown(members_key(key)) is not None:
             group.store.withdraw(members_key(key))
         return
-    dimensions = json.loads((forecast / "manifest.json").read_bytes())["dimensions"]
+    dimensions = json.loads((forecast / MANIFEST).read_bytes())["dimensions"]
     staged = folder / f"members-{key}"
     staged.mkdir()
     cold = cold_start_keys(forecast, dimensions)

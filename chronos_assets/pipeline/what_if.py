@@ -31,7 +31,7 @@ from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.platforms.store import manifest_of
+from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
     )
     with group.jobs.run(context, request) as result, staging(group) as folder:
         made = result.outputs["forecast"] / job_folder(as_of)
-        manifest = json.loads((made / "manifest.json").read_bytes())
+        manifest = json.loads((made / MANIFEST).read_bytes())
         staged = folder / "what_if"
         staged.mkdir()
         with memory_limit_named(group):
@@ -291,6 +291,6 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
             )
         (made / "forecast.parquet").rename(staged / "forecast.parquet")
         manifest |= {"comparison": comparison.to_document(), "scenario_name": name, "made_from": made_from}
-        (staged / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (staged / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         group.store.publish(scenario_key(name), staged, data=PARQUET)
     return WhatIfForecast(name, as_of, comparison, manifest, result.seconds, result.facts)
