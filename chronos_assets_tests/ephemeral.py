@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import dagster as dg
+from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.runs.run_domain import RunDomain
 from dagster._core.storage.event_log import in_memory as event_logs
 from dagster._core.storage.runs import in_memory as runs
@@ -26,7 +27,22 @@ def share_connections() -> None:
     """
     event_logs.create_engine = runs.create_engine = _engine
     event_logs.InMemoryEventLogStorage._connect = _locked  # type: ignore[method-assign]
+    event_logs.InMemoryEventLogStorage._has_asset_key_col_on_connection = _has_column  # type: ignore[method-assign]
     runs.InMemoryRunStorage.connect = _begun  # type: ignore[method-assign]
+
+
+def keep_no_progress() -> None:
+    """Let an instance in memory forget the events by which a step only goes on; a result of a run has them all the same.
+
+    What is made, observed and checked, what fails, what is logged and how the run ends is kept: all that is ever asked for.
+    """
+    store = event_logs.InMemoryEventLogStorage.store_event
+
+    def stored(storage: event_logs.InMemoryEventLogStorage, event: EventLogEntry) -> None:
+        if event.dagster_event is None or event.dagster_event.event_type not in _PROGRESS:
+            store(storage, event)
+
+    event_logs.InMemoryEventLogStorage.store_event = stored  # type: ignore[method-assign]
 
 
 def keep_no_jobs() -> None:
@@ -48,6 +64,18 @@ def keep_no_jobs() -> None:
         setattr(dg.JobDefinition, name, _described(getattr(dg.JobDefinition, name)))
 
 
+_PROGRESS = {
+    dg.DagsterEventType.ENGINE_EVENT,
+    dg.DagsterEventType.HANDLED_OUTPUT,
+    dg.DagsterEventType.LOADED_INPUT,
+    dg.DagsterEventType.LOGS_CAPTURED,
+    dg.DagsterEventType.RESOURCE_INIT_STARTED,
+    dg.DagsterEventType.RESOURCE_INIT_SUCCESS,
+    dg.DagsterEventType.STEP_INPUT,
+    dg.DagsterEventType.STEP_OUTPUT,
+    dg.DagsterEventType.STEP_START,
+    dg.DagsterEventType.STEP_SUCCESS,
+}
 _UNDESCRIBED: ContextVar[bool] = ContextVar("undescribed", default=False)
 
 
@@ -65,6 +93,11 @@ def _engine(url: str, **_: Any) -> Engine:
     engine = create_engine(url, poolclass=QueuePool, max_overflow=-1, connect_args={"check_same_thread": False})
     event.listen(engine, "connect", lambda connection, record: connection.execute("PRAGMA foreign_keys=ON"))
     return engine
+
+
+def _has_column(storage: Any, connection: Any, name: str) -> bool:
+    """True: the tables were made a moment ago. Dagster asks them each time."""
+    return True
 
 
 @contextmanager
