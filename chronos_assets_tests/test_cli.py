@@ -336,7 +336,7 @@ def test_melt_writes_a_wide_file_as_rows(tmp_path: Path, ask: Callable[..., Resu
     wide.write_text("date,north,south\n" + "".join(f"2024-01-{day:02d},{day}.5,{day}\n" for day in range(1, 31)))
     done = _run(tmp_path, "melt", "wide.csv", "long.csv")
     assert done.returncode == 0
-    assert "60 rows of 2 series (north, south)" in done.stdout
+    assert "60 rows of 2 columns (north, south)" in done.stdout
     assert len((tmp_path / "long.csv").read_text().splitlines()) == 61
     again = ask("melt", "wide.csv", "long.csv")
     assert again.returncode == 1

@@ -213,7 +213,7 @@ class TestRowsThatAreOdd:
         ).run()
         assert (report.rows_read, drop.targets()) == (4, {"a": [1, 2, 3, 4]})
 
-    @pytest.mark.parametrize(("odd", "count"), [(["1970-01-01"], 1), (["1900-01-01", "1900-01-02"], 2), ([], 0)])
+    @pytest.mark.parametrize(("odd", "count"), [(["1970-01-01"], 1), (["1900-01-01", "1900-01-02"] * 6, 12), ([], 0)])
     def test_rows_far_before_all_others_are_reported(self, drop: Drop, odd: list[str], count: int) -> None:
         days = [*odd, *(f"{datetime(2024, 1, 1) + timedelta(days=number):%Y-%m-%d}" for number in range(200))]
         report = drop.put(rows(*(f"{day},1,a" for day in days))).run(params_for(frequency="D", pattern="yyyy-MM-dd"))

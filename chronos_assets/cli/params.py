@@ -79,7 +79,7 @@ def melt(
     if output.exists():
         raise UsageError(f"{output} already exists: remove it, or give another path")
     rows, series = rewrite(TrainFile(path, path.name, datetime.now(UTC)), output, column or (), keep or ())
-    print(f"{output} written: {rows:,} rows of {len(series)} series ({', '.join(series)})")
+    print(f"{output} written: {rows:,} rows of {len(series)} columns ({', '.join(series)})")
 
 
 def sample_july(path: Annotated[Path, typer.Argument(help="File to write, in a store's train/.")]) -> None:

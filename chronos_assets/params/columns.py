@@ -73,6 +73,10 @@ _FLAG_WORDS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"}, {"on", 
 FEW_BAD = 0.05
 
 
+# The role of an error that no params.json settles: the file has to be written otherwise.
+REWRITE = "rewrite"
+
+
 class InferenceError(ChronosAssetsError, ValueError):
     """The sample does not say what params.json would; the message says what to write there.
 

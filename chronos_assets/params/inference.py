@@ -36,6 +36,7 @@ from chronos_assets.calendar.time_zones import zones_that_repeat
 from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.params.attributes import Attribute, AttributeType
 from chronos_assets.params.columns import (
+    REWRITE,
     TARGET_NAMES,
     TIMESTAMP_NAMES,
     Column,
@@ -61,7 +62,7 @@ from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys, nam
 from chronos_assets.params.overlaps import Overlap, check_versions, find_overlap, versions
 from chronos_assets.params.reader import parse_params
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
-from chronos_assets.params.target_values import check_point, course_notes, value_notes
+from chronos_assets.params.target_values import check_point, course_notes, unit_notes, value_notes
 from chronos_assets.params.timestamp_columns import (
     check_century,
     check_order,
@@ -140,7 +141,8 @@ def infer(
     try:
         return attempt(named)
     except InferenceError as error:
-        error.draft = draft_of(error, attempt, named) or skeleton(error, [(c.name, c.is_numeric) for c in columns])
+        if error.role != REWRITE:
+            error.draft = draft_of(error, attempt, named) or skeleton(error, [(c.name, c.is_numeric) for c in columns])
         raise
 
 
@@ -168,7 +170,8 @@ def _infer(
 ) -> ForecastParams:
     if wide := wide_times(columns if has_header else below_first_row(columns)):
         raise InferenceError(
-            f"{wide}: `chronos-assets melt FILE OUTPUT` writes them as rows of a timestamp and target_value"
+            f"{wide}: `chronos-assets melt FILE OUTPUT` writes them as rows of a timestamp and target_value",
+            role=REWRITE,
         )
     readings = timestamp_readings(columns, _named(columns, named, "timestamp"))
     if chosen := named.get("format"):
@@ -229,9 +232,8 @@ def _infer(
     params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone)
     periods = _longest(params.grid, rows, roles)
     params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
-    return replace(
-        params, notes=(*_notes(params, roles, columns, steps, periods), *_rhythm_notes(params, steps, times))
-    )
+    guesses = (*_notes(params, roles, columns, steps, periods), *unit_notes(target, places[0], keys.columns))
+    return replace(params, notes=(*guesses, *_rhythm_notes(params, steps, times)))
 
 
 # --- Columns

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby, pairwise
 from math import isclose
+from statistics import median
 
 from chronos_assets.params.columns import Column, InferenceError, Times, is_number
 from chronos_assets.params.keys import TOTALS
@@ -26,6 +27,7 @@ _ENOUGH = 20
 _RESET = 4
 _SELDOM = 50  # steps for each that falls; more often it is a season
 _READING = re.compile(r"reading|meter|counter|total|cumul|ytd|z(ä|ae)hler|stand|index", re.IGNORECASE)
+_OTHER_UNIT = 100
 _FAR = 2  # how many times as large as all others a marker is, or as long as others an end of zeros
 
 
@@ -85,13 +87,28 @@ def course_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterat
         )
 
 
+def unit_notes(target: Column, files: Sequence[int], keys: Sequence[Column]) -> Iterator[str]:
+    """Whether the values of series are of quite another size in some file than in others: grams beside kilograms."""
+    series: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for text, file, *key in zip(target.texts, files, *(key.texts for key in keys), strict=True):
+        if is_number(text) and float(text):
+            series[tuple(key)][file].append(abs(float(text)))
+    middles = [[median(each) for each in of_file.values() if len(each) >= _LEAST] for of_file in series.values()]
+    ratios = [max(each) / min(each) for each in middles if len(each) > 1]
+    if ratios and median(ratios) >= _OTHER_UNIT:
+        yield (
+            f"Guessed: {target.name} has one unit in all files, though values of a series are about {median(ratios):,.0f} "
+            "times as large in some as in others; write all in one unit, if it has not."
+        )
+
+
 def _sum_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterator[str]:
     """Names whose rows are the sum of all others, unless the name says so itself."""
     for column in keys:
         of_name: dict[str, dict[datetime, float]] = defaultdict(lambda: defaultdict(float))
         together: dict[datetime, float] = defaultdict(float)
         for moment, text, name in zip(times.moments, target.texts, column.texts, strict=True):
-            if moment is not None and is_number(text):
+            if moment is not None and is_number(text) and name:
                 of_name[name][moment] += float(text)
                 together[moment] += float(text)
         for name, course in of_name.items() if len(of_name) > 2 else ():

@@ -113,6 +113,18 @@ def test_exports_that_are_revised_throughout_are_corrections(grows):
     assert any("correct kwh (the newest file's counts)" in note for note in notes)
 
 
+@pytest.mark.parametrize(("factor", "said"), [(1000, True), (10, False)])
+def test_files_in_another_unit_are_reported(factor, said):
+    first, second = (
+        [[item, day, f"{(5 + number % 4) * times}"] for item in "ab" for number, day in enumerate(days)]
+        for days, times in ((DAYS[:30], 1), (DAYS[30:], factor))
+    )
+    notes = of_files(["item_id", "date", "qty"], first, second).notes
+    assert (
+        any("qty has one unit in all files, though values of a series are about 1,0" in note for note in notes) == said
+    )
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_files_with_values_of_their_own_are_series(count):
     files = [[[day, value] for day, value in zip(DAYS, values(seed), strict=True)] for seed in range(count)]
