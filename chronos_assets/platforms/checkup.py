@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.notices import one_line
 
 Status = Literal["ok", "warning", "failed", "unknown"]
@@ -39,7 +40,22 @@ class Finding:
     fix: str = ""
 
 
-Check = Callable[[], Iterable[Finding]]
+class CheckProblem(ChronosAssetsError):
+    """What a check found, which is in the way of looking any further.
+
+    Args:
+        what: see `Finding`; `fix` and `status` likewise.
+    """
+
+    def __init__(self, what: str, fix: str = "", status: Status = "failed") -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+        self.status = status
+
+
+Check = Callable[[], str | Iterable[Finding] | None]
+"""Gives what is well, or several findings, or None where there is nothing to look at; or raises a `CheckProblem`."""
 
 
 def run_checks(
@@ -61,7 +77,10 @@ def run_checks(
 
     def run(name: str, check: Check) -> None:
         try:
-            found[name] = list(check())
+            answer = check()
+            found[name] = [Finding(name, "ok", answer)] if isinstance(answer, str) else list(answer or ())
+        except CheckProblem as problem:
+            found[name] = [Finding(name, problem.status, problem.what, problem.fix)]
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this check's answer
             found[name] = [explain(name, error)]
 

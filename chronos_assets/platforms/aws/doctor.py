@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from chronos_assets.platforms.aws.doctor_network import network
 from chronos_assets.platforms.aws.machines import forecast_instance, import_instance, is_arm, missing_settings, unusable
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
 from chronos_assets.platforms.aws.tags import MAX_TAGS
-from chronos_assets.platforms.checkup import CHECK_SECONDS, Check, Finding, run_checks
+from chronos_assets.platforms.checkup import CHECK_SECONDS, Check, CheckProblem, Finding, Status, run_checks
 from chronos_assets.settings import AwsSettings, Settings
 
 SERVICE = "sagemaker.amazonaws.com"
@@ -43,6 +44,8 @@ _IMAGE = re.compile(
 _MISSING = frozenset(
     {"404", "NoSuchBucket", "NoSuchEntity", "NotFound", "NotFoundException", "ResourceNotFoundException"}
 )
+_NO_IMAGE = frozenset({"RepositoryNotFoundException", "ImageNotFoundException"})
+_NO_QUEUE = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 _DENIED = frozenset(
     {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException"}
 )
@@ -87,8 +90,8 @@ def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_S
     checks: dict[str, Check] = {
         "bucket": partial(_bucket, clients, bucket, prefix),
         "publishing": partial(_conditional_writes, clients, bucket, prefix),
-        "image": partial(_image, clients, "image", aws.image, "CHRONOS_SAGEMAKER_IMAGE"),
-        "CPU image": partial(_image, clients, "CPU image", aws.cpu_image, "CHRONOS_SAGEMAKER_CPU_IMAGE"),
+        "image": partial(_image, clients, aws.image, "CHRONOS_SAGEMAKER_IMAGE"),
+        "CPU image": partial(_image, clients, aws.cpu_image, "CHRONOS_SAGEMAKER_CPU_IMAGE"),
         "instances": partial(_instances, aws),
         "role": partial(_role, clients, aws.role),
         "permissions": partial(_permissions, clients, aws.role),
@@ -127,6 +130,27 @@ def _explain(name: str, error: Exception) -> Finding:
     return Finding(name, "unknown", f"{code or kind}: {reported}")
 
 
+@contextmanager
+def _problem(
+    what: str, fix: str, codes: Collection[str] = _MISSING, *, status: Status = "failed", quoting: bool = False
+) -> Iterator[None]:
+    """A call inside the block that is refused with one of these codes is this problem.
+
+    Args:
+        what: see `CheckProblem`.
+        fix: see `CheckProblem`.
+        codes: of AWS's errors; those of what isn't there if not given.
+        status: see `CheckProblem`.
+        quoting: whether what AWS says is told, too.
+    """
+    try:
+        yield
+    except Exception as error:
+        if code_of(error) not in codes:
+            raise
+        raise CheckProblem(f"{what}: {text_of(error)}" if quoting else what, fix, status) from error
+
+
 # --- settings and identity --------------------------------------------------------------------------------------------
 
 
@@ -146,90 +170,78 @@ def _settings(aws: AwsSettings) -> Iterator[Finding]:
         yield Finding("settings", "ok", "role and image are set")
 
 
-def _credentials(clients: AwsClients) -> Iterator[Finding]:
+def _credentials(clients: AwsClients) -> str:
     client = clients("sts")
     identity = client.get_caller_identity()
-    yield Finding("credentials", "ok", f"{identity['Arn']} in {client.meta.region_name}")
+    return f"{identity['Arn']} in {client.meta.region_name}"
 
 
 # --- bucket -----------------------------------------------------------------------------------------------------------
 
 
-def _bucket(clients: AwsClients, bucket: str, prefix: str) -> Iterator[Finding]:
+def _bucket(clients: AwsClients, bucket: str, prefix: str) -> str:
     s3 = clients("s3")
-    try:
+    with _problem(
+        f"there is no bucket {bucket}", f"set CHRONOS_STORE to s3://<bucket>/<prefix> of a bucket: {_TEMPLATE}"
+    ):
         s3.head_bucket(Bucket=bucket)
-    except Exception as error:
-        if code_of(error) not in _MISSING:
-            raise
-        what = f"there is no bucket {bucket}"
-        yield Finding("bucket", "failed", what, f"set CHRONOS_STORE to s3://<bucket>/<prefix> of a bucket: {_TEMPLATE}")
-        return
     # us-east-1 is reported as none.
     place = s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
     here = clients("sagemaker").meta.region_name
     if place != here:
-        what = f"{bucket} lies in {place}, and jobs run in {here}: SageMaker reads buckets of its own region only"
-        yield Finding("bucket", "failed", what, f"set AWS_REGION={place}, or CHRONOS_STORE to a bucket in {here}")
-        return
-    yield Finding("bucket", "ok", f"s3://{'/'.join(part for part in (bucket, prefix) if part)} in {place}")
+        raise CheckProblem(
+            f"{bucket} lies in {place}, and jobs run in {here}: SageMaker reads buckets of its own region only",
+            f"set AWS_REGION={place}, or CHRONOS_STORE to a bucket in {here}",
+        )
+    return f"s3://{'/'.join(part for part in (bucket, prefix) if part)} in {place}"
 
 
-def _conditional_writes(clients: AwsClients, bucket: str, prefix: str) -> Iterator[Finding]:
+def _conditional_writes(clients: AwsClients, bucket: str, prefix: str) -> str:
     """Write an object twice: publishing relies on the second write being refused."""
     s3 = clients("s3")
     key = "/".join(part for part in (prefix, f".doctor/{uuid.uuid4().hex}") if part)
-    try:
+    rights = f"allow s3:PutObject, s3:GetObject and s3:DeleteObject on arn:aws:s3:::{bucket}/{prefix or ''}*"
+    with _problem("objects can't be written", rights, _DENIED, quoting=True):
         s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
-    except Exception as error:
-        if code_of(error) not in _DENIED:
-            raise
-        fix = f"allow s3:PutObject, s3:GetObject and s3:DeleteObject on arn:aws:s3:::{bucket}/{prefix or ''}*"
-        yield Finding("publishing", "failed", f"objects can't be written: {text_of(error)}", fix)
-        return
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
     except Exception as error:
         if code_of(error) != "PreconditionFailed":
             raise
-        yield Finding("publishing", "ok", "objects can be written, and an existing one is not overwritten by chance")
-        return
+        return "objects can be written, and an existing one is not overwritten by chance"
     finally:
         s3.delete_object(Bucket=bucket, Key=key)
-    what = "this storage ignores conditions of a write (If-None-Match): two runs at once could publish a mix"
-    yield Finding("publishing", "failed", what, "use S3, or a store that knows conditional writes")
+    raise CheckProblem(
+        "this storage ignores conditions of a write (If-None-Match): two runs at once could publish a mix",
+        "use S3, or a store that knows conditional writes",
+    )
 
 
 # --- what jobs run with -----------------------------------------------------------------------------------------------
 
 
-def _image(clients: AwsClients, check: str, image: str, variable: str) -> Iterator[Finding]:
+def _image(clients: AwsClients, image: str, variable: str) -> str | None:
     if not image:
-        return
+        return None
     found = _IMAGE.fullmatch(image)
     if found is None:
-        fix = f"push it to ECR (docker/sagemaker.Dockerfile says how), and set {variable} to its URI there"
-        yield Finding(check, "failed", f"{image} is no image of ECR: <account>.dkr.ecr.<region>.amazonaws.com/…", fix)
-        return
+        raise CheckProblem(
+            f"{image} is no image of ECR: <account>.dkr.ecr.<region>.amazonaws.com/…",
+            f"push it to ECR (docker/sagemaker.Dockerfile says how), and set {variable} to its URI there",
+        )
     here = clients("ecr").meta.region_name
     if found["region"] != here:
         what = f"{image} lies in {found['region']}, and jobs run in {here}: endpoints can't start from it"
-        yield Finding(check, "failed", what, f"push it to ECR in {here}")
-        return
+        raise CheckProblem(what, f"push it to ECR in {here}")
     wanted = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"] or "latest"}
-    try:
+    fix = f"build docker/sagemaker.Dockerfile and push it, or set {variable} to one that is there"
+    with _problem(f"{image} isn't there", fix, _NO_IMAGE, quoting=True):
         answer = clients("ecr").describe_images(
             registryId=found["account"], repositoryName=found["name"], imageIds=[wanted]
         )
-    except Exception as error:
-        if code_of(error) not in ("RepositoryNotFoundException", "ImageNotFoundException"):
-            raise
-        fix = f"build docker/sagemaker.Dockerfile and push it, or set {variable} to one that is there"
-        yield Finding(check, "failed", f"{image} isn't there: {text_of(error)}", fix)
-        return
     (detail,) = answer["imageDetails"]
     size = detail.get("imageSizeInBytes", 0) / (1 << 30)
-    yield Finding(check, "ok", f"{image}, {size:.1f} GiB, pushed {detail['imagePushedAt']:%Y-%m-%d}")
+    return f"{image}, {size:.1f} GiB, pushed {detail['imagePushedAt']:%Y-%m-%d}"
 
 
 def _instances(aws: AwsSettings) -> Iterator[Finding]:
@@ -254,30 +266,23 @@ def _instances(aws: AwsSettings) -> Iterator[Finding]:
         yield Finding("instances", "ok", ", ".join(dict.fromkeys(filter(None, types.values()))))
 
 
-def _role(clients: AwsClients, role: str) -> Iterator[Finding]:
+def _role(clients: AwsClients, role: str) -> str | None:
     if not role:
-        return
-    try:
+        return None
+    with _problem(f"there is no role {role}", f"set CHRONOS_SAGEMAKER_ROLE to the role of the jobs: {_TEMPLATE}"):
         found = clients("iam").get_role(RoleName=role.rpartition("/")[2])["Role"]
-    except Exception as error:
-        if code_of(error) not in _MISSING:
-            raise
-        fix = f"set CHRONOS_SAGEMAKER_ROLE to the role of the jobs: {_TEMPLATE}"
-        yield Finding("role", "failed", f"there is no role {role}", fix)
-        return
-    if not _trusts(found["AssumeRolePolicyDocument"], SERVICE):
+    if not _trusts_sagemaker(found["AssumeRolePolicyDocument"]):
         fix = f'let "Service": "{SERVICE}" assume it in its trust policy'
-        yield Finding("role", "failed", f"SageMaker may not assume {role}", fix)
-        return
-    yield Finding("role", "ok", f"{role} can be assumed by SageMaker")
+        raise CheckProblem(f"SageMaker may not assume {role}", fix)
+    return f"{role} can be assumed by SageMaker"
 
 
-def _trusts(policy: Any, service: str) -> bool:
+def _trusts_sagemaker(policy: Any) -> bool:
     document: Mapping[str, Any] = json.loads(policy) if isinstance(policy, str) else policy
     return any(
         statement.get("Effect") == "Allow"
         and "sts:AssumeRole" in _listed(statement.get("Action"))
-        and service in _listed((statement.get("Principal") or {}).get("Service"))
+        and SERVICE in _listed((statement.get("Principal") or {}).get("Service"))
         for statement in _listed(document.get("Statement"))
     )
 
@@ -286,14 +291,13 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _permissions(clients: AwsClients, role: str) -> Iterator[Finding]:
+def _permissions(clients: AwsClients, role: str) -> str | None:
     """Whether the caller may hand the role to SageMaker, and create jobs, as IAM simulates it."""
     if not role:
-        return
+        return None
     caller = _principal(clients("sts").get_caller_identity()["Arn"])
     if caller.endswith(":root"):
-        yield Finding("permissions", "warning", "the account's root user may do all", "work with a role of less power")
-        return
+        raise CheckProblem("the account's root user may do all", "work with a role of less power", "warning")
     iam = clients("iam")
     context = [
         {
@@ -316,10 +320,8 @@ def _permissions(clients: AwsClients, role: str) -> Iterator[Finding]:
         # Tags and resources that a policy asks for are not in the simulation.
         certain = "iam:PassRole" in refused
         fix = f"give {caller} the policy of Dagster's role in docker/cloudformation.yaml"
-        what = f"{caller} may not {', '.join(refused)}"
-        yield Finding("permissions", "failed" if certain else "warning", what, fix)
-        return
-    yield Finding("permissions", "ok", f"{caller} may pass the role and create jobs")
+        raise CheckProblem(f"{caller} may not {', '.join(refused)}", fix, "failed" if certain else "warning")
+    return f"{caller} may pass the role and create jobs"
 
 
 def _principal(arn: str) -> str:
@@ -364,83 +366,58 @@ def _wanted_quotas(aws: AwsSettings) -> dict[str, int]:
     return {name: max(number for each, number in needed if each == name) for name, _ in needed}
 
 
-def _logs(clients: AwsClients) -> Iterator[Finding]:
+def _logs(clients: AwsClients) -> str:
     groups = clients("logs").describe_log_groups(logGroupNamePrefix=LOG_GROUPS)["logGroups"]
-    what = ", ".join(group["logGroupName"] for group in groups) or "the first jobs will make the log groups"
-    yield Finding("logs", "ok", what)
+    return ", ".join(group["logGroupName"] for group in groups) or "the first jobs will make the log groups"
 
 
 # --- notices, events, tables ------------------------------------------------------------------------------------------
 
 
-def _topic(clients: AwsClients, topic: str) -> Iterator[Finding]:
+def _topic(clients: AwsClients, topic: str) -> str:
     if not topic:
         fix = "set CHRONOS_TOPIC to the ARN of an SNS topic"
-        yield Finding("topic", "warning", "nobody is notified of failures: CHRONOS_TOPIC is not set", fix)
-        return
-    try:
+        raise CheckProblem("nobody is notified of failures: CHRONOS_TOPIC is not set", fix, "warning")
+    with _problem(f"there is no topic {topic}", f"set CHRONOS_TOPIC: {_TEMPLATE}"):
         attributes = clients("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
-    except Exception as error:
-        if code_of(error) not in _MISSING:
-            raise
-        yield Finding("topic", "failed", f"there is no topic {topic}", f"set CHRONOS_TOPIC: {_TEMPLATE}")
-        return
     confirmed = int(attributes.get("SubscriptionsConfirmed", 0))
     if not confirmed:
         pending = int(attributes.get("SubscriptionsPending", 0))
         what = f"nobody has subscribed to {topic}" + (f", {pending} have not confirmed" if pending else "")
-        yield Finding("topic", "warning", what, "subscribe a mail address, and confirm it by the link in the mail")
-        return
-    yield Finding("topic", "ok", f"{topic}, {confirmed} subscribed")
+        raise CheckProblem(what, "subscribe a mail address, and confirm it by the link in the mail", "warning")
+    return f"{topic}, {confirmed} subscribed"
 
 
-def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> Iterator[Finding]:
+def _queue(clients: AwsClients, queue: str, bucket: str, prefix: str) -> str:
     if not queue:
-        yield Finding("queue", "ok", "no CHRONOS_TRAIN_QUEUE: new train files are found by listing")
-        return
-    attributes = _queue_attributes(clients, queue)
-    if attributes is None:
-        yield Finding("queue", "failed", f"there is no queue {queue}", f"set CHRONOS_TRAIN_QUEUE: {_TEMPLATE}")
-        return
+        return "no CHRONOS_TRAIN_QUEUE: new train files are found by listing"
+    attributes = _queue_attributes(clients, queue, "CHRONOS_TRAIN_QUEUE")
     arn, train = attributes["QueueArn"], "/".join(part for part in (prefix, "train/") if part)
     answer = clients("s3").get_bucket_notification_configuration(Bucket=bucket)
     reported = [item for item in answer.get("QueueConfigurations", []) if item["QueueArn"] == arn]
     if not any(_covers(item, train) for item in reported):
-        what = f"{bucket} doesn't tell {arn} of new objects below {train}"
         fix = f"add a notification of s3:ObjectCreated:* with the prefix {train} to the bucket: {_TEMPLATE}"
-        yield Finding("queue", "failed", what, fix)
-        return
+        raise CheckProblem(f"{bucket} doesn't tell {arn} of new objects below {train}", fix)
     if "RedrivePolicy" not in attributes:
         fix = "give the queue a dead-letter queue, or a message that can't be read comes back forever"
-        yield Finding("queue", "warning", f"{arn} has no dead-letter queue", fix)
-        return
-    yield Finding("queue", "ok", f"{arn}, notified of new objects below {train}")
+        raise CheckProblem(f"{arn} has no dead-letter queue", fix, "warning")
+    return f"{arn}, notified of new objects below {train}"
 
 
-def _queue_attributes(clients: AwsClients, queue: str) -> Mapping[str, str] | None:
-    """What SQS says of a queue; None where there is none."""
-    try:
-        answer = clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])
-        return dict(answer["Attributes"])
-    except Exception as error:
-        if code_of(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
-            raise
-        return None
+def _queue_attributes(clients: AwsClients, queue: str, variable: str) -> Mapping[str, str]:
+    """What SQS says of a queue."""
+    with _problem(f"there is no queue {queue}", f"set {variable}: {_TEMPLATE}", _NO_QUEUE):
+        return dict(clients("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"])
 
 
-def _model_queue(clients: AwsClients, queue: str) -> Iterator[Finding]:
+def _model_queue(clients: AwsClients, queue: str) -> str:
     if not queue:
-        yield Finding("model queue", "ok", "no CHRONOS_MODEL_QUEUE: the registry is read now and then")
-        return
-    attributes = _queue_attributes(clients, queue)
-    if attributes is None:
-        yield Finding("model queue", "failed", f"there is no queue {queue}", f"set CHRONOS_MODEL_QUEUE: {_TEMPLATE}")
-        return
+        return "no CHRONOS_MODEL_QUEUE: the registry is read now and then"
+    attributes = _queue_attributes(clients, queue, "CHRONOS_MODEL_QUEUE")
     if "events.amazonaws.com" not in attributes.get("Policy", ""):
         fix = f"allow events.amazonaws.com sqs:SendMessage there: {_TEMPLATE}"
-        yield Finding("model queue", "warning", f"EventBridge may not send to {attributes['QueueArn']}", fix)
-        return
-    yield Finding("model queue", "ok", str(attributes["QueueArn"]))
+        raise CheckProblem(f"EventBridge may not send to {attributes['QueueArn']}", fix, "warning")
+    return attributes["QueueArn"]
 
 
 def _covers(notification: Mapping[str, Any], train: str) -> bool:
@@ -451,7 +428,7 @@ def _covers(notification: Mapping[str, Any], train: str) -> bool:
     return created and train.startswith(filters.get("prefix", "")) and not filters.get("suffix")
 
 
-def _lake_formation(clients: AwsClients, database: str) -> Iterator[Finding]:
+def _lake_formation(clients: AwsClients, database: str) -> str:
     """Whether IAM alone decides about new tables, as in accounts that nobody set up otherwise."""
     settings = clients("lakeformation").get_data_lake_settings()["DataLakeSettings"]
     granted = [
@@ -460,80 +437,61 @@ def _lake_formation(clients: AwsClients, database: str) -> Iterator[Finding]:
         for item in settings.get(kind, [])[:1]
     ]
     if granted == ["IAM_ALLOWED_PRINCIPALS"] * 2:
-        yield Finding("Lake Formation", "ok", "IAM alone decides about tables")
-        return
-    fix = (
+        return "IAM alone decides about tables"
+    raise CheckProblem(
+        "Lake Formation decides about new tables in this account, beside IAM",
         f"grant the role of Dagster CREATE_TABLE and DESCRIBE on the database {database}, ALTER, DROP and SELECT on its "
-        "tables, and everyone who queries SELECT and DESCRIBE"
-    )
-    yield Finding(
-        "Lake Formation", "warning", "Lake Formation decides about new tables in this account, beside IAM", fix
+        "tables, and everyone who queries SELECT and DESCRIBE",
+        "warning",
     )
 
 
-def _glue_database(clients: AwsClients, name: str) -> Iterator[Finding]:
-    try:
+def _glue_database(clients: AwsClients, name: str) -> str:
+    what = f"there is no database {name}: the first refresh of the tables makes it, if it may"
+    fix = f"make it, or set CHRONOS_GLUE_DATABASE: {_TEMPLATE}"
+    with _problem(what, fix, {"EntityNotFoundException"}, status="warning"):
         clients("glue").get_database(Name=name)
-    except Exception as error:
-        if code_of(error) != "EntityNotFoundException":
-            raise
-        what = f"there is no database {name}: the first refresh of the tables makes it, if it may"
-        yield Finding("Glue database", "warning", what, f"make it, or set CHRONOS_GLUE_DATABASE: {_TEMPLATE}")
-        return
-    yield Finding("Glue database", "ok", name)
+    return name
 
 
-def _workgroup(clients: AwsClients, name: str) -> Iterator[Finding]:
+def _workgroup(clients: AwsClients, name: str) -> str:
     try:
         group = clients("athena").get_work_group(WorkGroup=name)["WorkGroup"]
     except Exception as error:
         # Athena says InvalidRequestException of a workgroup that isn't there.
         if "not found" not in text_of(error).lower():
             raise
-        fix = f"set CHRONOS_ATHENA_WORKGROUP: {_TEMPLATE}"
-        yield Finding("Athena workgroup", "failed", f"there is no workgroup {name}", fix)
-        return
+        raise CheckProblem(f"there is no workgroup {name}", f"set CHRONOS_ATHENA_WORKGROUP: {_TEMPLATE}") from error
     configuration = group.get("Configuration", {})
     output = configuration.get("ResultConfiguration", {}).get("OutputLocation", "")
     managed = configuration.get("ManagedQueryResultsConfiguration", {}).get("Enabled", False)
     if group.get("State", "ENABLED") != "ENABLED":
-        yield Finding(
-            "Athena workgroup", "failed", f"{name} is {group['State'].lower()}", "enable it in Athena's console"
-        )
-    elif not output and not managed:
-        what = f"{name} has no place for results"
-        yield Finding("Athena workgroup", "failed", what, "set its output location to a prefix of a bucket")
-    else:
-        yield Finding("Athena workgroup", "ok", f"{name}, results in {output or 'Athena'}")
+        raise CheckProblem(f"{name} is {group['State'].lower()}", "enable it in Athena's console")
+    if not output and not managed:
+        raise CheckProblem(f"{name} has no place for results", "set its output location to a prefix of a bucket")
+    return f"{name}, results in {output or 'Athena'}"
 
 
 # --- encryption, alarms -----------------------------------------------------------------------------------------------
 
 
-def _key(clients: AwsClients, key: str) -> Iterator[Finding]:
+def _key(clients: AwsClients, key: str) -> str | None:
     if not key:
-        return
-    try:
+        return None
+    with _problem(f"there is no key {key}", "set CHRONOS_KMS_KEY to the id or ARN of one"):
         found = clients("kms").describe_key(KeyId=key)["KeyMetadata"]
-    except Exception as error:
-        if code_of(error) not in _MISSING:
-            raise
-        yield Finding("key", "failed", f"there is no key {key}", "set CHRONOS_KMS_KEY to the id or ARN of one")
-        return
     if found["KeyState"] != "Enabled":
-        yield Finding("key", "failed", f"{found['Arn']} is {found['KeyState']}", "enable it, or set CHRONOS_KMS_KEY")
-        return
-    yield Finding("key", "ok", str(found["Arn"]))
+        raise CheckProblem(f"{found['Arn']} is {found['KeyState']}", "enable it, or set CHRONOS_KMS_KEY")
+    return str(found["Arn"])
 
 
-def _alarms(clients: AwsClients, names: Sequence[str]) -> Iterator[Finding]:
+def _alarms(clients: AwsClients, names: Sequence[str]) -> str | None:
     if not names:
-        return
+        return None
     answer = clients("cloudwatch").describe_alarms(AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"])
     found = {item["AlarmName"] for kind in ("MetricAlarms", "CompositeAlarms") for item in answer.get(kind, [])}
     missing = [name for name in names if name not in found]
     if missing:
         what = f"there is no alarm {', '.join(missing)}: an endpoint's update with it is refused"
-        yield Finding("alarms", "failed", what, "make it, or take it out of CHRONOS_ENDPOINT_ALARMS")
-        return
-    yield Finding("alarms", "ok", ", ".join(names))
+        raise CheckProblem(what, "make it, or take it out of CHRONOS_ENDPOINT_ALARMS")
+    return ", ".join(names)

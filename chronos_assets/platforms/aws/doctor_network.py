@@ -10,11 +10,10 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
-from chronos_assets.platforms.checkup import Finding
+from chronos_assets.platforms.checkup import CheckProblem
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
@@ -23,10 +22,14 @@ if TYPE_CHECKING:
 EVERYWHERE = "0.0.0.0/0"
 
 
-def network(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
-    """Where jobs run: subnets and security groups that fit each other, several zones, and a way to S3."""
+def network(clients: AwsClients, aws: AwsSettings) -> str | None:
+    """Where jobs run: subnets and security groups that fit each other, several zones, and a way to S3.
+
+    Raises:
+        CheckProblem: they don't, or it isn't.
+    """
     if not (aws.subnets and aws.security_groups):
-        return
+        return None
     ec2 = clients("ec2")
     try:
         subnets = ec2.describe_subnets(SubnetIds=list(aws.subnets))["Subnets"]
@@ -35,27 +38,25 @@ def network(clients: AwsClients, aws: AwsSettings) -> Iterator[Finding]:
         if not code_of(error).endswith((".NotFound", ".Malformed")):
             raise
         fix = "set CHRONOS_SUBNETS and CHRONOS_SECURITY_GROUPS to ids of this region"
-        yield Finding("network", "failed", text_of(error), fix)
-        return
+        raise CheckProblem(text_of(error), fix) from error
     vpcs = sorted({item["VpcId"] for item in (*subnets, *groups)})
     if len(vpcs) > 1:
-        what = f"subnets and security groups are of several VPCs: {', '.join(vpcs)}"
-        yield Finding("network", "failed", what, "choose them from one")
-        return
+        raise CheckProblem(
+            f"subnets and security groups are of several VPCs: {', '.join(vpcs)}", "choose them from one"
+        )
     cut_off = [item["SubnetId"] for item in subnets if not _reaches_s3(ec2, item)]
     if cut_off:
-        what = f"jobs in {', '.join(cut_off)} would wait for their data forever: there is no way from there to S3"
         service = f"com.amazonaws.{ec2.meta.region_name}.s3"
-        fix = f"add a gateway endpoint for {service} to their route tables, which costs nothing, or a NAT"
-        yield Finding("network", "failed", what, fix)
-        return
+        raise CheckProblem(
+            f"jobs in {', '.join(cut_off)} would wait for their data forever: there is no way from there to S3",
+            f"add a gateway endpoint for {service} to their route tables, which costs nothing, or a NAT",
+        )
     zones = sorted({item["AvailabilityZone"] for item in subnets})
     what = f"{len(subnets)} subnets of {vpcs[0]}, which reach S3, in {', '.join(zones)}"
     if len(zones) < 2:
         fix = "add one in another zone: an instance type may have no capacity, or not be offered, in one of them"
-        yield Finding("network", "warning", what, fix)
-        return
-    yield Finding("network", "ok", what)
+        raise CheckProblem(what, fix, "warning")
+    return what
 
 
 def _reaches_s3(ec2: Any, subnet: dict[str, Any]) -> bool:

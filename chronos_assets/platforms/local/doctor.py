@@ -6,12 +6,11 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 
-from chronos_assets.platforms.checkup import Check, Finding, run_checks
+from chronos_assets.platforms.checkup import Check, CheckProblem, Finding, run_checks
 from chronos_assets.platforms.local.store import store_folder
 from chronos_assets.settings import Settings
 
@@ -37,59 +36,48 @@ def examine(settings: Settings, *, port: int = 3000) -> list[Finding]:
     return run_checks(checks, _explain)
 
 
-def _store(folder: Path) -> Iterator[Finding]:
+def _store(folder: Path) -> str:
     if folder.exists() and not folder.is_dir():
-        yield Finding("store", "failed", f"{folder} is no folder", "set CHRONOS_STORE to one, or move the file away")
-        return
+        raise CheckProblem(f"{folder} is no folder", "set CHRONOS_STORE to one, or move the file away")
     place = _existing(folder)
-    if place != folder and not os.access(place, os.W_OK | os.X_OK):
-        yield _not_writable(place, f"{folder} isn't there, and {place} can't be written to")
-        return
+    rights = f"give yourself the rights to write to {place}, or set CHRONOS_STORE to another folder"
     if place != folder:
-        yield Finding("store", "ok", f"{folder} isn't there yet: the first run makes it")
-        return
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise CheckProblem(f"{folder} isn't there, and {place} can't be written to", rights)
+        return f"{folder} isn't there yet: the first run makes it"
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-"):
             pass
     except OSError as error:
-        yield _not_writable(folder, f"{folder} can't be written to: {error.strerror or error}")
-        return
-    yield Finding("store", "ok", f"{folder} can be written to")
+        raise CheckProblem(f"{folder} can't be written to: {error.strerror or error}", rights) from error
+    return f"{folder} can be written to"
 
 
-def _not_writable(folder: Path, what: str) -> Finding:
-    fix = f"give yourself the rights to write to {folder}, or set CHRONOS_STORE to another folder"
-    return Finding("store", "failed", what, fix)
-
-
-def _disk(folder: Path) -> Iterator[Finding]:
+def _disk(folder: Path) -> str:
     free = shutil.disk_usage(_existing(folder)).free
     what = f"{free / (1 << 30):.1f} GiB are free at {folder}"
     if free >= GOOD_FREE:
-        yield Finding("disk", "ok", what)
-        return
+        return what
     fix = "free some space, or set CHRONOS_STORE to a folder of a larger disk"
-    yield Finding("disk", "failed" if free < LEAST_FREE else "warning", what, fix)
+    raise CheckProblem(what, fix, "failed" if free < LEAST_FREE else "warning")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> str:
     missing = [name for name in PACKAGES if util.find_spec(_MODULES.get(name, name.replace("-", "_"))) is None]
     if missing:
-        yield Finding("packages", "failed", f"{', '.join(missing)} can't be imported", "run `make install`")
-        return
-    yield Finding("packages", "ok", ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES))
+        raise CheckProblem(f"{', '.join(missing)} can't be imported", "run `make install`")
+    return ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
 
 
-def _port(port: int) -> Iterator[Finding]:
+def _port(port: int) -> str:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            what = f"port {port} can't be had: {error.strerror or error}"
-            yield Finding("UI port", "warning", what, "end what listens there, or run `make ui PORT=<another>`")
-            return
-    yield Finding("UI port", "ok", f"port {port} is free")
+            fix = "end what listens there, or run `make ui PORT=<another>`"
+            raise CheckProblem(f"port {port} can't be had: {error.strerror or error}", fix, "warning") from error
+    return f"port {port} is free"
 
 
 def _existing(folder: Path) -> Path:

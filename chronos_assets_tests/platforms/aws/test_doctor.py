@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from chronos_assets.cli import main
 from chronos_assets.platforms.aws import doctor
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.doctor_network import network
-from chronos_assets.platforms.checkup import Finding, any_failed, render, run_checks
+from chronos_assets.platforms.checkup import CheckProblem, Finding, any_failed, render, run_checks
 from chronos_assets.settings import AwsSettings, Settings
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -260,9 +261,9 @@ def test_a_storage_that_ignores_conditions_can_not_publish(settings, aws):
     s3 = SimpleNamespace(
         put_object=lambda **_given: {}, delete_object=lambda **given: removed.append(given["Key"]), head_bucket=None
     )
-    (finding,) = doctor._conditional_writes(AwsClients(REGION, s3=s3), "data", "group")
-    assert finding.status == "failed"
-    assert "ignores conditions" in finding.what
+    with pytest.raises(CheckProblem, match="ignores conditions") as found_out:
+        doctor._conditional_writes(AwsClients(REGION, s3=s3), "data", "group")
+    assert found_out.value.status == "failed"
     assert len(removed) == 1
 
 
@@ -325,7 +326,7 @@ def test_jobs_need_a_way_to_s3(tables, endpoints, reached):
         meta=SimpleNamespace(region_name=REGION),
     )
     aws = AwsSettings(subnets=("subnet-1",), security_groups=("sg-1",))
-    (finding,) = network(AwsClients(REGION, ec2=ec2), aws)
+    (finding,) = run_checks({"network": partial(network, AwsClients(REGION, ec2=ec2), aws)}, doctor._explain)
     assert (finding.status == "ok") is reached
     if not reached:
         assert "forever: there is no way from there to S3" in finding.what
