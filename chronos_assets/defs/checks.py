@@ -33,12 +33,69 @@ GATE_CHECK = "not_worse_than_what_is_there"
 def checks(group: Group) -> list[dg.AssetChecksDefinition]:
     """Every check that can be run by itself; others come with their assets (`accuracy_check`, `gate_check`)."""
     return [
-        _dataset_check(group),
-        _quantiles_check(group),
-        _coverage_check(group),
-        _freshness_check(group),
+        declared_check(
+            group,
+            "target_time_series",
+            "complete_and_regular",
+            "Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
+            lambda state, _: check_dataset(ShownDataset.of(group), state.params),
+        ),
+        declared_check(
+            group,
+            "forecasts",
+            "quantiles_do_not_cross",
+            "Every value is a number, and no quantile is above the next higher one.",
+            lambda _, key: check_quantiles(group.store.snapshot(history_key(key)) / "forecast.parquet"),
+            partitions=group.partitions,
+        ),
+        declared_check(
+            group,
+            "forecasts",
+            "every_series_is_forecast",
+            "Every series that had begun by the as-of has all steps; those left out are named with the reason.",
+            _coverage,
+            partitions=group.partitions,
+        ),
+        declared_check(
+            group,
+            "forecast_tables",
+            "forecast_is_fresh",
+            "The published forecast was made from the newest data, and they are no older than Chronos.MaxDataAge.",
+            lambda state, _: check_freshness(
+                published_manifest(group), state.require_manifest(), state.params, now=datetime.now(UTC)
+            ),
+        ),
         _endpoint_check(group),
     ]
+
+
+def declared_check(
+    group: Group,
+    asset: str,
+    name: str,
+    description: str,
+    answer: Callable[[GroupState, str], CheckOutcome],
+    *,
+    partitions: dg.PartitionsDefinition | None = None,
+) -> dg.AssetChecksDefinition:
+    """Declare a check of an asset.
+
+    Args:
+        group: whose asset it is.
+        asset: its name.
+        name: of the check.
+        description: for the UI.
+        answer: what came of it for a partition, whose key is given; "" of an asset without partitions.
+        partitions: of the asset.
+    """
+
+    @dg.asset_check(asset=group.key(asset), name=name, description=description, partitions_def=partitions)
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        state = GroupState(group)
+        keys = [""] if partitions is None else context.op_execution_context.partition_keys
+        return check_result([(key, answer(state, key)) for key in keys])
+
+    return check
 
 
 def accuracy_check(group: Group) -> dg.AssetCheckSpec:
@@ -95,84 +152,18 @@ def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
     return answers_like_the_batch_forecast
 
 
-def _dataset_check(group: Group) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=group.key("target_time_series"),
-        name="complete_and_regular",
-        description="Every shard has the columns of the manifest, and every series is sorted, once, on the regular grid.",
+def _coverage(state: GroupState, key: str) -> CheckOutcome:
+    folder = state.group.store.snapshot(history_key(key))
+    manifest, cold = forecast_manifest(state.group, key), folder / COLD_STARTS
+    return check_coverage(
+        folder / "forecast.parquet",
+        folder / "skipped.parquet",
+        ShownDataset.of(state.group),
+        state.params,
+        context_end=timestamp(manifest["context_end"]),
+        horizon=manifest["horizon"],
+        cold=cold if cold.is_file() else None,
     )
-    def complete_and_regular(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return check_result([("", check_dataset(ShownDataset.of(group), GroupState(group).params))])
-
-    return complete_and_regular
-
-
-def _quantiles_check(group: Group) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=group.key("forecasts"),
-        name="quantiles_do_not_cross",
-        partitions_def=group.partitions,
-        description="Every value is a number, and no quantile is above the next higher one.",
-    )
-    def quantiles_do_not_cross(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return _for_partitions(
-            context, lambda key: check_quantiles(group.store.snapshot(history_key(key)) / "forecast.parquet")
-        )
-
-    return quantiles_do_not_cross
-
-
-def _coverage_check(group: Group) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=group.key("forecasts"),
-        name="every_series_is_forecast",
-        partitions_def=group.partitions,
-        description="Every series that had begun by the as-of has all steps; those left out are named with the reason.",
-    )
-    def every_series_is_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        params = GroupState(group).params
-
-        def check(key: str) -> CheckOutcome:
-            folder = group.store.snapshot(history_key(key))
-            manifest, cold = forecast_manifest(group, key), folder / COLD_STARTS
-            return check_coverage(
-                folder / "forecast.parquet",
-                folder / "skipped.parquet",
-                ShownDataset.of(group),
-                params,
-                context_end=timestamp(manifest["context_end"]),
-                horizon=manifest["horizon"],
-                cold=cold if cold.is_file() else None,
-            )
-
-        return _for_partitions(context, check)
-
-    return every_series_is_forecast
-
-
-def _freshness_check(group: Group) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=group.key("forecast_tables"),
-        name="forecast_is_fresh",
-        description="The published forecast was made from the newest data, and they are no older than Chronos.MaxDataAge.",
-    )
-    def forecast_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        state = GroupState(group)
-        outcome = check_freshness(
-            published_manifest(group),
-            state.require_manifest(),
-            state.params,
-            now=datetime.now(UTC),
-        )
-        return check_result([("", outcome)])
-
-    return forecast_is_fresh
-
-
-def _for_partitions(
-    context: dg.AssetCheckExecutionContext, check: Callable[[str], CheckOutcome]
-) -> dg.AssetCheckResult:
-    return check_result([(key, check(key)) for key in context.op_execution_context.partition_keys])
 
 
 def check_result(answers: Sequence[tuple[str, CheckOutcome]], check_name: str | None = None) -> dg.AssetCheckResult:

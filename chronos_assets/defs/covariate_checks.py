@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs.checks import check_result
+from chronos_assets.defs.checks import declared_check
 from chronos_assets.pipeline.covariate_kinds import METADATA_KIND, RELATED_KIND, CovariateKind
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -80,10 +80,8 @@ def covariate_checks(group: Group) -> list[dg.AssetChecksDefinition]:
 def _check(group: Group, question: _Question) -> dg.AssetChecksDefinition:
     kind = question.kind
 
-    @dg.asset_check(asset=group.key(kind.asset), name=question.name, description=question.description)
-    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        state = GroupState(group)
+    def answer(state: GroupState, _: str) -> CheckOutcome:
         made = state.related_manifest if kind is RELATED_KIND else state.metadata_manifest
-        return check_result([("", nothing_to_check(kind.what) if made is None else question.answer(state, made))])
+        return nothing_to_check(kind.what) if made is None else question.answer(state, made)
 
-    return check
+    return declared_check(group, kind.asset, question.name, question.description, answer)
