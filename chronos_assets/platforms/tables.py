@@ -108,18 +108,6 @@ class Tables(Protocol):
 # Views over the members of each partition's forecast.
 MEMBER_VIEWS = ("leaderboard", "weights", "best_member")
 VIEWS = (*MEMBER_VIEWS, "forecast_vs_history")
-TABLES = (
-    "train",
-    "forecast",
-    "forecast_history",
-    "accuracy",
-    "anomalies",
-    "members",
-    "what_if_forecasts",
-    "forecast_explanations",
-    "forecast_levels",
-    *VIEWS,
-)
 
 _ITEM_COMMENT = "Identifier of the item, as in the train files"
 _DIMENSION_COMMENT = "Forecast dimension, as in the train files; item_id and the dimensions together name a series"
@@ -379,6 +367,8 @@ PARTITION_TABLES: Mapping[str, PartitionTable] = {
     ),
     "forecast_levels": PartitionTable("levels", "levels.parquet", lambda _, types: levels_columns(types)),
 }
+
+TABLES = ("train", "forecast", *PARTITION_TABLES, "what_if_forecasts", *VIEWS)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
