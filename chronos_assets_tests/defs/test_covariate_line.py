@@ -191,6 +191,7 @@ def test_new_train_files_cut_the_covariates_again(line: Line) -> None:
 
 
 def test_another_number_of_shards_cuts_the_covariates_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.put("related/prices.csv", prices(4))
     assert line.run(INPUTS).success
     version = line.state.require_manifest().data_version
     monkeypatch.setattr("chronos_assets.pipeline.dataset_import.least_shards", lambda _group: 3)
@@ -201,6 +202,16 @@ def test_another_number_of_shards_cuts_the_covariates_again(line: Line, monkeypa
     related = line.state.related_manifest
     assert related is not None
     assert related.n_shards == 3
+    # Several shards have tails: of a file with the next hour nothing else is read or written.
+    hour = f"{FIRST + timedelta(days=4)}"
+    line.put(
+        "related/next.csv", "\n".join(["item_id,timestamp,price", *(f"{item},{hour},9" for item in ITEMS[:1])]) + "\n"
+    )
+    result = line.run(INPUTS[1:2])
+    assert checks_of(result)["one_row_per_series_and_period"]
+    count = len(related.shards)
+    said = f"1 of 2 files read, 1 unchanged; 0 of {count} shards rewritten, 1 with a new tail only, {count - 1} kept"
+    assert line.metadata("related_time_series")["what_was_read"] == said
 
 
 def test_without_params_files_beside_the_train_files_are_declared(line: Line) -> None:

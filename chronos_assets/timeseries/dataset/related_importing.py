@@ -8,8 +8,9 @@ series of cells to `related_writing`, the layout on disk to `related`.
 - Rows without the item, or without some dimension, apply to all series that share the rest. Such attributes are held in
   memory; all others are dealt out by hash as the target is, one shard at a time.
 - A series goes from the dataset's first period, or its own first value, to its own last value, but no further than the
-  horizon after the dataset's end. Its gaps are filled as `RelatedFilling` says: middlefill between two values, backfill from
-  the last value to the dataset's end, futurefill from there to the end of the horizon.
+  horizon after the dataset's end, or than a tail may reach (see `related_writing.RelatedForm`). Its gaps are filled as
+  `RelatedFilling` says: middlefill between two values, backfill from the last value to the dataset's end, futurefill from there
+  to the end of the horizon.
 - An attribute is known in advance if it has values after the dataset's end (for a tenth of its series: a stray row makes none),
   or if its future is filled, unless `Chronos.KnownInAdvance` says otherwise.
 """
