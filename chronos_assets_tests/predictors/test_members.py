@@ -10,7 +10,7 @@ from chronos_assets.predictors.members.intermittent import Intermittent
 from chronos_assets.predictors.members.random_walk import RandomWalk
 from chronos_assets.predictors.members.recent_values import RecentValues
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
-from chronos_assets.predictors.members.seasons import find_seasons
+from chronos_assets.predictors.members.seasons import adjust, find_seasons
 from chronos_assets.predictors.members.theta import ALPHAS, Theta
 from chronos_assets_tests.predictors.ets_reference import ets
 from chronos_assets_tests.predictors.theta_reference import theta
@@ -112,6 +112,20 @@ def test_a_season_is_found_where_there_is_one():
     found = find_seasons(panel, (24, 168)) > 1
     assert found[:60].mean() < 0.15
     assert found[60:].mean() < 0.25  # three seasons of the longer candidate are not much to tell by
+
+
+def test_the_season_is_the_one_of_late_and_chance_is_none():
+    """A season that grew tenfold is put back at nearly its last size; what is left of noise is small."""
+    rng = np.random.default_rng(8)
+    time = np.arange(40 * 12)
+    grown = 5 * np.sin(2 * np.pi * time / 12) * np.linspace(0.2, 2.0, len(time))
+    shaken = 5 * rng.normal(size=(20, 36))
+    adjusted = adjust(Contexts([grown], 12).panels[0], (12,), 12)
+    assert adjusted.season.tolist() == [12]
+    assert 0.75 * 10 < np.abs(adjusted.indices[0]).max() < 10
+    assert np.abs(adjusted.values[0]).mean() < 0.3 * np.abs(grown).mean()
+    means = np.array([row.reshape(3, 12).mean(axis=0) for row in shaken])
+    assert np.abs(adjust(Contexts(list(shaken), 12).panels[0], (12,), 12).indices).mean() < 0.3 * np.abs(means).mean()
 
 
 def test_seasonal_naive_averages_noisy_seasons_and_repeats_clean_ones():

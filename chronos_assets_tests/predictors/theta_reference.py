@@ -9,10 +9,9 @@ def theta(values, horizon, seasons, levels, alphas):
     """Quantiles (horizon, levels) of what follows `values`, without gaps."""
     values = np.asarray(values, dtype=float)
     season = _season(values, seasons)
-    multiplicative, profile = _profile(values, season) if season > 1 else (False, np.zeros(1))
     n = len(values)
-    phases = [(n - 1 - t) % season for t in range(n)]
-    adjusted = [v / profile[p] if multiplicative else v - profile[p] for v, p in zip(values, phases, strict=True)]
+    multiplicative, pattern = _pattern(values, season) if season > 1 else (False, np.zeros(n))
+    adjusted = values / pattern if multiplicative else values - pattern
     time = np.arange(n)
     slope, intercept = np.polyfit(time, adjusted, 1) if n > 1 else (0.0, adjusted[0])
     curved = [2 * y - (intercept + slope * t) for t, y in enumerate(adjusted)]
@@ -31,7 +30,7 @@ def theta(values, horizon, seasons, levels, alphas):
     for step in range(1, horizon + 1):
         centre = (level + intercept + slope * (n - 1 + step)) / 2
         spread = deviation * np.sqrt(1 + (step - 1) * alpha**2)
-        index = profile[(season - 1 - (step - 1) % season) % season]
+        index = pattern[n - season + (step - 1) % season]
         for column, p in enumerate(levels):
             value = centre + spread * NormalDist().inv_cdf(p)
             result[step - 1, column] = value * index if multiplicative else value + index
@@ -73,14 +72,27 @@ def _smooth(values, season):
     return smooth
 
 
-def _profile(values, season):
+def _pattern(values, season):
     n, smooth = len(values), _smooth(values, season)
     multiplicative = values.min() > 0 and values.min() > 0.05 * values.mean()
-    profile = np.zeros(season)
-    for phase in range(season):
-        chosen = [t for t in range(n) if (n - 1 - t) % season == phase and not np.isnan(smooth[t])]
-        parts = [values[t] / smooth[t] if multiplicative else values[t] - smooth[t] for t in chosen]
-        profile[phase] = np.mean(parts) if parts else 0.0
-    if multiplicative:
-        return True, np.maximum(profile / profile.mean(), 0.05)
-    return False, profile - profile.mean()
+    apart = values / smooth - 1 if multiplicative else values - smooth
+    local = np.zeros(n)
+    for t in range(n):
+        same = [u for u in range(t % season, n, season) if not np.isnan(smooth[u])]
+        shares = [np.exp(-abs(t - u) / season / 8) for u in same]
+        local[t] = np.average(apart[same], weights=shares) if same else 0.0
+    whole = -(-n // season) * season
+    blocks = np.concatenate([np.zeros(whole - n), local]).reshape(-1, season)
+    missing = whole - n  # phases before the first period, whose means are those of the periods after it
+    for u in range(missing):
+        same = [v for v in range(u - missing + season, n, season) if not np.isnan(smooth[v])]
+        shares = [np.exp(-(v - u + missing) / season / 8) for v in same]
+        blocks[0, u] = np.average(apart[same], weights=shares) if same else 0.0
+    local = (blocks - blocks.mean(axis=1, keepdims=True)).ravel()[missing:]
+    known = ~np.isnan(smooth)
+    seasons, kept = known.sum() / season, np.exp(-1 / 8)
+    averaged = (1 - kept**seasons) * (1 + kept) / ((1 + kept**seasons) * (1 - kept))
+    chance = ((apart - local)[known] ** 2).mean() / max(averaged - 1, 1e-9)
+    size = (local[-season:] ** 2).mean()
+    local *= 1 - chance / size if chance < size else 0.0
+    return multiplicative, np.maximum(1 + local, 0.05) if multiplicative else local

@@ -8,6 +8,11 @@ that neither a trend nor a random walk passes for a season.
 
 A series may have several candidates (a day and a week of hours): the one whose autocorrelation passes its limit by most is
 taken.
+
+Seasons change: the one that is removed from a period is an average of its phase over the seasons around, which counts e times
+less every eight seasons away, and the one that is put back is that of the last season. It is shrunk to none by the share of its
+variance that chance would give (James & Stein; Miller & Williams, International Journal of Forecasting 2003, of seasonal
+factors): of two or three noisy seasons little is left.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ _CRITICAL = 1.96  # normal score of the one-sided 97.5% limit
 _MOST_DEPENDENCE = 6.0
 _LEAST_FACTOR = 0.05  # seasonal factors below this would blow up what they divide
 _LEAST_SHARE = 0.05  # of the mean: with smaller values among them, series are adjusted by differences
+_KEPT = float(np.exp(-1 / 8))  # of what a season counts in the average of the one beside it
+_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -89,38 +96,53 @@ def adjust(panel: Panel, candidates: tuple[int, ...], horizon: int) -> Adjusted:
     for length in np.unique(season[season > 1]).tolist():
         chosen = np.flatnonzero(season == length)
         part = Panel(panel.rows[chosen], panel.values[chosen], panel.first[chosen], panel.observed[chosen])
-        factor, profile = _profile(part, length)
-        back = (part.width - 1 - np.arange(part.width)) % length  # phase, counted from the last period
-        ahead = (length - 1 - np.arange(horizon) % length) % length
-        pattern = profile[:, back]
+        factor, pattern = _pattern(part, length)
         scale = np.where(factor[:, None], pattern, 1.0)  # a season that is added may be 0
         values[chosen] = np.where(factor[:, None], part.values / scale, part.values - pattern)
         # Before the first observation its adjusted value is repeated, as in the panel.
         start = values[chosen, part.first]
         values[chosen] = np.where(part.inside, values[chosen], start[:, None])
         multiplicative[chosen] = factor
-        indices[chosen] = profile[:, ahead]
+        indices[chosen] = pattern[:, part.width - length + np.arange(horizon) % length]
     return Adjusted(values, season, multiplicative, np.where((season > 1)[:, None], indices, 0.0))
 
 
-def _profile(panel: Panel, season: int) -> tuple[Booleans, Floats]:
-    """Whether each series' season is a factor (n,), and its indices (n, season) by phase counted from the last period."""
+def _pattern(panel: Panel, season: int) -> tuple[Booleans, Floats]:
+    """Whether each series' season is a factor (n,), and its factor or addend at each period, (n, width)."""
     smooth, valid = _moving_average(panel, season)
     lowest = np.where(panel.inside, panel.values, np.inf).min(axis=1)
     mean = row_sum(np.where(panel.inside, panel.values, 0.0)) / panel.lengths
     factor = (lowest > 0) & (lowest > _LEAST_SHARE * mean)
     safe = np.where(valid & (smooth > 0), smooth, 1.0)
-    detrended = np.where(factor[:, None], panel.values / safe, panel.values - smooth)
-    back = (panel.width - 1 - np.arange(panel.width)) % season
-    profile = np.empty((len(panel.rows), season))
-    for phase in range(season):
-        columns = np.flatnonzero(back == phase)
-        known = valid[:, columns]
-        total = row_sum(np.where(known, detrended[:, columns], 0.0))
-        profile[:, phase] = total / np.maximum(known.sum(axis=1), 1)
-    centre = row_sum(profile)[:, None] / season
-    profile = np.where(factor[:, None], profile / np.where(centre > 0, centre, 1.0), profile - centre)
-    return factor, np.where(factor[:, None], np.maximum(profile, _LEAST_FACTOR), profile)
+    apart = np.where(factor[:, None], panel.values / safe - 1, panel.values - smooth)
+    local = _local_means(apart, valid, season)
+    seasons = valid.sum(axis=1) / season
+    error = row_sum(np.where(valid, (apart - local) ** 2, 0.0)) / np.maximum(valid.sum(axis=1), 1)
+    size = row_sum(local[:, -season:] ** 2) / season
+    # As many seasons as the average of the last one is made of (Kish's effective sample size).
+    averaged = (1 - _KEPT**seasons) * (1 + _KEPT) / ((1 + _KEPT**seasons) * (1 - _KEPT))
+    chance = error / np.maximum(averaged - 1, _TINY)  # less one, since the errors are those from the average itself
+    local *= np.where(chance < size, 1 - chance / np.where(size > 0, size, 1.0), 0.0)[:, None]
+    return factor, np.where(factor[:, None], np.maximum(1 + local, _LEAST_FACTOR), local)
+
+
+def _local_means(values: Floats, counted: Booleans, season: int) -> Floats:
+    """Weighted means of each phase over the seasons around, (n, width), less their own mean over each season."""
+    rows, width = values.shape
+    number = -(-width // season)
+    padded = np.zeros((2, rows, number * season))
+    padded[0, :, number * season - width :] = np.where(counted, values, 0.0)
+    padded[1, :, number * season - width :] = counted
+    blocks = padded.reshape(2, rows, number, season)
+    sums = blocks.copy()
+    for order in (range(number), range(number - 1, -1, -1)):
+        carried = np.zeros((2, rows, season))
+        for place in order:
+            sums[:, :, place] += carried
+            carried = _KEPT * (carried + blocks[:, :, place])
+    means = sums[0] / np.where(sums[1] > 0, sums[1], 1.0)
+    means -= row_sum(means)[..., None] / season
+    return np.ascontiguousarray(means.reshape(rows, number * season)[:, number * season - width :])
 
 
 def _moving_average(panel: Panel, season: int) -> tuple[Floats, Booleans]:
