@@ -532,6 +532,7 @@ def _rhythm_notes(params: ForecastParams, steps: Rhythm, times: Times) -> Iterat
         )
     elif steps.finer is None:
         yield from _straying(params.grid, times)
+    yield from _of_weeks(params, times)
     if params.time_zone is not None:
         yield f"Timestamps are read on the clock of {params.time_zone}, which fits their offsets, see Chronos.TimeZone."
     elif has_offset(params.timestamp_format):
@@ -540,6 +541,21 @@ def _rhythm_notes(params: ForecastParams, steps: Rhythm, times: Times) -> Iterat
         yield (
             f"{1 - steps.observed:.0%} of the periods between the first and the last row of a series have no row; they "
             f"count as missing, not as 0, see middlefill."
+        )
+
+
+def _of_weeks(params: ForecastParams, times: Times) -> Iterator[str]:
+    """Whether months are those of a calendar of whole weeks, 4-4-5."""
+    moments = np.unique(np.array([moment for moment in times.moments if moment is not None], dtype="datetime64[D]"))
+    steps = np.diff(moments).astype(np.int64)
+    if (
+        params.frequency == Frequency(1, Unit.MONTH)
+        and {28, 35} <= set(steps.tolist())
+        and np.mean(steps % 7 == 0) > _MOSTLY
+    ):
+        yield (
+            "Rows come every 4 or 5 weeks and are read as calendar months: a forecast is dated by the month, and nothing tells "
+            "a month of 5 weeks from one of 4; use weeks, if you have them."
         )
 
 

@@ -709,6 +709,15 @@ def test_steps_that_are_often_alike_make_no_periods_of_their_divisor() -> None:
         with_times([time.isoformat(" ") for time in times])
 
 
+def test_months_of_whole_weeks_are_reported() -> None:
+    starts = np.datetime64("2021-01-03") + np.cumsum([28, 28, 35] * 12).astype("timedelta64[D]")
+    params = with_times([str(day) for day in starts])
+    assert str(params.frequency) == "M"
+    assert any("Rows come every 4 or 5 weeks and are read as calendar months" in note for note in params.notes)
+    months = with_times([f"{day}-03" for day in np.arange("2021-01", "2024-01", dtype="datetime64[M]")])
+    assert not any("weeks" in note for note in months.notes)
+
+
 def test_sparse_sales_are_daily() -> None:
     generator = random.Random(1)
     days = sorted(generator.sample(range(400), 100))
