@@ -55,6 +55,12 @@ def session_server() -> Iterator[None]:
             workers.close()
 
 
+def import_ahead() -> None:
+    """Let the session's server import what programs of tests need, which would wait for it otherwise; returns at once."""
+    for kind in (COMMAND, CONTAINER):
+        warm_workers.preload(kind, _ENVIRONMENT)
+
+
 def there_are() -> bool:
     """Whether programs are forked here."""
     return _SERVER not in ("", OFF)

@@ -31,6 +31,7 @@ import pytest
 from execnet import gateway_io
 from execnet.gateway_base import Popen2IO
 
+from chronos_assets_tests.forks import import_ahead
 from chronos_assets_tests.forks.server import PRELOADED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,8 +47,11 @@ def fork_workers(
         ignored: whether a test file isn't collected.
         ready: called before the fork, when all is imported.
     """
+    starting_programs = config.getoption("markexpr") != "unit"
+    if starting_programs:
+        import_ahead()  # on another core, as no test runs yet
     _import(_test_modules(config.args, ignored))
-    if config.getoption("markexpr") != "unit":
+    if starting_programs:
         _import(PRELOADED)
     ready()
     workers: deque[_Worker] = deque()
