@@ -61,6 +61,7 @@ def assert_like(made: np.ndarray, theirs: np.ndarray, given: Contexts) -> None:
     assert (np.abs(made - expected) / scale).max() < 1e-5
 
 
+@pytest.mark.process
 def test_forecasts_are_those_of_the_library():
     given = contexts()
     inputs = [
@@ -77,6 +78,7 @@ def test_forecasts_are_those_of_the_library():
     assert_like(member().forecast(given), np.stack([one[0].numpy() for one in theirs]), given)
 
 
+@pytest.mark.process
 def test_forecasts_are_those_of_the_library_for_data_frames():
     given = contexts(lengths=(40, 40))
     tables = [

@@ -297,6 +297,7 @@ def _value(predictor: Predictor, series: list[Demand]) -> float:
     return _actuals(series, HORIZON).value(WQL, made.quantiles)
 
 
+@pytest.mark.process
 def test_a_predictor_uses_covariates_that_help(sales):
     learned = _learned(sales)
     assert dict(zip(learned.members, learned.weights, strict=True))["regression/theta"] > 0.5

@@ -224,6 +224,7 @@ def test_a_mean_forecast_is_measured_too(tmp_path: Path) -> None:
     assert report.overall()["wape"].value == pytest.approx(np.abs(values[48:] - 20).sum() / values[48:].sum())
 
 
+@pytest.mark.process
 @settings(max_examples=8)
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(1, 4))
 def test_pieces_and_shards_do_not_matter(

@@ -135,6 +135,7 @@ def test_item_ids_are_data_whatever_they_hold(tmp_path: Path) -> None:
 ITEM_IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 
+@pytest.mark.process
 @settings(max_examples=15)
 @given(st.lists(ITEM_IDS, min_size=1, max_size=20, unique=True))
 def test_any_item_id_comes_back_from_the_csv(tmp_path_factory: pytest.TempPathFactory, items: list[str]) -> None:

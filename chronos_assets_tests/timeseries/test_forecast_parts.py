@@ -79,6 +79,7 @@ keys = st.tuples(st.text(st.characters(codec="utf-8"), max_size=3), st.sampled_f
 outcomes = st.sampled_from([None, None, None, "", "no observation", "too short"])
 
 
+@pytest.mark.process
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(keys, outcomes, max_size=25), st.integers(1, 8), st.sampled_from([1, 9, 16_384]))
 def test_the_parts_of_any_number_of_instances_become_the_bytes_of_one(fates, instances, rows):
@@ -115,6 +116,7 @@ def peak_of_merge(folder, count, monkeypatch):
     return max(sizes) - sizes[0]
 
 
+@pytest.mark.process
 def test_the_memory_of_a_merge_does_not_grow_with_the_series(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_ROWS_PER_GROUP", 1500)
     monkeypatch.setattr(files, "_ROWS_AT_ONCE", 300)

@@ -56,6 +56,7 @@ class TestDataset:
         assert drop.bytes() == expected
         assert len(expected) > 3
 
+    @pytest.mark.process
     def test_rows_that_went_to_disk_give_the_same_bytes(self, drop, monkeypatch):
         params = params_for(columns=("timestamp", "target_value", "item_id"), filling={"middlefill": "max"})
         drop.put(many_rows()).put(many_rows(50, 8)).run(params, shard_bytes=6000)

@@ -153,6 +153,7 @@ def test_sums_of_parts_make_the_whole(
         assert added[name] == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
 
+@pytest.mark.process
 @given(evaluations(), st.floats(0.01, 100))
 def test_relative_metrics_do_not_change_with_the_unit(
     evaluation: tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray], int], unit: float

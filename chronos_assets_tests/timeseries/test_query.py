@@ -113,6 +113,7 @@ def test_other_questions_without_an_answer_say_why(tmp_path: Path) -> None:
 ITEM_IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 
+@pytest.mark.process
 @settings(max_examples=10)
 @given(st.lists(ITEM_IDS, min_size=2, max_size=5, unique=True))
 def test_any_item_id_is_found_and_its_neighbours_are_not(

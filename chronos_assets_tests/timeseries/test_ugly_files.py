@@ -266,6 +266,7 @@ class TestSwelling:
         failure = drop.put_table(table).fail(unpacked=100_000)
         assert "its 100,000 rows unpack to" in str(failure)
 
+    @pytest.mark.process
     def test_long_texts_that_a_dictionary_repeats_take_no_memory(self, drop):
         text = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * (1 << 20)]))
         path = drop.folder / "long.parquet"
