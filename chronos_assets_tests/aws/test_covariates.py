@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from chronos_assets.pipeline.covariate_imports import stale_inputs
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
 from chronos_assets.timeseries.dataset.related import iter_related, read_item_metadata
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
-from chronos_assets_tests.defs.line import ITEMS, PARAMS, failure_reason
+from chronos_assets_tests.defs.line import FIRST, ITEMS, PARAMS, failure_reason
 from chronos_assets_tests.defs.test_covariate_line import INPUTS, brands, declared, prices
 from chronos_assets_tests.defs.test_training_line import noisy_rows
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def line(aws: AwsServer, tmp_path: Path) -> Iterator[CloudLine]:
+def line(aws: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudLine]:
+    monkeypatch.setattr("chronos_assets.pipeline.dataset_import.least_shards", lambda _group: 3)
     bucket = aws.bucket("covariate-store")
     with dg.DagsterInstance.ephemeral() as instance:
         rows = noisy_rows(4)
@@ -53,6 +55,20 @@ def test_covariates_are_published_on_s3_and_withdrawn(aws: AwsServer, line: Clou
     assert read_item_metadata(store.snapshot(METADATA_KEY)).of(ITEMS[0]) == {"brand": "b0"}
     assert line.state.covariates.channels == {"related_time_series": RELATED_KEY, "item_metadata": METADATA_KEY}
     assert stale_inputs(line.state, line.instance) == []
+
+    # What has changed is below the limit: the run reads it itself, and leaves the other files where they are.
+    hour = f"{FIRST + timedelta(days=5)}"
+    line.put("related/next.csv", f"item_id,timestamp,price\n{ITEMS[0]},{hour},9\n")
+    assert line.run(INPUTS[1:2]).success
+    assert aws.calls_of("CreateProcessingJob") == [call]
+    count = len(related.shards)
+    said = f"1 of 2 files read, 1 unchanged; 0 of {count} shards rewritten, 1 with a new tail only, {count - 1} kept"
+    assert line.metadata("related_time_series")["what_was_read"] == said
+    folder = store.snapshot(RELATED_KEY)
+    again = [
+        one for number in range(3) if (shard := related.shard(folder, number)) for one in iter_related(shard, related)
+    ]
+    assert {one.key for one in again} == {(item,) for item in ITEMS}
 
     line.put("params.json", json.dumps(PARAMS))
     assert stale_inputs(line.state, line.instance) == INPUTS
