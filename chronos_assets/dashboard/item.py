@@ -9,7 +9,7 @@ from chronos_assets.dashboard import charts, covariates
 from chronos_assets.dashboard.choosing import choose_series
 from chronos_assets.dashboard.queries import ItemSeries, TableShape
 from chronos_assets.dashboard.session import ask, draw, in_words, say_clock, source, table
-from chronos_assets.dashboard.words import csv_text, file_name, number, percent, plain
+from chronos_assets.dashboard.words import csv_name, csv_text, number, percent, plain
 
 ATTRIBUTES = 10  # of an explanation
 RECENT, RECENT_HORIZONS = 60, 5  # periods that are drawn at first, at least
@@ -76,7 +76,7 @@ def _downloads(series: ItemSeries, shape: TableShape, history: pd.DataFrame, for
     st.download_button(
         "Download as CSV",
         lambda: csv_text(_whole(series, shape, history, forecast)),  # made by the click
-        file_name([series.name], "csv"),
+        csv_name([series.name]),
         "text/csv",
         on_click="ignore",
         icon=":material/download:",

@@ -11,7 +11,7 @@ from chronos_assets.dashboard import covariates, queries
 from chronos_assets.dashboard.choosing import address_of
 from chronos_assets.dashboard.queries import Filters, ItemSeries, TableShape
 from chronos_assets.dashboard.session import ask, source, table
-from chronos_assets.dashboard.words import csv_text, file_name, plain
+from chronos_assets.dashboard.words import csv_name, csv_text, plain
 from chronos_assets.errors import ChronosAssetsError
 
 # Ranking -> the column that it is by, and what it is good for.
@@ -119,7 +119,7 @@ def _table(found: pd.DataFrame, shape: TableShape, by: str) -> None:
     st.download_button(
         "Download as CSV",
         lambda: csv_text(found),
-        file_name([by, "items"], "csv"),
+        csv_name([by, "items"]),
         "text/csv",
         on_click="ignore",
         icon=":material/download:",

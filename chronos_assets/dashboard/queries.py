@@ -289,9 +289,9 @@ def ranking(
         f"listed AS (SELECT {identifiers(shape.keys, table='volumes')}, _volume, "
         "(_new_sum - _old_sum) / nullif(abs(_old_sum), 0) AS _relative_change, _error_share, _tracking_signal, _weighted_bias, "
         "_wape, _naive_wape, coalesce(odd._anomalies, 0) AS _anomalies FROM volumes "
-        f"LEFT JOIN changes ON {_same(shape.keys, 'volumes', 'changes')} "
-        f"LEFT JOIN scores ON {_same(shape.keys, 'volumes', 'scores')} "
-        f"LEFT JOIN odd ON {_same(shape.keys, 'volumes', 'odd')}) "
+        f"LEFT JOIN changes ON {_same(shape.keys, 'changes')} "
+        f"LEFT JOIN scores ON {_same(shape.keys, 'scores')} "
+        f"LEFT JOIN odd ON {_same(shape.keys, 'odd')}) "
         f"SELECT {keys}, {', '.join(f'_{name}' for name in RANKED)} FROM listed "
         f"ORDER BY {RANKINGS[by]} DESC NULLS LAST, {keys} LIMIT {limit:d}"
     )
@@ -413,8 +413,8 @@ def _filtered(filters: Filters) -> tuple[str, list[Any]]:
     return " AND ".join(conditions), values
 
 
-def _same(keys: Sequence[str], one: str, other: str) -> str:
-    return " AND ".join(f"{one}.{identifier(key)} = {other}.{identifier(key)}" for key in keys)
+def _same(keys: Sequence[str], other: str) -> str:
+    return " AND ".join(f"volumes.{identifier(key)} = {other}.{identifier(key)}" for key in keys)
 
 
 def _sums(names: Sequence[str]) -> str:

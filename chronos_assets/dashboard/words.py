@@ -65,10 +65,10 @@ def csv_text(frame: pd.DataFrame) -> str:
     return text.getvalue()
 
 
-def file_name(words: Sequence[str], ending: str) -> str:
-    """A name for a download, of letters, digits and hyphens."""
+def csv_name(words: Sequence[str]) -> str:
+    """A name for a download of CSV, of letters, digits and hyphens."""
     slug = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(words)).strip("-")[:80] or "forecast"
-    return f"{slug}.{ending}"
+    return f"{slug}.csv"
 
 
 def _cell(value: object) -> object:

@@ -121,7 +121,7 @@ def read_chronos_covariates(chronos: Section) -> ChronosCovariates:
     pairs: list[tuple[str, bool]] = []
     for name in known.value if known is not None else ():
         if known is not None and known.has(name):
-            pairs.append((schema_name(name), known.boolean(name, False)))
+            pairs.append((schema_name(name), known.truth(name) or False))
     return ChronosCovariates(
         related=tuple(_names(chronos, "Related")),
         metadata=tuple(_names(chronos, "Metadata")),

@@ -213,16 +213,15 @@ class Section:
             return None
         return value.strip()
 
-    def boolean(self, name: str, default: bool) -> bool:
+    def truth(self, name: str) -> bool | None:
         """True or false."""
         value = self.take(name)
-        if value is not MISSING and not isinstance(value, bool):
+        if value is MISSING:
+            return None
+        if not isinstance(value, bool):
             self.wrong(name, "this must be true or false", "write true or false, unquoted")
-        return value if isinstance(value, bool) else default
-
-    def truth(self, name: str) -> bool | None:
-        """True or false; None where the key isn't given."""
-        return self.boolean(name, False) if self.has(name) else None
+            return None
+        return value
 
     def integer(self, name: str, *, low: int, high: int | None = None, required: str | None = None) -> int | None:
         """A whole number from `low` to `high`."""

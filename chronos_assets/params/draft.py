@@ -7,7 +7,6 @@ to `keys`, `timestamp_columns` and `inference`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -58,8 +57,9 @@ def _document(
             columns[fields.timestamp] = answer
         elif question.role == "target":
             columns[fields.target] = answer
-            document = _replaced(document, ("AttributeName", params.target_column), answer, within="Featurizations")
-            chronos = document["Chronos"]
+            document["Predictor"]["FeaturizationConfig"]["Featurizations"][0]["AttributeName"] = (
+                answer  # the target's is first
+            )
         elif question.role == "format":
             document["TimestampFormat"] = answer
         elif question.role == "frequency":
@@ -127,12 +127,3 @@ def _rests_on(note: str, questions: Sequence[InferenceError]) -> bool:
         or note.startswith(("Not used", "Offered"))
         for role in answers
     )
-
-
-def _replaced(document: dict[str, Any], pair: tuple[str, str], answer: str, *, within: str) -> dict[str, Any]:
-    """The document with one attribute's value exchanged below the key `within`."""
-    text = json.dumps(document)
-    start = text.index(f'"{within}"')
-    old, new = (f"{json.dumps(pair[0])}: {json.dumps(value)}" for value in (pair[1], answer))
-    result: dict[str, Any] = json.loads(text[:start] + text[start:].replace(old, new, 1))
-    return result

@@ -89,7 +89,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     pattern = _read_timestamp_format(top)
     datasets = _read_datasets(top, domain)
     target = datasets.target
-    perform_delete = top.boolean("PerformDelete", False)
+    perform_delete = top.truth("PerformDelete") or False
     if perform_delete:
         findings.note(
             "PerformDelete = true stops the endpoint and deletes the tuned checkpoints once a forecast is published; "

@@ -45,5 +45,5 @@ def test_a_name_shows_as_it_is_in_markdown() -> None:
 
 
 def test_a_file_name_has_no_path_in_it() -> None:
-    assert words.file_name(["../../etc/passwd"], "csv") == "etc-passwd.csv"
-    assert words.file_name(["…"], "csv") == "forecast.csv"
+    assert words.csv_name(["../../etc/passwd"]) == "etc-passwd.csv"
+    assert words.csv_name(["…"]) == "forecast.csv"
