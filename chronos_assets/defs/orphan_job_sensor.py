@@ -15,7 +15,7 @@ from chronos_assets.defs.sensor_parts import running_sensor
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.aws.clients import clients_of
 from chronos_assets.platforms.aws.platform import code_location
-from chronos_assets.platforms.aws.reaper import GRACE, Reaper, RunEnd, orphans
+from chronos_assets.platforms.aws.reaper import Reaper, RunEnd, orphans
 
 INTERVAL_SECONDS = 300
 
@@ -38,7 +38,7 @@ def reaper_sensor(group: Group) -> dg.SensorDefinition:
     def reap(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         jobs = reaper().running()
         runs = {job.run_id: _end(context.instance, job.run_id) for job in jobs}
-        gone = orphans(jobs, {run_id: end for run_id, end in runs.items() if end is not None}, datetime.now(UTC), GRACE)
+        gone = orphans(jobs, {run_id: end for run_id, end in runs.items() if end is not None}, datetime.now(UTC))
         for job in gone:
             context.log.warning(f"stopping {job.kind} job {job.name}: its run {job.run_id} is gone")
             reaper().stop(job)

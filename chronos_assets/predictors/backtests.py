@@ -23,7 +23,7 @@ SAMPLE = 256  # series
 WINDOWS = 256  # in all, where there are fewer series: more of each
 MOST_WINDOWS = 8  # of one series
 LEAST_WINDOWS = 2
-LONGEST_WINDOW = 64  # periods
+LONGEST_WINDOW = 64  # periods: what networks forecast at once
 ZERO_SHOT_COST = 2.5  # plain passes of the network: with the backtests, a third of the bare model's speed is left
 REACH = 512 * 24  # latest periods of a history that members are shown
 _SHORTEST = 6  # observations before a window
@@ -66,7 +66,6 @@ def past_windows(
     *,
     season: int,
     windows: int | None = None,
-    longest: int = LONGEST_WINDOW,
     anchor: int = -1,
 ) -> list[PastWindow]:
     """Windows of the given series, in their order, the latest first.
@@ -79,12 +78,11 @@ def past_windows(
         horizon: periods that will be forecast; windows may be shorter, all alike.
         season: of the seasonal error that MASE divides by.
         windows: of each series at least; see `windows_each`.
-        longest: periods of a window at most: what networks forecast at once.
         anchor: number of a period that windows end with, on the series' own scale; the one before the first, if not given.
     """
     known = list(series)
     each = windows_each(len(known), windows or LEAST_WINDOWS)
-    length = min(horizon, longest)
+    length = min(horizon, LONGEST_WINDOW)
     for shorter in dict.fromkeys((length, max(1, length // 2), max(1, length // 4))):
         cut = [window for past in known for window in _of_series(past, shorter, season, each, anchor)]
         if 2 * len({window.key for window in cut}) >= len(known):

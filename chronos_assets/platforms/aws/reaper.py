@@ -50,16 +50,13 @@ class RunEnd:
     at: datetime | None
 
 
-def orphans(
-    jobs: Sequence[RunningJob], runs: Mapping[str, RunEnd], now: datetime, grace: timedelta = GRACE
-) -> list[RunningJob]:
-    """Those of our jobs whose run is gone for longer than `grace`.
+def orphans(jobs: Sequence[RunningJob], runs: Mapping[str, RunEnd], now: datetime) -> list[RunningJob]:
+    """Those of our jobs whose run is gone for longer than `GRACE`.
 
     Args:
         jobs: that run and carry our tags.
         runs: run id -> its end, of the runs that Dagster knows.
         now: aware.
-        grace: time that a retried run has to attach to its job.
     """
 
     def is_orphan(job: RunningJob) -> bool:
@@ -67,7 +64,7 @@ def orphans(
         if run is not None and run.at is None:
             return False
         gone_since = job.created if run is None or run.at is None else max(job.created, run.at)
-        return now - gone_since > grace
+        return now - gone_since > GRACE
 
     return [job for job in jobs if is_orphan(job)]
 

@@ -86,7 +86,7 @@ def test_the_sensor_says_what_it_saw_and_stopped(aws, instance, tmp_path, monkey
             TrainingJobName=name, Tags=tagged(run_id, location="chronos-assets"), **training(WAIT)
         )
     assert tick() == "2 jobs running, none without its run"
-    monkeypatch.setattr("chronos_assets.defs.orphan_job_sensor.GRACE", timedelta(0))
+    monkeypatch.setattr("chronos_assets.platforms.aws.reaper.GRACE", timedelta(0))
     assert tick() == "2 jobs running, stopped orphan"
     assert aws.job("orphan").done.wait(20)
     assert tick() == "1 job running, none without its run"
