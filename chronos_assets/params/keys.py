@@ -10,7 +10,7 @@ The rules:
 - Without repeated timestamps there is one series, whatever texts stand beside it (weather, holidays), unless a text splits
   it into series that are as full: then it names them.
 - A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature), nor what is named as a
-  remark on the row (a status, a version).
+  remark on the row (a status, a version), nor what is a part of the time (a weekday, a month, an hour).
 - Numbers are a part of a key by themselves only where their name says that they stand for something (Store, dept_id).
 - Where more than a few rows repeat a timestamp of their series, nothing is taken: the candidates are named.
 """
@@ -37,6 +37,7 @@ from chronos_assets.params.columns import (
     is_remark,
     listed,
 )
+from chronos_assets.params.time_parts import is_time_part
 
 # Up to this share of rows may repeat a timestamp of their series before columns are in doubt.
 FEW_REPEATS = 0.05
@@ -47,6 +48,7 @@ _MOST_KEYS = 3
 _LEAST_ROWS = 3
 _ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
+_WORKING_DAYS, _TWO_WEEKS = 5, 14
 # Names that rows with the sum of others have, and what a spreadsheet makes of a long number.
 TOTALS = re.compile(
     r"((grand|sub|sous)[- ]?)?total(s|e|en)?( general| général)?|.* totals?|sum|all|overall|summe|insgesamt|gesamt|"
@@ -210,7 +212,7 @@ def _may_be_key(column: Column, rows: Rows) -> bool:
         return False
     if column.is_flag or column.is_row_number or _is_unique(column) or not column.is_complete:
         return False
-    if is_remark(column.header):
+    if is_remark(column.header) or is_time_part(column) or _follows_weekdays(column, rows):
         return False
     if column.has_commas or (column.is_numeric and not column.is_identifying):
         return False
@@ -233,6 +235,21 @@ def _is_shared(column: Column, rows: Rows) -> bool:
     several = [moment for moment, count in counts.items() if count > 1]
     alone = sum(len(values[moment]) == 1 for moment in several)
     return len(column.distinct) > 1 and bool(several) and alone >= (1 - FEW_BAD) * len(several)
+
+
+def _follows_weekdays(column: Column, rows: Rows) -> bool:
+    """Whether each day of the week has one text of its own, or shares it: the day's name, working days and weekends."""
+    texts: dict[int, set[str]] = {}
+    for moment, text in zip(rows.times.moments, column.texts, strict=True):
+        if moment is not None:
+            texts.setdefault(moment.weekday(), set()).add(text)
+    return (
+        not column.has_key_name
+        and len(texts) >= _WORKING_DAYS
+        and len(column.texts) >= _TWO_WEEKS
+        and len(column.distinct) > 1
+        and all(len(each) == 1 for each in texts.values())
+    )
 
 
 def _named_or_better(
@@ -344,6 +361,11 @@ def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], val
         why = (
             f"what would tell some of them apart is a remark on the row: {listed(remarks)} ({shown}); keep the rows that "
             "count, or make it a dimension"
+        )
+    elif parts := [c for c in helping if is_time_part(c)]:
+        why = (
+            f"what would tell some of them apart is a part of the time: {listed(parts)} ({parts[0].present[0]}); write whole "
+            "timestamps, such as 2024-01-31 15:00:00"
         )
     elif helping:
         why = f"candidates that would tell some of them apart: {listed(helping)}"

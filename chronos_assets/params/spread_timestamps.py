@@ -30,6 +30,8 @@ _PARTS = {
     **dict.fromkeys(("week", "wk", "woche", "semaine", "semana", "weekofyear"), 53),
     **dict.fromkeys(("day", "dom", "tag", "jour", "dia"), 31),
 }
+# Names of columns with a part of the time.
+PARTS = _HOURS | frozenset(_PARTS)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from chronos_assets.params.columns import (
 )
 from chronos_assets.params.keys import Rows
 from chronos_assets.params.spread_timestamps import spread_timestamp
+from chronos_assets.params.time_parts import PERIODS
 
 _DATES: tuple[str, ...] = (
     "yyyy-MM-dd",
@@ -80,11 +81,6 @@ _NUMBERED = re.compile(
 _QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
 _EIGHT_DIGITS = re.compile(r"(19|20)\d{6}")
 _NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
-_PERIODS = re.compile(
-    r"(19|20)\d\d[-/ ]?(Q[1-4]|W\d\d?|KW ?\d\d?|H[12]|[MP]\d\d?)|(Q[1-4]|H[12]|W\d\d?|KW ?\d\d?|[MP]\d\d?)[-/ ]?(19|20)\d\d|"
-    r"FY ?(19|20)?\d\d[-/ ]*[QPMWH]?\d{0,2}|(19|20)\d\d/\d\d",
-    re.IGNORECASE,
-)
 
 
 def _patterns() -> tuple[str, ...]:
@@ -180,7 +176,7 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
         return f"{serial[0]} seems to count days since 1900, as spreadsheets do; write dates such as 2024-01-31"
     for column in columns:
         if column.present and (
-            _PERIODS.fullmatch(column.present[0])
+            PERIODS.fullmatch(column.present[0])
             or (_is_numbered(column) and re.match(r"(19|20)\d\d(?!\d{4})", column.present[0]))
         ):
             return (

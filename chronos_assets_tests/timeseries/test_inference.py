@@ -425,6 +425,43 @@ def test_weather_is_no_item() -> None:
     assert any(note.startswith("Guessed: all rows are one series") for note in params.notes)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda day: f"{day:%A}",
+        lambda day: "ABCDEFG"[day.weekday()],  # whatever the language
+        lambda day: "weekend" if day.weekday() > 4 else "workday",
+        lambda day: f"{day:%B}",
+        lambda day: f"{day.year}-Q{(day.month + 2) // 3}",
+        lambda day: ["winter", "spring", "summer", "autumn"][day.month % 12 // 3],
+    ],
+)
+def test_what_follows_from_the_date_is_no_item(text: Callable[[dt.date], str]) -> None:
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(200)]
+    params = infer(["date", "kind", "sales"], [[f"{day}", text(day), "1.5"] for day in days])
+    assert (params.item_column, str(params.frequency)) == (None, "D")
+
+
+@pytest.mark.parametrize(
+    ("header", "base", "parts"),
+    [
+        (["year", "month", "sales"], "20{:02d}", ["Jan", "Feb", "Mar", "Apr"]),
+        (["year", "quarter", "sales"], "20{:02d}", ["Q1", "Q2", "Q3", "Q4"]),
+        (["year", "week", "sales"], "20{:02d}", ["W01", "W02", "W03"]),
+        (["date", "hour", "sales"], "2024-01-{:02d}", ["H01", "H02", "H03"]),
+        (["date", "slot", "sales"], "2024-01-{:02d}", ["9 AM", "10 AM", "1 PM"]),
+        (["date", "slot", "sales"], "2024-01-{:02d}", ["09:00-10:00", "10:00-11:00"]),
+        (["week", "day", "sales"], "2024-01-{:02d}", ["Mo", "Di", "Mi"]),
+    ],
+)
+def test_parts_of_the_time_make_no_series(header: list[str], base: str, parts: list[str]) -> None:
+    rows = [[base.format(number), part, "1.5"] for number in range(1, 25) for part in parts]
+    with pytest.raises(
+        InferenceError, match=rf"is a part of the time: {header[1]} \({parts[0]}\); write whole timestamps"
+    ):
+        infer(header, rows)
+
+
 def test_an_item_that_follows_another_is_an_item() -> None:
     rows = [[moment, "a" if at < 36 else "b", "1.5"] for at, moment in enumerate(HOURS)]
     assert infer(["datetime", "machine", "count"], rows).item_column == "machine"
