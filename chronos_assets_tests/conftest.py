@@ -100,13 +100,19 @@ def _settle() -> None:
     """Let this process, and those that it forks, do once what dozens of tests would."""
     from chronos_assets.defs.instance import read_migrations_once
     from chronos_assets.defs.instance_engines import keep_engines
-    from chronos_assets_tests.ephemeral import keep_no_jobs, keep_no_progress, share_connections
+    from chronos_assets_tests.ephemeral import (
+        keep_no_jobs,
+        keep_no_progress,
+        list_no_partitions,
+        share_connections,
+    )
 
     read_migrations_once()  # dozens of tests make a Dagster instance
     keep_engines()
     share_connections()
     keep_no_jobs()
     keep_no_progress()
+    list_no_partitions()
     gc.freeze()
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster._core.events.log import EventLogEntry
+from dagster._core.execution.context.data_version_cache import DataVersionCache
+from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.instance.runs.run_domain import RunDomain
 from dagster._core.storage.event_log import in_memory as event_logs
 from dagster._core.storage.runs import in_memory as runs
@@ -43,6 +45,33 @@ def keep_no_progress() -> None:
             store(storage, event)
 
     event_logs.InMemoryEventLogStorage.store_event = stored  # type: ignore[method-assign]
+
+
+def list_no_partitions() -> None:
+    """Let a step not list the partitions of its inputs.
+
+    Dagster makes the keys of all of them, and finds from a hundred on that they are too many to ask for their versions.
+    """
+    begin = DataVersionCache.__init__
+
+    def begun(versions: DataVersionCache, context: StepExecutionContext) -> None:
+        begin(versions, cast(StepExecutionContext, _Unpartitioned(context)))
+
+    DataVersionCache.__init__ = begun  # type: ignore[method-assign]
+
+
+class _Unpartitioned:
+    """The context of a step whose inputs have no partitions."""
+
+    def __init__(self, context: StepExecutionContext) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def has_asset_partitions_for_input(self, name: str) -> bool:
+        """No."""
+        return False
 
 
 def keep_no_jobs() -> None:
