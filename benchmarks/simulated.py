@@ -180,6 +180,32 @@ def exchange_rate(rng: np.random.Generator, horizon: int) -> Floats:
     return np.exp(0.006 * np.cumsum(returns) + rng.normal(0, 1))
 
 
+def hours_elsewhere(rng: np.random.Generator, horizon: int) -> Floats:
+    """Hours that repeat their day, half of them their week, on a level that jumps, bends or grows further than they swing."""
+    steps = int(rng.integers(600, 961)) + horizon
+    time = np.arange(steps)
+    hour = time + rng.integers(0, 168)
+    waves = [rng.normal() / k**1.2 * np.sin(2 * np.pi * (k * hour / 24 + rng.random())) for k in range(1, 8)]
+    day: Floats = np.sum(waves, axis=0)
+    if rng.random() < 0.5:
+        factors = np.exp(0.15 * rng.standard_normal(7))
+        factors[5:] *= rng.uniform(0.4, 0.9)
+        day = day * factors[hour // 24 % 7] - rng.uniform(0, 1) * (hour // 24 % 7 >= 5)
+    turn = int(rng.integers(steps // 4, steps - horizon - 12))
+    bent = np.maximum(time - turn, 0) / (steps - turn)
+    level = (1.0 * (time >= turn), bent, 3.5 * time / steps, np.exp(2.5 * time / steps) / 3)[rng.integers(4)]
+    noise = log_uniform(rng, 0.01, 0.1) * rng.standard_normal(steps)
+    return day / np.std(day) + log_uniform(rng, 1, 16) * rng.choice([-1, 1]) * level + noise
+
+
+def economy(rng: np.random.Generator, horizon: int) -> Floats:
+    """Decades of months of a country: output, prices and money, which grow smoothly, at a rate that changes slowly."""
+    steps = int(rng.integers(300, 721)) + horizon
+    rate = rng.normal(0.004, 0.003) + log_uniform(rng, 2e-4, 4e-3) * returning(rng, steps, log_uniform(rng, 1, 50))
+    rough = log_uniform(rng, 1e-4, 4e-3) * rng.standard_normal(steps)
+    return np.exp(rng.normal(6, 2) + np.cumsum(rate) + rough)
+
+
 # Simulator, horizon and season of seasonal naive.
 KINDS: Mapping[str, tuple[Simulator, int, int]] = {
     "monthly": (monthly, 12, 12),
@@ -190,6 +216,8 @@ KINDS: Mapping[str, tuple[Simulator, int, int]] = {
     "hourly": (lambda rng, horizon: substation(rng, horizon, 24), 24, 24),
     "week_of_hours": (week_of_hours, 48, 168),
     "exchange_rate": (exchange_rate, 30, 1),
+    "hours_elsewhere": (hours_elsewhere, 48, 24),
+    "economy": (economy, 12, 12),
 }
 
 

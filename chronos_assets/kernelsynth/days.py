@@ -12,7 +12,7 @@ from chronos_assets.kernelsynth.noise import Array
 DAYS = (96, 24, 48, 144, 288, 12)
 """Steps in a day: quarter hours, hours, half hours, ten and five minutes, two hours."""
 
-_SHARES = (0.45, 0.15, 0.15, 0.1, 0.1, 0.05)
+_SHARES = (0.38, 0.24, 0.15, 0.09, 0.09, 0.05)
 
 
 def wandering_days(rng: np.random.Generator, n: int, length: int) -> Array:

@@ -64,6 +64,38 @@ def calendar(rng: np.random.Generator, n: int, length: int) -> Array:
     return np.asarray(np.where(rng.random((n, 1)) < 0.5, additive, multiplicative))
 
 
+def regular_days(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Sums over many customers: days, or days within weeks, that repeat all but exactly, on a level that goes elsewhere.
+
+    The level may have a trend, grow, jump, wander or stay, and by so much that the cycle is small beside it, and what can
+    be known of the cycle smaller still.
+    """
+    day = rng.choice([24, 48, 96, 12], (n, 1), p=[0.7, 0.12, 0.1, 0.08])
+    cycles = np.arange(length) / day + rng.random((n, 1))
+    daily = seasons.read_profile(seasons.profiles(rng, n), cycles)
+    weekly = seasons.calendar(rng, n, length, kinds=REGULAR_CALENDARS)
+    base = noise.standardised(np.where(rng.random((n, 1)) < 0.5, daily, weekly))
+    swing = (rng.random((n, 1)) < 0.4) * noise.log_uniform(rng, n, 0.01, 0.3)
+    values = base * np.exp(swing * noise.smooth_walk(rng, n, length))
+    kind = rng.choice(6, (n, 1), p=[0.2, 0.25, 0.1, 0.28, 0.1, 0.07])
+    level = np.select(
+        [kind == 0, kind == 1, kind == 2, kind == 3, kind == 4],
+        [
+            np.zeros((n, length)),
+            4.0 * trends.trend(rng, n, length),
+            trends.growth(rng, n, length) ** 2,
+            trends.steps(rng, n, length),
+            noise.smooth_walk(rng, n, length),
+        ],
+        noise.standardised(noise.random_walk(rng, n, length)),
+    )
+    values += noise.log_uniform(rng, n, 0.2, 16.0) * level
+    values += noise.log_uniform(rng, n, 0.003, 0.2) * noise.coloured(rng, n, length, rng.uniform(0.0, 2.0, (n, 1)))
+    values += noise.log_uniform(rng, n, 0.002, 0.1) * noise.white(rng, n, length)
+    proportional = np.exp(rng.uniform(0.1, 0.7, (n, 1)) * noise.standardised(values))
+    return np.where(rng.random((n, 1)) < 0.3, proportional, values)
+
+
 def business(rng: np.random.Generator, n: int, length: int) -> Array:
     """Monthly, quarterly, weekly and yearly records: growth times season times noise, on a wandering level."""
     period = rng.choice([12, 4, 52, 7, 6, 24, 3, 13], (n, 1), p=[0.45, 0.2, 0.1, 0.1, 0.04, 0.05, 0.03, 0.03])
@@ -159,6 +191,9 @@ def mixed(rng: np.random.Generator, n: int, length: int) -> Array:
     return values
 
 
+REGULAR_CALENDARS = np.array([*([[24, 7]] * 8), [48, 7], [96, 7]])
+"""What `regular_days` nests: the hours of a week mostly, see `seasons.CALENDARS`."""
+
 FAMILIES: Mapping[str, Family] = {
     "clean_season": clean_season,
     "noisy_season": noisy_season,
@@ -181,6 +216,7 @@ FAMILIES: Mapping[str, Family] = {
     "compounding": compounding.compounding,
     "wandering_days": days.wandering_days,
     "prices": prices.prices,
+    "regular_days": regular_days,
 }
 """Every family by name."""
 
@@ -189,8 +225,8 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 
 REALISTIC: Mapping[str, float] = {
     "clean_season": 0.04,
-    "noisy_season": 0.06,
-    "calendar": 0.27,
+    "noisy_season": 0.05,
+    "calendar": 0.20,
     "business": 0.03,
     "counts": 0.02,
     "intermittent": 0.01,
@@ -206,9 +242,10 @@ REALISTIC: Mapping[str, float] = {
     "switching": 0.01,
     "pulses": 0.005,
     "causal_graph": 0.01,
-    "compounding": 0.05,
-    "wandering_days": 0.16,
-    "prices": 0.14,
+    "compounding": 0.07,
+    "wandering_days": 0.15,
+    "prices": 0.12,
+    "regular_days": 0.09,
 }
 """The mixture a model ends with, for long contexts: hours, minutes, days, long records. The weights add up to 1."""
 
@@ -234,9 +271,9 @@ SHORT: Mapping[str, float] = {
 """The same for contexts of up to `SHORT_CONTEXT` steps: months, quarters and years. The weights add up to 1."""
 
 LONG: Mapping[str, float] = {
-    "clean_season": 0.04,
-    "noisy_season": 0.07,
-    "calendar": 0.31,
+    "clean_season": 0.05,
+    "noisy_season": 0.06,
+    "calendar": 0.20,
     "business": 0.02,
     "counts": 0.02,
     "intermittent": 0.01,
@@ -247,14 +284,15 @@ LONG: Mapping[str, float] = {
     "stepped": 0.01,
     "chaotic": 0.005,
     "mixed": 0.02,
-    "smoothing": 0.01,
-    "fine_grained": 0.04,
+    "smoothing": 0.02,
+    "fine_grained": 0.03,
     "switching": 0.01,
     "pulses": 0.005,
     "causal_graph": 0.01,
-    "compounding": 0.02,
-    "wandering_days": 0.20,
-    "prices": 0.10,
+    "compounding": 0.04,
+    "wandering_days": 0.15,
+    "prices": 0.08,
+    "regular_days": 0.16,
 }
 """The same for contexts of more than `MIDDLE_CONTEXT` steps: weeks of hours and minutes. The weights add up to 1."""
 

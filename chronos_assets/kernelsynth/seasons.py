@@ -150,13 +150,15 @@ def season(rng: np.random.Generator, n: int, length: int, drift: float = 0.0, lo
     return np.asarray(values * np.exp(wanders[2] * 0.5 * drift * smooth_walk(rng, n, length)))
 
 
-def calendar(rng: np.random.Generator, n: int, length: int, drift: float = 0.0) -> Array:
+def calendar(rng: np.random.Generator, n: int, length: int, drift: float = 0.0, kinds: Array | None = None) -> Array:
     """Return `n` nested seasons of shape (n, length) and about unit scale: days in weeks, weeks in years.
 
     Some of the short cycles of every long one, like weekends, have another level and another profile. The long cycle may
-    be longer than the series: a few days of quarter hours. `drift` is how far the amplitude wanders.
+    be longer than the series: a few days of quarter hours. `drift` is how far the amplitude wanders, `kinds` (k, 2) are what
+    calendars there are, by default `CALENDARS`.
     """
-    fits = CALENDARS[CALENDARS[:, 0] <= 0.3 * length]
+    kinds = CALENDARS if kinds is None else kinds
+    fits = kinds[kinds[:, 0] <= 0.3 * length]
     if not len(fits):
         return season(rng, n, length)
     short, count = fits[rng.integers(len(fits), size=n)].T[:, :, None]
@@ -171,7 +173,7 @@ def calendar(rng: np.random.Generator, n: int, length: int, drift: float = 0.0) 
     base = np.where(is_off, read_profile(other, cycles), read_profile(usual, cycles))
 
     # The long cycle's own shape: a level of each day, or a smooth curve through the week.
-    day_level = np.take_along_axis(rng.standard_normal((n, int(CALENDARS[:, 1].max()))), day, axis=1)
+    day_level = np.take_along_axis(rng.standard_normal((n, int(kinds[:, 1].max()))), day, axis=1)
     long_level = np.where(rng.random((n, 1)) < 0.6, day_level, read_profile(profiles(rng, n), cycles / count))
     strength = np.exp(rng.uniform(np.log(0.05), np.log(2.0), (n, 1)))
     off_level = is_off * rng.normal(-0.7, 0.7, (n, 1))

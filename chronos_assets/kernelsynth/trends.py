@@ -26,3 +26,12 @@ def growth(rng: np.random.Generator, n: int, length: int) -> Array:
     """Return positive factors starting at 1 that grow or shrink exponentially, by up to e^2 over the series."""
     rate = rng.normal(0.3, 0.8, (n, 1)).clip(-2.0, 2.0)
     return np.exp(rate * np.linspace(0.0, 1.0, length))
+
+
+def steps(rng: np.random.Generator, n: int, length: int, most: int = 3) -> Array:
+    """Return levels that start at 0 and jump by about one unit at 1 to `most` random places, to stay there."""
+    level = np.zeros((n, length))
+    for number in range(most):
+        present = (rng.random((n, 1)) < 0.4) | (number == 0)
+        level += present * rng.standard_normal((n, 1)) * (np.arange(length) >= rng.integers(0, length, (n, 1)))
+    return level

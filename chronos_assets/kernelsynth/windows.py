@@ -15,7 +15,7 @@ from chronos_assets.kernelsynth.noise import Array
 TARGET_LIMIT = 20.0
 """Targets are cut at this many standard deviations of the context, so that one jump cannot rule a batch."""
 
-WEIGHT_FLOOR = 0.03
+WEIGHT_FLOOR = 0.02
 """Error, in deviations of the context, below which a step's weight grows no further."""
 
 NEAR_STEPS = 32
@@ -118,14 +118,23 @@ def attainable_error(standard: Array, observed: Array, horizon: int) -> Array:
 
     `standard` (n, c) is standardised with 0 where `observed` (n, c) is false. `h` steps ahead, the past can be repeated at
     any lag of at least `h`, moved by what that lag changes on average, and the one that did best inside the context
-    counts. A clean season or a straight line so has a small error at every step, a random walk one that grows with the
-    steps. Cut to [0, 1].
+    counts: in all of it, or in its later half, since a jump or a bend long ago says nothing of what is known now. A clean
+    season or a straight line so has a small error at every step, a random walk one that grows with the steps. Cut to [0, 1].
     """
+    later = standard.shape[1] // 2
+    best = np.minimum(
+        _reaching_error(standard, observed, horizon), _reaching_error(standard[:, later:], observed[:, later:], horizon)
+    )
+    return np.asarray(np.sqrt(best.clip(0.0, 1.0)))
+
+
+def _reaching_error(standard: Array, observed: Array, horizon: int) -> Array:
+    """Return (n, horizon): the least moved error of the lags from 1, 2, ... `horizon` on; inf where there is none."""
     error = lag_errors(standard, observed, moved=True)
     # From the longest lag down: the best of all lags that reach as far.
     reaching = np.minimum.accumulate(error[:, ::-1], axis=1)[:, ::-1][:, 1 : horizon + 1]
     missing = ((0, 0), (0, horizon - reaching.shape[1]))
-    return np.asarray(np.sqrt(np.pad(reaching, missing, constant_values=1.0).clip(0.0, 1.0)))
+    return np.pad(reaching, missing, constant_values=np.inf)
 
 
 def lag_errors(standard: Array, observed: Array, *, moved: bool = False) -> Array:

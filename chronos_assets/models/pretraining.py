@@ -172,6 +172,18 @@ RECIPE = (
         length_weights=(0.13, 0.17, 0.08, 0.2, 0.42),
         curriculum_steps=0,
     ),
+    # Again, with cycles on levels that go elsewhere: a jump or a trend blurs what is copied over it.
+    TrainingPlan(
+        seed=20261129,
+        steps=11_000,
+        decay_steps=10_900,
+        warmup_steps=100,
+        learning_rate=1e-3,
+        points_per_batch=49_152,
+        context_lengths=(64, 128, 256, 512, 1024),
+        length_weights=(0.12, 0.16, 0.07, 0.2, 0.45),
+        curriculum_steps=0,
+    ),
 )
 """The skill of copying cycles first, then precision on realistic mixtures, more families, short contexts, and long ones last.
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from chronos_assets.kernelsynth import families, gaussian, noise, realism, seasons, trends
+from chronos_assets.kernelsynth import families, gaussian, noise, realism, seasons, trends, windows
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)
@@ -38,6 +38,19 @@ def test_a_season_without_drift_repeats_exactly():
     repeats = errors.min(axis=0) < 1e-9
     # Periods that are no whole number of steps come round only nearly.
     assert 0.6 < repeats.mean() <= 1.0
+
+
+def test_regular_days_repeat_on_levels_that_go_elsewhere():
+    series = noise.standardised(families.regular_days(np.random.default_rng(1), 60, 700))
+    known = windows.attainable_error(series, np.ones_like(series, dtype=bool), 24).mean(axis=1)
+    assert np.median(known) < 0.2
+    assert (np.abs(series[:, :168].mean(axis=1) - series[:, -168:].mean(axis=1)) > 1.0).mean() > 0.2
+
+
+def test_steps_hold_their_level_between_few_jumps():
+    levels = trends.steps(np.random.default_rng(1), 100, 300)
+    assert ((np.diff(levels, axis=1) != 0).sum(axis=1) <= 3).all()
+    assert (levels[:, -1] != 0).all()
 
 
 def test_drift_keeps_a_season_from_repeating():

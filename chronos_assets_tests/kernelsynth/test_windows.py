@@ -99,6 +99,12 @@ def test_what_grows_steadily_is_as_good_as_known():
     assert windows.lag_errors(line, np.ones_like(line, dtype=bool))[0, 12] == pytest.approx(0.04, rel=0.2)
 
 
+def test_a_jump_long_ago_says_nothing_of_what_is_known_now():
+    cycle = np.tile(np.random.default_rng(0).standard_normal(24), 20)[None, :]
+    jump = np.where(np.arange(480) < 150, 0.0, 30.0)
+    assert attainable(standardised(cycle + jump), 64).max() < 1e-3
+
+
 def test_steps_beyond_a_short_history_count_as_unpredictable():
     context = np.full((1, 200), np.nan)
     context[0, -10:] = np.arange(10.0)
