@@ -175,8 +175,8 @@ RECIPE = (
     # Again, with cycles on levels that go elsewhere: a jump or a trend blurs what is copied over it.
     TrainingPlan(
         seed=20261129,
-        steps=11_000,
-        decay_steps=10_900,
+        steps=12_900,
+        decay_steps=12_800,
         warmup_steps=100,
         learning_rate=1e-3,
         points_per_batch=49_152,

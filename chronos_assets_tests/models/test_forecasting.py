@@ -263,8 +263,9 @@ def test_the_bundled_models_band_does_not_explode_on_a_season(bundled):
     hours = np.arange(256)
     rng = np.random.default_rng(9)
     seasons = 3 * np.sin((hours + rng.integers(0, 24, (16, 1))) * np.pi / 12) + rng.normal(size=(16, 256)) / 3
-    widths = band(bundled, seasons)
-    assert widths[104:].mean() < 1.5  # the truth is 1; the band of the first block is a little too narrow
+    quantiles = forecast_batch(bundled, list(seasons), 128, (0.1, 0.5, 0.9)).quantiles
+    true_width = 2 * 1.2816 / 3
+    assert (quantiles[:, 104:, 2] - quantiles[:, 104:, 0]).mean() < 1.75 * true_width
 
 
 def test_contexts_are_read_in_batches_of_one_length_and_padded_little(models, monkeypatch):
