@@ -241,6 +241,8 @@ class SourceReader:
         Raises:
             ImportFailure: with everything that is wrong in the files.
         """
+        if not files:
+            return {}
         source, bad = self.source, self._bad
         problems: list[FileProblem] = []
         found: dict[int, FileFacts] = {}
