@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -237,16 +237,22 @@ class Section:
             return None
         return value
 
-    def positive(self, name: str) -> float | None:
-        """A number above zero."""
+    def number(self, name: str, fits: Callable[[float], bool], reason: str, fix: str) -> float | None:
+        """A finite number that fits; `reason` says which ones do."""
         value = self.take(name)
         if value is MISSING:
             return None
         number = None if isinstance(value, str) else finite_number(value)
-        if number is None or number <= 0:
-            self.wrong(name, "this must be a number above 0", "write such a number, unquoted")
+        if number is None or not fits(number):
+            self.wrong(name, reason, fix)
             return None
         return number
+
+    def positive(self, name: str) -> float | None:
+        """A number above zero."""
+        return self.number(
+            name, lambda number: number > 0, "this must be a number above 0", "write such a number, unquoted"
+        )
 
     def choice(self, name: str, choices: Sequence[str], *, required: bool = False) -> str | None:
         """One of `choices`, exactly as written there."""

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import Annotated, Literal, cast, get_args
 
 from chronos_assets.params.declared_options import Option, any_seed, one_of, options_document, whole
-from chronos_assets.params.document import MISSING, Section, finite_number, nearest
+from chronos_assets.params.document import Section, nearest
 from chronos_assets.params.exports import ExportParams, read_export
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.params.reconciliation import ReconcileParams, read_reconcile, reconcile_document
@@ -45,10 +45,12 @@ def _read_anomalies(chronos: Section, key: str) -> float | None:
     section = chronos.section(key)
     if section is None:
         return None
-    value = section.take("Threshold")
-    number = None if isinstance(value, str) or value is MISSING else finite_number(value)
-    if value is not MISSING and (number is None or number < 1):
-        section.wrong("Threshold", "this must be a number, 1 or more", "write 1 for every actual outside the band")
+    number = section.number(
+        "Threshold",
+        lambda number: number >= 1,
+        "this must be a number, 1 or more",
+        "write 1 for every actual outside the band",
+    )
     section.finish({})
     return number
 
@@ -59,13 +61,9 @@ def _anomalies_document(threshold: float) -> dict[str, float]:
 
 def _read_snap(chronos: Section, key: str) -> float | None:
     """How many seconds too early a row may come."""
-    value = chronos.take(key)
-    if value is MISSING:
-        return None
-    number = None if isinstance(value, str) else finite_number(value)
-    if number is None or number < 0:
-        chronos.wrong(key, "this must be a number of seconds, 0 or more", "write for example 60")
-    return number
+    return chronos.number(
+        key, lambda number: number >= 0, "this must be a number of seconds, 0 or more", "write for example 60"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,13 +103,9 @@ def _at_least_one(section: Section, key: str) -> float | None:
 
 
 def _share(section: Section, key: str) -> float | None:
-    value = section.take(key)
-    if value is MISSING:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        section.wrong(key, "this must be a probability", "write a number from 0 to 1, unquoted")
-        return None
-    return float(value)
+    return section.number(
+        key, lambda number: 0 <= number <= 1, "this must be a probability", "write a number from 0 to 1, unquoted"
+    )
 
 
 def _read_names(section: Section, key: str) -> tuple[str, ...] | None:
