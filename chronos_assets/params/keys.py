@@ -8,7 +8,7 @@ The rules:
 - A column with an item's name is the item, unless it numbers the rows. Otherwise a column is looked for that tells rows of
   one timestamp apart.
 - Without repeated timestamps there is one series, whatever texts stand beside it (weather, holidays), unless a text splits
-  it into series that are as full: then it names them.
+  it into series that are as full: then it names them, unless these take turns, which leaves both readings.
 - A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature), nor what is named as a
   remark on the row (a status, a version), nor what is a part of the time (a weekday, a month, an hour).
 - Numbers are a part of a key by themselves only where their name says that they stand for something (Store, dept_id).
@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +173,8 @@ def choose_keys(
     if item is not None:
         return _with_dimensions(rows, item, open_columns, columns, values)
     if rows.repeats([]) <= FEW_REPEATS:
-        return _single(rows, [column for column in open_columns if not column.is_numeric and column not in dated])
+        texts = [column for column in open_columns if not column.is_numeric and column not in dated]
+        return _single(rows, texts, has_header=has_header)
     found = list(_smallest(rows, open_columns, []))
     if not found:
         raise _repeated(rows, [], columns, values)
@@ -292,7 +293,7 @@ def _known_item(rows: Rows, columns: Sequence[Column]) -> Column | None:
     raise _several_keys(rows, [(column,) for column in known])
 
 
-def _single(rows: Rows, texts: Sequence[Column]) -> Keys:
+def _single(rows: Rows, texts: Sequence[Column], *, has_header: bool) -> Keys:
     """One series, or those of a text that are as full as it."""
     whole = rows.outlook([])
     if whole.empty is None:
@@ -304,7 +305,29 @@ def _single(rows: Rows, texts: Sequence[Column]) -> Keys:
             naming.append(column)
     if len(naming) > 1 and any(len(column.distinct) > 1 for column in naming):
         raise _several_keys(rows, [(column,) for column in naming])
-    return _keys(rows, naming[0] if len(naming) == 1 else None, ())
+    chosen = naming[0] if len(naming) == 1 else None
+    if chosen is not None and has_header and not chosen.has_key_name and _take_turns(chosen, rows):
+        first, second = sorted(chosen.distinct, key=chosen.texts.index)[:2]
+        raise InferenceError(
+            f"{chosen.name} is {first} up to some day and {second} after it: each of them may be a series of its own, or all "
+            f"rows are one series\nWrite a params.json that says which: Chronos.Columns = "
+            f'{{"item_id": "{chosen.name}"}}, or null for one series',
+            role="item",
+            candidates=[chosen.name],
+            options={chosen.name: str(rows.outlook([chosen])), "null": str(whole)},
+        )
+    return _keys(rows, chosen, ())
+
+
+def _take_turns(column: Column, rows: Rows) -> bool:
+    """Whether a column's texts follow each other, none coming back: a machine and its successor, or another version."""
+    spans: dict[str, tuple[datetime, datetime]] = {}
+    for moment, text in zip(rows.times.moments, column.texts, strict=True):
+        if moment is not None:
+            first, last = spans.get(text, (moment, moment))
+            spans[text] = min(first, moment), max(last, moment)
+    ordered = sorted(spans.values())
+    return len(ordered) > 1 and all(before[1] < after[0] for before, after in pairwise(ordered))
 
 
 def _with_dimensions(

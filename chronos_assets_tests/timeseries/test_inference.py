@@ -465,6 +465,10 @@ def test_parts_of_the_time_make_no_series(header: list[str], base: str, parts: l
 def test_an_item_that_follows_another_is_an_item() -> None:
     rows = [[moment, "a" if at < 36 else "b", "1.5"] for at, moment in enumerate(HOURS)]
     assert infer(["datetime", "machine", "count"], rows).item_column == "machine"
+    with pytest.raises(InferenceError, match="system is a up to some day and b after it") as refusal:
+        infer(["datetime", "system", "count"], rows)
+    assert refusal.value.draft is not None
+    assert refusal.value.draft["Chronos"]["Columns"]["item_id"].endswith("system | null")
 
 
 # --- keys: kinds of files seen in the wild
