@@ -84,9 +84,9 @@ def melt(
     keys = [identifier(column.header) for column in kept]
     if wide is not None:
         base = [] if wide.base is None else [_day(wide.base)]
-        rows = _Rows([*base, *keys], _of_times(wide, base, keys))
+        rows = _WideRows([*base, *keys], _of_times(wide, base, keys))
     else:
-        rows = _Rows([when, *keys], _of_series(when, keys, series))
+        rows = _WideRows([when, *keys], _of_series(when, keys, series))
     import duckdb
 
     try:
@@ -98,7 +98,7 @@ def melt(
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _WideRows:
     """What rows are made of a row of the file: SQL for what tells it apart from others, and for the columns to select."""
 
     key: list[str]
@@ -151,7 +151,7 @@ def _check(source: TrainFile, sample: Sample, found: Sequence[Column]) -> None:
         raise MeltError(f"{source.key} has two columns called {twice[0]}: give every column a name of its own")
 
 
-def _write(source: TrainFile, target: Path, header: Sequence[str], rows: _Rows) -> int:
+def _write(source: TrainFile, target: Path, header: Sequence[str], rows: _WideRows) -> int:
     """Write the rows; how many there are.
 
     Raises:
