@@ -59,8 +59,16 @@ _IDENTIFYING = frozenset(
 _REMARKS = frozenset(
     {
         *("status", "version", "revision", "rev", "comment", "comments", "note", "notes", "remark", "remarks"),
-        *("created", "updated", "modified", "changed", "loaded", "exported", "export", "extracted", "extract"),
-        *("imported", "import", "inserted", "ingested", "snapshot", "asof", "filename", "bemerkung", "kommentar"),
+        *("created", "updated", "modified", "changed", "loaded", "exported", "extracted", "extract"),
+        *("imported", "inserted", "ingested", "snapshot", "asof", "filename", "bemerkung", "kommentar"),
+    }
+)
+# Words that say how a row came to be, unless they speak of trade: an import_date is a remark, an import_country is none.
+_TRADE = frozenset({"import", "export"})
+_TRADED = frozenset(
+    {
+        *("country", "market", "region", "state", "city", "port", "territory", "destination", "origin", "partner"),
+        *("product", "item", "article", "material", "commodity", "good", "goods", "category", "sector"),
     }
 )
 _COUNTING = frozenset({"id", "index", "idx", "row", "rownum", "no", "nr", "nbr", "num", "number", "obs"})
@@ -224,7 +232,7 @@ def last_word(name: str) -> str:
 
 def is_remark(name: str) -> bool:
     """Whether a column is named as a remark on its row: a status, a version, the date of an export."""
-    return has_word(name, _REMARKS)
+    return has_word(name, _REMARKS) or (has_word(name, _TRADE) and last_word(name) not in _TRADED)
 
 
 def has_word(name: str, words: frozenset[str]) -> bool:

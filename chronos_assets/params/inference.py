@@ -334,8 +334,10 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
 
 
 def _odd_values(columns: Sequence[Column]) -> str:
-    """The hint at a column that mostly holds numbers; empty where there is none."""
+    """The hint at a column that mostly holds numbers, and names nothing by them; empty where there is none."""
     for column in columns:
+        if column.has_key_name:
+            continue
         odd = [value for value in column.present if not is_number(value)]
         if odd and not column.is_numeric and 2 * len(odd) < len(column.present):
             return (

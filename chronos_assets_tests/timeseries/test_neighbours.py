@@ -27,6 +27,8 @@ def rows_by_day(*keys: str, value: str = "{day.day}") -> list[list[str]]:
         (["zip", "date", "visits"], ("01234", "94110", "00501"), "zip", ()),
         (["store", "dept", "date", "sales"], ("1/10", "1/20", "2/10", "2/20", "3/20"), "store", ("dept",)),
         (["region", "sku", "date", "qty"], ("NA/1", "EU/1", "NA/2", "null/2"), "sku", ("region",)),
+        (["product", "export_country", "date", "tons"], ("A/DE", "A/US", "B/DE"), "product", ("export_country",)),
+        (["sku", "date", "number"], ("1001", "1002", "A12"), "sku", ()),
     ],
 )
 def test_names_that_look_like_flags_or_numbers_make_series(
