@@ -18,7 +18,9 @@ DEFAULT_METRIC: OptimizationMetric = "AverageWeightedQuantileLoss"
 
 # The base model, and the checkpoint that was tuned on the user's data: each at several sampling rates.
 CHRONOS, TUNED = "chronos", "tuned"
-STATISTICAL = ("theta", "ets", "damped_trend", "seasonal_naive", "random_walk", "npts", "intermittent")
+STATISTICAL = (
+    "theta", "ets", "damped_trend", "autoregression", "seasonal_naive", "random_walk", "npts", "intermittent",
+)  # fmt: skip
 # A regression on covariates, by who forecasts what it leaves.
 REGRESSION, REGRESSION_BASES = "regression", (TUNED, CHRONOS, "theta", "npts")
 
@@ -37,7 +39,7 @@ MEMBER_NAMES = (
 ALGORITHMS = {
     "ETS": ("ets",),
     "NPTS": ("npts",),
-    "ARIMA": ("theta",),
+    "ARIMA": ("autoregression",),
     "Prophet": ("chronos/adjusted1", "theta"),
     "Deep_AR_Plus": (CHRONOS, TUNED),
     "CNN-QR": (CHRONOS, TUNED),

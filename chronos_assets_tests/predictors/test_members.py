@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from chronos_assets.predictors.members.autoregression import Autoregression
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts
 from chronos_assets.predictors.members.damped_trend import DampedTrend
 from chronos_assets.predictors.members.exponential_smoothing import ExponentialSmoothing
@@ -19,6 +20,7 @@ MEMBERS = (
     Theta(),
     ExponentialSmoothing(),
     DampedTrend(),
+    Autoregression(),
     SeasonalNaive(),
     RandomWalk(),
     RecentValues(),
@@ -64,6 +66,20 @@ def test_a_random_walk_stays_where_it_is_and_its_band_grows_with_the_root_of_tim
     width = made[:, :, LEVELS.index(0.9)] - made[:, :, LEVELS.index(0.1)]
     assert np.allclose(width[:, 15], 4 * width[:, 0])
     assert abs(width[:, 0].mean() - 2 * 1.2816) < 0.1
+
+
+def test_an_autoregression_returns_to_its_level_and_never_leaves_what_the_series_did():
+    shocks = np.random.default_rng(4).normal(size=(40, 300))
+    values = np.zeros_like(shocks)
+    for step in range(1, 300):
+        values[:, step] = 0.8 * values[:, step - 1] + shocks[:, step]
+    made = Autoregression().forecast(Contexts(list(values), 8))
+    for step in (0, 7):
+        error = np.abs(made[:, step, MEDIAN] - 0.8 ** (step + 1) * values[:, -1]).mean()
+        assert error < 0.2 * np.sqrt((1 - 0.64 ** (step + 1)) / 0.36)  # of the deviation that can't be foreseen
+    explosive = 1.2 ** np.arange(30.0)
+    far = Autoregression().forecast(Contexts([explosive], 12))[0, :, MEDIAN]
+    assert explosive[-1] < far.max() <= explosive[-1] + 1.26 * 12 / 10 * (explosive[-1] - explosive[-11])
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)

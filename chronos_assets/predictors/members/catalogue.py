@@ -20,6 +20,7 @@ from chronos_assets.params.predictor import (
     STATISTICAL,
     TUNED,
 )
+from chronos_assets.predictors.members.autoregression import Autoregression
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.damped_trend import DampedTrend
 from chronos_assets.predictors.members.exponential_smoothing import ExponentialSmoothing
@@ -33,6 +34,7 @@ _STATISTICAL: Mapping[str, type] = {
     "theta": Theta,
     "ets": ExponentialSmoothing,
     "damped_trend": DampedTrend,
+    "autoregression": Autoregression,
     "seasonal_naive": SeasonalNaive,
     "random_walk": RandomWalk,
     "npts": RecentValues,
