@@ -101,6 +101,7 @@ def _settle() -> None:
     from chronos_assets.defs.instance import read_migrations_once
     from chronos_assets.defs.instance_engines import keep_engines
     from chronos_assets_tests.ephemeral import (
+        copy_tables,
         keep_no_jobs,
         keep_no_progress,
         list_no_partitions,
@@ -110,6 +111,7 @@ def _settle() -> None:
     read_migrations_once()  # dozens of tests make a Dagster instance
     keep_engines()
     share_connections()
+    copy_tables()
     keep_no_jobs()
     keep_no_progress()
     list_no_partitions()
