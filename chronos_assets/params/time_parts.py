@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from chronos_assets.params.columns import Column, has_word
+from chronos_assets.params.columns import Column, has_word, last_word
 from chronos_assets.params.spread_timestamps import PARTS
 
 _MONTHS = frozenset(
@@ -24,12 +24,17 @@ _MONTHS = frozenset(
 _WEEKDAYS = frozenset(
     {
         *("mon", "tue", "tues", "wed", "thu", "thur", "thurs", "fri", "sat", "sun", "monday", "tuesday", "wednesday"),
-        *("thursday", "friday", "saturday", "sunday", "mo", "di", "mi", "do", "fr", "sa", "so", "montag", "dienstag"),
+        *("thursday", "friday", "saturday", "sunday", "montag", "dienstag"),
         *("mittwoch", "donnerstag", "freitag", "samstag", "sonnabend", "sonntag", "lundi", "mardi", "mercredi"),
         *("jeudi", "vendredi", "samedi", "dimanche", "lunes", "martes", "miércoles", "jueves", "viernes", "sábado"),
         "domingo",
     }
 )
+# Of which two alone may be countries or states.
+_SHORT_WEEKDAYS = frozenset({"mo", "di", "mi", "do", "fr", "sa", "so"})
+_SEVERAL, _WORKING_DAYS = 3, 5
+# What may stand behind the part in a column's name: week_no, day of week.
+_NUMBER_OF = frozenset({"no", "nr", "num", "number", "name", "label"})
 _SEASONS = frozenset(
     {
         *("spring", "summer", "autumn", "fall", "winter", "frühling", "frühjahr", "sommer", "herbst"),
@@ -49,11 +54,13 @@ _NUMBERED = re.compile(r"[a-z]{1,7}[ .-]?\d{1,2}|\d{1,2}[ .]?(h|uhr|hrs?)")
 def is_time_part(column: Column) -> bool:
     """Whether a column holds months, weekdays or hours by name, or numbers of such that its own name explains."""
     words = {value.casefold().rstrip(".") for value in column.present}
-    if len(words) < 2 or column.is_numeric:
+    if len(words) < 2 or column.is_numeric or column.has_key_name:
         return False
-    named = has_word(column.header, PARTS)
+    named = has_word(column.header, PARTS) and last_word(column.header) in PARTS | _NUMBER_OF
     return (
-        any(words <= names for names in (_MONTHS, _WEEKDAYS, _SEASONS))
+        (len(words) >= _SEVERAL and (words <= _MONTHS or words <= _WEEKDAYS))
+        or words <= _SEASONS
+        or (len(words) >= _WORKING_DAYS and words <= _SHORT_WEEKDAYS)
         or all(map(PERIODS.fullmatch, words))
         or all(map(_CLOCK.fullmatch, words))
         or (named and all(map(_NUMBERED.fullmatch, words)))

@@ -451,7 +451,7 @@ def test_what_follows_from_the_date_is_no_item(text: Callable[[dt.date], str]) -
         (["date", "hour", "sales"], "2024-01-{:02d}", ["H01", "H02", "H03"]),
         (["date", "slot", "sales"], "2024-01-{:02d}", ["9 AM", "10 AM", "1 PM"]),
         (["date", "slot", "sales"], "2024-01-{:02d}", ["09:00-10:00", "10:00-11:00"]),
-        (["week", "day", "sales"], "2024-01-{:02d}", ["Mo", "Di", "Mi"]),
+        (["week", "day", "sales"], "2024-01-{:02d}", ["Mo", "Di", "Mi", "Do", "Fr"]),
     ],
 )
 def test_parts_of_the_time_make_no_series(header: list[str], base: str, parts: list[str]) -> None:
@@ -460,6 +460,20 @@ def test_parts_of_the_time_make_no_series(header: list[str], base: str, parts: l
         InferenceError, match=rf"is a part of the time: {header[1]} \({parts[0]}\); write whole timestamps"
     ):
         infer(header, rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("state", ["MI", "MO"]),
+        ("country", ["FR", "SA", "SO"]),
+        ("ward", ["H1", "H2", "H3"]),
+        ("daycare_center", ["D1", "D2"]),
+    ],
+)
+def test_places_that_look_like_parts_of_the_time_are_series(name: str, values: list[str]) -> None:
+    rows = [[moment, value, "1.5"] for value in values for moment in HOURS]
+    assert infer(["timestamp", name, "sales"], rows).item_column == name
 
 
 def test_an_item_that_follows_another_is_an_item() -> None:
