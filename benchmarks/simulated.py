@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chronos_assets.models.pretraining import ModelShape, load_model
+from chronos_assets.models.pretraining import load_model
+from chronos_assets.models.pretraining_recipe import ModelShape
 
 Floats = NDArray[np.float64]
 Simulator = Callable[[np.random.Generator, int], Floats]

@@ -36,7 +36,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.models import pretraining, widening
+from chronos_assets.models import pretraining, pretraining_recipe, widening
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +53,8 @@ class PretrainRequest:
         workers: processes that draw windows.
     """
 
-    shape: pretraining.ModelShape
-    stages: tuple[pretraining.TrainingPlan, ...]
+    shape: pretraining_recipe.ModelShape
+    stages: tuple[pretraining_recipe.TrainingPlan, ...]
     device: str
     threads: int
     workers: int
@@ -93,18 +93,18 @@ def parse_parameters(document: dict[str, Any]) -> PretrainRequest:
             cannot be had.
     """
     values = dict(document)
-    number = _checked("stages", values.pop("stages", len(pretraining.RECIPE)), 0)
+    number = _checked("stages", values.pop("stages", len(pretraining_recipe.RECIPE)), 0)
     first = _checked("first_stage", values.pop("first_stage", 1), 0)
     initial = _checked("initial", values.pop("initial", ""), "")
     device = _checked("device", values.pop("device", "auto"), "")
     threads = _checked("threads", values.pop("threads", 0), 0)
     workers = _checked("workers", values.pop("workers", -1), 0)
-    shape = pretraining.ModelShape(**_taken(values, pretraining.ModelShape))
-    plan = _taken(values, pretraining.TrainingPlan)
+    shape = pretraining_recipe.ModelShape(**_taken(values, pretraining_recipe.ModelShape))
+    plan = _taken(values, pretraining_recipe.TrainingPlan)
     if values:
         raise ValueError(f"unknown parameters: {', '.join(sorted(values))}")
-    if not 1 <= number <= len(pretraining.RECIPE):
-        raise ValueError(f"parameter stages must be 1 to {len(pretraining.RECIPE)}, not {number}")
+    if not 1 <= number <= len(pretraining_recipe.RECIPE):
+        raise ValueError(f"parameter stages must be 1 to {len(pretraining_recipe.RECIPE)}, not {number}")
     if not 1 <= first <= number:
         raise ValueError(f"parameter first_stage must be 1 to {number}, not {first}")
     if first > 1 and not initial:
@@ -121,7 +121,7 @@ def parse_parameters(document: dict[str, Any]) -> PretrainRequest:
         shape=shape,
         stages=tuple(
             dataclasses.replace(stage, **plan | ({"seed": plan["seed"] + index} if "seed" in plan else {}))
-            for index, stage in enumerate(pretraining.RECIPE[:number])
+            for index, stage in enumerate(pretraining_recipe.RECIPE[:number])
             if index + 1 >= first
         ),
         device=device,

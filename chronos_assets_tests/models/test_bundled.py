@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from chronos_assets.kernelsynth import families, windows
-from chronos_assets.models import pretraining
+from chronos_assets.models import pretraining, pretraining_recipe
 
 BUNDLED = Path(pretraining.__file__).parent / "bundled"
 LEVELS = [0.1, 0.5, 0.9]
@@ -46,7 +46,7 @@ def test_the_files_are_those_of_a_small_float32_checkpoint():
 
 def test_the_configuration_is_that_of_the_default_recipe():
     config = json.loads((BUNDLED / "config.json").read_text())["chronos_config"]
-    shape = pretraining.ModelShape()
+    shape = pretraining_recipe.ModelShape()
     assert config["quantiles"] == list(shape.quantiles) == [0.01, *(round(0.05 * k, 2) for k in range(1, 20)), 0.99]
     assert config["prediction_length"] == shape.prediction_length == 64
     assert config["context_length"] == shape.context_length
@@ -82,7 +82,7 @@ def test_an_hourly_load_is_forecast_much_better_than_by_seasonal_naive(pipeline,
 @pytest.mark.process
 def test_the_band_covers_what_it_says_on_the_validation_split(pipeline):
     inside = []
-    for batch in pretraining.validation_sets(pretraining.ModelShape(), 32).values():
+    for batch in pretraining.validation_sets(pretraining_recipe.ModelShape(), 32).values():
         quantiles, _ = pipeline.predict_quantiles(torch.from_numpy(batch.context), 64, quantile_levels=LEVELS)
         low, high = quantiles[..., 0].numpy(), quantiles[..., 2].numpy()
         inside.append(((batch.target >= low) & (batch.target <= high)).mean())

@@ -10,15 +10,15 @@ import torch
 
 from chronos_assets.container.contract import Workspace, execute
 from chronos_assets.kernelsynth import families
-from chronos_assets.models import pretraining
+from chronos_assets.models import pretraining, pretraining_recipe
 from chronos_assets.models.distance_bias import TABLE, weights_at_stride
 from chronos_assets.workloads import pretrain
 from chronos_assets_tests import forks
 
-SHAPE = pretraining.ModelShape(
+SHAPE = pretraining_recipe.ModelShape(
     d_model=16, d_ff=32, d_kv=4, num_heads=4, num_layers=1, num_decoder_layers=1, context_length=64, prediction_length=8
 )
-PLAN = pretraining.TrainingPlan(
+PLAN = pretraining_recipe.TrainingPlan(
     steps=6,
     decay_steps=3,
     warmup_steps=2,
@@ -52,7 +52,7 @@ def equal(left, right):
 
 
 def test_the_schedule_rises_holds_and_falls_to_zero():
-    plan = pretraining.TrainingPlan(steps=100, warmup_steps=10, decay_steps=20, learning_rate=1.0)
+    plan = pretraining_recipe.TrainingPlan(steps=100, warmup_steps=10, decay_steps=20, learning_rate=1.0)
     rates = [pretraining.learning_rate_at(step, plan) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == rates[50] == rates[80] == 1.0
@@ -62,7 +62,7 @@ def test_the_schedule_rises_holds_and_falls_to_zero():
 
 
 def test_a_longer_plan_is_the_same_until_the_shorter_one_decays():
-    short = pretraining.TrainingPlan(steps=100, decay_steps=20)
+    short = pretraining_recipe.TrainingPlan(steps=100, decay_steps=20)
     long = replace(short, steps=400, decay_steps=50)
     for step in (0, 40, 80):
         assert pretraining.learning_rate_at(step, short) == pretraining.learning_rate_at(step, long)
@@ -70,7 +70,7 @@ def test_a_longer_plan_is_the_same_until_the_shorter_one_decays():
 
 
 def test_the_mixture_moves_from_clean_seasons_to_the_realistic_one():
-    plan = pretraining.TrainingPlan(curriculum_steps=100)
+    plan = pretraining_recipe.TrainingPlan(curriculum_steps=100)
     first, middle, last = (pretraining.mixture_at(step, plan, 512) for step in (0, 50, 5000))
     assert {name: weight for name, weight in first.items() if weight} == families.CURRICULUM_START
     assert sum(middle.values()) == pytest.approx(1.0)
@@ -158,7 +158,7 @@ def test_a_stage_starts_from_the_average_of_the_one_before(tmp_path):
     told = []
     # The first one's patches are closer to each other, too.
     stages = (replace(PLAN, closer=2), replace(PLAN, seed=1, steps=4))
-    first = pretraining.train(pretraining.shape_at(stages[0], SHAPE), stages[0])
+    first = pretraining.train(pretraining_recipe.shape_at(stages[0], SHAPE), stages[0])
     expected = pretraining.train(SHAPE, stages[1], initial=first)
     done = pretraining.train_stages(
         SHAPE, stages, tmp_path, lambda number, progress: told.append((number, progress.step))
@@ -296,7 +296,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 def test_without_parameters_all_stages_of_the_recipe_are_run(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     given = pretrain.parse_parameters({})
-    assert (given.shape, given.stages) == (pretraining.ModelShape(), pretraining.RECIPE)
+    assert (given.shape, given.stages) == (pretraining_recipe.ModelShape(), pretraining_recipe.RECIPE)
     assert (given.device, given.threads, given.workers) == ("cpu", 0, 0)
 
 
@@ -309,13 +309,15 @@ def test_a_gpu_is_taken_where_there_is_one_and_fed_by_processes(monkeypatch):
 
 def test_parameters_are_those_of_every_stage_and_each_stage_has_a_seed_of_its_own():
     stages = pretrain.parse_parameters({"device": "cpu", "steps": 7, "seed": 3}).stages
-    assert [(plan.steps, plan.seed) for plan in stages] == [(7, 3 + index) for index in range(len(pretraining.RECIPE))]
-    assert len({plan.seed for plan in pretraining.RECIPE}) == len(pretraining.RECIPE)
-    assert pretrain.parse_parameters({"device": "cpu", "stages": 1}).stages == pretraining.RECIPE[:1]
+    assert [(plan.steps, plan.seed) for plan in stages] == [
+        (7, 3 + index) for index in range(len(pretraining_recipe.RECIPE))
+    ]
+    assert len({plan.seed for plan in pretraining_recipe.RECIPE}) == len(pretraining_recipe.RECIPE)
+    assert pretrain.parse_parameters({"device": "cpu", "stages": 1}).stages == pretraining_recipe.RECIPE[:1]
 
 
 def test_a_stage_alone_goes_on_from_a_saved_model(tmp_path):
-    start = pretraining.build_model(pretraining.shape_at(replace(PLAN, closer=2), SHAPE), 5)
+    start = pretraining.build_model(pretraining_recipe.shape_at(replace(PLAN, closer=2), SHAPE), 5)
     pretraining.save_model(start, tmp_path / "saved")
     chosen = {"first_stage": "2", "stages": "2", "initial": json.dumps(str(tmp_path / "saved")), "steps": 2}
     root = give(tmp_path / "job", {**document(), **chosen})
@@ -339,7 +341,7 @@ def test_a_model_that_can_not_be_started_from_is_refused(tmp_path, folder, reaso
 
 
 def test_the_last_stage_sees_contexts_of_one_patch_which_are_mostly_short():
-    plan = replace(pretraining.RECIPE[-1], points_per_batch=6400, context_lengths=(64,), length_weights=(1.0,))
-    batch = pretraining.batch_at(0, plan, pretraining.ModelShape())
+    plan = replace(pretraining_recipe.RECIPE[-1], points_per_batch=6400, context_lengths=(64,), length_weights=(1.0,))
+    batch = pretraining.batch_at(0, plan, pretraining_recipe.ModelShape())
     assert batch.context.shape == (100, 64)
     assert 0.6 < np.isnan(batch.context[:, 0]).mean() < 0.95

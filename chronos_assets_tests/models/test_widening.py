@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from chronos_assets.kernelsynth.windows import Windows
-from chronos_assets.models import pretraining, widening
+from chronos_assets.models import pretraining, pretraining_recipe, widening
 
-SHAPE = pretraining.ModelShape(
+SHAPE = pretraining_recipe.ModelShape(
     d_model=16, d_ff=32, d_kv=4, num_heads=4, num_layers=1, num_decoder_layers=1, context_length=64, prediction_length=8,
     quantiles=(0.1, 0.3, 0.5, 0.7, 0.9),
 )  # fmt: skip
