@@ -1,5 +1,6 @@
 """Fixtures every test may use: thread caps, hypothesis profiles, the shared real data."""
 
+import atexit
 import gc
 import os
 import re
@@ -116,6 +117,7 @@ def _settle() -> None:
     keep_no_progress()
     list_no_partitions()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # or DuckDB reports all that it still has
 
 
 def _kind(item: pytest.Item) -> str:
