@@ -17,7 +17,7 @@ from chronos_assets.params.columns import ITEM_NAMES, Column, InferenceError, Ti
 from chronos_assets.params.forecast import DOMAINS, ForecastParams
 from chronos_assets.params.headers import column_name
 from chronos_assets.params.keys import FEW_REPEATS, Rows
-from chronos_assets.params.timestamp_columns import most_regular, regular_reading, timestamp_readings
+from chronos_assets.params.timestamp_columns import regular_reading, timestamp_readings
 
 _KEYS = {"item_id", "timestamp"}
 # A text that is another one in so large a share of the rows names the row, and describes nothing.
@@ -137,15 +137,15 @@ def with_related(
 
 
 def _reading(readings: Sequence[Times], rows: Rows, series: Sequence[Column], own: str) -> Times:
-    """Of the readings of the timestamps, the most regular one; of several the target's own.
+    """Of the readings of the timestamps, the target's own; the most regular one where that is none of them.
+
+    Values that apply to some days only, as prices of sales do, have no regular steps to go by.
 
     Raises:
-        InferenceError: several are, and none is the target's.
+        InferenceError: several are as regular.
     """
-    leaders = most_regular(readings, rows, series)
     return (
-        next((times for times, _ in leaders if times.pattern == own), None)
-        or regular_reading(readings, rows, series)[0]
+        next((times for times in readings if times.pattern == own), None) or regular_reading(readings, rows, series)[0]
     )
 
 

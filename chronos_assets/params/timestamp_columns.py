@@ -292,7 +292,9 @@ def _writes(moments: Sequence[datetime | None], pattern: str, values: Sequence[s
 
 def regular_reading(readings: Sequence[Times], rows: Rows, keys: Sequence[Column]) -> tuple[Times, Rhythm]:
     """Of the readings of the timestamps, the one with the most regular steps."""
-    leaders = most_regular(readings, rows, keys)
+    measured = [(times, find_rhythm(rows.series(keys, times))) for times in readings]
+    best = max(steps.exact for _, steps in measured)
+    leaders = [(times, steps) for times, steps in measured if steps.exact == best]
     if len(leaders) > 1:
         patterns = [times.pattern for times, _ in leaders]
         raise InferenceError(
@@ -302,13 +304,6 @@ def regular_reading(readings: Sequence[Times], rows: Rows, keys: Sequence[Column
             candidates=patterns,
         )
     return leaders[0]
-
-
-def most_regular(readings: Sequence[Times], rows: Rows, keys: Sequence[Column]) -> list[tuple[Times, Rhythm]]:
-    """The readings with the most regular steps."""
-    measured = [(times, find_rhythm(rows.series(keys, times))) for times in readings]
-    best = max(steps.exact for _, steps in measured)
-    return [(times, steps) for times, steps in measured if steps.exact == best]
 
 
 def in_local_time(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column]) -> tuple[Times, Rhythm, str | None]:

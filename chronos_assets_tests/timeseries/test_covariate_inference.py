@@ -1,5 +1,7 @@
 """Covariates without params.json: columns are offered, files beside the train files are declared."""
 
+from dataclasses import replace
+
 import pytest
 
 from chronos_assets.params.attributes import Attribute
@@ -142,6 +144,12 @@ def test_of_dates_that_read_both_ways_the_regular_reading_counts() -> None:
     assert params.related is not None
     assert params.related.dataset is not None
     assert params.related.dataset.timestamp_format == "MM/dd/yyyy"
+    # What the train files write is what these mean, however irregular: prices of the first days of each month.
+    sales = [["item0", f"0{day}/0{month}/2024", "1.5"] for month in range(1, 7) for day in range(1, 5)]
+    params = with_related(replace(TARGET, timestamp_format="dd/MM/yyyy"), ["sku", "date", "price"], sales)
+    assert params.related is not None
+    assert params.related.dataset is not None
+    assert params.related.dataset.timestamp_format is None
 
 
 def test_rows_that_share_a_series_and_a_timestamp_are_reported() -> None:
