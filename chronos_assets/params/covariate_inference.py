@@ -22,6 +22,7 @@ from chronos_assets.params.timestamp_columns import regular_reading, timestamp_r
 _KEYS = {"item_id", "timestamp"}
 # A text that is another one in so large a share of the rows names the row, and describes nothing.
 _MOSTLY_UNIQUE = 0.5
+_MOSTLY_REGULAR = 0.5  # the share of steps that are alike, from which on they tell days from months
 _PRICED = re.compile(r"[-+]?[$€£¥] ?[-+]?[\d.,]+|[-+]?[\d.,]+ ?[$€£¥%]")
 
 
@@ -142,11 +143,10 @@ def _reading(readings: Sequence[Times], rows: Rows, series: Sequence[Column], ow
     Values that apply to some days only, as prices of sales do, have no regular steps to go by.
 
     Raises:
-        InferenceError: several are as regular.
+        InferenceError: several are as regular, or none is.
     """
-    return (
-        next((times for times in readings if times.pattern == own), None) or regular_reading(readings, rows, series)[0]
-    )
+    written = next((times for times in readings if times.pattern == own), None)
+    return written or regular_reading(readings, rows, series, _MOSTLY_REGULAR)[0]
 
 
 def with_metadata(

@@ -290,11 +290,13 @@ def _writes(moments: Sequence[datetime | None], pattern: str, values: Sequence[s
     return written == [value for _, value in read]
 
 
-def regular_reading(readings: Sequence[Times], rows: Rows, keys: Sequence[Column]) -> tuple[Times, Rhythm]:
-    """Of the readings of the timestamps, the one with the most regular steps."""
+def regular_reading(
+    readings: Sequence[Times], rows: Rows, keys: Sequence[Column], least: float = 0.0
+) -> tuple[Times, Rhythm]:
+    """Of the readings of the timestamps, the one with the most regular steps: of several, if at least such a share is."""
     measured = [(times, find_rhythm(rows.series(keys, times))) for times in readings]
     best = max(steps.exact for _, steps in measured)
-    leaders = [(times, steps) for times, steps in measured if steps.exact == best]
+    leaders = [(times, steps) for times, steps in measured if steps.exact == best or best < least]
     if len(leaders) > 1:
         patterns = [times.pattern for times, _ in leaders]
         raise InferenceError(

@@ -144,6 +144,12 @@ def test_of_dates_that_read_both_ways_the_regular_reading_counts() -> None:
     assert params.related is not None
     assert params.related.dataset is not None
     assert params.related.dataset.timestamp_format == "MM/dd/yyyy"
+    days = ["05/01", "11/02", "08/03", "11/04", "12/04", "03/05", "04/05", "06/05", "02/06", "11/06", "04/07"]
+    irregular = [
+        ["item0", f"{day}/2024", "1.5"] for day in days
+    ]  # as months before days they are a little more regular
+    with pytest.raises(InferenceError, match="day and month can't be distinguished"):
+        with_related(TARGET, ["sku", "date", "price"], irregular)
     # What the train files write is what these mean, however irregular: prices of the first days of each month.
     sales = [["item0", f"0{day}/0{month}/2024", "1.5"] for month in range(1, 7) for day in range(1, 5)]
     params = with_related(replace(TARGET, timestamp_format="dd/MM/yyyy"), ["sku", "date", "price"], sales)
