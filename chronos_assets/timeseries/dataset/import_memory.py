@@ -10,10 +10,10 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from chronos_assets.calendar.frequencies import Frequency
     from chronos_assets.params.forecast import ForecastParams
 
+
+Noted = TypeVar("Noted")
 
 # To be raised with every change of what the same files become.
 RECIPE = 5
@@ -184,7 +186,7 @@ class ImportMemory:
             "is_fine": self.is_fine,
             "obstacle": self.obstacle,
             "files": [file_document(file) for file in self.files],
-            "renamed": [[list(names), key, renamed] for names, (key, renamed) in self.renamed.items()],
+            "renamed": renamed_document(self.renamed),
             "wholes": [None if whole is None else _whole_document(whole) for whole in self.wholes],
         }
         text = json.dumps(document, ensure_ascii=False).encode()
@@ -212,12 +214,7 @@ class ImportMemory:
         Raises:
             MemoryUnusableError: it is damaged, or of another version.
         """
-        try:
-            with np.load(path, allow_pickle=False) as found:
-                arrays = {name: found[name] for name in found.files}
-            return _read(json.loads(arrays["document"].tobytes()), arrays)
-        except UNREADABLE as error:
-            raise MemoryUnusableError(f"what the last import noted can't be read ({error})") from error
+        return load_noted(path, _read)
 
 
 _PERIODS = ("ordinals", "head", "tail", "cells", "rows", "late")
@@ -238,6 +235,20 @@ def dataset_digest(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps([manifest.data_version, shards, dict(manifest.files)]).encode()).hexdigest()
 
 
+def load_noted(path: Path, read: Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Noted]) -> Noted:
+    """What `read` makes of the document and the arrays of a file that an import left.
+
+    Raises:
+        MemoryUnusableError: it is damaged, or of another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+        return read(json.loads(arrays["document"].tobytes()), arrays)
+    except UNREADABLE as error:
+        raise MemoryUnusableError(f"what the last import noted can't be read ({error})") from error
+
+
 def noted_instants(file: FileFacts) -> Integers:
     """The timestamps of a file, none where they are too many."""
     return np.empty(0, dtype=np.int64) if file.instants is None else file.instants
@@ -251,6 +262,16 @@ def file_document(file: FileFacts) -> dict[str, Any]:
         "rejected": dict(file.rejected),
         "instants": None if file.instants is None else len(file.instants),
     }
+
+
+def renamed_document(renamed: RenamedColumns) -> list[Any]:
+    """Renamed columns as `read_renamed` takes them."""
+    return [[list(names), key, pairs] for names, (key, pairs) in renamed.items()]
+
+
+def read_renamed(document: Sequence[Any]) -> RenamedColumns:
+    """What `renamed_document` wrote."""
+    return {tuple(names): (key, tuple((one, other) for one, other in pairs)) for names, key, pairs in document}
 
 
 def _whole_document(whole: WrittenWhole) -> dict[str, Any]:
@@ -278,10 +299,7 @@ def _read(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Im
         alignment=Alignment(**document["alignment"]),
         snap=document["snap"],
         files=tuple(read_files(document["files"], arrays["instants"], arrays["hashes"])),
-        renamed={
-            tuple(names): (key, tuple((one, other) for one, other in renamed))
-            for names, key, renamed in document["renamed"]
-        },
+        renamed=read_renamed(document["renamed"]),
         periods=periods,
         left_out=LeftOut(arrays["missing"], arrays["lost"]),
         wholes=tuple(_read_wholes(document["wholes"], arrays)),

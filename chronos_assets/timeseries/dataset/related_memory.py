@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.gridding import NOTHING
 from chronos_assets.timeseries.dataset.import_memory import (
-    UNREADABLE,
     FileFacts,
-    MemoryUnusableError,
     file_document,
+    load_noted,
     noted_instants,
     read_files,
+    read_renamed,
+    renamed_document,
 )
 from chronos_assets.timeseries.dataset.related_writing import EarlyCells, RelatedForm
 from chronos_assets.timeseries.dataset.shards import HASHES
@@ -76,7 +77,7 @@ class RelatedMemory:
             "sources": [
                 {
                     "files": [file_document(file) for file in source.files],
-                    "renamed": [[list(names), key, renamed] for names, (key, renamed) in source.renamed.items()],
+                    "renamed": renamed_document(source.renamed),
                     "texts": sorted(source.texts.items()),
                 }
                 for source in self.sources
@@ -103,12 +104,7 @@ class RelatedMemory:
         Raises:
             MemoryUnusableError: it is damaged, or of another version.
         """
-        try:
-            with np.load(path, allow_pickle=False) as found:
-                arrays = {name: found[name] for name in found.files}
-            return _read(json.loads(arrays["document"].tobytes()), arrays)
-        except UNREADABLE as error:
-            raise MemoryUnusableError(f"what the last import noted can't be read ({error})") from error
+        return load_noted(path, _read)
 
 
 def _flat(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -133,9 +129,7 @@ def _read(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Re
         count = sum(file["instants"] or 0 for file in source["files"])
         hashes = arrays["hashes"][at : at + len(source["files"])]
         files = read_files(source["files"], arrays["instants"][starts : starts + count], hashes)
-        renamed = {
-            tuple(names): (key, tuple((one, other) for one, other in pairs)) for names, key, pairs in source["renamed"]
-        }
+        renamed = read_renamed(source["renamed"])
         texts = {int(place): tuple(found) for place, found in source["texts"]}
         sources.append(SourceMemory(tuple(files), renamed, texts))
         at, starts = at + len(files), starts + count
