@@ -257,7 +257,6 @@ def with_readers(folder: Path, work: Callable[[], dict], readers: int = 2) -> di
 def scenario_random(folder: Path) -> dict:
     """A publisher in a loop is killed at random moments; each next one continues where it was."""
     chance = random.Random(1)
-    progress = folder / "progress"
 
     def work() -> dict:
         kills = reruns = 0
@@ -268,7 +267,6 @@ def scenario_random(folder: Path) -> dict:
             def publish_on(first=first):
                 for number in range(first, first + 10_000):
                     publish_directory(folder / "forecast", stage(folder, number))
-                    progress.write_text(str(number))
 
             pid = fork(publish_on)
             time.sleep(chance.uniform(0, 0.02))
@@ -282,7 +280,7 @@ def scenario_random(folder: Path) -> dict:
         publish_directory(folder / "forecast", stage(folder, int(shown.pop()) + 1))
         left = sorted(path.name for path in (folder / VERSIONS).iterdir())
         assert len(left) == 3, left
-        return {"kills": kills, "left_half_done": reruns, "published": int(progress.read_text())}
+        return {"kills": kills, "left_half_done": reruns, "published": int(read(folder / "forecast").pop())}
 
     return with_readers(folder, work)
 
