@@ -240,6 +240,45 @@ class TestRowsThatAreOdd:
         assert any(f"don't consist of whole periods of {data}" in note for note in notes) == said
 
 
+class TestMarksOfMissingValues:
+    """Kind 10: what spreadsheets and statistics write where a value is missing is no bad row, and no 0."""
+
+    MARKS = (
+        "#N/A",
+        "#N/A N/A",
+        "#NV",
+        "#DIV/0!",
+        ".",
+        "..",
+        "-",
+        "--",
+        "\u2013",
+        " - ",
+        "n.a.",
+        "<NA>",
+        "(null)",
+        "-1.#IND",
+        ":",
+    )
+
+    def test_count_as_missing_and_are_said(self, drop: Drop) -> None:
+        times = [datetime(2024, 1, 1) + timedelta(hours=hour) for hour in range(48)]
+        cells = [self.MARKS[hour // 3] if hour % 3 == 1 and hour < 45 else "7" for hour in range(48)]
+        text = rows(
+            "timestamp,target_value,item_id", *(f"{time},{cell},a" for time, cell in zip(times, cells, strict=True))
+        )
+        sample = sample_files(drop.put(text).files)
+        params = infer(sample.header, sample.rows)
+        said = "Guessed: '-', '#N/A', '#N/A N/A', '#NV' in target_value marks a missing value, and no 0 (15 of 48 rows"
+        assert [note for note in params.notes if note.startswith(said)]
+        drop.run(params)
+        assert np.isnan(drop.targets()["a"]).sum() == len(self.MARKS)
+
+    @pytest.mark.parametrize("mark", ["#REF!", "closed", "*", "-5-", "1.2.3", "0-"])
+    def test_other_texts_are_bad_rows(self, drop: Drop, mark: str) -> None:
+        assert f"{mark!r} is not a number" in str(drop.put(HOURS + f"2024-01-01 03:00:00,{mark},a\n").fail())
+
+
 class TestTimesInParquet:
     """Kind 9: instants and clock times of Parquet mean what they mean in CSV, whatever the machine's own clock is."""
 
@@ -256,6 +295,13 @@ class TestTimesInParquet:
         assert (report.manifest.first, report.manifest.last) == ("2024-03-30T00:00:00", "2024-03-31T00:00:00")
         sample = sample_files(drop.files)
         assert [row[0] for row in sample.rows] == ["2024-03-30 00:00:00+01", "2024-03-31 00:00:00+01"]
+
+    def test_digits_may_be_a_number(self, drop: Drop) -> None:
+        days = pa.array([20240131, 20240201])
+        drop.put_table(pa.table({"timestamp": days, "target_value": [1.0, 2.0], "item_id": ["a", "a"]}))
+        drop.run(params_for(frequency="D", pattern="yyyyMMdd"))
+        assert drop.targets() == {"a": [1, 2]}
+        assert "of type BIGINT; store timestamps or text" in str(drop.fail(params_for(frequency="D")))
 
     def test_clock_times_are_those_of_the_zone_as_in_csv(self, drop: Drop) -> None:
         params = params_for(pattern="yyyy-MM-dd'T'HH:mm:ssXXX", chronos={"TimeZone": "Europe/Berlin"})

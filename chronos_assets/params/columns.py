@@ -17,8 +17,15 @@ from typing import Any
 
 from chronos_assets.errors import ChronosAssetsError
 
-# What files write where a value is missing. As an identifier each of them is a text like any other.
-MISSING_MARKERS = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
+# What files write where a value is missing, in lower case. As an identifier each of them is a text like any other.
+MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "\\n"})
+# The same where numbers are expected: marks of databases, offices of statistics, SAS and Stata, spreadsheets (in several
+# languages) and C's way to write no number. Errors of broken formulas are none of them.
+MISSING_MARKERS = MISSING_WORDS | {
+    *("?", "-", "--", "---", "\u2013", "\u2014", ".", "..", "...", "\u2026", ":", "n.a.", "n.a", "n.d.", "k.a.", "nil"),
+    *("<na>", "<null>", "(null)", "[null]", "(blank)", "nat", "#n/a", "#n/a n/a", "#na", "#nv", "#n/d", "#null!"),
+    *("#div/0!", "#num!", "-nan", "+nan", "nan(ind)", "-nan(ind)", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+}
 
 # Known names, best first; compared without regard to case and to anything but letters and digits.
 TIMESTAMP_NAMES: tuple[str, ...] = (
@@ -39,6 +46,7 @@ ITEM_NAMES: tuple[str, ...] = (
     *("itemid", "instancetype", "workforcetype", "metricname", "uniqueid", "seriesid", "item", "series", "id"),
     *("sku", "product", "name", "key"),
 )
+_CLEAR_ITEMS = frozenset(ITEM_NAMES) - {"id", "name", "key"}
 TARGET_NAMES: tuple[str, ...] = (
     *("targetvalue", "demand", "numberofinstances", "workforcedemand", "metricvalue", "value", "target", "y"),
     *("sales", "quantity", "qty", "units", "count", "load", "consumption", "usage", "volume", "amount"),
@@ -256,6 +264,12 @@ def rank(name: str, known: Sequence[str]) -> float:
     if plain in known:
         return known.index(plain)
     return len(known) if last_word(name) in known else math.inf
+
+
+def item_of(names: Iterable[str]) -> str | None:
+    """The only column whose name is an item's and can hardly be another's, as `name` and `id` can; None where there is none."""
+    found = [name for name in names if _plain(name) in _CLEAR_ITEMS]
+    return found[0] if len(found) == 1 else None
 
 
 def best_known(columns: Sequence[Column], known: Sequence[str]) -> list[Column]:

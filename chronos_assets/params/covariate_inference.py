@@ -7,13 +7,13 @@ nobody meant could fail an import; files in `related/` and `item_metadata/` are 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from chronos_assets.calendar.timestamp_format import has_offset
+from chronos_assets.calendar.timestamp_format import has_offset, read_offset
 from chronos_assets.params.attributes import Attribute, CovariateSchema, MetadataParams, RelatedParams
-from chronos_assets.params.columns import ITEM_NAMES, Column, InferenceError, Times, best_known, listed
+from chronos_assets.params.columns import REWRITE, Column, InferenceError, Times, item_of, listed
 from chronos_assets.params.forecast import DOMAINS, ForecastParams
 from chronos_assets.params.headers import column_name
 from chronos_assets.params.keys import FEW_REPEATS, Rows
@@ -24,6 +24,29 @@ _KEYS = {"item_id", "timestamp"}
 _MOSTLY_UNIQUE = 0.5
 _MOSTLY_REGULAR = 0.5  # the share of steps that are alike, from which on they tell days from months
 _PRICED = re.compile(r"[-+]?[$€£¥] ?[-+]?[\d.,]+|[-+]?[\d.,]+ ?[$€£¥%]")
+
+
+@dataclass(frozen=True)
+class TargetSample:
+    """What a sample of the target says of files beside it.
+
+    Attributes:
+        in_utc: whether its timestamps have offsets, all of them 0.
+        items: names in it.
+    """
+
+    in_utc: bool = False
+    items: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, params: ForecastParams, header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> TargetSample:
+        """Of the rows that the parameters were inferred from."""
+        names = [column_name(name) for name in header or ()]
+        times, items = (
+            [row[names.index(name)].strip() for row in rows] if name in names else []
+            for name in (params.timestamp_column, params.item_column)
+        )
+        return cls(has_offset(params.timestamp_format) and bool(times) and _are_zero(times), frozenset(items))
 
 
 def offers(unused: Sequence[Column], times: Times, target: Column, item: Column | None) -> Iterator[str]:
@@ -83,6 +106,8 @@ def with_related(
     rows: Sequence[Sequence[str]],
     files: Sequence[int] | None = None,
     stretches: Sequence[int] | None = None,
+    *,
+    target: TargetSample = TargetSample(),
 ) -> ForecastParams:
     """The parameters with the related time series that a sample of files in `related/` shows.
 
@@ -92,6 +117,7 @@ def with_related(
         rows: text, one cell per column.
         files: of each row, a number for its file; all of one file when None.
         stretches: of each row, a number for the run of rows that it belongs to; one when None.
+        target: what else is known of it.
 
     Raises:
         InferenceError: the sample has no header, no timestamp, or nothing but keys; or its timestamps, or the series of its
@@ -109,10 +135,15 @@ def with_related(
     series = [*([item] if item else []), *dimensions]
     sample = Rows(readings[0], *places)
     times = _reading(readings, sample, series, params.timestamp_format)
-    if has_offset(times.pattern) != has_offset(params.timestamp_format) and params.time_zone is None:
+    clocks = list(_clock_notes(params, times, in_utc=target.in_utc))
+    called = [
+        column for column in columns if column not in (timestamp, *series) and column.header.strip() in target.items
+    ]
+    if len(called) > 1 and item is None:
         raise InferenceError(
-            f"timestamps of related/ ({times.pattern}) and of train/ ({params.timestamp_format}) are on two clocks, since only "
-            "one of them has an offset: write both alike, or set Chronos.TimeZone in a params.json"
+            f"the columns {listed(called)} of related/ are called as items are: `chronos-assets melt FILE OUTPUT` writes them "
+            "as rows; then call target_value what it is, such as price",
+            role=REWRITE,
         )
     repeats = sample.repeats(series)
     if repeats > FEW_REPEATS and item is None and params.item_column is not None:
@@ -128,13 +159,39 @@ def with_related(
         dimensions=tuple(name for name in params.dimensions if name in keys),
         timestamp_format=None if times.pattern == params.timestamp_format else times.pattern,
     )
-    notes = [_note("related/", "related time series", schema)]
+    notes = [_note("related/", "related time series", schema), *clocks]
     if repeats > FEW_REPEATS:
         notes.append(
             f"Guessed: rows of related/ that share a series and a timestamp ({repeats:.0%} repeat one) count as their mean, "
             "and the most frequent of their texts."
         )
     return replace(params, related=RelatedParams(schema), notes=(*params.notes, *notes))
+
+
+def _are_zero(texts: Iterable[str | None]) -> bool:
+    return not any(map(read_offset, filter(None, texts)))
+
+
+def _clock_notes(params: ForecastParams, times: Times, *, in_utc: bool) -> Iterator[str]:
+    """What is taken for granted where only the target's timestamps, or only those of related files, have an offset.
+
+    Raises:
+        InferenceError: the offset is not that of UTC, so that the others may be on either clock.
+    """
+    own, theirs = has_offset(params.timestamp_format), has_offset(times.pattern)
+    if own == theirs or params.time_zone is not None:
+        return
+    if not (in_utc if own else _are_zero(times.column.values)):
+        raise InferenceError(
+            f"timestamps of related/ ({times.pattern}) and of train/ ({params.timestamp_format}) are on two clocks, since only "
+            "one of them has an offset: write both alike, or set Chronos.TimeZone in a params.json",
+            role=REWRITE,
+        )
+    without = "related/" if own else "train/"
+    yield (
+        f"Guessed: timestamps of {without} are in UTC, as those beside them say of themselves; if they are on the clock of a "
+        "place, set Chronos.TimeZone."
+    )
 
 
 def _reading(readings: Sequence[Times], rows: Rows, series: Sequence[Column], own: str) -> Times:
@@ -205,11 +262,8 @@ def _item(params: ForecastParams, columns: Sequence[Column]) -> Column | None:
     """The column that holds the target's item; None where rows apply to all."""
     if params.item_column is None:
         return None
-    named = _column_named(columns, params.item_column, DOMAINS[params.domain].item)
-    if named is not None:
-        return named
-    known = best_known([column for column in columns if column.name not in params.dimensions], ITEM_NAMES)
-    return known[0] if len(known) == 1 else None
+    other = item_of(column.name for column in columns if column.name not in params.dimensions)
+    return _column_named(columns, params.item_column, DOMAINS[params.domain].item, other)
 
 
 def _is_usable(column: Column, keys: set[str]) -> bool:

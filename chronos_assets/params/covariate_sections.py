@@ -25,6 +25,7 @@ from chronos_assets.params.attributes import (
     MetadataParams,
     RelatedParams,
 )
+from chronos_assets.params.columns import item_of
 from chronos_assets.params.document import MISSING, Findings, Section, nearest
 from chronos_assets.params.filling_sections import read_related_filling
 from chronos_assets.params.forecast import DOMAINS
@@ -221,6 +222,8 @@ class _Keys:
         """The schema of related time series."""
         types = {attribute.name: attribute.type for attribute in section.attributes}
         timestamp = self._key(types, self._names.timestamp, self._columns.timestamp, "timestamp", section)
+        stamps = [name for name, kind in types.items() if kind == "timestamp"]
+        timestamp = timestamp or (stamps[0] if len(stamps) == 1 else None)
         if timestamp is None and not self._findings.has_problem_under(f"{section.section.path}.Schema"):
             fix = f"add a column {self._names.timestamp}; files without times are ITEM_METADATA"
             self._findings.problem(f"{section.section.path}.Schema", list(types), "there is no timestamp", fix)
@@ -270,7 +273,9 @@ class _Keys:
         return tuple(found)
 
     def _item(self, types: dict[str, AttributeType], section: DatasetSection) -> str | None:
-        return self._key(types, self._names.item, self._columns.item, "string", section)
+        named = self._key(types, self._names.item, self._columns.item, "string", section)
+        texts = [name for name, kind in types.items() if kind == "string" and name not in self._dimensions]
+        return named or (item_of(texts) if self._columns.item is not None else None)
 
     def _key(
         self, types: dict[str, AttributeType], field: str, own: str | None, kind: AttributeType, section: DatasetSection

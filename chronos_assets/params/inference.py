@@ -79,7 +79,9 @@ __all__ = ["DEFAULT_HORIZON", "InferenceError", "default_horizon", "infer", "is_
 DEFAULT_HORIZON = {Unit.MINUTE: 60, Unit.HOUR: 48, Unit.DAY: 14, Unit.WEEK: 13, Unit.MONTH: 18, Unit.YEAR: 6}
 
 _FREQUENCIES = ("D", "H", "W", "M")  # that a draft offers
-_NOT_A_NUMBER = "not a number (write it with a decimal point, and without thousands separators)"
+_NOT_A_NUMBER = (
+    "not a number (write it with a decimal point, without thousands separators, and leave it empty if it is missing)"
+)
 
 # Fewer periods with a row than this are reported.
 _MOSTLY = 0.8
@@ -169,10 +171,12 @@ def _infer(
     has_header: bool,
 ) -> ForecastParams:
     if wide := wide_times(columns if has_header else below_first_row(columns)):
-        raise InferenceError(
-            f"{wide}: `chronos-assets melt FILE OUTPUT` writes them as rows of a timestamp and target_value",
-            role=REWRITE,
+        way = (
+            ""
+            if wide.unclear
+            else ": `chronos-assets melt FILE OUTPUT` writes them as rows of a timestamp and target_value"
         )
+        raise InferenceError(f"{wide}{way}", role=REWRITE)
     readings = timestamp_readings(columns, _named(columns, named, "timestamp"))
     if chosen := named.get("format"):
         readings = [times for times in readings if times.pattern == chosen] or readings

@@ -9,8 +9,10 @@ The rules:
   one timestamp apart.
 - Without repeated timestamps there is one series, whatever texts stand beside it (weather, holidays), unless a text splits
   it into series that are as full: then it names them, unless these take turns, which leaves both readings.
-- A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature), nor what is named as a
-  remark on the row (a status, a version), nor what is a part of the time (a weekday, a month, an hour).
+- A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature), nor what is a part of
+  the time (a weekday, a month, an hour).
+- What is named as a remark on the row (a status, a version) is a part of a key only where nothing else is, and (nearly) all
+  timestamps have as many rows of each of its texts, with values of their own: open and closed tickets, no corrections.
 - Numbers are a part of a key by themselves only where their name says that they stand for something (Store, dept_id).
 - Where more than a few rows repeat a timestamp of their series, nothing is taken: the candidates are named.
 """
@@ -18,9 +20,11 @@ The rules:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -34,6 +38,7 @@ from chronos_assets.params.columns import (
     InferenceError,
     Times,
     best_known,
+    is_number,
     is_remark,
     listed,
 )
@@ -46,6 +51,8 @@ _HARDLY_EMPTIER = 0.1
 _MOST_KEYS = 3
 # Fewer rows don't make a series; a sample of fewer timestamps doesn't show it.
 _LEAST_ROWS = 3
+# How far a correction is from what it corrects: of what values usually differ by.
+NEAR = 0.25
 _ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
 _WORKING_DAYS, _TWO_WEEKS = 5, 14
@@ -165,6 +172,28 @@ def choose_keys(
         InferenceError: more than a few rows repeat a timestamp of their series, or several columns could name the series.
     """
     open_columns = [c for c in columns if _may_be_key(c, rows) and c is not item]
+    remarks = [column for column in open_columns if is_remark(column.header)]
+    open_columns = [column for column in open_columns if column not in remarks]
+    choose = partial(_choose, rows, columns, item, has_header=has_header, values=values, dated=dated)
+    try:
+        return choose(open_columns)
+    except InferenceError as error:
+        panels = [c for c in remarks if c not in dated and values is not None and _is_panel(c, rows, values)]
+        if error.role != "repeats" or not panels:
+            raise
+        return choose([*open_columns, *panels])
+
+
+def _choose(
+    rows: Rows,
+    columns: Sequence[Column],
+    item: Column | None,
+    open_columns: Sequence[Column],
+    *,
+    has_header: bool,
+    values: Column | None,
+    dated: Sequence[Column],
+) -> Keys:
     if item is None and has_header:
         item = _known_item(rows, [c for c in columns if not c.is_row_number and not _is_unique(c)])
         open_columns = [column for column in open_columns if column is not item]
@@ -199,6 +228,10 @@ def name_notes(keys: Keys) -> Iterator[str]:
                 f"Guessed: {totals[0]} in {column.name} is a series like any other; if it is the sum of others, leave its rows "
                 "out (Chronos.Reconcile forecasts sums)."
             )
+        if is_remark(column.header):
+            yield (
+                f"Guessed: {column.name} tells series apart; if it holds versions of the same rows, keep those that count."
+            )
         cut = sorted(text for text in column.distinct if _CUT_NUMBER.fullmatch(text))
         if cut:
             yield (
@@ -213,11 +246,28 @@ def _may_be_key(column: Column, rows: Rows) -> bool:
         return False
     if column.is_flag or column.is_row_number or _is_unique(column) or not column.is_complete:
         return False
-    if is_remark(column.header) or is_time_part(column) or _follows_weekdays(column, rows):
+    if is_time_part(column) or _follows_weekdays(column, rows):
         return False
     if column.has_commas or (column.is_numeric and not column.is_identifying):
         return False
     return not _is_shared(column, rows)
+
+
+def _is_panel(column: Column, rows: Rows, values: Column) -> bool:
+    """Whether (nearly) all timestamps have as many rows of each text, and values of these are no versions of each other."""
+    counts: dict[datetime, Counter[str]] = {}
+    sums: dict[tuple[datetime, str], float] = {}
+    for moment, text, value in zip(rows.times.moments, column.texts, values.texts, strict=True):
+        if moment is not None:
+            counts.setdefault(moment, Counter())[text] += 1
+            sums[moment, text] = sums.get((moment, text), 0.0) + (float(value) if is_number(value) else 0.0)
+    texts = sorted(column.distinct)
+    full = [moment for moment, each in counts.items() if len(each) == len(texts) and len(set(each.values())) == 1]
+    if len(texts) < 2 or len(full) < max(_LEAST_ROWS, (1 - FEW_BAD) * len(counts)):
+        return False
+    courses = np.array([[sums[moment, text] for text in texts] for moment in full])
+    usual = np.median(np.abs(courses - np.median(courses, axis=0)))
+    return bool(np.median(np.abs(np.diff(courses, axis=1))) > NEAR * usual)
 
 
 def _is_unique(column: Column) -> bool:

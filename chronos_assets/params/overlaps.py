@@ -27,7 +27,7 @@ from itertools import pairwise
 from statistics import median
 
 from chronos_assets.params.columns import Column, InferenceError, has_word, is_number, is_remark, last_word, listed
-from chronos_assets.params.keys import FEW_REPEATS, Rows
+from chronos_assets.params.keys import FEW_REPEATS, NEAR, Rows
 from chronos_assets.params.timestamp_columns import is_dated
 
 # Beside what names a series anyway: names of places that a file may be of.
@@ -40,8 +40,6 @@ _NUMBER = re.compile(r"\d[.,]?\d")
 _ALWAYS = 0.95
 _MOSTLY = 0.5
 _SEVERAL = 3
-# How far a correction is from what it corrects: of what values usually differ by.
-_NEAR = 0.25
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ def _are_near(keys: Sequence[Column], target: Column, places: Sequence[Sequence[
         return True
     middles = {key: median(values) for key, values in of_series.items()}
     usual = median(abs(value - middles[key]) for key, values in of_series.items() for value in values)
-    return not usual or median(apart) <= _NEAR * usual  # nothing tells constants apart
+    return not usual or median(apart) <= NEAR * usual  # nothing tells constants apart
 
 
 def _names_series(column: Column) -> bool:

@@ -67,10 +67,14 @@ def spread_timestamp(columns: Sequence[Column]) -> Spread | None:
     hours = [column for column in present if _is_count(column, _HOURS, 24)]
     if not hours or _hours_of_a_date(dates[0], hours[0]) < _SEVERAL:
         return None
+    return _with_hour((dates[0],), "trim({})", hours[0])
+
+
+def _with_hour(date: tuple[Column, ...], joined: str, hour: Column) -> Spread:
     # Whether hour 1 begins or ends at one o'clock is for people to say.
-    counted_to_24 = "24" in hours[0].present
-    joined = "trim({}) || ' ' || lpad(trim({}), 2, '0') || ':00:00'"
-    return Spread((dates[0], hours[0]), None if counted_to_24 else joined.format)
+    counted_to_24 = "24" in hour.present
+    joined += " || ' ' || lpad(trim({}), 2, '0') || ':00:00'"
+    return Spread((*date, hour), None if counted_to_24 else joined.format)
 
 
 def is_date(column: Column) -> bool:
@@ -92,13 +96,16 @@ def _hours_of_a_date(date: Column, hour: Column) -> float:
 def _by_year(columns: Sequence[Column]) -> Spread | None:
     years = [column for column in columns if is_year(column)]
     parts = {most: c for c in columns for name, most in _PARTS.items() if _is_count(c, frozenset({name}), most)}
+    if not {12, 31} <= parts.keys():  # a part by itself that is always the same tells no times apart
+        parts = {most: column for most, column in parts.items() if len(column.distinct) > 1}
     if not years or not parts:
         return None
     year, month = years[0], parts.get(12)
     start = "lpad(trim({}), 4, '0') || '-' || "
     if month is not None and 31 in parts:
-        whole = start + "lpad(trim({}), 2, '0') || '-' || lpad(trim({}), 2, '0')"
-        return Spread((year, month, parts[31]), whole.format)
+        day, whole = parts[31], start + "lpad(trim({}), 2, '0') || '-' || lpad(trim({}), 2, '0')"
+        hours = [column for column in columns if _is_count(column, _HOURS, 24)]
+        return _with_hour((year, month, day), whole, hours[0]) if hours else Spread((year, month, day), whole.format)
     if month is not None:
         return Spread((year, month), (start + "lpad(trim({}), 2, '0') || '-01'").format)
     if 4 in parts:
@@ -112,7 +119,7 @@ def _all_match(column: Column, pattern: re.Pattern[str]) -> bool:
 
 
 def _is_count(column: Column, names: frozenset[str], most: int) -> bool:
-    """Whether a column of one of these names holds several whole numbers up to `most`."""
+    """Whether a column of one of these names holds whole numbers up to `most`."""
     if last_word(column.header) not in names or not all(re.fullmatch(r"\d{1,2}", value) for value in column.present):
         return False
-    return len(column.distinct) > 1 and all(int(value) <= most for value in column.present)
+    return all(int(value) <= most for value in column.present)

@@ -19,6 +19,7 @@ from chronos_assets.params.keys import TOTALS
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _WHOLE = re.compile(r"[+-]?\d{1,3}")
 _LEAST = 3
+_MOST_MARKS = 4  # that are shown
 # Numbers that are written for a missing value.
 _MARKER = re.compile(r"-1|-9{2,}|9{3,}")
 # Timestamps with nothing but zeros; steps that show a course; what a reading falls to when it starts again, as a part of it.
@@ -55,6 +56,13 @@ def value_notes(target: Column) -> Iterator[str]:
     dotted = [value for value in target.present if "." in value]
     if len(dotted) >= _LEAST and all(map(_THOUSANDS.fullmatch, dotted)):
         yield f"Guessed: the point in {target.name} separates decimals: {dotted[0]} is less than {int(float(dotted[0])) + 1}."
+    marks = Counter(text for text, value in zip(target.texts, target.values, strict=True) if text and value is None)
+    if marks:
+        shown = ", ".join(repr(text) for text, _ in marks.most_common(_MOST_MARKS))
+        yield (
+            f"Guessed: {shown} in {target.name} marks a missing value, and no 0 ({sum(marks.values()):,} of "
+            f"{len(target.texts):,} rows looked at)."
+        )
     for marker, count in _markers(target):
         yield (
             f"Guessed: {marker} is a value of {target.name} like any other ({count:,} of {len(target.present):,} rows looked "

@@ -21,7 +21,7 @@ _MONTHS = frozenset(
         *("octubre", "noviembre", "diciembre"),
     }
 )
-_WEEKDAYS = frozenset(
+WEEKDAYS = frozenset(
     {
         *("mon", "tue", "tues", "wed", "thu", "thur", "thurs", "fri", "sat", "sun", "monday", "tuesday", "wednesday"),
         *("thursday", "friday", "saturday", "sunday", "montag", "dienstag"),
@@ -31,7 +31,7 @@ _WEEKDAYS = frozenset(
     }
 )
 # Of which two alone may be countries or states.
-_SHORT_WEEKDAYS = frozenset({"mo", "di", "mi", "do", "fr", "sa", "so"})
+SHORT_WEEKDAYS = frozenset({"mo", "di", "mi", "do", "fr", "sa", "so"})
 _SEVERAL, _WORKING_DAYS = 3, 5
 # What may stand behind the part in a column's name: week_no, day of week.
 _NUMBER_OF = frozenset({"no", "nr", "num", "number", "name", "label"})
@@ -58,9 +58,9 @@ def is_time_part(column: Column) -> bool:
         return False
     named = has_word(column.header, PARTS) and last_word(column.header) in PARTS | _NUMBER_OF
     return (
-        (len(words) >= _SEVERAL and (words <= _MONTHS or words <= _WEEKDAYS))
+        (len(words) >= _SEVERAL and (words <= _MONTHS or words <= WEEKDAYS))
         or words <= _SEASONS
-        or (len(words) >= _WORKING_DAYS and words <= _SHORT_WEEKDAYS)
+        or (len(words) >= _WORKING_DAYS and words <= SHORT_WEEKDAYS)
         or all(map(PERIODS.fullmatch, words))
         or all(map(_CLOCK.fullmatch, words))
         or (named and all(map(_NUMBERED.fullmatch, words)))

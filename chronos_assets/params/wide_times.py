@@ -1,27 +1,60 @@
 """Wide files whose columns are times: the hours of a date, the months of a year, or dates in the header.
 
-Here: noticing them, and which timestamp each of their columns stands for. An import reads no such file; `melt` writes it as
-rows.
+Here: noticing them, and which timestamp each of their columns stands for, or why nobody can tell. An import reads no such
+file; `melt` writes it as rows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from chronos_assets.params.columns import Column
-from chronos_assets.params.spread_timestamps import is_date, is_year
+from chronos_assets.params.columns import Column, has_word
+from chronos_assets.params.spread_timestamps import Spread, is_date, is_year, spread_timestamp
+from chronos_assets.params.time_parts import SHORT_WEEKDAYS, WEEKDAYS
 from chronos_assets.params.timestamp_columns import is_dated, reads_as_time
 
-_HOUR = re.compile(r"(?:h|hr|hour|he|stunde|uhr)?[ _]?(\d{1,2})(?::00(?::00)?)?[ _]?(?:h|uhr)?", re.IGNORECASE)
-_MONTH = re.compile(r"m(?:onth)?[ _]?(\d{1,2})", re.IGNORECASE)
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_FULL_MONTHS: tuple[str, ...] = ("january", "february", "march", "april", "june", "july", "august", "september", "sept")
-_FULL_MONTHS += ("october", "november", "december")
+# A time of day, or from when to when; an hour by its number. What an hour is called that comes twice in a day.
+_UNTIL = r"(?:[ _]?(?:-|\u2013|to|bis)[ _]?\d{1,2}(?::\d\d(?::00)?)?[ _]?(?:h|uhr|[ap]\.?m\.?)?)?"
+_CLOCK = re.compile(
+    rf"(\d{{1,2}})(?::([0-5]\d)(?::00)?)?[ _]?([ap])\.?m\.?{_UNTIL}|(\d{{1,2}}):([0-5]\d)(?::00)?{_UNTIL}", re.I
+)
+_HOUR = re.compile(
+    rf"(?:h|hr|hour|hours|he|hb|stunde|uhr|hora|heure)?[ _]?(\d{{1,2}})(?::00(?::00)?)?[ _]?(?:h|uhr)?{_UNTIL}", re.I
+)
+_AGAIN = re.compile(r"(.*\d)(?:[ _]?(?:\*|x|a|b|'|dst|\(2\))|_2|\.1)", re.I)
+_MONTH = re.compile(r"(?:m|month|mon|monat|mois|mes)?[ _]?(\d{1,2})", re.I)
+_QUARTER = re.compile(r"(?:q|qtr|quarter|quartal|trimestre|t)[ _]?([1-4])|([1-4])[ _]?(?:q|qtr|quarter)", re.I)
+_DAY = re.compile(r"(?:d|day|tag|dia|jour)?[ _]?(\d{1,2})", re.I)
+_DAY_OF_WEEK = re.compile(r"(?:d|day|tag|dia|jour|weekday)[ _]?([1-7])", re.IGNORECASE)
+_NUMBER = re.compile(r"(\d{1,2})")
+_WEEK = re.compile(r"(?:w|wk|week|kw|woche|semana|semaine)?[ _]?(\d{1,2})", re.I)
+# Names of months in English, German, French, Spanish, Italian and Portuguese.
+_MONTHS = (
+    "jan january januar janvier enero ene gennaio gen janeiro",
+    "feb february februar février febrero febbraio fevereiro fev",
+    "mar march märz mär mars marzo março",
+    "apr april avril abril abr aprile",
+    "may mai mayo maggio mag maio",
+    "jun june juni juin junio giugno giu junho",
+    "jul july juli juillet julio luglio lug julho",
+    "aug august août agosto ago",
+    "sep sept september septembre septiembre settembre set setembro",
+    "oct october oktober okt octobre octubre ottobre ott outubro out",
+    "nov november novembre noviembre novembro",
+    "dec december dezember dez décembre diciembre dic dicembre dezembro",
+)
+_NUMBER_OF_MONTH = {name: number for number, names in enumerate(_MONTHS, start=1) for name in names.split()}
 _MIDNIGHT = re.compile(r"\d[ T]00:00(:00)?$")
 _YEAR = re.compile(r"(19|20)\d\d")
-_LEAST = 3  # dates in a header, from which on they are no names
+_YEAR_AND_MONTH = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])")
+_FISCAL = frozenset({"fiscal", "fy", "financial"})
+_LEAST = 3  # parts of a time in a header, from which on they are no names
+_WORKING_DAYS = 5
+_OF_DAY = 24 * 60
+_WRITE = "; write rows of a timestamp and a value, or choose columns that are series of their own by --column"
 
 
 @dataclass(frozen=True)
@@ -32,39 +65,37 @@ class WideTimes:
         what: they are, for people.
         columns: in the order of the file.
         times: of each, what completes the text of `base` to a timestamp; all of it without a base.
-        base: the column with the date or the year.
+        base: the columns with the date, the month or the year.
+        unclear: why which times these are can't be told, and what to do; empty where it can.
     """
 
     what: str
     columns: tuple[Column, ...]
-    times: tuple[str, ...]
-    base: Column | None = None
+    times: tuple[str, ...] = ()
+    base: Spread | None = None
+    unclear: str = ""
 
     def __str__(self) -> str:
         first, second, *_, last = (column.header for column in self.columns)
-        return f"{first}, {second}, … {last} are {self.what}, one column for each"
+        return f"{first}, {second}, … {last} are {self.what}, one column for each{self.unclear}"
 
 
 def wide_times(columns: Sequence[Column]) -> WideTimes | None:
     """The columns of a file that are times; None in a file that has its timestamps in a column."""
     present = [column for column in columns if column.present]
-    days = [column for column in present if is_date(column) or all(map(_MIDNIGHT.search, column.present))]
-    years = [column for column in present if is_year(column)]
-    if len(days) == 1:
-        # The first of 24 hours is that from midnight to one, whether it is called 0 or 1.
-        hours = {c.index: hour for c in present if (hour := _hour(c.header)) is not None}
-        first = min(hours.values(), default=0)
-        times = {index: f" {hour - first:02d}:00:00" for index, hour in hours.items()}
-        return _parts(present, days[0], "the hours of a date", times, 24) if first in (0, 1) else None
-    if len(years) == 1:
-        times = {c.index: f"-{month:02d}-01" for c in present if (month := _month(c.header)) is not None}
-        return _parts(present, years[0], "the months of a year", times, 12)
+    parts = [column for column in present if column.is_numeric or column.has_commas]
+    found = [_of_dates(parts, base) for base in _dates(present)]
+    found += [_of_months(parts, base) for base in _months(present)]
+    found += [_of_years(parts, column) for column in _years(present)]
+    wide = next(filter(None, found), None)
+    if wide is not None:  # of 0 and 1 alone, the columns say which hour or day a row is of
+        return None if all(column.is_flag for column in wide.columns) else wide
     if any(is_dated(column) for column in present):
         return None
-    dates = [column for column in present if reads_as_time(column.header) and _holds_values(column)]
+    dates = [column for column in parts if reads_as_time(column.header)]
     if len(dates) >= _LEAST:
         return WideTimes("dates", tuple(dates), tuple(column.header for column in dates))
-    dated = [column for column in present if _YEAR.fullmatch(column.header) and _holds_values(column)]
+    dated = [column for column in parts if _YEAR.fullmatch(column.header)]
     numbers = [int(column.header) for column in dated]
     if len(dated) >= _LEAST and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         return WideTimes("years", tuple(dated), tuple(f"{number}-01-01" for number in numbers))
@@ -76,27 +107,144 @@ def below_first_row(columns: Sequence[Column]) -> list[Column]:
     return [replace(column, header=column.texts[0], texts=column.texts[1:]) for column in columns]
 
 
-def _parts(
-    columns: Sequence[Column], base: Column, what: str, times: Mapping[int, str], count: int
-) -> WideTimes | None:
-    """The columns of a date's or a year's parts, by their places; None unless each part has one that holds values."""
-    found = [column for column in columns if column.index in times and _holds_values(column)]
-    each = tuple(times[column.index] for column in found)
-    return WideTimes(what, tuple(found), each, base) if len(each) == len(set(each)) == count else None
+# --- The columns that the others are parts of
 
 
-def _holds_values(column: Column) -> bool:
-    return column.is_numeric or column.has_commas
+def _dates(columns: Sequence[Column]) -> Iterator[Spread]:
+    days = [column for column in columns if is_date(column) or all(map(_MIDNIGHT.search, column.present))]
+    if len(days) == 1:
+        yield Spread((days[0],), "regexp_replace(trim({}), '[ T]00:00(:00)?$', '')".format)
+    spread = None if days else spread_timestamp(columns)
+    if spread is not None and len(spread.columns) == 3:
+        yield spread
 
 
-def _hour(header: str) -> int | None:
-    match = _HOUR.fullmatch(header.strip())
-    return int(match[1]) if match else None
+def _months(columns: Sequence[Column]) -> Iterator[Spread]:
+    """Bases whose text is completed by a day."""
+    written = [column for column in columns if all(map(_YEAR_AND_MONTH.fullmatch, column.present))]
+    if len(written) == 1:
+        yield Spread((written[0],), "trim({})".format)
+    years = _years(columns)
+    months = [column for column in columns if column.header.casefold() in {"month", "mon", "monat", "mois", "mes"}]
+    if len(years) == len(months) == 1 and months[0].is_whole:
+        yield Spread((years[0], months[0]), "lpad(trim({}), 4, '0') || '-' || lpad(trim({}), 2, '0')".format)
 
 
-def _month(header: str) -> int | None:
-    name = header.strip().casefold().removesuffix(".")
-    if name in _MONTHS or name in _FULL_MONTHS:
-        return _MONTHS.index(name[:3]) + 1
-    match = _MONTH.fullmatch(name)
-    return int(match[1]) if match else None
+def _years(columns: Sequence[Column]) -> list[Column]:
+    years = [column for column in columns if is_year(column)]
+    return years if len(years) == 1 else []
+
+
+# --- Their parts
+
+
+def _of_dates(columns: Sequence[Column], base: Spread) -> WideTimes | None:
+    names = {column.header.casefold().rstrip("."): column for column in columns}
+    days = [names[name] for name in names if name in WEEKDAYS | SHORT_WEEKDAYS]
+    days = days if len(days) >= _WORKING_DAYS else _from_one(columns, _DAY_OF_WEEK, 7)
+    if days:
+        reason = f", and which of them {base.columns[-1].header} names is not said{_WRITE}"
+        return WideTimes("the days of a week", tuple(days), base=base, unclear=reason)
+    minutes = {column.index: minute for column in columns if (minute := _minute(column.header)) is not None}
+    found = [column for column in columns if column.index in minutes]
+    again = [c for c in columns if (match := _AGAIN.fullmatch(c.header.strip())) and _minute(match[1]) is not None]
+    places = sorted(minutes.values())
+    steps = {after - before for before, after in pairwise(places)}
+    if len(found) < _LEAST or 0 in steps:
+        return None
+    step, count = min(steps), len(found) + len(again)
+    regular, first = len(steps) == 1 and not again, places[0]
+    on_clock = all(_CLOCK.fullmatch(column.header.strip()) for column in found)
+    if regular and step * count == _OF_DAY and first in (0, step):
+        # The first of 24 hours is that from midnight to one, whether it is called 0 or 1.
+        return _told(
+            "the hours of a date", found, {index: _time(minute - first) for index, minute in minutes.items()}, base
+        )
+    if again or (step == 60 and count in (23, 25) and (regular or not on_clock)):
+        reason = f", {count} of them: which one comes twice or is missing where clocks are changed is not said"
+        return WideTimes(
+            "the hours of a date",
+            tuple(sorted((*found, *again), key=lambda c: c.index)),
+            base=base,
+            unclear=reason + _WRITE,
+        )
+    if on_clock and places[-1] < _OF_DAY:
+        return _told("times of a date", found, {index: _time(minute) for index, minute in minutes.items()}, base)
+    what = {48: "half-hours of a date", 96: "quarter-hours of a date"}.get(count)
+    what = "days of a month" if 28 <= count <= 31 else what
+    if what is not None and regular and step == 60 and first <= 60:
+        return WideTimes(f"perhaps {what}", tuple(found), base=base, unclear=_WRITE)
+    return None
+
+
+def _of_months(columns: Sequence[Column], base: Spread) -> WideTimes | None:
+    found = _from_one(columns, _DAY, 28, 29, 30, 31)
+    times = {index: f"-{day:02d}" for index, day in _numbered(columns, _DAY).items()}
+    return _told("the days of a month", found, times, base) if found else None
+
+
+def _of_years(columns: Sequence[Column], year: Column) -> WideTimes | None:
+    base = Spread((year,), "trim({})".format)
+    columns = [column for column in columns if column is not year]
+    named = {
+        c.index: m for c in columns if (m := _NUMBER_OF_MONTH.get(c.header.strip().casefold().rstrip("."))) is not None
+    }
+    months = named if len(named) >= _LEAST else _numbered(columns, _MONTH)
+    if (months is named and len(set(months.values())) == len(months)) or sorted(months.values()) == list(range(1, 13)):
+        return _of_year("the months of a year", columns, {index: (month - 1) for index, month in months.items()}, base)
+    quarters = _numbered(columns, _QUARTER)
+    if sorted(quarters.values()) == [1, 2, 3, 4]:
+        return _of_year(
+            "the quarters of a year", columns, {index: 3 * number - 3 for index, number in quarters.items()}, base
+        )
+    if weeks := _from_one(columns, _WEEK, 52, 53):
+        return WideTimes(
+            "the weeks of a year", tuple(weeks), base=base, unclear=f", whose first days are not said{_WRITE}"
+        )
+    if perhaps := _from_one(columns, _NUMBER, 4):
+        return WideTimes("perhaps the quarters of a year", tuple(perhaps), base=base, unclear=_WRITE)
+    return None
+
+
+def _of_year(what: str, columns: Sequence[Column], months: Mapping[int, int], base: Spread) -> WideTimes | None:
+    """Columns by how many months after January they begin; unclear where the year is a company's."""
+    found = [column for column in columns if column.index in months]
+    year = base.columns[0].header
+    ascending = [months[column.index] for column in found]
+    if has_word(year, _FISCAL) or ascending != sorted(ascending):
+        reason = f", and {year} seems to begin with another month than January{_WRITE}"
+        return WideTimes(what, tuple(found), base=base, unclear=reason)
+    return _told(what, found, {index: f"-{month + 1:02d}-01" for index, month in months.items()}, base)
+
+
+def _told(what: str, columns: Sequence[Column], times: Mapping[int, str], base: Spread) -> WideTimes:
+    return WideTimes(what, tuple(columns), tuple(times[column.index] for column in columns), base)
+
+
+def _time(minute: int) -> str:
+    return f" {minute // 60:02d}:{minute % 60:02d}:00"
+
+
+def _minute(header: str) -> int | None:
+    """The minute of the day that a column's name begins with; hours are counted to 24, and on."""
+    text = header.strip()
+    if match := _CLOCK.fullmatch(text):
+        hour, minute, half, whole, past = match.groups()
+        if half:
+            return (int(hour) % 12 + 12 * (half.casefold() == "p")) * 60 + int(minute or 0)
+        return int(whole) * 60 + int(past)
+    match = _HOUR.fullmatch(text)
+    return int(match[1]) * 60 if match else None
+
+
+def _numbered(columns: Sequence[Column], pattern: re.Pattern[str]) -> dict[int, int]:
+    """The numbers of columns that are called by one, by their places."""
+    matches = ((column.index, pattern.fullmatch(column.header.strip())) for column in columns)
+    return {index: int(next(filter(None, match.groups()))) for index, match in matches if match}
+
+
+def _from_one(columns: Sequence[Column], pattern: re.Pattern[str], *counts: int) -> list[Column]:
+    """The columns that a pattern numbers from 1 to one of the counts; none if they are others."""
+    numbers = _numbered(columns, pattern)
+    whole = len(numbers) in counts and sorted(numbers.values()) == list(range(1, len(numbers) + 1))
+    return [column for column in columns if whole and column.index in numbers]

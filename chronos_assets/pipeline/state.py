@@ -46,6 +46,7 @@ from chronos_assets.store_layout import (
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+    from chronos_assets.timeseries.dataset.sampling import Sample
     from chronos_assets.timeseries.dataset.shards import Manifest
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
@@ -261,7 +262,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
             note = f"Guessed from {len(files):,} of {len(found):,} files: all have more than CHRONOS_IMPORT_JOB_BYTES."
             params = replace(params, notes=(*params.notes, note))
         group.store.delete(DRAFT_KEY)
-        params = _with_covariates(group, params)
+        params = _with_covariates(group, params, sample)
         return with_guesses(to_document(params), params.notes)
     except (InferenceError, FileProblem) as error:
         source = newest.key if len(files) == 1 else f"{len(files)} files, the newest {newest.key}"
@@ -275,14 +276,25 @@ def _inferred_document(group: Group) -> dict[str, Any]:
         raise dg.Failure(reason) from error
 
 
-def _with_covariates(group: Group, params: ForecastParams) -> ForecastParams:
-    """The parameters with what files of covariates hold; those that can't be recognized stay undeclared, and a note says so."""
-    from chronos_assets.params.covariate_inference import with_metadata, with_related
+def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> ForecastParams:
+    """The parameters with what files of covariates hold; those that can't be recognized stay undeclared, and a note says so.
+
+    Args:
+        group: whose files they are.
+        params: of the target.
+        train: the sample that they were inferred from.
+
+    Raises:
+        InferenceError: the files beside the target's can't be used as they are written.
+    """
+    from chronos_assets.params.columns import REWRITE
+    from chronos_assets.params.covariate_inference import TargetSample, with_metadata, with_related
     from chronos_assets.params.inference import InferenceError
     from chronos_assets.params.reader import parse_params
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files
 
+    target = TargetSample.of(params, train.header, train.rows)
     for kind in (RELATED_KIND, METADATA_KIND):
         files = _files_to_sample(group, covariate_files(group, kind))
         if not files:
@@ -290,13 +302,15 @@ def _with_covariates(group: Group, params: ForecastParams) -> ForecastParams:
         try:
             sample = sample_files(files, unpacked=group.settings.max_unpacked)
             declared = (
-                with_related(params, sample.header, sample.rows, sample.files, sample.stretches)
+                with_related(params, sample.header, sample.rows, sample.files, sample.stretches, target=target)
                 if kind is RELATED_KIND
                 else with_metadata(params, sample.header, sample.rows)
             )
             parse_params(to_document(declared))
             params = declared
         except (InferenceError, FileProblem, ParamsError) as error:
+            if isinstance(error, InferenceError) and error.role == REWRITE:
+                raise
             reason = str(error).replace("\n", " ")
             params = replace(params, notes=(*params.notes, f"Not used: files of {kind.what}, since {reason}."))
     return params

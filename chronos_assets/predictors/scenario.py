@@ -97,7 +97,7 @@ class Scenario:
     Attributes:
         name: of the scenario.
         transformations: in their order.
-        replacements: rows, applied after them.
+        replacements: rows, applied after them; one whose key is a part of another's gives way to it.
     """
 
     name: str
@@ -318,7 +318,8 @@ class ScenarioRun:
 
     def __post_init__(self) -> None:
         self._by_item: dict[str | None, list[tuple[int, Replacement]]] = {}
-        for number, one in enumerate(self.scenario.replacements):
+        # Those of the fewest series first: a row of more of them gives way.
+        for number, one in sorted(enumerate(self.scenario.replacements), key=lambda pair: -len(pair[1].key)):
             self._by_item.setdefault(one.key.get(ITEM), []).append((number, one))
 
     def apply(self, key: Sequence[str], covariates: Covariates, starts: NDArray[np.datetime64]) -> Covariates:
@@ -425,6 +426,8 @@ class ScenarioRun:
                 continue
             self._replaced.add(number)
             first = self._rows.setdefault((tuple(named.values()), name, starts[place]), row)
+            if row.key.items() < first.key.items():
+                continue
             if first.values[name] != value:
                 raise ScenarioError(
                     f"scenario {self.scenario.name}, line {row.line}: {name} is {value} here and {first.values[name]} in line "

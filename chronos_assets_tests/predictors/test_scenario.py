@@ -114,6 +114,16 @@ def test_times_of_other_zones_and_numbers_that_are_none_are_refused(row: Replace
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_row_of_more_series_gives_way_to_one_of_fewer(order: int) -> None:
+    rows = [
+        Replacement({"item_id": "a"}, "2024-01-04", {"price": "7", "event": "unheard-of"}, 2),
+        Replacement({"item_id": "a"}, "2024-01-05", {"price": "7"}, 3),
+        Replacement({"item_id": "a", "shop": "north"}, "2024-01-04", {"price": "8", "event": "fair"}, 4),
+    ][::order]
+    assert prices(checked(rows=rows), [1, 2, 3, 4]) == [9, 9, 1, 8, 7, 4]
+
+
 def test_two_rows_that_say_different_things_are_refused() -> None:
     rows = [
         Replacement({"item_id": "a"}, "2024-01-04", {"price": value}, line) for line, value in ((2, "7"), (3, "7.0"))

@@ -6,7 +6,7 @@ import pytest
 
 from chronos_assets.params.attributes import Attribute
 from chronos_assets.params.columns import InferenceError
-from chronos_assets.params.covariate_inference import with_metadata, with_related
+from chronos_assets.params.covariate_inference import TargetSample, with_metadata, with_related
 from chronos_assets.params.forecast import ForecastParams, to_document
 from chronos_assets.params.inference import infer
 from chronos_assets.params.reader import parse_params
@@ -136,6 +136,64 @@ def test_related_rows_that_would_be_read_wrong_are_refused(header: list[str], fo
     if reason.startswith("rename"):
         files = [0] * len(DAYS) + [1] * len(DAYS)
         assert with_related(TARGET, header, cells, files, files).related is not None
+
+
+HOURLY = "2024-01-01T{:02d}:00:00"
+
+
+@pytest.mark.parametrize(
+    ("train", "related", "said"),
+    [
+        ("Z", "", "timestamps of related/ are in UTC"),
+        ("", "Z", "timestamps of train/ are in UTC"),
+        ("+00:00", "", "timestamps of related/ are in UTC"),
+        ("Z", "+02:00", None),
+        ("", "+02:00", InferenceError),
+        ("-05:00", "", InferenceError),
+    ],
+)
+def test_a_clock_that_only_one_side_names_is_said_or_refused(
+    train: str, related: str, said: str | type[Exception] | None
+) -> None:
+    header = ["item_id", "timestamp", "sales"]
+    made = [["a", HOURLY.format(hour) + train, str(hour * 7 % 5)] for hour in range(24)]
+    params = infer(header, made)
+    target = TargetSample.of(params, header, made)
+    cells = [["a", HOURLY.format(hour) + related, "1.5"] for hour in range(24)]
+    if said is InferenceError:
+        with pytest.raises(InferenceError, match="are on two clocks"):
+            with_related(params, [*header[:2], "temp"], cells, target=target)
+        return
+    found = with_related(params, [*header[:2], "temp"], cells, target=target)
+    notes = [note for note in found.notes if "in UTC, as those beside them say of themselves" in note]
+    assert len(notes) == (said is not None)
+    assert all(f"Guessed: {said}" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("header", "item", "timestamp"),
+    [
+        (["product", "ds", "price"], "product", "ds"),
+        (["Item ID", "date", "price"], "Item_ID", "date"),
+        (["holiday_name", "date", "open"], None, "date"),
+        (["name", "day", "open"], None, "day"),
+    ],
+)
+def test_keys_of_other_names_are_those_that_params_json_has(
+    header: list[str], item: str | None, timestamp: str
+) -> None:
+    cells = [[name, f"2024-01-{day}", f"{day}.5"] for day in DAYS for name in (("x", "y") if item else ("x",))]
+    params = with_related(TARGET, header, cells)
+    for found in (params, parse_params(to_document(params))):
+        assert found.related is not None
+        assert found.related.dataset is not None
+        assert (found.related.dataset.item_column, found.related.dataset.timestamp_column) == (item, timestamp)
+
+
+def test_columns_called_as_items_are_no_attributes() -> None:
+    cells = [[f"2024-01-{day}", "1.5", "2.5"] for day in DAYS]
+    with pytest.raises(InferenceError, match="the columns item0, item1 of related/ are called as items"):
+        with_related(TARGET, ["date", "item0", "item1"], cells, target=TargetSample.of(TARGET, HEADER[:3], rows()))
 
 
 def test_of_dates_that_read_both_ways_the_regular_reading_counts() -> None:

@@ -140,6 +140,13 @@ DATES = [f"{day:02d}/01/2024" for day in range(1, 25)]
         ),
         (["date", *(f"HE{hour}" for hour in range(1, 25))], "1/31/2024", "1/31/2024 07:00:00", "H"),
         (["date", *(f"h{hour}" for hour in range(24))], "2024-01-31 00:00:00", "2024-01-31 07:00:00", "H"),
+        (["date", "item_id", *map(str, range(1, 25))], "2024-01-31,x", "x,2024-01-31 07:00:00", "H"),
+        (["year", "month", "day", *(f"H{n}" for n in range(24))], "2024,1,31", "2024-01-31 07:00:00", "H"),
+        (["date", *(f"{n // 2:02d}:{n % 2 * 3}0" for n in range(48))], "2024-01-31", "2024-01-31 03:30:00", "30min"),
+        (["date", *(f"{n:02d}:00-{n + 1:02d}:00" for n in range(8, 20))], "2024-01-31", "2024-01-31 15:00:00", "H"),
+        (["month", *map(str, range(1, 32))], "2024-01", "2024-01-08", "D"),
+        (["year", "month", *(f"d{day}" for day in range(1, 32))], "2024,1", "2024-01-08", "D"),
+        (["year", *map(str, range(1, 13))], "2024", "2024-08-01", "M"),
         (["Year", *MONTHS], "2024", "2024-08-01", "M"),
         (["year", *(f"M{month:02d}" for month in range(1, 13))], "2024", "2024-08-01", "M"),
         (["shop", *DATES], "b", "b,08/01/2024", "D"),
@@ -164,13 +171,56 @@ def test_columns_that_are_times_become_timestamps(
     assert str(infer(long.header, long.rows).frequency) == frequency
 
 
-@pytest.mark.parametrize("missing", ["H3", "Jan"])
-def test_hours_and_months_that_are_not_all_there_are_no_times(missing: str) -> None:
-    hours, months = [f"H{hour}" for hour in range(24)], [*MONTHS]
-    for base, parts, value in (("date", hours, "2024-01-31"), ("year", months, "2024")):
-        names = [base, *(part for part in parts if part != missing)]
-        columns = [Column(place, n, n, ("1" if place else value,)) for place, n in enumerate(names)]
-        assert (wide_times(columns) is None) == (missing in parts)
+NUMBERS = [str(number) for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("header", "first", "reason"),
+    [
+        *((["date", *(f"{name}{hour}" for hour in range(1, count))], "2024-01-31", "comes twice or is missing where clocks")
+          for count in (24, 26) for name in ("h", "")),
+        (["date", *(f"H{hour}" for hour in range(24) if hour != 3)], "2024-01-31", "which one comes twice or is missing"),
+        (["date", "00:00", "01:00", "02:00", "02:00 (2)", "03:00"], "2024-01-31", "which one comes twice"),
+        (["date", "1", "2", "3A", "3B", *NUMBERS[4:25]], "2024-01-31", "which one comes twice"),
+        (["date", *NUMBERS[1:49]], "2024-01-31", "perhaps half-hours of a date"),
+        (["date", *NUMBERS[1:32]], "2024-01-01", "perhaps days of a month"),
+        (["week", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], "2024-01-01", "which of them week names is not said"),
+        (["week", *(f"day{number}" for number in range(1, 8))], "2024-01-01", "which of them week names is not said"),
+        (["year", *(f"W{number}" for number in range(1, 53))], "2024", "whose first days are not said"),
+        (["year", "1", "2", "3", "4"], "2024", "perhaps the quarters of a year"),
+        (["year", *MONTHS[3:], *MONTHS[:3]], "2024", "seems to begin with another month than January"),
+        (["fiscal_year", *MONTHS], "2024", "seems to begin with another month than January"),
+    ],
+)  # fmt: skip
+def test_columns_that_may_be_several_times_are_refused(
+    tmp_path: Path, header: list[str], first: str, reason: str
+) -> None:
+    lines = [",".join([name, *map(str, range(5, len(header) + 4))]) for name in (first,)]
+    source = _file(tmp_path / "w.csv", "\n".join([",".join(header), *lines]) + "\n")
+    sample = sample_files([source])
+    with pytest.raises(InferenceError, match=reason):
+        infer(sample.header, sample.rows)
+    with pytest.raises(MeltError, match=reason):
+        melt(source, tmp_path / "long.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "times"),
+    [
+        (["year", "Q1", "Q2", "Q3", "Q4"], ["-01-01", "-04-01", "-07-01", "-10-01"]),
+        (["year", "Feb", "ene", "abr"], ["-02-01", "-01-01", "-04-01"]),
+        (["date", "7 AM", "2 PM", "9 pm"], [" 07:00:00", " 14:00:00", " 21:00:00"]),
+        (["date", "h0", "h1", "h2"], None),  # where there are only some hours, these are names like others
+        (["date", *(f"hour_{hour}" for hour in range(24))], None),  # of 0 and 1, that say which hour it is
+    ],
+)
+def test_parts_of_a_time_by_their_names(header: list[str], times: list[str] | None) -> None:
+    base, flag = "2024" if header[0] == "year" else "2024-01-31", "0" if len(header) > 20 else "5"
+    columns = [Column(place, name, name, (flag if place else base,)) for place, name in enumerate(header)]
+    wide = wide_times(sorted(columns, key=lambda column: column.header != "ene"))
+    assert (wide and dict(zip([c.header for c in wide.columns], wide.times, strict=True))) == (
+        times and dict(zip(header[1:], times, strict=True))
+    )
 
 
 @pytest.mark.parametrize(

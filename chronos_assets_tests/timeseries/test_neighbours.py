@@ -366,6 +366,31 @@ def test_versions_of_a_few_rows_in_one_file_are_not_added_up(status: str) -> Non
     assert infer(header, [*rows, ["a", f"{DAYS[-1]}", "8", "final"]]).aggregation == "sum"
 
 
+@pytest.mark.parametrize("items", ["", "a", "ab"])
+@pytest.mark.parametrize("name", ["status", "version", "state", "region", "scenario", "orderStatus"])
+def test_a_panel_of_statuses_has_a_series_of_each(name: str, items: str) -> None:
+    made = [
+        [*([item] if items else []), word, f"{day}", f"{5 + day.day % 7 + 20 * (word == 'high')}"]
+        for item in items or "x"
+        for word in ("low", "high")
+        for day in DAYS
+    ]
+    params = infer([*(["item_id"] if items else []), name, "date", "qty"], made)
+    keys = [("c_" if name == "scenario" and items else "") + name, *(["item_id"] if items else [])]  # a name of our own
+    assert sorted(filter(None, [params.item_column, *params.dimensions])) == sorted(keys)
+    remark = any(f"{name} tells series apart; if it holds versions" in note for note in params.notes)
+    assert remark == (name not in ("state", "region", "scenario"))
+
+
+@pytest.mark.parametrize("missing", [0, 10])
+def test_values_near_each_other_or_here_and_there_may_be_versions(missing: int) -> None:
+    change = 20 if missing else 0.5
+    rows = [["a", f"{day}", f"{5 + day.day % 7 * 3}", "first"] for day in DAYS]
+    rows += [["a", f"{day}", f"{5 + day.day % 7 * 3 + change}", "second"] for day in DAYS[missing:]]
+    with pytest.raises(InferenceError, match="what would tell some of them apart is a remark on the row: status"):
+        infer(["item_id", "date", "qty", "status"], rows)
+
+
 @pytest.mark.parametrize("name", ["unit", "UoM", "Currency", "Einheit"])
 def test_a_series_has_one_unit(name: str) -> None:
     rows = [[item, f"{day}", "9", "kWh" if day < DAYS[20] else "MWh"] for day in DAYS for item in "ab"]

@@ -16,22 +16,24 @@ A row's values:
   row by itself, so one file may mix them. Hours and minutes whose format has offsets are kept in UTC where the zone puts
   its clocks back (`ForecastParams.clock`), since two instants would share a clock time; a timestamp without an offset is
   then one of the zone. From 1677-09-22 to 2262-04-10, the span that every consumer can represent.
-- **Categories** of related time series and item metadata are text without the blanks around it; what would be a missing target
-  is a missing category. Their numbers are read as targets are.
-- **Target**: a decimal number with a point, `1e3` and `+5` too. Empty, NaN, NA, N/A, null, None and \\N are a missing
-  value: the row is good but observes nothing. Infinity and numbers beyond a double are refused.
+- **Categories** of related time series and item metadata are text without the blanks around it; empty, NaN, NA, N/A, null,
+  None and \N are a missing category. Their numbers are read as targets are.
+- **Target**: a decimal number with a point, `1e3` and `+5` too. The words for a missing category mark a missing value, and so
+  do the marks of spreadsheets and statistics (`columns.MISSING_MARKERS`): the row is good but observes nothing. Infinity
+  and numbers beyond a double are refused.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from chronos_assets.calendar.timestamp_format import has_offset, sql_microseconds, sql_parse
+from chronos_assets.params.columns import MISSING_MARKERS, MISSING_WORDS
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 MAX_IDENTIFIER = 256
 FIRST_INSTANT, LAST_INSTANT = "1677-09-22 00:00:00", "2262-04-10 23:59:59.999999"
-MISSING_WORDS = ("", "nan", "na", "n/a", "null", "none", "\\n")
 
 
 class Reason(IntEnum):
@@ -209,13 +210,13 @@ def _value(raw: str, value: CastValue) -> str:
     """SQL for the number or the category that a raw value means, NULL where there is none."""
     if value.is_number:
         return raw if value.typed else f"TRY_CAST({raw} AS DOUBLE)"
-    return f"CASE WHEN {_is_missing(raw)} THEN NULL ELSE trim({raw}, ' \t') END"
+    return f"CASE WHEN {_is_missing(raw, MISSING_WORDS)} THEN NULL ELSE trim({raw}, ' \t') END"
 
 
-def _is_missing(raw: str) -> str:
-    """SQL for whether a text says that nothing is known."""
-    words = ", ".join(text_literal(word) for word in MISSING_WORDS)
-    return f"lower(trim({raw}, ' \t')) IN ({words})"
+def _is_missing(raw: str, words: Iterable[str]) -> str:
+    """SQL for whether a text says that nothing is known, by one of these words in lower case."""
+    listed = ", ".join(map(text_literal, sorted(words)))
+    return f"lower(trim({raw}, ' \t')) IN ({listed})"
 
 
 def _number_branches(raw: str, number: str, *, typed: bool) -> list[tuple[str, int]]:
@@ -223,7 +224,7 @@ def _number_branches(raw: str, number: str, *, typed: bool) -> list[tuple[str, i
     infinite = (f"isinf({number})", Reason.NOT_FINITE.value)
     if typed:
         return [infinite]
-    no_number = f"{number} IS NULL AND NOT {_is_missing(raw)}"
+    no_number = f"{number} IS NULL AND NOT {_is_missing(raw, MISSING_MARKERS)}"
     # DuckDB takes 1_000 for a number; to a person it may be a slip for two.
     underscore = f"contains({raw}, '_')"
     return [(no_number, Reason.NOT_A_NUMBER.value), (underscore, Reason.NOT_A_NUMBER.value), infinite]
@@ -330,7 +331,7 @@ def _bad_number(columns: Sequence[str], values: Mapping[str, str], reason: Reaso
     """The first column whose text is not what a number should be; the first column where that isn't clear."""
     for column in columns:
         text = values.get(column, "").strip(" \t")
-        if text.lower() in MISSING_WORDS:
+        if text.lower() in MISSING_MARKERS:
             continue
         try:
             finite = math.isfinite(float(text)) and "_" not in text

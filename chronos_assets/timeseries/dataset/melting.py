@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.columns import Column
 from chronos_assets.params.headers import column_name, folded
-from chronos_assets.params.spread_timestamps import spread_timestamp
+from chronos_assets.params.spread_timestamps import Spread, spread_timestamp
 from chronos_assets.params.timestamp_columns import is_dated, timestamp_readings
 from chronos_assets.params.wide_times import WideTimes, wide_times
 from chronos_assets.timeseries.dataset.csv_records import is_parquet, plain_csv
@@ -70,7 +70,10 @@ def melt(
     wide = None if columns else wide_times(found)
     kept = _chosen(source, found, keep)
     if wide is not None:
-        others = [column for column in found if column not in wide.columns and column is not wide.base]
+        if wide.unclear:
+            raise MeltError(f"{source.key}: {wide}")
+        based = wide.base.columns if wide.base is not None else ()
+        others = [column for column in found if column not in wide.columns and column not in based]
         kept = kept or [c for c in others if c.present and (not c.is_numeric or c.is_identifying)]
         series, single = list(wide.columns), True
     else:
@@ -83,7 +86,7 @@ def melt(
     _check_series(source, series, kept, single=single)
     keys = [identifier(column.header) for column in kept]
     if wide is not None:
-        base = [] if wide.base is None else [_day(wide.base)]
+        base = [] if wide.base is None else [_joined(wide.base)]
         rows = _WideRows([*base, *keys], _of_times(wide, base, keys))
     else:
         rows = _WideRows([when, *keys], _of_series(when, keys, series))
@@ -182,8 +185,7 @@ def _timestamp(found: Sequence[Column]) -> tuple[str, tuple[Column, ...]]:
     if spread is None or spread.joined is None:
         column = timestamp_readings(found, None)[0].column
         return identifier(column.header), (column,)
-    parts = [f"CAST({identifier(column.header)} AS VARCHAR)" for column in spread.columns]
-    return spread.joined(*parts), spread.columns
+    return _joined(spread), spread.columns
 
 
 def _chosen(source: TrainFile, found: Sequence[Column], headers: Sequence[str]) -> list[Column]:
@@ -235,9 +237,10 @@ def _of_times(wide: WideTimes, base: Sequence[str], keys: Sequence[str]) -> str:
     return f"{''.join(f'{key}, ' for key in keys)}unnest([{cells}], recursive := true)"
 
 
-def _day(column: Column) -> str:
-    """SQL for the date or year of a row as text."""
-    return f"regexp_replace(trim({_text(column)}), '[ T]00:00(:00)?$', '')"
+def _joined(spread: Spread) -> str:
+    """SQL for what the columns of a timestamp's parts are together, as text."""
+    assert spread.joined is not None  # noqa: S101 - else nobody could tell
+    return spread.joined(*map(_text, spread.columns))
 
 
 def _text(column: Column) -> str:

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chronos_assets.params.columns import is_remark
+from chronos_assets.params.columns import MISSING_MARKERS, is_remark
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import (
-    MISSING_WORDS,
     BadRow,
     Cast,
     CastValue,
@@ -80,6 +79,8 @@ _PARQUET_SIZE = (
 
 # Types of DuckDB that hold instants; pandas writes the second.
 _WITH_ZONE = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
+
+_INTEGERS = ("BIGINT", "INTEGER", "UBIGINT", "UINTEGER")
 
 # Types of DuckDB that hold no number, among those that hold one value.
 _NOT_NUMBERS = ("BOOLEAN", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "UUID")
@@ -391,7 +392,7 @@ class TrainFileReader:
         return bool(first_row(self._connection, sql, [text])[0])
 
     def _is_target(self, text: str) -> bool:
-        if text.strip(" \t").lower() in MISSING_WORDS:
+        if text.strip(" \t").lower() in MISSING_MARKERS:
             return True
         return bool(first_row(self._connection, "SELECT TRY_CAST(? AS DOUBLE) IS NOT NULL", [text])[0])
 
@@ -416,7 +417,7 @@ class TrainFileReader:
             raise too_large(file.key, f"a column of one row group unpacks to {chunks:,} bytes", _LARGEST_CHUNK)
         layout = named_layout(file.key, list(types), self._schema)
         columns = {name: list(types)[place] for name, place in layout.positions.items()}
-        _check_types(file.key, {name: types[column] for name, column in columns.items()}, self._schema)
+        _check_types(file.key, {name: types[column] for name, column in columns.items()}, self._schema, self._params)
         keys = set(self._schema.keys)
         texts = {name: _text(column, types[column], key=name in keys) for name, column in columns.items()}
         floats = [columns[name] for name in self._schema.required if name in keys and types[columns[name]] in _EXACT]
@@ -441,7 +442,7 @@ class TrainFileReader:
         elif types[when] in _WITH_ZONE:
             zone = text_literal(self._clock or "UTC")
             changes |= {"timestamp": f"timezone({zone}, {identifier(when)})", "typed_timestamp": True}
-        elif types[when] != "VARCHAR":
+        elif types[when] not in {"VARCHAR", *_INTEGERS}:
             moment, stated = f"CAST({identifier(when)} AS TIMESTAMP)", self._params.time_zone
             if (self._clock or stated) != stated:
                 moment = on_clock(moment, stated, self._clock)
@@ -550,14 +551,15 @@ def _damaged(file: TrainFile, error: Exception) -> FileProblem:
     return FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again")
 
 
-def _check_types(key: str, types: dict[str, str], schema: TrainSchema) -> None:
+def _check_types(key: str, types: dict[str, str], schema: TrainSchema, params: ForecastParams) -> None:
     """Refuse Parquet columns whose type can't hold what they are needed for. Raises FileProblem."""
     for name in schema.required:
         kind = types.get(name, "VARCHAR")
         if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "BLOB")):
             raise FileProblem(key, f"the column {name!r} is of type {kind}", "store text, numbers or timestamps")
     when = "DATE" if schema.timestamp is None else types[schema.timestamp]
-    if when not in {"VARCHAR", "DATE"} and not when.startswith("TIMESTAMP"):
+    digits = when in _INTEGERS and params.timestamp_format.isalpha()  # 20240131 by yyyyMMdd
+    if when not in {"VARCHAR", "DATE"} and not when.startswith("TIMESTAMP") and not digits:
         raise FileProblem(key, f"the timestamps in {schema.timestamp!r} are of type {when}", "store timestamps or text")
     target = "DOUBLE" if schema.target is None else types[schema.target]
     if target.startswith(_NOT_NUMBERS):
