@@ -12,6 +12,7 @@ from chronos_assets.pipeline.state import _with_covariates
 from chronos_assets.planning.listing import trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY
+from chronos_assets.timeseries.dataset.sampling import Sample
 from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
 from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
@@ -59,6 +60,6 @@ def test_a_file_dated_in_the_future_does_not_say_what_the_columns_of_covariates_
     line.put("related/now.csv", "item_id,timestamp,price\na,2024-01-01 00:00:00,1.5\n")
     line.put("related/ahead.csv", "item_id,timestamp,weather\na,2024-01-01 00:00:00,2.5\n")
     os.utime(line.root / "related" / "ahead.csv", (4_000_000_000, 4_000_000_000))
-    related = _with_covariates(line.group, line.state.params).related
+    related = _with_covariates(line.group, line.state.params, Sample(None, [], [], [])).related
     assert related is not None
     assert [attribute.name for attribute in related.covariates] == ["price"]
