@@ -20,6 +20,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from hypothesis import HealthCheck, settings
 
 from chronos_assets_tests.aws.fixtures import aws, aws_server, s3_server  # noqa: F401 - fixtures of every test
 from chronos_assets_tests.forks import session_server
+from chronos_assets_tests.shares import QUICK, SLOW, in_shares
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -78,11 +80,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if _starts_processes(collection_path) or _is_of_aws(collection_path) else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its kind: `aws`, `process` or `unit`; what drives a browser says so itself."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Give each test its kind: `aws`, `process` or `unit`; what drives a browser says so itself. Slow ones come first."""
     for item in items:
-        if not any(item.get_closest_marker(kind) for kind in ("aws", "browser", "process")):
+        if not any(item.get_closest_marker(kind) for kind in SLOW):
             item.add_marker(_kind(item))
+    yield
+    if (workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+        items[:] = in_shares(items, workers, kind=_marked, file=lambda item: item.path)
+
+
+def _marked(item: pytest.Item) -> str:
+    """The kind that a test has."""
+    return next((kind for kind in SLOW if item.get_closest_marker(kind)), QUICK)
 
 
 def pytest_collection_finish() -> None:
