@@ -322,7 +322,7 @@ def endpoint_rows(group: Group) -> list[tuple[str, str]]:
         return [("endpoint", f"none is running: {program()} endpoint deploy starts it")]
     if not state.healthy:
         return [("endpoint", f"{state.url} does not answer: {program()} endpoint deploy starts it again")]
-    request = serving.golden_request(group_state, group_state.setup)
+    request = serving.golden_request(group_state)
     try:
         prediction = group.endpoints.invoke(state.name, request)["predictions"][0]
     except EndpointError as error:

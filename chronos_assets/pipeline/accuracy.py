@@ -82,7 +82,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
     dataset = ShownDataset.of(group)
     manifest = dataset.manifest
     forecasts = {key: forecast_manifest(group, key) for key in keys}
-    _check_scorable(state, params, manifest, forecasts)
+    _check_scorable(state, manifest, forecasts)
     categories = item_categories(group) if state.metadata_manifest is not None else {}
     scored = []
     for number, (key, forecast) in enumerate(forecasts.items(), 1):
@@ -144,10 +144,8 @@ def _publish_anomalies(group: Group, key: str, report: AccuracyReport, staged: P
     group.store.publish(anomalies_key(key), staged, data=path.name)
 
 
-def _check_scorable(
-    state: GroupState, params: ForecastParams, manifest: Manifest, forecasts: Mapping[str, Mapping[str, Any]]
-) -> None:
-    late = [key for key, forecast in forecasts.items() if not _is_observed(params, manifest, forecast)]
+def _check_scorable(state: GroupState, manifest: Manifest, forecasts: Mapping[str, Mapping[str, Any]]) -> None:
+    late = [key for key, forecast in forecasts.items() if not _is_observed(state.params, manifest, forecast)]
     if late:
         _, observed = main_windows(state, 1)
         until = f"the last that can be scored is {observed[-1].key}" if observed else "none can be scored yet"

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from chronos_assets.pipeline.published import published_manifest
+from chronos_assets.pipeline.serving import endpoint_name
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.pipeline.tuning import made_here, read_tuned
 from chronos_assets.platforms.endpoints import EndpointError
-
-if TYPE_CHECKING:
-    pass
-
-from chronos_assets.pipeline.serving import endpoint_name
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,9 @@ class CovariateInputs:
         return {"holidays": self.holidays}
 
 
+NO_COVARIATES = CovariateInputs(None, None, None)
+
+
 def covariate_inputs(
     group: Group,
     params: ForecastParams,

@@ -46,7 +46,7 @@ def _too_few_shards(group: Group, manifest: Manifest) -> str:
     )
 
 
-def first_series(state: GroupState, params: ForecastParams) -> Series:
+def first_series(state: GroupState) -> Series:
     """The first series of the dataset that has an observation: an example for people and for a new endpoint."""
     import numpy as np
 
@@ -55,7 +55,7 @@ def first_series(state: GroupState, params: ForecastParams) -> Series:
     state.require_manifest()
     dataset = ShownDataset.of(state.group)
     for _, path in dataset.each(dataset.manifest.shards):
-        for series in iter_series(path, params.dimensions):
+        for series in iter_series(path, state.params.dimensions):
             if np.isfinite(series.target).any():
                 return series
     raise dg.Failure("no series of the dataset has an observation")

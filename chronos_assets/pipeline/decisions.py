@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.pipeline.model_in_use import ModelInUse
+from chronos_assets.pipeline.serving import deploy, is_deployed
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointState
@@ -18,8 +19,6 @@ from chronos_assets.platforms.registry import RegistryError
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.registry import StatusChange
-
-from chronos_assets.pipeline.serving import deploy, is_deployed
 
 
 @dataclass(frozen=True)

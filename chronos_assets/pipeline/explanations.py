@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.pipeline.forecasts import EXPLAINED_VERSION, forecast_parameters
+from chronos_assets.pipeline.forecasts import EXPLAINED_VERSION, forecast_inputs, forecast_parameters
 from chronos_assets.pipeline.published import forecast_manifest
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.store import MANIFEST
-from chronos_assets.store_layout import DATASET_KEY, explanations_key, history_key
+from chronos_assets.store_layout import explanations_key, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.state import GroupState
@@ -64,12 +64,8 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
     request = JobRequest(
         workload="explain",
         name=job_name("explain", *group.settings.key_prefix, key),
-        parameters=forecast_parameters(model, params, state.require_manifest(), [window], state.covariates),
-        inputs={
-            "dataset": DATASET_KEY,
-            **state.covariates.channels,
-            **({"model": model.key} if model.key else {}),
-        },
+        parameters=forecast_parameters(state, [window]),
+        inputs=forecast_inputs(state),
         # Not an input, whose URI would have the `%3A` of an hourly folder: see `partition_folders.job_folder`.
         remote={"forecast": history_key(key)},
         outputs=("explanations",),

@@ -21,12 +21,7 @@ from chronos_assets.calendar.time_zones import local_now
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.cold_starts import with_cold_starts
-from chronos_assets.pipeline.dataset import (
-    known_after,
-    last_instant,
-    reading_parameters,
-    shards_of,
-)
+from chronos_assets.pipeline.dataset import known_after, last_instant, reading_parameters, shards_of
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels, publish_levels
 from chronos_assets.pipeline.live import live_records
@@ -46,8 +41,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from chronos_assets.calendar.frequencies import Grid
-    from chronos_assets.pipeline.covariates import CovariateInputs
-    from chronos_assets.timeseries.dataset.shards import Manifest
 
 
 # Of a run: partitions that its job forecasts as well, or nothing where an earlier one was to do so.
@@ -82,14 +75,10 @@ class ForecastRun:
 
 
 def forecast_parameters(
-    model: ModelInUse,
-    params: ForecastParams,
-    manifest: Manifest,
-    windows: Sequence[Window],
-    covariates: CovariateInputs | None = None,
-    live: Mapping[str, Mapping[str, Any]] | None = None,
+    state: GroupState, windows: Sequence[Window], live: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
     """The JSON document that the forecast workload reads; `live`: see `pipeline.live.live_records`."""
+    params, model, covariates = state.params, state.model_in_use, state.covariates
     return {
         "model": model.label,
         "trained_until": model.trained_until,
@@ -106,12 +95,49 @@ def forecast_parameters(
         "min_observations": params.min_observations,
         "non_negative": params.non_negative,
         "integers": params.integers,
-        "complete_periods": known_after(params, manifest) is None,
+        "complete_periods": known_after(params, state.require_manifest()) is None,
         "params_digest": params.digest,
         "zero_shot": params.predictor.to_document() if model.key is None else None,
-        **(covariates.parameters if covariates is not None else {}),
-        "covariates_digest": covariates.digest if covariates is not None else None,
+        **covariates.parameters,
+        "covariates_digest": covariates.digest,
     }
+
+
+def forecast_inputs(state: GroupState) -> dict[str, str]:
+    """Input channels of a job that forecasts as `forecast_parameters` says: name -> store key."""
+    model = state.model_in_use.key
+    return {"dataset": DATASET_KEY, **state.covariates.channels, **({"model": model} if model else {})}
+
+
+def forecast_job(
+    state: GroupState,
+    context: dg.AssetExecutionContext,
+    windows: Sequence[Window],
+    name: str,
+    *,
+    scenario: Mapping[str, Any] | None = None,
+    sharded: str = "",
+) -> JobRequest:
+    """The job that forecasts windows, once the predictors are learned that its instances have to share.
+
+    Args:
+        state: of the group.
+        context: the asset's execution context, for a job that learns.
+        windows: to forecast.
+        name: of the job.
+        scenario: what differs from what is planned; None for the forecast itself.
+        sharded: see `JobRequest`.
+    """
+    parameters = forecast_parameters(state, windows, live_records(state, windows))
+    learned = learned_before(state, context, parameters)
+    return JobRequest(
+        workload="forecast",
+        name=name,
+        parameters=parameters if scenario is None else parameters | {"scenario": scenario},
+        inputs=forecast_inputs(state) | ({"predictors": learned} if learned else {}),
+        outputs=("forecast",),
+        sharded=sharded,
+    )
 
 
 def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: Sequence[str]) -> ForecastRun:
@@ -124,28 +150,13 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
     ahead = context.run.tags.get(AHEAD_TAG)
     if ahead == "" and (prepared := _prepared(state, keys)) is not None:
         return prepared
-    params, manifest = state.params, state.require_manifest()
     check_levels(state)
     model = state.model_in_use
     context.log.info(f"model: {model.label}" + (f" ({model.note})" if model.note else ""))
     windows = [window_for_key(key, group.settings.partitions) for key in keys]
     later = [window_for_key(key, group.settings.partitions) for key in (ahead or "").split() if key not in keys]
-    every = [*windows, *later]
-    parameters = forecast_parameters(model, params, manifest, every, state.covariates, live_records(state, every))
-    learned = learned_before(group, context, model, parameters, state.covariates)
-    request = JobRequest(
-        workload="forecast",
-        name=job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1]),
-        parameters=parameters,
-        inputs={
-            "dataset": DATASET_KEY,
-            **state.covariates.channels,
-            **({"model": model.key} if model.key else {}),
-            **({"predictors": learned} if learned else {}),
-        },
-        outputs=("forecast",),
-        sharded="dataset",
-    )
+    name = job_name("forecast", *group.settings.key_prefix, keys[0], keys[-1])
+    request = forecast_job(state, context, [*windows, *later], name, sharded="dataset")
     with group.jobs.run(context, request) as result, staging(group) as folder:
         messages = _window_messages(result)
         manifests, made_by = {}, []

@@ -17,14 +17,13 @@ from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.package_document import image, package_document
 from chronos_assets.pipeline.predictors import learn_version
 from chronos_assets.pipeline.state import GroupState, Setup
+from chronos_assets.pipeline.tuning import read_tuned
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.registry import PackageVersion, RegistryError
 from chronos_assets.store_layout import DATASET_KEY, SYNTHETIC_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.scoring.gate import GateDecision
-
-from chronos_assets.pipeline.tuning import read_tuned
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
         parameters=evaluation_parameters(setup, candidate, in_use),
         inputs={
             **({"dataset": DATASET_KEY} if setup.on_data else {"synthetic": SYNTHETIC_KEY}),
-            **(setup.covariates.channels if setup.covariates is not None else {}),
+            **setup.covariates.channels,
             "candidate": candidate["model"],
             **({"approved": in_use.model} if in_use is not None else {}),
         },
@@ -116,5 +115,5 @@ def evaluation_parameters(setup: Setup, candidate: Mapping[str, Any], in_use: Pa
         "non_negative": params.non_negative,
         "integers": params.integers,
         "zero_shot": params.predictor.to_document(),
-        **(setup.covariates.parameters if setup.covariates is not None else {}),
+        **setup.covariates.parameters,
     }

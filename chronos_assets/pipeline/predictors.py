@@ -36,26 +36,20 @@ if TYPE_CHECKING:
 
     from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.pipeline.covariates import CovariateInputs
-    from chronos_assets.pipeline.model_in_use import ModelInUse
     from chronos_assets.pipeline.state import GroupState, Setup
     from chronos_assets.predictors.predictor import Predictor
 
 PREDICTOR_FILE = "predictor.json"
 
 
-def learned_before(
-    group: Group,
-    context: dg.AssetExecutionContext,
-    model: ModelInUse,
-    parameters: Mapping[str, Any],
-    covariates: CovariateInputs,
-) -> str | None:
+def learned_before(state: GroupState, context: dg.AssetExecutionContext, parameters: Mapping[str, Any]) -> str | None:
     """What zero-shot predictors of a forecast are known; where several instances make it, they are all learned here first.
 
     Returns:
         Store key of the folder; None where nothing is known, or the model in use is a registered version.
     """
-    if model.key is not None:
+    group = state.group
+    if state.model_in_use.key is not None:
         return None
     known = LEARNED_KEY if group.store.shown(LEARNED_KEY) is not None else None
     if group.settings.aws.forecast_instances < 2:
@@ -65,7 +59,7 @@ def learned_before(
         workload="learn",
         name=job_name("learn", *group.settings.key_prefix, windows[0]["key"], windows[-1]["key"]),
         parameters=parameters,
-        inputs={"dataset": DATASET_KEY, **covariates.channels, **({"predictors": known} if known else {})},
+        inputs={"dataset": DATASET_KEY, **state.covariates.channels, **({"predictors": known} if known else {})},
         outputs=("predictors",),
     )
     with group.jobs.run(context, request) as result, staging(group) as folder:
@@ -124,7 +118,7 @@ def learn_version(
         inputs={
             "dataset": DATASET_KEY,
             "model": candidate["model"],
-            **(setup.covariates.channels if setup.covariates is not None else {}),
+            **setup.covariates.channels,
         },
         outputs=("predictors",),
     )
@@ -150,7 +144,7 @@ def learning_parameters(setup: Setup, params: ForecastParams, candidate: Mapping
         "predictor": params.predictor.to_document(),
         "validation_windows": setup.training.validation_windows,
         "test_windows": setup.training.test_windows,
-        **(setup.covariates.parameters if setup.covariates is not None else {}),
+        **setup.covariates.parameters,
     }
 
 
@@ -213,7 +207,7 @@ def _publish(
     source: Path,
     predictor: bytes,
     folder: Path,
-    covariates: CovariateInputs | None,
+    covariates: CovariateInputs,
     learned: Path | None = None,
 ) -> None:
     """Publish a checkpoint with its predictor, what an endpoint knows beside requests, and the base model that was left."""
@@ -223,9 +217,8 @@ def _publish(
     staged = folder / "predictor"
     shutil.copytree(source, staged, ignore=shutil.ignore_patterns(PREDICTOR_FILE, BASE_FOLDER, SERVED_FOLDER, "*.md"))
     (staged / PREDICTOR_FILE).write_bytes(predictor)
-    if covariates is not None:
-        metadata = group.store.snapshot(METADATA_KEY) if covariates.metadata is not None else None
-        keep_beside(staged, metadata, covariates.holidays)
+    metadata = group.store.snapshot(METADATA_KEY) if covariates.metadata is not None else None
+    keep_beside(staged, metadata, covariates.holidays)
     if learned is not None and (learned / BASE_FOLDER).is_dir():
         shutil.copytree(learned / BASE_FOLDER, staged / BASE_FOLDER)
     group.store.publish(key, staged)

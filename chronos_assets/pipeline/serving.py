@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -26,9 +26,6 @@ from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
 from chronos_assets.store_layout import FORECAST_KEY, RELATED_KEY, history_key, scenario_key
-
-if TYPE_CHECKING:
-    pass
 
 ZERO_SHOT = "zero-shot"
 # Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
@@ -63,7 +60,7 @@ def deploy(state: GroupState, log: Any) -> Deployed:
     group = state.group
     setup = state.setup
     model = state.model_in_use
-    golden = golden_request(state, setup)
+    golden = golden_request(state)
     base = group.settings.base_model
     zero_shot = publish_zero_shot(state) if model.key is None else None
     try:
@@ -85,13 +82,14 @@ def deploy(state: GroupState, log: Any) -> Deployed:
     return Deployed(served, model, golden, answer)
 
 
-def golden_request(state: GroupState, setup: Setup) -> dict[str, Any]:
+def golden_request(state: GroupState) -> dict[str, Any]:
     """A request in the endpoint's schema: the end of the dataset's first series, or a wave where there is none."""
     import numpy as np
 
+    setup = state.setup
     item, target = "wave", np.sin(2 * np.pi * np.arange(GOLDEN_CONTEXT) / 24)
-    series = first_series(state, setup.params) if setup.params is not None else None
-    if series is not None:
+    if setup.params is not None:
+        series = first_series(state)
         # Up to its last observation: a server refuses a context of which nothing is known.
         end = np.flatnonzero(np.isfinite(series.target))[-1] + 1
         item, target = " / ".join(series.key), series.target[max(0, end - GOLDEN_CONTEXT) : end]

@@ -20,7 +20,7 @@ from chronos_assets.params.forecast import DEFAULT_QUANTILES, ForecastParams, Pa
 from chronos_assets.params.reader import load_params
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
-from chronos_assets.pipeline.covariates import CovariateInputs, covariate_inputs
+from chronos_assets.pipeline.covariates import NO_COVARIATES, CovariateInputs, covariate_inputs
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
 from chronos_assets.pipeline.staging import place
@@ -187,7 +187,7 @@ class GroupState:
             name=params.package_group,
             horizon=params.horizon,
             quantiles=params.quantiles or DEFAULT_QUANTILES,
-            covariates=self.covariates if self.manifest is not None else None,
+            covariates=self.covariates if self.manifest is not None else NO_COVARIATES,
         )
 
     @cached_property
@@ -214,7 +214,7 @@ class Setup:
         params: None without a dataset.
         data_version: of the dataset; empty without one.
         name: of the model package group.
-        covariates: what there is beside the dataset; None without a dataset.
+        covariates: what there is beside the dataset.
     """
 
     params: ForecastParams | None
@@ -223,7 +223,7 @@ class Setup:
     name: str
     horizon: int
     quantiles: tuple[float, ...]
-    covariates: CovariateInputs | None = None
+    covariates: CovariateInputs = NO_COVARIATES
 
     @property
     def on_data(self) -> bool:

@@ -8,21 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import latest_metadata
+from chronos_assets.pipeline.staging import latest_metadata, read_json
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.store_layout import SYNTHETIC_KEY
-
-if TYPE_CHECKING:
-    pass
-
-from chronos_assets.pipeline.staging import read_json
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from chronos_assets.pipeline.accuracy import live_wqls
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.retraining import LiveAccuracy, NewestVersion, training_due
 from chronos_assets.platforms.registry import PackageVersion
-
-if TYPE_CHECKING:
-    pass
 
 
 def package_group(state: GroupState) -> str:

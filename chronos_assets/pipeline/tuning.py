@@ -19,8 +19,10 @@ import dagster as dg
 
 from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import latest_metadata, staging
+from chronos_assets.pipeline.staging import latest_metadata, read_json, staging
 from chronos_assets.pipeline.state import GroupState, Setup
+from chronos_assets.pipeline.synthetic import synthetic_manifest
+from chronos_assets.pipeline.training import why_not_trainable
 from chronos_assets.platforms.jobs import job_name
 from chronos_assets.platforms.tuning import Trial, TuningRequest
 from chronos_assets.settings import model_reference
@@ -28,10 +30,6 @@ from chronos_assets.store_layout import DATASET_KEY, MODELS_KEY, SYNTHETIC_KEY, 
 
 if TYPE_CHECKING:
     from chronos_assets.models.checkpoints import ModelDescription
-
-from chronos_assets.pipeline.staging import read_json
-from chronos_assets.pipeline.synthetic import synthetic_manifest
-from chronos_assets.pipeline.training import why_not_trainable
 
 # What each candidate of the document has.
 _CANDIDATE_KEYS = frozenset(
@@ -78,7 +76,7 @@ def tune(state: GroupState, context: dg.AssetExecutionContext) -> Tuned:
     facts: list[Mapping[str, Any]] = []
     # A search lets go of its trials when its block ends: none does before all that came of them is written.
     with ExitStack() as searches:
-        for reference, start in _starting_points(state, setup).items():
+        for reference, start in _starting_points(state).items():
             result = searches.enter_context(group.tuning.tune(context, _search(group, setup, search, reference, start)))
             trials[reference] = result.trials
             resumed += result.resumed
@@ -177,7 +175,7 @@ class StartingPoint:
     key: str | None = None
 
 
-def _starting_points(state: GroupState, setup: Setup) -> dict[str, StartingPoint]:
+def _starting_points(state: GroupState) -> dict[str, StartingPoint]:
     """Base model -> what its training starts from: itself, or with RETRAIN the version in use that came from it.
 
     Raises:
@@ -185,7 +183,7 @@ def _starting_points(state: GroupState, setup: Setup) -> dict[str, StartingPoint
     """
     from chronos_assets.models.checkpoints import ModelError, check_quantiles, describe_model
 
-    group = state.group
+    group, setup = state.group, state.setup
     in_use = state.version_in_use if setup.training.strategy == "RETRAIN" else None
     points = {}
     for reference in map(model_reference, setup.training.base_models or (group.settings.base_model,)):
@@ -282,6 +280,6 @@ def search_identity(state: GroupState) -> str:
         setup.params.digest if setup.params is not None else "",
         setup.training.search_digest,
         str(synthetic.get("data_version", "")),
-        *(f"{name}={start.model.digest}" for name, start in _starting_points(state, setup).items()),
+        *(f"{name}={start.model.digest}" for name, start in _starting_points(state).items()),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

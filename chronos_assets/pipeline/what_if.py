@@ -15,7 +15,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -24,15 +24,13 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from chronos_assets.partition_folders import job_folder
-from chronos_assets.pipeline.forecasts import forecast_parameters, forecast_states, recipe
-from chronos_assets.pipeline.live import live_records
-from chronos_assets.pipeline.predictors import learned_before
+from chronos_assets.pipeline.forecasts import forecast_job, forecast_states, recipe
 from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.planning.windows import window_for_key
-from chronos_assets.platforms.jobs import JobRequest, job_name
+from chronos_assets.platforms.jobs import job_name
 from chronos_assets.platforms.store import MANIFEST, manifest_of
-from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
+from chronos_assets.store_layout import FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -144,7 +142,6 @@ def read_replacements(text: str, source: str) -> tuple[Replacement, ...]:
 
 def with_dimensions(scenario: Scenario, dimensions: tuple[str, ...]) -> Scenario:
     """The scenario with columns of its CSV that are dimensions taken for parts of the key."""
-    from dataclasses import replace
 
     def moved(row: Replacement) -> Replacement:
         own = {name: str(row.values[name]) for name in dimensions if name in row.values}
@@ -161,8 +158,6 @@ def on_clock(scenario: Scenario, clock: str | None) -> Scenario:
         scenario: as its files have it.
         clock: IANA name of the dataset's zone; None for UTC.
     """
-    from dataclasses import replace
-
     from chronos_assets.predictors.scenario import TIMESTAMP
 
     def moved(text: str) -> str:
@@ -256,23 +251,8 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
         raise dg.Failure(problem)
     as_of = str((published_manifest(group) or {})["as_of"])
     window = window_for_key(as_of, group.settings.partitions)
-    model = state.model_in_use
-    parameters = forecast_parameters(
-        model, params, state.require_manifest(), [window], state.covariates, live_records(state, [window])
-    )
-    learned = learned_before(group, context, model, parameters, state.covariates)
-    request = JobRequest(
-        workload="forecast",
-        name=job_name("what-if", *group.settings.key_prefix, name),
-        parameters=parameters | {"scenario": scenario.to_document()},
-        inputs={
-            "dataset": DATASET_KEY,
-            **state.covariates.channels,
-            **({"model": model.key} if model.key else {}),
-            **({"predictors": learned} if learned else {}),
-        },
-        outputs=("forecast",),
-    )
+    job = job_name("what-if", *group.settings.key_prefix, name)
+    request = forecast_job(state, context, [window], job, scenario=scenario.to_document())
     with group.jobs.run(context, request) as result, staging(group) as folder:
         made = result.outputs["forecast"] / job_folder(as_of)
         manifest = json.loads((made / MANIFEST).read_bytes())

@@ -191,7 +191,7 @@ def test_the_whole_graph_is_that_of_a_laptop(
     state = line.group.endpoints.describe(serving.endpoint_name(line.state))
     assert state is not None
     assert (state.healthy, state.version) == (True, "Shop/1")
-    assert line.group.endpoints.invoke(state.name, serving.golden_request(line.state, line.state.setup))
+    assert line.group.endpoints.invoke(state.name, serving.golden_request(line.state))
 
 
 # Other numbers of instances are the workload's own tests.

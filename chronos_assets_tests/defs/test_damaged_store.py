@@ -162,9 +162,8 @@ class Silent:
 def test_base_models_that_can_not_give_the_quantiles_are_refused_before_the_search(line: Line, tmp_path: Path) -> None:
     narrow = save_bolt(tmp_path / "narrow", levels=[0.2, 0.5, 0.8])
     line.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": {"BaseModels": ["bundled", str(narrow)]}}}))
-    setup = line.state.setup
     with pytest.raises(dg.Failure, match=r"quantiles 0\.1, 0\.9 are outside of what model .*narrow"):
-        tuning._starting_points(line.state, setup)
+        tuning._starting_points(line.state)
 
 
 def publish(line: Line, *names: str) -> None:

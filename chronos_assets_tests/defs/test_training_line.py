@@ -248,7 +248,7 @@ def test_retrain_starts_from_the_version_in_use_that_came_from_the_same_base(lin
     in_use_since(line, 1, base_model=base)
     put_params(line, Strategy=strategy, BaseModels=[base, str(folder_of("chronos2"))])
     setup = line.state.setup
-    points = tuning._starting_points(line.state, setup)
+    points = tuning._starting_points(line.state)
     channels = {
         reference: tuning._search(line.group, setup, "search", reference, start).inputs.get("model")
         for reference, start in points.items()
