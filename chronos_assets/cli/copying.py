@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from chronos_assets.cli.common import UsageError
-from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.platforms.store import ObjectInfo, Store
 from chronos_assets.store_layout import (
     METADATA_FILES_KEY,
     MIRROR_KEY,
@@ -36,7 +36,6 @@ from chronos_assets.system import file_digest
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
-    from chronos_assets.platforms.store import Store
 
 FOLDERS = (TRAIN_KEY, RELATED_FILES_KEY, METADATA_FILES_KEY, WHAT_IF_KEY)
 # What the pipelines of `ml_ops` call them.

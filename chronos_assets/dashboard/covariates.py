@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from chronos_assets.dashboard.queries import ItemSeries
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
@@ -46,9 +48,6 @@ def related(store: Store, series: ItemSeries) -> Related | None:
     Raises:
         DatasetError: they can't be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from chronos_assets.timeseries.dataset.related import RelatedManifest
     from chronos_assets.timeseries.dataset.shards import MANIFEST, shard_number
 
@@ -121,8 +120,6 @@ def _items(store: Store) -> ItemMetadata | None:
 @contextmanager
 def _readable(asset: str) -> Iterator[None]:
     """Say of a Parquet file that is damaged, or gone, which asset makes it again."""
-    import pyarrow as pa
-
     from chronos_assets.timeseries.dataset.shards import DatasetError
 
     try:

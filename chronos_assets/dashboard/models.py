@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -17,13 +17,10 @@ from chronos_assets.dashboard.words import moment, number, percent, plain
 from chronos_assets.params.forecast import ParamsError
 from chronos_assets.params.reader import load_params
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.platforms.registry import approved_version
+from chronos_assets.platforms.registry import PackageVersion, approved_version
 from chronos_assets.platforms.tables import TablesError
 from chronos_assets.store_layout import PARAMS_KEY
 from chronos_assets.timeseries.scoring.gate import TITLES
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.registry import PackageVersion
 
 logger = logging.getLogger(__name__)
 

@@ -10,19 +10,16 @@ Nothing is written. Names and texts are values of a query, never text of it; onl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from chronos_assets.platforms.tables import FIX, SqlTables, TablesError
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, identifiers
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LISTED = 500  # items of a ranking that are fetched
 SUGGESTED = 200  # names that a search answers with

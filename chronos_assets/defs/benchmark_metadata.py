@@ -6,17 +6,15 @@ Elsewhere: measuring (`pipeline.benchmark`), drawing (`benchmark.figure`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from chronos_assets.defs import metadata
+from chronos_assets.pipeline.benchmark import Benchmark
+from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place
 from chronos_assets.store_layout import BENCHMARK_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.pipeline.benchmark import Benchmark
-    from chronos_assets.pipeline.group import Group
 
 MAX_ROWS = 200  # sets times models, and then some
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import dagster as dg
 
 from chronos_assets.defs.metadata import Metadata, job, list_markdown, table
+from chronos_assets.pipeline.covariate_imports import CovariateImport
 from chronos_assets.pipeline.covariate_kinds import METADATA_KIND
+from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place
-
-if TYPE_CHECKING:
-    from chronos_assets.pipeline.covariate_imports import CovariateImport
-    from chronos_assets.pipeline.group import Group
-    from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.state import GroupState
 
 
 def covariates(group: Group, state: GroupState, made: CovariateImport) -> Metadata:

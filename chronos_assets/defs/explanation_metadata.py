@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from chronos_assets.defs.metadata import Metadata, job, rounded, table
+from chronos_assets.pipeline.explanations import Explained
+from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place
 from chronos_assets.store_layout import explanations_key
-
-if TYPE_CHECKING:
-    from chronos_assets.pipeline.explanations import Explained
-    from chronos_assets.pipeline.group import Group
 
 _BARS = 12
 _WIDTH = 12  # characters on each side

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chronos_assets.pipeline.accuracy import WindowAccuracy
+from chronos_assets.pipeline.forecasts import ForecastRun
+from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.metrics import Measurement, MetricsError
+from chronos_assets.platforms.notices import Notice
 from chronos_assets.timeseries.forecast.columns import quantile_level
-
-if TYPE_CHECKING:
-    from chronos_assets.pipeline.accuracy import WindowAccuracy
-    from chronos_assets.pipeline.forecasts import ForecastRun
-    from chronos_assets.pipeline.group import Group
-    from chronos_assets.platforms.notices import Notice
 
 # Metric of an accuracy report -> name of the measurement; a quantile's own, `wql_p10`, is `WQL_p10`.
 SCORES = {"wql": "WQL", "rmse": "RMSE", "mase": "MASE", "wape": "WAPE"}

@@ -11,23 +11,20 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
-from chronos_assets.params.forecast import quantile_name
+from chronos_assets.params.forecast import ForecastParams, quantile_name
+from chronos_assets.pipeline.accuracy import WindowAccuracy
+from chronos_assets.pipeline.dataset_import import ImportResult
+from chronos_assets.pipeline.forecasts import ForecastRun, WindowForecast
+from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import published_levels
 from chronos_assets.pipeline.predictors import by_weight, gain_text, learned_text
 from chronos_assets.pipeline.tables import LINEAGE
 from chronos_assets.store_layout import DATASET_KEY, accuracy_key, history_key
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.pipeline.accuracy import WindowAccuracy
-    from chronos_assets.pipeline.dataset_import import ImportResult
-    from chronos_assets.pipeline.forecasts import ForecastRun, WindowForecast
-    from chronos_assets.pipeline.group import Group
-    from chronos_assets.timeseries.checks import CheckOutcome
+from chronos_assets.timeseries.checks import CheckOutcome
 
 TABLE_ROWS = 20
 # Of numbers in tables of many columns: the page cuts off what is wider than its middle.

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from chronos_assets.defs.metadata import COLUMN_DIGITS, Metadata, job, leaderboard, png, rounded, sparklines, table
+from chronos_assets.pipeline.clean_up import CleanedUp
+from chronos_assets.pipeline.decisions import Decided
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.packaging import Packaged
+from chronos_assets.pipeline.serving import Deployed
+from chronos_assets.pipeline.synthetic import Synthetic
+from chronos_assets.pipeline.tuning import Tuned
 from chronos_assets.store_layout import SYNTHETIC_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.pipeline.clean_up import CleanedUp
-    from chronos_assets.pipeline.decisions import Decided
-    from chronos_assets.pipeline.group import Group
-    from chronos_assets.pipeline.packaging import Packaged
-    from chronos_assets.pipeline.serving import Deployed
-    from chronos_assets.pipeline.synthetic import Synthetic
-    from chronos_assets.pipeline.tuning import Tuned
-    from chronos_assets.timeseries.scoring.gate import GateRow
+from chronos_assets.timeseries.scoring.gate import GateRow
 
 TRIAL_ROWS = 1000  # what `Chronos.Training.MaxJobs` allows
 

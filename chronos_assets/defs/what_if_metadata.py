@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from chronos_assets.defs.metadata import Metadata, job, rounded, table
+from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place
+from chronos_assets.pipeline.what_if import WhatIfForecast
 from chronos_assets.store_layout import scenario_key
-
-if TYPE_CHECKING:
-    from chronos_assets.pipeline.group import Group
-    from chronos_assets.pipeline.what_if import WhatIfForecast
 
 _BARS = 8  # items drawn
 _WIDTH = 16  # characters

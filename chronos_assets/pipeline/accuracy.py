@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -27,10 +27,15 @@ from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
 from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.shards import Manifest
-    from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
+from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.timeseries.scoring.accuracy import (
+    AccuracyError,
+    AccuracyReport,
+    evaluate_partition,
+    is_observed,
+    write_metrics,
+)
+from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 
 
 def accuracy_states(group: Group) -> dict[str, AccuracyState]:
@@ -73,8 +78,6 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
     Raises:
         dg.Failure: a partition has no forecast, or its horizon is not observed yet.
     """
-    from chronos_assets.timeseries.scoring.accuracy import AccuracyError, evaluate_partition, write_metrics
-
     group = state.group
     params = state.params
     state.require_manifest()
@@ -133,8 +136,6 @@ def _scores_document(forecast: Mapping[str, Any], report: AccuracyReport) -> dic
 
 def _publish_anomalies(group: Group, key: str, report: AccuracyReport, staged: Path) -> None:
     """Publish a partition's anomalies: before its scores, which say that both are there."""
-    from chronos_assets.timeseries.scoring.anomalies import write_anomalies
-
     staged.mkdir()
     path = staged / "anomalies.parquet"
     count = write_anomalies(report.anomalies, report.series, report.timestamps, report.dimensions, path)
@@ -156,8 +157,6 @@ def _check_scorable(state: GroupState, manifest: Manifest, forecasts: Mapping[st
 
 
 def _is_observed(params: ForecastParams, manifest: Manifest, forecast: Mapping[str, Any]) -> bool:
-    from chronos_assets.timeseries.scoring.accuracy import is_observed
-
     end = timestamp(str(forecast["context_end"]))
     return is_observed(end, int(forecast["horizon"]), params.grid, manifest.last_timestamp)
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place, staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
@@ -58,7 +59,6 @@ def run_benchmark(group: Group, context: dg.AssetExecutionContext) -> Benchmark:
     from chronos_assets.benchmark.data import open_data
     from chronos_assets.benchmark.scores import read_published
     from chronos_assets.benchmark.tasks import BenchmarkError
-    from chronos_assets.models.checkpoints import ModelError
 
     source = group.settings.benchmark_data
     try:
@@ -80,7 +80,6 @@ def find_contenders(group: Group) -> list[Contender]:
         ModelError: a configured model can't be had.
     """
     from chronos_assets.benchmark.models import chronos_contender, local_contenders, with_unique_names
-    from chronos_assets.models.checkpoints import BUNDLED, describe_model
 
     references = dict.fromkeys([*(group.settings.benchmark_models or (group.settings.base_model,)), BUNDLED])
     chronos = [
@@ -92,8 +91,6 @@ def find_contenders(group: Group) -> list[Contender]:
 
 def _is_ours(group: Group, reference: str) -> bool:
     """Whether a model was trained here: the bundled one, and what `tuned_checkpoints` left in the store."""
-    from chronos_assets.models.checkpoints import BUNDLED
-
     models = Path(place(group, "models")).resolve()
     return reference == BUNDLED or models in Path(reference).expanduser().resolve().parents
 
@@ -169,8 +166,6 @@ def _kept(group: Group, identity: str, log: Any) -> Result | None:
 
 def _renamed(result: Result, contender: Contender) -> Result:
     """A kept result under the name and kind that its model has now."""
-    from dataclasses import replace
-
     return replace(result, model=contender.name, kind=contender.kind)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -25,9 +24,7 @@ from chronos_assets.pipeline.staging import place
 from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.platforms.checkup import Finding, run_checks
 from chronos_assets.store_layout import DRAFT_KEY, PARAMS_KEY, TRAIN_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 
 _ADD_ROWS = "add the rows that are missing, or set futurefill (and backfill) of the attribute in params.json"
 

@@ -11,10 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chronos_assets.pipeline.covariates import item_metadata
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import DATASET_KEY, history_key
+from chronos_assets.timeseries.forecast.files import cold_start_keys
 
 if TYPE_CHECKING:
     from chronos_assets.predictors.few_observations import StoredValues
@@ -43,8 +46,6 @@ def with_cold_starts(
 
 def _recent_values(state: GroupState, manifest: Mapping[str, Any]) -> StoredValues:
     """Reads what was observed by a forecast's as-of."""
-    import numpy as np
-
     from chronos_assets.predictors.few_observations import StoredValues
 
     dataset = state.require_manifest()
@@ -56,8 +57,6 @@ def _recent_values(state: GroupState, manifest: Mapping[str, Any]) -> StoredValu
 
 def cold_starts(group: Group, manifest: Mapping[str, Any]) -> set[tuple[str, ...]]:
     """Series of a forecast that are forecast from others, by the forecast's manifest."""
-    from chronos_assets.timeseries.forecast.files import cold_start_keys
-
     if "cold_start" not in manifest:
         return set()
     return cold_start_keys(group.store.snapshot(history_key(manifest["as_of"])), manifest["dimensions"])

@@ -36,15 +36,15 @@ from chronos_assets.pipeline.staging import materialization_values, staging
 from chronos_assets.pipeline.state import GroupState, inferred_from, train_files
 from chronos_assets.planning.imports import ImportRecord, with_covariates
 from chronos_assets.planning.listing import files_digest, trusted_times
+from chronos_assets.platforms.jobs import JobRequest
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, RELATED_KEY, RELATED_MEMORY_KEY
+from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 
 if TYPE_CHECKING:
-    from chronos_assets.platforms.jobs import JobRequest
     from chronos_assets.timeseries.covariate_task import CovariateOutcome, CovariateTask
     from chronos_assets.timeseries.dataset.dataset_before import Before
-    from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
-    from chronos_assets.timeseries.dataset.shards import Manifest
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
+from chronos_assets.calendar.holidays import HolidayCalendar, HolidayError
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.calendar.holidays import HolidayCalendar
-    from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.timeseries.dataset.related import ItemMetadata, MetadataManifest, RelatedManifest
-    from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.timeseries.dataset.related import (
+    ItemMetadata,
+    MetadataManifest,
+    RelatedManifest,
+    read_item_metadata,
+)
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,6 @@ def covariate_inputs(
     Raises:
         dg.Failure: the related time series were made for another version of the dataset, or the holidays can't be read.
     """
-    from chronos_assets.calendar.holidays import HolidayError
-    from chronos_assets.timeseries.dataset.shards import DatasetError
-
     try:
         if related is not None:
             related.check(dataset)
@@ -107,8 +107,6 @@ def item_categories(group: Group) -> dict[str, dict[str, str]]:
 
 def published_metadata(group: Group) -> ItemMetadata | None:
     """The item metadata, whatever they belong to; None without any."""
-    from chronos_assets.timeseries.dataset.related import read_item_metadata
-
     if group.store.shown(METADATA_KEY) is None:
         return None
     return read_item_metadata(group.store.snapshot(METADATA_KEY))

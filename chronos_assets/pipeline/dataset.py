@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
@@ -20,11 +21,14 @@ from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.planning.forecasts import DatasetState
 from chronos_assets.planning.imports import ImportRecord
 from chronos_assets.planning.listing import listing_digest
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from chronos_assets.timeseries.dataset.shards import Manifest, Series
+from chronos_assets.timeseries.dataset.shards import (
+    Manifest,
+    Series,
+    iter_series,
+    shard_files,
+    shard_name,
+    shard_number,
+)
 
 # So that instances which share a dataset get equal shares, whatever series a shard happens to hold.
 SHARDS_PER_INSTANCE = 4
@@ -48,10 +52,6 @@ def _too_few_shards(group: Group, manifest: Manifest) -> str:
 
 def first_series(state: GroupState) -> Series:
     """The first series of the dataset that has an observation: an example for people and for a new endpoint."""
-    import numpy as np
-
-    from chronos_assets.timeseries.dataset.shards import iter_series
-
     state.require_manifest()
     dataset = ShownDataset.of(state.group)
     for _, path in dataset.each(dataset.manifest.shards):
@@ -66,8 +66,6 @@ def shards_of(group: Group, keys: Collection[tuple[str, ...]]) -> Iterator[tuple
 
     They are chosen by the manifest beside them: the dataset may have been cut into others since a `GroupState` was read.
     """
-    from chronos_assets.timeseries.dataset.shards import shard_name, shard_number
-
     if not keys:
         return
     dataset = ShownDataset.of(group)
@@ -82,8 +80,6 @@ def last_observations(state: GroupState, keys: Collection[tuple[str, ...]]) -> d
     """When some series were observed last, ISO 8601; those that never were are left out."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
-
-    from chronos_assets.timeseries.dataset.shards import shard_files
 
     names, found = ("item_id", *state.require_manifest().dimensions), {}
     for shard, held in shards_of(state.group, keys):
@@ -133,8 +129,6 @@ def dataset_state(state: GroupState, instance: dg.DagsterInstance) -> DatasetSta
 
 def last_instant(params: ForecastParams, manifest: Manifest) -> np.datetime64:
     """When the last value is known: at its row's timestamp; at its period's end where finer rows make it up."""
-    import numpy as np
-
     lag = known_after(params, manifest)
     if lag is not None:
         return manifest.last_timestamp + lag

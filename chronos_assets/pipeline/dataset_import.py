@@ -32,10 +32,10 @@ from chronos_assets.planning.listing import listing_digest, trusted_times
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY, REJECTED_KEY
+from chronos_assets.timeseries.dataset.shards import Manifest
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.covariate_task import CovariateOutcome
-    from chronos_assets.timeseries.dataset.shards import Manifest
     from chronos_assets.timeseries.dataset.train_files import TrainFile
     from chronos_assets.timeseries.import_task import ImportOutcome
 

@@ -6,7 +6,7 @@ Elsewhere: the rules of the registry (`platforms.registry`), how a version is se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -15,10 +15,7 @@ from chronos_assets.pipeline.serving import deploy, is_deployed
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointState
-from chronos_assets.platforms.registry import RegistryError
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.registry import StatusChange
+from chronos_assets.platforms.registry import RegistryError, StatusChange, approve, reject, roll_back
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,6 @@ def decide_version(
     Raises:
         dg.Failure: there is no such version, or its checkpoint is gone.
     """
-    from chronos_assets.platforms.registry import approve, reject, roll_back
-
     group = state.group
     name = package_group(state)
     there = state.versions

@@ -8,20 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from chronos_assets.pipeline.forecasts import EXPLAINED_VERSION, forecast_inputs, forecast_parameters
 from chronos_assets.pipeline.published import forecast_manifest
 from chronos_assets.pipeline.staging import staging
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.store import MANIFEST
+from chronos_assets.predictors.members.catalogue import reads_natively
 from chronos_assets.store_layout import explanations_key, history_key
-
-if TYPE_CHECKING:
-    from chronos_assets.pipeline.state import GroupState
 
 EXPLANATIONS = "explanations.parquet"
 
@@ -80,6 +79,4 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
 
 def _reads_covariates_itself(manifest: Mapping[str, Any]) -> bool:
     """Whether a forecast has members that are networks which read covariates, so that explaining it takes the network."""
-    from chronos_assets.predictors.members.catalogue import reads_natively
-
     return any(reads_natively(name) for name in (manifest.get("predictor") or {}).get("weights") or ())

@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chronos_assets.partition_folders import places
 from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.shown_dataset import ShownDataset
@@ -87,8 +89,6 @@ def backtest_partitions(state: GroupState, scored: list[_Scored]) -> list[_Score
 
 def _scored_partitions(state: GroupState) -> list[_Scored]:
     """Partitions whose scores are those of the forecast that stands, of today's frequency and dimensions."""
-    import numpy as np
-
     group, params = state.group, state.params
     forecasts = {key: (version, manifest) for key, version, manifest in published_partitions(group, "history")}
     kind = (str(params.frequency), list(params.dimensions))
@@ -180,8 +180,6 @@ def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Servi
 
 
 def _window(state: GroupState, one: _Scored) -> BacktestWindow:
-    import numpy as np
-
     from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
 
     store = state.group.store

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
+import numpy as np
 
+from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.calendar.time_zones import local_now
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.partition_folders import job_folder
@@ -36,18 +38,14 @@ from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
 from chronos_assets.system import file_digest
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from chronos_assets.calendar.frequencies import Grid
-
+from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.shards import iter_series
+from chronos_assets.timeseries.forecast.files import MAX_NAMED, PartsError, merge_forecast_parts, merge_messages
 
 # Of a run: partitions that its job forecasts as well, or nothing where an earlier one was to do so.
 AHEAD_TAG = "chronos/ahead"
-EXPLAINED_VERSION = (
-    "forecast_version"  # of an explanation's manifest: which version of the partition's forecast it is of
-)
+# Of an explanation's manifest: which version of the partition's forecast it is of.
+EXPLAINED_VERSION = "forecast_version"
 
 # --- forecasts --------------------------------------------------------------------------------------------------------
 
@@ -231,8 +229,6 @@ def _prepared_key(key: str) -> str:
 
 def _window_messages(result: JobResult) -> dict[str, dict[str, Any]]:
     """The message of each window, by its key."""
-    from chronos_assets.timeseries.forecast.files import merge_messages
-
     found: dict[str, list[Mapping[str, Any]]] = {}
     for message in result.messages:
         if "window" in message:
@@ -246,8 +242,6 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
     Raises:
         dg.Failure: the parts don't make up one forecast.
     """
-    from chronos_assets.timeseries.forecast.files import PartsError, merge_forecast_parts
-
     parts = [part / job_folder(window.key) for part in result.parts("forecast")]
     if len(parts) == 1:
         manifest = json.loads((parts[0] / MANIFEST).read_bytes())
@@ -265,8 +259,6 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
 
 def _counted(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What a window's message says of its series, once cold starts are among them."""
-    from chronos_assets.timeseries.forecast.files import MAX_NAMED
-
     if "cold_start" not in manifest:
         return {}
     named = [
@@ -425,11 +417,6 @@ def contexts_of(
         manifest: of the forecast.
         keys: of series that it forecast.
     """
-    import numpy as np
-
-    from chronos_assets.timeseries.dataset.filling import context_as_of
-    from chronos_assets.timeseries.dataset.shards import iter_series
-
     params = state.params
     until = timestamp(str(manifest["context_end"]))
     found: dict[tuple[str, ...], Any] = {}
@@ -510,8 +497,6 @@ def _newest_window(state: GroupState) -> Window:
 
 def _past_windows(state: GroupState, newest: Window) -> Iterator[tuple[int, Window]]:
     """Windows up to `newest` whose horizon is observed, the latest first, with the last period that each saw."""
-    import numpy as np
-
     group = state.group
     params, manifest = state.params, state.require_manifest()
     grid, cadence, lag = params.grid, group.settings.partitions, known_after(params, manifest)
@@ -531,7 +516,5 @@ def _past_windows(state: GroupState, newest: Window) -> Iterator[tuple[int, Wind
 
 def _last_allowed(grid: Grid, window: Window, lag: np.timedelta64 | None) -> int:
     """Number of the last period that a forecast as of the window's end may read."""
-    import numpy as np
-
     end = np.array([np.datetime64(window.end, "us")])
     return int(grid.last_known(end, lag)[0])

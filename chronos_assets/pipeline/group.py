@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.pipeline.partitions import forecast_partitions
+from chronos_assets.platforms.endpoints import Endpoints
+from chronos_assets.platforms.jobs import Jobs
+from chronos_assets.platforms.metrics import Metrics
+from chronos_assets.platforms.news_queue import NewsQueue
+from chronos_assets.platforms.notices import Notices
+from chronos_assets.platforms.registry import Registry
+from chronos_assets.platforms.store import Store
+from chronos_assets.platforms.tuning import Tuning
 from chronos_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from chronos_assets.platforms.endpoints import Endpoints
-    from chronos_assets.platforms.jobs import Jobs
-    from chronos_assets.platforms.metrics import Metrics
-    from chronos_assets.platforms.news_queue import NewsQueue
-    from chronos_assets.platforms.notices import Notices
     from chronos_assets.platforms.platform import Platform
-    from chronos_assets.platforms.registry import Registry
-    from chronos_assets.platforms.store import Store
     from chronos_assets.platforms.tables import Tables
-    from chronos_assets.platforms.tuning import Tuning
 
 PARTS = (
     "store",

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.pipeline.covariates import item_metadata, published_metadata
+from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.shown_dataset import ShownDataset
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import levels_key
+from chronos_assets.timeseries.dataset.series_keys import keys_of
+from chronos_assets.timeseries.dataset.shards import shard_files
+from chronos_assets.timeseries.forecast.files import WindowFolder
 
 if TYPE_CHECKING:
-    from chronos_assets.pipeline.group import Group
-    from chronos_assets.pipeline.state import GroupState
     from chronos_assets.predictors.hierarchy import Hierarchy
 
 
@@ -35,8 +38,6 @@ def check_levels(state: GroupState) -> None:
         return
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import check_size
-    from chronos_assets.timeseries.dataset.series_keys import keys_of
-    from chronos_assets.timeseries.dataset.shards import shard_files
 
     dataset, dimensions = ShownDataset.of(state.group), state.params.dimensions
     keys = {
@@ -70,7 +71,6 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
         return
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of, write_levels
-    from chronos_assets.timeseries.forecast.files import WindowFolder
 
     window = WindowFolder.read(forecast)
     if not window.manifest["series"]:
@@ -117,7 +117,6 @@ def levels_to_score(
     """
     from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of
-    from chronos_assets.timeseries.forecast.files import WindowFolder
 
     published = published_levels(state.group, key)
     if published is None:

@@ -16,17 +16,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.staging import timestamp
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import Window
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
+from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
 
 LATEST = 8  # partitions that are asked, whose horizons don't overlap
 CERTAINTY = 2.0  # standard errors that a deviation has to be beyond
@@ -72,8 +70,6 @@ def live_document(forecast: Mapping[str, Any], report: AccuracyReport) -> dict[s
 
 def live_records(state: GroupState, windows: Sequence[Window]) -> dict[str, dict[str, Any]]:
     """The parameter `live` of the windows of a forecast, by key: what the partition has, or what is known by its as-of."""
-    import numpy as np
-
     grid, model = state.params.grid, state.model_in_use.digest
     bands = [
         LiveBand(timestamp(found["start"]), timestamp(found["end"]), found["model"], float(found["needed"]))

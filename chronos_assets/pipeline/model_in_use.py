@@ -13,8 +13,10 @@ from typing import Any
 
 import dagster as dg
 
+from chronos_assets.models.checkpoints import ModelError, describe_model
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.registry import PackageVersion, RegistryError, approved_version
+from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor, PredictorError
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,6 @@ def model_in_use(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse
     Raises:
         dg.Failure: the model's files can't be read.
     """
-    from chronos_assets.models.checkpoints import ModelError, describe_model
-    from chronos_assets.predictors.predictor import Predictor, PredictorError
-
     version = version_in_use(group, versions)
     try:
         if version is None:
@@ -117,8 +116,6 @@ def _unusable(group: Group, version: PackageVersion, reason: str) -> str:
 
 
 def _zero_shot(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse:
-    from chronos_assets.models.checkpoints import describe_model
-
     base = group.settings.base_model
     approved = approved_version(versions)
     if approved is not None:
@@ -133,8 +130,6 @@ def _zero_shot(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse:
 
 def zero_shot_recipe() -> str:
     """Name of how the zero-shot predictor is learned now."""
-    from chronos_assets.predictors.predictor import RECIPE_VERSION
-
     return f"zero-shot {RECIPE_VERSION}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 from chronos_assets.container.contract import CONTENT_TYPES, RESPONSE_TYPES
@@ -69,8 +70,6 @@ def _with_speeds(predictor: Predictor) -> dict[str, Any]:
 
 def image(group: Group) -> str:
     """What serves and forecasts with a version: a container image, on a laptop this package itself."""
-    from importlib.metadata import version
-
     return (
         group.settings.aws.image
         if group.settings.deployment == "aws"

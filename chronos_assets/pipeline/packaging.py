@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -21,9 +21,7 @@ from chronos_assets.pipeline.tuning import read_tuned
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.registry import PackageVersion, RegistryError
 from chronos_assets.store_layout import DATASET_KEY, SYNTHETIC_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.scoring.gate import GateDecision
+from chronos_assets.timeseries.scoring.gate import GateDecision, decide
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,6 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
         dg.Failure: there is no candidate, the evaluation failed, or the registry refuses the version.
     """
     from chronos_assets.timeseries.scoring.evaluation_files import read_evaluation
-    from chronos_assets.timeseries.scoring.gate import decide
 
     group = state.group
     setup, tuned = state.setup, read_tuned(group)

@@ -10,16 +10,22 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
 
-from chronos_assets.pipeline.covariates import item_categories
+from chronos_assets.models.checkpoints import describe_model
+from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.pipeline.covariates import CovariateInputs, item_categories
 from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import staging
+from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.store import MANIFEST
+from chronos_assets.predictors.predictor import BASE_FOLDER, Predictor
 from chronos_assets.store_layout import (
     DATASET_KEY,
     FORECAST_KEY,
@@ -29,15 +35,7 @@ from chronos_assets.store_layout import (
     history_key,
     members_key,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.pipeline.covariates import CovariateInputs
-    from chronos_assets.pipeline.state import GroupState, Setup
-    from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.timeseries.forecast.files import LAST_OBSERVED, cold_start_keys, series_traits
 
 PREDICTOR_FILE = "predictor.json"
 
@@ -107,8 +105,6 @@ def learn_version(
     group: Group, context: dg.AssetExecutionContext, setup: Setup, candidate: Mapping[str, Any]
 ) -> Predictor | None:
     """Learn the predictor of a candidate, and put it beside its checkpoint; None without a dataset to learn from."""
-    from chronos_assets.predictors.predictor import Predictor
-
     if setup.params is None:
         return None
     request = JobRequest(
@@ -150,8 +146,6 @@ def learning_parameters(setup: Setup, params: ForecastParams, candidate: Mapping
 
 def shown_predictor(state: GroupState) -> Predictor | None:
     """The predictor that the current forecast was made with, if the base model in use now is in it; None if not."""
-    from chronos_assets.predictors.predictor import Predictor
-
     try:
         manifest = json.loads(state.group.store.read(FORECAST_KEY, MANIFEST))
         content = state.group.store.read(history_key(manifest["as_of"]), PREDICTOR_FILE)
@@ -168,8 +162,6 @@ def predictor_that_made(group: Group, key: str | None) -> tuple[dict[str, Any], 
         FileNotFoundError: there is no such forecast.
         PredictorError: its predictor's file is damaged.
     """
-    from chronos_assets.predictors.predictor import Predictor
-
     manifest = json.loads(group.store.read(history_key(key) if key is not None else FORECAST_KEY, MANIFEST))
     folder = history_key(manifest["as_of"])
     if "predictor" not in manifest:
@@ -182,15 +174,11 @@ def traits_of_item(
     group: Group, manifest: Mapping[str, Any], item_id: str
 ) -> dict[tuple[str, ...], NDArray[np.float64]]:
     """Traits of an item's series, by key, that the weights of a published forecast followed from."""
-    from chronos_assets.timeseries.forecast.files import series_traits
-
     return series_traits(group.store.snapshot(history_key(manifest["as_of"])), manifest["dimensions"], item_id)
 
 
 def publish_zero_shot(state: GroupState) -> str | None:
     """Publish the base model with the current forecast's predictor as one folder, to be served; its key."""
-    from chronos_assets.models.checkpoints import describe_model
-
     predictor = shown_predictor(state)
     if predictor is None:
         return None
@@ -212,7 +200,6 @@ def _publish(
 ) -> None:
     """Publish a checkpoint with its predictor, what an endpoint knows beside requests, and the base model that was left."""
     from chronos_assets.predictors.covariates import SERVED_FOLDER, keep_beside
-    from chronos_assets.predictors.predictor import BASE_FOLDER
 
     staged = folder / "predictor"
     shutil.copytree(source, staged, ignore=shutil.ignore_patterns(PREDICTOR_FILE, BASE_FOLDER, SERVED_FOLDER, "*.md"))
@@ -234,8 +221,6 @@ def publish_members(group: Group, key: str, forecast: Path, folder: Path) -> Non
         folder: for what is staged.
     """
     from chronos_assets.predictors.members_file import MEMBERS, write_members
-    from chronos_assets.predictors.predictor import Predictor
-    from chronos_assets.timeseries.forecast.files import LAST_OBSERVED, cold_start_keys
 
     predictor = Predictor.load(forecast)
     if predictor is None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from chronos_assets.partition_folders import partition_of
 from chronos_assets.pipeline.cold_starts import cold_starts
@@ -36,7 +37,6 @@ def published_manifest(group: Group) -> dict[str, Any] | None:
 
 def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str, Any]]:
     """The first series of the current forecast, except for cold starts among them: key -> column -> values (horizon,)."""
-    import numpy as np
     import pyarrow.parquet as pq
 
     folder = group.store.snapshot(FORECAST_KEY)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from chronos_assets.container.contract import LONGEST_ANSWER
+from chronos_assets.models.checkpoints import ModelError, describe_model
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.options import FLOAT32
 from chronos_assets.pipeline.dataset import first_series
@@ -25,6 +27,7 @@ from chronos_assets.pipeline.published import published_manifest, published_seri
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
+from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.store_layout import FORECAST_KEY, RELATED_KEY, history_key, scenario_key
 
 ZERO_SHOT = "zero-shot"
@@ -84,8 +87,6 @@ def deploy(state: GroupState, log: Any) -> Deployed:
 
 def golden_request(state: GroupState) -> dict[str, Any]:
     """A request in the endpoint's schema: the end of the dataset's first series, or a wave where there is none."""
-    import numpy as np
-
     setup = state.setup
     item, target = "wave", np.sin(2 * np.pi * np.arange(GOLDEN_CONTEXT) / 24)
     if setup.params is not None:
@@ -172,9 +173,6 @@ def covariates_read(state: GroupState) -> CovariatesRead:
     Raises:
         dg.Failure: the model's files can't be read.
     """
-    from chronos_assets.models.checkpoints import ModelError, describe_model
-    from chronos_assets.predictors.predictor import Predictor, PredictorError
-
     group, key = state.group, state.model_in_use.key
     try:
         described = describe_model(group.settings.base_model if key is None else group.store.snapshot(key))
@@ -220,8 +218,6 @@ def _read_beside(
         manifest: of the published forecast.
         contexts: what it read of the series, (n,) by key.
     """
-    import numpy as np
-
     from chronos_assets.predictors.covariates import CovariateFolders
 
     _, predictor = predictor_that_made(state.group, None)
@@ -252,8 +248,6 @@ def _read_beside(
 
 def _json_values(values: Any) -> list[float | str | None]:
     """Numbers as JSON has them, null where nothing is known; texts as they are."""
-    import numpy as np
-
     if values.dtype.kind != "f":
         return [str(value) for value in values]
     return [float(value) if np.isfinite(value) else None for value in values]
@@ -274,8 +268,6 @@ def compare_endpoint(state: GroupState) -> EndpointComparison:
     Raises:
         dg.Failure: no endpoint answers.
     """
-    import numpy as np
-
     group = state.group
     served, manifest = group.endpoints.describe(endpoint_name(state)), published_manifest(group)
     if served is None or not served.healthy:

@@ -9,14 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.store import OpenFolder
 from chronos_assets.store_layout import DATASET_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.shards import Manifest, Shard
+from chronos_assets.timeseries.dataset.shards import Manifest, Shard
 
 
 @dataclass(frozen=True)

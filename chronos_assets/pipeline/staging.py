@@ -9,18 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from uuid import uuid4
 
 import dagster as dg
+import numpy as np
 
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.file_locks import lock_file, locked_file
 from chronos_assets.platforms.store import StoreError
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 _STAGING, _LOCK = "staging-", ".lock"
 
@@ -106,8 +103,6 @@ def memory_limit_named(group: Group) -> Iterator[None]:
 
 def timestamp(text: str) -> np.datetime64:
     """An ISO time as the dataset's timestamps are."""
-    import numpy as np
-
     return np.datetime64(text, "us")
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import dagster as dg
 
+from chronos_assets.params.draft import with_guesses
 from chronos_assets.params.forecast import DEFAULT_QUANTILES, ForecastParams, ParamsError, to_document
-from chronos_assets.params.reader import load_params
+from chronos_assets.params.reader import load_params, parse_params
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
 from chronos_assets.pipeline.covariates import NO_COVARIATES, CovariateInputs, covariate_inputs
@@ -43,11 +44,11 @@ from chronos_assets.store_layout import (
     RELATED_KEY,
     TRAIN_KEY,
 )
+from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
 
 if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
     from chronos_assets.timeseries.dataset.sampling import Sample
-    from chronos_assets.timeseries.dataset.shards import Manifest
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 M = TypeVar("M")
@@ -143,16 +144,12 @@ class GroupState:
     @cached_property
     def related_manifest(self) -> RelatedManifest | None:
         """Manifest of the related time series, or None if there are none."""
-        from chronos_assets.timeseries.dataset.related import RelatedManifest
-
         text = _read_text(self.group, RELATED_KEY)
         return None if text is None else _parsed(RelatedManifest.from_json, text)
 
     @cached_property
     def metadata_manifest(self) -> MetadataManifest | None:
         """Manifest of the item metadata, or None if there are none."""
-        from chronos_assets.timeseries.dataset.related import MetadataManifest
-
         text = _read_text(self.group, METADATA_KEY)
         return None if text is None else _parsed(MetadataManifest.from_json, text)
 
@@ -238,7 +235,6 @@ def train_files(group: Group) -> list[ObjectInfo]:
 
 def _inferred_document(group: Group) -> dict[str, Any]:
     """The parameter file that the train files suggest, with what was guessed."""
-    from chronos_assets.params.draft import with_guesses
     from chronos_assets.params.inference import InferenceError, infer, likely_keys
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
@@ -290,7 +286,6 @@ def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> For
     from chronos_assets.params.columns import REWRITE
     from chronos_assets.params.covariate_inference import TargetSample, with_metadata, with_related
     from chronos_assets.params.inference import InferenceError
-    from chronos_assets.params.reader import parse_params
     from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files
 
@@ -351,8 +346,6 @@ def no_train_files(group: Group) -> dg.Failure:
 
 def _read_text(group: Group, key: str) -> bytes | None:
     """The manifest of a published folder; None if nothing is published there."""
-    from chronos_assets.timeseries.dataset.shards import MANIFEST
-
     try:
         return group.store.read(key, MANIFEST)
     except FileNotFoundError:
@@ -360,8 +353,6 @@ def _read_text(group: Group, key: str) -> bytes | None:
 
 
 def _parsed(parse: Callable[[bytes], M], text: bytes) -> M:
-    from chronos_assets.timeseries.dataset.shards import DatasetError
-
     try:
         return parse(text)
     except DatasetError as error:
@@ -370,8 +361,6 @@ def _parsed(parse: Callable[[bytes], M], text: bytes) -> M:
 
 def _read_manifest(group: Group) -> Manifest | None:
     """Manifest of the dataset, or None if there has been no import."""
-    from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
-
     try:
         return Manifest.from_json(group.store.read(DATASET_KEY, MANIFEST))
     except FileNotFoundError as error:

@@ -13,10 +13,11 @@ import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
+from chronos_assets.models.checkpoints import ModelDescription, ModelError, check_quantiles, describe_model
 from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import latest_metadata, read_json, staging
@@ -27,9 +28,6 @@ from chronos_assets.platforms.jobs import job_name
 from chronos_assets.platforms.tuning import Trial, TuningRequest
 from chronos_assets.settings import model_reference
 from chronos_assets.store_layout import DATASET_KEY, MODELS_KEY, SYNTHETIC_KEY, TUNED_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.models.checkpoints import ModelDescription
 
 # What each candidate of the document has.
 _CANDIDATE_KEYS = frozenset(
@@ -181,8 +179,6 @@ def _starting_points(state: GroupState) -> dict[str, StartingPoint]:
     Raises:
         dg.Failure: one can't be had, or forecasts not all of the quantiles: the gate would refuse it after the search.
     """
-    from chronos_assets.models.checkpoints import ModelError, check_quantiles, describe_model
-
     group, setup = state.group, state.setup
     in_use = state.version_in_use if setup.training.strategy == "RETRAIN" else None
     points = {}
@@ -199,8 +195,6 @@ def _starting_points(state: GroupState) -> dict[str, StartingPoint]:
 
 def _publish_candidate(group: Group, setup: Setup, reference: str, start: StartingPoint, best: Trial) -> dict[str, Any]:
     """Publish the best trial's checkpoint, and only the checkpoint; what the next asset must know of it."""
-    from chronos_assets.models.checkpoints import describe_model
-
     if best.model is None:  # the protocol's promise for a completed trial
         raise dg.Failure(f"trial {best.number} of {reference} completed without a model")
     digest = describe_model(best.model).digest
@@ -235,8 +229,6 @@ def tuned_is_current(state: GroupState, instance: dg.DagsterInstance) -> bool:
 
 def _is_there(group: Group, candidate: Mapping[str, Any]) -> bool:
     """Whether a candidate's checkpoint is there, with the files that it was published with."""
-    from chronos_assets.models.checkpoints import ModelError, describe_model
-
     try:
         return describe_model(group.store.snapshot(candidate["model"])).digest == str(candidate["digest"])
     except (ModelError, FileNotFoundError):

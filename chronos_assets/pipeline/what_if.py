@@ -25,17 +25,16 @@ import dagster as dg
 
 from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.forecasts import forecast_job, forecast_states, recipe
+from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.staging import memory_limit_named, staging
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import job_name
-from chronos_assets.platforms.store import MANIFEST, manifest_of
+from chronos_assets.platforms.store import MANIFEST, ObjectInfo, manifest_of
 from chronos_assets.store_layout import FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
 
 if TYPE_CHECKING:
-    from chronos_assets.pipeline.group import Group
-    from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.platforms.store import ObjectInfo
     from chronos_assets.predictors.scenario import Replacement, Scenario, Transformation
     from chronos_assets.timeseries.forecast.what_if import WhatIfComparison
 

@@ -15,10 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import obstore
+from obstore.exceptions import BaseError
+
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import ObjectMeta  # of its stubs alone
 
 PAGE = 1000  # objects per page of a listing: what S3 gives at once
 
@@ -41,8 +44,6 @@ class ObstoreObjects:
         Raises:
             StoreError: a file of the folder can't be an object (odd name, loop of links); the message names it.
         """
-        import obstore
-
         folder = check_key(prefix.rstrip("/")) if prefix.rstrip("/") else None
         with self._explained("list", prefix, fix="; rename or remove what is named here"):
             for page in obstore.list(self._objects, folder, offset=after, chunk_size=PAGE):
@@ -51,8 +52,6 @@ class ObstoreObjects:
 
     def get(self, key: str) -> bytes:
         """See `Store.get`."""
-        import obstore
-
         try:
             with self._explained("read", key):
                 return obstore.get(self._objects, check_key(key)).bytes().to_bytes()
@@ -61,8 +60,6 @@ class ObstoreObjects:
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store.put`; locally a temporary file beside the object is renamed."""
-        import obstore
-
         if re.search(r"#\d+$", check_key(key)):
             raise StoreError(f"store key {key!r}: a name that ends in '#' and a number is kept for temporary files")
         with self._explained("write", key):
@@ -70,8 +67,6 @@ class ObstoreObjects:
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
-        import obstore
-
         # S3 doesn't tell whether there was one either.
         with suppress(FileNotFoundError), self._explained("delete", key):
             obstore.delete(self._objects, check_key(key))
@@ -82,8 +77,6 @@ class ObstoreObjects:
 
     def head(self, key: str) -> ObjectInfo | None:
         """See `Store.head`."""
-        import obstore
-
         try:
             with self._explained("look up", key):
                 return _info(obstore.head(self._objects, check_key(key)))
@@ -92,16 +85,12 @@ class ObstoreObjects:
 
     def put_file(self, key: str, source: Path) -> None:
         """See `Store.put_file`."""
-        import obstore
-
         with self._explained("write", key):
             obstore.put(self._objects, check_key(key), source)
 
     @contextmanager
     def _explained(self, action: str, key: str, fix: str = "") -> Iterator[None]:
         """Turn obstore's errors, except for a missing object, into a `StoreError` in one line that names the key."""
-        from obstore.exceptions import BaseError
-
         try:
             yield
         except BaseError as error:

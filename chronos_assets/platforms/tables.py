@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.params.forecast import quantile_name
+from chronos_assets.params.forecast import ForecastParams, quantile_name
 from chronos_assets.platforms.store import Store
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, identifiers, text_literal
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
-
 
 FIX = "materialize forecast_tables, which builds them again"
 

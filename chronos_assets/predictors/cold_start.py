@@ -23,9 +23,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from chronos_assets.models.quantiles import interpolate
@@ -50,10 +52,6 @@ from chronos_assets.timeseries.forecast.files import (
     skipped_table,
     write_window,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 NO_ROW, NOBODY_ALIKE = "no row by the as-of", "no past, and no item of the forecast that shares metadata with it"
 DONORS = 30
@@ -314,9 +312,6 @@ def mixture(
 
 
 def _write_starts(path: Path, starts: Sequence[ColdStart], candidates: Sequence[Key], layout: ForecastLayout) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     columns: dict[str, pa.Array] = {
         name: pa.array([start.key[place] for start in starts], pa.string()) for place, name in enumerate(layout.names)
     }

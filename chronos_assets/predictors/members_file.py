@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from chronos_assets.predictors.predictor import Key, Predictor
 from chronos_assets.timeseries.arrays import Floats
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 MEMBERS = "members.parquet"
 COLD_START = "cold start"  # in place of a member
@@ -41,9 +40,6 @@ def write_members(
     Returns:
         How many rows were written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     names = ["item_id", *dimensions]
     text = [(name, pa.string()) for name in ("level", *names, "member")]
     schema = pa.schema([*text, ("member_rank", pa.int64()), *((name, pa.float64()) for name in _VALUES)])
@@ -77,9 +73,6 @@ def _leaderboard(predictor: Predictor, width: int) -> list[_Row]:
 
 def _items(predictor: Predictor, series: Path, names: list[str]) -> Iterator[list[_Row]]:
     """Rows of level `item`, of some series at once."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from chronos_assets.timeseries.forecast.files import TRAITS, traits_in
 
     pooled = by_weight(predictor, predictor.weights)

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
@@ -393,9 +395,6 @@ def _write(
     quantiles: Floats,
     columns: Sequence[str],
 ) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     horizon = mean.shape[1]
     names = [name for name in columns if name != "mean"]
     texts = [[node[place] for node in hierarchy.nodes for _ in range(horizon)] for place in range(2)]

@@ -29,14 +29,13 @@ from chronos_assets.timeseries.dataset.covariate_files import (
 from chronos_assets.timeseries.dataset.metadata_importing import import_metadata
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
 from chronos_assets.timeseries.dataset.related_importing import import_related
-from chronos_assets.timeseries.dataset.shard_files import manifest_in
+from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 from chronos_assets.timeseries.import_task import MEMORY_FILE, REJECTED_FOLDER, load_report, save_report
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.timeseries.dataset.dataset_before import Before
     from chronos_assets.timeseries.dataset.import_passes import Progress
-    from chronos_assets.timeseries.dataset.shard_files import ShardFiles
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 

@@ -26,10 +26,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import csv
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -53,9 +56,6 @@ from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
 from chronos_assets.timeseries.forecast.what_if import measured_type
 from chronos_assets.timeseries.formulas import harmless
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _BATCH = 256  # series written at once
 
@@ -115,8 +115,6 @@ def _as_published(workspace: Workspace) -> Path:
 
 def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:
     """The mean, or the quantile nearest the middle, of each forecast that was made from the series' own past."""
-    import pyarrow.parquet as pq
-
     keys = ["item_id", *request.dimensions]
     with pq.ParquetFile(folder / "forecast.parquet") as file:
         name = measured_type(forecast_types(file.schema_arrow.names))
@@ -162,9 +160,6 @@ class _Explanation:
 
     def run(self, shards: Sequence[Path], forecasts: dict[Key, Floats], output: Path) -> None:
         """Write all files."""
-        import pyarrow.parquet as pq
-        from pyarrow import csv
-
         batches = self._batches(shards, forecasts)
         first = next(batches, [])
         self.explainer = Explainer.of(self.predictor, self.members, [one.covariates for one in first])
@@ -250,8 +245,6 @@ class _Explanation:
         ]
 
     def _keys(self, rows: Sequence[_Explained], each: int, shown: Callable[[str], str] = str) -> dict[str, Any]:
-        import pyarrow as pa
-
         names = ["item_id", *self.request.dimensions]
         return {
             name: pa.array([text for row in rows for text in [shown(row.key[place])] * each], pa.string())
@@ -263,8 +256,6 @@ class _Explanation:
         return self.request.grid.start(first + np.arange(self.request.horizon))
 
     def _long(self, rows: Sequence[_Explained]) -> pa.Table:
-        import pyarrow as pa
-
         horizon, width = self.request.horizon, len(self.attributes)
         size = horizon * width
         return pa.table(
@@ -281,8 +272,6 @@ class _Explanation:
         )
 
     def _wide(self, rows: Sequence[_Explained]) -> pa.Table:
-        import pyarrow as pa
-
         times = [str(moment)[:19].replace("T", " ") for moment in self._times()]
         columns: dict[str, Any] = {
             **self._keys(rows, len(times), shown=harmless),

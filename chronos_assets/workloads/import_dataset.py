@@ -37,6 +37,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import duckdb
 from pydantic import PlainValidator
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
@@ -106,8 +107,6 @@ class ImportJobRequest:
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Import the files, or say what is wrong with them."""
-    import duckdb
-
     request = read_parameters(ImportJobRequest, "import", workspace.parameters())
     memory_limit = request.memory_limit or _half_of_memory()
     _check_space(workspace.output(DATASET), request.space)

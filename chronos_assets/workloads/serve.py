@@ -42,6 +42,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
+from chronos_assets.models.checkpoints import ModelDescription
+
 # Every pass runs on one thread (see models.forecasting); pools of threads that only wait cost memory and start-up time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -59,7 +61,6 @@ from chronos_assets.serving.json_requests import parse_parameters
 from chronos_assets.serving.schema import InvocationError, Limits, Parameters, Schema
 
 if TYPE_CHECKING:
-    from chronos_assets.models.checkpoints import ModelDescription
     from chronos_assets.models.loading import LoadedModel
     from chronos_assets.predictors.covariates import ServedCovariates
     from chronos_assets.predictors.ensemble import Ensemble

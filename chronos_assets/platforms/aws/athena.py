@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from chronos_assets.platforms.aws.sagemaker.faults import waits
 from chronos_assets.platforms.store import StoreError
 from chronos_assets.timeseries.dataset.duckdb_sql import text_literal
@@ -95,8 +97,6 @@ class Athena:
         return self._clients("athena")
 
     def _start(self, sql: str, parameters: list[str]) -> str:
-        from botocore.exceptions import ClientError
-
         request: dict[str, Any] = {
             "QueryString": sql,
             "QueryExecutionContext": {"Catalog": CATALOG, "Database": self._database},

@@ -20,12 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import obstore
+from botocore.exceptions import BotoCoreError, ClientError
+from obstore.exceptions import AlreadyExistsError, PreconditionError
+from obstore.store import S3Store
+
 from chronos_assets.platforms.aws.multipart_copy import MIB, S3Limits, copy_in_parts
 from chronos_assets.platforms.objects import ObstoreObjects
 from chronos_assets.platforms.store import StoreError, StoreKeyError, check_key
 
 if TYPE_CHECKING:
-    from obstore.store import S3Credential
+    from obstore.store import S3Credential  # of its stubs alone
 
 DOWNLOAD_BYTES = 8 << 20  # held in memory at a time
 UPLOAD_PARTS = 4  # of one file at once
@@ -106,8 +111,6 @@ class S3Objects(ObstoreObjects):
 
     @cached_property
     def _objects(self) -> Any:
-        from obstore.store import S3Store
-
         if "endpoint" in self._options:
             return S3Store(self.bucket, prefix=self.prefix or None, **self._options)
         meta = self._client.meta
@@ -146,8 +149,6 @@ class S3Objects(ObstoreObjects):
 
     def get_tagged(self, key: str) -> Tagged | None:
         """Content and etag of an object that belong together; None if there is none."""
-        import obstore
-
         try:
             with self._explained("read", key):
                 answer = obstore.get(self._objects, check_key(key))
@@ -161,9 +162,6 @@ class S3Objects(ObstoreObjects):
 
     def put_if(self, key: str, data: bytes, etag: str | None) -> bool:
         """Write an object if its etag is still this one (None: if there is none); whether it was written."""
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         try:
             with self._explained("write", key):
                 obstore.put(self._objects, check_key(key), data, mode="create" if etag is None else {"e_tag": etag})
@@ -179,8 +177,6 @@ class S3Objects(ObstoreObjects):
         Raises:
             FileNotFoundError: there is no such object.
         """
-        import obstore
-
         check_key(source), check_key(target)
         if size > self._limits.copy_bytes:
             self._copy_in_parts(source, target, size)
@@ -189,8 +185,6 @@ class S3Objects(ObstoreObjects):
             obstore.copy(self._objects, source, target)
 
     def _copy_in_parts(self, source: str, target: str, size: int) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         part = self._limits.part_size(size, min(COPY_PART_BYTES, self._limits.copy_bytes))
         try:
             copy_in_parts(
@@ -203,8 +197,6 @@ class S3Objects(ObstoreObjects):
 
     def delete_all(self, keys: Iterable[str]) -> None:
         """Remove objects, 1,000 with a request; those that aren't there are fine."""
-        import obstore
-
         names = [check_key(key) for key in keys]
         if names:
             with self._explained("delete", names[0]):
@@ -216,9 +208,6 @@ class S3Objects(ObstoreObjects):
         Raises:
             FileNotFoundError: there is none, or its etag isn't this one any more.
         """
-        import obstore
-        from obstore.exceptions import PreconditionError
-
         try:
             with self._explained("read", key), target.open("xb") as file:
                 options = {"options": {"if_match": etag}} if etag else {}
@@ -232,15 +221,11 @@ class S3Objects(ObstoreObjects):
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store.put`."""
-        import obstore
-
         with self._explained("write", key):
             obstore.put(self._objects, check_key(key), data)
 
     def put_file(self, key: str, source: Path) -> None:
         """See `Store.put_file`."""
-        import obstore
-
         with self._explained("write", key):
             part = self._limits.part_size(source.stat().st_size, UPLOAD_PART_BYTES)
             obstore.put(self._objects, check_key(key), source, chunk_size=part, max_concurrency=UPLOAD_PARTS)

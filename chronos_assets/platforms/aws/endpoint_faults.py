@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_passing, text_of
 from chronos_assets.platforms.endpoints import EndpointError
@@ -26,8 +28,6 @@ class UnansweredError(EndpointError):
 @contextmanager
 def unanswered(name: str) -> Iterator[None]:
     """Whatever keeps an endpoint from answering, as one error."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
         yield
     except ClientError as error:

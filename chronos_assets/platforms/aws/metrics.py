@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chronos_assets.platforms.metrics import Measurement, MetricsError
 
 if TYPE_CHECKING:
@@ -36,8 +38,6 @@ class CloudWatchMetrics:
 
     def put(self, group: str, measurements: Sequence[Measurement]) -> None:
         """See `Metrics.put`. What CloudWatch takes no more, because of its time, is left out and logged."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         now = datetime.now(UTC)
         timely = [item for item in measurements if now - OLDEST <= item.at <= now + AHEAD]
         if len(timely) < len(measurements):

@@ -26,6 +26,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chronos_assets.platforms.notices import Notice, NoticeError, document, one_line, render
 
 if TYPE_CHECKING:
@@ -117,8 +119,6 @@ class SnsNotices:
 
     def _publish(self, notice: Notice, key: str) -> str:
         """Hand the notice to SNS; the message's id."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             return str(self._clients("sns").publish(TopicArn=self._topic, **message_of(notice))["MessageId"])
         except ClientError as error:

@@ -35,10 +35,9 @@ from chronos_assets.platforms.aws.machines import (
     volume,
     vpc,
 )
-from chronos_assets.platforms.jobs import WORKLOADS
+from chronos_assets.platforms.jobs import WORKLOADS, JobRequest
 
 if TYPE_CHECKING:
-    from chronos_assets.platforms.jobs import JobRequest
     from chronos_assets.settings import AwsSettings
 
 IMPORT = "import_dataset"

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from chronos_assets.platforms.store import StoreError
 
 if TYPE_CHECKING:
@@ -68,8 +70,6 @@ def publish_data_set(
     Raises:
         StoreError: QuickSight refuses, or can't make the data source.
     """
-    from botocore.exceptions import ClientError
-
     try:
         _publish(clients, settings, name, view, poll_seconds)
     except ClientError as error:

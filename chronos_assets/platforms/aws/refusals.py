@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_gone, text_of
 
 __all__ = ["is_gone"]
@@ -19,8 +21,6 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOpera
 @contextmanager
 def refusals(kind: type[Exception], what: str) -> Iterator[None]:
     """Whatever AWS refuses inside the block is a `kind` that says what was being done."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
         yield
     except ClientError as error:

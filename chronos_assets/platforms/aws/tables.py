@@ -15,6 +15,8 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from botocore.exceptions import ClientError
+
 from chronos_assets.platforms.aws.athena import Athena, AthenaError, QueryTiming
 from chronos_assets.platforms.aws.glue_tables import (
     STORE_PARAMETER,
@@ -181,8 +183,6 @@ class AthenaTables:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn boto3's errors into a `StoreError` that names the database and how to fix it."""
-        from botocore.exceptions import ClientError
-
         try:
             yield
         except ClientError as error:
@@ -204,8 +204,6 @@ class GlueSql:
 
     def columns(self, table: str) -> tuple[str, ...]:
         """See `SqlTables.columns`."""
-        from botocore.exceptions import ClientError
-
         glue = self._clients("glue")
         try:
             found = glue.get_table(DatabaseName=self._database, Name=table)["Table"]

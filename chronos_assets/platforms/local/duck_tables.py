@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from chronos_assets.platforms.local.item_zones import ZONES, zones_of
 from chronos_assets.platforms.tables import FIX, TablesError, item_query
 from chronos_assets.timeseries.dataset.duckdb_sql import DEFAULT_MEMORY, text_literal
@@ -32,8 +34,6 @@ class DuckTables:
     """
 
     def __init__(self, path: Path, *, memory_limit: str = DEFAULT_MEMORY) -> None:
-        import duckdb
-
         self._path = path
         path.stat()  # DuckDB's own error doesn't tell a missing file from a damaged one
         try:
@@ -50,8 +50,6 @@ class DuckTables:
 
     def rows(self, sql: str, values: Sequence[str | datetime] = ()) -> list[tuple[Any, ...]]:
         """See `SqlTables.rows`; threads may ask at once."""
-        import duckdb
-
         try:
             with self._engine.cursor() as cursor:  # a connection of its own
                 cursor.execute("USE tables")
@@ -64,8 +62,6 @@ class DuckTables:
         statement, values = item_query(table, columns, key)
         if table not in self._zoned:
             return self.rows(statement, values)
-        import duckdb
-
         try:
             with self._engine.cursor() as cursor:
                 cursor.execute("USE tables")

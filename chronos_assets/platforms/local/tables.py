@@ -23,7 +23,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from duckdb import DuckDBPyConnection
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.partition_folders import by_folder, partition_of
@@ -62,10 +66,6 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
 )
 from chronos_assets.timeseries.dataset.shards import MANIFEST, list_files
 from chronos_assets.timeseries.forecast.query import query_forecast
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
 _LAYOUT = 7
@@ -203,8 +203,6 @@ def _fingerprint(path: Path) -> tuple[str, int, int]:
 
 def _rows_if_current(database: Path, digest: str) -> dict[str, int] | None:
     """The rows of a database that was built from inputs of this digest, else None."""
-    import duckdb
-
     if not _is_whole(database) or _log_of(database).exists():
         return None
     try:
@@ -288,8 +286,6 @@ def _create_partitioned(
 
     Partitions made with other parameters may have other columns: the table has all of them.
     """
-    import pyarrow as pa
-
     if not files:
         _create_empty(connection, table, {"as_of": "VARCHAR", **columns})
         return

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
@@ -18,7 +19,6 @@ from chronos_assets.timeseries.dataset.gridding import Cells, encode_keys
 from chronos_assets.timeseries.dataset.shards import ROW_GROUP
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from chronos_assets.calendar.frequencies import Grid
@@ -64,8 +64,6 @@ def read_attributes(
     Raises:
         ValueError: a category has another text.
     """
-    import pyarrow as pa
-
     codes = {
         name: {text: code for code, text in enumerate(known)} for name, known in texts.items() if known is not None
     }
@@ -107,16 +105,12 @@ def _coded(column: pa.DictionaryArray, codes: Mapping[str, int]) -> NDArray[np.f
 
 def _key_table(rows: pa.RecordBatch | None, names: Sequence[str]) -> pa.Table:
     """The keys of rows, as cells have them; none of None."""
-    import pyarrow as pa
-
     columns = [pa.array([], pa.string()) if rows is None else rows.column(name).cast(pa.string()) for name in names]
     return pa.table(columns, names=[f"k{place}" for place in range(len(names))])
 
 
 def _cells_of_rows(keys: Sequence[pa.Table], starts: Integers, places: Integers, values: NDArray[np.float64]) -> Cells:
     """Cells of series that begin at the rows `starts` (k,), from the rows that are observed (m,)."""
-    import pyarrow as pa
-
     series = np.searchsorted(starts, places, side="right") - 1
     return Cells(
         pa.concat_tables(keys).combine_chunks(),
@@ -196,8 +190,6 @@ def with_periods(old: Cells | None, new: Cells | None, replaced: Integers, *, ma
 
 def series_of_both(old: Cells | None, new: Cells | None) -> tuple[pa.Table, NDArray[np.uint16], Integers, Integers]:
     """The k series that are in either: keys (k,), sorted, hashes (k,), and the places there of the series of each."""
-    import pyarrow as pa
-
     parts = [part for part in (old, new) if part is not None]
     keys = pa.concat_tables([part.keys for part in parts]).combine_chunks()
     codes, rows = encode_keys(keys)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.gridding import Cells
@@ -36,8 +38,6 @@ class CellStore(Generic[AnyCells]):
         if self.partitions == 1:
             self._only = cells
             return
-        import pyarrow as pa
-
         path = str(self._folder / f"keys-{number:05d}.arrow")
         with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, cells.keys.schema) as writer:
             writer.write_table(cells.keys)
@@ -59,8 +59,6 @@ class CellStore(Generic[AnyCells]):
         path = self._folder / f"keys-{number:05d}.arrow"
         if not path.exists():
             return None
-        import pyarrow as pa
-
         with pa.OSFile(str(path)) as source:
             keys = pa.ipc.open_file(source).read_all()
         names = _names(self._kind, slice(1, None))
@@ -74,9 +72,6 @@ def _names(kind: type[Cells], which: slice) -> list[str]:
 
 def join_cells(parts: Sequence[AnyCells], low: int, high: int) -> AnyCells | None:
     """The series with low <= hash < high of all parts, sorted by key; None when there is none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     chosen = [take_series(part, np.flatnonzero((part.hash >= low) & (part.hash < high))) for part in parts]
     chosen = [part for part in chosen if len(part.first)]
     if not chosen:

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
@@ -31,8 +32,6 @@ from chronos_assets.timeseries.dataset.train_files import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from chronos_assets.params.attributes import Attribute
     from chronos_assets.params.forecast import ForecastParams
 
@@ -141,8 +140,6 @@ class Categories:
         Raises:
             FileProblem: there are too many.
         """
-        import pyarrow as pa
-
         found = column.dictionary_encode()
         places = np.empty(len(found.dictionary) + 1)
         places[-1] = np.nan
@@ -287,8 +284,6 @@ class SourceReader:
         batch: pa.RecordBatch,
     ) -> None:
         """Take the good rows of a batch, once their timestamps, series and texts are noted."""
-        import pyarrow as pa
-
         if watch is not None:
             watch.see(batch)
         arrays = list(batch.columns)

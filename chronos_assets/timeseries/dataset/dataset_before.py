@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.cell_merging import read_cells, rejoined
@@ -23,9 +24,6 @@ from chronos_assets.timeseries.dataset.import_passes import Cut, hash_range
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, split, write_tail
 from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard, shard_name, tail_name
-
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
 
 
 class FullImportNeededError(ChronosAssetsError):
@@ -62,9 +60,6 @@ class TakenOver:
         Raises:
             FullImportNeededError: it isn't as it was written, or what reads it doesn't understand it.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
             content = self.files.read(name)
             if hashlib.sha256(content).hexdigest() != sha256:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from chronos_assets.timeseries.arrays import Integers
@@ -18,9 +18,6 @@ from chronos_assets.timeseries.dataset.gridding import Rule, period_of
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, identity
 from chronos_assets.timeseries.dataset.shards import HASHES
 from chronos_assets.timeseries.dataset.train_files import TrainFile
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # The share of all bytes from which on reading the rest as well costs little.
 MOST_READ = 0.5
@@ -122,8 +119,6 @@ def series_in(files: Sequence[FileFacts]) -> NDArray[np.bool_]:
 
 def in_periods(ordinals: Integers, rule: Rule, batch: pa.RecordBatch) -> pa.RecordBatch:
     """The rows of a batch that lie in these periods."""
-    import pyarrow as pa
-
     instants = batch.column("instant").to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64)
     return batch.filter(pa.array(np.isin(period_of(instants, rule), ordinals)))
 

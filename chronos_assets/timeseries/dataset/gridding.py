@@ -22,6 +22,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
@@ -29,8 +31,6 @@ from chronos_assets.timeseries.arrays import Floats, Integers
 from chronos_assets.timeseries.dataset.unfinished import Ends, Extents, Thin, extents, thin_in_series, whole_in_series
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.params.attributes import Aggregation
 
@@ -231,8 +231,6 @@ def condense(table: pa.Table, rule: Rule) -> Condensed:
 
 def join_condensed(parts: Sequence[Condensed]) -> Condensed:
     """Parts of the same series that have no period in common, as one."""
-    import pyarrow as pa
-
     if len(parts) == 1:
         return parts[0]
     table = pa.concat_tables([part.keys for part in parts]).combine_chunks()
@@ -340,8 +338,6 @@ def drop_periods(cells: Cells, ordinals: Sequence[int]) -> Cells:
 
 def encode_keys(keys: pa.Table) -> tuple[Integers, Integers]:
     """Codes (n,) of the rows' series, ascending with the key, and (k,) a row for each code."""
-    import pyarrow.compute as pc
-
     codes: Integers = np.zeros(keys.num_rows, dtype=np.int64)
     for column in keys.columns:
         encoded = column.combine_chunks().dictionary_encode()

@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import Alignment
+from chronos_assets.calendar.frequencies import Alignment, Frequency
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.gridding import LeftOut
@@ -28,9 +30,6 @@ from chronos_assets.timeseries.dataset.train_files import FileContents, RenamedC
 from chronos_assets.timeseries.dataset.unfinished import Extents
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from chronos_assets.calendar.frequencies import Frequency
     from chronos_assets.params.forecast import ForecastParams
 
 
@@ -222,9 +221,6 @@ _PERIODS = ("ordinals", "head", "tail", "cells", "rows", "late")
 
 def recipe_of(params: ForecastParams, unpacked: int | None) -> str:
     """Digest of everything but the files that a dataset's bytes depend on."""
-    import duckdb
-    import pyarrow as pa
-
     versions = [RECIPE, duckdb.__version__, pa.__version__, np.__version__]
     return hashlib.sha256(json.dumps([versions, params.digest, unpacked]).encode()).hexdigest()
 

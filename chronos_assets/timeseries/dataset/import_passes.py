@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from chronos_assets.calendar.time_zones import repeated_hours
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
@@ -39,6 +40,7 @@ from chronos_assets.timeseries.dataset.gridding import (
 )
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, WrittenWhole, noted_unit, recipe_of
 from chronos_assets.timeseries.dataset.import_notes import (
+    FileReport,
     early_notes,
     import_notes,
     iso_start,
@@ -58,11 +60,8 @@ from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainF
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from chronos_assets.calendar.frequencies import Alignment
     from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.timeseries.dataset.import_notes import FileReport
 
 # What a row of the grid takes in a shard at most, measured on series of random values: the value, and a little more.
 _BYTES_PER_ROW = 10
@@ -527,15 +526,11 @@ def _take(
 
 def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:
     """Add rows of the `rank`-th file from the oldest."""
-    import pyarrow as pa
-
     rows.add(batch.append_column("rank", pa.array(np.full(batch.num_rows, rank, dtype=np.int32))))
 
 
 def by_rank(table: pa.Table) -> pa.Table:
     """The rows of older files first."""
-    import pyarrow as pa
-
     if "rank" not in table.column_names:
         return table
     ranks = table.column("rank").to_numpy()

@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Folds = NDArray[np.uint64]
 _NAMED = 3
@@ -33,9 +31,6 @@ def folded_keys(keys: pa.Table) -> Folds:
 
 
 def _folded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     text = pc.utf8_lower(pc.utf8_normalize(column.cast(pa.string()), "NFKC"))
     text = pc.utf8_trim(pc.replace_substring_regex(text, _BLANKS, " "), " ")
     return pc.replace_substring_regex(text, _NUMBER, r"\1")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import duckdb
+
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.columns import Column
 from chronos_assets.params.headers import column_name, folded
@@ -90,8 +92,6 @@ def melt(
         rows = _WideRows([*base, *keys], _of_times(wide, base, keys))
     else:
         rows = _WideRows([when, *keys], _of_series(when, keys, series))
-    import duckdb
-
     try:
         written = _write(source, target, header, rows)
     except duckdb.Error as error:

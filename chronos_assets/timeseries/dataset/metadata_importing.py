@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from chronos_assets.system import usable_cores
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
@@ -27,7 +29,6 @@ from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from numpy.typing import NDArray
 
 _NAMED = 3  # items in a message
@@ -113,8 +114,6 @@ def _table_of(rows: CovariateRows) -> _ItemTable:
     Raises:
         ImportFailure: a file of item metadata has two different rows for an item.
     """
-    import pyarrow as pa
-
     parts = [_latest(rows, number) for number in range(rows.rows.finish())] if rows.rows.rows else []
     items: list[str] = [item for part in parts for item in part.items]
     arrays: list[Any] = [pa.array(items, pa.string())]
@@ -223,8 +222,6 @@ def _covariates(table: pa.Table) -> list[str]:
 
 
 def _constant(table: pa.Table) -> Iterator[str]:
-    import pyarrow.compute as pc
-
     for name in _covariates(table):
         if table.num_rows > 1 and pc.count_distinct(table.column(name)).as_py() == 1:
             yield name

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.arrays import Integers
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 PARTITIONS = 256
 MEMORY_BYTES = 64 << 20
@@ -66,8 +62,6 @@ class RowPartitions:
 
     def read(self, number: int) -> pa.Table:
         """The rows of one partition, of those that `finish` counted."""
-        import pyarrow as pa
-
         if not self._files:
             return pa.Table.from_batches(self._pending)
         batches = []
@@ -84,8 +78,6 @@ class RowPartitions:
         Raises:
             PeriodTooLargeError: the rows of one period alone are more than twice as many.
         """
-        import pyarrow as pa
-
         if sum(batch.num_rows for batch in self._batches(number)) <= most:
             yield self.read(number)
             return
@@ -99,8 +91,6 @@ class RowPartitions:
             yield pa.Table.from_batches(chosen)
 
     def _batches(self, number: int) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
-
         if not self._files:
             yield from self._pending
             return
@@ -122,8 +112,6 @@ class RowPartitions:
         return list(zip(periods[starts].tolist(), periods[ends].tolist(), strict=True))
 
     def _flush(self) -> None:
-        import pyarrow as pa
-
         if not self._pending:
             return
         table = pa.Table.from_batches(self._pending).combine_chunks()
@@ -146,6 +134,4 @@ def _microseconds(batch: pa.RecordBatch) -> Integers:
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    import pyarrow as pa
-
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from chronos_assets.params.attributes import RelatedFilling
+from chronos_assets.params.attributes import Aggregation, RelatedFilling
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
@@ -37,7 +37,6 @@ from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError
 from chronos_assets.timeseries.dataset.shards import Manifest
 
 if TYPE_CHECKING:
-    from chronos_assets.params.attributes import Aggregation
     from chronos_assets.params.forecast import ForecastParams
 
 # Of so many series with values one must have some after the dataset's end, for an attribute to be known in advance.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from chronos_assets.params.attributes import Filling, RelatedFilling
@@ -46,8 +47,6 @@ from chronos_assets.timeseries.dataset.shards import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.params.forecast import ForecastParams
 
@@ -292,8 +291,6 @@ class RelatedWriter:
 
     def _table(self, keys: Sequence[Key], chunk: Integers, picked: Sequence[_Picked], spans: _Spans) -> pa.Table:
         """The rows of some series, in the columns of the schema."""
-        import pyarrow as pa
-
         first, length = spans.first[chunk], spans.length[chunk]
         starts = np.cumsum(length) - length
         series = np.repeat(np.arange(len(chunk), dtype=np.int32), length)

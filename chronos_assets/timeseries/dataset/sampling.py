@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 from zoneinfo import available_timezones
 
+import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from duckdb import DuckDBPyConnection
 
 from chronos_assets.calendar.timestamp_format import format_timestamps
 from chronos_assets.params.headers import folded, looks_like_header, names_below_titles, time_column
@@ -45,9 +48,6 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     text_literal,
 )
 from chronos_assets.timeseries.dataset.train_files import TrainFile
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 SAMPLE_ROWS = 20_000
 # Files that are looked at, at most, and stretches of each.
@@ -169,9 +169,6 @@ def _write_times_alike(
 
 def _times(file: TrainFile) -> frozenset[str] | None:
     """The columns of a Parquet file that are times without an offset; None of a CSV file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not is_parquet(file.path, file.key):
         return None
     schema = pq.read_schema(file.path)
@@ -221,8 +218,6 @@ def _file(file: TrainFile, limit: int, scratch: Path, unpacked: int | None) -> _
 
 def _parquet(file: TrainFile, limit: int) -> _Found:
     """Rows of a Parquet file as text; columns that hold more than one value each are left out."""
-    import duckdb
-
     source = f"read_parquet({text_literal(parquet_argument(file.path))}, binary_as_string=true)"
     try:
         with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
@@ -252,9 +247,6 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
 
 def _zone(path: Path) -> str | None:
     """The time zone that the file names for its times, with a day at midnight there; None where it names none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     zones = {field.type.tz for field in pq.read_schema(path) if pa.types.is_timestamp(field.type)} - {None}
     zone = zones.pop() if len(zones) == 1 else None
     return zone if zone in available_timezones() else None
@@ -478,8 +470,6 @@ def sample_series(
 
     The sample itself where none is drawn, or a file can't be read so.
     """
-    import duckdb
-
     if sample.header is None or not keys:
         return sample
     ordered = sorted(files, key=lambda file: (file.last_modified, file.key), reverse=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from chronos_assets.system import file_digest
@@ -22,8 +24,6 @@ from chronos_assets.timeseries.dataset.gridding import Cells
 from chronos_assets.timeseries.dataset.shards import ROW_GROUP, TAIL_FROM, Shard, ShardTail, shard_name, tail_name
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.params.attributes import Filling
 
@@ -160,9 +160,6 @@ def write_tail(folder: Path, shard: str, rows: FileRows, form: ShardForm) -> Sha
 
 def _write(path: Path, rows: FileRows, form: ShardForm, said: Mapping[str, str] | None = None) -> tuple[int, int, str]:
     """Write a file that says these things of itself: its rows, bytes and SHA-256."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     schema = pa.schema(
         [
             *((name, pa.dictionary(pa.int32(), pa.string())) for name in form.names),
@@ -216,8 +213,6 @@ def _feed(digest: Any, cells: Cells) -> None:
 
 def _on_grid(rows: FileRows, schema: pa.Schema, grid: Grid, filling: Filling) -> pa.Table:
     """The rows of some series, in the columns of `schema`."""
-    import pyarrow as pa
-
     cells = rows.cells
     first = np.minimum(cells.first, rows.last)
     length = grid_rows(first, rows.last)

@@ -17,7 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
+import pyarrow as pa
+from duckdb import DuckDBPyConnection
 
 from chronos_assets.params.columns import MISSING_MARKERS, is_remark
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
@@ -54,9 +57,6 @@ from chronos_assets.timeseries.dataset.csv_records import (
 from chronos_assets.timeseries.dataset.duckdb_sql import first_row, identifier, parquet_argument, text_literal
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from duckdb import DuckDBPyConnection
-
     from chronos_assets.params.forecast import ForecastParams
 
 # Rows handed over at once by the readers.
@@ -223,8 +223,6 @@ class TrainFileReader:
         the file is done, 0 to 1.
         A file without rows is read as such, and said. Raises FileProblem for a file that can't be read at all.
         """
-        import duckdb
-
         try:
             return self._read(file, take, scratch, advance)
         except NoRows as nothing:
@@ -262,8 +260,6 @@ class TrainFileReader:
 
     def _good(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The good rows of a batch, and of its columns those that the series are made of."""
-        import pyarrow as pa
-
         reason = batch.column("reason").to_numpy()
         if reason.any():
             batch = batch.filter(pa.array(reason == 0))
@@ -332,8 +328,6 @@ class TrainFileReader:
 
     def _flawless(self, sql: str) -> int | None:
         """How many rows DuckDB finds, None when it can't read the file or any row is bad."""
-        import duckdb
-
         try:
             count, flaws = first_row(self._connection, f"SELECT count(*), count_if(reason <> 0) FROM ({sql})")  # noqa: S608
         except (duckdb.InvalidInputException, duckdb.ConversionException):
@@ -399,8 +393,6 @@ class TrainFileReader:
     # ----------------------------------------------------------------------------------------------- Parquet
 
     def _parquet(self, file: TrainFile, advance: Advance) -> tuple[ColumnLayout, Iterator[pa.RecordBatch]]:
-        import duckdb
-
         path = text_literal(parquet_argument(file.path))
         source = f"read_parquet({path}, file_row_number=true, binary_as_string=true)"
         try:
@@ -454,9 +446,6 @@ class TrainFileReader:
     def _parquet_rows(
         self, file: TrainFile, layout: ColumnLayout, sql: str, count: int, advance: Advance
     ) -> Iterator[pa.RecordBatch]:
-        import duckdb
-        import pyarrow as pa
-
         read = 0
         try:
             for batch in self._connection.sql(sql).to_arrow_reader(_BATCH_ROWS):
@@ -492,8 +481,6 @@ def _read_csv(path: Path, layout: CsvLayout) -> str:
 
 def _table(records: Sequence[Record], layout: CsvLayout) -> pa.Table:
     """Records as a table: c0, c1, … in the order of `layout.positions`, empty where `problem` (a `Reason`) is not 0."""
-    import pyarrow as pa
-
     places = list(layout.positions.values())
     texts: list[list[str]] = [[] for _ in places]
     problems: list[int] = []

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from chronos_assets.calendar.timestamp_format import format_timestamps
 from chronos_assets.params.exports import type_column
 from chronos_assets.params.forecast import ForecastParams
@@ -111,8 +113,6 @@ def _create_points(
 
 def _create_timestamp_texts(connection: DuckDBPyConnection, params: ForecastParams) -> None:
     """The table `texts`: each distinct timestamp as the train files write it. There are few beside the rows."""
-    import pyarrow as pa
-
     distinct = connection.execute(
         'SELECT DISTINCT "timestamp" FROM (FROM (SELECT "timestamp" FROM forecasts) UNION ALL '
         'FROM (SELECT "timestamp" FROM joins)) ORDER BY 1'

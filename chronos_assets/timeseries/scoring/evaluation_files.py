@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
@@ -90,9 +92,6 @@ def read_evaluation(folder: Path) -> Evaluation:
     Raises:
         EvaluationError: a file is missing, damaged, or not of the other.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         document = json.loads((folder / METRICS_FILE).read_bytes())
         models: Mapping[str, Any] = document["models"]
@@ -127,9 +126,6 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def _write_losses(path: Path, measured: Measured) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     levels = next(iter(measured.errors.values())).levels
     bands = [name for name, _, _ in central_bands(levels)]
     schema = pa.schema(
