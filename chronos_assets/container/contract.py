@@ -319,7 +319,7 @@ def execute(main: Callable[[Workspace, Reporter], None], workspace: Workspace) -
         number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
         _write_failure(workspace, f"stopped by {number.name}")
         return 128 + number
-    except WorkloadError as error:
+    except ChronosAssetsError as error:
         _write_failure(workspace, str(error))
         sys.stderr.write(f"{error}\n")
         return 1

@@ -23,7 +23,7 @@ from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.opening import Reading
-from chronos_assets.predictors.scenario import Scenario, ScenarioError
+from chronos_assets.predictors.scenario import Scenario
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.files import ForecastLayout
 
@@ -134,11 +134,9 @@ def parse_request(document: Mapping[str, Any]) -> ForecastRequest:
 
     Raises:
         WorkloadError: one is missing, unknown or impossible.
+        ScenarioError: the scenario can't be read.
     """
-    try:
-        return read_parameters(ForecastRequest, "forecast", document)
-    except ScenarioError as error:
-        raise WorkloadError(str(error)) from error
+    return read_parameters(ForecastRequest, "forecast", document)
 
 
 def known_after(request: ForecastRequest, dataset: Manifest) -> np.timedelta64 | None:

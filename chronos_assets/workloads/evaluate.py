@@ -59,15 +59,11 @@ from chronos_assets.models.checkpoints import (
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.evaluation_data import Data, EvaluateRequest, WindowTask, open_data, parse_request
-from chronos_assets.predictors.members.regression import LightgbmError
 from chronos_assets.predictors.opening import Network
-from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.arrays import Floats
-from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError
-from chronos_assets.timeseries.dataset.holdout import HoldoutError
 from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import (
-    DatasetError,
     seeded_digest,
 )
 from chronos_assets.timeseries.scoring.baselines import (
@@ -93,12 +89,9 @@ _VALUES_AT_ONCE = 4_000_000  # histories and forecasts held at once: 32 MB, and 
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Measure all models. Everything that can be refused is refused before one is loaded."""
     request = parse_request(workspace.parameters())
-    try:
-        data = open_data(workspace, request)
-        models, left_out = _describe(workspace, request)
-        _Evaluation(request, data, models, left_out, reporter).run(workspace.output("evaluation"))
-    except (ModelError, DatasetError, HoldoutError, ArrowFileError, PredictorError, LightgbmError) as error:
-        raise WorkloadError(str(error)) from error
+    data = open_data(workspace, request)
+    models, left_out = _describe(workspace, request)
+    _Evaluation(request, data, models, left_out, reporter).run(workspace.output("evaluation"))
 
 
 @dataclass(frozen=True)

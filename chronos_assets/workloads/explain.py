@@ -39,19 +39,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from chronos_assets.calendar.holidays import PREFIX
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.remote_files import RemoteFiles
-from chronos_assets.models.checkpoints import ModelError
 from chronos_assets.predictors.covariates import CovariateFolders, open_covariates
 from chronos_assets.predictors.explaining import Explainer, covariate_weight, scores
 from chronos_assets.predictors.forecast_request import ForecastRequest, ForecastWindow, parse_request, plan_windows
 from chronos_assets.predictors.members.base import COVARIATE_REACH, Contexts, Covariates, Member
 from chronos_assets.predictors.members.catalogue import reads_natively
-from chronos_assets.predictors.members.regression import REACH, LightgbmError
+from chronos_assets.predictors.members.regression import REACH
 from chronos_assets.predictors.opening import Network, describe_given
-from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.series_keys import Key
-from chronos_assets.timeseries.dataset.shards import DatasetError, iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest
 from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
 from chronos_assets.timeseries.forecast.what_if import measured_type
@@ -64,27 +63,25 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     """Explain one window."""
     request = parse_request(workspace.parameters())
     folder = workspace.input("dataset")
-    try:
-        dataset = read_manifest(folder)
-        dataset.check("explanation", request.grid.frequency, request.dimensions)
-        (window,) = plan_windows(request, dataset)
-        source = open_covariates(workspace, request.grid, dataset, request.holidays)
-        made = _as_published(workspace)
-        predictor = Predictor.load(made)
-        categories = source.categories if source is not None else {}
-        used = predictor.used().of_categories(categories) if predictor is not None else None
-        if used is None or source is None or not covariate_weight(used):
-            raise WorkloadError(
-                f"covariates have no weight in the forecast of {window.key}, so there is nothing to explain: there are none, "
-                "or the backtests found that they don't help"
-            )
-        members, traits = _members(workspace, request, used), series_traits(made, request.dimensions)
-        job = _Explanation(request, window, source, used, members, traits, reporter)
-        job.run(list_shards(folder), _forecasts(made, request), workspace.output("explanations"))
-    except (DatasetError, PredictorError, LightgbmError, ModelError) as error:
-        raise WorkloadError(str(error)) from error
-    except ValueError as error:
-        raise WorkloadError(f"parameters of the explanation: {error}; give one window") from error
+    dataset = read_manifest(folder)
+    dataset.check("explanation", request.grid.frequency, request.dimensions)
+    windows = plan_windows(request, dataset)
+    if len(windows) != 1:
+        raise WorkloadError(f"parameters of the explanation: {len(windows)} windows are given; give one window")
+    (window,) = windows
+    source = open_covariates(workspace, request.grid, dataset, request.holidays)
+    made = _as_published(workspace)
+    predictor = Predictor.load(made)
+    categories = source.categories if source is not None else {}
+    used = predictor.used().of_categories(categories) if predictor is not None else None
+    if used is None or source is None or not covariate_weight(used):
+        raise WorkloadError(
+            f"covariates have no weight in the forecast of {window.key}, so there is nothing to explain: there are none, "
+            "or the backtests found that they don't help"
+        )
+    members, traits = _members(workspace, request, used), series_traits(made, request.dimensions)
+    job = _Explanation(request, window, source, used, members, traits, reporter)
+    job.run(list_shards(folder), _forecasts(made, request), workspace.output("explanations"))
 
 
 def _members(workspace: Workspace, request: ForecastRequest, predictor: Predictor) -> tuple[Member, ...]:

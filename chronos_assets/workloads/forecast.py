@@ -82,7 +82,6 @@ from chronos_assets.container.contract import Reporter, WorkloadError, Workspace
 from chronos_assets.container.processes import divided
 from chronos_assets.models.checkpoints import (
     ModelDescription,
-    ModelError,
     check_quantiles,
 )
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
@@ -101,9 +100,8 @@ from chronos_assets.predictors.forecast_request import (
 )
 from chronos_assets.predictors.forecast_tally import Tally
 from chronos_assets.predictors.members.base import Covariates
-from chronos_assets.predictors.members.regression import LightgbmError
 from chronos_assets.predictors.opening import Network, describe_given, known_predictors, learn_as_of
-from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.predictors.scenario import ScenarioError, ScenarioRun
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
@@ -130,15 +128,12 @@ _VALUES_AT_ONCE = 4_000_000  # contexts and forecasts of a chunk; two are held a
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Forecast all windows. Everything that can be refused is refused before the model is loaded."""
+    job = _open_job(workspace, reporter)
+    shutil.rmtree(job.scratch, ignore_errors=True)  # of a run that was killed
     try:
-        job = _open_job(workspace, reporter)
-        shutil.rmtree(job.scratch, ignore_errors=True)  # of a run that was killed
-        try:
-            job.run(workspace)
-        finally:
-            shutil.rmtree(job.scratch, ignore_errors=True)
-    except (ModelError, DatasetError, PredictorError, LightgbmError, ScenarioError) as error:
-        raise WorkloadError(str(error)) from error
+        job.run(workspace)
+    finally:
+        shutil.rmtree(job.scratch, ignore_errors=True)
 
 
 def _open_job(

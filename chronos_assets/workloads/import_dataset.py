@@ -43,7 +43,6 @@ from pydantic import PlainValidator
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import Count, CountOrNone, Text, checked, read_parameters
 from chronos_assets.container.remote_files import RemoteFiles
-from chronos_assets.params.forecast import ForecastParams, ParamsError
 from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.covariate_task import CovariateTask, run_covariate_import
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
@@ -130,7 +129,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
 
 def _import_train_files(workspace: Workspace, request: ImportJobRequest, memory_limit: str, progress: Progress) -> None:
     run_import(
-        ImportTask(_params(request), memory_limit, request.min_shards, request.unpacked, request.notes),
+        ImportTask(parse_params(request.params), memory_limit, request.min_shards, request.unpacked, request.notes),
         _train_files(workspace, request, request.files),
         dataset=workspace.output(DATASET),
         report=workspace.output(REPORT),
@@ -141,7 +140,7 @@ def _import_train_files(workspace: Workspace, request: ImportJobRequest, memory_
 
 def _import_covariates(workspace: Workspace, request: ImportJobRequest, memory_limit: str, progress: Progress) -> None:
     is_related = request.covariates == "related_time_series"
-    task = CovariateTask(_params(request), is_related, memory_limit, request.unpacked)
+    task = CovariateTask(parse_params(request.params), is_related, memory_limit, request.unpacked)
     run_covariate_import(
         task,
         _train_files(workspace, request, request.files),
@@ -151,13 +150,6 @@ def _import_covariates(workspace: Workspace, request: ImportJobRequest, memory_l
         report=workspace.output(REPORT),
         progress=progress,
     )
-
-
-def _params(request: ImportJobRequest) -> ForecastParams:
-    try:
-        return parse_params(request.params)
-    except ParamsError as error:
-        raise WorkloadError(str(error)) from error
 
 
 def _train_files(workspace: Workspace, request: ImportJobRequest, files: Sequence[ListedFile]) -> list[TrainFile]:

@@ -46,10 +46,10 @@ import numpy as np
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from chronos_assets.container.archives import MODEL_ARCHIVE, ArchiveError, pack_folder, unpack
-from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
+from chronos_assets.container.archives import MODEL_ARCHIVE, pack_folder, unpack
+from chronos_assets.container.contract import Reporter, Workspace, run_workload
 from chronos_assets.container.parameters import Count, CountOrNone, Text, checked, read_parameters
-from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
+from chronos_assets.models.checkpoints import BUNDLED, describe_model
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import SAMPLE, past_windows
 from chronos_assets.predictors.covariates import METADATA_CHANNEL, holiday_document, keep_beside, open_covariates
@@ -57,12 +57,12 @@ from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, w
 from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
 from chronos_assets.predictors.learning import Recipe
-from chronos_assets.predictors.members.regression import History, LightgbmError
+from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import BASE_FOLDER, FILE, RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
-from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, plan_holdout
-from chronos_assets.timeseries.dataset.shards import DatasetError, Series, list_shards, read_manifest
+from chronos_assets.timeseries.dataset.holdout import Holdout, plan_holdout
+from chronos_assets.timeseries.dataset.shards import Series, list_shards, read_manifest
 
 
 @checked
@@ -81,10 +81,7 @@ class VersionRequest(DatasetRequest):
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Learn what is asked for."""
     document = workspace.parameters()
-    try:
-        (_learn_windows if "windows" in document else _learn_version)(document, workspace, reporter)
-    except (ModelError, DatasetError, HoldoutError, LightgbmError, ArchiveError) as error:
-        raise WorkloadError(str(error)) from error
+    (_learn_windows if "windows" in document else _learn_version)(document, workspace, reporter)
 
 
 def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: Reporter) -> None:

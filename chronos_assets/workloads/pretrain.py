@@ -78,7 +78,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
             None if given.initial is None else pretraining.load_model(given.initial, given.shape),
             given.first_stage,
         )
-    except (ValueError, pretraining.TrainingError) as error:
+    except ValueError as error:
         raise WorkloadError(str(error)) from error
     factors = widening.calibrate(model)
     reporter.log(f"widened bands, level by level: {' '.join(f'{factor:.3f}' for factor in factors)}")

@@ -51,7 +51,7 @@ from pydantic import PlainValidator
 
 from chronos_assets.container.contract import SERVER_LOG, Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import Count, Text, checked, read_parameters
-from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
+from chronos_assets.models.checkpoints import BUNDLED, describe_model
 from chronos_assets.params.hyperparameters import Hyperparameter
 from chronos_assets.serving.bodies import BodyMemory
 from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries
@@ -161,21 +161,15 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     _log_to_stderr(workspace.root / SERVER_LOG)
     folder = workspace.model
     reference = str(folder) if (folder / "config.json").is_file() else settings.model
-    try:
-        description = describe_model(reference)
-    except ModelError as error:
-        raise WorkloadError(str(error)) from error
+    description = describe_model(reference)
     if settings.model not in (reference, BUNDLED):
         description = replace(description, reference=settings.model)
     from chronos_assets.models.loading import load_model
     from chronos_assets.serving.app import build_app
 
-    try:
-        model = load_model(description)
-        if description.family == "chronos2":
-            _ = model.pipeline  # reads series together: loaded now, not while the first such request waits
-    except ModelError as error:
-        raise WorkloadError(str(error)) from error
+    model = load_model(description)
+    if description.family == "chronos2":
+        _ = model.pipeline  # reads series together: loaded now, not while the first such request waits
     if settings.gpu and model.device.type != "cuda":
         raise WorkloadError(
             "this machine has a GPU that torch can't use: its driver is too old for the image's CUDA, or the image has a "
@@ -250,27 +244,26 @@ def _ensemble(description: ModelDescription, batching: Batching, beside: ServedC
     """The predictor that is kept beside a model, made ready; None where the model forecasts by itself.
 
     Raises:
-        WorkloadError: its file is damaged, or its base model can't be had.
+        PredictorError: its file is damaged.
+        ModelError: its base model can't be had.
     """
     from chronos_assets.predictors.opening import Network
     from chronos_assets.predictors.predictor import Predictor as Learned
-    from chronos_assets.predictors.predictor import PredictorError
 
     low, high = description.quantile_range
-    try:
-        learned = Learned.load(description.folder)
-        network = Network(
-            description,
-            learned.horizon if learned is not None else description.block_length,
-            [(low + high) / 2],
-            seasons=learned.seasons if learned is not None else (),
-            batch_size=batching.rows,
-            whole_batches=batching.whole_batches,
-            categories=beside.categories,
-        )
-        return None if learned is None else network.ensemble(learned)
-    except (PredictorError, ModelError) as error:
-        raise WorkloadError(str(error)) from error
+    learned = Learned.load(description.folder)
+    if learned is None:
+        return None
+    network = Network(
+        description,
+        learned.horizon,
+        [(low + high) / 2],
+        seasons=learned.seasons,
+        batch_size=batching.rows,
+        whole_batches=batching.whole_batches,
+        categories=beside.categories,
+    )
+    return network.ensemble(learned)
 
 
 def _beside(description: ModelDescription) -> ServedCovariates:

@@ -85,10 +85,9 @@ from chronos_assets.container.parameters import (
     read_parameters,
 )
 from chronos_assets.models import finetuning
-from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, ModelError, describe_model
+from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, describe_model
 from chronos_assets.models.finetuning import FinetuneMode, FinetunePlan, FinetuneProgress
 from chronos_assets.models.finetuning_data import (
-    FinetuningError,
     Mixture,
     TrainingSeries,
     WindowShape,
@@ -101,10 +100,9 @@ from chronos_assets.models.loading import load_model
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from chronos_assets.timeseries.dataset.filling import context_as_of, fill
-from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, read_arrow, read_data_version
-from chronos_assets.timeseries.dataset.holdout import Holdout, HoldoutError, periods_known, plan_holdout, window_actuals
+from chronos_assets.timeseries.dataset.gluonts_arrow import read_arrow, read_data_version
+from chronos_assets.timeseries.dataset.holdout import Holdout, periods_known, plan_holdout, window_actuals
 from chronos_assets.timeseries.dataset.shards import (
-    DatasetError,
     Manifest,
     Series,
     iter_series,
@@ -211,10 +209,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     request = parse_request(workspace.hyperparameters())
     if request.threads:
         torch.set_num_threads(request.threads)
-    try:
-        _TrainingJob(workspace, request, reporter).run()
-    except (FinetuningError, ModelError, DatasetError, HoldoutError, ArrowFileError) as error:
-        raise WorkloadError(str(error)) from error
+    _TrainingJob(workspace, request, reporter).run()
 
 
 @dataclass(frozen=True)

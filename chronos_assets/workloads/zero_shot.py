@@ -22,13 +22,19 @@ forecast by seasonal naive, and counted. Which models and sets, and what their r
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
-from chronos_assets.benchmark.contenders import ReadyPredictor, naive_forecasts, open_contender, open_predictor
+from chronos_assets.benchmark.contenders import (
+    ReadyContender,
+    ReadyPredictor,
+    naive_forecasts,
+    open_contender,
+    open_predictor,
+)
 from chronos_assets.benchmark.data import BenchmarkData, open_data
 from chronos_assets.benchmark.models import NAIVE_PROGRAM, PREDICTOR_PROGRAM
 from chronos_assets.benchmark.scores import Contender, Result
@@ -61,30 +67,10 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     source = str(channel) if channel.is_dir() else request.data
     folder = workspace.output("results")
     for number, contender in enumerate(request.models):
-        result = measure_on(source, request.set, contender, request.workers, reporter.progress)
+        result = measure(open_data(source), request.set, contender, request.workers, reporter.progress)
         with replaced(folder / f"{number}.json") as part:
             part.write_bytes(result.to_json())
         reporter.log(describe(result))
-
-
-def measure_on(
-    source: str,
-    name: str,
-    contender: Contender,
-    workers: int | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> Result:
-    """`measure`, with the data's and the model's errors as ones that a user can fix.
-
-    Raises:
-        WorkloadError: the data, the set or the model can't be used.
-    """
-    from chronos_assets.models.checkpoints import ModelError
-
-    try:
-        return measure(open_data(source), name, contender, workers, progress)
-    except (BenchmarkError, ModelError) as error:
-        raise WorkloadError(str(error)) from error
 
 
 def measure(
@@ -123,23 +109,15 @@ def measure(
         began = time.perf_counter()
         quantiles = ready.forecasts(seen, places)
         seconds += time.perf_counter() - began
-        histories = [window.history for window in chunk]
-        baseline = naive(histories, places)
         fallbacks += int((~np.isfinite(quantiles).all(axis=(1, 2))).sum())
-        actual = np.array([window.actual for window in chunk])
-        scales = np.array([season_error(history, periods) for history in histories])
         members = [forecast(seen, places) for forecast in ready.members.values()]
-        whole = [
-            np.where(np.isfinite(made).all(axis=(1, 2), keepdims=True), made, baseline)
-            for made in (quantiles, baseline, *members)
-        ]
-        totals.append([error_sums(actual, made, LEVELS, season_errors=scales).total() for made in whole])
+        totals.append(_errors(chunk, (quantiles, *members), naive, periods))
         done += len(chunk)
         if progress is not None:
             progress(done, len(sampled) * task.rolls, f"{name}, {contender.name}")
     if not done or fallbacks == done:
         raise WorkloadError(f"{contender.name} could forecast none of the {done} windows of set {name}")
-    own, baseline_scores, *of_members = (_scores(parts) for parts in zip(*totals, strict=True))
+    baseline_scores, own, *of_members = (_scores(parts) for parts in zip(*totals, strict=True))
     return Result(
         model=contender.name,
         kind=contender.kind,
@@ -156,6 +134,20 @@ def measure(
         seconds=seconds,
         members=dict(zip(ready.members, of_members, strict=True)),
     )
+
+
+def _errors(
+    chunk: Sequence[_SetWindow], forecasts: Iterable[Floats], naive: ReadyContender, periods: int
+) -> list[ErrorSums]:
+    """Errors over a chunk's windows: of seasonal naive, then of each forecast, which it replaces where there is none."""
+    histories = [window.history for window in chunk]
+    baseline = naive(histories, [window.place for window in chunk])
+    actual = np.array([window.actual for window in chunk])
+    scales = np.array([season_error(history, periods) for history in histories])
+    whole = (
+        np.where(np.isfinite(made).all(axis=(1, 2), keepdims=True), made, baseline) for made in (baseline, *forecasts)
+    )
+    return [error_sums(actual, made, LEVELS, season_errors=scales).total() for made in whole]
 
 
 def _scores(parts: Sequence[ErrorSums]) -> dict[str, float]:

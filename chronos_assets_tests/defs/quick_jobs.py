@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import dagster as dg
 
-from chronos_assets.container.contract import WorkloadError, Workspace
+from chronos_assets.container.contract import Workspace
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.store import Store
@@ -78,7 +79,7 @@ class QuickJobs:
         self.lines = listener.lines
         try:
             workload.main(workspace, listener)
-        except WorkloadError as error:
+        except ChronosAssetsError as error:
             raise dg.Failure(str(error)) from error
         output = {channel: workspace.output(channel) for channel in request.outputs if channel not in request.stored}
         stored = {channel: f"{place}/processing/output/{channel}" for channel in request.stored}

@@ -26,7 +26,7 @@ from chronos_assets.predictors.covariates import (
 )
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.predictors.traits import TraitEffects
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import DatasetError, read_manifest
 from chronos_assets.timeseries.forecast.files import series_traits
 from chronos_assets.workloads import evaluate, explain, forecast, learn
 from chronos_assets_tests.models import tiny
@@ -310,7 +310,7 @@ def test_related_series_of_another_dataset_are_refused(tmp_path, sales):
     mixed.mkdir()
     (mixed / "dataset").symlink_to(inputs / "dataset")
     (mixed / "related_time_series").symlink_to(other / "related_time_series")
-    with pytest.raises(WorkloadError, match="materialize related_time_series again"):
+    with pytest.raises(DatasetError, match="materialize related_time_series again"):
         run(tmp_path / "job", mixed)
 
 

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.container.contract import WorkloadError, Workspace
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models import forecasting
 from chronos_assets.models.loading import load_model
 from chronos_assets.params.forecast import Filling
 from chronos_assets.timeseries.dataset.filling import fill
-from chronos_assets.timeseries.dataset.gluonts_arrow import write_arrow
+from chronos_assets.timeseries.dataset.gluonts_arrow import ArrowFileError, write_arrow
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive, spread_to_quantiles
 from chronos_assets.timeseries.scoring.evaluation_files import EvaluationError, read_evaluation
 from chronos_assets.timeseries.scoring.gate import decide
@@ -370,7 +371,7 @@ def test_quantiles_that_a_model_can_not_give(tmp_path):
 def test_what_can_not_be_evaluated_is_refused_before_a_model_is_loaded(tmp_path, changes, said, monkeypatch):
     dataset = write_dataset(tmp_path / "data", waves(2))
     monkeypatch.setattr(evaluate._Evaluation, "run", lambda *_: pytest.fail("it began"))
-    with pytest.raises(WorkloadError, match=said):
+    with pytest.raises(ChronosAssetsError, match=said):
         run(tmp_path / "job", {"dataset": dataset}, **changes)
 
 
@@ -382,7 +383,7 @@ def test_missing_channels_and_empty_data_are_reported(tmp_path):
         run(tmp_path / "empty", {"dataset": empty})
     folder = tmp_path / "synthetic"
     folder.mkdir()
-    with pytest.raises(WorkloadError, match=r"there is no file .*test\.arrow"):
+    with pytest.raises(ArrowFileError, match=r"there is no file .*test\.arrow"):
         run(tmp_path / "synthetic job", {"synthetic": folder})
     write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))])
     write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))] * 2)
@@ -390,7 +391,7 @@ def test_missing_channels_and_empty_data_are_reported(tmp_path):
         run(tmp_path / "twice", {"synthetic": folder})
     write_arrow(folder / "test.arrow", [("a", np.datetime64("2000-01-01"), np.arange(30.0))])
     (folder / "manifest.json").write_text("[]")
-    with pytest.raises(WorkloadError, match=r"manifest\.json can't be read"):
+    with pytest.raises(ArrowFileError, match=r"manifest\.json can't be read"):
         run(tmp_path / "manifest job", {"synthetic": folder})
 
 

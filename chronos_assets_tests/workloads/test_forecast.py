@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.container.contract import WorkloadError, Workspace
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models import forecasting
+from chronos_assets.models.checkpoints import ModelError
 from chronos_assets.predictors import learning
 from chronos_assets.predictors.calibration import Calibration
-from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.traits import TraitEffects
-from chronos_assets.timeseries.dataset.shards import MANIFEST, list_shards
+from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, list_shards
 from chronos_assets.timeseries.forecast.files import merge_forecast_parts, merge_messages
 from chronos_assets.workloads import forecast
 from chronos_assets_tests import forks
@@ -349,7 +351,7 @@ def test_a_dataset_without_all_of_its_shards_is_refused_before_any_work(tmp_path
     dataset = write_dataset(tmp_path / "data", waves(), shards=3)
     missing = list_shards(dataset)[1]
     missing.unlink()
-    with pytest.raises(WorkloadError, match=f"the dataset lacks {missing.name} of its manifest: import"):
+    with pytest.raises(DatasetError, match=f"the dataset lacks {missing.name} of its manifest: import"):
         run(tmp_path / "job", dataset)
     assert contents(tmp_path / "job" / "processing") == {}
 
@@ -363,7 +365,7 @@ def test_a_window_before_the_data_is_refused_before_any_work_with_the_first_that
 
 def test_a_quantile_outside_of_the_models_range_is_refused_before_any_work(tmp_path):
     model = tiny.save_bolt(tmp_path / "narrow", levels=LEVELS_9)
-    with pytest.raises(WorkloadError, match=r"quantile 0\.05 is outside .*0\.1 to 0\.9"):
+    with pytest.raises(ModelError, match=r"quantile 0\.05 is outside .*0\.1 to 0\.9"):
         run(tmp_path / "job", write_dataset(tmp_path / "data", waves(1)), quantiles=[0.05, 0.5], model=str(model))
 
 
@@ -388,7 +390,7 @@ def test_a_quantile_outside_of_the_models_range_is_refused_before_any_work(tmp_p
     ids=lambda value: str(value)[:40],
 )
 def test_impossible_parameters_are_refused_with_what_is_wrong(tmp_path, changes, complaint):
-    with pytest.raises(WorkloadError, match=complaint):
+    with pytest.raises(ChronosAssetsError, match=complaint):
         run(tmp_path / "job", write_dataset(tmp_path / "data", waves(1)), **changes)
 
 
@@ -562,5 +564,5 @@ def test_a_folder_with_a_predictor_forecasts_as_an_ensemble_and_one_without_as_a
     assert manifest["predictor"]["weights"] == {"tuned/1": 0.5, "theta": 0.5}
     assert "predictor" not in json.loads((bare / "as_of=2024-01-02" / "manifest.json").read_bytes())
     (folder / "predictor.json").write_text("{}")
-    with pytest.raises(WorkloadError, match=r"predictor.json can't be read as a predictor: format is None"):
+    with pytest.raises(PredictorError, match=r"predictor.json can't be read as a predictor: format is None"):
         run(tmp_path / "damaged", dataset, model=str(folder))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chronos_assets.container.archives import MODEL_ARCHIVE, pack_folder, unpack
-from chronos_assets.container.contract import WorkloadError, Workspace
+from chronos_assets.container.archives import MODEL_ARCHIVE, ArchiveError, pack_folder, unpack
+from chronos_assets.container.contract import Workspace
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.predictors.opening import Network
 from chronos_assets.predictors.predictor import Predictor
@@ -92,7 +92,7 @@ def test_a_packed_candidate_is_left_packed_with_its_predictor(tmp_path: Path) ->
 
 def test_an_archive_that_can_not_be_trusted_is_refused(tmp_path: Path) -> None:
     (tmp_path / MODEL_ARCHIVE).write_bytes(b"no archive")
-    with pytest.raises(WorkloadError, match=r"model\.tar\.gz can't be unpacked"):
+    with pytest.raises(ArchiveError, match=r"model\.tar\.gz can't be unpacked"):
         learned(tmp_path / "job", None, ["tuned/1"], archive=tmp_path / MODEL_ARCHIVE)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.container.contract import WorkloadError
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.predictors.scenario import Scenario, ScenarioError, read_transformations
 from chronos_assets_tests.predictors.demand import ELASTICITY, PROMOTION, Demand, shops
 from chronos_assets_tests.workloads.test_covariates import CUT, HORIZON, PERIODS, run, write
@@ -100,7 +100,7 @@ def test_rows_replace_what_was_planned(tmp_path, inputs, baseline, sales):
     ],
 )
 def test_wrong_actions_are_refused(tmp_path, inputs, action, reason):
-    with pytest.raises(WorkloadError, match=reason):
+    with pytest.raises(ChronosAssetsError, match=reason):
         forecast_of(tmp_path, inputs, {"Action": action})
 
 
@@ -116,7 +116,7 @@ def test_wrong_actions_are_refused(tmp_path, inputs, action, reason):
     ],
 )
 def test_wrong_conditions_are_refused(tmp_path, inputs, condition, reason):
-    with pytest.raises(WorkloadError, match=reason):
+    with pytest.raises(ChronosAssetsError, match=reason):
         forecast_of(tmp_path, inputs, {**CHEAPER, "TimeSeriesConditions": [condition]})
 
 
@@ -130,12 +130,12 @@ def test_wrong_conditions_are_refused(tmp_path, inputs, condition, reason):
     ],
 )
 def test_wrong_rows_are_refused(tmp_path, inputs, wrong, reason):
-    with pytest.raises(WorkloadError, match=reason):
+    with pytest.raises(ChronosAssetsError, match=reason):
         forecast_of(tmp_path, inputs, rows=[wrong])
 
 
 def test_a_scenario_that_changes_nothing_is_refused(tmp_path, inputs):
-    with pytest.raises(WorkloadError, match="it changes nothing"):
+    with pytest.raises(ScenarioError, match="it changes nothing"):
         forecast_of(tmp_path, inputs)
 
 
@@ -143,7 +143,7 @@ def test_without_covariates_there_is_nothing_to_change(tmp_path, inputs):
     bare = tmp_path / "bare"
     bare.mkdir()
     (bare / "dataset").symlink_to(inputs / "dataset")
-    with pytest.raises(WorkloadError, match="covariates have no weight"):
+    with pytest.raises(ScenarioError, match="covariates have no weight"):
         run(tmp_path / "job", bare, holidays=None, scenario=scenario(CHEAPER))
 
 

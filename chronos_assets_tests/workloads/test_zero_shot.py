@@ -17,8 +17,9 @@ from chronos_assets.benchmark.models import chronos_contender, local_contenders,
 from chronos_assets.benchmark.scores import Contender, Result
 from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace
+from chronos_assets.models.checkpoints import ModelError
 from chronos_assets.workloads import zero_shot
-from chronos_assets.workloads.zero_shot import measure, measure_on
+from chronos_assets.workloads.zero_shot import measure
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.benchmark_folder import noisy_season, write_set
 from chronos_assets_tests.timeseries.benchmark_sets import published_row
@@ -163,8 +164,8 @@ def test_a_series_that_cannot_be_forecast_is_by_seasonal_naive_and_counted(
 def test_what_cannot_be_used_is_said_in_a_line(folder: Path) -> None:
     with pytest.raises(BenchmarkError, match="no set 'nn5': there are monash_hospital"):
         measure(open_data(str(folder)), "nn5", NAIVE)
-    with pytest.raises(WorkloadError, match="no such folder"):
-        measure_on(str(folder), "monash_hospital", chronos_contender("/none", "0", ours=False))
+    with pytest.raises(ModelError, match="no such folder"):
+        measure(open_data(str(folder)), "monash_hospital", chronos_contender("/none", "0", ours=False))
     with pytest.raises(WorkloadError, match="no program 'oracle'"):
         open_contender(Contender("m", "ours", "oracle", "", "1"), 1, 1)
 
@@ -196,7 +197,7 @@ def test_the_workload_leaves_a_result_for_each_model(folder: Path, tmp_path: Pat
 
 def test_the_channel_comes_before_the_folder(folder: Path, tmp_path: Path) -> None:
     made = workspace(tmp_path / "ml", set="monash_m3_yearly", data="/none", models=[asdict(NAIVE)])
-    with pytest.raises(WorkloadError, match="no benchmark data at /none"):
+    with pytest.raises(BenchmarkError, match="no benchmark data at /none"):
         zero_shot.main(made, _Quiet())
     channel = tmp_path / "ml" / "processing" / "input" / "benchmark"
     channel.parent.mkdir(parents=True)
