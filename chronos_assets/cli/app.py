@@ -93,7 +93,8 @@ def _without_verbose(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 def explain(error: Exception) -> str:
     """What went wrong, for a user: what, where and how to fix it, as far as the error knows."""
-    if isinstance(error, ChronosAssetsError):
+    dagster = sys.modules.get("dagster")  # not loaded for its error alone
+    if isinstance(error, ChronosAssetsError) or (dagster is not None and isinstance(error, dagster.Failure)):
         return str(error)
     if isinstance(error, TyperException):
         return f"{error.format_message()}\nSee chronos-assets {' '.join(_command_of(error))}--help"

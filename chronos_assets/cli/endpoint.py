@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_assets.cli.common import DataOption, Printer, UsageError, open_group, settings_for
+from chronos_assets.cli.common import DataOption, Printer, open_group, settings_for
 from chronos_assets.cli.ports import check_port
+
+if TYPE_CHECKING:
+    from chronos_assets.pipeline.group import Group
 
 app = typer.Typer(
     help="The HTTP endpoint of the version in use: status, deploy, stop; or published forecasts alone.",
@@ -21,19 +24,29 @@ app = typer.Typer(
 @app.command("status")
 def status(data: DataOption = None) -> None:
     """Show the endpoint's address, the version it serves, and a sample answer."""
-    _do("status", data)
+    _print_endpoint(open_group(settings_for(data)))
 
 
 @app.command("deploy")
 def deploy(data: DataOption = None) -> None:
     """Start the endpoint, or move it to the version in use."""
-    _do("deploy", data)
+    from chronos_assets.pipeline import serving
+    from chronos_assets.pipeline.state import GroupState
+
+    group = open_group(settings_for(data))
+    serving.deploy(GroupState(group), Printer())
+    _print_endpoint(group)
 
 
 @app.command("stop")
 def stop(data: DataOption = None) -> None:
     """Stop the endpoint."""
-    _do("stop", data)
+    from chronos_assets.pipeline import serving
+    from chronos_assets.pipeline.state import GroupState
+
+    group = open_group(settings_for(data))
+    name = serving.endpoint_name(GroupState(group))
+    print(f"endpoint {name} stopped" if group.endpoints.delete(name) else f"no endpoint {name} is up")
 
 
 @app.command("forecasts")
@@ -44,8 +57,6 @@ def forecasts(
     """Answer QueryForecast from the published forecasts, without a model, until interrupted."""
     import asyncio
 
-    import dagster as dg
-
     from chronos_assets.pipeline.serving import forecast_arn, forecast_places
     from chronos_assets.pipeline.state import GroupState
     from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries
@@ -54,10 +65,7 @@ def forecasts(
 
     group = open_group(settings_for(data))
     state = GroupState(group)
-    try:
-        places, arn = ForecastPlaces(**forecast_places(state)), forecast_arn(state)
-    except dg.Failure as error:
-        raise UsageError(str(error)) from error
+    places, arn = ForecastPlaces(**forecast_places(state)), forecast_arn(state)
     check_port(port, f"chronos-assets endpoint forecasts --port {port + 1 if port < 65535 else 8090}")
     remote = group.settings.deployment == "aws"
     folder_at = _looked_up(group.store.snapshot) if remote else group.store.snapshot
@@ -80,23 +88,8 @@ def _looked_up(snapshot: Callable[[str], Path]) -> Callable[[str], Path]:
     return folder_at
 
 
-def _do(action: str, data: Path | None) -> None:
-    import dagster as dg
-
+def _print_endpoint(group: Group) -> None:
     from chronos_assets.cli.summary import endpoint_rows
-    from chronos_assets.pipeline import serving
-    from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.platforms.endpoints import EndpointError
 
-    group = open_group(settings_for(data))
-    try:
-        name = serving.endpoint_name(GroupState(group))
-        if action == "stop":
-            print(f"endpoint {name} stopped" if group.endpoints.delete(name) else f"no endpoint {name} is up")
-            return
-        if action == "deploy":
-            serving.deploy(GroupState(group), Printer())
-        for label, text in endpoint_rows(group):
-            print(f"{label:<10} {text}")
-    except (dg.Failure, EndpointError) as error:
-        raise UsageError(str(error)) from error
+    for label, text in endpoint_rows(group):
+        print(f"{label:<10} {text}")

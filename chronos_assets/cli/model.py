@@ -32,7 +32,7 @@ ReasonOption = Annotated[str, typer.Option(help="Reason, for the version's histo
 @app.command("list")
 def list_versions(data: DataOption = None) -> None:
     """List the versions, oldest first; the one in use is marked."""
-    _decide(data, "list")
+    _print_versions(open_group(settings_for(data)), data)
 
 
 @app.command("approve")
@@ -77,16 +77,11 @@ def metrics(version: VersionArgument = None, data: DataOption = None) -> None:
 
 def _registered(version: int | None, data: Path | None) -> PackageVersion:
     """A registered version; the newest without a number."""
-    import dagster as dg
-
     from chronos_assets.pipeline import training
     from chronos_assets.pipeline.state import GroupState
 
-    try:
-        state = GroupState(open_group(settings_for(data)))
-        name, registered = training.package_group(state), state.versions
-    except dg.Failure as error:
-        raise UsageError(str(error)) from error
+    state = GroupState(open_group(settings_for(data)))
+    name, registered = training.package_group(state), state.versions
     chosen = registered[-1:] if version is None else [item for item in registered if item.version == version]
     if not chosen:
         there = ", ".join(str(item.version) for item in registered) or "none"
@@ -120,19 +115,13 @@ def _indented(reason: str) -> str:
 
 
 def _decide(data: Path | None, action: str, version: int | None = None, reason: str = "") -> None:
-    import dagster as dg
-
     from chronos_assets.pipeline.decisions import decide_version
     from chronos_assets.pipeline.state import GroupState
 
     group = open_group(settings_for(data))
-    try:
-        if action != "list":
-            by = f"{getpass.getuser()} (command line)"
-            decide_version(GroupState(group), action, version, by=by, reason=reason, log=Printer())
-        _print_versions(group, data)
-    except dg.Failure as error:
-        raise UsageError(str(error)) from error
+    by = f"{getpass.getuser()} (command line)"
+    decide_version(GroupState(group), action, version, by=by, reason=reason, log=Printer())
+    _print_versions(group, data)
 
 
 def _print_versions(group: Group, data: Path | None) -> None:

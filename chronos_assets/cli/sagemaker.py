@@ -17,17 +17,11 @@ def sagemaker_pipeline(
     base_model: Annotated[str, typer.Option(help="Model to tune (default: the first of BaseModels).")] = "",
 ) -> None:
     """Print the training line as a SageMaker Pipelines definition, for runs without Dagster."""
-    import dagster as dg
-
     from chronos_assets.pipeline.sagemaker_pipeline import training_pipeline
     from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.platforms.aws.pipeline_definition import PipelineError
 
     settings = settings_for(None)
     if settings.deployment != "aws":
         raise UsageError("a pipeline runs on AWS: set CHRONOS_DEPLOYMENT=aws, and CHRONOS_STORE to s3://bucket/prefix")
-    try:
-        pipeline = training_pipeline(GroupState(open_group(settings)), base_model=base_model, name=name)
-        print(pipeline.upsert() if upsert else pipeline.definition())
-    except (dg.Failure, PipelineError) as error:
-        raise UsageError(str(error)) from error
+    pipeline = training_pipeline(GroupState(open_group(settings)), base_model=base_model, name=name)
+    print(pipeline.upsert() if upsert else pipeline.definition())
