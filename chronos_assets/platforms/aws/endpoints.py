@@ -45,7 +45,7 @@ from chronos_assets.platforms.aws.endpoint_request import (
     update_policy,
 )
 from chronos_assets.platforms.aws.lineage import Kind, Lineage
-from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, text_of, waits
 from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
@@ -270,11 +270,8 @@ class SageMakerEndpoints:
             lambda: self._client.create_endpoint_config(EndpointConfigName=wanted.name, Tags=tags, **wanted.config),
         )
         for call in calls:
-            try:
+            with fine_if(is_taken):
                 call()
-            except self._client.exceptions.ClientError as error:
-                if not is_taken(error):
-                    raise
 
     def _call_until_accepted(self, call: Any, name: str, log: Any) -> None:
         """A call that SageMaker may refuse because it doesn't see yet what was just made, or changes the endpoint."""
@@ -372,12 +369,11 @@ class SageMakerEndpoints:
         Raises:
             EndpointError: others made one, and `alone` says that it is in the way.
         """
-        try:
+        described = None
+        with fine_if(is_gone):
             described = self._client.describe_endpoint(EndpointName=name)
-        except self._client.exceptions.ClientError as error:
-            if is_gone(error):
-                return None
-            raise
+        if described is None:
+            return None
         tags = self._lineage.tags(described["EndpointArn"])
         if not self._lineage.owns(tags):
             if not alone:
@@ -451,12 +447,9 @@ class SageMakerEndpoints:
         )
 
     def _config(self, name: str) -> Mapping[str, Any]:
-        try:
+        with fine_if(is_gone):
             return dict(self._client.describe_endpoint_config(EndpointConfigName=name))
-        except self._client.exceptions.ClientError as error:
-            if is_gone(error):
-                return {}
-            raise
+        return {}
 
     # --- models -------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from chronos_assets.platforms.aws.refusals import is_gone
+from chronos_assets.platforms.aws.refusals import fine_if, is_gone
 from chronos_assets.platforms.aws.sagemaker.faults import waits
 from chronos_assets.platforms.aws.tags import PREFIX, ours, tag_value, tags_of
 
@@ -65,13 +65,10 @@ class Lineage:
 
     def tags(self, arn: str) -> dict[str, str]:
         """Tags of something; none if it is gone."""
-        try:
+        with fine_if(is_gone):
             pages = self._client.get_paginator("list_tags").paginate(ResourceArn=arn)
             return tags_of(tag for page in pages for tag in page["Tags"])
-        except self._client.exceptions.ClientError as error:
-            if not is_gone(error):
-                raise
-            return {}
+        return {}
 
     def find(self, kind: Kind, *, name_contains: str, **tags: str) -> Iterator[str]:
         """The names of what is ours of a kind, sorted.
@@ -102,11 +99,8 @@ class Lineage:
             "endpoint-config": lambda: self._client.delete_endpoint_config(EndpointConfigName=name),
             "model": lambda: self._client.delete_model(ModelName=name),
         }
-        try:
+        with fine_if(is_gone):
             calls[kind]()
-        except self._client.exceptions.ClientError as error:
-            if not is_gone(error):
-                raise
         if kind == "endpoint":
             self._wait_for_end(name)
 

@@ -36,7 +36,7 @@ from chronos_assets.container.archives import MODEL_ARCHIVE
 from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.aws.processing_request import Source, processing_job
-from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.tags import tag_list
 from chronos_assets.platforms.aws.tuning_request import check_tuning, training_job, tuning_job
 from chronos_assets.platforms.job_names import is_name
@@ -179,16 +179,12 @@ class TrainingPipeline:
             "RoleArn": self._settings.pipeline_role,
         }
         with refusals(PipelineError, f"making the pipeline {self._line.name}"):
-            try:
+            with fine_if(is_taken):
                 client.create_model_package_group(ModelPackageGroupName=self._line.group, Tags=tags)
-            except Exception as error:
-                if not is_taken(error):
-                    raise
-            try:
-                client.describe_pipeline(PipelineName=self._line.name)
-            except Exception as error:
-                if not is_gone(error):
-                    raise
+            there = None
+            with fine_if(is_gone):
+                there = client.describe_pipeline(PipelineName=self._line.name)
+            if there is None:
                 return str(client.create_pipeline(**given, Tags=tags)["PipelineArn"])
             arn = str(client.update_pipeline(**given)["PipelineArn"])
             client.add_tags(ResourceArn=arn, Tags=tags)

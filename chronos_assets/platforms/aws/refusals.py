@@ -6,7 +6,7 @@ clients do (`clients`), the errors of jobs (`sagemaker.faults`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -29,6 +29,16 @@ def refusals(kind: type[Exception], what: str) -> Iterator[None]:
         raise kind(
             f"{what}: {text_of(error)}: check region, credentials and network with `chronos-assets doctor`"
         ) from error
+
+
+@contextmanager
+def fine_if(is_fine: Callable[[BaseException], bool]) -> Iterator[None]:
+    """Go on after the block where AWS refuses a call for a reason that is fine, such as that what it asks for `is_gone`."""
+    try:
+        yield
+    except ClientError as error:
+        if not is_fine(error):
+            raise
 
 
 def is_taken(error: BaseException) -> bool:

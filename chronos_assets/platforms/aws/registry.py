@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.platforms.aws.refusals import is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, refusals
 from chronos_assets.platforms.aws.tags import tag_list, tag_value
 from chronos_assets.platforms.registry import (
     PACKAGES,
@@ -181,22 +181,15 @@ class SageMakerRegistry:
     # --- making -------------------------------------------------------------------------------------------------------
 
     def _make_group(self, group: str) -> None:
-        try:
+        with fine_if(is_gone):
             self._client.describe_model_package_group(ModelPackageGroupName=group)
-        except self._client.exceptions.ClientError as error:
-            if not is_gone(error):
-                raise
-        else:
             return
-        try:
+        with fine_if(is_taken):  # by another run, at this moment
             self._client.create_model_package_group(
                 ModelPackageGroupName=group,
                 ModelPackageGroupDescription=f"Forecasting models of {self._store.url}"[:MAX_DESCRIPTION],
                 Tags=tag_list(self._settings, code_location=self._code_location, store=self._store.url, group=group),
             )
-        except self._client.exceptions.ClientError as error:
-            if not is_taken(error):  # by another run, at this moment
-                raise
 
     def _create(self, made: PackageVersion, token: str) -> None:
         """Ask SageMaker for a version, once what it needs is in the store."""
@@ -311,7 +304,7 @@ class SageMakerRegistry:
         pages = self._client.get_paginator("list_model_packages").paginate(
             ModelPackageGroupName=group, ModelPackageType="Versioned", PaginationConfig={"PageSize": PAGE}
         )
-        try:
+        with fine_if(is_gone):
             for page in pages:
                 for item in page["ModelPackageSummaryList"]:
                     if item["ModelPackageStatus"] not in _GOING:
@@ -321,9 +314,6 @@ class SageMakerRegistry:
                             item.get("ModelApprovalStatus", "PendingManualApproval"),
                             int(item["CreationTime"].timestamp()),
                         )
-        except self._client.exceptions.ClientError as error:
-            if not is_gone(error):
-                raise
 
     def _read(self, group: str, row: _Row, etag: str | None) -> _OwnVersion | None:
         """A version by its document, or by what was registered where it has none; None if it isn't ours."""
