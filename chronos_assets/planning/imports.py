@@ -226,14 +226,7 @@ def _decide_import(
     now: float | None,
 ) -> TrainPlan:
     subject = digest_of(snapshot.content, params)
-    same = state.subject == subject
-    state = replace(
-        state,
-        subject=subject,
-        quiet=state.quiet + 1 if same else 0,
-        since=state.since if same else _changed_at(snapshot, state.looked, now),
-        looked=now,
-    )
+    state = _looked_at(state, subject, snapshot, now)
     settled = _is_settled(state, policy)
     running = state.requested is not None and last_run is not None and last_run.status == RunStatus.RUNNING
     done = imported is not None and imported.is_of(snapshot.content, params)
@@ -244,27 +237,24 @@ def _decide_import(
             waiting=0,
             requested=state.requested if running else None,
         )
-        plan = TrainPlan((), "", _nothing_to_do(snapshot, imported), settled=settled and not running)
-        return _observing(plan, state, snapshot, settled)
+        message = _nothing_to_do(snapshot, imported)
+        return _planned(message, state, snapshot, settled, done=settled and not running)
 
     change = _what_changed(state.imported, snapshot, imported, params)
     if running:
-        plan = TrainPlan((), "", f"{change}: waiting for the end of the import that is running")
-        return _observing(plan, replace(state, waiting=0), snapshot, settled)
+        message = f"{change}: waiting for the end of the import that is running"
+        return _planned(message, replace(state, waiting=0), snapshot, settled)
 
     attempts = state.requested.attempt if state.requested and state.requested.subject == subject else 0
     waiting = state.waiting + 1
-    state = replace(state, waiting=waiting)
     if attempts and (attempts >= policy.max_attempts or (last_run is not None and not last_run.retry)):
         message = f"{change}: {_gave_up(attempts, last_run)}; change a file, or run the import by hand"
-        plan = TrainPlan((), "", message, settled=settled)
-        return _observing(plan, replace(state, waiting=0), snapshot, settled)
+        return _planned(message, replace(state, waiting=0), snapshot, settled, done=settled)
     # A failure may have passed by itself in a while: twice as long each time.
     rest = 2**attempts * max(policy.pause_ticks, policy.settle_ticks) if attempts else 0
     if waiting <= rest or (not settled and waiting < policy.max_wait_ticks):
         until = f"attempt {attempts + 1} after a pause" if waiting <= rest else "nothing changes any more"
-        plan = TrainPlan((), "", f"{change}: waiting until {until}")
-        return _observing(plan, state, snapshot, settled)
+        return _planned(f"{change}: waiting until {until}", replace(state, waiting=waiting), snapshot, settled)
 
     # What it replaces is in the key for the day the cursor is lost and the serial starts again.
     base = digest_of(imported.id if imported else "")[:8]
@@ -276,8 +266,16 @@ def _decide_import(
     )
     requested = _Requested(request.run_key, subject, request.attempt)
     state = replace(state, waiting=0, requested=requested, serial=state.serial + 1)
-    plan = TrainPlan((request,), "", f"{change}: import requested (attempt {request.attempt})")
-    return _observing(plan, state, snapshot, True)
+    message = f"{change}: import requested (attempt {request.attempt})"
+    return _planned(message, state, snapshot, True, requests=(request,))
+
+
+def _looked_at(state: _TrainCursor, subject: str, snapshot: Snapshot, now: float | None) -> _TrainCursor:
+    """What is remembered of a whole listing, and for how long it has been the same."""
+    if state.subject == subject:
+        return replace(state, quiet=state.quiet + 1, looked=now)
+    since = _changed_at(snapshot, state.looked, now)
+    return replace(state, subject=subject, quiet=0, since=since, looked=now)
 
 
 def _changed_at(snapshot: Snapshot, looked: float | None, now: float | None) -> float | None:
@@ -300,13 +298,21 @@ def _is_settled(state: _TrainCursor, policy: TrainPolicy) -> bool:
     return state.looked - state.since >= policy.settle_seconds
 
 
-def _observing(plan: TrainPlan, state: _TrainCursor, snapshot: Snapshot, settled: bool) -> TrainPlan:
-    """`plan` with its cursor, and an observation if the content settled and wasn't observed before."""
+def _planned(
+    message: str,
+    state: _TrainCursor,
+    snapshot: Snapshot,
+    settled: bool,
+    *,
+    requests: tuple[ImportRequest, ...] = (),
+    done: bool = False,
+) -> TrainPlan:
+    """A plan with its cursor, and an observation if the content settled and wasn't observed before."""
     observed = None
     if settled and state.observed != snapshot.content:
         state = replace(state, observed=snapshot.content)
-        observed = Observed(snapshot.content, snapshot.files, snapshot.size, snapshot.newest, plan.message)
-    return replace(plan, cursor=state.dumps(), observed=observed)
+        observed = Observed(snapshot.content, snapshot.files, snapshot.size, snapshot.newest, message)
+    return TrainPlan(requests, state.dumps(), message, observed, settled=done)
 
 
 def _nothing_to_do(snapshot: Snapshot, imported: ImportRecord | None) -> str:
