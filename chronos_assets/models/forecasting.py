@@ -123,6 +123,32 @@ class _Pass:
             yield _Pass(self.items[start:end], self.seeds[start:end], self.floors[start:end], self.beside[start:end])
 
 
+@dataclass(frozen=True)
+class _Readable:
+    """What a network reads of contexts, by their index.
+
+    Attributes:
+        scaled: contexts.
+        rows: numbers beside them.
+        flat: the value of contexts whose observations are all equal.
+        skipped: contexts that can't be forecast.
+    """
+
+    scaled: dict[int, Scaled] = field(default_factory=dict)
+    rows: dict[int, Rows] = field(default_factory=dict)
+    flat: dict[int, float] = field(default_factory=dict)
+    skipped: list[Skip] = field(default_factory=list)
+
+    def pass_of(self, batch: Sequence[int], seeds: Sequence[int] | None, bounded: NDArray[np.bool_]) -> _Pass:
+        """The series of these indices; `bounded`: of all, whether a forecast must not be below zero."""
+        return _Pass(
+            [self.scaled[i] for i in batch],
+            [seeds[i] if seeds else i for i in batch],
+            np.array([self.scaled[i].place(0.0) if bounded[i] else -np.inf for i in batch]),
+            [self.rows[i] for i in batch] if len(self.rows.get(batch[0], ())) else (),
+        )
+
+
 @dataclass
 class _RowsHeld:
     """Rows of a pass that memory holds: what one finds out holds for the same model at other horizons, too."""
@@ -277,60 +303,53 @@ class Forecaster:
         count = len(contexts)
         quantiles = np.full((count, self.horizon, len(self.levels)), np.nan)
         mean = np.full((count, self.horizon), np.nan)
-        skipped: list[Skip] = []
-        scaled: dict[int, Scaled] = {}
-        rows: dict[int, Rows] = {}
         flat = np.zeros(count, dtype=bool)
         crossed = np.zeros(count, dtype=np.int64)
         bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
-        sampling = isinstance(self._network, Sampler)
-        for index, context in enumerate(contexts):
-            values, reason = self._usable(np.asarray(context, dtype=np.float64))
-            if reason:
-                skipped.append(Skip(index, reason))
-                continue
-            item = scale_only(values) if sampling else standardise(values)
-            if item is None:
-                flat[index] = True
-                quantiles[index] = mean[index] = values[np.isfinite(values)][0]
-                continue
-            scaled[index] = item
-            if beside is not None:
-                rows[index] = _scaled_rows(beside[index][:, len(context) - len(values) :], len(values))
-        batches = list(self._batches(scaled, rows, groups))
-        made = self._run_all(
-            [
-                _Pass(
-                    [scaled[i] for i in batch],
-                    [seeds[i] if seeds else i for i in batch],
-                    np.array([scaled[i].place(0.0) if bounded[i] else -np.inf for i in batch]),
-                    [rows[i] for i in batch] if len(rows.get(batch[0], ())) else (),
-                )
-                for batch in batches
-            ]
-        )
+        read = self._read(contexts, beside)
+        for index, value in read.flat.items():
+            flat[index] = True
+            quantiles[index] = mean[index] = value
+        batches = list(self._batches(read, groups))
+        made = self._run_all([read.pass_of(batch, seeds, bounded) for batch in batches])
         for batch, (batch_quantiles, batch_mean, batch_crossed) in zip(batches, made, strict=True):
+            items = [read.scaled[index] for index in batch]
             crossed[batch] = batch_crossed
-            mean[batch] = restored([scaled[index] for index in batch], batch_mean)
-            quantiles[batch] = restored([scaled[index] for index in batch], batch_quantiles)
+            mean[batch] = restored(items, batch_mean)
+            quantiles[batch] = restored(items, batch_quantiles)
         below = np.minimum(quantiles.min(axis=-1, initial=np.inf), mean) < 0
         raised = np.where(bounded, below.sum(axis=1), 0)
         quantiles = np.where(bounded[:, None, None], np.maximum(quantiles, 0.0), quantiles)
         mean = np.where(bounded[:, None], np.maximum(mean, 0.0), mean)
         finite = np.isfinite(quantiles).all(axis=(1, 2)) & np.isfinite(mean).all(axis=1)
-        for index in scaled:
-            if not finite[index]:
-                quantiles[index], mean[index] = np.nan, np.nan
-                skipped.append(Skip(index, NOT_FINITE))
-        return BatchForecast(
-            quantiles, mean, tuple(sorted(skipped, key=lambda skip: skip.index)), crossed, flat, raised
-        )
+        failed = [index for index in read.scaled if not finite[index]]
+        quantiles[failed], mean[failed] = np.nan, np.nan
+        skipped = sorted([*read.skipped, *(Skip(index, NOT_FINITE) for index in failed)], key=lambda skip: skip.index)
+        return BatchForecast(quantiles, mean, tuple(skipped), crossed, flat, raised)
 
     @property
     def samples(self) -> int:
         """Enough sample paths for four of them to lie beyond the outermost level, from 100 to 400."""
         outermost = min(min(level, 1 - level) for level in self.levels) if self.levels else 0.5
         return int(np.clip(np.ceil(4 / outermost - 1e-9), 100, 400))
+
+    def _read(self, contexts: Sequence[NDArray[np.floating]], beside: Sequence[Floats] | None) -> _Readable:
+        """What the network reads of contexts, and of the numbers beside them."""
+        read = _Readable()
+        sampling = isinstance(self._network, Sampler)
+        for index, context in enumerate(contexts):
+            values, reason = self._usable(np.asarray(context, dtype=np.float64))
+            if reason:
+                read.skipped.append(Skip(index, reason))
+                continue
+            item = scale_only(values) if sampling else standardise(values)
+            if item is None:
+                read.flat[index] = float(values[np.isfinite(values)][0])
+                continue
+            read.scaled[index] = item
+            if beside is not None:
+                read.rows[index] = _scaled_rows(beside[index][:, len(context) - len(values) :], len(values))
+        return read
 
     def _usable(self, context: Floats) -> tuple[Floats, str | None]:
         """The part of a context that the model reads, from its first observation on; or why there is none."""
@@ -349,14 +368,12 @@ class Forecaster:
             return values, f"values beyond {_LARGEST:g}"
         return values, None
 
-    def _batches(
-        self, scaled: dict[int, Scaled], rows: dict[int, Rows], groups: Sequence[Hashable] | None
-    ) -> Iterator[list[int]]:
+    def _batches(self, read: _Readable, groups: Sequence[Hashable] | None) -> Iterator[list[int]]:
         """Indices of the series of each pass: of one bucket and as many rows, shortest first, in the order given."""
         together: dict[tuple[Hashable, int, int], list[int]] = defaultdict(list)
-        for index, item in scaled.items():
+        for index, item in read.scaled.items():
             group = groups[index] if groups is not None and not self.rows_independent else None
-            together[group, self._bucket(len(item.values)), 1 + len(rows.get(index, ()))].append(index)
+            together[group, self._bucket(len(item.values)), 1 + len(read.rows.get(index, ()))].append(index)
         for key in sorted(together, key=lambda key: key[1:]):
             members, size = together[key], max(1, self._series_of_a_pass(key[1]) // key[2])
             for start in range(0, len(members), size):

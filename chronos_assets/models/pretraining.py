@@ -266,23 +266,13 @@ def train(
     start, began, seen = state.step, time.monotonic(), 0
     losses: list[float] = []
     for step, batch in _prefetched(start, plan, shape, workers):
-        for optimiser in state.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate_at(step, plan)
         loss = loss_of(*(torch.from_numpy(part).to(device) for part in (batch.context, batch.target, batch.weight)))
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise TrainingError(
                 f"loss is {losses[-1]} at step {step}: lower learning_rate, now {plan.learning_rate:g}, and resume"
             )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), plan.max_grad_norm)
-        for optimiser in state.optimisers:
-            optimiser.step()
-            optimiser.zero_grad()
-        # The average starts short, or it would remember the initial weights for long.
-        state.follow(min(plan.ema_decay, (step + 1) / (step + 10)))
-        state.step = step + 1
+        state.learn(loss, step, plan)
         seen += len(batch.context)
 
         last = state.step == plan.steps
@@ -417,6 +407,20 @@ class _PretrainState:
             average.load_state_dict(weights)
         model.to(device)
         return cls(model, average.to(device), make_optimisers(model, plan))
+
+    def learn(self, loss: Tensor, step: int, plan: TrainingPlan) -> None:
+        """Take the step of this number, down the gradient of its loss."""
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate_at(step, plan)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), plan.max_grad_norm)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+        # The average starts short, or it would remember the initial weights for long.
+        self.follow(min(plan.ema_decay, (step + 1) / (step + 10)))
+        self.step = step + 1
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
