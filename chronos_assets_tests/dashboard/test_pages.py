@@ -6,7 +6,6 @@ import csv
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.settings import Settings
+from chronos_assets_tests.dashboard.fresh_pages import fresh_pages  # noqa: F401 - a fixture
 from chronos_assets_tests.dashboard.stores import EVIL, OLD, full_store, write_store
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.builders import make_params
@@ -51,16 +51,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def fresh_caches() -> Iterator[None]:
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    yield
-    st.cache_resource.clear()
-
-
 @pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Any:
+def page(monkeypatch: pytest.MonkeyPatch, fresh_pages: None) -> Any:  # noqa: F811 - the fixture
     def opened(root: Path, name: str, typed: str = "", **query: str) -> AppTest:
         monkeypatch.setenv("CHRONOS_STORE", str(root))
         app = AppTest.from_string(SCRIPT.format(page=name), default_timeout=30)

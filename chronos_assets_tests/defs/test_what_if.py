@@ -53,6 +53,7 @@ from chronos_assets.predictors.scenario import Scenario, ScenarioError, read_tra
 from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
 from chronos_assets_tests import forks
 from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
+from chronos_assets_tests.dashboard.fresh_pages import fresh_pages  # noqa: F401 - a fixture
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
 from chronos_assets_tests.models.tiny import folder_of
@@ -438,17 +439,18 @@ def test_the_endpoint_is_asked_with_the_covariates_that_the_forecast_read(line: 
 
 
 @pytest.fixture
-def what_if_page(line: Line, endpoint: QuickEndpoints, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+def what_if_page(
+    line: Line,
+    endpoint: QuickEndpoints,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh_pages: None,  # noqa: F811 - the fixture
+) -> AppTest:
     """The page What-if of an item, which asks that endpoint."""
     monkeypatch.setattr(session, "Group", lambda _: line.group)
-    st.cache_data.clear()
-    st.cache_resource.clear()
     script = "from chronos_assets.dashboard import what_if, session\nsession.in_words(what_if.show)()\n"
     page = AppTest.from_string(script, default_timeout=60)
     page.query_params["item"] = "item-03"
-    yield page.run()
-    st.cache_data.clear()
-    st.cache_resource.clear()
+    return page.run()
 
 
 def test_the_page_asks_the_endpoint_and_gets_what_a_scenario_gets(line: Line, what_if_page: AppTest) -> None:
