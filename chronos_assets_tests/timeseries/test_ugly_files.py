@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.csv_records import FileProblem, scan_records
 from chronos_assets.timeseries.dataset.sampling import sample_files
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
@@ -146,19 +146,21 @@ class TestBlankLines:
     """From some megabytes of CR LF on, DuckDB 2.0 answers with fewer rows and no error."""
 
     @pytest.mark.parametrize(
-        ("end", "where", "lines"),
+        ("end", "where", "count"),
         [
             pytest.param("\r\n", "between", 5 << 20, marks=pytest.mark.process),
             *((end, where, 100_000) for end in ("\n", "\r\n", "\r") for where in ("above", "between", "below")),
         ],
     )
-    def test_megabytes_of_them_drop_no_row(self, drop, end, where, lines):
-        blank = end * lines
+    def test_megabytes_of_them_drop_no_row(self, drop, end, where, count):
         lines = [HEADER, *HOURS.splitlines(keepends=True)]
         place = {"above": 0, "between": 2, "below": 4}[where]
-        text = "".join(line.replace("\n", end) for line in lines[:place]) + blank
+        text = "".join(line.replace("\n", end) for line in lines[:place]) + end * count
         report = drop.put(text + "".join(line.replace("\n", end) for line in lines[place:])).run()
         assert (report.rows_read, drop.targets()) == (3, {"a": [1, 2, 3]})
+        with drop.files[0].path.open("rb") as stream:
+            numbers = [record.line for record in scan_records(stream, ",")]
+        assert numbers == [number + count * (number > place) for number in range(1, 5)]
 
     def test_lines_of_blanks_and_tabs_are_no_rows(self, drop):
         assert drop.put(HOURS + "   \n" * 50_000 + HOURS.replace(",a", ",b")).run().rows_read == 6

@@ -49,6 +49,10 @@ _HEAD_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
 _LINE_ENDS = (b"\r\n", b"\n", b"\r")
+_ENDS = b"\r\n"
+# A stretch of empty lines that comes as one, so that megabytes of them take no time.
+_MANY = 512
+_EMPTY_LINES = re.compile(rb"((?<=\n)(?:(?:\r\n){%d,}|\n{%d,})|(?<=\r)\r{%d,}(?!\n))" % (_MANY, _MANY, _MANY))
 # A stretch of empty lines that DuckDB is not trusted with: from some megabytes on it drops the rows behind them.
 _BLANK_BLOCK = 1 << 15
 
@@ -273,8 +277,8 @@ def scan_records(stream: IO[bytes], delimiter: str) -> Iterator[Record]:
     lines = _Lines(stream)
     while (taken := lines.take()) is not None:
         number, line = taken
-        if line in _LINE_ENDS:
-            continue  # of which a file may have megabytes
+        if not line.strip(_ENDS):
+            continue
         content = _without_end(line)
         if len(line) > MAX_RECORD_BYTES:
             yield Record(number, content, None, Flaw.TOO_LONG)
@@ -365,11 +369,15 @@ class _Lines:
 
 
 def _split_numbered(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    return enumerate(_split_lines(stream), start=1)
+    """Lines with their numbers; many empty ones in a row come together, with the number of the first."""
+    number = 1
+    for line in _split_lines(stream):
+        yield number, line
+        number += 1 if len(line) <= 2 or line.strip(_ENDS) else len(line.splitlines())
 
 
 def _split_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines ending in LF, CR LF or CR, ends kept, the byte order mark dropped.
+    """Lines ending in LF, CR LF or CR, ends kept, the byte order mark dropped; many empty ones in a row are one.
 
     Of a line longer than MAX_RECORD_BYTES only its beginning is kept, one byte more than the limit.
     """
@@ -379,13 +387,20 @@ def _split_lines(stream: IO[bytes]) -> Iterator[bytes]:
         # A CR at the end of a chunk may be the first half of CR LF: look at the next byte before splitting.
         if chunk.endswith(b"\r"):
             chunk += stream.read(1)
-        lines = (pending + chunk).splitlines(keepends=True)
+        lines = _lines_of(pending + chunk)
         pending = b"" if lines[-1].endswith((b"\n", b"\r")) else lines.pop()[: MAX_RECORD_BYTES + 1]
         for line in lines:
             yield line if len(line) <= MAX_RECORD_BYTES else line[: MAX_RECORD_BYTES + 1]
         chunk = stream.read(_CHUNK)
     if pending:
         yield pending
+
+
+def _lines_of(text: bytes) -> list[bytes]:
+    if not any(end * _MANY in text for end in _LINE_ENDS):
+        return text.splitlines(keepends=True)
+    parts = _EMPTY_LINES.split(text)
+    return [line for place, part in enumerate(parts) for line in ([part] if place % 2 else part.splitlines(True))]
 
 
 # -------------------------------------------------------------------------------------------------------- layout
@@ -407,7 +422,7 @@ def preamble(path: Path) -> Preamble:
     """
     with path.open("rb") as stream:
         top = [(number, _without_end(line)) for number, line in islice(_split_numbered(stream), _TOP_LINES)]
-    top = [(number, line) for number, line in top if line.strip(b" \t")]
+    top = [(number, line) for number, line in top if line.strip(b" \t\r\n")]
     lines, delimiter, notes = 0, None, []
     if top and (declared := re.fullmatch(rb'"?sep=([^"\r\n])"?[,;\t|]*', top[0][1].strip(b" "), re.IGNORECASE)):
         lines, delimiter = top[0][0], declared[1].decode(errors="replace")
