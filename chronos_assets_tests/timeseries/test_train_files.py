@@ -283,7 +283,7 @@ GOOD = (
 class SlowReader(TrainFileReader):
     """Takes every CSV file for one with a flaw."""
 
-    def _flawless(self, sql):
+    def _flawless(self, key, path, sql, advance):
         return None
 
 

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 # Rows handed over at once by the readers.
 _BATCH_ROWS = 1 << 17
 _RECORDS_AT_ONCE = 1 << 15
+# A CSV file whose rows are held in memory until it is known that all are good; a larger one is read twice.
+_READ_ONCE_BYTES = 4 << 20
 
 _FLAWS = {Flaw.QUOTE: Reason.MISPLACED_QUOTE, Flaw.TOO_LONG: Reason.TOO_LONG}
 
@@ -308,10 +310,8 @@ class TrainFileReader:
         texts = {name: f"coalesce(c{place}, '')" for name, place in layout.positions.items()}
         sql = self._rows_sql(_read_csv(path, layout), self._cast(texts))
         simple = layout.header_line in {None, 1} and not layout.preamble and not has_long_blanks(path)
-        count = self._flawless(sql) if simple else None
-        if count is None:
-            return layout, self._records(file.key, path, layout, advance)
-        return layout, self._flawless_rows(file.key, sql, count, advance)
+        batches = self._flawless(file.key, path, sql, advance) if simple else None
+        return layout, self._records(file.key, path, layout, advance) if batches is None else batches
 
     def _check_order(self, key: str, layout: CsvLayout) -> None:
         """See that files whose columns only their place tells have them all in one order. Raises FileProblem."""
@@ -326,13 +326,16 @@ class TrainFileReader:
                 "give the columns the schema's names, or the same order in all files",
             )
 
-    def _flawless(self, sql: str) -> int | None:
-        """How many rows DuckDB finds, None when it can't read the file or any row is bad."""
+    def _flawless(self, key: str, path: Path, sql: str, advance: Advance) -> Iterator[pa.RecordBatch] | None:
+        """The rows as DuckDB finds them, None when it can't read the file or any row is bad."""
         try:
+            if path.stat().st_size <= _READ_ONCE_BYTES:
+                rows = self._connection.sql(sql).to_arrow_table()
+                return None if rows.column("reason").to_numpy().any() else iter(rows.to_batches(_BATCH_ROWS))
             count, flaws = first_row(self._connection, f"SELECT count(*), count_if(reason <> 0) FROM ({sql})")  # noqa: S608
         except (duckdb.InvalidInputException, duckdb.ConversionException):
             return None  # what exactly is wrong, and on which line, is for `_records` to say
-        return None if flaws else int(count)
+        return None if flaws else self._flawless_rows(key, sql, int(count), advance)
 
     def _flawless_rows(self, key: str, sql: str, count: int, advance: Advance) -> Iterator[pa.RecordBatch]:
         read = 0
