@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place, staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
@@ -61,13 +62,11 @@ def run_benchmark(group: Group, context: dg.AssetExecutionContext) -> Benchmark:
     from chronos_assets.benchmark.tasks import BenchmarkError
 
     source = group.settings.benchmark_data
-    try:
+    with failures(BenchmarkError, ModelError):
         data = open_data(source)
         contenders = find_contenders(group)
         published = read_published(Path(source).expanduser(), data.tasks) if source and Path(source).is_dir() else []
         measured, kept = _measure_all(group, context, data, contenders)
-    except (BenchmarkError, ModelError) as error:
-        raise dg.Failure(str(error)) from error
     made = Benchmark(tuple(measured.values()), tuple(published), tuple(measured), kept)
     _publish(group, made)
     return made

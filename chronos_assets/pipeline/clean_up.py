@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import dagster as dg
-
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.serving import endpoint_name
 from chronos_assets.pipeline.state import GroupState
@@ -42,9 +41,7 @@ def clean_up(state: GroupState) -> CleanedUp | None:
     if tuned is not None and tuned["candidates"][tuned["best"]]["model"] in keys:
         keys |= {str(item["model"]) for item in tuned["candidates"]}
     keys -= {item.model for item in versions if item.status == "PendingManualApproval"}
-    try:
+    with failures(EndpointError):
         stopped = group.endpoints.delete(name)
-    except EndpointError as error:
-        raise dg.Failure(str(error)) from error
     removed = tuple(key for key in sorted(keys) if made_here(package, key) and group.store.withdraw(key))
     return CleanedUp(name if stopped else "", removed)

@@ -30,6 +30,7 @@ from chronos_assets.pipeline.dataset_import import (
     set_aside,
     what_was_read,
 )
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.inferred import is_outdated
 from chronos_assets.pipeline.staging import materialization_values, staging
@@ -125,7 +126,7 @@ def import_covariates(state: GroupState, kind: CovariateKind, context: Any) -> C
     for note in notes:
         log.warning(note)
     trusted, doubts = trusted_times(files, datetime.now(UTC))
-    declared = params.related if kind is RELATED_KIND else params.metadata
+    declared = kind.declared(params)
     own = trusted if declared and declared.dataset else ()
     train = trusted_times(train_files(group), datetime.now(UTC))[0] if declared and declared.columns else ()
     plan = CovariatePlan(kind, state.written_params, dataset, tuple(own), tuple(train))
@@ -209,7 +210,7 @@ def _import_here(
     store, settings = group.store, group.settings
     with staging(group) as folder:
         output, report = folder / plan.kind.asset, folder / REPORT
-        try:
+        with failures(ImportFailure):
             outcome = run_covariate_import(
                 plan.task(settings.memory_limit, settings.max_unpacked, only_changes=only_changes),
                 listed_files(group, plan.files),
@@ -220,8 +221,6 @@ def _import_here(
                 progress=progress_lines(context.log.info),
                 before=_before(group, plan),
             )
-        except ImportFailure as error:
-            raise dg.Failure(str(error)) from error
         publish = partial(store.publish, plan.kind.key, output, data="*.parquet", known=outcome.known)
         yield Imported(outcome, report, partial(publish, kept=outcome.elsewhere))
 
@@ -275,7 +274,7 @@ def _job_request(group: Group, plan: CovariatePlan) -> JobRequest:
 
 def _undeclared(params: ForecastParams, kind: CovariateKind, files: list[ObjectInfo]) -> Iterator[str]:
     """What to tell the user of files that nothing declares, and of a declaration without files."""
-    declared = params.related if kind is RELATED_KIND else params.metadata
+    declared = kind.declared(params)
     has_schema = declared is not None and declared.dataset is not None
     if files and not has_schema:
         yield (
@@ -351,14 +350,12 @@ def pending_covariates(state: GroupState, instance: dg.DagsterInstance) -> str:
 
 def _matters(state: GroupState, params: ForecastParams, kind: CovariateKind) -> bool:
     """Whether a kind is declared, or published from before."""
-    declared = params.related if kind is RELATED_KIND else params.metadata
-    return declared is not None or state.group.store.shown(kind.key) is not None
+    return kind.declared(params) is not None or state.group.store.shown(kind.key) is not None
 
 
 def _expected(params: ForecastParams, kind: CovariateKind, files: list[ObjectInfo]) -> str:
     """What the published covariates should be made from."""
-    declared = params.related if kind is RELATED_KIND else params.metadata
-    return "none" if declared is None else files_digest(files)
+    return "none" if kind.declared(params) is None else files_digest(files)
 
 
 def _recorded(state: GroupState, kind: CovariateKind, instance: dg.DagsterInstance) -> str:

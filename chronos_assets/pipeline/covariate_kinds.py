@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chronos_assets.params.attributes import MetadataParams, RelatedParams
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
 from chronos_assets.planning.listing import is_covariate_file
 from chronos_assets.platforms.store import ObjectInfo
@@ -29,6 +31,10 @@ class CovariateKind:
     key: str
     what: str
     data_type: str
+
+    def declared(self, params: ForecastParams) -> RelatedParams | MetadataParams | None:
+        """What `params.json` says of them; None where it doesn't declare any."""
+        return params.related if self is RELATED_KIND else params.metadata
 
 
 RELATED_KIND = CovariateKind(

@@ -16,6 +16,7 @@ import dagster as dg
 
 from chronos_assets.calendar.holidays import HolidayCalendar, HolidayError
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
 from chronos_assets.timeseries.dataset.related import (
@@ -86,12 +87,10 @@ def covariate_inputs(
     Raises:
         dg.Failure: the related time series were made for another version of the dataset, or the holidays can't be read.
     """
-    try:
+    with failures(DatasetError, HolidayError):
         if related is not None:
             related.check(dataset)
         return CovariateInputs(related, metadata, _holidays(group, params.holidays))
-    except (DatasetError, HolidayError) as error:
-        raise dg.Failure(str(error)) from error
 
 
 def item_metadata(group: Group, inputs: CovariateInputs) -> ItemMetadata | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.serving import deploy, is_deployed
 from chronos_assets.pipeline.state import GroupState
@@ -48,17 +49,15 @@ def decide_version(
     there = state.versions
     if version is None and not there and action != "roll_back":
         raise dg.Failure(f"no version of {name} is registered yet: launch the job retrain")
-    try:
+    with failures(RegistryError):
         if action == "roll_back":
             change = roll_back(group.registry, name, by=by, reason=reason)
         elif action == "approve":
             number = version or there[-1].version
-            _check_checkpoint(state, name, number)
+            _check_checkpoint(state, number)
             change = approve(group.registry, name, number, by=by, reason=reason)
         else:
             change = reject(group.registry, name, version or there[-1].version, by=by, reason=reason)
-    except RegistryError as error:
-        raise dg.Failure(str(error)) from error
     now = GroupState(group)
     model = now.model_in_use
     log.info(f"in use now: {model.label}" + (f" ({model.note})" if model.note else ""))
@@ -66,7 +65,7 @@ def decide_version(
     return Decided(change, model, served)
 
 
-def _check_checkpoint(state: GroupState, name: str, version: int) -> None:
+def _check_checkpoint(state: GroupState, version: int) -> None:
     group = state.group
     chosen = next((item for item in state.versions if item.version == version), None)
     if chosen is not None and not group.store.exists(f"{chosen.model}/config.json"):

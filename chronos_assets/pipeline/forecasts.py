@@ -24,6 +24,7 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.cold_starts import with_cold_starts
 from chronos_assets.pipeline.dataset import known_after, last_instant, reading_parameters, shards_of
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels, publish_levels
 from chronos_assets.pipeline.live import live_records
@@ -489,10 +490,8 @@ def _newest_window(state: GroupState) -> Window:
     windows = WindowRange(
         settings.partitions, settings.partition_start_time().replace(tzinfo=None), end_of_windows(state)
     )
-    try:
+    with failures(NoWindowError):
         return windows.newest(first, last)
-    except NoWindowError as error:
-        raise dg.Failure(str(error)) from error
 
 
 def _past_windows(state: GroupState, newest: Window) -> Iterator[tuple[int, Window]]:

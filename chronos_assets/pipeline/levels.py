@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from chronos_assets.pipeline.covariates import item_metadata, published_metadata
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.state import GroupState
@@ -46,11 +47,9 @@ def check_levels(state: GroupState) -> None:
     metadata = item_metadata(state.group, state.covariates)
     if metadata is not None and not dimensions and state.params.cold_start is not False:
         keys |= {(item,) for item in metadata.items}  # items without a past may be forecast, too
-    try:
+    with failures(LevelsError):
         hierarchy = find_hierarchy(sorted(keys), reconcile.levels, dimensions, metadata)
         check_size(hierarchy, reconcile.method)
-    except LevelsError as error:
-        raise dg.Failure(str(error)) from error
 
 
 def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.models.checkpoints import ModelError, describe_model
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.registry import PackageVersion, RegistryError, approved_version
 from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor, PredictorError
@@ -50,10 +51,8 @@ def registered(group: Group, name: str) -> list[PackageVersion]:
     Raises:
         dg.Failure: the registry can't be read, or a version lacks what is asked of it here; people may edit its file.
     """
-    try:
+    with failures(RegistryError):
         versions = group.registry.versions(name)
-    except RegistryError as error:
-        raise dg.Failure(str(error)) from error
     for version in versions:
         problem = _problem(version.document)
         if problem:

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.pipeline.dataset import reading_parameters
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.package_document import image, package_document
 from chronos_assets.pipeline.predictors import learn_version
 from chronos_assets.pipeline.state import GroupState, Setup
@@ -77,7 +78,7 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
             [candidate["digest"], tuned["search"], tuned["data_version"], *([predictor.digest] if predictor else [])]
         ).encode()
     ).hexdigest()
-    try:
+    with failures(RegistryError):
         version = group.registry.register(
             setup.name,
             model=candidate["model"],
@@ -86,8 +87,6 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
             status=decision.status,
             reason=decision.reason,
         )
-    except RegistryError as error:
-        raise dg.Failure(str(error)) from error
     return Packaged(version, decision, result.seconds, result.facts)
 
 

@@ -20,6 +20,7 @@ from chronos_assets.models.checkpoints import ModelError, describe_model
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.options import FLOAT32
 from chronos_assets.pipeline.dataset import first_series
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.forecasts import contexts_of
 from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.predictors import predictor_that_made, publish_zero_shot, shown_predictor
@@ -66,7 +67,7 @@ def deploy(state: GroupState, log: Any) -> Deployed:
     golden = golden_request(state)
     base = group.settings.base_model
     zero_shot = publish_zero_shot(state) if model.key is None else None
-    try:
+    with failures(EndpointError):
         served = group.endpoints.deploy(
             EndpointRequest(
                 name=endpoint_name(state),
@@ -80,8 +81,6 @@ def deploy(state: GroupState, log: Any) -> Deployed:
             log,
         )
         answer = group.endpoints.invoke(served.name, golden)
-    except EndpointError as error:
-        raise dg.Failure(str(error)) from error
     return Deployed(served, model, golden, answer)
 
 
@@ -174,11 +173,9 @@ def covariates_read(state: GroupState) -> CovariatesRead:
         dg.Failure: the model's files can't be read.
     """
     group, key = state.group, state.model_in_use.key
-    try:
+    with failures(ModelError, PredictorError):
         described = describe_model(group.settings.base_model if key is None else group.store.snapshot(key))
         learned = shown_predictor(state) if key is None else Predictor.load(described.folder)
-    except (ModelError, PredictorError) as error:
-        raise dg.Failure(str(error)) from error
     if learned is not None and learned.reads_covariates:
         kinds, past_only = learned.requested
         return CovariatesRead(frozenset(kinds), past_only)
@@ -304,10 +301,8 @@ def compare_endpoint(state: GroupState) -> EndpointComparison:
             **frequency,
         },
     }
-    try:
+    with failures(EndpointError):
         answers = group.endpoints.invoke(served.name, request)["predictions"]
-    except EndpointError as error:
-        raise dg.Failure(str(error)) from error
     names = levels | ({"mean": "mean"} if manifest["mean"] else {})
     largest = 0.0
     for answer, (key, columns) in zip(answers, published.items(), strict=True):

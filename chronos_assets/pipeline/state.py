@@ -22,6 +22,7 @@ from chronos_assets.params.reader import load_params, parse_params
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
 from chronos_assets.pipeline.covariates import NO_COVARIATES, CovariateInputs, covariate_inputs
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
 from chronos_assets.pipeline.staging import place
@@ -97,10 +98,8 @@ class GroupState:
             text = (json.dumps(_inferred_document(self.group), indent=2, ensure_ascii=False) + "\n").encode()
             self.group.store.put(PARAMS_KEY, text)
             _remember_inferred(self.group, text)
-        try:
+        with failures(ParamsError):
             return load_params(text, source=PARAMS_KEY)
-        except ParamsError as error:
-            raise dg.Failure(str(error)) from error
 
     @cached_property
     def readable_params(self) -> ForecastParams | None:
@@ -144,14 +143,12 @@ class GroupState:
     @cached_property
     def related_manifest(self) -> RelatedManifest | None:
         """Manifest of the related time series, or None if there are none."""
-        text = _read_text(self.group, RELATED_KEY)
-        return None if text is None else _parsed(RelatedManifest.from_json, text)
+        return _published(self.group, RELATED_KEY, RelatedManifest.from_json)
 
     @cached_property
     def metadata_manifest(self) -> MetadataManifest | None:
         """Manifest of the item metadata, or None if there are none."""
-        text = _read_text(self.group, METADATA_KEY)
-        return None if text is None else _parsed(MetadataManifest.from_json, text)
+        return _published(self.group, METADATA_KEY, MetadataManifest.from_json)
 
     def require_manifest(self) -> Manifest:
         """Manifest of the dataset; `dg.Failure` if there has been no import."""
@@ -344,30 +341,19 @@ def no_train_files(group: Group) -> dg.Failure:
     )
 
 
-def _read_text(group: Group, key: str) -> bytes | None:
-    """The manifest of a published folder; None if nothing is published there."""
+def _published(group: Group, key: str, parse: Callable[[bytes], M]) -> M | None:
+    """What the manifest of a published folder says; None if nothing is published there."""
     try:
-        return group.store.read(key, MANIFEST)
+        text = group.store.read(key, MANIFEST)
     except FileNotFoundError:
         return None
-
-
-def _parsed(parse: Callable[[bytes], M], text: bytes) -> M:
-    try:
+    with failures(DatasetError):
         return parse(text)
-    except DatasetError as error:
-        raise dg.Failure(str(error)) from error
 
 
 def _read_manifest(group: Group) -> Manifest | None:
     """Manifest of the dataset, or None if there has been no import."""
-    try:
-        return Manifest.from_json(group.store.read(DATASET_KEY, MANIFEST))
-    except FileNotFoundError as error:
-        if group.store.shown(DATASET_KEY) is None:
-            return None
-        raise dg.Failure(
-            f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first"
-        ) from error
-    except DatasetError as error:
-        raise dg.Failure(str(error)) from error
+    manifest = _published(group, DATASET_KEY, Manifest.from_json)
+    if manifest is None and group.store.shown(DATASET_KEY) is not None:
+        raise dg.Failure(f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first")
+    return manifest

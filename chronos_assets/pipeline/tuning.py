@@ -19,6 +19,7 @@ import dagster as dg
 
 from chronos_assets.models.checkpoints import ModelDescription, ModelError, check_quantiles, describe_model
 from chronos_assets.pipeline.dataset import reading_parameters
+from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import latest_metadata, read_json, staging
 from chronos_assets.pipeline.state import GroupState, Setup
@@ -184,12 +185,10 @@ def _starting_points(state: GroupState) -> dict[str, StartingPoint]:
     points = {}
     for reference in map(model_reference, setup.training.base_models or (group.settings.base_model,)):
         warm = in_use.model if in_use is not None and in_use.document.get("base_model") == reference else None
-        try:
+        with failures(ModelError):
             described = describe_model(group.store.snapshot(warm) if warm else reference)
             check_quantiles(described, setup.quantiles)
             points[reference] = StartingPoint(described, warm)
-        except ModelError as error:
-            raise dg.Failure(str(error)) from error
     return points
 
 

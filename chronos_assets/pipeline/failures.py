@@ -1,4 +1,4 @@
-"""The edge between the package's errors and Dagster: what an asset or a check raises, Dagster shows as its failure.
+"""The edge between the package's errors and Dagster: what a step raises, Dagster shows as its failure.
 
 Here: that translation. Elsewhere: what the errors say (beside what raises them).
 """
@@ -14,13 +14,17 @@ from chronos_assets.errors import ChronosAssetsError
 
 
 @contextmanager
-def failures() -> Iterator[None]:
+def failures(*kinds: type[ChronosAssetsError]) -> Iterator[None]:
     """Raise the package's errors as `dg.Failure`: the UI then shows the message, not a traceback.
+
+    Args:
+        kinds: which of them; all if none are given.
 
     Raises:
         dg.Failure: with the message of the error, which stays its cause.
     """
+    wanted = kinds or (ChronosAssetsError,)
     try:
         yield
-    except ChronosAssetsError as error:
+    except wanted as error:
         raise dg.Failure(str(error)) from error
