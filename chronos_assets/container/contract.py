@@ -100,7 +100,7 @@ class Workspace:
     def parameters_file(self) -> Path:
         """Where the parameters are."""
         usual = self.root / "input" / "config" / "parameters.json"
-        channel = self.root / "processing" / "input" / "parameters" / "parameters.json"
+        channel = self.inputs / "parameters" / "parameters.json"
         return channel if channel.exists() and not usual.exists() else usual
 
     @property
@@ -167,13 +167,18 @@ class Workspace:
         """Folder for files that nobody keeps, on the volume of the channels. Whoever fills it removes it."""
         return self.root / "processing" / "scratch"
 
+    @property
+    def inputs(self) -> Path:
+        """Folder of all input channels."""
+        return self.root / "processing" / "input"
+
     def input(self, channel: str) -> Path:
         """Folder to read of an input channel.
 
         Raises:
             WorkloadError: the job has no such channel.
         """
-        folder = self.root / "processing" / "input" / channel
+        folder = self.inputs / channel
         if not folder.is_dir():
             raise WorkloadError(f"input channel {channel!r} is missing: there is no folder {folder}")
         shared = self.root / "processing" / "shared" / channel
@@ -181,6 +186,11 @@ class Workspace:
             if not (folder / path.name).exists():
                 (folder / path.name).symlink_to(path, target_is_directory=path.is_dir())
         return folder
+
+    def optional_input(self, channel: str) -> Path | None:
+        """Folder of an input channel; None if the job has no such channel."""
+        folder = self.inputs / channel
+        return folder if folder.is_dir() else None
 
     def output(self, channel: str) -> Path:
         """Folder to fill of an output channel, made if it isn't there."""

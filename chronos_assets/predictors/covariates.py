@@ -268,16 +268,15 @@ def open_covariates(
     Raises:
         DatasetError: the related time series were made for another dataset, or can't be read.
     """
-    inputs = workspace.root / "processing" / "input"
-    related, metadata = inputs / RELATED_CHANNEL, inputs / METADATA_CHANNEL
-    manifest = RelatedManifest.read(related) if related.is_dir() else None
+    related, metadata = (workspace.optional_input(channel) for channel in (RELATED_CHANNEL, METADATA_CHANNEL))
+    manifest = None if related is None else RelatedManifest.read(related)
     if manifest is not None:
         manifest.check(dataset)
-    items = read_item_metadata(metadata) if metadata.is_dir() else None
-    version = MetadataManifest.read(metadata).data_version if metadata.is_dir() else None
+    items = None if metadata is None else read_item_metadata(metadata)
+    version = None if metadata is None else MetadataManifest.read(metadata).data_version
     if manifest is None and items is None and holidays is None:
         return None
-    return CovariateFolders(grid, related if manifest is not None else None, manifest, items, holidays, version)
+    return CovariateFolders(grid, related, manifest, items, holidays, version)
 
 
 def holiday_document(calendar: HolidayCalendar | None) -> dict[str, Any] | None:

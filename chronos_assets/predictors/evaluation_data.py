@@ -309,12 +309,13 @@ class SyntheticWindows:
 
 def open_data(workspace: Workspace, request: EvaluateRequest) -> Data:
     """The dataset if the job has one, else the synthetic series."""
-    inputs = workspace.root / "processing" / "input"
-    if (inputs / "dataset").is_dir():
+    if workspace.optional_input("dataset") is not None:
         return DatasetWindows(workspace.input("dataset"), request, workspace)
-    if (inputs / "synthetic").is_dir():
+    if workspace.optional_input("synthetic") is not None:
         return SyntheticWindows(workspace.input("synthetic"), request)
-    raise WorkloadError(f"nothing to evaluate on: there is neither a channel dataset nor synthetic in {inputs}")
+    raise WorkloadError(
+        f"nothing to evaluate on: there is neither a channel dataset nor synthetic in {workspace.inputs}"
+    )
 
 
 def parse_models(value: Any) -> dict[str, str]:

@@ -48,14 +48,14 @@ def default_context(description: ModelDescription, seasons: Sequence[int], horiz
     return min(description.context_length, wanted)
 
 
-def describe_given(workspace: Workspace, model: str) -> ModelDescription:
+def describe_given(workspace: Workspace, model: str, *, channel: str = "model") -> ModelDescription:
     """The model in a job's channel if it has one, under the name that its parameters give it; else that model.
 
     Raises:
         ModelError: it can't be had.
     """
-    channel = workspace.root / "processing" / "input" / "model"
-    return replace(describe_model(channel), reference=model) if channel.is_dir() else describe_model(model)
+    folder = workspace.optional_input(channel)
+    return describe_model(model) if folder is None else replace(describe_model(folder), reference=model)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def learned_key(reading: Reading, model: str, data_version: str, ordinal: int) -
 
 
 def known_predictors(
-    folder: Path,
+    folder: Path | None,
     reading: Reading,
     model: str,
     ordinals: Mapping[str, int],
@@ -195,14 +195,16 @@ def known_predictors(
     """Zero-shot predictors that were learned before, by the keys of `ordinals`; those that weren't are not among them.
 
     Args:
-        folder: with a file for each, named by its `learned_key`; need not be there.
+        folder: with a file for each, named by its `learned_key`; None without any.
         reading: see `learned_key`.
         model: likewise.
         ordinals: number of the last period that each may read.
         data_version: see `learned_key`.
         log: where a damaged file is reported, whose predictor is learned again.
     """
-    found = {}
+    found: dict[str, Predictor] = {}
+    if folder is None:
+        return found
     for key, ordinal in ordinals.items():
         path = folder / f"{learned_key(reading, model, data_version, ordinal)}.json"
         if path.is_file():

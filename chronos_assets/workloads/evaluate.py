@@ -40,7 +40,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -54,12 +54,11 @@ from chronos_assets.models.checkpoints import (
     ModelError,
     QuantileRangeError,
     check_quantiles,
-    describe_model,
 )
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.evaluation_data import Data, EvaluateRequest, WindowTask, open_data, parse_request
-from chronos_assets.predictors.opening import Network
+from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.series_keys import Key
@@ -342,11 +341,8 @@ def _describe(workspace: Workspace, request: EvaluateRequest) -> tuple[dict[str,
     found: dict[str, ModelDescription] = {}
     left_out: dict[str, str] = {}
     for name, reference in request.models.items():
-        channel = workspace.root / "processing" / "input" / name
         try:
-            description = (
-                replace(describe_model(channel), reference=reference) if channel.is_dir() else describe_model(reference)
-            )
+            description = describe_given(workspace, reference, channel=name)
             check_quantiles(description, request.quantiles)
         except QuantileRangeError as error:
             if name != APPROVED:

@@ -581,7 +581,7 @@ def _given_predictors(
     if request.zero_shot is None:
         return {}
     return known_predictors(
-        workspace.root / "processing" / "input" / "predictors",
+        workspace.optional_input("predictors"),
         request.reading(covariates),
         description.digest,
         {window.key: window.ordinal for window in windows},

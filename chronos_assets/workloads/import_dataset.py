@@ -178,7 +178,7 @@ def _needed(key: str) -> Path:
 
 def _before(workspace: Workspace, request: ImportJobRequest) -> Before | None:
     """The dataset that is there, where the job was given it with what its import left."""
-    if not all((workspace.root / "processing" / "input" / channel).is_dir() for channel in (BEFORE, MEMORY)):
+    if not all(workspace.optional_input(channel) for channel in (BEFORE, MEMORY)):
         return None
     memory = next((path for path in workspace.input(MEMORY).rglob("*") if path.is_file()), None)
     if memory is None:

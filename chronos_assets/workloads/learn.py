@@ -103,7 +103,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
     )
     ordinals = {window.key: window.ordinal for window in windows}
     known = known_predictors(
-        workspace.root / "processing" / "input" / "predictors",
+        workspace.optional_input("predictors"),
         request.reading(covariates),
         network.description.digest,
         ordinals,
@@ -141,8 +141,7 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
         shutil.rmtree(version / BASE_FOLDER, ignore_errors=True)
         output = workspace.output("predictors")
         shutil.copytree(output, version, dirs_exist_ok=True)
-        metadata = workspace.root / "processing" / "input" / METADATA_CHANNEL
-        keep_beside(version, metadata if metadata.is_dir() else None, holiday_document(request.holidays))
+        keep_beside(version, workspace.optional_input(METADATA_CHANNEL), holiday_document(request.holidays))
         pack_folder(version, output / MODEL_ARCHIVE)
 
 

@@ -63,8 +63,7 @@ class ZeroShotRequest:
 def main(workspace: Workspace, reporter: Reporter) -> None:
     """Measure the models on the set."""
     request = read_parameters(ZeroShotRequest, "benchmark", workspace.parameters())
-    channel = workspace.root / "processing" / "input" / "benchmark"
-    source = str(channel) if channel.is_dir() else request.data
+    source = str(workspace.optional_input("benchmark") or request.data)
     folder = workspace.output("results")
     for number, contender in enumerate(request.models):
         result = measure(open_data(source), request.set, contender, request.workers, reporter.progress)
