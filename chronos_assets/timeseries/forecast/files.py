@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.options import PRECISIONS
-from chronos_assets.timeseries.dataset.series_keys import Key
+from chronos_assets.timeseries.dataset.series_keys import Key, key_list
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
 
 if TYPE_CHECKING:
@@ -230,8 +230,7 @@ def series_traits(
         return {}
     wanted = [("item_id", "=", item_id)] if item_id is not None else None
     table = pq.read_table(path, columns=[*names, TRAITS], filters=wanted, partitioning=None)
-    keys = zip(*(table.column(name).to_pylist() for name in names), strict=True)
-    return dict(zip(keys, traits_in(table), strict=True)) if table.num_rows else {}
+    return dict(zip(key_list(table.select(names)), traits_in(table), strict=True)) if table.num_rows else {}
 
 
 def cold_start_keys(folder: Path, dimensions: Sequence[str]) -> set[Key]:
@@ -241,8 +240,7 @@ def cold_start_keys(folder: Path, dimensions: Sequence[str]) -> set[Key]:
     if not (folder / COLD_STARTS).is_file():
         return set()
     with pq.ParquetFile(folder / COLD_STARTS) as file:
-        table = file.read(columns=["item_id", *dimensions])
-    return set(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        return set(key_list(file.read(columns=["item_id", *dimensions])))
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------
@@ -353,7 +351,7 @@ class WindowFolder:
         """Of the series that have a last observation, in order."""
         names = list(self.layout.names)
         for block in self._blocks(LAST_OBSERVED, names, _ROWS_AT_ONCE):
-            yield from zip(*(block.column(name).to_pylist() for name in names), strict=True)
+            yield from key_list(block)
 
     def skipped(self) -> pa.Table:
         """Series that could not be forecast, see `skipped_table`."""
@@ -382,8 +380,7 @@ class WindowFolder:
             records["values"] = values.reshape(last.num_rows, -1)
             if traits:
                 records["traits"] = traits_in(last)
-            keys = zip(*(last.column(name).to_pylist() for name in layout.names), strict=True)
-            yield from zip(keys, records, strict=True)
+            yield from zip(key_list(last.select(layout.names)), records, strict=True)
 
     def forecasts(self) -> Iterator[tuple[list[Key], NDArray[np.float64]]]:
         """Some series at once, in order, cold starts among them: their keys, and values (n, horizon, columns)."""
@@ -391,9 +388,8 @@ class WindowFolder:
         at_once = max(1, _ROWS_AT_ONCE // layout.horizon)
         for block in self._blocks(FORECAST, [*layout.names, *layout.columns], at_once):
             firsts = block.take(np.arange(0, block.num_rows, layout.horizon))
-            keys = list(zip(*(firsts.column(name).to_pylist() for name in layout.names), strict=True))
             values = np.stack([block.column(name).to_numpy() for name in layout.columns], axis=1)
-            yield keys, values.reshape(len(keys), layout.horizon, len(layout.columns))
+            yield key_list(firsts.select(layout.names)), values.reshape(-1, layout.horizon, len(layout.columns))
 
     def _blocks(self, name: str, columns: list[str], series: int) -> Iterator[pa.Table]:
         """The rows of a file, of `series` series at once; checked to be those of the manifest."""
