@@ -27,7 +27,7 @@ _DAY = 86_400_000_000  # microseconds
 # --- What must fit together
 
 
-def reconcile_format(top_level: str | None, target: DatasetSection | None, findings: Findings) -> str:
+def reconcile_format(top_level: str | None, target: DatasetSection | None) -> str:
     """The format, which may stand at the top or in the dataset, but must not contradict itself."""
     own = None if target is None else target.timestamp_format
     if target is not None and own is not None and top_level is not None and own != top_level:

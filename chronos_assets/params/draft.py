@@ -36,15 +36,13 @@ def draft_of(error: InferenceError, attempt: Attempt, named: Mapping[str, str | 
         questions.append(error)
         given[error.role] = error.candidates[0]
         try:
-            return _document(attempt(given), questions, given)
+            return _document(attempt(given), questions)
         except InferenceError as other:
             error = other
     return None
 
 
-def _document(
-    params: ForecastParams, questions: Sequence[InferenceError], given: Mapping[str, str | None]
-) -> dict[str, Any]:
+def _document(params: ForecastParams, questions: Sequence[InferenceError]) -> dict[str, Any]:
     document = to_document(params)
     chronos = document.setdefault("Chronos", {})
     fields = DOMAINS[params.domain]
@@ -57,9 +55,8 @@ def _document(
             columns[fields.timestamp] = answer
         elif question.role == "target":
             columns[fields.target] = answer
-            document["Predictor"]["FeaturizationConfig"]["Featurizations"][0]["AttributeName"] = (
-                answer  # the target's is first
-            )
+            target = document["Predictor"]["FeaturizationConfig"]["Featurizations"][0]  # the others come after it
+            target["AttributeName"] = answer
         elif question.role == "format":
             document["TimestampFormat"] = answer
         elif question.role == "frequency":

@@ -100,7 +100,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     if body is not top:
         body.finish({})
     # From here on, the parts are compared with each other.
-    pattern = reconcile_format(pattern, target, findings)
+    pattern = reconcile_format(pattern, target)
     columns = find_columns(domain, target, chronos, findings)
     frequencies = reconcile_frequencies(predictor, target, pattern, findings)
     alignment = reconcile_alignment(predictor, chronos, findings)

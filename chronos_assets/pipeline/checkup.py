@@ -63,7 +63,7 @@ def _findings(group: Group) -> Iterator[Finding]:
     if state.manifest is None:
         return
     yield from _related(state, state.manifest)
-    yield from _metadata(state, state.manifest)
+    yield from _metadata(state)
     yield from _sums(state)
 
 
@@ -102,7 +102,7 @@ def _related(state: GroupState, dataset: Manifest) -> Iterator[Finding]:
         yield Finding(name, "warning", what, _ADD_ROWS)
 
 
-def _metadata(state: GroupState, dataset: Manifest) -> Iterator[Finding]:
+def _metadata(state: GroupState) -> Iterator[Finding]:
     metadata = state.metadata_manifest
     if metadata is None or state.params.metadata is None or not metadata.uncovered:
         return

@@ -96,7 +96,7 @@ class Group:
     @cached_property
     def tables(self) -> Tables:
         """The SQL tables."""
-        return self.overrides["tables"] if "tables" in self.overrides else self._platform.tables(self.store)
+        return self.overrides["tables"] if "tables" in self.overrides else self._platform.tables()
 
     @cached_property
     def notices(self) -> Notices:
@@ -106,7 +106,7 @@ class Group:
     @cached_property
     def metrics(self) -> Metrics:
         """Keeps numbers for dashboards and alarms outside of Dagster."""
-        return self.overrides["metrics"] if "metrics" in self.overrides else self._platform.metrics(self.store)
+        return self.overrides["metrics"] if "metrics" in self.overrides else self._platform.metrics()
 
     @cached_property
     def train_queue(self) -> NewsQueue | None:

@@ -33,13 +33,13 @@ class Platform(Protocol):
     def endpoints(self, store: Store) -> Endpoints:
         """Serves models."""
 
-    def tables(self, store: Store) -> Tables:
+    def tables(self) -> Tables:
         """The SQL tables."""
 
     def notices(self, store: Store) -> Notices:
         """Notifies people what a run did."""
 
-    def metrics(self, store: Store) -> Metrics:
+    def metrics(self) -> Metrics:
         """Keeps numbers."""
 
     def train_queue(self, store: Store) -> NewsQueue | None:

@@ -519,8 +519,7 @@ class SageMakerEndpoints:
         client = self._clients("sagemaker-runtime")
         with unanswered(name):
             answer = client.invoke_endpoint(EndpointName=name, ContentType=JSON, Accept=JSON, Body=body)
-            data = bytes(answer["Body"].read())
-        return data
+            return bytes(answer["Body"].read())
 
     def _ask_later(self, name: str, body: bytes) -> bytes:
         """Leave a request in the store, and wait for the answer there."""

@@ -82,7 +82,7 @@ class AwsPlatform:
             self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings)
         )
 
-    def tables(self, store: Store) -> Tables:
+    def tables(self) -> Tables:
         """See `Platform.tables`."""
         from chronos_assets.platforms.aws.tables import AthenaTables
 
@@ -94,7 +94,7 @@ class AwsPlatform:
 
         return SnsNotices(self.clients, _s3(store), self._settings.aws.topic)
 
-    def metrics(self, store: Store) -> Metrics:
+    def metrics(self) -> Metrics:
         """See `Platform.metrics`."""
         from chronos_assets.platforms.aws.metrics import CloudWatchMetrics
 

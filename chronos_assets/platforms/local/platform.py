@@ -56,7 +56,7 @@ class LocalPlatform:
 
         return LocalEndpoints(store)
 
-    def tables(self, store: Store) -> Tables:
+    def tables(self) -> Tables:
         """See `Platform.tables`."""
         from chronos_assets.platforms.local.tables import LocalTables
 
@@ -68,7 +68,7 @@ class LocalPlatform:
 
         return LocalNotices(store)
 
-    def metrics(self, store: Store) -> Metrics:
+    def metrics(self) -> Metrics:
         """See `Platform.metrics`."""
         from chronos_assets.platforms.local.metrics import NoMetrics
 
