@@ -8,13 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chronos_assets.timeseries.dataset.csv_layout import CsvLayout, TrainSchema, csv_layout
 from chronos_assets.timeseries.dataset.csv_records import (
     MAX_RECORD_BYTES,
-    CsvLayout,
     FileProblem,
     Flaw,
-    TrainSchema,
-    csv_layout,
     is_parquet,
     plain_csv,
     scan_records,

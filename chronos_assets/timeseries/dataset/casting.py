@@ -37,7 +37,7 @@ from chronos_assets.params.columns import MISSING_MARKERS, MISSING_WORDS
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
 
 if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.csv_records import TrainSchema
+    from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
 
 MAX_IDENTIFIER = 256
 FIRST_INSTANT, LAST_INSTANT = "1677-09-22 00:00:00", "2262-04-10 23:59:59.999999"

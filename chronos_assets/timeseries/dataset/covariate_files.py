@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
-from chronos_assets.timeseries.dataset.csv_records import FileProblem, TrainSchema
+from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, noted_unit
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions

@@ -29,15 +29,14 @@ from chronos_assets.params.headers import folded, looks_like_header, names_below
 from chronos_assets.params.timestamp_columns import forms_of, is_value, reads_as_time
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import counted
+from chronos_assets.timeseries.dataset.csv_layout import TOP_RECORDS, preamble
 from chronos_assets.timeseries.dataset.csv_records import (
     DELIMITERS,
-    TOP_RECORDS,
     FileProblem,
     NoRows,
     Record,
     is_parquet,
     plain_csv,
-    preamble,
     scan_records,
     unreadable,
 )

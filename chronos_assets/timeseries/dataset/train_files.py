@@ -35,19 +35,15 @@ from chronos_assets.timeseries.dataset.casting import (
     sql_rows,
     sql_timestamp,
 )
+from chronos_assets.timeseries.dataset.csv_layout import ColumnLayout, CsvLayout, TrainSchema, csv_layout, named_layout
 from chronos_assets.timeseries.dataset.csv_records import (
     MAX_RECORD_BYTES,
-    ColumnLayout,
-    CsvLayout,
     FileProblem,
     Flaw,
     NoRows,
     Record,
-    TrainSchema,
-    csv_layout,
     has_long_blanks,
     is_parquet,
-    named_layout,
     plain_csv,
     scan_records,
     too_large,
