@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from multiprocessing import forkserver
+from types import ModuleType
 
 import pytest
 from dagster._core.utils import FuturesAwareThreadPoolExecutor
@@ -21,13 +22,18 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere runs are started as Dagster does"),
 ]
 
+PHASE = "PYTEST_CURRENT_TEST"  # another environment, as the test begins, would be another server
+
 
 class Bench:
     """Starts such runs, and ends them."""
 
     def __init__(self, monkeypatch, preload):
+        # Each process would import the main program of its parent again, which is pytest here.
+        monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
         monkeypatch.setattr(forked_runs, "PRELOAD", preload)
         monkeypatch.setattr(forkserver, "connect_to_new_process", None)
+        os.environ.pop(PHASE, None)
         self.servers = forked_runs._ForkServers()
         monkeypatch.setattr(forked_runs, "_servers", self.servers)
         self.context = ForkedRuns()
@@ -35,6 +41,7 @@ class Bench:
 
     def start(self):
         """A run, and what it found."""
+        os.environ.pop(PHASE, None)
         answers, stop = self.context.Queue(), self.context.Event()
         run = self.context.Process(target=look_around, args=(answers, stop))
         run.start()
