@@ -11,6 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Unit
+from chronos_assets.calendar.rhythm import find_rhythm
 from chronos_assets.calendar.timestamp_format import has_offset, read_offset
 from chronos_assets.params.attributes import Attribute, CovariateSchema, MetadataParams, RelatedParams
 from chronos_assets.params.columns import REWRITE, Column, InferenceError, Times, item_of, listed
@@ -18,6 +23,7 @@ from chronos_assets.params.forecast import DOMAINS, ForecastParams
 from chronos_assets.params.headers import column_name
 from chronos_assets.params.keys import FEW_REPEATS, Rows
 from chronos_assets.params.timestamp_columns import regular_reading, timestamp_readings
+from chronos_assets.params.wide_times import wide_times
 
 _KEYS = {"item_id", "timestamp"}
 # A text that is another one in so large a share of the rows names the row, and describes nothing.
@@ -135,7 +141,10 @@ def with_related(
     series = [*([item] if item else []), *dimensions]
     sample = Rows(readings[0], *places)
     times = _reading(readings, sample, series, params.timestamp_format)
+    if wide := wide_times(columns):
+        raise InferenceError(f"related/: {wide}; write rows of a timestamp and a value", role=REWRITE)
     clocks = list(_clock_notes(params, times, in_utc=target.in_utc))
+    clocks += _place_notes(params, sample.series(series, times))
     called = [
         column for column in columns if column not in (timestamp, *series) and column.header.strip() in target.items
     ]
@@ -192,6 +201,34 @@ def _clock_notes(params: ForecastParams, times: Times, *, in_utc: bool) -> Itera
         f"Guessed: timestamps of {without} are in UTC, as those beside them say of themselves; if they are on the clock of a "
         "place, set Chronos.TimeZone."
     )
+
+
+def _place_notes(params: ForecastParams, series: Sequence[NDArray[np.datetime64]]) -> Iterator[str]:
+    """What rows within weeks, months or years count for, where those of the target begin on other days than the usual.
+
+    Dates of the target that are the last days of months begin periods here, so that rows within a month would count for the
+    one after.
+
+    Raises:
+        InferenceError: they might count for other periods than the target's.
+    """
+    usual = params.alignment == DEFAULT_ALIGNMENT or params.frequency.unit not in (Unit.WEEK, Unit.MONTH, Unit.YEAR)
+    moments = np.concatenate([*series, np.array([], dtype="datetime64[us]")])
+    if usual or not len(moments):
+        return
+    snap = np.timedelta64(round((params.snap_seconds or 0) * 1_000_000), "us")
+    starts = params.grid.start(params.grid.ordinal((moments + snap).astype("datetime64[us]")))
+    if np.mean(moments <= starts) >= _MOSTLY_REGULAR:
+        return
+    first, start = (str(each[0].astype("datetime64[D]")) for each in (moments, starts))
+    place = (
+        f"rows of related/ lie elsewhere in a period than those of train/: {first} would count for the one of {start}"
+    )
+    if find_rhythm(series).frequency == params.frequency or (
+        params.frequency.unit is not Unit.WEEK and start[-2:] >= "28"
+    ):
+        raise InferenceError(f"{place}; date both by the first day of a period", role=REWRITE)
+    yield f"Guessed: {place}; if the dates of train/ are the last days of periods, write the first."
 
 
 def _reading(readings: Sequence[Times], rows: Rows, series: Sequence[Column], own: str) -> Times:

@@ -63,7 +63,13 @@ _PARTIAL_DATES = (
     "yyyy",
     "yyyyMM",
 )
+# Forms of one program each: weather services, databases, SAS, spreadsheets, browsers.
+_OTHERS: tuple[str, ...] = ("yyyyMMddHH", "yyyyMMddHHmm", "yyyyMMddHHmmss", "yyyyMMdd HHmm", "yyyy-MM-dd HH")
+_OTHERS += ("yyyy-MM-dd HH:mm:ss XXX", "yyyy-MM-dd HH:mm:ss 'UTC'", "ddMMMyyyy", "ddMMMyyyy:HH:mm:ss", "dd/MMM/yyyy")
+_OTHERS += ("yyyy-MMM-dd", "EEEE, MMMM dd, yyyy", "EEEE, MMMM d, yyyy")
+_OTHERS += ("dd/MM/yyyy, HH:mm:ss", "MM/dd/yyyy, HH:mm:ss", "d/M/yyyy, h:mm:ss a", "M/d/yyyy, h:mm:ss a")
 _HALF = 0.6  # of two files with dates of their own, a little more
+_NAMED = 8  # columns of a file without timestamps
 _SHOWN = 40  # characters of a cell
 # What two digits of a year stand for from here on is more likely to be past.
 _FAR_YEAR = 2040
@@ -73,7 +79,7 @@ _FULL = 0.95
 # What stands behind microseconds, which is as fine as timestamps are kept.
 _FINER = re.compile(r"(:\d\d\.\d{6})\d{1,3}(?!\d)")
 # Digits alone could be any number: these patterns need a column with a timestamp's name.
-_DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy"})
+_DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy", *_OTHERS[:3]})
 # What 202405 and 2024-05 mean, a week or a month, is for the column's name to say; what 1800 means under "time", for nobody.
 _NUMBERED = re.compile(
     r"(^|[^a-z])(iso|year|fiscal)?(weeks?|wk|kw|woche|semaine|semana|quarters?|qtr|quartal|trimestre)([^a-z]|no$|$)"
@@ -87,7 +93,7 @@ def _patterns() -> tuple[str, ...]:
     """Every pattern that is tried, the service's own first."""
     full = [f"{date}{separator}{time}" for separator in (" ", "'T'") for date in _DATES for time in _TIMES]
     with_offset = [f"{pattern}XXX" for pattern in full if "a" not in pattern]
-    return (*_DATES, *full, *with_offset, *_PARTIAL_DATES)
+    return (*_DATES, *full, *with_offset, *_PARTIAL_DATES, *_OTHERS)
 
 
 def _shape(text: str) -> str:
@@ -185,8 +191,10 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
             )
     if mixed := _mostly_timestamps([named] if named is not None else columns):
         return mixed
-    where = f"column {named.name} holds" if named is not None else f"none of the columns {listed(columns)} holds"
-    shown = next((row for row in zip(*(column.texts for column in columns), strict=True) if all(row)), ())
+    few, rest = columns[:_NAMED], len(columns) - _NAMED
+    names = f"{listed(few)} and {rest} more" if rest > 0 else listed(columns)
+    where = f"column {named.name} holds" if named is not None else f"none of the columns {names} holds"
+    shown = next((row for row in zip(*(column.texts for column in few), strict=True) if all(row)), ())
     row = f" (a row: {', '.join(map(_cut, shown))})" if shown else ""
     return (
         f"{where} timestamps in a form that is known{row}; write them such as 2024-01-31 15:00:00, "
@@ -227,7 +235,7 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
     readings: dict[tuple[datetime | None, ...], str] = {}
     shape = Counter(_shape(value) for value in distinct).most_common(1)[0][0]
     for pattern in _patterns_by_shape().get(shape, []):
-        if pattern in _DIGITS_ONLY and not digits_only:
+        if pattern in _DIGITS_ONLY and not (digits_only and all(len(value) == len(pattern) for value in distinct)):
             continue
         moments = _read_all(distinct, pattern, int(tolerated * len(distinct)))
         if moments is None or (pattern in _PARTIAL_DATES and _may_be_numbers(column, pattern, moments)):

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from chronos_assets.params.columns import Column, has_word
 from chronos_assets.params.spread_timestamps import Spread, is_date, is_year, spread_timestamp
-from chronos_assets.params.time_parts import SHORT_WEEKDAYS, WEEKDAYS
+from chronos_assets.params.time_parts import PERIODS, SHORT_WEEKDAYS, WEEKDAYS
 from chronos_assets.params.timestamp_columns import is_dated, reads_as_time
 
 # A time of day, or from when to when; an hour by its number. What an hour is called that comes twice in a day.
@@ -51,6 +51,8 @@ _MIDNIGHT = re.compile(r"\d[ T]00:00(:00)?$")
 _YEAR = re.compile(r"(19|20)\d\d")
 _YEAR_AND_MONTH = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])")
 _FISCAL = frozenset({"fiscal", "fy", "financial"})
+_PERIOD = re.compile(r"(?:[dwmtq]|day|week|month|period|wk)[ _]?(\d{1,4})", re.IGNORECASE)
+_MANY = 12  # of a file without any date that are numbered
 _LEAST = 3  # parts of a time in a header, from which on they are no names
 _WORKING_DAYS = 5
 _OF_DAY = 24 * 60
@@ -99,6 +101,13 @@ def wide_times(columns: Sequence[Column]) -> WideTimes | None:
     numbers = [int(column.header) for column in dated]
     if len(dated) >= _LEAST and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         return WideTimes("years", tuple(dated), tuple(f"{number}-01-01" for number in numbers))
+    numbered = [
+        column for column in parts if PERIODS.fullmatch(re.sub(r"[ (\[]*YR\d{4}[)\]]*$", "/01", column.header.strip()))
+    ]
+    if len(numbered) < _LEAST:
+        numbered = _from_one(parts, _PERIOD, *range(_MANY, len(parts) + 1))
+    if len(numbered) >= _LEAST:
+        return WideTimes("periods", tuple(numbered), unclear=f", whose dates are not said{_WRITE}")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from chronos_assets.params.attributes import Attribute
@@ -188,6 +189,42 @@ def test_keys_of_other_names_are_those_that_params_json_has(
         assert found.related is not None
         assert found.related.dataset is not None
         assert (found.related.dataset.item_column, found.related.dataset.timestamp_column) == (item, timestamp)
+
+
+MONTH_ENDS = [f"{day}" for day in np.arange("2019-02", "2022-02", dtype="datetime64[M]").astype("datetime64[D]") - 1]
+SATURDAYS = [f"{day}" for day in np.arange("2024-01-06", "2024-12-01", 7, dtype="datetime64[D]")]
+
+
+@pytest.mark.parametrize(
+    ("train", "related", "way"),
+    [
+        (MONTH_ENDS, [f"{time[:7]}-01" for time in MONTH_ENDS], "refused"),
+        (MONTH_ENDS, [f"2020-01-{day:02d}" for day in range(1, 29)], "refused"),
+        (MONTH_ENDS, MONTH_ENDS, "used"),
+        ([f"{time[:7]}-01" for time in MONTH_ENDS], MONTH_ENDS, "used"),
+        ([f"{time[:4]}-{time[5:7]}-15" for time in MONTH_ENDS], ["2020-01-01", "2020-05-07"], "said"),
+        (SATURDAYS, [f"{np.datetime64(time) - 5}" for time in SATURDAYS], "refused"),
+        (SATURDAYS, [f"2024-03-{day:02d}" for day in range(1, 29)], "said"),
+        ([f"{np.datetime64(time) - 5}" for time in SATURDAYS], SATURDAYS, "used"),
+    ],
+)
+def test_rows_within_periods_count_for_the_targets_period(train: list[str], related: list[str], way: str) -> None:
+    params = infer(["date", "qty"], [[time, f"{place * place % 7}"] for place, time in enumerate(train)])
+    cells = [[time, f"{place * place % 5}"] for place, time in enumerate(related)]
+    if way == "refused":
+        with pytest.raises(
+            InferenceError, match=r"would count for the one of .* date both by the first day of a period"
+        ):
+            with_related(params, ["date", "temp"], cells)
+        return
+    notes = with_related(params, ["date", "temp"], cells).notes
+    assert any("would count for the one of" in note for note in notes) == (way == "said")
+
+
+def test_hours_as_columns_are_no_attributes() -> None:
+    header = ["date", *(f"h{hour}" for hour in range(24))]
+    with pytest.raises(InferenceError, match="related/: h0, h1, … h23 are the hours of a date"):
+        with_related(TARGET, header, [[f"2024-01-{day}", *map(str, range(5, 29))] for day in DAYS])
 
 
 def test_columns_called_as_items_are_no_attributes() -> None:

@@ -646,7 +646,8 @@ def test_columns_with_the_same_name_are_refused() -> None:
 PATTERNS = ["yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd", "yyyy/MM/dd", "dd/MM/yyyy", "MM/dd/yyyy", "M/d/yyyy", "dd.MM.yyyy"]
 PATTERNS += ["dd/MM/yyyy HH:mm", "MM/dd/yyyy HH:mm", "M/d/yyyy H:mm", "M/d/yyyy h:mm a", "yyyy-MM-dd'T'HH:mm:ss"]
 PATTERNS += ["yyyy-MM-dd HH:mm:ss.SSS", "yyyy-MM-dd'T'HH:mm:ssXXX", "dd MMM yyyy", "dd-MMM-yyyy", "M/d/yy", "dd.MM.yy"]
-PATTERNS += ["yyyyMMdd", "yyyy-M-d"]
+PATTERNS += ["yyyyMMdd", "yyyy-M-d", "yyyyMMddHHmm", "yyyyMMddHHmmss", "yyyy-MM-dd HH:mm:ss 'UTC'", "ddMMMyyyy"]
+PATTERNS += ["ddMMMyyyy:HH:mm:ss", "yyyy-MM-dd HH:mm:ss XXX", "d/M/yyyy, h:mm:ss a", "MM/dd/yyyy, HH:mm:ss"]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -680,6 +681,8 @@ def test_day_and_month_are_distinguished_by_regularity() -> None:
 def test_day_and_month_that_can_not_be_distinguished_are_refused() -> None:
     with pytest.raises(InferenceError, match=r"day and month can't be distinguished in date: dd/MM/yyyy or MM/dd/yyyy"):
         with_times(["01/02/2024", "02/01/2024"])
+    with pytest.raises(InferenceError, match="d/M/yyyy, h:mm:ss a or M/d/yyyy, h:mm:ss a"):
+        with_times(["1/2/2024, 1:00:00 PM", "2/1/2024, 1:00:00 PM"])
 
 
 # --- frequency

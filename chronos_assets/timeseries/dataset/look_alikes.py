@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Folds = NDArray[np.uint64]
 _NAMED = 3
+_UNSEEN = r"\p{Cf}+"  # joiners, marks of byte order and of direction
 # Blanks of any kind; a number as spreadsheets mark and write it: '007, ="007", 7.0.
 _BLANKS = r"[\s\p{Z}]+"
 _NUMBER = r"^[='\"]*0*(\d+)(?:\.0+)?\"?$"
@@ -32,6 +33,7 @@ def folded_keys(keys: pa.Table) -> Folds:
 
 def _folded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     text = pc.utf8_lower(pc.utf8_normalize(column.cast(pa.string()), "NFKC"))
+    text = pc.replace_substring_regex(text, _UNSEEN, "")
     text = pc.utf8_trim(pc.replace_substring_regex(text, _BLANKS, " "), " ")
     return pc.replace_substring_regex(text, _NUMBER, r"\1")
 
