@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,28 @@ def _optuna() -> Any:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _read_migrations_once()
     return optuna
+
+
+@cache
+def _read_migrations_once() -> None:
+    """Let this process load Optuna's migration scripts once.
+
+    Optuna loads all of them each time that it makes or opens a file, to see whether that is up to date: a third of a small
+    search's time. A release that does so in another way takes as long as it does.
+    """
+    from optuna.storages._rdb import storage
+
+    manager: Any = getattr(storage, "_VersionManager", None)
+    if (load := getattr(manager, "_create_alembic_script", None)) is not None:
+        loaded: list[Any] = []
+
+        def load_once(self: Any) -> Any:
+            loaded[:] = loaded or [load(self)]
+            return loaded[0]
+
+        manager._create_alembic_script = load_once
 
 
 def _storage(path: Path, *, synchronous: bool = True) -> Any:

@@ -322,14 +322,18 @@ def _described(connection: DuckDBPyConnection, table: str) -> dict[str, str]:
 
 def _comment(connection: DuckDBPyConnection) -> None:
     """Describe every table and column in the database itself, where clients show it."""
-    connection.execute("BEGIN")  # each comment would be a transaction of its own, with a write to the log
-    for table, (comment, _) in COMMENTS.items():
-        kind = "VIEW" if table in VIEWS else "TABLE"
-        connection.execute(f"COMMENT ON {kind} {identifier(table)} IS {text_literal(comment)}")
-        for name in column_names(connection, table):
-            text = column_comment(table, name)
-            connection.execute(f"COMMENT ON COLUMN {identifier(table)}.{identifier(name)} IS {text_literal(text)}")
-    connection.execute("COMMIT")
+    said = [
+        f"COMMENT ON {'VIEW' if table in VIEWS else 'TABLE'} {identifier(table)} IS {text_literal(comment)}"
+        for table, (comment, _) in COMMENTS.items()
+    ]
+    columns = connection.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
+    said += [
+        f"COMMENT ON COLUMN {identifier(table)}.{identifier(name)} IS {text_literal(column_comment(table, name))}"
+        for table, name in columns
+        if table in COMMENTS
+    ]
+    # In one go: each comment would be a transaction of its own, with a write to the log.
+    connection.execute(f"BEGIN; {'; '.join(said)}; COMMIT")
 
 
 def _create_empty(connection: DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
