@@ -63,6 +63,7 @@ def run_import(path: Path, arguments: argparse.Namespace) -> dict[str, object]:
     """Import the file; seconds of each stage, and what came out."""
     from chronos_assets.params.reader import parse_params
     from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
+    from chronos_assets.timeseries.dataset.resources import Resources
     from chronos_assets.timeseries.dataset.sample import sample_params
 
     stages: dict[str, float] = {}
@@ -77,9 +78,7 @@ def run_import(path: Path, arguments: argparse.Namespace) -> dict[str, object]:
             parse_params(sample_params()),
             output=Path(folder) / "dataset",
             rejected=Path(folder) / "rejected",
-            memory_limit=arguments.memory_limit,
-            threads=arguments.threads,
-            progress=progress,
+            resources=Resources(memory_limit=arguments.memory_limit, threads=arguments.threads, progress=progress),
         )
     manifest = report.manifest
     size = sum(shard.bytes + (shard.tail.bytes if shard.tail else 0) for shard in manifest.shards)

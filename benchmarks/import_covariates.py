@@ -3,15 +3,16 @@
     python -m benchmarks.import_covariates                    100,000 items
     python -m benchmarks.import_covariates --items 1000       fewer
     python -m benchmarks.import_covariates --sizes            1,000, 10,000 and 100,000: is the memory flat?
-    python -m benchmarks.import_covariates --day              one more day after a year, of 14,000 items: beside everything
+    python -m benchmarks.import_covariates --day              one more day after a year, of 4,000 items: beside everything
 
 The files are made by arithmetic and kept in .benchmarks/ (0.6 GB at full size; `--clean` removes them): a dataset without the
 last 10 periods, and related rows in time-major order, the worst for whole series: four numbers and a category. Both imports
 are processes of their own.
 
 `--day` imports a year of rows, then one more day of all items, which ends the horizon of a dataset that has grown by a day,
-and then everything. Bytes are those that the processes ask the kernel to read and write. The dataset is cut into shards of
-8 MB, so that 5 million rows are as many shards as ten times more are otherwise.
+and then everything; the last two take turns, `--repeats` times each, and shares are those of the medians. Bytes are those that
+the processes ask the kernel to read and write. The dataset is cut into shards of 2 MB, so that 1.5 million rows are as many
+shards as thirty times more are otherwise. It takes about three minutes.
 
 Exits with 1 when the import of the related time series needs more than `--limit` GB, or results differ.
 """
@@ -24,12 +25,16 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.import_day import counters, share_line, shares_of
+from benchmarks.import_day import alternate, compare, counters, load_libraries, share_line
 from benchmarks.processes import measure
+
+if TYPE_CHECKING:
+    from chronos_assets.timeseries.dataset.resources import Resources
 
 FOLDER = Path(__file__).resolve().parent.parent / ".benchmarks"
 PERIODS, HORIZON, YEAR = 100, 10, 365
@@ -109,15 +114,22 @@ def run(what: str, items: int, arguments: argparse.Namespace) -> dict[str, objec
     params = parse_params(PARAMS)
     path = make_csv(items, what)
     file = TrainFile(path, path.name, datetime(2025, 1, 1, tzinfo=UTC))
-    options = {"memory_limit": arguments.memory_limit, "threads": arguments.threads, "rejected": work / "rejected"}
+    resources, rejected = replace(resources_of(arguments), progress=progress), work / "rejected"
     if what == "target":
-        made = import_target_time_series([file], params, output=work / "dataset", progress=progress, **options)
+        made = import_target_time_series(
+            [file], params, output=work / "dataset", rejected=rejected, resources=resources
+        )
         rows, shards = made.manifest.rows, made.manifest.shards
     else:
         source = related_source([file], params)
         assert source is not None  # noqa: S101 - the parameters above declare it
         related = import_related(
-            [source], params, FolderFiles(work / "dataset"), output=work / "related", progress=progress, **options
+            [source],
+            params,
+            FolderFiles(work / "dataset"),
+            output=work / "related",
+            rejected=rejected,
+            resources=resources,
         )
         rows, shards = related.manifest.rows, related.manifest.shards
     return {"rows": rows, "bytes": sum(shard.bytes for shard in shards), "stage_ends": stages}
@@ -139,15 +151,21 @@ def make_year(folder: Path, items: int, arguments: argparse.Namespace) -> None:
             parse_params(PARAMS),
             output=folder / f"dataset-{days}",
             rejected=folder / "rejected",
-            memory_limit=arguments.memory_limit,
-            threads=arguments.threads,
-            shard_bytes=8 << 20,
+            resources=resources_of(arguments),
+            shard_bytes=2 << 20,
         )
         path.unlink()
 
 
+def resources_of(arguments: argparse.Namespace) -> Resources:
+    """What imports work with."""
+    from chronos_assets.timeseries.dataset.resources import Resources
+
+    return Resources(memory_limit=arguments.memory_limit, threads=arguments.threads)
+
+
 def run_day(folder: Path, days: int, target: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Import the files that there are after so many days, by what the target's last import left; what it took."""
+    """Import the files that there are after so many days, by what another import left, if any; what it took."""
     from chronos_assets.params.reader import parse_params
     from chronos_assets.timeseries.dataset.covariate_files import related_source
     from chronos_assets.timeseries.dataset.dataset_before import Before
@@ -155,8 +173,11 @@ def run_day(folder: Path, days: int, target: str, arguments: argparse.Namespace)
     from chronos_assets.timeseries.dataset.shard_files import FolderFiles
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
+    load_libraries()
     before, start, cpu = counters(), time.perf_counter(), time.process_time()
-    shown, memory, params = folder / target, folder / f"{target}.npz", parse_params(PARAMS)
+    params, there = parse_params(PARAMS), None
+    if arguments.before:
+        there = Before(lambda: FolderFiles(folder / arguments.before), folder / f"{arguments.before}.npz")
     names = ("year.csv", "day.csv")[: 1 + (days > YEAR)]
     when = datetime(2025, 1, 1, tzinfo=UTC)
     files = [TrainFile(folder / name, name, when + timedelta(days=at), name) for at, name in enumerate(names)]
@@ -166,15 +187,12 @@ def run_day(folder: Path, days: int, target: str, arguments: argparse.Namespace)
         [source],
         params,
         FolderFiles(folder / f"dataset-{days}"),
-        output=folder / f"{target}-staged",
+        output=folder / target,
         rejected=folder / "rejected",
-        memory_limit=arguments.memory_limit,
-        threads=arguments.threads,
-        before=Before(lambda: FolderFiles(shown), memory) if memory.exists() else None,
+        resources=resources_of(arguments),
+        before=there,
     )
-    made.memory.save(memory)
-    shutil.rmtree(shown, ignore_errors=True)
-    (folder / f"{target}-staged").rename(shown)
+    made.memory.save(folder / f"{target}.npz")
     took = {name: value - before[name] for name, value in counters().items()}
     return {
         "version": made.manifest.data_version,
@@ -191,28 +209,25 @@ def measure_day(arguments: argparse.Namespace) -> int:
     """A year, one more day, and everything; 1 where the last two differ."""
     FOLDER.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="covariates-day-", dir=FOLDER))
+
+    def one(days: int, target: str, before: str | None = None) -> dict[str, Any]:
+        command = [sys.executable, "-m", "benchmarks.import_covariates", "--target", target, "--folder", str(folder)]
+        command += ["--days", str(days), "--memory-limit", arguments.memory_limit, "--threads", str(arguments.threads)]
+        measured = measure([*command, *(["--before", before] if before else [])])
+        print(share_line(target, measured.answer, measured.peak_mb), flush=True)
+        return measured.answer
+
     try:
         make_year(folder, arguments.items, arguments)
-        runs = [(YEAR, "changes"), (YEAR + 1, "changes"), (YEAR + 1, "everything")]
-        found = []
-        for days, target in runs:
-            command = [sys.executable, "-m", "benchmarks.import_covariates", "--child", target, "--folder", str(folder)]
-            command += [
-                "--days",
-                str(days),
-                "--memory-limit",
-                arguments.memory_limit,
-                "--threads",
-                str(arguments.threads),
-            ]
-            measured = measure(command)
-            found.append(measured.answer)
-            print(share_line(target, measured.answer, measured.peak_mb), flush=True)
+        one(YEAR, "year")
+        days, wholes = alternate(
+            lambda number: one(YEAR + 1, f"day-{number}", "year"),
+            lambda number: one(YEAR + 1, f"everything-{number}"),
+            arguments.repeats,
+        )
     finally:
         shutil.rmtree(folder)
-    _, day, everything = found
-    print("one day takes, of everything:", shares_of(day, everything))
-    return int(day["version"] != everything["version"])
+    return int(compare(days, wholes) is None)
 
 
 def measure_one(what: str, items: int, arguments: argparse.Namespace) -> float:
@@ -240,13 +255,16 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=2.0, help="GB")
     parser.add_argument("--memory-limit", default="1GB", help="of DuckDB")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--child", choices=("target", "related", "changes", "everything"), help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=3, help="of --day")
+    parser.add_argument("--child", choices=("target", "related"), help=argparse.SUPPRESS)
+    parser.add_argument("--target", help=argparse.SUPPRESS)
+    parser.add_argument("--before", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--days", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.items = arguments.items or (14_000 if arguments.day else SIZES[-1])
+    arguments.items = arguments.items or (4_000 if arguments.day else SIZES[-1])
     if arguments.folder:
-        print(json.dumps(run_day(arguments.folder, arguments.days, arguments.child, arguments)))
+        print(json.dumps(run_day(arguments.folder, arguments.days, arguments.target, arguments)))
         return 0
     if arguments.day:
         return measure_day(arguments)

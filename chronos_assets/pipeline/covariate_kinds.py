@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from chronos_assets.params.attributes import MetadataParams, RelatedParams
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
 from chronos_assets.planning.listing import is_covariate_file
 from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import METADATA_FILES_KEY, METADATA_KEY, RELATED_FILES_KEY, RELATED_KEY, TRAIN_KEY
+from chronos_assets.store_layout import (
+    METADATA_FILES_KEY,
+    METADATA_KEY,
+    RELATED_FILES_KEY,
+    RELATED_KEY,
+    RELATED_MEMORY_KEY,
+    TRAIN_KEY,
+)
 
 
 @dataclass(frozen=True)
@@ -21,14 +29,16 @@ class CovariateKind:
         files_asset: of the external asset of its files.
         folder: where its files are dropped.
         key: where it is published.
+        memory_key: where its import leaves what the next one needs; empty where there is nothing.
         what: it is called.
         data_type: in `Datasets`.
     """
 
-    asset: str
+    asset: Literal["related_time_series", "item_metadata"]
     files_asset: str
     folder: str
     key: str
+    memory_key: str
     what: str
     data_type: str
 
@@ -42,11 +52,12 @@ RELATED_KIND = CovariateKind(
     "related_files",
     RELATED_FILES_KEY,
     RELATED_KEY,
+    RELATED_MEMORY_KEY,
     "related time series",
     "RELATED_TIME_SERIES",
 )
 METADATA_KIND = CovariateKind(
-    "item_metadata", "metadata_files", METADATA_FILES_KEY, METADATA_KEY, "item metadata", "ITEM_METADATA"
+    "item_metadata", "metadata_files", METADATA_FILES_KEY, METADATA_KEY, "", "item metadata", "ITEM_METADATA"
 )
 KINDS = (RELATED_KIND, METADATA_KIND)
 

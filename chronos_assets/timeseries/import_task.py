@@ -1,14 +1,14 @@
 """One import as a task with an outcome, so that the process which plans and publishes it need not be the one that does it.
 
-Here: what an import is told beside its files, what it leaves in its two folders, and how much disk it takes. Elsewhere: the
-import itself (`dataset.importing`), planning and publishing it (`pipeline.dataset_import`), the job
-(`workloads.import_dataset`).
+Here: what an import is told beside its files, whatever it makes of them, what it leaves in its two folders, and how much disk
+it takes. Elsewhere: the imports themselves (`dataset.importing`, `dataset.related_importing`, `dataset.metadata_importing`),
+planning and publishing them (`pipeline.imports`), the job (`workloads.import_dataset`).
 
 ```
-dataset/       shards and manifest, to be published as they are
+dataset/       shards, or a table of items, and the manifest, to be published as they are
 report/        what the publisher needs beside them:
   import.json      the outcome
-  memory.npz       for the next import, see `dataset.import_memory`
+  memory.npz       for the next import, see `dataset.import_memory` and `dataset.related_memory`; item metadata have none
   rejected/        bad rows that were set aside
 ```
 """
@@ -17,23 +17,41 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.timeseries.dataset.importing import import_target_time_series
+from chronos_assets.timeseries.dataset.covariate_files import (
+    CovariateSource,
+    metadata_source,
+    related_source,
+    target_source,
+)
+from chronos_assets.timeseries.dataset.dataset_before import Before
+from chronos_assets.timeseries.dataset.file_changes import likely_read
+from chronos_assets.timeseries.dataset.import_memory import ImportMemory, recipe_of
+from chronos_assets.timeseries.dataset.import_report import ImportReport
+from chronos_assets.timeseries.dataset.importing import TargetReport, import_target_time_series
+from chronos_assets.timeseries.dataset.metadata_importing import import_metadata
+from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+from chronos_assets.timeseries.dataset.related_changes import related_recipe
+from chronos_assets.timeseries.dataset.related_importing import import_related
+from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
+from chronos_assets.timeseries.dataset.resources import Progress, Resources, no_progress
+from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.timeseries.dataset.dataset_before import Before
-    from chronos_assets.timeseries.dataset.import_notes import ImportReport
-    from chronos_assets.timeseries.dataset.import_passes import Progress
     from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 PROGRESS_SECONDS = 3.0
+
+Table = Literal["target_time_series", "related_time_series", "item_metadata"]
+AnyManifest: TypeAlias = Manifest | RelatedManifest | MetadataManifest
+ManifestT = TypeVar("ManifestT", bound=AnyManifest)
 
 
 @dataclass(frozen=True)
@@ -52,7 +70,7 @@ class DiskShares:
 LEAST_SHARES, LIKELY_SHARES = DiskShares(4.0, 0.0, 0.7), DiskShares(15.0, 0.4, 2.0)
 
 # Channels of the job: what it reads, and what it leaves.
-TRAIN, BEFORE, MEMORY = "train", "before", "memory"
+TRAIN, BESIDE, BEFORE, MEMORY = "train", "beside", "before", "memory"
 DATASET, REPORT = "dataset", "report"
 OUTCOME_FILE, MEMORY_FILE, REJECTED_FOLDER = "import.json", "memory.npz", "rejected"
 
@@ -70,30 +88,58 @@ class ImportTask:
     """What an import is told beside its files.
 
     Attributes:
-        params: of the dataset.
-        memory_limit: of DuckDB. min_shards, unpacked: see `import_target_time_series`.
+        params: as `params.json` has them.
+        memory_limit: of DuckDB.
+        table: what is made.
+        min_shards: see `import_target_time_series`.
+        unpacked: the bytes that a compressed file may unpack to.
         notes: sentences for the user, found before the import.
+        only_changes: see `import_related`.
     """
 
     params: ForecastParams
     memory_limit: str
+    table: Table = "target_time_series"
     min_shards: int = 1
     unpacked: int | None = None
     notes: tuple[str, ...] = ()
+    only_changes: bool = False
 
 
 @dataclass(frozen=True)
-class ImportOutcome:
+class ImportFiles:
+    """What an import reads; the files come to this machine once they are read.
+
+    Attributes:
+        files: of the table alone; of covariates, none are read where no schema is declared for them.
+        train_files: of which columns are covariates, where such are declared.
+        dataset: that covariates stand beside.
+        before: the table that is there; what has not changed is taken over from it.
+    """
+
+    files: Sequence[TrainFile]
+    train_files: Sequence[TrainFile] = ()
+    dataset: ShardFiles | None = None
+    before: Before | None = None
+
+    def beside(self) -> ShardFiles:
+        """The dataset that covariates stand beside."""
+        assert self.dataset is not None  # noqa: S101 - whoever imports covariates names it
+        return self.dataset
+
+
+@dataclass(frozen=True)
+class ImportOutcome(Generic[ManifestT]):
     """What an import did.
 
     Attributes:
-        manifest: of the dataset, as it lies beside the shards.
+        manifest: as it lies beside the data.
         rows_read, kept_files, kept_shards, extended_shards, reason: see `ImportReport`.
         elsewhere: URLs of files of the dataset that were taken over and don't lie in its folder, by name.
         rejected: key of a file with bad rows -> name of the file in `rejected/` that has them.
     """
 
-    manifest: Manifest
+    manifest: ManifestT
     rows_read: int
     rejected: Mapping[str, str]
     kept_files: frozenset[str]
@@ -104,7 +150,7 @@ class ImportOutcome:
 
     @property
     def known(self) -> dict[str, str]:
-        """SHA-256 of the dataset's files but the manifest, by name."""
+        """SHA-256 of the shards' files, by name."""
         return {name: sha256 for shard in self.manifest.shards for name, sha256 in shard.files.items()}
 
     def save(self, report: Path) -> None:
@@ -119,19 +165,23 @@ class ImportOutcome:
             "elsewhere": dict(self.elsewhere),
             "reason": self.reason,
         }
-        save_report(report, document)
+        _save_report(report, document)
 
     @classmethod
-    def load(cls, report: Path) -> ImportOutcome:
-        """What `save` wrote.
+    def load(cls, report: Path, table: Table) -> ImportOutcome[Any]:
+        """What `save` wrote of an import that makes this table.
 
         Raises:
             ImportRefusedError: the import refused the files.
             MoreFilesNeededError: it needs others, too.
         """
-        document = load_report(report)
-        return cls(
-            manifest=Manifest.from_json(document["manifest"].encode()),
+        document: dict[str, Any] = json.loads((report / OUTCOME_FILE).read_text(encoding="utf-8"))
+        if "needed" in document:
+            raise MoreFilesNeededError(document["needed"])
+        if "refused" in document:
+            raise ImportRefusedError(document["refused"])
+        return ImportOutcome(
+            manifest=_MANIFESTS[table].from_json(document["manifest"].encode()),
             rows_read=document["rows_read"],
             rejected=document["rejected"],
             kept_files=frozenset(document["kept_files"]),
@@ -144,52 +194,42 @@ class ImportOutcome:
 
 def save_refusal(report: Path, reason: str) -> None:
     """Leave the reason why the files can't be imported in place of an outcome."""
-    save_report(report, {"refused": reason})
+    _save_report(report, {"refused": reason})
 
 
 def save_need(report: Path, reason: str) -> None:
     """Leave what else the import has to read in the place of an outcome."""
-    save_report(report, {"needed": reason})
+    _save_report(report, {"needed": reason})
+
+
+def _save_report(report: Path, document: Mapping[str, Any]) -> None:
+    report.mkdir(parents=True, exist_ok=True)
+    (report / OUTCOME_FILE).write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def run_import(
-    task: ImportTask,
-    files: Sequence[TrainFile],
-    *,
-    dataset: Path,
-    report: Path,
-    before: Before | None = None,
-    progress: Progress | None = None,
-) -> ImportOutcome:
+    task: ImportTask, files: ImportFiles, *, dataset: Path, report: Path, progress: Progress = no_progress
+) -> ImportOutcome[Any]:
     """Import files into two folders; see the module's docstring.
 
     Args:
         task: what to make of them.
-        files: those that are read come to this machine.
+        files: to read.
         dataset: folder for the dataset; temporary files lie beside it.
         report: folder for the rest.
-        before: the dataset that is there; what has not changed is taken over from it.
-        progress: see `import_target_time_series`.
+        progress: see `Resources`.
 
     Raises:
         ImportFailure: something is wrong with the files.
+        FullImportNeededError: see `import_related`.
     """
+    resources = Resources(memory_limit=task.memory_limit, unpacked=task.unpacked, progress=progress)
+    made = _IMPORTS[task.table](task, files, dataset, report / REJECTED_FOLDER, resources)
     report.mkdir(parents=True, exist_ok=True)
-    made = import_target_time_series(
-        files,
-        task.params,
-        output=dataset,
-        rejected=report / REJECTED_FOLDER,
-        memory_limit=task.memory_limit,
-        min_shards=task.min_shards,
-        unpacked=task.unpacked,
-        progress=progress,
-        before=before,
-    )
-    manifest = _with_notes(made.manifest, dataset, [*task.notes, *_formula_notes(task, made)])
-    made.memory.save(report / MEMORY_FILE)
+    if made.memory is not None:
+        made.memory.save(report / MEMORY_FILE)
     outcome = ImportOutcome(
-        manifest=manifest,
+        manifest=made.manifest,
         rows_read=made.rows_read,
         rejected={key: path.name for key, path in made.rejected_files.items()},
         kept_files=made.kept_files,
@@ -200,6 +240,97 @@ def run_import(
     )
     outcome.save(report)
     return outcome
+
+
+def files_likely_read(task: ImportTask, files: ImportFiles, dataset: Manifest | None) -> list[TrainFile]:
+    """The files that an import reads, as far as the notes of the last one tell that.
+
+    Args:
+        task: of the import.
+        files: to read.
+        dataset: manifest of the dataset that covariates stand beside.
+    """
+    if files.before is None:
+        return [*files.files, *files.train_files]
+    if dataset is None:
+        return likely_read(files.before, ImportMemory, recipe_of(task.params, task.unpacked), [files.files])
+    params = dataset.resolve(task.params)
+    sources = [source.ordered for source in _sources(params, files, is_related=True)]
+    return likely_read(files.before, RelatedMemory, related_recipe(params, dataset, task.unpacked), sources)
+
+
+def _import_target(
+    task: ImportTask, files: ImportFiles, output: Path, rejected: Path, resources: Resources
+) -> TargetReport:
+    made = import_target_time_series(
+        files.files,
+        task.params,
+        output=output,
+        rejected=rejected,
+        resources=resources,
+        min_shards=task.min_shards,
+        before=files.before,
+    )
+    notes = [*task.notes, *_formula_notes(task, made)]
+    if not notes:
+        return made
+    manifest = replace(made.manifest, notes=(*notes, *made.manifest.notes))
+    (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return replace(made, manifest=manifest)
+
+
+def _import_covariates(
+    task: ImportTask, files: ImportFiles, output: Path, rejected: Path, resources: Resources
+) -> ImportReport[Any, Any]:
+    dataset = files.beside()
+    params, is_related = manifest_in(dataset).resolve(task.params), task.table == "related_time_series"
+    sources = list(_sources(params, files, is_related=is_related))
+    if not is_related:
+        return import_metadata(sources, dataset, output=output, rejected=rejected, resources=resources)
+    return import_related(
+        sources,
+        params,
+        dataset,
+        output=output,
+        rejected=rejected,
+        resources=resources,
+        before=files.before,
+        only_changes=task.only_changes,
+    )
+
+
+_IMPORTS: Mapping[Table, Callable[[ImportTask, ImportFiles, Path, Path, Resources], ImportReport[Any, Any]]] = {
+    "target_time_series": _import_target,
+    "related_time_series": _import_covariates,
+    "item_metadata": _import_covariates,
+}
+
+
+_MANIFESTS: Mapping[Table, type[AnyManifest]] = {
+    "target_time_series": Manifest,
+    "related_time_series": RelatedManifest,
+    "item_metadata": MetadataManifest,
+}
+
+
+def _sources(params: ForecastParams, files: ImportFiles, *, is_related: bool) -> Iterator[CovariateSource]:
+    """What is read of covariates, as far as it is declared."""
+    declared = params.related if is_related else params.metadata
+    if declared is None:
+        return
+    source = (related_source if is_related else metadata_source)(files.files, params) if files.files else None
+    own = target_source(files.train_files, params, declared.columns) if files.train_files else None
+    yield from (found for found in (source, own) if found is not None)
+
+
+def _formula_notes(task: ImportTask, made: TargetReport) -> list[str]:
+    """What to tell the user of names that a spreadsheet would run."""
+    if task.params.quote_formulas:
+        return []
+    return [
+        f"{made.formulas:,} series have names that a spreadsheet runs as a formula (they begin with =, +, - or @): set "
+        '"Chronos": {"QuoteFormulas": true} if forecast.csv is opened in one'
+    ] * bool(made.formulas)
 
 
 @dataclass(frozen=True)
@@ -242,43 +373,3 @@ def progress_lines(say: Callable[[str], object]) -> Progress:
             say(f"{what}: {share:.0%}")
 
     return progress
-
-
-def _formula_notes(task: ImportTask, made: ImportReport) -> list[str]:
-    """What to tell the user of names that a spreadsheet would run."""
-    if task.params.quote_formulas:
-        return []
-    return [
-        f"{made.formulas:,} series have names that a spreadsheet runs as a formula (they begin with =, +, - or @): set "
-        '"Chronos": {"QuoteFormulas": true} if forecast.csv is opened in one'
-    ] * bool(made.formulas)
-
-
-def _with_notes(manifest: Manifest, dataset: Path, notes: Sequence[str]) -> Manifest:
-    """The manifest, here and in the dataset's folder, with more to tell the user."""
-    if not notes:
-        return manifest
-    noted = replace(manifest, notes=(*notes, *manifest.notes))
-    (dataset / MANIFEST).write_text(noted.to_json(), encoding="utf-8")
-    return noted
-
-
-def save_report(report: Path, document: Mapping[str, Any]) -> None:
-    """Write an outcome into the folder of its report."""
-    report.mkdir(parents=True, exist_ok=True)
-    (report / OUTCOME_FILE).write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def load_report(report: Path) -> dict[str, Any]:
-    """What `save_report` wrote.
-
-    Raises:
-        ImportRefusedError: the import refused the files.
-        MoreFilesNeededError: it needs others, too.
-    """
-    document: dict[str, Any] = json.loads((report / OUTCOME_FILE).read_text(encoding="utf-8"))
-    if "needed" in document:
-        raise MoreFilesNeededError(document["needed"])
-    if "refused" in document:
-        raise ImportRefusedError(document["refused"])
-    return document

@@ -5,26 +5,23 @@
 Parameters (one JSON document):
 
 ```
+table         what is made: "target_time_series" (default), "related_time_series" or "item_metadata"
 params        the parameter file, as params.json has it
 files         [{"key", "modified", "bytes"}]: modified as ISO 8601 with a zone, which decides which file is newer;
               etag beside them, which tells a file that was read before
+train_files   as `files`: those of which columns are covariates
 given         keys of the files that are there (null: all); the others haven't changed since the last import
 memory_limit  of DuckDB, as "2GB" (default: half of the machine's memory)
 min_shards, unpacked, notes    see `timeseries.import_task.ImportTask`
 set_aside     keys of the files whose bad rows are where they belong (null: all)
 space         bytes that the import needs on disk at least, beside its inputs; the job fails at once where there are fewer
-covariates    "related_time_series" or "item_metadata": these are imported, of `files` and of columns of `train_files`
-train_files   as `files`
 ```
 
-Channels of an import of train files: reads `train` (each file under its key) and, for an import of what has changed, `before`
-(the files of the dataset that is there, to be fetched one by one) and `memory` (one file, what its import left). Writes
-`dataset`, of which files that stay as they are aren't written but named, and `report`, as `timeseries.import_task` describes
-them. Files that can't be imported are no failure of the job, nor is it one that others have to be read than those that were
-given: the report says so, in full.
-
-An import of covariates reads `train`, and `before`, the dataset that they are put beside. It leaves them in `dataset`, and a
-`report` as `timeseries.covariate_task` describes it.
+Channels: reads `train` (each file under its key); for covariates `beside`, the dataset that they are put beside; for an import
+of what has changed `before` (the files of the table that is there) and `memory` (one file, what its import left). The files of
+`beside` and `before` are fetched one by one. Writes `dataset`, of which files that stay as they are aren't written but named,
+and `report`, as `timeseries.import_task` describes them. Files that can't be imported are no failure of the job, nor is it one
+that others have to be read than those that were given: the report says so, in full.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import duckdb
 from pydantic import PlainValidator
@@ -44,18 +41,20 @@ from chronos_assets.container.contract import Reporter, WorkloadError, Workspace
 from chronos_assets.container.parameters import Count, CountOrNone, Text, checked, read_parameters
 from chronos_assets.container.remote_files import RemoteFiles
 from chronos_assets.params.reader import parse_params
-from chronos_assets.timeseries.covariate_task import CovariateTask, run_covariate_import
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets.timeseries.import_task import (
     BEFORE,
+    BESIDE,
     DATASET,
     MEMORY,
     REPORT,
     TRAIN,
+    ImportFiles,
     ImportTask,
     MoreFilesNeededError,
+    Table,
     progress_lines,
     run_import,
     save_need,
@@ -64,8 +63,6 @@ from chronos_assets.timeseries.import_task import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from chronos_assets.timeseries.dataset.import_passes import Progress
 
 
 def _instant(value: Any) -> datetime:
@@ -93,6 +90,8 @@ class ImportJobRequest:
 
     params: dict[str, Any]
     files: tuple[ListedFile, ...]
+    table: Table = "target_time_series"
+    train_files: tuple[ListedFile, ...] = ()
     given: tuple[str, ...] | None = None
     memory_limit: Text | None = None
     min_shards: Count = 1
@@ -100,8 +99,6 @@ class ImportJobRequest:
     notes: tuple[str, ...] = ()
     set_aside: tuple[str, ...] | None = None
     space: CountOrNone = 0
-    covariates: Literal["related_time_series", "item_metadata"] | None = None
-    train_files: tuple[ListedFile, ...] = ()
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -112,10 +109,19 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     given = "" if request.given is None else f" ({len(request.given):,} of them given)"
     files = len(request.files) + len(request.train_files)
     reporter.log(f"files: {files:,}{given}; memory of DuckDB: {memory_limit}")
-    run = _import_covariates if request.covariates else _import_train_files
     report = workspace.output(REPORT)
+    task = ImportTask(
+        parse_params(request.params), memory_limit, request.table, request.min_shards, request.unpacked, request.notes
+    )
+    beside = workspace.optional_input(BESIDE)
+    read = ImportFiles(
+        _train_files(workspace, request, request.files),
+        _train_files(workspace, request, request.train_files),
+        RemoteFiles.of(beside) if beside else None,
+        _before(workspace, request),
+    )
     try:
-        run(workspace, request, memory_limit, progress_lines(reporter.log))
+        run_import(task, read, dataset=workspace.output(DATASET), report=report, progress=progress_lines(reporter.log))
     except ImportFailure as failure:
         save_refusal(report, str(failure))
     except MoreFilesNeededError as need:
@@ -125,31 +131,6 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
             f"{memory_limit} of memory are too little for DuckDB: choose an instance with more (CHRONOS_IMPORT_INSTANCE; "
             f"on a machine of your own CHRONOS_MEMORY_LIMIT): {str(error).splitlines()[0]}"
         ) from error
-
-
-def _import_train_files(workspace: Workspace, request: ImportJobRequest, memory_limit: str, progress: Progress) -> None:
-    run_import(
-        ImportTask(parse_params(request.params), memory_limit, request.min_shards, request.unpacked, request.notes),
-        _train_files(workspace, request, request.files),
-        dataset=workspace.output(DATASET),
-        report=workspace.output(REPORT),
-        before=_before(workspace, request),
-        progress=progress,
-    )
-
-
-def _import_covariates(workspace: Workspace, request: ImportJobRequest, memory_limit: str, progress: Progress) -> None:
-    is_related = request.covariates == "related_time_series"
-    task = CovariateTask(parse_params(request.params), is_related, memory_limit, request.unpacked)
-    run_covariate_import(
-        task,
-        _train_files(workspace, request, request.files),
-        _train_files(workspace, request, request.train_files),
-        RemoteFiles.of(workspace.input(BEFORE)),
-        output=workspace.output(DATASET),
-        report=workspace.output(REPORT),
-        progress=progress,
-    )
 
 
 def _train_files(workspace: Workspace, request: ImportJobRequest, files: Sequence[ListedFile]) -> list[TrainFile]:

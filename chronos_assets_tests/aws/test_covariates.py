@@ -44,7 +44,7 @@ def test_covariates_are_published_on_s3_and_withdrawn(aws: AwsServer, line: Clou
     assert result.success, failure_reason(result)
     (call,) = aws.calls_of("CreateProcessingJob")
     inputs = {item["InputName"]: item["S3Input"]["S3Uri"].rpartition("/")[2] for item in call["ProcessingInputs"]}
-    assert inputs == {"parameters": "", "before": "", "train": "train.json"}
+    assert inputs == {"parameters": "", "beside": "", "train": "train.json"}
     assert line.metadata("related_time_series")["log_url"].startswith("https://")
     assert not list(line.group.store.list(".jobs"))
     store, related = line.group.store, line.state.related_manifest

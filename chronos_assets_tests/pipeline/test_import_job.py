@@ -16,8 +16,9 @@ import pytest
 
 from chronos_assets.pipeline.covariate_imports import CovariateImport, import_covariates
 from chronos_assets.pipeline.covariate_kinds import KINDS
-from chronos_assets.pipeline.dataset_import import import_dataset, job_request, plan_import
+from chronos_assets.pipeline.dataset_import import import_dataset, plan_import
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.imports import job_request
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.platforms.jobs import JobRequest, JobResult
@@ -111,7 +112,7 @@ def test_a_job_leaves_what_an_import_in_this_process_leaves(tmp_path: Path, capl
         for each in (here, there):
             put_days(each, name, after, days, "no time,1,=client_a")
             lines.append(said(caplog, each))
-        assert lines[0] == [line for line in lines[1] if "another job" not in line]
+        assert lines[0] == [line for line in lines[1] if "won't do" not in line]
         assert left(here) == left(there)
         if name == "tomorrow":
             assert "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept" in lines[1]
@@ -144,7 +145,10 @@ def test_a_file_that_changes_under_the_job_is_not_published(tmp_path: Path) -> N
     assert import_dataset(GroupState(made), CONTEXT).manifest.files == {"train/june.csv": 216}
 
 
-def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(tmp_path: Path) -> None:
+def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chronos_assets.pipeline.dataset_import.least_shards", lambda _group: 3)
     here, there = (group_with_covariates(tmp_path / str(limit), limit) for limit in (None, 0))
     told = [[(made.manifest, made.notes) for made in import_beside(each)] for each in (here, there)]
     assert told[0] == told[1]
@@ -155,6 +159,16 @@ def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(tmp_p
     (_, first, second, *_) = there.jobs.requests  # type: ignore[attr-defined]
     assert [info.key for info in first.objects[TRAIN]] == ["related/prices.csv", "train/june.csv"]
     assert [info.key for info in second.objects[TRAIN]] == ["item_metadata/items.csv"]
+    # Of what has changed a job is given the new file alone, and leaves the same.
+    for each in (here, there):
+        each.store.put(
+            "related/next.csv", f"item_id,timestamp,price\nclient_a,{FIRST + timedelta(days=5)},9\n".encode()
+        )
+    told = [[made.facts.get("what_was_read") for made in import_beside(each)] for each in (here, there)]
+    assert told[0] == told[1]
+    assert str(told[0][0]).startswith("1 of 3 files read, 2 unchanged; 0 of ")
+    assert left(here) == left(there)
+    assert [info.key for info in there.jobs.requests[-2].objects[TRAIN]] == ["related/next.csv"]  # type: ignore[attr-defined]
     # A file that changes meanwhile, a killed run, and a row that can't be imported: what was there stays.
     before = left(there)
     changed = partial(there.store.put, "related/prices.csv", prices(5, value=2.0).encode())

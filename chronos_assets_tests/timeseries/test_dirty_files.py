@@ -17,6 +17,7 @@ from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.importing import import_target_time_series
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 
@@ -148,7 +149,11 @@ def test_with_parameters_every_row_is_accounted_for(tmp_path_factory, drop):
     params = parse_params(PARAMS)
     try:
         report = import_target_time_series(
-            _written(folder, drop), params, output=folder / "out", rejected=folder / "rejected", threads=1
+            _written(folder, drop),
+            params,
+            output=folder / "out",
+            rejected=folder / "rejected",
+            resources=Resources(threads=1),
         )
     except ImportFailure as failure:
         _check_words(failure, folder)
@@ -179,7 +184,7 @@ def test_without_parameters_files_are_understood_or_refused_in_words(tmp_path_fa
     params = parse_params(document)
     try:
         report = import_target_time_series(
-            found, params, output=folder / "out", rejected=folder / "rejected", threads=1
+            found, params, output=folder / "out", rejected=folder / "rejected", resources=Resources(threads=1)
         )
     except ImportFailure as failure:
         _check_words(failure, folder)

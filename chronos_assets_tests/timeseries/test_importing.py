@@ -22,6 +22,7 @@ from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset import importing
 from chronos_assets.timeseries.dataset.importing import TrainFile
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest, shard_number
 from chronos_assets_tests.timeseries.slow_import import slow_import
@@ -48,11 +49,11 @@ class TestDataset:
     def test_the_same_files_give_the_same_bytes_whatever_the_order_and_the_threads(self, drop, tmp_path):
         params = params_for(filling={"middlefill": "mean", "backfill": "median"}, frequency="30min")
         drop.put(many_rows(), "b.csv").put(many_rows(7, 40), "a.csv", minutes=0).run(
-            params, shard_bytes=4000, threads=1
+            params, shard_bytes=4000, resources=Resources(threads=1)
         )
         expected = drop.bytes()
         drop.files.reverse()
-        drop.run(params, shard_bytes=4000, threads=4)
+        drop.run(params, shard_bytes=4000, resources=Resources(threads=4))
         assert drop.bytes() == expected
         assert len(expected) > 3
 
@@ -62,7 +63,7 @@ class TestDataset:
         drop.put(many_rows()).put(many_rows(50, 8)).run(params, shard_bytes=6000)
         expected = drop.bytes()
         monkeypatch.setattr(importing, "RowPartitions", partial(RowPartitions, memory_bytes=5000))
-        drop.run(params, shard_bytes=6000, threads=2)
+        drop.run(params, shard_bytes=6000, resources=Resources(threads=2))
         assert drop.bytes() == expected
 
     def test_a_series_is_whole_in_the_shard_of_its_hash(self, drop):
@@ -81,7 +82,7 @@ class TestDataset:
         drop.put(many_rows())
         plain = drop.run(params, shard_bytes=shard_bytes).manifest
         expected = drop.series()
-        manifest = drop.run(params, shard_bytes=shard_bytes, min_shards=16, threads=2).manifest
+        manifest = drop.run(params, shard_bytes=shard_bytes, min_shards=16, resources=Resources(threads=2)).manifest
         assert 16 <= manifest.n_shards < 16 + plain.n_shards
         assert manifest.n_shards % plain.n_shards == 0
         assert manifest.data_version == plain.data_version
@@ -137,7 +138,9 @@ class TestDataset:
 
     def test_progress_goes_through_the_stages_and_never_back(self, drop):
         seen = []
-        drop.put(many_rows()).put(HOURS).run(progress=lambda stage, done: seen.append((stage, done)))
+        drop.put(many_rows()).put(HOURS).run(
+            resources=Resources(progress=lambda stage, done: seen.append((stage, done)))
+        )
         order = ["read", "aggregate", "write"]
         assert seen == sorted(seen, key=lambda entry: (order.index(entry[0]), entry[1]))
         assert [(stage, 1.0) in seen for stage in order] == [True] * 3
@@ -314,7 +317,11 @@ def test_a_series_in_parts_is_the_same_series(tmp_path, monkeypatch, method):
 def test_a_period_beyond_memory_is_refused_with_its_rows_and_the_limit(tmp_path, monkeypatch):
     monkeypatch.setattr("chronos_assets.timeseries.dataset.importing._Import._rows_at_once", lambda self: 100)
     lines = [f"2024-01-01 00:{at // 60:02d}:{at % 60:02d},1,a" for at in range(1000)]
-    failure = Drop(tmp_path).put(rows(*lines)).fail(params_for(frequency="D"), memory_limit="500MB")
+    failure = (
+        Drop(tmp_path)
+        .put(rows(*lines))
+        .fail(params_for(frequency="D"), resources=Resources(memory_limit="500MB", threads=1))
+    )
     assert "the period 2024-01-01T00:00:00 has 1,000 rows" in str(failure)
     assert "more than the 200 that CHRONOS_MEMORY_LIMIT=500MB holds at once" in str(failure)
 

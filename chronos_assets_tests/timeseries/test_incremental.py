@@ -18,6 +18,7 @@ from chronos_assets.timeseries.dataset import file_changes, import_memory, impor
 from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.shard_writing import tail_start
 from chronos_assets.timeseries.dataset.shards import (
@@ -43,7 +44,7 @@ class History:
     def __init__(self, folder: Path, params=None, shard_bytes=700, **options):
         self.folder = folder
         self.params = params or params_for(frequency="D", pattern="yyyy-MM-dd")
-        self.options = {"threads": 1, "shard_bytes": shard_bytes, **options}
+        self.options = {"resources": Resources(threads=1), "shard_bytes": shard_bytes, **options}
         self.files: dict[str, TrainFile] = {}
         self.writes = 0
         (folder / "train").mkdir()

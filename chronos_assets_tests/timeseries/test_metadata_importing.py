@@ -13,6 +13,7 @@ from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import metadata_source, target_source
 from chronos_assets.timeseries.dataset.metadata_importing import MetadataReport, import_metadata
 from chronos_assets.timeseries.dataset.related import MetadataManifest, read_item_metadata
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset
@@ -39,7 +40,11 @@ def run(folder: Path, *texts: str, params: ForecastParams | None = None) -> Meta
     source = metadata_source(files, params)
     assert source is not None
     return import_metadata(
-        [source], FolderFiles(dataset), output=folder / "out", rejected=folder / "rejected", threads=1
+        [source],
+        FolderFiles(dataset),
+        output=folder / "out",
+        rejected=folder / "rejected",
+        resources=Resources(threads=1),
     )
 
 
@@ -99,7 +104,11 @@ def test_columns_of_the_train_files_give_the_latest_value(tmp_path: Path) -> Non
     source = target_source([TrainFile(train, "train/t.csv", START)], params, COLUMNS)
     assert source is not None
     report = import_metadata(
-        [source], FolderFiles(dataset), output=tmp_path / "out", rejected=tmp_path / "rejected", threads=1
+        [source],
+        FolderFiles(dataset),
+        output=tmp_path / "out",
+        rejected=tmp_path / "rejected",
+        resources=Resources(threads=1),
     )
     items = read_item_metadata(tmp_path / "out")
     assert items.of("a") == {"brand": "new", "size": 5.0}

@@ -19,8 +19,10 @@ from chronos_assets.timeseries.dataset import file_changes
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import related_source
 from chronos_assets.timeseries.dataset.dataset_before import Before
+from chronos_assets.timeseries.dataset.import_report import ImportReport
 from chronos_assets.timeseries.dataset.related_checks import check_related_rows
-from chronos_assets.timeseries.dataset.related_importing import RelatedReport, import_related
+from chronos_assets.timeseries.dataset.related_importing import import_related
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFile
@@ -59,7 +61,7 @@ class History:
         self.files[name] = TrainFile(path, f"related/{name}", when, f"e{self.writes}")
         return self
 
-    def run(self, *, killed: bool = False, alone: bool = False) -> RelatedReport | ImportFailure:
+    def run(self, *, killed: bool = False, alone: bool = False) -> ImportReport[Any, Any] | ImportFailure:
         """Import what has changed, and everything: the report of the first, once both are the same.
 
         killed: before what is noted for the next import is written. alone: without the import of everything.
@@ -83,7 +85,7 @@ class History:
             changes.memory.save(memory)
         return changes
 
-    def _run(self, name: str, before: Before | None) -> RelatedReport | ImportFailure:
+    def _run(self, name: str, before: Before | None) -> ImportReport[Any, Any] | ImportFailure:
         source = related_source(list(self.files.values()), self.params)
         assert source is not None
         shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -94,7 +96,7 @@ class History:
                 FolderFiles(self.folder / "dataset"),
                 output=self.folder / name,
                 rejected=self.folder / f"{name}-rejected",
-                threads=1,
+                resources=Resources(threads=1),
                 before=before,
             )
         except ImportFailure as failure:
@@ -109,9 +111,9 @@ def old(history: History, *more: str) -> History:
     return history
 
 
-def said(report: RelatedReport | ImportFailure) -> tuple[str, int, int, int]:
+def said(report: ImportReport[Any, Any] | ImportFailure) -> tuple[str, int, int, int]:
     """Why everything was read; how many files and shards stay, and how many have a new tail."""
-    assert isinstance(report, RelatedReport), report
+    assert isinstance(report, ImportReport), report
     return report.reason, len(report.kept_files), len(report.kept_shards), len(report.extended_shards)
 
 
@@ -136,7 +138,7 @@ def test_what_is_touched(tmp_path: Path) -> None:
     # The same day of one item again: the other shards stay as they are.
     history.put("late.csv", line("a", DAYS + 1, 5))
     report = history.run()
-    assert isinstance(report, RelatedReport)
+    assert isinstance(report, ImportReport)
     assert said(report) == ("", 1, len(report.manifest.shards) - 1, 1)
     assert check_related_rows(tmp_path / "related", report.manifest, read_manifest(tmp_path / "dataset")).passed
     found = read_all(tmp_path / "related")

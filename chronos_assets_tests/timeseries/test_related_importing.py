@@ -22,6 +22,7 @@ from chronos_assets.timeseries.dataset.related import (
     iter_related,
 )
 from chronos_assets.timeseries.dataset.related_importing import RelatedReport, import_related
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFile
@@ -86,7 +87,7 @@ class Drop:
             FolderFiles(self.dataset),
             output=self.folder / "related",
             rejected=self.folder / "rejected",
-            threads=2,
+            resources=Resources(threads=2),
             **options,
         )
 
@@ -322,7 +323,7 @@ def test_columns_of_the_train_files_stand_beside_those_of_related_files(tmp_path
         FolderFiles(drop.dataset),
         output=tmp_path / "related",
         rejected=tmp_path / "rejected",
-        threads=1,
+        resources=Resources(threads=1),
     )
     assert [(each.name, each.known_in_advance) for each in report.manifest.attributes] == [
         ("price", False),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.importing import TrainFile
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFileReader, bring
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
@@ -337,7 +338,7 @@ def test_both_readers_of_csv_find_the_same_rows(tmp_path, connection, lines, end
 def test_quoted_line_ends_across_the_parts_that_duckdb_reads_in_parallel(drop):
     number = 120_000
     text = "".join(f'2024-01-01 00:00:00,{at % 9},"item\n{at % 11}\n, ""{"x" * (at % 5)}"""\n' for at in range(number))
-    report = drop.put(text).run(threads=2)
+    report = drop.put(text).run(resources=Resources(threads=2))
     assert report.rows_read == number
     assert report.manifest.series == 55
     assert sum(target[0] for target in drop.targets().values()) == sum(at % 9 for at in range(number))

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.timeseries.dataset.csv_records import FileProblem, scan_records
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sampling import sample_files
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
@@ -255,17 +256,19 @@ class TestSwelling:
     """Small files that become large ones."""
 
     def test_gzip_beyond_the_limit_is_refused(self, drop):
-        failure = drop.put(gzip.compress(HOURS.encode() * 10_000), "x.csv.gz").fail(unpacked=100_000)
+        failure = drop.put(gzip.compress(HOURS.encode() * 10_000), "x.csv.gz").fail(
+            resources=Resources(unpacked=100_000)
+        )
         assert "train/x.csv.gz: the gzip data unpack to more than that" in str(failure)
         assert "CHRONOS_MAX_UNPACKED" in str(failure)
 
     def test_gzip_within_the_limit_is_read(self, drop):
-        assert drop.put(gzip.compress(HOURS.encode() * 10)).run(unpacked=100_000).rows_read == 30
+        assert drop.put(gzip.compress(HOURS.encode() * 10)).run(resources=Resources(unpacked=100_000)).rows_read == 30
 
     def test_parquet_beyond_the_limit_is_refused(self, drop):
         many = 100_000
         table = pa.table({"timestamp": ["2024-01-01"] * many, "target_value": [1.0] * many, "item_id": ["a"] * many})
-        failure = drop.put_table(table).fail(unpacked=100_000)
+        failure = drop.put_table(table).fail(resources=Resources(unpacked=100_000))
         assert "its 100,000 rows unpack to" in str(failure)
 
     @pytest.mark.process

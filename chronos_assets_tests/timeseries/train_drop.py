@@ -11,6 +11,7 @@ import pytest
 
 from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest
 
@@ -88,7 +89,7 @@ class Drop:
         return self.folder / "rejected"
 
     def run(self, params=None, **options):
-        options = {"threads": 1, **options}
+        options = {"resources": Resources(threads=1), **options}
         return import_target_time_series(
             self.files, params or params_for(), output=self.output, rejected=self.rejected, **options
         )

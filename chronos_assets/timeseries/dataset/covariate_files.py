@@ -6,30 +6,28 @@ Here: reading. Series are made of the rows in `related_importing`, tables of ite
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from chronos_assets.system import made_folder
-from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
+from chronos_assets.timeseries.arrays import Integers
+from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
-from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, noted_unit
+from chronos_assets.timeseries.dataset.file_reading import Batches, read_files, with_rank
+from chronos_assets.timeseries.dataset.import_memory import FileFacts, noted_unit
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.train_files import (
     CovariateReading,
     FileContents,
     RenamedColumns,
     TrainFile,
-    TrainFileReader,
-    bring,
 )
 
 if TYPE_CHECKING:
@@ -197,10 +195,8 @@ class SourceReader:
         self,
         source: CovariateSource,
         scratch: Path,
+        resources: Resources,
         *,
-        memory_limit: str,
-        threads: int,
-        unpacked: int | None = None,
         texts: Mapping[int, Sequence[str]] | None = None,
         renamed: RenamedColumns | None = None,
     ) -> None:
@@ -209,15 +205,13 @@ class SourceReader:
         Args:
             source: whose files are read.
             scratch: folder for temporary files.
-            memory_limit: of DuckDB.
-            threads: workers.
-            unpacked: see `TrainFileReader`.
+            resources: to work with.
             texts: those of categories that other files have, by place among the covariates, in order.
             renamed: see `TrainFileReader`.
         """
         self.source = source
         self._folder = scratch / source.what.replace(" ", "-")
-        self._memory_limit, self._threads, self._unpacked = memory_limit, threads, unpacked
+        self._resources = resources
         self._renamed = dict(renamed or {})
         self._rows = RowPartitions(made_folder(self._folder / "rows"))
         quarantine = source.params.bad_rows == "quarantine"
@@ -228,87 +222,50 @@ class SourceReader:
             if attribute.type == "string"
         }
 
-    def read(
-        self,
-        files: Mapping[int, TrainFile],
-        chosen: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
-        advance: Callable[[float], None] = lambda _: None,
-    ) -> dict[int, FileFacts]:
+    def read(self, files: Mapping[int, TrainFile], chosen: Batches | None = None) -> dict[int, FileFacts]:
         """Read files by rank among all; `chosen` are those of a batch's rows that are taken.
 
         Raises:
             ImportFailure: with everything that is wrong in the files.
         """
-        if not files:
-            return {}
-        source, bad = self.source, self._bad
-        problems: list[FileProblem] = []
-        found: dict[int, FileFacts] = {}
-        bring(files.values())
-        with scratch_connection(
-            made_folder(self._folder / "duckdb"), memory_limit=self._memory_limit, threads=self._threads
-        ) as connection:
-            reading = CovariateReading(source.schema, source.clock)
-            reader = TrainFileReader(
-                connection,
-                source.params,
-                bad,
-                several=True,
-                unpacked=self._unpacked,
-                reading=reading,
-                renamed=self._renamed,
-            )
-            for done, (rank, file) in enumerate(files.items(), start=1):
-                watch, before = FileWatch(source.instant_unit), dict(bad.counts)
-                take = partial(self._take, rank, watch if source.has_times else None, chosen)
-                try:
-                    with TemporaryDirectory(dir=self._folder) as own:
-                        contents = reader.read(file, take, Path(own), lambda _: None)
-                    found[rank] = watch.facts(file, contents, bad.since(before))
-                except FileProblem as problem:
-                    problems.append(problem)
-                advance(done / len(files))
-            self._renamed = reader.renamed
-        if problems or (bad.total and not bad.quarantine):
-            raise ImportFailure(problems, bad.first, bad.counts, what=source.what)
+
+        def take(rank: int, batch: pa.RecordBatch, _distinct: Integers) -> None:
+            taken = with_rank(self._encoded(batch), rank)
+            self._rows.add(taken if chosen is None else chosen(taken))
+
+        source = self.source
+        found, self._renamed = read_files(
+            files,
+            source.params,
+            take,
+            self._bad,
+            self._folder / "files",
+            self._resources,
+            unit=source.instant_unit if source.has_times else None,
+            renamed=self._renamed,
+            reading=CovariateReading(source.schema, source.clock),
+            what=source.what,
+        )
         return found
 
     def result(self, facts: Sequence[FileFacts]) -> CovariateRows:
         """What was read, with what is known of all files."""
         return CovariateRows(self.source, self._rows, self._categories, facts, self._renamed, self._bad)
 
-    def _take(
-        self,
-        rank: int,
-        watch: FileWatch | None,
-        chosen: Callable[[pa.RecordBatch], pa.RecordBatch] | None,
-        batch: pa.RecordBatch,
-    ) -> None:
-        """Take the good rows of a batch, once their timestamps, series and texts are noted."""
-        if watch is not None:
-            watch.see(batch)
+    def _encoded(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows with the numbers of their texts."""
         arrays = list(batch.columns)
         for place, known in self._categories.items():
             index = batch.schema.get_field_index(f"v{place}")
             arrays[index] = known.encode(batch.column(index))
-        names = [*batch.schema.names, "rank"]
-        made = pa.record_batch([*arrays, pa.repeat(np.int32(rank), batch.num_rows)], names=names)
-        self._rows.add(made if chosen is None else chosen(made))
+        return pa.record_batch(arrays, names=batch.schema.names)
 
 
-def read_source(
-    source: CovariateSource,
-    scratch: Path,
-    *,
-    memory_limit: str,
-    threads: int,
-    unpacked: int | None = None,
-    advance: Callable[[float], None] = lambda _: None,
-) -> CovariateRows:
+def read_source(source: CovariateSource, scratch: Path, resources: Resources) -> CovariateRows:
     """Read all files of a source, from the oldest to the newest.
 
     Raises:
         ImportFailure: with everything that is wrong in the files.
     """
-    reader = SourceReader(source, scratch, memory_limit=memory_limit, threads=threads, unpacked=unpacked)
-    return reader.result(list(reader.read(dict(enumerate(source.ordered)), advance=advance).values()))
+    reader = SourceReader(source, scratch, resources)
+    return reader.result(list(reader.read(dict(enumerate(source.ordered))).values()))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,13 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.cell_merging import read_cells, rejoined
 from chronos_assets.timeseries.dataset.cells import join_cells
 from chronos_assets.timeseries.dataset.gridding import Cells
-from chronos_assets.timeseries.dataset.import_memory import ImportMemory, WrittenWhole, dataset_digest
+from chronos_assets.timeseries.dataset.import_memory import (
+    FileFacts,
+    ImportMemory,
+    MemoryUnusableError,
+    WrittenWhole,
+    dataset_digest,
+)
 from chronos_assets.timeseries.dataset.import_passes import Cut, hash_range
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, split, write_tail
@@ -30,9 +37,37 @@ class FullImportNeededError(ChronosAssetsError):
     """Changes alone don't tell what the dataset becomes; the message says why not."""
 
 
+class Notes(Protocol):
+    """What an import noted for the next one.
+
+    depends_on: what the recipe is a digest of, in words.
+    """
+
+    depends_on: ClassVar[str]
+
+    @property
+    def recipe(self) -> str:
+        """Digest of everything but the files, and of the code, that the bytes depend on."""
+
+    @property
+    def obstacle(self) -> str:
+        """Why only an import of everything will do next time; empty if changes may."""
+
+    @property
+    def by_source(self) -> Sequence[Sequence[FileFacts]]:
+        """What is known of the files, by kinds of files."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """What was noted in a file. Raises `MemoryUnusableError` for a damaged one."""
+
+
+NotesT = TypeVar("NotesT", bound=Notes)
+
+
 @dataclass(frozen=True)
 class Before:
-    """The dataset that is there. dataset: gets at its files, once they are needed. memory: the file that its import left.
+    """What is there. dataset: gets at its files, once they are needed. memory: the file that its import left.
 
     set_aside: keys of the files whose bad rows are where they belong; None: all. The others are read again.
     """
@@ -40,18 +75,44 @@ class Before:
     dataset: Callable[[], ShardFiles]
     memory: Path
     set_aside: frozenset[str] | None = None
+    _noted: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def noted(self, notes: type[NotesT], recipe: str) -> NotesT:
+        """What the last import noted, which is read once.
+
+        Raises:
+            FullImportNeededError: it is of no use to an import with this recipe.
+        """
+        try:
+            if not self._noted:
+                self._noted.append(notes.load(self.memory))
+        except MemoryUnusableError as error:
+            raise FullImportNeededError(str(error)) from error
+        found: NotesT = self._noted[0]
+        if found.recipe != recipe:
+            raise FullImportNeededError(f"{notes.depends_on} have changed")
+        if found.obstacle:
+            raise FullImportNeededError(found.obstacle)
+        return found
 
 
 @dataclass(frozen=True)
 class TakenOver:
     """Files of a dataset that is there, for the next one.
 
-    files: there. output: gets those that stay as they are. elsewhere: URLs of those that aren't copied there, by name.
+    Attributes:
+        files: there.
+        output: gets those that stay as they are.
+        elsewhere: URLs of those that aren't copied there, by name.
+        kept: names of the shards that stay as they are.
+        extended: names of those of which only the tail is written.
     """
 
     files: ShardFiles
     output: Path
     elsewhere: dict[str, str] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
+    extended: list[str] = field(default_factory=list)
 
     @contextmanager
     def opened(self, name: str, sha256: str, dictionaries: Sequence[str]) -> Iterator[pq.ParquetFile]:
@@ -91,20 +152,12 @@ class TakenOver:
 class DatasetBefore:
     """A dataset and what its import noted, beside the folder that gets the next one.
 
-    taken: gets what is taken over. memory: of the dataset. names: of its key columns. kept, extended: names of the shards that
-    were taken over, and of those of which only the tail was written.
+    taken: gets what is taken over. memory: of the dataset. names: of its key columns.
     """
 
     taken: TakenOver
     memory: ImportMemory
     names: tuple[str, ...]
-    kept: list[str] = field(default_factory=list)
-    extended: list[str] = field(default_factory=list)
-
-    @property
-    def output(self) -> Path:
-        """The folder of the next dataset."""
-        return self.taken.output
 
     @classmethod
     def open(cls, memory: ImportMemory, before: Before, names: tuple[str, ...], output: Path) -> DatasetBefore:
@@ -166,7 +219,7 @@ class DatasetBefore:
             self.taken.keep(shard.name, shard.bytes)
             if shard.tail is not None:
                 self.taken.keep(tail_name(shard.name), shard.tail.bytes)
-            self.kept.append(shard.name)
+            self.taken.kept.append(shard.name)
         return whole
 
     def extend(
@@ -196,8 +249,8 @@ class DatasetBefore:
         for name, piece in pieces.items():
             shard = there[name]
             self.taken.keep(name, shard.bytes)
-            tail = write_tail(self.output, name, split(piece, form)[-1], form)
+            tail = write_tail(self.taken.output, name, split(piece, form)[-1], form)
             rows = shard.rows - (0 if shard.tail is None else shard.tail.rows) + tail.rows
             shards.append(replace(shard, rows=rows, series=len(piece.first), tail=tail))
-            self.extended.append(name)
+            self.taken.extended.append(name)
         return tuple(shards)

@@ -5,15 +5,17 @@ Here: files. What becomes of the periods belongs to `incremental` for the target
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from chronos_assets.timeseries.arrays import Integers
-from chronos_assets.timeseries.dataset.dataset_before import FullImportNeededError
+from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError, Notes
+from chronos_assets.timeseries.dataset.file_reading import Batches
 from chronos_assets.timeseries.dataset.gridding import Rule, period_of
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, identity
 from chronos_assets.timeseries.dataset.shards import HASHES
@@ -89,6 +91,77 @@ class FileChanges:
         return sum(self.now[rank].size for rank in ranks)
 
 
+@dataclass(frozen=True)
+class ReadChanges:
+    """What an import of changes read.
+
+    Attributes:
+        facts: of all files, in order, whether they were read or not.
+        touched: ordinals of the periods in which rows have changed; all rows of these were read.
+        series: (HASHES,) whether rows of one with that hash have changed.
+        read: the files, by rank.
+    """
+
+    facts: list[FileFacts]
+    touched: Integers
+    series: NDArray[np.bool_]
+    read: dict[int, TrainFile]
+
+
+def read_changes(
+    files: FileChanges,
+    read: Callable[[dict[int, TrainFile], Batches | None], dict[int, FileFacts]],
+    placed: Callable[[list[FileFacts]], Rule],
+    unit: int,
+    check: Callable[[Integers], None] = lambda touched: None,
+) -> ReadChanges:
+    """Read all rows of the periods in which rows have changed.
+
+    Args:
+        files: that have changed, and the others.
+        read: reads files by rank; the second argument chooses among a batch's rows.
+        placed: how rows become periods, by what is known of all files.
+        unit: microseconds to which timestamps are noted.
+        check: sees the periods before other files are read for them.
+
+    Raises:
+        FullImportNeededError: everything has to be imported.
+        ImportFailure: there is something wrong with the files.
+    """
+    files.check_share(files.fresh)
+    fresh = read(files.fresh, None)
+    facts = files.facts(fresh)
+    rule, changed = placed(facts), [*fresh.values(), *files.gone]
+    touched = periods_of(changed, rule, unit)
+    check(touched)
+    beside = files.beside(touched, rule, unit)
+    every = {**files.fresh, **beside}
+    files.check_share(every)
+    files.check_alike(read(beside, partial(_in_periods, touched, rule)))
+    return ReadChanges(facts, touched, _series_in(changed), every)
+
+
+def likely_read(
+    before: Before, notes: type[Notes], recipe: str, sources: Sequence[Sequence[TrainFile]]
+) -> list[TrainFile]:
+    """The files that an import reads where no other has rows in the periods that change; all where changes won't do.
+
+    Args:
+        before: what is there.
+        notes: of its import.
+        recipe: of this one.
+        sources: all files that are there now, by kinds of files.
+    """
+    try:
+        known = before.noted(notes, recipe).by_source
+    except FullImportNeededError:
+        known = ()
+    if len(known) != len(sources):
+        return [file for files in sources for file in files]
+    changes = [FileChanges.since(facts, files, before.set_aside) for facts, files in zip(known, sources, strict=True)]
+    return [file for each in changes for file in each.likely_read()]
+
+
 def instants_of(files: Sequence[FileFacts]) -> Integers:
     """Distinct timestamps of files. Raises FullImportNeededError where they are not known."""
     found = [file.instants for file in files]
@@ -109,7 +182,7 @@ def periods_of(files: Sequence[FileFacts], rule: Rule, unit: int) -> Integers:
     return np.unique(period_of(ends, rule))
 
 
-def series_in(files: Sequence[FileFacts]) -> NDArray[np.bool_]:
+def _series_in(files: Sequence[FileFacts]) -> NDArray[np.bool_]:
     """(HASHES,) whether one of the files has a series with that hash."""
     found = np.zeros(HASHES, dtype=bool)
     for file in files:
@@ -117,7 +190,7 @@ def series_in(files: Sequence[FileFacts]) -> NDArray[np.bool_]:
     return found
 
 
-def in_periods(ordinals: Integers, rule: Rule, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _in_periods(ordinals: Integers, rule: Rule, batch: pa.RecordBatch) -> pa.RecordBatch:
     """The rows of a batch that lie in these periods."""
     instants = batch.column("instant").to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64)
     return batch.filter(pa.array(np.isin(period_of(instants, rule), ordinals)))

@@ -108,9 +108,9 @@ def write_fine_changes(
         note = row_note(found, cells, low, high)
         same = cut == Cut(wholes, memory.pieces)
         made = _where_it_differs(before, number, cells, cut, form, note) if same else None
-        return made or passes.write_whole(number, cells, cut, form, before.output, note)
+        return made or passes.write_whole(number, cells, cut, form, before.taken.output, note)
 
-    written = tuple(passes.each("write", write, cut.wholes))
+    written = tuple(passes.resources.each("write", write, cut.wholes))
     return Written(settled, others + left_out, cut, form.tail_from, written)
 
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import duckdb
 import numpy as np
@@ -139,6 +139,8 @@ class ImportMemory:
     import of everything will do next time; nothing else is known then.
     """
 
+    depends_on: ClassVar[str] = "the parameters or the program"
+
     recipe: str
     dataset: str
     alignment: Alignment
@@ -153,6 +155,11 @@ class ImportMemory:
     last: int
     is_fine: bool = False
     obstacle: str = field(default="")
+
+    @property
+    def by_source(self) -> tuple[tuple[FileFacts, ...]]:
+        """The files, which are all of one kind."""
+        return (self.files,)
 
     @classmethod
     def nothing(cls, recipe: str, obstacle: str) -> ImportMemory:

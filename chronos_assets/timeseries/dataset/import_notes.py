@@ -6,9 +6,8 @@ Counting belongs to `gridding` and `summaries`, the order of the work to `import
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +23,6 @@ from chronos_assets.timeseries.dataset.unfinished import Extents
 if TYPE_CHECKING:
     from chronos_assets.calendar.frequencies import Grid
     from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.timeseries.dataset.import_memory import ImportMemory
-    from chronos_assets.timeseries.dataset.shards import Manifest
 
 
 # Files, and pairs of them, that are named one by one.
@@ -45,33 +42,6 @@ class FileReport:
     def key(self) -> str:
         """The file's key."""
         return self.contents.key
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """What an import did. manifest: as written beside the shards. files: from the oldest to the newest.
-
-    rows_read: good and bad, of files that were taken over too; they are the manifest's observed + aggregated + missing +
-        duplicates + unfinished + ahead + rejected.
-    rejected_files: where bad rows were set aside, by the key of their file. notes: sentences a user should read.
-    memory: for the next import. kept_files: keys of files that were not read. kept_shards, extended_shards: names of those that
-        were taken over as they were, and of those of which only the tail was written. elsewhere: URLs of files of the dataset
-        that were taken over and aren't in its folder, by name. formulas: see `Summary`. reason: why everything was read;
-        empty where it was not.
-    """
-
-    manifest: Manifest
-    files: tuple[FileReport, ...]
-    rows_read: int
-    rejected_files: dict[str, Path]
-    notes: tuple[str, ...]
-    memory: ImportMemory
-    kept_files: frozenset[str] = frozenset()
-    kept_shards: frozenset[str] = frozenset()
-    extended_shards: frozenset[str] = frozenset()
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
-    formulas: int = 0
-    reason: str = ""
 
 
 def with_replaced(files: Sequence[FileContents], duplicates: Counter[tuple[int, int]]) -> tuple[FileReport, ...]:

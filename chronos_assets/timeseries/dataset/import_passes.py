@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from chronos_assets.calendar.time_zones import repeated_hours
+from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
+from chronos_assets.timeseries.dataset.file_reading import Batches, read_files, with_rank
 from chronos_assets.timeseries.dataset.gridding import (
     AggregateOverflowError,
     CellCounts,
@@ -38,7 +36,7 @@ from chronos_assets.timeseries.dataset.gridding import (
     join_condensed,
     period_of,
 )
-from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch, WrittenWhole, noted_unit, recipe_of
+from chronos_assets.timeseries.dataset.import_memory import FileFacts, WrittenWhole, noted_unit, recipe_of
 from chronos_assets.timeseries.dataset.import_notes import (
     FileReport,
     early_notes,
@@ -51,12 +49,13 @@ from chronos_assets.timeseries.dataset.import_notes import (
 )
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, RowPartitions
 from chronos_assets.timeseries.dataset.placing import InstantSample, moments_matter
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.row_cells import RowCells, noted
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, write_shard
 from chronos_assets.timeseries.dataset.shards import HASHES, WITH_TAILS, Manifest
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
-from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile, TrainFileReader, bring
+from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
 
 if TYPE_CHECKING:
@@ -78,9 +77,6 @@ _UNKNOWN_LIMIT = 1e9
 _LONGEST_MONTH = 31 * 86_400_000_000
 
 T = TypeVar("T")
-
-Progress = Callable[[str, float], None]
-Batches = Callable[["pa.RecordBatch"], "pa.RecordBatch"]
 
 
 @dataclass(frozen=True)
@@ -121,24 +117,12 @@ class ImportPasses:
     `params` gets the alignment that the rows show once they are placed. recipe: see `ImportMemory`.
     """
 
-    def __init__(
-        self,
-        params: ForecastParams,
-        memory_limit: str,
-        threads: int,
-        shard_bytes: int,
-        min_shards: int,
-        unpacked: int | None,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, params: ForecastParams, resources: Resources, shard_bytes: int, min_shards: int) -> None:
         self.params = params
-        self.recipe = recipe_of(params, unpacked)
-        self.memory_limit = memory_limit
-        self.unpacked = unpacked
-        self._threads = threads
+        self.recipe = recipe_of(params, resources.unpacked)
+        self.resources = resources
         self._shard_bytes = shard_bytes
         self._min_shards = min_shards
-        self._progress = progress
 
     @property
     def step(self) -> int | None:
@@ -185,7 +169,7 @@ class ImportPasses:
         chosen: Batches | None = None,
         renamed: RenamedColumns | None = None,
     ) -> tuple[dict[int, FileFacts], RenamedColumns]:
-        """Read files: their good rows go to `rows`, their bad ones to `bad`.
+        """Read files: their good rows go to `rows`, their bad ones to `bad`; see `read_files`.
 
         Args:
             files: by rank among all files, ascending.
@@ -197,43 +181,27 @@ class ImportPasses:
             chosen: those of a batch's rows that are to be taken; all without it.
             renamed: see `TrainFileReader`.
 
-        Returns:
-            What is known of each, by rank, and which columns were found by their place.
-
         Raises:
             ImportFailure: with everything that is wrong in the files.
         """
-        problems: list[FileProblem] = []
-        bring(files.values())
-        sizes = {rank: _size(file, problems) for rank, file in files.items()}
-        if problems:
-            raise ImportFailure(problems)
-        found: dict[int, FileFacts] = {}
-        self._progress("read", 0.0)
-        with scratch_connection(scratch, memory_limit=self.memory_limit, threads=self._threads) as connection:
-            reader = TrainFileReader(
-                connection, self.params, bad, several=several, unpacked=self.unpacked, renamed=renamed
-            )
-            done = 0
-            for rank, file in files.items():
-                watch, before = FileWatch(self.instant_unit), dict(bad.counts)
-                add = partial(_take_ranked, rows, rank) if several else rows.add
-                take = partial(_take, watch, sample, chosen, add)
-                advance = partial(self._advance, done, sizes[rank], sum(sizes.values()))
-                try:
-                    with TemporaryDirectory(dir=scratch) as folder:
-                        contents = reader.read(file, take, Path(folder), advance)
-                    found[rank] = watch.facts(file, contents, bad.since(before))
-                except FileProblem as problem:
-                    problems.append(problem)
-                done += sizes[rank]
-        if problems or (bad.total and not bad.quarantine):
-            raise ImportFailure(problems, bad.first, bad.counts)
-        self._progress("read", 1.0)
-        return found, reader.renamed
 
-    def _advance(self, before: int, size: int, total: int, share: float) -> None:
-        self._progress("read", min((before + size * share) / total, 1.0))
+        def take(rank: int, batch: pa.RecordBatch, distinct: Integers) -> None:
+            if sample is not None:
+                sample.add(distinct.astype("datetime64[us]"))
+            taken = batch if chosen is None else chosen(batch)
+            rows.add(with_rank(taken, rank) if several else taken)
+
+        return read_files(
+            files,
+            self.params,
+            take,
+            bad,
+            scratch,
+            self.resources,
+            unit=self.instant_unit,
+            several=several,
+            renamed=renamed,
+        )
 
     # --------------------------------------------------------------------------------------------- aggregate
 
@@ -300,7 +268,7 @@ class ImportPasses:
             ImportFailure: an aggregate can't be made.
         """
         try:
-            return [answer for answer in self.each("aggregate", work, numbers) if answer is not None]
+            return [answer for answer in self.resources.each("aggregate", work, numbers) if answer is not None]
         except AggregateOverflowError as error:
             place = f"series {', '.join(error.key)}"
             reason = f"the {self.params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
@@ -309,7 +277,7 @@ class ImportPasses:
         except PeriodTooLargeError as error:
             reason = (
                 f"the period {self._start(error.period)} has {error.rows:,} rows of a few series, more than the "
-                f"{2 * self._rows_at_once():,} that CHRONOS_MEMORY_LIMIT={self.memory_limit} holds at once"
+                f"{2 * self._rows_at_once():,} that CHRONOS_MEMORY_LIMIT={self.resources.memory_limit} holds at once"
             )
             fix = (
                 "set it higher (in a job on AWS: a larger CHRONOS_IMPORT_INSTANCE), choose a finer ForecastFrequency, or add "
@@ -340,9 +308,9 @@ class ImportPasses:
 
     def _rows_at_once(self) -> int:
         """Rows of a partition that each thread may hold while it aggregates them."""
-        amount = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])i?B", self.memory_limit)
+        amount = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])i?B", self.resources.memory_limit)
         size = float(amount[1]) * 10 ** {"M": 6, "G": 9}[amount[2]] if amount else _UNKNOWN_LIMIT
-        return max(int(size / self._threads / _BYTES_HELD), _LEAST_AT_ONCE)
+        return max(int(size / self.resources.threads / _BYTES_HELD), _LEAST_AT_ONCE)
 
     def _repeated(self) -> Periods:
         """(r, 2) spans of clock time, in microseconds, that occur twice on the clock of the data, for hours and minutes."""
@@ -351,18 +319,6 @@ class ImportPasses:
             return np.empty((0, 2), dtype=np.int64)
         spans = np.array(repeated_hours(params.clock), dtype="datetime64[us]").astype(np.int64)
         return spans.reshape(-1, 2)
-
-    def each(self, stage: str, work: Callable[[int], Any], count: int) -> Iterator[Any]:
-        """The answers of `work` for 0 … count - 1, in order, made by several threads."""
-        self._progress(stage, 0.0)
-        with ThreadPoolExecutor(self._threads, thread_name_prefix=f"import-{stage}") as pool:
-            try:
-                for done, answer in enumerate(pool.map(work, range(count)), start=1):
-                    self._progress(stage, done / count)
-                    yield answer
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
 
     # ------------------------------------------------------------------------------------------------- write
 
@@ -493,40 +449,9 @@ def _without(
     return replace(counts, unfinished=counts.unfinished + rows, aggregated=aggregated), Summary.of(parts)
 
 
-def _size(file: TrainFile, problems: list[FileProblem]) -> int:
-    """Bytes of a file, at least 1; a file that can't be opened is added to `problems`."""
-    try:
-        with file.path.open("rb") as stream:
-            return max(stream.seek(0, os.SEEK_END), 1)
-    except OSError as error:
-        problems.append(
-            FileProblem(file.key, f"the file can't be opened ({error.strerror or error})", "look at the folder")
-        )
-        return 1
-
-
 def hash_range(number: int, n_shards: int) -> tuple[int, int]:
     """The hashes h with h * n_shards // HASHES == number, low <= h < high; see `shards.shard_number`."""
     return -(-number * HASHES // n_shards), -(-(number + 1) * HASHES // n_shards)
-
-
-def _take(
-    watch: FileWatch,
-    sample: InstantSample | None,
-    chosen: Batches | None,
-    add: Callable[[pa.RecordBatch], None],
-    batch: pa.RecordBatch,
-) -> None:
-    """Take the good rows of a batch, once their timestamps and series are noted."""
-    distinct = watch.see(batch)
-    if sample is not None:
-        sample.add(distinct.astype("datetime64[us]"))
-    add(batch if chosen is None else chosen(batch))
-
-
-def _take_ranked(rows: RowPartitions, rank: int, batch: pa.RecordBatch) -> None:
-    """Add rows of the `rank`-th file from the oldest."""
-    rows.add(batch.append_column("rank", pa.array(np.full(batch.num_rows, rank, dtype=np.int32))))
 
 
 def by_rank(table: pa.Table) -> pa.Table:

@@ -17,18 +17,17 @@ Nothing depends on the order of the listing, the number of threads or the clock:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chronos_assets.system import made_folder, usable_cores
+from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError
+from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.fine_changes import tells_by_all_rows
 from chronos_assets.timeseries.dataset.gridding import CellCounts, Cells
 from chronos_assets.timeseries.dataset.import_memory import (
@@ -38,18 +37,14 @@ from chronos_assets.timeseries.dataset.import_memory import (
     WrittenWhole,
     dataset_digest,
 )
-from chronos_assets.timeseries.dataset.import_notes import FileReport, ImportReport
-from chronos_assets.timeseries.dataset.import_passes import (
-    Cut,
-    ImportPasses,
-    Progress,
-    hash_range,
-    row_note,
-)
-from chronos_assets.timeseries.dataset.incremental import import_changes
+from chronos_assets.timeseries.dataset.import_notes import FileReport
+from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, hash_range, row_note
+from chronos_assets.timeseries.dataset.import_report import ImportReport, import_into
+from chronos_assets.timeseries.dataset.incremental import TargetReport, import_changes
 from chronos_assets.timeseries.dataset.look_alikes import look_alike_note
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, moments_matter, place_rows
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.row_cells import RowCells
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, tail_start
 from chronos_assets.timeseries.dataset.shards import MANIFEST
@@ -59,10 +54,9 @@ from chronos_assets.timeseries.dataset.unfinished import Extents
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
 
-__all__ = ["FileReport", "ImportFailure", "ImportReport", "TrainFile", "import_target_time_series"]
+__all__ = ["FileReport", "ImportFailure", "TargetReport", "TrainFile", "import_target_time_series"]
 
 _ALIKE = "names of series look alike, which only all of them tell"
-DEFAULT_MEMORY_LIMIT = "2GB"
 DEFAULT_SHARD_BYTES = 64 << 20
 
 _NONE = np.empty(0, dtype=np.int64)
@@ -74,73 +68,45 @@ def import_target_time_series(
     *,
     output: Path,
     rejected: Path,
-    memory_limit: str = DEFAULT_MEMORY_LIMIT,
-    threads: int | None = None,
+    resources: Resources | None = None,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     min_shards: int = 1,
-    unpacked: int | None = None,
-    progress: Progress | None = None,
     before: Before | None = None,
-) -> ImportReport:
+) -> TargetReport:
     """Import train files into `output`, a staging folder that the caller publishes.
 
     output: gets the shards and the manifest (see `shards`). What an earlier import left there is removed, and nothing
         stays there when the import fails. Temporary files live in its parent folder and are always removed.
     rejected: folder for bad rows, one CSV for each file that has any, when params.bad_rows is "quarantine". It then
         speaks of these files by their present bad rows only. An import that fails leaves it alone.
-    memory_limit: of DuckDB; the whole process needs up to a gigabyte more.
-    threads: workers, one for each core when None. shard_bytes: of a shard on disk, about.
+    resources: to work with. shard_bytes: of a shard on disk, about.
     min_shards: the least number by which series are dealt out, so that so many readers can share them. It is met by
         cutting each shard evenly: the data version is the same whatever it is.
-    unpacked: the bytes that a compressed file may unpack to; see `csv_records.unpacked_limit` for None.
-    progress: called with "read", "aggregate" or "write", and how much of that is done, 0 to 1.
     before: the dataset that is there now, and what its import knew. The result is the same with and without it; with it,
         files and shards that haven't changed are left alone where that is possible, see `incremental`.
 
     Raises:
         ImportFailure: with everything that is wrong in the files.
     """
-    workers = threads or usable_cores()
     ordered = sorted(files, key=lambda file: (file.last_modified, file.key))
     if not ordered:
         raise ImportFailure([FileProblem("train/", "there are no files", "put CSV or Parquet files there")])
 
     def run() -> _Import:
-        return _Import(params, memory_limit, workers, shard_bytes, min_shards, unpacked, progress or _silent)
+        return _Import(params, resources or Resources(), shard_bytes, min_shards)
 
-    output.mkdir(parents=True, exist_ok=True)
-    _clear(output)
-    reason = "there is no earlier import to build on"
-    with TemporaryDirectory(prefix=".import-", dir=output.parent) as folder:
-        try:
-            if before is not None:
-                try:
-                    return import_changes(
-                        run(), ordered, before, output, rejected, made_folder(Path(folder, "changes"))
-                    )
-                except FullImportNeededError as error:
-                    reason = str(error)
-                    _clear(output)
-            report = run().execute(ordered, output, rejected, made_folder(Path(folder, "all")))
-            return replace(report, reason=reason)
-        except BaseException:
-            _clear(output)
-            raise
-
-
-def _silent(stage: str, done: float) -> None:
-    """Report no progress."""
-
-
-def _clear(output: Path) -> None:
-    for path in [*output.glob("part-*.parquet"), *output.glob("tail-*.parquet"), output / MANIFEST]:
-        path.unlink(missing_ok=True)
+    return import_into(
+        output,
+        before,
+        lambda there, scratch: import_changes(run(), ordered, there, output, rejected, scratch),
+        lambda scratch: run().execute(ordered, output, rejected, scratch),
+    )
 
 
 class _Import(ImportPasses):
     """An import of everything; see the module's docstring."""
 
-    def execute(self, files: Sequence[TrainFile], output: Path, rejected: Path, scratch: Path) -> ImportReport:
+    def execute(self, files: Sequence[TrainFile], output: Path, rejected: Path, scratch: Path) -> TargetReport:
         """All passes over files in order of their age.
 
         Raises:
@@ -194,7 +160,7 @@ class _Import(ImportPasses):
             ).or_nothing()
         )
         total = sum(file.contents.rows for file in read.files)
-        return ImportReport(manifest, reports, total, places, manifest.notes, memory, formulas=summary.formulas)
+        return ImportReport(manifest, total, places, memory, files=reports, formulas=summary.formulas)
 
     # -------------------------------------------------------------------------------------------------- read
 
@@ -245,7 +211,7 @@ class _Import(ImportPasses):
             note = b"" if row_cells is None else row_note(row_cells, cells, low, high)
             return self.write_whole(whole, cells, cut, form, output, note)
 
-        return list(self.each("write", work, cut.wholes))
+        return list(self.resources.each("write", work, cut.wholes))
 
     def _obstacle(self, read: _ReadFiles, counts: CellCounts, periods: Extents, snap: int) -> str:
         """Why the next import can't go by this one; empty if it can.

@@ -18,9 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,21 +30,21 @@ from chronos_assets.timeseries.dataset.cell_merging import UnknownRowsError, rej
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.dataset_before import Before, DatasetBefore, FullImportNeededError
-from chronos_assets.timeseries.dataset.file_changes import FileChanges, in_periods, instants_of, periods_of, series_in
+from chronos_assets.timeseries.dataset.file_changes import FileChanges, instants_of, read_changes
+from chronos_assets.timeseries.dataset.file_reading import Batches
 from chronos_assets.timeseries.dataset.fine_changes import Written, write_fine_changes
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells, LeftOut, Rule
 from chronos_assets.timeseries.dataset.import_memory import (
     MOST_INSTANTS,
     FileFacts,
     ImportMemory,
-    MemoryUnusableError,
     WrittenWhole,
     dataset_digest,
 )
-from chronos_assets.timeseries.dataset.import_notes import ImportReport
 from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, hash_range
+from chronos_assets.timeseries.dataset.import_report import ImportReport
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
-from chronos_assets.timeseries.dataset.placing import moments_matter, place_rows
+from chronos_assets.timeseries.dataset.placing import Placing, moments_matter, place_rows
 from chronos_assets.timeseries.dataset.shard_writing import (
     ShardForm,
     grid_rows,
@@ -54,17 +52,13 @@ from chronos_assets.timeseries.dataset.shard_writing import (
     split,
     tail_start,
 )
-from chronos_assets.timeseries.dataset.shards import (
-    MANIFEST,
-    DatasetError,
-)
+from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Summary
-from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
+from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+TargetReport = ImportReport[Manifest, ImportMemory]
 
 
 def import_changes(
@@ -74,7 +68,7 @@ def import_changes(
     output: Path,
     rejected: Path,
     scratch: Path,
-) -> ImportReport:
+) -> TargetReport:
     """Import what differs from the dataset that is there.
 
     Args:
@@ -89,29 +83,14 @@ def import_changes(
         FullImportNeededError: everything has to be imported; `output` may hold parts.
     """
     try:
-        memory = _usable(passes, before)
+        memory = before.noted(ImportMemory, passes.recipe)
         changes = _Changes(passes, files, memory, before.set_aside, scratch)
         names = ("item_id", *passes.params.dimensions)
         return changes.run(DatasetBefore.open(memory, before, names, output), rejected)
-    except (MemoryUnusableError, UnknownRowsError, DatasetError) as error:
+    except (UnknownRowsError, DatasetError) as error:
         raise FullImportNeededError(str(error)) from error
     except (ImportFailure, FileProblem) as error:
         raise FullImportNeededError("something is wrong with the files") from error
-
-
-def _usable(passes: ImportPasses, before: Before) -> ImportMemory:
-    """What the last import noted, if it is of use with these parameters.
-
-    Raises:
-        FullImportNeededError: it is not.
-        MemoryUnusableError: it can't be read.
-    """
-    memory = ImportMemory.load(before.memory)
-    if memory.recipe != passes.recipe:
-        raise FullImportNeededError("the parameters or the program have changed")
-    if memory.obstacle:
-        raise FullImportNeededError(memory.obstacle)
-    return memory
 
 
 class _Changes:
@@ -133,7 +112,7 @@ class _Changes:
         quarantine = passes.params.bad_rows == "quarantine"
         self._bad = BadRows(made_folder(scratch / "rejected"), quarantine=quarantine)
 
-    def run(self, before: DatasetBefore, rejected: Path) -> ImportReport:
+    def run(self, before: DatasetBefore, rejected: Path) -> TargetReport:
         """All passes, beside the dataset that is there.
 
         Raises:
@@ -143,28 +122,36 @@ class _Changes:
             FileProblem: the same.
         """
         passes, memory = self._passes, self._memory
-        files = self._files
-        files.check_share(files.fresh)
-        fresh, renamed = self._read(files.fresh, memory.renamed)
-        facts = files.facts(fresh)
-        placing = place_rows(passes.params, self._moments(facts))
-        if (placing.alignment, placing.snap) != (memory.alignment, memory.snap):
-            raise FullImportNeededError("with these rows periods start elsewhere")
-        passes.place(placing.alignment)
-        rule = passes.rule(placing.snap)
-        changed = [*fresh.values(), *files.gone]
-        touched = periods_of(changed, rule, passes.instant_unit)
-        beside = files.beside(touched, rule, passes.instant_unit)
-        read = {**files.fresh, **beside}
-        files.check_share(read)
-        again, renamed = self._read(beside, renamed, partial(in_periods, touched, rule))
-        files.check_alike(again)
+        placing, renamed = Placing(memory.alignment, memory.snap), memory.renamed
 
+        def read(files: dict[int, TrainFile], chosen: Batches | None) -> dict[int, FileFacts]:
+            nonlocal renamed
+            found, renamed = passes.read(
+                files,
+                self._rows,
+                self._bad,
+                self._scratch,
+                several=len(self._files.now) > 1,
+                chosen=chosen,
+                renamed=renamed,
+            )
+            return found
+
+        def placed(facts: Sequence[FileFacts]) -> Rule:
+            nonlocal placing
+            placing = place_rows(passes.params, self._moments(facts))
+            if (placing.alignment, placing.snap) != (memory.alignment, memory.snap):
+                raise FullImportNeededError("with these rows periods start elsewhere")
+            passes.place(placing.alignment)
+            return passes.rule(placing.snap)
+
+        changes = read_changes(self._files, read, placed, passes.instant_unit)
+        rule, touched, facts = passes.rule(placing.snap), changes.touched, changes.facts
         others = _without(memory.left_out, touched, self._new_ranks())
         if memory.is_fine:
             made = write_fine_changes(passes, before, self._rows, self._bad, rule, touched, others, self._scratch)
         else:
-            made = self._write(before, rule, touched, others, series_in(changed))
+            made = self._write(before, rule, touched, others, changes.series)
         settled, cut, counted = made.settled, made.cut, dict[str, int]()
         if len(settled.summary.alike):
             raise FullImportNeededError("names of series look alike, which only all of them tell")
@@ -181,8 +168,8 @@ class _Changes:
             rejected=counted,
             reported=[*placing.notes, *settled.reported],
         )
-        (before.output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        places = self._bad.publish(rejected, [file.key for file in read.values()])
+        (before.taken.output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        places = self._bad.publish(rejected, [file.key for file in changes.read.values()])
         noted = ImportMemory(
             recipe=passes.recipe,
             dataset=dataset_digest(manifest),
@@ -200,17 +187,12 @@ class _Changes:
         )
         return ImportReport(
             manifest,
-            reports,
             sum(file.contents.rows for file in facts),
             places,
-            manifest.notes,
             noted.or_nothing(),
-            kept_files=files.keys_but(read),
-            kept_shards=frozenset(before.kept),
-            extended_shards=frozenset(before.extended),
-            elsewhere=before.taken.elsewhere,
+            files=reports,
             formulas=settled.summary.formulas,
-        )
+        ).beside(before.taken, self._files.keys_but(changes.read))
 
     def _write(
         self, before: DatasetBefore, rule: Rule, touched: Integers, others: LeftOut, series: NDArray[np.bool_]
@@ -238,7 +220,7 @@ class _Changes:
         form = passes.form(last, tail_from)
         writer = _ChangeWriter(passes, before, form, store, touched, series, may_miss)
         cut = writer.cut
-        written = tuple(passes.each("write", writer.write, cut.wholes))
+        written = tuple(passes.resources.each("write", writer.write, cut.wholes))
         summary = Summary.of([whole.series for whole in written if whole is not None])
         passes.check(summary, self._bad)
         if passes.cut(summary.rows) != cut or summary.last != last:
@@ -251,17 +233,6 @@ class _Changes:
         if moments_matter(self._passes.params) and len(instants) > MOST_INSTANTS:
             raise FullImportNeededError("there are too many timestamps to note")
         return instants.astype("datetime64[us]")
-
-    def _read(
-        self, files: dict[int, TrainFile], renamed: RenamedColumns, chosen: partial[pa.RecordBatch] | None = None
-    ) -> tuple[dict[int, FileFacts], RenamedColumns]:
-        """Files by rank, read into the rows."""
-        if not files:
-            return {}, renamed
-        several = len(self._files.now) > 1
-        return self._passes.read(
-            files, self._rows, self._bad, self._scratch, several=several, chosen=chosen, renamed=renamed
-        )
 
     def _new_ranks(self) -> Integers:
         """(n,) rank now of the files as the last import had them; -1 for those that are gone."""
@@ -308,7 +279,9 @@ class _ChangeWriter:
         before = None if old is None else self.before.cells(old)
         cells = with_periods(before, new, self.touched, may_miss=self.may_miss)
         return (
-            None if cells is None else self.passes.write_whole(number, cells, self.cut, self.form, self.before.output)
+            None
+            if cells is None
+            else self.passes.write_whole(number, cells, self.cut, self.form, self.before.taken.output)
         )
 
     @property
@@ -372,14 +345,6 @@ def _single(cells: Cells, series: Integers) -> Cells:
 def _grid_rows(memory: ImportMemory, last: int) -> int:
     """Rows of the grid that the known series have up to a period."""
     return sum(int(grid_rows(whole.series.firsts, last).sum()) for whole in memory.wholes if whole is not None)
-
-
-def files_likely_read(
-    memory: ImportMemory, recipe: str, files: Sequence[TrainFile], set_aside: frozenset[str] | None
-) -> list[TrainFile]:
-    """The files that an import of what has changed reads, where no other has rows in their periods; all where it won't do."""
-    usable = memory.recipe == recipe and not memory.obstacle
-    return FileChanges.since(memory.files, files, set_aside).likely_read() if usable else list(files)
 
 
 def _without(left_out: LeftOut, ordinals: Integers, ranks: Integers) -> LeftOut:

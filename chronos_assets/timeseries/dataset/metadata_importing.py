@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chronos_assets.system import usable_cores
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, read_source
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-from chronos_assets.timeseries.dataset.importing import DEFAULT_MEMORY_LIMIT
+from chronos_assets.timeseries.dataset.import_report import ImportReport
 from chronos_assets.timeseries.dataset.related import MetadataManifest, write_item_metadata
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 
@@ -34,13 +34,7 @@ if TYPE_CHECKING:
 _NAMED = 3  # items in a message
 
 
-@dataclass(frozen=True)
-class MetadataReport:
-    """What an import did. manifest: as written beside the table. rejected_files: by the key of their file."""
-
-    manifest: MetadataManifest
-    rows_read: int
-    rejected_files: dict[str, Path]
+MetadataReport = ImportReport[MetadataManifest, None]
 
 
 def import_metadata(
@@ -49,9 +43,7 @@ def import_metadata(
     *,
     output: Path,
     rejected: Path,
-    memory_limit: str = DEFAULT_MEMORY_LIMIT,
-    threads: int | None = None,
-    unpacked: int | None = None,
+    resources: Resources | None = None,
 ) -> MetadataReport:
     """Import item metadata into `output`, a staging folder that the caller publishes.
 
@@ -60,25 +52,14 @@ def import_metadata(
         dataset: whose items they describe.
         output: gets the table and the manifest. Temporary files live in its parent and are always removed.
         rejected: folder for bad rows.
-        memory_limit: of DuckDB.
-        threads: of DuckDB, one for each core when None.
-        unpacked: the bytes that a compressed file may unpack to.
+        resources: to work with.
 
     Raises:
         ImportFailure: with everything that is wrong in the files.
     """
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".metadata-", dir=output.parent) as folder:
-        read = [
-            read_source(
-                source,
-                Path(folder),
-                memory_limit=memory_limit,
-                threads=threads or usable_cores(),
-                unpacked=unpacked,
-            )
-            for source in sources
-        ]
+        read = [read_source(source, Path(folder), resources or Resources()) for source in sources]
         tables = [_table_of(rows) for rows in read]
         places: dict[str, Path] = {}
         for rows in read:
@@ -97,7 +78,7 @@ def import_metadata(
         files={file.key: file.rows for rows in read for file in rows.contents},
         notes=tuple(_notes(table, known, items, read, [note for each in tables for note in each.notes])),
     )
-    return MetadataReport(manifest, sum(file.rows for rows in read for file in rows.contents), places)
+    return ImportReport(manifest, sum(file.rows for rows in read for file in rows.contents), places, None)
 
 
 @dataclass(frozen=True)

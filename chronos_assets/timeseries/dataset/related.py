@@ -177,6 +177,7 @@ class MetadataManifest(FolderManifest):
 
     what: ClassVar[str] = "item metadata"
     source: ClassVar[str] = "files in item_metadata/"
+    shards: ClassVar[tuple[Shard, ...]] = ()  # it is a single table
 
     data_version: str
     attributes: tuple[CovariateAttribute, ...]

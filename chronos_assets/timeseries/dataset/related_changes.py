@@ -14,29 +14,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from chronos_assets.system import made_folder
 from chronos_assets.timeseries.arrays import Integers
-from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.cell_merging import read_attributes, with_periods
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, SourceReader
 from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError, TakenOver
-from chronos_assets.timeseries.dataset.file_changes import FileChanges, in_periods, periods_of, series_in
+from chronos_assets.timeseries.dataset.file_changes import FileChanges, ReadChanges, periods_of, read_changes
 from chronos_assets.timeseries.dataset.gridding import Cells
-from chronos_assets.timeseries.dataset.import_memory import FileFacts, MemoryUnusableError, noted_unit, recipe_of
-from chronos_assets.timeseries.dataset.import_passes import Progress, hash_range
+from chronos_assets.timeseries.dataset.import_memory import FileFacts, noted_unit, recipe_of
+from chronos_assets.timeseries.dataset.import_passes import hash_range
 from chronos_assets.timeseries.dataset.related import RelatedManifest
-from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, related_columns, rule_of
+from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, rule_of
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory, SourceMemory
 from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard
-from chronos_assets.timeseries.dataset.shard_files import ShardFiles
 from chronos_assets.timeseries.dataset.shards import (
     MANIFEST,
     DatasetError,
@@ -45,59 +39,37 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_name,
     tail_name,
 )
-from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
 
 
-@dataclass(frozen=True)
-class ReadChanges:
-    """What an import of changes read of a source.
-
-    Attributes:
-        rows: what was read.
-        touched: ordinals of the periods that its rows are of.
-        series: (HASHES,) whether rows of one with that hash have changed.
-        read: the files.
-    """
-
-    rows: CovariateRows
-    touched: Integers
-    series: NDArray[np.bool_]
-    read: dict[int, TrainFile]
-
-
-def read_changes(
+def read_source_changes(
     source: CovariateSource,
     known: SourceMemory,
     form: RelatedForm,
     reader: SourceReader,
     set_aside: frozenset[str] | None,
-) -> ReadChanges:
-    """All rows of the periods in which rows of a source have changed.
+) -> tuple[ReadChanges, CovariateRows]:
+    """Which files and periods of a source have changed, and all rows of these periods.
 
     Raises:
         FullImportNeededError: everything has to be imported.
         ImportFailure: there is something wrong with the files.
     """
-    rule, unit = rule_of(source.params), source.instant_unit
-    files = FileChanges.since(known.files, source.ordered, None if source.is_target else set_aside)
-    files.check_share(files.fresh)
-    fresh = reader.read(files.fresh)
-    changed = [*fresh.values(), *files.gone]
-    touched = periods_of(changed, rule, unit)
-    if form.tail_from is None or (touched < form.tail_from).any():
-        raise FullImportNeededError("rows have changed before the last periods, which lie in files of their own")
-    if known.texts and (files.gone or (fresh and files.known and min(fresh) < max(files.known))):
-        raise FullImportNeededError(
-            "categories are numbered as they come, and older files than the last one have changed"
-        )
-    beside = files.beside(touched, rule, unit)
-    read = {**files.fresh, **beside}
-    files.check_share(read)
-    files.check_alike(reader.read(beside, partial(in_periods, touched, rule)))
-    return ReadChanges(reader.result(files.facts(fresh)), touched, series_in(changed), read)
+    files = FileChanges.since(known.files, source.ordered, set_aside)
+
+    def check(touched: Integers) -> None:
+        if form.tail_from is None or (touched < form.tail_from).any():
+            raise FullImportNeededError("rows have changed before the last periods, which lie in files of their own")
+        if known.texts and (files.gone or (files.fresh and files.known and min(files.fresh) < max(files.known))):
+            raise FullImportNeededError(
+                "categories are numbered as they come, and older files than the last one have changed"
+            )
+
+    rule = rule_of(source.params)
+    changes = read_changes(files, reader.read, lambda _facts: rule, source.instant_unit, check)
+    return changes, reader.result(changes.facts)
 
 
 def related_recipe(params: ForecastParams, dataset: Manifest, unpacked: int | None) -> str:
@@ -154,15 +126,11 @@ class RelatedChanges:
         manifest: of what is there.
         memory: what its import noted.
         taken: gets what stays as it is.
-        kept: names of the shards of which both files stay.
-        extended: of those of which only the tail is written.
     """
 
     manifest: RelatedManifest
     memory: RelatedMemory
     taken: TakenOver
-    kept: list[str] = field(default_factory=list)
-    extended: list[str] = field(default_factory=list)
 
     @classmethod
     def open(cls, before: Before, recipe: str, form: RelatedForm, output: Path) -> RelatedChanges:
@@ -171,16 +139,11 @@ class RelatedChanges:
         Raises:
             FullImportNeededError: it is not.
         """
+        memory, files = before.noted(RelatedMemory, recipe), before.dataset()
         try:
-            memory = RelatedMemory.load(before.memory)
-            files = before.dataset()
             manifest = RelatedManifest.from_json(files.read(MANIFEST))
-        except (MemoryUnusableError, DatasetError, OSError) as error:
+        except (DatasetError, OSError) as error:
             raise FullImportNeededError(str(error)) from error
-        if memory.recipe != recipe:
-            raise FullImportNeededError("the parameters, the program or the dataset's shards have changed")
-        if memory.obstacle:
-            raise FullImportNeededError(memory.obstacle)
         if memory.version != manifest.data_version:
             raise FullImportNeededError("the last import noted nothing of what is there")
         if _reach(memory.form) != _reach(form):
@@ -213,7 +176,7 @@ class RelatedChanges:
         if shard is not None and found.shard is not None:
             if same and shard.tail is not None:
                 self.taken.keep(tail_name(shard.name), shard.tail.bytes)
-            (self.kept if same else self.extended).append(shard.name)
+            (self.taken.kept if same else self.taken.extended).append(shard.name)
         return found
 
     def _shard(self, number: int) -> Shard | None:
@@ -237,67 +200,3 @@ class RelatedChanges:
 def _reach(form: RelatedForm) -> tuple[int, int | None, int]:
     """What of a form the files depend on."""
     return form.first, form.tail_from, form.end
-
-
-def import_related_changes(
-    sources: Sequence[CovariateSource],
-    params: ForecastParams,
-    dataset: ShardFiles,
-    manifest: Manifest,
-    before: Before,
-    output: Path,
-    scratch: Path,
-    *,
-    memory_limit: str,
-    threads: int,
-    unpacked: int | None,
-    progress: Progress,
-) -> tuple[RelatedWriter, list[ReadChanges], list[WrittenShard], RelatedChanges]:
-    """Import what differs from the related time series that are there: all but the manifest.
-
-    Args:
-        sources: as in `import_related`.
-        params: likewise.
-        dataset: likewise.
-        manifest: of the dataset.
-        before: the related time series that are there.
-        output: gets the files; what stays as it is becomes a link.
-        scratch: folder for temporary files.
-        memory_limit: as in `import_related`.
-        threads: likewise.
-        unpacked: likewise.
-        progress: likewise.
-
-    Raises:
-        FullImportNeededError: everything has to be imported; `output` may hold parts.
-    """
-    form = RelatedForm.of(sources, params, manifest)
-    changes = RelatedChanges.open(before, related_recipe(params, manifest, unpacked), form, output)
-    if len(changes.memory.sources) != len(sources):
-        raise FullImportNeededError("other kinds of files have the attributes")
-    read: list[ReadChanges] = []
-    columns: list[tuple[RelatedColumn, ReadChanges]] = []
-    try:
-        for number, (source, known) in enumerate(zip(sources, changes.memory.sources, strict=True)):
-            reader = SourceReader(
-                source,
-                scratch,
-                memory_limit=memory_limit,
-                threads=threads,
-                unpacked=unpacked,
-                texts=known.texts,
-                renamed=known.renamed,
-            )
-            found = read_changes(source, known, form, reader, before.set_aside)
-            read.append(found)
-            cells = made_folder(scratch / "cells" / str(number))
-            made = related_columns(found.rows, params, manifest, cells, threads, progress)
-            columns += [(column, found) for column in made]
-            progress("read", (number + 1) / len(sources))
-        if any(column.is_fine for column, _ in columns):
-            raise FullImportNeededError("rows are finer than periods")
-        writer = RelatedWriter([column for column, _ in columns], params, manifest, dataset, output, form)
-        written = writer.each(partial(changes.write, writer, columns), threads, progress)
-    except ImportFailure as error:
-        raise FullImportNeededError("something is wrong with the files") from error
-    return writer, read, written, changes

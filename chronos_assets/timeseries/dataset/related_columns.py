@@ -6,7 +6,6 @@ Elsewhere: reading the rows (`covariate_files`), series of the cells (`related_w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,8 +31,9 @@ from chronos_assets.timeseries.dataset.gridding import (
     join_condensed,
     period_of,
 )
-from chronos_assets.timeseries.dataset.import_passes import Progress, by_rank
+from chronos_assets.timeseries.dataset.import_passes import by_rank
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError
+from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shards import Manifest
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def filling_of(source: CovariateSource, params: ForecastParams) -> list[RelatedF
 
 
 def related_columns(
-    rows: CovariateRows, params: ForecastParams, dataset: Manifest, folder: Path, threads: int, progress: Progress
+    rows: CovariateRows, params: ForecastParams, dataset: Manifest, folder: Path, resources: Resources
 ) -> Iterator[RelatedColumn]:
     """The attributes of one source, aggregated to periods."""
     source, parts = rows.source, key_parts(rows.source, params, dataset)
@@ -172,12 +172,10 @@ def related_columns(
     extents, fine = [Extent() for _ in stores], False
     if rows.rows.rows:
         try:
-            with ThreadPoolExecutor(threads, thread_name_prefix="related") as pool:
-                for done, (found, is_fine) in enumerate(pool.map(work, range(partitions)), start=1):
-                    for place, extent in found:
-                        extents[place] += extent
-                    fine |= is_fine
-                    progress("aggregate", done / partitions)
+            for found, is_fine in resources.each("aggregate", work, partitions):
+                for place, extent in found:
+                    extents[place] += extent
+                fine |= is_fine
         except AggregateOverflowError as error:
             reason = f"the aggregate of {', '.join(error.key)} is beyond a double"
             raise ImportFailure([FileProblem("related/", reason, "look for wrong values")], what=source.what) from error

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +59,19 @@ class RelatedMemory:
         obstacle: why only an import of everything will do next time; nothing else is known then.
     """
 
+    depends_on: ClassVar[str] = "the parameters, the program or the dataset's shards"
+
     recipe: str
     version: str
     form: RelatedForm
     sources: tuple[SourceMemory, ...] = ()
     early: tuple[EarlyCells, ...] = ()
     obstacle: str = ""
+
+    @property
+    def by_source(self) -> tuple[tuple[FileFacts, ...], ...]:
+        """The files of each source."""
+        return tuple(source.files for source in self.sources)
 
     def save(self, path: Path) -> None:
         """Write it to one file."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from chronos_assets.timeseries.dataset.cells import take_series
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource
 from chronos_assets.timeseries.dataset.filling import fill_many
 from chronos_assets.timeseries.dataset.gridding import NOTHING, Cells, drop_periods
-from chronos_assets.timeseries.dataset.import_passes import Progress, hash_range
+from chronos_assets.timeseries.dataset.import_passes import hash_range
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
     Kind,
@@ -194,15 +193,6 @@ class RelatedWriter:
         self._grid: Grid = params.grid
         self._said = dict(params.known_in_advance)
         self._shared = {place: _Shared(column) for place, column in enumerate(columns) if not column.is_whole}
-
-    def each(self, work: Callable[[int], WrittenShard], threads: int, progress: Progress) -> list[WrittenShard]:
-        """What `work` makes of all shards, in order."""
-        count, written = self._dataset.n_shards, []
-        with ThreadPoolExecutor(threads, thread_name_prefix="related") as pool:
-            for done, shard in enumerate(pool.map(work, range(count)), start=1):
-                progress("write", done / count)
-                written.append(shard)
-        return written
 
     def write(self, number: int) -> WrittenShard:
         """A shard, of the cells of all columns."""
