@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
+from chronos_assets.timeseries.dataset.casting import Cast, CastValue, sql_rows
 from chronos_assets.timeseries.dataset.importing import TrainFile
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shards import read_manifest
@@ -355,3 +356,16 @@ def test_files_are_brought_several_at_once_and_each_of_them_once(tmp_path):
     bring(files)
     assert [file.path for file in files] == [tmp_path, tmp_path]
     assert len(asked) == 2
+
+
+def test_rows_keep_the_order_of_the_file_whatever_the_threads():
+    values = (CastValue("d", is_number=True), CastValue("d", is_number=False))
+    cast = Cast(("a",), "b", "c", values=values)
+    sql = sql_rows(
+        "(VALUES ('x', '2024-01-01', '1', 'y')) AS t(a, b, c, d)", cast, pattern="yyyy-MM-dd", time_zone=None
+    )
+    with duckdb.connect() as connection:
+        plan = connection.execute(f"EXPLAIN {sql}").fetchall()[0][1].casefold()
+    # Of all that DuckDB does here, only a join doesn't keep it: it would show in a file of several times 122,880 rows.
+    assert "projection" in plan
+    assert "join" not in plan

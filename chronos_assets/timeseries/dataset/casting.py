@@ -214,9 +214,12 @@ def _value(raw: str, value: CastValue) -> str:
 
 
 def _is_missing(raw: str, words: Iterable[str]) -> str:
-    """SQL for whether a text says that nothing is known, by one of these words in lower case."""
-    listed = ", ".join(map(text_literal, sorted(words)))
-    return f"lower(trim({raw}, ' \t')) IN ({listed})"
+    """SQL for whether a text says that nothing is known, by one of these words in lower case.
+
+    Not by IN, which DuckDB turns into a join; of several threads, a join gives rows in any order.
+    """
+    cases = " ".join(f"WHEN {text_literal(word)} THEN true" for word in sorted(words))
+    return f"CASE lower(trim({raw}, ' \t')) {cases} ELSE {raw} IS NULL END"
 
 
 def _number_branches(raw: str, number: str, *, typed: bool) -> list[tuple[str, int]]:
@@ -224,7 +227,8 @@ def _number_branches(raw: str, number: str, *, typed: bool) -> list[tuple[str, i
     infinite = (f"isinf({number})", Reason.NOT_FINITE.value)
     if typed:
         return [infinite]
-    no_number = f"{number} IS NULL AND NOT {_is_missing(raw, MISSING_MARKERS)}"
+    # The words are asked for only where there is no number.
+    no_number = f"CASE WHEN {number} IS NULL THEN NOT {_is_missing(raw, MISSING_MARKERS)} ELSE false END"
     # DuckDB takes 1_000 for a number; to a person it may be a slip for two.
     underscore = f"contains({raw}, '_')"
     return [(no_number, Reason.NOT_A_NUMBER.value), (underscore, Reason.NOT_A_NUMBER.value), infinite]
