@@ -80,6 +80,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     url = f"http://127.0.0.1:{port}"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("CHRONOS_", "DAGSTER_"))},
+        **forks.for_cold_programs(),
         "CHRONOS_STORE": str(root / "store"),
         "CHRONOS_BASE_MODEL": model,
         "CHRONOS_PARTITION_START": "2023-12-01",

@@ -61,6 +61,12 @@ def import_ahead() -> None:
         warm_workers.preload(kind, _ENVIRONMENT)
 
 
+def for_cold_programs() -> dict[str, str]:
+    """Variables with which jobs of a program come from the session's server, too, however the program is started."""
+    shared = ("PYTHONPATH", "PYTHONSAFEPATH")
+    return {WARM_WORKERS: _SERVER or OFF, **{name: _ENVIRONMENT[name] for name in shared}}
+
+
 def there_are() -> bool:
     """Whether programs are forked here."""
     return _SERVER not in ("", OFF)

@@ -25,8 +25,6 @@ def become(*, lifeline: bool, stdin: bool = False) -> None:
         stdin: whether the rest of standard input is the program's.
     """
     program: dict[str, Any] = json.loads(_first_line())
-    # As the session has it, so that jobs of this program come from the same server; a server's own has everything twice.
-    sys.path[:] = os.environ["PYTHONPATH"].split(os.pathsep)
     if lifeline:
         threading.Thread(target=_die_with, args=(os.dup(0),), name="lifeline", daemon=True).start()
     if not stdin:

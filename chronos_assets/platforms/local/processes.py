@@ -51,8 +51,9 @@ def workload_environment(root: Path, extra: Mapping[str, str], *, lifeline: bool
     return {
         **{name: os.environ[name] for name in PASSED if name in os.environ},
         # The child imports what this process would, wherever that was installed; '' is the working directory. What is not
-        # there, such as the mark of an editable installation, would only differ from one working directory to the next.
-        "PYTHONPATH": os.pathsep.join(path for path in map(os.path.abspath, sys.path) if os.path.exists(path)),
+        # there, such as the mark of an editable installation, would only differ from one working directory to the next, and
+        # what is there twice, as in a process that was given such a path itself, from one process to another.
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(filter(os.path.exists, map(os.path.abspath, sys.path)))),
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         **extra,
