@@ -80,6 +80,13 @@ class Endpoints(Protocol):
         """Stop an endpoint that `deploy` made; False if there is none. Never touches another process."""
 
 
+def not_deployed(request: EndpointRequest, reason: object, older: str, tail: str) -> str:
+    """Why a deployment failed, what answers all the same (empty: nothing), and the end of the new server's log."""
+    old = older or "there is no older one to answer"
+    message = f"endpoint {request.name}: {request.version} was not deployed: {reason}; {old}"
+    return f"{message}\nLast lines of its log:\n{tail}" if tail else message
+
+
 def golden_problem(answer: Mapping[str, Any]) -> str | None:
     """What is wrong with the answer to a golden request, if anything is."""
     predictions = answer.get("predictions")

@@ -48,6 +48,11 @@ class JobRequest:
     disk_bytes: tuple[int, int] = (0, 0)
 
 
+def nothing_to_read(who: str, place: str | Path, channel: str) -> str:
+    """Why a job or a search can't begin: the folder of an input channel isn't there."""
+    return f"{who}: nothing at {place} for input channel {channel!r}: materialize the asset that makes it"
+
+
 class JobFiles(Protocol):
     """What a platform keeps on this machine for a finished job until its outputs are published."""
 

@@ -50,7 +50,13 @@ from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, co
 from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
 from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list, tag_value
-from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
+from chronos_assets.platforms.endpoints import (
+    EndpointError,
+    EndpointRequest,
+    EndpointState,
+    golden_problem,
+    not_deployed,
+)
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import StoreKeyError, check_key
 from chronos_assets.store_layout import ENDPOINTS_KEY, JOBS_KEY
@@ -334,10 +340,7 @@ class SageMakerEndpoints:
                     self._lineage.delete(kind, part)
 
     def _failure(self, request: EndpointRequest, reason: str, before: str) -> str:
-        old = f"{before} still answers" if before else "there is no older one to answer"
-        message = f"endpoint {request.name}: {request.version} was not deployed: {reason}; {old}"
-        tail = self._log_tail(request.name)
-        return f"{message}\nLast lines of its log:\n{tail}" if tail else message
+        return not_deployed(request, reason, f"{before} still answers" if before else "", self._log_tail(request.name))
 
     def _log_tail(self, name: str) -> str:
         timing = Timing(outage=5.0)

@@ -31,7 +31,7 @@ from chronos_assets.platforms.aws.sagemaker.faults import Timing
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
 from chronos_assets.platforms.aws.tags import PREFIX, STORE
-from chronos_assets.platforms.jobs import JobRequest, JobResult
+from chronos_assets.platforms.jobs import JobRequest, JobResult, nothing_to_read
 from chronos_assets.platforms.locked_folder import LockedFolder, lock_folder
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
@@ -141,10 +141,7 @@ class SageMakerJobs:
         try:
             shown, uri = self._store.shown_at(key)
         except FileNotFoundError:
-            raise dg.Failure(
-                f"job {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
-                "materialize the asset that makes it"
-            ) from None
+            raise dg.Failure(nothing_to_read(f"job {request.name}", self._store.uri(key), channel)) from None
         if channel != request.sharded:
             return Source(shown, uri)
         prefix = uri.removeprefix(f"{self._store.url}/").rstrip("/")

@@ -34,6 +34,7 @@ from chronos_assets.platforms.aws.tuning_request import (
     tuning_job,
 )
 from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Child, Results, trial_of
+from chronos_assets.platforms.jobs import nothing_to_read
 from chronos_assets.platforms.tuning import SearchError, Trial, TuningRequest, TuningResult
 from chronos_assets.store_layout import JOBS_KEY
 
@@ -119,10 +120,7 @@ class SageMakerTuning:
             try:
                 channels[channel] = self._store.snapshot_uri(key)
             except FileNotFoundError:
-                raise dg.Failure(
-                    f"search {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
-                    "materialize the asset that makes it"
-                ) from None
+                raise dg.Failure(nothing_to_read(f"search {request.name}", self._store.uri(key), channel)) from None
         return channels
 
     def _run(

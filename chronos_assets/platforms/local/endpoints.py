@@ -42,7 +42,13 @@ from pathlib import Path
 from typing import Any
 
 from chronos_assets.container.contract import CONTROL_SOCKET, READY_FILE, SERVER_LOG, SERVING_FILE, TAKE_OVER, Workspace
-from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState, golden_problem
+from chronos_assets.platforms.endpoints import (
+    EndpointError,
+    EndpointRequest,
+    EndpointState,
+    golden_problem,
+    not_deployed,
+)
 from chronos_assets.platforms.file_locks import lock_file
 from chronos_assets.platforms.jobs import WORKLOADS, check_job_name
 from chronos_assets.platforms.local.processes import (
@@ -461,15 +467,10 @@ class _Deployment:
         self._state = _write_state(self._home, replace(self._state, others=()))
 
     def _failure(self, error: Exception) -> str:
-        request = self._request
-        old = (
-            f"{self._previous.version} still answers at {_url(self._state.port)}"
-            if self._previous and self._state.port
-            else "there is no older one to answer"
-        )
-        message = f"endpoint {request.name}: {request.version} was not deployed: {error}; {old}"
-        tail = log_tail(self._workspace.root / SERVER_LOG)
-        return f"{message}\nLast lines of its log:\n{tail}" if tail else message
+        older = ""
+        if self._previous and self._state.port:
+            older = f"{self._previous.version} still answers at {_url(self._state.port)}"
+        return not_deployed(self._request, error, older, log_tail(self._workspace.root / SERVER_LOG))
 
     def _remove_old_folders(self) -> None:
         for path in self._home.glob("d*"):

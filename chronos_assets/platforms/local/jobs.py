@@ -30,7 +30,7 @@ from dagster import PipesTempFileContextInjector, open_pipes_session
 
 from chronos_assets.container.contract import Workspace
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
-from chronos_assets.platforms.jobs import WORKLOADS, JobRequest, JobResult, check_job_name
+from chronos_assets.platforms.jobs import WORKLOADS, JobRequest, JobResult, check_job_name, nothing_to_read
 from chronos_assets.platforms.local.messages import WholeLinesMessageReader
 from chronos_assets.platforms.local.processes import (
     close_lifeline,
@@ -121,10 +121,7 @@ class LocalJobs:
             try:
                 source = self._store.snapshot(key)
             except FileNotFoundError:
-                raise dg.Failure(
-                    f"job {request.name}: nothing at {self._store.uri(key)} for input channel {channel!r}: "
-                    "materialize the asset that makes it"
-                ) from None
+                raise dg.Failure(nothing_to_read(f"job {request.name}", self._store.uri(key), channel)) from None
             (inputs / channel).symlink_to(source, target_is_directory=True)
         for channel, objects in request.objects.items():
             for info in objects:

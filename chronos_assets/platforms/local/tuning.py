@@ -26,7 +26,7 @@ import dagster as dg
 
 from chronos_assets.container.contract import Workspace
 from chronos_assets.params.training import CategoricalRange, Range
-from chronos_assets.platforms.jobs import WORKLOADS
+from chronos_assets.platforms.jobs import WORKLOADS, nothing_to_read
 from chronos_assets.platforms.local.study import STUDY_FILE, Study
 from chronos_assets.platforms.local.trials import TrainingJob
 from chronos_assets.platforms.locked_folder import lock_folder
@@ -101,10 +101,7 @@ class LocalTuning:
         given = request.inputs[channel]
         shown = given if isinstance(given, Path) else self._store.local_path(given)
         if not shown.is_dir():
-            raise dg.Failure(
-                f"search {request.name}: nothing at {shown} for input channel {channel!r}: "
-                "materialize the asset that makes it"
-            )
+            raise dg.Failure(nothing_to_read(f"search {request.name}", shown, channel))
         return shown.resolve()
 
     def _open(self, log: Any, folder: Path, request: TuningRequest, inputs: Mapping[str, Path]) -> Study:
