@@ -173,7 +173,7 @@ class DatasetWindows:
         for series, related in self._with_related():
             if series.key not in chosen:
                 continue
-            observed = np.where(series.filled | ~np.isfinite(series.target), np.nan, series.target)
+            observed = series.known
             for window, cut, actual in self._windows(series):
                 yield WindowTask(
                     key=series.key,
@@ -192,8 +192,7 @@ class DatasetWindows:
             first = next(self._windows(series), None) if series.key in chosen else None
             if first is not None:
                 cut = first[1]
-                observed = np.where(series.filled | ~np.isfinite(series.target), np.nan, series.target)[:cut]
-                yield Past(context_as_of(series, cut, cut, self._request.filling), observed)
+                yield Past(context_as_of(series, cut, cut, self._request.filling), series.known[:cut])
 
     def to_document(self) -> dict[str, Any]:
         """See `Data.to_document`."""
@@ -258,11 +257,11 @@ class DatasetWindows:
                 f"series {' / '.join(series.key)} is not on a regular grid of {self._grid.frequency}: "
                 "materialize target_time_series again"
             )
+        observed = series.observed
         for window, origin in enumerate(self._holdout.test):
             cut = periods_known(first, origin)
             actual = window_actuals(series.target, series.filled, first, origin, self._request.horizon)
-            known = np.isfinite(series.target[:cut]) & ~series.filled[:cut]
-            if known.any() and np.isfinite(actual).any():
+            if observed[:cut].any() and np.isfinite(actual).any():
                 yield window, cut, actual
 
 

@@ -371,7 +371,7 @@ class _ForecastJob:
         """The series as of each window in which it had begun."""
         related = beside.of(series.key) if beside is not None else None
         first = self.ordinal_of(series.timestamps[0])
-        observed = np.flatnonzero(~series.filled & np.isfinite(series.target))
+        observed = np.flatnonzero(series.observed)
         lowest = np.minimum.accumulate(series.target[observed])
         fractions = np.cumsum(series.target[observed] % 1 != 0) if self.request.integers else None
         for index, window in enumerate(self.windows):

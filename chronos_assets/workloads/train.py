@@ -421,7 +421,7 @@ class _Dataset:
         cut = periods_known(self._first(series), self.holdout.training_end)
         if not cut:
             return None
-        observed = ~series.filled[:cut] & np.isfinite(series.target[:cut])
+        observed = series.observed[:cut]
         return TrainingSeries(fill(series.target[:cut], observed, self.request.filling), observed)
 
     def _window(self, series: Series, origin: int, context_length: int) -> ValidationWindow:

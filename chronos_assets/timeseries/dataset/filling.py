@@ -74,8 +74,7 @@ def fill_many(values: Floats, observed: Booleans, starts: Integers, filling: Fil
 
 def context_as_of(series: Series, cut: int, length: int, filling: Filling) -> Floats:
     """The last `length` values of the first `cut` periods of a series, filled from what was known then: a new array."""
-    observed = ~series.filled[:cut] & np.isfinite(series.target[:cut])
-    return filled_as_of(series.target[:cut], observed, length, filling)
+    return filled_as_of(series.target[:cut], series.observed[:cut], length, filling)
 
 
 def filled_as_of(values: Floats, observed: Booleans, length: int, filling: Filling) -> Floats:

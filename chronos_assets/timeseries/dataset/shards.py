@@ -244,6 +244,16 @@ class Series:
     target: NDArray[np.float64]
     filled: NDArray[np.bool_]
 
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """(n,) bool, true where a value was observed."""
+        return ~self.filled & np.isfinite(self.target)
+
+    @property
+    def known(self) -> NDArray[np.float64]:
+        """(n,) float64, what was observed, NaN elsewhere."""
+        return np.where(self.observed, self.target, np.nan)
+
 
 class ShardSource(Protocol):
     """A dataset whose shards are read one after another: it needn't be on this machine as a whole."""

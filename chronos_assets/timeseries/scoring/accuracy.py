@@ -365,8 +365,7 @@ class _Horizon:
     def _past(self, series: Series, params: ForecastParams) -> Past:
         """The values of a series before the horizon; gaps are filled as the model saw them."""
         cut = int(np.clip(self.first - self._begin(series, params), 0, len(series.target)))
-        observed = ~series.filled[:cut] & np.isfinite(series.target[:cut])
-        values = np.where(observed, series.target[:cut], np.nan)
+        observed, values = series.observed[:cut], series.known[:cut]
         return Past(fill(values, observed, params.filling) if cut else values, values)
 
     def answer(self, series: Series, params: ForecastParams, baseline_season: int) -> _Answer:
@@ -376,13 +375,11 @@ class _Horizon:
             AccuracyError: when it isn't on the grid without a gap.
         """
         begin = self._begin(series, params)
-        observed = ~series.filled & np.isfinite(series.target)
-        values = np.where(observed, series.target, np.nan)
         past = self._past(series, params)
         cut = len(past.observed)
         offset = int(max(0, begin - self.first))  # a series may begin within the horizon, or after it
         actual = np.full(self.steps, np.nan)
-        known = values[cut : cut + max(0, self.steps - offset)]
+        known = series.known[cut : cut + max(0, self.steps - offset)]
         actual[offset : offset + len(known)] = known
         return _Answer(
             key=series.key,
