@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from chronos_assets.defs.metadata import Metadata, job, list_markdown, table
+from chronos_assets.defs.metadata import Metadata, counts_table, job, list_markdown, table
 from chronos_assets.pipeline.covariate_imports import CovariateImport
 from chronos_assets.pipeline.covariate_kinds import METADATA_KIND
 from chronos_assets.pipeline.group import Group
@@ -44,9 +44,7 @@ def covariates(group: Group, state: GroupState, made: CovariateImport) -> Metada
             else ({"attribute": each.name, "kind": each.kind} for each in manifest.attributes),
         ),
         "uncovered": manifest.uncovered,
-        "files": table(
-            {"file": "string", "rows": "int"}, ({"file": k, "rows": v} for k, v in sorted(manifest.files.items()))
-        ),
+        "files": counts_table("file", sorted(manifest.files.items())),
         "rejected_rows": sum(manifest.rejected.values()),
         "dagster/column_schema": dg.TableSchema(
             [

@@ -54,10 +54,10 @@ class Launcher:
         self._group = group
         self._definitions = definitions
 
-    def attempt(self, assets: Sequence[str]) -> str:
+    def attempt(self, assets: Sequence[str], *, partition: str | None = None) -> str:
         """Run assets that the forecasts can do without; why they failed, empty if they didn't."""
         try:
-            self.run(assets, [])
+            self.run(assets, [], partition=partition)
         except MainJobError as error:
             return str(error)
         return ""
@@ -65,10 +65,8 @@ class Launcher:
     def attempt_scenario(self, scenario: str) -> None:
         """Forecast a scenario, which adds its partition; say why it failed, if it did."""
         self._instance.add_dynamic_partitions(self._group.named("what_if_scenarios"), [scenario])
-        try:
-            self.run(["what_if_forecasts"], [], partition=scenario)
-        except MainJobError as error:
-            self._note(f"scenario {scenario} has no forecast: {error}")
+        if reason := self.attempt(["what_if_forecasts"], partition=scenario):
+            self._note(f"scenario {scenario} has no forecast: {reason}")
 
     def run(
         self,

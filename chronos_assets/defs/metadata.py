@@ -61,13 +61,8 @@ def dataset(group: Group, imported: ImportResult) -> Metadata:
         "duplicates_resolved": manifest.duplicates,
         "rejected_rows": sum(manifest.rejected.values()),
         "shards": len(manifest.shards),
-        "files": table(
-            {"file": "string", "rows": "int"}, ({"file": k, "rows": v} for k, v in sorted(manifest.files.items()))
-        ),
-        "rejected": table(
-            {"reason": "string", "rows": "int"},
-            ({"reason": k, "rows": v} for k, v in sorted(manifest.rejected.items())),
-        ),
+        "files": counts_table("file", sorted(manifest.files.items())),
+        "rejected": counts_table("reason", sorted(manifest.rejected.items())),
         "notes": list_markdown([*params.notes, *manifest.notes]),
         "data_version": manifest.data_version,
         "train_digest": imported.train_digest,
@@ -266,7 +261,7 @@ def tables(group: Group, rows: Mapping[str, int], made_from: str) -> Metadata:
         LINEAGE: made_from,
         "dagster/uri": group.tables.place(group.store),
         "dagster/row_count": sum(rows.values()),
-        "tables": table({"table": "string", "rows": "int"}, ({"table": k, "rows": v} for k, v in rows.items())),
+        "tables": counts_table("table", rows.items()),
         "try_it": dg.MetadataValue.md(
             "```sql\nSELECT * FROM forecast_vs_history WHERE item_id = '…' ORDER BY timestamp, type\n```"
         ),
@@ -301,6 +296,11 @@ def table(schema: Mapping[str, str], rows: Iterable[Mapping[str, Any]], limit: i
     records = [dg.TableRecord(dict(row)) for _, row in zip(range(limit), rows, strict=False)]
     columns = [dg.TableColumn(name, kind) for name, kind in schema.items()]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def counts_table(what: str, counts: Iterable[tuple[str, int]], of: str = "rows") -> dg.MetadataValue:
+    """A table of how many rows (or what `of` says) each of some things has."""
+    return table({what: "string", of: "int"}, ({what: name, of: count} for name, count in counts))
 
 
 def list_markdown(lines: Sequence[str]) -> dg.MetadataValue:

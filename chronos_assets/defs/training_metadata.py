@@ -11,7 +11,17 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs.metadata import COLUMN_DIGITS, Metadata, job, leaderboard, png, rounded, sparklines, table
+from chronos_assets.defs.metadata import (
+    COLUMN_DIGITS,
+    Metadata,
+    counts_table,
+    job,
+    leaderboard,
+    png,
+    rounded,
+    sparklines,
+    table,
+)
 from chronos_assets.pipeline.clean_up import CleanedUp
 from chronos_assets.pipeline.decisions import Decided
 from chronos_assets.pipeline.group import Group
@@ -33,10 +43,7 @@ def synthetic(group: Group, made: Synthetic) -> Metadata:
     ]
     pictures = {f"picture_{number}": dg.MetadataValue.md(text) for number, text in enumerate(sparklines(sparks), 1)}
     return pictures | {
-        "splits": table(
-            {"split": "string", "series": "int"},
-            ({"split": name, "series": size} for name, size in made.manifest["sizes"].items()),
-        ),
+        "splits": counts_table("split", made.manifest["sizes"].items(), of="series"),
         "parameters": dg.MetadataValue.json(made.manifest["parameters"]),
         "seconds": round(made.seconds, 2),
         "series_per_second": rounded(made.message.get("series_per_second")),
