@@ -368,6 +368,19 @@ class Grid:
             micros = self._year_start(numbers * n)
         return np.asarray(micros, dtype=np.int64).astype("datetime64[us]")
 
+    def number_of(self, moment: np.datetime64) -> int:
+        """The number of the period that holds a moment."""
+        return int(self.ordinal(np.asarray(moment)))
+
+    def instant(self, number: int) -> np.datetime64:
+        """The first instant of a period."""
+        instant: np.datetime64 = self.start(np.array([number]))[0]
+        return instant
+
+    def iso(self, number: int) -> str:
+        """`instant`, to the second, as documents have it."""
+        return str(self.instant(number).astype("datetime64[s]"))
+
     def floor(self, timestamps: Timestamps) -> Timestamps:
         """The start of the period that holds each timestamp."""
         return self.start(self.ordinal(timestamps))

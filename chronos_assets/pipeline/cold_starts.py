@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from chronos_assets.pipeline.covariates import item_metadata
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.staging import timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import DATASET_KEY, history_key
 from chronos_assets.timeseries.forecast.files import cold_start_keys
@@ -50,7 +49,7 @@ def _recent_values(state: GroupState, manifest: Mapping[str, Any]) -> StoredValu
 
     dataset = state.require_manifest()
     grid = dataset.resolve(state.params).grid
-    (ordinal,) = grid.ordinal(np.array([manifest["context_end"]], "datetime64[us]")).tolist()
+    ordinal = grid.number_of(timestamp(manifest["context_end"]))
     folder = partial(state.group.store.snapshot, DATASET_KEY)
     return StoredValues(folder, dataset.n_shards, state.params.dimensions, grid, ordinal)
 

@@ -132,9 +132,8 @@ def last_instant(params: ForecastParams, manifest: Manifest) -> np.datetime64:
     lag = known_after(params, manifest)
     if lag is not None:
         return manifest.last_timestamp + lag
-    following = params.grid.ordinal(np.array([manifest.last_timestamp])) + 1
-    end: np.datetime64 = params.grid.start(following)[0]
-    return end - np.timedelta64(1, "us")
+    following = params.grid.number_of(manifest.last_timestamp) + 1
+    return params.grid.instant(following) - np.timedelta64(1, "us")
 
 
 def known_after(params: ForecastParams, manifest: Manifest) -> np.timedelta64 | None:

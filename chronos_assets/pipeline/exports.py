@@ -19,7 +19,7 @@ import numpy as np
 from chronos_assets.partition_folders import places
 from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.shown_dataset import ShownDataset
-from chronos_assets.pipeline.staging import staging
+from chronos_assets.pipeline.staging import staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key
@@ -96,9 +96,8 @@ def _scored_partitions(state: GroupState) -> list[_Scored]:
     for key, version, scores in published_partitions(group, "accuracy"):
         made, forecast = forecasts.get(key, ("", {}))
         if scores.get("forecast_version") == made and (forecast["frequency"], forecast["dimensions"]) == kind:
-            start = np.datetime64(forecast["forecast_start"], "us")
-            (first,) = params.grid.ordinal(np.array([start]))
-            found.append(_Scored(key, forecast, scores, (made, version), int(first)))
+            first = params.grid.number_of(timestamp(forecast["forecast_start"]))
+            found.append(_Scored(key, forecast, scores, (made, version), first))
     return found
 
 

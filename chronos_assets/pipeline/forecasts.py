@@ -502,7 +502,7 @@ def _past_windows(state: GroupState, newest: Window) -> Iterator[tuple[int, Wind
     earliest = group.settings.partition_start_time().replace(tzinfo=None)
     first, last = manifest.span(grid)
     # Data may continue for centuries after the last partition, by a wrong year: no need to walk through them.
-    last = min(last, int(grid.ordinal(np.array([np.datetime64(newest.end, "us")]))[0]) + params.horizon)
+    last = min(last, grid.number_of(np.datetime64(newest.end, "us")) + params.horizon)
     for k in range(last - params.horizon, first - 1, -1):
         starts = grid.start(np.array([k, k + 1]))
         known = starts[1] - np.timedelta64(1, "us") if lag is None else starts[0] + lag

@@ -25,6 +25,7 @@ from chronos_assets.pipeline.forecasts import contexts_of
 from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.predictors import predictor_that_made, publish_zero_shot, shown_predictor
 from chronos_assets.pipeline.published import published_manifest, published_series
+from chronos_assets.pipeline.staging import as_datetime, timestamp
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
@@ -226,7 +227,7 @@ def _read_beside(
     source = CovariateFolders(grid, folder, related)
     found = source.of_series(contexts)
     names, _ = predictor.requested
-    (ordinal,) = grid.ordinal(np.array([manifest["context_end"]], "datetime64[us]")).tolist()
+    ordinal = grid.number_of(timestamp(manifest["context_end"]))
     beside = {}
     for key, context in contexts.items():
         count = len(context)
@@ -234,9 +235,8 @@ def _read_beside(
         ahead = {name: known.known[name] for name in names if name in known.known}
         past = {name: values[:count] for name, values in ahead.items()}
         past |= {name: known.past[name] for name in names if name in known.past}
-        (start,) = grid.start(np.array([ordinal - count + 1])).tolist()
         beside[key] = {
-            "start": start.isoformat(),
+            "start": as_datetime(grid.instant(ordinal - count + 1)).isoformat(),
             "past_covariates": {name: _json_values(values) for name, values in past.items()},
             "future_covariates": {name: _json_values(values[count:]) for name, values in ahead.items()},
         }

@@ -41,7 +41,7 @@ def sampled_series(
     for shard in shards:
         for series in iter_series(shard, dimensions):
             place = -int.from_bytes(rank(seed, series.key))
-            first = int(grid.ordinal(series.timestamps[:1])[0])
+            first = grid.number_of(series.timestamps[0])
             for ordinal, heap in chosen.items():
                 if first > ordinal:
                     continue
@@ -66,7 +66,7 @@ def past_as_of(
         context_length: latest periods that a forecast may read; all that members reach if not given.
     """
     for item in series:
-        first = int(grid.ordinal(item.timestamps[:1])[0])
+        first = grid.number_of(item.timestamps[0])
         cut = min(ordinal - first + 1, len(item.target))
         if cut <= 0:
             continue

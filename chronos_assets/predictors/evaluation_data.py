@@ -234,7 +234,7 @@ class DatasetWindows:
         """What was known beside a series before its first `cut` periods were over."""
         if self._covariates is None:
             return Covariates()
-        horizon, first = self._request.horizon, int(self._grid.ordinal(series.timestamps[:1])[0])
+        horizon, first = self._request.horizon, self._grid.number_of(series.timestamps[0])
         return self._covariates.as_of(
             series.key, related, first + cut - 1, min(cut, max(REACH + horizon, COVARIATE_REACH)), horizon
         )

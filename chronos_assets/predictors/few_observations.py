@@ -70,7 +70,7 @@ class StoredValues:
             wanted.setdefault(shard_name(shard_number(key, self.n_shards)), set()).add(key)
         found: dict[Key, Floats] = {}
         folder = self.folder()
-        until = self.grid.start(np.array([self.ordinal + 1]))[0]
+        until = self.grid.instant(self.ordinal + 1)
         for shard, chosen in sorted(wanted.items()):
             for series in iter_series(folder / shard, self.dimensions, until=until):
                 if series.key in chosen:

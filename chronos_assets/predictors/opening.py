@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.container.contract import Workspace
 from chronos_assets.models.checkpoints import ModelDescription, describe_model
@@ -265,7 +263,6 @@ def learn_as_of(
                 anchor=anchor,
             )
             learned = learned_key(reading, network.description.digest, data_version, ordinal)
-            until = reading.grid.start(np.array([ordinal]))[0].astype("datetime64[s]")
             made[ordinal] = learn_predictor(
                 windows,
                 {CHRONOS: network.alone},
@@ -275,7 +272,7 @@ def learn_as_of(
                 histories=[History(item.values, item.covariates) for item in past if item.covariates],
                 learned={
                     "source": "backtests" if windows else "prior",
-                    "until": str(until),
+                    "until": reading.grid.iso(ordinal),
                     "data_version": data_version,
                     "recipe": RECIPE_VERSION,
                     "key": learned,

@@ -125,7 +125,7 @@ def write_levels(
     until = np.datetime64(str(forecast.manifest["context_end"]), "us")
     levels = [float(level) for level in forecast.manifest["quantiles"]]
     added = add_forecasts(forecast, hierarchy)
-    last = int(grid.ordinal(np.array([until]))[0])
+    last = grid.number_of(until)
     periods = last - manifest.span(grid)[0] + 1
     frequency = grid.frequency
     past = add_past(
@@ -256,7 +256,7 @@ def add_past(
 
 def latest_values(series: Series, grid: Grid, last: int, width: int) -> Floats:
     """The `width` periods up to number `last` of a series, NaN where nothing is known."""
-    first = int(grid.ordinal(series.timestamps[:1])[0])
+    first = grid.number_of(series.timestamps[0])
     result = np.full(width, np.nan)
     start, end = max(first, last - width + 1), min(first + len(series.target), last + 1)
     if start < end:

@@ -209,13 +209,13 @@ class _Explanation:
         reach = COVARIATE_REACH if natively else REACH
         for shard in shards:
             beside = self.source.beside(shard.name)
-            until = self.request.grid.start(np.array([self.window.ordinal + 1]))[0]
+            until = self.request.grid.instant(self.window.ordinal + 1)
             for series in iter_series(shard, self.request.dimensions, until=until):
                 forecast = forecasts.get(series.key)
                 related = beside.of(series.key)
                 if forecast is None:
                     continue
-                cut = self.window.ordinal - int(self.request.grid.ordinal(series.timestamps[:1])[0]) + 1
+                cut = self.window.ordinal - self.request.grid.number_of(series.timestamps[0]) + 1
                 context = context_as_of(series, cut, reach, self.request.filling)
                 periods = min(cut, max(REACH + horizon, reach))
                 known = self.source.as_of(series.key, related, self.window.ordinal, periods, horizon)

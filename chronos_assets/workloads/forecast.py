@@ -204,7 +204,7 @@ class _ForecastJob:
         self.tallies = [Tally() for _ in self.windows]
         self.passes: list[list[Mapping[str, Any]]] = [[] for _ in self.windows]  # of the processes on other devices
         self.started = time.monotonic()
-        self.ordinal_of = cache(lambda moment: int(self.request.grid.ordinal(np.array([moment]))[0]))
+        self.ordinal_of = cache(self.request.grid.number_of)
 
     @property
     def series(self) -> int:
@@ -338,7 +338,7 @@ class _ForecastJob:
     def _chunks(self, shard: Path) -> Iterator[tuple[list[ForecastTask], int]]:
         """Tasks of the next series of a shard, bounded in number and size, and how many series that were."""
         latest = max(window.ordinal for window in self.windows)
-        until = self.request.grid.start(np.array([latest + 1]))[0]
+        until = self.request.grid.instant(latest + 1)
         width = self.context_length + self.request.horizon * (2 * len(self.request.levels) + 2)
         if self._covariate_source is not None:
             width += self._covariate_source.width * (self._covariate_reach + self.request.horizon)
@@ -464,7 +464,7 @@ class _ForecastJob:
         shutil.rmtree(target, ignore_errors=True)
         layout = self._layout(index)
         pieces = [ForecastPiece(self.scratch, index, number, layout) for number in range(len(self.shards))]
-        periods = request.grid.range(request.grid.start(np.array([window.ordinal + 1]))[0], request.horizon)
+        periods = request.grid.range(request.grid.instant(window.ordinal + 1), request.horizon)
         skipped = skipped_table(tally.skipped, request.dimensions)
         manifest = self._manifest(window, tally) | skipped_summary(skipped)
         write_window(target, layout, periods, [piece.read() for piece in pieces], skipped, manifest)

@@ -42,8 +42,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.container.archives import MODEL_ARCHIVE, pack_folder, unpack
@@ -196,8 +194,8 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
         wanted=request.predictor.members,
         learned={
             "source": "past windows",
-            "trained_until": _start(request, holdout.training_end),
-            "until": _start(request, end),
+            "trained_until": request.grid.iso(holdout.training_end),
+            "until": request.grid.iso(end),
             "data_version": dataset.data_version,
             "recipe": RECIPE_VERSION,
         },
@@ -218,11 +216,6 @@ def _sampled(shards: list[Path], request: VersionRequest, holdout: Holdout) -> l
     """Some of the series that had begun by the end of the validation windows."""
     end = holdout.validation_end
     return sampled_series(shards, request.dimensions, request.grid, [end], request.seed, request.max_series)[end]
-
-
-def _start(request: VersionRequest, ordinal: int) -> str:
-    """When a period begins."""
-    return str(request.grid.start(np.array([ordinal]))[0].astype("datetime64[s]"))
 
 
 if __name__ == "__main__":

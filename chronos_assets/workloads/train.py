@@ -405,7 +405,7 @@ class _Dataset:
 
     def _chosen(self, limit: int) -> Iterator[Series]:
         """At most `limit` series, in an order that depends on the seed and their keys alone."""
-        until = self.grid.start(np.array([self.holdout.validation_end + 1]))[0]
+        until = self.grid.instant(self.holdout.validation_end + 1)
         ranked = (
             (seeded_digest(self.request.seed, *series.key), series)
             for shard in list_shards(self.folder)
@@ -414,7 +414,7 @@ class _Dataset:
         yield from (series for _, series in heapq.nsmallest(limit, ranked, key=lambda pair: pair[0]))
 
     def _first(self, series: Series) -> int:
-        return int(self.grid.ordinal(series.timestamps[:1])[0])
+        return self.grid.number_of(series.timestamps[0])
 
     def _training(self, series: Series) -> TrainingSeries | None:
         """The part of a series that training may see; None if it begins later."""

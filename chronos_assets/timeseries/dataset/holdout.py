@@ -58,11 +58,11 @@ class Holdout:
         """The split as JSON values: the start of each period, ISO, for reports."""
         return {
             "horizon": self.horizon,
-            "training_end": _iso(grid, self.training_end),
-            "validation_origins": [_iso(grid, origin) for origin in self.validation],
-            "validation_end": _iso(grid, self.validation_end),
-            "test_origins": [_iso(grid, origin) for origin in self.test],
-            "test_end": _iso(grid, self.validation_end + self.horizon * len(self.test)),
+            "training_end": grid.iso(self.training_end),
+            "validation_origins": [grid.iso(origin) for origin in self.validation],
+            "validation_end": grid.iso(self.validation_end),
+            "test_origins": [grid.iso(origin) for origin in self.test],
+            "test_end": grid.iso(self.validation_end + self.horizon * len(self.test)),
         }
 
 
@@ -140,7 +140,3 @@ def window_actuals(target: Floats, filled: NDArray[np.bool_], first: int, origin
     chosen = places[there]
     actuals[there] = np.where(filled[chosen] | ~np.isfinite(target[chosen]), np.nan, target[chosen])
     return actuals
-
-
-def _iso(grid: Grid, ordinal: int) -> str:
-    return str(grid.start(np.array([ordinal]))[0].astype("datetime64[s]"))

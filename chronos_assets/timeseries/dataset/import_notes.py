@@ -87,9 +87,9 @@ def import_notes(
         yield f"series without any observed value: {empty} of {summary.series}"
     early = int(np.count_nonzero(summary.lasts < summary.last - params.horizon))
     if early > empty:
-        end = params.grid.start(summary.last).astype("datetime64[s]")
+        end = params.grid.iso(summary.last)
         named = [
-            f"{key} on {_shown(params.grid.start(np.array([last]))[0])}"
+            f"{key} on {_shown(params.grid.instant(last))}"
             for last, key in summary.earliest
             if last < summary.last - params.horizon
         ]
@@ -141,8 +141,8 @@ def early_notes(grid: Grid, periods: Extents, summary: Summary) -> Iterator[str]
     if begin is not None:
         rows = counted(int(periods.rows[periods.ordinals < begin].sum()), "row")
         yield (
-            f"{rows} far before all others, from {iso_start(grid, summary.first)} on (series {summary.first_key}), where the "
-            f"others begin at {iso_start(grid, begin)}: fix the timestamp, if it is wrong"
+            f"{rows} far before all others, from {grid.iso(summary.first)} on (series {summary.first_key}), where the "
+            f"others begin at {grid.iso(begin)}: fix the timestamp, if it is wrong"
         )
 
 
@@ -151,8 +151,8 @@ def stray_notes(grid: Grid, periods: Extents, strays: Sequence[int], summary: Su
     rows = counted(int(periods.rows[np.isin(periods.ordinals, strays)].sum()), "row")
     before = int(periods.ordinals[periods.ordinals < strays[0]].max())
     yield (
-        f"{rows} far ahead of all others left out, from {iso_start(grid, strays[0])} on (series {summary.last_key}), where the "
-        f"others end at {iso_start(grid, before)}: fix the timestamp, if it is wrong"
+        f"{rows} far ahead of all others left out, from {grid.iso(strays[0])} on (series {summary.last_key}), where the "
+        f"others end at {grid.iso(before)}: fix the timestamp, if it is wrong"
     )
 
 
@@ -176,11 +176,6 @@ def unfinished_notes(grid: Grid, periods: Extents, dropped: Sequence[int], count
             "left out of them"
         )
     yield from counts.thin.notes(grid)
-
-
-def iso_start(grid: Grid, ordinal: int) -> str:
-    """ISO 8601 text of the start of a period."""
-    return str(grid.start(ordinal).astype("datetime64[s]"))
 
 
 def _shown(moment: np.datetime64) -> str:

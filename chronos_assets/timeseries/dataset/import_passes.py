@@ -41,7 +41,6 @@ from chronos_assets.timeseries.dataset.import_notes import (
     FileReport,
     early_notes,
     import_notes,
-    iso_start,
     sparse_notes,
     stray_notes,
     unfinished_notes,
@@ -271,12 +270,14 @@ class ImportPasses:
             return [answer for answer in self.resources.each("aggregate", work, numbers) if answer is not None]
         except AggregateOverflowError as error:
             place = f"series {', '.join(error.key)}"
-            reason = f"the {self.params.aggregation} of the period {self._start(error.ordinal)} is beyond a double"
+            reason = (
+                f"the {self.params.aggregation} of the period {self.params.grid.iso(error.ordinal)} is beyond a double"
+            )
             fix = "look for wrong values in that period, or aggregate otherwise"
             raise ImportFailure([FileProblem(place, reason, fix)]) from error
         except PeriodTooLargeError as error:
             reason = (
-                f"the period {self._start(error.period)} has {error.rows:,} rows of a few series, more than the "
+                f"the period {self.params.grid.iso(error.period)} has {error.rows:,} rows of a few series, more than the "
                 f"{2 * self._rows_at_once():,} that CHRONOS_MEMORY_LIMIT={self.resources.memory_limit} holds at once"
             )
             fix = (
@@ -373,8 +374,8 @@ class ImportPasses:
         made = [whole for whole in written if whole is not None]
         manifest = Manifest(
             data_version=self._data_version(summary.last, [digest for whole in made for digest in whole.digests]),
-            first=self._start(summary.first),
-            last=self._start(summary.last),
+            first=self.params.grid.iso(summary.first),
+            last=self.params.grid.iso(summary.last),
             frequency=str(params.frequency),
             dimensions=params.dimensions,
             series=summary.series,
@@ -408,9 +409,6 @@ class ImportPasses:
             version.update(digest)
         return version.hexdigest()
 
-    def _start(self, ordinal: int) -> str:
-        return iso_start(self.params.grid, ordinal)
-
     def check(self, summary: Summary, bad: BadRows) -> None:
         """Refuse a dataset without values, and one whose grid would be absurdly larger than its data."""
         if not summary.cells:
@@ -419,8 +417,8 @@ class ImportPasses:
         if summary.rows > max(_SPARSE_ROWS, _SPARSE_RATIO * summary.cells):
             reason = (
                 f"{summary.cells} observed periods would make {summary.rows} rows at the frequency "
-                f"{self.params.frequency}, from {self._start(summary.first)} (series {summary.first_key}) to "
-                f"{self._start(summary.last)} (series {summary.last_key})"
+                f"{self.params.frequency}, from {self.params.grid.iso(summary.first)} (series {summary.first_key}) to "
+                f"{self.params.grid.iso(summary.last)} (series {summary.last_key})"
             )
             fix = "fix the timestamp that is too early or too late, or choose a coarser ForecastFrequency"
             raise ImportFailure([FileProblem("train/", reason, fix)])

@@ -47,7 +47,7 @@ def check_freshness(
         ValueError: for a naive `now`.
     """
     grid = params.grid
-    last = int(grid.ordinal(np.asarray(dataset.last_timestamp)))
+    last = grid.number_of(dataset.last_timestamp)
     numbers: dict[str, int | float] = {}
     if forecast is None:
         return CheckOutcome(
@@ -62,7 +62,7 @@ def check_freshness(
     context_end = np.datetime64(str(forecast["context_end"]), "us")
     # The last period may be left out on purpose: it is not over at the end of its window.
     open_periods = 1 if forecast.get("complete_periods") or forecast.get("lag_seconds") else 0
-    behind = last - int(grid.ordinal(np.asarray(context_end)))
+    behind = last - grid.number_of(context_end)
     numbers["periods_behind"] = behind
     if behind > open_periods:
         return CheckOutcome(
@@ -82,7 +82,7 @@ def check_freshness(
             f"The published forecast ({forecast.get('as_of')}) was made from the newest data ({dataset.last})."
         )
         return CheckOutcome(passed=True, severity="error", description=description, numbers=numbers)
-    return _check_age(grid.start(np.array([last + 1]))[0], params, now, numbers)
+    return _check_age(grid.instant(last + 1), params, now, numbers)
 
 
 def _check_age(

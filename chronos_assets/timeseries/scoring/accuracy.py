@@ -303,7 +303,7 @@ class _Horizon:
         )
         columns = column_names(connection, "forecasts")
         bounds = first_row(connection, 'SELECT min("timestamp"), max("timestamp") FROM forecasts')
-        context = int(params.grid.ordinal(np.asarray(context_end)))
+        context = params.grid.number_of(context_end)
         if bounds[0] is None:
             first, last = context + 1, context + params.horizon
         else:
@@ -315,7 +315,7 @@ class _Horizon:
             )
         return cls(
             grid=params.grid,
-            context_end=params.grid.start(np.array([context]))[0],
+            context_end=params.grid.instant(context),
             first=first,
             steps=last - context,
             keys=("item_id", *params.dimensions),
@@ -331,8 +331,7 @@ class _Horizon:
     @property
     def last(self) -> np.datetime64:
         """Start of the last period of the horizon."""
-        last: np.datetime64 = self.grid.start(np.array([self.first + self.steps - 1]))[0]
-        return last
+        return self.grid.instant(self.first + self.steps - 1)
 
     @property
     def chunk_length(self) -> int:
