@@ -38,7 +38,7 @@ METHODS = st.sampled_from(["nan", "zero", "value"])
 def gridded(
     rows: dict[tuple[str, pd.Timestamp], tuple[int | None, str]], filling: RelatedFilling, end: Any = DATASET_END
 ) -> Any:
-    """By item, attribute and day: means, the most frequent texts (of several the one seen first).
+    """By item, attribute and day: means, the most frequent texts (of several the first one by the alphabet).
 
     Gaps of numbers are filled between values, to the end, and beyond.
     """
@@ -46,7 +46,6 @@ def gridded(
     frame.columns = ["item", "moment", "price", "event"]
     frame["day"] = frame["moment"].dt.floor("D")
     frame["event"] = frame["event"].replace("", None)
-    seen = frame["event"].dropna().drop_duplicates().tolist()
     inside = frame[frame["day"].isin(GRID)]
     found: dict[str, dict[str, pd.Series]] = {}
     for item, part in inside.groupby("item"):
@@ -64,11 +63,7 @@ def gridded(
                     continue
                 price[day] = FILLED.get(method, math.nan)
         texts = part.dropna(subset="event").groupby("day")["event"]
-        event = (
-            texts.apply(lambda values: min(values.mode(), key=seen.index)).reindex(GRID)
-            if len(texts)
-            else pd.Series(None, GRID)
-        )
+        event = texts.apply(lambda values: min(values.mode())).reindex(GRID) if len(texts) else pd.Series(None, GRID)
         found[str(item)] = {"price": price, "event": event}
     return found
 

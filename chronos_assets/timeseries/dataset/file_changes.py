@@ -113,7 +113,7 @@ def read_changes(
     read: Callable[[dict[int, TrainFile], Batches | None], dict[int, FileFacts]],
     placed: Callable[[list[FileFacts]], Rule],
     unit: int,
-    check: Callable[[Integers], None] = lambda touched: None,
+    relevant: Callable[[Integers], Integers] = lambda touched: touched,
 ) -> ReadChanges:
     """Read all rows of the periods in which rows have changed.
 
@@ -122,7 +122,7 @@ def read_changes(
         read: reads files by rank; the second argument chooses among a batch's rows.
         placed: how rows become periods, by what is known of all files.
         unit: microseconds to which timestamps are noted.
-        check: sees the periods before other files are read for them.
+        relevant: of the periods, those that other files are read for.
 
     Raises:
         FullImportNeededError: everything has to be imported.
@@ -133,8 +133,7 @@ def read_changes(
     facts = files.facts(fresh)
     rule, changed = placed(facts), [*fresh.values(), *files.gone]
     touched = periods_of(changed, rule, unit)
-    check(touched)
-    beside = files.beside(touched, rule, unit)
+    beside = files.beside(relevant(touched), rule, unit)
     every = {**files.fresh, **beside}
     files.check_share(every)
     files.check_alike(read(beside, partial(_in_periods, touched, rule)))

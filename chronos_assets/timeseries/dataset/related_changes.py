@@ -5,8 +5,7 @@ target does (`incremental`, `file_changes`), but only within the tails: what lie
 list of the day, or of the next weeks, costs the reading and writing of tails, an eighth of all periods at most.
 
 Everything is imported where something before the tails changes, and so it is where a value depends on more than the rows of its
-period: attributes that are filled, or that apply to several series; rows finer than periods; categories whose order of
-appearance may change with an older file.
+period: attributes that are filled, or that apply to several series; rows finer than periods.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cell_merging import read_attributes, with_periods
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, SourceReader
 from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError, TakenOver
-from chronos_assets.timeseries.dataset.file_changes import FileChanges, ReadChanges, periods_of, read_changes
+from chronos_assets.timeseries.dataset.file_changes import FileChanges, ReadChanges, read_changes
 from chronos_assets.timeseries.dataset.gridding import Cells
-from chronos_assets.timeseries.dataset.import_memory import FileFacts, noted_unit, recipe_of
+from chronos_assets.timeseries.dataset.import_memory import recipe_of
 from chronos_assets.timeseries.dataset.import_passes import hash_range
 from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, rule_of
@@ -59,16 +58,13 @@ def read_source_changes(
     """
     files = FileChanges.since(known.files, source.ordered, set_aside)
 
-    def check(touched: Integers) -> None:
+    def relevant(touched: Integers) -> Integers:
         if form.tail_from is None or (touched < form.tail_from).any():
             raise FullImportNeededError("rows have changed before the last periods, which lie in files of their own")
-        if known.texts and (files.gone or (files.fresh and files.known and min(files.fresh) < max(files.known))):
-            raise FullImportNeededError(
-                "categories are numbered as they come, and older files than the last one have changed"
-            )
+        return touched[touched <= form.end]
 
     rule = rule_of(source.params)
-    changes = read_changes(files, reader.read, lambda _facts: rule, source.instant_unit, check)
+    changes = read_changes(files, reader.read, lambda _facts: rule, source.instant_unit, relevant)
     return changes, reader.result(changes.facts)
 
 
@@ -99,8 +95,6 @@ def noted(
         obstacle = "rows are finer than periods"
     elif any(file.instants is None for file in facts):
         obstacle = "there are too many timestamps to note"
-    elif _is_beyond(facts, params, form):
-        obstacle = "values lie far beyond the horizon"
     if obstacle:
         return RelatedMemory(recipe, made.data_version, form, obstacle=obstacle)
     sources = tuple(
@@ -110,12 +104,6 @@ def noted(
         for rows in read
     )
     return RelatedMemory(recipe, made.data_version, form, sources, tuple(each.early for each in written))
-
-
-def _is_beyond(facts: Sequence[FileFacts], params: ForecastParams, form: RelatedForm) -> bool:
-    """Whether there are rows after the last period that is kept."""
-    periods = periods_of(facts, rule_of(params), noted_unit(params.frequency))
-    return bool((periods > form.end).any())
 
 
 @dataclass

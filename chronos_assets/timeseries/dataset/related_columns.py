@@ -6,16 +6,17 @@ Elsewhere: reading the rows (`covariate_files`), series of the cells (`related_w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from chronos_assets.params.attributes import Aggregation, RelatedFilling
 from chronos_assets.system import made_folder
-from chronos_assets.timeseries.arrays import Integers
+from chronos_assets.timeseries.arrays import Floats, Integers
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource
@@ -34,6 +35,7 @@ from chronos_assets.timeseries.dataset.gridding import (
 from chronos_assets.timeseries.dataset.import_passes import by_rank
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError
 from chronos_assets.timeseries.dataset.resources import Resources
+from chronos_assets.timeseries.dataset.series_keys import ranks_of
 from chronos_assets.timeseries.dataset.shards import Manifest
 
 if TYPE_CHECKING:
@@ -207,6 +209,8 @@ def _aggregated(
 ) -> Iterator[tuple[int, Cells, bool]]:
     """The cells of one partition by place of the attribute, and whether their rows are finer than periods."""
     condensed: list[list[Condensed]] = [[] for _ in rules]
+    # Of several texts in a period one is chosen by their order as texts: that of their codes depends on other rows.
+    ordered = {place: ranks_of(categories.texts) for place, categories in rows.categories.items()}
     for table in rows.rows.read_parts(number, _ROWS_OF_A_PARTITION, partial(period_of, rule=rules[0])):
         if not table.num_rows:
             continue
@@ -216,9 +220,23 @@ def _aggregated(
         shared = [*keys, "instant", "hash", "rank", "others"]
         for place, rule in enumerate(rules):
             view = by_rank(table).select([*shared, f"v{place}"]).rename_columns([*shared, "value"])
+            if place in ordered:
+                codes = view.column("value").to_numpy()
+                view = view.set_column(len(shared), "value", pa.array(_renumbered(codes, ordered[place][0])))
             condensed[place].append(condense(view, rule))
     for place, rule in enumerate(rules):
         if condensed[place]:
             joined = join_condensed(condensed[place])
             fine = bool((joined.ends.first != joined.ends.last).any())
-            yield place, cells_of(joined, rule)[0], fine
+            cells = cells_of(joined, rule)[0]
+            if place in ordered:
+                cells = replace(cells, values=_renumbered(cells.values, ordered[place][1]))
+            yield place, cells, fine
+
+
+def _renumbered(codes: Floats, numbers: Integers) -> Floats:
+    """Codes by other numbers, (n,) of all of them; NaN stays."""
+    found = np.full(len(codes), np.nan)
+    there = ~np.isnan(codes)
+    found[there] = numbers[codes[there].astype(np.int64)]
+    return found

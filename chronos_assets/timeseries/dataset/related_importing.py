@@ -3,7 +3,7 @@
 Here: the order of things, and the rules. Reading files belongs to `covariate_files`, cells of rows to `related_columns`,
 series of cells to `related_writing`, the layout on disk to `related`.
 
-- Numbers of one period become their mean, categories the most frequent one (of several the one seen first in the files),
+- Numbers of one period become their mean, categories the most frequent one (of several the first one by the alphabet),
   unless `aggregation` says otherwise. A missing value takes no part.
 - Rows without the item, or without some dimension, apply to all series that share the rest. Such attributes are held in
   memory; all others are dealt out by hash as the target is, one shard at a time.

@@ -227,6 +227,8 @@ class RelatedWriter:
             tail: the file of the others where it is there already.
         """
         form = self.form
+        if form.tail_from is not None:  # what lies beyond the end comes in once the tails begin later
+            late = [None if cells is None else _divided(cells, form.end + 1)[0] for cells in late]
         dataset_keys = frozenset(keys_of(all_series(self._files, self._dataset, number), self._dataset.dimensions))
         own = [key_list(cells.keys) for cells in late if cells is not None]
         keys = sorted(dataset_keys.union(early.keys, *own))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_assets.timeseries.arrays import Integers
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -45,13 +47,23 @@ def _add_keys(keys: dict[Key, None], source: Path | bytes, names: Sequence[str])
                 keys[tuple(column[row].as_py() for column in batch.columns)] = None
 
 
+def ranks_of(texts: Sequence[str]) -> tuple[Integers, Integers]:
+    """(n,) which place each of different texts has in their order, and (n,) which text each place has."""
+    order = np.array(sorted(range(len(texts)), key=texts.__getitem__), dtype=np.int64)
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    return ranks, order
+
+
 def as_category(codes: NDArray[np.float64], texts: list[str]) -> pa.DictionaryArray:
-    """Codes as texts, of which only those that occur are kept; NaN is null."""
+    """Codes as texts, of which only those that occur are kept, in their order as texts; NaN is null."""
     import pyarrow as pa
 
     missing = np.isnan(codes)
     used, places = np.unique(codes[~missing].astype(np.int64), return_inverse=True)
+    occurring = [texts[code] for code in used.tolist()]
+    ranks, order = ranks_of(occurring)
     indices = np.zeros(len(codes), dtype=np.int32)
-    indices[~missing] = places
-    dictionary = pa.array([texts[code] for code in used.tolist()], pa.string())
+    indices[~missing] = ranks[places]
+    dictionary = pa.array([occurring[place] for place in order], pa.string())
     return pa.DictionaryArray.from_arrays(pa.array(indices, mask=missing), dictionary)
