@@ -171,6 +171,7 @@ def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(
     assert [info.key for info in there.jobs.requests[-2].objects[TRAIN]] == ["related/next.csv"]  # type: ignore[attr-defined]
     # A file that changes meanwhile, a killed run, and a row that can't be imported: what was there stays.
     before = left(there)
+    there.store.put("related/prices.csv", prices(5, value=3.0).encode())
     changed = partial(there.store.put, "related/prices.csv", prices(5, value=2.0).encode())
     there.jobs.during = changed  # type: ignore[attr-defined]
     with pytest.raises(
